@@ -1,0 +1,158 @@
+"""Every exception that llamacli raises on purpose.
+
+    LlamacliError
+    ├── UsageError                 the caller asked for something that makes no sense
+    │   └── SettingsError          a settings file, profile or environment variable is wrong
+    ├── ModelError                 the model is missing, unreadable, corrupt or unsupported
+    │   ├── ModelNotFoundError     no such file, alias, repository or quantization
+    │   ├── ModelFileError         the file is not a sound GGUF file; `offset` says where it stops making sense
+    │   ├── ModelUnsupportedError  sound, but this build or this command cannot use it
+    │   ├── DownloadError          the model could not be fetched
+    │   ├── TemplateError          the chat template does not parse, or refuses the messages
+    │   └── StateError             a saved state is damaged, or belongs to another model or build
+    ├── CapacityError              it does not fit
+    │   ├── ContextFullError       more tokens than the context holds; `needed` and `available` in tokens
+    │   └── MemoryFullError        the host or a device has too little memory
+    ├── GrammarError               a grammar or schema is invalid or was not satisfied
+    │   ├── GrammarSyntaxError     `line`, `column` (both from 1) and `offset` (bytes) say where
+    │   ├── SchemaError            a JSON schema that cannot be turned into a grammar
+    │   └── ConstraintError        the output does not satisfy the grammar or schema
+    ├── RowsFailedError            some rows of a batch failed; `failed` and `total` rows
+    ├── GateError                  a limit that the user asked for was exceeded
+    ├── EngineError                the engine failed
+    │   ├── LibraryError           the native library is missing, or is not the one this package was built for
+    │   ├── DecodeError            llama.cpp could not evaluate a batch
+    │   └── ClosedError            the object was closed
+    └── CancelledError             somebody cancelled the work
+
+A message is one line that names the likely cause; `hint`, if there is one, says what to do about it. The command line maps
+each branch to one exit status (`cli/boundary.py`).
+"""
+
+from __future__ import annotations
+
+
+class LlamacliError(Exception):
+    """The root of the tree. `message` is one line; `hint` says how to fix it, or is None."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UsageError(LlamacliError):
+    """The request makes no sense as it stands."""
+
+
+class SettingsError(UsageError):
+    """A settings file, a profile or an environment variable is wrong."""
+
+
+class ModelError(LlamacliError):
+    """The model is missing, unreadable, corrupt or unsupported."""
+
+
+class ModelNotFoundError(ModelError):
+    """No such file, alias, repository or quantization."""
+
+
+class ModelFileError(ModelError):
+    """The file is not a sound GGUF file. `offset` is the byte at which it stops making sense, or None."""
+
+    def __init__(self, message: str, *, hint: str | None = None, offset: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.offset = offset
+
+
+class ModelUnsupportedError(ModelError):
+    """The file is sound, but this build or this command cannot use it."""
+
+
+class DownloadError(ModelError):
+    """The model could not be fetched."""
+
+
+class TemplateError(ModelError):
+    """The chat template does not parse, or refuses the messages."""
+
+
+class StateError(ModelError):
+    """A saved state is damaged, or belongs to another model, context or build."""
+
+
+class CapacityError(LlamacliError):
+    """It does not fit."""
+
+
+class ContextFullError(CapacityError):
+    """More tokens are needed than the context holds."""
+
+    def __init__(self, message: str, *, needed: int, available: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.needed = needed
+        self.available = available
+
+
+class MemoryFullError(CapacityError):
+    """The host or a device has too little memory."""
+
+
+class GrammarError(LlamacliError):
+    """A grammar or schema is invalid, or was not satisfied."""
+
+
+class GrammarSyntaxError(GrammarError):
+    """A grammar that does not parse. `line` and `column` count from 1 (columns in characters), `offset` in bytes from 0."""
+
+    def __init__(
+        self, message: str, *, line: int = 1, column: int = 1, offset: int = 0, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.line = line
+        self.column = column
+        self.offset = offset
+
+
+class SchemaError(GrammarError):
+    """A JSON schema that cannot be turned into a grammar."""
+
+
+class ConstraintError(GrammarError):
+    """The output does not satisfy the grammar or schema that was asked for."""
+
+
+class RowsFailedError(LlamacliError):
+    """Some rows of a batch failed."""
+
+    def __init__(self, message: str, *, failed: int, total: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.failed = failed
+        self.total = total
+
+
+class GateError(LlamacliError):
+    """A limit that the user asked for was exceeded."""
+
+
+class EngineError(LlamacliError):
+    """The engine failed."""
+
+
+class LibraryError(EngineError):
+    """The native library is missing, or is not the one this package was built for."""
+
+
+class DecodeError(EngineError):
+    """llama.cpp could not evaluate a batch."""
+
+
+class ClosedError(EngineError):
+    """The object was closed."""
+
+
+class CancelledError(LlamacliError):
+    """Somebody cancelled the work."""
