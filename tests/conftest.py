@@ -1,0 +1,59 @@
+"""Fixtures for every test: an isolated home, the tiny generated model and the real demo model."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import tiny
+
+REAL_ENVIRONMENT = dict(os.environ)
+"""The environment as it was before any test: only `demo_model` looks at it."""
+
+PERSONAL = ("XDG_", "LLAMACLI_", "HF_", "HUGGINGFACE_")
+"""Environment variables that begin so say where a user's own files are, or change what a command does."""
+
+TERMINAL = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")
+
+
+@pytest.fixture(autouse=True)
+def isolated_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home directory, and none of the user's settings, caches and colours."""
+    home = tmp_path_factory.mktemp("home")
+    for name in os.environ:
+        if name.startswith(PERSONAL) or name in TERMINAL:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny llama model with a ChatML template (see tests/tiny.py)."""
+    return tiny.tiny_model(tmp_path_factory.mktemp("models") / "tiny.gguf")
+
+
+@pytest.fixture(scope="session")
+def tiny_base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model without a chat template."""
+    return tiny.tiny_model(tmp_path_factory.mktemp("models") / "tiny-base.gguf", template=None)
+
+
+@pytest.fixture(scope="session")
+def tiny_embedding_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with mean pooling."""
+    return tiny.tiny_model(tmp_path_factory.mktemp("models") / "tiny-embedding.gguf", embedding=True)
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> Path:
+    """The demo model's file, where `llamacli` keeps it or where LLAMACLI_TEST_DEMO_MODEL says. Mark such tests `demo`."""
+    named = REAL_ENVIRONMENT.get("LLAMACLI_TEST_DEMO_MODEL")
+    if named:
+        return Path(named)
+    pytest.skip("the demo model is not on this machine: set LLAMACLI_TEST_DEMO_MODEL to its path")
