@@ -1,0 +1,1 @@
+"""Model files and where they come from, settings and profiles, chat sessions, benchmark history."""

