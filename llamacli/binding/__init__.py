@@ -1,0 +1,1 @@
+"""The binding: the only package that imports ctypes. C names are untouched here."""

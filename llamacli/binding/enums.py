@@ -1,0 +1,235 @@
+"""The C enumerations that llamacli uses, with their C names. `abi_check.py` compares every value with the headers at build time."""
+
+from enum import IntEnum
+
+
+class llama_vocab_type(IntEnum):
+    """`enum llama_vocab_type`."""
+
+    LLAMA_VOCAB_TYPE_NONE = 0
+    LLAMA_VOCAB_TYPE_SPM = 1
+    LLAMA_VOCAB_TYPE_BPE = 2
+    LLAMA_VOCAB_TYPE_WPM = 3
+    LLAMA_VOCAB_TYPE_UGM = 4
+    LLAMA_VOCAB_TYPE_RWKV = 5
+    LLAMA_VOCAB_TYPE_PLAMO2 = 6
+    LLAMA_VOCAB_TYPE_TEST = 7
+
+
+class llama_rope_type(IntEnum):
+    """`enum llama_rope_type`."""
+
+    LLAMA_ROPE_TYPE_NONE = -1
+    LLAMA_ROPE_TYPE_NORM = 0
+    LLAMA_ROPE_TYPE_NEOX = 2
+    LLAMA_ROPE_TYPE_MROPE = 8
+    LLAMA_ROPE_TYPE_IMROPE = 40
+    LLAMA_ROPE_TYPE_VISION = 24
+
+
+class llama_token_attr(IntEnum):
+    """`enum llama_token_attr`."""
+
+    LLAMA_TOKEN_ATTR_UNDEFINED = 0
+    LLAMA_TOKEN_ATTR_UNKNOWN = 1
+    LLAMA_TOKEN_ATTR_UNUSED = 2
+    LLAMA_TOKEN_ATTR_NORMAL = 4
+    LLAMA_TOKEN_ATTR_CONTROL = 8
+    LLAMA_TOKEN_ATTR_USER_DEFINED = 16
+    LLAMA_TOKEN_ATTR_BYTE = 32
+    LLAMA_TOKEN_ATTR_NORMALIZED = 64
+    LLAMA_TOKEN_ATTR_LSTRIP = 128
+    LLAMA_TOKEN_ATTR_RSTRIP = 256
+    LLAMA_TOKEN_ATTR_SINGLE_WORD = 512
+
+
+class llama_ftype(IntEnum):
+    """`enum llama_ftype`."""
+
+    LLAMA_FTYPE_ALL_F32 = 0
+    LLAMA_FTYPE_MOSTLY_F16 = 1
+    LLAMA_FTYPE_MOSTLY_Q4_0 = 2
+    LLAMA_FTYPE_MOSTLY_Q4_1 = 3
+    LLAMA_FTYPE_MOSTLY_Q8_0 = 7
+    LLAMA_FTYPE_MOSTLY_Q5_0 = 8
+    LLAMA_FTYPE_MOSTLY_Q5_1 = 9
+    LLAMA_FTYPE_MOSTLY_Q2_K = 10
+    LLAMA_FTYPE_MOSTLY_Q3_K_S = 11
+    LLAMA_FTYPE_MOSTLY_Q3_K_M = 12
+    LLAMA_FTYPE_MOSTLY_Q3_K_L = 13
+    LLAMA_FTYPE_MOSTLY_Q4_K_S = 14
+    LLAMA_FTYPE_MOSTLY_Q4_K_M = 15
+    LLAMA_FTYPE_MOSTLY_Q5_K_S = 16
+    LLAMA_FTYPE_MOSTLY_Q5_K_M = 17
+    LLAMA_FTYPE_MOSTLY_Q6_K = 18
+    LLAMA_FTYPE_MOSTLY_IQ2_XXS = 19
+    LLAMA_FTYPE_MOSTLY_IQ2_XS = 20
+    LLAMA_FTYPE_MOSTLY_Q2_K_S = 21
+    LLAMA_FTYPE_MOSTLY_IQ3_XS = 22
+    LLAMA_FTYPE_MOSTLY_IQ3_XXS = 23
+    LLAMA_FTYPE_MOSTLY_IQ1_S = 24
+    LLAMA_FTYPE_MOSTLY_IQ4_NL = 25
+    LLAMA_FTYPE_MOSTLY_IQ3_S = 26
+    LLAMA_FTYPE_MOSTLY_IQ3_M = 27
+    LLAMA_FTYPE_MOSTLY_IQ2_S = 28
+    LLAMA_FTYPE_MOSTLY_IQ2_M = 29
+    LLAMA_FTYPE_MOSTLY_IQ4_XS = 30
+    LLAMA_FTYPE_MOSTLY_IQ1_M = 31
+    LLAMA_FTYPE_MOSTLY_BF16 = 32
+    LLAMA_FTYPE_MOSTLY_TQ1_0 = 36
+    LLAMA_FTYPE_MOSTLY_TQ2_0 = 37
+    LLAMA_FTYPE_MOSTLY_MXFP4_MOE = 38
+    LLAMA_FTYPE_MOSTLY_NVFP4 = 39
+    LLAMA_FTYPE_MOSTLY_Q1_0 = 40
+    LLAMA_FTYPE_MOSTLY_Q2_0 = 41
+    LLAMA_FTYPE_GUESSED = 1024
+
+
+class llama_rope_scaling_type(IntEnum):
+    """`enum llama_rope_scaling_type`."""
+
+    LLAMA_ROPE_SCALING_TYPE_UNSPECIFIED = -1
+    LLAMA_ROPE_SCALING_TYPE_NONE = 0
+    LLAMA_ROPE_SCALING_TYPE_LINEAR = 1
+    LLAMA_ROPE_SCALING_TYPE_YARN = 2
+    LLAMA_ROPE_SCALING_TYPE_LONGROPE = 3
+
+
+class llama_pooling_type(IntEnum):
+    """`enum llama_pooling_type`."""
+
+    LLAMA_POOLING_TYPE_UNSPECIFIED = -1
+    LLAMA_POOLING_TYPE_NONE = 0
+    LLAMA_POOLING_TYPE_MEAN = 1
+    LLAMA_POOLING_TYPE_CLS = 2
+    LLAMA_POOLING_TYPE_LAST = 3
+    LLAMA_POOLING_TYPE_RANK = 4
+
+
+class llama_attention_type(IntEnum):
+    """`enum llama_attention_type`."""
+
+    LLAMA_ATTENTION_TYPE_UNSPECIFIED = -1
+    LLAMA_ATTENTION_TYPE_CAUSAL = 0
+    LLAMA_ATTENTION_TYPE_NON_CAUSAL = 1
+
+
+class llama_flash_attn_type(IntEnum):
+    """`enum llama_flash_attn_type`."""
+
+    LLAMA_FLASH_ATTN_TYPE_AUTO = -1
+    LLAMA_FLASH_ATTN_TYPE_DISABLED = 0
+    LLAMA_FLASH_ATTN_TYPE_ENABLED = 1
+
+
+class llama_split_mode(IntEnum):
+    """`enum llama_split_mode`."""
+
+    LLAMA_SPLIT_MODE_NONE = 0
+    LLAMA_SPLIT_MODE_LAYER = 1
+    LLAMA_SPLIT_MODE_ROW = 2
+    LLAMA_SPLIT_MODE_TENSOR = 3
+
+
+class llama_load_mode(IntEnum):
+    """`enum llama_load_mode`."""
+
+    LLAMA_LOAD_MODE_AUTO = -1
+    LLAMA_LOAD_MODE_NONE = 0
+    LLAMA_LOAD_MODE_MMAP = 1
+    LLAMA_LOAD_MODE_MLOCK = 2
+    LLAMA_LOAD_MODE_MMAP_MLOCK = 3
+    LLAMA_LOAD_MODE_DIRECT_IO = 4
+
+
+class llama_lazy_mode(IntEnum):
+    """`enum llama_lazy_mode`."""
+
+    LLAMA_LAZY_MODE_OFF = 0
+    LLAMA_LAZY_MODE_AUTO = 1
+    LLAMA_LAZY_MODE_ON = 2
+
+
+class llama_context_type(IntEnum):
+    """`enum llama_context_type`."""
+
+    LLAMA_CONTEXT_TYPE_DEFAULT = 0
+    LLAMA_CONTEXT_TYPE_MTP = 1
+
+
+class llama_model_meta_key(IntEnum):
+    """`enum llama_model_meta_key`."""
+
+    LLAMA_MODEL_META_KEY_SAMPLING_SEQUENCE = 0
+    LLAMA_MODEL_META_KEY_SAMPLING_TOP_K = 1
+    LLAMA_MODEL_META_KEY_SAMPLING_TOP_P = 2
+    LLAMA_MODEL_META_KEY_SAMPLING_MIN_P = 3
+    LLAMA_MODEL_META_KEY_SAMPLING_XTC_PROBABILITY = 4
+    LLAMA_MODEL_META_KEY_SAMPLING_XTC_THRESHOLD = 5
+    LLAMA_MODEL_META_KEY_SAMPLING_TEMP = 6
+    LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_LAST_N = 7
+    LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_REPEAT = 8
+    LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT = 9
+    LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_TAU = 10
+    LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_ETA = 11
+
+
+class ggml_log_level(IntEnum):
+    """`enum ggml_log_level`."""
+
+    GGML_LOG_LEVEL_NONE = 0
+    GGML_LOG_LEVEL_DEBUG = 1
+    GGML_LOG_LEVEL_INFO = 2
+    GGML_LOG_LEVEL_WARN = 3
+    GGML_LOG_LEVEL_ERROR = 4
+    GGML_LOG_LEVEL_CONT = 5
+
+
+class ggml_type(IntEnum):
+    """`enum ggml_type`."""
+
+    GGML_TYPE_F32 = 0
+    GGML_TYPE_F16 = 1
+    GGML_TYPE_Q4_0 = 2
+    GGML_TYPE_Q4_1 = 3
+    GGML_TYPE_Q5_0 = 6
+    GGML_TYPE_Q5_1 = 7
+    GGML_TYPE_Q8_0 = 8
+    GGML_TYPE_Q8_1 = 9
+    GGML_TYPE_Q2_K = 10
+    GGML_TYPE_Q3_K = 11
+    GGML_TYPE_Q4_K = 12
+    GGML_TYPE_Q5_K = 13
+    GGML_TYPE_Q6_K = 14
+    GGML_TYPE_Q8_K = 15
+    GGML_TYPE_IQ2_XXS = 16
+    GGML_TYPE_IQ2_XS = 17
+    GGML_TYPE_IQ3_XXS = 18
+    GGML_TYPE_IQ1_S = 19
+    GGML_TYPE_IQ4_NL = 20
+    GGML_TYPE_IQ3_S = 21
+    GGML_TYPE_IQ2_S = 22
+    GGML_TYPE_IQ4_XS = 23
+    GGML_TYPE_I8 = 24
+    GGML_TYPE_I16 = 25
+    GGML_TYPE_I32 = 26
+    GGML_TYPE_I64 = 27
+    GGML_TYPE_F64 = 28
+    GGML_TYPE_IQ1_M = 29
+    GGML_TYPE_BF16 = 30
+    GGML_TYPE_TQ1_0 = 34
+    GGML_TYPE_TQ2_0 = 35
+    GGML_TYPE_MXFP4 = 39
+    GGML_TYPE_NVFP4 = 40
+    GGML_TYPE_Q1_0 = 41
+    GGML_TYPE_Q2_0 = 42
+
+
+class ggml_backend_dev_type(IntEnum):
+    """`enum ggml_backend_dev_type`."""
+
+    GGML_BACKEND_DEVICE_TYPE_CPU = 0
+    GGML_BACKEND_DEVICE_TYPE_GPU = 1
+    GGML_BACKEND_DEVICE_TYPE_IGPU = 2
+    GGML_BACKEND_DEVICE_TYPE_ACCEL = 3
+    GGML_BACKEND_DEVICE_TYPE_META = 4

@@ -1,0 +1,257 @@
+// The engine's inner loop: see shim_step.h.
+#include "shim_step.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <exception>
+#include <limits>
+#include <new>
+#include <vector>
+
+struct llamacli_abort {
+    std::atomic<bool>  flag{ false };
+    std::atomic<float> progress{ 0.0f };
+};
+
+namespace {
+
+constexpr float MINUS_INFINITY = -std::numeric_limits<float>::infinity();
+constexpr int   BLOCK          = 16; // floats compared at once: one 512-bit or two 256-bit registers
+
+std::atomic<ggml_log_callback> log_callback{ nullptr };
+std::atomic<int>               log_min_level{ GGML_LOG_LEVEL_NONE };
+
+void filter_log(ggml_log_level level, const char * text, void *) {
+    thread_local ggml_log_level last = GGML_LOG_LEVEL_INFO;
+    if (level != GGML_LOG_LEVEL_CONT) {
+        last = level;
+    }
+    const ggml_log_callback callback = log_callback.load();
+    if (callback && last >= log_min_level.load()) {
+        callback(level, text, nullptr);
+    }
+}
+
+// The largest of BLOCK values. The comparison is written so that compilers make it one vector instruction without -ffast-math.
+float block_max(const float * x) {
+    float lanes[BLOCK];
+    for (int j = 0; j < BLOCK; ++j) {
+        lanes[j] = x[j];
+    }
+    for (int width = BLOCK / 2; width > 0; width /= 2) {
+        for (int j = 0; j < width; ++j) {
+            lanes[j] = lanes[j + width] > lanes[j] ? lanes[j + width] : lanes[j];
+        }
+    }
+    return lanes[0];
+}
+
+float maximum(const float * x, int n) {
+    float lanes[BLOCK];
+    std::fill_n(lanes, BLOCK, MINUS_INFINITY);
+    int i = 0;
+    for (; i + BLOCK <= n; i += BLOCK) {
+        for (int j = 0; j < BLOCK; ++j) {
+            lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+        }
+    }
+    float best = *std::max_element(lanes, lanes + BLOCK);
+    for (; i < n; ++i) {
+        best = x[i] > best ? x[i] : best;
+    }
+    return best;
+}
+
+llama_token argmax(const float * logits, int n) {
+    const float best = maximum(logits, n);
+    if (best == MINUS_INFINITY) {
+        return LLAMA_TOKEN_NULL;
+    }
+    return static_cast<llama_token>(std::find(logits, logits + n, best) - logits);
+}
+
+bool greater_logit(const llama_token_data & a, const llama_token_data & b) {
+    return a.logit > b.logit;
+}
+
+// The k largest logits, the largest first. A block is looked into only when its maximum beats the k-th best so far.
+void select_top(const float * logits, int n, int k, std::vector<llama_token_data> & out) {
+    out.clear();
+    float threshold = MINUS_INFINITY;
+    const auto consider = [&](int id) {
+        if (!(logits[id] > threshold)) {
+            return;
+        }
+        if (static_cast<int>(out.size()) == k) {
+            std::pop_heap(out.begin(), out.end(), greater_logit);
+            out.pop_back();
+        }
+        out.push_back({ id, logits[id], 0.0f });
+        std::push_heap(out.begin(), out.end(), greater_logit);
+        if (static_cast<int>(out.size()) == k) {
+            threshold = out.front().logit;
+        }
+    };
+    int i = 0;
+    for (; i + BLOCK <= n; i += BLOCK) {
+        if (block_max(logits + i) > threshold) {
+            for (int j = 0; j < BLOCK; ++j) {
+                consider(i + j);
+            }
+        }
+    }
+    for (; i < n; ++i) {
+        consider(i);
+    }
+    std::sort_heap(out.begin(), out.end(), greater_logit);
+}
+
+void all_candidates(const float * logits, int n, std::vector<llama_token_data> & out) {
+    out.resize(n);
+    for (int id = 0; id < n; ++id) {
+        out[id] = { id, logits[id], 0.0f };
+    }
+}
+
+llama_token run_chain(llama_sampler * chain, std::vector<llama_token_data> & candidates, bool sorted) {
+    if (candidates.empty()) {
+        return LLAMA_TOKEN_NULL;
+    }
+    llama_token_data_array array = { candidates.data(), candidates.size(), -1, sorted };
+    llama_sampler_apply(chain, &array);
+    if (array.selected < 0 || array.selected >= static_cast<int64_t>(array.size)) {
+        return LLAMA_TOKEN_NULL;
+    }
+    return array.data[array.selected].id;
+}
+
+bool grammar_allows(llama_sampler * grammar, llama_token token) {
+    llama_token_data       one   = { token, 1.0f, 0.0f };
+    llama_token_data_array array = { &one, 1, -1, false };
+    llama_sampler_apply(grammar, &array);
+    return one.logit != MINUS_INFINITY;
+}
+
+// The candidates that the grammar allows, the rest removed.
+void masked_candidates(const float * logits, int n, llama_sampler * grammar, std::vector<llama_token_data> & out) {
+    all_candidates(logits, n, out);
+    llama_token_data_array array = { out.data(), out.size(), -1, false };
+    llama_sampler_apply(grammar, &array);
+    out.resize(array.size);
+    out.erase(std::remove_if(out.begin(), out.end(), [](const llama_token_data & c) { return !(c.logit > MINUS_INFINITY); }),
+              out.end());
+}
+
+void fill_logprobs(const float * logits, int n, int n_top, llamacli_choice & choice, llamacli_candidate * top) {
+    const float best = maximum(logits, n);
+    double      sum  = 0.0;
+    for (int id = 0; id < n; ++id) {
+        sum += std::exp(static_cast<double>(logits[id] - best));
+    }
+    const float offset = best + static_cast<float>(std::log(sum));
+    choice.logprob     = logits[choice.token] - offset;
+    if (n_top > 0) {
+        std::vector<llama_token_data> ranked;
+        select_top(logits, n, std::min(n_top, n), ranked);
+        for (const llama_token_data & candidate : ranked) {
+            top[choice.n_top++] = { candidate.id, candidate.logit - offset };
+        }
+    }
+}
+
+int32_t sample(
+    llama_context * ctx, int32_t index, llama_sampler * chain, llama_sampler * grammar, int32_t top_k, bool greedy, int32_t n_top,
+    llamacli_choice * choice, llamacli_candidate * top) {
+    thread_local std::vector<llama_token_data> candidates;
+    const float * logits = llama_get_logits_ith(ctx, index);
+    const int     n      = llama_vocab_n_tokens(llama_model_get_vocab(llama_get_model(ctx)));
+    *choice              = { LLAMA_TOKEN_NULL, 0, NAN };
+    if (!logits) {
+        return 2;
+    }
+    if (greedy) {
+        choice->token = argmax(logits, n);
+    } else if (top_k > 0 && top_k < n) {
+        select_top(logits, n, top_k, candidates);
+        choice->token = run_chain(chain, candidates, true);
+    } else if (maximum(logits, n) > MINUS_INFINITY) {
+        all_candidates(logits, n, candidates);
+        choice->token = run_chain(chain, candidates, false);
+    }
+    if (choice->token == LLAMA_TOKEN_NULL) {
+        return 2;
+    }
+    if (grammar && !grammar_allows(grammar, choice->token)) {
+        masked_candidates(logits, n, grammar, candidates);
+        if (greedy && !candidates.empty()) {
+            choice->token = std::max_element(candidates.begin(), candidates.end(),
+                                             [](const auto & a, const auto & b) { return a.logit < b.logit; })->id;
+        } else {
+            choice->token = run_chain(chain, candidates, false);
+        }
+        if (choice->token == LLAMA_TOKEN_NULL) {
+            return 1;
+        }
+    }
+    if (n_top >= 0) {
+        fill_logprobs(logits, n, n_top, *choice, top);
+    }
+    if (grammar) {
+        llama_sampler_accept(grammar, choice->token);
+    }
+    llama_sampler_accept(chain, choice->token);
+    return 0;
+}
+
+} // namespace
+
+extern "C" {
+
+llamacli_abort * llamacli_abort_new(void) {
+    return new (std::nothrow) llamacli_abort;
+}
+
+void llamacli_abort_free(llamacli_abort * abort) {
+    delete abort;
+}
+
+void llamacli_abort_set(llamacli_abort * abort, bool value) {
+    abort->flag.store(value);
+}
+
+bool llamacli_abort_get(const llamacli_abort * abort) {
+    return abort->flag.load();
+}
+
+bool llamacli_abort_callback(void * abort) {
+    return static_cast<llamacli_abort *>(abort)->flag.load(std::memory_order_relaxed);
+}
+
+bool llamacli_progress_callback(float progress, void * abort) {
+    auto * state = static_cast<llamacli_abort *>(abort);
+    state->progress.store(progress);
+    return !state->flag.load();
+}
+
+float llamacli_abort_progress(const llamacli_abort * abort) {
+    return abort->progress.load();
+}
+
+void llamacli_log_filter(ggml_log_callback callback, enum ggml_log_level min_level) {
+    log_min_level.store(min_level);
+    log_callback.store(callback);
+    llama_log_set(filter_log, nullptr);
+}
+
+int32_t llamacli_sample(
+    llama_context * ctx, int32_t index, llama_sampler * chain, llama_sampler * grammar, int32_t top_k, bool greedy, int32_t n_top,
+    llamacli_choice * choice, llamacli_candidate * top) {
+    try {
+        return sample(ctx, index, chain, grammar, top_k, greedy, n_top, choice, top);
+    } catch (const std::exception &) {
+        return 3; // no C++ exception may cross into the interpreter
+    }
+}
+
+} // extern "C"

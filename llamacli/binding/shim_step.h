@@ -1,0 +1,57 @@
+// The shim's part for the engine's inner loop: cancelling, log filtering and one step of sampling. Plain C.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ggml.h"
+#include "llama.h"
+
+#ifdef _WIN32
+#    define LLAMACLI_API __declspec(dllexport)
+#else
+#    define LLAMACLI_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// An atomic flag that any thread may set, read by the two callbacks without the interpreter's lock.
+struct llamacli_abort;
+
+LLAMACLI_API struct llamacli_abort * llamacli_abort_new(void);
+LLAMACLI_API void                    llamacli_abort_free(struct llamacli_abort * abort);
+LLAMACLI_API void                    llamacli_abort_set(struct llamacli_abort * abort, bool value);
+LLAMACLI_API bool                    llamacli_abort_get(const struct llamacli_abort * abort);
+LLAMACLI_API bool                    llamacli_abort_callback(void * abort);                      // a ggml_abort_callback
+LLAMACLI_API bool                    llamacli_progress_callback(float progress, void * abort);   // a llama_progress_callback
+LLAMACLI_API float                   llamacli_abort_progress(const struct llamacli_abort * abort); // the last progress seen, 0 to 1
+
+// Sends log lines of at least min_level to callback, for the whole process; continuations follow their line.
+LLAMACLI_API void llamacli_log_filter(ggml_log_callback callback, enum ggml_log_level min_level);
+
+struct llamacli_choice {
+    llama_token token;   // LLAMA_TOKEN_NULL when there is none
+    int32_t     n_top;   // candidates written to `top`
+    float       logprob; // of the chosen token, before any sampler; NAN unless asked for
+};
+
+struct llamacli_candidate {
+    llama_token token;
+    float       logprob;
+};
+
+// Chooses the next token from the logits of output `index` and tells chain and grammar about it.
+//   top_k   > 0: the chain begins with that top-k, so only as many candidates are handed to it
+//   greedy  : the chain cannot change which token is the most probable, so it is not run
+//   grammar : may be NULL; the chosen token alone is checked first, the vocabulary is masked only when it is refused
+//   n_top   : -1 no log probabilities, 0 the chosen token's, N also the N best
+// Returns 0; 1 when the grammar allows no token; 2 when the logits hold no finite number; 3 when C++ threw.
+LLAMACLI_API int32_t llamacli_sample(
+    struct llama_context * ctx, int32_t index, struct llama_sampler * chain, struct llama_sampler * grammar, int32_t top_k,
+    bool greedy, int32_t n_top, struct llamacli_choice * choice, struct llamacli_candidate * top);
+
+#ifdef __cplusplus
+}
+#endif
