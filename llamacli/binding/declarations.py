@@ -364,6 +364,7 @@ struct llama_perf_sampler_data llama_perf_sampler(const struct llama_sampler * c
 void llama_perf_sampler_reset(struct llama_sampler * chain);
 
 // --- shim_step.cpp: cancelling, and one step of sampling
+const char * llamacli_llama_cpp_commit(void);
 struct llamacli_abort * llamacli_abort_new(void);
 void llamacli_abort_free(struct llamacli_abort * abort);
 void llamacli_abort_set(struct llamacli_abort * abort, bool value);

@@ -1,6 +1,8 @@
 // The engine's inner loop: see shim_step.h.
 #include "shim_step.h"
 
+#include "build-info.h"
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -207,6 +209,10 @@ int32_t sample(
 } // namespace
 
 extern "C" {
+
+const char * llamacli_llama_cpp_commit(void) {
+    return llama_commit();
+}
 
 llamacli_abort * llamacli_abort_new(void) {
     return new (std::nothrow) llamacli_abort;

@@ -17,6 +17,9 @@
 extern "C" {
 #endif
 
+// The llama.cpp commit that these libraries were built from, or "unknown".
+LLAMACLI_API const char * llamacli_llama_cpp_commit(void);
+
 // An atomic flag that any thread may set, read by the two callbacks without the interpreter's lock.
 struct llamacli_abort;
 

@@ -1,0 +1,174 @@
+"""Finds and loads the native libraries, and gives every declared function its prototype.
+
+    from llamacli.binding.library import library
+    lib = library()
+    lib.llama_time_us()
+
+Loading happens once, at the first call of `library()`. Functions get their prototypes when they are first used, C errors become
+exceptions there (`errcheck`), and callers never test return codes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import json
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from llamacli.binding import abi_check
+from llamacli.binding.prototypes import Function
+from llamacli.errors import CancelledError, ContextFullError, DecodeError, LibraryError, MemoryFullError
+
+_REINSTALL = "install llamacli again: pip install --force-reinstall --no-deps llamacli"
+_load_lock = threading.Lock()
+
+declarations = abi_check.parse()
+structs = declarations.structs
+"""The ctypes structures by their C names."""
+
+
+class Library:
+    """The loaded native libraries. Each declared C function is an attribute; anything else is an AttributeError."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.build = read_build_info(folder)
+        self._functions = {function.name: function for function in declarations.functions}
+        try:
+            # The shim depends on all the others, so its handle finds their symbols too.
+            self._handle = ctypes.CDLL(str(folder / _file_name("llamacli-shim")))
+        except OSError as error:
+            raise LibraryError(f"cannot load the native library: {error}", hint=_REINSTALL) from error
+        stamped = self.llamacli_llama_cpp_commit().decode()
+        if stamped != self.build["commit"]:
+            raise LibraryError(
+                f"the native library is built from llama.cpp {stamped}, this package from {self.build['commit']}", hint=_REINSTALL
+            )
+        if self.build["dynamic_backends"]:
+            # Only from our own folder: the default search also looks in the current directory.
+            self.ggml_backend_load_all_from_path(str(folder).encode())
+        self.llama_backend_init()
+
+    def __getattr__(self, name: str) -> Any:
+        declared = self.__dict__.get("_functions", {}).get(name)
+        if declared is None:
+            raise AttributeError(f"{name} is not declared in llamacli.binding.declarations")
+        function = _bind(self._handle, declared)
+        setattr(self, name, function)
+        return function
+
+
+@functools.cache
+def _loaded() -> Library:
+    return Library(find_folder())
+
+
+def library() -> Library:
+    """The native libraries, loaded at the first call.
+
+    Raises:
+        LibraryError: they are missing, do not load, or are not those this package was built with.
+    """
+    with _load_lock:
+        return _loaded()
+
+
+def find_folder() -> Path:
+    """The folder of the package that holds the libraries.
+
+    Raises:
+        LibraryError: there is none.
+    """
+    import llamacli.binding as package
+
+    for root in package.__path__:  # an editable installation has two: the sources and the built files
+        folder = Path(root) / "lib"
+        if (folder / _file_name("llamacli-shim")).exists():
+            return folder
+    raise LibraryError("the native library is not installed", hint="pip install . builds it")
+
+
+def read_build_info(folder: Path) -> dict[str, Any]:
+    """What the build wrote about itself: commit, compiler, llama_version, dynamic_backends, system_info, backends.
+
+    Raises:
+        LibraryError: the file is missing or damaged.
+    """
+    try:
+        info: dict[str, Any] = json.loads((folder / "build.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LibraryError(f"the build information is missing or damaged: {error}", hint=_REINSTALL) from error
+    return info
+
+
+def address_of(function: Any) -> int:
+    """The address of a C function, to be given to C as a callback."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+def _file_name(name: str) -> str:
+    if sys.platform == "win32":
+        return f"{name}.dll"
+    return f"lib{name}.dylib" if sys.platform == "darwin" else f"lib{name}.so"
+
+
+def _bind(handle: ctypes.CDLL, declared: Function) -> Any:
+    try:
+        function = getattr(handle, declared.name)
+    except AttributeError:
+        raise LibraryError(f"the native library has no function {declared.name}", hint=_REINSTALL) from None
+    function.restype = declared.result
+    function.argtypes = declared.arguments
+    check = ERROR_CHECKS.get(declared.name)
+    if check is not None:
+        function.errcheck = check
+    return function
+
+
+def _check_evaluation(result: int, function: Any, arguments: Any) -> int:
+    """`llama_decode` and `llama_encode`: 0 done, 1 no place in the cache, 2 aborted, -1 invalid batch, below a failed computation."""
+    if result == 0:
+        return result
+    if result == 1:
+        raise ContextFullError("the KV cache has no place for this batch", needed=0, available=0)
+    if result == 2:
+        raise CancelledError("the evaluation was cancelled")
+    if result == -2:
+        raise MemoryFullError("out of memory while evaluating the batch", hint="a smaller -ub or -c needs less")
+    if result == -1:
+        raise DecodeError("llama.cpp refused the batch as invalid")
+    raise DecodeError(f"llama.cpp could not evaluate the batch (status {result})")
+
+
+def _check_sampling(result: int, function: Any, arguments: Any) -> int:
+    """`llamacli_sample`: 1 (no token is allowed) is for the caller, who knows the grammar."""
+    if result == 2:
+        raise DecodeError(
+            "the model's output holds no finite number", hint="the file may be damaged; try --check-tensors, or -fa off"
+        )
+    if result > 2:
+        raise DecodeError("sampling failed inside llama.cpp")
+    return result
+
+
+def _not_null(what: str) -> Callable[[Any, Any, Any], Any]:
+    def check(result: Any, function: Any, arguments: Any) -> Any:
+        if not result:
+            raise MemoryFullError(f"out of memory for {what}")
+        return result
+
+    return check
+
+
+ERROR_CHECKS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "llama_decode": _check_evaluation,
+    "llama_encode": _check_evaluation,
+    "llamacli_sample": _check_sampling,
+    "llamacli_abort_new": _not_null("a cancel flag"),
+    "llama_sampler_chain_init": _not_null("a sampler chain"),
+}
+"""What a result means, by function. Loading a model or a context fails for many reasons: the engine reads the log for those."""

@@ -1,0 +1,91 @@
+// The shim over llama-common, which is C++ only. Requests and answers are JSON in UTF-8.
+//
+// A function that returns char * gives one JSON object, to be freed with llamacli_free; NULL means out of memory. A failure is
+// {"error": {"kind": ..., "message": ...}}, where kind is one of usage, template, schema, grammar, output, memory, internal.
+// No C++ exception leaves the shim, and nothing in it prints.
+#pragma once
+
+#include <stdint.h>
+
+#include "shim_step.h" // LLAMACLI_API
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+LLAMACLI_API void llamacli_free(char * text);
+
+// --- chat templates -----------------------------------------------------------------------------------------------------
+
+// A chat template with its beginning- and end-of-sequence texts. Needs no model. Rendering changes nothing in it, but a
+// handle must not be used by two threads at once.
+struct llamacli_chat;
+
+// {"source": Jinja text or the name of a built-in template, "tool_use": Jinja text used instead when there are tools,
+//  "bos", "eos": texts} -> {"builtin": bool, "capabilities": {name: bool}}; *chat is set unless there is an error
+LLAMACLI_API char * llamacli_chat_create(const char * request, struct llamacli_chat ** chat);
+LLAMACLI_API void   llamacli_chat_free(struct llamacli_chat * chat);
+
+// {"builtins": [name]}
+LLAMACLI_API char * llamacli_chat_builtins(void);
+
+// {"messages", "tools", "tool_choice", "parallel_tool_calls", "json_schema", "grammar", "add_generation_prompt",
+//  "continue_final_message", "enable_thinking", "reasoning_format", "chat_template_kwargs"}, all but messages optional
+// -> {"parts": [[text, is_input]], "format", "parser", "generation_prompt", "grammar", "grammar_lazy", "triggers",
+//     "preserved_tokens", "stops", "supports_thinking", "thinking_start", "thinking_ends"}
+LLAMACLI_API char * llamacli_chat_render(struct llamacli_chat * chat, const char * request);
+
+// --- what a model answered ----------------------------------------------------------------------------------------------
+
+// Parses the answer to one rendered prompt, as a whole or while it grows.
+struct llamacli_parser;
+
+// {"format", "parser", "generation_prompt" of the rendering, "reasoning_format", "parse_tool_calls"} -> {}
+LLAMACLI_API char * llamacli_parser_create(const char * request, struct llamacli_parser ** parser);
+LLAMACLI_API void   llamacli_parser_free(struct llamacli_parser * parser);
+
+// {"text": the whole answer so far, "partial": bool}
+// -> {"content", "reasoning_content", "tool_calls": [{"id", "name", "arguments"}],
+//     "deltas": [{"content", "reasoning_content", "tool_call": {"index", "id", "name", "arguments"}}]}
+// where deltas say what is new since the last call.
+LLAMACLI_API char * llamacli_parser_parse(struct llamacli_parser * parser, const char * request);
+
+// --- grammars -----------------------------------------------------------------------------------------------------------
+
+// {"schema": JSON schema} -> {"grammar": GBNF}
+LLAMACLI_API char * llamacli_schema_to_grammar(const char * request);
+
+// llama.cpp's own matcher, stepped without a vocabulary.
+struct llamacli_grammar;
+
+// {"grammar": GBNF, "root": name of the start rule} -> {}
+LLAMACLI_API char * llamacli_grammar_create(const char * request, struct llamacli_grammar ** grammar);
+LLAMACLI_API void   llamacli_grammar_free(struct llamacli_grammar * grammar);
+LLAMACLI_API void   llamacli_grammar_reset(struct llamacli_grammar * grammar);
+
+// Feeds bytes until one is refused: the number that was accepted, or -1 when the grammar is too ambiguous to be followed.
+// After a refusal the grammar is dead until it is reset.
+LLAMACLI_API int64_t llamacli_grammar_accept(struct llamacli_grammar * grammar, const char * bytes, size_t n_bytes);
+
+// 1 when the bytes so far can be continued or are complete, plus 2 when they are complete; 0 when dead.
+LLAMACLI_API int32_t llamacli_grammar_state(const struct llamacli_grammar * grammar);
+
+// --- memory and system --------------------------------------------------------------------------------------------------
+
+// {"path", "model": {field: value}, "context": {field: value}, "tensor_split": [number], "devices": [name]}, with the fields
+// of llama_model_params and llama_context_params; the defaults are llama.cpp's
+// -> {"devices": [{"name", "description", "host", "total", "free", "model", "context", "compute"}], "n_layer", "n_ctx_train",
+//     "n_expert"}, sizes in bytes. Nothing of that size is allocated. The last device is the host.
+LLAMACLI_API char * llamacli_memory(const char * request);
+
+// The same request, with "margin": bytes to leave free on each device, "n_ctx_min": the least context
+// -> {"status": "fits" | "does_not_fit" | "error", "n_gpu_layers", "n_ctx", "tensor_split", "overrides": [[pattern, buffer type]]}
+LLAMACLI_API char * llamacli_fit(const char * request);
+
+// {"commit", "build_number", "compiler", "target", "system_info", "cpu": {feature: value},
+//  "backends": [{"name", "features": {name: value}, "devices": [{"name", "description", "type", "total", "free", "id"}]}]}
+LLAMACLI_API char * llamacli_system(void);
+
+#ifdef __cplusplus
+}
+#endif
