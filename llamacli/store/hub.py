@@ -1,0 +1,190 @@
+"""Models of the Hugging Face hub, fetched into the cache that other programs share.
+
+This speaks the hub's HTTP interface itself: huggingface_hub no longer resumes a download after its process has ended, and
+checks no hash of what comes over plain HTTP. Files already in the cache are used without asking the hub.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from llamacli.errors import DownloadError, ModelNotFoundError, UsageError
+from llamacli.store import paths
+from llamacli.store.hub_cache import Repository
+from llamacli.store.publish import OnProgress, exclusive, publish
+from llamacli.store.quantization import Candidate, RemoteFile, candidates, choose, memory_of_this_machine
+from llamacli.store.transfer import Source, StatusError, open_url, transfer
+
+_REFERENCE = re.compile(
+    r"hf:(?P<repo>[^/:@]+/[^/:@]+)(?:@(?P<revision>[^:]+?))?(?:(?P<separator>[:/])(?P<selector>.+))?", re.DOTALL
+)
+_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+_HEX = re.compile(r"[0-9a-f]+")
+_ANSWER_LIMIT = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class HubReference:
+    """`hf:user/repo[@revision][:quant-or-file]`, checked: none of it can lead out of the cache."""
+
+    repository: str
+    selector: str | None = None
+    revision: str = "main"
+
+    def __str__(self) -> str:
+        revision = "" if self.revision == "main" else f"@{self.revision}"
+        return f"hf:{self.repository}{revision}" + (f":{self.selector}" if self.selector else "")
+
+
+def parse(reference: str) -> HubReference:
+    """Read `hf:…`. Raises UsageError, with the form it should have."""
+    match = _REFERENCE.fullmatch(reference)
+    repository = match["repo"] if match else ""
+    revision = (match["revision"] if match else None) or "main"
+    selector = match["selector"] if match else None
+    good = all(_NAME.fullmatch(part) and ".." not in part and "--" not in part for part in repository.split("/"))
+    if not good or len(repository) > 96 or not safe_path(revision) or not (selector is None or safe_path(selector)):
+        hint = "write hf:user/repo, hf:user/repo:Q4_K_M or hf:user/repo:file.gguf"
+        raise UsageError(f"{reference} is not a model of the hub", hint=hint)
+    return HubReference(repository, selector, revision)
+
+
+def safe_path(path: str) -> bool:
+    """Whether a path from outside is relative, plain and stays below where it starts, on every operating system."""
+    parts = path.split("/")
+    plain = path.isprintable() and not set(path) & set('\\:*?"<>|') and len(path) <= 1024
+    return plain and all(part.strip(" .") and part == part.strip() and len(part) <= 255 for part in parts)
+
+
+def fetch(
+    reference: HubReference, *, offline: bool, on_progress: OnProgress, refresh: bool = False, memory: int | None = None
+) -> Path:
+    """The first file of the model, fetched unless it is in the cache. `refresh` asks the hub what is newest first.
+
+    `memory`: the bytes that a model may take, for the choice among quantizations; None is what this machine has.
+    Raises ModelNotFoundError or DownloadError.
+    """
+    memory = memory_of_this_machine() if memory is None else memory
+    repository = Repository(reference.repository)
+    if (offline or not refresh) and (path := _cached(reference, repository, memory)):
+        return path
+    if offline:
+        raise DownloadError(
+            f"{reference} is not on this machine yet, and --offline or HF_HUB_OFFLINE forbids fetching it",
+            hint=f"run `llamacli models pull {reference}` while online",
+        )
+    commit, files = _list(reference)
+    chosen = choose(candidates(files), reference.selector, memory=memory, where=reference.repository)
+    return _fetch_parts(reference, repository, commit, chosen, on_progress)
+
+
+def _cached(reference: HubReference, repository: Repository, memory: int) -> Path | None:
+    commit = repository.commit(reference.revision)
+    if commit is None:
+        return None
+    found = candidates(repository.files(commit))
+    try:
+        chosen = choose(found, reference.selector, memory=memory, where=reference.repository)
+    except ModelNotFoundError:
+        return None
+    return repository.path(commit, chosen.name)
+
+
+def _fetch_parts(
+    reference: HubReference, repository: Repository, commit: str, chosen: Candidate, on_progress: OnProgress
+) -> Path:
+    token = paths.hub_token()
+    for part in chosen.parts:
+        digest = part.sha256 or part.git_sha1
+        if digest is None:
+            raise DownloadError(f"{reference}: the hub gives no hash for {part.path}")
+        blob = repository.blob(digest)
+        with exclusive(repository.lock_target(digest), on_progress, name=f"{digest}.lock"):
+            if not blob.exists() and not _whole(repository.path(commit, part.path), part):
+                blob.parent.mkdir(parents=True, exist_ok=True)
+                source = Source(
+                    url=f"{paths.hub_endpoint()}/{reference.repository}/resolve/{commit}/{quote(part.path)}",
+                    what=f"downloading {part.path.rpartition('/')[2]}",
+                    headers={"Authorization": f"Bearer {token}"} if token else {},
+                    size=part.size,
+                    sha256=part.sha256,
+                    git_sha1=part.git_sha1,
+                    plain_http=True,
+                )
+                incomplete = blob.with_name(f"{digest}.incomplete")
+                try:
+                    transfer(source, incomplete, on_progress)
+                except StatusError as error:
+                    raise _explain(error, reference) from error
+                publish(incomplete, blob)
+            if blob.exists():
+                repository.link(digest, commit, part.path, reference.revision)
+    return repository.path(commit, chosen.name)
+
+
+def _whole(path: Path, part: RemoteFile) -> bool:
+    """Whether the file is in the snapshot by itself, as it is on file systems without links."""
+    return path.is_file() and path.stat().st_size == part.size
+
+
+def _list(reference: HubReference) -> tuple[str, list[RemoteFile]]:
+    """The commit of the revision and the files it has. Raises ModelNotFoundError or DownloadError."""
+    token = paths.hub_token()
+    headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    revision = quote(reference.revision, safe="")
+    url = f"{paths.hub_endpoint()}/api/models/{reference.repository}/revision/{revision}?blobs=true"
+    try:
+        with open_url(url, headers, plain_http=True) as answer:
+            document = json.loads(answer.read(_ANSWER_LIMIT))
+        commit = document["sha"]
+        if not re.fullmatch(r"[0-9a-f]{40}", commit):
+            raise ValueError(commit)
+        return commit, [file for one in document["siblings"] if (file := _remote_file(one))]
+    except StatusError as error:
+        raise _explain(error, reference) from error
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise DownloadError(
+            f"{paths.hub_endpoint()} did not answer as the Hugging Face hub does",
+            hint="a login page or a proxy may stand in between; look at HF_ENDPOINT too",
+        ) from error
+
+
+def _remote_file(sibling: dict[str, Any]) -> RemoteFile | None:
+    """A file as the hub lists it; None for what has a name or a hash that could lead elsewhere."""
+    path, size = sibling["rfilename"], sibling.get("size")
+    sha256 = (sibling.get("lfs") or {}).get("sha256")
+    git_sha1 = sibling.get("blobId")
+    if not safe_path(path) or not isinstance(size, int | None) or isinstance(size, bool) or (size or 0) < 0:
+        return None
+    if sha256 is not None:
+        return RemoteFile(path, size, sha256=sha256) if _HEX.fullmatch(sha256) and len(sha256) == 64 else None
+    if git_sha1 is not None and not (_HEX.fullmatch(git_sha1) and len(git_sha1) == 40):
+        return None
+    return RemoteFile(path, size, git_sha1=git_sha1)
+
+
+def _explain(error: StatusError, reference: HubReference) -> DownloadError | ModelNotFoundError:
+    """What the hub means by an HTTP error."""
+    code = error.headers.get("X-Error-Code", "")
+    name, page = reference.repository, f"{paths.hub_endpoint()}/{reference.repository}"
+    with_token = paths.hub_token() is not None
+    if code == "GatedRepo" or (error.status == 403 and code != "RepoNotFound"):
+        if with_token:
+            return DownloadError(f"{name} is gated, and your token has no access to it", hint=f"ask for access at {page}")
+        return DownloadError(f"{name} is gated", hint=f"accept its terms at {page}, then set HF_TOKEN to a token of yours")
+    if code == "RevisionNotFound":
+        return ModelNotFoundError(f"{name} has no revision {reference.revision}")
+    if code == "EntryNotFound":
+        return ModelNotFoundError(f"{name} no longer has that file", hint="try again: the repository has just changed")
+    if error.status == 401 and with_token:
+        return DownloadError(f"the hub refuses your token, or {name} does not exist", hint="look at HF_TOKEN and at the name")
+    if error.status in (401, 404):
+        return ModelNotFoundError(f"the hub has no repository {name} open to you", hint="if it is private, set HF_TOKEN")
+    if error.status == 429:
+        return DownloadError("the hub wants fewer requests from this address", hint="wait some minutes, or set HF_TOKEN")
+    return DownloadError(f"the hub answered {error.status} for {name}", hint="try again later")

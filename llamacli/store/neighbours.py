@@ -1,0 +1,96 @@
+"""Models that LM Studio and ollama keep on this machine. They are read where they are, and never written to."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamacli.errors import ModelNotFoundError
+from llamacli.store import paths
+from llamacli.store.split import first_part, is_later_part
+
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_MODEL_LAYER = "application/vnd.ollama.image.model"
+_OLLAMA_REGISTRY = "registry.ollama.ai"
+_MANIFEST_LIMIT = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A model of another program: the reference that finds it here, and its file."""
+
+    reference: str
+    path: Path
+
+
+def find(reference: str) -> Path:
+    """The file of `ollama:name[:tag]` or `lmstudio:publisher/repo[/file.gguf]`. Raises ModelNotFoundError."""
+    scheme, _, name = reference.partition(":")
+    known = list(_ollama() if scheme == "ollama" else _lm_studio())
+    wanted = f"{reference}:latest" if scheme == "ollama" and ":" not in name else reference
+    for one in known:
+        if one.reference == wanted:
+            return first_part(one.path)
+    below = [one for one in known if one.reference.startswith(f"{wanted.rstrip('/')}/")]
+    if len(below) == 1:
+        return first_part(below[0].path)
+    program = "ollama" if scheme == "ollama" else "LM Studio"
+    there = ", ".join(one.reference for one in (below or known)[:5])
+    if below:
+        raise ModelNotFoundError(f"{reference} holds {len(below)} models", hint=f"name one: {there}")
+    raise ModelNotFoundError(
+        f"{program} has no model {name} on this machine", hint=f"it has {there}" if there else f"{program} has none at all"
+    )
+
+
+def stored() -> list[Neighbour]:
+    """Every model of either program."""
+    return [*_lm_studio(), *_ollama()]
+
+
+def _lm_studio() -> Iterator[Neighbour]:
+    """LM Studio keeps `PUBLISHER/REPO/FILE.gguf`."""
+    for folder in paths.lm_studio_models():
+        for file in _sorted(folder, "*/*/*.gguf"):
+            if file.is_file() and not is_later_part(file.name):
+                yield Neighbour(f"lmstudio:{file.relative_to(folder).as_posix()}", file)
+
+
+def _ollama() -> Iterator[Neighbour]:
+    """Ollama keeps blobs by hash, and `manifests/REGISTRY/NAMESPACE/NAME/TAG` says which is the model."""
+    for folder in paths.ollama_models():
+        for manifest in _sorted(folder / "manifests", "*/*/*/*"):
+            registry, namespace, name, tag = manifest.relative_to(folder / "manifests").parts
+            blob = _model_blob(folder, manifest)
+            if blob is None:
+                continue
+            place = "" if registry == _OLLAMA_REGISTRY else f"{registry}/"
+            owner = "" if not place and namespace == "library" else f"{namespace}/"
+            yield Neighbour(f"ollama:{place}{owner}{name}:{tag}", blob)
+
+
+def _model_blob(folder: Path, manifest: Path) -> Path | None:
+    """The GGUF file that a manifest names, if the manifest makes sense and the file is there and is a GGUF file."""
+    try:
+        if not manifest.is_file() or manifest.stat().st_size > _MANIFEST_LIMIT:
+            return None
+        layers = json.loads(manifest.read_bytes())["layers"]
+        digests = [layer["digest"] for layer in layers if layer["mediaType"] == _MODEL_LAYER]
+        match = _DIGEST.fullmatch(digests[0]) if len(digests) == 1 else None
+        if match is None:
+            return None
+        blob = folder / "blobs" / f"sha256-{match[1]}"
+        with blob.open("rb") as file:
+            return blob if file.read(4) == b"GGUF" else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _sorted(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:  # no permission: ollama's service keeps its store to itself on some systems
+        return []

@@ -1,0 +1,128 @@
+"""Which of a repository's GGUF files to take: by name, or by what fits into memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from llamacli.errors import ModelNotFoundError
+from llamacli.store.split import part_names
+
+PREFERRED = ("Q4_K_M", "UD-Q4_K_XL", "Q4_K_S", "IQ4_XS", "Q4_0", "Q4_1", "IQ4_NL", "MXFP4", "Q5_K_M", "Q5_K_S", "Q6_K", "Q8_0",
+             "Q3_K_M", "Q3_K_L", "F16", "BF16")  # fmt: skip
+"""What is taken when nobody asks for anything else, if it fits: the best quality for its size first, as is the custom."""
+
+_QUANT = re.compile(
+    r"(?<![A-Za-z0-9])((?:UD-)?(?:I?Q\d(?:_[A-Z0-9]+)*|TQ\d_\d|MXFP4(?:_MOE)?|NVFP4|BF16|F16|F32|FP16|FP32))(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+# what a repository carries beside its models: image projectors, importance matrices, draft heads
+_NOT_A_MODEL = re.compile(r"mmproj|imatrix|(^|/)mtp-|eagle3|dflash", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a repository: its path there, its size in bytes (None if unknown), its hash (`sha256` or git's)."""
+
+    path: str
+    size: int | None = None
+    sha256: str | None = None
+    git_sha1: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model of a repository: its parts in order, one unless it is split."""
+
+    parts: tuple[RemoteFile, ...]
+
+    @property
+    def name(self) -> str:
+        """The path of the first part."""
+        return self.parts[0].path
+
+    @property
+    def quantization(self) -> str | None:
+        """What its name says it is quantized to, in capitals, or None."""
+        return quantization_of(self.name)
+
+    @property
+    def size(self) -> int | None:
+        """All parts together, in bytes, or None if that is unknown."""
+        sizes = [part.size for part in self.parts]
+        return sum(size for size in sizes if size is not None) if None not in sizes else None
+
+
+def quantization_of(name: str) -> str | None:
+    """The quantization that a file's name tells, in capitals: `Q4_K_M` of `model-q4_k_m.gguf`."""
+    found = _QUANT.findall(PurePosixPath(name).name) or _QUANT.findall(name)
+    return str(found[-1]).upper() if found else None
+
+
+def candidates(files: Iterable[RemoteFile]) -> list[Candidate]:
+    """The whole models among `files`. Parts are gathered; models with a part missing are left out."""
+    by_path = {file.path: file for file in files if file.path.lower().endswith(".gguf")}
+    found = []
+    for path in sorted(by_path):
+        folder, _, name = path.rpartition("/")
+        names = part_names(name)
+        wanted = [f"{folder}/{part}" if folder else part for part in names]
+        if name == names[0] and all(part in by_path for part in wanted):
+            found.append(Candidate(tuple(by_path[part] for part in wanted)))
+    return found
+
+
+def choose(found: list[Candidate], selector: str | None, *, memory: int, where: str) -> Candidate:
+    """The model that `selector` (a file's path, a quantization, part of a name, or None) names in the repository `where`.
+
+    With None: the first of PREFERRED that fits into `memory` bytes, else the largest model that fits, else the smallest.
+    Raises ModelNotFoundError, with what there is.
+    """
+    if selector:
+        return _named(found, selector, where)
+    models = [one for one in found if not _NOT_A_MODEL.search(one.name)]
+    if not models:
+        raise ModelNotFoundError(
+            f"{where} holds no GGUF file", hint="look for a repository whose name ends in -GGUF, which holds the same model"
+        )
+    fitting = [one for one in models if (one.size or 0) <= memory]
+    for preferred in PREFERRED:
+        for one in fitting:
+            if one.quantization == preferred:
+                return one
+    if fitting:
+        return max(fitting, key=lambda one: one.size or 0)
+    return min(models, key=lambda one: one.size or 0)
+
+
+def _named(found: list[Candidate], selector: str, where: str) -> Candidate:
+    wanted = selector.lower()
+    for one in found:
+        if any(wanted in (part.path.lower(), PurePosixPath(part.path).name.lower()) for part in one.parts):
+            return one
+    models = [one for one in found if not _NOT_A_MODEL.search(one.name)]
+    exact = [one for one in models if (one.quantization or "").lower() == wanted]
+    # `q4_k_m` also finds the only file that has it somewhere in its name, such as `Q4_K_M-imat`
+    near = exact or [one for one in models if wanted in one.name.lower()]
+    if len(near) == 1 or exact:
+        return near[0]
+    there = sorted({one.quantization or one.name for one in models})
+    if not near:
+        raise ModelNotFoundError(f"{where} has no {selector}", hint=f"it has {', '.join(there) or 'no GGUF file'}")
+    raise ModelNotFoundError(f"{where} has more than one {selector}", hint=f"name one: {', '.join(one.name for one in near)}")
+
+
+def memory_of_this_machine() -> int:
+    """How many bytes a model may take: 80 % of the memory, or of what the control group (a container) grants of it."""
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 1 << 62
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        limit = "max"
+    return int(min(total, int(limit) if limit.isdecimal() else total) * 0.8)

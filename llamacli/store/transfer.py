@@ -1,0 +1,255 @@
+"""Download a file over HTTP: resumed, retried, measured, checked. Standard library only.
+
+The file grows under a provisional name, which survives an interruption; the caller publishes it when `transfer` returns.
+Resuming asks for the rest with `Range` (RFC 9110, section 14), and with `If-Range` when the server gave a validator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.message import Message
+from http.client import HTTPMessage
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from llamacli.errors import DownloadError
+from llamacli.store.publish import CHUNK, OnProgress, Progress, disk_errors, require_space
+
+TIMEOUT_SECONDS = 30.0
+"""How long a server may stay silent."""
+RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds between attempts. Progress starts the row anew."""
+MAGIC = b"GGUF"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class StatusError(DownloadError):
+    """The server answered with an HTTP error. `status` is the number, `headers` are the answer's."""
+
+    def __init__(self, message: str, *, status: int, headers: Message, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.headers = headers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A file to download. `size` in bytes and `sha256` are checked if they are known; `git_sha1` is git's hash of a blob.
+
+    `plain_http` permits an address without TLS, for a mirror that the user named. This machine is always permitted.
+    """
+
+    url: str
+    what: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    size: int | None = None
+    sha256: str | None = None
+    git_sha1: str | None = None
+    plain_http: bool = False
+
+
+def transfer(source: Source, part: Path, on_progress: OnProgress) -> None:
+    """Bring `part` to the whole of `source`, from wherever it stands. Raises DownloadError, StatusError for HTTP errors."""
+    inherited = part.exists() and part.stat().st_size > 0
+    _complete(source, part, on_progress)
+    if _sound(source, part):
+        return
+    part.unlink()
+    if inherited:  # an earlier run may have left something else under this name: once more, from the start
+        _complete(source, part, on_progress)
+        if _sound(source, part):
+            return
+        part.unlink()
+    raise DownloadError(f"{source.what}: the contents are not those that were published", hint="nothing was kept; try again")
+
+
+def open_url(url: str, headers: Mapping[str, str], *, plain_http: bool = False) -> http.client.HTTPResponse:
+    """The answer to a GET request, whatever redirects it takes. Raises DownloadError, StatusError for HTTP errors."""
+    address = urlsplit(url)
+    if address.scheme != "https" and not (address.scheme == "http" and (plain_http or address.hostname in LOOPBACK)):
+        raise DownloadError(f"{url} is not a https:// address", hint="models are only fetched over https")
+    own = {"User-Agent": "llamacli", "Accept-Encoding": "identity"}
+    request = urllib.request.Request(url, headers={**own, **headers})  # noqa: S310 - the scheme has just been checked
+    handlers = [_Redirects(), urllib.request.HTTPSHandler(context=_tls_context())]
+    try:
+        answer: http.client.HTTPResponse = urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        error.close()
+        message = f"{url}: the server answered {error.code} {error.reason}"
+        raise StatusError(message, status=error.code, headers=error.headers) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        message = f"cannot reach {address.hostname}: {_reason(error)}"
+        raise _Interrupted(message, hint="check the network and any proxy") from error
+    return answer
+
+
+class _Interrupted(DownloadError):
+    """The connection failed in a way that another attempt may not."""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Keeps credentials from other hosts, and https from becoming http."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        old, new = urlsplit(req.full_url), urlsplit(newurl)
+        if new.scheme not in ("https", old.scheme):
+            raise DownloadError(f"{req.full_url} redirects to {newurl}, which is not https", hint="nothing was fetched")
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if following and (old.scheme, old.netloc) != (new.scheme, new.netloc):
+            following.remove_header("Authorization")
+        return following
+
+
+def _tls_context() -> ssl.SSLContext:
+    """The system's certificates; certifi's, if that is installed, where the system has none (python.org's Python on macOS)."""
+    context = ssl.create_default_context()
+    found = ssl.get_default_verify_paths()
+    if not any((found.cafile, found.capath, context.get_ca_certs())):
+        try:
+            import certifi
+        except ImportError:
+            return context
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+def _complete(source: Source, part: Path, on_progress: OnProgress) -> None:
+    """Ask for what is missing until nothing is."""
+    failures = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        if source.size is not None and before >= source.size:
+            return
+        try:
+            _attempt(source, part, on_progress)
+            return
+        except (_Interrupted, StatusError) as error:
+            if isinstance(error, StatusError) and not (error.status in (408, 429) or error.status >= 500):
+                raise
+            gained = (part.stat().st_size if part.exists() else 0) > before
+            failures = 1 if gained else failures + 1
+            if failures > len(RETRY_DELAYS):
+                raise
+            time.sleep(_delay(error, RETRY_DELAYS[failures - 1]))
+
+
+def _attempt(source: Source, part: Path, on_progress: OnProgress) -> None:
+    """One request. Returns when the file is complete; raises _Interrupted when the connection ends too early."""
+    validator = part.with_name(part.name + ".etag")
+    start = part.stat().st_size if part.exists() else 0
+    if not (validator.exists() or source.sha256 or source.git_sha1):
+        start = 0  # nothing could tell whether the rest belongs to the beginning
+    headers = dict(source.headers)
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        if validator.exists():
+            headers["If-Range"] = validator.read_text(encoding="utf-8")
+    try:
+        answer = open_url(source.url, headers, plain_http=source.plain_http)
+    except StatusError as error:
+        if error.status != 416 or not start:
+            raise
+        part.unlink()  # what is here is longer than what is there: it is something else
+        raise _Interrupted(f"{source.what}: the file has changed on the server") from error
+    with answer, disk_errors(part):
+        start = start if answer.status == 206 else 0
+        total = _total(answer, start, source)
+        _remember(validator, answer.headers)
+        if total is not None:
+            require_space(part.parent, total - start, source.what)
+        with part.open("r+b" if start else "wb") as out:
+            out.seek(start)
+            out.truncate()
+            _receive(answer, out, source, start, total, on_progress)
+    validator.unlink(missing_ok=True)
+
+
+def _receive(
+    answer: http.client.HTTPResponse, out: IO[bytes], source: Source, start: int, total: int | None, on_progress: OnProgress
+) -> None:
+    done = start
+    on_progress(Progress(source.what, done, total))
+    while total is None or done < total:
+        try:
+            # read1 hands over what has come: a slow server moves the bar, and nothing is lost when the connection breaks
+            chunk = answer.read1(CHUNK)
+        except (OSError, http.client.HTTPException) as error:
+            raise _Interrupted(f"{source.what}: the connection broke after {done:,} bytes: {_reason(error)}") from error
+        if not chunk:
+            break
+        if done == 0 and not MAGIC.startswith(chunk[:4]):
+            raise _not_a_model(source, chunk)
+        out.write(chunk)
+        done += len(chunk)
+        on_progress(Progress(source.what, done, total))
+    if total is not None and done != total:
+        message = f"{source.what}: the connection broke after {done:,} of {total:,} bytes"
+        raise _Interrupted(message, hint="run it again to resume")
+
+
+def _total(answer: http.client.HTTPResponse, start: int, source: Source) -> int | None:
+    """The length of the whole file, as the answer says it and as it should be. Refuses what cannot be the file."""
+    if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise DownloadError(f"{source.what}: the server sent it compressed, against the request")
+    length = answer.headers.get("Content-Length")
+    total = start + int(length) if length and length.isdecimal() else None
+    if answer.status == 206:
+        said = answer.headers.get("Content-Range", "")
+        if not said.startswith(f"bytes {start}-"):
+            raise DownloadError(f"{source.what}: the server resumed at another place ({said or 'it does not say where'})")
+    if source.size is not None and total not in (None, source.size):
+        message = f"{source.what}: the server offers {total:,} bytes where {source.size:,} are due"
+        raise DownloadError(message, hint="try again later")
+    return source.size if source.size is not None else total
+
+
+def _not_a_model(source: Source, beginning: bytes) -> DownloadError:
+    if beginning.lstrip()[:1] == b"<":
+        hint = "a login page or a proxy may stand in between; give the address of the file itself"
+        return DownloadError(f"{source.what}: {source.url} gave a web page, not a model", hint=hint)
+    return DownloadError(f"{source.what}: {source.url} is not a GGUF file", hint="give the address of the file itself")
+
+
+def _sound(source: Source, part: Path) -> bool:
+    """Whether the file is what `source` says, as far as that says anything."""
+    size = part.stat().st_size
+    if source.size is not None and size != source.size:
+        return False
+    expected = source.sha256 or source.git_sha1
+    if expected is None:
+        return True
+    digest = hashlib.sha256() if source.sha256 else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    with part.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest() == expected.lower()
+
+
+def _remember(validator: Path, headers: HTTPMessage) -> None:
+    """Keep the server's name for this version of the file, unless it is a weak one, which cannot vouch for bytes."""
+    etag = headers.get("ETag")
+    name = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
+    if name:
+        validator.write_text(name, encoding="utf-8")
+    else:
+        validator.unlink(missing_ok=True)
+
+
+def _delay(error: DownloadError, otherwise: float) -> float:
+    said = error.headers.get("Retry-After", "") if isinstance(error, StatusError) else ""
+    return min(float(said), 60.0) if said.isdecimal() else otherwise
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or error
+    return getattr(reason, "strerror", None) or str(reason) or type(error).__name__
