@@ -103,8 +103,9 @@ def _own_tree(config_settings: ConfigSettings) -> str | None:
 
 
 def _build_folder(settings: dict[str, str | list[str]]) -> Path:
-    """`build/PLATFORM`, with a suffix for a configuration other than the default one: CMake would keep settings that went away."""
-    choices = {name: value for name, value in os.environ.items() if name in CONFIGURING or name.startswith(("CMAKE_", "SKBUILD_"))}
+    """`build/PLATFORM`, with a suffix for any other configuration than the default: CMake keeps settings that went away."""
+    environ = os.environ.items()
+    choices = {name: value for name, value in environ if name in CONFIGURING or name.startswith(("CMAKE_", "SKBUILD_"))}
     choices.pop("CMAKE_BUILD_PARALLEL_LEVEL", None)
     choices |= {name: str(value) for name, value in settings.items()}
     if tree := _own_tree(settings):
@@ -138,8 +139,9 @@ def _check_compiler(settings: dict[str, str | list[str]]) -> None:
     if sys.platform == "win32" or "compiler" in chosen or "toolchain" in chosen:
         return
     if not any(shutil.which(name) for name in named[:1] or COMPILERS):
+        wanted = f"{named[0]}, which CXX names," if named else "A C++ compiler"
         raise SourceError(
-            f"{f'the C++ compiler of CXX, {named[0]},' if named else 'a C++ compiler'} was not found on PATH; llama.cpp is built from source.\n"
+            f"{wanted} was not found on PATH, and llama.cpp is built from source.\n"
             "Install one (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++; macOS: xcode-select --install)\n"
             "or name one: CC=/path/to/cc CXX=/path/to/c++ pip install ."
         )
@@ -150,13 +152,12 @@ def _explain(folder: Path) -> str:
     if not (folder / "build.ninja").exists() and not (folder / "Makefile").exists():
         return (
             "CMake could not set up the build; its first error is above (`pip install -v .` shows all of its output).\n"
-            f"It often names a package to install or an option of CMAKE_ARGS to correct. Then try again; delete {folder} to start afresh."
+            f"It often names a package to install, or an option in CMAKE_ARGS to correct. Delete {folder} to start afresh."
         )
     cmake = os.environ.get("CMAKE_EXECUTABLE") or shutil.which("cmake")
     if cmake and (folder / "CMakeCache.txt").exists():
-        check = subprocess.run(
-            [cmake, "--build", str(folder), "--target", "llamacli-abi-check"], capture_output=True, text=True, errors="replace", check=False
-        )
+        command = [cmake, "--build", str(folder), "--target", "llamacli-abi-check"]
+        check = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if check.returncode and "abi_check.c" in check.stdout + check.stderr:
             return (
                 "the ABI check failed: this llama.cpp tree is not the one that the declarations in llamacli/binding describe.\n"

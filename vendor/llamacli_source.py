@@ -69,7 +69,7 @@ def find_tree(vendor: Path = VENDOR, own: str | None = None) -> Tree | None:
     if not path.is_dir() or not any(path.iterdir()):
         return None
     if not _is_tree(path):
-        raise SourceError(f"{path} is not a llama.cpp source tree (it has no include/llama.h); delete it to fetch the pinned one")
+        raise SourceError(f"{path} is no llama.cpp source tree (it has no include/llama.h); delete it to have one fetched")
     pin = read_pin(vendor)
     unpacked_from = _read_marker(path)
     if unpacked_from is None:
@@ -134,7 +134,7 @@ def unpack(archive: Path, target: Path) -> None:
 
 @contextmanager
 def _sdist(pin: Pin, cache: Path, work: Path, environ: Mapping[str, str]) -> Iterator[Path]:
-    """The verified archive: from the cache, or fetched to `work` and then kept there. A cache that cannot be written is no harm."""
+    """The verified archive: from the cache, or fetched to `work` and kept in the cache if that can be written."""
     kept = cache / f"{pin.sha256}.tar.gz"
     if kept.is_file() and _sha256(kept) == pin.sha256:
         yield kept
@@ -178,7 +178,7 @@ def _download(pin: Pin, work: Path, kept: Path, environ: Mapping[str, str]) -> P
         )
     if done.returncode or not found:
         raise SourceError(
-            f"{pin.name} {pin.version}, which carries the llama.cpp sources, could not be downloaded:\n  {_reason(done.stdout)}\n"
+            f"{pin.name} {pin.version}, which carries the llama.cpp sources, could not be fetched:\n  {_reason(done.stdout)}\n"
             f"Check the network and pip's index settings (`pip config list`); or put the file\n"
             f"  {pin.name.replace('-', '_')}-{pin.version}.tar.gz as {kept};\n"
             f"or set {OWN_TREE} to a llama.cpp source tree."
@@ -189,8 +189,8 @@ def _download(pin: Pin, work: Path, kept: Path, environ: Mapping[str, str]) -> P
 def _reason(said: str) -> str:
     """The last errors of pip's output."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines[-1:] or ["pip said nothing"]
-    return "\n  ".join(errors[-3:])
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return "\n  ".join(errors[-3:] or lines[-1:] or ["pip said nothing"])
 
 
 def _is_tree(path: Path) -> bool:
