@@ -12,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny
 
+from llamacli.store import catalogue
+
 REAL_ENVIRONMENT = dict(os.environ)
 """The environment as it was before any test: only `demo_model` looks at it."""
 
@@ -53,7 +55,14 @@ def tiny_embedding_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def demo_model() -> Path:
     """The demo model's file, where `llamacli` keeps it or where LLAMACLI_TEST_DEMO_MODEL says. Mark such tests `demo`."""
-    named = REAL_ENVIRONMENT.get("LLAMACLI_TEST_DEMO_MODEL")
-    if named:
+    if named := REAL_ENVIRONMENT.get("LLAMACLI_TEST_DEMO_MODEL"):
         return Path(named)
-    pytest.skip("the demo model is not on this machine: set LLAMACLI_TEST_DEMO_MODEL to its path")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ.keys() | REAL_ENVIRONMENT.keys():
+            if name in REAL_ENVIRONMENT:
+                patch.setenv(name, REAL_ENVIRONMENT[name])
+            else:
+                patch.delenv(name)
+        if not catalogue.DEMO.is_present():
+            pytest.skip("the demo model is not on this machine: `llamacli models pull demo` fetches it")
+        return catalogue.DEMO.path

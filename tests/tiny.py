@@ -32,9 +32,10 @@ CHATML = (
 )
 
 MERGES = (
-    "Ġ t", "h e", "Ġ a", "i n", "r e", "o n", "Ġt he", "e r", "Ġ s", "a t", "Ġ w", "Ġ o", "e n", "Ġ c", "i t", "i s", "a n", "o r",
-    "e s", "Ġ b", "e d", "Ġ f", "in g", "Ġ p", "o u", "Ġa n", "a l", "a r", "Ġt o", "Ġ m", "Ġo f", "Ġ in", "Ġ d", "Ġ h", "Ġan d",
-    "l l", "H e", "He ll", "Hell o", "Ġw or", "l d", "Ġwor ld", "u s", "us er", "s t", "as s", "a s", "Ġ is", "Ġ 1", "0 0",
+    "Ġ t", "h e", "Ġ a", "i n", "r e", "o n", "Ġt he", "e r", "Ġ s", "a t", "Ġ w", "Ġ o", "e n", "Ġ c", "i t", "i s", "a n",
+    "o r", "e s", "Ġ b", "e d", "Ġ f", "in g", "Ġ p", "o u", "Ġa n", "a l", "a r", "Ġt o", "Ġ m", "Ġo f", "Ġ in", "Ġ d", "Ġ h",
+    "Ġan d", "l l", "H e", "He ll", "Hell o", "Ġw or", "l d", "Ġwor ld", "u s", "us er", "s t", "as s", "a s", "Ġ is",
+    "Ġ 1", "0 0",
 )  # fmt: skip
 """Merges of the default vocabulary; each also makes a token."""
 

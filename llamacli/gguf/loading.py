@@ -1,0 +1,101 @@
+"""The check that every load of a model goes through first, so that a bad file is a message and not a crash."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from llamacli.errors import ModelFileError, ModelUnsupportedError
+from llamacli.gguf.arrays import split_strings
+from llamacli.gguf.header import Header
+from llamacli.gguf.model import ModelFiles, read_file_header, read_files
+from llamacli.gguf.soundness import Finding, layout_findings, metadata_findings
+from llamacli.gguf.source import FileSource
+from llamacli.gguf.text import printable
+
+NOT_MODELS = {
+    "adapter": ("a LoRA adapter, not a model", "load its base model, and the adapter with --lora"),
+    "mmproj": ("an image or audio projector, not a model", "load the language model that it belongs to"),
+    "imatrix": ("an importance matrix for quantizing, not a model", None),
+    "control_vector": ("a control vector, not a model", None),
+    "controlvector": ("a control vector, not a model", None),
+}
+"""`general.type`, or the architecture, of files that are no models by themselves: what they are, and what to do."""
+
+MAX_TOKENS_SIZE = 64 << 20
+"""Bytes of token texts; more is taken for damage."""
+
+
+def check_loadable(path: str | os.PathLike[str], *, vocabulary_only: bool = False) -> Header:
+    """Makes sure that llama.cpp can load the model at `path` and returns its header (of the first part, if it is split).
+
+    Looks at the headers of all parts and at the token texts, not at the tensors' data. `vocabulary_only` accepts files
+    without weights. Raises ModelNotFoundError, ModelFileError or ModelUnsupportedError.
+    """
+    files = read_files(path)
+    header = files.header
+    _check_kind(header)
+    if header.byte_order != ("<" if sys.byteorder == "little" else ">"):
+        order = "big" if header.byte_order == ">" else "little"
+        raise ModelUnsupportedError(f"{header.name} is {order}-endian, and this machine is not", hint="convert the model again")
+    if not files.tensors and not vocabulary_only:
+        raise ModelUnsupportedError(f"{header.name} holds a vocabulary and no weights", hint="only tokenize can use it")
+    for part in files.parts:
+        _refuse(part, next(layout_findings(part), None))
+    for finding in metadata_findings(header, vocabulary_only=vocabulary_only):
+        _refuse(header, finding)
+    _check_tokens(files)
+    return header
+
+
+def check_file(path: str | os.PathLike[str]) -> Header:
+    """Makes sure that a file, a whole model or one part, is complete and readable GGUF; the check after a download."""
+    header = read_file_header(path)
+    _refuse(header, next(layout_findings(header), None))
+    return header
+
+
+def what_it_is(header: Header) -> tuple[str, str | None] | None:
+    """For a file that is no model by itself: what it is, and what to do with it."""
+    kind = (header.text("general.type") or "").lower()
+    architecture = (header.architecture or "").lower()
+    return NOT_MODELS.get(kind) or NOT_MODELS.get("mmproj" if architecture == "clip" else architecture)
+
+
+def _check_kind(header: Header) -> None:
+    if found := what_it_is(header):
+        what, hint = found
+        raise ModelUnsupportedError(f"{header.name} is {what}", hint=hint)
+
+
+def _refuse(header: Header, finding: Finding | None) -> None:
+    if finding is None or finding.severity != "error":
+        return
+    end = max((tensor.offset + tensor.size for tensor in header.tensors), default=0)
+    if end > header.size:
+        raise ModelFileError(
+            f"{header.name}: the file ends at byte {header.size}, but its tensors reach to byte {end}",
+            hint="it was cut short: download or copy it again", offset=header.size,
+        )  # fmt: skip
+    at = f"at byte {finding.offset}: " if finding.offset is not None else ""
+    raise ModelFileError(f"{header.name}: {at}{finding.place}: {finding.message}", offset=finding.offset)
+
+
+def _check_tokens(files: ModelFiles) -> None:
+    """Two tokens with the same text abort llama.cpp."""
+    header = files.header
+    tokens = header.array("tokenizer.ggml.tokens")
+    if tokens is None or not tokens.count:
+        return
+    if tokens.size > MAX_TOKENS_SIZE:
+        raise ModelFileError(f"{header.name}: at byte {tokens.offset}: {tokens.size} bytes of tokens", offset=tokens.offset)
+    with FileSource(files.places[0]) as source:
+        texts = split_strings(source, header, tokens)
+    if len(set(texts)) == len(texts):
+        return
+    seen: dict[bytes, int] = {}
+    for number, text in enumerate(texts):
+        if text and text in seen:
+            shown = printable(text.decode(errors="surrogateescape"), 40)
+            raise ModelFileError(f"{header.name}: tokens {seen[text]} and {number} are both {shown!r}", offset=tokens.offset)
+        seen[text] = number

@@ -1,0 +1,37 @@
+"""Text out of a file that nobody vouches for, made fit for a terminal and for a one-line message."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+"""C0 and C1 controls, invisible characters, direction overrides, line separators, and bytes that were not UTF-8."""
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    """`text` with every control character, invisible character and stray byte escaped, cut to `limit` characters."""
+    if limit is not None and len(text) > limit:
+        return _UNSAFE.sub(_escape, text[: limit - 1])[: limit - 1] + "…"
+    escaped = _UNSAFE.sub(_escape, text)
+    return escaped if limit is None or len(escaped) <= limit else escaped[: limit - 1] + "…"
+
+
+def has_controls(text: str) -> bool:
+    """Whether `text` holds a character that could act on a terminal; line ends and tabs do not count."""
+    return any(match.group() not in "\n\r\t" for match in _UNSAFE.finditer(text))
+
+
+def short_name(path: str) -> str:
+    """The last part of a path or address, at most 60 characters, for messages."""
+    name = PurePath(path).name or path
+    if len(name) > 60:
+        name = name[:20] + "…" + name[-39:]
+    return printable(name)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
