@@ -102,13 +102,13 @@ def stored() -> list[WebModel]:
 
 
 def _fetch_file(address: str, target: Path, sha256: str | None, on_progress: OnProgress) -> None:
-    from llamacli.gguf import check
+    from llamacli.gguf import check_file
 
     part = target.with_name(f".{target.name}.incomplete")
     parts = urlsplit(address)
     url = urlunsplit(parts._replace(path=quote(parts.path, safe="/%:@!$&'()*+,;=~"), fragment=""))
     transfer(Source(url=url, what=f"downloading {target.name}", sha256=sha256), part, on_progress)
-    check(part)
+    check_file(part)
     publish(part, target)
 
 
