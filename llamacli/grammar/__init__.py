@@ -1,0 +1,69 @@
+"""GBNF grammars in pure Python: what llama.cpp accepts, told before llama.cpp is asked, with places.
+
+    parse(text)         a Grammar, or GrammarSyntaxError with line, column and offset
+    check_safe(text)    the same verdict without the value: call it before any grammar reaches llama.cpp
+
+The tools over a Grammar live in the modules `matcher`, `linter`, `formatter`, `sampler`, `explain`, `regex`, `choices`,
+`inference` and `keywords`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llamacli.grammar import safety
+from llamacli.grammar.nodes import Rule
+from llamacli.grammar.parser import MAX_BYTES, Parser
+from llamacli.grammar.problems import Problem
+from llamacli.grammar.program import Program
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grammar:
+    """A grammar that llama.cpp reads and survives.
+
+    `rules` are in the order of the source; of two with one name the last counts, as in llama.cpp. `program` is the lowered
+    form; `root` is the name of the start rule.
+    """
+
+    text: str
+    rules: tuple[Rule, ...]
+    program: Program
+    root: str = "root"
+
+
+def parse(text: str, root: str = "root") -> Grammar:
+    """Reads a grammar. Raises `GrammarSyntaxError` where llama.cpp refuses it, crashes on it, or never ends."""
+    grammar, problems = examine(text, root)
+    if problems:
+        raise problems[0].as_error(text)
+    return grammar
+
+
+def check_safe(text: str, root: str = "root") -> None:
+    """Raises `GrammarSyntaxError` unless llama.cpp can be given the grammar. Costs about a second per megabyte.
+
+    References to tokens by their text (`<token>`) pass: only the model's vocabulary knows whether they are one token.
+    """
+    parse(text, root)
+
+
+def examine(text: str, root: str = "root", *, every_problem: bool = False) -> tuple[Grammar, list[Problem]]:
+    """What could be made of a grammar, and the errors in it: the first one, or with `every_problem` all of them.
+
+    With errors, the grammar is fit for being shown, not for being matched.
+    """
+    parsed = Parser(text, root=root, every_problem=every_problem).parse()
+    grammar = Grammar(text, parsed.rules, parsed.program, root)
+    problems = list(parsed.problems)
+    fatal = {"bad-encoding", "too-large"} & {problem.kind for problem in problems}
+    if not fatal and (every_problem or not problems):
+        problems += safety.undefined_rules(parsed.program, parsed.rules)
+        problems += safety.missing_root(parsed.program, root, len(text))
+        problems += safety.left_recursion(parsed.program)
+        if not problems:
+            problems += safety.explosions(parsed.program)
+    return grammar, sorted(problems, key=lambda problem: problem.start)
+
+
+__all__ = ["MAX_BYTES", "Grammar", "check_safe", "examine", "parse"]
