@@ -1,0 +1,237 @@
+"""The one owner of standard input, output and error. Commands get it from their context; tests swap it whole.
+
+Output goes straight to the descriptors: nothing is left in a buffer that could fail at exit, and what was written is out even
+if the process is killed. It is always UTF-8; bytes of file names that are not come out as they went in.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import select
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from llamacli.errors import CapacityError, LlamacliError, UsageError
+from llamacli.render.text import escape, escape_line
+
+ColorMode = Literal["auto", "always", "never"]
+Style = Literal["bold", "dim", "red", "green", "yellow", "cyan"]
+
+Stream = io.RawIOBase | io.BufferedIOBase
+"""An unbuffered binary stream, or bytes in memory."""
+
+MAX_INPUT_BYTES = 64 << 20
+"""More text than any context holds: reading on would only fill the memory."""
+
+_CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_CHUNK = 1 << 20
+
+
+class PipeClosedError(Exception):
+    """Whoever read standard output has gone. It is no error of ours, so it is not in the tree of `errors`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminals:
+    """Which of the three streams are terminals."""
+
+    stdin: bool = False
+    stdout: bool = False
+    stderr: bool = False
+
+
+class Console:
+    """Standard input, output and error, and how they may be used."""
+
+    def __init__(
+        self,
+        *,
+        stdin: Stream | None,
+        stdout: Stream | None,
+        stderr: Stream | None,
+        terminals: Terminals,
+        environ: Mapping[str, str],
+        width: int | None = None,
+    ) -> None:
+        self._stdin = stdin
+        self._stdout = stdout
+        self._stderr = stderr
+        self.terminals = terminals
+        self.environ = environ
+        self.color: ColorMode = "auto"
+        self._width = width
+
+    @classmethod
+    def system(cls) -> Console:
+        """The process's own streams. A stream that was closed from the start is None here, and its descriptor is occupied.
+
+        Otherwise the next file to be opened would become standard output.
+        """
+        streams: list[Stream | None] = []
+        for descriptor, mode in ((0, "rb"), (1, "wb"), (2, "wb")):
+            try:
+                os.fstat(descriptor)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)
+                streams.append(None)
+            else:
+                streams.append(io.FileIO(descriptor, mode, closefd=False))
+        stdin, stdout, stderr = streams
+        terminals = Terminals(
+            stdin=stdin is not None and os.isatty(0),
+            stdout=stdout is not None and os.isatty(1),
+            stderr=stderr is not None and os.isatty(2),
+        )
+        return cls(stdin=stdin, stdout=stdout, stderr=stderr, terminals=terminals, environ=os.environ)
+
+    # --- standard input --------------------------------------------------------------------------------------------------
+
+    @property
+    def has_piped_input(self) -> bool:
+        """Whether standard input is open and is not a terminal. A terminal is read only when the user asks for it with `-`."""
+        return self._stdin is not None and not self.terminals.stdin
+
+    def read_input(self) -> str:
+        """All of standard input. Raises UsageError if it is closed or not UTF-8, CapacityError if it does not end."""
+        if self._stdin is None:
+            raise UsageError("standard input is closed")
+        data = bytearray()
+        while chunk := self._stdin.read(_CHUNK):
+            data += chunk
+            if len(data) > MAX_INPUT_BYTES:
+                raise CapacityError(
+                    f"standard input is larger than {MAX_INPUT_BYTES >> 20} MiB", hint="no context holds as much"
+                )
+        return decode(bytes(data), "standard input")
+
+    # --- standard output and error ---------------------------------------------------------------------------------------
+
+    def write(self, text: str) -> None:
+        """Writes `text` to standard output as it is. Raises PipeClosedError, or LlamacliError on a full disk."""
+        self.write_bytes(_encode(text))
+
+    def write_bytes(self, data: bytes) -> None:
+        """Writes `data` to standard output. Raises like `write`."""
+        if self._stdout is None:
+            raise LlamacliError("standard output is closed")
+        try:
+            _write_all(self._stdout, data)
+        except BrokenPipeError as error:
+            raise PipeClosedError from error
+        except OSError as error:
+            raise LlamacliError(f"cannot write to standard output: {error.strerror or error}") from error
+
+    def show(self, text: str) -> None:
+        """Writes text that came from outside: as it is into a pipe or a file, with harmless marks on a terminal."""
+        self.write(escape(text) if self.terminals.stdout else text)
+
+    def note(self, message: str) -> None:
+        """One line for people on standard error, in our name."""
+        self.write_error(f"llamacli: {escape_line(message)}\n")
+
+    def warn(self, message: str) -> None:
+        """One line on standard error about something that is probably not what the user wants."""
+        self.write_error(f"llamacli: {self.styled('warning:', 'yellow')} {escape_line(message)}\n")
+
+    def fail(self, message: str) -> None:
+        """The one line that says why the program ends."""
+        self.write_error(f"llamacli: {self.styled('error:', 'red')} {escape_line(message)}\n")
+
+    def write_error(self, text: str) -> None:
+        """Writes `text` to standard error as it is. When nobody can read it, nothing happens: there is nowhere else to say so."""
+        if self._stderr is not None:
+            try:
+                _write_all(self._stderr, _encode(text))
+            except OSError:
+                self._stderr = None
+
+    def finish(self) -> None:
+        """Asks the file system whether all that was written has arrived: some report a full disk only on close."""
+        if self._stdout is None:
+            return
+        try:
+            os.close(os.dup(self._stdout.fileno()))
+        except io.UnsupportedOperation:  # bytes in memory
+            return
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise LlamacliError(f"cannot write to standard output: {error.strerror or error}") from error
+
+    # --- how it looks ----------------------------------------------------------------------------------------------------
+
+    @property
+    def stdout_color(self) -> bool:
+        """Whether standard output may be coloured."""
+        return self._may_color(self.terminals.stdout)
+
+    @property
+    def stderr_color(self) -> bool:
+        """Whether standard error may be coloured."""
+        return self._may_color(self.terminals.stderr)
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a line on standard error can be redrawn."""
+        return self.terminals.stderr and self.environ.get("TERM") != "dumb"
+
+    @property
+    def width(self) -> int:
+        """Columns: of the terminal, or 80."""
+        if self._width is not None:
+            return self._width
+        columns = self.environ.get("COLUMNS", "")
+        if columns.isascii() and columns.isdigit() and int(columns) > 0:
+            return int(columns)
+        for descriptor, terminal in ((1, self.terminals.stdout), (2, self.terminals.stderr), (0, self.terminals.stdin)):
+            if terminal:
+                try:
+                    return os.get_terminal_size(descriptor).columns or 80
+                except OSError:
+                    continue
+        return 80
+
+    def styled(self, text: str, style: Style, *, stdout: bool = False) -> str:
+        """`text` in a style, if standard error (or standard output) may be coloured."""
+        allowed = self.stdout_color if stdout else self.stderr_color
+        return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if allowed else text
+
+    def _may_color(self, terminal: bool) -> bool:
+        if self.color != "auto":
+            return self.color == "always"
+        if self.environ.get("NO_COLOR"):
+            return False
+        if self.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+            return True
+        return terminal and self.environ.get("TERM") != "dumb"
+
+
+def decode(data: bytes, name: str) -> str:
+    """UTF-8 text without its byte order mark. Raises UsageError with the offset of what is not UTF-8."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UsageError(f"{name} is UTF-16 text", hint="convert it first, for example with iconv -f UTF-16 -t UTF-8")
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        where = f"byte 0x{data[error.start]:02x} at offset {error.start:,}"
+        hint = "is it a binary file?" if b"\0" in data[:8192] else "convert it first, for example with iconv"
+        raise UsageError(f"{name} is not UTF-8 text: {where}", hint=hint) from None
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
+def _write_all(stream: Stream, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        written = stream.write(left)
+        if written is None:  # somebody made the pipe non-blocking, and it is full
+            select.select([], [stream], [])
+            continue
+        left = left[written:]

@@ -1,0 +1,134 @@
+"""`--help`: the same facts as the man pages and the completions, laid out for the width at hand."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from llamacli.cli.parameters import ENVIRONMENT_PREFIX, Argument, Option
+
+MAX_WIDTH = 100
+_NAMES_WIDTH = 30
+_NARROW = 60
+
+ENVIRONMENT_NOTE = f"Every option can be set by an environment variable: {ENVIRONMENT_PREFIX} and the long name, as in {ENVIRONMENT_PREFIX}CTX_SIZE=8192."
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A command, an argument or an option: how it is written, and what it does."""
+
+    names: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Rows that belong together."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+def format_help(ctx: typer.Context, *, width: int, bold: Callable[[str], str]) -> str:
+    """The help of a command or a group, at most `width` columns wide. `bold` makes a heading stand out."""
+    owner: Any = ctx.command
+    width = max(min(width, MAX_WIDTH), 24)
+    blocks = [f"{bold('Usage:')} {usage(ctx)}", *paragraphs(owner.help or "", width)]
+    for section in sections(ctx):
+        blocks.append("\n".join([bold(section.title + ":"), *(_layout(row, width) for row in section.rows)]))
+    if owner.examples:
+        shown = [f"  {line}" for what, line in owner.examples for line in (f"# {what}", line)]
+        blocks.append("\n".join([bold("Examples:"), *shown]))
+    if isinstance(owner, TyperCommand):
+        blocks.append(textwrap.fill(ENVIRONMENT_NOTE, width))
+    return "\n\n".join(blocks) + "\n"
+
+
+def usage(ctx: typer.Context) -> str:
+    """The command line in one line: `llamacli run [OPTIONS] [PROMPT]`."""
+    pieces = [ctx.command_path]
+    if isinstance(ctx.command, TyperGroup):
+        return " ".join([*pieces, "COMMAND [OPTIONS] ..."])
+    pieces.append("[OPTIONS]")
+    for parameter in ctx.command.params:
+        if isinstance(parameter, Argument):
+            name = (parameter.metavar or parameter.name) + ("..." if parameter.nargs == -1 else "")
+            pieces.append(name if parameter.required else f"[{name}]")
+    return " ".join(pieces)
+
+
+def sections(ctx: typer.Context) -> list[Section]:
+    """Subcommands, arguments and options, grouped by panel, in the order of their declaration."""
+    panels: dict[str, list[Row]] = {}
+    owner = ctx.command
+    if isinstance(owner, TyperGroup):
+        for name in owner.list_commands(ctx):
+            title, summary = command_summary(owner, ctx, name)
+            panels.setdefault(title, []).append(Row(name, summary))
+    for parameter in owner.params:
+        if isinstance(parameter, Argument):
+            panels.setdefault("Arguments", []).append(Row(parameter.metavar or parameter.name, parameter.help or ""))
+        elif isinstance(parameter, Option) and not parameter.hidden:
+            panels.setdefault(parameter.rich_help_panel or "Options", []).append(Row(spelling(parameter), described(parameter)))
+    return [Section(title, tuple(rows)) for title, rows in panels.items()]
+
+
+def command_summary(owner: TyperGroup, ctx: typer.Context, name: str) -> tuple[str, str]:
+    """The panel and the one-line help of a subcommand, without loading it where the group knows them."""
+    known = getattr(owner, "summaries", {})
+    if name in known:
+        panel, summary = known[name]
+        return str(panel), str(summary)
+    found = owner.get_command(ctx, name)
+    text = inspect.cleandoc((found.help if found else None) or "")
+    return "Commands", text.partition("\n")[0].removesuffix(".")
+
+
+def spelling(option: Option) -> str:
+    """All names and the value: `-c, --ctx-size N`, `--mmap, --no-mmap`."""
+    names = ", ".join([*option.opts, *option.secondary_opts])
+    if option.is_flag or option.count:
+        return names
+    return f"{names} {option.metavar or option.kind.metavar}"
+
+
+def described(option: Option) -> str:
+    """The help text with the default."""
+    default = default_text(option)
+    text = (option.help or "").rstrip(".")
+    return f"{text} [{default}]" if default else text
+
+
+def default_text(option: Option) -> str | None:
+    """The default as people read it, or None if there is none worth saying."""
+    if isinstance(option.show_default, str):
+        return option.show_default
+    value = option.default
+    if value is None or value is False or value in ((), "", 0) or option.count:
+        return None
+    return "on" if value is True else str(value)
+
+
+def paragraphs(text: str, width: int) -> list[str]:
+    """A docstring's paragraphs, filled. Indented ones and tables stay as they are."""
+    blocks = inspect.cleandoc(text).split("\n\n") if text else []
+    return [block if block.startswith((" ", "|")) else textwrap.fill(" ".join(block.split()), width) for block in blocks]
+
+
+def _layout(row: Row, width: int) -> str:
+    column = 2 if width < _NARROW else _NAMES_WIDTH
+    indent = " " * (6 if width < _NARROW else column)
+    lines = textwrap.wrap(row.help, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    names = f"  {row.names}"
+    if len(names) + 2 > column or not lines:
+        return "\n".join(
+            [*textwrap.wrap(names, width, initial_indent="", subsequent_indent="      ", break_on_hyphens=False), *lines]
+        )
+    return "\n".join([names.ljust(column) + lines[0].lstrip(), *lines[1:]])

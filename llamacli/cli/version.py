@@ -1,0 +1,72 @@
+"""`--version`: what this is and what it was built with, without loading Typer or the native library."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from llamacli import __version__
+
+
+def print_version() -> int:
+    """Writes the version to stdout and returns the exit status. The error boundary takes longer to load, so this has its own."""
+    data = (format_version() + "\n").encode()
+    try:
+        os.write(1, data)
+    except BrokenPipeError:
+        return 141
+    except OSError as error:
+        sys.stderr.write(f"llamacli: error: cannot write to standard output: {error.strerror}\n")
+        return 1
+    return 0
+
+
+def format_version() -> str:
+    """Our version, then llama.cpp's commit with the CPU features and devices that were compiled in."""
+    return f"llamacli {__version__}\n{_describe_build()}"
+
+
+def _describe_build() -> str:
+    build = _read_build()
+    if build is None:
+        return "native library not built"
+    lines = [f"llama.cpp {build.get('commit', 'of an unknown commit')}"]
+    features = _features(str(build.get("system_info", "")))
+    backends = build.get("backends")
+    if features:
+        lines.append(f"features: {features}")
+    if isinstance(backends, list):
+        lines.append(f"backends: {', '.join(map(str, backends))}")
+    elif backends:
+        lines.append(f"backends: {backends}")
+    if build.get("compiler"):
+        lines.append(f"compiler: {build['compiler']}")
+    return "\n".join(lines)
+
+
+def _features(system_info: str) -> str:
+    """From llama.cpp's `CPU : AVX = 1 | AVX2 = 1 | NEON = 0 |` to `AVX AVX2`."""
+    found = []
+    for part in system_info.replace("\n", "|").split("|"):
+        name, equals, value = part.rpartition("=")
+        if equals and value.strip() not in ("", "0"):
+            name = name.rpartition(":")[2].strip()
+            found.append(name if value.strip() == "1" else f"{name}={value.strip()}")
+    return " ".join(found)
+
+
+def _read_build() -> dict[str, object] | None:
+    """The note that the build leaves beside the libraries; `binding` reads the same one, but loads ctypes to do so."""
+    import json
+
+    import llamacli
+
+    for folder in llamacli.__path__:  # an editable installation has two: the sources and the built files
+        try:
+            with open(os.path.join(folder, "binding", "lib", "build.json"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
+                build = json.load(file)
+        except (OSError, ValueError):
+            continue
+        if isinstance(build, dict):
+            return build
+    return None

@@ -1,0 +1,1 @@
+"""From result dataclasses to text, tables and streams. The only package that imports rich."""

@@ -1,0 +1,72 @@
+"""One line that says how far something is, redrawn in place. For a terminal only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from llamacli.render.text import escape_line
+
+_BAR = 24
+_REDRAW_SECONDS = 0.1
+_CLEAR = "\r\x1b[K"
+
+
+class ProgressLine:
+    """A progress bar of one line, cleared by `finish`. It shows only once the work has taken `delay` seconds."""
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        *,
+        width: int,
+        delay: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._write = write
+        self._width = width
+        self._clock = clock
+        self._next = clock() + delay
+        self._shown = False
+
+    def update(self, what: str, done: float, total: float | None, *, unit: str = "") -> None:
+        """`done` of `total` (None: nobody knows). `unit` "B" shows bytes; otherwise a percentage is shown."""
+        now = self._clock()
+        if now < self._next:
+            return
+        self._next = now + _REDRAW_SECONDS
+        self._shown = True
+        self._write(_CLEAR + format_progress(what, done, total, unit=unit, width=self._width))
+
+    def finish(self) -> None:
+        """Removes the line."""
+        if self._shown:
+            self._write(_CLEAR)
+            self._shown = False
+
+
+def format_progress(what: str, done: float, total: float | None, *, unit: str = "", width: int = 80) -> str:
+    """The text of the line, at most `width` - 1 columns, so that the cursor stays on it."""
+    amount = f"{format_bytes(done)} of {format_bytes(total)}" if unit == "B" and total else ""
+    if unit == "B" and not total:
+        amount = format_bytes(done) if done else ""
+    room = max(width - 1, 1)
+    share = min(max(done / total, 0.0), 1.0) if total else None
+    tail = f" {share:4.0%} {amount}".rstrip() if share is not None else f" {amount}".rstrip()
+    what = escape_line(what)
+    if share is not None and len(what) + len(tail) + _BAR + 1 <= room:
+        filled = round(share * _BAR)
+        return f"{what} {'━' * filled}{'╌' * (_BAR - filled)}{tail}"
+    space = max(room - len(tail), 0)
+    if len(what) > space:
+        what = what[: max(space - 1, 0)] + "…" if space else ""
+    return (what + tail)[:room]
+
+
+def format_bytes(count: float) -> str:
+    """A number of bytes for people: `512 B`, `98.2 MB` (powers of 1,000)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,30 @@
+"""How fast it went, on one line."""
+
+from __future__ import annotations
+
+from llamacli.engine.events import Finished
+
+_REASONS = {"stop": "finished", "length": "cut by -n", "context": "context full", "cancelled": "cancelled"}
+
+
+def format_stats(finished: Finished, *, load_ms: float, first_token_ms: float | None) -> str:
+    """The line of `--stats`. `first_token_ms` counts from the moment the prompt was handed over; None if there was none."""
+    usage, timings = finished.usage, finished.timings
+    prompt = f"prompt {_tokens(usage.prompt_tokens)}"
+    if usage.cached_tokens:
+        prompt += f" ({usage.cached_tokens} cached)"
+    if timings.prompt_n:
+        prompt += f" at {timings.prompt_per_second:.1f}/s"
+    generated = f"generated {_tokens(usage.completion_tokens)}"
+    if timings.predicted_n:
+        generated += f" at {timings.predicted_per_second:.1f}/s"
+    first = [] if first_token_ms is None else [f"first token after {_seconds(first_token_ms)}"]
+    return " · ".join([f"load {_seconds(load_ms)}", prompt, *first, generated, _REASONS[finished.reason]])
+
+
+def _tokens(count: int) -> str:
+    return f"{count} token" if count == 1 else f"{count} tokens"
+
+
+def _seconds(milliseconds: float) -> str:
+    return f"{milliseconds / 1e3:.2f} s"

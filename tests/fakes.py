@@ -1,0 +1,166 @@
+"""What the command line reaches the world through, replaced: streams in memory, an engine that knows its answer by heart."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from llamacli.cli.app import run_program
+from llamacli.cli.console import Console, Terminals
+from llamacli.cli.context import AppContext, no_defaults
+from llamacli.engine.events import Event, Finished, Prefill, Timings, Token, Usage
+from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
+
+ANSWER = ("Because ", "of ", "Rayleigh ", "scattering.")
+
+
+@dataclass(frozen=True)
+class FakePrompt:
+    """The tokens of a prompt: here one for each word."""
+
+    text: str
+    stops: tuple[str, ...] = ()
+
+    @property
+    def tokens(self) -> list[int]:
+        return list(range(len(self.text.split())))
+
+
+@dataclass
+class FakeEngine:
+    """An engine with the interface of `engine.engine.Engine`. It notes what it was asked, and answers with `pieces`."""
+
+    pieces: Sequence[str] = ANSWER
+    has_chat_template: bool = True
+    recommended_sampling: dict[str, str] = field(default_factory=dict)
+    recommended: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = "stop"
+    error: Exception | None = None
+    load_error: Exception | None = None
+    load_steps: Sequence[float] = (0.0, 0.5, 1.0)
+    step_seconds: float = 0.0
+    n_ctx: int = 4096
+    load_ms: float = 12.0
+    description: str = "fake 1B Q4_0"
+
+    def __post_init__(self) -> None:
+        self.path: Path | None = None
+        self.model = ModelParams()
+        self.context = ContextParams()
+        self.messages: list[dict[str, str]] | None = None
+        self.template: str | None = None
+        self.prompt: FakePrompt | None = None
+        self.params: GenerationParams | None = None
+        self.cancelled = False
+        self.closed = False
+
+    def open(
+        self, path: Path, model: ModelParams, context: ContextParams, *, on_load: Callable[[float], None] | None = None
+    ) -> FakeEngine:
+        self.path, self.model, self.context = path, model, context
+        for share in self.load_steps:
+            if on_load:
+                on_load(share)
+        if self.load_error:
+            raise self.load_error
+        return self
+
+    def __enter__(self) -> FakeEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def sampling_defaults(self, base: SamplingParams) -> SamplingParams:
+        return replace(base, **self.recommended)
+
+    def chat_prompt(self, messages: list[dict[str, str]], *, template: str | None = None) -> FakePrompt:
+        self.messages, self.template = messages, template
+        return FakePrompt("\n".join(f"<{message['role']}>{message['content']}" for message in messages), ("<end>",))
+
+    def text_prompt(self, text: str) -> FakePrompt:
+        return FakePrompt(text)
+
+    def generate(self, prompt: FakePrompt, params: GenerationParams) -> Iterator[Event]:
+        self.prompt, self.params = prompt, params
+        count = len(prompt.tokens)
+        yield Prefill(0, count, count)
+        made = 0
+        for piece in self.pieces[: params.max_tokens]:
+            time.sleep(self.step_seconds)
+            if self.cancelled:
+                break
+            made += 1
+            yield Token(0, made, piece.encode(), piece)
+        if self.error:
+            raise self.error
+        reason = "cancelled" if self.cancelled else "length" if made == params.max_tokens else self.reason
+        yield Finished(0, reason, Usage(count, made), Timings(count, 100.0, made, 200.0))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command line did."""
+
+    status: int
+    stdout: str
+    stderr: str
+    stdout_bytes: bytes
+    engine: FakeEngine
+
+
+class Unwritable(io.BytesIO):
+    """A stream of which every write fails."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, data: Any) -> int:
+        raise self.error
+
+
+def invoke(
+    *arguments: str,
+    stdin: bytes | None = None,
+    terminals: Terminals | None = None,
+    environ: Mapping[str, str] | None = None,
+    width: int | None = 80,
+    engine: FakeEngine | None = None,
+    stdout: io.BytesIO | None = None,
+    defaults: Mapping[str, object] | None = None,
+    **replaced: Any,
+) -> Result:
+    """Runs a command line in this process. `stdin` None is a terminal on which nobody types, unless `terminals` says otherwise."""
+    engine = engine or FakeEngine()
+    out, err = stdout or io.BytesIO(), io.BytesIO()
+    console = Console(
+        stdin=io.BytesIO(stdin or b""),
+        stdout=out,
+        stderr=err,
+        terminals=terminals or Terminals(stdin=stdin is None),
+        environ=environ or {},
+        width=width,
+    )
+    app = AppContext(
+        console=console,
+        **{
+            "open_engine": engine.open,
+            "find_model": lambda app, reference, *, offline: Path(reference or "demo.gguf"),
+            "read_defaults": (lambda app, command, arguments: defaults) if defaults is not None else no_defaults,
+            **replaced,
+        },
+    )
+    status = run_program(list(arguments), app)
+    data = out.getvalue()
+    return Result(status, data.decode(errors="replace"), err.getvalue().decode(), data, engine)
