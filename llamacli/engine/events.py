@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from llamacli.errors import LlamacliError
+
 FinishReason = Literal["stop", "length", "context", "cancelled"]
 """`stop`: an end-of-generation token or a stop text; `length`: max_tokens; `context`: the context is full; `cancelled`."""
 
@@ -91,4 +93,12 @@ class Finished:
     stop_text: str | None = None
 
 
-Event = Prefill | Token | Finished
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A sequence ended with an error of its own; the others go on."""
+
+    sequence: int
+    error: LlamacliError
+
+
+Event = Prefill | Token | Finished | Failed

@@ -64,7 +64,8 @@ class ContextParams:
     `n_ctx`: tokens for each sequence; None is the smaller of what the model was trained with and 4,096 (so that a model with a
     context of a million tokens does not take all memory unasked; the engine raises it to what a longer prompt needs, up to
     the trained length); 0 is what the model was trained with. `threads`: None is the physical cores this process may use.
-    `n_seq_max`: how many sequences can live in the cache at once.
+    `n_seq_max`: how many sequences can live in the cache at once. `kv_unified`: one buffer for all sequences, better when they share
+    a long prefix.
     """
 
     n_ctx: int | None = None
@@ -79,6 +80,7 @@ class ContextParams:
     kv_offload: bool = True
     op_offload: bool = True
     swa_full: bool = False
+    kv_unified: bool = False
     rope_scaling: RopeScaling | None = None
     rope_freq_base: float = 0.0
     rope_freq_scale: float = 0.0

@@ -1,0 +1,123 @@
+"""C arrays for those above, who do not import ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from llamacli.binding.library import structs
+
+_llama_batch = structs["llama_batch"]
+
+
+def token_array(tokens: Sequence[int]) -> Any:
+    """A C array of int32 that holds the tokens."""
+    return (ctypes.c_int32 * len(tokens))(*tokens)
+
+
+def token_buffer(size: int) -> Any:
+    """Room for `size` tokens; indexing and slicing give integers."""
+    return (ctypes.c_int32 * size)()
+
+
+def char_buffer(size: int) -> Any:
+    """Room for `size` bytes, zeroed; `.raw` gives them."""
+    return ctypes.create_string_buffer(size)
+
+
+def byte_buffer(size: int) -> Any:
+    """Room for `size` bytes as uint8; `bytes()` of it gives them."""
+    return (ctypes.c_uint8 * size)()
+
+
+def byte_array(data: bytes) -> Any:
+    """A C array of uint8 that holds a copy of the bytes."""
+    return (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
+
+
+def float_array(values: Iterable[float]) -> Any:
+    """A C array of float."""
+    numbers = list(values)
+    return (ctypes.c_float * len(numbers))(*numbers)
+
+
+def string_array(texts: Sequence[str]) -> Any:
+    """A C array of char pointers, UTF-8."""
+    return (ctypes.c_char_p * len(texts))(*[text.encode() for text in texts])
+
+
+def pointer_array(type_name: str, pointers: Sequence[Any]) -> Any:
+    """A C array of pointers to the structure `type_name`, with a NULL at the end."""
+    return (ctypes.POINTER(structs[type_name]) * (len(pointers) + 1))(*pointers)
+
+
+def struct_array(type_name: str, rows: Sequence[tuple[Any, ...]]) -> Any:
+    """A C array of the structure `type_name`, each row giving its fields in order."""
+    return (structs[type_name] * len(rows))(*rows)
+
+
+def new_struct(type_name: str) -> Any:
+    """A zeroed structure."""
+    return structs[type_name]()
+
+
+def reference(value: Any) -> Any:
+    """A pointer to a structure or scalar, for the length of one call."""
+    return ctypes.byref(value)
+
+
+def size_pair() -> tuple[Any, Any]:
+    """Two size_t, zeroed, for functions that write two sizes; `.value` reads them."""
+    return ctypes.c_size_t(), ctypes.c_size_t()
+
+
+def int32() -> Any:
+    """An int32, zeroed; `.value` reads it."""
+    return ctypes.c_int32()
+
+
+def float_view(pointer: Any, count: int) -> memoryview:
+    """`count` floats at `pointer` as a memoryview of format `f`, without copying; valid as long as C keeps them."""
+    return memoryview((ctypes.c_float * count).from_address(ctypes.addressof(pointer.contents))).cast("B").cast("f")
+
+
+class BatchArrays:
+    """Memory for a `llama_batch` of up to `capacity` tokens, each in one sequence. Filled by whole slices, so that a step is cheap."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._token = (ctypes.c_int32 * capacity)()
+        self._position = (ctypes.c_int32 * capacity)()
+        self._sequence_count = (ctypes.c_int32 * capacity)(*([1] * capacity))
+        self._sequence = (ctypes.c_int32 * capacity)()
+        first = ctypes.addressof(self._sequence)
+        int32_pointer = ctypes.POINTER(ctypes.c_int32)
+        addresses = (ctypes.c_void_p * capacity)(*[first + 4 * i for i in range(capacity)])
+        self._sequence_pointers = addresses
+        self._output = (ctypes.c_int8 * capacity)()
+        self._batch = _llama_batch(
+            n_tokens=0,
+            token=ctypes.cast(self._token, int32_pointer),
+            embd=None,
+            pos=ctypes.cast(self._position, int32_pointer),
+            n_seq_id=ctypes.cast(self._sequence_count, int32_pointer),
+            seq_id=ctypes.cast(addresses, ctypes.POINTER(int32_pointer)),
+            logits=ctypes.cast(self._output, ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def fill(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[int]) -> Any:
+        """The `llama_batch` of these tokens; `outputs` is 1 where logits are wanted. All lists have the same length.
+
+        Raises:
+            ValueError: more tokens than `capacity`.
+        """
+        count = len(tokens)
+        if count > self.capacity:
+            raise ValueError(f"{count} tokens do not fit in a batch of {self.capacity}")
+        self._token[:count] = tokens
+        self._position[:count] = positions
+        self._sequence[:count] = sequences
+        self._output[:count] = outputs
+        self._batch.n_tokens = count
+        return self._batch

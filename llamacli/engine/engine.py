@@ -1,0 +1,220 @@
+"""A model, its context and its scheduler as one thing: what commands and the Python API work with."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from llamacli.engine import state as states
+from llamacli.engine.cancel import CancelFlag
+from llamacli.engine.chat import ChatTemplate
+from llamacli.engine.context import Context
+from llamacli.engine.events import Event, Failed
+from llamacli.engine.loading import interruptible
+from llamacli.engine.model import Model
+from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
+from llamacli.engine.prompt import Part, Prompt, plain_prompt, rendered_prompt
+from llamacli.engine.recommended import with_recommendations
+from llamacli.engine.scheduler import Scheduler
+from llamacli.engine.sequence import Request
+from llamacli.errors import ModelUnsupportedError, TemplateError
+
+logger = logging.getLogger("llamacli.engine")
+
+DEFAULT_CONTEXT = 4096
+"""Tokens of context when nobody says how many are needed: a model trained with a million would take all memory."""
+
+
+class Engine:
+    """Loads a model and generates. A context manager; `close()` frees everything and may be called twice.
+
+    `cancel` may be made by the caller beforehand, so that loading can be cancelled too. `on_load` is told the progress, 0 to 1.
+
+    Raises (when built): what `Model` raises.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        model: ModelParams | None = None,
+        context: ContextParams | None = None,
+        *,
+        cancel: CancelFlag | None = None,
+        on_load: Callable[[float], None] | None = None,
+    ) -> None:
+        self._flag = cancel or CancelFlag()
+        self.model = Model(path, model, cancel=self._flag, on_load=on_load)
+        self._params = context or ContextParams()
+        self._context: Context | None = None
+        self._scheduler: Scheduler | None = None
+        self._templates: dict[str | None, ChatTemplate] = {}
+
+    @property
+    def load_ms(self) -> float:
+        """Milliseconds that loading took."""
+        return self.model.load_ms
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done otherwise than asked."""
+        return self.model.notes
+
+    @property
+    def description(self) -> str:
+        """Architecture, size class and quantization."""
+        return self.model.description
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens that a sequence may have; grows with the prompts unless the context size was given."""
+        return self._context.n_ctx if self._context else self._context_size(0, None)
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model brings a chat template."""
+        return self.model.chat_template() is not None
+
+    @property
+    def recommended_sampling(self) -> dict[str, str]:
+        """What the model's metadata recommends for sampling, as it stands there."""
+        return self.model.recommended_sampling()
+
+    def sampling_defaults(self, base: SamplingParams) -> SamplingParams:
+        """`base` with what the model's metadata recommends. Recommendations that make no sense are left out, and logged."""
+        return with_recommendations(base, self.recommended_sampling)
+
+    def template(self, source: str | None = None) -> ChatTemplate:
+        """The chat template by name or Jinja text; the model's own for None.
+
+        Raises:
+            TemplateError: it does not parse, or the model has none.
+        """
+        if source not in self._templates:
+            text = source if source is not None else self.model.chat_template()
+            if text is None:
+                raise TemplateError("this model has no chat template", hint="give one with --chat-template, or use --raw")
+            vocabulary = self.model.vocabulary
+            bos, eos = (
+                vocabulary.special_piece(token).decode("utf-8", "replace") if token >= 0 else ""
+                for token in (vocabulary.bos, vocabulary.eos)
+            )
+            self._templates[source] = ChatTemplate(text, bos=bos, eos=eos)
+        return self._templates[source]
+
+    def chat_prompt(self, messages: Sequence[dict[str, Any]], *, template: str | None = None) -> Prompt:
+        """The prompt that asks for the answer to OpenAI-shaped messages.
+
+        Raises:
+            TemplateError: no template, or it refuses the messages.
+            UsageError: messages that are not shaped like OpenAI's.
+        """
+        rendered = self.template(template).render(messages)
+        parts = [Part(part.text, part.is_input) for part in rendered.parts]
+        return rendered_prompt(self.model.vocabulary, parts, tuple(rendered.stops))
+
+    def text_prompt(self, text: str) -> Prompt:
+        """A prompt that continues the text as it is."""
+        return plain_prompt(self.model.vocabulary, text)
+
+    def generate(self, prompt: Prompt, params: GenerationParams | None = None, *, grammar: str | None = None) -> Iterator[Event]:
+        """The events of one answer. Closing the iterator early ends the work.
+
+        Raises:
+            ContextFullError, MemoryFullError: the prompt, or the context that it needs, does not fit.
+            ModelUnsupportedError: the model does not generate.
+            DecodeError, GrammarError, ConstraintError: see there.
+        """
+        params = params or GenerationParams()
+        if not self.model.can_generate or self.model.has_encoder:
+            raise ModelUnsupportedError("this model does not generate text", hint="llamacli embed uses embedding models")
+        self._flag.clear()
+        params = dataclasses.replace(params, stop=(*params.stop, *prompt.stops))
+        scheduler = self._ready(len(prompt.tokens), params.max_tokens)
+        sequence = scheduler.submit(Request(prompt=prompt.tokens, params=params, preserved=prompt.preserved, grammar=grammar))
+        try:
+            while not sequence.finished:
+                for event in scheduler.step():
+                    if isinstance(event, Failed):
+                        raise event.error
+                    yield event
+        finally:
+            scheduler.cancel(sequence)
+
+    def _ready(self, prompt: int, max_tokens: int | None) -> Scheduler:
+        """The scheduler, with a context that is large enough if its size is ours to choose."""
+        size = self._context_size(prompt, max_tokens)
+        if self._context is not None and self._scheduler is not None:
+            if self._params.n_ctx is not None or size <= self._context.n_ctx:
+                return self._scheduler
+        return self._grow(size)
+
+    def _context_size(self, prompt: int, max_tokens: int | None) -> int:
+        trained = self.model.n_ctx_train
+        if self._params.n_ctx is not None:
+            return self._params.n_ctx or trained
+        needed = prompt + max_tokens + 1 if max_tokens is not None else max(DEFAULT_CONTEXT, prompt + DEFAULT_CONTEXT // 2)
+        return min(-(-needed // 256) * 256, trained) if trained else needed
+
+    def _grow(self, size: int) -> Scheduler:
+        """Makes the context, or a larger one that keeps what the first slot of the old one holds."""
+        kept = None
+        if self._context is not None and self._scheduler is not None:
+            kept = states.capture(self._context, 0, self._scheduler.tokens_of(0))
+            self._context.close()
+        params = dataclasses.replace(self._params, n_ctx=size)
+        self._context = interruptible(lambda: Context(self.model, params), self._flag)
+        self._scheduler = Scheduler(self._context)
+        if kept is not None and kept.tokens:
+            states.restore(self._context, 0, kept)
+            self._scheduler.adopt(0, list(kept.tokens))
+        return self._scheduler
+
+    def save_state(self, path: Path) -> int:
+        """Writes what the cache holds of the last answer and its prompt to a file; returns the number of tokens.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        scheduler = self._ready(0, None)
+        tokens = scheduler.tokens_of(0)
+        if self._context is not None:
+            states.write(path, states.capture(self._context, 0, tokens))
+        return len(tokens)
+
+    def load_state(self, path: Path) -> int:
+        """Brings back what `save_state` wrote, so that prompts that begin with it are not evaluated again; returns the number of tokens.
+
+        Raises:
+            StateError: damaged, or of another model or build.
+            ContextFullError: longer than the context.
+        """
+        state = states.read(path)
+        scheduler = self._ready(len(state.tokens), None)
+        if self._context is not None:
+            states.restore(self._context, 0, state)
+            scheduler.adopt(0, list(state.tokens))
+        return len(state.tokens)
+
+    def cancel(self) -> None:
+        """Ends what runs, from any thread: its events end with `Finished(reason="cancelled")`."""
+        self._flag.set()
+
+    def close(self) -> None:
+        """Frees the context and the model."""
+        for template in self._templates.values():
+            template.close()
+        self._templates = {}
+        context, self._context, self._scheduler = self._context, None, None
+        if context is not None:
+            context.close()
+        self.model.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,70 @@
+"""How many threads to use: the physical cores that this process may run on."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+_CPUS = Path("/sys/devices/system/cpu")
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+@functools.cache
+def default_threads() -> int:
+    """The number of physical cores within this process' affinity mask and CPU quota, at least 1.
+
+    Two threads on one core (SMT) share its vector units, so that a second one does not help token generation.
+    """
+    allowed = _allowed_cpus()
+    cores = {_core_of(cpu) for cpu in allowed}
+    return max(1, min(len(cores), _quota(_CGROUP)))
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that this process can still get, within its cgroup's limit; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        fields = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
+        available = fields["MemAvailable"] + fields.get("SwapFree", 0)
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
+    try:
+        limit = int((_CGROUP / "memory.max").read_text(encoding="ascii"))
+        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no cgroup v2, or "max"
+        return available
+    return min(available, max(0, limit - used))
+
+
+def _allowed_cpus() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def _core_of(cpu: int) -> str:
+    """A name that CPUs of one physical core share; each CPU its own where the system does not tell."""
+    try:
+        return (_CPUS / f"cpu{cpu}/topology/thread_siblings_list").read_text(encoding="ascii").strip()
+    except OSError:
+        return str(cpu)
+
+
+def _quota(cgroup: Path) -> int:
+    """The whole number of CPUs that the cgroup's quota allows, rounded up; very many when it sets none."""
+    unlimited = 1 << 16
+    try:  # cgroup v2: "max 100000" or "150000 100000"
+        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        try:  # cgroup v1: -1 or microseconds
+            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text(encoding="ascii").strip()
+        except OSError:
+            return unlimited
+    if quota in ("max", "-1"):
+        return unlimited
+    try:
+        return max(1, -(-int(quota) // int(period)))
+    except (ValueError, ZeroDivisionError):
+        return unlimited

@@ -1,0 +1,55 @@
+"""Prompts as tokens. User text is plain: only the chat template's own text may become control tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llamacli.engine.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is evaluated: `text` for people, `tokens` for the model. `stops` are stop texts that come with the chat template."""
+
+    text: str
+    tokens: tuple[int, ...]
+    stops: tuple[str, ...] = ()
+    preserved: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of a rendered prompt; `is_input` when it came from a message and not from the template."""
+
+    text: str
+    is_input: bool
+
+
+def plain_prompt(vocabulary: Vocabulary, text: str) -> Prompt:
+    """The text as it is, after the model's BOS token if it wants one."""
+    return Prompt(text, tuple(vocabulary.tokenize(text, add_special=True)) or _begin(vocabulary))
+
+
+def rendered_prompt(vocabulary: Vocabulary, parts: Sequence[Part], stops: tuple[str, ...] = ()) -> Prompt:
+    """The tokens of a rendered chat template.
+
+    The whole text is tokenized at once, as the model saw it in training, unless input text would become control tokens that way:
+    then template and input are tokenized apart.
+    """
+    text = "".join(part.text for part in parts)
+    tokens = vocabulary.tokenize(text, special=True)
+    own = sum(_controls(vocabulary, vocabulary.tokenize(part.text, special=True)) for part in parts if not part.is_input)
+    if _controls(vocabulary, tokens) != own:
+        tokens = [token for part in parts for token in vocabulary.tokenize(part.text, special=not part.is_input)]
+    if vocabulary.add_bos and vocabulary.bos >= 0 and tokens[:1] != [vocabulary.bos]:
+        tokens.insert(0, vocabulary.bos)
+    return Prompt(text, tuple(tokens), stops)
+
+
+def _controls(vocabulary: Vocabulary, tokens: list[int]) -> int:
+    return sum(map(vocabulary.is_control, tokens))
+
+
+def _begin(vocabulary: Vocabulary) -> tuple[int, ...]:
+    return (vocabulary.bos,) if vocabulary.bos >= 0 else ()

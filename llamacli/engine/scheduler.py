@@ -1,0 +1,251 @@
+"""One scheduler serves everything: each step evaluates one batch for all sequences, samples in C, and tells what happened.
+
+Continuous batching: a sequence that ends leaves its slot to the next request at once, and prompts are prefilled in chunks beside the
+sequences that generate (Yu et al., "Orca", OSDI 2022; Agrawal et al., "Sarathi-Serve", OSDI 2024).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from llamacli.engine.constraint import grammar_sampler
+from llamacli.engine.context import Context
+from llamacli.engine.events import Event, Failed, Finished
+from llamacli.engine.sampler import Sampler
+from llamacli.engine.sequence import Request, Sequence
+from llamacli.errors import CancelledError, ConstraintError, ContextFullError, UsageError
+
+
+@dataclass(slots=True)
+class Slot:
+    """A place in the cache: the tokens it holds, and the sequence that works on them, if any."""
+
+    index: int
+    tokens: list[int] = field(default_factory=list)
+    sequence: Sequence | None = None
+
+
+class Scheduler:
+    """Runs requests on a context, as many at once as it has sequences. Not thread-safe: one thread steps."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._slots = [Slot(index) for index in range(context.params.n_seq_max)]
+        self._waiting: deque[Sequence] = deque()
+        self._ids = itertools.count()
+
+    def submit(self, request: Request) -> Sequence:
+        """Queues a request.
+
+        Raises:
+            UsageError: an empty prompt, or token ids outside the vocabulary.
+            ContextFullError: a prompt longer than the context.
+            GrammarError: a grammar that llama.cpp does not take.
+        """
+        context = self._context
+        needed = len(request.prompt)
+        if not needed:
+            raise UsageError("the prompt is empty, and this model has no token to begin with")
+        context.model.vocabulary.check_ids(request.prompt)
+        if needed > context.n_ctx:
+            raise ContextFullError(
+                f"the prompt has {needed} tokens, the context holds {context.n_ctx}",
+                needed=needed,
+                available=context.n_ctx,
+                hint=f"use -c {_rounded(needed + 256)} or more"
+                if needed <= context.model.n_ctx_train
+                else f"shorten the prompt; the model was trained with {context.model.n_ctx_train} tokens",
+            )
+        grammar = grammar_sampler(context.model, request.grammar)
+        logprobs = request.params.logprobs
+        sampler = Sampler(context.model, request.params.sampling, grammar=grammar, logprobs=logprobs)
+        sequence = Sequence(next(self._ids), request, sampler, context)
+        self._waiting.append(sequence)
+        return sequence
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing left to do."""
+        return not self._waiting and not any(slot.sequence for slot in self._slots)
+
+    def run(self) -> Iterator[Event]:
+        """The events of all requests until none is left."""
+        while not self.is_idle:
+            yield from self.step()
+
+    def step(self) -> list[Event]:
+        """Evaluates one batch.
+
+        Raises:
+            DecodeError, MemoryFullError: the batch failed; all its sequences are gone.
+        """
+        self._admit()
+        events = self._make_room()
+        plan = self._plan()
+        if not plan:
+            return events
+        try:
+            outputs = self._evaluate(plan)
+        except CancelledError:
+            return events + self._cancel_all()
+        except BaseException:
+            self.reset()
+            raise
+        for slot, sequence, count in plan:
+            events += self._advance(slot, sequence, count, outputs.get(slot.index))
+        return events
+
+    def _admit(self) -> None:
+        """Gives free slots to waiting sequences, each the one that already holds most of its prompt."""
+        while self._waiting and any(slot.sequence is None for slot in self._slots):
+            sequence = self._waiting.popleft()
+            prompt = sequence.request.prompt
+            shared = {slot.index: _common(slot.tokens, prompt) for slot in self._slots}
+            free = [slot for slot in self._slots if slot.sequence is None]
+            slot = max(free, key=lambda slot: (shared[slot.index], -len(slot.tokens)))
+            best = max(self._slots, key=lambda slot: shared[slot.index])
+            if shared[best.index] > shared[slot.index] and not self._context.model.is_recurrent:
+                self._context.copy(best.index, slot.index)
+                slot.tokens = list(best.tokens)
+            kept = self._cut(slot, min(_common(slot.tokens, prompt), len(prompt) - 1))
+            slot.sequence = sequence
+            sequence.start(slot.index, list(prompt[:kept]))
+            slot.tokens = sequence.cached
+
+    def _cut(self, slot: Slot, length: int) -> int:
+        """Cuts a slot's cache back to `length` tokens, or to none where the memory cannot; returns what is left."""
+        context = self._context
+        if length and length < len(slot.tokens) and not context.keeps(slot.index, length):
+            length = 0
+        if not context.forget(slot.index, length):
+            length = 0
+            context.forget(slot.index)
+        slot.tokens = slot.tokens[:length]
+        return length
+
+    def _make_room(self) -> list[Event]:
+        """Ends, or shifts, the sequences whose context is full."""
+        events: list[Event] = []
+        for slot, sequence in self._active():
+            if len(sequence.cached) + 1 > self._context.n_ctx and not self._shift(sequence):
+                slot.sequence = None
+                events.append(sequence.finish("context"))
+        return events
+
+    def _active(self) -> list[tuple[Slot, Sequence]]:
+        return [(slot, slot.sequence) for slot in self._slots if slot.sequence is not None]
+
+    def _shift(self, sequence: Sequence) -> bool:
+        """Drops the older half of what comes after the kept tokens, if the request allows it and the memory can."""
+        params, context = sequence.request.params, self._context
+        if not params.context_shift or not context.can_shift:
+            return False
+        keep = len(sequence.request.prompt) if params.keep < 0 else params.keep
+        keep = min(keep, context.n_ctx - 2)
+        gone = (len(sequence.cached) - keep + 1) // 2
+        if not context.forget(sequence.slot, keep, keep + gone):
+            return False
+        context.shift(sequence.slot, keep + gone, -1, -gone)
+        del sequence.cached[keep : keep + gone]
+        return True
+
+    def _plan(self) -> list[tuple[Slot, Sequence, int]]:
+        """Which sequences evaluate how many of their pending tokens: first one token of each that generates, then prompts as they fit."""
+        budget = self._context.n_batch
+        plan = []
+        for slot, sequence in sorted(self._active(), key=lambda pair: pair[1].is_prefilling):
+            count = min(len(sequence.pending), budget)
+            if count:
+                plan.append((slot, sequence, count))
+                budget -= count
+        return plan
+
+    def _evaluate(self, plan: list[tuple[Slot, Sequence, int]]) -> dict[int, int]:
+        """Decodes the planned tokens; returns the index of each slot's logits, for the slots whose pending tokens are all in."""
+        tokens: list[int] = []
+        positions: list[int] = []
+        sequences: list[int] = []
+        outputs: list[int] = []
+        places = {}
+        for slot, sequence, count in plan:
+            start = len(sequence.cached)
+            tokens += sequence.pending[:count]
+            positions += range(start, start + count)
+            sequences += [slot.index] * count
+            outputs += [0] * count
+            if count == len(sequence.pending):
+                outputs[-1] = 1
+                places[slot.index] = len(tokens) - 1
+        self._context.decode(tokens, positions, sequences, outputs)
+        return places
+
+    def _advance(self, slot: Slot, sequence: Sequence, count: int, output: int | None) -> list[Event]:
+        try:
+            events = list(sequence.evaluated(count, output))
+        except ConstraintError as error:
+            sequence.close()
+            events = [Failed(sequence.id, error)]
+        if sequence.finished:
+            slot.sequence = None
+        return events
+
+    def cancel(self, sequence: Sequence) -> Finished | None:
+        """Ends one sequence; what it evaluated stays in its slot for reuse. None if it had ended already."""
+        if sequence.finished:
+            return None
+        if sequence in self._waiting:
+            self._waiting.remove(sequence)
+        for slot in self._slots:
+            if slot.sequence is sequence:
+                slot.sequence = None
+        return sequence.finish("cancelled")
+
+    def _cancel_all(self) -> list[Event]:
+        """Ends all sequences after an evaluation that was cut short: what it left in the cache is unknown, so it goes."""
+        events: list[Event] = []
+        for slot in self._slots:
+            if slot.sequence:
+                events.append(slot.sequence.finish("cancelled"))
+                slot.sequence = None
+                self._cut(slot, len(slot.tokens))
+        while self._waiting:
+            events.append(self._waiting.popleft().finish("cancelled"))
+        return events
+
+    def reset(self) -> None:
+        """Drops all sequences and empties the cache."""
+        for slot in self._slots:
+            if slot.sequence:
+                slot.sequence.close()
+        for sequence in self._waiting:
+            sequence.close()
+        self._waiting.clear()
+        self._slots = [Slot(index) for index in range(len(self._slots))]
+        self._context.clear()
+
+    def tokens_of(self, slot: int = 0) -> list[int]:
+        """The tokens whose positions a slot of the cache holds."""
+        return list(self._slots[slot].tokens)
+
+    def adopt(self, slot: int, tokens: list[int]) -> None:
+        """Tells that the cache of a free slot holds these tokens now: a state was restored into it."""
+        self._slots[slot].tokens = list(tokens)
+
+
+def _common(a: list[int], b: tuple[int, ...]) -> int:
+    """The length of the longest common beginning, found by halving: comparing slices is much faster than a loop."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if tuple(a[low:middle]) == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _rounded(tokens: int) -> int:
+    return -(-tokens // 256) * 256

@@ -1,0 +1,115 @@
+"""One sequence on its way from a prompt to an answer. The scheduler evaluates; this knows what and what then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from llamacli.engine.context import Context
+from llamacli.engine.events import Event, Finished, FinishReason, Prefill, Timings, Token, Usage
+from llamacli.engine.params import GenerationParams
+from llamacli.engine.sampler import Sampler
+from llamacli.engine.text import TextStream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to generate: prompt token ids and parameters.
+
+    `preserved`: control tokens whose text belongs to the answer (the marks of tool calls, for one); others are left out.
+    `grammar`: a GBNF grammar that has been checked, or None.
+    """
+
+    prompt: tuple[int, ...]
+    params: GenerationParams
+    preserved: frozenset[int] = frozenset()
+    grammar: str | None = None
+
+
+class Sequence:
+    """A request in a slot of the cache. `cached` are the tokens whose positions the cache holds, `pending` those to evaluate next."""
+
+    def __init__(self, identity: int, request: Request, sampler: Sampler, context: Context) -> None:
+        self.id = identity
+        self.request = request
+        self.slot = -1
+        self.cached: list[int] = []
+        self.pending = list(request.prompt)
+        self.finished = False
+        self._sampler = sampler
+        self._context = context
+        self._vocabulary = context.model.vocabulary
+        self._stream = TextStream(request.params.stop)
+        self._reused = 0
+        self._sampled = 0
+        self._shown = 0
+        self._prefilling = True
+        self._started = 0.0
+        self._first = 0.0
+
+    @property
+    def is_prefilling(self) -> bool:
+        """Whether prompt tokens are still to be evaluated."""
+        return self._prefilling
+
+    @property
+    def seed(self) -> int:
+        """The seed in use."""
+        return self._sampler.seed
+
+    def start(self, slot: int, cached: list[int]) -> None:
+        """Takes a slot whose cache holds `cached`, which the prompt begins with."""
+        self.slot, self.cached = slot, cached
+        self._reused = len(cached)
+        self.pending = list(self.request.prompt[len(cached) :])
+        self._started = time.perf_counter()
+
+    def evaluated(self, count: int, output: int | None) -> Iterator[Event]:
+        """`count` pending tokens are in the cache now; `output` is the index of the last one's logits, None if none were asked for."""
+        self.cached += self.pending[:count]
+        del self.pending[:count]
+        if self._prefilling:
+            yield Prefill(self.id, len(self.cached), len(self.request.prompt))
+            if self.pending:
+                return
+            self._prefilling = False
+            self._sampler.remember(list(self.request.prompt))
+            self._first = time.perf_counter()
+        if self.request.params.max_tokens == 0:
+            yield self.finish("length")
+        elif output is not None:
+            yield from self._choose(output)
+
+    def _choose(self, output: int) -> Iterator[Event]:
+        token = self._sampler.sample(self._context.handle, output)
+        self._sampled += 1
+        if self._vocabulary.is_end(token) and token not in self.request.preserved:
+            yield self.finish("stop")
+            return
+        piece = self._vocabulary.special_piece(token) if token in self.request.preserved else self._vocabulary.piece(token)
+        text = self._stream.feed(piece)
+        self._shown += 1
+        yield Token(self.id, token, piece, text, self._sampler.logprob(), self._sampler.top())
+        if self._stream.stop is not None:
+            yield self.finish("stop")
+        elif self._shown == self.request.params.max_tokens:
+            yield self.finish("length")
+        else:
+            self.pending.append(token)
+
+    def finish(self, reason: FinishReason) -> Finished:
+        """The closing event; the sampler is freed."""
+        self.finished = True
+        self._sampler.close()
+        now = time.perf_counter()
+        first = self._first or now
+        evaluated = len(self.request.prompt) - self._reused if self._first else max(0, len(self.cached) - self._reused)
+        usage = Usage(len(self.request.prompt), self._shown, self._reused)
+        timings = Timings(evaluated, 1e3 * (first - self._started), self._sampled, 1e3 * (now - first))
+        return Finished(self.id, reason, usage, timings, self._stream.finish(), self._stream.stop)
+
+    def close(self) -> None:
+        """Frees the sampler of a sequence that never finished."""
+        self.finished = True
+        self._sampler.close()

@@ -1,0 +1,162 @@
+"""Text to tokens and back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from llamacli.binding.arrays import char_buffer, token_array, token_buffer
+from llamacli.binding.library import library
+from llamacli.errors import EngineError, UsageError
+
+T = TypeVar("T")
+
+SMALL = 4096
+"""Texts up to this many bytes are tokenized on the caller's own stack."""
+
+STACK_PER_BYTE = 1024
+"""Stack that a byte of text may need: some vocabularies split with std::regex, which recurses once for each character of a match."""
+
+LONGEST = 4 << 20
+"""Bytes of text in one call. Longer text is split by the caller; beyond this, the stack would not be small change any more."""
+
+_stack_lock = threading.Lock()
+
+
+class Vocabulary:
+    """The tokens of a model. Holds the model's handle through `owner`, and needs nothing else of it: thread-safe."""
+
+    def __init__(self, owner: Any, handle: Any) -> None:
+        self._owner = owner
+        self._library = library()
+        self._handle = handle
+        self._pieces: dict[int, bytes] = {}
+        self.size: int = self._library.llama_vocab_n_tokens(handle)
+        self.bos: int = self._library.llama_vocab_bos(handle)
+        self.eos: int = self._library.llama_vocab_eos(handle)
+        self.eot: int = self._library.llama_vocab_eot(handle)
+        self.newline: int = self._library.llama_vocab_nl(handle)
+        self.add_bos: bool = self._library.llama_vocab_get_add_bos(handle)
+        self.add_eos: bool = self._library.llama_vocab_get_add_eos(handle)
+
+    @property
+    def handle(self) -> Any:
+        """The `llama_vocab` pointer.
+
+        Raises:
+            ClosedError: the model was closed.
+        """
+        self._owner.require_open()
+        return self._handle
+
+    def tokenize(self, text: str | bytes, *, special: bool = False, add_special: bool = False) -> list[int]:
+        """The token ids of `text`.
+
+        `special` lets control tokens in the text become tokens; `add_special` adds the model's BOS and EOS where it wants them.
+
+        Raises:
+            UsageError: a text of more than LONGEST bytes, or a vocabulary without a tokenizer.
+        """
+        data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+        if len(data) > LONGEST:
+            raise UsageError(f"{len(data)} bytes are too many for one tokenizer call; the limit is {LONGEST}")
+        if len(data) <= SMALL:
+            return self._tokenize(data, special, add_special)
+        return _on_large_stack(lambda: self._tokenize(data, special, add_special), len(data) * STACK_PER_BYTE)
+
+    def _tokenize(self, data: bytes, special: bool, add_special: bool) -> list[int]:
+        capacity = len(data) + 8
+        handle = self.handle
+        for _ in range(2):
+            buffer = token_buffer(capacity)
+            count: int = self._library.llama_tokenize(handle, data, len(data), buffer, capacity, add_special, special)
+            if count >= 0:
+                return list(buffer[:count])
+            capacity = -count
+        raise EngineError("llama.cpp could not tokenize the text")
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of a token; empty for control tokens.
+
+        Raises:
+            UsageError: an id outside the vocabulary.
+        """
+        known = self._pieces.get(token)
+        if known is None:
+            known = self._pieces[token] = self._piece(token, special=False)
+        return known
+
+    def special_piece(self, token: int) -> bytes:
+        """The bytes of a token, control tokens as they are written in templates."""
+        return self._piece(token, special=True)
+
+    def _piece(self, token: int, *, special: bool) -> bytes:
+        self.check_ids((token,))
+        size = 64
+        while True:
+            buffer = char_buffer(size)
+            count: int = self._library.llama_token_to_piece(self.handle, token, buffer, size, 0, special)
+            if count >= 0:
+                return bytes(buffer.raw[:count])
+            size = -count
+
+    def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
+        """The bytes of a token sequence. `special` writes control tokens too.
+
+        Raises:
+            UsageError: an id outside the vocabulary.
+        """
+        self.check_ids(tokens)
+        if not tokens:
+            return b""
+        array = token_array(tokens)
+        size = 8 * len(tokens) + 64
+        while True:
+            buffer = char_buffer(size)
+            count: int = self._library.llama_detokenize(self.handle, array, len(tokens), buffer, size, False, special)
+            if count >= 0:
+                return bytes(buffer.raw[:count])
+            size = -count
+
+    def is_end(self, token: int) -> bool:
+        """Whether the token ends an answer (EOS, EOT and their like)."""
+        return bool(self._library.llama_vocab_is_eog(self._handle, token))
+
+    def is_control(self, token: int) -> bool:
+        """Whether the token is a control token, which plain text never becomes."""
+        return bool(self._library.llama_vocab_is_control(self._handle, token))
+
+    def check_ids(self, tokens: Iterable[int]) -> None:
+        """Refuses ids from outside that llama.cpp would abort on.
+
+        Raises:
+            UsageError: an id that is negative or not below `size`.
+        """
+        for token in tokens:
+            if not 0 <= token < self.size:
+                raise UsageError(f"token {token} is not in the vocabulary of {self.size} tokens")
+
+
+def _on_large_stack(work: Callable[[], T], size: int) -> T:
+    """Runs `work` on a thread with `size` bytes of stack. Only what is used of it takes memory."""
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(work())
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="llamacli-tokenize")
+    with _stack_lock:  # the size is a setting of the whole process
+        before = threading.stack_size((size // 4096 + 2048) * 4096)
+        try:
+            thread.start()
+        finally:
+            threading.stack_size(before)
+    thread.join()
+    if failure:
+        raise failure[0]
+    return outcome[0]
