@@ -54,7 +54,8 @@ def pointer_array(type_name: str, pointers: Sequence[Any]) -> Any:
 
 def struct_array(type_name: str, rows: Sequence[tuple[Any, ...]]) -> Any:
     """A C array of the structure `type_name`, each row giving its fields in order."""
-    return (structs[type_name] * len(rows))(*rows)
+    array_type: Any = structs[type_name] * len(rows)
+    return array_type(*rows)
 
 
 def new_struct(type_name: str) -> Any:
@@ -77,25 +78,29 @@ def int32() -> Any:
     return ctypes.c_int32()
 
 
-def float_view(pointer: Any, count: int) -> memoryview:
+def float_view(pointer: Any, count: int) -> memoryview[float]:
     """`count` floats at `pointer` as a memoryview of format `f`, without copying; valid as long as C keeps them."""
-    return memoryview((ctypes.c_float * count).from_address(ctypes.addressof(pointer.contents))).cast("B").cast("f")
+    raw = memoryview((ctypes.c_float * count).from_address(ctypes.addressof(pointer.contents)))
+    return raw.cast("B").cast("f")
 
 
 class BatchArrays:
-    """Memory for a `llama_batch` of up to `capacity` tokens, each in one sequence. Filled by whole slices, so that a step is cheap."""
+    """Memory for a `llama_batch` of up to `capacity` tokens, each in one sequence.
+
+    Filled by whole slices, so that a step is cheap.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._token = (ctypes.c_int32 * capacity)()
-        self._position = (ctypes.c_int32 * capacity)()
+        self._token: Any = (ctypes.c_int32 * capacity)()
+        self._position: Any = (ctypes.c_int32 * capacity)()
         self._sequence_count = (ctypes.c_int32 * capacity)(*([1] * capacity))
-        self._sequence = (ctypes.c_int32 * capacity)()
+        self._sequence: Any = (ctypes.c_int32 * capacity)()
         first = ctypes.addressof(self._sequence)
         int32_pointer = ctypes.POINTER(ctypes.c_int32)
         addresses = (ctypes.c_void_p * capacity)(*[first + 4 * i for i in range(capacity)])
         self._sequence_pointers = addresses
-        self._output = (ctypes.c_int8 * capacity)()
+        self._output: Any = (ctypes.c_int8 * capacity)()
         self._batch = _llama_batch(
             n_tokens=0,
             token=ctypes.cast(self._token, int32_pointer),

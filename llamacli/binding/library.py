@@ -46,7 +46,8 @@ class Library:
         stamped = self.llamacli_llama_cpp_commit().decode()
         if stamped != self.build["commit"]:
             raise LibraryError(
-                f"the native library is built from llama.cpp {stamped}, this package from {self.build['commit']}", hint=_REINSTALL
+                f"the native library is built from llama.cpp {stamped}, this package from {self.build['commit']}",
+                hint=_REINSTALL,
             )
         if self.build["dynamic_backends"]:
             # Only from our own folder: the default search also looks in the current directory.
@@ -130,7 +131,10 @@ def _bind(handle: ctypes.CDLL, declared: Function) -> Any:
 
 
 def _check_evaluation(result: int, function: Any, arguments: Any) -> int:
-    """`llama_decode` and `llama_encode`: 0 done, 1 no place in the cache, 2 aborted, -1 invalid batch, below a failed computation."""
+    """`llama_decode` and `llama_encode`:
+
+    0 done, 1 no place in the cache, 2 aborted, -1 invalid batch, below a failed computation.
+    """
     if result == 0:
         return result
     if result == 1:

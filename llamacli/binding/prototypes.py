@@ -1,6 +1,7 @@
 """Turns the C text of `declarations.py` into ctypes types and prototypes.
 
-This is not a C parser: it reads the narrow form in which the declarations are written (one declarator a field, named parameters,
+This is not a C parser: it reads the narrow form in which the declarations are written (one declarator a field, named
+parameters,
 no arrays, no unions). What it makes of them is verified against the compiler's view by `abi_check.py`.
 """
 

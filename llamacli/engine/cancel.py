@@ -10,7 +10,8 @@ _PROGRESS_CALLBACK = declarations.type("llama_progress_callback")
 
 
 class CancelFlag:
-    """An atomic flag that loading and evaluation look at, in C: a Python callback would take the interpreter's lock in every thread.
+    """An atomic flag that loading and evaluation look at, in C: a Python callback would take the interpreter's lock in every
+    thread.
 
     Shared by a model and its contexts; lives as long as the process, as C may look at it until the last of them is closed.
     """

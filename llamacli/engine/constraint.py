@@ -1,4 +1,7 @@
-"""Grammars as samplers. Every grammar is parsed by our own code first: llama.cpp's parser writes its errors to stderr and crashes on some."""
+"""Grammars as samplers.
+
+Every grammar is parsed by our own code first: llama.cpp's parser writes its errors to stderr and crashes on some.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from llamacli.binding import log
 from llamacli.binding.arrays import BatchArrays, byte_array, byte_buffer, float_array, float_view, pointer_array
@@ -87,13 +87,16 @@ class Context:
         models whose layers keep less (sliding window, recurrent) are left to the allocator.
         """
         model, lib = self.model, self._library
-        if model.is_recurrent or lib.llama_model_n_swa(model.handle) or not self.params.kv_offload or lib.llama_supports_gpu_offload():
+        if (
+            model.is_recurrent
+            or lib.llama_model_n_swa(model.handle)
+            or not self.params.kv_offload
+            or lib.llama_supports_gpu_offload()
+        ):
             return
         heads = max(1, lib.llama_model_n_head(model.handle))
         width = lib.llama_model_n_embd(model.handle) // heads * lib.llama_model_n_head_kv(model.handle)
-        row = sum(
-            lib.ggml_row_size(_CACHE_TYPES[kind], width) for kind in (self.params.cache_type_k, self.params.cache_type_v)
-        )
+        row = sum(lib.ggml_row_size(_CACHE_TYPES[kind], width) for kind in (self.params.cache_type_k, self.params.cache_type_v))
         needed = row * lib.llama_model_n_layer(model.handle) * size * self.params.n_seq_max
         available = available_memory()
         if needed > _LARGE and available is not None and needed > available:
@@ -138,7 +141,7 @@ class Context:
         count = len(tokens)
         self._library.llama_encode(self.handle, self._batch.fill(tokens, list(range(count)), [0] * count, [1] * count))
 
-    def logits(self, index: int) -> memoryview:
+    def logits(self, index: int) -> memoryview[float]:
         """The logits of output `index` of the last batch: n_vocab floats, valid until the next batch."""
         pointer = self._library.llama_get_logits_ith(self.handle, index)
         if not pointer:
@@ -146,7 +149,10 @@ class Context:
         return float_view(pointer, self.model.vocabulary.size)
 
     def forget(self, sequence: int, start: int = 0, end: int = -1) -> bool:
-        """Removes the positions [start, end) of a sequence from the cache (-1: to the end). False if this memory cannot do that."""
+        """Removes the positions [start, end) of a sequence from the cache (-1:
+
+        to the end). False if this memory cannot do that.
+        """
         return bool(self._library.llama_memory_seq_rm(self._live_memory(), sequence, start, end))
 
     def keeps(self, sequence: int, length: int) -> bool:
@@ -212,7 +218,7 @@ class Context:
         if handle is not None:
             self._library.llama_free(handle)
 
-    def __enter__(self) -> Context:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -222,5 +228,7 @@ class Context:
 def _reason(size: int, complaints: list[str]) -> Exception:
     text = " ".join(complaints).lower()
     if "flash_attn" in text or "flash attention" in text or "quantized v cache" in text:
-        return ModelUnsupportedError(f"this context is not possible with this model{because(complaints)}", hint="try other -fa, -ctk and -ctv")
+        return ModelUnsupportedError(
+            f"this context is not possible with this model{because(complaints)}", hint="try other -fa, -ctk and -ctv"
+        )
     return MemoryFullError(f"a context of {size} tokens does not fit in memory{because(complaints)}", hint="use a smaller -c")

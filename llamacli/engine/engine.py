@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from llamacli.engine import state as states
 from llamacli.engine.cancel import CancelFlag
@@ -120,7 +120,9 @@ class Engine:
         """A prompt that continues the text as it is."""
         return plain_prompt(self.model.vocabulary, text)
 
-    def generate(self, prompt: Prompt, params: GenerationParams | None = None, *, grammar: str | None = None) -> Iterator[Event]:
+    def generate(
+        self, prompt: Prompt, params: GenerationParams | None = None, *, grammar: str | None = None
+    ) -> Iterator[Event]:
         """The events of one answer. Closing the iterator early ends the work.
 
         Raises:
@@ -147,10 +149,8 @@ class Engine:
     def _ready(self, prompt: int, max_tokens: int | None) -> Scheduler:
         """The scheduler, with a context that is large enough if its size is ours to choose."""
         size = self._context_size(prompt, max_tokens)
-        if self._context is not None and self._scheduler is not None:
-            if self._params.n_ctx is not None or size <= self._context.n_ctx:
-                return self._scheduler
-        return self._grow(size)
+        fits = self._context is not None and (self._params.n_ctx is not None or size <= self._context.n_ctx)
+        return self._scheduler if fits and self._scheduler is not None else self._grow(size)
 
     def _context_size(self, prompt: int, max_tokens: int | None) -> int:
         trained = self.model.n_ctx_train
@@ -186,7 +186,8 @@ class Engine:
         return len(tokens)
 
     def load_state(self, path: Path) -> int:
-        """Brings back what `save_state` wrote, so that prompts that begin with it are not evaluated again; returns the number of tokens.
+        """Brings back what `save_state` wrote, so that prompts that begin with it are not evaluated again; returns the
+        number of tokens.
 
         Raises:
             StateError: damaged, or of another model or build.
@@ -213,7 +214,7 @@ class Engine:
             context.close()
         self.model.close()
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

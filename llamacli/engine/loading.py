@@ -77,7 +77,7 @@ def interruptible(work: Callable[[], T], cancel: CancelFlag, on_poll: Callable[[
     def run() -> None:
         try:
             outcome.append(work())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             failure.append(error)
 
     thread = threading.Thread(target=run, name="llamacli-load", daemon=True)
@@ -148,6 +148,7 @@ def _reason(path: Path, complaints: list[str]) -> LlamacliError:
         )
     if any(phrase in text.lower() for phrase in _OUT_OF_MEMORY):
         return MemoryFullError(
-            f"{path.name} does not fit in memory{because(complaints)}", hint="a smaller quantization, or fewer layers with -ngl, needs less"
+            f"{path.name} does not fit in memory{because(complaints)}",
+            hint="a smaller quantization, or fewer layers with -ngl, needs less",
         )
     return ModelFileError(f"llama.cpp cannot load {path.name}{because(complaints)}")

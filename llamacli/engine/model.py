@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from llamacli import gguf
 from llamacli.binding import log
@@ -163,7 +163,9 @@ class Model:
     def suppressed_tokens(self) -> list[int]:
         """Tokens that the model's file says must never be generated."""
         count = int32()
-        tokens = self._library.llama_vocab_get_suppress_tokens(self._library.llama_model_get_vocab(self.handle), reference(count))
+        tokens = self._library.llama_vocab_get_suppress_tokens(
+            self._library.llama_model_get_vocab(self.handle), reference(count)
+        )
         return list(tokens[: count.value]) if count.value else []
 
     def close(self) -> None:
@@ -173,7 +175,7 @@ class Model:
         if handle is not None:
             self._library.llama_model_free(handle)
 
-    def __enter__(self) -> Model:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -6,7 +6,7 @@ Names and defaults are llama.cpp's (`common/common.h`), but for those that say o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from llamacli.errors import UsageError
@@ -21,6 +21,8 @@ SAMPLER_NAMES = (
     "penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature", "adaptive_p", "infill",
 )  # fmt: skip
 """What `--samplers` may name, in llama.cpp's words."""
+
+_LARGEST_FLOAT = 3.4e38  # what a C float holds; not true of nan either
 
 DEFAULT_SAMPLERS = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
 
@@ -62,10 +64,10 @@ class ContextParams:
     """The context that a model is evaluated in.
 
     `n_ctx`: tokens for each sequence; None is the smaller of what the model was trained with and 4,096 (so that a model with a
-    context of a million tokens does not take all memory unasked; the engine raises it to what a longer prompt needs, up to
-    the trained length); 0 is what the model was trained with. `threads`: None is the physical cores this process may use.
-    `n_seq_max`: how many sequences can live in the cache at once. `kv_unified`: one buffer for all sequences, better when they share
-    a long prefix.
+    context of a million tokens does not take all memory unasked; the engine makes it what the prompt needs, up to the
+    trained length); 0 is what the model was trained with. `threads`: None is the physical cores this process may use.
+    `n_seq_max`: how many sequences can live in the cache at once. `kv_unified`: one buffer for all sequences,
+    better when they share a long prefix.
     """
 
     n_ctx: int | None = None
@@ -135,10 +137,9 @@ class SamplingParams:
     ignore_eos: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "dynatemp_range", "dynatemp_exponent", "top_p", "min_p", "typical_p", "top_n_sigma",
-                     "xtc_probability", "xtc_threshold", "repeat_penalty", "frequency_penalty", "presence_penalty",
-                     "dry_multiplier", "dry_base", "mirostat_tau", "mirostat_eta", "adaptive_target", "adaptive_decay"):  # fmt: skip
-            _require(math.isfinite(getattr(self, name)), f"{name} must be a finite number")
+        for item in fields(self):
+            value = getattr(self, item.name)
+            _require(not isinstance(value, float) or abs(value) < _LARGEST_FLOAT, f"{item.name} must be a finite number")
         _require(self.seed is None or 0 <= self.seed < 2**32, "the seed must be from 0 to 4294967295")
         _require(self.repeat_penalty >= 1e-30, "--repeat-penalty must be greater than 0")
         _require(self.mirostat in (0, 1, 2), "--mirostat must be 0, 1 or 2")

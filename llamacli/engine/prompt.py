@@ -34,7 +34,8 @@ def plain_prompt(vocabulary: Vocabulary, text: str) -> Prompt:
 def rendered_prompt(vocabulary: Vocabulary, parts: Sequence[Part], stops: tuple[str, ...] = ()) -> Prompt:
     """The tokens of a rendered chat template.
 
-    The whole text is tokenized at once, as the model saw it in training, unless input text would become control tokens that way:
+    The whole text is tokenized at once, as the model saw it in training, unless input text would become control tokens that
+    way:
     then template and input are tokenized apart.
     """
     text = "".join(part.text for part in parts)

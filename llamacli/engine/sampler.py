@@ -56,7 +56,15 @@ class Sampler:
         if self._chain is None:
             raise ClosedError("the sampler is closed")
         status = self._library.llamacli_sample(
-            context_handle, index, self._chain, self._grammar, self._top_k, self._greedy, self._n_top, self._choice_reference, self._top
+            context_handle,
+            index,
+            self._chain,
+            self._grammar,
+            self._top_k,
+            self._greedy,
+            self._n_top,
+            self._choice_reference,
+            self._top,
         )
         if status == 1:
             raise ConstraintError("the grammar allows no token of this model's vocabulary at this place")

@@ -1,6 +1,7 @@
 """One scheduler serves everything: each step evaluates one batch for all sequences, samples in C, and tells what happened.
 
-Continuous batching: a sequence that ends leaves its slot to the next request at once, and prompts are prefilled in chunks beside the
+Continuous batching: a sequence that ends leaves its slot to the next request at once, and prompts are prefilled in chunks
+beside the
 sequences that generate (Yu et al., "Orca", OSDI 2022; Agrawal et al., "Sarathi-Serve", OSDI 2024).
 """
 
@@ -153,7 +154,10 @@ class Scheduler:
         return True
 
     def _plan(self) -> list[tuple[Slot, Sequence, int]]:
-        """Which sequences evaluate how many of their pending tokens: first one token of each that generates, then prompts as they fit."""
+        """Which sequences evaluate how many of their pending tokens:
+
+        first one token of each that generates, then prompts as they fit.
+        """
         budget = self._context.n_batch
         plan = []
         for slot, sequence in sorted(self._active(), key=lambda pair: pair[1].is_prefilling):
@@ -164,7 +168,10 @@ class Scheduler:
         return plan
 
     def _evaluate(self, plan: list[tuple[Slot, Sequence, int]]) -> dict[int, int]:
-        """Decodes the planned tokens; returns the index of each slot's logits, for the slots whose pending tokens are all in."""
+        """Decodes the planned tokens;
+
+        returns the index of each slot's logits, for the slots whose pending tokens are all in.
+        """
         tokens: list[int] = []
         positions: list[int] = []
         sequences: list[int] = []

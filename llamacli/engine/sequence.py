@@ -28,7 +28,10 @@ class Request:
 
 
 class Sequence:
-    """A request in a slot of the cache. `cached` are the tokens whose positions the cache holds, `pending` those to evaluate next."""
+    """A request in a slot of the cache.
+
+    `cached` are the tokens whose positions the cache holds, `pending` those to evaluate next.
+    """
 
     def __init__(self, identity: int, request: Request, sampler: Sampler, context: Context) -> None:
         self.id = identity
@@ -66,7 +69,10 @@ class Sequence:
         self._started = time.perf_counter()
 
     def evaluated(self, count: int, output: int | None) -> Iterator[Event]:
-        """`count` pending tokens are in the cache now; `output` is the index of the last one's logits, None if none were asked for."""
+        """`count` pending tokens are in the cache now;
+
+        `output` is the index of the last one's logits, None if none were asked for.
+        """
         self.cached += self.pending[:count]
         del self.pending[:count]
         if self._prefilling:

@@ -3,8 +3,8 @@
 llama.cpp accepts some altered state files in silence and aborts on others. So nothing reaches it unless the checksum over the
 whole file holds and the fingerprint says that the same model, build and cache types made it.
 
-Layout: the magic line; a line of JSON (`version, fingerprint, tokens, payload, sha256`), the token ids as little-endian int32, the payload.
-`sha256` covers fingerprint, tokens and payload.
+Layout: the magic line; a line of JSON (`version, fingerprint, tokens, payload, sha256`), the token ids as little-endian
+int32, the payload. `sha256` covers fingerprint, tokens and payload.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class State:
 
 
 def fingerprint(context: Context) -> str:
-    """What a state must share with the context that it is restored into: model file, adapters, build, cache types, RoPE settings."""
+    """What a state must share with the context that it is restored into: model, build, cache types, RoPE settings."""
     params, model = context.params, context.model
     adapters = [(lora.scale, model_digest(Path(lora.path))) for lora in model.params.loras]
     parts = [
-        library().build["commit"], model_digest(model.path), adapters, params.cache_type_k, params.cache_type_v, params.flash_attention,
-        params.rope_scaling, params.rope_freq_base, params.rope_freq_scale, params.yarn_orig_ctx, params.swa_full,
+        library().build["commit"], model_digest(model.path), adapters, params.cache_type_k, params.cache_type_v,
+        params.flash_attention, params.rope_scaling, params.rope_freq_base, params.rope_freq_scale, params.yarn_orig_ctx, params.swa_full,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def model_digest(path: Path) -> str:
-    """A digest of a model file that does not read it whole: its size and 64 samples of 4 KiB, the beginning and the end among them."""
+    """A digest of a model file that does not read it whole: of its size and 64 samples of 4 KiB, both ends included."""
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:

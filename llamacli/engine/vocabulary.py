@@ -16,7 +16,10 @@ SMALL = 4096
 """Texts up to this many bytes are tokenized on the caller's own stack."""
 
 STACK_PER_BYTE = 1024
-"""Stack that a byte of text may need: some vocabularies split with std::regex, which recurses once for each character of a match."""
+"""Stack that a byte of text may need:
+
+some vocabularies split with std::regex, which recurses once for each character of a match.
+"""
 
 LONGEST = 4 << 20
 """Bytes of text in one call. Longer text is split by the caller; beyond this, the stack would not be small change any more."""
@@ -146,7 +149,7 @@ def _on_large_stack(work: Callable[[], T], size: int) -> T:
     def run() -> None:
         try:
             outcome.append(work())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             failure.append(error)
 
     thread = threading.Thread(target=run, name="llamacli-tokenize")
