@@ -58,11 +58,7 @@ def examine(text: str, root: str = "root", *, every_problem: bool = False) -> tu
     problems = list(parsed.problems)
     fatal = {"bad-encoding", "too-large"} & {problem.kind for problem in problems}
     if not fatal and (every_problem or not problems):
-        problems += safety.undefined_rules(parsed.program, parsed.rules)
-        problems += safety.missing_root(parsed.program, root, len(text))
-        problems += safety.left_recursion(parsed.program)
-        if not problems:
-            problems += safety.explosions(parsed.program)
+        problems += safety.problems_of(parsed.program, parsed.rules, root, len(text))
     return grammar, sorted(problems, key=lambda problem: problem.start)
 
 

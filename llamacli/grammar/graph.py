@@ -1,27 +1,74 @@
-"""Graph walks over a program's rules, without recursion: which rule reaches which, which can be empty, which are cycles."""
+"""What a program's rules refer to: which are reachable, which can be empty, which can begin with which. No recursion."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from llamacli.grammar.program import END, Program, rule_of
 
 Edges = Mapping[int, Sequence[int]]
+"""Targets of each node, one entry for each place; a node without targets may be left out."""
 
 
-def positions(program: Program, rule: int) -> Iterator[int]:
-    """The positions of all symbols of a rule, `END` left out."""
+@dataclass(frozen=True, slots=True)
+class References:
+    """The references of a program. `places[rule]` are their positions, for the rules that have any.
+
+    `directly_empty` are rules with an alternative without symbols, all that llama.cpp takes for empty when it looks for left
+    recursion; `nullable` are those that match the empty text.
+    """
+
+    program: Program
+    places: dict[int, list[int]]
+    directly_empty: frozenset[int]
+    nullable: frozenset[int]
+
+    def first(self, empty: frozenset[int]) -> dict[int, list[int]]:
+        """The positions of the references that can come first in each rule, when the rules in `empty` count as empty."""
+        code = self.program.code
+        found = {}
+        for rule in self.places:
+            leading = []
+            for start in self.program.alternatives[rule]:
+                position = start
+                while code[position] < END:
+                    leading.append(position)
+                    if rule_of(code[position]) not in empty:
+                        break
+                    position += 1
+            if leading:
+                found[rule] = leading
+        return found
+
+    def targets(self, places: Mapping[int, list[int]]) -> dict[int, list[int]]:
+        """The same as rules instead of positions."""
+        code = self.program.code
+        return {rule: [rule_of(code[position]) for position in positions] for rule, positions in places.items()}
+
+    def used(self) -> set[int]:
+        """The rules that the root needs, itself included."""
+        return reachable(self.targets(self.places), [self.program.root])
+
+
+def references(program: Program) -> References:
+    """Scans a program once for its references."""
     code = program.code
-    for position in program.alternatives[rule]:
-        while code[position] != END:
-            yield position
-            position += 1
-
-
-def references(program: Program, rule: int) -> list[int]:
-    """The rules that a rule refers to, one entry for each place."""
-    code = program.code
-    return [rule_of(code[position]) for position in positions(program, rule) if code[position] < END]
+    places: dict[int, list[int]] = {}
+    empty = set()
+    for rule, starts in enumerate(program.alternatives):
+        found = []
+        for start in starts:
+            position = start
+            while (symbol := code[position]) != END:
+                if symbol < END:
+                    found.append(position)
+                position += 1
+            if position == start:
+                empty.add(rule)
+        if found:
+            places[rule] = found
+    return References(program, places, frozenset(empty), frozenset(_nullable(program, places, empty)))
 
 
 def reachable(edges: Edges, start: Iterable[int]) -> set[int]:
@@ -36,85 +83,82 @@ def reachable(edges: Edges, start: Iterable[int]) -> set[int]:
     return seen
 
 
-def nullable_rules(program: Program) -> set[int]:
-    """The rules that match the empty text."""
+def _nullable(program: Program, places: Mapping[int, list[int]], empty: set[int]) -> set[int]:
+    """The closure of `empty` over alternatives that are made of references only."""
     code = program.code
     missing: list[int] = []
     heads: list[int] = []
     users: dict[int, list[int]] = {}
-    empty: list[int] = []
-    for rule, starts in enumerate(program.alternatives):
-        for start in starts:
+    for rule in places:
+        for start in program.alternatives[rule]:
             end = start
             while code[end] < END:
                 end += 1
-            if code[end] != END:
+            if code[end] != END or end == start:
                 continue
             for position in range(start, end):
                 users.setdefault(rule_of(code[position]), []).append(len(heads))
             heads.append(rule)
             missing.append(end - start)
-            if end == start:
-                empty.append(rule)
     found = set(empty)
-    while empty:
-        for alternative in users.get(empty.pop(), ()):
+    pending = list(empty)
+    while pending:
+        for alternative in users.get(pending.pop(), ()):
             missing[alternative] -= 1
             if not missing[alternative] and heads[alternative] not in found:
                 found.add(heads[alternative])
-                empty.append(heads[alternative])
+                pending.append(heads[alternative])
     return found
 
 
-def components(edges: Edges, nodes: Iterable[int]) -> list[list[int]]:
-    """The strongly connected components, targets before sources (Tarjan 1972, with an explicit stack)."""
-    order: dict[int, int] = {}
-    low: dict[int, int] = {}
-    open_nodes: list[int] = []
-    is_open: set[int] = set()
-    found: list[list[int]] = []
-    for start in nodes:
-        if start in order:
-            continue
-        work: list[tuple[int, Iterator[int]]] = []
-        _enter(start, order, low, open_nodes, is_open, work, edges)
+def components(edges: Edges) -> list[list[int]]:
+    """The strongly connected components of the nodes that have targets, targets first (Tarjan 1972, without recursion)."""
+    search = _Components(edges)
+    for node in edges:
+        if node not in search.order:
+            search.run(node)
+    return search.found
+
+
+class _Components:
+    def __init__(self, edges: Edges) -> None:
+        self.order: dict[int, int] = {}
+        self.found: list[list[int]] = []
+        self._edges = edges
+        self._low: dict[int, int] = {}
+        self._open: list[int] = []
+        self._is_open: set[int] = set()
+        self._work: list[tuple[int, Iterator[int]]] = []
+
+    def run(self, start: int) -> None:
+        """Finds all components that can be reached from `start`."""
+        low, order, work = self._low, self.order, self._work
+        self._enter(start)
         while work:
             node, targets = work[-1]
             for target in targets:
-                if target not in order:
-                    _enter(target, order, low, open_nodes, is_open, work, edges)
-                    break
-                if target in is_open:
+                if target in self._is_open:
                     low[node] = min(low[node], order[target])
+                elif target not in order and target in self._edges:
+                    self._enter(target)
+                    break
             else:
                 work.pop()
                 if work:
-                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
+                    above = work[-1][0]
+                    low[above] = min(low[above], low[node])
                 if low[node] == order[node]:
-                    cut = _last_index(open_nodes, node)
-                    found.append(open_nodes[cut:])
-                    is_open.difference_update(open_nodes[cut:])
-                    del open_nodes[cut:]
-    return found
+                    self._close(node)
 
+    def _enter(self, node: int) -> None:
+        self.order[node] = self._low[node] = len(self.order)
+        self._open.append(node)
+        self._is_open.add(node)
+        self._work.append((node, iter(self._edges[node])))
 
-def _last_index(items: list[int], item: int) -> int:
-    index = len(items) - 1
-    while items[index] != item:
-        index -= 1
-    return index
-
-
-def _enter(
-    node: int,
-    order: dict[int, int],
-    low: dict[int, int],
-    open_nodes: list[int],
-    is_open: set[int],
-    work: list[tuple[int, Iterator[int]]],
-    edges: Edges,
-) -> None:
-    order[node] = low[node] = len(order)
-    open_nodes.append(node)
-    is_open.add(node)
-    work.append((node, iter(edges.get(node, ()))))
+    def _close(self, node: int) -> None:
+        component: list[int] = []
+        while not component or component[-1] != node:
+            component.append(self._open.pop())
+        self._is_open.difference_update(component)
+        self.found.append(component)

@@ -16,7 +16,7 @@ Ranges = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Literal:
-    """A text in double quotes, as code points. `\\U` escapes can name numbers that are no characters, so it is no `str`."""
+    """A text in double quotes, as code points: escapes can name numbers that are no characters, so it is no `str`."""
 
     codes: tuple[int, ...]
     start: int

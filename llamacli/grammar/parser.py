@@ -30,7 +30,7 @@ from llamacli.grammar.nodes import (
 from llamacli.grammar.problems import Problem
 from llamacli.grammar.program import ANY, MAX_REPETITION, LimitError, Lowering, Program, Terminal, token_terminal
 
-MAX_BYTES: Final = 1 << 20
+MAX_BYTES: Final = 512 * 1024
 """Our bound on a grammar's size."""
 MAX_DEPTH: Final = 1000
 """Our bound on nested groups: llama.cpp recurses, and overflows the stack at some ten thousand."""
@@ -132,7 +132,7 @@ class Parser:
         """Reads one rule and returns where the next one starts."""
         try:
             name, position = self._head(start)
-            self._lowering.begin_rule(name.group())
+            self._limited(self._lowering.begin_rule, name.group())
             position = self._space(position + 3, nested=True)
             self._open = [_Open(start, position, position, [], [])]
             self._end = position
@@ -235,7 +235,7 @@ class Parser:
         if self._lowering.nested >= MAX_DEPTH:
             self._fail("too-deep", f"groups are nested more than {MAX_DEPTH:,} deep", start, unsafe=True)
         position = self._space(start + 1, nested=True)
-        self._lowering.open_group()
+        self._limited(self._lowering.open_group)
         self._open.append(_Open(start, position, position, [], []))
         self._end = position
         return position

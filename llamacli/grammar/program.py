@@ -17,8 +17,10 @@ from llamacli.grammar.nodes import AnyNode, Ranges, TokenReference
 END: Final = -1
 MAX_REPETITION = 2000
 """llama.cpp's `MAX_REPETITION_THRESHOLD`: on a lower bound, and on what nested repetitions multiply to."""
-MAX_ELEMENTS = 1_000_000
+MAX_ELEMENTS = 500_000
 """Our bound on `Program.code`: llama.cpp has none, and takes all memory for `"a long text"{0,2000}`."""
+MAX_RULES = 100_000
+"""Our bound on lowered rules, groups and repetitions included."""
 
 
 def symbol_of(rule: int) -> int:
@@ -218,9 +220,11 @@ class Lowering:
 
     def _check_repetition(self, product: int, minimum: int, maximum: int | None, length: int) -> None:
         if maximum is not None and maximum < minimum:
-            raise LimitError("bad-repetition", f"the repetition {{{minimum},{maximum}}} ends below where it starts", unsafe=True)
+            message = f"the repetition {{{minimum},{maximum}}} ends below where it starts"
+            raise LimitError("bad-repetition", message, unsafe=True)
         if product > MAX_REPETITION:
-            raise LimitError("too-many-repetitions", f"nested repetitions multiply to {product:,}, more than {MAX_REPETITION:,}")
+            message = f"nested repetitions multiply to {product:,}, more than {MAX_REPETITION:,}"
+            raise LimitError("too-many-repetitions", message)
         optional = 1 if maximum is None else maximum - minimum
         self._count(max(0, minimum - 1) * length + optional * (length + 3))
 
@@ -265,6 +269,8 @@ class Lowering:
         return self._add(self._names[self._frames[0].rule], generated=True)
 
     def _add(self, name: str, *, generated: bool) -> int:
+        if len(self._names) >= MAX_RULES:
+            raise LimitError("too-large", f"the grammar expands to more than {MAX_RULES:,} rules", unsafe=True)
         self._names.append(name)
         self._generated.append(generated)
         self._alternatives.append(())

@@ -7,10 +7,10 @@ After parsing, llama.cpp walks the rules that can come first in one another, by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Final
 
-from llamacli.grammar.graph import components, nullable_rules, positions, reachable, references
+from llamacli.grammar.graph import References, components, references
 from llamacli.grammar.nodes import AnyNode, Rule, RuleReference, walk
 from llamacli.grammar.problems import Problem
 from llamacli.grammar.program import END, Program, rule_of
@@ -22,35 +22,37 @@ MAX_VISITS: Final = 5_000_000
 MAX_STACKS: Final = 20_000
 """Our bound on the stacks that one place can expand to: llama.cpp compares each with all others at every character."""
 
-_Edges = dict[int, list[int]]
-"""For each rule, the positions of the references that can come first in it."""
+
+def problems_of(program: Program, rules: tuple[Rule, ...], root: str, end: int) -> list[Problem]:
+    """Everything but syntax: undefined rules, a missing root, left recursion, and what explodes. `end` is the text's length."""
+    links = references(program)
+    problems = [*_undefined_rules(links, rules), *_missing_root(program, root, end), *_left_recursion(links)]
+    return problems or _endless_search(links) or _too_many_stacks(links)
 
 
-def undefined_rules(program: Program, rules: tuple[Rule, ...]) -> list[Problem]:
-    """References to rules that are not defined, and a missing root."""
-    problems = []
-    defined = [rule for rule, starts in enumerate(program.alternatives) if starts]
-    found: set[AnyNode | None] = set()
-    named: set[str] = set()
-    for rule in defined:
-        for position in positions(program, rule):
-            symbol, node = program.code[position], program.origins[position]
-            if symbol < END and not program.alternatives[rule_of(symbol)] and node not in found:
-                found.add(node)
-                named.add(program.names[rule_of(symbol)])
-                problems.append(_undefined(program, rule_of(symbol), node))
+def _undefined_rules(links: References, rules: tuple[Rule, ...]) -> list[Problem]:
+    """References to rules that are not defined, one problem for each place."""
+    program = links.program
+    found: dict[AnyNode | None, int] = {}
+    for positions in links.places.values():
+        for position in positions:
+            rule = rule_of(program.code[position])
+            if not program.alternatives[rule]:
+                found[program.origins[position]] = rule
     # A rule that only a replaced definition refers to keeps its number, and llama.cpp wants every number below the last.
-    last = defined[-1] if defined else -1
-    for node in (node for rule in rules for node in walk(rule.body)):
-        if isinstance(node, RuleReference) and node.name not in named:
-            number = program.rule_ids[node.name]
-            if number < last and not program.alternatives[number]:
-                named.add(node.name)
-                problems.append(_undefined(program, number, node))
-    return sorted(problems, key=lambda problem: problem.start)
+    last = max((rule for rule, starts in enumerate(program.alternatives) if starts), default=-1)
+    unused = {rule for rule in range(last) if not program.alternatives[rule]}.difference(found.values())
+    if unused:
+        for node in (node for rule in rules for node in walk(rule.body)):
+            if isinstance(node, RuleReference) and program.rule_ids[node.name] in unused:
+                found[node] = program.rule_ids[node.name]
+    return [
+        Problem("undefined-rule", f"the rule {program.names[rule]} is not defined", *_span(node))
+        for node, rule in found.items()
+    ]
 
 
-def missing_root(program: Program, root: str, end: int) -> list[Problem]:
+def _missing_root(program: Program, root: str, end: int) -> list[Problem]:
     """llama.cpp starts at the rule `root`."""
     if program.root >= 0 and program.alternatives[program.root]:
         return []
@@ -58,139 +60,103 @@ def missing_root(program: Program, root: str, end: int) -> list[Problem]:
     return [Problem("missing-root", f"there is no rule {root}", end, end, hint=hint)]
 
 
-def left_recursion(program: Program) -> list[Problem]:
-    """Rules that come first in themselves: what llama.cpp detects, and what it does not and then never ends."""
-    directly_empty = {rule for rule, starts in enumerate(program.alternatives) if any(program.code[s] == END for s in starts)}
-    edges = _first_references(program, directly_empty)
-    problems = [_recursion(program, edges, cycle, unsafe=False) for cycle in _cycles(program, edges)]
-    if problems:
+def _left_recursion(links: References) -> list[Problem]:
+    """Rules that come first in themselves: what llama.cpp detects, and else what it does not and then never ends."""
+    places = links.first(links.directly_empty)
+    problems = [_recursion(links, places, cycle, unsafe=False) for cycle in _cycles(links, places)]
+    if problems or links.program.root < 0:
         return problems
-    full_edges = _first_references(program, nullable_rules(program))
-    for cycle in _cycles(program, full_edges):
-        inside = set(cycle)
-        pushes = any(
-            rule_of(program.code[position]) in inside and program.code[position + 1] != END
-            for rule in cycle
-            for position in full_edges[rule]
+    code = links.program.code
+    places = links.first(links.nullable)
+    used = links.used()
+    for cycle in _cycles(links, places):
+        # Where nothing follows the reference, llama.cpp's stacks do not grow, and it notices that it was there before.
+        grows = any(
+            code[position + 1] != END for rule in cycle for position in places[rule] if rule_of(code[position]) in cycle
         )
-        if pushes and not inside.isdisjoint(_used(program)):
-            problems.append(_recursion(program, full_edges, cycle, unsafe=True))
+        if grows and not used.isdisjoint(cycle):
+            problems.append(_recursion(links, places, cycle, unsafe=True))
     return problems
 
 
-def explosions(program: Program) -> list[Problem]:
-    """What overflows or takes forever in llama.cpp. Expects a grammar without undefined rules and left recursion."""
-    directly_empty = {rule for rule, starts in enumerate(program.alternatives) if any(program.code[s] == END for s in starts)}
-    edges = _first_references(program, directly_empty)
-    targets = _targets(program, edges)
+def _endless_search(links: References) -> list[Problem]:
+    """Bounds the depth and the number of calls of llama.cpp's search for left recursion."""
+    targets = links.targets(links.first(links.directly_empty))
     depth: dict[int, int] = {}
     visits: dict[int, int] = {}
-    for (rule,) in components(targets, range(len(program.alternatives))):
-        depth[rule] = 1 + max((depth[target] for target in targets[rule]), default=0)
-        visits[rule] = min(1 + sum(visits[target] for target in targets[rule]), MAX_VISITS + 1)
+    for (rule,) in components(targets):
+        depth[rule] = 1 + max(depth.get(target, 1) for target in targets[rule])
+        visits[rule] = min(1 + sum(visits.get(target, 1) for target in targets[rule]), MAX_VISITS + 1)
         if depth[rule] > MAX_CHAIN:
-            message = f"more than {MAX_CHAIN:,} rules begin with one another"
-            return [_at_rule(program, rule, "too-deep", message)]
+            return [_at_rule(links, rule, "too-deep", f"more than {MAX_CHAIN:,} rules begin with one another")]
         if visits[rule] > MAX_VISITS:
-            return [_at_rule(program, rule, "too-ambiguous", "so many rules begin with the same rules that llama.cpp never ends")]
-    return _too_many_stacks(program)
-
-
-def _too_many_stacks(program: Program) -> list[Problem]:
-    """Bounds the stacks of every place from above: alternatives add up, and so does what follows something empty."""
-    nullable = nullable_rules(program)
-    edges = _first_references(program, nullable)
-    used = _used(program)
-    stacks: dict[int, int] = {}
-    for cycle in components(_targets(program, edges), sorted(used)):
-        inside = set(cycle)
-        total = 0
-        for rule in cycle:
-            for start in program.alternatives[rule]:
-                count, most = _stacks_of(program, start, stacks, nullable, inside)
-                total += count
-                if max(total, most) > MAX_STACKS:
-                    message = f"llama.cpp would have to follow more than {MAX_STACKS:,} alternatives at once here"
-                    return [_at_rule(program, rule, "too-ambiguous", message)]
-        stacks.update(dict.fromkeys(cycle, total))
+            message = "so many rules begin with the same rules that llama.cpp does not end"
+            return [_at_rule(links, rule, "too-ambiguous", message)]
     return []
 
 
-def _stacks_of(
-    program: Program, start: int, stacks: dict[int, int], nullable: set[int], cycle: set[int]
-) -> tuple[int, int]:
-    """The stacks that an alternative starts with, and the most that any place in it expands to."""
-    code = program.code
-    end = start
-    while code[end] != END:
-        end += 1
-    count = most = 1
-    for position in range(end - 1, start - 1, -1):
-        symbol = code[position]
-        if symbol > END:
-            count = 1
-        else:
-            rule = rule_of(symbol)
-            # Rules of later components start nothing here: they are counted where they are.
-            first = 0 if rule in cycle else stacks.get(rule, 1)
-            count = first + count if rule in nullable else first
-        most = max(most, count)
-    return count, most
+def _too_many_stacks(links: References) -> list[Problem]:
+    """Bounds the stacks of every place from above: alternatives add up, and so does what follows something empty."""
+    program = links.program
+    used = links.used()
+    stacks = _stacks_of_rules(links, used)
+    for rule in sorted(used):
+        most = stacks[rule]
+        after, count = -1, 0
+        for position in reversed(links.places.get(rule, ())):
+            target = rule_of(program.code[position])
+            following = count if position + 1 == after else 1
+            count = stacks[target] + (following if target in links.nullable else 0)
+            after = position
+            most = max(most, count)
+        if most > MAX_STACKS:
+            message = f"llama.cpp would have to follow more than {MAX_STACKS:,} alternatives at once here"
+            return [_at_rule(links, rule, "too-ambiguous", message)]
+    return []
 
 
-def _first_references(program: Program, empty: set[int]) -> _Edges:
-    """The references that can come first in each rule, given the rules that count as empty."""
-    code = program.code
-    edges: _Edges = {}
-    for rule, starts in enumerate(program.alternatives):
-        found = []
-        for position in starts:
-            while code[position] < END:
-                found.append(position)
-                if rule_of(code[position]) not in empty:
-                    break
-                position += 1
-        edges[rule] = found
-    return edges
+def _stacks_of_rules(links: References, used: set[int]) -> dict[int, int]:
+    """How many stacks each rule in `used` expands to at most, up to one more than the bound."""
+    program = links.program
+    stacks = {rule: len(program.alternatives[rule]) for rule in used}
+    leading = {rule: positions for rule, positions in links.first(links.nullable).items() if rule in used}
+    targets = links.targets(leading)
+    for cycle in components(targets):
+        # Within a cycle nothing is pushed (that would be left recursion), so its rules expand to the same stacks.
+        total = sum(
+            len(program.alternatives[rule]) + sum(stacks[target] for target in targets[rule] if target not in cycle)
+            for rule in cycle
+        )
+        stacks.update(dict.fromkeys(cycle, min(total, MAX_STACKS + 1)))
+    return stacks
 
 
-def _targets(program: Program, edges: _Edges) -> _Edges:
-    return {rule: [rule_of(program.code[position]) for position in found] for rule, found in edges.items()}
+def _cycles(links: References, places: Mapping[int, list[int]]) -> list[set[int]]:
+    """The sets of rules that can begin with one another."""
+    targets = links.targets(places)
+    return [set(found) for found in components(targets) if len(found) > 1 or found[0] in targets[found[0]]]
 
 
-def _used(program: Program) -> set[int]:
-    """The rules that the root needs."""
-    edges = {rule: references(program, rule) for rule in range(len(program.alternatives))}
-    return reachable(edges, [program.root])
-
-
-def _cycles(program: Program, edges: _Edges) -> Iterator[list[int]]:
-    targets = _targets(program, edges)
-    for component in components(targets, range(len(program.alternatives))):
-        if len(component) > 1 or component[0] in targets[component[0]]:
-            yield component
-
-
-def _recursion(program: Program, edges: _Edges, cycle: list[int], *, unsafe: bool) -> Problem:
+def _recursion(links: References, places: Mapping[int, list[int]], cycle: set[int], *, unsafe: bool) -> Problem:
     """One problem for a cycle of rules, at the reference that comes first in the source."""
-    inside = set(cycle)
-    steps = [position for rule in cycle for position in edges[rule] if rule_of(program.code[position]) in inside]
+    program = links.program
+    steps = [position for rule in cycle for position in places[rule] if rule_of(program.code[position]) in cycle]
     names = list(dict.fromkeys(program.names[rule] for rule in sorted(cycle)))
-    node = min((node for position in steps if (node := program.origins[position])), key=lambda node: node.start)
     if len(names) == 1:
         message = f"left recursion: {names[0]} can begin with itself"
     else:
         message = f"left recursion: {', '.join(names[:8])} can begin with one another"
     hint = "make something that is not empty come before it, or write it as a repetition: x ::= y (op y)*"
-    return Problem("left-recursion", message, node.start, node.end, hint=hint, unsafe=unsafe)
+    start, end = min(_span(program.origins[position]) for position in steps)
+    return Problem("left-recursion", message, start, end, hint=hint, unsafe=unsafe)
 
 
-def _undefined(program: Program, rule: int, node: AnyNode | None) -> Problem:
-    start, end = (node.start, node.end) if node else (0, 0)
-    return Problem("undefined-rule", f"the rule {program.names[rule]} is not defined", start, end)
-
-
-def _at_rule(program: Program, rule: int, kind: str, message: str) -> Problem:
-    node = next((node for position in positions(program, rule) if (node := program.origins[position])), None)
-    start, end = (node.start, node.end) if node else (0, 0)
+def _at_rule(links: References, rule: int, kind: str, message: str) -> Problem:
+    program = links.program
+    positions = links.places.get(rule) or [start for start in program.alternatives[rule] if program.code[start] != END]
+    start, end = min((_span(program.origins[position]) for position in positions), default=(0, 0))
     return Problem(kind, f"{message} (rule {program.names[rule]})", start, end, unsafe=True)
+
+
+def _span(node: AnyNode | None) -> tuple[int, int]:
+    return (node.start, node.end) if node else (0, 0)
