@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from llamacli.cli.app import run_program
 from llamacli.cli.console import Console, Terminals
@@ -69,7 +69,7 @@ class FakeEngine:
             raise self.load_error
         return self
 
-    def __enter__(self) -> FakeEngine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -141,7 +141,7 @@ def invoke(
     defaults: Mapping[str, object] | None = None,
     **replaced: Any,
 ) -> Result:
-    """Runs a command line in this process. `stdin` None is a terminal on which nobody types, unless `terminals` says otherwise."""
+    """Runs a command line in this process. `stdin` None is a terminal on which nobody types."""
     engine = engine or FakeEngine()
     out, err = stdout or io.BytesIO(), io.BytesIO()
     console = Console(

@@ -12,6 +12,9 @@ def main(argv: list[str] | None = None) -> int:
         from llamacli.cli.version import print_version
 
         return print_version()
-    from llamacli.cli.app import run_program
+    try:
+        from llamacli.cli.app import run_program
 
-    return run_program(arguments)
+        return run_program(arguments)
+    except KeyboardInterrupt:  # before the boundary's own handlers were there, or after
+        return 130

@@ -141,7 +141,7 @@ class Console:
         self.write_error(f"llamacli: {self.styled('error:', 'red')} {escape_line(message)}\n")
 
     def write_error(self, text: str) -> None:
-        """Writes `text` to standard error as it is. When nobody can read it, nothing happens: there is nowhere else to say so."""
+        """Writes `text` to standard error as it is. If that fails there is nowhere to say so, and nothing happens."""
         if self._stderr is not None:
             try:
                 _write_all(self._stderr, _encode(text))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from llamacli.cli.console import Console
 from llamacli.cli.interrupt import Interrupts
 from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.render.progress import NoProgress, ProgressLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,7 @@ def find_model(app: AppContext, reference: str | None, *, offline: bool) -> Path
         return models.resolve(
             reference,
             offline=offline,
-            on_progress=lambda progress: bar(progress.what, progress.done, progress.total, "B"),
+            on_progress=lambda progress: bar.update(progress.what, progress.done, progress.total, unit="B"),
         )
 
 
@@ -79,15 +80,11 @@ class AppContext:
     read_defaults: ReadDefaults = no_defaults
 
     @contextmanager
-    def progress(self, *, delay: float = 0.0) -> Iterator[Callable[[str, float, float | None, str], None]]:
-        """A progress bar on standard error, if that is a terminal: call it with what, done, total and a unit ("B" or "")."""
-        if not self.console.shows_progress:
-            yield lambda what, done, total, unit: None
-            return
-        from llamacli.render.progress import ProgressLine
-
-        line = ProgressLine(self.console.write_error, width=self.console.width, delay=delay)
+    def progress(self, *, delay: float = 0.0) -> Iterator[NoProgress]:
+        """A progress bar on standard error that shows after `delay` seconds; off a terminal it says nothing."""
+        console = self.console
+        line = ProgressLine(console.write_error, width=console.width, delay=delay) if console.shows_progress else NoProgress()
         try:
-            yield lambda what, done, total, unit: line.update(what, done, total, unit=unit)
+            yield line
         finally:
             line.finish()

@@ -17,7 +17,10 @@ MAX_WIDTH = 100
 _NAMES_WIDTH = 30
 _NARROW = 60
 
-ENVIRONMENT_NOTE = f"Every option can be set by an environment variable: {ENVIRONMENT_PREFIX} and the long name, as in {ENVIRONMENT_PREFIX}CTX_SIZE=8192."
+ENVIRONMENT_NOTE = (
+    f"Every option can be set by an environment variable: {ENVIRONMENT_PREFIX} and the option's long name, "
+    f"as in {ENVIRONMENT_PREFIX}CTX_SIZE=8192."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,9 @@ def format_help(ctx: typer.Context, *, width: int, bold: Callable[[str], str]) -
     owner: Any = ctx.command
     width = max(min(width, MAX_WIDTH), 24)
     blocks = [f"{bold('Usage:')} {usage(ctx)}", *paragraphs(owner.help or "", width)]
-    for section in sections(ctx):
-        blocks.append("\n".join([bold(section.title + ":"), *(_layout(row, width) for row in section.rows)]))
+    blocks += ["\n".join([bold(part.title + ":"), *(_layout(row, width) for row in part.rows)]) for part in sections(ctx)]
     if owner.examples:
-        shown = [f"  {line}" for what, line in owner.examples for line in (f"# {what}", line)]
-        blocks.append("\n".join([bold("Examples:"), *shown]))
+        blocks.append("\n".join([bold("Examples:"), *(f"  # {what}\n  {line}" for what, line in owner.examples)]))
     if isinstance(owner, TyperCommand):
         blocks.append(textwrap.fill(ENVIRONMENT_NOTE, width))
     return "\n\n".join(blocks) + "\n"
@@ -74,7 +75,9 @@ def sections(ctx: typer.Context) -> list[Section]:
             panels.setdefault(title, []).append(Row(name, summary))
     for parameter in owner.params:
         if isinstance(parameter, Argument):
-            panels.setdefault("Arguments", []).append(Row(parameter.metavar or parameter.name, parameter.help or ""))
+            panels.setdefault("Arguments", []).append(
+                Row(parameter.metavar or parameter.name, (parameter.help or "").rstrip("."))
+            )
         elif isinstance(parameter, Option) and not parameter.hidden:
             panels.setdefault(parameter.rich_help_panel or "Options", []).append(Row(spelling(parameter), described(parameter)))
     return [Section(title, tuple(rows)) for title, rows in panels.items()]

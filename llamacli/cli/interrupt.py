@@ -51,7 +51,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def guard(self, *, grace: float | None = GRACE_SECONDS) -> Iterator[Guard]:
-        """Protects the block. If its work was cancelled by a signal and then ended in order, raises what the signal stands for."""
+        """Protects the block. If a signal cancelled its work and the work ended in order, raises what the signal stands for."""
         guard = self._guard = Guard(grace)
         self._count = 0
         try:
@@ -90,7 +90,7 @@ class Interrupts:
             timeout = guard.grace if deadline is not None and guard is not None else None
             if not select.select([reader], [], [], timeout)[0]:
                 if deadline is not None and guard is self._guard:
-                    os._exit(128 + deadline)
+                    _end(deadline)
                 deadline = None
                 continue
             numbers = os.read(reader, 16)
@@ -105,7 +105,7 @@ class Interrupts:
         guard = self._guard
         self._count += 1
         if self._count > 1 and (guard is None or guard.grace is not None):
-            os._exit(128 + number)
+            _end(number)
         if guard is not None and guard.cancel is not None:
             guard.cancel()
 
@@ -115,6 +115,13 @@ class Interrupts:
             guard.received = number
             return
         raise _exception(number)
+
+
+def _end(number: int) -> None:
+    """Ends the process at once. What was written is out already; the shell's prompt gets a line of its own."""
+    if os.isatty(2):
+        os.write(2, b"\n")
+    os._exit(128 + number)
 
 
 def _exception(number: int) -> BaseException:

@@ -35,7 +35,7 @@ class ConsoleHandler(logging.Handler):
 
 @contextmanager
 def log_to(console: Console, verbosity: int) -> Iterator[None]:
-    """Sends the log of every part of llamacli to `console`. `verbosity`: 0 warnings, 1 (`-v`) information, 2 (`-vv`) everything."""
+    """Sends the log of every part of llamacli to `console`. `verbosity`: 0 warnings, 1 information (`-v`), 2 everything."""
     logger = logging.getLogger("llamacli")
     before = logger.level, logger.propagate
     handler = ConsoleHandler(console)

@@ -1,7 +1,7 @@
 """Every option that more than one command has, declared once. Help, man pages, completions and settings derive from these.
 
-Names are llama.cpp's where it has one. Defaults are the engine's; an option of which the default depends on the model, or on the
-machine, is None and says in brackets what happens then.
+Names are llama.cpp's where it has one. Defaults are the engine's; one that depends on the model or on the machine is None, and
+the help says in brackets what happens then.
 """
 
 import dataclasses
@@ -11,8 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import typer
 
+from llamacli.cli import values
 from llamacli.cli.console import ColorMode
-from llamacli.cli.parameters import option, parse_float, parse_int
+from llamacli.cli.parameters import option
 from llamacli.engine.params import (
     DEFAULT_SAMPLERS,
     CacheType,
@@ -30,73 +31,6 @@ from llamacli.errors import UsageError
 _MODEL, _CONTEXT, _SAMPLING, _GENERATION = ModelParams(), ContextParams(), SamplingParams(), GenerationParams()
 
 
-# --- what a value looks like ---------------------------------------------------------------------------------------------------
-
-
-def parse_gpu_layers(text: str) -> int | None:
-    """`auto` (None), `all` (-1) or a number."""
-    if text in ("auto", "all"):
-        return None if text == "auto" else -1
-    if not text.isdecimal():
-        raise ValueError(f"'{text}' is not auto, all or a number from 0")
-    return int(text)
-
-
-def parse_limit(text: str) -> int | None:
-    """A number of tokens; -1 is no limit (None)."""
-    value = parse_int(text)
-    if value < -1:
-        raise ValueError(f"{value} is not a number from 0, or -1 for no limit")
-    return None if value == -1 else value
-
-
-def parse_threads(text: str) -> int | None:
-    """A number of threads; llama.cpp's -1 is the default (None)."""
-    value = parse_int(text)
-    return None if value == -1 else value
-
-
-def parse_seed(text: str) -> int | None:
-    """A seed; -1 draws one (None)."""
-    value = parse_int(text)
-    return None if value == -1 else value
-
-
-def parse_numbers(text: str) -> tuple[float, ...]:
-    """Numbers with commas between."""
-    return tuple(parse_float(part) for part in text.split(","))
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """Names with commas or semicolons between."""
-    return tuple(part.strip() for part in text.replace(";", ",").split(",") if part.strip())
-
-
-def parse_lora(text: str) -> LoraAdapter:
-    """PATH or PATH:SCALE."""
-    path, colon, scale = text.rpartition(":")
-    if colon and path:
-        try:
-            return LoraAdapter(path=path, scale=parse_float(scale))
-        except ValueError:
-            pass  # a colon that belongs to the path
-    if not text:
-        raise ValueError("the path is empty")
-    return LoraAdapter(path=text)
-
-
-def parse_logit_bias(text: str) -> tuple[int, float]:
-    """llama.cpp's TOKEN_ID+BIAS or TOKEN_ID-BIAS, or OpenAI's way with `=` before the number; `false` forbids the token."""
-    digits = len(text) - len(text.lstrip("0123456789"))
-    token, bias = text[:digits], text[digits:]
-    if not token or not bias.startswith(("+", "-", "=")):
-        raise ValueError(f"'{text}' is not a token id and a bias, such as 15043+1, 15043-1 or 15043=false")
-    bias = bias.removeprefix("=")
-    if bias in ("false", "-inf"):
-        return int(token), float("-inf")
-    return int(token), parse_float(bias)
-
-
 def show_help(ctx: typer.Context, value: bool) -> None:
     """Prints the help and ends the program."""
     if value and not ctx.resilient_parsing:
@@ -105,9 +39,6 @@ def show_help(ctx: typer.Context, value: bool) -> None:
         console = ctx.obj.console
         console.write(format_help(ctx, width=console.width, bold=lambda text: console.styled(text, "bold", stdout=True)))
         raise typer.Exit
-
-
-# --- groups --------------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,12 +71,14 @@ class ModelOptions:
     offline: Annotated[bool, option("--offline", help="Never fetch anything.")] = False
     lora: Annotated[
         tuple[LoraAdapter, ...],
-        option("--lora", metavar="PATH[:SCALE]", parser=parse_lora, help="Apply a LoRA adapter; may be given many times."),
+        option(
+            "--lora", metavar="PATH[:SCALE]", parser=values.parse_lora, help="Apply a LoRA adapter; may be given many times."
+        ),
     ] = _MODEL.loras
     gpu_layers: Annotated[
         int | None,
         option(
-            "-ngl", "--gpu-layers", "--n-gpu-layers", metavar="auto|all|N", parser=parse_gpu_layers, shows="auto",
+            "-ngl", "--gpu-layers", "--n-gpu-layers", metavar="auto|all|N", parser=values.parse_gpu_layers, shows="auto",
             help="How many layers a GPU holds; auto is what fits.",
         ),
     ] = _MODEL.gpu_layers  # fmt: skip
@@ -155,7 +88,7 @@ class ModelOptions:
             "-dev",
             "--device",
             metavar="NAMES",
-            parser=parse_names,
+            parser=values.parse_names,
             help="Devices to use, with commas between; none is the CPU.",
         ),
     ] = _MODEL.devices
@@ -164,7 +97,7 @@ class ModelOptions:
     )
     tensor_split: Annotated[
         tuple[float, ...],
-        option("-ts", "--tensor-split", metavar="N,N", parser=parse_numbers, help="Each GPU's share, for example 3,1."),
+        option("-ts", "--tensor-split", metavar="N,N", parser=values.parse_numbers, help="Each GPU's share, for example 3,1."),
     ] = _MODEL.tensor_split
     main_gpu: Annotated[int, option("-mg", "--main-gpu", shows=0, help="The GPU that -sm none uses.")] = _MODEL.main_gpu
     mmap: Annotated[bool, option("--mmap/--no-mmap", help="Map the file instead of reading it.")] = _MODEL.mmap
@@ -197,18 +130,25 @@ class ContextOptions:
     ctx_size: Annotated[
         int | None,
         option(
-            "-c", "--ctx-size", shows="4096 or what the prompt needs, at most what the model was trained with",
+            "-c", "--ctx-size", shows="4096, or more if the prompt needs it",
             help="Tokens that prompt and answer may have together; 0 is what the model was trained with.",
         ),
     ] = _CONTEXT.n_ctx  # fmt: skip
     threads: Annotated[
         int | None,
-        option("-t", "--threads", parser=parse_threads, metavar="N", shows="physical cores", help="Threads for generation."),
+        option(
+            "-t", "--threads", parser=values.parse_threads, metavar="N", shows="physical cores", help="Threads for generation."
+        ),
     ] = _CONTEXT.threads
     threads_batch: Annotated[
         int | None,
         option(
-            "-tb", "--threads-batch", parser=parse_threads, metavar="N", shows="as -t", help="Threads for reading the prompt."
+            "-tb",
+            "--threads-batch",
+            parser=values.parse_threads,
+            metavar="N",
+            shows="as -t",
+            help="Threads for reading the prompt.",
         ),
     ] = _CONTEXT.threads_batch
     batch_size: Annotated[int, option("-b", "--batch-size", help="Tokens given to the model at once.")] = _CONTEXT.n_batch
@@ -273,7 +213,7 @@ class GenerationOptions:
             "--predict",
             "--n-predict",
             metavar="N",
-            parser=parse_limit,
+            parser=values.parse_limit,
             shows="no limit",
             help="Most tokens to generate; -1 is no limit.",
         ),
@@ -310,7 +250,7 @@ def _sampling(*names: str, default: object, help: str, **more: Any) -> Any:  # n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingOptions:
-    """How the next token is chosen. None is what was not given: there the model's own recommendation comes before our default."""
+    """How the next token is chosen. None was not given: there the model's recommendation comes before our default."""
 
     PANEL: ClassVar[str] = "Sampling"
 
@@ -320,7 +260,9 @@ class SamplingOptions:
     ] = None
     seed: Annotated[
         int | None,
-        _sampling("-s", "--seed", metavar="N", parser=parse_seed, default="random", help="The same seed gives the same text."),
+        _sampling(
+            "-s", "--seed", metavar="N", parser=values.parse_seed, default="random", help="The same seed gives the same text."
+        ),
     ] = None
     top_k: Annotated[int | None, _sampling("--top-k", default=_SAMPLING.top_k, help="Only the K best tokens; 0 is all.")] = None
     top_p: Annotated[
@@ -349,8 +291,8 @@ class SamplingOptions:
     logit_bias: Annotated[
         tuple[tuple[int, float], ...],
         _sampling(
-            "-l", "--logit-bias", metavar="ID±BIAS", parser=parse_logit_bias, default=None,
-            help="Make a token likelier (15043+1) or less likely (15043-1), or forbid it (15043=false); may be given many times.",
+            "-l", "--logit-bias", metavar="ID±BIAS", parser=values.parse_logit_bias, default=None,
+            help="Make a token likelier (15043+1), less likely (15043-1) or impossible (15043=false); may be given many times.",
         ),
     ] = ()  # fmt: skip
     ignore_eos: Annotated[
@@ -361,8 +303,8 @@ class SamplingOptions:
         _sampling(
             "--samplers",
             metavar="NAMES",
-            parser=parse_names,
-            default=";".join(DEFAULT_SAMPLERS),
+            parser=values.parse_names,
+            default=", ".join(DEFAULT_SAMPLERS),
             help="Which samplers, in which order.",
         ),
     ] = None
@@ -478,7 +420,7 @@ class ChatOptions:
         if self.chat_template is None:
             return None
         path = Path(self.chat_template)
-        if path.suffix or len(path.parts) > 1 or path.is_file():
+        if path.suffix in (".jinja", ".jinja2", ".j2", ".txt") or len(path.parts) > 1 or path.is_file():
             from llamacli.cli.prompt import read_text_file
 
             return read_text_file(path)

@@ -35,7 +35,7 @@ def option(
     complete: Callable[[str], Sequence[str]] | None = None,
     environment: bool = True,
 ) -> Any:
-    """Declares an option, to stand in an `Annotated`. Write llama.cpp's names, the long one with which it is set elsewhere first.
+    """Declares an option, to stand in an `Annotated`. Names are llama.cpp's; the first long one also names it in the settings.
 
     `parser` raises ValueError with the reason. `shows` is the default for people to read, where the real one is None or speaks
     for itself badly. The environment variable is LLAMACLI_ and the first long name.

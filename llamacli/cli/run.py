@@ -13,21 +13,21 @@ from llamacli.cli.context import AppContext
 from llamacli.cli.options import ChatOptions, ContextOptions, GenerationOptions, ModelOptions, SamplingOptions
 from llamacli.cli.parameters import argument, option
 from llamacli.cli.prompt import read_prompt
-from llamacli.engine.events import Finished, Token
-from llamacli.engine.params import SamplingParams
-from llamacli.errors import UsageError
+from llamacli.engine.events import Finished, Prefill, Token, Usage
+from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
+from llamacli.errors import ContextFullError, UsageError
 from llamacli.render.stats import format_stats
 from llamacli.render.stream import AnswerStream
 
 if TYPE_CHECKING:
     from llamacli.cli.interrupt import Guard
-    from llamacli.engine.engine import Engine, Prompt
-    from llamacli.engine.params import GenerationParams
+    from llamacli.engine.engine import Engine
+    from llamacli.engine.prompt import Prompt
 
 logger = logging.getLogger(__name__)
 
-LOAD_DELAY_SECONDS = 0.5
-"""A model that loads faster shows no progress bar."""
+DELAY_SECONDS = 0.5
+"""Loading, or reading the prompt, shows a progress bar only if it takes longer."""
 
 PromptArgument = Annotated[
     str | None,
@@ -93,15 +93,17 @@ def run(
         raise UsageError("--raw uses no chat template: -sys and --chat-template have no place in it")
     text = read_prompt(app.console, prompt, source.file, raw=source.raw)
     path = app.find_model(app, model.model, offline=model.offline)
-    with app.interrupts.guard() as guard:
-        with app.progress(delay=LOAD_DELAY_SECONDS) as bar:
-            engine = app.open_engine(
-                path, model_params, context_params, on_load=lambda share: bar(f"loading {path.name}", share, 1.0, "")
-            )
-        with engine:
-            params = generation.params(recommended(engine, sampling))
-            request = build_prompt(engine, text, system=chat.system_prompt, template=template, raw=source.raw)
-            stream(app, guard, engine, request, params, raw=source.raw, stats=output.stats)
+    with app.interrupts.guard() as guard, load(app, path, model_params, context_params) as engine:
+        params = generation.params(recommended(engine, sampling))
+        request = build_prompt(engine, text, system=chat.system_prompt, template=template, raw=source.raw)
+        stream(app, guard, engine, request, params, raw=source.raw, stats=output.stats)
+
+
+def load(app: AppContext, path: Path, model: ModelParams, context: ContextParams) -> Engine:
+    """The engine with the model in it, and a progress bar while that takes more than a moment."""
+    what = f"loading {path.name}"
+    with app.progress(delay=DELAY_SECONDS) as bar:
+        return app.open_engine(path, model, context, on_load=lambda share: bar.update(what, share, 1.0))
 
 
 def recommended(engine: Engine, options: SamplingOptions) -> SamplingParams:
@@ -128,26 +130,45 @@ def build_prompt(engine: Engine, text: str, *, system: str | None, template: str
 def stream(
     app: AppContext, guard: Guard, engine: Engine, prompt: Prompt, params: GenerationParams, *, raw: bool, stats: bool
 ) -> None:
-    """Writes the answer as it comes, then the statistics if they were asked for."""
+    """Writes the answer as it comes, then the statistics if they were asked for.
+
+    Raises ContextFullError if the answer was cut because the context is full: a script must not take it for a whole one.
+    """
     console = app.console
     answer = AnswerStream(console.write, terminal=console.terminals.stdout, exact=raw)
     started, first_token_ms, finished = time.perf_counter(), None, None
     guard.cancel = engine.cancel
     try:
-        for event in engine.generate(prompt, params):
-            if isinstance(event, Token):
-                if first_token_ms is None:
-                    first_token_ms = (time.perf_counter() - started) * 1e3
-                answer.add(event.text)
-            elif isinstance(event, Finished):
-                answer.add(event.text)
-                finished = event
+        with app.progress(delay=DELAY_SECONDS) as bar:
+            for event in engine.generate(prompt, params):
+                match event:
+                    case Prefill():
+                        bar.update("reading the prompt", event.done, event.total)
+                    case Token():
+                        if first_token_ms is None:
+                            first_token_ms = (time.perf_counter() - started) * 1e3
+                            bar.finish()
+                        answer.add(event.text)
+                    case Finished():
+                        bar.finish()
+                        answer.add(event.text)
+                        finished = event
     finally:
-        guard.cancel = None
         answer.finish()
     if finished is None:
         return
-    if finished.reason == "context":
-        console.warn(f"the context of {engine.n_ctx} tokens is full, so the answer ends here (-c makes it larger)")
     if stats:
         console.note(format_stats(finished, load_ms=engine.load_ms, first_token_ms=first_token_ms))
+    if finished.reason == "context":
+        raise context_full(finished.usage, engine.n_ctx)
+
+
+def context_full(usage: Usage, size: int) -> ContextFullError:
+    """The error for an answer that ends because there is no room for more."""
+    return ContextFullError(
+        f"the answer was cut: {usage.prompt_tokens} prompt tokens and {usage.completion_tokens} of the answer fill the context "
+        f"of {size}",
+        needed=usage.total_tokens + 1,
+        available=size,
+        hint="-c makes it larger, --context-shift goes on without the oldest tokens, -n ends the answer sooner",
+    )

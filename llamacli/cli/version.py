@@ -9,7 +9,7 @@ from llamacli import __version__
 
 
 def print_version() -> int:
-    """Writes the version to stdout and returns the exit status. The error boundary takes longer to load, so this has its own."""
+    """Writes the version to stdout and returns the exit status, without the error boundary, which takes longer to load."""
     data = (format_version() + "\n").encode()
     try:
         os.write(1, data)

@@ -12,7 +12,17 @@ _REDRAW_SECONDS = 0.1
 _CLEAR = "\r\x1b[K"
 
 
-class ProgressLine:
+class NoProgress:
+    """Says nothing: for where there is no terminal."""
+
+    def update(self, what: str, done: float, total: float | None, *, unit: str = "") -> None:
+        """Nothing."""
+
+    def finish(self) -> None:
+        """Nothing."""
+
+
+class ProgressLine(NoProgress):
     """A progress bar of one line, cleared by `finish`. It shows only once the work has taken `delay` seconds."""
 
     def __init__(

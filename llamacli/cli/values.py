@@ -1,0 +1,70 @@
+"""What the values of single options look like. Each parser raises ValueError with the reason."""
+
+from __future__ import annotations
+
+from llamacli.cli.parameters import parse_float, parse_int
+from llamacli.engine.params import LoraAdapter
+
+
+def parse_gpu_layers(text: str) -> int | None:
+    """`auto` (None), `all` (-1) or a number."""
+    if text in ("auto", "all"):
+        return None if text == "auto" else -1
+    if not text.isdecimal():
+        raise ValueError(f"'{text}' is not auto, all or a number from 0")
+    return int(text)
+
+
+def parse_limit(text: str) -> int | None:
+    """A number of tokens; -1 is no limit (None)."""
+    value = parse_int(text)
+    if value < -1:
+        raise ValueError(f"{value} is not a number from 0, or -1 for no limit")
+    return None if value == -1 else value
+
+
+def parse_threads(text: str) -> int | None:
+    """A number of threads; llama.cpp's -1 is the default (None)."""
+    value = parse_int(text)
+    return None if value == -1 else value
+
+
+def parse_seed(text: str) -> int | None:
+    """A seed; -1 draws one (None)."""
+    value = parse_int(text)
+    return None if value == -1 else value
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """Numbers with commas between."""
+    return tuple(parse_float(part) for part in text.split(","))
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Names with commas or semicolons between."""
+    return tuple(part.strip() for part in text.replace(";", ",").split(",") if part.strip())
+
+
+def parse_lora(text: str) -> LoraAdapter:
+    """PATH or PATH:SCALE."""
+    path, colon, scale = text.rpartition(":")
+    if colon and path:
+        try:
+            return LoraAdapter(path=path, scale=parse_float(scale))
+        except ValueError:
+            pass  # a colon that belongs to the path
+    if not text:
+        raise ValueError("the path is empty")
+    return LoraAdapter(path=text)
+
+
+def parse_logit_bias(text: str) -> tuple[int, float]:
+    """llama.cpp's TOKEN_ID+BIAS or TOKEN_ID-BIAS, or OpenAI's way with `=` before the number; `false` forbids the token."""
+    digits = len(text) - len(text.lstrip("0123456789"))
+    token, bias = text[:digits], text[digits:]
+    if not token or not bias.startswith(("+", "-", "=")):
+        raise ValueError(f"'{text}' is not a token id and a bias, such as 15043+1, 15043-1 or 15043=false")
+    bias = bias.removeprefix("=")
+    if bias in ("false", "-inf"):
+        return int(token), float("-inf")
+    return int(token), parse_float(bias)
