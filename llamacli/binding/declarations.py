@@ -5,13 +5,13 @@ declaration that does not fit the sources fails the build. Names and layouts are
 and our own `shim.h`; nothing is renamed here.
 """
 
-HEADERS = ("ggml.h", "ggml-backend.h", "ggml-cpu.h", "llama.h", "shim_step.h")
+HEADERS = ("ggml.h", "ggml-backend.h", "ggml-cpu.h", "llama.h", "shim_step.h", "shim.h")
 
 OPAQUE = """
 llama_vocab llama_model llama_context llama_sampler llama_adapter_lora llama_memory_i llama_model_kv_override
 llama_model_tensor_buft_override llama_model_imatrix_data llama_model_tensor_override
 ggml_backend_device ggml_backend_reg ggml_backend_buffer_type ggml_tensor
-llamacli_abort llamacli_chat llamacli_grammar
+llamacli_abort llamacli_chat llamacli_parser llamacli_grammar
 """
 """Structures that are only ever handled by pointer."""
 
@@ -374,4 +374,23 @@ bool llamacli_progress_callback(float progress, void * abort);
 float llamacli_abort_progress(const struct llamacli_abort * abort);
 void llamacli_log_filter(ggml_log_callback callback, enum ggml_log_level min_level);
 int32_t llamacli_sample(struct llama_context * ctx, int32_t index, struct llama_sampler * chain, struct llama_sampler * grammar, int32_t top_k, bool greedy, int32_t n_top, struct llamacli_choice * choice, struct llamacli_candidate * top);
+
+// --- shim*.cpp over llama-common: JSON in, JSON out
+void llamacli_free(char * text);
+char * llamacli_chat_create(const char * request, struct llamacli_chat ** chat);
+void llamacli_chat_free(struct llamacli_chat * chat);
+char * llamacli_chat_builtins(void);
+char * llamacli_chat_render(struct llamacli_chat * chat, const char * request);
+char * llamacli_parser_create(const char * request, struct llamacli_parser ** parser);
+void llamacli_parser_free(struct llamacli_parser * parser);
+char * llamacli_parser_parse(struct llamacli_parser * parser, const char * request);
+char * llamacli_schema_to_grammar(const char * request);
+char * llamacli_grammar_create(const char * request, struct llamacli_grammar ** grammar);
+void llamacli_grammar_free(struct llamacli_grammar * grammar);
+void llamacli_grammar_reset(struct llamacli_grammar * grammar);
+int64_t llamacli_grammar_accept(struct llamacli_grammar * grammar, const char * bytes, size_t n_bytes);
+int32_t llamacli_grammar_state(const struct llamacli_grammar * grammar);
+char * llamacli_memory(const char * request);
+char * llamacli_fit(const char * request);
+char * llamacli_system(void);
 """

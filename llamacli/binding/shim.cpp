@@ -4,6 +4,7 @@
 #include "log.h"
 #include "shim_json.h"
 
+#include <algorithm>
 #include <climits>
 #include <cstdlib>
 #include <cstring>
@@ -26,12 +27,19 @@ const bool silenced = [] {
 
 constexpr size_t STACK_SIZE = size_t(512) << 20;
 
+thread_local const char * stack_base = nullptr;
+thread_local size_t       stack_size = 0;
+
 struct task {
     const std::function<void()> & body;
+    size_t                        size;
     std::exception_ptr            error;
 
     static void * run(void * self) {
-        auto * that = static_cast<task *>(self);
+        auto *     that = static_cast<task *>(self);
+        const char here = 0;
+        stack_base      = &here;
+        stack_size      = that->size;
         try {
             that->body();
         } catch (...) {
@@ -92,13 +100,14 @@ char * error_answer(const std::string & kind, const char * message) noexcept {
 }
 
 void on_large_stack(const std::function<void()> & body) {
-    task work{ body, nullptr };
+    task work{ body, STACK_SIZE, nullptr };
 #ifndef _WIN32
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_t thread;
     int       failed = 1;
     for (size_t size = STACK_SIZE; failed && size >= size_t(16) << 20; size /= 2) { // a limit on address space may forbid the largest
+        work.size = size;
         pthread_attr_setstacksize(&attributes, size);
         failed = pthread_create(&thread, &attributes, task::run, &work);
     }
@@ -113,6 +122,11 @@ void on_large_stack(const std::function<void()> & body) {
     if (work.error) {
         std::rethrow_exception(work.error);
     }
+}
+
+bool stack_left() {
+    const char here = 0;
+    return stack_size == 0 || size_t(stack_base - &here) < stack_size / 2;
 }
 
 } // namespace llamacli

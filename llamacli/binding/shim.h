@@ -5,6 +5,7 @@
 // No C++ exception leaves the shim, and nothing in it prints.
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "shim_step.h" // LLAMACLI_API

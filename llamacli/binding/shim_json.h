@@ -30,6 +30,9 @@ char * error_answer(const std::string & kind, const char * message) noexcept;
 // handled by recursive code, and their size is in the hands of whoever wrote them. Exceptions come back to the caller.
 void on_large_stack(const std::function<void()> & body);
 
+// Whether less than half of that thread's stack is in use. Code that cannot recurse for long itself checks this now and then.
+bool stack_left();
+
 // Runs body, which returns a json, and answers with its text; exceptions that are not failures are of the given kind.
 template <typename Body> char * answer(const char * kind, Body && body) noexcept {
     try {
@@ -46,6 +49,14 @@ template <typename Body> char * answer(const char * kind, Body && body) noexcept
         return error_answer(kind, error.what());
     } catch (...) {
         return error_answer("internal", "an unknown exception");
+    }
+}
+
+// Deletes an object whose destructor may recurse.
+template <typename T> void release(T * object) noexcept {
+    try {
+        on_large_stack([&] { delete object; });
+    } catch (...) { // no memory for the thread: better a leak than a crash
     }
 }
 

@@ -1,0 +1,228 @@
+"""The shim's JSON functions (`shim.h`) as Python functions and owned handles. JSON in, JSON out, errors as exceptions.
+
+Nothing here needs a model. Requests may hold any text: a lone surrogate, which UTF-8 cannot carry, becomes a question mark.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import re
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from llamacli.binding.library import declarations, library
+from llamacli.errors import (
+    ClosedError,
+    ConstraintError,
+    EngineError,
+    GrammarError,
+    LlamacliError,
+    MemoryFullError,
+    SchemaError,
+    TemplateError,
+    UsageError,
+)
+
+Json = dict[str, Any]
+
+_KINDS: dict[str, type[LlamacliError]] = {
+    "template": TemplateError,
+    "schema": SchemaError,
+    "grammar": GrammarError,
+    "usage": UsageError,
+    "memory": MemoryFullError,
+    "output": ConstraintError,
+}
+_RAISED = "Jinja Exception: "
+
+
+def call(name: str, request: Mapping[str, Any] | None = None, *before: Any, after: tuple[Any, ...] = ()) -> Json:
+    """Calls a function that answers with JSON; `before` and `after` are the C arguments around the request.
+
+    Raises:
+        TemplateError, SchemaError, GrammarError, UsageError, ConstraintError: what the function says about its request.
+        MemoryFullError: out of memory.
+        EngineError: llama.cpp failed in a way that nobody foresaw.
+    """
+    lib = library()
+    arguments = before if request is None else (*before, _encode(request), *after)
+    text = getattr(lib, name)(*arguments)
+    if not text:
+        raise MemoryFullError("out of memory")
+    try:
+        answer: Json = json.loads(ctypes.string_at(text))
+    finally:
+        lib.llamacli_free(text)
+    if "error" in answer:
+        raise _exception(answer["error"])
+    return answer
+
+
+def chat_builtins() -> tuple[str, ...]:
+    """The names of llama.cpp's built-in chat templates."""
+    return tuple(call("llamacli_chat_builtins")["builtins"])
+
+
+def schema_to_grammar(schema: Any) -> str:
+    """The GBNF grammar of a JSON schema.
+
+    Raises:
+        SchemaError: the schema is invalid, or has no grammar.
+    """
+    return str(call("llamacli_schema_to_grammar", {"schema": schema})["grammar"])
+
+
+def memory(request: Mapping[str, Any]) -> Json:
+    """What a model with a context would take on each device, in bytes; nothing is allocated (`llamacli_memory` in shim.h)."""
+    return call("llamacli_memory", request)
+
+
+def fit(request: Mapping[str, Any]) -> Json:
+    """Model and context parameters that fit into the free memory (`llamacli_fit` in shim.h)."""
+    return call("llamacli_fit", request)
+
+
+def system() -> Json:
+    """The build, the CPU's features, the backends and their devices (`llamacli_system` in shim.h)."""
+    return call("llamacli_system")
+
+
+class Handle:
+    """Owns a C object of the shim. One thread at a time; `close` is idempotent, and a closed handle raises ClosedError."""
+
+    type_name = ""
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        self._library = library()
+        self._lock = threading.Lock()
+        self._pointer = ctypes.POINTER(declarations.structs[f"llamacli_{self.type_name}"])()
+        self.description = call(f"llamacli_{self.type_name}_create", request, after=(ctypes.byref(self._pointer),))
+
+    def close(self) -> None:
+        """Frees the C object."""
+        with self._lock:
+            pointer, self._pointer = self._pointer, type(self._pointer)()
+            if pointer:
+                getattr(self._library, f"llamacli_{self.type_name}_free")(pointer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _open(self) -> Any:
+        if not self._pointer:
+            raise ClosedError(f"the {self.type_name} is closed")
+        return self._pointer
+
+    def _call(self, verb: str, request: Mapping[str, Any]) -> Json:
+        with self._lock:
+            return call(f"llamacli_{self.type_name}_{verb}", request, self._open())
+
+
+class Chat(Handle):
+    """A chat template. `description` holds `builtin` and `capabilities`."""
+
+    type_name = "chat"
+
+    def render(self, request: Mapping[str, Any]) -> Json:
+        """Renders messages (`llamacli_chat_render` in shim.h).
+
+        Raises:
+            TemplateError: the template refuses them, fails, or takes too long.
+        """
+        return self._call("render", request)
+
+
+class Parser(Handle):
+    """The parser of one answer."""
+
+    type_name = "parser"
+
+    def parse(self, text: str, *, partial: bool) -> Json:
+        """What the answer holds so far (`llamacli_parser_parse` in shim.h).
+
+        Raises:
+            ConstraintError: it is not in the format that the template's model writes.
+        """
+        return self._call("parse", {"text": text, "partial": partial})
+
+
+class Grammar(Handle):
+    """llama.cpp's matcher for a GBNF grammar, stepped by bytes."""
+
+    type_name = "grammar"
+
+    def __init__(self, grammar: str, root: str = "root") -> None:
+        super().__init__({"grammar": grammar, "root": root})
+
+    def accept(self, data: bytes) -> int:
+        """Feeds bytes until one is refused: how many were accepted. After a refusal the grammar is dead until `reset`.
+
+        Raises:
+            GrammarError: the grammar is too ambiguous to be followed.
+        """
+        with self._lock:
+            accepted = int(self._library.llamacli_grammar_accept(self._open(), data, len(data)))
+        if accepted < 0:
+            raise GrammarError("the grammar is too ambiguous to be followed")
+        return accepted
+
+    def reset(self) -> None:
+        """Back to the beginning."""
+        with self._lock:
+            self._library.llamacli_grammar_reset(self._open())
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the bytes so far begin a match."""
+        return self._state() != 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the bytes so far are a match."""
+        return self._state() == 3
+
+    def _state(self) -> int:
+        with self._lock:
+            return int(self._library.llamacli_grammar_state(self._open()))
+
+
+def _encode(request: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(request, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"this is no JSON: {error}") from error
+    except RecursionError:
+        raise UsageError("the JSON is nested too deep") from None
+
+
+def _exception(error: Mapping[str, str]) -> LlamacliError:
+    kind, message = error["kind"], error["message"]
+    if kind == "template":
+        return TemplateError(template_message(message))
+    return _KINDS.get(kind, EngineError)(" ".join(message.split()))
+
+
+def template_message(message: str) -> str:
+    """One line from llama.cpp's many about a template: what, where, and near which text."""
+    text = message.strip()
+    raised = text.rfind(_RAISED)
+    if raised >= 0:
+        return f"the chat template refuses the messages: {_flat(text[raised + len(_RAISED):])}"
+    failed = re.search(r"While executing \w+ at (line \d+, column \d+) in source:.*\nError: (.*)", text, re.DOTALL)
+    if failed:
+        return f"the chat template fails at {failed[1]}: {_flat(failed[2])}"
+    unread = re.match(r"(?:parser|lexer): (?:\w+ Error: )?(.*?)\n(.*)\n", text + "\n", re.DOTALL)
+    if unread:
+        near = _flat(unread[2].split("\n")[0].strip(".").replace("↵", " "))
+        return f"the chat template does not parse: {_flat(unread[1])}, near {near!r}"
+    return _flat(text)
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
