@@ -98,7 +98,7 @@ class Handle:
     def __init__(self, request: Mapping[str, Any]) -> None:
         self._library = library()
         self._lock = threading.Lock()
-        self._pointer = ctypes.POINTER(declarations.structs[f"llamacli_{self.type_name}"])()
+        self._pointer: Any = ctypes.POINTER(declarations.structs[f"llamacli_{self.type_name}"])()
         self.description = call(f"llamacli_{self.type_name}_create", request, after=(ctypes.byref(self._pointer),))
 
     def close(self) -> None:
@@ -213,7 +213,7 @@ def template_message(message: str) -> str:
     text = message.strip()
     raised = text.rfind(_RAISED)
     if raised >= 0:
-        return f"the chat template refuses the messages: {_flat(text[raised + len(_RAISED):])}"
+        return f"the chat template refuses the messages: {_flat(text[raised + len(_RAISED) :])}"
     failed = re.search(r"While executing \w+ at (line \d+, column \d+) in source:.*\nError: (.*)", text, re.DOTALL)
     if failed:
         return f"the chat template fails at {failed[1]}: {_flat(failed[2])}"
