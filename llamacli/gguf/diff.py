@@ -1,0 +1,121 @@
+"""What differs between two models' headers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Literal
+
+from llamacli.gguf.arrays import read_bytes, read_numbers, read_strings
+from llamacli.gguf.header import Entry, Header, Lazy, TensorInfo
+from llamacli.gguf.layout import ValueType
+from llamacli.gguf.model import ModelFiles
+from llamacli.gguf.source import Source
+
+Change = Literal["added", "removed", "changed"]
+
+SPLIT_PREFIX = "split."
+"""Keys that say how a model is cut into files, not what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A key or tensor that is in one model only, or differs. `old` and `new` describe it, None where it is missing."""
+
+    kind: Literal["key", "tensor"]
+    name: str
+    change: Change
+    old: str | None
+    new: str | None
+
+
+def compare(old: ModelFiles, new: ModelFiles, old_source: Source, new_source: Source) -> list[Difference]:
+    """What differs between the metadata (arrays element by element) and the tensor lists of two models, not their data."""
+    keys = _compare_keys(old.header, new.header, old_source, new_source)
+    return [*keys, *_compare_tensors(old.tensors, new.tensors)]
+
+
+def _compare_keys(old: Header, new: Header, old_source: Source, new_source: Source) -> Iterator[Difference]:
+    for key in _merged(old.metadata, new.metadata):
+        if key.startswith(SPLIT_PREFIX):
+            continue
+        before, after = old.metadata.get(key), new.metadata.get(key)
+        if before and after:
+            detail = _entry_difference(before, after, (old_source, old), (new_source, new))
+            if detail:
+                yield Difference("key", key, "changed", *detail)
+        elif before:
+            yield Difference("key", key, "removed", describe(before), None)
+        elif after:
+            yield Difference("key", key, "added", None, describe(after))
+
+
+def describe(entry: Entry) -> str:
+    """A value in words: itself, or the length of an array."""
+    value = entry.value
+    if isinstance(value, Lazy):
+        return f"{value.size} bytes of text" if value.element is None else f"{value.element.label}[{value.count}]"
+    if isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else f"{value:.7g}" if isinstance(value, float) else str(value)
+
+
+def _entry_difference(
+    before: Entry, after: Entry, old: tuple[Source, Header], new: tuple[Source, Header]
+) -> tuple[str, str] | None:
+    """The two values where they first differ, or None."""
+    if not isinstance(before.value, Lazy) or not isinstance(after.value, Lazy):
+        same = before.type == after.type and before.value == after.value
+        if not same and before.type != after.type:
+            return f"{describe(before)} ({before.type.label})", f"{describe(after)} ({after.type.label})"
+        return None if same else (describe(before), describe(after))
+    if before.value.element != after.value.element or before.value.element is None:
+        same = before.value.element == after.value.element and _same_bytes(old[0], before.value, new[0], after.value)
+        return None if same else (describe(before), describe(after))
+    pairs = zip_longest(_elements(*old, before.value), _elements(*new, after.value))
+    different = [(number, *pair) for number, pair in enumerate(pairs) if pair[0] != pair[1]]
+    if not different:
+        return None
+    number, first, second = different[0]
+    count = f" ({len(different)} differ)"
+    return f"{describe(before)}, at {number}: {_element(first)}", f"{describe(after)}, at {number}: {_element(second)}{count}"
+
+
+def _elements(source: Source, header: Header, lazy: Lazy) -> Iterable[int | float | bool | bytes]:
+    return read_strings(source, header, lazy) if lazy.element == ValueType.STRING else read_numbers(source, header, lazy)
+
+
+def _element(value: int | float | bool | bytes | None) -> str:
+    if value is None:
+        return "nothing"
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value)
+
+
+def _same_bytes(old: Source, before: Lazy, new: Source, after: Lazy) -> bool:
+    return before.size == after.size and all(
+        first == second for first, second in zip(read_bytes(old, before), read_bytes(new, after), strict=True)
+    )
+
+
+def _compare_tensors(old: Iterable[TensorInfo], new: Iterable[TensorInfo]) -> Iterator[Difference]:
+    before, after = ({tensor.name: tensor for tensor in tensors} for tensors in (old, new))
+    for name in _merged(before, after):
+        first, second = before.get(name), after.get(name)
+        if first and second:
+            if (first.shape, first.type) != (second.shape, second.type):
+                yield Difference("tensor", name, "changed", describe_tensor(first), describe_tensor(second))
+        elif first:
+            yield Difference("tensor", name, "removed", describe_tensor(first), None)
+        elif second:
+            yield Difference("tensor", name, "added", None, describe_tensor(second))
+
+
+def describe_tensor(tensor: TensorInfo) -> str:
+    """Type and shape: `Q4_K [4096, 14336]`."""
+    return f"{tensor.type.name} [{', '.join(map(str, tensor.shape))}]"
+
+
+def _merged(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """The names of both, in the order of the first."""
+    return list(dict.fromkeys([*old, *new]))
