@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from llamacli.gguf.architectures import REQUIRED_KEYS
 from llamacli.gguf.arrays import read_numbers, split_strings
@@ -77,9 +78,9 @@ def _architecture_findings(files: ModelFiles) -> Iterator[Finding]:
             yield Finding("warning", "tensors", f"no tensor of layer {missing[0]}, of {layers} layers ({len(missing)} missing)")
         if extra:
             yield Finding("warning", "tensors", f"layer {extra[0]} has tensors, but block_count is {layers}")
-    number = header.integer("general.file_type")
-    if number is not None and number & ~GUESSED_FILE_TYPE not in FILE_TYPES:
-        yield Finding("note", "key general.file_type", f"is {number}, which names no quantization")
+    recipe = header.integer("general.file_type")
+    if recipe is not None and recipe & ~GUESSED_FILE_TYPE not in FILE_TYPES:
+        yield Finding("note", "key general.file_type", f"is {recipe}, which names no quantization")
 
 
 def _layer_of(name: str) -> str | None:
@@ -118,7 +119,7 @@ def _padding_findings(header: Header, source: Source) -> Iterator[Finding]:
     if header.size > padded:
         yield Finding("warning", "file", f"{header.size - padded} bytes after the last tensor", padded)
     spans = sorted((tensor.offset, tensor.offset + tensor.size, tensor.name) for tensor in header.tensors)
-    for (_, last, name), (first, _, _) in zip(spans, spans[1:], strict=False):
+    for (_, last, name), (first, _, _) in pairwise(spans):
         if 0 < first - last < TRAILING_LIMIT and source.read(last, first - last).strip(b"\0"):
             yield Finding("warning", f"tensor {printable(name)}", "the padding after it is not zero", last)
 
@@ -158,7 +159,7 @@ def _token_findings(header: Header, tokens: Lazy, texts: list[bytes]) -> Iterato
     escapes = [number for number, text in enumerate(texts) if b"\x1b" in text and len(text) > 1]
     if escapes:
         yield Finding(
-            "warning", place, f"{len(escapes)} tokens with an escape character, the first is {escapes[0]}", tokens.offset
+            "note", place, f"{len(escapes)} tokens with an escape character, the first is {escapes[0]}", tokens.offset
         )
     longest = max(texts, key=len, default=b"")
     if len(longest) > 4096:

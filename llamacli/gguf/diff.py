@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
 
 from llamacli.gguf.arrays import read_bytes, read_numbers, read_strings
+from llamacli.gguf.hashing import BLOCK
 from llamacli.gguf.header import Entry, Header, Lazy, TensorInfo
 from llamacli.gguf.layout import ValueType
 from llamacli.gguf.model import ModelFiles
 from llamacli.gguf.source import Source
+
+Element = float | bytes
+"""Of an array: a number, a truth value or the bytes of a string."""
 
 Change = Literal["added", "removed", "changed"]
 
@@ -51,6 +55,34 @@ def _compare_keys(old: Header, new: Header, old_source: Source, new_source: Sour
             yield Difference("key", key, "added", None, describe(after))
 
 
+def compare_data(
+    old: ModelFiles,
+    new: ModelFiles,
+    old_sources: Sequence[Source],
+    new_sources: Sequence[Source],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Difference]:
+    """Tensors that are alike in name, shape and type but not in their data. `on_progress` is told bytes done and in all."""
+    after = {tensor.name: tensor for tensor in new.tensors}
+    pairs = [(one, after[one.name]) for one in old.tensors if one.name in after]
+    alike = [(one, other) for one, other in pairs if (one.shape, one.type) == (other.shape, other.type)]
+    total = sum(one.size for one, _ in alike)
+    done = 0
+    found = []
+    for one, other in alike:
+        for start in range(0, one.size, BLOCK):
+            length = min(BLOCK, one.size - start)
+            first = old_sources[one.part].read(one.offset + start, length)
+            if first != new_sources[other.part].read(other.offset + start, length):
+                shown = describe_tensor(one)
+                found.append(Difference("tensor", one.name, "changed", f"{shown}, its data", f"{shown}, other data"))
+                break
+            if on_progress:
+                on_progress(done + start + length, total)
+        done += one.size
+    return found
+
+
 def describe(entry: Entry) -> str:
     """A value in words: itself, or the length of an array."""
     value = entry.value
@@ -73,20 +105,25 @@ def _entry_difference(
     if before.value.element != after.value.element or before.value.element is None:
         same = before.value.element == after.value.element and _same_bytes(old[0], before.value, new[0], after.value)
         return None if same else (describe(before), describe(after))
-    pairs = zip_longest(_elements(*old, before.value), _elements(*new, after.value))
-    different = [(number, *pair) for number, pair in enumerate(pairs) if pair[0] != pair[1]]
-    if not different:
+    first: tuple[int, Element | None, Element | None] | None = None
+    count = 0
+    for number, (one, other) in enumerate(zip_longest(_elements(*old, before.value), _elements(*new, after.value))):
+        if one != other:
+            first = first or (number, one, other)
+            count += 1
+    if first is None:
         return None
-    number, first, second = different[0]
-    count = f" ({len(different)} differ)"
-    return f"{describe(before)}, at {number}: {_element(first)}", f"{describe(after)}, at {number}: {_element(second)}{count}"
+    return (
+        f"{describe(before)}, at {first[0]}: {_element(first[1])}",
+        f"{describe(after)}, at {first[0]}: {_element(first[2])} ({count} differ)",
+    )
 
 
-def _elements(source: Source, header: Header, lazy: Lazy) -> Iterable[int | float | bool | bytes]:
+def _elements(source: Source, header: Header, lazy: Lazy) -> Iterable[Element]:
     return read_strings(source, header, lazy) if lazy.element == ValueType.STRING else read_numbers(source, header, lazy)
 
 
-def _element(value: int | float | bool | bytes | None) -> str:
+def _element(value: Element | None) -> str:
     if value is None:
         return "nothing"
     return value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llamacli.errors import ModelFileError
+from llamacli.gguf.header import Header
 from llamacli.gguf.model import ModelFiles
 from llamacli.gguf.source import Source
 
@@ -27,32 +28,40 @@ def hash_model(files: ModelFiles, sources: Sequence[Source], on_progress: Callab
 
     Raises ModelFileError if a tensor's data is not all there.
     """
-    total = files.size
     done = 0
     whole = []
     tensors: list[tuple[str, str]] = []
     for place, header, source in zip(files.places, files.parts, sources, strict=True):
-        spans = sorted((tensor.offset, tensor.size, tensor.name) for tensor in header.tensors)
-        if any(offset + size > header.size for offset, size, _ in spans):
-            raise ModelFileError(
-                f"{header.name}: the file ends at byte {header.size}, before its last tensor", offset=header.size
-            )
-        digests = {name: hashlib.sha256() for _, _, name in spans}
-        file_digest = hashlib.sha256()
-        first = 0
+        digest = _FileDigest(header)
         for start in range(0, header.size, BLOCK):
-            block = memoryview(source.read(start, BLOCK))
-            end = start + len(block)
-            file_digest.update(block)
-            while first < len(spans) and spans[first][0] + spans[first][1] <= start:
-                first += 1
-            for offset, size, name in spans[first:]:
-                if offset >= end:
-                    break
-                digests[name].update(block[max(offset - start, 0) : max(offset + size - start, 0)])
+            block = source.read(start, BLOCK)
+            digest.update(start, memoryview(block))
             done += len(block)
             if on_progress:
-                on_progress(done, total)
-        whole.append((place, file_digest.hexdigest()))
-        tensors += [(tensor.name, digests[tensor.name].hexdigest()) for tensor in header.tensors]
+                on_progress(done, files.size)
+        whole.append((place, digest.whole.hexdigest()))
+        tensors += [(tensor.name, digest.tensors[tensor.name].hexdigest()) for tensor in header.tensors]
     return Hashes(tuple(whole), tuple(tensors))
+
+
+class _FileDigest:
+    """The digests of a file and its tensors while its blocks come in order. Tensors may overlap in a damaged file."""
+
+    def __init__(self, header: Header) -> None:
+        self.whole = hashlib.sha256()
+        self.tensors = {tensor.name: hashlib.sha256() for tensor in header.tensors}
+        self._waiting = sorted(((tensor.offset, tensor.size, tensor.name) for tensor in header.tensors), reverse=True)
+        self._current: list[tuple[int, int, str]] = []
+        if any(offset + size > header.size for offset, size, _ in self._waiting):
+            problem = f"{header.name}: the file ends at byte {header.size}, before its last tensor"
+            raise ModelFileError(problem, hint="it was cut short: download or copy it again", offset=header.size)
+
+    def update(self, start: int, block: memoryview) -> None:
+        """Takes the block of bytes that begins at `start`."""
+        self.whole.update(block)
+        end = start + len(block)
+        while self._waiting and self._waiting[-1][0] < end:
+            self._current.append(self._waiting.pop())
+        for offset, size, name in self._current:
+            self.tensors[name].update(block[max(offset - start, 0) : max(offset + size - start, 0)])
+        self._current = [span for span in self._current if span[0] + span[1] > end]

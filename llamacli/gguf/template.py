@@ -30,7 +30,21 @@ _CONTENT_TEST = re.compile(
     r"(?:\w{1,40}(?:\.|\[['\"]))?(?:content|text|prompt|query)\b"
 )
 _STRUCTURE = frozenset(
-    "audio blocks content file image image_url parts reasoning role text thinking tool type url value video".split()
+    (
+        "audio",
+        "blocks",
+        "content",
+        "file",
+        "image",
+        "image_url",
+        "parts",
+        "reasoning",
+        "role",
+        "text",
+        "thinking",
+        "tool",
+        "type",
+    )
 )
 """What a message's content can be asked for when it is a list or an object, and not prose."""
 
@@ -60,7 +74,7 @@ def features(text: str) -> Features:
     """What a template seems to support, by the names in it."""
     code = " ".join(tag.group() for tag in _tags(text[:MAX_TEMPLATE]) if not tag.group().startswith("{#"))
     complaints = [found.lower() for found in re.findall(r"raise_exception\(\s{0,8}['\"]([^'\"]{0,300})", code)]
-    refuses_system = any("system" in complaint and "support" in complaint for complaint in complaints)
+    refuses_system = any(re.search(r"system.*(?:not|n't|un) ?support", complaint) for complaint in complaints)
     any_role = re.search(r"\[\s?['\"]role['\"]\s?\]|\.role\b", code)
     return Features(
         tools=bool(re.search(r"\btools\b", code)),
