@@ -17,7 +17,7 @@ from llamacli.store import catalogue
 REAL_ENVIRONMENT = dict(os.environ)
 """The environment as it was before any test: only `demo_model` looks at it."""
 
-PERSONAL = ("XDG_", "LLAMACLI_", "HF_", "HUGGINGFACE_")
+PERSONAL = ("XDG_", "LLAMACLI_", "LLAMA_CACHE", "HF_", "HUGGINGFACE_", "TRANSFORMERS_", "OLLAMA_")
 """Environment variables that begin so say where a user's own files are, or change what a command does."""
 
 TERMINAL = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")

@@ -26,7 +26,7 @@ from llamacli.store.publish import CHUNK, OnProgress, Progress, disk_errors, req
 TIMEOUT_SECONDS = 30.0
 """How long a server may stay silent."""
 RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds between attempts. Progress starts the row anew."""
+"""Seconds between attempts. An attempt that brings a mebibyte starts the row anew."""
 MAGIC = b"GGUF"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -136,7 +136,7 @@ def _complete(source: Source, part: Path, on_progress: OnProgress) -> None:
         except (_Interrupted, StatusError) as error:
             if isinstance(error, StatusError) and not (error.status in (408, 429) or error.status >= 500):
                 raise
-            gained = (part.stat().st_size if part.exists() else 0) > before
+            gained = (part.stat().st_size if part.exists() else 0) >= before + CHUNK
             failures = 1 if gained else failures + 1
             if failures > len(RETRY_DELAYS):
                 raise
@@ -208,6 +208,8 @@ def _total(answer: http.client.HTTPResponse, start: int, source: Source) -> int 
         if not said.startswith(f"bytes {start}-"):
             raise DownloadError(f"{source.what}: the server resumed at another place ({said or 'it does not say where'})")
     if source.size is not None and total not in (None, source.size):
+        if answer.headers.get_content_type() == "text/html":
+            raise _not_a_model(source, b"<")
         message = f"{source.what}: the server offers {total:,} bytes where {source.size:,} are due"
         raise DownloadError(message, hint="try again later")
     return source.size if source.size is not None else total
