@@ -81,7 +81,7 @@ def test_every_declared_function_is_in_the_library() -> None:
 
 def test_undeclared_names_are_errors() -> None:
     with pytest.raises(AttributeError):
-        library().llama_no_such_function
+        _ = library().llama_no_such_function
     parameters = library().llama_model_default_params()
     with pytest.raises(AttributeError):
         parameters.no_such_field = 1

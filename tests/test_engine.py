@@ -75,8 +75,8 @@ def compile_reference(folder: Path) -> Path:
     program = folder / "greedy"
     subprocess.run(
         [
-            str(compiler), "-O1", "-o", str(program), str(source), f"-I{tree}/include", f"-I{tree}/ggml/include", f"-L{libraries}",
-            "-lllama", "-lggml", "-lggml-base", f"-Wl,-rpath,{libraries}", f"-Wl,-rpath-link,{libraries}",
+            str(compiler), "-O1", "-o", str(program), str(source), f"-I{tree}/include", f"-I{tree}/ggml/include",
+            f"-L{libraries}", "-lllama", "-lggml", "-lggml-base", f"-Wl,-rpath,{libraries}", f"-Wl,-rpath-link,{libraries}",
         ],
         check=True,
     )  # fmt: skip

@@ -131,7 +131,7 @@ def _bind(handle: ctypes.CDLL, declared: Function) -> Any:
 
 
 def _check_evaluation(result: int, function: Any, arguments: Any) -> int:
-    """`llama_decode` and `llama_encode`:
+    """Raises what the result of `llama_decode` or `llama_encode` means.
 
     0 done, 1 no place in the cache, 2 aborted, -1 invalid batch, below a failed computation.
     """

@@ -149,9 +149,9 @@ class Context:
         return float_view(pointer, self.model.vocabulary.size)
 
     def forget(self, sequence: int, start: int = 0, end: int = -1) -> bool:
-        """Removes the positions [start, end) of a sequence from the cache (-1:
+        """Removes the positions [start, end) of a sequence from the cache.
 
-        to the end). False if this memory cannot do that.
+        An `end` of -1 is the end of the sequence. False if this memory cannot do that.
         """
         return bool(self._library.llama_memory_seq_rm(self._live_memory(), sequence, start, end))
 

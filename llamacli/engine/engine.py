@@ -15,9 +15,10 @@ from llamacli.engine.chat import ChatTemplate
 from llamacli.engine.context import Context
 from llamacli.engine.events import Event, Failed
 from llamacli.engine.loading import interruptible
+from llamacli.engine.message import read_messages
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
-from llamacli.engine.prompt import Part, Prompt, plain_prompt, rendered_prompt
+from llamacli.engine.prompt import Prompt, plain_prompt, rendered_prompt
 from llamacli.engine.recommended import with_recommendations
 from llamacli.engine.scheduler import Scheduler
 from llamacli.engine.sequence import Request
@@ -112,9 +113,8 @@ class Engine:
             TemplateError: no template, or it refuses the messages.
             UsageError: messages that are not shaped like OpenAI's.
         """
-        rendered = self.template(template).render(messages)
-        parts = [Part(part.text, part.is_input) for part in rendered.parts]
-        return rendered_prompt(self.model.vocabulary, parts, tuple(rendered.stops))
+        rendered = self.template(template).render(read_messages(list(messages)))
+        return rendered_prompt(self.model.vocabulary, rendered.parts, rendered.stops)
 
     def text_prompt(self, text: str) -> Prompt:
         """A prompt that continues the text as it is."""

@@ -154,9 +154,9 @@ class Scheduler:
         return True
 
     def _plan(self) -> list[tuple[Slot, Sequence, int]]:
-        """Which sequences evaluate how many of their pending tokens:
+        """Which sequences evaluate how many of their pending tokens.
 
-        first one token of each that generates, then prompts as they fit.
+        First one token of each that generates, then prompts as they fit.
         """
         budget = self._context.n_batch
         plan = []
@@ -168,9 +168,9 @@ class Scheduler:
         return plan
 
     def _evaluate(self, plan: list[tuple[Slot, Sequence, int]]) -> dict[int, int]:
-        """Decodes the planned tokens;
+        """Decodes the planned tokens.
 
-        returns the index of each slot's logits, for the slots whose pending tokens are all in.
+        Returns the index of each slot's logits, for the slots whose pending tokens are all in.
         """
         tokens: list[int] = []
         positions: list[int] = []

@@ -69,7 +69,7 @@ class Sequence:
         self._started = time.perf_counter()
 
     def evaluated(self, count: int, output: int | None) -> Iterator[Event]:
-        """`count` pending tokens are in the cache now;
+        """Goes on after `count` pending tokens were evaluated.
 
         `output` is the index of the last one's logits, None if none were asked for.
         """

@@ -16,9 +16,9 @@ SMALL = 4096
 """Texts up to this many bytes are tokenized on the caller's own stack."""
 
 STACK_PER_BYTE = 1024
-"""Stack that a byte of text may need:
+"""Bytes of stack that a byte of text may need.
 
-some vocabularies split with std::regex, which recurses once for each character of a match.
+Some vocabularies split with std::regex, which recurses once for each character of a match.
 """
 
 LONGEST = 4 << 20
