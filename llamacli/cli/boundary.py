@@ -69,6 +69,6 @@ def describe(error: Exception) -> tuple[int, str]:
 
 
 def _usage_message(message: str) -> str:
-    """Typer's message in the form of ours: one line, no capital, no full stop."""
-    message = " ".join(message.split()).removesuffix(".")
+    """Typer's message in the form of ours: no capital, no full stop."""
+    message = message.removesuffix(".")
     return message[:1].lower() + message[1:]

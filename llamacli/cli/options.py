@@ -14,6 +14,7 @@ import typer
 from llamacli.cli import values
 from llamacli.cli.console import ColorMode
 from llamacli.cli.parameters import option
+from llamacli.cli.prompt import read_text_file
 from llamacli.engine.params import (
     DEFAULT_SAMPLERS,
     CacheType,
@@ -27,6 +28,8 @@ from llamacli.engine.params import (
     SplitMode,
 )
 from llamacli.errors import UsageError
+
+_TEMPLATE_FILES = (".jinja", ".jinja2", ".j2", ".txt")
 
 _MODEL, _CONTEXT, _SAMPLING, _GENERATION = ModelParams(), ContextParams(), SamplingParams(), GenerationParams()
 
@@ -411,19 +414,17 @@ class ChatOptions:
             "--chat-template",
             metavar="NAME|FILE",
             shows="the model's",
-            help="Another chat template: a built-in one's name, or a Jinja file.",
+            help="Another chat template: a built-in one's name, a Jinja file, or Jinja text.",
         ),
     ] = None
 
     def template(self) -> str | None:
-        """The template's name or its text. Raises UsageError for a file that cannot be read."""
-        if self.chat_template is None:
-            return None
-        path = Path(self.chat_template)
-        if path.suffix in (".jinja", ".jinja2", ".j2", ".txt") or len(path.parts) > 1 or path.is_file():
-            from llamacli.cli.prompt import read_text_file
-
-            return read_text_file(path)
-        if not self.chat_template.strip():
+        """The template's name or its Jinja text. Raises UsageError for a file that cannot be read."""
+        given = self.chat_template
+        if given is None or "{{" in given or "{%" in given:
+            return given
+        if not given.strip():
             raise UsageError("the chat template is empty")
-        return self.chat_template
+        if "/" in given or given.endswith(_TEMPLATE_FILES) or Path(given).is_file():
+            return read_text_file(Path(given))
+        return given

@@ -105,9 +105,9 @@ class Option(TyperOption):
             value = () if value is None and self.multiple else value
         elif self.multiple:
             given = [value] if isinstance(value, str) else value
-            value = tuple(_convert(self.kind, item) for item in given)
+            value = tuple(_convert(self, ctx, item) for item in given)
         elif not (self.is_flag and isinstance(value, bool)) and not (self.count and isinstance(value, int)):
-            value = _convert(self.kind, value)
+            value = _convert(self, ctx, value)
         return self.callback(ctx, self, value) if self.callback is not None else value
 
     def value_from_envvar(self, ctx: typer.Context) -> str | Sequence[str] | None:  # type: ignore[override]
@@ -134,8 +134,8 @@ class Argument(TyperArgument):
         if source_of(ctx, self.name) == "DEFAULT":
             return value
         if self.nargs == -1:
-            return tuple(_convert(self.kind, item) for item in value)
-        return _convert(self.kind, value)
+            return tuple(_convert(self, ctx, item) for item in value)
+        return _convert(self, ctx, value)
 
     def get_error_hint(self) -> str:
         """The argument's name, for messages about it."""
@@ -194,6 +194,13 @@ def parse_float(text: str) -> float:
     return value
 
 
+def parse_path(text: str) -> Path:
+    """The path of a file or a directory."""
+    if not text:
+        raise ValueError("the path is empty")
+    return Path(text)
+
+
 def _choice_parser(choices: tuple[Any, ...]) -> Callable[[str], object]:
     def parse(text: str) -> object:
         for choice in choices:
@@ -204,13 +211,20 @@ def _choice_parser(choices: tuple[Any, ...]) -> Callable[[str], object]:
     return parse
 
 
-def _convert(kind: Kind, value: object) -> object:
+def _convert(parameter: Option | Argument, ctx: typer.Context, value: object) -> object:
     """`value` is text, or what a settings file holds."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     try:
-        return kind.convert(text)
+        return parameter.kind.convert(text)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        where = {"ENVIRONMENT": str(parameter.envvar), "DEFAULT_MAP": f"the setting {_setting(parameter)}"}
+        hint = where.get(source_of(ctx, parameter.name), parameter.get_error_hint())
+        raise typer.BadParameter(str(error), ctx=ctx, param=parameter, param_hint=hint) from None
+
+
+def _setting(parameter: Option | Argument) -> str:
+    """How an option is called in the settings: its first long name without the dashes."""
+    return next((name for name in parameter.opts if name.startswith("--")), parameter.name).removeprefix("--")
 
 
 def _result_of(parser: Callable[[str], object]) -> Any:
@@ -228,5 +242,5 @@ _KINDS = {
     int: Kind(parse_int, "N"),
     float: Kind(parse_float, "N"),
     str: Kind(parse_text, "TEXT"),
-    Path: Kind(Path, "FILE"),
+    Path: Kind(parse_path, "FILE"),
 }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import stat
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,17 +40,24 @@ def read_text_file(path: Path) -> str:
     """A file's text. Raises UsageError if it is missing, no file, unreadable or not UTF-8; CapacityError if it is huge."""
     try:
         with path.open("rb") as file:
-            if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
-                raise UsageError(f"{path} is a directory")
             data = file.read(MAX_INPUT_BYTES + 1)
     except OSError as error:
-        reason = {"IsADirectoryError": "is a directory", "FileNotFoundError": "does not exist"}.get(type(error).__name__)
-        raise UsageError(f"{path} {reason}" if reason else f"cannot read {path}: {error.strerror or error}") from error
+        raise _unreadable(path, error) from error
     except ValueError as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     if len(data) > MAX_INPUT_BYTES:
         raise CapacityError(f"{path} is larger than {MAX_INPUT_BYTES >> 20} MiB", hint="no context holds as much")
     return decode(data, str(path))
+
+
+def _unreadable(path: Path, error: OSError) -> UsageError:
+    if isinstance(error, IsADirectoryError):
+        return UsageError(f"{path} is a directory")
+    if isinstance(error, FileNotFoundError):
+        names = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, names, n=1)
+        return UsageError(f"{path} does not exist", hint=f"did you mean {path.with_name(near[0])}?" if near else None)
+    return UsageError(f"cannot read {path}: {error.strerror or error}")
 
 
 def _without_last_newline(text: str) -> str:
