@@ -16,7 +16,8 @@ from urllib.parse import quote
 from llamacli.errors import DownloadError, ModelNotFoundError, UsageError
 from llamacli.store import paths
 from llamacli.store.hub_cache import Repository
-from llamacli.store.publish import OnProgress, exclusive, publish
+from llamacli.store.progress import OnProgress
+from llamacli.store.publish import exclusive, publish
 from llamacli.store.quantization import Candidate, RemoteFile, candidates, choose, memory_of_this_machine
 from llamacli.store.transfer import Source, StatusError, open_url, transfer
 

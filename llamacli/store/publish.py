@@ -6,31 +6,15 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from llamacli.errors import DownloadError
+from llamacli.store.progress import OnProgress, Progress, silent
 
 CHUNK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a download or a conversion is: `done` of `total` bytes (None if nobody knows). `what` is for people to read."""
-
-    what: str
-    done: int
-    total: int | None
-
-
-OnProgress = Callable[[Progress], None]
-
-
-def silent(progress: Progress) -> None:
-    """The callback that tells nobody."""
 
 
 @contextmanager

@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from llamacli.errors import ModelNotFoundError
+from llamacli.gguf.split import part_names
 
-_PART = re.compile(r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL | re.IGNORECASE)
-
-
-def part_names(name: str) -> tuple[str, ...]:
-    """The names of all the files of the model that `name` is a part of, in order; `(name,)` if it is whole.
-
-    >>> part_names("a-00002-of-00002.gguf")
-    ('a-00001-of-00002.gguf', 'a-00002-of-00002.gguf')
-    """
-    match = _PART.fullmatch(name)
-    if not match:
-        return (name,)
-    count = int(match["count"])
-    if not 1 <= int(match["index"]) <= count:
-        return (name,)
-    return tuple(f"{match['stem']}-{index:05}-of-{count:05}{name[-5:]}" for index in range(1, count + 1))
+__all__ = ["first_part", "is_later_part", "part_names"]
 
 
 def is_later_part(name: str) -> bool:

@@ -21,7 +21,8 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from llamacli.errors import DownloadError
-from llamacli.store.publish import CHUNK, OnProgress, Progress, disk_errors, require_space
+from llamacli.store.progress import OnProgress, Progress
+from llamacli.store.publish import CHUNK, disk_errors, require_space
 
 TIMEOUT_SECONDS = 30.0
 """How long a server may stay silent."""

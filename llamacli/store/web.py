@@ -16,7 +16,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 
 from llamacli.errors import DownloadError, UsageError
 from llamacli.store import paths
-from llamacli.store.publish import OnProgress, disk_errors, exclusive, publish
+from llamacli.store.progress import OnProgress
+from llamacli.store.publish import disk_errors, exclusive, publish
 from llamacli.store.split import part_names
 from llamacli.store.transfer import LOOPBACK, Source, transfer
 

