@@ -275,7 +275,7 @@ def test_short_names_of_several_letters_do_not_clash_with_one_letter_ones():
     assert result.status == 0, result.stderr
     assert result.engine.params.max_tokens == 2
     assert result.engine.params.sampling.seed == 1
-    assert result.engine.messages[0] == {"role": "system", "content": "be brief"}
+    assert result.engine.messages[0] == {"role": "system", "content": "brief"}
     assert (result.engine.context.threads, result.engine.context.threads_batch) == (1, 2)
 
 
@@ -302,21 +302,20 @@ def test_settings_come_between_the_environment_and_the_defaults(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
-    [("LLAMACLI_CTX_SIZE", "many", "LLAMACLI_CTX_SIZE"), ("LLAMACLI_MMAP", "maybe", "LLAMACLI_MMAP"), ("LLAMACLI_VERBOSE", "x", "LLAMACLI_VERBOSE")],
-)  # fmt: skip
-def test_an_error_in_the_environment_names_the_variable(monkeypatch, name, value, says):
+    ("name", "value"), [("LLAMACLI_CTX_SIZE", "many"), ("LLAMACLI_MMAP", "maybe"), ("LLAMACLI_VERBOSE", "x")]
+)
+def test_an_error_in_the_environment_names_the_variable(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     result = invoke("run", "x")
     assert result.status == 2
-    assert says in result.stderr
+    assert name in result.stderr
     assert value in result.stderr
 
 
 def test_an_error_in_the_settings_names_the_setting():
     result = invoke("run", "x", defaults={"top_k": "many"})
     assert result.status == 2
-    assert "top_k" in result.stderr or "top-k" in result.stderr
+    assert result.stderr == "llamacli: error: invalid value for the setting top-k: 'many' is not a whole number\n"
 
 
 # --- usage errors ----------------------------------------------------------------------------------------------------

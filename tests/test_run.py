@@ -248,15 +248,15 @@ def test_answers(pieces, arguments, terminals, output):
 
 
 def test_each_event_is_written_at_once():
-    class Recorder(Unwritable):
-        writes: list[bytes] = []
+    writes = []
 
+    class Recorder(Unwritable):
         def write(self, data):
-            self.writes.append(bytes(data))
+            writes.append(bytes(data))
             return len(data)
 
     invoke("run", "hi", stdout=Recorder(OSError()))
-    assert Recorder.writes == [*(piece.encode() for piece in ANSWER), b"\n"]
+    assert writes == [*(piece.encode() for piece in ANSWER), b"\n"]
 
 
 def test_an_answer_cut_by_the_context_is_an_error_with_numbers():
