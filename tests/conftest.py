@@ -23,6 +23,11 @@ PERSONAL = ("XDG_", "LLAMACLI_", "LLAMA_CACHE", "HF_", "HUGGINGFACE_", "TRANSFOR
 TERMINAL = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How many damaged files the fuzz tests make."""
+    parser.addoption("--fuzz-cases", type=int, default=10_000, help="damaged files for each fuzz test (default 10,000)")
+
+
 @pytest.fixture(autouse=True)
 def isolated_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home directory, and none of the user's settings, caches and colours."""

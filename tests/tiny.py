@@ -15,6 +15,7 @@ import struct
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +149,10 @@ def tokenizer_metadata(vocabulary: Vocabulary) -> dict[str, Any]:
     return metadata
 
 
+@cache
 def default_tensors(
     n_vocab: int, *, layers: int = 2, width: int = 64, heads: int = 4, kv_heads: int = 2, feed_forward: int = 128, seed: int = 0
-) -> list[Tensor]:
+) -> tuple[Tensor, ...]:
     """The tensors of a llama model, F32, drawn so that every layer keeps its input's scale."""
     draw = random.Random(seed)
     kv_width = width // heads * kv_heads
@@ -177,7 +179,7 @@ def default_tensors(
             matrix(prefix + "ffn_up.weight", feed_forward, width),
             matrix(prefix + "ffn_down.weight", width, feed_forward),
         ]
-    return tensors
+    return tuple(tensors)
 
 
 def floats(values: Iterable[float]) -> bytes:
@@ -296,7 +298,11 @@ def value_bytes(typed: Typed, byte_order: str) -> bytes:
         return struct.pack(byte_order + SCALAR_FORMATS[typed.type], typed.value)
     assert typed.element is not None
     head = struct.pack(byte_order + "IQ", typed.element, len(typed.value))
-    return head + b"".join(value_bytes(Typed(typed.element, item), byte_order) for item in typed.value)
+    if typed.element == STRING:
+        return head + b"".join(string_bytes(item, byte_order) for item in typed.value)
+    if typed.element == U8:
+        return head + bytes(typed.value)
+    return head + struct.pack(f"{byte_order}{len(typed.value)}{SCALAR_FORMATS[typed.element]}", *typed.value)
 
 
 def string_bytes(text: str | bytes, byte_order: str) -> bytes:

@@ -109,7 +109,7 @@ class Cursor:
         pattern = _short_strings() if strides else None
         for _ in range(strides):
             if len(self._window) - self._index < _MARGIN and self._base + len(self._window) < self.size:
-                self._refill()
+                self._refill(_MARGIN)
             match = pattern.match(self._window, self._index) if pattern else None
             if match:
                 self._index = match.end()
@@ -151,7 +151,7 @@ class Cursor:
         """Moves the window to the current place; it then holds at least `count` bytes, if the file does."""
         self._base += self._index
         self._index = 0
-        self._window = self.source.read(self._base, min(max(count, WINDOW), self.size - self._base))
+        self._window = self.source.read(self._base, min(max(count, WINDOW), self.size - self._base), count)
 
 
 @cache

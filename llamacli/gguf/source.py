@@ -26,8 +26,11 @@ class Source(Protocol):
         """Bytes in the file."""
         ...
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Up to `length` bytes from `offset`; fewer only at the end of the file."""
+    def read(self, offset: int, length: int, least: int | None = None) -> bytes:
+        """Up to `length` bytes from `offset`; fewer only at the end of the file.
+
+        With `least`, that many are enough where more would take another request.
+        """
         ...
 
 
@@ -45,7 +48,7 @@ class FileSource:
         self._descriptor = _open(self.path)
         self.size = os.fstat(self._descriptor).st_size
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read(self, offset: int, length: int, least: int | None = None) -> bytes:
         """Up to `length` bytes from `offset`. Raises ModelFileError if the disk or share fails."""
         try:
             return os.pread(self._descriptor, length, offset)
@@ -73,7 +76,7 @@ class MemorySource:
         self.name = short_name(name)
         self.size = len(data)
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read(self, offset: int, length: int, least: int | None = None) -> bytes:
         """Up to `length` bytes from `offset`."""
         return self.data[offset : offset + length]
 

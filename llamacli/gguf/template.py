@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from llamacli.gguf.soundness import Finding, Severity
 from llamacli.gguf.text import has_controls, printable
 
-MAX_TEMPLATE = 1 << 18
+MAX_TEMPLATE = 1 << 17
 """Characters of a template that is looked at; real ones have up to 30,000."""
 
 LONG_PROSE = 40

@@ -1,0 +1,135 @@
+"""The soundness checker: each kind of damage is found, and sound files are left in peace."""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from tiny import ARRAY, F32, STRING, Tensor, Typed
+
+from llamacli.gguf import read_files
+from llamacli.gguf.checker import check_model
+from llamacli.gguf.model import open_sources
+from llamacli.gguf.soundness import Finding
+
+
+def check(path: Path) -> list[Finding]:
+    files = read_files(path)
+    sources = open_sources(files)
+    try:
+        return check_model(files, sources)
+    finally:
+        for source in sources:
+            source.close()
+
+
+@pytest.mark.parametrize("options", [{}, {"byte_order": ">"}, {"version": 2}, {"template": None}, {"embedding": True}])
+def test_sound_files_have_no_findings(tmp_path: Path, options: dict[str, Any]) -> None:
+    assert check(tiny.tiny_model(tmp_path / "model.gguf", **options)) == []
+
+
+def test_sound_parts_have_no_findings(tmp_path: Path) -> None:
+    assert check(tiny.split_model(tmp_path)[0]) == []
+
+
+@pytest.mark.demo
+def test_the_demo_model_is_sound(demo_model: Path) -> None:
+    assert [finding for finding in check(demo_model) if finding.severity != "note"] == []
+
+
+DAMAGE: dict[str, tuple[dict[str, Any], str, str, str]] = {
+    "unknown architecture": (
+        {"change": {"general.architecture": "lama", **{f"lama.{name}": 2 for name in ("block_count", "embedding_length")}}},
+        "error", "key lama.context_length", "missing"),
+    "missing key of the architecture": (
+        {"drop": ["llama.attention.layer_norm_rms_epsilon"]},
+        "error", "key llama.attention.layer_norm_rms_epsilon", "missing, and llama needs it"),
+    "token id": (
+        {"change": {"tokenizer.ggml.eos_token_id": 309}},
+        "warning", "key tokenizer.ggml.eos_token_id", "outside the vocabulary of 309"),
+    "token type": (
+        {"change": {"tokenizer.ggml.token_type": Typed(ARRAY, [77] * 309, tiny.I32)}},
+        "warning", "key tokenizer.ggml.token_type", "309 tokens of type 77"),
+    "scores": (
+        {"change": {"tokenizer.ggml.scores": Typed(ARRAY, [math.nan] * 309, F32)}},
+        "warning", "key tokenizer.ggml.scores", "309 scores are not finite"),
+    "merges without a space": (
+        {"change": {"tokenizer.ggml.merges": ["ab", "t h"]}},
+        "warning", "key tokenizer.ggml.merges", "1 merges are not two texts"),
+    "merges to no token": (
+        {"change": {"tokenizer.ggml.merges": ["x y"]}},
+        "warning", "key tokenizer.ggml.merges", "1 merges make a text that is no token"),
+    "no merges": ({"drop": ["tokenizer.ggml.merges"]}, "error", "key tokenizer.ggml.merges", "a BPE vocabulary needs it"),
+    "escape sequence": (
+        {"change": {"general.name": "a\x1b[31m"}},
+        "warning", "key general.name", "control or invisible characters: a\\x1b[31m"),
+    "direction override": ({"change": {"general.author": "a\u202eb"}}, "warning", "key general.author", "\\u202e"),
+    "not UTF-8": ({"change": {"general.name": Typed(STRING, b"\xff")}}, "warning", "key general.name", "not UTF-8"),
+    "name with controls": ({"change": {"a\tb": 1}}, "warning", "key a\\x09b", "in the name"),
+    "not finite": ({"change": {"llama.rope.freq_base": math.inf}}, "warning", "key llama.rope.freq_base", "is inf"),
+    "layers": ({"change": {"llama.block_count": 3}}, "warning", "tensors", "no tensor of layer 2, of 3 layers (1 missing)"),
+    "more layers": ({"change": {"llama.block_count": 1}}, "warning", "tensors", "layer 1 has tensors, but block_count is 1"),
+    "width": ({"change": {"llama.embedding_length": 128}}, "error", "tensor token_embd.weight", "expected (128, 309)"),
+    "file type": ({"change": {"general.file_type": 777}}, "note", "key general.file_type", "names no quantization"),
+    "template": ({"template": "{% if x %}"}, "error", "template default, line 1", "if is never closed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_found(name: str, tmp_path: Path) -> None:
+    options, severity, place, message = DAMAGE[name]
+    found = check(tiny.tiny_model(tmp_path / "model.gguf", **options))
+    hits = [finding for finding in found if finding.place == place and message in finding.message]
+    assert [finding.severity for finding in hits] == [severity], found
+    assert all(f"{finding.place}: {finding.message}".isprintable() for finding in found)
+
+
+def test_an_unknown_architecture_is_only_a_warning(tmp_path: Path) -> None:
+    metadata = {f"lama.{name}": 2 for name in ("block_count", "embedding_length", "context_length")}
+    change = {"general.architecture": "lama", **metadata}
+    found = check(tiny.tiny_model(tmp_path / "model.gguf", change=change))
+    assert ("warning", "'lama' is not one that llama.cpp knows") in [(finding.severity, finding.message) for finding in found]
+
+
+def test_bytes_that_belong_to_nothing(tmp_path: Path) -> None:
+    path = tiny.tiny_model(tmp_path / "model.gguf")
+    data = path.read_bytes()
+    path.write_bytes(data + b"hidden")
+    assert [finding.message for finding in check(path)] == ["6 bytes after the last tensor"]
+
+
+def test_padding_that_is_not_zero(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    metadata = tiny.default_metadata(tiny.default_vocabulary())
+    tensors = [Tensor("blk.0.a", (1,), b"\1" * 4), Tensor("blk.1.b", (1,), b"\1" * 4)]
+    data = tiny.gguf_bytes(metadata, tensors)
+    path.write_bytes(data)
+    assert check(path) == []
+    path.write_bytes(data[:-40] + b"hide" + data[-36:])
+    assert [(finding.place, finding.message) for finding in check(path)] == [
+        ("tensor blk.0.a", "the padding after it is not zero")
+    ]
+
+
+def test_tensors_that_overlap(tmp_path: Path) -> None:
+    path = tiny.tiny_model(tmp_path / "model.gguf")
+    data = bytearray(path.read_bytes())
+    place = data.index(b"output_norm.weight") + 18 + 4 + 8 + 4
+    data[place : place + 8] = struct.pack("<Q", 33)
+    path.write_bytes(data)
+    messages = [finding.message for finding in check(path) if finding.place == "tensor output_norm.weight"]
+    assert any("overlaps" in message for message in messages)
+    assert any("not aligned to 32 bytes" in message for message in messages)
+
+
+def test_a_projector_needs_no_vocabulary(tmp_path: Path) -> None:
+    path = tmp_path / "mmproj.gguf"
+    metadata = {"general.architecture": "clip", "clip.has_vision_encoder": True, "clip.projector_type": "mlp"}
+    path.write_bytes(tiny.gguf_bytes(metadata, [Tensor("v.patch", (4,), b"\0" * 16)]))
+    assert [(finding.severity, finding.message) for finding in check(path)] == [
+        ("note", "it is an image or audio projector, not a model")
+    ]
