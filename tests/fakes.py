@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from llamacli.cli.app import run_program
 from llamacli.cli.console import Console, Terminals
-from llamacli.cli.context import AppContext, no_defaults
+from llamacli.cli.context import AppContext, read_defaults
 from llamacli.engine.events import Event, Finished, Prefill, Timings, Token, Usage
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
 
@@ -157,7 +157,7 @@ def invoke(
         **{
             "open_engine": engine.open,
             "find_model": lambda app, reference, *, offline: Path(reference or "demo.gguf"),
-            "read_defaults": (lambda app, command, arguments: defaults) if defaults is not None else no_defaults,
+            "read_defaults": (lambda app, command, arguments: defaults) if defaults is not None else read_defaults,
             **replaced,
         },
     )

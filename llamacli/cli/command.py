@@ -36,11 +36,14 @@ class Command(TyperCommand):
     """A command of ours: its defaults may come from the settings, and its usage errors say what was probably meant."""
 
     examples: tuple[Example, ...] = ()
+    reads_settings = True
+    """False for what must work while the settings are broken."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Typer's context, with the settings as its defaults."""
         app = extra.get("obj") or parent.obj
-        extra["default_map"] = dict(app.read_defaults(app, self, args))
+        if self.reads_settings:
+            extra["default_map"] = dict(app.read_defaults(app, self, args))
         return super().make_context(info_name, args, parent=parent, **extra)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

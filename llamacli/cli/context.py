@@ -54,19 +54,23 @@ def open_engine(
 
 def find_model(app: AppContext, reference: str | None, *, offline: bool) -> Path:
     """Finds or fetches a model."""
+    from llamacli.cli import settings
     from llamacli.store import models
 
     with app.progress() as bar:
         return models.resolve(
             reference,
+            aliases=settings.current().aliases(),
             offline=offline,
             on_progress=lambda progress: bar.update(progress.what, progress.done, progress.total, unit="B"),
         )
 
 
-def no_defaults(app: AppContext, command: Command, arguments: Sequence[str]) -> Mapping[str, object]:
-    """No settings."""
-    return {}
+def read_defaults(app: AppContext, command: Command, arguments: Sequence[str]) -> Mapping[str, object]:
+    """Reads the settings files."""
+    from llamacli.cli import settings
+
+    return settings.read_defaults(app, command, arguments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +81,7 @@ class AppContext:
     interrupts: Interrupts = field(default_factory=Interrupts)
     open_engine: OpenEngine = open_engine
     find_model: FindModel = find_model
-    read_defaults: ReadDefaults = no_defaults
+    read_defaults: ReadDefaults = read_defaults
 
     @contextmanager
     def progress(self, *, delay: float = 0.0) -> Iterator[NoProgress]:

@@ -54,6 +54,7 @@ class CommonOptions:
     verbose: Annotated[
         int, option("-v", "--verbose", count=True, help="Show the log on standard error; -vv shows all of it.")
     ] = 0
+    profile: Annotated[str | None, option("--profile", metavar="NAME", help="Use a profile from the settings.")] = None
     debug: Annotated[bool, option("--debug", help="On an error show the traceback, too.")] = False
     help: Annotated[bool, option("-h", "--help", help="Show this help.", callback=show_help, environment=False)] = False
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from llamacli.errors import DownloadError, ModelFileError, ModelNotFoundError, UsageError
 from llamacli.store import catalogue, paths
 from llamacli.store.progress import OnProgress, Progress, silent
-from llamacli.store.references import SCHEMES, expand_alias, is_path
+from llamacli.store.references import SCHEMES, alias_chain, expand_alias, is_path
 
-__all__ = ["OnProgress", "Progress", "resolve"]
+__all__ = ["OnProgress", "Progress", "names_of", "resolve"]
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 
@@ -54,6 +54,17 @@ def resolve(
         if not Path(target).exists():
             raise ModelNotFoundError(f"there is no model named {target}", hint=_hint_for_word(target, aliases or {}))
     return _from_path(target)
+
+
+def names_of(reference: str | None, aliases: Mapping[str, str]) -> tuple[str, ...]:
+    """What the settings may call this model: what it was called, what that is an alias for, its catalogue name, its file.
+
+    The most particular name comes first.
+    """
+    chain = alias_chain(reference, aliases) if reference else [catalogue.DEMO.name]
+    entry = catalogue.find(chain[-1])
+    known = (entry.name, *entry.aliases) if entry else ()
+    return tuple(dict.fromkeys((*chain, *known, *([Path(chain[-1]).name] if is_path(chain[-1]) else []))))
 
 
 def _from_catalogue(entry: catalogue.Entry, offline: bool, on_progress: OnProgress) -> Path:

@@ -172,9 +172,9 @@ def load(user: Path, project: Path | None) -> Settings:
 def read(path: Path, scope: Scope) -> SettingsFile | None:
     """Read one file, None if it does not exist. Raises SettingsError."""
     try:
+        if not path.is_file() and not path.is_dir():  # nothing, or /dev/null
+            return None
         data = path.read_bytes()
-    except FileNotFoundError:
-        return None
     except OSError as error:
         raise SettingsError(f"cannot read the settings in {path}: {error.strerror}") from error
     return parse(data, path, scope)

@@ -1,0 +1,218 @@
+"""Settings meet options: which keys a settings file may hold, and what the files say about the command that runs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperGroup
+
+from llamacli.cli.parameters import Kind, Option, parse_float, parse_int, parse_text
+from llamacli.store import paths, settings
+from llamacli.store.settings import Key, Settings
+
+if TYPE_CHECKING:
+    from llamacli.cli.command import Command
+    from llamacli.cli.context import AppContext
+
+PATH_KEYS = ("model", "lora", "chat-template")
+"""Options that may name a file, though they are not of type Path."""
+
+_TYPES: dict[Callable[[str], object], tuple[tuple[type, ...], str]] = {
+    parse_int: ((int,), "a whole number"),
+    parse_float: ((int, float), "a number"),
+    parse_text: ((str,), "a text in quotes"),
+    Path: ((str,), "a file's name in quotes"),
+}
+
+
+def current() -> Settings:
+    """The settings of this user in this directory. Raises SettingsError."""
+    return settings.load(paths.settings_file(), paths.project_settings_file())
+
+
+def read_defaults(app: AppContext, command: Command, arguments: Sequence[str]) -> Mapping[str, object]:
+    """What the settings say about this command line: values by parameter name. Raises SettingsError."""
+    given = _given(command, arguments)
+    if "help" in given:
+        return {}
+    found = current()
+    if not found.files:
+        return {}
+    options = settable(command)
+    keys = settings.keys_by_spelling([key_of(option) for option in options])
+    environ = app.console.environ
+
+    def said(name: str) -> str | None:
+        option = next((one for one in options if one.name == name), None)
+        variable = environ.get(str(option.envvar)) if option is not None else None
+        value = given.get(name)
+        return (value if isinstance(value, str) else None) or variable or None
+
+    values = values_for(found, keys, profile=said("profile"), model=said("model"))
+    by_key = {key_of(option).name: option.name for option in options}
+    return {by_key[key]: setting.value for key, setting in values.items()}
+
+
+def values_for(found: Settings, keys: settings.Keys, *, profile: str | None, model: str | None) -> dict[str, settings.Setting]:
+    """The values of `keys` in the settings, for a profile and a model that the user named (or did not)."""
+    profile = profile or default_profile(found)
+    if model is None:
+        stated = found.values(keys, every=all_keys, profile=profile, models=()).get("model")
+        model = str(stated.value) if stated else None
+    from llamacli.store.models import names_of
+
+    return found.values(keys, every=all_keys, profile=profile, models=names_of(model, found.aliases()))
+
+
+def default_profile(found: Settings) -> str | None:
+    """The profile that the settings themselves turn on: `profile = "…"` in `[defaults]`."""
+    for file in found.files:
+        name = (file.table(("defaults",)) or {}).get("profile")
+        if isinstance(name, str):
+            return name
+    return None
+
+
+def settable(command: Any) -> list[Option]:
+    """The options of a command that settings may hold: those that an environment variable can set, too."""
+    return [one for one in command.params if isinstance(one, Option) and one.envvar is not None]
+
+
+def key_of(option: Option) -> Key:
+    """An option as settings know it."""
+    long = [name.removeprefix("--") for name in option.opts if name.startswith("--")]
+    path = option.kind.convert is Path or long[0] in PATH_KEYS
+    return Key(name=long[0], spellings=tuple(long[1:]), convert=_converter(option), path=path)
+
+
+def all_options() -> list[Option]:
+    """The options of all commands. This imports them all: it is for `config`, and for keys that a command does not know."""
+    from llamacli.cli.app import REGISTRY
+
+    found: list[Option] = []
+    for entry in REGISTRY:
+        command = getattr(importlib.import_module(entry.module), entry.attribute)
+        found += _options_below(command)
+    return found
+
+
+def all_keys() -> settings.Keys:
+    """The keys of all commands by every spelling. Where commands differ about a value, it is enough if one accepts it."""
+    by_name: dict[str, list[Key]] = {}
+    for option in all_options():
+        key = key_of(option)
+        by_name.setdefault(key.name, []).append(key)
+    return settings.keys_by_spelling([_merged(keys) for keys in by_name.values()])
+
+
+def from_text(key: Key, text: str) -> object:
+    """What a person wrote on the command line, as the TOML value that the key takes. Raises ValueError."""
+    if text.strip().lower() in ("true", "false"):
+        candidates: list[object] = [text.strip().lower() == "true", text]
+    else:
+        candidates = [text]
+        for parse in (int, float):
+            try:
+                candidates.insert(0, parse(text))
+                break
+            except ValueError:
+                continue
+    problem = ValueError("no value")
+    for candidate in candidates:
+        try:
+            key.convert(candidate)
+        except ValueError as error:
+            problem = error
+        else:
+            return candidate
+    raise problem
+
+
+def _merged(keys: list[Key]) -> Key:
+    def convert(value: object) -> object:
+        problem = ValueError("no value")
+        for key in keys:
+            try:
+                return key.convert(value)
+            except ValueError as error:
+                problem = error
+        raise problem
+
+    spellings = tuple(dict.fromkeys(name for key in keys for name in key.spellings))
+    return Key(name=keys[0].name, spellings=spellings, convert=convert, path=any(key.path for key in keys))
+
+
+def _options_below(command: Any) -> list[Option]:
+    if isinstance(command, TyperGroup):
+        return [option for one in command.commands.values() for option in _options_below(one)]
+    return settable(command)
+
+
+def _given(command: Command, arguments: Sequence[str]) -> dict[str, Any]:
+    """The values on the command line as they stand there; none if it is wrong, which is said elsewhere."""
+    context = command.context_class(command, resilient_parsing=True)
+    try:
+        values, _, _ = command.make_parser(context).parse_args(args=list(arguments))
+    except typer.TyperException:
+        return {}
+    return dict(values)
+
+
+def _converter(option: Option) -> Callable[[object], object]:
+    """What checks a value from a settings file, and returns it as the option takes it."""
+    kind = option.kind
+
+    def convert(value: object) -> object:
+        if option.count:
+            return _checked(kind, value, (int,), "a whole number")
+        if option.is_flag:
+            return _checked(kind, value, (bool,), "true or false")
+        if isinstance(value, list):
+            texts = [_text(kind, one) for one in value]
+            if kind.multiple:
+                return [_valid(kind, text) for text in texts]
+            if kind.convert in _TYPES or kind.choices:
+                raise ValueError("it takes one value, not a list")
+            return _valid(kind, ",".join(texts))
+        text = _valid(kind, _text(kind, value))
+        return [text] if kind.multiple else text
+
+    return convert
+
+
+def _text(kind: Kind, value: object) -> str:
+    types, name = _TYPES.get(kind.convert, ((str, int, float), "a text or a number"))
+    if kind.choices:
+        types, name = (str, int), f"one of {', '.join(kind.choices)}"
+    return str(_checked(kind, value, types, name))
+
+
+def _checked(kind: Kind, value: object, types: tuple[type, ...], name: str) -> object:
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        raise ValueError(f"it takes {name}, not {_described(value)}")
+    return value
+
+
+def _valid(kind: Kind, text: str) -> str:
+    kind.convert(text)
+    return text
+
+
+def _described(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return f"the text '{value}'"
+        case list():
+            return "a list"
+        case dict():
+            return "a table"
+        case _:
+            return "a date or a time"
