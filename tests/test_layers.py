@@ -1,0 +1,39 @@
+"""The contracts of import-linter name every package, and pyproject names every library that is imported."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "llamacli"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_every_package_has_its_contract_and_is_forbidden_to_those_below() -> None:
+    parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    parts -= {"__init__", "__main__"}
+    contracts = {contract["name"]: contract for contract in PROJECT["tool"]["importlinter"]["contracts"]}
+    layers = {name.split()[0]: contract for name, contract in contracts.items() if not name.startswith("only ")}
+    assert set(layers) == parts
+    for part, contract in layers.items():
+        assert contract["source_modules"] == [f"llamacli.{part}"]
+    for name, contract in contracts.items():
+        if name.startswith("only "):
+            home = name.split()[1]
+            assert set(contract["source_modules"]) == {f"llamacli.{part}" for part in parts - {home}}
+
+
+def test_every_library_that_is_imported_is_required() -> None:
+    required = {line.split(">")[0].replace("-", "_") for line in PROJECT["project"]["dependencies"]}
+    required.add("click")  # typer is made of it
+    imported = set()
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.split(".")[0])
+    assert imported - set(sys.stdlib_module_names) - {"llamacli"} <= required
