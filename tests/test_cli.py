@@ -254,7 +254,8 @@ def test_context_options(arguments, field, value):
         ("--top-k 1 --top-p .5 --min-p 0", "top_p", 0.5),
         ("--samplers top_k;temperature", "samplers", ("top_k", "temperature")),
         ("--samplers top_k,temperature", "samplers", ("top_k", "temperature")),
-        ("-l 15+1.5 -l 16-2 -l 17=false --logit-bias 18=-3", "logit_bias", ((15, 1.5), (16, -2.0), (17, float("-inf")), (18, -3.0))),
+        ("-l 15+1.5 -l 16-2 --logit-bias 18=-3", "logit_bias", ((15, 1.5), (16, -2.0), (18, -3.0))),
+        ("-l 17=false", "logit_bias", ((17, float("-inf")),)),
         ("--ignore-eos", "ignore_eos", True),
         ("--mirostat 2", "mirostat", 2),
         ("--dry-sequence-breaker a --dry-sequence-breaker b", "dry_sequence_breakers", ("a", "b")),
@@ -269,9 +270,8 @@ def test_sampling_options(arguments, field, value):
 
 
 def test_short_names_of_several_letters_do_not_clash_with_one_letter_ones():
-    result = invoke(
-        "run", "-n", "2", "-ngl", "5", "-s", "1", "-sys", "be brief", "-sm", "none", "-t", "1", "-tb", "2", "-ts", "1", "x"
-    )
+    line = "-n 2 -ngl 5 -s 1 -sys brief -sm none -t 1 -tb 2 -ts 1 x"
+    result = invoke("run", *line.split())
     assert result.status == 0, result.stderr
     assert result.engine.params.max_tokens == 2
     assert result.engine.params.sampling.seed == 1

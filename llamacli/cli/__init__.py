@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+_SIGNALLED = 128
+"""Exit statuses above say that a signal ended the program."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,6 +19,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         from llamacli.cli.app import run_program
 
-        return run_program(arguments)
+        status = run_program(arguments)
     except KeyboardInterrupt:  # before the boundary's own handlers were there, or after
-        return 130
+        status = 130
+    if argv is None and status > _SIGNALLED:
+        os._exit(status)  # at once: no output is buffered, and a thread may still be inside a library that would be torn down
+    return status
