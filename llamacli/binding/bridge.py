@@ -21,6 +21,7 @@ from llamacli.errors import (
     GrammarError,
     LlamacliError,
     MemoryFullError,
+    ModelError,
     SchemaError,
     TemplateError,
     UsageError,
@@ -35,35 +36,35 @@ _KINDS: dict[str, type[LlamacliError]] = {
     "usage": UsageError,
     "memory": MemoryFullError,
     "output": ConstraintError,
+    "model": ModelError,
 }
 _RAISED = "Jinja Exception: "
 
 
-def call(name: str, request: Mapping[str, Any] | None = None, *before: Any, after: tuple[Any, ...] = ()) -> Json:
-    """Calls a function that answers with JSON; `before` and `after` are the C arguments around the request.
+def answer(name: str, *arguments: Any) -> Json:
+    """Calls a function that answers with JSON.
 
     Raises:
-        TemplateError, SchemaError, GrammarError, UsageError, ConstraintError: what the function says about its request.
+        TemplateError, SchemaError, GrammarError, UsageError, ConstraintError, ModelError: what the function says.
         MemoryFullError: out of memory.
         EngineError: llama.cpp failed in a way that nobody foresaw.
     """
     lib = library()
-    arguments = before if request is None else (*before, _encode(request), *after)
     text = getattr(lib, name)(*arguments)
     if not text:
         raise MemoryFullError("out of memory")
     try:
-        answer: Json = json.loads(ctypes.string_at(text))
+        document: Json = json.loads(ctypes.string_at(text))
     finally:
         lib.llamacli_free(text)
-    if "error" in answer:
-        raise _exception(answer["error"])
-    return answer
+    if "error" in document:
+        raise _exception(document["error"])
+    return document
 
 
 def chat_builtins() -> tuple[str, ...]:
     """The names of llama.cpp's built-in chat templates."""
-    return tuple(call("llamacli_chat_builtins")["builtins"])
+    return tuple(answer("llamacli_chat_builtins")["builtins"])
 
 
 def schema_to_grammar(schema: Any) -> str:
@@ -72,22 +73,21 @@ def schema_to_grammar(schema: Any) -> str:
     Raises:
         SchemaError: the schema is invalid, or has no grammar.
     """
-    return str(call("llamacli_schema_to_grammar", {"schema": schema})["grammar"])
+    return str(answer("llamacli_schema_to_grammar", encode({"schema": schema}))["grammar"])
 
 
-def memory(request: Mapping[str, Any]) -> Json:
-    """What a model with a context would take on each device, in bytes; nothing is allocated (`llamacli_memory` in shim.h)."""
-    return call("llamacli_memory", request)
+def memory(path: bytes, model: Any, context: Any) -> Json:
+    """What the file with these `llama_model_params` and `llama_context_params` would take (`llamacli_memory` in shim.h).
 
-
-def fit(request: Mapping[str, Any]) -> Json:
-    """Model and context parameters that fit into the free memory (`llamacli_fit` in shim.h)."""
-    return call("llamacli_fit", request)
+    Raises:
+        ModelError: the file could not be read; llama.cpp's log says why.
+    """
+    return answer("llamacli_memory", path, ctypes.byref(model), ctypes.byref(context))
 
 
 def system() -> Json:
-    """The build, the CPU's features, the backends and their devices (`llamacli_system` in shim.h)."""
-    return call("llamacli_system")
+    """The build, the backends, their features and their devices (`llamacli_system` in shim.h)."""
+    return answer("llamacli_system")
 
 
 class Handle:
@@ -95,11 +95,11 @@ class Handle:
 
     type_name = ""
 
-    def __init__(self, request: Mapping[str, Any]) -> None:
+    def __init__(self, function: str, *arguments: Any) -> None:
         self._library = library()
         self._lock = threading.Lock()
         self._pointer: Any = ctypes.POINTER(declarations.structs[f"llamacli_{self.type_name}"])()
-        self.description = call(f"llamacli_{self.type_name}_create", request, after=(ctypes.byref(self._pointer),))
+        self.description = answer(function, *arguments, ctypes.byref(self._pointer))
 
     def close(self) -> None:
         """Frees the C object."""
@@ -119,15 +119,14 @@ class Handle:
             raise ClosedError(f"the {self.type_name} is closed")
         return self._pointer
 
-    def _call(self, verb: str, request: Mapping[str, Any]) -> Json:
-        with self._lock:
-            return call(f"llamacli_{self.type_name}_{verb}", request, self._open())
-
 
 class Chat(Handle):
     """A chat template. `description` holds `builtin` and `capabilities`."""
 
     type_name = "chat"
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        super().__init__("llamacli_chat_create", encode(request))
 
     def render(self, request: Mapping[str, Any]) -> Json:
         """Renders messages (`llamacli_chat_render` in shim.h).
@@ -135,7 +134,8 @@ class Chat(Handle):
         Raises:
             TemplateError: the template refuses them, fails, or takes too long.
         """
-        return self._call("render", request)
+        with self._lock:
+            return answer("llamacli_chat_render", self._open(), encode(request))
 
 
 class Parser(Handle):
@@ -143,13 +143,17 @@ class Parser(Handle):
 
     type_name = "parser"
 
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        super().__init__("llamacli_parser_create", encode(request))
+
     def parse(self, text: str, *, partial: bool) -> Json:
         """What the answer holds so far (`llamacli_parser_parse` in shim.h).
 
         Raises:
             ConstraintError: it is not in the format that the template's model writes.
         """
-        return self._call("parse", {"text": text, "partial": partial})
+        with self._lock:
+            return answer("llamacli_parser_parse", self._open(), encode({"text": text, "partial": partial}))
 
 
 class Grammar(Handle):
@@ -158,7 +162,7 @@ class Grammar(Handle):
     type_name = "grammar"
 
     def __init__(self, grammar: str, root: str = "root") -> None:
-        super().__init__({"grammar": grammar, "root": root})
+        super().__init__("llamacli_grammar_create", encode({"grammar": grammar, "root": root}))
 
     def accept(self, data: bytes) -> int:
         """Feeds bytes until one is refused: how many were accepted. After a refusal the grammar is dead until `reset`.
@@ -192,7 +196,28 @@ class Grammar(Handle):
             return int(self._library.llamacli_grammar_state(self._open()))
 
 
-def _encode(request: Mapping[str, Any]) -> bytes:
+class Fitted(Handle):
+    """Memory that parameters point to after they were fitted to the devices; to be closed when the model is loaded.
+
+    `model` and `context`, `llama_model_params` and `llama_context_params`, are changed in place. `description` says how, and
+    whether they fit now (`llamacli_fit` in shim.h).
+
+    Raises:
+        ModelError: the file could not be read; llama.cpp's log says why.
+    """
+
+    type_name = "fitted"
+
+    def __init__(self, path: bytes, model: Any, context: Any, *, margin: int, n_ctx_min: int) -> None:
+        super().__init__("llamacli_fit", path, ctypes.byref(model), ctypes.byref(context), margin, n_ctx_min)
+
+
+def encode(request: Mapping[str, Any]) -> bytes:
+    """A request as JSON.
+
+    Raises:
+        UsageError: it holds what JSON cannot, or is nested too deep.
+    """
     try:
         return json.dumps(request, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
     except (TypeError, ValueError) as error:

@@ -11,7 +11,7 @@ OPAQUE = """
 llama_vocab llama_model llama_context llama_sampler llama_adapter_lora llama_memory_i llama_model_kv_override
 llama_model_tensor_buft_override llama_model_imatrix_data llama_model_tensor_override
 ggml_backend_device ggml_backend_reg ggml_backend_buffer_type ggml_tensor
-llamacli_abort llamacli_chat llamacli_parser llamacli_grammar
+llamacli_abort llamacli_chat llamacli_parser llamacli_grammar llamacli_fitted
 """
 """Structures that are only ever handled by pointer."""
 
@@ -390,7 +390,8 @@ void llamacli_grammar_free(struct llamacli_grammar * grammar);
 void llamacli_grammar_reset(struct llamacli_grammar * grammar);
 int64_t llamacli_grammar_accept(struct llamacli_grammar * grammar, const char * bytes, size_t n_bytes);
 int32_t llamacli_grammar_state(const struct llamacli_grammar * grammar);
-char * llamacli_memory(const char * request);
-char * llamacli_fit(const char * request);
+char * llamacli_memory(const char * path, const struct llama_model_params * model, const struct llama_context_params * context);
+char * llamacli_fit(const char * path, struct llama_model_params * model, struct llama_context_params * context, size_t margin, uint32_t n_ctx_min, struct llamacli_fitted ** fitted);
+void llamacli_fitted_free(struct llamacli_fitted * fitted);
 char * llamacli_system(void);
 """

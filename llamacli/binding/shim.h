@@ -1,7 +1,7 @@
 // The shim over llama-common, which is C++ only. Requests and answers are JSON in UTF-8.
 //
 // A function that returns char * gives one JSON object, to be freed with llamacli_free; NULL means out of memory. A failure is
-// {"error": {"kind": ..., "message": ...}}, where kind is one of usage, template, schema, grammar, output, memory, internal.
+// {"error": {"kind": ..., "message": ...}}, where kind is one of usage, template, schema, grammar, output, model, memory, internal.
 // No C++ exception leaves the shim, and nothing in it prints.
 #pragma once
 
@@ -73,17 +73,24 @@ LLAMACLI_API int32_t llamacli_grammar_state(const struct llamacli_grammar * gram
 
 // --- memory and system --------------------------------------------------------------------------------------------------
 
-// {"path", "model": {field: value}, "context": {field: value}, "tensor_split": [number], "devices": [name]}, with the fields
-// of llama_model_params and llama_context_params; the defaults are llama.cpp's
+// What a model with a context would take, without allocating it
 // -> {"devices": [{"name", "description", "host", "total", "free", "model", "context", "compute"}], "n_layer", "n_ctx_train",
-//     "n_expert"}, sizes in bytes. Nothing of that size is allocated. The last device is the host.
-LLAMACLI_API char * llamacli_memory(const char * request);
+//     "n_expert"}, sizes in bytes; the last device is the host
+LLAMACLI_API char * llamacli_memory(
+    const char * path, const struct llama_model_params * model, const struct llama_context_params * context);
 
-// The same request, with "margin": bytes to leave free on each device, "n_ctx_min": the least context
-// -> {"status": "fits" | "does_not_fit" | "error", "n_gpu_layers", "n_ctx", "tensor_split", "overrides": [[pattern, buffer type]]}
-LLAMACLI_API char * llamacli_fit(const char * request);
+// Memory that fitted parameters point to: to be freed after the model was loaded.
+struct llamacli_fitted;
 
-// {"commit", "build_number", "compiler", "target", "system_info", "cpu": {feature: value},
+// Changes those parameters that have their default values, so that `margin` bytes stay free on each device: layers on devices,
+// and a context size that is 0, to no less than n_ctx_min
+// -> {"fits": bool, "n_gpu_layers", "n_ctx", "tensor_split": [number], "overrides": [[pattern of tensor names, buffer type]]}
+LLAMACLI_API char * llamacli_fit(
+    const char * path, struct llama_model_params * model, struct llama_context_params * context, size_t margin, uint32_t n_ctx_min,
+    struct llamacli_fitted ** fitted);
+LLAMACLI_API void llamacli_fitted_free(struct llamacli_fitted * fitted);
+
+// {"commit", "compiler", "target", "llama_version", "system_info",
 //  "backends": [{"name", "features": {name: value}, "devices": [{"name", "description", "type", "total", "free", "id"}]}]}
 LLAMACLI_API char * llamacli_system(void);
 
