@@ -31,6 +31,19 @@ class Grammar:
     program: Program
     root: str = "root"
 
+    @property
+    def names_tokens(self) -> bool:
+        """Whether it refers to tokens of a vocabulary, which no text alone can match."""
+        return any(terminal.token is not None for terminal in self.program.terminals)
+
+    def with_tokens_as_text(self) -> Grammar:
+        """The same with `<token>` as the text between and with the angle brackets, and `!<token>` as any character.
+
+        So a text as people read it can be checked; `<[id]>` has no text and stays as it is.
+        """
+        parsed = Parser(self.text, root=self.root, tokens_as_text=True).parse()
+        return Grammar(self.text, parsed.rules, parsed.program, self.root)
+
 
 def parse(text: str, root: str = "root") -> Grammar:
     """Reads a grammar. Raises `GrammarSyntaxError` where llama.cpp refuses it, crashes on it, or never ends."""

@@ -28,7 +28,7 @@ from llamacli.grammar.nodes import (
     TokenReference,
 )
 from llamacli.grammar.problems import Problem
-from llamacli.grammar.program import ANY, MAX_REPETITION, LimitError, Lowering, Program, Terminal, token_terminal
+from llamacli.grammar.program import ANY, MAX_REPETITION, LimitError, Lowering, Program, Terminal
 
 MAX_BYTES: Final = 512 * 1024
 """Our bound on a grammar's size."""
@@ -79,10 +79,14 @@ class _Stopped(Exception):
 
 
 class Parser:
-    """Reads one text. With `every_problem`, goes on after a problem at the next rule; without, stops at the first."""
+    """Reads one text. With `every_problem`, goes on after a problem at the next rule; without, stops at the first.
 
-    def __init__(self, text: str, *, root: str = "root", every_problem: bool = False) -> None:
+    With `tokens_as_text`, a token written as `<text>` is lowered as that text, and `!<text>` as any character.
+    """
+
+    def __init__(self, text: str, *, root: str = "root", every_problem: bool = False, tokens_as_text: bool = False) -> None:
         self._text = text
+        self._tokens_as_text = tokens_as_text
         self._root = root
         self._every_problem = every_problem
         self._problems: list[Problem] = []
@@ -218,7 +222,12 @@ class Parser:
         node = TokenReference(
             match.group()[negated:], None if number is None else int(number), negated, start, match.end()
         )
-        self._limited(self._lowering.terminal, token_terminal(node), node)
+        if not self._tokens_as_text or node.id is not None:
+            self._limited(self._lowering.terminal, Terminal(negated=negated, token=node.text, token_id=node.id), node)
+        elif negated:
+            self._limited(self._lowering.terminal, ANY, node)
+        else:
+            self._limited(self._lowering.literal, tuple(map(ord, node.text)), node)
         return self._add(node)
 
     def _any(self, start: int) -> int:

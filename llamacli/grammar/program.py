@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from llamacli.grammar.nodes import AnyNode, Ranges, TokenReference
+from llamacli.grammar.nodes import AnyNode, Ranges
 
 END: Final = -1
 MAX_REPETITION = 2000
@@ -275,8 +275,3 @@ class Lowering:
         self._generated.append(generated)
         self._alternatives.append(())
         return len(self._names) - 1
-
-
-def token_terminal(node: TokenReference) -> Terminal:
-    """The terminal of a token reference."""
-    return Terminal(negated=node.negated, token=node.text, token_id=node.id)

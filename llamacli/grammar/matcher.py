@@ -1,0 +1,157 @@
+"""Whether a text matches a grammar, and if not, where it stops and what could have come there."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+from llamacli.errors import GrammarError
+from llamacli.grammar import Grammar, words
+from llamacli.grammar.nodes import AnyNode, CharClass, Literal, Ranges
+from llamacli.grammar.places import Place, Places
+from llamacli.grammar.stacks import WORK, WORK_PER_CHARACTER, GrowthError, Stacks, StackSets
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Something that may come next: in words, the rule that it is written in, and the first characters it allows.
+
+    `ranges` and `negated` describe the next character; a token reference allows none and has no ranges.
+    """
+
+    words: str
+    rule: str
+    ranges: Ranges = ()
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The verdict on a text.
+
+    `matches`: the text is in the language. Else `stop` is the index of the first character that no continuation allows, or
+    the text's length if it only lacks an end. `longest` is the length of the longest prefix that is itself in the language,
+    or None. `expected` is what may follow the first `stop` characters; `may_end` whether the text may end there.
+    """
+
+    matches: bool
+    stop: int
+    place: Place
+    longest: int | None = None
+    expected: tuple[Expected, ...] = ()
+    may_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A place in the language: what has been read, as a set of stacks. Equal places may be different objects."""
+
+    stacks: Stacks = field(repr=False)
+
+
+class Matcher:
+    """Follows texts through a grammar, character by character, with memory that all texts share.
+
+    A reference to a token matches no character, as in llama.cpp. Not for use by several threads at once.
+    """
+
+    def __init__(self, grammar: Grammar) -> None:
+        self._grammar = grammar
+        self._sets = StackSets(grammar.program)
+        self._starts = [rule.start for rule in grammar.rules]
+        self.start = State(self._sets.start)
+
+    def match(self, text: str) -> Match:
+        """The verdict on a whole text. Raises `GrammarError` where the grammar is too ambiguous to be followed."""
+        state, stop = self._follow(self.start, text)
+        may_end = self._sets.accepts(state)
+        if stop == len(text) and may_end:
+            return Match(True, stop, Places(text).at(stop), stop, (), True)
+        expected = self.expected(State(state))
+        return Match(False, stop, Places(text).at(stop), self._longest(text, stop), expected, may_end)
+
+    def matches(self, text: str) -> bool:
+        """Whether a whole text is in the language."""
+        state, stop = self._follow(self.start, text)
+        return stop == len(text) and self._sets.accepts(state)
+
+    def advance(self, state: State, text: str) -> State | None:
+        """The place after `text`, or None where the grammar does not allow it."""
+        stacks, stop = self._follow(state, text)
+        return State(stacks) if stop == len(text) else None
+
+    def may_end(self, state: State) -> bool:
+        """Whether a text that got here is in the language."""
+        return self._sets.accepts(state.stacks)
+
+    def expected(self, state: State) -> tuple[Expected, ...]:
+        """What may come next, in the order of the grammar, without repetition."""
+        found: dict[tuple[str, str], Expected] = {}
+        for position in self._sets.terminals(state.stacks):
+            expected = self._expected_at(position)
+            found.setdefault((expected.words, expected.rule), expected)
+        return tuple(found.values())
+
+    def alternatives(self, state: State) -> int:
+        """How many stacks llama.cpp follows in parallel at this place."""
+        return self._sets.count(state.stacks)
+
+    def _follow(self, state: State, text: str) -> tuple[Stacks, int]:
+        """The last living set and how many characters led to it."""
+        sets, stacks = self._sets, state.stacks
+        sets.work = WORK + WORK_PER_CHARACTER * len(text)
+        dead, step = sets.dead, sets.step
+        index = 0
+        try:
+            for index, char in enumerate(text):
+                following = stacks.next.get(char) or step(stacks, char)
+                if following is dead:
+                    return stacks, index
+                stacks = following
+        except GrowthError as error:
+            place = Places(text).at(index)
+            raise GrammarError(
+                f"at line {place.line}, column {place.column} the text {error}",
+                hint="llamacli grammar lint shows alternatives and repetitions that match the same text",
+            ) from None
+        return stacks, len(text)
+
+    def _longest(self, text: str, stop: int) -> int | None:
+        """The longest prefix of the first `stop` characters that may end: a second walk, only where a text failed."""
+        self._sets.work = WORK + WORK_PER_CHARACTER * len(text)
+        stacks = self.start.stacks
+        longest = 0 if self._sets.accepts(stacks) else None
+        for index in range(stop):
+            stacks = stacks.next.get(text[index]) or self._sets.step(stacks, text[index])
+            if self._sets.accepts(stacks):
+                longest = index + 1
+        return longest
+
+    def _expected_at(self, position: int) -> Expected:
+        program = self._grammar.program
+        terminal = program.terminals[program.code[position]]
+        node = program.origins[position]
+        if terminal.token is not None:
+            said = f"any token but {terminal.token}" if terminal.negated else f"the token {terminal.token}"
+            return Expected(said, self._rule_of(node))
+        if isinstance(node, Literal):
+            said = self._rest_of_literal(position, node)
+        elif isinstance(node, CharClass):
+            said = words.characters(node.ranges, negated=node.negated)
+        else:
+            said = "any character"
+        return Expected(said, self._rule_of(node), terminal.ranges, terminal.negated)
+
+    def _rest_of_literal(self, position: int, node: Literal) -> str:
+        origins = self._grammar.program.origins
+        first = position
+        while first > 0 and origins[first - 1] is node:
+            first -= 1
+        # A repetition puts copies of a literal side by side.
+        done = (position - first) % len(node.codes)
+        rest = words.quoted(node.codes[done:])
+        return f"{rest} (the rest of {words.quoted(node.codes)})" if done else rest
+
+    def _rule_of(self, node: AnyNode | None) -> str:
+        index = bisect_right(self._starts, node.start) - 1 if node else 0
+        return self._grammar.rules[index].name
