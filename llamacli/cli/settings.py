@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
 
-from llamacli.cli.parameters import Kind, Option, parse_float, parse_int, parse_text
+from llamacli.cli.parameters import Kind, Option, parse_float, parse_int, parse_path, parse_text
 from llamacli.store import paths, settings
 from llamacli.store.settings import Key, Settings
 
@@ -25,7 +24,7 @@ _TYPES: dict[Callable[[str], object], tuple[tuple[type, ...], str]] = {
     parse_int: ((int,), "a whole number"),
     parse_float: ((int, float), "a number"),
     parse_text: ((str,), "a text in quotes"),
-    Path: ((str,), "a file's name in quotes"),
+    parse_path: ((str,), "a file's name in quotes"),
 }
 
 
@@ -85,7 +84,7 @@ def settable(command: Any) -> list[Option]:
 def key_of(option: Option) -> Key:
     """An option as settings know it."""
     long = [name.removeprefix("--") for name in option.opts if name.startswith("--")]
-    path = option.kind.convert is Path or long[0] in PATH_KEYS
+    path = option.kind.convert is parse_path or long[0] in PATH_KEYS
     return Key(name=long[0], spellings=tuple(long[1:]), convert=_converter(option), path=path)
 
 

@@ -9,6 +9,7 @@ Prints one line for each command, and fails if `--version` takes more than 3 tim
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import statistics
 import subprocess
@@ -56,10 +57,11 @@ def main() -> int:
 def measure(commands: dict[str, list[str]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each run. Every round runs every command once; a first round warms the caches and does not count."""
     times: dict[str, list[float]] = {name: [] for name in commands}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for number in range(rounds + 1):
         for name, command in commands.items():
             started = time.perf_counter()
-            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=False)
             if number:
                 times[name].append(time.perf_counter() - started)
     return times
