@@ -206,7 +206,7 @@ def test_the_token_of_a_login_is_used(isolated_home: Path) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"<html>please log in</html>", b"", b"[]", b"null", b"\xff\xfe", b'{"sha": 1}', b'{"sha": "../../etc"}',
+    [b"<html>please log in</html>", b"", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"sha": 1}', b'{"sha": "../../etc"}',
      b'{"sha": "COMMIT"}', b'{"sha": "COMMIT", "siblings": 7}', b'{"sha": "COMMIT", "siblings": [null]}'],
 )  # fmt: skip
 def test_a_listing_that_is_none_is_refused(hub: FakeHub, body: bytes) -> None:

@@ -148,7 +148,7 @@ def _list(reference: HubReference) -> tuple[str, list[RemoteFile]]:
         return commit, [file for one in document["siblings"] if (file := _remote_file(one))]
     except StatusError as error:
         raise _explain(error, reference) from error
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise DownloadError(
             f"{paths.hub_endpoint()} did not answer as the Hugging Face hub does",
             hint="a login page or a proxy may stand in between; look at HF_ENDPOINT too",

@@ -85,7 +85,7 @@ def _model_blob(folder: Path, manifest: Path) -> Path | None:
         blob = folder / "blobs" / f"sha256-{match[1]}"
         with blob.open("rb") as file:
             return blob if file.read(4) == b"GGUF" else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

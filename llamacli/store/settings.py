@@ -195,7 +195,8 @@ def parse(data: bytes, path: Path, scope: Scope) -> SettingsFile:
         message, _, place = str(error).partition(" (at ")
         line = re.search(r"line (\d+)", place)
         number = int(line[1]) if line else text.count("\n") + 1
-        raise Problem(path, number, message[:1].lower() + message[1:], "a text stands in quotes").error() from None
+        hint = "a text stands in quotes" if message == "Invalid value" else None
+        raise Problem(path, number, message[:1].lower() + message[1:], hint).error() from None
     except RecursionError:
         raise SettingsError(f"{path} is nested too deeply") from None
     file = SettingsFile(path, scope, text, document)
