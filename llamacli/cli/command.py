@@ -227,7 +227,8 @@ def explained(owner: TyperCommand | TyperGroup, error: typer.TyperException, arg
             return UsageError(f"no such option: {word}", hint="write -- before a text that begins with a dash")
         word = word.partition("=")[0]
         near = difflib.get_close_matches(word, option_names(owner), n=1)
-        return UsageError(f"no such option: {word}", hint=f"did you mean {near[0]}?" if near else "--help lists them")
+        other = "--help lists them" if isinstance(owner, TyperCommand) else "options come after the command"
+        return UsageError(f"no such option: {word}", hint=f"did you mean {near[0]}?" if near else other)
     if "unexpected extra argument" in error.format_message():
         extra = error.format_message().partition("(s) ")[2]
         return UsageError(f"unexpected argument: {extra.strip('()')}", hint="put a text of several words in quotes")

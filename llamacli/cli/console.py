@@ -28,6 +28,7 @@ MAX_INPUT_BYTES = 64 << 20
 
 _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _CHUNK = 1 << 20
+_CLEAR_LINE = "\r\x1b[K"
 
 
 class PipeClosedError(Exception):
@@ -63,6 +64,7 @@ class Console:
         self.environ = environ
         self.color: ColorMode = "auto"
         self._width = width
+        self._status_shown = False
 
     @classmethod
     def system(cls) -> Console:
@@ -117,6 +119,8 @@ class Console:
         """Writes `data` to standard output. Raises like `write`."""
         if self._stdout is None:
             raise LlamacliError("standard output is closed")
+        if self.terminals.stdout:
+            self.show_status("")
         try:
             _write_all(self._stdout, data)
         except BrokenPipeError as error:
@@ -140,8 +144,17 @@ class Console:
         """The one line that says why the program ends."""
         self.write_error(f"llamacli: {self.styled('error:', 'red')} {escape_line(message)}\n")
 
+    def show_status(self, text: str) -> None:
+        """Shows a line on standard error, a terminal, until anything else is written there. An empty text removes it."""
+        shown, self._status_shown = self._status_shown, False
+        if shown or text:
+            self.write_error(_CLEAR_LINE + text)
+        self._status_shown = bool(text)
+
     def write_error(self, text: str) -> None:
         """Writes `text` to standard error as it is. If that fails there is nowhere to say so, and nothing happens."""
+        if self._status_shown:
+            self.show_status("")
         if self._stderr is not None:
             try:
                 _write_all(self._stderr, _encode(text))

@@ -87,7 +87,7 @@ class AppContext:
     def progress(self, *, delay: float = 0.0) -> Iterator[NoProgress]:
         """A progress bar on standard error that shows after `delay` seconds; off a terminal it says nothing."""
         console = self.console
-        line = ProgressLine(console.write_error, width=console.width, delay=delay) if console.shows_progress else NoProgress()
+        line = ProgressLine(console.show_status, width=console.width, delay=delay) if console.shows_progress else NoProgress()
         try:
             yield line
         finally:

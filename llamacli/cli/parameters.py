@@ -18,6 +18,8 @@ from typing import Any, Literal
 import typer
 from typer.core import TyperArgument, TyperOption
 
+from llamacli.errors import UsageError
+
 ENVIRONMENT_PREFIX = "LLAMACLI_"
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -129,7 +131,8 @@ class Argument(TyperArgument):
         """The value, converted unless it is the built-in default."""
         if value is None or value == ():
             if self.required:
-                raise typer.BadParameter(f"{self.metavar or self.name} is missing", ctx=ctx, param_hint="the command line")
+                name = self.metavar or self.name
+                raise UsageError(f"{name} is missing", hint=f"write {ctx.command_path} {name}")
             return () if self.nargs == -1 else None
         if source_of(ctx, self.name) == "DEFAULT":
             return value

@@ -9,7 +9,6 @@ from llamacli.render.text import escape_line
 
 _BAR = 24
 _REDRAW_SECONDS = 0.1
-_CLEAR = "\r\x1b[K"
 
 
 class NoProgress:
@@ -23,17 +22,20 @@ class NoProgress:
 
 
 class ProgressLine(NoProgress):
-    """A progress bar of one line, cleared by `finish`. It shows only once the work has taken `delay` seconds."""
+    """A progress bar of one line, removed by `finish`. It shows only once the work has taken `delay` seconds.
+
+    `show` replaces the line by a text; an empty text removes it.
+    """
 
     def __init__(
         self,
-        write: Callable[[str], None],
+        show: Callable[[str], None],
         *,
         width: int,
         delay: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._write = write
+        self._show = show
         self._width = width
         self._clock = clock
         self._next = clock() + delay
@@ -46,12 +48,12 @@ class ProgressLine(NoProgress):
             return
         self._next = now + _REDRAW_SECONDS
         self._shown = True
-        self._write(_CLEAR + format_progress(what, done, total, unit=unit, width=self._width))
+        self._show(format_progress(what, done, total, unit=unit, width=self._width))
 
     def finish(self) -> None:
         """Removes the line."""
         if self._shown:
-            self._write(_CLEAR)
+            self._show("")
             self._shown = False
 
 

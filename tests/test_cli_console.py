@@ -1,0 +1,254 @@
+"""The console, and what is shown on it: escaping, streaming, progress, statistics."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated
+
+import pytest
+from fakes import Unwritable
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llamacli.cli.command import command
+from llamacli.cli.console import Console, PipeClosedError, Terminals, decode
+from llamacli.cli.interrupt import Interrupts
+from llamacli.cli.parameters import argument
+from llamacli.engine.events import Finished, Timings, Usage
+from llamacli.errors import LlamacliError, UsageError
+from llamacli.render.progress import ProgressLine, format_bytes, format_progress
+from llamacli.render.stats import format_stats
+from llamacli.render.stream import AnswerStream
+from llamacli.render.text import escape, escape_line
+
+HOSTILE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff\ud800-\udfff]")
+
+
+def console(stdout=None, stderr=None, *, terminal=False, environ=None, width=None) -> Console:
+    return Console(
+        stdin=io.BytesIO(),
+        stdout=stdout if stdout is not None else io.BytesIO(),
+        stderr=stderr if stderr is not None else io.BytesIO(),
+        terminals=Terminals(stdin=terminal, stdout=terminal, stderr=terminal),
+        environ=environ or {},
+        width=width,
+    )
+
+
+# --- escaping --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, tab\tand\nnewline", "plain, tab\tand\nnewline"),
+        ("\x1b]52;c;aGk=\x07", r"\x1b]52;c;aGk=\x07"),
+        ("a\rb\x7f\x9b2J\x08", r"a\rb\x7f\x9b2J\x08"),
+        ("\u202edcba\u2069", r"\u202edcba\u2069"),
+        ("\U000e0041hidden", r"\U000e0041hidden"),
+        ("file\udcff.gguf", r"file\xff.gguf"),
+        ("\ud800", r"\ud800"),
+        ("مرحبا שלום नमस्ते 👩\u200d💻 e\u0301", "مرحبا שלום नमस्ते 👩\u200d💻 e\u0301"),
+    ],
+)
+def test_escape(text, shown):
+    assert escape(text) == shown
+
+
+@given(st.text(st.characters(), max_size=50))
+@settings(max_examples=200)
+def test_escaped_text_cannot_steer_a_terminal(text):
+    assert not HOSTILE.search(escape(text))
+    assert not re.search("[\n\t]", escape_line(text))
+
+
+@given(st.lists(st.text(st.sampled_from("ab\r\n\x1bü"), max_size=4), max_size=8))
+@settings(max_examples=200)
+def test_pieces_make_the_same_output_as_the_whole(pieces):
+    for terminal in (True, False):
+        outputs = []
+        for parts in (pieces, ["".join(pieces)]):
+            written: list[str] = []
+            stream = AnswerStream(written.append, terminal=terminal)
+            for part in parts:
+                stream.add(part)
+            stream.finish()
+            outputs.append("".join(written))
+        assert outputs[0] == outputs[1]
+        assert outputs[0] == "" or outputs[0].endswith("\n")
+        assert not terminal or not HOSTILE.search(outputs[0])
+
+
+# --- streams ---------------------------------------------------------------------------------------------------------
+
+
+def test_output_is_utf8_and_file_names_come_out_as_they_went_in():
+    out = io.BytesIO()
+    console(out).write("ü\udcff\n")
+    assert out.getvalue() == b"\xc3\xbc\xff\n"
+    console(out).write("\ud800")
+    assert out.getvalue().endswith(b"\\ud800")
+
+
+def test_text_from_outside_is_escaped_on_a_terminal_only():
+    piped, shown = io.BytesIO(), io.BytesIO()
+    console(piped).show("\x1b[2J")
+    console(shown, terminal=True).show("\x1b[2J")
+    assert (piped.getvalue(), shown.getvalue()) == (b"\x1b[2J", b"\\x1b[2J")
+
+
+def test_errors_of_standard_output():
+    with pytest.raises(PipeClosedError):
+        console(Unwritable(BrokenPipeError())).write("x")
+    with pytest.raises(LlamacliError, match="cannot write to standard output: boom"):
+        console(Unwritable(OSError(5, "boom"))).write("x")
+
+
+def test_errors_of_standard_error_are_nobody_s_business():
+    broken = console(stderr=Unwritable(BrokenPipeError()))
+    broken.note("x")
+    broken.fail("x")
+
+
+def test_a_partial_write_goes_on():
+    class Slow(Unwritable):
+        data = b""
+
+        def write(self, data):
+            Slow.data += bytes(data[:3])
+            return min(3, len(data))
+
+    console(Slow(OSError())).write("0123456789")
+    assert Slow.data == b"0123456789"
+
+
+@pytest.mark.parametrize(
+    ("environ", "width", "expected"),
+    [({}, 33, 33), ({"COLUMNS": "55"}, None, 55), ({"COLUMNS": "x"}, None, 80), ({}, None, 80)],
+)
+def test_width(environ, width, expected):
+    assert console(environ=environ, width=width).width == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [(b"\xff", "byte 0xff at offset 0"), (b"a" * 1000 + b"\xe4\xb8", "offset 1,000"), (b"\xff\xfea\0", "UTF-16")],
+)
+def test_decode_says_where(data, says):
+    with pytest.raises(UsageError, match=says):
+        decode(data, "it")
+
+
+def test_a_status_line_gives_way_to_what_is_written():
+    err = io.BytesIO()
+    shown = console(err, err, terminal=True)
+    shown.show_status("one")
+    shown.show_status("two")
+    shown.write("answer\n")
+    shown.show_status("three")
+    shown.note("note")
+    shown.show_status("")
+    assert err.getvalue().decode() == "\r\x1b[Kone\r\x1b[Ktwo\r\x1b[Kanswer\n\r\x1b[Kthree\r\x1b[Kllamacli: note\n"
+
+
+# --- progress and statistics -----------------------------------------------------------------------------------------
+
+
+def test_progress_waits_and_does_not_redraw_too_often():
+    now, shown = [0.0], []
+    line = ProgressLine(shown.append, width=80, delay=1.0, clock=lambda: now[0])
+    for tick in range(200):
+        now[0] = tick / 64
+        line.update("x", tick, 200)
+    assert len(shown) == (200 - 64) // 7 + 1  # from 1 s on, each 7/64 s
+    line.finish()
+    line.finish()
+    assert shown[-1] == ""
+    assert shown.count("") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("model", 0.5, 1.0), "model ━━━━━━━━━━━━╌╌╌╌╌╌╌╌╌╌╌╌  50%"),
+        (("model", 2, 1.0), "model ━━━━━━━━━━━━━━━━━━━━━━━━ 100%"),
+        (("model", 0, None), "model"),
+        (("a\x1b[2Jb", 0, None), r"a\x1b[2Jb"),
+    ],
+)
+def test_progress_text(arguments, text):
+    assert format_progress(*arguments) == text
+
+
+def test_progress_in_bytes():
+    assert format_progress("demo", 49e6, 98e6, unit="B").endswith("  50% 49.0 MB of 98.0 MB")
+    assert format_progress("demo", 1500, None, unit="B") == "demo 1.5 kB"
+    sizes = [0, 999, 1000, 98_230_000, 3e9, 5e12]
+    assert [format_bytes(n) for n in sizes] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "98.2 MB",
+        "3.0 GB",
+        "5.0 TB",
+    ]
+
+
+@given(st.text(max_size=60), st.floats(0, 1), st.integers(1, 120))
+@settings(max_examples=200)
+def test_progress_never_fills_the_line(what, share, width):
+    assert len(format_progress(what, share, 1.0, width=width)) <= max(width - 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("finished", "first", "line"),
+    [
+        (
+            Finished(0, "stop", Usage(12, 30), Timings(12, 60.0, 30, 1000.0)),
+            61.0,
+            "load 0.35 s · prompt 12 tokens at 200.0/s · first token after 0.06 s · generated 30 tokens at 30.0/s · finished",
+        ),
+        (
+            Finished(0, "length", Usage(12, 1, cached_tokens=11), Timings(1, 10.0, 1, 100.0)),
+            1500.0,
+            "load 0.35 s · prompt 12 tokens (11 cached) at 100.0/s · first token after 1.50 s · "
+            "generated 1 token at 10.0/s · cut by -n",
+        ),
+        (
+            Finished(0, "cancelled", Usage(12, 0), Timings(0, 0.0, 0, 0.0)),
+            None,
+            "load 0.35 s · prompt 12 tokens · generated 0 tokens · cancelled",
+        ),
+    ],
+)
+def test_statistics(finished, first, line):
+    assert format_stats(finished, load_ms=350.0, first_token_ms=first) == line
+
+
+# --- the rest of the frame -------------------------------------------------------------------------------------------
+
+
+def test_a_guard_without_signals_is_transparent():
+    interrupts = Interrupts()
+    with interrupts.guard() as guard:
+        assert guard.received is None
+    with pytest.raises(ValueError, match="inside"), interrupts.guard():
+        raise ValueError("inside")
+
+
+def test_arguments_that_are_missing_or_many():
+    seen = []
+
+    @command()
+    def take(files: Annotated[tuple[Path, ...], argument(metavar="FILE", help="Files.")]) -> None:
+        seen.append(files)
+
+    app = SimpleNamespace(console=console(), read_defaults=lambda app, command, arguments: {})
+    with pytest.raises(UsageError, match="FILE is missing"):
+        take.make_context("take", [], obj=app)
+    context = take.make_context("take", ["a", "b"], obj=app)
+    take.invoke(context)
+    assert seen == [(Path("a"), Path("b"))]
