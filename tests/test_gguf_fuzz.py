@@ -72,6 +72,12 @@ def bodies() -> list[bytes]:
         "split.no": Typed(U16, 0),
         "tokenizer.chat_template": tiny.CHATML,
         "general.sampling.temp": Typed(F32, 0.5),
+        "llama.expert_used_count": Typed(ARRAY, [0.0, -0.0], F32),
+        "llama.attention.head_count": Typed(ARRAY, [4, 4], U16),
+        "llama.attention.head_count_kv": Typed(ARRAY, [1.0, 2.0], F64),
+        "llama.attention.sliding_window_pattern": Typed(ARRAY, [True, False], BOOL),
+        "llama.attention.sliding_window": 16,
+        "llama.embedding_length": 64,
     }
     short = tiny.Vocabulary(("a", "b", "ab"), (1, 1, 3), merges=("a b",), scores=(0.0, 0.5, 1.0))
     small = tiny.tokenizer_metadata(short) | kinds | {"general.architecture": "llama", "llama.block_count": 2}

@@ -50,6 +50,13 @@ def read_numbers(source: Source, header: Header, lazy: Lazy) -> Iterator[int | f
         yield from numbers
 
 
+def read_integers(source: Source, header: Header, lazy: Lazy, limit: int) -> list[int]:
+    """The first `limit` elements of an array of whole numbers or truth values; nothing if it holds something else."""
+    if lazy.element in (None, ValueType.STRING, ValueType.FLOAT32, ValueType.FLOAT64):
+        return []
+    return [int(number) for number in itertools.islice(read_numbers(source, header, lazy), limit)]
+
+
 def read_array(source: Source, header: Header, lazy: Lazy, limit: int | None = None) -> list[int | float | bool | str]:
     """The first `limit` elements of an array, or all. Text that is not UTF-8 keeps its bytes as surrogates."""
     if lazy.element == ValueType.STRING:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llamacli.gguf.arrays import read_numbers
+from llamacli.gguf.arrays import read_integers
 from llamacli.gguf.header import Header
-from llamacli.gguf.layout import TENSOR_TYPES, ValueType
+from llamacli.gguf.layout import TENSOR_TYPES
 from llamacli.gguf.model import ModelFiles
 from llamacli.gguf.soundness import MAX_LAYERS
 from llamacli.gguf.source import Source
@@ -114,8 +114,8 @@ def _row(cache_type: str, elements: int) -> int:
 def _per_layer(header: Header, source: Source, key: str, layers: int, default: int | None) -> Sequence[int | None]:
     """A value for each layer: the header has one number for all, or an array of them."""
     array = header.array(key)
-    if array and array.element != ValueType.STRING and array.count <= 4096:
-        values: list[int | None] = [int(number) for number in read_numbers(source, header, array)]
-        return (values + [default] * layers)[:layers]
+    if array:
+        values = read_integers(source, header, array, layers)
+        return [*values, *[default] * (layers - len(values))]
     number = header.integer(key)
     return [number if number is not None else default] * layers

@@ -257,12 +257,14 @@ class _HeaderReader:
             start = cursor.offset
             name = self._name(f"the name of tensor {number}", MAX_TENSOR_NAME)
             if name in seen:
-                raise cursor.broken(start, f"tensor {printable(name)} appears a second time")
+                raise cursor.broken(start, f"tensor {printable(name, 70)} appears a second time")
             seen.add(name)
             offset = cursor.offset
             rank = cursor.u32(f"tensor {number}")
             if rank > MAX_DIMENSIONS:
-                raise cursor.broken(offset, f"tensor {printable(name)} has {rank} dimensions, expected 0 to {MAX_DIMENSIONS}")
+                raise cursor.broken(
+                    offset, f"tensor {printable(name, 70)} has {rank} dimensions, expected 0 to {MAX_DIMENSIONS}"
+                )
             *shape, kind, place = cursor.unpack(layouts[rank], f"tensor {number}")
             packing = self._tensor_type(kind, name, offset + 4 + 8 * rank)
             elements, size = self._tensor_size(name, shape, packing, offset)
@@ -275,10 +277,12 @@ class _HeaderReader:
             return packing
         if number in REMOVED_TENSOR_TYPES:
             raise ModelUnsupportedError(
-                f"{self.cursor.name}: tensor {printable(name)} is of type {REMOVED_TENSOR_TYPES[number]}, now unsupported",
+                f"{self.cursor.name}: tensor {printable(name, 70)} is of type {REMOVED_TENSOR_TYPES[number]}, now unsupported",
                 hint="convert the model again, or fetch a newer file",
             )
-        raise self.cursor.broken(offset, f"tensor {printable(name)} has type {number}: damaged, or made for a newer llama.cpp")
+        raise self.cursor.broken(
+            offset, f"tensor {printable(name, 70)} has type {number}: damaged, or made for a newer llama.cpp"
+        )
 
     def _tensor_size(self, name: str, shape: list[int], packing: TensorType, offset: int) -> tuple[int, int]:
         """Elements and bytes of a tensor."""
@@ -287,8 +291,8 @@ class _HeaderReader:
             elements *= length
         row = shape[0] if shape else 1
         if elements >= 1 << 63 or max(shape, default=1) >= 1 << 63:
-            raise self.cursor.broken(offset, f"tensor {printable(name)} has more elements than can be counted")
+            raise self.cursor.broken(offset, f"tensor {printable(name, 70)} has more elements than can be counted")
         if row % packing.block:
-            shown = printable(name)
+            shown = printable(name, 70)
             raise self.cursor.broken(offset, f"tensor {shown} has rows of {row}, not blocks of {packing.block}")
         return elements, elements // packing.block * packing.size

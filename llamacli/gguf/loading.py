@@ -6,12 +6,11 @@ import os
 import sys
 
 from llamacli.errors import ModelFileError, ModelUnsupportedError
-from llamacli.gguf.arrays import split_strings
 from llamacli.gguf.header import Header
-from llamacli.gguf.model import ModelFiles, read_file_header, read_files
-from llamacli.gguf.soundness import Finding, layout_findings, metadata_findings
+from llamacli.gguf.model import read_file_header, read_files
+from llamacli.gguf.soundness import NO_VOCABULARY, Finding, layout_findings, metadata_findings, tensor_findings
 from llamacli.gguf.source import FileSource
-from llamacli.gguf.text import printable
+from llamacli.gguf.vocabulary import fatal_findings, read_tokens
 
 NOT_MODELS = {
     "adapter": ("a LoRA adapter, not a model", "load its base model, and the adapter with --lora"),
@@ -21,9 +20,6 @@ NOT_MODELS = {
     "controlvector": ("a control vector, not a model", None),
 }
 """`general.type`, or the architecture, of files that are no models by themselves: what they are, and what to do."""
-
-MAX_TOKENS_SIZE = 64 << 20
-"""Bytes of token texts; more is taken for damage."""
 
 
 def check_loadable(path: str | os.PathLike[str], *, vocabulary_only: bool = False) -> Header:
@@ -38,13 +34,21 @@ def check_loadable(path: str | os.PathLike[str], *, vocabulary_only: bool = Fals
     if header.byte_order != ("<" if sys.byteorder == "little" else ">"):
         order = "big" if header.byte_order == ">" else "little"
         raise ModelUnsupportedError(f"{header.name} is {order}-endian, and this machine is not", hint="convert the model again")
+    if header.text("tokenizer.ggml.model") in NO_VOCABULARY:
+        raise ModelUnsupportedError(f"{header.name} has no tokenizer: it does not work on text")
     if not files.tensors and not vocabulary_only:
         raise ModelUnsupportedError(f"{header.name} holds a vocabulary and no weights", hint="only tokenize can use it")
     for part in files.parts:
-        _refuse(part, next(layout_findings(part), None))
-    for finding in metadata_findings(header, vocabulary_only=vocabulary_only):
-        _refuse(header, finding)
-    _check_tokens(files)
+        for finding in (*layout_findings(part), *tensor_findings(part)):
+            _refuse(part, finding)
+    with FileSource(files.places[0]) as source:
+        for finding in metadata_findings(header, source, vocabulary_only=vocabulary_only):
+            _refuse(header, finding)
+        tokens = read_tokens(source, header)
+        if isinstance(tokens, Finding):
+            _refuse(header, tokens)
+        elif tokens:
+            _refuse(header, next(fatal_findings(tokens), None))
     return header
 
 
@@ -79,23 +83,3 @@ def _refuse(header: Header, finding: Finding | None) -> None:
         )  # fmt: skip
     at = f"at byte {finding.offset}: " if finding.offset is not None else ""
     raise ModelFileError(f"{header.name}: {at}{finding.place}: {finding.message}", offset=finding.offset)
-
-
-def _check_tokens(files: ModelFiles) -> None:
-    """Two tokens with the same text abort llama.cpp."""
-    header = files.header
-    tokens = header.array("tokenizer.ggml.tokens")
-    if tokens is None or not tokens.count:
-        return
-    if tokens.size > MAX_TOKENS_SIZE:
-        raise ModelFileError(f"{header.name}: at byte {tokens.offset}: {tokens.size} bytes of tokens", offset=tokens.offset)
-    with FileSource(files.places[0]) as source:
-        texts = split_strings(source, header, tokens)
-    if len(set(texts)) == len(texts):
-        return
-    seen: dict[bytes, int] = {}
-    for number, text in enumerate(texts):
-        if text and text in seen:
-            shown = printable(text.decode(errors="surrogateescape"), 40)
-            raise ModelFileError(f"{header.name}: tokens {seen[text]} and {number} are both {shown!r}", offset=tokens.offset)
-        seen[text] = number

@@ -101,7 +101,7 @@ def _check_parts(files: ModelFiles) -> None:
         raise ModelFileError(f"{first.name}: {len(tensors)} tensors in {len(files.parts)} parts, expected {expected}")
     if len(set(tensors)) != len(tensors):
         twice = next(name for position, name in enumerate(tensors) if name in tensors[:position])
-        raise ModelFileError(f"{first.name}: tensor {printable(twice)} is in two parts")
+        raise ModelFileError(f"{first.name}: tensor {printable(twice, 70)} is in two parts")
 
 
 def _missing_part(missing: Path, count: int) -> ModelError:

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from llamacli.gguf.arrays import read_integers
 from llamacli.gguf.header import Header
 from llamacli.gguf.layout import ValueType
+from llamacli.gguf.source import Source
 from llamacli.gguf.text import printable
 
 Severity = Literal["error", "warning", "note"]
@@ -47,7 +49,7 @@ def layout_findings(header: Header) -> Iterator[Finding]:
     """Tensors that do not lie one after the other inside the file."""
     expected = header.data_offset
     for tensor in header.tensors:
-        place = f"tensor {printable(tensor.name)}"
+        place = f"tensor {printable(tensor.name, 70)}"
         if tensor.offset % header.alignment:
             yield Finding("error", place, f"its data is not aligned to {header.alignment} bytes", tensor.offset)
         if tensor.offset < expected:
@@ -60,8 +62,17 @@ def layout_findings(header: Header) -> Iterator[Finding]:
         expected = end + -end % header.alignment
 
 
-def metadata_findings(header: Header, *, vocabulary_only: bool = False) -> Iterator[Finding]:
-    """Keys that are missing or that llama.cpp would refuse or stumble over."""
+def tensor_findings(header: Header) -> Iterator[Finding]:
+    """Tensors of a type that no kernel takes in their place, and which therefore end in an abort."""
+    for tensor in header.tensors:
+        if tensor.name.endswith(("norm.weight", ".bias")) and len(tensor.shape) < 2 and tensor.type.name != "F32":
+            yield Finding(
+                "error", f"tensor {printable(tensor.name, 70)}", f"is of type {tensor.type.name}, expected F32", tensor.offset
+            )
+
+
+def metadata_findings(header: Header, source: Source, *, vocabulary_only: bool = False) -> Iterator[Finding]:
+    """Keys that are missing or that llama.cpp would refuse or stumble over. `source` is the header's, to read short arrays."""
     architecture = header.architecture
     if not architecture:
         yield _about(header, "general.architecture", "missing, expected the name of an architecture")
@@ -69,7 +80,7 @@ def metadata_findings(header: Header, *, vocabulary_only: bool = False) -> Itera
     if not vocabulary_only:
         yield from _dimension_findings(header, architecture)
         yield from _attention_findings(header, architecture)
-        yield from _expert_findings(header, architecture)
+        yield from _expert_findings(header, source, architecture)
     yield from _tokenizer_findings(header)
 
 
@@ -108,13 +119,15 @@ def _attention_findings(header: Header, architecture: str) -> Iterator[Finding]:
         yield _about(header, scaling, f"is {_shown(header, scaling)}, expected one of {', '.join(ROPE_SCALINGS)}")
 
 
-def _expert_findings(header: Header, architecture: str) -> Iterator[Finding]:
+def _expert_findings(header: Header, source: Source, architecture: str) -> Iterator[Finding]:
     names = ("expert_count", "expert_used_count", "expert_group_count", "expert_group_used_count")
     count, used, groups, groups_used = (header.integer(f"{architecture}.{name}") or 0 for name in names)
+    per_layer = header.array(f"{architecture}.expert_used_count")
+    if per_layer:
+        used = max(read_integers(source, header, per_layer, MAX_LAYERS), default=0)
     if count > MAX_EXPERTS:
         yield _about(header, f"{architecture}.expert_count", f"is {count}, more than {MAX_EXPERTS}")
-    per_layer = header.array(f"{architecture}.expert_used_count") is not None
-    if not per_layer and (used > count or (count and not used)):
+    if used > count or (count and not used):
         yield _about(header, f"{architecture}.expert_used_count", f"is {used} of {count} experts")
     if groups and (groups >= count or (groups > 1 and (count % groups or not 0 < groups_used < groups))):
         yield _about(header, f"{architecture}.expert_group_count", f"is {groups} ({groups_used} used) for {count} experts")
