@@ -44,7 +44,7 @@ class Stacks:
     def __init__(self, entries: Entries, complete: bool) -> None:
         self.entries = entries
         self.complete = complete
-        self.depth = 1 + max([under.depth for _, under in entries]) if entries else 0
+        self.depth: int = 1 + max([under.depth for _, under in entries]) if entries else 0
         self.next = _NO_TRANSITIONS
         self.accepts: bool | None = None
 
