@@ -214,8 +214,10 @@ def test_progress_never_fills_the_line(what, share, width):
         (
             Finished(0, "length", Usage(12, 1, cached_tokens=11), Timings(1, 10.0, 1, 100.0)),
             1500.0,
-            "load 0.35 s · prompt 12 tokens (11 cached) at 100.0/s · first token after 1.50 s · "
-            "generated 1 token at 10.0/s · cut by -n",
+            (
+                "load 0.35 s · prompt 12 tokens (11 cached) at 100.0/s · first token after 1.50 s · "
+                "generated 1 token at 10.0/s · cut by -n"
+            ),
         ),
         (
             Finished(0, "cancelled", Usage(12, 0), Timings(0, 0.0, 0, 0.0)),

@@ -12,6 +12,7 @@ Rendering, tool-call formats and their parsing are llama.cpp's (`common/chat.h`)
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -158,6 +159,8 @@ class ChatTemplate:
     def __init__(self, source: str, *, bos: str = "", eos: str = "", tool_use: str | None = None) -> None:
         if not source.strip():
             raise TemplateError("the chat template is empty")
+        if "{" not in source and source not in (known := builtin_templates()):  # Jinja text would print the word itself
+            raise TemplateError(f"there is no built-in chat template {source}", hint=_near(source, known))
         self._chat = bridge.Chat({"source": source, "bos": bos, "eos": eos, "tool_use": tool_use})
         self.is_builtin: bool = self._chat.description["builtin"]
         self.capabilities = _capabilities(self._chat.description["capabilities"])
@@ -254,6 +257,11 @@ class AnswerParser:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
 
 
 def builtin_templates() -> tuple[str, ...]:
