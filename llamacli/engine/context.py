@@ -40,7 +40,9 @@ class Context:
         self.params = params
         self._library = library()
         size = params.n_ctx or model.n_ctx_train
-        c_params = self._c_params(size)
+        c_params = native_params(params, size)
+        c_params.abort_callback = model.cancel.abort_callback
+        c_params.abort_callback_data = model.cancel.address
         self._check_memory(size)
         self._handle: Any = None
         with log.complaints() as complaints:
@@ -49,36 +51,11 @@ class Context:
             raise _reason(size, complaints)
         self._handle = handle
         self._memory = self._library.llama_get_memory(handle)
-        self.n_ctx = int(self._library.llama_n_ctx_seq(handle))
+        # llama.cpp rounds up to 256: what was asked for is what holds.
+        self.n_ctx = min(size, int(self._library.llama_n_ctx_seq(handle)))
         self.n_batch = int(self._library.llama_n_batch(handle))
         self._batch = BatchArrays(self.n_batch)
         self._apply_adapters()
-
-    def _c_params(self, size: int) -> Any:
-        p = self.params
-        c = self._library.llama_context_default_params()
-        threads = p.threads or default_threads()
-        c.n_ctx = min(size * p.n_seq_max, 2**32 - 1)
-        c.n_batch = min(p.n_batch, c.n_ctx)
-        c.n_ubatch = min(p.n_ubatch, c.n_batch)
-        c.n_seq_max = p.n_seq_max
-        # Room for one row of logits a sequence, not for one a token of the batch: 100 MB less on a small model.
-        c.n_outputs_max = c.n_batch if p.embeddings else p.n_seq_max
-        c.n_threads, c.n_threads_batch = threads, p.threads_batch or threads
-        c.flash_attn_type = _FLASH[p.flash_attention]
-        c.type_k, c.type_v = _CACHE_TYPES[p.cache_type_k], _CACHE_TYPES[p.cache_type_v]
-        c.offload_kqv, c.op_offload, c.swa_full = p.kv_offload, p.op_offload, p.swa_full
-        c.kv_unified = p.kv_unified
-        c.rope_freq_base, c.rope_freq_scale, c.yarn_orig_ctx = p.rope_freq_base, p.rope_freq_scale, p.yarn_orig_ctx
-        if p.rope_scaling is not None:
-            c.rope_scaling_type = llama_rope_scaling_type[f"LLAMA_ROPE_SCALING_TYPE_{p.rope_scaling.upper()}"]
-        if p.pooling is not None:
-            c.pooling_type = llama_pooling_type[f"LLAMA_POOLING_TYPE_{p.pooling.upper()}"]
-        c.embeddings = p.embeddings
-        c.no_perf = True
-        c.abort_callback = self.model.cancel.abort_callback
-        c.abort_callback_data = self.model.cancel.address
-        return c
 
     def _check_memory(self, size: int) -> None:
         """Refuses a cache that cannot be held: the system would grant it, and kill the process when it is used.
@@ -223,6 +200,31 @@ class Context:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def native_params(p: ContextParams, size: int) -> Any:
+    """The `llama_context_params` for `size` tokens in each sequence."""
+    c = library().llama_context_default_params()
+    threads = p.threads or default_threads()
+    c.n_ctx = min(size * p.n_seq_max, 2**32 - 1)
+    c.n_batch = min(p.n_batch, c.n_ctx)
+    c.n_ubatch = min(p.n_ubatch, c.n_batch)
+    c.n_seq_max = p.n_seq_max
+    # Room for one row of logits a sequence, not for one a token of the batch: 100 MB less on a small model.
+    c.n_outputs_max = c.n_batch if p.embeddings else p.n_seq_max
+    c.n_threads, c.n_threads_batch = threads, p.threads_batch or threads
+    c.flash_attn_type = _FLASH[p.flash_attention]
+    c.type_k, c.type_v = _CACHE_TYPES[p.cache_type_k], _CACHE_TYPES[p.cache_type_v]
+    c.offload_kqv, c.op_offload, c.swa_full = p.kv_offload, p.op_offload, p.swa_full
+    c.kv_unified = p.kv_unified
+    c.rope_freq_base, c.rope_freq_scale, c.yarn_orig_ctx = p.rope_freq_base, p.rope_freq_scale, p.yarn_orig_ctx
+    if p.rope_scaling is not None:
+        c.rope_scaling_type = llama_rope_scaling_type[f"LLAMA_ROPE_SCALING_TYPE_{p.rope_scaling.upper()}"]
+    if p.pooling is not None:
+        c.pooling_type = llama_pooling_type[f"LLAMA_POOLING_TYPE_{p.pooling.upper()}"]
+    c.embeddings = p.embeddings
+    c.no_perf = True
+    return c
 
 
 def _reason(size: int, complaints: list[str]) -> Exception:
