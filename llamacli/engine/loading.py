@@ -52,7 +52,7 @@ def load(
     """
     lib = library()
     c_params = lib.llama_model_default_params()
-    kept = _fill(c_params, params, gpu_layers, vocab_only)
+    kept = fill_params(c_params, params, gpu_layers, vocab_only)
     c_params.progress_callback = cancel.progress_callback
     c_params.progress_callback_user_data = cancel.address
     name = str(path).encode("utf-8", "surrogateescape")
@@ -97,7 +97,7 @@ def interruptible(work: Callable[[], T], cancel: CancelFlag, on_poll: Callable[[
     return outcome[0]
 
 
-def _fill(c_params: Any, params: ModelParams, gpu_layers: int, vocab_only: bool) -> list[Any]:
+def fill_params(c_params: Any, params: ModelParams, gpu_layers: int, vocab_only: bool) -> list[Any]:
     """Writes the parameters for C; returns the arrays that must live as long as C reads them."""
     lib = library()
     c_params.n_gpu_layers = gpu_layers

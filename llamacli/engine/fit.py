@@ -1,0 +1,270 @@
+"""How much memory a model takes with given parameters, and the largest context that fits.
+
+The numbers are llama.cpp's own: it lays out model, cache and graphs without allocating them. What the process takes besides
+is measured while it does so, since it then holds all that a run holds but the weights, the cache and the buffers. For a model
+of which only the header is at hand there is a formula instead (`gguf.estimate`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llamacli import gguf
+from llamacli.binding import bridge, log
+from llamacli.binding.library import library
+from llamacli.engine.context import native_params
+from llamacli.engine.hardware import available_memory
+from llamacli.engine.loading import ALL_LAYERS, because, fill_params
+from llamacli.engine.params import CacheType, ContextParams, ModelParams
+from llamacli.errors import MemoryFullError, ModelError, ModelFileError
+from llamacli.gguf import ModelFiles
+from llamacli.gguf.estimate import Workload, estimate_memory
+from llamacli.gguf.source import Source
+
+DEFAULT_CONTEXT = 4096
+"""Tokens when none are asked for, if the model was trained with as many."""
+
+MARGIN = 256 << 20
+"""Bytes to leave free on each device that is not the host."""
+
+CELLS = 256
+"""llama.cpp rounds the context up to a multiple of this."""
+
+FORMULA_PROGRAM = 60 << 20
+"""Bytes of interpreter, libraries and vocabulary, where nothing could be measured."""
+
+SMALLER_CACHES: tuple[CacheType, ...] = ("q8_0", "q4_0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceShare:
+    """What one device has and what it would hold, in bytes. `free` is None where nobody knows.
+
+    `program` is the process itself: interpreter, libraries and vocabulary.
+    """
+
+    name: str
+    description: str
+    host: bool
+    free: int | None
+    weights: int
+    cache: int
+    compute: int
+    program: int = 0
+
+    @property
+    def needed(self) -> int:
+        """All together."""
+        return self.weights + self.cache + self.compute + self.program
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is room for it, with a margin on a GPU."""
+        return self.free is None or self.needed + (0 if self.host else MARGIN) <= self.free
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitReport:
+    """Whether a model fits. Contexts are in tokens for each of `sequences`.
+
+    `largest_context` is what fits with everything else as it is, up to what the model was trained with; 0 if nothing does.
+    `flags` make it work, as they stand on a command line; empty if nothing can. `is_estimate`: by a formula.
+    """
+
+    devices: tuple[DeviceShare, ...]
+    context: int
+    sequences: int
+    trained_context: int
+    layers: int
+    gpu_layers: int | None
+    largest_context: int
+    flags: tuple[str, ...]
+    is_estimate: bool
+
+    @property
+    def fits(self) -> bool:
+        """Whether it fits as asked for."""
+        return all(device.fits for device in self.devices)
+
+    @property
+    def total(self) -> int:
+        """Bytes on all devices."""
+        return sum(device.needed for device in self.devices)
+
+
+def fit_model(path: Path, model: ModelParams, context: ContextParams) -> FitReport:
+    """Whether a model on this machine fits. Raises ModelError if llama.cpp cannot read it."""
+    header = gguf.check_loadable(path)
+    trained = header.integer(f"{header.architecture}.context_length") or 0
+    layers = header.integer(f"{header.architecture}.block_count") or 0
+    return _search(_Native(path), model, context, trained, layers)
+
+
+def estimate_model(files: ModelFiles, source: Source, model: ModelParams, context: ContextParams) -> FitReport:
+    """Whether a model would fit, by its header alone, if this machine's processor did all the work."""
+    header = files.header
+    trained = header.integer(f"{header.architecture}.context_length") or 0
+    layers = header.integer(f"{header.architecture}.block_count") or 0
+    return _search(_Formula(files, source), model, context, trained, layers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What some parameters need. `gpu_layers` is None where there is no GPU."""
+
+    devices: tuple[DeviceShare, ...]
+    gpu_layers: int | None
+
+    @property
+    def fits(self) -> bool:
+        return all(device.fits for device in self.devices)
+
+
+class _Native:
+    """Asks llama.cpp."""
+
+    is_estimate = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.program: int | None = None
+
+    def measure(self, model: ModelParams, context: ContextParams, size: int) -> _Measured:
+        lib = library()
+        name = str(self.path).encode("utf-8", "surrogateescape")
+        offload = lib.llama_supports_gpu_offload()
+        c_model, c_context = lib.llama_model_default_params(), native_params(context, size)
+        with ExitStack() as stack, log.complaints() as complaints:
+            kept = fill_params(c_model, model, ALL_LAYERS if model.gpu_layers is None else model.gpu_layers, vocab_only=False)
+            try:
+                if offload and model.gpu_layers is None:
+                    c_model.n_gpu_layers = lib.llama_model_default_params().n_gpu_layers  # what the fit may change
+                    stack.enter_context(bridge.Fitted(name, c_model, c_context, margin=MARGIN, n_ctx_min=CELLS))
+                document = bridge.memory(name, c_model, c_context)
+            except ModelError as error:
+                log.route()
+                raise ModelFileError(f"llama.cpp cannot read {self.path.name}{because(complaints)}") from error
+            del kept
+        if self.program is None:
+            self.program = _peak_memory()
+        layers = int(c_model.n_gpu_layers) if offload else None
+        return _Measured(tuple(self._share(device) for device in document["devices"]), layers)
+
+    def _share(self, device: dict[str, Any]) -> DeviceShare:
+        host = bool(device["host"])
+        return DeviceShare(
+            name=device["name"],
+            description=device["description"],
+            host=host,
+            free=(available_memory() or device["free"]) if host else device["free"],
+            weights=device["model"],
+            cache=device["context"],
+            compute=device["compute"],
+            program=(self.program or 0) if host else 0,
+        )
+
+
+class _Formula:
+    """Reckons with the header."""
+
+    is_estimate = True
+
+    def __init__(self, files: ModelFiles, source: Source) -> None:
+        self.files = files
+        self.source = source
+
+    def measure(self, model: ModelParams, context: ContextParams, size: int) -> _Measured:
+        work = Workload(
+            context=size,
+            sequences=context.n_seq_max,
+            ubatch=min(context.n_ubatch, context.n_batch, size),
+            cache_type_k=context.cache_type_k,
+            cache_type_v=context.cache_type_v,
+        )
+        memory = estimate_memory(self.files, self.source, work)
+        share = DeviceShare(
+            name="CPU",
+            description="",
+            host=True,
+            free=available_memory(),
+            weights=memory.weights,
+            cache=memory.cache,
+            compute=memory.compute,
+            program=FORMULA_PROGRAM,
+        )
+        return _Measured((share,), None)
+
+
+def _search(meter: _Native | _Formula, model: ModelParams, context: ContextParams, trained: int, layers: int) -> FitReport:
+    size = context.n_ctx if context.n_ctx is not None else min(trained or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+    size = size or trained or DEFAULT_CONTEXT
+    asked = meter.measure(model, context, size)
+    largest = _largest(meter, model, context, max(trained, CELLS))
+    return FitReport(
+        devices=asked.devices,
+        context=size,
+        sequences=context.n_seq_max,
+        trained_context=trained,
+        layers=layers,
+        gpu_layers=asked.gpu_layers,
+        largest_context=largest,
+        flags=_flags(meter, model, context, asked, size, largest, max(trained, CELLS)),
+        is_estimate=meter.is_estimate,
+    )
+
+
+def _largest(meter: _Native | _Formula, model: ModelParams, context: ContextParams, most: int) -> int:
+    """The largest context that fits, to the next 256 tokens; 0 if not even the smallest does.
+
+    Memory grows in a straight line with the context, so that a point or two on the line nearly tell; the answer is measured.
+    """
+    if _fits(meter, model, context, most):
+        return most
+    low, high = 0, most // CELLS
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _fits(meter, model, context, middle * CELLS):
+            low = middle
+        else:
+            high = middle
+    return low * CELLS
+
+
+def _fits(meter: _Native | _Formula, model: ModelParams, context: ContextParams, size: int) -> bool:
+    try:
+        return meter.measure(model, context, size).fits
+    except (ModelError, MemoryFullError):  # more than can even be counted
+        return False
+
+
+def _flags(
+    meter: _Native | _Formula,
+    model: ModelParams,
+    context: ContextParams,
+    asked: _Measured,
+    size: int,
+    largest: int,
+    most: int,
+) -> tuple[str, ...]:
+    """Options that make it fit: as asked if that works, else a smaller cache, else a smaller context."""
+    layers = () if asked.gpu_layers is None else ("-ngl", "all" if asked.gpu_layers < 0 else str(asked.gpu_layers))
+    if asked.fits:
+        return ("-c", str(size), *layers)
+    for kind in SMALLER_CACHES:
+        smaller = dataclasses.replace(context, cache_type_k=kind, cache_type_v=kind)
+        if size <= most and _fits(meter, model, smaller, size):
+            return ("-c", str(size), "-ctk", kind, "-ctv", kind, *layers)
+    return ("-c", str(largest), *layers) if largest else ()
+
+
+def _peak_memory() -> int:
+    """The most memory that this process has had, in bytes."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
