@@ -1,6 +1,7 @@
 // JSON answers, the thread with a large stack, and the silence of llama-common's own log: see shim_json.h.
 #include "shim.h"
 
+#include "llama.h"
 #include "log.h"
 #include "shim_json.h"
 
@@ -9,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <mutex>
 
 #ifndef _WIN32
 #    include <pthread.h>
@@ -24,6 +26,8 @@ const bool silenced = [] {
     common_log_set_verbosity_thold(INT_MIN);
     return true;
 }();
+
+std::mutex log_replacing;
 
 constexpr size_t STACK_SIZE = size_t(512) << 20;
 
@@ -122,6 +126,16 @@ void on_large_stack(const std::function<void()> & body) {
     if (work.error) {
         std::rethrow_exception(work.error);
     }
+}
+
+log_kept::log_kept() {
+    log_replacing.lock();
+    llama_log_get(&callback, &user_data);
+}
+
+log_kept::~log_kept() {
+    llama_log_set(callback, user_data);
+    log_replacing.unlock();
 }
 
 bool stack_left() {

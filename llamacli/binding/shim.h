@@ -53,7 +53,7 @@ LLAMACLI_API char * llamacli_parser_parse(struct llamacli_parser * parser, const
 
 // --- grammars -----------------------------------------------------------------------------------------------------------
 
-// {"schema": JSON schema} -> {"grammar": GBNF}
+// {"schema": JSON schema} -> {"grammar": GBNF, "warning": what of the schema the grammar does not hold, mostly empty}
 LLAMACLI_API char * llamacli_schema_to_grammar(const char * request);
 
 // llama.cpp's own matcher, stepped without a vocabulary.

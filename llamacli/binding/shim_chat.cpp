@@ -6,6 +6,7 @@
 #include "chat.cpp"
 
 #include "shim.h"
+#include "shim_grammar.h"
 #include "shim_json.h"
 #include "shim_template.h"
 
@@ -94,6 +95,12 @@ common_chat_templates_inputs inputs_of(const json & request) {
     inputs.add_generation_prompt = flag_of(request, "add_generation_prompt", true);
     inputs.enable_thinking       = flag_of(request, "enable_thinking", true);
     inputs.reasoning_format      = COMMON_REASONING_FORMAT_DEEPSEEK;
+    for (const auto & tool : inputs.tools) {
+        llamacli::check_schema(json::parse(tool.parameters));
+    }
+    if (has(request, "json_schema")) {
+        llamacli::check_schema(request.at("json_schema"));
+    }
     if (has(request, "tool_choice")) {
         inputs.tool_choice = common_chat_tool_choice_parse_oaicompat(text_of(request, "tool_choice"));
     }
@@ -214,13 +221,14 @@ json render_builtin(const std::string & name, common_chat_templates_inputs input
         message.content_parts.clear();
     }
     std::string prefill;
+    std::string warning;
     if (inputs.continue_final_message != COMMON_CHAT_CONTINUATION_NONE && !inputs.messages.empty()) {
         prefill = inputs.messages.back().content;
         inputs.messages.pop_back();
         inputs.add_generation_prompt = true;
     }
     auto parts     = legacy_parts(name, inputs);
-    params.grammar = inputs.json_schema.empty() ? inputs.grammar : json_schema_to_grammar(json::parse(inputs.json_schema));
+    params.grammar = inputs.json_schema.empty() ? inputs.grammar : llamacli::grammar_of_schema(json::parse(inputs.json_schema), warning);
     if (!prefill.empty()) {
         parts.push_back({ true, prefill });
     }
@@ -237,6 +245,7 @@ json render(const llamacli_chat & chat, const json & request, size_t request_siz
         const auto               params = common_chat_templates_apply(chat.templates.get(), inputs);
         std::vector<std::string> appended;
         bounds.check();
+        llamacli::check_grammar_text(params.grammar);
         if (inputs.continue_final_message != COMMON_CHAT_CONTINUATION_NONE && !inputs.messages.empty()) {
             appended = { inputs.messages.back().reasoning_content, inputs.messages.back().render_content() };
         }

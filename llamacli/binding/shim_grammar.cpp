@@ -1,16 +1,14 @@
-// JSON schemas to grammars, and llama.cpp's matcher without a vocabulary: see shim.h.
-//
-// llama.cpp's own entry to the GBNF parser prints to stderr, so that its parts are used here, after checks of what would crash or
-// hang them.
+// llama.cpp's grammar matcher without a vocabulary, and what is checked about grammars: see shim.h and shim_grammar.h.
+#include "shim_grammar.h"
+
 #include "shim.h"
 
-#include "json-schema-to-grammar.h"
 #include "llama-grammar.h"
-#include "shim_json.h"
 
 #include <algorithm>
 #include <limits>
 #include <memory>
+#include <vector>
 
 using llamacli::failure;
 using llamacli::json;
@@ -21,24 +19,22 @@ struct llamacli_grammar {
     };
     std::unique_ptr<llama_grammar, deleter> matcher;
     llama_grammar_stacks                    start;
-    size_t                                  paths = 1; // the most ways on from any place
+    size_t                                  ways = 1; // the most that lead on from any place
 };
+
+namespace llamacli {
 
 namespace {
 
-constexpr size_t MAX_GRAMMAR  = size_t(4) << 20; // bytes
-constexpr size_t MAX_NESTING  = 1000;            // parentheses
-constexpr size_t MAX_ELEMENTS = 4000000;         // after repetitions are written out
-constexpr size_t MAX_PATHS    = 100000;          // ways through rules to a first character
-constexpr size_t MAX_WORK     = 20000000;        // stacks that one character may make
-
-bool is_space(char c) {
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
+constexpr size_t MAX_GRAMMAR    = size_t(4) << 20; // bytes
+constexpr size_t MAX_NESTING    = 1000;            // parentheses
+constexpr size_t MAX_ELEMENTS   = 4000000;         // after repetitions are written out
+constexpr size_t MAX_REPETITION = 2000;            // llama.cpp's own bound
+constexpr size_t UNLIMITED      = std::numeric_limits<size_t>::max();
 
 // Skips space and comments.
 const char * skip_space(const char * at) {
-    while (is_space(*at) || *at == '#') {
+    while (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n' || *at == '#') {
         if (*at == '#') {
             while (*at && *at != '\r' && *at != '\n') {
                 ++at;
@@ -69,55 +65,20 @@ size_t read_count(const char *& at) {
     return n;
 }
 
-// What makes llama.cpp's parser crash, loop or eat all memory. Anything else that is wrong it tells itself.
-void check_text(const std::string & grammar) {
-    if (grammar.size() > MAX_GRAMMAR) {
-        throw failure("grammar", "the grammar is longer than 4 MiB");
+// Reads {n}, {n,} or {n,m} and returns how often the item before is written out.
+size_t read_repetition(const char *& at) {
+    at                 = skip_space(at + 1);
+    const size_t least = read_count(at);
+    size_t       most  = least;
+    at                 = skip_space(at);
+    if (*at == ',') {
+        at   = skip_space(at + 1);
+        most = *at >= '0' && *at <= '9' ? read_count(at) : UNLIMITED;
     }
-    if (grammar.find('\0') != std::string::npos) {
-        throw failure("grammar", "the grammar contains a NUL");
+    if (most < least) { // llama.cpp counts from one to the other, around the largest number there is
+        throw failure("grammar", "the repetition {" + std::to_string(least) + "," + std::to_string(most) + "} has its bounds reversed");
     }
-    size_t       nesting  = 0;
-    size_t       elements = 0;
-    size_t       item     = 1; // elements of the item before
-    const char * at       = skip_space(grammar.c_str());
-    while (*at) {
-        const char * begin = at;
-        if (*at == '"' || *at == '[') {
-            at   = skip_quoted(at);
-            item = size_t(at - begin);
-        } else if (*at == '(') {
-            if (++nesting > MAX_NESTING) {
-                throw failure("grammar", "the grammar is nested more than " + std::to_string(MAX_NESTING) + " deep");
-            }
-            ++at;
-        } else if (*at == ')') {
-            nesting -= nesting > 0;
-            item = 1;
-            ++at;
-        } else if (*at == '{') {
-            at                 = skip_space(at + 1);
-            const size_t least = read_count(at);
-            size_t       most  = least;
-            at                 = skip_space(at);
-            if (*at == ',') {
-                at   = skip_space(at + 1);
-                most = *at >= '0' && *at <= '9' ? read_count(at) : std::numeric_limits<size_t>::max();
-            }
-            if (most < least) {
-                throw failure("grammar", "the repetition {" + std::to_string(least) + "," + std::to_string(most) + "} has its bounds reversed");
-            }
-            elements += item * std::min<size_t>(most == std::numeric_limits<size_t>::max() ? least : most, 2000);
-        } else {
-            elements++;
-            item = 1;
-            ++at;
-        }
-        if (elements > MAX_ELEMENTS) {
-            throw failure("grammar", "the grammar repeats too much");
-        }
-        at = skip_space(at);
-    }
+    return std::min(most == UNLIMITED ? least : most, MAX_REPETITION);
 }
 
 bool ends(const llama_grammar_element & element) {
@@ -133,16 +94,17 @@ std::string name_of(const llama_grammar_parser & parser, size_t rule) {
     return std::to_string(rule);
 }
 
-// In how many ways each rule can reach its first character. llama.cpp visits each of them, so that 40 rules of two choices
-// would take it for ever. Throws for left recursion, too.
-struct path_counter {
-    const llama_grammar_parser & parser;
-    std::vector<bool>            empty; // the rule may match nothing
-    std::vector<size_t>          paths;
-    std::vector<char>            state; // 0 not seen, 1 being counted, 2 counted
+struct way_counter {
+    enum progress : char { UNSEEN, OPEN, DONE };
 
-    explicit path_counter(const llama_grammar_parser & parser) :
-        parser(parser), empty(parser.rules.size()), paths(parser.rules.size()), state(parser.rules.size()) {
+    const llama_grammar_parser & parser;
+    size_t                       at_most;
+    std::vector<bool>            empty; // the rule may match nothing
+    std::vector<size_t>          ways;
+    std::vector<progress>        state;
+
+    way_counter(const llama_grammar_parser & parser, size_t at_most) :
+        parser(parser), at_most(at_most), empty(parser.rules.size()), ways(parser.rules.size()), state(parser.rules.size(), UNSEEN) {
         for (bool changed = true; changed;) {
             changed = false;
             for (size_t i = 0; i < parser.rules.size(); ++i) {
@@ -151,6 +113,10 @@ struct path_counter {
                 }
             }
         }
+    }
+
+    bool passes(const llama_grammar_element & element) const {
+        return element.type == LLAMA_GRETYPE_RULE_REF && empty[element.value];
     }
 
     bool matches_nothing(const llama_grammar_rule & rule) const {
@@ -162,60 +128,93 @@ struct path_counter {
                 }
                 nothing = true;
             } else {
-                nothing = nothing && element.type == LLAMA_GRETYPE_RULE_REF && empty[element.value];
+                nothing = nothing && passes(element);
             }
         }
         return false;
     }
 
     size_t count(size_t rule) {
-        if (state[rule] == 1) {
+        if (state[rule] == OPEN) {
             throw failure("grammar", "left recursion: the rule " + name_of(parser, rule) + " can begin with itself");
         }
-        if (state[rule] == 2) {
-            return paths[rule];
+        if (state[rule] == DONE) {
+            return ways[rule];
         }
-        state[rule]   = 1;
-        size_t total  = 1;
+        state[rule]   = OPEN;
+        size_t total  = 0;
         bool   before = true; // all before in this alternative may match nothing
         for (const auto & element : parser.rules[rule]) {
             if (ends(element)) {
+                total += before;
                 before = true;
-                total++;
             } else if (before) {
-                const bool reference = element.type == LLAMA_GRETYPE_RULE_REF;
-                total += reference ? count(element.value) : 1;
-                before = reference && empty[element.value];
+                total += element.type == LLAMA_GRETYPE_RULE_REF ? count(element.value) : 1;
+                before = passes(element);
             }
-            if (total > MAX_PATHS) {
+            if (total > at_most) {
                 throw failure("grammar", "the grammar is too ambiguous");
             }
         }
-        state[rule] = 2;
-        return paths[rule] = total;
+        state[rule] = DONE;
+        return ways[rule] = total;
+    }
+
+    // Elements of a rule that may match nothing lead on to what follows them, so that their ways add up.
+    size_t most() {
+        size_t result = 1;
+        for (size_t i = 0; i < parser.rules.size(); ++i) {
+            result = std::max(result, count(i));
+        }
+        for (const auto & rule : parser.rules) {
+            size_t here = 0;
+            for (const auto & element : rule) {
+                here   = (passes(element) ? here : 0) + (element.type == LLAMA_GRETYPE_RULE_REF ? ways[element.value] : 1);
+                result = std::max(result, here);
+            }
+        }
+        return result;
     }
 };
 
-// A rule that is used in many places goes on in as many ways when it may be empty; the ways onward from any place are no more
-// than those of all that may follow each other, which the sum over an alternative bounds.
-size_t most_paths(path_counter & counter, const llama_grammar_parser & parser) {
-    size_t most = 1;
-    for (size_t i = 0; i < parser.rules.size(); ++i) {
-        counter.count(i);
+} // namespace
+
+void check_grammar_text(const std::string & grammar) {
+    if (grammar.size() > MAX_GRAMMAR) {
+        throw failure("grammar", "the grammar is longer than 4 MiB");
     }
-    for (const auto & rule : parser.rules) {
-        size_t here = 1;
-        for (const auto & element : rule) {
-            const bool reference = element.type == LLAMA_GRETYPE_RULE_REF;
-            here                 = ends(element) ? 1 : reference ? (counter.empty[element.value] ? here : 1) + counter.paths[element.value] : 1;
-            most                 = std::max(most, here);
+    if (grammar.find('\0') != std::string::npos) {
+        throw failure("grammar", "the grammar contains a NUL");
+    }
+    size_t nesting  = 0;
+    size_t elements = 0;
+    size_t item     = 1; // elements of the item before
+    for (const char * at = skip_space(grammar.c_str()); *at; at = skip_space(at)) {
+        const char * begin = at;
+        if (*at == '"' || *at == '[') {
+            at   = skip_quoted(at);
+            item = size_t(at - begin);
+            elements += item;
+        } else if (*at == '{') {
+            elements += item * read_repetition(at);
+        } else {
+            nesting += *at == '(' ? 1 : 0;
+            nesting -= *at == ')' && nesting > 0 ? 1 : 0;
+            item = 1;
+            elements++;
+            ++at;
+        }
+        if (nesting > MAX_NESTING) {
+            throw failure("grammar", "the grammar is nested more than " + std::to_string(MAX_NESTING) + " deep");
+        }
+        if (elements > MAX_ELEMENTS) {
+            throw failure("grammar", "the grammar repeats too much");
         }
     }
-    return most;
 }
 
-void parse(llama_grammar_parser & parser, const std::string & text) {
-    for (const char * at = skip_space(text.c_str()); *at;) {
+void parse_grammar(llama_grammar_parser & parser, const std::string & grammar) {
+    for (const char * at = skip_space(grammar.c_str()); *at;) {
         at = parser.parse_rule(at);
     }
     for (const auto & [name, id] : parser.symbol_ids) {
@@ -225,24 +224,58 @@ void parse(llama_grammar_parser & parser, const std::string & text) {
     }
 }
 
+size_t count_ways(const llama_grammar_parser & parser, size_t at_most) {
+    return way_counter(parser, at_most).most();
+}
+
+} // namespace llamacli
+
+namespace {
+
+constexpr size_t MAX_STACKS = 20000; // that one character may make; llama.cpp compares each with each
+
 void create(const json & request, llamacli_grammar & grammar) {
     const auto text = request.at("grammar").get<std::string>();
     const auto root = request.contains("root") ? request.at("root").get<std::string>() : "root";
-    check_text(text);
+    llamacli::check_grammar_text(text);
     llama_grammar_parser parser;
-    parse(parser, text);
+    llamacli::parse_grammar(parser, text);
     const auto start = parser.symbol_ids.find(root);
     if (start == parser.symbol_ids.end()) {
         throw failure("grammar", "the grammar has no rule " + root);
     }
-    path_counter counter(parser);
-    grammar.paths = most_paths(counter, parser);
-    auto rules    = parser.c_rules();
+    grammar.ways = llamacli::count_ways(parser, MAX_STACKS);
+    auto rules   = parser.c_rules();
     grammar.matcher.reset(llama_grammar_init_impl(nullptr, rules.data(), rules.size(), start->second));
     if (!grammar.matcher) {
         throw failure("grammar", "llama.cpp does not accept the grammar");
     }
     grammar.start = grammar.matcher->stacks;
+}
+
+// What follows the character that a stack stands at, or nullptr at the end of the text.
+const llama_grammar_element * next_element(const llama_grammar_stack & stack) {
+    const auto * at = stack.back() + 1;
+    while (at->type == LLAMA_GRETYPE_CHAR_ALT || at->type == LLAMA_GRETYPE_CHAR_RNG_UPPER) {
+        ++at;
+    }
+    for (size_t i = stack.size() - 1; llamacli::ends(*at); --i) {
+        if (i == 0) {
+            return nullptr;
+        }
+        at = stack[i - 1];
+    }
+    return at;
+}
+
+// Whether the next character makes no more than MAX_STACKS.
+bool can_go_on(const llamacli_grammar & grammar) {
+    size_t stacks = 0;
+    for (const auto & stack : grammar.matcher->stacks) {
+        const auto * next = stack.empty() ? nullptr : next_element(stack);
+        stacks += next && next->type == LLAMA_GRETYPE_RULE_REF ? grammar.ways : 1;
+    }
+    return stacks <= std::max(MAX_STACKS, grammar.ways);
 }
 
 // One byte; false when it is refused or the grammar was dead.
@@ -273,12 +306,6 @@ bool accept(llama_grammar & matcher, char byte) {
 
 extern "C" {
 
-char * llamacli_schema_to_grammar(const char * request) {
-    return llamacli::answer("schema", [&] {
-        return json{ { "grammar", json_schema_to_grammar(llamacli::parse_request(request).at("schema")) } };
-    });
-}
-
 char * llamacli_grammar_create(const char * request, llamacli_grammar ** grammar) {
     return llamacli::answer("grammar", [&] {
         auto made = std::make_unique<llamacli_grammar>();
@@ -300,7 +327,7 @@ void llamacli_grammar_reset(llamacli_grammar * grammar) {
 int64_t llamacli_grammar_accept(llamacli_grammar * grammar, const char * bytes, size_t n_bytes) {
     try {
         for (size_t i = 0; i < n_bytes; ++i) {
-            if (grammar->matcher->stacks.size() * grammar->paths > MAX_WORK) {
+            if (!can_go_on(*grammar)) {
                 grammar->matcher->stacks.clear();
                 return -1;
             }

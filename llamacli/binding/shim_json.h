@@ -1,6 +1,7 @@
 // What the parts of the shim share: JSON answers, failures, and a thread with a large stack.
 #pragma once
 
+#include "ggml.h"
 #include "json.h"
 
 #include <functional>
@@ -32,6 +33,20 @@ void on_large_stack(const std::function<void()> & body);
 
 // Whether less than half of that thread's stack is in use. Code that cannot recurse for long itself checks this now and then.
 bool stack_left();
+
+// While it lives, others that replace the log callback wait, and at its end the callback is what it was. llama.cpp has one for
+// the process, and does not put it back when it leaves with an exception.
+class log_kept {
+  public:
+    log_kept();
+    ~log_kept();
+    log_kept(const log_kept &)             = delete;
+    log_kept & operator=(const log_kept &) = delete;
+
+  protected:
+    ggml_log_callback callback;
+    void *            user_data;
+};
 
 // Runs body, which returns a json, and answers with its text; exceptions that are not failures are of the given kind.
 template <typename Body> char * answer(const char * kind, Body && body) noexcept {

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 using llamacli::failure;
@@ -20,17 +19,6 @@ struct llamacli_fitted { // what the fitted parameters point to
 };
 
 namespace {
-
-std::mutex measuring; // llama-common replaces the log callback meanwhile, which is one for the process
-
-// Puts the log callback back also where llama-common leaves with an exception and its own in place.
-struct log_kept {
-    ggml_log_callback callback;
-    void *            user_data;
-
-    log_kept() { llama_log_get(&callback, &user_data); }
-    ~log_kept() { llama_log_set(callback, user_data); }
-};
 
 json device(ggml_backend_dev_t dev) {
     static constexpr const char * types[] = { "cpu", "gpu", "igpu", "accelerator", "meta" };
@@ -79,8 +67,7 @@ json memory(const char * path, const llama_model_params & model, const llama_con
     uint32_t                        n_expert    = 0;
     common_device_memory_data_vec   data;
     {
-        const std::lock_guard<std::mutex> lock(measuring);
-        const log_kept                    kept;
+        const llamacli::log_kept kept;
         data = common_get_device_memory_data(path, &model, &context, devs, n_layer, n_ctx_train, n_expert, GGML_LOG_LEVEL_ERROR);
     }
     json devices = json::array();
@@ -105,8 +92,7 @@ json fit(const char * path, llama_model_params & model, llama_context_params & c
     std::vector<size_t>      margins(std::max<size_t>(llama_max_devices(), 1), margin);
     common_params_fit_status status;
     {
-        const std::lock_guard<std::mutex> lock(measuring);
-        const log_kept                    kept;
+        const llamacli::log_kept kept;
         status = common_fit_params(
             path, &model, &context, fitted.split.data(), fitted.overrides.data(), margins.data(), n_ctx_min, nullptr, GGML_LOG_LEVEL_ERROR);
     }
