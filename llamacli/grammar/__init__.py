@@ -17,6 +17,8 @@ from llamacli.grammar.parser import MAX_BYTES, Parser
 from llamacli.grammar.problems import Problem
 from llamacli.grammar.program import Program
 
+_NOT_CLOSED = ("unterminated-literal", "unterminated-class")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grammar:
@@ -49,7 +51,9 @@ def parse(text: str, root: str = "root") -> Grammar:
     """Reads a grammar. Raises `GrammarSyntaxError` where llama.cpp refuses it, crashes on it, or never ends."""
     grammar, problems = examine(text, root)
     if problems:
-        raise problems[0].as_error(text)
+        # What stops the strict reading is often only where a literal that was not closed ends by accident.
+        _, likely = examine(text, root, every_problem=True)
+        raise next((p for p in likely if p.kind in _NOT_CLOSED), problems[0]).as_error(text)
     return grammar
 
 
@@ -66,7 +70,9 @@ def examine(text: str, root: str = "root", *, every_problem: bool = False) -> tu
 
     With errors, the grammar is fit for being shown, not for being matched.
     """
-    parsed = Parser(text, root=root, every_problem=every_problem).parse()
+    parsed = Parser(text, root=root).parse()
+    if every_problem and parsed.problems:
+        parsed = Parser(text, root=root, every_problem=True).parse()
     grammar = Grammar(text, parsed.rules, parsed.program, root)
     problems = list(parsed.problems)
     fatal = {"bad-encoding", "too-large"} & {problem.kind for problem in problems}

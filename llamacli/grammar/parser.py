@@ -81,7 +81,8 @@ class _Stopped(Exception):
 class Parser:
     """Reads one text. With `every_problem`, goes on after a problem at the next rule; without, stops at the first.
 
-    With `tokens_as_text`, a token written as `<text>` is lowered as that text, and `!<text>` as any character.
+    That is meant for a text which is known to be wrong: then a literal that goes on over the start of a rule is taken for one
+    that is not closed. With `tokens_as_text`, a token written as `<text>` is lowered as that text, and `!<text>` as any character.
     """
 
     def __init__(self, text: str, *, root: str = "root", every_problem: bool = False, tokens_as_text: bool = False) -> None:
@@ -192,7 +193,7 @@ class Parser:
 
     def _literal(self, start: int) -> int:
         match = _LITERAL.match(self._text, start)
-        if match is None:
+        if match is None or self._runs_on(match):
             self._fail("unterminated-literal", "this literal has no closing quote", start)
         codes = self._unescaped(literal_codes, match, 1) or ()
         node = Literal(codes, start, match.end())
@@ -201,7 +202,7 @@ class Parser:
 
     def _class(self, start: int) -> int:
         match = _CLASS.match(self._text, start)
-        if match is None:
+        if match is None or self._runs_on(match):
             self._fail("unterminated-class", "this character class has no closing bracket", start)
         ranges = self._unescaped(class_ranges, match, 2)
         node = CharClass(ranges or (), match.group(1) == "^", start, match.end())
@@ -229,6 +230,9 @@ class Parser:
         else:
             self._limited(self._lowering.literal, tuple(map(ord, node.text)), node)
         return self._add(node)
+
+    def _runs_on(self, match: re.Match[str]) -> bool:
+        return self._every_problem and _RULE_HEAD.search(match.group(), 1) is not None
 
     def _any(self, start: int) -> int:
         node = AnyChar(start, start + 1)

@@ -1,0 +1,134 @@
+"""Alternatives that match the same text, and readings that multiply: found by example, so that nothing is said in vain."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import combinations, pairwise
+from typing import Final
+
+from llamacli.errors import GrammarError
+from llamacli.grammar import Grammar, words
+from llamacli.grammar.alphabet import PLAIN, TEXT, common, merged, pick
+from llamacli.grammar.matcher import Matcher
+from llamacli.grammar.nodes import AnyNode, Choice, Group, Rule, Sequence, walk
+from llamacli.grammar.problems import Problem
+from llamacli.grammar.program import END, rule_of
+from llamacli.grammar.sampler import Sampler
+from llamacli.grammar.stacks import GrowthError, Stacks, StackSets
+
+_MOST_OPTIONS: Final = 40
+_MOST_PAIRS: Final = 400
+"""Pairs of places that a search for a common text looks at."""
+_MOST_CHOICES: Final = 400
+_MANY_STACKS: Final = 1000
+_TEXTS: Final = 30
+_LENGTH: Final = 60
+
+
+def findings(grammar: Grammar) -> list[Problem]:
+    """Warnings about choices of which two alternatives match one text, and about texts that llama.cpp reads in many ways."""
+    sets = StackSets(grammar.program)
+    letters = _letters(grammar)
+    problems: list[Problem] = []
+    for number, (choice, starts) in enumerate(_choices(grammar)):
+        if number >= _MOST_CHOICES:
+            break
+        problems += _common_texts(sets, letters, choice, starts)
+    return [*problems, *_growth(grammar)]
+
+
+def _choices(grammar: Grammar) -> Iterator[tuple[Choice, tuple[int, ...]]]:
+    """Every choice with two alternatives or more, and where its alternatives start in the program."""
+    program = grammar.program
+    groups: dict[AnyNode, int] = {}
+    for symbol, node in zip(program.code, program.origins, strict=True):
+        if symbol < END and isinstance(node, Group):
+            groups[node] = rule_of(symbol)
+    rules: dict[str, Rule] = {rule.name: rule for rule in grammar.rules}
+    for rule in rules.values():
+        for node in (node for node in walk(rule.body) if isinstance(node, Choice | Group)):
+            choice = node.body if isinstance(node, Group) else node
+            if isinstance(node, Choice) and node is not rule.body:
+                continue
+            number = groups.get(node) if isinstance(node, Group) else program.rule_ids[rule.name]
+            if number is not None and 1 < len(choice.options) <= _MOST_OPTIONS:
+                yield choice, program.alternatives[number]
+
+
+def _common_texts(sets: StackSets, letters: list[str], choice: Choice, starts: tuple[int, ...]) -> Iterator[Problem]:
+    """A warning for each alternative that shares a text with an earlier one."""
+    told: set[int] = set()
+    for first, second in combinations(range(len(starts)), 2):
+        if second in told or not (choice.options[first].items or choice.options[second].items):
+            continue
+        text = _common_text(sets, letters, starts[first], starts[second])
+        if text is not None:
+            told.add(second)
+            option: Sequence = choice.options[second]
+            what = words.quoted(text) if text else "the empty text"
+            message = f"alternatives {first + 1} and {second + 1} both match {what}"
+            start, end = (option.start, max(option.end, option.start + 1))
+            yield Problem("ambiguous-alternatives", message, start, end, "warning")
+
+
+def _common_text(sets: StackSets, letters: list[str], first: int, second: int) -> str | None:
+    """The shortest text that both rests of alternatives match, if a short search finds one."""
+    start = (sets.opening(first), sets.opening(second))
+    texts: dict[tuple[Stacks, Stacks], str] = {start: ""}
+    todo = deque([start])
+    try:
+        while todo and len(texts) < _MOST_PAIRS:
+            left, right = pair = todo.popleft()
+            if sets.accepts(left) and sets.accepts(right):
+                return texts[pair]
+            for char in letters:
+                after = sets.step(left, char)
+                if after is sets.dead:
+                    continue
+                both = (after, sets.step(right, char))
+                if both[1] is not sets.dead and both not in texts:
+                    texts[both] = texts[pair] + char
+                    todo.append(both)
+    except GrowthError:
+        return None
+    return None
+
+
+def _letters(grammar: Grammar) -> list[str]:
+    """One character of each kind that the grammar tells apart, readable ones where there is a choice."""
+    bounds = {0, 0x110000}
+    for terminal in grammar.program.terminals:
+        for low, high in merged(terminal.ranges):
+            bounds.update((low, high + 1))
+    ordered = sorted(bound for bound in bounds if bound <= 0x110000)
+    found = []
+    for low, after in pairwise(ordered):
+        kind = common(((low, after - 1),), TEXT)
+        if kind:
+            found.append(chr(pick(common(kind, PLAIN) or kind, 0)))
+    return found
+
+
+def _growth(grammar: Grammar) -> Iterator[Problem]:
+    """A warning where a short text of the language makes llama.cpp follow very many stacks at once."""
+    readable = grammar.with_tokens_as_text()
+    matcher = Matcher(readable)
+    try:
+        texts = list(Sampler(readable, seed=0).samples(_TEXTS))
+    except GrammarError:
+        return
+    for text in texts:
+        state = matcher.start
+        for length, char in enumerate(text[:_LENGTH]):
+            following = matcher.advance(state, char)
+            if following is None:
+                break
+            state = following
+            count = matcher.alternatives(state)
+            if count > _MANY_STACKS:
+                root = next(rule for rule in reversed(grammar.rules) if rule.name == grammar.root)
+                message = f"after {words.quoted(text[: length + 1])} llama.cpp follows {count:,} readings at once"
+                hint = "the same text can be read in exponentially many ways: make alternatives begin differently"
+                yield Problem("exponential-growth", message, root.start, root.name_end, "warning", hint)
+                return
