@@ -373,7 +373,8 @@ bool llamacli_abort_callback(void * abort);
 bool llamacli_progress_callback(float progress, void * abort);
 float llamacli_abort_progress(const struct llamacli_abort * abort);
 void llamacli_log_filter(ggml_log_callback callback, enum ggml_log_level min_level);
-int32_t llamacli_sample(struct llama_context * ctx, int32_t index, struct llama_sampler * chain, struct llama_sampler * grammar, int32_t top_k, bool greedy, int32_t n_top, struct llamacli_choice * choice, struct llamacli_candidate * top);
+int32_t llamacli_sample(struct llama_context * ctx, int32_t index, struct llama_sampler * chain, struct llama_sampler * grammar, int32_t top_k, bool greedy, const struct llama_logit_bias * biases, int32_t n_biases, int32_t n_top, struct llamacli_choice * choice, struct llamacli_candidate * top);
+int32_t llamacli_end_tokens(const struct llama_vocab * vocab, llama_token * tokens, int32_t capacity);
 
 // --- shim*.cpp over llama-common: JSON in, JSON out
 void llamacli_free(char * text);

@@ -162,47 +162,87 @@ void fill_logprobs(const float * logits, int n, int n_top, llamacli_choice & cho
     }
 }
 
-int32_t sample(
-    llama_context * ctx, int32_t index, llama_sampler * chain, llama_sampler * grammar, int32_t top_k, bool greedy, int32_t n_top,
-    llamacli_choice * choice, llamacli_candidate * top) {
-    thread_local std::vector<llama_token_data> candidates;
-    const float * logits = llama_get_logits_ith(ctx, index);
-    const int     n      = llama_vocab_n_tokens(llama_model_get_vocab(llama_get_model(ctx)));
-    *choice              = { LLAMA_TOKEN_NULL, 0, NAN };
-    if (!logits) {
-        return 2;
-    }
-    if (greedy) {
-        choice->token = argmax(logits, n);
-    } else if (top_k > 0 && top_k < n) {
-        select_top(logits, n, top_k, candidates);
-        choice->token = run_chain(chain, candidates, true);
-    } else if (maximum(logits, n) > MINUS_INFINITY) {
-        all_candidates(logits, n, candidates);
-        choice->token = run_chain(chain, candidates, false);
-    }
-    if (choice->token == LLAMA_TOKEN_NULL) {
-        return 2;
-    }
-    if (grammar && !grammar_allows(grammar, choice->token)) {
-        masked_candidates(logits, n, grammar, candidates);
-        if (greedy && !candidates.empty()) {
-            choice->token = std::max_element(candidates.begin(), candidates.end(),
-                                             [](const auto & a, const auto & b) { return a.logit < b.logit; })->id;
-        } else {
-            choice->token = run_chain(chain, candidates, false);
+// Adds biases to the logits and takes them away again: the samplers see them, whoever looks later does not.
+class Biased {
+  public:
+    Biased(float * logits, const llama_logit_bias * biases, int32_t count) : logits(logits) {
+        before.reserve(count);
+        for (int32_t i = 0; i < count; ++i) {
+            before.push_back({ biases[i].token, logits[biases[i].token] });
+            logits[biases[i].token] += biases[i].bias;
         }
-        if (choice->token == LLAMA_TOKEN_NULL) {
-            return 1;
+    }
+
+    ~Biased() {
+        for (size_t i = before.size(); i-- > 0;) {
+            logits[before[i].token] = before[i].bias;
+        }
+    }
+
+    Biased(const Biased &)             = delete;
+    Biased & operator=(const Biased &) = delete;
+
+  private:
+    float *                       logits;
+    std::vector<llama_logit_bias> before;
+};
+
+struct Chooser {
+    const float *   logits;
+    int             n;
+    llama_sampler * chain;
+    llama_sampler * grammar;
+    int32_t         top_k;
+    bool            greedy;
+
+    llama_token choose(std::vector<llama_token_data> & candidates) const {
+        if (greedy) {
+            return argmax(logits, n);
+        }
+        if (top_k > 0 && top_k < n) {
+            select_top(logits, n, top_k, candidates);
+            return run_chain(chain, candidates, true);
+        }
+        if (!(maximum(logits, n) > MINUS_INFINITY)) {
+            return LLAMA_TOKEN_NULL;
+        }
+        all_candidates(logits, n, candidates);
+        return run_chain(chain, candidates, false);
+    }
+
+    llama_token choose_allowed(std::vector<llama_token_data> & candidates) const {
+        masked_candidates(logits, n, grammar, candidates);
+        if (!greedy || candidates.empty()) {
+            return run_chain(chain, candidates, false);
+        }
+        const auto less = [](const llama_token_data & a, const llama_token_data & b) { return a.logit < b.logit; };
+        return std::max_element(candidates.begin(), candidates.end(), less)->id;
+    }
+};
+
+int32_t sample(float * logits, const Chooser & chooser, const llama_logit_bias * biases, int32_t n_biases, int32_t n_top,
+               llamacli_choice & choice, llamacli_candidate * top) {
+    thread_local std::vector<llama_token_data> candidates;
+    {
+        const Biased biased(logits, biases, n_biases);
+        choice.token = chooser.choose(candidates);
+        if (choice.token == LLAMA_TOKEN_NULL) {
+            return 2;
+        }
+        if (chooser.grammar && !grammar_allows(chooser.grammar, choice.token)) {
+            choice.token = chooser.choose_allowed(candidates);
+            if (choice.token == LLAMA_TOKEN_NULL) {
+                return 1;
+            }
         }
     }
     if (n_top >= 0) {
-        fill_logprobs(logits, n, n_top, *choice, top);
+        fill_logprobs(logits, chooser.n, n_top, choice, top);
     }
-    if (grammar) {
-        llama_sampler_accept(grammar, choice->token);
+    if (chooser.grammar) {
+        llama_sampler_accept(chooser.grammar, choice.token);
     }
-    llama_sampler_accept(chain, choice->token);
+    llama_sampler_accept(chooser.chain, choice.token);
     return 0;
 }
 
@@ -251,13 +291,29 @@ void llamacli_log_filter(ggml_log_callback callback, enum ggml_log_level min_lev
 }
 
 int32_t llamacli_sample(
-    llama_context * ctx, int32_t index, llama_sampler * chain, llama_sampler * grammar, int32_t top_k, bool greedy, int32_t n_top,
-    llamacli_choice * choice, llamacli_candidate * top) {
+    llama_context * ctx, int32_t index, llama_sampler * chain, llama_sampler * grammar, int32_t top_k, bool greedy,
+    const llama_logit_bias * biases, int32_t n_biases, int32_t n_top, llamacli_choice * choice, llamacli_candidate * top) {
+    *choice = { LLAMA_TOKEN_NULL, 0, NAN };
     try {
-        return sample(ctx, index, chain, grammar, top_k, greedy, n_top, choice, top);
+        float *   logits = llama_get_logits_ith(ctx, index);
+        const int n      = llama_vocab_n_tokens(llama_model_get_vocab(llama_get_model(ctx)));
+        if (!logits) {
+            return 2;
+        }
+        return sample(logits, { logits, n, chain, grammar, top_k, greedy }, biases, n_biases, n_top, *choice, top);
     } catch (const std::exception &) {
         return 3; // no C++ exception may cross into the interpreter
     }
+}
+
+int32_t llamacli_end_tokens(const llama_vocab * vocab, llama_token * tokens, int32_t capacity) {
+    int32_t count = 0;
+    for (llama_token token = 0; token < llama_vocab_n_tokens(vocab); ++token) {
+        if (llama_vocab_is_eog(vocab, token) && count++ < capacity) {
+            tokens[count - 1] = token;
+        }
+    }
+    return count;
 }
 
 } // extern "C"

@@ -48,12 +48,17 @@ struct llamacli_candidate {
 // Chooses the next token from the logits of output `index` and tells chain and grammar about it.
 //   top_k   > 0: the chain begins with that top-k, so only as many candidates are handed to it
 //   greedy  : the chain cannot change which token is the most probable, so it is not run
+//   biases  : added to the logits of these tokens for this choice; log probabilities do not see them
 //   grammar : may be NULL; the chosen token alone is checked first, the vocabulary is masked only when it is refused
 //   n_top   : -1 no log probabilities, 0 the chosen token's, N also the N best
 // Returns 0; 1 when the grammar allows no token; 2 when the logits hold no finite number; 3 when C++ threw.
 LLAMACLI_API int32_t llamacli_sample(
     struct llama_context * ctx, int32_t index, struct llama_sampler * chain, struct llama_sampler * grammar, int32_t top_k,
-    bool greedy, int32_t n_top, struct llamacli_choice * choice, struct llamacli_candidate * top);
+    bool greedy, const struct llama_logit_bias * biases, int32_t n_biases, int32_t n_top, struct llamacli_choice * choice,
+    struct llamacli_candidate * top);
+
+// Writes the tokens that end a generation to `tokens`, at most `capacity`; returns how many there are.
+LLAMACLI_API int32_t llamacli_end_tokens(const struct llama_vocab * vocab, llama_token * tokens, int32_t capacity);
 
 #ifdef __cplusplus
 }

@@ -146,6 +146,7 @@ class SamplingParams:
         _require(0 <= self.adaptive_decay <= 0.99, "--adaptive-decay must be from 0 to 0.99")
         for name in ("top_k", "repeat_last_n", "dry_penalty_last_n", "min_keep", "dry_allowed_length"):
             _require(-1 <= getattr(self, name) < 2**31, f"{name} must be from -1 to 2147483647")
+        _require(all(bias < _LARGEST_FLOAT for _, bias in self.logit_bias), "a logit bias must be a number, or -inf")
         unknown = [name for name in self.samplers if name not in SAMPLER_NAMES]
         _require(not unknown, f"unknown sampler {', '.join(unknown)}; known are {', '.join(SAMPLER_NAMES)}")
 

@@ -35,16 +35,17 @@ class Sampler:
         self.params = dataclasses.replace(params, seed=self.seed)
         active = _active_samplers(self.params)
         biases = _biases(model, self.params)
-        self._greedy = params.temperature <= 0 and not biases and all(name in _KEEP_BEST for name in active)
+        self._greedy = params.temperature <= 0 and all(name in _KEEP_BEST for name in active)
         # When the chain begins with a top-k, only the k best logits need to become candidates at all.
-        prefilter = not biases and params.mirostat == 0 and bool(active) and active[0] == "top_k"
+        prefilter = params.mirostat == 0 and bool(active) and active[0] == "top_k"
         self._top_k = max(params.top_k, params.min_keep, 1) if prefilter else 0
         self.remembers = bool({"penalties", "dry"} & set(active))
+        self._biases = struct_array("llama_logit_bias", biases)
         self._n_top = -1 if logprobs is None else logprobs
         self._choice = new_struct("llamacli_choice")
         self._choice_reference = reference(self._choice)
         self._top = struct_array("llamacli_candidate", [(0, 0.0)] * max(self._n_top, 1))
-        self._chain = _build_chain(model, self.params, active, biases)
+        self._chain = _build_chain(model, self.params, active)
 
     def sample(self, context_handle: Any, index: int) -> int:
         """Chooses a token from the logits of output `index`, and remembers it.
@@ -56,16 +57,9 @@ class Sampler:
         if self._chain is None:
             raise ClosedError("the sampler is closed")
         status = self._library.llamacli_sample(
-            context_handle,
-            index,
-            self._chain,
-            self._grammar,
-            self._top_k,
-            self._greedy,
-            self._n_top,
-            self._choice_reference,
-            self._top,
-        )
+            context_handle, index, self._chain, self._grammar, self._top_k, self._greedy, self._biases, len(self._biases),
+            self._n_top, self._choice_reference, self._top,
+        )  # fmt: skip
         if status == 1:
             raise ConstraintError("the grammar allows no token of this model's vocabulary at this place")
         return int(self._choice.token)
@@ -123,11 +117,11 @@ def _biases(model: Model, params: SamplingParams) -> list[tuple[int, float]]:
     biases = list(params.logit_bias)
     biases += [(token, float("-inf")) for token in model.suppressed_tokens()]
     if params.ignore_eos:
-        biases += [(token, float("-inf")) for token in range(vocabulary.size) if vocabulary.is_end(token)]
+        biases += [(token, float("-inf")) for token in vocabulary.end_tokens()]
     return biases
 
 
-def _build_chain(model: Model, params: SamplingParams, active: list[str], biases: list[tuple[int, float]]) -> Any:
+def _build_chain(model: Model, params: SamplingParams, active: list[str]) -> Any:
     lib = library()
     defaults = lib.llama_sampler_chain_default_params()
     defaults.no_perf = True
@@ -139,9 +133,6 @@ def _build_chain(model: Model, params: SamplingParams, active: list[str], biases
             raise MemoryFullError("out of memory for a sampler")
         lib.llama_sampler_chain_add(chain, sampler)
 
-    size = model.vocabulary.size
-    if biases:
-        add(lib.llama_sampler_init_logit_bias(size, len(biases), struct_array("llama_logit_bias", biases)))
     makers = _makers(model, params)
     for name in active:
         add(makers[name]())

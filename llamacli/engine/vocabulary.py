@@ -126,6 +126,13 @@ class Vocabulary:
         """Whether the token ends an answer (EOS, EOT and their like)."""
         return bool(self._library.llama_vocab_is_eog(self._handle, token))
 
+    def end_tokens(self) -> list[int]:
+        """All tokens that end an answer."""
+        count = self._library.llamacli_end_tokens(self.handle, token_buffer(1), 0)
+        buffer = token_buffer(count)
+        self._library.llamacli_end_tokens(self.handle, buffer, count)
+        return list(buffer)
+
     def is_control(self, token: int) -> bool:
         """Whether the token is a control token, which plain text never becomes."""
         return bool(self._library.llama_vocab_is_control(self._handle, token))
