@@ -84,6 +84,28 @@ def fetch(
     return _fetch_parts(reference, repository, commit, chosen, on_progress)
 
 
+def cached(reference: HubReference) -> Path | None:
+    """The first file of the model if it is in the cache. The hub is not asked."""
+    return _cached(reference, Repository(reference.repository), memory_of_this_machine())
+
+
+def locate(reference: HubReference) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The addresses of the model's files on the hub, in order, and the headers to ask for them with. Nothing is fetched.
+
+    Raises ModelNotFoundError or DownloadError.
+    """
+    commit, files = _list(reference)
+    chosen = choose(candidates(files), reference.selector, memory=memory_of_this_machine(), where=reference.repository)
+    token = paths.hub_token()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return tuple(_address(reference, commit, part.path) for part in chosen.parts), headers
+
+
+def explain(error: StatusError, reference: HubReference) -> DownloadError | ModelNotFoundError:
+    """What the hub means by an HTTP error."""
+    return _explain(error, reference)
+
+
 def _cached(reference: HubReference, repository: Repository, memory: int) -> Path | None:
     commit = repository.commit(reference.revision)
     if commit is None:
@@ -109,7 +131,7 @@ def _fetch_parts(
             if not blob.exists() and not _whole(repository.path(commit, part.path), part):
                 blob.parent.mkdir(parents=True, exist_ok=True)
                 source = Source(
-                    url=f"{paths.hub_endpoint()}/{reference.repository}/resolve/{commit}/{quote(part.path)}",
+                    url=_address(reference, commit, part.path),
                     what=f"downloading {part.path.rpartition('/')[2]}",
                     headers={"Authorization": f"Bearer {token}"} if token else {},
                     size=part.size,
@@ -126,6 +148,10 @@ def _fetch_parts(
             if blob.exists():
                 repository.link(digest, commit, part.path, reference.revision)
     return repository.path(commit, chosen.name)
+
+
+def _address(reference: HubReference, commit: str, path: str) -> str:
+    return f"{paths.hub_endpoint()}/{reference.repository}/resolve/{commit}/{quote(path)}"
 
 
 def _whole(path: Path, part: RemoteFile) -> bool:
