@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from llamacli import grammar as gbnf
 from llamacli.binding import log
 from llamacli.binding.library import library
 from llamacli.engine.model import Model
@@ -22,6 +21,8 @@ def grammar_sampler(model: Model, text: str | None) -> Any:
     """
     if text is None:
         return None
+    from llamacli import grammar as gbnf  # only those who use grammars wait for it
+
     gbnf.check_safe(text)
     with log.complaints():
         handle = library().llama_sampler_init_grammar(model.vocabulary.handle, text.encode(), b"root")

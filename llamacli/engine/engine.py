@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from llamacli.engine import state as states
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.chat import ChatTemplate
 from llamacli.engine.context import Context
@@ -161,6 +160,8 @@ class Engine:
 
     def _grow(self, size: int) -> Scheduler:
         """Makes the context, or a larger one that keeps what the first slot of the old one holds."""
+        from llamacli.engine import state as states
+
         kept = None
         if self._context is not None and self._scheduler is not None:
             kept = states.capture(self._context, 0, self._scheduler.tokens_of(0))
@@ -179,6 +180,8 @@ class Engine:
         Raises:
             OSError: it cannot be written.
         """
+        from llamacli.engine import state as states
+
         scheduler = self._ready(0, None)
         tokens = scheduler.tokens_of(0)
         if self._context is not None:
@@ -193,6 +196,8 @@ class Engine:
             StateError: damaged, or of another model or build.
             ContextFullError: longer than the context.
         """
+        from llamacli.engine import state as states
+
         state = states.read(path)
         scheduler = self._ready(len(state.tokens), None)
         if self._context is not None:
