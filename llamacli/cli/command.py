@@ -4,7 +4,7 @@
     def run(app: AppContext, prompt: PromptArgument = None, *, model: ModelOptions, sampling: SamplingOptions) -> None:
 
 `app` is the context, a dataclass stands for the options that are its fields, anything else is one parameter. Every command also
-has the options of `CommonOptions`, which are obeyed here.
+has the options of `CommonOptions`, which are obeyed here; a parameter of that type receives them.
 """
 
 from __future__ import annotations
@@ -133,11 +133,14 @@ class _Signature:
         self.kinds: dict[str, Kind] = {}
         self.parts: list[_Part] = []
         self.app_name: str | None = None
+        self.common_name: str | None = None
         self._parameters: dict[str, inspect.Parameter] = {}
         hints = typing.get_type_hints(function, include_extras=True)
         for name, parameter in inspect.signature(function).parameters.items():
             if hints[name] is AppContext:
                 self.app_name = name
+            elif hints[name] is CommonOptions:
+                self.common_name = name
             elif dataclasses.is_dataclass(hints[name]):
                 self.parts.append(self._group(name, hints[name]))
             else:
@@ -155,6 +158,8 @@ class _Signature:
             arguments = {part.name: _assemble(part, values) for part in self.parts}
             if self.app_name is not None:
                 arguments[self.app_name] = app
+            if self.common_name is not None:
+                arguments[self.common_name] = common
             with log_to(app.console, common.verbose):
                 self.function(**arguments)
 

@@ -44,6 +44,11 @@ def show_help(ctx: typer.Context, value: bool) -> None:
         raise typer.Exit
 
 
+OfflineOption = Annotated[bool, option("--offline", help="Never fetch anything.")]
+
+JsonOption = Annotated[bool, option("--json", help="Write one JSON document.")]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommonOptions:
     """What every command has. The frame obeys these; commands never see them."""
@@ -72,7 +77,7 @@ class ModelOptions:
             help="A GGUF file, hf:user/repo[:quant], an https:// address, or a name from `llamacli models list`.",
         ),
     ] = None  # fmt: skip
-    offline: Annotated[bool, option("--offline", help="Never fetch anything.")] = False
+    offline: OfflineOption = False
     lora: Annotated[
         tuple[LoraAdapter, ...],
         option(

@@ -67,6 +67,12 @@ def values_for(found: Settings, keys: settings.Keys, *, profile: str | None, mod
     return found.values(keys, every=all_keys, profile=profile, models=names_of(model, found.aliases()))
 
 
+def default_model(profile: str | None) -> str | None:
+    """The model that the settings name, None if they name none."""
+    stated = values_for(current(), all_keys(), profile=profile, model=None).get("model")
+    return str(stated.value) if stated else None
+
+
 def default_profile(found: Settings) -> str | None:
     """The profile that the settings themselves turn on: `profile = "…"` in `[defaults]`."""
     for file in found.files:

@@ -20,7 +20,7 @@ _QUANT = re.compile(
     re.IGNORECASE,
 )
 # what a repository carries beside its models: image projectors, importance matrices, draft heads
-_NOT_A_MODEL = re.compile(r"mmproj|imatrix|(^|/)mtp-|eagle3|dflash", re.IGNORECASE)
+NOT_A_MODEL = re.compile(r"mmproj|imatrix|(^|/)mtp-|eagle3|dflash", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def choose(found: list[Candidate], selector: str | None, *, memory: int, where: 
     """
     if selector:
         return _named(found, selector, where)
-    models = [one for one in found if not _NOT_A_MODEL.search(one.name)]
+    models = [one for one in found if not NOT_A_MODEL.search(one.name)]
     if not models:
         raise ModelNotFoundError(
             f"{where} holds no GGUF file", hint="look for a repository whose name ends in -GGUF, which holds the same model"
@@ -103,7 +103,7 @@ def _named(found: list[Candidate], selector: str, where: str) -> Candidate:
     for one in found:
         if any(wanted in (part.path.lower(), PurePosixPath(part.path).name.lower()) for part in one.parts):
             return one
-    models = [one for one in found if not _NOT_A_MODEL.search(one.name)]
+    models = [one for one in found if not NOT_A_MODEL.search(one.name)]
     exact = [one for one in models if (one.quantization or "").lower() == wanted]
     # `q4_k_m` also finds the only file that has it somewhere in its name, such as `Q4_K_M-imat`
     near = exact or [one for one in models if wanted in one.name.lower()]

@@ -87,10 +87,9 @@ class Problem:
     message: str
     hint: str | None = None
 
-    def error(self) -> SettingsError:
+    def error(self) -> PlacedError:
         """The same as an exception."""
-        place = f"{self.path}:{self.line}" if self.line else str(self.path)
-        return SettingsError(f"{place}: {self.message}", hint=self.hint)
+        return PlacedError(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +175,7 @@ def read(path: Path, scope: Scope) -> SettingsFile | None:
             return None
         data = path.read_bytes()
     except OSError as error:
-        raise SettingsError(f"cannot read the settings in {path}: {error.strerror}") from error
+        raise Problem(path, 0, f"cannot be read: {error.strerror}").error() from error
     return parse(data, path, scope)
 
 
@@ -185,12 +184,13 @@ def parse(data: bytes, path: Path, scope: Scope) -> SettingsFile:
     import tomllib  # here because most runs have no settings file
 
     if len(data) > SIZE_LIMIT:
-        raise SettingsError(f"{path} is larger than 1 MiB, which no settings file is")
+        raise Problem(path, 0, "larger than 1 MiB, which no settings file is").error()
     try:
         text = data.decode("utf-8-sig")
         document = tomllib.loads(text)
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{path} is not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start:,}") from None
+        message = f"not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start:,}"
+        raise Problem(path, 0, message).error() from None
     except tomllib.TOMLDecodeError as error:
         message, _, place = str(error).partition(" (at ")
         line = re.search(r"line (\d+)", place)
@@ -198,7 +198,7 @@ def parse(data: bytes, path: Path, scope: Scope) -> SettingsFile:
         hint = "a text stands in quotes" if message == "Invalid value" else None
         raise Problem(path, number, message[:1].lower() + message[1:], hint).error() from None
     except RecursionError:
-        raise SettingsError(f"{path} is nested too deeply") from None
+        raise Problem(path, 0, "nested too deeply").error() from None
     file = SettingsFile(path, scope, text, document)
     for problem in _wrong_shapes(file):
         raise problem.error()
@@ -212,7 +212,7 @@ def problems(file: SettingsFile, keys: Keys) -> list[Problem]:
         for name, value in table.items():
             try:
                 checked(file, place, {name: value}, keys, lambda: keys)
-            except _WrongError as error:
+            except PlacedError as error:
                 found.append(error.problem)
         found += _twice(file, place, table, keys)
     aliases = file.data.get("aliases", {})
@@ -233,13 +233,13 @@ def checked(
         key = keys.get(spelling(name))
         known = key or every().get(spelling(name))
         if known is None:
-            raise _WrongError(file.problem((*place, name), f"there is no option {name}", _near(name, every())))
+            raise file.problem((*place, name), f"there is no option {name}", _near(name, every())).error()
         if known.name in found:
-            raise _WrongError(file.problem((*place, name), f"{name} is set twice in [{'.'.join(place)}]"))
+            raise file.problem((*place, name), f"{name} is set twice in [{'.'.join(place)}]").error()
         try:
             converted = known.convert(_placed(value, file) if known.path else value)
         except ValueError as error:
-            raise _WrongError(file.problem((*place, name), f"{name}: {error}")) from None
+            raise file.problem((*place, name), f"{name}: {error}").error() from None
         if key is not None:
             found[key.name] = converted
     return found
@@ -277,12 +277,12 @@ def line_of(text: str, place: Place) -> int:
     return 0
 
 
-class _WrongError(SettingsError):
-    """A SettingsError that remembers its problem."""
+class PlacedError(SettingsError):
+    """A SettingsError about one place of a file. `problem` tells which."""
 
     def __init__(self, problem: Problem) -> None:
-        error = problem.error()
-        super().__init__(error.message, hint=error.hint)
+        place = f"{problem.path}:{problem.line}" if problem.line else str(problem.path)
+        super().__init__(f"{place}: {problem.message}", hint=problem.hint)
         self.problem = problem
 
 

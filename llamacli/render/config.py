@@ -1,0 +1,48 @@
+"""Settings, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from llamacli.render.models import format_columns
+from llamacli.render.text import escape_line
+from llamacli.store.settings import Problem, Setting
+
+
+def format_settings(found: Sequence[Setting], *, origin: bool) -> str:
+    """A line for each value as a settings file would hold it, with where it came from if that is asked for."""
+    if not found:
+        return "Nothing is set: every option has its built-in default.\n"
+    if not origin:
+        return "".join(f"{one.key} = {format_value(one.value)}\n" for one in found)
+    return format_columns([(f"{one.key} = {format_value(one.value)}", escape_line(str(one.origin))) for one in found])
+
+
+def format_value(value: object) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(format_value, value))}]"
+    return json.dumps(str(value), ensure_ascii=False) if str(value).isprintable() else json.dumps(str(value))
+
+
+def plain_value(value: object) -> str:
+    """A value as a shell wants it: text without quotes, a list with a line for each part."""
+    if isinstance(value, list | tuple):
+        return "\n".join(map(plain_value, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def settings_document(found: Sequence[Setting]) -> dict[str, Any]:
+    """The same for programs."""
+    return {one.key: {"value": one.value, "origin": one.origin.layer, "where": one.origin.where} for one in found}
+
+
+def format_problems(problems: Sequence[Problem]) -> str:
+    """A line for each problem."""
+    return "".join(f"{escape_line(str(one.error()))}\n" for one in problems)

@@ -1,0 +1,116 @@
+"""The models on this machine, as tables for people and as documents for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from llamacli.gguf.summary import Summary
+from llamacli.render.progress import format_bytes
+from llamacli.render.text import escape_line
+from llamacli.store.inventory import Removed, StoredModel
+
+
+def format_models(found: Sequence[StoredModel], *, default: Path | None) -> str:
+    """A line for each model, with a star at the default one."""
+    if not found:
+        return "No model is on this machine yet; `llamacli models pull demo` fetches a small one.\n"
+    rows = [("", "MODEL", "SIZE", "TYPE", "KEPT BY", "ALIASES")]
+    rows += [
+        (
+            "*" if default is not None and one.path.resolve() == default else "",
+            escape_line(one.reference),
+            format_bytes(one.size),
+            one.quantization or "",
+            one.home,
+            escape_line(", ".join(one.aliases)),
+        )
+        for one in found
+    ]
+    return format_columns(rows, right=(2,))
+
+
+def format_columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Rows with their columns below each other; `right` are the columns that end together."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            text.rjust(width) if column in right else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+            if width
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def models_document(found: Sequence[StoredModel], *, default: Path | None) -> dict[str, Any]:
+    """The same for programs, in the shape of OpenAI's list of models."""
+    return {"object": "list", "data": [_model_document(one, default) for one in found]}
+
+
+def format_model(reference: str, path: Path, summary: Summary, home: str | None) -> str:
+    """One model at a glance."""
+    dimensions = summary.dimensions
+    bits = f", {summary.bits_per_weight:.2f} bits per weight" if summary.bits_per_weight else ""
+    rows = [
+        ("model", reference),
+        ("file", str(path) + (f" and {summary.parts - 1} more" if summary.parts > 1 else "")),
+        ("kept by", home or "you"),
+        ("name", summary.name),
+        ("licence", summary.licence),
+        ("architecture", summary.architecture),
+        ("parameters", f"{summary.parameters:,}" if summary.parameters else None),
+        ("size", format_bytes(summary.size) + bits),
+        ("quantization", summary.quantization),
+        ("context", f"{dimensions.context_length:,} tokens" if dimensions.context_length else None),
+        ("chat template", "yes" if summary.templates else "no"),
+        ("recommends", ", ".join(f"{name} {value}" for name, value in summary.sampling)),
+    ]
+    return format_columns([(name, escape_line(value)) for name, value in rows if value])
+
+
+def model_document(reference: str, path: Path, summary: Summary, home: str | None) -> dict[str, Any]:
+    """One model for programs."""
+    return {
+        "id": reference,
+        "object": "model",
+        "path": str(path),
+        "kept_by": home,
+        "name": summary.name,
+        "license": summary.licence,
+        "architecture": summary.architecture,
+        "parameters": summary.parameters,
+        "size": summary.size,
+        "parts": summary.parts,
+        "bits_per_weight": summary.bits_per_weight,
+        "quantization": summary.quantization,
+        "context_length": summary.dimensions.context_length,
+        "chat_template": bool(summary.templates),
+        "sampling": dict(summary.sampling),
+    }
+
+
+def format_removed(reference: str, removed: Removed) -> str:
+    """What was taken away."""
+    files = "1 file" if len(removed.paths) == 1 else f"{len(removed.paths)} files"
+    return f"removed {escape_line(reference)}: {files}, {format_bytes(removed.freed)} free again"
+
+
+def format_sizes(before: int, after: int) -> str:
+    """How a quantization changes the size: `270.9 MB -> 144.8 MB (53 %)`."""
+    return f"{format_bytes(before)} -> {format_bytes(after)} ({after / before:.0%})" if before else format_bytes(after)
+
+
+def _model_document(one: StoredModel, default: Path | None) -> dict[str, Any]:
+    return {
+        "id": one.reference,
+        "object": "model",
+        "path": str(one.path),
+        "size": one.size,
+        "quantization": one.quantization,
+        "kept_by": one.home,
+        "aliases": list(one.aliases),
+        "default": default is not None and one.path.resolve() == default,
+    }

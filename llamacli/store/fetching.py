@@ -1,0 +1,33 @@
+"""Fetching on request, as `models pull` does it: what is here is checked, and the hub is asked for something newer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from llamacli.store import catalogue, models, paths
+from llamacli.store.progress import OnProgress
+from llamacli.store.publish import file_sha256
+from llamacli.store.references import expand_alias
+
+
+def pull(reference: str, *, aliases: Mapping[str, str], offline: bool, force: bool, on_progress: OnProgress) -> Path:
+    """Fetch a model unless it is here already and sound. `force` fetches what came from an address again.
+
+    Raises like `models.resolve`.
+    """
+    target = expand_alias(reference, aliases)
+    offline = offline or paths.offline_requested()
+    entry = catalogue.find(target)
+    if entry is not None and entry.is_present():
+        if file_sha256(entry.path, what=f"checking {entry.file_name}", on_progress=on_progress) == entry.sha256:
+            return entry.path
+        entry.path.unlink()
+    if not offline and target.startswith(("hf:", "https://", "http://")):
+        from llamacli.store import hub, web
+
+        hub_reference = target if target.startswith("hf:") else web.hub_reference(target)
+        if hub_reference is not None:
+            return hub.fetch(hub.parse(hub_reference), offline=False, on_progress=on_progress, refresh=True)
+        return web.fetch(target, offline=False, on_progress=on_progress, refresh=force)
+    return models.resolve(target, offline=offline, on_progress=on_progress)
