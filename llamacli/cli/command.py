@@ -9,6 +9,7 @@ has the options of `CommonOptions`, which are obeyed here; a parameter of that t
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import inspect
@@ -180,7 +181,8 @@ class _Signature:
     def _add(self, name: str, annotation: Any, default: Any, panel: str | None = None) -> None:
         if name in self.kinds:
             raise TypeError(f"{self.function.__name__} has two options called {name}")
-        base, info = typing.get_args(annotation)
+        base, declared = typing.get_args(annotation)
+        info = copy.copy(declared)  # one declaration serves many commands, in different panels
         kind = self.kinds[name] = kind_of(base, info.parser)
         info.rich_help_panel = info.rich_help_panel or panel
         if getattr(info, "count", False):

@@ -43,7 +43,8 @@ def format_help(ctx: typer.Context, *, width: int, bold: Callable[[str], str]) -
     """The help of a command or a group, at most `width` columns wide. `bold` makes a heading stand out."""
     owner: Any = ctx.command
     width = max(min(width, MAX_WIDTH), 24)
-    blocks = [f"{bold('Usage:')} {usage(ctx)}", *paragraphs(owner.help or "", width)]
+    call = textwrap.fill(f"Usage: {usage(ctx)}", width, subsequent_indent="  ", break_on_hyphens=False)
+    blocks = [call.replace("Usage:", bold("Usage:"), 1), *paragraphs(owner.help or "", width)]
     blocks += ["\n".join([bold(part.title + ":"), *(_layout(row, width) for row in part.rows)]) for part in sections(ctx)]
     if owner.examples:
         blocks.append("\n".join([bold("Examples:"), *(f"  # {what}\n  {line}" for what, line in owner.examples)]))
