@@ -184,6 +184,12 @@ def test_generation_options_reach_the_engine():
     assert result.stdout == "".join(ANSWER[:3]).rstrip(" ") + " \n"
 
 
+def test_stop_texts_are_written_with_escapes():
+    result = invoke("run", "hi", "--stop", r"a\nb\t\"", "--stop", r"\\n\d", "--dry-sequence-breaker", r"\n")
+    assert result.engine.params.stop == ('a\nb\t"', r"\n\d")
+    assert result.engine.params.sampling.dry_sequence_breakers == ("\n",)
+
+
 @pytest.mark.parametrize(("limit", "tokens"), [("-1", None), ("0", 0), ("2", 2)])
 def test_limit(limit, tokens):
     assert invoke("run", "hi", "-n", limit).engine.params.max_tokens == tokens

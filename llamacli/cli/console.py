@@ -101,12 +101,14 @@ class Console:
         if self._stdin is None:
             raise UsageError("standard input is closed")
         data = bytearray()
-        while chunk := self._stdin.read(_CHUNK):
-            data += chunk
-            if len(data) > MAX_INPUT_BYTES:
-                raise CapacityError(
-                    f"standard input is larger than {MAX_INPUT_BYTES >> 20} MiB", hint="no context holds as much"
-                )
+        try:
+            while chunk := self._stdin.read(_CHUNK):
+                data += chunk
+                if len(data) > MAX_INPUT_BYTES:
+                    limit = f"{MAX_INPUT_BYTES >> 20} MiB"
+                    raise CapacityError(f"standard input is larger than {limit}", hint="no context holds as much")
+        except OSError as error:
+            raise UsageError(f"cannot read standard input: {error.strerror or error}") from error
         return decode(bytes(data), "standard input")
 
     # --- standard output and error ---------------------------------------------------------------------------------------

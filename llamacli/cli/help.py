@@ -19,7 +19,7 @@ _NARROW = 60
 
 ENVIRONMENT_NOTE = (
     f"Every option can be set by an environment variable: {ENVIRONMENT_PREFIX} and the option's long name, "
-    f"as in {ENVIRONMENT_PREFIX}CTX_SIZE=8192."
+    f"as in {ENVIRONMENT_PREFIX}CTX_SIZE=8192. Defaults are in brackets."
 )
 
 
@@ -80,7 +80,8 @@ def sections(ctx: typer.Context) -> list[Section]:
                 Row(parameter.metavar or parameter.name, (parameter.help or "").rstrip("."))
             )
         elif isinstance(parameter, Option) and not parameter.hidden:
-            panels.setdefault(parameter.rich_help_panel or "Options", []).append(Row(spelling(parameter), described(parameter)))
+            panel = parameter.rich_help_panel if isinstance(owner, TyperCommand) else None
+            panels.setdefault(panel or "Options", []).append(Row(spelling(parameter), described(parameter)))
     return [Section(title, tuple(rows)) for title, rows in panels.items()]
 
 

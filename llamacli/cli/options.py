@@ -227,7 +227,15 @@ class GenerationOptions:
             help="Most tokens to generate; -1 is no limit.",
         ),
     ] = _GENERATION.max_tokens
-    stop: Annotated[tuple[str, ...], option("--stop", help="End before this text; may be given many times.")] = _GENERATION.stop
+    stop: Annotated[
+        tuple[str, ...],
+        option(
+            "--stop",
+            metavar="TEXT",
+            parser=values.parse_escaped,
+            help=r"End before this text, in which \n is a newline; may be given many times.",
+        ),
+    ] = _GENERATION.stop
     context_shift: Annotated[
         bool,
         option(
@@ -367,6 +375,8 @@ class SamplingOptions:
         tuple[str, ...],
         _sampling(
             "--dry-sequence-breaker",
+            metavar="TEXT",
+            parser=values.parse_escaped,
             default=r"\n : \" *",
             help="Text that ends a phrase for DRY; may be given many times; none is none.",
         ),

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from llamacli.cli.parameters import parse_float, parse_int
+import re
+
+from llamacli.cli.parameters import parse_float, parse_int, parse_text
 from llamacli.engine.params import LoraAdapter
+
+_ESCAPES = re.compile(r"""\\([nrt'"\\])""")
+_ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def parse_gpu_layers(text: str) -> int | None:
@@ -68,3 +73,8 @@ def parse_logit_bias(text: str) -> tuple[int, float]:
     if bias in ("false", "-inf"):
         return int(token), float("-inf")
     return int(token), parse_float(bias)
+
+
+def parse_escaped(text: str) -> str:
+    r"""Text in which `\n`, `\t`, `\r`, `\\` and quotes after a backslash stand for what they do in llama.cpp."""
+    return _ESCAPES.sub(lambda match: _ESCAPED.get(match[1], match[1]), parse_text(text))
