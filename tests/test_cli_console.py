@@ -107,6 +107,17 @@ def test_errors_of_standard_output():
         console(Unwritable(OSError(5, "boom"))).write("x")
 
 
+def test_errors_of_standard_input():
+    class Unreadable(io.BytesIO):
+        def read(self, size=-1):
+            raise OSError(5, "Input/output error")
+
+    for stream, says in ((Unreadable(), "cannot read standard input: Input/output error"), (None, "standard input is closed")):
+        broken = Console(stdin=stream, stdout=None, stderr=None, terminals=Terminals(), environ={})
+        with pytest.raises(UsageError, match=says):
+            broken.read_input()
+
+
 def test_errors_of_standard_error_are_nobody_s_business():
     broken = console(stderr=Unwritable(BrokenPipeError()))
     broken.note("x")

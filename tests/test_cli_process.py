@@ -106,12 +106,6 @@ def test_standard_input_is_closed():
     assert (result.returncode, result.stderr) == (2, "llamacli: error: standard input is closed\n")
 
 
-def test_standard_input_is_a_directory():
-    line = " ".join([*PROGRAM, "plain", "run", "hi", "< /"])
-    result = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
-    assert (result.returncode, result.stderr) == (2, "llamacli: error: cannot read standard input: Is a directory\n")
-
-
 def test_a_slow_reader_of_a_non_blocking_pipe_gets_everything():
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
