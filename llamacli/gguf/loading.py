@@ -7,7 +7,7 @@ import sys
 
 from llamacli.errors import ModelFileError, ModelUnsupportedError
 from llamacli.gguf.header import Header
-from llamacli.gguf.model import read_file_header, read_files
+from llamacli.gguf.model import ModelFiles, read_file_header, read_files
 from llamacli.gguf.soundness import NO_VOCABULARY, Finding, layout_findings, metadata_findings, tensor_findings
 from llamacli.gguf.source import FileSource
 from llamacli.gguf.vocabulary import fatal_findings, read_tokens
@@ -57,6 +57,13 @@ def check_file(path: str | os.PathLike[str]) -> Header:
     header = read_file_header(path)
     _refuse(header, next(layout_findings(header), None))
     return header
+
+
+def require_complete(files: ModelFiles) -> None:
+    """Makes sure that all tensors' data is there. Raises ModelFileError for a file that was cut short."""
+    for part in files.parts:
+        if any(tensor.offset + tensor.size > part.size for tensor in part.tensors):
+            _refuse(part, next(layout_findings(part), None))
 
 
 def what_it_is(header: Header) -> tuple[str, str | None] | None:

@@ -84,7 +84,7 @@ def summarize(files: ModelFiles, source: Source) -> Summary:
     bits = 8 * sum(tensor.size for tensor in tensors)
     special = what_it_is(header)
     return Summary(
-        kind=special[0].removesuffix(", not a model") if special else "model" if tensors else "vocabulary only",
+        kind=special[0].removesuffix(", not a model") if special else "model" if tensors else "a vocabulary without weights",
         name=header.text("general.name"),
         architecture=header.architecture,
         size_label=header.text("general.size_label"),

@@ -1,0 +1,209 @@
+"""A model file as a page for people, and its keys and tensors as lists."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from llamacli.gguf.diff import describe
+from llamacli.gguf.header import Entry, Lazy, TensorInfo
+from llamacli.gguf.layout import ValueType
+from llamacli.gguf.numbers import shortest
+from llamacli.gguf.summary import Dimensions, Summary, type_shares
+from llamacli.gguf.template import features
+from llamacli.gguf.tokens import VocabularySummary
+from llamacli.render.progress import format_bytes
+from llamacli.render.text import escape_line
+
+Emphasis = Callable[[str], str]
+"""Makes a text bold, or leaves it as it is."""
+
+LABEL = 16
+"""Columns of the labels on a page."""
+
+SHOWN = 60
+"""Characters of a text value in the list of keys."""
+
+
+def format_summary(summary: Summary, place: str, *, bold: Emphasis = str) -> str:
+    """The page about one model. `place` is the path or address as the user knows it."""
+    title = summary.name or place.rpartition("/")[2]
+    lines = [bold(escape_line(title))]
+    if summary.kind != "model":
+        lines.append(f"This is {summary.kind}.")
+    rows = [*_file_rows(summary, place), *_shape_rows(summary.dimensions), *_text_rows(summary), *summary.details]
+    lines += [f"{label:<{LABEL}}  {escape_line(value)}".rstrip() for label, value in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _file_rows(summary: Summary, place: str) -> Iterator[tuple[str, str]]:
+    parts = f", {summary.parts} parts" if summary.parts > 1 else ""
+    yield "file", f"{place} ({format_bytes(summary.size)}{parts})"
+    yield "format", f"GGUF {summary.version}" + (", big-endian" if summary.byte_order == "big" else "")
+    if summary.architecture:
+        yield "architecture", summary.architecture
+    if summary.parameters:
+        label = f" ({summary.size_label})" if summary.size_label else ""
+        yield "parameters", f"{format_count(summary.parameters)}{label}"
+    if summary.quantization and summary.bits_per_weight:
+        shares = ", ".join(f"{share.tensors} {share.type}" for share in summary.shares[:5])
+        yield "quantization", f"{summary.quantization}, {summary.bits_per_weight:.2f} bits per weight ({shares} tensors)"
+    if summary.licence:
+        yield "licence", summary.licence
+
+
+def _shape_rows(shape: Dimensions) -> Iterator[tuple[str, str]]:
+    if shape.context_length is not None:
+        yield (
+            "context",
+            f"{shape.context_length:,} tokens"
+            + (
+                f" (first trained with {shape.original_context_length:,}, {shape.rope_scaling} scaling)"
+                if shape.original_context_length and shape.rope_scaling
+                else ""
+            ),
+        )
+    for label, number in (
+        ("layers", shape.block_count),
+        ("embedding", shape.embedding_length),
+        ("feed-forward", shape.feed_forward_length),
+    ):
+        if number is not None:
+            yield label, f"{number:,}"
+    if shape.head_count is not None:
+        groups = shape.head_count_kv
+        yield (
+            "heads",
+            f"{shape.head_count}" + (f", {groups} for keys and values" if groups not in (None, shape.head_count) else ""),
+        )
+    if shape.expert_count:
+        yield "experts", f"{shape.expert_count}, {shape.expert_used_count or '?'} used for each token"
+    if shape.sliding_window:
+        yield "sliding window", f"{shape.sliding_window:,} tokens"
+    if shape.rope_freq_base is not None:
+        yield "rope", f"base {shape.rope_freq_base:,.0f}" + (f", {shape.rope_scaling} scaling" if shape.rope_scaling else "")
+    if shape.pooling:
+        yield "pooling", shape.pooling
+
+
+def _text_rows(summary: Summary) -> Iterator[tuple[str, str]]:
+    if summary.vocabulary:
+        yield from _vocabulary_rows(summary.vocabulary)
+    for name, text in summary.templates:
+        label = "chat template" if name == "default" else f"  {name}"
+        yield label, f"{describe_template(text)} ({len(text):,} characters)"
+    if not summary.templates and summary.kind == "model":
+        yield "chat template", "none: a base model, or one for embeddings"
+    if summary.sampling:
+        told = ", ".join(f"{name} {shortest(value) if isinstance(value, float) else value}" for name, value in summary.sampling)
+        yield "sampling", f"{told} (the model's own advice)"
+
+
+def _vocabulary_rows(vocabulary: VocabularySummary) -> Iterator[tuple[str, str]]:
+    names = [vocabulary.model, *([f"pre-tokenizer {vocabulary.pre}"] if vocabulary.pre else [])]
+    merges = f", {vocabulary.merges:,} merges" if vocabulary.merges else ""
+    yield "vocabulary", f"{vocabulary.size:,} tokens, {vocabulary.type} ({', '.join(names)}){merges}"
+    if vocabulary.special:
+        shown = [f"{token.role} {token.id} {token.text or '(outside the vocabulary)'}" for token in vocabulary.special]
+        yield "special tokens", ", ".join(shown)
+    added = [name for name, flag in (("bos", vocabulary.add_bos), ("eos", vocabulary.add_eos)) if flag]
+    if added:
+        yield "added to texts", ", ".join(added)
+
+
+def describe_template(text: str) -> str:
+    """What a template supports, in words."""
+    found = features(text)
+    named = (("system role", found.system_role), ("tools", found.tools), ("reasoning", found.reasoning))
+    return ", ".join(name for name, has in named if has) or "user and assistant only"
+
+
+def format_metadata(entries: Iterable[Entry], previews: Mapping[str, Sequence[object]]) -> str:
+    """All keys with type and value, a line each. `previews` are the first elements of arrays."""
+    rows = [(escape_line(entry.key), _type_of(entry), _value_of(entry, previews.get(entry.key, ()))) for entry in entries]
+    widest = min(max((len(key) for key, _, _ in rows), default=0), 48)
+    return "".join(f"{key:<{widest}}  {kind:<5}  {value}\n" for key, kind, value in rows)
+
+
+def _type_of(entry: Entry) -> str:
+    value = entry.value
+    if isinstance(value, Lazy) and value.element is not None:
+        return f"{value.element.label}[]"
+    return entry.type.label
+
+
+def _value_of(entry: Entry, preview: Sequence[object]) -> str:
+    value = entry.value
+    if isinstance(value, Lazy) and value.element is not None:
+        shown = ", ".join(_element(one, value.element) for one in preview)
+        more = ", …" if value.count > len(preview) and preview else ""
+        return f"{value.count:,} elements" + (f": {shown}{more}" if shown else "")
+    if isinstance(value, str):
+        text = escape_line(value[: SHOWN + 1])
+        return text if len(value) <= SHOWN else f"{text[: SHOWN - 1]}… ({len(value):,} characters)"
+    return str(shortest(value)) if entry.type == ValueType.FLOAT32 and isinstance(value, float) else describe(entry)
+
+
+def _element(value: object, element: ValueType) -> str:
+    if isinstance(value, str):
+        text = escape_line(value[:24])
+        return f"'{text}…'" if len(value) > 24 else f"'{text}'"
+    return str(shortest(value)) if isinstance(value, float) and element == ValueType.FLOAT32 else str(value).lower()
+
+
+def format_tensors(tensors: Sequence[TensorInfo], *, bold: Emphasis = str) -> str:
+    """Every tensor, a line each, then sums by type and by layer."""
+    rows = [(escape_line(tensor.name), f"{tensor.type.name}", _shape(tensor), format_bytes(tensor.size)) for tensor in tensors]
+    widest = max((len(name) for name, _, _, _ in rows), default=0)
+    shapes = max((len(shape) for _, _, shape, _ in rows), default=0)
+    lines = [f"{name:<{widest}}  {kind:<8}  {shape:<{shapes}}  {size:>9}" for name, kind, shape, size in rows]
+    lines += ["", bold("by type")]
+    for share in type_shares(tensors):
+        lines.append(
+            f"{share.type:<8}  {share.tensors:>5} tensors  {format_count(share.elements):>8}  {format_bytes(share.size):>9}"
+        )
+    lines += ["", bold("by layer"), *_layer_lines(tensors)]
+    total = sum(tensor.size for tensor in tensors)
+    elements = sum(tensor.elements for tensor in tensors)
+    lines += ["", f"{len(tensors)} tensors, {format_count(elements)} parameters, {format_bytes(total)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _shape(tensor: TensorInfo) -> str:
+    return " x ".join(map(str, tensor.shape)) or "1"
+
+
+def layer_sums(tensors: Iterable[TensorInfo]) -> list[tuple[str, int, int]]:
+    """For each layer, and for what is in none: a name, the tensors and the bytes."""
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for tensor in tensors:
+        match = re.match(r"(?:\w+\.)*?blk\.(\d{1,6})\.", tensor.name)
+        name = f"layer {match[1]}" if match else "outside layers"
+        counts[name] += 1
+        sizes[name] += tensor.size
+    ordered = sorted(sizes, key=lambda name: int(name.split()[1]) if name.startswith("layer ") else -1)
+    return [(name, counts[name], sizes[name]) for name in ordered]
+
+
+def _layer_lines(tensors: Sequence[TensorInfo]) -> Iterator[str]:
+    """Layers that are alike and follow one another share a line."""
+    group: list[str] = []
+    last: tuple[int, int] | None = None
+    for name, count, size in [*layer_sums(tensors), ("", 0, -1)]:
+        if last is not None and (count, size) != last:
+            span = group[0] if len(group) == 1 else f"{group[0].replace('layer', 'layers')} to {group[-1].rpartition(' ')[2]}"
+            each = " each" if len(group) > 1 else ""
+            yield f"{span:<18}  {last[0]:>5} tensors  {format_bytes(last[1]):>9}{each}"
+            group = []
+        group.append(name)
+        last = (count, size)
+
+
+def format_count(count: int) -> str:
+    """A number of parameters for people: `134.5 M`, `7.24 B`."""
+    for size, unit in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if count >= size:
+            return f"{count / size:.4g} {unit}"
+    return str(count)

@@ -1,0 +1,165 @@
+"""Findings, differences, hashes, memory and the system, as text for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from llamacli.engine.fit import DeviceShare, FitReport
+from llamacli.engine.system import Backend, SystemReport
+from llamacli.gguf.diff import Difference
+from llamacli.gguf.hashing import Hashes
+from llamacli.gguf.soundness import Finding
+from llamacli.render.text import escape_line
+
+Paint = Callable[[str, str], str]
+"""Gives a text one of the styles bold, dim, red, green, yellow, cyan."""
+
+_COLORS = {"error": "red", "warning": "yellow", "note": "cyan"}
+_MARKS = {"added": "+", "removed": "-", "changed": "~"}
+_MARK_COLORS = {"added": "green", "removed": "red", "changed": "yellow"}
+
+
+def plain(text: str, _style: str) -> str:
+    """A `Paint` without colours."""
+    return text
+
+
+def format_findings(findings: Sequence[Finding], *, paint: Paint = plain) -> str:
+    """One line a finding, then the verdict."""
+    lines = []
+    for finding in findings:
+        at = f" at byte {finding.offset}" if finding.offset is not None else ""
+        label = paint(f"{finding.severity:<7}", _COLORS[finding.severity])
+        lines.append(f"{label}  {escape_line(finding.place)}{at}: {escape_line(finding.message)}")
+    return "\n".join([*lines, verdict(findings)]) + "\n"
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    """`sound`, or what was found: `not sound: 2 errors, 1 warning`."""
+    counts = Counter(finding.severity for finding in findings)
+    told = [f"{counts[kind]} {kind}{'s' if counts[kind] != 1 else ''}" for kind in ("error", "warning", "note") if counts[kind]]
+    head = "not sound" if counts["error"] else "sound"
+    return f"{head}: {', '.join(told)}" if told else head
+
+
+def format_differences(differences: Sequence[Difference], *, width: int, paint: Paint = plain) -> str:
+    """What differs, a line each for what was added or removed, two for what changed. Tensors that changed alike share lines."""
+    if not differences:
+        return "no differences\n"
+    lines: list[str] = []
+    keys = [difference for difference in differences if difference.kind == "key"]
+    for difference in keys:
+        lines += _difference_lines(difference, width, paint)
+    lines += _tensor_lines([difference for difference in differences if difference.kind == "tensor"], width, paint)
+    tensors = len(differences) - len(keys)
+    lines.append(f"{len(keys)} keys and {tensors} tensors differ")
+    return "\n".join(lines) + "\n"
+
+
+def _difference_lines(difference: Difference, width: int, paint: Paint) -> Iterator[str]:
+    mark = paint(_MARKS[difference.change], _MARK_COLORS[difference.change])
+    name = escape_line(difference.name)
+    if difference.change == "changed":
+        yield f"{mark} {name}"
+        yield f"    {paint('-', 'red')} {_cut(difference.old or '', width - 6)}"
+        yield f"    {paint('+', 'green')} {_cut(difference.new or '', width - 6)}"
+    else:
+        yield f"{mark} {name}: {_cut(difference.old or difference.new or '', width - len(name) - 4)}"
+
+
+def _tensor_lines(differences: Sequence[Difference], width: int, paint: Paint) -> Iterator[str]:
+    """Tensors of the same change, before and after, on one line with the first names and how many there are."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for difference in differences:
+        groups.setdefault(_kind_of(difference), []).append(difference.name)
+    singles = {difference.name: difference for difference in differences}
+    for (change, old, new), names in groups.items():
+        if len(names) == 1:
+            yield from _difference_lines(singles[names[0]], width, paint)
+            continue
+        mark = paint(_MARKS[change], _MARK_COLORS[change])
+        what = f"{old} -> {new}" if change == "changed" and old != new else old or new
+        yield f"{mark} {len(names)} tensors: {what}"
+        yield f"    {_cut(', '.join(names), width - 4)}"
+
+
+def _kind_of(difference: Difference) -> tuple[str, str, str]:
+    """What tensors that share a line have in common: the change, and before and after without a shape that stayed."""
+    old, new = ((text or "").partition(" [") for text in (difference.old, difference.new))
+    if difference.change == "changed" and old[2].partition("]")[0] != new[2].partition("]")[0]:
+        return difference.change, difference.old or "", difference.new or ""
+    return difference.change, old[0] + old[2].partition("]")[2], new[0] + new[2].partition("]")[2]
+
+
+def _cut(text: str, width: int) -> str:
+    text = escape_line(text)
+    width = max(width, 20)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def format_hashes(hashes: Hashes) -> str:
+    """As sha256sum writes them: the tensors, then the files."""
+    rows = [*hashes.tensors, *hashes.files]
+    return "".join(f"{digest}  {escape_line(name)}\n" for name, digest in rows)
+
+
+def format_fit(report: FitReport, *, paint: Paint = plain) -> str:
+    """A table of what each device would hold, the verdict, and the options that make it fit."""
+    sequences = f" for each of {report.sequences} sequences" if report.sequences > 1 else ""
+    how = "estimated by a formula from the header" if report.is_estimate else "as llama.cpp lays it out"
+    lines = [paint(f"memory for a context of {report.context:,} tokens{sequences}, {how}", "bold")]
+    lines.append(f"{'':<12}{'weights':>12}{'KV cache':>12}{'compute':>12}{'program':>12}{'total':>12}{'free':>12}")
+    lines += [_device_line(device) for device in report.devices]
+    if len(report.devices) > 1:
+        lines.append(f"{'all':<12}{'':>48}{mebibytes(report.total):>12}")
+    answer = paint("fits", "green") if report.fits else paint("does not fit", "red")
+    lines.append(f"{'verdict':<18}{answer}")
+    if report.largest_context:
+        trained = " (all that the model was trained with)" if report.largest_context == report.trained_context else ""
+        lines.append(f"{'largest context':<18}{report.largest_context:,} tokens{trained}")
+    else:
+        lines.append(f"{'largest context':<18}none: the weights alone are too large")
+    if report.gpu_layers is not None:
+        layers = "all" if report.gpu_layers < 0 or report.gpu_layers > report.layers else str(report.gpu_layers)
+        lines.append(f"{'layers on GPUs':<18}{layers} of {report.layers + 1}")
+    if report.flags:
+        lines.append(f"{'use':<18}{' '.join(report.flags)}")
+    return "\n".join(lines) + "\n"
+
+
+def _device_line(device: DeviceShare) -> str:
+    sizes = (device.weights, device.cache, device.compute, device.program, device.needed)
+    free = "unknown" if device.free is None else mebibytes(device.free)
+    return f"{escape_line(device.name)[:12]:<12}" + "".join(f"{mebibytes(size):>12}" for size in sizes) + f"{free:>12}"
+
+
+def mebibytes(count: int) -> str:
+    """Bytes in MiB, the unit of memory tools."""
+    return f"{count / (1 << 20):,.0f} MiB"
+
+
+def format_system(report: SystemReport, paths: Mapping[str, str]) -> str:
+    """What a bug report should say. `paths` are the folders and files that are used, by name."""
+    rows = [
+        ("llamacli", report.version),
+        ("llama.cpp", f"{report.llama_cpp}, {report.compiler} for {report.target}"),
+        ("Python", report.python),
+        ("system", report.platform),
+        ("threads", f"{report.threads} for generation, {report.logical_cpus} logical CPUs"),
+    ]
+    if report.memory_available is not None:
+        rows.append(("memory", f"{mebibytes(report.memory_available)} available"))
+    for backend in report.backends:
+        rows += _backend_rows(backend)
+    rows.append(("libraries", report.libraries))
+    rows += list(paths.items())
+    return "".join(f"{name:<14}  {escape_line(value)}\n" for name, value in rows)
+
+
+def _backend_rows(backend: Backend) -> Iterator[tuple[str, str]]:
+    features = " ".join(name if value == "1" else f"{name}={value}" for name, value in backend.features.items() if value != "0")
+    yield f"backend {backend.name}", features or "no features told"
+    for device in backend.devices:
+        free = f", {mebibytes(device.free)} free" if device.kind != "cpu" else ""
+        yield f"  {device.name}", f"{device.description} ({device.kind}), {mebibytes(device.memory)}{free}"
