@@ -20,7 +20,8 @@ class EscapeError(Exception):
         self.index = index
         kind = content[index + 1 : index + 2]
         digits = {"x": 2, "u": 4, "U": 8}.get(kind)
-        self.length = 2 if digits is None else len(re.match(rf"..[0-9A-Fa-f]{{0,{digits}}}", content[index:]).group())  # type: ignore[union-attr]
+        given = content[index + 2 : index + 2 + (digits or 0)]
+        self.length = 2 + len(given) - len(given.lstrip("0123456789ABCDEFabcdef"))
         self.message = (
             f"unknown escape {content[index : index + 2]}"
             if digits is None

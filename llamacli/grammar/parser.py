@@ -81,8 +81,9 @@ class _Stopped(Exception):
 class Parser:
     """Reads one text. With `every_problem`, goes on after a problem at the next rule; without, stops at the first.
 
-    That is meant for a text which is known to be wrong: then a literal that goes on over the start of a rule is taken for one
-    that is not closed. With `tokens_as_text`, a token written as `<text>` is lowered as that text, and `!<text>` as any character.
+    That is meant for a text which is known to be wrong: then a literal that goes on over the start of a rule is taken for
+    one that is not closed. With `tokens_as_text`, a token written as `<text>` is lowered as that text, and `!<text>` as any
+    character.
     """
 
     def __init__(self, text: str, *, root: str = "root", every_problem: bool = False, tokens_as_text: bool = False) -> None:

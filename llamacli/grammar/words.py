@@ -69,7 +69,9 @@ def characters(ranges: Ranges, *, negated: bool) -> str:
     spans = [_span(pair) for pair in sound if pair[0] != pair[1]]
     parts = spans + [character(code) for code in singles]
     listed = _joined(parts) if parts else "nothing"
-    return f"any character except {listed}" if negated else listed
+    if negated:
+        return f"any character except {listed}"
+    return f"one of {listed}" if len(parts) > 1 else listed
 
 
 def item(node: AnyNode) -> str:
@@ -107,12 +109,12 @@ def in_words(node: AnyNode, below: list[str]) -> str:
 def times(minimum: int, maximum: int | None) -> str:
     """How often something is repeated."""
     if maximum is None:
-        return {0: "any number of", 1: "one or more of"}.get(minimum, f"{minimum:,} or more of")
+        return {0: "any number of", 1: "one or more of"}.get(minimum, f"{minimum:,} times or more")
     if minimum == maximum:
-        return {0: "none of", 1: "one"}.get(minimum, f"exactly {minimum:,} of")
+        return {0: "none of", 1: "once"}.get(minimum, f"{minimum:,} times")
     if minimum == 0:
-        return "optionally" if maximum == 1 else f"up to {maximum:,} of"
-    return f"{minimum:,} to {maximum:,} of"
+        return "optionally" if maximum == 1 else f"up to {maximum:,} times"
+    return f"{minimum:,} to {maximum:,} times"
 
 
 def _inside_quotes(code: int) -> str:

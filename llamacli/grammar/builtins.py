@@ -1,0 +1,34 @@
+"""The grammars that come with llamacli, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+
+_SUFFIX = ".gbnf"
+
+
+@dataclass(frozen=True, slots=True)
+class Builtin:
+    """A grammar of ours. `summary` is its first comment line."""
+
+    name: str
+    summary: str
+    text: str
+
+
+def builtin_names() -> list[str]:
+    """The names, sorted."""
+    return sorted(file.name.removesuffix(_SUFFIX) for file in _folder().iterdir() if file.name.endswith(_SUFFIX))
+
+
+def builtin(name: str) -> Builtin | None:
+    """The grammar of this name, or None."""
+    if name not in builtin_names():
+        return None
+    text = (_folder() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
+    return Builtin(name, text.partition("\n")[0].lstrip("# "), text)
+
+
+def _folder() -> resources.abc.Traversable:
+    return resources.files(__package__) / "builtin"

@@ -1,0 +1,59 @@
+"""A grammar in words: what each rule stands for, who uses it, and an example."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from llamacli.errors import GrammarError
+from llamacli.grammar import Grammar, words
+from llamacli.grammar.graph import references
+from llamacli.grammar.linter import effective_rules
+from llamacli.grammar.nodes import RuleReference, fold, walk
+from llamacli.grammar.sampler import Sampler
+
+_MOST_EXAMPLES: Final = 60
+_EXAMPLE_LENGTH: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class RuleInWords:
+    """One rule. `example` is a text that it matches, None where none was found; `may_be_empty` whether it matches nothing."""
+
+    name: str
+    words: str
+    used_by: tuple[str, ...]
+    may_be_empty: bool
+    example: str | None
+
+
+def explain(grammar: Grammar) -> list[RuleInWords]:
+    """Every rule that counts, in the order of the source."""
+    rules = effective_rules(grammar)
+    users: dict[str, list[str]] = {name: [] for name in rules}
+    for name, rule in rules.items():
+        for node in walk(rule.body):
+            if isinstance(node, RuleReference) and name not in users[node.name]:
+                users[node.name].append(name)
+    readable = grammar.with_tokens_as_text()
+    nullable = references(readable.program).nullable
+    return [
+        RuleInWords(
+            name,
+            fold(rule.body, words.in_words),
+            tuple(users[name]),
+            readable.program.rule_ids[name] in nullable,
+            _example(readable, name) if number < _MOST_EXAMPLES else None,
+        )
+        for number, (name, rule) in enumerate(rules.items())
+    ]
+
+
+def _example(grammar: Grammar, name: str) -> str | None:
+    """A text of one rule: the first that is neither empty nor long, of a few that are drawn."""
+    program = replace(grammar.program, root=grammar.program.rule_ids[name])
+    try:
+        texts = list(Sampler(Grammar(grammar.text, grammar.rules, program, name), seed=1).samples(8, _EXAMPLE_LENGTH))
+    except GrammarError:
+        return None
+    return next((text for text in texts if text), texts[0])
