@@ -233,7 +233,7 @@ def _exception(error: Mapping[str, str]) -> LlamacliError:
     kind, message = error["kind"], error["message"]
     if kind == "template":
         return TemplateError(template_message(message))
-    return _KINDS.get(kind, EngineError)(" ".join(message.split()))
+    return _KINDS.get(kind, EngineError)(_flat(message))
 
 
 def template_message(message: str) -> str:
@@ -245,12 +245,13 @@ def template_message(message: str) -> str:
     failed = re.search(r"While executing \w+ at (line \d+, column \d+) in source:.*\nError: (.*)", text, re.DOTALL)
     if failed:
         return f"the chat template fails at {failed[1]}: {_flat(failed[2])}"
-    unread = re.match(r"(?:parser|lexer): (?:\w+ Error: )?(.*?)\n(.*)\n", text + "\n", re.DOTALL)
+    unread = re.match(r"(?:parser|lexer): (?:\w+ Error: )?([^\n]*)(?:\n([^\n]*))?", text)
     if unread:
-        near = _flat(unread[2].split("\n")[0].strip(".").replace("↵", " "))
-        return f"the chat template does not parse: {_flat(unread[1])}, near {near!r}"
+        near = _flat((unread[2] or "").strip(".").replace("↵", " "))
+        return f"the chat template does not parse: {_flat(unread[1])}" + (f", near {near!r}" if near else "")
     return _flat(text)
 
 
-def _flat(text: str) -> str:
-    return " ".join(text.split())
+def _flat(text: str, most: int = 500) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"

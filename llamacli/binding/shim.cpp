@@ -140,7 +140,7 @@ log_kept::~log_kept() {
 
 bool stack_left() {
     const char here = 0;
-    return stack_size == 0 || size_t(stack_base - &here) < stack_size / 2;
+    return stack_size == 0 || size_t(stack_base - &here) < stack_size / 8;
 }
 
 } // namespace llamacli

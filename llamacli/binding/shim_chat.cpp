@@ -42,9 +42,13 @@ bool flag_of(const json & request, const char * key, bool otherwise) {
     return has(request, key) ? request.at(key).get<bool>() : otherwise;
 }
 
+double seconds_of(const json & request) {
+    return has(request, "seconds") ? request.at("seconds").get<double>() : 10.0;
+}
+
 // llama.cpp runs a template several times while it constructs it, without bounds: let it run within bounds first.
-void try_template(const std::string & source) {
-    llamacli::watch bounds(source.size());
+void try_template(const std::string & source, double seconds) {
+    llamacli::watch bounds(source.size(), seconds);
     jinja::program  program = llamacli::parse_template(source);
     llamacli::guard(program);
     jinja::caps_get(program);
@@ -69,12 +73,12 @@ json create(const json & request, llamacli_chat & chat) {
     const std::string bos = text_of(request, "bos");
     const std::string eos = text_of(request, "eos");
     if (source != "chatml") {
-        try_template(source);
+        try_template(source, seconds_of(request));
     }
     chat.templates = common_chat_templates_init(nullptr, source, bos, eos);
     llamacli::guard(chat.templates->template_default->prog);
     if (!tool_use.empty()) {
-        try_template(tool_use);
+        try_template(tool_use, seconds_of(request));
         chat.templates->template_tool_use = std::make_unique<common_chat_template>(tool_use, bos, eos);
         llamacli::guard(chat.templates->template_tool_use->prog);
     }
@@ -240,7 +244,7 @@ json render(const llamacli_chat & chat, const json & request, size_t request_siz
     if (!chat.builtin.empty()) {
         return render_builtin(chat.builtin, inputs);
     }
-    llamacli::watch bounds(request_size);
+    llamacli::watch bounds(request_size, seconds_of(request));
     try {
         const auto               params = common_chat_templates_apply(chat.templates.get(), inputs);
         std::vector<std::string> appended;

@@ -1,309 +1,11 @@
 // Nodes that take the place of nodes of a Jinja syntax tree, to look at what goes in and comes out: see shim_template.h.
 #include "shim_guard.h"
-#include "shim_json.h"
 
-#include <cmath>
-#include <cstdint>
-
-using namespace jinja; // statement_ptr and the names of the nodes; `string` here is Jinja's, with marks
+using namespace jinja; // statement_ptr and the names of the nodes
 
 namespace llamacli {
 
 namespace {
-
-constexpr size_t  MAX_VALUES = 2000000;          // in one container, counted again where they are shared
-constexpr int64_t MAX_INT    = int64_t(1) << 53; // beyond, the arithmetic of range() overflows
-
-using values = std::vector<value>;
-
-size_t text_size(const value & v) {
-    return is_val<value_string>(v) ? v->val_str.length() : 0;
-}
-
-bool is_container(const value & v) {
-    return is_val<value_array>(v) || is_val<value_object>(v);
-}
-
-bool has_input(const jinja::string & text) {
-    for (const auto & part : text.parts) {
-        if (part.is_input && !part.val.empty()) {
-            return true;
-        }
-    }
-    return false;
-}
-
-// Whether any text in a value came from input. Containers are no deeper than `measure` let them be made.
-bool has_input(const value & v) {
-    if (is_val<value_string>(v)) {
-        return has_input(v->val_str);
-    }
-    for (const auto & item : v->val_arr) {
-        if (has_input(item)) {
-            return true;
-        }
-    }
-    for (const auto & [key, item] : v->val_obj) {
-        if (has_input(key) || has_input(item)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-value marked(const jinja::string & text) {
-    auto result = mk_val<value_string>(text);
-    result->mark_input();
-    return result;
-}
-
-// Checks that a container is no deeper than MAX_DEPTH, not cyclic and not too large: llama.cpp's code for values recurses.
-void measure(watch_state & watch, const value & v, size_t depth, size_t & count) {
-    if (depth > MAX_DEPTH) {
-        watch.stop("nests values too deep");
-    }
-    if (++count > MAX_VALUES) {
-        watch.stop("makes a value of more than 2 million elements");
-    }
-    const auto * kwarg = cast_val<value_kwarg>(v);
-    if (kwarg) {
-        measure(watch, kwarg->val, depth, count);
-    }
-    for (const auto & item : v->val_arr) {
-        measure(watch, item, depth + 1, count);
-    }
-    for (const auto & pair : v->val_obj) {
-        measure(watch, pair.second, depth + 1, count);
-    }
-}
-
-void measure(watch_state & watch, const value & v) {
-    size_t count = 0;
-    measure(watch, v, 0, count);
-}
-
-bool contains(const value & v, const value_t * wanted) {
-    if (v.get() == wanted) {
-        return true;
-    }
-    for (const auto & item : v->val_arr) {
-        if (contains(item, wanted)) {
-            return true;
-        }
-    }
-    for (const auto & pair : v->val_obj) {
-        if (contains(pair.second, wanted)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-// `holder` gets `v` into it: neither too deep nor a circle.
-void check_insertion(watch_state & watch, const value & holder, const value & v) {
-    measure(watch, v);
-    if (is_container(v) && contains(v, holder.get())) {
-        watch.stop("puts a value into itself");
-    }
-}
-
-const value & unwrap(const value & v) {
-    const auto * kwarg = cast_val<value_kwarg>(v);
-    return kwarg ? kwarg->val : v;
-}
-
-// The argument of a call by its name, or else by its place.
-value argument(const values & args, const char * name, size_t place) {
-    for (const auto & arg : args) {
-        const auto * kwarg = cast_val<value_kwarg>(arg);
-        if (kwarg && kwarg->key == name) {
-            return kwarg->val;
-        }
-    }
-    return place < args.size() && !is_val<value_kwarg>(args[place]) ? args[place] : mk_val<value_undefined>();
-}
-
-double number(const value & v) {
-    return is_val<value_int>(v) || is_val<value_float>(v) || is_val<value_bool>(v) ? v->as_float() : 0.0;
-}
-
-void check_range(watch_state & watch, const values & args) {
-    const double first = args.size() > 0 ? number(args[0]) : 0;
-    const double start = args.size() > 1 ? first : 0;
-    const double stop  = args.size() > 1 ? number(args[1]) : first;
-    const double step  = args.size() > 2 ? number(args[2]) : 1;
-    if (std::max({ std::fabs(start), std::fabs(stop), std::fabs(step) }) > double(MAX_INT)) {
-        watch.stop("calls range() with too large a number");
-    }
-    if (step != 0 && (stop - start) / step > 0) {
-        const double elements = std::ceil((stop - start) / step);
-        watch.make_list(size_t(elements));
-        watch.make_text(size_t(elements) * sizeof(value_int_t));
-    }
-}
-
-void check_divisor(watch_state & watch, const values & args) { // llama.cpp divides without a look: SIGFPE
-    for (const auto & arg : args) {
-        if (is_val<value_int>(arg) && (arg->as_int() == 0 || arg->as_int() == -1)) {
-            watch.stop("tests divisibility by 0 or -1");
-        }
-    }
-}
-
-size_t occurrences(const std::string & text, const std::string & wanted) {
-    if (wanted.empty()) {
-        return text.size() + 1;
-    }
-    size_t n = 0;
-    for (size_t at = text.find(wanted); at != std::string::npos; at = text.find(wanted, at + wanted.size())) {
-        n++;
-    }
-    return n;
-}
-
-void check_sortable(watch_state & watch, const value & v) { // std::sort reads out of bounds when numbers do not compare
-    for (const auto & item : v->val_arr) {
-        if (is_val<value_float>(item) && std::isnan(item->as_float())) {
-            watch.stop("sorts what is not a number");
-        }
-        if (is_container(item)) {
-            check_sortable(watch, item);
-        }
-    }
-    for (const auto & pair : v->val_obj) {
-        if (is_val<value_float>(pair.second) && std::isnan(pair.second->as_float())) {
-            watch.stop("sorts what is not a number");
-        }
-    }
-}
-
-// Before a filter, method, function or test `name` is applied. `self` is what a filter or method is applied to, or nullptr.
-void before(watch_state & watch, const std::string & name, const value & self, const values & args) {
-    if (name == "range") {
-        check_range(watch, args);
-    } else if (name == "divisibleby") {
-        check_divisor(watch, args);
-    } else if (name == "dict" || name == "namespace") {
-        for (const auto & arg : args) {
-            measure(watch, arg);
-        }
-    }
-    if (!self) {
-        return;
-    }
-    if (name == "append" && !args.empty()) {
-        check_insertion(watch, self, args[0]);
-        watch.make_list(self->val_arr.size() + 1);
-        watch.produced -= self->val_arr.size() * sizeof(value); // appending copies nothing
-    } else if (name == "select" || name == "selectattr" || name == "reject" || name == "rejectattr") {
-        for (const auto & arg : args) {
-            if (is_val<value_string>(arg) && arg->as_string().str() == "divisibleby") {
-                check_divisor(watch, args);
-            }
-        }
-    } else if (name == "replace" && args.size() >= 2 && is_val<value_string>(self)) {
-        const size_t n = occurrences(self->as_string().str(), unwrap(args[0])->as_string().str());
-        watch.make_text(text_size(self) + n * text_size(unwrap(args[1])));
-    } else if (name == "join" && is_val<value_array>(self)) {
-        size_t bytes = self->val_arr.size() * text_size(argument(args, "d", 0));
-        for (const auto & item : self->val_arr) {
-            bytes += text_size(item);
-        }
-        watch.make_text(bytes);
-    } else if (name == "indent" && is_val<value_string>(self)) {
-        const value  width = argument(args, "width", 0);
-        const double spaces = is_val<value_string>(width) ? double(text_size(width)) : number(width);
-        const size_t lines  = occurrences(self->as_string().str(), "\n") + 1;
-        if (spaces < 0 || spaces > 1000) {
-            watch.stop("indents by too much");
-        }
-        watch.make_text(text_size(self) + lines * size_t(spaces));
-    } else if (name == "tojson") {
-        const double indent = number(argument(args, "indent", 1));
-        if (indent > 16 || text_size(argument(args, "separators", 2)) > 16) {
-            watch.stop("indents JSON by too much");
-        }
-    } else if (name == "sort" || name == "dictsort") {
-        check_sortable(watch, self);
-    }
-}
-
-// `text` with each `old` replaced, the parts keeping their marks.
-value replace_parts(const jinja::string & text, const std::string & old, const jinja::string & with) {
-    const std::string flat = text.str();
-    jinja::string     result;
-    size_t            part = 0; // where `at` lies
-    size_t            base = 0;
-    const auto        copy = [&](size_t from, size_t to) {
-        while (from < to) {
-            while (from >= base + text.parts[part].val.size()) {
-                base += text.parts[part++].val.size();
-            }
-            const size_t end = std::min(to, base + text.parts[part].val.size());
-            result.parts.push_back({ text.parts[part].is_input, text.parts[part].val.substr(from - base, end - from) });
-            from = end;
-        }
-    };
-    size_t done = 0;
-    for (size_t at = flat.find(old); at != std::string::npos; at = flat.find(old, done)) {
-        copy(done, at);
-        result.append(with);
-        done = at + old.size();
-    }
-    copy(done, flat.size());
-    return mk_val<value_string>(result);
-}
-
-value join_parts(const value & self, const values & args) {
-    const value   delimiter = argument(args, "d", 0);
-    const value   attribute = argument(args, "attribute", 1);
-    jinja::string result;
-    for (size_t i = 0; i < self->val_arr.size(); ++i) {
-        if (i > 0 && !delimiter->is_undefined()) {
-            result.append(delimiter->as_string());
-        }
-        value item = self->val_arr[i];
-        if (!attribute->is_undefined()) {
-            value missing = mk_val<value_undefined>();
-            item          = item->at(attribute, missing);
-        }
-        result.append(item->as_string());
-    }
-    return mk_val<value_string>(result);
-}
-
-// The marks of what `name` made of `self`: some of llama.cpp's functions lose them.
-value after(const std::string & name, const value & self, const values & args, value result) {
-    if (result == self || !has_input(self)) {
-        if (name != "replace" || args.size() < 2 || !has_input(unwrap(args[1]))) {
-            return result;
-        }
-    }
-    if (is_val<value_string>(result)) {
-        if (has_input(result)) {
-            return result;
-        }
-        value exact;
-        if (name == "replace" && args.size() >= 2 && is_val<value_string>(self) && text_size(unwrap(args[0])) > 0) {
-            exact = replace_parts(self->val_str, unwrap(args[0])->as_string().str(), unwrap(args[1])->as_string());
-        } else if (name == "join" && is_val<value_array>(self)) {
-            exact = join_parts(self, args);
-        }
-        if (exact && exact->val_str.str() == result->val_str.str()) {
-            return exact;
-        }
-        // An element that is taken out of a list keeps its own marks: `['a', input] | first` is no input.
-        return is_val<value_string>(self) || name == "tojson" || name == "string" || name == "join" ? marked(result->val_str) : result;
-    }
-    if ((name == "split" || name == "rsplit") && is_val<value_array>(result)) {
-        for (auto & item : result->val_arr) {
-            if (is_val<value_string>(item)) {
-                item = marked(item->val_str);
-            }
-        }
-    }
-    return result;
-}
 
 // A value that was computed already. Rendering with one template is for one thread at a time.
 struct slot : expression {
@@ -408,17 +110,16 @@ struct applied_operator : applied {
     value apply(context & ctx, watch_state & watch, values & given) const override {
         value & left  = given[0];
         value & right = given[1];
+        weigh(watch, left);
+        weigh(watch, right);
         if (op == "*" && (is_val<value_string>(left) || is_val<value_string>(right))) {
-            const double times = number(is_val<value_string>(left) ? right : left);
-            const auto & text  = is_val<value_string>(left) ? left : right;
-            watch.make_text(size_t(std::min(std::max(times, 0.0), 1e12)) * (text_size(text) + text->val_str.parts.size() * sizeof(string_part)));
+            check_product(watch, is_val<value_string>(left) ? left : right, is_val<value_string>(left) ? right : left);
         } else if (op == "+" || op == "~") {
             watch.make_text(text_size(left) + text_size(right));
             watch.make_list(left->val_arr.size() + right->val_arr.size());
-            if (is_val<value_string>(left) && is_container(right) && has_input(right)) {
-                right = marked(right->as_string());
-            } else if (is_val<value_string>(right) && is_container(left) && has_input(left)) {
-                left = marked(left->as_string());
+            if (is_val<value_string>(left) != is_val<value_string>(right)) {
+                left  = as_marked_text(left);
+                right = as_marked_text(right);
             }
         }
         return counted(watch, run(ctx, given));
@@ -439,7 +140,13 @@ struct applied_test : applied {
     std::string name;
 
     value apply(context & ctx, watch_state & watch, values & given) const override {
-        before(watch, name, nullptr, arguments(given, 1));
+        const values args = arguments(given, 1);
+        for (const auto & v : given) {
+            if (!args.empty()) { // it compares
+                weigh(watch, v);
+            }
+        }
+        before(watch, name, nullptr, args);
         return run(ctx, given);
     }
 };
@@ -504,6 +211,7 @@ struct step : statement {
         }
         value result = node->execute(ctx);
         if (watch) {
+            weigh(*watch, result);
             watch->give(text_size(result));
         }
         return result;

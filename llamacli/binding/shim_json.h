@@ -31,7 +31,8 @@ char * error_answer(const std::string & kind, const char * message) noexcept;
 // handled by recursive code, and their size is in the hands of whoever wrote them. Exceptions come back to the caller.
 void on_large_stack(const std::function<void()> & body);
 
-// Whether less than half of that thread's stack is in use. Code that cannot recurse for long itself checks this now and then.
+// Whether less than an eighth of that thread's stack is in use. To be asked now and then by what recurses; the rest is for what
+// cannot ask.
 bool stack_left();
 
 // While it lives, others that replace the log callback wait, and at its end the callback is what it was. llama.cpp has one for

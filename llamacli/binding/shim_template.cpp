@@ -3,6 +3,8 @@
 #include "shim_json.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <cstdio>
 
 #ifndef _WIN32
 #    include <sys/resource.h>
@@ -17,7 +19,6 @@ constexpr size_t MAX_TAG      = 20000;             // tokens in one tag: a chain
 constexpr size_t MAX_ELEMENTS = 200000;            // in one list
 constexpr size_t MEMORY_CHECK = size_t(64) << 20;  // bytes produced between two looks at the memory in use
 constexpr size_t MAX_MEMORY   = size_t(1) << 30;   // bytes by which it may grow
-constexpr auto   MAX_TIME     = std::chrono::seconds(10);
 
 thread_local watch_state * current = nullptr;
 
@@ -168,9 +169,21 @@ jinja::program parse_template(const std::string & source) {
     if (source.size() > MAX_SOURCE) {
         throw failure("template", "the chat template is longer than 4 MiB");
     }
-    const auto tokens = jinja::lexer().tokenize(source);
-    check_nesting(tokens.tokens);
-    return jinja::parse_from_tokens(tokens);
+    try {
+        const auto tokens = jinja::lexer().tokenize(source);
+        check_nesting(tokens.tokens);
+        return jinja::parse_from_tokens(tokens);
+    } catch (const failure &) {
+        throw;
+    } catch (const std::out_of_range &) { // from reading a number
+        throw failure("template", "parser: a number is too large");
+    } catch (const std::exception & error) {
+        const std::string message = error.what();
+        if (message.compare(0, 7, "parser:") == 0 || message.compare(0, 6, "lexer:") == 0) {
+            throw failure("template", message);
+        }
+        throw failure("template", "parser: " + (message == "Unexpected token type" ? "it ends within a block" : message));
+    }
 }
 
 void watch_state::stop(const std::string & reason) {
@@ -187,8 +200,10 @@ void watch_state::step() {
     if (!stack_left()) {
         stop("recurses without end");
     }
-    if (++steps % 64 == 0 && std::chrono::steady_clock::now() > deadline) {
-        stop("runs for more than 10 seconds");
+    if (std::chrono::steady_clock::now() > deadline) {
+        char text[64];
+        std::snprintf(text, sizeof(text), "runs for more than %g seconds", seconds);
+        stop(text);
     }
 }
 
@@ -196,6 +211,10 @@ void watch_state::make_text(size_t bytes) {
     if (bytes > max_text) {
         stop("makes a text of more than " + std::to_string(max_text >> 20) + " MiB");
     }
+    charge(bytes);
+}
+
+void watch_state::charge(size_t bytes) {
     produced += bytes;
     if (produced - checked > MEMORY_CHECK) {
         checked = produced;
@@ -206,10 +225,14 @@ void watch_state::make_text(size_t bytes) {
 }
 
 void watch_state::make_list(size_t elements) {
+    make_list(elements, elements);
+}
+
+void watch_state::make_list(size_t elements, size_t added) {
     if (elements > MAX_ELEMENTS) {
         stop("makes a list of more than " + std::to_string(MAX_ELEMENTS) + " elements");
     }
-    make_text(elements * sizeof(jinja::value)); // the elements themselves were counted when they were made
+    charge(added * sizeof(jinja::value)); // the elements themselves were counted when they were made
 }
 
 void watch_state::give(size_t bytes) {
@@ -217,13 +240,14 @@ void watch_state::give(size_t bytes) {
     if (output > max_output) {
         stop("gives out text without end");
     }
-    make_text(bytes);
+    charge(bytes);
 }
 
-watch::watch(size_t request_size) : state(std::make_unique<watch_state>()) {
+watch::watch(size_t request_size, double seconds) : state(std::make_unique<watch_state>()) {
     state->max_text   = (size_t(16) << 20) + 8 * request_size;
     state->max_output = (size_t(256) << 20) + 64 * request_size;
-    state->deadline   = std::chrono::steady_clock::now() + MAX_TIME;
+    state->seconds    = std::min(std::max(seconds, 0.0), 1e6);
+    state->deadline   = std::chrono::steady_clock::now() + std::chrono::milliseconds(int64_t(state->seconds * 1000));
     state->memory     = peak_memory();
     current           = state.get();
 }

@@ -28,11 +28,11 @@ void guard(jinja::program & program);
 
 struct watch_state;
 
-// Watches the guarded programs that this thread runs while the object lives. The bounds are for all runs together, and those
-// of size grow with the request.
+// Watches the guarded programs that this thread runs while the object lives. The bounds are for all runs together; those of
+// size grow with the request.
 class watch {
   public:
-    explicit watch(size_t request_size);
+    watch(size_t request_size, double seconds);
     ~watch();
     watch(const watch &)             = delete;
     watch & operator=(const watch &) = delete;

@@ -150,18 +150,22 @@ class Delta:
 class ChatTemplate:
     """A chat template: Jinja text, or the name of one of llama.cpp's built-in templates (`builtin_templates`).
 
-    `tool_use` is a variant for prompts with tools, which some models bring. One thread at a time.
+    `tool_use` is a variant for prompts with tools, which some models bring. `seconds`: how long it may run, as it comes with a
+    model that anybody may have written. One thread at a time.
 
     Raises:
         TemplateError: the template does not parse, or does not come to an end.
     """
 
-    def __init__(self, source: str, *, bos: str = "", eos: str = "", tool_use: str | None = None) -> None:
+    def __init__(
+        self, source: str, *, bos: str = "", eos: str = "", tool_use: str | None = None, seconds: float = 10.0
+    ) -> None:
         if not source.strip():
             raise TemplateError("the chat template is empty")
         if "{" not in source and source not in (known := builtin_templates()):  # Jinja text would print the word itself
-            raise TemplateError(f"there is no built-in chat template {source}", hint=_near(source, known))
-        self._chat = bridge.Chat({"source": source, "bos": bos, "eos": eos, "tool_use": tool_use})
+            raise TemplateError(f"there is no built-in chat template {source.split()[0][:60]}", hint=_near(source, known))
+        self._seconds = seconds
+        self._chat = bridge.Chat({"source": source, "bos": bos, "eos": eos, "tool_use": tool_use, "seconds": seconds})
         self.is_builtin: bool = self._chat.description["builtin"]
         self.capabilities = _capabilities(self._chat.description["capabilities"])
 
@@ -175,7 +179,7 @@ class ChatTemplate:
         if not messages:
             raise UsageError("there are no messages")
         rendering = rendering or Rendering()
-        answer = self._chat.render(_request(messages, rendering))
+        answer = self._chat.render({**_request(messages, rendering), "seconds": self._seconds})
         return RenderedPrompt(
             parts=tuple(Part(text, is_input) for text, is_input in answer["parts"]),
             grammar=answer["grammar"] or None,
