@@ -155,7 +155,9 @@ class SamplingParams:
 class GenerationParams:
     """When generation ends. `max_tokens` None goes on to the end of the answer or of the context; 0 evaluates the prompt only.
 
-    `context_shift` drops the oldest tokens, but for the first `keep`, when the context is full (-1 keeps the whole prompt).
+    `logprobs`: how many of the most probable tokens to tell at each position beside the chosen one; None tells no
+    probabilities, which saves computing them. `context_shift` drops the oldest tokens, but for the first `keep`, when the
+    context is full (-1 keeps the whole prompt).
     """
 
     max_tokens: int | None = None
@@ -163,10 +165,11 @@ class GenerationParams:
     context_shift: bool = False
     keep: int = 0
     sampling: SamplingParams = field(default_factory=SamplingParams)
-    logprobs: int = 0
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         _require(self.max_tokens is None or self.max_tokens >= 0, "-n must be a number from 0, or -1 for no limit")
+        _require(self.logprobs is None or 0 <= self.logprobs <= 1000, "the number of log probabilities must be from 0 to 1000")
         _require(all(self.stop), "a stop text must not be empty")
 
 

@@ -70,6 +70,8 @@ class Sampler:
 
     def top(self) -> tuple[TokenLogprob, ...]:
         """The most probable tokens at the last place, the best first."""
+        if not self._choice.n_top:
+            return ()
         rows = self._top[: self._choice.n_top]
         return tuple(TokenLogprob(row.token, self._model.vocabulary.piece(row.token), row.logprob) for row in rows)
 

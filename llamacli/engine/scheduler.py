@@ -83,7 +83,8 @@ class Scheduler:
         Raises:
             DecodeError, MemoryFullError: the batch failed; all its sequences are gone.
         """
-        self._admit()
+        if self._waiting:
+            self._admit()
         events = self._make_room()
         plan = self._plan()
         if not plan:
@@ -191,7 +192,7 @@ class Scheduler:
 
     def _advance(self, slot: Slot, sequence: Sequence, count: int, output: int | None) -> list[Event]:
         try:
-            events = list(sequence.evaluated(count, output))
+            events = sequence.evaluated(count, output)
         except ConstraintError as error:
             sequence.close()
             events = [Failed(sequence.id, error)]

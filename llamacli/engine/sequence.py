@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llamacli.engine.context import Context
@@ -68,39 +67,42 @@ class Sequence:
         self.pending = list(self.request.prompt[len(cached) :])
         self._started = time.perf_counter()
 
-    def evaluated(self, count: int, output: int | None) -> Iterator[Event]:
+    def evaluated(self, count: int, output: int | None) -> list[Event]:
         """Goes on after `count` pending tokens were evaluated.
 
         `output` is the index of the last one's logits, None if none were asked for.
         """
         self.cached += self.pending[:count]
         del self.pending[:count]
+        events: list[Event] = []
         if self._prefilling:
-            yield Prefill(self.id, len(self.cached), len(self.request.prompt))
+            events.append(Prefill(self.id, len(self.cached), len(self.request.prompt)))
             if self.pending:
-                return
+                return events
             self._prefilling = False
             self._sampler.remember(list(self.request.prompt))
             self._first = time.perf_counter()
         if self.request.params.max_tokens == 0:
-            yield self.finish("length")
+            events.append(self.finish("length"))
         elif output is not None:
-            yield from self._choose(output)
+            self._choose(output, events)
+        return events
 
-    def _choose(self, output: int) -> Iterator[Event]:
+    def _choose(self, output: int, events: list[Event]) -> None:
+        """Samples the next token and says what came of it."""
         token = self._sampler.sample(self._context.handle, output)
         self._sampled += 1
         if self._vocabulary.is_end(token) and token not in self.request.preserved:
-            yield self.finish("stop")
+            events.append(self.finish("stop"))
             return
         piece = self._vocabulary.special_piece(token) if token in self.request.preserved else self._vocabulary.piece(token)
         text = self._stream.feed(piece)
         self._shown += 1
-        yield Token(self.id, token, piece, text, self._sampler.logprob(), self._sampler.top())
+        events.append(Token(self.id, token, piece, text, self._sampler.logprob(), self._sampler.top()))
         if self._stream.stop is not None:
-            yield self.finish("stop")
+            events.append(self.finish("stop"))
         elif self._shown == self.request.params.max_tokens:
-            yield self.finish("length")
+            events.append(self.finish("length"))
         else:
             self.pending.append(token)
 

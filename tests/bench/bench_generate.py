@@ -8,6 +8,8 @@ Ratios above 1 mean that ours is faster, for memory that ours takes more.
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import json
 import os
 import sys
@@ -27,7 +29,7 @@ from llamacli.engine.sequence import Request
 import time
 
 path, prompt, predict, threads, sampled = sys.argv[1], *map(int, sys.argv[2:6])
-sampling = SamplingParams(ignore_eos=True, seed=1) if sampled else SamplingParams(temperature=0)
+sampling = SamplingParams(ignore_eos=True, seed=1, **({} if sampled else {"temperature": 0}))
 model = Model(Path(path))
 with Context(model, ContextParams(n_ctx=max(256, prompt + predict + 8), threads=threads)) as context:
     tokens = tuple(100 + 7 * i % 1000 for i in range(prompt))
@@ -66,6 +68,16 @@ def theirs(model: str, prompt: int, predict: int, threads: int) -> tuple[float, 
     return float(json.loads(result.output)[0]["avg_ts"]), result.peak
 
 
+def generation(model: str, predict: int, threads: int, *, sampled: bool) -> float:
+    """Our tokens per second."""
+    return ours(model, 1, predict, threads, sampled=sampled)[0]["tg"]
+
+
+def reference_generation(model: str, predict: int, threads: int) -> float:
+    """llama-bench's tokens per second."""
+    return theirs(model, 0, predict, threads)[0]
+
+
 def main() -> None:
     """Prints one line a test."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -74,14 +86,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     model, threads = options.model, options.threads
-    for predict in (64, 256, 1024):
-        for sampled in (False, True):
-            result = peers.interleaved(
-                lambda: ours(model, 1, predict, threads, sampled=sampled)[0]["tg"],
-                lambda: theirs(model, 0, predict, threads)[0],
-                options.pairs,
-            )
-            print(f"tg{predict:<5}{'sampled' if sampled else 'greedy ':8} tokens/s  {result}", flush=True)
+    for predict, sampled in itertools.product((64, 256, 1024), (False, True)):
+        ours_now = functools.partial(generation, model, predict, threads, sampled=sampled)
+        theirs_now = functools.partial(reference_generation, model, predict, threads)
+        result = peers.interleaved(ours_now, theirs_now, options.pairs)
+        print(f"tg{predict:<5}{'sampled' if sampled else 'greedy ':8} tokens/s  {result}", flush=True)
     result = peers.interleaved(
         lambda: ours(model, 512, 1, threads)[0]["pp"], lambda: theirs(model, 512, 0, threads)[0], options.pairs
     )

@@ -1,4 +1,4 @@
-"""What the benchmarks compare with: llama.cpp's own programs, built from the same tree with the same flags; and how to compare."""
+"""What the benchmarks compare with: llama.cpp's own programs, from the same tree with the same flags; and how to compare."""
 
 from __future__ import annotations
 
