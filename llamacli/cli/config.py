@@ -73,6 +73,8 @@ def get(app: AppContext, key: KeyArgument, *, common: CommonOptions) -> None:
     if place[0] == "defaults":
         setting = effective(app.console.environ, profile=common.profile, model=None, built_in=True).get(place[-1])
         value = setting.value if setting else None
+        if setting is not None and value is None:
+            raise LlamacliError(f"{key} is not set", hint=f"built in: {setting.origin.where}")
     else:
         value = next((one for file in settings.current().files if (one := at(file, place)) is not None), None)
     if value is None:

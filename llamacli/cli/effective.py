@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from llamacli.cli import settings
-from llamacli.cli.help import default_text
-from llamacli.cli.parameters import ENVIRONMENT_PREFIX, Option
+from llamacli.cli.parameters import ENVIRONMENT_PREFIX, Option, parse_text
 from llamacli.errors import ModelError, SettingsError, UsageError
 from llamacli.store.settings import Key, Origin, Problem, Setting
 
@@ -29,9 +28,7 @@ def effective(
     stated = environ.get("LLAMACLI_MODEL") or None
     found: dict[str, Setting] = {}
     if built_in:
-        for name, option in options.items():
-            text = default_text(option)
-            found[name] = Setting(name, option.default if text is None else text, Origin("built-in", ""))
+        found |= {name: one for name, option in options.items() if (one := _built_in(option, keys[name]))}
     from_files = settings.values_for(settings.current(), keys, profile=profile, model=model or stated)
     named = model or stated or (str(from_files["model"].value) if "model" in from_files else None)
     found |= recommended(named, options)
@@ -43,7 +40,7 @@ def effective(
         found["model"] = Setting("model", model, Origin("flag", "--model"))
     if profile is not None:
         found.setdefault("profile", Setting("profile", profile, Origin("flag", "--profile")))
-    return dict(sorted((name, one) for name, one in found.items() if one.value is not None))
+    return dict(sorted(found.items()))
 
 
 def options_by_key() -> dict[str, Option]:
@@ -92,6 +89,20 @@ def environment_problems(environ: Mapping[str, str]) -> list[Problem]:
             except SettingsError as error:
                 found.append(Problem(Path("environment"), 0, error.message))
     return found
+
+
+def _built_in(option: Option, key: Key) -> Setting | None:
+    """The built-in default; a value of None where it depends on something, which `where` then tells."""
+    default = list(option.default) if isinstance(option.default, tuple) else option.default
+    shown = option.show_default if isinstance(option.show_default, str) else None
+    if shown is None or shown == str(default):
+        return None if default is None else Setting(key.name, default, Origin("built-in", ""))
+    if not option.multiple and option.kind.convert not in (parse_text, Path):
+        try:
+            return Setting(key.name, settings.from_text(key, shown), Origin("built-in", ""))
+        except ValueError:
+            pass  # words, such as `physical cores`
+    return Setting(key.name, None, Origin("built-in", shown))
 
 
 def _from_environment(key: Key, variable: str, text: str) -> object:

@@ -52,8 +52,8 @@ def read_defaults(app: AppContext, command: Command, arguments: Sequence[str]) -
         return (value if isinstance(value, str) else None) or variable or None
 
     values = values_for(found, keys, profile=said("profile"), model=said("model"))
-    by_key = {key_of(option).name: option.name for option in options}
-    return {by_key[key]: setting.value for key, setting in values.items()}
+    by_key = {key_of(option).name: option for option in options}
+    return {by_key[key].name: _as_given(by_key[key], setting.value) for key, setting in values.items()}
 
 
 def values_for(found: Settings, keys: settings.Keys, *, profile: str | None, model: str | None) -> dict[str, settings.Setting]:
@@ -168,7 +168,7 @@ def _given(command: Command, arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _converter(option: Option) -> Callable[[object], object]:
-    """What checks a value from a settings file, and returns it as the option takes it."""
+    """What checks a value from a settings file."""
     kind = option.kind
 
     def convert(value: object) -> object:
@@ -178,13 +178,13 @@ def _converter(option: Option) -> Callable[[object], object]:
             return _checked(kind, value, (bool,), "true or false")
         if isinstance(value, list):
             texts = [_text(kind, one) for one in value]
-            if kind.multiple:
-                return [_valid(kind, text) for text in texts]
-            if kind.convert in _TYPES or kind.choices:
+            if not kind.multiple and (kind.convert in _TYPES or kind.choices):
                 raise ValueError("it takes one value, not a list")
-            return _valid(kind, ",".join(texts))
-        text = _valid(kind, _text(kind, value))
-        return [text] if kind.multiple else text
+            for text in texts if kind.multiple else [",".join(texts)] * bool(texts):
+                kind.convert(text)
+        else:
+            kind.convert(_text(kind, value))
+        return value
 
     return convert
 
@@ -202,9 +202,11 @@ def _checked(kind: Kind, value: object, types: tuple[type, ...], name: str) -> o
     return value
 
 
-def _valid(kind: Kind, text: str) -> str:
-    kind.convert(text)
-    return text
+def _as_given(option: Option, value: object) -> object:
+    """A checked value in the form in which an option takes its default: a list, or one text. None is the built-in default."""
+    if isinstance(value, list) and not option.multiple:
+        return ",".join(map(str, value)) or None
+    return [value] if option.multiple and not isinstance(value, list) else value
 
 
 def _described(value: object) -> str:

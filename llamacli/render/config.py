@@ -16,8 +16,15 @@ def format_settings(found: Sequence[Setting], *, origin: bool) -> str:
     if not found:
         return "Nothing is set: every option has its built-in default.\n"
     if not origin:
-        return "".join(f"{one.key} = {format_value(one.value)}\n" for one in found)
-    return format_columns([(f"{one.key} = {format_value(one.value)}", escape_line(str(one.origin))) for one in found])
+        return "".join(f"{_statement(one)}\n" for one in found)
+    return format_columns([
+        (_statement(one), one.origin.layer, escape_line(one.origin.where) if one.value is not None else "") for one in found
+    ])  # fmt: skip
+
+
+def _statement(one: Setting) -> str:
+    """What one would write into the file for this; a comment where the default cannot be written."""
+    return f"# {one.key}: {one.origin.where}" if one.value is None else f"{one.key} = {format_value(one.value)}"
 
 
 def format_value(value: object) -> str:

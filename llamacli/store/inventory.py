@@ -139,6 +139,8 @@ def _with_aliases(one: StoredModel, aliases: list[str]) -> StoredModel:
 def _remove_web(address: str) -> Removed:
     path = web.locate(address).path
     parts = [path.with_name(name) for name in part_names(path.name)]
+    if not path.parent.is_dir():
+        return _unlink([], address)
     with exclusive(path, silent):
         found = [part for part in parts if part.exists()]
         rest = [*path.parent.glob(".*.incomplete*"), path.with_name(web.ADDRESS_NAME)]

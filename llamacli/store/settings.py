@@ -44,7 +44,7 @@ Place = tuple[str, ...]
 class Key:
     """An option as settings know it. `name` is how it is written, `spellings` are what else is understood.
 
-    `convert` checks a value and returns what the command is given; it raises ValueError with the reason. The value of a
+    `convert` checks a value and returns it, or raises ValueError with the reason. The value of a
     `path` is a file's name, which counts from the folder of the settings file.
     """
 
