@@ -70,7 +70,7 @@ def chat_builtins() -> tuple[str, ...]:
 def schema_to_grammar(schema: Any) -> tuple[str, str | None]:
     """The GBNF grammar of a JSON schema, and a warning when it does not hold all of the schema.
 
-    Only what llama.cpp knows of JSON Schema is in the grammar: `not`, the range of a `number` and others are left out in silence.
+    Only what llama.cpp knows of JSON Schema is in the grammar: `not` and the range of a `number`, for example, are not.
 
     Raises:
         SchemaError: the schema is invalid, or has no grammar.

@@ -263,23 +263,24 @@ void watch::check() const {
 }
 
 parts watch::parts_of(const std::string & prompt, const std::vector<std::string> & appended) const {
-    const parts * best     = nullptr;
-    size_t        prefix   = 0;
-    std::string   rendered = "";
+    const parts * best   = nullptr;
+    size_t        prefix = 0;
+    std::string   rendered;
     for (const auto & output : state->outputs) {
         std::string  text  = join(output);
         const size_t alike = common_prefix(text, prompt);
-        if (!best || alike > prefix || (alike == prefix && text.size() < rendered.size())) {
+        // With an unfinished message the prompt is what a program gave out, as a whole, and more.
+        if ((!best || alike > prefix || (alike == prefix && text.size() < rendered.size())) && (appended.empty() || alike == text.size())) {
             best     = &output;
             prefix   = alike;
             rendered = std::move(text);
         }
     }
-    const parts  none;
-    const parts &source = best ? *best : none;
     const size_t suffix = common_suffix(rendered, prompt, std::min(rendered.size(), prompt.size()) - prefix);
     parts        result;
-    add_range(result, source, 0, prefix);
+    if (best) {
+        add_range(result, *best, 0, prefix);
+    }
     size_t at = prefix; // what llama.cpp put between or behind
     for (const auto & text : appended) {
         const size_t found = text.empty() ? std::string::npos : prompt.find(text, at);
@@ -290,7 +291,9 @@ parts watch::parts_of(const std::string & prompt, const std::vector<std::string>
         }
     }
     add(result, false, prompt.substr(at, prompt.size() - suffix - at));
-    add_range(result, source, rendered.size() - suffix, rendered.size());
+    if (best) {
+        add_range(result, *best, rendered.size() - suffix, rendered.size());
+    }
     return result;
 }
 

@@ -163,7 +163,9 @@ class ChatTemplate:
         if not source.strip():
             raise TemplateError("the chat template is empty")
         if "{" not in source and source not in (known := builtin_templates()):  # Jinja text would print the word itself
-            raise TemplateError(f"there is no built-in chat template {source.split()[0][:60]}", hint=_near(source, known))
+            raise TemplateError(
+                f"there is no built-in chat template {source.split(maxsplit=1)[0][:60]}", hint=_near(source, known)
+            )
         self._seconds = seconds
         self._chat = bridge.Chat({"source": source, "bos": bos, "eos": eos, "tool_use": tool_use, "seconds": seconds})
         self.is_builtin: bool = self._chat.description["builtin"]
