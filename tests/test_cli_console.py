@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import signal
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated
@@ -15,7 +19,7 @@ from hypothesis import strategies as st
 
 from llamacli.cli.command import command
 from llamacli.cli.console import Console, PipeClosedError, Terminals, decode
-from llamacli.cli.interrupt import Interrupts
+from llamacli.cli.interrupt import Interrupts, Terminated
 from llamacli.cli.parameters import argument
 from llamacli.engine.events import Finished, Timings, Usage
 from llamacli.errors import LlamacliError, UsageError
@@ -194,6 +198,13 @@ def test_progress_text(arguments, text):
     assert format_progress(*arguments) == text
 
 
+def test_the_bar_shrinks_and_then_goes():
+    lines = [format_progress("model", 0.5, 1.0, width=width) for width in (80, 24, 18, 17, 8)]
+    assert lines == [
+        "model ━━━━━━━━━━━━╌╌╌╌╌╌╌╌╌╌╌╌  50%", "model ━━━━━━╌╌╌╌╌╌  50%", "model ━━━╌╌╌  50%", "model  50%", "m…  50%",
+    ]  # fmt: skip
+
+
 def test_progress_in_bytes():
     assert format_progress("demo", 49e6, 98e6, unit="B").endswith("  50% 49.0 MB of 98.0 MB")
     assert format_progress("demo", 1500, None, unit="B") == "demo 1.5 kB"
@@ -265,3 +276,24 @@ def test_arguments_that_are_missing_or_many():
     context = take.make_context("take", ["a", "b"], obj=app)
     take.invoke(context)
     assert seen == [(Path("a"), Path("b"))]
+
+
+def test_a_conversation_survives_any_number_of_signals():
+    interrupts, cancelled = Interrupts(), threading.Event()
+    with interrupts.installed(), pytest.raises(KeyboardInterrupt), interrupts.guard(grace=None) as guard:
+        guard.cancel = cancelled.set
+        for _ in range(3):
+            cancelled.clear()
+            os.kill(os.getpid(), signal.SIGINT)
+            assert cancelled.wait(5)
+        assert guard.received == signal.SIGINT
+
+
+def test_signals_outside_of_a_guard_and_the_handlers_afterwards():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    for number, kind in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)):
+        with Interrupts().installed(), pytest.raises(kind):
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert not [thread for thread in threading.enumerate() if thread.name == "signals"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from llamacli.render.text import escape_line
 
-_BAR = 24
+_SHORTEST_BAR, _LONGEST_BAR = 6, 24
 _REDRAW_SECONDS = 0.1
 
 
@@ -66,9 +66,10 @@ def format_progress(what: str, done: float, total: float | None, *, unit: str = 
     share = min(max(done / total, 0.0), 1.0) if total else None
     tail = f" {share:4.0%} {amount}".rstrip() if share is not None else f" {amount}".rstrip()
     what = escape_line(what)
-    if share is not None and len(what) + len(tail) + _BAR + 1 <= room:
-        filled = round(share * _BAR)
-        return f"{what} {'━' * filled}{'╌' * (_BAR - filled)}{tail}"
+    bar = min(room - len(what) - len(tail) - 1, _LONGEST_BAR)
+    if share is not None and bar >= _SHORTEST_BAR:
+        filled = round(share * bar)
+        return f"{what} {'━' * filled}{'╌' * (bar - filled)}{tail}"
     space = max(room - len(tail), 0)
     if len(what) > space:
         what = what[: max(space - 1, 0)] + "…" if space else ""
