@@ -135,16 +135,18 @@ class _Handler(BaseHTTPRequestHandler):
         behaviour.times -= 1
         if misbehave and behaviour.body is not None:
             data = behaviour.body
-        start = 0
+        start, last, partial = 0, len(data) - 1, False
         etag = f'"{hashlib.sha256(data).hexdigest()}"'
         wanted = self.headers.get("Range")
         if wanted and not behaviour.ignore_range and self.headers.get("If-Range", etag) == etag:
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            first, _, end_of_range = wanted.removeprefix("bytes=").partition("-")
+            start, partial = int(first), True
             if start >= len(data):
                 return self._fail(416, None)
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            last = min(int(end_of_range or last), last)
+        self.send_response(206 if partial else 200)
+        if partial:
+            self.send_header("Content-Range", f"bytes {start}-{last}/{len(data)}")
         self.send_header("Content-Type", behaviour.content_type if misbehave else "application/octet-stream")
         for key, value in behaviour.headers.items():
             self.send_header(key, value)
@@ -154,11 +156,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
             self.close_connection = True
         else:
-            self.send_header("Content-Length", str(len(data) - start))
+            self.send_header("Content-Length", str(last + 1 - start))
         self.end_headers()
         if self.command == "HEAD":
             return None
-        end = len(data)
+        end = last + 1
         if misbehave and behaviour.cut_after is not None:
             end = min(end, start + behaviour.cut_after)
             self.close_connection = True

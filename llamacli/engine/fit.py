@@ -19,9 +19,9 @@ from llamacli.binding import bridge, log
 from llamacli.binding.library import library
 from llamacli.engine.context import native_params
 from llamacli.engine.hardware import available_memory
-from llamacli.engine.loading import ALL_LAYERS, because, fill_params
+from llamacli.engine.loading import ALL_LAYERS, fill_params
 from llamacli.engine.params import CacheType, ContextParams, ModelParams
-from llamacli.errors import MemoryFullError, ModelError, ModelFileError
+from llamacli.errors import MemoryFullError, ModelError, ModelFileError, ModelUnsupportedError
 from llamacli.gguf import ModelFiles
 from llamacli.gguf.estimate import Workload, estimate_memory
 from llamacli.gguf.source import Source
@@ -139,7 +139,8 @@ class _Native:
         name = str(self.path).encode("utf-8", "surrogateescape")
         offload = lib.llama_supports_gpu_offload()
         c_model, c_context = lib.llama_model_default_params(), native_params(context, size)
-        with ExitStack() as stack, log.complaints() as complaints:
+        log.route()
+        with ExitStack() as stack:
             kept = fill_params(c_model, model, ALL_LAYERS if model.gpu_layers is None else model.gpu_layers, vocab_only=False)
             try:
                 if offload and model.gpu_layers is None:
@@ -147,13 +148,19 @@ class _Native:
                     stack.enter_context(bridge.Fitted(name, c_model, c_context, margin=MARGIN, n_ctx_min=CELLS))
                 document = bridge.memory(name, c_model, c_context)
             except ModelError as error:
-                log.route()
-                raise ModelFileError(f"llama.cpp cannot read {self.path.name}{because(complaints)}") from error
+                raise self._reason(error) from error
             del kept
         if self.program is None:
             self.program = _peak_memory()
         layers = int(c_model.n_gpu_layers) if offload else None
         return _Measured(tuple(self._share(device) for device in document["devices"]), layers)
+
+    def _reason(self, error: ModelError) -> ModelError:
+        """llama-common keeps llama.cpp's own words to itself; it tells at which of two steps it failed."""
+        if "context" in error.message:
+            message = f"{self.path.name}: llama.cpp cannot make such a context for this model"
+            return ModelUnsupportedError(message, hint="try -ctk f16 -ctv f16, a smaller -c or fewer sequences")
+        return ModelFileError(f"llama.cpp cannot read {self.path.name}: {error.message}")
 
     def _share(self, device: dict[str, Any]) -> DeviceShare:
         host = bool(device["host"])

@@ -18,6 +18,9 @@ STRIDE = 128
 SHORT = 96
 """Strings of fewer bytes than this are skipped by the pattern."""
 
+CUT = "was it cut short?"
+"""The hint for what reaches beyond the end of the file."""
+
 _MARGIN = STRIDE * 64
 """Bytes that should be left in the window before a match is tried."""
 
@@ -88,13 +91,13 @@ class Cursor:
         start = self.offset
         length = self.u64(what)
         if length > self.remaining:
-            raise self.broken(start, f"{what} has {length} bytes, but only {self.remaining} are left in the file")
+            raise self.broken(start, f"{what} has {length} bytes, but only {self.remaining} are left", CUT)
         return length
 
     def skip(self, length: int, what: str) -> None:
         """Passes over `length` bytes without reading them."""
         if length > self.remaining:
-            raise self.broken(self.offset, f"{what} takes {length} bytes, but only {self.remaining} are left in the file")
+            raise self.broken(self.offset, f"{what} takes {length} bytes, but only {self.remaining} are left", CUT)
         self.seek(self.offset + length)
 
     def skip_strings(self, count: int, what: str) -> None:
@@ -104,7 +107,7 @@ class Cursor:
         four times as fast: a pattern with one branch for each short length, matched `STRIDE` times without backtracking.
         """
         if count * 8 > self.remaining:
-            raise self.broken(self.offset, f"{what} is said to have {count} strings, but only {self.remaining} bytes are left")
+            raise self.broken(self.offset, f"{what} has {count} strings, but only {self.remaining} bytes are left", CUT)
         strides, rest = divmod(count, STRIDE) if self.byte_order == "<" else (0, count)
         pattern = _short_strings() if strides else None
         for _ in range(strides):
@@ -130,9 +133,9 @@ class Cursor:
                     continue
             self.skip(self.length(what), what)
 
-    def broken(self, offset: int, problem: str) -> ModelFileError:
+    def broken(self, offset: int, problem: str, hint: str | None = None) -> ModelFileError:
         """The error for something at `offset` that makes no sense."""
-        return ModelFileError(f"{self.name}: at byte {offset}: {problem}", offset=offset)
+        return ModelFileError(f"{self.name}: at byte {offset}: {problem}", hint=hint, offset=offset)
 
     def _need(self, count: int, what: str) -> int:
         """Makes `count` bytes available in the window and returns the index of the first."""

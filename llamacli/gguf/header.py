@@ -142,7 +142,7 @@ class _HeaderReader:
         for number in range(key_count):
             entry = self._entry(number)
             if entry.key in metadata:
-                raise cursor.broken(entry.offset, f"key {printable(entry.key, 60)} appears a second time")
+                raise cursor.broken(entry.offset, f"key {printable(entry.key, 50)} appears a second time")
             metadata[entry.key] = entry
         alignment = self._alignment(metadata)
         raw = self._tensors(tensor_count)
@@ -182,7 +182,7 @@ class _HeaderReader:
     def _entry(self, number: int) -> Entry:
         cursor = self.cursor
         key = self._name(f"the name of key {number}")
-        shown = f"the value of {printable(key, 60)}"
+        shown = f"the value of {printable(key, 50)}"
         start = cursor.offset
         kind = self._value_type(cursor.u32(shown), shown, start)
         offset = cursor.offset

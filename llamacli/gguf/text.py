@@ -23,11 +23,9 @@ def has_controls(text: str) -> bool:
 
 
 def short_name(path: str) -> str:
-    """The last part of a path or address, at most 60 characters, for messages."""
-    name = PurePath(path).name or path
-    if len(name) > 60:
-        name = name[:20] + "…" + name[-39:]
-    return printable(name)
+    """The last part of a path or address, at most 50 characters, for messages."""
+    name = printable(PurePath(path).name or path)
+    return name if len(name) <= 50 else f"{name[:15]}…{name[-34:]}"
 
 
 def _escape(match: re.Match[str]) -> str:
