@@ -280,20 +280,28 @@ def test_arguments_that_are_missing_or_many():
 
 def test_a_conversation_survives_any_number_of_signals():
     interrupts, cancelled = Interrupts(), threading.Event()
-    with interrupts.installed(), pytest.raises(KeyboardInterrupt), interrupts.guard(grace=None) as guard:
-        guard.cancel = cancelled.set
-        for _ in range(3):
-            cancelled.clear()
-            os.kill(os.getpid(), signal.SIGINT)
-            assert cancelled.wait(5)
-        assert guard.received == signal.SIGINT
+
+    def answer() -> None:
+        with interrupts.guard(grace=None) as guard:
+            guard.cancel = cancelled.set
+            for _ in range(3):
+                cancelled.clear()
+                os.kill(os.getpid(), signal.SIGINT)
+                assert cancelled.wait(5)
+            assert guard.received == signal.SIGINT
+
+    with interrupts.installed(), pytest.raises(KeyboardInterrupt):
+        answer()
 
 
 def test_signals_outside_of_a_guard_and_the_handlers_afterwards():
+    def send(number: int) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     for number, kind in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)):
         with Interrupts().installed(), pytest.raises(kind):
-            os.kill(os.getpid(), number)
-            time.sleep(5)
+            send(number)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert not [thread for thread in threading.enumerate() if thread.name == "signals"]
