@@ -467,3 +467,11 @@ def test_the_same_command_twice_in_one_process_leaves_nothing_behind():
     assert "no chat template" in first.stderr
     assert second.stderr == ""
     assert os.environ.get("COLUMNS") is None
+
+
+@pytest.mark.parametrize("arguments", [[], ["--tensors"], ["--check"], ["--fit"]])
+def test_our_own_styles_are_not_escaped_on_a_terminal(tiny_model, arguments):
+    """`console.show` is for text from outside as it is; what render has put together, and escaped, goes through `write`."""
+    shown = invoke("info", str(tiny_model), *arguments, terminals=ALL_TERMINALS)
+    assert shown.status == 0, shown.stderr
+    assert r"\x1b" not in shown.stdout

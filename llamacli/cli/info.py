@@ -136,9 +136,9 @@ def _page(app: AppContext, opened: Opened, show: ShowOptions) -> None:
         previews = {key: opened.preview(entry.value) for key, entry in header.metadata.items()}
         app.console.show(page.format_metadata(header.metadata.values(), previews))
     if show.tensors:
-        app.console.show(("\n" if show.metadata else "") + page.format_tensors(files.tensors, bold=bold))
+        app.console.write(("\n" if show.metadata else "") + page.format_tensors(files.tensors, bold=bold))
     if not show.metadata and not show.tensors:
-        app.console.show(page.format_summary(summary, opened.place, bold=bold))
+        app.console.write(page.format_summary(summary, opened.place, bold=bold))
     return None
 
 
@@ -218,7 +218,7 @@ def _diff(app: AppContext, old: Opened, new: Opened, show: ShowOptions) -> None:
     if show.json:
         _write_document(app, differences_document(old.place, new.place, differences))
     else:
-        app.console.show(format_differences(differences, width=app.console.width, paint=_paint(app)))
+        app.console.write(format_differences(differences, width=app.console.width, paint=_paint(app)))
     if differences:
         raise typer.Exit(DIFFERENT)
 
@@ -232,7 +232,7 @@ def _check(app: AppContext, opened: Opened, show: ShowOptions) -> None:
     if show.json:
         _write_document(app, findings_document(opened.place, findings))
     else:
-        app.console.show(format_findings(findings, paint=_paint(app)))
+        app.console.write(format_findings(findings, paint=_paint(app)))
     if any(finding.severity == "error" for finding in findings):
         raise ModelFileError(f"{opened.files.header.name} is {verdict(findings)}")
 
@@ -263,7 +263,7 @@ def _fit(app: AppContext, opened: Opened, show: ShowOptions, model: ModelOptions
     if show.json:
         _write_document(app, fit_document(opened.place, report))
     else:
-        app.console.show(format_fit(report, paint=_paint(app)))
+        app.console.write(format_fit(report, paint=_paint(app)))
     if not report.fits:
         raise MemoryFullError(
             f"{opened.files.header.name} does not fit: it takes {mebibytes(report.total)}",
