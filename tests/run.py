@@ -42,6 +42,7 @@ def _prepare() -> None:
     """Create the environment unless it is there, and install this checkout in it with what the tests need."""
     started = time.monotonic()
     if not _is_current():
+        print("building llama.cpp takes a few minutes the first time", flush=True)
         venv.create(ENVIRONMENT, clear=True, with_pip=True)
     if _run("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", ".[test]"):
         raise SystemExit(1)
