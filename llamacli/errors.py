@@ -116,6 +116,12 @@ class GrammarSyntaxError(GrammarError):
         self.column = column
         self.offset = offset
 
+    def named(self, source: str) -> GrammarSyntaxError:
+        """The same, with the place written as `source:line:column`."""
+        detail = self.message.removeprefix(f"grammar, line {self.line}, column {self.column}: ")
+        message = f"{source}:{self.line}:{self.column}: {detail}"
+        return GrammarSyntaxError(message, line=self.line, column=self.column, offset=self.offset, hint=self.hint)
+
 
 class SchemaError(GrammarError):
     """A JSON schema that cannot be turned into a grammar."""

@@ -14,7 +14,7 @@ CLASSES = (
 BROKEN = ('"', "[a", "\\", "_", "'a'", "<", "<[1]>", "!<[2]>", "<[99999999999]>", "!", ")", "(", "{", "}", "a ::=", "|", "=", '"\\q"', "[\\x1]", "[a-\\q]", "\r", "#", "\n", "<a>")  # fmt: skip
 QUANTIFIERS = ("?", "*", "+", "{2}", "{1,}", "{0,2}", "{1,3}", "{ 2 , 3 }")
 ODD_QUANTIFIERS = ("{0}", "{0,0}", "{2001}", "{1,3000}", "{50}", "{50}{50}", "{,3}", "{x}", "{2,\n3}", "{3,1}", "**")
-ALPHABET = "aabbcA-é中 \n\"\\]"
+ALPHABET = 'aabbcA-é中 \n"\\]'
 
 
 def body(rng: random.Random, names: tuple[str, ...], depth: int, *, broken: float) -> str:
@@ -22,7 +22,9 @@ def body(rng: random.Random, names: tuple[str, ...], depth: int, *, broken: floa
     options = []
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         # At the end of a rule, nothing at all would make the next rule's name part of this one.
-        items = [item(rng, names, depth, broken=broken) for _ in range(rng.choice((0 if depth or broken else 1, 1, 1, 2, 2, 3)))]
+        items = [
+            item(rng, names, depth, broken=broken) for _ in range(rng.choice((0 if depth or broken else 1, 1, 1, 2, 2, 3)))
+        ]
         options.append(rng.choice((" ", " ", "", " # note\n" if depth else "  ")).join(items))
     return rng.choice((" | ", "|", " |\n  ")).join(options)
 

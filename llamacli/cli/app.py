@@ -34,6 +34,7 @@ class Entry:
 REGISTRY: tuple[Entry, ...] = (
     Entry("run", "llamacli.cli.run", "Stream an answer to a prompt"),
     Entry("info", "llamacli.cli.info", "Look into a model file"),
+    Entry("grammar", "llamacli.cli.grammar", "Write, check and understand grammars"),
     Entry("models", "llamacli.cli.models", "List, fetch, remove and quantize models", HELPERS),
     Entry("config", "llamacli.cli.config", "Show, check and change the settings", HELPERS),
 )  # fmt: skip

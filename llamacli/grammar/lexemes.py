@@ -6,7 +6,7 @@ import re
 
 from llamacli.grammar.nodes import Ranges
 
-ESCAPE_HINT = r"known are \n \r \t \\ " + r'\" \[ \] \- \xXX \uXXXX \UXXXXXXXX'
+ESCAPE_HINT = r"known are \n \r \t \\ " + r"\" \[ \] \- \xXX \uXXXX \UXXXXXXXX"
 """The escapes that llama.cpp knows, for error messages."""
 
 _UNIT = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([trn\\\"\[\]-]))|([^\\])", re.DOTALL)

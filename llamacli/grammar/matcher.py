@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from llamacli.errors import GrammarError
 from llamacli.grammar import Grammar, words
+from llamacli.grammar.alphabet import allowed, common
 from llamacli.grammar.nodes import AnyNode, CharClass, Literal, Ranges
 from llamacli.grammar.places import Place, Places
 from llamacli.grammar.stacks import WORK, WORK_PER_CHARACTER, GrowthError, Stacks, StackSets
@@ -79,6 +80,26 @@ class Matcher:
         """The place after `text`, or None where the grammar does not allow it."""
         stacks, stop = self._follow(state, text)
         return State(stacks) if stop == len(text) else None
+
+    def admits(self, state: State, piece: bytes) -> bool:
+        """Whether a token of these bytes may come next. It may end inside a character that can still become a right one."""
+        text, low, high = _decoded(piece)
+        after = self.advance(state, text) if text is not None else None
+        if after is None:
+            return False
+        if low is None:
+            return bool(text)
+        terminals = self._grammar.program.terminals
+        code = self._grammar.program.code
+        unfinished = ((low, high),)
+        return any(common(allowed(terminals[code[p]]), unfinished) for p in self._sets.terminals(after.stacks))
+
+    def token_ids(self, state: State) -> tuple[list[int], list[int]]:
+        """The ids that may come next because the grammar names them, `<[id]>`, and those that it rules out, `!<[id]>`."""
+        program = self._grammar.program
+        terminals = [program.terminals[program.code[position]] for position in self._sets.terminals(state.stacks)]
+        named = [t for t in terminals if t.token_id is not None]
+        return [t.token_id or 0 for t in named if not t.negated], [t.token_id or 0 for t in named if t.negated]
 
     def may_end(self, state: State) -> bool:
         """Whether a text that got here is in the language."""
@@ -155,3 +176,24 @@ class Matcher:
     def _rule_of(self, node: AnyNode | None) -> str:
         index = bisect_right(self._starts, node.start) - 1 if node else 0
         return self._grammar.rules[index].name
+
+
+def _decoded(piece: bytes) -> tuple[str | None, int | None, int]:
+    """The whole characters of a piece, and the code points that an unfinished one at its end can become (else None).
+
+    The text is None for what is no UTF-8: no text goes on so from a place between two characters.
+    """
+    try:
+        return piece.decode(), None, 0
+    except UnicodeDecodeError as error:
+        if error.reason != "unexpected end of data":
+            return None, None, 0
+        head, tail = piece[: error.start], piece[error.start :]
+    length = 2 if tail[0] < 0xE0 else 3 if tail[0] < 0xF0 else 4
+    missing = length - len(tail)
+    least = {2: 0x80, 3: 0x800, 4: 0x10000}[length]
+    value = tail[0] & (0x7F >> length)
+    for byte in tail[1:]:
+        value = value << 6 | (byte & 0x3F)
+    low = value << 6 * missing
+    return head.decode(), max(low, least), low | ((1 << 6 * missing) - 1)

@@ -221,9 +221,7 @@ class Parser:
         if number is not None and (len(number.lstrip("0")) > 10 or int(number) > 0xFFFFFFFF):
             self._fail("bad-token", "this token id does not fit in 32 bits", match.start(1), match.end(1))
         negated = self._text[start] == "!"
-        node = TokenReference(
-            match.group()[negated:], None if number is None else int(number), negated, start, match.end()
-        )
+        node = TokenReference(match.group()[negated:], None if number is None else int(number), negated, start, match.end())
         if not self._tokens_as_text or node.id is not None:
             self._limited(self._lowering.terminal, Terminal(negated=negated, token=node.text, token_id=node.id), node)
         elif negated:

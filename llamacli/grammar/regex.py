@@ -125,9 +125,7 @@ class _Reader:
         return self._letter(ord(char))
 
     def _anchor(self, char: str) -> None:
-        at_end = not self._depth and (
-            self._position == 0 if char == "^" else self._position == len(self._pattern) - 1
-        )
+        at_end = not self._depth and (self._position == 0 if char == "^" else self._position == len(self._pattern) - 1)
         if not at_end:
             self._fail(f"{char} is understood only at the {'start' if char == '^' else 'end'} of the whole expression")
         self._position += 1
