@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Any, Self
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.chat import ChatTemplate
 from llamacli.engine.context import Context
-from llamacli.engine.events import Event, Failed
+from llamacli.engine.events import Event
 from llamacli.engine.loading import interruptible
 from llamacli.engine.message import read_messages
 from llamacli.engine.model import Model
@@ -21,6 +22,7 @@ from llamacli.engine.prompt import Prompt, plain_prompt, rendered_prompt
 from llamacli.engine.recommended import with_recommendations
 from llamacli.engine.scheduler import Scheduler
 from llamacli.engine.sequence import Request
+from llamacli.engine.shared import SharedScheduler
 from llamacli.errors import ModelUnsupportedError, TemplateError
 
 logger = logging.getLogger("llamacli.engine")
@@ -50,7 +52,8 @@ class Engine:
         self.model = Model(path, model, cancel=self._flag, on_load=on_load)
         self._params = context or ContextParams()
         self._context: Context | None = None
-        self._scheduler: Scheduler | None = None
+        self._shared: SharedScheduler | None = None
+        self._preparing = threading.Lock()
         self._templates: dict[str | None, ChatTemplate] = {}
 
     @property
@@ -122,7 +125,7 @@ class Engine:
     def generate(
         self, prompt: Prompt, params: GenerationParams | None = None, *, grammar: str | None = None
     ) -> Iterator[Event]:
-        """The events of one answer. Closing the iterator early ends the work.
+        """The events of one answer. Closing the iterator early ends the work. Safe from any thread.
 
         Raises:
             ContextFullError, MemoryFullError: the prompt, or the context that it needs, does not fit.
@@ -132,24 +135,17 @@ class Engine:
         params = params or GenerationParams()
         if not self.model.can_generate or self.model.has_encoder:
             raise ModelUnsupportedError("this model does not generate text", hint="llamacli embed uses embedding models")
-        self._flag.clear()
         params = dataclasses.replace(params, stop=(*params.stop, *prompt.stops))
-        scheduler = self._ready(len(prompt.tokens), params.max_tokens)
-        sequence = scheduler.submit(Request(prompt=prompt.tokens, params=params, preserved=prompt.preserved, grammar=grammar))
-        try:
-            while not sequence.finished:
-                for event in scheduler.step():
-                    if isinstance(event, Failed):
-                        raise event.error
-                    yield event
-        finally:
-            scheduler.cancel(sequence)
+        shared = self._ready(len(prompt.tokens), params.max_tokens)
+        request = Request(prompt=prompt.tokens, params=params, preserved=prompt.preserved, grammar=grammar)
+        yield from shared.events(request)
 
-    def _ready(self, prompt: int, max_tokens: int | None) -> Scheduler:
+    def _ready(self, prompt: int, max_tokens: int | None) -> SharedScheduler:
         """The scheduler, with a context that is large enough if its size is ours to choose."""
-        size = self._context_size(prompt, max_tokens)
-        fits = self._context is not None and (self._params.n_ctx is not None or size <= self._context.n_ctx)
-        return self._scheduler if fits and self._scheduler is not None else self._grow(size)
+        with self._preparing:
+            size = self._context_size(prompt, max_tokens)
+            fits = self._context is not None and (self._params.n_ctx is not None or size <= self._context.n_ctx)
+            return self._shared if fits and self._shared is not None else self._grow(size)
 
     def _context_size(self, prompt: int, max_tokens: int | None) -> int:
         trained = self.model.n_ctx_train
@@ -158,21 +154,23 @@ class Engine:
         needed = prompt + max_tokens + 1 if max_tokens is not None else max(DEFAULT_CONTEXT, prompt + DEFAULT_CONTEXT // 2)
         return min(-(-needed // 256) * 256, trained) if trained else needed
 
-    def _grow(self, size: int) -> Scheduler:
+    def _grow(self, size: int) -> SharedScheduler:
         """Makes the context, or a larger one that keeps what the first slot of the old one holds."""
-        from llamacli.engine import state as states
-
         kept = None
-        if self._context is not None and self._scheduler is not None:
-            kept = states.capture(self._context, 0, self._scheduler.tokens_of(0))
-            self._context.close()
+        context, self._context = self._context, None
+        if context is not None and self._shared is not None:
+            from llamacli.engine import state as states
+
+            kept = states.capture(context, 0, self._shared.scheduler.tokens_of(0))
+            self._shared.close()
+            context.close()
         params = dataclasses.replace(self._params, n_ctx=size)
         self._context = interruptible(lambda: Context(self.model, params), self._flag)
-        self._scheduler = Scheduler(self._context)
+        self._shared = SharedScheduler(Scheduler(self._context), self._flag)
         if kept is not None and kept.tokens:
             states.restore(self._context, 0, kept)
-            self._scheduler.adopt(0, list(kept.tokens))
-        return self._scheduler
+            self._shared.scheduler.adopt(0, list(kept.tokens))
+        return self._shared
 
     def save_state(self, path: Path) -> int:
         """Writes what the cache holds of the last answer and its prompt to a file; returns the number of tokens.
@@ -182,7 +180,7 @@ class Engine:
         """
         from llamacli.engine import state as states
 
-        scheduler = self._ready(0, None)
+        scheduler = self._ready(0, None).scheduler
         tokens = scheduler.tokens_of(0)
         if self._context is not None:
             states.write(path, states.capture(self._context, 0, tokens))
@@ -199,7 +197,7 @@ class Engine:
         from llamacli.engine import state as states
 
         state = states.read(path)
-        scheduler = self._ready(len(state.tokens), None)
+        scheduler = self._ready(len(state.tokens), None).scheduler
         if self._context is not None:
             states.restore(self._context, 0, state)
             scheduler.adopt(0, list(state.tokens))
@@ -214,7 +212,10 @@ class Engine:
         for template in self._templates.values():
             template.close()
         self._templates = {}
-        context, self._context, self._scheduler = self._context, None, None
+        context, self._context = self._context, None
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            shared.close()
         if context is not None:
             context.close()
         self.model.close()

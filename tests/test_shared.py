@@ -1,0 +1,142 @@
+"""One scheduler, many threads."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llamacli.engine.context import Context
+from llamacli.engine.events import Finished, Token
+from llamacli.engine.model import Model
+from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
+from llamacli.engine.scheduler import Scheduler
+from llamacli.engine.sequence import Request
+from llamacli.engine.shared import SharedScheduler
+from llamacli.errors import ClosedError, UsageError
+
+GREEDY = SamplingParams(temperature=0, ignore_eos=True)
+
+
+@pytest.fixture
+def model(tiny_model: Path) -> Iterator[Model]:
+    with Model(tiny_model) as model:
+        yield model
+
+
+@pytest.fixture
+def shared(model: Model) -> Iterator[SharedScheduler]:
+    with Context(model, ContextParams(n_ctx=128, n_seq_max=4, threads=1)) as context:
+        yield SharedScheduler(Scheduler(context), model.cancel)
+
+
+def request(model: Model, text: str, max_tokens: int | None = 8) -> Request:
+    return Request(
+        prompt=tuple(model.vocabulary.tokenize(text)), params=GenerationParams(max_tokens=max_tokens, sampling=GREEDY)
+    )
+
+
+def tokens(shared: SharedScheduler, wanted: Request) -> list[int]:
+    return [event.id for event in shared.events(wanted) if isinstance(event, Token)]
+
+
+def test_many_threads_get_what_each_gets_alone(model: Model, shared: SharedScheduler) -> None:
+    texts = [f"prompt number {i} " * (1 + i % 5) for i in range(16)]
+    alone = {text: tokens(shared, request(model, text)) for text in texts}
+    wrong: list[str] = []
+
+    def work(seed: int) -> None:
+        order = random.Random(seed)
+        for _ in range(20):
+            text = order.choice(texts)
+            if tokens(shared, request(model, text)) != alone[text]:
+                wrong.append(text)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads)
+    assert wrong == []
+    assert shared.scheduler.is_idle
+
+
+def test_threads_that_die_half_way_hold_nobody_up(model: Model, shared: SharedScheduler) -> None:
+    def dies() -> None:
+        events = shared.events(request(model, "one that is given up", 10**6))
+        for _ in range(3):
+            next(events)
+        events.close()
+
+    expected = tokens(shared, request(model, "one that stays", 20))
+    threads = [threading.Thread(target=dies) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert tokens(shared, request(model, "one that stays", 20)) == expected
+    for thread in threads:
+        thread.join(30)
+    assert shared.scheduler.is_idle
+
+
+def test_a_slow_reader_holds_nobody_up(model: Model, shared: SharedScheduler) -> None:
+    slow = shared.events(request(model, "slow", 50))
+    next(slow)
+    assert len(tokens(shared, request(model, "fast", 20))) == 20
+    assert sum(isinstance(event, Token) for event in slow) == 50
+
+
+def test_an_error_of_one_request_is_its_own(model: Model, shared: SharedScheduler) -> None:
+    with pytest.raises(UsageError):
+        list(shared.events(Request(prompt=(), params=GenerationParams())))
+    assert len(tokens(shared, request(model, "fine"))) == 8
+
+
+def test_close_raises_in_those_who_generate(model: Model, shared: SharedScheduler) -> None:
+    outcomes: list[BaseException | str] = []
+    begun = threading.Barrier(5)
+
+    def work() -> None:
+        events = shared.events(
+            Request(
+                prompt=tuple(model.vocabulary.tokenize("for ever")),
+                params=GenerationParams(sampling=GREEDY, context_shift=True),
+            )
+        )
+        next(events)
+        begun.wait(30)
+        try:
+            for _ in events:
+                pass
+            outcomes.append("ended")
+        except ClosedError as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    begun.wait(30)
+    time.sleep(0.05)
+    shared.close()
+    for thread in threads:
+        thread.join(30)
+    assert [type(outcome) for outcome in outcomes] == [ClosedError] * 4
+    with pytest.raises(ClosedError):
+        next(shared.events(request(model, "too late")))
+    assert not model.cancel.is_set
+
+
+def test_cancelling_ends_what_runs_and_nothing_later(model: Model, shared: SharedScheduler) -> None:
+    events = shared.events(request(model, "long", 10**6))
+    next(events)
+    model.cancel.set()
+    last = list(events)[-1]
+    assert isinstance(last, Finished)
+    assert last.reason == "cancelled"
+    assert len(tokens(shared, request(model, "next"))) == 8
+    model.cancel.set()  # while nothing runs
+    assert len(tokens(shared, request(model, "and next"))) == 8
