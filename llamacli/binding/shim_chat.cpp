@@ -24,6 +24,9 @@ struct llamacli_parser {
 
 namespace {
 
+constexpr size_t MAX_ANSWER   = size_t(1) << 20; // bytes
+constexpr size_t MAX_BRACKETS = 10000;           // open at once
+
 std::vector<std::string> builtin_names() {
     std::vector<const char *> names(llama_chat_builtin_templates(nullptr, 0));
     llama_chat_builtin_templates(names.data(), names.size());
@@ -288,8 +291,25 @@ json describe(const common_chat_tool_call & call) {
     return { { "id", call.id }, { "name", call.name }, { "arguments", call.arguments } };
 }
 
+// The parser recurses for each bracket that an answer opens in the arguments of a call.
+void check_answer(const std::string & text) {
+    size_t depth = 0;
+    for (const char c : text) {
+        depth += c == '[' || c == '{';
+        depth -= (c == ']' || c == '}') && depth > 0;
+        if (depth > MAX_BRACKETS) {
+            throw failure("output", "the answer is nested too deep");
+        }
+    }
+    if (text.size() > MAX_ANSWER) {
+        throw failure("output", "the answer is longer than 1 MiB");
+    }
+}
+
 json parse(llamacli_parser & parser, const json & request) {
-    auto message = common_chat_parse(text_of(request, "text"), flag_of(request, "partial", false), parser.params);
+    const auto text = text_of(request, "text");
+    check_answer(text);
+    auto message = common_chat_parse(text, flag_of(request, "partial", false), parser.params);
     json calls   = json::array();
     json deltas  = json::array();
     for (const auto & call : message.tool_calls) {

@@ -291,6 +291,11 @@ bool accept(llama_grammar & matcher, char byte) {
         }
         return !matcher.stacks.empty();
     }
+    const auto lead = static_cast<unsigned char>(byte);
+    if (matcher.partial_utf8.n_remain == 0 && (lead == 0xC0 || lead == 0xC1 || lead > 0xF4)) { // llama.cpp takes these for UTF-8
+        matcher.stacks.clear();
+        return false;
+    }
     try {
         llama_grammar_accept_str(matcher, std::string(1, byte));
     } catch (const std::runtime_error &) { // which is how it refuses

@@ -225,6 +225,7 @@ class AnswerParser:
     def __init__(self, answer_format: Mapping[str, Any]) -> None:
         self._parser = bridge.Parser(answer_format)
         self._pieces: list[str] = []
+        self._shown = ["", ""]  # the reasoning and the content that deltas told
         self._next = 0.0
 
     def feed(self, text: str) -> tuple[Delta, ...]:
@@ -234,20 +235,36 @@ class AnswerParser:
         if begin < self._next:
             return ()
         try:
-            deltas = self._parse(partial=True)["deltas"]
+            deltas = self._deltas(self._parse(partial=True))
         except ConstraintError:
-            deltas = []  # it may still become well-formed; `finish` tells
+            deltas = ()  # it may still become well-formed; `finish` tells
         now = time.monotonic()
         self._next = now + self.PAUSE * (now - begin)
-        return tuple(_delta(delta) for delta in deltas)
+        return deltas
 
     def finish(self, *, complete: bool = True) -> tuple[Answer, tuple[Delta, ...]]:
         """The whole answer, and what was not yet in the deltas. `complete` is False when it was cut off."""
         try:
-            answer = self._parse(partial=not complete)
+            parsed = self._parse(partial=not complete)
         except ConstraintError:
-            return Answer("".join(self._pieces), well_formed=False), ()
-        return _answer(answer), tuple(_delta(delta) for delta in answer["deltas"])
+            text = "".join(self._pieces)
+            rest = self._rest(text)
+            return Answer(text, well_formed=False), (Delta(rest),) if rest else ()
+        return _answer(parsed), self._deltas(parsed)
+
+    def _deltas(self, parsed: Mapping[str, Any]) -> tuple[Delta, ...]:
+        deltas = tuple(_delta(delta) for delta in parsed["deltas"])
+        self._shown[0] += "".join(delta.reasoning_content for delta in deltas)
+        self._shown[1] += "".join(delta.content for delta in deltas)
+        return deltas
+
+    def _rest(self, text: str) -> str:
+        """The text behind what deltas told of it."""
+        at = 0
+        for shown in self._shown:
+            found = text.find(shown, at)
+            at = at if found < 0 else found + len(shown)
+        return text[at:]
 
     def _parse(self, *, partial: bool) -> bridge.Json:
         text = "".join(self._pieces)
