@@ -28,6 +28,9 @@ from llamacli.store import paths
 if TYPE_CHECKING:
     from llamacli.cli.console import Style
 
+WRITE_SIZE = 1 << 16
+"""Characters of a document that are written at once."""
+
 DIFFERENT = 8
 """The exit status of `--diff` when anything differs."""
 
@@ -301,9 +304,15 @@ def _without_home(path: str) -> str:
 def _write_document(app: AppContext, document: Mapping[str, Any]) -> None:
     from llamacli.render.info_json import encode
 
-    pieces = encode(document)
-    while piece := "".join(itertools.islice(pieces, 4096)):
-        app.console.write(piece)
+    waiting: list[str] = []
+    size = 0
+    for piece in encode(document):
+        waiting.append(piece)
+        size += len(piece)
+        if size >= WRITE_SIZE:
+            app.console.write("".join(waiting))
+            waiting, size = [], 0
+    app.console.write("".join(waiting))
 
 
 def _bold(app: AppContext) -> Callable[[str], str]:

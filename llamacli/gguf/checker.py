@@ -125,5 +125,5 @@ def _vocabulary_findings(header: Header, source: Source) -> Iterator[Finding]:
     if isinstance(tokens, Finding):
         yield tokens
     elif tokens:
-        yield from fatal_findings(tokens)
+        yield from fatal_findings(tokens, source)
         yield from odd_findings(tokens, source)

@@ -105,6 +105,8 @@ def _entry_difference(
     if before.value.element != after.value.element or before.value.element is None:
         same = before.value.element == after.value.element and _same_bytes(old[0], before.value, new[0], after.value)
         return None if same else (describe(before), describe(after))
+    if old[1].byte_order == new[1].byte_order and _same_bytes(old[0], before.value, new[0], after.value):
+        return None
     first: tuple[int, Element | None, Element | None] | None = None
     count = 0
     for number, (one, other) in enumerate(zip_longest(_elements(*old, before.value), _elements(*new, after.value))):

@@ -48,7 +48,7 @@ def check_loadable(path: str | os.PathLike[str], *, vocabulary_only: bool = Fals
         if isinstance(tokens, Finding):
             _refuse(header, tokens)
         elif tokens:
-            _refuse(header, next(fatal_findings(tokens), None))
+            _refuse(header, next(fatal_findings(tokens, source), None))
     return header
 
 

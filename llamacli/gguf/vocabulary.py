@@ -7,14 +7,16 @@ that falls back to bytes, and when a byte token's text does not say which byte i
 from __future__ import annotations
 
 import array
+import itertools
 import math
 import re
 import sys
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llamacli.gguf.arrays import read_bytes, read_numbers, split_strings
+from llamacli.gguf.arrays import read_bytes, read_numbers, read_string_lists, read_strings
 from llamacli.gguf.header import Header, Lazy
 from llamacli.gguf.layout import TOKEN_TYPES, ValueType
 from llamacli.gguf.soundness import NO_VOCABULARY, Finding
@@ -24,7 +26,12 @@ from llamacli.gguf.text import printable
 MAX_SIZE = 64 << 20
 """Bytes of token texts or of merges that are read; more is taken for damage."""
 
-TOKENS, TYPES, SCORES, MERGES = (f"tokenizer.ggml.{name}" for name in ("tokens", "token_type", "scores", "merges"))
+LONG_TOKEN = 4096
+"""Bytes from which a token is worth a warning."""
+
+MODEL, TOKENS, TYPES, SCORES, MERGES = (
+    f"tokenizer.ggml.{name}" for name in ("model", "tokens", "token_type", "scores", "merges")
+)
 
 _BYTE_TOKEN = 6
 _BYTE_TEXT = re.compile(rb"<0x[0-9A-Fa-f]{2}>")
@@ -34,64 +41,110 @@ _NO_BYTE_TOKENS = ("bert",)
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A vocabulary read from its file: the text and the type of each token. `lazy` is where the texts lie."""
+    """What one pass over a vocabulary shows. `lazy` is where the texts lie, `texts` are those that occur.
+
+    The others are token numbers, or None: of the first text that occurred before, of the first byte token that names no byte,
+    of the first text with an escape character in it, and of the longest.
+    """
 
     header: Header
     lazy: Lazy
-    texts: list[bytes]
+    texts: set[bytes]
     types: array.array[int]
+    repeated: int | None
+    odd_byte: int | None
+    first_escape: int | None
+    longest: int
+    empty: int
+    escapes: int
 
 
 def read_tokens(source: Source, header: Header) -> Tokens | Finding | None:
-    """The vocabulary; None if the file has none that can be read, a finding if it is too large."""
+    """Reads the vocabulary; None if the file has none that can be read, a finding if it is too large."""
     tokens, types = header.array(TOKENS), header.array(TYPES)
-    if header.text("tokenizer.ggml.model") in NO_VOCABULARY or tokens is None or tokens.element != ValueType.STRING:
+    if header.text(MODEL) in NO_VOCABULARY or tokens is None or tokens.element != ValueType.STRING:
         return None
     if tokens.size > MAX_SIZE:
         return Finding("error", f"key {TOKENS}", f"{tokens.size} bytes of tokens", tokens.offset)
-    numbers = array.array("i")
+    kinds = array.array("i")
     if types and types.element == ValueType.INT32 and types.count <= tokens.count:
         for piece in read_bytes(source, types):
-            numbers.frombytes(piece[: len(piece) // 4 * 4])
+            kinds.frombytes(piece[: len(piece) // 4 * 4])
         if (header.byte_order == ">") != (sys.byteorder == "big"):
-            numbers.byteswap()
-    return Tokens(header, tokens, split_strings(source, header, tokens), numbers)
+            kinds.byteswap()
+    return _scan(source, header, tokens, kinds)
 
 
-def fatal_findings(tokens: Tokens) -> Iterator[Finding]:
+def _scan(source: Source, header: Header, lazy: Lazy, types: array.array[int]) -> Tokens:
+    """One pass, list by list, with a closer look only at lists that have something to show: loading a model waits for it."""
+    texts: set[bytes] = set()
+    byte_tokens = [number for number, kind in enumerate(types) if kind == _BYTE_TOKEN] if _BYTE_TOKEN in types else []
+    no_bytes = header.text(MODEL) in _NO_BYTE_TOKENS
+    repeated = odd_byte = first_escape = None
+    start = longest = most = empty = escapes = 0
+    for some in read_string_lists(source, header, lazy):
+        known = len(texts)
+        blank = some.count(b"")  # llama.cpp gives empty tokens names of their own
+        texts.update(some)
+        texts.discard(b"")
+        if repeated is None and len(texts) != known + len(some) - blank:
+            repeated = _first_repeated(source, header, lazy)
+        for number in byte_tokens[bisect_left(byte_tokens, start) : bisect_left(byte_tokens, start + len(some))]:
+            if odd_byte is None and (no_bytes or not _BYTE_TEXT.fullmatch(some[number - start])):
+                odd_byte = number
+        longest_here = max(some, key=len)
+        if len(longest_here) > most:
+            longest, most = start + some.index(longest_here), len(longest_here)
+        if b"\x1b" in b"".join(some):
+            hits = [number for number, text in enumerate(some) if b"\x1b" in text and len(text) > 1]
+            first_escape = start + hits[0] if hits and first_escape is None else first_escape
+            escapes += len(hits)
+        empty += blank
+        start += len(some)
+    return Tokens(header, lazy, texts, types, repeated, odd_byte, first_escape, longest, empty, escapes)
+
+
+def _first_repeated(source: Source, header: Header, lazy: Lazy) -> int | None:
+    """The number of the first token whose text occurred before."""
+    seen: set[bytes] = set()
+    for number, text in enumerate(read_strings(source, header, lazy)):
+        if text and text in seen:
+            return number
+        seen.add(text)
+    return None
+
+
+def fatal_findings(tokens: Tokens, source: Source) -> Iterator[Finding]:
     """What llama.cpp would not survive."""
-    yield from _duplicates(tokens)
-    model = tokens.header.text("tokenizer.ggml.model")
-    place = f"key {TOKENS}"
-    if tokens.types.count(_BYTE_TOKEN):
-        for number, (kind, text) in enumerate(zip(tokens.types, tokens.texts, strict=False)):
-            if kind == _BYTE_TOKEN and (model in _NO_BYTE_TOKENS or not _BYTE_TEXT.fullmatch(text)):
-                shown = printable(text.decode(errors="surrogateescape"), 40)
-                yield Finding("error", place, f"token {number} is said to be a byte, but is {shown!r}", tokens.lazy.offset)
-                break
+    place, at = f"key {TOKENS}", tokens.lazy.offset
+    if tokens.repeated is not None:
+        text = _text(tokens, source, tokens.repeated)
+        first = next(number for number, other in enumerate(read_strings(source, tokens.header, tokens.lazy)) if other == text)
+        yield Finding("error", place, f"tokens {first} and {tokens.repeated} are both {_shown(text)}", at)
+    if tokens.odd_byte is not None:
+        text = _text(tokens, source, tokens.odd_byte)
+        yield Finding("error", place, f"token {tokens.odd_byte} is said to be a byte, but is {_shown(text)}", at)
+    model = tokens.header.text(MODEL)
     if model in _FALLS_BACK_TO_BYTES:
-        texts = set(tokens.texts)
-        missing = [byte for byte in range(256) if b"<0x%02X>" % byte not in texts]
+        missing = [byte for byte in range(256) if b"<0x%02X>" % byte not in tokens.texts]
         if model == "llama":
-            missing = [byte for byte in missing if bytes([byte]) not in texts]
+            missing = [byte for byte in missing if bytes([byte]) not in tokens.texts]
         if missing:
-            yield Finding("error", place, f"no token for {len(missing)} bytes, the first is {missing[0]}", tokens.lazy.offset)
+            yield Finding("error", place, f"no token for {len(missing)} bytes, the first is {missing[0]}", at)
 
 
 def odd_findings(tokens: Tokens, source: Source) -> Iterator[Finding]:
     """What llama.cpp accepts, and should not be there."""
-    place = f"key {TOKENS}"
-    empty = tokens.texts.count(b"")
-    if empty:
-        yield Finding("note", place, f"{empty} tokens are empty", tokens.lazy.offset)
-    escapes = [number for number, text in enumerate(tokens.texts) if b"\x1b" in text and len(text) > 1]
-    if escapes:
-        message = f"{len(escapes)} tokens with an escape character, the first is {escapes[0]}"
-        yield Finding("note", place, message, tokens.lazy.offset)
-    longest = max(tokens.texts, key=len, default=b"")
-    if len(longest) > 4096:
-        message = f"token {tokens.texts.index(longest)} is {len(longest)} bytes long"
-        yield Finding("warning", place, message, tokens.lazy.offset)
+    place, at = f"key {TOKENS}", tokens.lazy.offset
+    if tokens.empty:
+        yield Finding("note", place, f"{tokens.empty} tokens are empty", at)
+    if tokens.escapes:
+        yield Finding(
+            "note", place, f"{tokens.escapes} tokens with an escape character, the first is {tokens.first_escape}", at
+        )
+    length = len(_text(tokens, source, tokens.longest)) if tokens.texts else 0
+    if length > LONG_TOKEN:
+        yield Finding("warning", place, f"token {tokens.longest} is {length} bytes long", at)
     types, scores = tokens.header.array(TYPES), tokens.header.array(SCORES)
     if types:
         unknown = Counter(kind for kind in tokens.types if kind not in TOKEN_TYPES)
@@ -104,37 +157,30 @@ def odd_findings(tokens: Tokens, source: Source) -> Iterator[Finding]:
     yield from _merge_findings(tokens, source)
 
 
-def _duplicates(tokens: Tokens) -> Iterator[Finding]:
-    texts = tokens.texts
-    if len(set(texts)) == len(texts):
-        return
-    seen: dict[bytes, int] = {}
-    for number, text in enumerate(texts):
-        if text and text in seen:  # llama.cpp gives empty tokens names of their own
-            shown = printable(text.decode(errors="surrogateescape"), 40)
-            message = f"tokens {seen[text]} and {number} are both {shown!r}"
-            yield Finding("error", f"key {TOKENS}", message, tokens.lazy.offset)
-            return
-        seen[text] = number
+def _text(tokens: Tokens, source: Source, number: int) -> bytes:
+    return next(itertools.islice(read_strings(source, tokens.header, tokens.lazy), number, None))
+
+
+def _shown(text: bytes) -> str:
+    return repr(printable(text.decode(errors="surrogateescape"), 40))
 
 
 def _merge_findings(tokens: Tokens, source: Source) -> Iterator[Finding]:
     merges = tokens.header.array(MERGES)
     place = f"key {MERGES}"
     if merges is None or merges.element != ValueType.STRING:
-        if tokens.header.text("tokenizer.ggml.model") in ("gpt2", "gemma4"):
+        if tokens.header.text(MODEL) in ("gpt2", "gemma4"):
             yield Finding("error", place, "missing, and a BPE vocabulary needs it")
         return
     if merges.size > MAX_SIZE:
         yield Finding("error", place, f"{merges.size} bytes of merges", merges.offset)
         return
-    texts = set(tokens.texts)
     broken = 0
     unknown = 0
-    for merge in split_strings(source, tokens.header, merges):
+    for merge in read_strings(source, tokens.header, merges):
         first, space, second = merge[1:].partition(b" ")
         broken += not space
-        unknown += bool(space) and merge[:1] + first + second not in texts
+        unknown += bool(space) and merge[:1] + first + second not in tokens.texts
     if broken:
         yield Finding("warning", place, f"{broken} merges are not two texts with a space between", merges.offset)
     if unknown:

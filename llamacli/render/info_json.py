@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -52,9 +53,10 @@ def _lines(begin: str, members: Iterable[tuple[str | None, Any]], end: str, *, i
 
 def _value(value: Any, indent: int) -> Iterator[str]:
     if isinstance(value, Elements):
+        elements = iter(value.elements)
         separator = "["
-        for element in value.elements:
-            yield separator + json.dumps(clean(element), allow_nan=False)
+        while some := list(itertools.islice(elements, 1024)):
+            yield separator + json.dumps(clean(some), allow_nan=False)[1:-1]
             separator = ", "
         yield "[]" if separator == "[" else "]"
     elif indent < 2 and isinstance(value, dict) and value:
