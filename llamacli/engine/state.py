@@ -89,12 +89,8 @@ def restore(context: Context, sequence: int, state: State) -> None:
     context.restore_sequence(sequence, state.payload)
 
 
-def write(path: Path, state: State) -> None:
-    """Writes the file at once or not at all, readable by its owner only.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+def pack(state: State) -> bytes:
+    """The state in the form of the container."""
     header = {
         "version": VERSION,
         "fingerprint": state.fingerprint,
@@ -102,12 +98,45 @@ def write(path: Path, state: State) -> None:
         "payload": len(state.payload),
         "sha256": state.digest(),
     }
+    return b"".join((MAGIC, json.dumps(header).encode(), b"\n", _packed(state.tokens), state.payload))
+
+
+def unpack(data: bytes, name: str = "the saved state") -> State:
+    """The state that `pack` put into the container. `name` is used in messages.
+
+    Raises:
+        StateError: it is something else, or truncated or altered.
+    """
+    if not data.startswith(MAGIC):
+        raise StateError(f"{name} is not a saved state of llamacli")
+    end = data.find(b"\n", len(MAGIC), len(MAGIC) + _LONGEST_HEADER)
+    try:
+        header = json.loads(data[len(MAGIC) : max(end, 0)])
+        version, count, size = header["version"], int(header["tokens"]), int(header["payload"])
+        expected, made_by = str(header["sha256"]), str(header["fingerprint"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateError(f"{name} is damaged in its header") from error
+    if version != VERSION:
+        raise StateError(f"{name} has format version {version}, this program reads {VERSION}")
+    rest = memoryview(data)[end + 1 :]
+    if count < 0 or size < 0 or len(rest) != 4 * count + size:
+        raise StateError(f"{name} is truncated: {4 * count + size} bytes expected, {len(rest)} found")
+    state = State(made_by, _unpacked(bytes(rest[: 4 * count])), bytes(rest[4 * count :]))
+    if state.digest() != expected:
+        raise StateError(f"{name} was altered or damaged: its checksum does not fit")
+    return state
+
+
+def write(path: Path, state: State) -> None:
+    """Writes the file at once or not at all, readable by its owner only.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mkstemp makes it 0600
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(MAGIC + json.dumps(header).encode() + b"\n")
-            file.write(_packed(state.tokens))
-            file.write(state.payload)
+            file.write(pack(state))
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
@@ -123,26 +152,10 @@ def read(path: Path) -> State:
         StateError: it is missing, is not a state file, or is truncated or altered.
     """
     try:
-        with path.open("rb") as file:
-            magic, line, rest = file.read(len(MAGIC)), file.readline(_LONGEST_HEADER), file.read()
+        data = path.read_bytes()
     except OSError as error:
         raise StateError(f"cannot read the saved state {path}: {error.strerror}") from error
-    if magic != MAGIC:
-        raise StateError(f"{path} is not a saved state of llamacli")
-    try:
-        header = json.loads(line)
-        version, count, size = header["version"], int(header["tokens"]), int(header["payload"])
-        expected, made_by = str(header["sha256"]), str(header["fingerprint"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise StateError(f"the saved state {path} is damaged in its header") from error
-    if version != VERSION:
-        raise StateError(f"the saved state {path} has format version {version}, this program reads {VERSION}")
-    if count < 0 or size < 0 or len(rest) != 4 * count + size:
-        raise StateError(f"the saved state {path} is truncated: {4 * count + size} bytes expected, {len(rest)} found")
-    state = State(made_by, _unpacked(rest[: 4 * count]), rest[4 * count :])
-    if state.digest() != expected:
-        raise StateError(f"the saved state {path} was altered or damaged: its checksum does not fit")
-    return state
+    return unpack(data, f"the saved state {path}")
 
 
 def _packed(tokens: tuple[int, ...]) -> bytes:
