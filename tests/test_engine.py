@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from llamacli.binding.library import find_folder
+from llamacli.engine.constraint import Constraint
 from llamacli.engine.context import Context
 from llamacli.engine.events import Finished, Prefill, Token
+from llamacli.engine.guide import Guidance
 from llamacli.engine.model import Model
 from llamacli.engine.params import SAMPLER_NAMES, ContextParams, GenerationParams, ModelParams, SamplingParams
 from llamacli.engine.prompt import Part, plain_prompt, rendered_prompt
@@ -49,6 +51,10 @@ def context(model: Model) -> Iterator[Context]:
 @pytest.fixture
 def scheduler(context: Context) -> Scheduler:
     return Scheduler(context)
+
+
+def held_to(grammar: str) -> Guidance:
+    return Guidance(constraint=Constraint(grammar=grammar))
 
 
 def request(model: Model, text: str, **params: object) -> Request:
@@ -416,7 +422,7 @@ def test_a_failed_gpu_allocation_is_tried_again_with_fewer_layers(tiny_model: Pa
 
 def test_a_grammar_holds(model: Model, scheduler: Scheduler) -> None:
     base = request(model, "Hello", max_tokens=40, sampling=SamplingParams(seed=3))
-    scheduler.submit(dataclasses.replace(base, grammar='root ::= "yes" | "no"'))
+    scheduler.submit(dataclasses.replace(base, guidance=held_to('root ::= "yes" | "no"')))
     text = "".join(event.text for event in scheduler.run() if isinstance(event, Token | Finished))
     assert text in ("yes", "no")
 
@@ -425,7 +431,7 @@ def test_a_grammar_that_kills_llama_cpp_is_refused(model: Model, scheduler: Sche
     deep = "root ::= " + "(" * 60_000 + '"a"' + ")" * 60_000
     for grammar in (deep, "root ::= undefined", "root ::= root", 'root ::= "open'):
         with pytest.raises(GrammarError):
-            scheduler.submit(dataclasses.replace(request(model, "Hello"), grammar=grammar))
+            scheduler.submit(dataclasses.replace(request(model, "Hello"), guidance=held_to(grammar)))
 
 
 def test_long_runs_of_one_letter_do_not_overflow_the_stack(model: Model) -> None:

@@ -11,7 +11,7 @@ OPAQUE = """
 llama_vocab llama_model llama_context llama_sampler llama_adapter_lora llama_memory_i llama_model_kv_override
 llama_model_tensor_buft_override llama_model_imatrix_data llama_model_tensor_override
 ggml_backend_device ggml_backend_reg ggml_backend_buffer_type ggml_tensor
-llamacli_abort llamacli_chat llamacli_parser llamacli_grammar llamacli_fitted
+llamacli_abort llamacli_constraint llamacli_chat llamacli_parser llamacli_grammar llamacli_fitted
 """
 """Structures that are only ever handled by pointer."""
 
@@ -373,7 +373,12 @@ bool llamacli_abort_callback(void * abort);
 bool llamacli_progress_callback(float progress, void * abort);
 float llamacli_abort_progress(const struct llamacli_abort * abort);
 void llamacli_log_filter(ggml_log_callback callback, enum ggml_log_level min_level);
-int32_t llamacli_sample(struct llama_context * ctx, int32_t index, struct llama_sampler * chain, struct llama_sampler * grammar, int32_t top_k, bool greedy, const struct llama_logit_bias * biases, int32_t n_biases, int32_t n_top, struct llamacli_choice * choice, struct llamacli_candidate * top);
+struct llamacli_constraint * llamacli_constraint_create(const struct llama_vocab * vocab, const char * grammar, const char * root);
+void llamacli_constraint_free(struct llamacli_constraint * constraint);
+int32_t llamacli_constraint_accept(struct llamacli_constraint * constraint, const llama_token * tokens, int32_t n_tokens);
+bool llamacli_constraint_accept_text(struct llamacli_constraint * constraint, const char * text, size_t n_bytes);
+int32_t llamacli_constraint_state(const struct llamacli_constraint * constraint);
+int32_t llamacli_sample(struct llama_context * ctx, int32_t index, struct llama_sampler * chain, struct llamacli_constraint * constraint, int32_t top_k, bool greedy, const struct llama_logit_bias * biases, int32_t n_biases, int32_t n_top, struct llamacli_choice * choice, struct llamacli_candidate * top);
 int32_t llamacli_end_tokens(const struct llama_vocab * vocab, llama_token * tokens, int32_t capacity);
 
 // --- shim*.cpp over llama-common: JSON in, JSON out

@@ -1,6 +1,8 @@
 // The engine's inner loop: see shim_step.h.
 #include "shim_step.h"
 
+#include "shim_constraint.h"
+
 #include "build-info.h"
 
 #include <algorithm>
@@ -19,6 +21,7 @@ struct llamacli_abort {
 namespace {
 
 constexpr float MINUS_INFINITY = -std::numeric_limits<float>::infinity();
+constexpr int   FEW            = 256; // of the best tokens, looked through before the whole vocabulary
 constexpr int   BLOCK          = 16; // floats compared at once: one 512-bit or two 256-bit registers
 
 std::atomic<ggml_log_callback> log_callback{ nullptr };
@@ -128,23 +131,6 @@ llama_token run_chain(llama_sampler * chain, std::vector<llama_token_data> & can
     return array.data[array.selected].id;
 }
 
-bool grammar_allows(llama_sampler * grammar, llama_token token) {
-    llama_token_data       one   = { token, 1.0f, 0.0f };
-    llama_token_data_array array = { &one, 1, -1, false };
-    llama_sampler_apply(grammar, &array);
-    return one.logit != MINUS_INFINITY;
-}
-
-// The candidates that the grammar allows, the rest removed.
-void masked_candidates(const float * logits, int n, llama_sampler * grammar, std::vector<llama_token_data> & out) {
-    all_candidates(logits, n, out);
-    llama_token_data_array array = { out.data(), out.size(), -1, false };
-    llama_sampler_apply(grammar, &array);
-    out.resize(array.size);
-    out.erase(std::remove_if(out.begin(), out.end(), [](const llama_token_data & c) { return !(c.logit > MINUS_INFINITY); }),
-              out.end());
-}
-
 void fill_logprobs(const float * logits, int n, int n_top, llamacli_choice & choice, llamacli_candidate * top) {
     const float best = maximum(logits, n);
     double      sum  = 0.0;
@@ -188,12 +174,12 @@ class Biased {
 };
 
 struct Chooser {
-    const float *   logits;
-    int             n;
-    llama_sampler * chain;
-    llama_sampler * grammar;
-    int32_t         top_k;
-    bool            greedy;
+    const float *         logits;
+    int                   n;
+    llama_sampler *       chain;
+    llamacli_constraint * constraint;
+    int32_t               top_k;
+    bool                  greedy;
 
     llama_token choose(std::vector<llama_token_data> & candidates) const {
         if (greedy) {
@@ -210,8 +196,19 @@ struct Chooser {
         return run_chain(chain, candidates, false);
     }
 
+    // The same among the tokens that the constraint allows. Where only the best of these count, they are looked for among the
+    // best of all first: mostly they are there.
     llama_token choose_allowed(std::vector<llama_token_data> & candidates) const {
-        masked_candidates(logits, n, grammar, candidates);
+        const size_t wanted = greedy ? 1 : top_k > 0 ? static_cast<size_t>(top_k) : 0;
+        if (wanted > 0 && static_cast<int>(wanted) < n) {
+            select_top(logits, n, std::min(n, std::max(FEW, static_cast<int>(2 * wanted))), candidates);
+            llamacli::remove_forbidden(*constraint, candidates);
+            if (candidates.size() >= wanted) {
+                candidates.resize(wanted);
+                return greedy ? candidates.front().id : run_chain(chain, candidates, true);
+            }
+        }
+        llamacli::allowed_candidates(*constraint, logits, n, candidates);
         if (!greedy || candidates.empty()) {
             return run_chain(chain, candidates, false);
         }
@@ -229,7 +226,7 @@ int32_t sample(float * logits, const Chooser & chooser, const llama_logit_bias *
         if (choice.token == LLAMA_TOKEN_NULL) {
             return 2;
         }
-        if (chooser.grammar && !grammar_allows(chooser.grammar, choice.token)) {
+        if (chooser.constraint && !llamacli::allows(*chooser.constraint, choice.token)) {
             choice.token = chooser.choose_allowed(candidates);
             if (choice.token == LLAMA_TOKEN_NULL) {
                 return 1;
@@ -239,8 +236,8 @@ int32_t sample(float * logits, const Chooser & chooser, const llama_logit_bias *
     if (n_top >= 0) {
         fill_logprobs(logits, chooser.n, n_top, choice, top);
     }
-    if (chooser.grammar) {
-        llama_sampler_accept(chooser.grammar, choice.token);
+    if (chooser.constraint) {
+        llamacli::accept(*chooser.constraint, choice.token);
     }
     llama_sampler_accept(chooser.chain, choice.token);
     return 0;
@@ -291,7 +288,7 @@ void llamacli_log_filter(ggml_log_callback callback, enum ggml_log_level min_lev
 }
 
 int32_t llamacli_sample(
-    llama_context * ctx, int32_t index, llama_sampler * chain, llama_sampler * grammar, int32_t top_k, bool greedy,
+    llama_context * ctx, int32_t index, llama_sampler * chain, llamacli_constraint * constraint, int32_t top_k, bool greedy,
     const llama_logit_bias * biases, int32_t n_biases, int32_t n_top, llamacli_choice * choice, llamacli_candidate * top) {
     *choice = { LLAMA_TOKEN_NULL, 0, NAN };
     try {
@@ -300,7 +297,7 @@ int32_t llamacli_sample(
         if (!logits) {
             return 2;
         }
-        return sample(logits, { logits, n, chain, grammar, top_k, greedy }, biases, n_biases, n_top, *choice, top);
+        return sample(logits, { logits, n, chain, constraint, top_k, greedy }, biases, n_biases, n_top, *choice, top);
     } catch (const std::exception &) {
         return 3; // no C++ exception may cross into the interpreter
     }

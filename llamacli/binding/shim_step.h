@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "ggml.h"
@@ -45,15 +46,32 @@ struct llamacli_candidate {
     float       logprob;
 };
 
-// Chooses the next token from the logits of output `index` and tells chain and grammar about it.
+// A grammar that holds a sequence to it, with the place that was reached.
+struct llamacli_constraint;
+
+// NULL when llama.cpp does not take the grammar, which must have been checked for what crashes its parser.
+LLAMACLI_API struct llamacli_constraint * llamacli_constraint_create(
+    const struct llama_vocab * vocab, const char * grammar, const char * root);
+LLAMACLI_API void llamacli_constraint_free(struct llamacli_constraint * constraint);
+
+// Takes tokens until one is not allowed: how many were taken.
+LLAMACLI_API int32_t llamacli_constraint_accept(struct llamacli_constraint * constraint, const llama_token * tokens, int32_t n_tokens);
+
+// Takes a text, whatever tokens it is. False when it is not allowed: the constraint is of no use then.
+LLAMACLI_API bool llamacli_constraint_accept_text(struct llamacli_constraint * constraint, const char * text, size_t n_bytes);
+
+// 1 when text may follow, plus 2 when the text so far is complete.
+LLAMACLI_API int32_t llamacli_constraint_state(const struct llamacli_constraint * constraint);
+
+// Chooses the next token from the logits of output `index` and tells chain and constraint about it.
 //   top_k   > 0: the chain begins with that top-k, so only as many candidates are handed to it
 //   greedy  : the chain cannot change which token is the most probable, so it is not run
 //   biases  : added to the logits of these tokens for this choice; log probabilities do not see them
-//   grammar : may be NULL; the chosen token alone is checked first, the vocabulary is masked only when it is refused
+//   constraint : may be NULL; the chosen token alone is checked first, others are looked for only when it is refused
 //   n_top   : -1 no log probabilities, 0 the chosen token's, N also the N best
-// Returns 0; 1 when the grammar allows no token; 2 when the logits hold no finite number; 3 when C++ threw.
+// Returns 0; 1 when the constraint allows no token; 2 when the logits hold no finite number; 3 when C++ threw.
 LLAMACLI_API int32_t llamacli_sample(
-    struct llama_context * ctx, int32_t index, struct llama_sampler * chain, struct llama_sampler * grammar, int32_t top_k,
+    struct llama_context * ctx, int32_t index, struct llama_sampler * chain, struct llamacli_constraint * constraint, int32_t top_k,
     bool greedy, const struct llama_logit_bias * biases, int32_t n_biases, int32_t n_top, struct llamacli_choice * choice,
     struct llamacli_candidate * top);
 

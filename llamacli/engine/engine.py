@@ -12,14 +12,17 @@ from typing import Any, Self
 
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.chat import ChatTemplate
+from llamacli.engine.constraint import Constraint
 from llamacli.engine.context import Context
 from llamacli.engine.events import Event
+from llamacli.engine.guide import Guidance
 from llamacli.engine.loading import interruptible
 from llamacli.engine.message import read_messages
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
 from llamacli.engine.prompt import Prompt, plain_prompt, rendered_prompt
 from llamacli.engine.recommended import with_recommendations
+from llamacli.engine.samples import generate_samples
 from llamacli.engine.scheduler import Scheduler
 from llamacli.engine.sequence import Request
 from llamacli.engine.shared import SharedScheduler
@@ -123,9 +126,19 @@ class Engine:
         return plain_prompt(self.model.vocabulary, text)
 
     def generate(
-        self, prompt: Prompt, params: GenerationParams | None = None, *, grammar: str | None = None
+        self,
+        prompt: Prompt,
+        params: GenerationParams | None = None,
+        *,
+        grammar: str | None = None,
+        guidance: Guidance | None = None,
+        samples: int = 1,
     ) -> Iterator[Event]:
-        """The events of one answer. Closing the iterator early ends the work. Safe from any thread.
+        """The events of one answer, or of several whose sequences are numbered from 0. Closing the iterator ends the work. Safe
+        from any thread.
+
+        `grammar` is GBNF for the whole answer, `guidance` what else holds it. Several answers share the evaluation of the
+        prompt, and go on side by side if the context was made for as many sequences.
 
         Raises:
             ContextFullError, MemoryFullError: the prompt, or the context that it needs, does not fit.
@@ -136,9 +149,11 @@ class Engine:
         if not self.model.can_generate or self.model.has_encoder:
             raise ModelUnsupportedError("this model does not generate text", hint="llamacli embed uses embedding models")
         params = dataclasses.replace(params, stop=(*params.stop, *prompt.stops))
+        if grammar is not None:
+            guidance = Guidance(constraint=Constraint(grammar=grammar))
         shared = self._ready(len(prompt.tokens), params.max_tokens)
-        request = Request(prompt=prompt.tokens, params=params, preserved=prompt.preserved, grammar=grammar)
-        yield from shared.events(request)
+        request = Request(prompt=prompt.tokens, params=params, preserved=prompt.preserved, guidance=guidance)
+        yield from shared.events(request) if samples == 1 else generate_samples(shared, request, samples)
 
     def _ready(self, prompt: int, max_tokens: int | None) -> SharedScheduler:
         """The scheduler, with a context that is large enough if its size is ours to choose."""

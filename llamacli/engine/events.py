@@ -82,7 +82,8 @@ class Token:
 class Finished:
     """A sequence ended. `text` is the rest of its text (held back for a stop text or an incomplete character), often empty.
 
-    `stop_text` is the stop text that was met, if one was. An incomplete character at the very end becomes U+FFFD.
+    `stop_text` is the stop text that was met, if one was. An incomplete character at the very end becomes U+FFFD. `satisfied`
+    says whether the text is complete under the grammar that held it; None if none did from the beginning.
     """
 
     sequence: int
@@ -91,6 +92,7 @@ class Finished:
     timings: Timings
     text: str = ""
     stop_text: str | None = None
+    satisfied: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,10 +27,9 @@ class Sampler:
         MemoryFullError: llama.cpp could not make a sampler.
     """
 
-    def __init__(self, model: Model, params: SamplingParams, *, grammar: Any = None, logprobs: int | None = None) -> None:
+    def __init__(self, model: Model, params: SamplingParams, *, logprobs: int | None = None) -> None:
         self._library = library()
         self._model = model
-        self._grammar = grammar
         self.seed = secrets.randbits(32) if params.seed is None else params.seed
         self.params = dataclasses.replace(params, seed=self.seed)
         active = _active_samplers(self.params)
@@ -47,17 +46,17 @@ class Sampler:
         self._top = struct_array("llamacli_candidate", [(0, 0.0)] * max(self._n_top, 1))
         self._chain = _build_chain(model, self.params, active)
 
-    def sample(self, context_handle: Any, index: int) -> int:
-        """Chooses a token from the logits of output `index`, and remembers it.
+    def sample(self, context_handle: Any, index: int, matcher: Any = None) -> int:
+        """Chooses a token from the logits of output `index`, and remembers it; `matcher` is the handle of a constraint.
 
         Raises:
-            ConstraintError: the grammar allows no token here.
+            ConstraintError: the constraint allows no token here.
             DecodeError: the logits hold no finite number.
         """
         if self._chain is None:
             raise ClosedError("the sampler is closed")
         status = self._library.llamacli_sample(
-            context_handle, index, self._chain, self._grammar, self._top_k, self._greedy, self._biases, len(self._biases),
+            context_handle, index, self._chain, matcher, self._top_k, self._greedy, self._biases, len(self._biases),
             self._n_top, self._choice_reference, self._top,
         )  # fmt: skip
         if status == 1:
@@ -75,6 +74,11 @@ class Sampler:
         rows = self._top[: self._choice.n_top]
         return tuple(TokenLogprob(row.token, self._model.vocabulary.piece(row.token), row.logprob) for row in rows)
 
+    def force(self, token: int) -> None:
+        """Remembers a token that was not sampled but is part of the answer."""
+        self._choice.n_top = 0
+        self._library.llama_sampler_accept(self._chain, token)
+
     def remember(self, tokens: list[int]) -> None:
         """Tells the penalties about tokens that were not sampled here: the prompt."""
         if self.remembers:
@@ -87,9 +91,6 @@ class Sampler:
         chain, self._chain = self._chain, None
         if chain is not None:
             self._library.llama_sampler_free(chain)
-        if self._grammar is not None:
-            self._library.llama_sampler_free(self._grammar)
-            self._grammar = None
 
 
 def _active_samplers(params: SamplingParams) -> list[str]:

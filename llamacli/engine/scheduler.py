@@ -12,10 +12,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from llamacli.engine.constraint import grammar_sampler
 from llamacli.engine.context import Context
 from llamacli.engine.events import Event, Failed, Finished
-from llamacli.engine.sampler import Sampler
 from llamacli.engine.sequence import Request, Sequence
 from llamacli.errors import CancelledError, ConstraintError, ContextFullError, UsageError
 
@@ -60,10 +58,7 @@ class Scheduler:
                 if needed <= context.model.n_ctx_train
                 else f"shorten the prompt; the model was trained with {context.model.n_ctx_train} tokens",
             )
-        grammar = grammar_sampler(context.model, request.grammar)
-        logprobs = request.params.logprobs
-        sampler = Sampler(context.model, request.params.sampling, grammar=grammar, logprobs=logprobs)
-        sequence = Sequence(next(self._ids), request, sampler, context)
+        sequence = Sequence(next(self._ids), request, context)
         self._waiting.append(sequence)
         return sequence
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from llamacli.engine.context import Context
 from llamacli.engine.events import Event, Finished, FinishReason, Prefill, Timings, Token, Usage
+from llamacli.engine.guide import Guidance, Guide
 from llamacli.engine.params import GenerationParams
 from llamacli.engine.sampler import Sampler
 from llamacli.engine.text import TextStream
@@ -17,13 +18,13 @@ class Request:
     """What to generate: prompt token ids and parameters.
 
     `preserved`: control tokens whose text belongs to the answer (the marks of tool calls, for one); others are left out.
-    `grammar`: a GBNF grammar that has been checked, or None.
+    `guidance`: what the answer is held to.
     """
 
     prompt: tuple[int, ...]
     params: GenerationParams
     preserved: frozenset[int] = frozenset()
-    grammar: str | None = None
+    guidance: Guidance | None = None
 
 
 class Sequence:
@@ -32,14 +33,13 @@ class Sequence:
     `cached` are the tokens whose positions the cache holds, `pending` those to evaluate next.
     """
 
-    def __init__(self, identity: int, request: Request, sampler: Sampler, context: Context) -> None:
+    def __init__(self, identity: int, request: Request, context: Context) -> None:
         self.id = identity
         self.request = request
         self.slot = -1
         self.cached: list[int] = []
         self.pending = list(request.prompt)
         self.finished = False
-        self._sampler = sampler
         self._context = context
         self._vocabulary = context.model.vocabulary
         self._stream = TextStream(request.params.stop)
@@ -49,6 +49,13 @@ class Sequence:
         self._prefilling = True
         self._started = 0.0
         self._first = 0.0
+        self._guide = Guide(context.model, request.guidance) if request.guidance is not None else None
+        try:
+            self._sampler = Sampler(context.model, request.params.sampling, logprobs=request.params.logprobs)
+        except BaseException:
+            if self._guide is not None:
+                self._guide.close()
+            raise
 
     @property
     def is_prefilling(self) -> bool:
@@ -90,34 +97,51 @@ class Sequence:
 
     def _choose(self, output: int, events: list[Event]) -> None:
         """Samples the next token and says what came of it."""
-        token = self._sampler.sample(self._context.handle, output)
+        token, forced = self._next(output)
         self._sampled += 1
-        if self._vocabulary.is_end(token) and token not in self.request.preserved:
+        if self._vocabulary.is_end(token):
             events.append(self.finish("stop"))
             return
         piece = self._vocabulary.special_piece(token) if token in self.request.preserved else self._vocabulary.piece(token)
         text = self._stream.feed(piece)
         self._shown += 1
-        events.append(Token(self.id, token, piece, text, self._sampler.logprob(), self._sampler.top()))
-        if self._stream.stop is not None:
+        logprob = None if forced else self._sampler.logprob()
+        events.append(Token(self.id, token, piece, text, logprob, self._sampler.top()))
+        if self._stream.stop is not None or (self._guide is not None and self._guide.must_end):
             events.append(self.finish("stop"))
         elif self._shown == self.request.params.max_tokens:
             events.append(self.finish("length"))
         else:
             self.pending.append(token)
 
+    def _next(self, output: int) -> tuple[int, bool]:
+        """The next token, and whether it was forced."""
+        guide = self._guide
+        if guide is None:
+            return self._sampler.sample(self._context.handle, output), False
+        token = guide.forced()
+        forced = token is not None
+        if token is None:
+            token = self._sampler.sample(self._context.handle, output, guide.matcher)
+        else:
+            self._sampler.force(token)
+        guide.see(token)
+        return token, forced
+
     def finish(self, reason: FinishReason) -> Finished:
         """The closing event; the sampler is freed."""
-        self.finished = True
-        self._sampler.close()
+        satisfied = self._guide.satisfied if self._guide is not None else None
+        self.close()
         now = time.perf_counter()
         first = self._first or now
         evaluated = len(self.request.prompt) - self._reused if self._first else max(0, len(self.cached) - self._reused)
         usage = Usage(len(self.request.prompt), self._shown, self._reused)
         timings = Timings(evaluated, 1e3 * (first - self._started), self._sampled, 1e3 * (now - first))
-        return Finished(self.id, reason, usage, timings, self._stream.finish(), self._stream.stop)
+        return Finished(self.id, reason, usage, timings, self._stream.finish(), self._stream.stop, satisfied)
 
     def close(self) -> None:
-        """Frees the sampler of a sequence that never finished."""
+        """Frees the sampler and the guide of a sequence that never finished."""
         self.finished = True
         self._sampler.close()
+        if self._guide is not None:
+            self._guide.close()

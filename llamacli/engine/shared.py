@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.events import Event, Failed, Finished
@@ -48,7 +48,7 @@ class SharedScheduler:
         self._running: dict[int, Ticket] = {}
         self._closed = False
 
-    def events(self, request: Request) -> Iterator[Event]:
+    def events(self, request: Request) -> Generator[Event, None, None]:
         """The events of one request, the last of them `Finished`. Closing the iterator ends the request.
 
         Raises:

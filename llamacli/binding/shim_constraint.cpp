@@ -1,0 +1,219 @@
+// Grammars in the inner loop: see shim_constraint.h. The matching is llama.cpp's; what is here is how to ask it for little.
+//
+// llama.cpp's own grammar sampler decodes each piece of the vocabulary at each place where a token is refused, and aborts the
+// process on a token that it does not allow. Here the vocabulary is sorted by first characters once, so that only the tokens
+// whose first character fits are looked at, and nothing is accepted that was not asked about before.
+#include "shim_constraint.h"
+
+#include "llama-grammar.h"
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <unordered_map>
+
+namespace {
+
+constexpr float MINUS_INFINITY = -std::numeric_limits<float>::infinity();
+
+// The tokens of a vocabulary by the character that their text begins with.
+struct token_index {
+    std::unordered_map<uint32_t, std::vector<llama_token>> by_first;
+    std::vector<llama_token>                               odd; // what begins with no whole character
+    std::vector<llama_token>                               ends;
+
+    explicit token_index(const llama_vocab * vocab) {
+        std::vector<char> buffer(256);
+        for (llama_token token = 0; token < llama_vocab_n_tokens(vocab); ++token) {
+            int32_t size = llama_token_to_piece(vocab, token, buffer.data(), (int32_t) buffer.size(), 0, true);
+            if (size < 0) {
+                buffer.resize(-size);
+                size = llama_token_to_piece(vocab, token, buffer.data(), (int32_t) buffer.size(), 0, true);
+            }
+            if (llama_vocab_is_eog(vocab, token)) {
+                ends.push_back(token);
+            } else if (size > 0 && buffer[0] != 0) {
+                add(token, buffer.data(), (size_t) size);
+            }
+        }
+    }
+
+  private:
+    void add(llama_token token, const char * text, size_t size) {
+        const auto   first  = static_cast<unsigned char>(text[0]);
+        const size_t length = first < 0x80 ? 1 : first < 0xC0 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF8 ? 4 : 0;
+        if (length == 0 || length > size) {
+            odd.push_back(token);
+            return;
+        }
+        uint32_t code = length == 1 ? first : first & (0x7F >> length);
+        for (size_t i = 1; i < length; ++i) {
+            code = code << 6 | (static_cast<unsigned char>(text[i]) & 0x3F);
+        }
+        by_first[code].push_back(token);
+    }
+};
+
+struct grammar_deleter {
+    void operator()(llama_grammar * grammar) const { llama_grammar_free_impl(grammar); }
+};
+
+// Whether a character fits the place in a grammar that stands at `at`, one of the types for characters.
+bool matches(const llama_grammar_element * at, uint32_t code) {
+    const bool positive = at->type != LLAMA_GRETYPE_CHAR_NOT;
+    bool       found    = false;
+    do {
+        if (at->type == LLAMA_GRETYPE_CHAR_ANY) {
+            found = true;
+            ++at;
+        } else if (at[1].type == LLAMA_GRETYPE_CHAR_RNG_UPPER) {
+            found = found || (at->value <= code && code <= at[1].value);
+            at += 2;
+        } else {
+            found = found || at->value == code;
+            ++at;
+        }
+    } while (at->type == LLAMA_GRETYPE_CHAR_ALT);
+    return found == positive;
+}
+
+bool is_token(const llama_grammar_element & element) {
+    return element.type == LLAMA_GRETYPE_TOKEN || element.type == LLAMA_GRETYPE_TOKEN_NOT;
+}
+
+} // namespace
+
+struct llamacli_constraint {
+    std::unique_ptr<llama_grammar, grammar_deleter> grammar;
+    const llama_vocab *                             vocab;
+    std::shared_ptr<token_index>                    index; // made when it is needed first, shared by copies
+};
+
+namespace llamacli {
+
+namespace {
+
+void mask(const llamacli_constraint & constraint, std::vector<llama_token_data> & candidates) {
+    llama_token_data_array array = { candidates.data(), candidates.size(), -1, false };
+    llama_grammar_apply_impl(*constraint.grammar, &array);
+}
+
+bool may_end(const llamacli_constraint & constraint) {
+    const auto & stacks = constraint.grammar->stacks;
+    return std::any_of(stacks.begin(), stacks.end(), [](const auto & stack) { return stack.empty(); });
+}
+
+bool may_go_on(const llamacli_constraint & constraint) {
+    const auto & stacks = constraint.grammar->stacks;
+    return std::any_of(stacks.begin(), stacks.end(), [](const auto & stack) { return !stack.empty(); });
+}
+
+// Whether first characters tell which tokens may fit: not in the middle of a character, nor where the grammar names tokens.
+bool is_indexable(const llama_grammar & grammar) {
+    return grammar.partial_utf8.n_remain == 0 && std::none_of(grammar.stacks.begin(), grammar.stacks.end(), [](const auto & stack) {
+               return !stack.empty() && is_token(*stack.back());
+           });
+}
+
+bool fits(const llama_grammar_stacks & stacks, uint32_t code) {
+    return std::any_of(stacks.begin(), stacks.end(),
+                       [&](const auto & stack) { return !stack.empty() && matches(stack.back(), code); });
+}
+
+} // namespace
+
+bool allows(const llamacli_constraint & constraint, llama_token token) {
+    std::vector<llama_token_data> one{ { token, 1.0f, 0.0f } };
+    mask(constraint, one);
+    return one[0].logit != MINUS_INFINITY;
+}
+
+void remove_forbidden(const llamacli_constraint & constraint, std::vector<llama_token_data> & candidates) {
+    mask(constraint, candidates);
+    const auto forbidden = [](const llama_token_data & candidate) { return !(candidate.logit > MINUS_INFINITY); };
+    candidates.erase(std::remove_if(candidates.begin(), candidates.end(), forbidden), candidates.end());
+}
+
+void allowed_candidates(llamacli_constraint & constraint, const float * logits, int n, std::vector<llama_token_data> & out) {
+    out.clear();
+    const auto add = [&](const std::vector<llama_token> & tokens) {
+        for (const llama_token token : tokens) {
+            out.push_back({ token, logits[token], 0.0f });
+        }
+    };
+    if (!is_indexable(*constraint.grammar)) {
+        for (llama_token token = 0; token < n; ++token) {
+            out.push_back({ token, logits[token], 0.0f });
+        }
+    } else {
+        if (!constraint.index) {
+            constraint.index = std::make_shared<token_index>(constraint.vocab);
+        }
+        for (const auto & [code, tokens] : constraint.index->by_first) {
+            if (fits(constraint.grammar->stacks, code)) {
+                add(tokens);
+            }
+        }
+        add(constraint.index->odd);
+        if (may_end(constraint)) {
+            add(constraint.index->ends);
+        }
+        // In the order of the vocabulary, as without an index: so the same seed gives the same text.
+        std::sort(out.begin(), out.end(), [](const llama_token_data & a, const llama_token_data & b) { return a.id < b.id; });
+    }
+    remove_forbidden(constraint, out);
+}
+
+void accept(llamacli_constraint & constraint, llama_token token) {
+    llama_grammar_accept_impl(*constraint.grammar, token);
+}
+
+} // namespace llamacli
+
+extern "C" {
+
+llamacli_constraint * llamacli_constraint_create(const llama_vocab * vocab, const char * grammar, const char * root) {
+    try {
+        auto made = std::make_unique<llamacli_constraint>();
+        made->vocab = vocab;
+        made->grammar.reset(llama_grammar_init_impl(vocab, grammar, root, false, nullptr, 0, nullptr, 0));
+        return made->grammar ? made.release() : nullptr;
+    } catch (const std::exception &) {
+        return nullptr;
+    }
+}
+
+void llamacli_constraint_free(llamacli_constraint * constraint) {
+    delete constraint;
+}
+
+int32_t llamacli_constraint_accept(llamacli_constraint * constraint, const llama_token * tokens, int32_t n_tokens) {
+    for (int32_t i = 0; i < n_tokens; ++i) {
+        try {
+            if (!llamacli::allows(*constraint, tokens[i])) {
+                return i;
+            }
+            llamacli::accept(*constraint, tokens[i]);
+        } catch (const std::exception &) { // no memory
+            return i;
+        }
+    }
+    return n_tokens;
+}
+
+bool llamacli_constraint_accept_text(llamacli_constraint * constraint, const char * text, size_t n_bytes) {
+    try {
+        llama_grammar_accept_str(*constraint->grammar, std::string(text, n_bytes));
+        return true;
+    } catch (const std::exception &) { // which is how llama.cpp refuses
+        return false;
+    }
+}
+
+int32_t llamacli_constraint_state(const llamacli_constraint * constraint) {
+    return (llamacli::may_go_on(*constraint) ? 1 : 0) + (llamacli::may_end(*constraint) ? 2 : 0);
+}
+
+} // extern "C"

@@ -1,0 +1,22 @@
+// A grammar as the inner loop of sampling needs it: see shim_step.h for what Python calls.
+#pragma once
+
+#include "shim_step.h"
+
+#include <vector>
+
+namespace llamacli {
+
+// Whether the token may come next.
+bool allows(const llamacli_constraint & constraint, llama_token token);
+
+// Removes the candidates that may not come next.
+void remove_forbidden(const llamacli_constraint & constraint, std::vector<llama_token_data> & candidates);
+
+// All tokens that may come next, with their logits.
+void allowed_candidates(llamacli_constraint & constraint, const float * logits, int n, std::vector<llama_token_data> & out);
+
+// Takes a token that is allowed: llama.cpp aborts the process on some that are not.
+void accept(llamacli_constraint & constraint, llama_token token);
+
+} // namespace llamacli

@@ -1,0 +1,118 @@
+"""One turn of a conversation: the prompt, what holds the answer, and how the answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llamacli.engine.chat import ChatTemplate, RenderedPrompt, Rendering
+from llamacli.engine.constraint import Constraint
+from llamacli.engine.framing import frame_of, framed, thinking_state
+from llamacli.engine.guide import Guidance, Thinking
+from llamacli.engine.message import Message
+from llamacli.engine.prompt import Prompt, rendered_prompt
+from llamacli.engine.vocabulary import Vocabulary
+from llamacli.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A prompt and what belongs to its answer.
+
+    `answer_format` is for `chat.AnswerParser`; None when the text of the answer is its content. `trims`: white space at the
+    beginning of the content stands outside the constraint. `is_chat` is False for text that is only continued.
+    """
+
+    prompt: Prompt
+    guidance: Guidance | None = None
+    answer_format: Mapping[str, Any] | None = None
+    trims: bool = False
+    thinks: bool = False
+    is_chat: bool = True
+
+
+def text_turn(prompt: Prompt, constraint: Constraint | None = None) -> Turn:
+    """A turn without a chat template: the text goes on."""
+    return Turn(prompt=prompt, guidance=Guidance(constraint=constraint) if constraint else None, is_chat=False)
+
+
+def chat_turn(
+    vocabulary: Vocabulary,
+    template: ChatTemplate,
+    messages: Sequence[Message],
+    rendering: Rendering,
+    *,
+    constraint: Constraint | None = None,
+    budget: int | None = None,
+) -> Turn:
+    """The turn that answers `messages`.
+
+    `constraint` holds the content of the answer, `budget` is how many tokens its thinking may take (None: no limit).
+
+    Raises:
+        TemplateError: the template refuses the messages.
+        UsageError: tools with a template that knows none, or with a constraint.
+    """
+    uses_tools = bool(rendering.tools) and rendering.tool_choice != "none"
+    if uses_tools:
+        _check_tools(template, constraint)
+    rendered = template.render(messages, rendering)
+    state = thinking_state(rendered)
+    if constraint is not None:
+        frame = frame_of(template, rendered, messages, rendering)
+        constraint = framed(constraint, rendered, frame)
+        needs_parser = state in ("possible", "opened") or bool(frame.opening)
+    else:
+        constraint = _template_constraint(rendered)
+        needs_parser = uses_tools or state != "none"
+    thinking = None
+    if state != "none":
+        thinking = Thinking(
+            start=rendered.thinking_start, ends=rendered.thinking_ends, opened=state == "opened", budget=budget
+        )
+    return Turn(
+        prompt=_prompt(vocabulary, rendered, keeps_marks=needs_parser),
+        guidance=_guidance(constraint, thinking),
+        answer_format=rendered.answer_format if needs_parser else None,
+        trims=needs_parser and constraint is not None and not uses_tools,
+        thinks=state in ("possible", "opened"),
+    )
+
+
+def _check_tools(template: ChatTemplate, constraint: Constraint | None) -> None:
+    if constraint is not None:
+        raise UsageError("an answer cannot be held to a grammar or schema and call tools too", hint="use --tool-choice none")
+    if not (template.capabilities.tools or template.capabilities.tool_calls):
+        raise UsageError("this chat template knows no tools", hint="use another model, or --chat-template")
+
+
+def _template_constraint(rendered: RenderedPrompt) -> Constraint | None:
+    """The template's own grammar, for calls of tools. One from the beginning describes the end of the prompt, too."""
+    if rendered.grammar is None:
+        return None
+    return Constraint(
+        grammar=rendered.grammar,
+        prefix="" if rendered.grammar_lazy else rendered.generation_prompt,
+        lazy=rendered.grammar_lazy,
+        triggers=rendered.triggers,
+        trusted=True,
+    )
+
+
+def _guidance(constraint: Constraint | None, thinking: Thinking | None) -> Guidance | None:
+    """None where nothing would be looked at: thinking alone matters only for its budget."""
+    if constraint is None and (thinking is None or thinking.budget is None):
+        return None
+    watched = thinking if thinking is not None and (thinking.budget is not None or (constraint and constraint.lazy)) else None
+    return Guidance(constraint=constraint, thinking=watched)
+
+
+def _prompt(vocabulary: Vocabulary, rendered: RenderedPrompt, *, keeps_marks: bool) -> Prompt:
+    prompt = rendered_prompt(vocabulary, rendered.parts, rendered.stops)
+    if not keeps_marks:
+        return prompt
+    marks = (*rendered.preserved_tokens, rendered.thinking_start, *rendered.thinking_ends)
+    ids = [vocabulary.tokenize(mark, special=True) for mark in marks if mark]
+    preserved = frozenset(tokens[0] for tokens in ids if len(tokens) == 1)
+    return Prompt(prompt.text, prompt.tokens, prompt.stops, preserved)
