@@ -296,6 +296,13 @@ def test_tools_and_schemas_give_grammars() -> None:
             chat.render([Message("user", "hi")], Rendering(json_schema={"type": "string", "minLength": 3, "maxLength": 2}))
 
 
+@pytest.mark.parametrize("source", ["chatml", "llama2"])
+def test_own_grammar_is_the_answers_grammar(source: str) -> None:
+    with ChatTemplate(source) as chat:
+        rendered = chat.render([Message("user", "hi")], Rendering(grammar="root ::= [a]"))
+    assert (rendered.grammar, rendered.grammar_lazy) == ("root ::= [a]", False)
+
+
 def test_contradictions_are_usage_errors() -> None:
     with pytest.raises(UsageError, match="cannot be combined"):
         Rendering(grammar="root ::= [a]", tools=(SPECIAL,))

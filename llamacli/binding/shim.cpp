@@ -87,6 +87,18 @@ json parse_request(const char * text) {
     return json::parse(text);
 }
 
+bool has(const json & request, const char * key) {
+    return request.contains(key) && !request.at(key).is_null();
+}
+
+std::string text_of(const json & request, const char * key) {
+    return has(request, key) ? request.at(key).get<std::string>() : "";
+}
+
+bool flag_of(const json & request, const char * key, bool otherwise) {
+    return has(request, key) ? request.at(key).get<bool>() : otherwise;
+}
+
 char * copy_text(const std::string & text) noexcept {
     auto * copy = static_cast<char *>(std::malloc(text.size() + 1));
     if (copy) {

@@ -1,4 +1,4 @@
-// Chat templates and the parsing of answers, over llama-common: see shim.h.
+// Chat templates, over llama-common: see shim.h.
 //
 // This file includes chat.cpp itself. The prompt that common_chat_templates_apply returns is flat text: which of it is input
 // is known only while the template runs, and the template object is reachable only through a structure that is defined there.
@@ -11,38 +11,21 @@
 #include "shim_template.h"
 
 using llamacli::failure;
+using llamacli::flag_of;
+using llamacli::has;
+using llamacli::text_of;
 
 struct llamacli_chat {
     common_chat_templates_ptr templates;
     std::string               builtin; // the name of a template written in C++, or empty
 };
 
-struct llamacli_parser {
-    common_chat_parser_params params;
-    common_chat_msg           last;
-};
-
 namespace {
-
-constexpr size_t MAX_ANSWER   = size_t(1) << 20; // bytes
-constexpr size_t MAX_BRACKETS = 10000;           // open at once
 
 std::vector<std::string> builtin_names() {
     std::vector<const char *> names(llama_chat_builtin_templates(nullptr, 0));
     llama_chat_builtin_templates(names.data(), names.size());
     return { names.begin(), names.end() };
-}
-
-bool has(const json & request, const char * key) {
-    return request.contains(key) && !request.at(key).is_null();
-}
-
-std::string text_of(const json & request, const char * key) {
-    return has(request, key) ? request.at(key).get<std::string>() : "";
-}
-
-bool flag_of(const json & request, const char * key, bool otherwise) {
-    return has(request, key) ? request.at(key).get<bool>() : otherwise;
 }
 
 double seconds_of(const json & request) {
@@ -249,10 +232,13 @@ json render(const llamacli_chat & chat, const json & request, size_t request_siz
     }
     llamacli::watch bounds(request_size, seconds_of(request));
     try {
-        const auto               params = common_chat_templates_apply(chat.templates.get(), inputs);
+        auto                     params = common_chat_templates_apply(chat.templates.get(), inputs);
         std::vector<std::string> appended;
         bounds.check();
         llamacli::check_grammar_text(params.grammar);
+        if (params.grammar.empty()) { // llama.cpp only gives out its own
+            params.grammar = inputs.grammar;
+        }
         if (inputs.continue_final_message != COMMON_CHAT_CONTINUATION_NONE && !inputs.messages.empty()) {
             appended = { inputs.messages.back().reasoning_content, inputs.messages.back().render_content() };
         }
@@ -261,76 +247,6 @@ json render(const llamacli_chat & chat, const json & request, size_t request_siz
         bounds.check(); // a bound that was exceeded explains more than what llama.cpp made of it
         throw;
     }
-}
-
-common_chat_format format_named(const std::string & name) {
-    for (int i = 0; i < COMMON_CHAT_FORMAT_COUNT; ++i) {
-        if (name == common_chat_format_name((common_chat_format) i)) {
-            return (common_chat_format) i;
-        }
-    }
-    throw failure("usage", "unknown format " + name);
-}
-
-void create_parser(const json & request, llamacli_parser & parser) {
-    auto & params            = parser.params;
-    params.format            = format_named(text_of(request, "format"));
-    params.generation_prompt = text_of(request, "generation_prompt");
-    params.parse_tool_calls  = flag_of(request, "parse_tool_calls", true);
-    params.reasoning_format  = COMMON_REASONING_FORMAT_DEEPSEEK;
-    if (has(request, "reasoning_format")) {
-        params.reasoning_format = common_reasoning_format_from_name(text_of(request, "reasoning_format"));
-    }
-    if (has(request, "parser") && !text_of(request, "parser").empty()) {
-        params.parser.load(text_of(request, "parser"));
-    }
-    parser.last.role = "assistant";
-}
-
-json describe(const common_chat_tool_call & call) {
-    return { { "id", call.id }, { "name", call.name }, { "arguments", call.arguments } };
-}
-
-// The parser recurses for each bracket that an answer opens in the arguments of a call.
-void check_answer(const std::string & text) {
-    size_t depth = 0;
-    for (const char c : text) {
-        depth += c == '[' || c == '{';
-        depth -= (c == ']' || c == '}') && depth > 0;
-        if (depth > MAX_BRACKETS) {
-            throw failure("output", "the answer is nested too deep");
-        }
-    }
-    if (text.size() > MAX_ANSWER) {
-        throw failure("output", "the answer is longer than 1 MiB");
-    }
-}
-
-json parse(llamacli_parser & parser, const json & request) {
-    const auto text = text_of(request, "text");
-    check_answer(text);
-    auto message = common_chat_parse(text, flag_of(request, "partial", false), parser.params);
-    json calls   = json::array();
-    json deltas  = json::array();
-    for (const auto & call : message.tool_calls) {
-        calls.push_back(describe(call));
-    }
-    for (const auto & diff : common_chat_msg_diff::compute_diffs(parser.last, message)) {
-        json delta = { { "content", diff.content_delta }, { "reasoning_content", diff.reasoning_content_delta } };
-        if (diff.tool_call_index != std::string::npos) {
-            delta["tool_call"]          = describe(diff.tool_call_delta);
-            delta["tool_call"]["index"] = diff.tool_call_index;
-        }
-        deltas.push_back(delta);
-    }
-    json result = {
-        { "content", message.render_content() },
-        { "reasoning_content", message.reasoning_content },
-        { "tool_calls", calls },
-        { "deltas", deltas },
-    };
-    parser.last = std::move(message);
-    return result;
 }
 
 } // namespace
@@ -356,23 +272,6 @@ char * llamacli_chat_builtins(void) {
 
 char * llamacli_chat_render(llamacli_chat * chat, const char * request) {
     return llamacli::answer("template", [&] { return render(*chat, llamacli::parse_request(request), strlen(request)); });
-}
-
-char * llamacli_parser_create(const char * request, llamacli_parser ** parser) {
-    return llamacli::answer("usage", [&] {
-        auto made = std::make_unique<llamacli_parser>();
-        create_parser(llamacli::parse_request(request), *made);
-        *parser = made.release();
-        return json::object();
-    });
-}
-
-void llamacli_parser_free(llamacli_parser * parser) {
-    llamacli::release(parser);
-}
-
-char * llamacli_parser_parse(llamacli_parser * parser, const char * request) {
-    return llamacli::answer("output", [&] { return parse(*parser, llamacli::parse_request(request)); });
 }
 
 } // extern "C"

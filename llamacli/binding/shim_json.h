@@ -24,6 +24,11 @@ struct failure : std::runtime_error {
 // Parses a request. Refuses what is nested deeper than MAX_DEPTH: the code behind recurses.
 json parse_request(const char * text);
 
+// Whether a request has a value under a key, and the value; an absent text is empty.
+bool        has(const json & request, const char * key);
+std::string text_of(const json & request, const char * key);
+bool        flag_of(const json & request, const char * key, bool otherwise);
+
 char * copy_text(const std::string & text) noexcept;
 char * error_answer(const std::string & kind, const char * message) noexcept;
 
