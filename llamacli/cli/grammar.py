@@ -83,15 +83,16 @@ def lint(
     if there is an error.
     """
     from llamacli.grammar.linter import lint as find_problems
+    from llamacli.grammar.places import Places
     from llamacli.render.grammar import format_problem, problem_document
 
     source = read_grammar(app.console, file)
-    problems = find_problems(source.text, root)
+    problems, places = find_problems(source.text, root), Places(source.text)
     if json:
-        rows = [problem_document(source.name, source.text, problem) for problem in problems]
+        rows = [problem_document(source.name, places, problem) for problem in problems]
         app.console.write(json_format.dumps(rows, indent=2) + "\n")
     else:
-        app.console.show("".join(format_problem(source.name, source.text, problem) for problem in problems))
+        app.console.show("".join(format_problem(source.name, places, problem) for problem in problems))
     errors = sum(problem.severity == "error" for problem in problems)
     if errors:
         raise GrammarError(f"{source.name} has {errors} error{'s' if errors > 1 else ''}")

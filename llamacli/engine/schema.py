@@ -7,8 +7,8 @@ from typing import Any
 from llamacli.binding import bridge
 
 
-def schema_to_grammar(schema: Any) -> str:
-    """The GBNF grammar of a JSON schema.
+def schema_to_grammar(schema: Any) -> tuple[str, str | None]:
+    """The GBNF grammar of a JSON schema, and the converter's own warning where it gave a pattern up.
 
     Raises:
         SchemaError: the schema is invalid, or has no grammar.

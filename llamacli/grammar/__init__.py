@@ -43,6 +43,8 @@ class Grammar:
 
         So a text as people read it can be checked; `<[id]>` has no text and stays as it is.
         """
+        if not self.names_tokens:
+            return self
         parsed = Parser(self.text, root=self.root, tokens_as_text=True).parse()
         return Grammar(self.text, parsed.rules, parsed.program, self.root)
 

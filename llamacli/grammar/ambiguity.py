@@ -15,12 +15,15 @@ from llamacli.grammar.nodes import AnyNode, Choice, Group, Rule, Sequence, walk
 from llamacli.grammar.problems import Problem
 from llamacli.grammar.program import END, rule_of
 from llamacli.grammar.sampler import Sampler
-from llamacli.grammar.stacks import GrowthError, Stacks, StackSets
+from llamacli.grammar.stacks import WORK, GrowthError, Stacks, StackSets
 
 _MOST_OPTIONS: Final = 40
 _MOST_PAIRS: Final = 400
 """Pairs of places that a search for a common text looks at."""
-_MOST_CHOICES: Final = 400
+_MOST_STEPS: Final = 150_000
+"""Steps that all searches together may take: they find less in very large grammars."""
+_MOST_ELEMENTS: Final = 50_000
+"""In larger programs no texts are drawn to see how many readings they have."""
 _MANY_STACKS: Final = 1000
 _TEXTS: Final = 30
 _LENGTH: Final = 60
@@ -28,14 +31,13 @@ _LENGTH: Final = 60
 
 def findings(grammar: Grammar) -> list[Problem]:
     """Warnings about choices of which two alternatives match one text, and about texts that llama.cpp reads in many ways."""
-    sets = StackSets(grammar.program)
-    letters = _letters(grammar)
+    search = _Search(grammar)
     problems: list[Problem] = []
-    for number, (choice, starts) in enumerate(_choices(grammar)):
-        if number >= _MOST_CHOICES:
+    for choice, starts in _choices(grammar):
+        problems += search.common_texts(choice, starts)
+        if search.steps_left <= 0:
             break
-        problems += _common_texts(sets, letters, choice, starts)
-    return [*problems, *_growth(grammar)]
+    return [*problems, *_growth(grammar)] if len(grammar.program.code) <= _MOST_ELEMENTS else problems
 
 
 def _choices(grammar: Grammar) -> Iterator[tuple[Choice, tuple[int, ...]]]:
@@ -56,43 +58,53 @@ def _choices(grammar: Grammar) -> Iterator[tuple[Choice, tuple[int, ...]]]:
                 yield choice, program.alternatives[number]
 
 
-def _common_texts(sets: StackSets, letters: list[str], choice: Choice, starts: tuple[int, ...]) -> Iterator[Problem]:
-    """A warning for each alternative that shares a text with an earlier one."""
-    told: set[int] = set()
-    for first, second in combinations(range(len(starts)), 2):
-        if second in told or not (choice.options[first].items or choice.options[second].items):
-            continue
-        text = _common_text(sets, letters, starts[first], starts[second])
-        if text is not None:
-            told.add(second)
-            option: Sequence = choice.options[second]
-            what = words.quoted(text) if text else "the empty text"
-            message = f"alternatives {first + 1} and {second + 1} both match {what}"
-            start, end = (option.start, max(option.end, option.start + 1))
-            yield Problem("ambiguous-alternatives", message, start, end, "warning")
+class _Search:
+    """Looks for texts that two alternatives share. What is known of the grammar, and the steps, are shared by all searches."""
 
+    def __init__(self, grammar: Grammar) -> None:
+        self._sets = StackSets(grammar.program)
+        self._letters = _letters(grammar)
+        self.steps_left = _MOST_STEPS
 
-def _common_text(sets: StackSets, letters: list[str], first: int, second: int) -> str | None:
-    """The shortest text that both rests of alternatives match, if a short search finds one."""
-    start = (sets.opening(first), sets.opening(second))
-    texts: dict[tuple[Stacks, Stacks], str] = {start: ""}
-    todo = deque([start])
-    try:
-        while todo and len(texts) < _MOST_PAIRS:
-            left, right = pair = todo.popleft()
-            if sets.accepts(left) and sets.accepts(right):
-                return texts[pair]
-            for char in letters:
-                after = sets.step(left, char)
-                if after is sets.dead:
-                    continue
-                both = (after, sets.step(right, char))
-                if both[1] is not sets.dead and both not in texts:
-                    texts[both] = texts[pair] + char
-                    todo.append(both)
-    except GrowthError:
+    def common_texts(self, choice: Choice, starts: tuple[int, ...]) -> Iterator[Problem]:
+        """A warning for each alternative that shares a text with an earlier one."""
+        told: set[int] = set()
+        for first, second in combinations(range(len(starts)), 2):
+            if second in told or not (choice.options[first].items or choice.options[second].items):
+                continue
+            text = self._common_text(starts[first], starts[second])
+            if text is not None:
+                told.add(second)
+                option: Sequence = choice.options[second]
+                what = words.quoted(text) if text else "the empty text"
+                message = f"alternatives {first + 1} and {second + 1} both match {what}"
+                start, end = (option.start, max(option.end, option.start + 1))
+                yield Problem("ambiguous-alternatives", message, start, end, "warning")
+
+    def _common_text(self, first: int, second: int) -> str | None:
+        """The shortest text that both rests of alternatives match, if a short search finds one."""
+        sets = self._sets
+        sets.work = WORK
+        try:
+            start = (sets.opening(first), sets.opening(second))
+            texts: dict[tuple[Stacks, Stacks], str] = {start: ""}
+            todo = deque([start])
+            while todo and len(texts) < _MOST_PAIRS and self.steps_left > 0:
+                left, right = pair = todo.popleft()
+                if sets.accepts(left) and sets.accepts(right):
+                    return texts[pair]
+                self.steps_left -= len(self._letters)
+                for char in self._letters:
+                    after = sets.step(left, char)
+                    if after is sets.dead:
+                        continue
+                    both = (after, sets.step(right, char))
+                    if both[1] is not sets.dead and both not in texts:
+                        texts[both] = texts[pair] + char
+                        todo.append(both)
+        except GrowthError:
+            return None
         return None
-    return None
 
 
 def _letters(grammar: Grammar) -> list[str]:

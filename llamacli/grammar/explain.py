@@ -14,6 +14,8 @@ from llamacli.grammar.sampler import Sampler
 
 _MOST_EXAMPLES: Final = 60
 _EXAMPLE_LENGTH: Final = 60
+_MOST_ELEMENTS: Final = 20_000
+"""Larger grammars are explained without examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,14 @@ def explain(grammar: Grammar) -> list[RuleInWords]:
                 users[node.name].append(name)
     readable = grammar.with_tokens_as_text()
     nullable = references(readable.program).nullable
+    examples = _MOST_EXAMPLES if len(readable.program.code) <= _MOST_ELEMENTS else 0
     return [
         RuleInWords(
             name,
             fold(rule.body, words.in_words),
             tuple(users[name]),
             readable.program.rule_ids[name] in nullable,
-            _example(readable, name) if number < _MOST_EXAMPLES else None,
+            _example(readable, name) if number < examples else None,
         )
         for number, (name, rule) in enumerate(rules.items())
     ]

@@ -120,12 +120,12 @@ def _empty(grammar: Grammar) -> Iterator[Problem]:
 
 
 def _empty_options(choice: Choice) -> Iterator[Problem]:
-    """Empty alternatives. One is often meant, and then `( ... )?` says so; of two, one says nothing."""
-    empty = [option for option in choice.options if not option.items]
-    for option in empty:
-        start, end = option.start, max(option.end, option.start + 1)
-        hint = "one is enough" if option is not empty[0] else 'if it is meant, write "" or (...)?'
-        yield _warning("empty-alternative", "this alternative is empty: it matches the empty text", start, end, hint)
+    """Empty alternatives, which are often slips: `a |` or `a | | b`. One that stands first is the way to say `optional`."""
+    for option in choice.options[1:]:
+        if not option.items:
+            end = max(option.end, option.start + 1)
+            message = "this alternative is empty: it matches the empty text"
+            yield _warning("empty-alternative", message, option.start, end, 'if it is meant, write "" or (...)?')
 
 
 def _repetitions(grammar: Grammar) -> Iterator[Problem]:

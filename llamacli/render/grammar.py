@@ -17,9 +17,8 @@ from llamacli.render.text import escape_line
 _MOST_EXPECTED = 12
 
 
-def format_problem(name: str, text: str, problem: Problem) -> str:
+def format_problem(name: str, places: Places, problem: Problem) -> str:
     """`file:line:column: error: message [kind]`, the line with carets, and the hint."""
-    places = Places(text)
     place = places.at(problem.start)
     lines = [f"{name}:{place.line}:{place.column}: {problem.severity}: {problem.message} [{problem.kind}]"]
     lines += ["    " + line for line in places.excerpt(problem.start, problem.end)]
@@ -28,9 +27,8 @@ def format_problem(name: str, text: str, problem: Problem) -> str:
     return "\n".join(lines) + "\n"
 
 
-def problem_document(name: str, text: str, problem: Problem) -> dict[str, Any]:
+def problem_document(name: str, places: Places, problem: Problem) -> dict[str, Any]:
     """A problem for an editor: lines and columns count from 1, offsets are bytes."""
-    places = Places(text)
     start, end = places.at(problem.start), places.at(problem.end)
     return {
         "file": name,
