@@ -23,7 +23,8 @@ LLAMACLI_API void llamacli_free(char * text);
 struct llamacli_chat;
 
 // {"source": Jinja text or the name of a built-in template, "tool_use": Jinja text used instead when there are tools,
-//  "bos", "eos": texts, "seconds": how long it may run, 10 unless given} -> {"builtin": bool, "capabilities": {name: bool}}; *chat is set unless there is an error
+//  "bos", "eos": texts, "seconds": how long it may run, 10 unless given}
+// -> {"builtin": bool, "capabilities": {name: bool}}; *chat is set unless there is an error
 LLAMACLI_API char * llamacli_chat_create(const char * request, struct llamacli_chat ** chat);
 LLAMACLI_API void   llamacli_chat_free(struct llamacli_chat * chat);
 
