@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
-
-import typer
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 from llamacli.cli.command import command
 from llamacli.cli.context import AppContext
+from llamacli.cli.info_reports import show_check, show_diff, show_fit, show_system, write_document
 from llamacli.cli.info_sources import Opened, open_files
 from llamacli.cli.options import ContextOptions, ModelOptions
 from llamacli.cli.parameters import argument, option
-from llamacli.errors import LibraryError, LlamacliError, MemoryFullError, ModelFileError, TemplateError, UsageError
+from llamacli.errors import TemplateError, UsageError
 from llamacli.gguf.header import Lazy
 from llamacli.gguf.loading import require_complete
 from llamacli.gguf.numbers import shortest
-from llamacli.gguf.soundness import Finding
 from llamacli.gguf.summary import chat_templates, summarize
-from llamacli.store import paths
-
-if TYPE_CHECKING:
-    from llamacli.cli.console import Style
-
-WRITE_SIZE = 1 << 16
-"""Characters of a document that are written at once."""
-
-DIFFERENT = 8
-"""The exit status of `--diff` when anything differs."""
 
 ModelArgument = Annotated[
     str | None,
@@ -105,16 +91,16 @@ def info(
     headers agree, and --fit asks llama.cpp to lay out the model, without loading it.
     """
     if show.system:
-        return _system(app, show)
+        return show_system(app, as_json=show.json)
     with open_files(app, name or model.model, offline=model.offline) as opened:
         if show.diff is not None:
             with open_files(app, show.diff, offline=model.offline) as other:
-                return _diff(app, opened, other, show)
+                return show_diff(app, opened, other, as_json=show.json)
         if show.check:
-            return _check(app, opened, show)
+            return show_check(app, opened, as_json=show.json)
         require_complete(opened.files)
         if show.fit:
-            return _fit(app, opened, show, model, context)
+            return show_fit(app, opened, model.params(), context.params(n_seq_max=show.parallel), as_json=show.json)
         if show.key is not None:
             return _key(app, opened, show.key, show)
         if show.template:
@@ -131,7 +117,7 @@ def _page(app: AppContext, opened: Opened, show: ShowOptions) -> None:
     if show.json:
         from llamacli.render.info_json import model_document
 
-        return _write_document(
+        return write_document(
             app, model_document(summary, opened.place, header, files.tensors, opened.elements, full=show.full)
         )
     bold = _bold(app)
@@ -154,7 +140,7 @@ def _key(app: AppContext, opened: Opened, key: str, show: ShowOptions) -> None:
         near = difflib.get_close_matches(key, opened.files.header.metadata, n=1)
         raise UsageError(f"there is no key {key}", hint=f"did you mean {near[0]}?" if near else "--metadata lists them")
     if show.json:
-        _write_document(app, {key: entry_value(entry, opened.elements, full=True)})
+        write_document(app, {key: entry_value(entry, opened.elements, full=True)})
         return
     if not isinstance(entry.value, Lazy):
         app.console.show(f"{raw(entry.value)}\n")
@@ -180,7 +166,7 @@ def _template(app: AppContext, opened: Opened, show: ShowOptions) -> None:
         hint = f"there are --key tokenizer.chat_template.{', '.join(templates)}" if templates else "it is a base model"
         raise TemplateError(f"{opened.files.header.name} has no chat template", hint=hint)
     if show.json:
-        _write_document(app, {"chat_template": templates["default"]})
+        write_document(app, {"chat_template": templates["default"]})
     else:
         app.console.show(templates["default"] + ("" if templates["default"].endswith("\n") else "\n"))
 
@@ -194,130 +180,10 @@ def _hash(app: AppContext, opened: Opened, show: ShowOptions) -> None:
     with app.progress() as bar:
         hashes = hash_model(opened.files, opened.sources, lambda done, total: bar.update("hashing", done, total, unit="B"))
     if show.json:
-        _write_document(app, hashes_document(hashes))
+        write_document(app, hashes_document(hashes))
     else:
         app.console.show(format_hashes(hashes))
 
 
-def _diff(app: AppContext, old: Opened, new: Opened, show: ShowOptions) -> None:
-    from llamacli.gguf.diff import compare, compare_data
-    from llamacli.render.info_json import differences_document
-    from llamacli.render.info_reports import format_differences
-
-    differences = compare(old.files, new.files, old.sources[0], new.sources[0])
-    if old.is_local and new.is_local:
-        for opened in (old, new):
-            require_complete(opened.files)
-        with app.progress() as bar:
-            differences += compare_data(
-                old.files,
-                new.files,
-                old.sources,
-                new.sources,
-                lambda done, total: bar.update("comparing", done, total, unit="B"),
-            )
-    elif not differences:
-        app.console.note("only the headers were compared: the data of models on a server is not read")
-    if show.json:
-        _write_document(app, differences_document(old.place, new.place, differences))
-    else:
-        app.console.write(format_differences(differences, width=app.console.width, paint=_paint(app)))
-    if differences:
-        raise typer.Exit(DIFFERENT)
-
-
-def _check(app: AppContext, opened: Opened, show: ShowOptions) -> None:
-    from llamacli.gguf.checker import check_model
-    from llamacli.render.info_json import findings_document
-    from llamacli.render.info_reports import format_findings, verdict
-
-    findings = [*check_model(opened.files, opened.sources), *_template_findings(opened)]
-    if show.json:
-        _write_document(app, findings_document(opened.place, findings))
-    else:
-        app.console.write(format_findings(findings, paint=_paint(app)))
-    if any(finding.severity == "error" for finding in findings):
-        raise ModelFileError(f"{opened.files.header.name} is {verdict(findings)}")
-
-
-def _template_findings(opened: Opened) -> Iterator[Finding]:
-    """What llama.cpp's own parser has to say about the chat templates."""
-    from llamacli.engine.chat import ChatTemplate
-
-    for name, text in chat_templates(opened.files.header):
-        try:
-            ChatTemplate(text).close()
-        except LibraryError:
-            return
-        except LlamacliError as error:
-            yield Finding("error", f"template {name}", error.message)
-
-
-def _fit(app: AppContext, opened: Opened, show: ShowOptions, model: ModelOptions, context: ContextOptions) -> None:
-    from llamacli.engine.fit import estimate_model, fit_model
-    from llamacli.render.info_json import fit_document
-    from llamacli.render.info_reports import format_fit, mebibytes
-
-    params, asked = model.params(), context.params(n_seq_max=show.parallel)
-    if opened.path is not None:
-        report = fit_model(opened.path, params, asked)
-    else:
-        report = estimate_model(opened.files, opened.sources[0], params, asked)
-    if show.json:
-        _write_document(app, fit_document(opened.place, report))
-    else:
-        app.console.write(format_fit(report, paint=_paint(app)))
-    if not report.fits:
-        raise MemoryFullError(
-            f"{opened.files.header.name} does not fit: it takes {mebibytes(report.total)}",
-            hint=f"use {' '.join(report.flags)}" if report.flags else "use a smaller quantization",
-        )
-
-
-def _system(app: AppContext, show: ShowOptions) -> None:
-    from llamacli.engine.system import describe_system
-    from llamacli.render.info_json import system_document
-    from llamacli.render.info_reports import format_system
-
-    report = describe_system()
-    report = replace(report, libraries=_without_home(report.libraries))
-    places = {
-        "settings": paths.settings_file(),
-        "data": paths.data_dir(),
-        "cache": paths.cache_dir(),
-        "models": paths.models_dir(),
-        "hub cache": paths.hub_cache(),
-    }
-    shown = {name: _without_home(str(path)) for name, path in places.items()}
-    if show.json:
-        _write_document(app, system_document(report, shown))
-    else:
-        app.console.show(format_system(report, shown))
-
-
-def _without_home(path: str) -> str:
-    """A path that does not tell a bug report's readers who the user is."""
-    home = str(Path.home())
-    return f"~{path[len(home) :]}" if path.startswith(home + os.sep) else path
-
-
-def _write_document(app: AppContext, document: Mapping[str, Any]) -> None:
-    from llamacli.render.info_json import encode
-
-    waiting: list[str] = []
-    size = 0
-    for piece in encode(document):
-        waiting.append(piece)
-        size += len(piece)
-        if size >= WRITE_SIZE:
-            app.console.write("".join(waiting))
-            waiting, size = [], 0
-    app.console.write("".join(waiting))
-
-
 def _bold(app: AppContext) -> Callable[[str], str]:
     return lambda text: app.console.styled(text, "bold", stdout=True)
-
-
-def _paint(app: AppContext) -> Callable[[str, str], str]:
-    return lambda text, style: app.console.styled(text, cast("Style", style), stdout=True)
