@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from llamacli.errors import DownloadError
+from llamacli.store import paths
 from llamacli.store.progress import OnProgress, Progress, silent
 
 CHUNK = 1 << 20
@@ -33,6 +34,8 @@ def exclusive(target: Path, on_progress: OnProgress, *, name: str | None = None)
         except Timeout:
             on_progress(Progress(f"waiting for another process that fetches {target.name}", 0, None))
             lock.acquire()
+        except NotImplementedError:
+            pass  # a file system without locks; files appear whole all the same
     try:
         yield
     finally:
@@ -104,7 +107,7 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     if free < needed:
         raise DownloadError(
             f"{what} needs {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free in {folder}",
-            hint="free some space, or set LLAMACLI_DATA_DIR to a folder on another disk",
+            hint=f"free some space, or set {_mover(folder)} to a folder on another disk",
         )
 
 
@@ -115,8 +118,13 @@ def disk_errors(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "free some space, or set LLAMACLI_DATA_DIR" if full else "set LLAMACLI_DATA_DIR to a folder you may write to"
+        hint = f"free some space, or set {_mover(target)}" if full else f"set {_mover(target)} to a folder you may write to"
         raise DownloadError(f"cannot write {target}: {error.strerror or error}", hint=hint) from error
+
+
+def _mover(path: Path) -> str:
+    """The variable that moves the place where `path` is."""
+    return "HF_HOME" if path.is_relative_to(paths.hub_cache()) else "LLAMACLI_DATA_DIR"
 
 
 def _sync_folder(folder: Path) -> None:
