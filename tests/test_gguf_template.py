@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 import tiny
@@ -86,3 +87,19 @@ def test_hostile_templates_take_no_long_time(unit: str) -> None:
     list(template_findings("default", text))
     features(text)
     assert time.process_time() - start < 1.0
+
+
+TEMPLATES = sorted((Path(__file__).parent.parent / "vendor/llama.cpp/models/templates").glob("*.jinja"))
+
+
+@pytest.mark.skipif(not TEMPLATES, reason="llama.cpp's tree is not unpacked in vendor/")
+def test_real_templates_are_sound_and_their_features_are_what_llama_cpp_finds_by_running_them() -> None:
+    from llamacli.engine.chat import ChatTemplate
+
+    for path in TEMPLATES:
+        text = path.read_text()
+        serious = [finding for finding in template_findings(path.stem, text) if finding.severity != "note"]
+        assert serious == []
+        with ChatTemplate(text, bos="<s>", eos="</s>") as template:
+            found = (template.capabilities.system_role, template.capabilities.tools)
+        assert (features(text).system_role, features(text).tools) == found, path.name

@@ -45,6 +45,7 @@ _STRUCTURE = frozenset(
         "tool",
         "type",
     )
+    + ("url", "value", "video")
 )
 """What a message's content can be asked for when it is a list or an object, and not prose."""
 
