@@ -44,8 +44,10 @@ _STRUCTURE = frozenset(
         "thinking",
         "tool",
         "type",
+        "url",
+        "value",
+        "video",
     )
-    + ("url", "value", "video")
 )
 """What a message's content can be asked for when it is a list or an object, and not prose."""
 
