@@ -29,26 +29,9 @@ _CONTENT_TEST = re.compile(
     r"('(?:[^'\\]|\\.){3,80}'|\"(?:[^\"\\]|\\.){3,80}\")\s{1,8}(?:not\s{1,8})?in\s{1,8}"
     r"(?:\w{1,40}(?:\.|\[['\"]))?(?:content|text|prompt|query)\b"
 )
-_STRUCTURE = frozenset(
-    (
-        "audio",
-        "blocks",
-        "content",
-        "file",
-        "image",
-        "image_url",
-        "parts",
-        "reasoning",
-        "role",
-        "text",
-        "thinking",
-        "tool",
-        "type",
-        "url",
-        "value",
-        "video",
-    )
-)
+_CONTENT_PARTS = ("audio", "blocks", "file", "image", "image_url", "parts", "text", "type", "url", "value", "video")
+_MESSAGE_PARTS = ("content", "reasoning", "role", "thinking", "tool")
+_STRUCTURE = frozenset((*_CONTENT_PARTS, *_MESSAGE_PARTS))
 """What a message's content can be asked for when it is a list or an object, and not prose."""
 
 _UNUSUAL: tuple[tuple[re.Pattern[str], Severity, str], ...] = (
