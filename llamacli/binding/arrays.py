@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import ctypes
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from llamacli.binding.library import structs
 
 _llama_batch = structs["llama_batch"]
+_OVERRIDE_BOOL, _OVERRIDE_SIZE = 2, 264
 
 
 def token_array(tokens: Sequence[int]) -> Any:
@@ -19,6 +22,11 @@ def token_array(tokens: Sequence[int]) -> Any:
 def token_buffer(size: int) -> Any:
     """Room for `size` tokens; indexing and slicing give integers."""
     return (ctypes.c_int32 * size)()
+
+
+def token_values(buffer: Any, count: int) -> array.array[int]:
+    """The first `count` tokens of a token buffer, copied."""
+    return array.array("i", bytes(memoryview(buffer).cast("B")[: 4 * count]))
 
 
 def char_buffer(size: int) -> Any:
@@ -56,6 +64,16 @@ def struct_array(type_name: str, rows: Sequence[tuple[Any, ...]]) -> Any:
     """A C array of the structure `type_name`, each row giving its fields in order."""
     array_type: Any = structs[type_name] * len(rows)
     return array_type(*rows)
+
+
+def switches(values: Mapping[str, bool]) -> Any:
+    """An array of `llama_model_kv_override` that sets metadata of a model while it is loaded. Keys have at most 127 bytes.
+
+    The structure holds an array and a union, which our declarations cannot say; `shim_system.cpp` checks this layout.
+    """
+    rows = [struct.pack("<i128s4x?127x", _OVERRIDE_BOOL, key.encode(), value) for key, value in values.items()]
+    buffer = ctypes.create_string_buffer(b"".join(rows) + bytes(_OVERRIDE_SIZE))
+    return ctypes.cast(buffer, ctypes.POINTER(structs["llama_model_kv_override"]))
 
 
 def new_struct(type_name: str) -> Any:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from llamacli.binding import log
-from llamacli.binding.arrays import float_array, pointer_array
+from llamacli.binding.arrays import float_array, pointer_array, switches
 from llamacli.binding.enums import llama_load_mode, llama_split_mode
 from llamacli.binding.library import library
 from llamacli.engine.cancel import CancelFlag
@@ -43,8 +43,9 @@ def load(
     vocab_only: bool,
     cancel: CancelFlag,
     on_load: Callable[[float], None] | None,
+    changes: Mapping[str, bool] | None = None,
 ) -> Any:
-    """The `llama_model` pointer of a file.
+    """The `llama_model` pointer of a file. `changes` replace switches in its metadata.
 
     Raises:
         ModelError, MemoryFullError: llama.cpp could not load it; the message gives the reason it logged.
@@ -53,6 +54,8 @@ def load(
     lib = library()
     c_params = lib.llama_model_default_params()
     kept = fill_params(c_params, params, gpu_layers, vocab_only)
+    if changes:
+        c_params.kv_overrides = switches(changes)
     c_params.progress_callback = cancel.progress_callback
     c_params.progress_callback_user_data = cancel.address
     name = str(path).encode("utf-8", "surrogateescape")

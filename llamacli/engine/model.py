@@ -15,6 +15,7 @@ from llamacli.binding import log
 from llamacli.binding.arrays import char_buffer, int32, reference
 from llamacli.binding.enums import llama_model_meta_key
 from llamacli.binding.library import library
+from llamacli.engine.accents import ACCENTS_KEPT, strips_accents, without_accents
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.loading import ALL_LAYERS, because, load
 from llamacli.engine.params import LoraAdapter, ModelParams
@@ -49,6 +50,7 @@ class Model:
         self.path = path
         self.params = params or ModelParams()
         self.header = gguf.check_loadable(path, vocabulary_only=vocab_only)
+        self._strips_accents = strips_accents(self.header)
         self.cancel = cancel or CancelFlag()
         self._library = library()
         self._adapters: list[tuple[Any, float]] = []
@@ -56,7 +58,8 @@ class Model:
         """What the user should know: what was done otherwise than asked."""
         self._handle = self._load_fitting(on_load, vocab_only)
         try:
-            self.vocabulary = Vocabulary(self, self._library.llama_model_get_vocab(self._handle))
+            handle = self._library.llama_model_get_vocab(self._handle)
+            self.vocabulary = Vocabulary(self, handle, normalize=without_accents if self._strips_accents else None)
             for lora in self.params.loras:
                 self._load_adapter(lora)
         except BaseException:
@@ -71,7 +74,8 @@ class Model:
         total = (self.header.integer(f"{self.header.architecture}.block_count") or 0) + 1
         while True:
             try:
-                return load(self.path, self.params, layers if offload else 0, vocab_only, self.cancel, on_load)
+                layers_here, changes = layers if offload else 0, ACCENTS_KEPT if self._strips_accents else None
+                return load(self.path, self.params, layers_here, vocab_only, self.cancel, on_load, changes)
             except MemoryFullError as error:
                 current = total if layers < 0 else min(layers, total)
                 if not offload or current == 0:
@@ -114,7 +118,8 @@ class Model:
     @functools.cached_property
     def n_ctx_train(self) -> int:
         """Tokens of context that the model was trained with."""
-        return int(self._library.llama_model_n_ctx_train(self.handle))
+        trained = int(self._library.llama_model_n_ctx_train(self.handle))  # 0 when only the vocabulary was loaded
+        return trained or self.header.integer(f"{self.header.architecture}.context_length") or 0
 
     @functools.cached_property
     def description(self) -> str:
@@ -122,6 +127,11 @@ class Model:
         buffer = char_buffer(256)
         self._library.llama_model_desc(self.handle, buffer, 256)
         return bytes(buffer.value).decode("utf-8", "replace")
+
+    @functools.cached_property
+    def n_embd(self) -> int:
+        """The width of the embeddings."""
+        return int(self._library.llama_model_n_embd(self.handle))
 
     @property
     def can_generate(self) -> bool:
@@ -146,9 +156,23 @@ class Model:
 
     def metadata(self, key: str) -> str | None:
         """A scalar of the file's metadata as text, or None."""
+        size = 1024
+        while True:
+            buffer = char_buffer(size)
+            count = self._library.llama_model_meta_val_str(self.handle, key.encode(), buffer, size)
+            if count < size:
+                return bytes(buffer.value).decode("utf-8", "replace") if count >= 0 else None
+            size = count + 1
+
+    def all_metadata(self) -> dict[str, str]:
+        """All scalars of the file's metadata, as text."""
         buffer = char_buffer(1024)
-        count = self._library.llama_model_meta_val_str(self.handle, key.encode(), buffer, 1024)
-        return bytes(buffer.value).decode("utf-8", "replace") if count >= 0 else None
+        found = {}
+        for index in range(self._library.llama_model_meta_count(self.handle)):
+            self._library.llama_model_meta_key_by_index(self.handle, index, buffer, 1024)
+            key = bytes(buffer.value).decode("utf-8", "replace")
+            found[key] = self.metadata(key) or ""
+        return found
 
     def recommended_sampling(self) -> dict[str, str]:
         """What the model's metadata recommends, by llama.cpp's key without its prefix (`temp`, `top_k`, ...)."""
