@@ -62,12 +62,23 @@ def demo_model() -> Path:
     """The demo model's file, where `llamacli` keeps it or where LLAMACLI_TEST_DEMO_MODEL says. Mark such tests `demo`."""
     if named := REAL_ENVIRONMENT.get("LLAMACLI_TEST_DEMO_MODEL"):
         return Path(named)
+    return _stored(catalogue.DEMO)
+
+
+@pytest.fixture(scope="session")
+def embedding_demo_model() -> Path:
+    """The embedding demo model's file, where `llamacli` keeps it. Mark such tests `demo`."""
+    return _stored(catalogue.EMBEDDING_DEMO)
+
+
+def _stored(entry: catalogue.Entry) -> Path:
+    """The file of a model of the catalogue in the user's own store."""
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ.keys() | REAL_ENVIRONMENT.keys():
             if name in REAL_ENVIRONMENT:
                 patch.setenv(name, REAL_ENVIRONMENT[name])
             else:
                 patch.delenv(name)
-        if not catalogue.DEMO.is_present():
-            pytest.skip("the demo model is not on this machine: `llamacli models pull demo` fetches it")
-        return catalogue.DEMO.path
+        if not entry.is_present():
+            pytest.skip(f"{entry.file_name} is not on this machine: `llamacli models pull {entry.name}` fetches it")
+        return entry.path

