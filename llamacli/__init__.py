@@ -1,3 +1,28 @@
-"""llamacli: run local language models from the terminal. Importing this package imports nothing heavy."""
+"""llamacli: run local language models from the terminal, and from Python with the same engine.
+
+    from llamacli import Llama, LlamaGrammar
+
+Importing this package imports nothing heavy: the Python API is loaded when one of its names is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llamacli.api import AsyncLlama, Llama, LlamaGrammar, SavedState
 
 __version__ = "0.1.0"
+__all__ = ["AsyncLlama", "Llama", "LlamaGrammar", "SavedState", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from llamacli import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -211,7 +211,7 @@ def native_params(p: ContextParams, size: int) -> Any:
     c.n_ubatch = min(p.n_ubatch, c.n_batch)
     c.n_seq_max = p.n_seq_max
     # Room for one row of logits a sequence, not for one a token of the batch: 100 MB less on a small model.
-    c.n_outputs_max = c.n_batch if p.embeddings else p.n_seq_max
+    c.n_outputs_max = c.n_batch if p.embeddings or p.all_outputs else p.n_seq_max
     c.n_threads, c.n_threads_batch = threads, p.threads_batch or threads
     c.flash_attn_type = _FLASH[p.flash_attention]
     c.type_k, c.type_v = _CACHE_TYPES[p.cache_type_k], _CACHE_TYPES[p.cache_type_v]

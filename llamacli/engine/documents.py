@@ -1,4 +1,4 @@
-"""Answers as OpenAI's JSON documents: completions, chat completions, and the chunks of both. Timings have llama-server's names."""
+"""Answers as OpenAI's JSON documents: completions, chats, and the chunks of both. Timings have llama-server's names."""
 
 from __future__ import annotations
 

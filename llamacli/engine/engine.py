@@ -11,21 +11,25 @@ from types import TracebackType
 from typing import Any, Self
 
 from llamacli.engine.cancel import CancelFlag
-from llamacli.engine.chat import ChatTemplate
+from llamacli.engine.chat import ChatTemplate, Rendering
 from llamacli.engine.constraint import Constraint
 from llamacli.engine.context import Context
 from llamacli.engine.events import Event
 from llamacli.engine.guide import Guidance
+from llamacli.engine.infill import infill_prompt
 from llamacli.engine.loading import interruptible
-from llamacli.engine.message import read_messages
+from llamacli.engine.logit_bias import Bias, resolve_biases
+from llamacli.engine.message import Message, read_messages
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
+from llamacli.engine.prefix_cache import PrefixCache
 from llamacli.engine.prompt import Prompt, plain_prompt, rendered_prompt
 from llamacli.engine.recommended import with_recommendations
 from llamacli.engine.samples import generate_samples
 from llamacli.engine.scheduler import Scheduler
-from llamacli.engine.sequence import Request
+from llamacli.engine.sequence import Processor, Request
 from llamacli.engine.shared import SharedScheduler
+from llamacli.engine.turn import Turn, chat_turn, text_turn
 from llamacli.errors import ModelUnsupportedError, TemplateError
 
 logger = logging.getLogger("llamacli.engine")
@@ -52,7 +56,8 @@ class Engine:
         on_load: Callable[[float], None] | None = None,
     ) -> None:
         self._flag = cancel or CancelFlag()
-        self.model = Model(path, model, cancel=self._flag, on_load=on_load)
+        vocab_only = model is not None and model.vocabulary_only
+        self.model = Model(path, model, cancel=self._flag, on_load=on_load, vocab_only=vocab_only)
         self._params = context or ContextParams()
         self._context: Context | None = None
         self._shared: SharedScheduler | None = None
@@ -125,6 +130,45 @@ class Engine:
         """A prompt that continues the text as it is."""
         return plain_prompt(self.model.vocabulary, text)
 
+    def chat_turn(
+        self,
+        messages: Sequence[Message],
+        rendering: Rendering | None = None,
+        *,
+        template: str | None = None,
+        constraint: Constraint | None = None,
+        budget: int | None = None,
+    ) -> Turn:
+        """The prompt that asks for the answer to messages, and what belongs to the answer (see `turn.chat_turn`)."""
+        return chat_turn(
+            self.model.vocabulary,
+            self.template(template),
+            messages,
+            rendering or Rendering(),
+            constraint=constraint,
+            budget=budget,
+        )
+
+    def text_turn(self, text: str, constraint: Constraint | None = None) -> Turn:
+        """The prompt that continues the text as it is."""
+        return text_turn(self.text_prompt(text), constraint)
+
+    def infill_turn(self, prefix: str, suffix: str, constraint: Constraint | None = None) -> Turn:
+        """The prompt that asks for what stands between two texts.
+
+        Raises:
+            UsageError: the model cannot fill in.
+        """
+        return text_turn(infill_prompt(self.model.vocabulary, prefix, suffix), constraint)
+
+    def resolve_biases(self, biases: Sequence[Bias]) -> tuple[tuple[int, float], ...]:
+        """Biases by token id (see `logit_bias.resolve_biases`)."""
+        return resolve_biases(self.model.vocabulary, biases)
+
+    def context_for(self, prompt: Prompt, max_tokens: int | None) -> int:
+        """Tokens of the context that generating would use."""
+        return max(self._context_size(len(prompt.tokens), max_tokens), self._context.n_ctx if self._context else 0)
+
     def generate(
         self,
         prompt: Prompt,
@@ -133,11 +177,13 @@ class Engine:
         grammar: str | None = None,
         guidance: Guidance | None = None,
         samples: int = 1,
+        processor: Processor | None = None,
     ) -> Iterator[Event]:
         """The events of one answer, or of several whose sequences are numbered from 0. Closing the iterator ends the work. Safe
         from any thread.
 
-        `grammar` is GBNF for the whole answer, `guidance` what else holds it. Several answers share the evaluation of the
+        `grammar` is GBNF for the whole answer, `guidance` what else holds it, `processor` changes the logits of each
+        choice. Several answers share the evaluation of the
         prompt, and go on side by side if the context was made for as many sequences.
 
         Raises:
@@ -152,7 +198,9 @@ class Engine:
         if grammar is not None:
             guidance = Guidance(constraint=Constraint(grammar=grammar))
         shared = self._ready(len(prompt.tokens), params.max_tokens)
-        request = Request(prompt=prompt.tokens, params=params, preserved=prompt.preserved, guidance=guidance)
+        request = Request(
+            prompt=prompt.tokens, params=params, preserved=prompt.preserved, guidance=guidance, processor=processor
+        )
         yield from shared.events(request) if samples == 1 else generate_samples(shared, request, samples)
 
     def _ready(self, prompt: int, max_tokens: int | None) -> SharedScheduler:
@@ -186,6 +234,13 @@ class Engine:
             states.restore(self._context, 0, kept)
             self._shared.scheduler.adopt(0, list(kept.tokens))
         return self._shared
+
+    def keep_prefixes(self, capacity: int) -> None:
+        """Keeps evaluated prompts in up to `capacity` bytes of memory when others take their place;
+
+        0 keeps none from now on.
+        """
+        self._ready(0, 1).scheduler.prefixes = PrefixCache(capacity) if capacity > 0 else None
 
     def save_state(self, path: Path) -> int:
         """Writes what the cache holds of the last answer and its prompt to a file; returns the number of tokens.

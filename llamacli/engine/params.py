@@ -40,7 +40,7 @@ class ModelParams:
     """How a model file is loaded.
 
     `gpu_layers`: None offloads what fits (auto), -1 all layers, N that many. `tensor_split`: share of each device, any scale.
-    `devices`: names as `info --system` lists them; empty means all.
+    `devices`: names as `info --system` lists them; empty means all. `vocabulary_only` loads no weights: for prompts in tokens.
     """
 
     gpu_layers: int | None = None
@@ -52,6 +52,7 @@ class ModelParams:
     mlock: bool = False
     check_tensors: bool = False
     loras: tuple[LoraAdapter, ...] = ()
+    vocabulary_only: bool = False
 
     def __post_init__(self) -> None:
         _require(self.gpu_layers is None or self.gpu_layers >= -1, "-ngl must be auto, all or a number from 0")
@@ -67,7 +68,7 @@ class ContextParams:
     context of a million tokens does not take all memory unasked; the engine makes it what the prompt needs, up to the
     trained length); 0 is what the model was trained with. `threads`: None is the physical cores this process may use.
     `n_seq_max`: how many sequences can live in the cache at once. `kv_unified`: one buffer for all sequences,
-    better when they share a long prefix.
+    better when they share a long prefix. `all_outputs`: room for the logits of every token of a batch, not of one a sequence.
     """
 
     n_ctx: int | None = None
@@ -88,6 +89,7 @@ class ContextParams:
     rope_freq_scale: float = 0.0
     yarn_orig_ctx: int = 0
     embeddings: bool = False
+    all_outputs: bool = False
     pooling: Pooling | None = None
 
     def __post_init__(self) -> None:

@@ -30,6 +30,7 @@ class Sampler:
     def __init__(self, model: Model, params: SamplingParams, *, logprobs: int | None = None) -> None:
         self._library = library()
         self._model = model
+        self.given = params
         self.seed = secrets.randbits(32) if params.seed is None else params.seed
         self.params = dataclasses.replace(params, seed=self.seed)
         active = _active_samplers(self.params)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from llamacli.engine.context import Context
 from llamacli.engine.events import Event, Failed, Finished
+from llamacli.engine.prefix_cache import WORTHWHILE, PrefixCache, common_length
 from llamacli.engine.sequence import Request, Sequence
 from llamacli.errors import CancelledError, ConstraintError, ContextFullError, UsageError
 
@@ -35,6 +36,8 @@ class Scheduler:
         self._slots = [Slot(index) for index in range(context.params.n_seq_max)]
         self._waiting: deque[Sequence] = deque()
         self._ids = itertools.count()
+        self.prefixes: PrefixCache | None = None
+        """Where evaluated tokens go when their slot is given to another prompt, if anywhere."""
 
     def submit(self, request: Request) -> Sequence:
         """Queues a request.
@@ -100,17 +103,34 @@ class Scheduler:
         while self._waiting and any(slot.sequence is None for slot in self._slots):
             sequence = self._waiting.popleft()
             prompt = sequence.request.prompt
-            shared = {slot.index: _common(slot.tokens, prompt) for slot in self._slots}
+            shared = {slot.index: common_length(slot.tokens, prompt) for slot in self._slots}
             free = [slot for slot in self._slots if slot.sequence is None]
             slot = max(free, key=lambda slot: (shared[slot.index], -len(slot.tokens)))
             best = max(self._slots, key=lambda slot: shared[slot.index])
+            self._remember(slot, shared[slot.index])
             if shared[best.index] > shared[slot.index] and not self._context.model.is_recurrent:
                 self._context.copy(best.index, slot.index)
                 slot.tokens = list(best.tokens)
-            kept = self._cut(slot, min(_common(slot.tokens, prompt), len(prompt) - 1))
+            self._recall(slot, prompt)
+            kept = self._cut(slot, min(common_length(slot.tokens, prompt), len(prompt) - 1))
             slot.sequence = sequence
             sequence.start(slot.index, list(prompt[:kept]))
             slot.tokens = sequence.cached
+
+    def _remember(self, slot: Slot, kept: int) -> None:
+        """Puts aside what a slot holds if much of it is about to go."""
+        if self.prefixes is not None and len(slot.tokens) - kept >= WORTHWHILE:
+            self.prefixes.put(slot.tokens, self._context.save_sequence(slot.index))
+
+    def _recall(self, slot: Slot, prompt: tuple[int, ...]) -> None:
+        """Brings back what was put aside if it holds much more of the prompt than the slot does."""
+        if self.prefixes is None:
+            return
+        shared, tokens, state = self.prefixes.find(prompt)
+        if shared - common_length(slot.tokens, prompt) >= WORTHWHILE:
+            self._context.forget(slot.index)
+            self._context.restore_sequence(slot.index, state)
+            slot.tokens = list(tokens)
 
     def _cut(self, slot: Slot, length: int) -> int:
         """Cuts a slot's cache back to `length` tokens, or to none where the memory cannot; returns what is left."""
@@ -236,18 +256,6 @@ class Scheduler:
     def adopt(self, slot: int, tokens: list[int]) -> None:
         """Tells that the cache of a free slot holds these tokens now: a state was restored into it."""
         self._slots[slot].tokens = list(tokens)
-
-
-def _common(a: list[int], b: tuple[int, ...]) -> int:
-    """The length of the longest common beginning, found by halving: comparing slices is much faster than a loop."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if tuple(a[low:middle]) == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _rounded(tokens: int) -> int:

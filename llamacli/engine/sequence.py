@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from llamacli.engine.context import Context
@@ -12,19 +13,23 @@ from llamacli.engine.params import GenerationParams
 from llamacli.engine.sampler import Sampler
 from llamacli.engine.text import TextStream
 
+Processor = Callable[[list[int], "memoryview[float]"], None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What to generate: prompt token ids and parameters.
 
     `preserved`: control tokens whose text belongs to the answer (the marks of tool calls, for one); others are left out.
-    `guidance`: what the answer is held to.
+    `guidance`: what the answer is held to. `processor` is given the tokens so far and the logits before each choice, and may
+    change the logits: floats, n_vocab of them.
     """
 
     prompt: tuple[int, ...]
     params: GenerationParams
     preserved: frozenset[int] = frozenset()
     guidance: Guidance | None = None
+    processor: Processor | None = None
 
 
 class Sequence:
@@ -117,6 +122,8 @@ class Sequence:
     def _next(self, output: int) -> tuple[int, bool]:
         """The next token, and whether it was forced."""
         guide = self._guide
+        if self.request.processor is not None:
+            self.request.processor(self.cached, self._context.logits(output))
         if guide is None:
             return self._sampler.sample(self._context.handle, output), False
         token = guide.forced()

@@ -1,0 +1,375 @@
+"""Completions and chats as OpenAI's documents, whole or streamed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llamacli.api.grammar import LlamaGrammar
+from llamacli.api.manual import apply
+from llamacli.api.options import Sampling, generation
+from llamacli.engine import documents
+from llamacli.engine.answer import AnswerReader
+from llamacli.engine.chat import Rendering
+from llamacli.engine.constraint import Constraint
+from llamacli.engine.documents import Document, Heading
+from llamacli.engine.engine import Engine
+from llamacli.engine.events import Event, Finished, Token, Usage
+from llamacli.engine.infill import infill_prompt
+from llamacli.engine.message import read_messages, read_tools
+from llamacli.engine.params import GenerationParams, SamplingParams
+from llamacli.engine.prompt import Prompt
+from llamacli.engine.sequence import Processor
+from llamacli.engine.turn import Turn, chat_turn, text_turn
+from llamacli.errors import CancelledError, ClosedError, UsageError
+
+PromptLike = str | Sequence[int]
+LogitsProcessor = Callable[[list[int], Any], Any]
+
+_thread = threading.local()
+
+
+def stoppable(stop: threading.Event, call: Callable[[], Any]) -> Any:
+    """Runs `call`, whose generation on this thread ends with CancelledError soon after `stop` is set."""
+    _thread.stop = stop
+    try:
+        return call()
+    finally:
+        _thread.stop = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One answer to make: what is asked, how to generate, and what the documents need to know."""
+
+    turn: Turn
+    params: GenerationParams
+    processor: Processor | None
+    index: int = 0
+    echo: str = ""
+
+
+class Completions:
+    """The calls that generate. A base of `Llama`, which loads the model."""
+
+    def __init__(self, engine: Engine, *, name: str, chat_format: str | None, seed: int | None) -> None:
+        self._engine = engine
+        self._closed = False
+        self._name = name
+        self.chat_format = chat_format
+        self._defaults = engine.sampling_defaults(SamplingParams(seed=seed))
+        self._template_lock = threading.Lock()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine underneath.
+
+        Raises:
+            ClosedError: `close()` was called.
+        """
+        if self._closed:
+            raise ClosedError("this Llama is closed")
+        return self._engine
+
+    def create_completion(
+        self,
+        prompt: PromptLike | Sequence[str],
+        suffix: str | None = None,
+        max_tokens: int | None = 16,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
+        logprobs: int | None = None,
+        echo: bool = False,
+        stop: str | Sequence[str] | None = None,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        repeat_penalty: float | None = None,
+        top_k: int | None = None,
+        *,
+        stream: bool = False,
+        seed: int | None = None,
+        mirostat_mode: int | None = None,
+        mirostat_tau: float | None = None,
+        mirostat_eta: float | None = None,
+        model: str | None = None,
+        logits_processor: LogitsProcessor | None = None,
+        grammar: LlamaGrammar | str | None = None,
+        logit_bias: Mapping[int | str, float] | None = None,
+    ) -> Document | Iterator[Document]:
+        """Continues a text, a list of token ids, or several texts as one batch on parallel sequences.
+
+        `suffix` is what comes after the gap that is filled, for models trained for it. `max_tokens` None or below 1 has no
+        limit.
+        Gives OpenAI's `text_completion`, or an iterator of its chunks with `stream`.
+
+        >>> answer = llm.create_completion("Once upon a time", max_tokens=4, temperature=0)
+        >>> answer["object"], answer["choices"][0]["finish_reason"]
+        ('text_completion', 'length')
+        >>> len(list(llm.create_completion("Once upon a time", max_tokens=4, temperature=0, stream=True))) > 1
+        True
+        >>> [choice["index"] for choice in llm.create_completion(["One", "Two"], max_tokens=2)["choices"]]
+        [0, 1]
+
+        Raises:
+            ContextFullError: a prompt that is longer than the context.
+            GrammarError: a bad grammar, or one that the model cannot satisfy.
+            UsageError: values that make no sense.
+        """
+        sampling = Sampling(
+            temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, typical_p=typical_p, seed=seed,
+            repeat_penalty=repeat_penalty, frequency_penalty=frequency_penalty, presence_penalty=presence_penalty,
+            mirostat_mode=mirostat_mode, mirostat_tau=mirostat_tau, mirostat_eta=mirostat_eta, logit_bias=logit_bias,
+        )  # fmt: skip
+        params = generation(sampling.params(self._defaults), max_tokens=max_tokens, stop=stop, logprobs=logprobs)
+        constraint = _constraint(grammar)
+        tasks = []
+        for index, one in enumerate(_several(prompt)):
+            asked = self._prompt(one, suffix)
+            shown = "" if not echo else one if isinstance(one, str) else asked.text
+            turn = text_turn(asked, constraint)
+            tasks.append(Task(turn=turn, params=params, processor=_processor(logits_processor), index=index, echo=shown))
+        heading = Heading(model or self._name, is_chat=False)
+        return self._stream_texts(heading, tasks) if stream else self._whole_texts(heading, tasks)
+
+    def __call__(self, prompt: PromptLike | Sequence[str], *args: Any, **options: Any) -> Any:
+        """The same as `create_completion`.
+
+        >>> llm("Once upon a time", max_tokens=2)["usage"]["completion_tokens"]
+        2
+        """
+        return self.create_completion(prompt, *args, **options)
+
+    def create_chat_completion(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: str | Mapping[str, Any] | None = None,
+        parallel_tool_calls: bool = False,
+        response_format: Mapping[str, Any] | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
+        stream: bool = False,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        max_tokens: int | None = None,
+        presence_penalty: float | None = None,
+        frequency_penalty: float | None = None,
+        repeat_penalty: float | None = None,
+        mirostat_mode: int | None = None,
+        mirostat_tau: float | None = None,
+        mirostat_eta: float | None = None,
+        model: str | None = None,
+        logits_processor: LogitsProcessor | None = None,
+        grammar: LlamaGrammar | str | None = None,
+        logit_bias: Mapping[int | str, float] | None = None,
+        logprobs: bool = False,
+        top_logprobs: int = 0,
+    ) -> Document | Iterator[Document]:
+        """Answers a conversation: OpenAI's `chat.completion`, or an iterator of its chunks with `stream`.
+
+        `response_format` is `{"type": "json_object"}`, with a `schema` if wanted, or OpenAI's `json_schema`.
+
+        >>> messages = [{"role": "user", "content": "Say something."}]
+        >>> answer = llm.create_chat_completion(messages, max_tokens=3, temperature=0)
+        >>> answer["choices"][0]["message"]["role"]
+        'assistant'
+        >>> chunks = list(llm.create_chat_completion(messages, max_tokens=3, stream=True))
+        >>> chunks[0]["choices"][0]["delta"]
+        {'role': 'assistant'}
+
+        Raises:
+            TemplateError: the chat template refuses the messages, or there is none.
+            ContextFullError, GrammarError, UsageError: as `create_completion`.
+        """
+        sampling = Sampling(
+            temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, typical_p=typical_p, seed=seed,
+            repeat_penalty=repeat_penalty, frequency_penalty=frequency_penalty, presence_penalty=presence_penalty,
+            mirostat_mode=mirostat_mode, mirostat_tau=mirostat_tau, mirostat_eta=mirostat_eta, logit_bias=logit_bias,
+        )  # fmt: skip
+        wanted = top_logprobs if logprobs else None
+        params = generation(sampling.params(self._defaults), max_tokens=max_tokens, stop=stop, logprobs=wanted)
+        constraint = _constraint(grammar) or _response_constraint(response_format)
+        rendering = _rendering(tools, tool_choice, parallel_tool_calls)
+        with self._template_lock:  # templates are for one thread at a time
+            template = self.engine.template(self.chat_format)
+            vocabulary = self.engine.model.vocabulary
+            turn = chat_turn(vocabulary, template, read_messages(list(messages)), rendering, constraint=constraint)
+        task = Task(turn=turn, params=params, processor=_processor(logits_processor))
+        heading = Heading(model or self._name)
+        return self._stream_chat(heading, task) if stream else self._whole_chat(heading, task)
+
+    # --- the answers ----------------------------------------------------------------------------------------------------
+
+    def _events(self, task: Task) -> Generator[Event, None, None]:
+        stop: threading.Event | None = getattr(_thread, "stop", None)
+        events = self.engine.generate(task.turn.prompt, task.params, guidance=task.turn.guidance, processor=task.processor)
+        for event in events:
+            if stop is not None and stop.is_set():
+                raise CancelledError("the call was cancelled")
+            yield event
+
+    def _prompt(self, prompt: PromptLike, suffix: str | None) -> Prompt:
+        vocabulary = self.engine.model.vocabulary
+        if isinstance(prompt, str):
+            return infill_prompt(vocabulary, prompt, suffix) if suffix is not None else self.engine.text_prompt(prompt)
+        if suffix is not None:
+            raise UsageError("a suffix goes with a text prompt, not with tokens")
+        return Prompt(vocabulary.detokenize(prompt, special=True).decode("utf-8", "replace"), tuple(prompt))
+
+    def _together(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Event]]:
+        """The events of all tasks, which run side by side."""
+        running = [(task, self._events(task)) for task in tasks]
+        try:
+            while running:
+                for pair in list(running):
+                    event = next(pair[1])
+                    yield pair[0], event
+                    if isinstance(event, Finished):
+                        running.remove(pair)
+        finally:
+            for _, events in running:
+                events.close()
+
+    def _whole_texts(self, heading: Heading, tasks: Sequence[Task]) -> Document:
+        texts = {task.index: [task.echo] for task in tasks}
+        tokens: dict[int, list[Token]] = {task.index: [] for task in tasks}
+        ends: dict[int, Finished] = {}
+        for task, event in self._together(tasks):
+            if isinstance(event, Token):
+                texts[task.index].append(event.text)
+                tokens[task.index].append(event)
+            elif isinstance(event, Finished):
+                texts[task.index].append(event.text)
+                ends[task.index] = event
+        choices = []
+        for task in tasks:
+            logprobs = None
+            if task.params.logprobs is not None:
+                logprobs = documents.text_logprobs(tokens[task.index], len(task.echo))
+            reason = documents.finish_reason(ends[task.index].reason)
+            choices.append(documents.text_choice(task.index, "".join(texts[task.index]), reason, logprobs))
+        return heading.document(choices, usage=documents.usage(_total(list(ends.values()))))
+
+    def _stream_texts(self, heading: Heading, tasks: Sequence[Task]) -> Iterator[Document]:
+        for task in tasks:
+            if task.echo:
+                yield heading.document([documents.text_choice(task.index, task.echo, None)], chunk=True)
+        for task, event in self._together(tasks):
+            if isinstance(event, Token) and (event.text or task.params.logprobs is not None):
+                logprobs = documents.text_logprobs([event]) if task.params.logprobs is not None else None
+                yield heading.document([documents.text_choice(task.index, event.text, None, logprobs)], chunk=True)
+            elif isinstance(event, Finished):
+                reason = documents.finish_reason(event.reason)
+                choice = documents.text_choice(task.index, event.text, reason)
+                yield heading.document([choice], chunk=True, usage=documents.usage(event.usage))
+
+    def _whole_chat(self, heading: Heading, task: Task) -> Document:
+        tokens: list[Token] = []
+        with AnswerReader(task.turn) as reader:
+            for event in self._events(task):
+                if isinstance(event, Token):
+                    tokens.append(event)
+                if isinstance(event, Token | Finished):
+                    reader.feed(event.text)
+            assert isinstance(event, Finished)
+            answer, _ = reader.finish(complete=event.reason == "stop")
+        logprobs = documents.chat_logprobs(tokens) if task.params.logprobs is not None else None
+        choice = documents.chat_choice(0, answer, documents.finish_reason(event.reason, answer), logprobs)
+        used, measured = documents.usage(event.usage), documents.timings(event.timings)
+        return heading.document([choice], usage=used, timings=measured)
+
+    def _stream_chat(self, heading: Heading, task: Task) -> Iterator[Document]:
+        def chunk(delta: Document, reason: str | None = None, tokens: Sequence[Token] = ()) -> Document:
+            logprobs = documents.chat_logprobs(tokens) if task.params.logprobs is not None and tokens else None
+            return heading.document([documents.chat_chunk(0, delta, reason, logprobs)], chunk=True)
+
+        yield chunk({"role": "assistant"})
+        tokens: list[Token] = []
+        with AnswerReader(task.turn) as reader:
+            for event in self._events(task):
+                if isinstance(event, Token):
+                    tokens.append(event)
+                if isinstance(event, Token | Finished):
+                    for delta in reader.feed(event.text):
+                        yield chunk(documents.delta_json(delta), None, tokens)
+                        tokens = []
+            assert isinstance(event, Finished)
+            answer, deltas = reader.finish(complete=event.reason == "stop")
+        for delta in deltas:
+            yield chunk(documents.delta_json(delta), None, tokens)
+            tokens = []
+        yield chunk({}, documents.finish_reason(event.reason, answer))
+
+
+def _several(prompt: PromptLike | Sequence[str]) -> list[PromptLike]:
+    if isinstance(prompt, str):
+        return [prompt]
+    items = list(prompt)
+    texts = [item for item in items if isinstance(item, str)]
+    if texts and len(texts) == len(items):
+        return list(texts)
+    if texts:
+        raise UsageError("a prompt is a text, a list of token ids, or a list of texts")
+    return [[item for item in items if isinstance(item, int)]]
+
+
+def _constraint(grammar: LlamaGrammar | str | None) -> Constraint | None:
+    if grammar is None:
+        return None
+    return (grammar if isinstance(grammar, LlamaGrammar) else LlamaGrammar.from_string(grammar)).constraint()
+
+
+def _response_constraint(response_format: Mapping[str, Any] | None) -> Constraint | None:
+    kind = (response_format or {}).get("type", "text")
+    if response_format is None or kind == "text":
+        return None
+    if kind not in ("json_object", "json_schema"):
+        raise UsageError(f"response_format has an unknown type {kind!r}; known are text, json_object and json_schema")
+    schema = response_format.get("schema")
+    if kind == "json_schema":
+        inner = response_format.get("json_schema", {})
+        schema = inner.get("schema", schema)
+        if schema is None:
+            raise UsageError("a response_format of type json_schema needs a schema")
+    return LlamaGrammar.from_json_schema(json.dumps(schema if schema is not None else {"type": "object"})).constraint()
+
+
+def _rendering(
+    tools: Sequence[Mapping[str, Any]] | None, tool_choice: str | Mapping[str, Any] | None, parallel: bool
+) -> Rendering:
+    if not tools:
+        return Rendering()
+    known = read_tools(list(tools))
+    choice = tool_choice or "auto"
+    if isinstance(choice, Mapping):
+        name = choice.get("function", {}).get("name")
+        known = tuple(tool for tool in known if tool.name == name)
+        if not known:
+            raise UsageError(f"tool_choice names the tool {name!r}, which is not among the tools")
+        choice = "required"
+    if choice not in ("auto", "none", "required"):
+        raise UsageError(f"tool_choice is auto, none, required or the name of a function, not {choice!r}")
+    return Rendering(tools=known, tool_choice=choice, parallel_tool_calls=parallel)  # type: ignore[arg-type]
+
+
+def _processor(processor: LogitsProcessor | None) -> Processor | None:
+    if processor is None:
+        return None
+    return lambda tokens, logits: apply(processor, tokens, logits)
+
+
+def _total(ends: Sequence[Finished]) -> Usage:
+    return Usage(
+        sum(end.usage.prompt_tokens for end in ends),
+        sum(end.usage.completion_tokens for end in ends),
+        sum(end.usage.cached_tokens for end in ends),
+    )

@@ -1,0 +1,312 @@
+"""`Llama`: a model as an object, with the calls that people know from llama-cpp-python."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from llamacli.api.completion import Completions
+from llamacli.api.manual import ManualEvaluation, SavedState
+from llamacli.api.options import Sampling
+from llamacli.engine.context import Context
+from llamacli.engine.engine import Engine
+from llamacli.engine.params import (
+    CacheType,
+    ContextParams,
+    FlashAttention,
+    LoraAdapter,
+    ModelParams,
+    Pooling,
+    SamplingParams,
+    SplitMode,
+)
+from llamacli.errors import ClosedError
+
+DEFAULT_CONTEXT = 2048
+"""Tokens of context of each call, unless n_ctx says otherwise: the cache is taken at once, for all parallel calls."""
+
+
+class Llama(Completions):
+    """A model that completes, chats, tokenizes and embeds. Thread-safe; a context manager; `close()` frees everything.
+
+    Calls from many threads run side by side on `n_parallel` sequences of one batch, and more wait their turn. `n_ctx` is the
+    context of each of them in tokens (0: what the model was trained with). `n_gpu_layers`: None offloads what fits, -1 all.
+    `chat_format` names one of llama.cpp's templates (chatml, llama2, ...) or is Jinja text; by default the model's own.
+    `logits_all` keeps the logits of every token given to `eval`. `low_vram` is accepted for those who come from older
+    programs: it keeps the KV cache in host memory, as `offload_kqv=False` does.
+
+    >>> llm = Llama(MODEL, n_ctx=256)
+    >>> llm.n_ctx()
+    256
+    >>> llm.close()
+
+    Raises (when built):
+        ModelError: the file is missing, damaged, foreign or unsupported.
+        MemoryFullError: it does not fit; on a GPU the message says how many layers were tried.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        *,
+        n_ctx: int | None = None,
+        n_batch: int = 2048,
+        n_ubatch: int = 512,
+        n_parallel: int = 4,
+        n_threads: int | None = None,
+        n_threads_batch: int | None = None,
+        n_gpu_layers: int | None = None,
+        split_mode: SplitMode = "layer",
+        main_gpu: int = 0,
+        tensor_split: Sequence[float] = (),
+        use_mmap: bool = True,
+        use_mlock: bool = False,
+        offload_kqv: bool = True,
+        low_vram: bool = False,
+        flash_attn: bool | FlashAttention = "auto",
+        type_k: CacheType = "f16",
+        type_v: CacheType = "f16",
+        rope_freq_base: float = 0.0,
+        rope_freq_scale: float = 0.0,
+        embedding: bool = False,
+        pooling_type: Pooling | None = None,
+        chat_format: str | None = None,
+        lora_path: str | Path | None = None,
+        lora_scale: float = 1.0,
+        seed: int | None = None,
+        logits_all: bool = False,
+        verbose: bool = False,
+        on_load: Callable[[float], None] | None = None,
+    ) -> None:
+        if verbose:
+            logging.basicConfig()
+            logging.getLogger("llamacli").setLevel(logging.INFO)
+        if isinstance(flash_attn, bool):
+            flash_attn = "on" if flash_attn else "off"
+        path = Path(model_path)
+        context = ContextParams(
+            n_ctx=_context_size(path, n_ctx),
+            n_batch=n_batch,
+            n_ubatch=min(n_ubatch, n_batch),
+            n_seq_max=n_parallel,
+            threads=n_threads,
+            threads_batch=n_threads_batch,
+            flash_attention=flash_attn,
+            cache_type_k=type_k,
+            cache_type_v=type_v,
+            kv_offload=offload_kqv and not low_vram,
+            rope_freq_base=rope_freq_base,
+            rope_freq_scale=rope_freq_scale,
+        )
+        model = ModelParams(
+            gpu_layers=n_gpu_layers,
+            split_mode=split_mode,
+            main_gpu=main_gpu,
+            tensor_split=tuple(tensor_split),
+            mmap=use_mmap,
+            mlock=use_mlock,
+            loras=(LoraAdapter(path=str(lora_path), scale=lora_scale),) if lora_path is not None else (),
+        )
+        super().__init__(
+            Engine(path, model, context, on_load=on_load), name=str(model_path), chat_format=chat_format, seed=seed
+        )
+        self.model_path = str(model_path)
+        self._context_params = context
+        self._embeds, self._pooling, self._logits_all = embedding, pooling_type, logits_all
+        self._lock = threading.Lock()
+        self._manual: ManualEvaluation | None = None
+
+    # --- tokens ---------------------------------------------------------------------------------------------------------
+
+    def tokenize(self, text: bytes | str, add_bos: bool = True, special: bool = False) -> list[int]:
+        """The token ids of a text. `special` lets control tokens in it become tokens.
+
+        >>> llm.detokenize(llm.tokenize(b"Hello, world", add_bos=False))
+        b'Hello, world'
+        """
+        return self.engine.model.vocabulary.tokenize(text, special=special, add_special=add_bos)
+
+    def detokenize(self, tokens: Sequence[int], special: bool = False) -> bytes:
+        """The bytes of tokens. Raises UsageError for ids outside the vocabulary."""
+        return self.engine.model.vocabulary.detokenize(tokens, special=special)
+
+    def token_to_piece(self, token: int, special: bool = False) -> bytes:
+        """The bytes of one token."""
+        vocabulary = self.engine.model.vocabulary
+        return vocabulary.special_piece(token) if special else vocabulary.piece(token)
+
+    def token_bos(self) -> int:
+        """The token that begins a text, or -1."""
+        return self.engine.model.vocabulary.bos
+
+    def token_eos(self) -> int:
+        """The token that ends a text, or -1."""
+        return self.engine.model.vocabulary.eos
+
+    def token_nl(self) -> int:
+        """The token of a line break, or -1."""
+        return self.engine.model.vocabulary.newline
+
+    # --- the model ------------------------------------------------------------------------------------------------------
+
+    def n_ctx(self) -> int:
+        """Tokens of context of one call."""
+        return self.engine.n_ctx
+
+    def n_vocab(self) -> int:
+        """How many tokens the vocabulary has."""
+        return self.engine.model.vocabulary.size
+
+    def n_embd(self) -> int:
+        """The width of the model's embeddings."""
+        return self.engine.model.n_embd
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The scalars of the file's metadata, as text.
+
+        >>> llm.metadata["general.architecture"]
+        'llama'
+        """
+        return self.engine.model.all_metadata()
+
+    # --- by hand --------------------------------------------------------------------------------------------------------
+
+    @property
+    def n_tokens(self) -> int:
+        """How many tokens were evaluated by hand since `reset`."""
+        return len(self._manual.tokens) if self._manual is not None else 0
+
+    def reset(self) -> None:
+        """Forgets what was evaluated by hand."""
+        self.manual().reset()
+
+    def eval(self, tokens: Sequence[int]) -> None:
+        """Evaluates tokens after those before.
+
+        >>> llm.reset()
+        >>> llm.eval(llm.tokenize(b"Hello"))
+        >>> llm.logits().shape == (llm.n_vocab(),)
+        True
+
+        Raises:
+            ContextFullError: they do not fit.
+        """
+        self.manual().eval(tokens)
+
+    def logits(self) -> Any:
+        """The logits of the last evaluated token: a numpy array of float32, (n_vocab,), valid until the next `eval`.
+
+        With `logits_all`: a copy of those of all tokens of the last `eval`, (n, n_vocab).
+        """
+        return self.manual().logits()
+
+    def sample(
+        self,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        temp: float | None = None,
+        *,
+        logits_processor: Callable[[list[int], Any], Any] | None = None,
+        **sampling: Any,
+    ) -> int:
+        """A token chosen from the last logits; further keywords are those of `api.options.Sampling`.
+
+        >>> 0 <= llm.sample(temp=0) < llm.n_vocab()
+        True
+        """
+        return self.manual().sample(self._sampling(top_k, top_p, temp, sampling), logits_processor)
+
+    def generate(
+        self,
+        tokens: Sequence[int],
+        top_k: int | None = None,
+        top_p: float | None = None,
+        temp: float | None = None,
+        *,
+        reset: bool = True,
+        **sampling: Any,
+    ) -> Generator[int, Sequence[int] | None, None]:
+        """Samples tokens for ever after `tokens`; what is sent into the generator is evaluated too.
+
+        >>> generator = llm.generate(llm.tokenize(b"Hello"), temp=0)
+        >>> len([next(generator) for _ in range(3)])
+        3
+        """
+        params = self._sampling(top_k, top_p, temp, sampling)
+        if reset:
+            self.reset()
+        return self.manual().generate(tokens, params)
+
+    def save_state(self) -> SavedState:
+        """What was evaluated by hand, with its cache.
+
+        >>> state = llm.save_state()
+        >>> llm.load_state(state)
+        >>> llm.n_tokens == len(state.tokens)
+        True
+        """
+        return self.manual().save()
+
+    def load_state(self, state: SavedState) -> None:
+        """Goes back to a saved state. Raises StateError for one of another model."""
+        self.manual().load(state)
+
+    def manual(self) -> ManualEvaluation:
+        """The context in which tokens are evaluated by hand: one of its own, made when it is first used."""
+        with self._lock:
+            if self._closed:
+                raise ClosedError("this Llama is closed")
+            if self._manual is None:
+                context = Context(self.engine.model, self._context_params_alone())
+                self._manual = ManualEvaluation(context, keep_all=self._logits_all)
+            return self._manual
+
+    def _context_params_alone(self) -> ContextParams:
+        import dataclasses
+
+        return dataclasses.replace(self._context_params, n_seq_max=1, all_outputs=self._logits_all)
+
+    def _sampling(self, top_k: int | None, top_p: float | None, temp: float | None, more: Mapping[str, Any]) -> SamplingParams:
+        return Sampling(top_k=top_k, top_p=top_p, temperature=temp, **more).params(self._defaults)
+
+    def set_cache(self, capacity_bytes: int | None = 2 << 30) -> None:
+        """Keeps evaluated prompts in memory, so that one that comes back later is not evaluated again; None or 0 keeps none.
+
+        What the last `n_parallel` calls evaluated is reused anyway; this is for more prompts that take turns.
+
+        >>> llm.set_cache(64 << 20)
+        """
+        self.engine.keep_prefixes(capacity_bytes or 0)
+
+    # --- the end --------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Frees the model and its contexts; calls that are running raise ClosedError. May be called twice."""
+        with self._lock:
+            self._closed = True
+            manual, self._manual = self._manual, None
+            if manual is not None:
+                manual.close()
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _context_size(path: Path, wanted: int | None) -> int:
+    """The context of each call; without a wish, the default or what the model was trained with, if that is less."""
+    if wanted is not None:
+        return wanted
+    from llamacli import gguf
+
+    header = gguf.check_loadable(path)
+    trained = header.integer(f"{header.architecture}.context_length")
+    return min(DEFAULT_CONTEXT, trained or DEFAULT_CONTEXT)

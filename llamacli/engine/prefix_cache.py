@@ -1,0 +1,62 @@
+"""Evaluated prompts kept in memory when others take their place in the cache: they come back without evaluation."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+WORTHWHILE = 16
+"""Tokens that must be spared: fewer are evaluated faster than their state is copied."""
+
+
+class PrefixCache:
+    """States of sequences by their tokens, the least recently used dropped first. `capacity` is in bytes. Thread-safe.
+
+    A state fits only the context that it was saved from: a cache belongs to one engine.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.size = 0
+        self._states: OrderedDict[tuple[int, ...], bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def put(self, tokens: list[int], state: bytes) -> None:
+        """Keeps a state, and drops others until all fit. One that is larger than the capacity is not kept."""
+        if len(state) > self.capacity:
+            return
+        key = tuple(tokens)
+        with self._lock:
+            self.size += len(state) - len(self._states.pop(key, b""))
+            self._states[key] = state
+            while self.size > self.capacity:
+                _, dropped = self._states.popitem(last=False)
+                self.size -= len(dropped)
+
+    def find(self, prompt: tuple[int, ...]) -> tuple[int, tuple[int, ...], bytes]:
+        """The state that shares most with the prompt:
+
+        how many tokens that are, its tokens and its bytes. (0, (), b"") if none.
+        """
+        with self._lock:
+            best = max(self._states, key=lambda tokens: common_length(tokens, prompt), default=())
+            shared = common_length(best, prompt)
+            if not shared:
+                return 0, (), b""
+            self._states.move_to_end(best)
+            return shared, best, self._states[best]
+
+
+def common_length(a: list[int] | tuple[int, ...], b: tuple[int, ...]) -> int:
+    """The length of the longest common beginning, found by halving: comparing slices is much faster than a loop."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if tuple(a[low:middle]) == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
