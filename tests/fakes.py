@@ -12,8 +12,13 @@ from typing import Any, Self
 from llamacli.cli.app import run_program
 from llamacli.cli.console import Console, Terminals
 from llamacli.cli.context import AppContext, read_defaults
-from llamacli.engine.events import Event, Finished, Prefill, Timings, Token, Usage
+from llamacli.engine.chat import Rendering
+from llamacli.engine.constraint import Constraint
+from llamacli.engine.events import Event, Finished, Prefill, Timings, Token, TokenLogprob, Usage
+from llamacli.engine.guide import Guidance
+from llamacli.engine.message import Message
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
+from llamacli.engine.turn import Turn
 
 ANSWER = ("Because ", "of ", "Rayleigh ", "scattering.")
 
@@ -43,6 +48,10 @@ class FakeEngine:
     load_error: Exception | None = None
     load_steps: Sequence[float] = (0.0, 0.5, 1.0)
     step_seconds: float = 0.0
+    satisfied: bool | None = None
+    cached: int = 0
+    logprob: float | None = None
+    top: tuple[TokenLogprob, ...] = ()
     n_ctx: int = 4096
     load_ms: float = 12.0
     description: str = "fake 1B Q4_0"
@@ -53,6 +62,9 @@ class FakeEngine:
         self.context = ContextParams()
         self.messages: list[dict[str, str]] | None = None
         self.template: str | None = None
+        self.rendering: Rendering | None = None
+        self.constraint: Constraint | None = None
+        self.budget: int | None = None
         self.prompt: FakePrompt | None = None
         self.params: GenerationParams | None = None
         self.cancelled = False
@@ -84,28 +96,65 @@ class FakeEngine:
     def sampling_defaults(self, base: SamplingParams) -> SamplingParams:
         return replace(base, **self.recommended)
 
-    def chat_prompt(self, messages: list[dict[str, str]], *, template: str | None = None) -> FakePrompt:
-        self.messages, self.template = messages, template
-        return FakePrompt("\n".join(f"<{message['role']}>{message['content']}" for message in messages), ("<end>",))
+    def chat_turn(
+        self,
+        messages: Sequence[Message],
+        rendering: Rendering,
+        *,
+        template: str | None = None,
+        constraint: Constraint | None = None,
+        budget: int | None = None,
+    ) -> Turn:
+        self.messages, self.template = [message.to_json() for message in messages], template
+        self.rendering, self.constraint, self.budget = rendering, constraint, budget
+        text = "\n".join(f"<{message.role}>{message.text}" for message in messages)
+        return Turn(prompt=FakePrompt(text, ("<end>",)))
 
-    def text_prompt(self, text: str) -> FakePrompt:
-        return FakePrompt(text)
+    def text_turn(self, text: str, constraint: Constraint | None = None) -> Turn:
+        self.constraint = constraint
+        return Turn(prompt=FakePrompt(text), is_chat=False)
 
-    def generate(self, prompt: FakePrompt, params: GenerationParams) -> Iterator[Event]:
+    def infill_turn(self, prefix: str, suffix: str, constraint: Constraint | None = None) -> Turn:
+        self.constraint = constraint
+        return Turn(prompt=FakePrompt(f"{prefix}<gap>{suffix}"), is_chat=False)
+
+    def resolve_biases(self, biases: Sequence[tuple[int | str, float]]) -> tuple[tuple[int, float], ...]:
+        return tuple((token if isinstance(token, int) else 1000 + len(token), bias) for token, bias in biases)
+
+    def context_for(self, prompt: FakePrompt, max_tokens: int | None) -> int:
+        return self.n_ctx
+
+    def save_state(self, path: Path) -> int:
+        path.write_bytes(b"state")
+        return 1
+
+    def load_state(self, path: Path) -> int:
+        path.read_bytes()
+        return 1
+
+    def generate(
+        self, prompt: FakePrompt, params: GenerationParams, *, guidance: Guidance | None = None, samples: int = 1
+    ) -> Iterator[Event]:
+        for number in range(samples):
+            yield from self._answer(number, prompt, params)
+
+    def _answer(self, number: int, prompt: FakePrompt, params: GenerationParams) -> Iterator[Event]:
         self.prompt, self.params = prompt, params
         count = len(prompt.tokens)
-        yield Prefill(0, count, count)
+        yield Prefill(number, count, count)
         made = 0
         for piece in self.pieces[: params.max_tokens]:
             time.sleep(self.step_seconds)
             if self.cancelled:
                 break
             made += 1
-            yield Token(0, made, piece.encode(), piece)
+            yield Token(number, made, piece.encode(), piece, self.logprob, self.top)
         if self.error:
             raise self.error
         reason = "cancelled" if self.cancelled else "length" if made == params.max_tokens else self.reason
-        yield Finished(0, reason, Usage(count, made), Timings(count, 100.0, made, 200.0))
+        yield Finished(
+            number, reason, Usage(count, made, self.cached), Timings(count, 100.0, made, 200.0), satisfied=self.satisfied
+        )
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,8 @@ def test_root_help_lists_all_commands_without_loading_any():
 def test_a_run_does_not_load_what_it_does_not_need():
     script = (
         "import sys; sys.path.insert(0, 'tests'); from fakes import invoke; assert invoke('run', 'x').status == 0;"
-        "heavy = {'pydantic', 'rich', 'numpy', 'huggingface_hub', 'prompt_toolkit', 'ctypes', 'asyncio', 'llamacli.binding'};"
+        "heavy = {'pydantic', 'rich', 'numpy', 'huggingface_hub', 'prompt_toolkit', 'asyncio', 'jsonschema', "
+        "'llamacli.grammar'};"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -350,7 +351,7 @@ USAGE_ERRORS = [
     (["run", "-ngl", "some", "x"], "'some' is not auto, all or a number from 0"),
     (["run", "-ts", "a,b", "x"], "'a' is not a number"),
     (["run", "--samplers", "top_q", "x"], "unknown sampler top_q"),
-    (["run", "-l", "Hello+1", "x"], "is not a token id and a bias"),
+    (["run", "-l", "Hello+1", "x"], "is not a token and a bias"),
     (["run", "--mirostat", "3", "x"], "'3' is not one of 0, 1, 2"),
     (["run", "-s", "4294967296", "x"], "the seed must be from 0"),
     (["run", "--repeat-penalty", "0", "x"], "--repeat-penalty must be greater than 0"),

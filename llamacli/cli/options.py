@@ -7,7 +7,7 @@ the help says in brackets what happens then.
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
@@ -28,6 +28,9 @@ from llamacli.engine.params import (
     SplitMode,
 )
 from llamacli.errors import UsageError
+
+if TYPE_CHECKING:
+    from llamacli.engine.engine import Engine
 
 _TEMPLATE_FILES = (".jinja", ".jinja2", ".j2", ".txt")
 
@@ -306,10 +309,11 @@ class SamplingOptions:
         _sampling("--frequency-penalty", default=_SAMPLING.frequency_penalty, help="Penalty for each time it occurred."),
     ] = None
     logit_bias: Annotated[
-        tuple[tuple[int, float], ...],
+        tuple[tuple[int | str, float], ...],
         _sampling(
-            "-l", "--logit-bias", metavar="ID±BIAS", parser=values.parse_logit_bias, default=None,
-            help="Make a token likelier (15043+1), less likely (15043-1) or impossible (15043=false); may be given many times.",
+            "-l", "--logit-bias", metavar="TOKEN=±BIAS", parser=values.parse_logit_bias, default=None,
+            help="Make a token, by its id or text, likelier (cat=1), less likely (15043=-1) or impossible (cat=false); may be "
+            "given many times.",
         ),
     ] = ()  # fmt: skip
     ignore_eos: Annotated[
@@ -403,12 +407,17 @@ class SamplingOptions:
     ] = None
 
     def params(self, base: SamplingParams = _SAMPLING) -> SamplingParams:
-        """`base` (our defaults, or with what the model recommends) changed by what was given."""
+        """`base` (our defaults, or with what the model recommends) changed by what was given; for biases see `resolved`."""
         return dataclasses.replace(base, **self.given())
+
+    def resolved(self, engine: "Engine") -> SamplingParams:
+        """Our defaults, changed by what the model recommends, changed by what was given, the tokens of biases by their ids."""
+        params = self.params(engine.sampling_defaults(_SAMPLING))
+        return dataclasses.replace(params, logit_bias=engine.resolve_biases(self.logit_bias)) if self.logit_bias else params
 
     def given(self) -> dict[str, Any]:
         """The fields of SamplingParams that were set on the command line, in the environment or in the settings."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "logit_bias"}
         given = {name: value for name, value in values.items() if value is not None and value != ()}
         if self.dry_sequence_breakers == ("none",):
             given["dry_sequence_breakers"] = ()

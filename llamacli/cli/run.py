@@ -1,62 +1,37 @@
-"""`llamacli run`: one prompt, one answer, streamed."""
+"""`llamacli run`: one prompt, one answer or several, streamed or as a document.
+
+The parts: `run_options` declares, `run_prompt` reads what is asked, `run_constraint` what holds the answer, `run_answer` runs
+it, `run_sinks` writes it.
+"""
 
 from __future__ import annotations
 
 import logging
-import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING
 
+from llamacli.cli import run_options
 from llamacli.cli.command import command
 from llamacli.cli.context import AppContext
 from llamacli.cli.options import ChatOptions, ContextOptions, GenerationOptions, ModelOptions, SamplingOptions
-from llamacli.cli.parameters import argument, option
-from llamacli.cli.prompt import read_prompt
-from llamacli.engine.events import Finished, Prefill, Token, Usage
-from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
-from llamacli.errors import ContextFullError, UsageError
-from llamacli.render.stats import format_stats
-from llamacli.render.stream import AnswerStream
+from llamacli.cli.run_constraint import Held, read_constraint
+from llamacli.cli.run_options import (
+    ConstraintOptions,
+    OutputOptions,
+    PromptArgument,
+    PromptOptions,
+    ReasoningOptions,
+    StateOptions,
+    ToolOptions,
+)
+from llamacli.cli.run_prompt import Question, build_turn, read_question
+from llamacli.engine.params import ContextParams, ModelParams, SamplingParams
+from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
-    from llamacli.cli.interrupt import Guard
     from llamacli.engine.engine import Engine
-    from llamacli.engine.prompt import Prompt
 
 logger = logging.getLogger(__name__)
-
-DELAY_SECONDS = 0.5
-"""Loading, or reading the prompt, shows a progress bar only if it takes longer."""
-
-PromptArgument = Annotated[
-    str | None,
-    argument(metavar="PROMPT", help="The question or instruction; - is standard input."),
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptOptions:
-    """What the prompt is made of."""
-
-    PANEL: ClassVar[str] = "Prompt"
-
-    file: Annotated[
-        tuple[Path, ...],
-        option(
-            "-f", "--file", metavar="FILE", help="Text to put before the prompt; may be given many times; - is standard input."
-        ),
-    ] = ()
-    raw: Annotated[bool, option("--raw", help="Continue the text as it is, without a chat template.")] = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputOptions:
-    """What else is written."""
-
-    PANEL: ClassVar[str] = "Answer"
-
-    stats: Annotated[bool, option("--stats", help="Say on standard error how long it took.")] = False
 
 
 @command(
@@ -65,6 +40,10 @@ class OutputOptions:
         ("Summarize a text.", 'llamacli run -f notes.txt "Summarize this in one sentence."'),
         ("Use it in a pipeline.", 'git diff | llamacli run -n 60 "Write a commit message for this change."'),
         ("Continue a text with the best token each time.", 'llamacli run --raw --temp 0 -n 20 "Once upon a time"'),
+        ("Get JSON that fits a schema.", """llamacli run -jf person.json "Invent a person." | jq .name"""),
+        ("Get one of three words.", 'llamacli run --choices good,bad,unclear "Is this review good? It broke at once."'),
+        ("Let the model call tools.", 'llamacli run --tools tools.json --json "What is the weather in Paris?"'),
+        ("Get the code alone.", 'llamacli run -x "Write a shell loop over all PNG files." > loop.sh'),
     )
 )
 def run(
@@ -75,6 +54,10 @@ def run(
     chat: ChatOptions,
     generation: GenerationOptions,
     output: OutputOptions,
+    constraint: ConstraintOptions,
+    tools: ToolOptions,
+    reasoning: ReasoningOptions,
+    state: StateOptions,
     model: ModelOptions,
     sampling: SamplingOptions,
     context: ContextOptions,
@@ -84,91 +67,97 @@ def run(
     The prompt is the argument, files (-f), what is piped in, or all of them: files and piped text come first, as the material,
     and the argument last, as the instruction. The answer goes to standard output and ends with a newline; everything else goes
     to standard error. With --raw and standard output redirected the text comes exactly as the model wrote it.
+
+    With -j, --grammar, --regex or --choices the answer is what was asked for, or the exit status is 5: a grammar or schema that
+    is invalid, an answer that was cut, or one that does not fit the schema. Calls of tools are the last line, as JSON.
     """
-    template = chat.template()
+    check_output(output)
     sampling.params()
-    generation.params(SamplingParams())
-    model_params, context_params = model.params(), context.params()
-    if source.raw and (chat.system_prompt is not None or template is not None):
-        raise UsageError("--raw uses no chat template: -sys and --chat-template have no place in it")
-    text = read_prompt(app.console, prompt, source.file, raw=source.raw)
+    generation.params(SamplingParams(), logprobs=output.logprobs)
+    model_params, context_params = model.params(), context.params(n_seq_max=output.samples, kv_unified=output.samples > 1)
+    held = read_constraint(app.console, constraint)
+    question = read_question(app.console, prompt, source, chat, tools, reasoning)
     path = app.find_model(app, model.model, offline=model.offline)
+    if source.dry_run:
+        dry_run(app, path, question, held, generation, context_params, json=output.json)
+        return
     with app.interrupts.guard() as guard, load(app, path, model_params, context_params) as engine:
-        params = generation.params(recommended(engine, sampling))
-        request = build_prompt(engine, text, system=chat.system_prompt, template=template, raw=source.raw)
-        stream(app, guard, engine, request, params, raw=source.raw, stats=output.stats)
+        from llamacli.cli.run_answer import Answering, check_samples, make_sink
+
+        params = generation.params(sampling_params(engine, sampling), logprobs=output.logprobs)
+        turn = build_turn(engine, question, held)
+        load_state(app, engine, state)
+        sink = make_sink(app, turn, output, model=path.name, hides_reasoning=reasoning.hide_reasoning)
+        answering = Answering(app, engine, turn, output, sink, lambda: save_state(engine, state))
+        samples = answering.run(guard, params)
+        check_state(app, state, reused=any(sample.finished.usage.cached_tokens for sample in samples))
+        check_samples(samples, held, engine.n_ctx)
+
+
+def check_output(output: OutputOptions) -> None:
+    """Whether the output options make sense together. Raises UsageError if they do not."""
+    if output.json and output.stream_json:
+        raise UsageError("--json and --stream-json exclude each other")
+    if output.extract and (output.json or output.stream_json):
+        raise UsageError("-x writes text: it has no place with --json and --stream-json")
+    if output.logprobs is not None and not (output.json or output.stream_json):
+        raise UsageError("--logprobs has its place in a document", hint="add --json or --stream-json")
 
 
 def load(app: AppContext, path: Path, model: ModelParams, context: ContextParams) -> Engine:
     """The engine with the model in it, and a progress bar while that takes more than a moment."""
     what = f"loading {path.name}"
-    with app.progress(delay=DELAY_SECONDS) as bar:
+    with app.progress(delay=run_options.DELAY_SECONDS) as bar:
         return app.open_engine(path, model, context, on_load=lambda share: bar.update(what, share, 1.0))
 
 
-def recommended(engine: Engine, options: SamplingOptions) -> SamplingParams:
+def sampling_params(engine: Engine, options: SamplingOptions) -> SamplingParams:
     """Our defaults, changed by what the model recommends, changed by what was given."""
     if engine.recommended_sampling:
         told = ", ".join(f"{name} {value}" for name, value in engine.recommended_sampling.items())
         logger.info("the model recommends: %s (used where no option says otherwise)", told)
-    return options.params(engine.sampling_defaults(SamplingParams()))
+    return options.resolved(engine)
 
 
-def build_prompt(engine: Engine, text: str, *, system: str | None, template: str | None, raw: bool) -> Prompt:
-    """The tokens for `text`: through a chat template if there is one, else as it is."""
-    if raw:
-        return engine.text_prompt(text)
-    if template is None and not engine.has_chat_template:
-        if system is not None:
-            raise UsageError("this model has no chat template, so -sys has no place", hint="--chat-template names one")
-        logger.info("this model has no chat template: the text is continued as it is")
-        return engine.text_prompt(text)
-    messages = [{"role": "system", "content": system}] if system is not None else []
-    return engine.chat_prompt([*messages, {"role": "user", "content": text}], template=template)
-
-
-def stream(
-    app: AppContext, guard: Guard, engine: Engine, prompt: Prompt, params: GenerationParams, *, raw: bool, stats: bool
+def dry_run(
+    app: AppContext,
+    path: Path,
+    question: Question,
+    held: Held | None,
+    generation: GenerationOptions,
+    context: ContextParams,
+    *,
+    json: bool,
 ) -> None:
-    """Writes the answer as it comes, then the statistics if they were asked for.
+    """Writes the prompt exactly, and on standard error its length and the context that it would get. Loads no weights."""
+    with load(app, path, ModelParams(vocabulary_only=True, gpu_layers=0), context) as engine:
+        turn = build_turn(engine, question, held)
+        tokens, size = turn.prompt.tokens, engine.context_for(turn.prompt, generation.predict)
+    if json:
+        from llamacli.cli.run_sinks import write_line
 
-    Raises ContextFullError if the answer was cut because the context is full: a script must not take it for a whole one.
-    """
-    console = app.console
-    answer = AnswerStream(console.write, terminal=console.terminals.stdout, exact=raw)
-    started, first_token_ms, finished = time.perf_counter(), None, None
-    guard.cancel = engine.cancel
-    try:
-        with app.progress(delay=DELAY_SECONDS) as bar:
-            for event in engine.generate(prompt, params):
-                match event:
-                    case Prefill():
-                        bar.update("reading the prompt", event.done, event.total)
-                    case Token():
-                        if first_token_ms is None:
-                            first_token_ms = (time.perf_counter() - started) * 1e3
-                            bar.finish()
-                        answer.add(event.text)
-                    case Finished():
-                        bar.finish()
-                        answer.add(event.text)
-                        finished = event
-    finally:
-        answer.finish()
-    if finished is None:
+        document = {"prompt": turn.prompt.text, "prompt_tokens": len(tokens), "n_ctx": size, "tokens": list(tokens)}
+        write_line(app.console, document)
         return
-    if stats:
-        console.note(format_stats(finished, load_ms=engine.load_ms, first_token_ms=first_token_ms))
-    if finished.reason == "context":
-        raise context_full(finished.usage, engine.n_ctx)
+    app.console.show(turn.prompt.text + ("\n" if app.console.terminals.stdout else ""))
+    fits = "" if len(tokens) <= size else ", which is too small"
+    app.console.note(f"{len(tokens)} tokens; the context would have {size}{fits}")
 
 
-def context_full(usage: Usage, size: int) -> ContextFullError:
-    """The error for an answer that ends because there is no room for more."""
-    return ContextFullError(
-        f"the answer was cut: {usage.prompt_tokens} prompt tokens and {usage.completion_tokens} of the answer fill the context "
-        f"of {size}",
-        needed=usage.total_tokens + 1,
-        available=size,
-        hint="-c makes it larger, --context-shift goes on without the oldest tokens, -n ends the answer sooner",
-    )
+def load_state(app: AppContext, engine: Engine, state: StateOptions) -> None:
+    """Brings back what was saved, if it was asked for."""
+    if state.load_state is not None:
+        tokens = engine.load_state(state.load_state)
+        logger.info("%s holds %d tokens", state.load_state, tokens)
+
+
+def save_state(engine: Engine, state: StateOptions) -> None:
+    """Saves the evaluated prompt, if it was asked for."""
+    if state.save_state is not None:
+        engine.save_state(state.save_state)
+
+
+def check_state(app: AppContext, state: StateOptions, *, reused: bool) -> None:
+    """Says when a state was loaded for nothing."""
+    if state.load_state is not None and not reused:
+        app.console.warn(f"the prompt has nothing in common with {state.load_state}: all of it was evaluated")

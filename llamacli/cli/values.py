@@ -63,16 +63,23 @@ def parse_lora(text: str) -> LoraAdapter:
     return LoraAdapter(path=text)
 
 
-def parse_logit_bias(text: str) -> tuple[int, float]:
-    """llama.cpp's TOKEN_ID+BIAS or TOKEN_ID-BIAS, or OpenAI's way with `=` before the number; `false` forbids the token."""
+def parse_logit_bias(text: str) -> tuple[int | str, float]:
+    """A token's id or a text, `=` and a number; `false` forbids it. Also llama.cpp's TOKEN_ID+BIAS and TOKEN_ID-BIAS.
+
+    A text in double quotes is one whatever it holds: `"42"=1`.
+    """
     digits = len(text) - len(text.lstrip("0123456789"))
     token, bias = text[:digits], text[digits:]
     if not token or not bias.startswith(("+", "-", "=")):
-        raise ValueError(f"'{text}' is not a token id and a bias, such as 15043+1, 15043-1 or 15043=false")
+        token, equals, bias = text.rpartition("=")
+        if not token or not equals:
+            raise ValueError(f"'{text}' is not a token and a bias, such as 15043=1, ' cat'=-2.5 or 15043=false")
     bias = bias.removeprefix("=")
-    if bias in ("false", "-inf"):
-        return int(token), float("-inf")
-    return int(token), parse_float(bias)
+    value = float("-inf") if bias in ("false", "-inf") else parse_float(bias)
+    if token.isdecimal():
+        return int(token), value
+    quoted = len(token) > 2 and token[0] == token[-1] == '"'
+    return (token[1:-1] if quoted else token), value
 
 
 def parse_escaped(text: str) -> str:

@@ -9,29 +9,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from llamacli.engine.chat import ChatTemplate, RenderedPrompt, Rendering
 from llamacli.engine.constraint import Constraint
+from llamacli.engine.guide import ThinkingState
 from llamacli.engine.message import Message
 from llamacli.errors import TemplateError
 from llamacli.grammar.writing import char_class, choice, literal, rules_text
 
-ThinkingState = Literal["none", "possible", "opened", "closed"]
-
 _REASON, _CONTENT = "Rq7sonProbe", "Cq7ntentProbe"
 _GAP = "[ \\t\\r\\n]{0,4}"
-
-
-def thinking_state(rendered: RenderedPrompt) -> ThinkingState:
-    """Whether the answer may begin with thinking, or the prompt has begun or ended it already."""
-    if not rendered.thinking_start or not rendered.thinking_ends:
-        return "none"
-    begun = rendered.generation_prompt.rfind(rendered.thinking_start)
-    if begun < 0:
-        return "possible"
-    rest = rendered.generation_prompt[begun + len(rendered.thinking_start) :]
-    return "closed" if any(end in rest for end in rendered.thinking_ends) else "opened"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +29,7 @@ class Frame:
     after_thinking: str = ""
 
 
-def frame_of(
-    template: ChatTemplate, rendered: RenderedPrompt, messages: Sequence[Message], rendering: Rendering
-) -> Frame:
+def frame_of(template: ChatTemplate, rendered: RenderedPrompt, messages: Sequence[Message], rendering: Rendering) -> Frame:
     """The frame that a template puts around the content of an answer; an empty one where it cannot be told."""
     rendering = dataclasses.replace(rendering, add_generation_prompt=False, json_schema=None, grammar=None)
     return Frame(
@@ -86,9 +71,8 @@ def _behind(text: str, ends: Sequence[str]) -> str:
     return text[min(places)[0] + len(min(places)[1]) :] if places else ""
 
 
-def framed(constraint: Constraint, rendered: RenderedPrompt, frame: Frame) -> Constraint:
+def framed(constraint: Constraint, rendered: RenderedPrompt, frame: Frame, state: ThinkingState) -> Constraint:
     """The constraint with what comes before the content: a grammar for the whole answer."""
-    state = thinking_state(rendered)
     if state in ("none", "closed") and not frame.opening:
         return constraint
     name = "answer-frame"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from llamacli.engine.chat import Trigger
 from llamacli.engine.constraint import Constraint, Matcher
@@ -16,6 +16,10 @@ from llamacli.engine.model import Model
 
 _WINDOW = 512
 """Bytes in which a trigger that is a regular expression is looked for."""
+
+
+ThinkingState = Literal["none", "possible", "opened", "closed"]
+"""Whether an answer has thinking: never; if the model begins it; the prompt has begun it; the prompt has ended it already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,7 @@ from typing import Any
 
 from llamacli.engine.chat import ChatTemplate, RenderedPrompt, Rendering
 from llamacli.engine.constraint import Constraint
-from llamacli.engine.framing import frame_of, framed, thinking_state
-from llamacli.engine.guide import Guidance, Thinking
+from llamacli.engine.guide import Guidance, Thinking, ThinkingState
 from llamacli.engine.message import Message
 from llamacli.engine.prompt import Prompt, rendered_prompt
 from llamacli.engine.vocabulary import Vocabulary
@@ -60,17 +59,17 @@ def chat_turn(
     rendered = template.render(messages, rendering)
     state = thinking_state(rendered)
     if constraint is not None:
+        from llamacli.engine.framing import frame_of, framed  # only answers under a constraint pay for it
+
         frame = frame_of(template, rendered, messages, rendering)
-        constraint = framed(constraint, rendered, frame)
+        constraint = framed(constraint, rendered, frame, state)
         needs_parser = state in ("possible", "opened") or bool(frame.opening)
     else:
         constraint = _template_constraint(rendered)
         needs_parser = uses_tools or state != "none"
     thinking = None
     if state != "none":
-        thinking = Thinking(
-            start=rendered.thinking_start, ends=rendered.thinking_ends, opened=state == "opened", budget=budget
-        )
+        thinking = Thinking(start=rendered.thinking_start, ends=rendered.thinking_ends, opened=state == "opened", budget=budget)
     return Turn(
         prompt=_prompt(vocabulary, rendered, keeps_marks=needs_parser),
         guidance=_guidance(constraint, thinking),
@@ -78,6 +77,17 @@ def chat_turn(
         trims=needs_parser and constraint is not None and not uses_tools,
         thinks=state in ("possible", "opened"),
     )
+
+
+def thinking_state(rendered: RenderedPrompt) -> ThinkingState:
+    """Whether the answer may begin with thinking, or the prompt has begun or ended it already."""
+    if not rendered.thinking_start or not rendered.thinking_ends:
+        return "none"
+    begun = rendered.generation_prompt.rfind(rendered.thinking_start)
+    if begun < 0:
+        return "possible"
+    rest = rendered.generation_prompt[begun + len(rendered.thinking_start) :]
+    return "closed" if any(end in rest for end in rendered.thinking_ends) else "opened"
 
 
 def _check_tools(template: ChatTemplate, constraint: Constraint | None) -> None:

@@ -1,0 +1,178 @@
+"""What `run` holds an answer to: read and checked before any model is loaded, and checked again on what comes out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llamacli.cli.prompt import read_text_file
+from llamacli.cli.run_options import ConstraintOptions
+from llamacli.errors import ConstraintError, GrammarSyntaxError, SchemaError, UsageError
+
+if TYPE_CHECKING:
+    from llamacli.cli.console import Console
+    from llamacli.engine.constraint import Constraint
+
+_NAMES = {
+    "json_schema": "-j",
+    "json_schema_file": "-jf",
+    "grammar": "--grammar",
+    "grammar_file": "--grammar-file",
+    "regex": "--regex",
+    "choices": "--choices",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A constraint, and the JSON schema that it stands for, if it is one."""
+
+    constraint: Constraint
+    schema: Any = None
+    has_schema: bool = False
+
+    def check(self, content: str) -> None:
+        """Whether an answer that is complete is what was asked for: with a schema, JSON that fits it.
+
+        Raises:
+            ConstraintError: it is not.
+        """
+        if self.has_schema:
+            check_json(content, self.schema)
+
+
+def read_constraint(console: Console, options: ConstraintOptions) -> Held | None:
+    """The constraint that the options name, checked, or None. What of a schema cannot be enforced is said.
+
+    Raises:
+        UsageError: more than one, or a file that cannot be read.
+        GrammarError: it is invalid; where, is shown on standard error.
+    """
+    given = [name for name in _NAMES if getattr(options, name) not in (None, ())]
+    if not given:
+        return None
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(_NAMES[name] for name in given)} exclude each other")
+    if options.json_schema is not None:
+        return _from_schema(console, "-j", options.json_schema, strict=options.strict)
+    if options.json_schema_file is not None:
+        text = _read(console, options.json_schema_file)
+        return _from_schema(console, str(options.json_schema_file), text, strict=options.strict)
+    return Held(_constraint(_grammar_text(console, options)))
+
+
+def _grammar_text(console: Console, options: ConstraintOptions) -> str:
+    from llamacli.cli.grammar_input import Source, parse_grammar, read_grammar
+
+    if options.regex is not None:
+        from llamacli.grammar.regex import from_regex
+
+        return _located(console, "--regex", options.regex, lambda: from_regex(options.regex or ""))
+    if options.choices:
+        from llamacli.grammar.choices import from_choices
+
+        return from_choices(options.choices)
+    if options.grammar is not None:
+        source = Source("--grammar", options.grammar)
+    else:
+        source = read_grammar(console, options.grammar_file or "")
+    parse_grammar(console, source, "root")
+    return source.text
+
+
+def _constraint(grammar: str) -> Constraint:
+    from llamacli.engine.constraint import Constraint
+
+    return Constraint(grammar=grammar)
+
+
+def _from_schema(console: Console, name: str, text: str, *, strict: bool) -> Held:
+    from llamacli.engine.schema import schema_to_grammar
+
+    schema = _read_schema(console, name, text)
+    grammar, _ = schema_to_grammar(schema)
+    _tell_not_enforced(console, schema, strict=strict)
+    return Held(_constraint(grammar), schema, has_schema=True)
+
+
+def _read_schema(console: Console, name: str, text: str) -> Any:
+    """The schema, which is JSON and fits the rules of JSON schemas."""
+    import jsonschema
+
+    try:
+        schema = json.loads(text)
+        jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator).check_schema(schema)
+    except json.JSONDecodeError as error:
+        raise _shown(console, name, text, error.pos, f"this is no JSON: {error.msg}") from error
+    except jsonschema.SchemaError as error:
+        from llamacli.grammar.json_places import find_value
+
+        place = find_value(text, list(error.absolute_path))
+        raise _shown(console, name, text, place, f"this is no JSON schema: {error.message}") from error
+    except RecursionError:
+        raise SchemaError(f"{name}: the schema is nested too deep") from None
+    return schema
+
+
+def _tell_not_enforced(console: Console, schema: Any, *, strict: bool) -> None:
+    from llamacli.grammar.keywords import not_enforced
+    from llamacli.render.grammar import format_not_enforced
+
+    findings = not_enforced(schema)
+    for finding in findings:
+        console.warn(format_not_enforced(finding))
+    if findings and strict:
+        names = ", ".join(dict.fromkeys(finding.keyword for finding in findings))
+        hint = "without --strict the answer is checked when it is complete"
+        raise SchemaError(f"the schema cannot be enforced: {names}", hint=hint)
+
+
+def _located(console: Console, name: str, text: str, work: Callable[[], str]) -> str:
+    """`work()`; where its syntax error is, is shown."""
+    try:
+        return work()
+    except GrammarSyntaxError as error:
+        raise _shown(console, name, text, len(text.encode()[: error.offset].decode(errors="ignore")), error.message) from error
+
+
+def _shown(console: Console, name: str, text: str, index: int, message: str) -> SchemaError:
+    """The error for a place in a text, after the line was shown with a caret."""
+    from llamacli.grammar.places import Places
+
+    places = Places(text)
+    place = places.at(index)
+    for line in places.excerpt(index):
+        console.write_error(f"    {line}\n")
+    return SchemaError(f"{name}:{place.line}:{place.column}: {message}")
+
+
+def _read(console: Console, path: Path) -> str:
+    return console.read_input() if str(path) == "-" else read_text_file(path)
+
+
+def check_json(text: str, schema: Any) -> None:
+    """Whether a text is JSON that fits a schema. References to other documents are never fetched.
+
+    Raises:
+        ConstraintError: it is not; where, is said as a JSON pointer.
+    """
+    import jsonschema
+    import referencing
+
+    try:
+        document = json.loads(text)
+        kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+        nowhere: referencing.Registry[Any] = referencing.Registry()
+        wrong: Any = jsonschema.exceptions.best_match(kind(schema, registry=nowhere).iter_errors(document))
+    except json.JSONDecodeError as error:
+        raise ConstraintError(f"the answer is no JSON: {error}") from error
+    except RecursionError:
+        raise ConstraintError("the answer is nested too deep to be checked") from None
+    except referencing.exceptions.Unresolvable as error:
+        raise ConstraintError(f"the answer cannot be checked: the schema refers to {error.ref}") from error
+    if wrong is not None:
+        pointer = "".join(f"/{part}" for part in wrong.absolute_path)
+        raise ConstraintError(f"the answer does not fit the schema at #{pointer}: {wrong.message}")

@@ -1,0 +1,187 @@
+"""Answers as OpenAI's documents: `chat.completion`, `text_completion` and their chunks, with llama-server's timings."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llamacli.engine.chat import Answer, Delta
+from llamacli.engine.events import Finished, FinishReason, Timings, Token, TokenLogprob, Usage
+
+_REASONS = {"stop": "stop", "length": "length", "context": "length", "cancelled": "length"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answer with how it ended; `tokens` are kept when log probabilities were asked for."""
+
+    answer: Answer
+    finished: Finished
+    tokens: tuple[Token, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """Makes the documents of one request. `prompt` is its text if it is to be echoed, `logprobs` whether they are shown."""
+
+    model: str
+    is_chat: bool
+    hides_reasoning: bool = False
+    logprobs: bool = False
+    prompt: str | None = None
+    id: str = field(default_factory=lambda: secrets.token_hex(12))
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def completion(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """The whole answer, or all of them."""
+        choices = [self._choice(i, sample) for i, sample in enumerate(samples)]
+        finished = [sample.finished for sample in samples]
+        return {**self._head("chat.completion"), "choices": choices, **_totals(finished)}
+
+    def first_chunks(self, samples: int) -> list[dict[str, Any]]:
+        """What comes before any delta: in a chat the role, in a text the prompt that is echoed."""
+        if self.is_chat:
+            deltas = [(i, {"role": "assistant", "content": ""}) for i in range(samples)]
+            chunks = [self._chunk({"index": i, "delta": delta, "finish_reason": None}) for i, delta in deltas]
+            return [{**chunk, "prompt": self.prompt} for chunk in chunks] if self.prompt is not None else chunks
+        return [self.text_chunk(i, self.prompt) for i in range(samples)] if self.prompt is not None else []
+
+    def delta_chunk(self, index: int, delta: Delta, tokens: Sequence[Token]) -> dict[str, Any] | None:
+        """What is new in answer number `index`; None if nothing of it is shown."""
+        if not self.is_chat:
+            return self.text_chunk(index, delta.content, tokens)
+        change: dict[str, Any] = {}
+        if delta.content:
+            change["content"] = delta.content
+        if delta.reasoning_content and not self.hides_reasoning:
+            change["reasoning_content"] = delta.reasoning_content
+        if delta.tool_call is not None:
+            change["tool_calls"] = [_call_delta(delta)]
+        choice = {"index": index, "delta": change, "finish_reason": None}
+        if self.logprobs and tokens:
+            choice["logprobs"] = _chat_logprobs(tokens)
+        return self._chunk(choice) if change or (self.logprobs and tokens) else None
+
+    def text_chunk(self, index: int, text: str, tokens: Sequence[Token] = ()) -> dict[str, Any]:
+        """A piece of a text that is continued."""
+        logprobs = _text_logprobs(tokens) if self.logprobs and tokens else None
+        return self._chunk({"index": index, "text": text, "logprobs": logprobs, "finish_reason": None})
+
+    def last_chunk(self, index: int, answer: Answer, finished: Finished) -> dict[str, Any]:
+        """The end of answer number `index`, with its usage and timings."""
+        empty: dict[str, Any] = {"delta": {}} if self.is_chat else {"text": "", "logprobs": None}
+        chunk = self._chunk({"index": index, **empty, "finish_reason": _reason(answer, finished.reason)})
+        return {**chunk, **_totals([finished])}
+
+    def _choice(self, index: int, sample: Sample) -> dict[str, Any]:
+        reason = _reason(sample.answer, sample.finished.reason)
+        if not self.is_chat:
+            logprobs = _text_logprobs(sample.tokens) if self.logprobs else None
+            text = (self.prompt or "") + sample.answer.content
+            return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
+        logprobs = _chat_logprobs(sample.tokens) if self.logprobs else None
+        return {"index": index, "message": self._message(sample.answer), "logprobs": logprobs, "finish_reason": reason}
+
+    def _message(self, answer: Answer) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": answer.content}
+        if answer.reasoning_content and not self.hides_reasoning:
+            message["reasoning_content"] = answer.reasoning_content
+        if answer.tool_calls:
+            message["content"] = answer.content or None
+            message["tool_calls"] = tool_calls(answer)
+        return message
+
+    def _chunk(self, choice: dict[str, Any]) -> dict[str, Any]:
+        return {**self._head("chat.completion.chunk", echoes=False), "choices": [choice]}
+
+    def _head(self, kind: str, *, echoes: bool = True) -> dict[str, Any]:
+        prefix, kind = ("chatcmpl", kind) if self.is_chat else ("cmpl", "text_completion")
+        head = {"id": f"{prefix}-{self.id}", "object": kind, "created": self.created, "model": self.model}
+        return {**head, "prompt": self.prompt} if echoes and self.is_chat and self.prompt is not None else head
+
+
+def tool_calls(answer: Answer) -> list[dict[str, Any]]:
+    """The calls of an answer as OpenAI has them."""
+    return [call.to_json() for call in answer.tool_calls]
+
+
+def usage_document(usage: Usage) -> dict[str, Any]:
+    """OpenAI's `usage`."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
+
+
+def timings_document(timings: Timings) -> dict[str, Any]:
+    """llama-server's `timings`."""
+    return {
+        "prompt_n": timings.prompt_n,
+        "prompt_ms": round(timings.prompt_ms, 3),
+        "prompt_per_second": round(timings.prompt_per_second, 3),
+        "predicted_n": timings.predicted_n,
+        "predicted_ms": round(timings.predicted_ms, 3),
+        "predicted_per_second": round(timings.predicted_per_second, 3),
+    }
+
+
+def _totals(finished: Sequence[Finished]) -> dict[str, Any]:
+    """Usage and timings of answers that shared one prompt: it counts once."""
+    first = finished[0]
+    usage = Usage(first.usage.prompt_tokens, sum(each.usage.completion_tokens for each in finished), first.usage.cached_tokens)
+    timings = Timings(
+        first.timings.prompt_n,
+        first.timings.prompt_ms,
+        sum(each.timings.predicted_n for each in finished),
+        max(each.timings.predicted_ms for each in finished),
+    )
+    return {"usage": usage_document(usage), "timings": timings_document(timings)}
+
+
+def _reason(answer: Answer, reason: FinishReason) -> str:
+    return "tool_calls" if answer.tool_calls and reason == "stop" else _REASONS[reason]
+
+
+def _call_delta(delta: Delta) -> dict[str, Any]:
+    call = delta.tool_call
+    assert call is not None
+    document: dict[str, Any] = {"index": call.index}
+    if call.name:
+        document |= {"id": call.id, "type": "function"}
+    function = {"name": call.name} if call.name else {}
+    return {**document, "function": {**function, "arguments": call.arguments}}
+
+
+def _chat_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
+    content = []
+    for token in tokens:
+        chosen = _candidate(TokenLogprob(token.id, token.piece, token.logprob)) if token.logprob is not None else None
+        if chosen is not None:
+            content.append({**chosen, "top_logprobs": [_candidate(each) for each in token.top]})
+    return {"content": content}
+
+
+def _candidate(token: TokenLogprob) -> dict[str, Any]:
+    return {"token": _text(token.piece), "id": token.id, "logprob": token.logprob, "bytes": list(token.piece)}
+
+
+def _text_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
+    offsets, at = [], 0
+    for token in tokens:
+        offsets.append(at)
+        at += len(token.text)
+    return {
+        "tokens": [_text(token.piece) for token in tokens],
+        "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": [{_text(each.piece): each.logprob for each in token.top} for token in tokens],
+        "text_offset": offsets,
+    }
+
+
+def _text(piece: bytes) -> str:
+    return piece.decode("utf-8", "replace")
