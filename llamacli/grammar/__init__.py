@@ -51,12 +51,17 @@ class Grammar:
 
 def parse(text: str, root: str = "root") -> Grammar:
     """Reads a grammar. Raises `GrammarSyntaxError` where llama.cpp refuses it, crashes on it, or never ends."""
-    grammar, problems = examine(text, root)
+    parsed = Parser(text, root=root).parse()
+    problems = list(parsed.problems)
     if problems:
         # What stops the strict reading is often only where a literal that was not closed ends by accident.
-        _, likely = examine(text, root, every_problem=True)
-        raise next((p for p in likely if p.kind in _NOT_CLOSED), problems[0]).as_error(text)
-    return grammar
+        likely = Parser(text, root=root, every_problem=True).parse().problems
+        problems = [problem for problem in likely if problem.kind in _NOT_CLOSED] or problems
+    else:
+        problems = _in_order(safety.problems_of(parsed.program, parsed.rules, root, len(text)))
+    if problems:
+        raise problems[0].as_error(text)
+    return Grammar(text, parsed.rules, parsed.program, root)
 
 
 def check_safe(text: str, root: str = "root") -> None:
@@ -80,7 +85,12 @@ def examine(text: str, root: str = "root", *, every_problem: bool = False) -> tu
     fatal = {"bad-encoding", "too-large"} & {problem.kind for problem in problems}
     if not fatal and (every_problem or not problems):
         problems += safety.problems_of(parsed.program, parsed.rules, root, len(text))
-    return grammar, sorted(problems, key=lambda problem: problem.start)
+    return grammar, _in_order(problems)
+
+
+def _in_order(problems: list[Problem]) -> list[Problem]:
+    """In the order of the source."""
+    return sorted(problems, key=lambda problem: problem.start)
 
 
 __all__ = ["MAX_BYTES", "Grammar", "check_safe", "examine", "parse"]

@@ -17,7 +17,7 @@ from llamacli.grammar.program import END, Program, rule_of
 
 MAX_NODES: Final = 150_000
 """How many sets are remembered before all that is remembered is dropped, which bounds memory and costs only time."""
-WORK: Final = 2_000_000
+WORK: Final = 1_500_000
 """Entries of sets that may be built for any text; `WORK_PER_CHARACTER` more for every character of it."""
 WORK_PER_CHARACTER: Final = 10
 MAX_DEPTH: Final = 100_000
