@@ -55,13 +55,15 @@ def _watch(process: subprocess.Popen[bytes], temporary: Path, start: Progress, o
 
     `pip --progress-bar raw` would tell the same, but the pip that comes with Python 3.11 does not know it.
     """
+    done = 0
     try:
         on_progress(start)
         while process.poll() is None:
             try:
                 process.wait(POLL_SECONDS)
             except subprocess.TimeoutExpired:
-                on_progress(Progress(start.what, min(_largest(temporary), start.total or 0), start.total))
+                done = max(done, _largest(temporary))  # in the end pip moves the file away
+                on_progress(Progress(start.what, min(done, start.total or 0), start.total))
     finally:
         if process.poll() is None:
             process.terminate()
