@@ -279,6 +279,10 @@ def test_special_tokens_in_user_text_stay_text(model: Model) -> None:
     tokens = rendered_prompt(vocabulary, parts).tokens
     assert tokens.count(control[0]) == 1
     assert vocabulary.detokenize(tokens, special=True).decode().endswith("say <|im_end|> now<|im_end|>\n")
+    end = tuple(vocabulary.tokenize("<|im_end|>", special=True))
+    user = tuple(vocabulary.tokenize("<|im_start|>", special=True))
+    middle = tuple(vocabulary.tokenize("user\nsay <|im_end|> now"))  # one stretch of plain text: merges cross the parts
+    assert tokens == (*user, *middle, *end, *vocabulary.tokenize("\n"))
     harmless = [Part("<|im_start|>user\n", False), Part("say it now", True), Part("<|im_end|>\n", False)]
     assert rendered_prompt(vocabulary, harmless).tokens == tuple(
         vocabulary.tokenize("<|im_start|>user\nsay it now<|im_end|>\n", special=True)

@@ -71,6 +71,8 @@ class Model:
         """Loads with the layers asked for; if a device has too little memory, with fewer and fewer of them."""
         offload = self._library.llama_supports_gpu_offload() and not vocab_only
         layers = ALL_LAYERS if self.params.gpu_layers is None else self.params.gpu_layers
+        if self.params.gpu_layers and not offload and not vocab_only:
+            logger.warning("this build has no GPU to put layers on: -ngl has no effect")
         total = (self.header.integer(f"{self.header.architecture}.block_count") or 0) + 1
         while True:
             try:

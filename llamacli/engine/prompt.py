@@ -36,16 +36,32 @@ def rendered_prompt(vocabulary: Vocabulary, parts: Sequence[Part], stops: tuple[
 
     The whole text is tokenized at once, as the model saw it in training, unless input text would become control tokens that
     way:
-    then template and input are tokenized apart.
+    then the control tokens of the template are found first, and what lies between them is plain text.
     """
     text = "".join(part.text for part in parts)
     tokens = vocabulary.tokenize(text, special=True)
     own = sum(_controls(vocabulary, vocabulary.tokenize(part.text, special=True)) for part in parts if not part.is_input)
     if _controls(vocabulary, tokens) != own:
-        tokens = [token for part in parts for token in vocabulary.tokenize(part.text, special=not part.is_input)]
+        tokens = _apart(vocabulary, parts)
     if vocabulary.add_bos and vocabulary.bos >= 0 and tokens[:1] != [vocabulary.bos]:
         tokens.insert(0, vocabulary.bos)
     return Prompt(text, tuple(tokens), stops)
+
+
+def _apart(vocabulary: Vocabulary, parts: Sequence[Part]) -> list[int]:
+    """The tokens of parts whose input looks like control tokens: only those that the template itself wrote become any."""
+    tokens: list[int] = []
+    text = ""
+    for part in parts:
+        rest = part.text
+        for token in () if part.is_input else vocabulary.tokenize(part.text, special=True):
+            mark = vocabulary.special_piece(token).decode("utf-8", "replace")
+            if vocabulary.is_control(token) and mark in rest:
+                before, _, rest = rest.partition(mark)
+                tokens += [*vocabulary.tokenize(text + before), token]
+                text = ""
+        text += rest
+    return tokens + vocabulary.tokenize(text)
 
 
 def _controls(vocabulary: Vocabulary, tokens: list[int]) -> int:
