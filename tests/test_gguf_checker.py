@@ -12,7 +12,7 @@ import tiny
 from tiny import ARRAY, F32, STRING, Tensor, Typed
 
 from llamacli.gguf import read_files
-from llamacli.gguf.checker import check_model
+from llamacli.gguf.checker import MAX_FINDINGS, check_model
 from llamacli.gguf.model import open_sources
 from llamacli.gguf.soundness import Finding
 
@@ -133,3 +133,12 @@ def test_a_projector_needs_no_vocabulary(tmp_path: Path) -> None:
     assert [(finding.severity, finding.message) for finding in check(path)] == [
         ("note", "it is an image or audio projector, not a model")
     ]
+
+
+def test_a_file_with_very_many_findings_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    tensors = [Tensor(f"t{number}\x1b", (1,), b"\1" * 4) for number in range(600)]
+    path.write_bytes(tiny.gguf_bytes(tiny.default_metadata(tiny.default_vocabulary()), tensors))
+    found = check(path)
+    assert len(found) == MAX_FINDINGS + 1
+    assert found[-1].message.endswith("more findings")

@@ -16,7 +16,7 @@ from tiny import ARRAY, BOOL, F32, F64, I8, I64, STRING, U8, U16, U32, U64, Tens
 
 from llamacli.errors import ModelError, ModelFileError, ModelNotFoundError, ModelUnsupportedError
 from llamacli.gguf import check_loadable, read_header
-from llamacli.gguf.arrays import read_array
+from llamacli.gguf.arrays import read_array, read_bytes
 from llamacli.gguf.cursor import WINDOW
 from llamacli.gguf.header import Header, Lazy
 from llamacli.gguf.layout import ValueType
@@ -309,3 +309,16 @@ def test_a_file_that_shrinks_while_it_is_read(tiny_model: Path, tmp_path: Path) 
         os.truncate(path, 1000)
         with pytest.raises(ModelFileError, match="shrank while"):
             read_header(source)
+
+
+def test_names_and_texts_are_kept_within_bounds() -> None:
+    texts = {f"text.{number}": "x" * 500_000 for number in range(20)}
+    source = MemorySource(gguf_bytes(texts))
+    header = read_header(source)
+    kept = [entry for entry in header.metadata.values() if isinstance(entry.value, str)]
+    assert 0 < len(kept) < 20
+    left = header.metadata["text.19"].value
+    assert isinstance(left, Lazy)
+    assert b"".join(read_bytes(source, left)) == b"x" * 500_000
+    with pytest.raises(ModelFileError, match="more than 4 MB of names"):
+        read(gguf_bytes({f"{number:05}" + "k" * 60_000: 1 for number in range(100)}))

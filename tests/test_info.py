@@ -19,8 +19,10 @@ from llamacli.cli.context import find_model
 from llamacli.engine import fit
 from llamacli.engine.fit import DeviceShare, FitReport
 from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.gguf import read_files
 from llamacli.gguf.diff import Difference
 from llamacli.gguf.numbers import shortest
+from llamacli.gguf.source import FileSource
 from llamacli.render.info_reports import format_differences, format_fit
 
 TERMINAL = Terminals(stdin=True, stdout=True, stderr=True)
@@ -496,3 +498,33 @@ def test_numbers_as_people_write_them() -> None:
         assert shortest(stored) == float(text)
     assert shortest(float("inf")) == float("inf")
     assert shortest(1e300) == 1e300
+
+
+def test_a_plain_address(tiny_model: Path, tmp_path: Path) -> None:
+    with running() as hub:
+        hub.files["user/repo"] = {
+            "m.gguf": tiny_model.read_bytes(),
+            **{p.name: p.read_bytes() for p in tiny.split_model(tmp_path)},
+        }
+        address = f"http://127.0.0.1:{hub.port}/cdn/user/repo"
+        assert document(f"{address}/m.gguf")["path"] == f"{address}/m.gguf"
+        assert document(f"{address}/tiny-00001-of-00003.gguf")["parts"] == 3
+        assert info(f"{address}/nothing.gguf").status == 3
+        assert info("http://example.org/m.gguf").status != 0  # neither https nor this machine
+
+
+def test_the_largest_context_is_found_in_a_few_measurements(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The formula grows in a straight line, so that any budget can be checked against each size."""
+    path = tiny.tiny_model(tiny_model.with_name("wide.gguf"), context=1 << 20)
+    files = read_files(path)
+    with FileSource(path) as source:
+        meter = fit._Formula(files, source)
+        needed = [meter.measure(ModelParams(), ContextParams(), size).devices[0].needed for size in (256, 77 * 256, 78 * 256)]
+        for budget, expected in ((needed[0] - 1, 0), (needed[0], 256), (needed[1], 77 * 256), (needed[2] - 1, 77 * 256)):
+            monkeypatch.setattr(fit, "available_memory", lambda budget=budget: budget)
+            counted = fit._Formula(files, source)
+            sizes: list[int] = []
+            measure = counted.measure
+            counted.measure = lambda *a, m=measure, s=sizes: (s.append(a[2]), m(*a))[1]  # type: ignore[method-assign]
+            assert fit._largest(counted, ModelParams(), ContextParams(), 1 << 20) == expected
+            assert len(sizes) <= 8

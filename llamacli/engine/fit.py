@@ -18,6 +18,7 @@ from llamacli import gguf
 from llamacli.binding import bridge, log
 from llamacli.binding.library import library
 from llamacli.engine.context import native_params
+from llamacli.engine.engine import DEFAULT_CONTEXT
 from llamacli.engine.hardware import available_memory
 from llamacli.engine.loading import ALL_LAYERS, fill_params
 from llamacli.engine.params import CacheType, ContextParams, ModelParams
@@ -25,9 +26,6 @@ from llamacli.errors import MemoryFullError, ModelError, ModelFileError, ModelUn
 from llamacli.gguf import ModelFiles
 from llamacli.gguf.estimate import Workload, estimate_memory
 from llamacli.gguf.source import Source
-
-DEFAULT_CONTEXT = 4096
-"""Tokens when none are asked for, if the model was trained with as many."""
 
 MARGIN = 256 << 20
 """Bytes to leave free on each device that is not the host."""
@@ -63,9 +61,14 @@ class DeviceShare:
         return self.weights + self.cache + self.compute + self.program
 
     @property
+    def room(self) -> int | None:
+        """What would be left, less a margin on a GPU; negative if it does not fit."""
+        return None if self.free is None else self.free - self.needed - (0 if self.host else MARGIN)
+
+    @property
     def fits(self) -> bool:
-        """Whether there is room for it, with a margin on a GPU."""
-        return self.free is None or self.needed + (0 if self.host else MARGIN) <= self.free
+        """Whether there is room for it."""
+        return self.room is None or self.room >= 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,7 @@ class _Native:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.program: int | None = None
+        self.host_free = available_memory()  # once: it changes all the time, and measurements are compared
 
     def measure(self, model: ModelParams, context: ContextParams, size: int) -> _Measured:
         lib = library()
@@ -168,7 +172,7 @@ class _Native:
             name=device["name"],
             description=device["description"],
             host=host,
-            free=(available_memory() or device["free"]) if host else device["free"],
+            free=(self.host_free or device["free"]) if host else device["free"],
             weights=device["model"],
             cache=device["context"],
             compute=device["compute"],
@@ -184,6 +188,7 @@ class _Formula:
     def __init__(self, files: ModelFiles, source: Source) -> None:
         self.files = files
         self.source = source
+        self.host_free = available_memory()
 
     def measure(self, model: ModelParams, context: ContextParams, size: int) -> _Measured:
         work = Workload(
@@ -198,7 +203,7 @@ class _Formula:
             name="CPU",
             description="",
             host=True,
-            free=available_memory(),
+            free=self.host_free,
             weights=memory.weights,
             cache=memory.cache,
             compute=memory.compute,
@@ -228,25 +233,46 @@ def _search(meter: _Native | _Formula, model: ModelParams, context: ContextParam
 def _largest(meter: _Native | _Formula, model: ModelParams, context: ContextParams, most: int) -> int:
     """The largest context that fits, to the next 256 tokens; 0 if not even the smallest does.
 
-    Memory grows in a straight line with the context, so that a point or two on the line nearly tell; the answer is measured.
+    Memory grows nearly in a straight line with the context, so that the line between a size that fits and one that does not
+    tells where to look next. The answer is measured, and the size above it was found not to fit.
     """
-    if _fits(meter, model, context, most):
+    low, high = 1, max(most // CELLS, 2)
+    below, above = (_measured(meter, model, context, steps * CELLS) for steps in (low, high))
+    if above is not None and above.fits:
         return most
-    low, high = 0, most // CELLS
+    if below is None or not below.fits:
+        return 0
+    tries = 0
     while high - low > 1:
-        middle = (low + high) // 2
-        if _fits(meter, model, context, middle * CELLS):
-            low = middle
+        tries += 1
+        middle = (low + high) // 2 if above is None or tries % 4 == 0 else _on_the_line(below, above, low, high)
+        measured = _measured(meter, model, context, middle * CELLS)
+        if measured is not None and measured.fits:
+            low, below = middle, measured
         else:
-            high = middle
+            high, above = middle, measured
     return low * CELLS
 
 
+def _on_the_line(below: _Measured, above: _Measured, low: int, high: int) -> int:
+    """The last of the steps between `low` and `high` at which, by the line between them, every device has room."""
+    found = high - 1
+    for before, after in zip(below.devices, above.devices, strict=False):
+        if before.room is not None and after.room is not None and after.room < 0 <= before.room:
+            found = min(found, low + before.room * (high - low) // (before.room - after.room))
+    return max(found, low + 1)
+
+
 def _fits(meter: _Native | _Formula, model: ModelParams, context: ContextParams, size: int) -> bool:
+    measured = _measured(meter, model, context, size)
+    return measured is not None and measured.fits
+
+
+def _measured(meter: _Native | _Formula, model: ModelParams, context: ContextParams, size: int) -> _Measured | None:
     try:
-        return meter.measure(model, context, size).fits
-    except (ModelError, MemoryFullError):  # more than can even be counted
-        return False
+        return meter.measure(model, context, size)
+    except (ModelError, MemoryFullError):  # a context that cannot be, or of more bytes than can be counted
+        return None
 
 
 def _flags(

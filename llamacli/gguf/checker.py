@@ -11,12 +11,15 @@ from llamacli.gguf.header import Header
 from llamacli.gguf.layout import FILE_TYPES, ValueType
 from llamacli.gguf.loading import what_it_is
 from llamacli.gguf.model import ModelFiles
-from llamacli.gguf.soundness import Finding, layout_findings, metadata_findings, tensor_findings
+from llamacli.gguf.soundness import Finding, Severity, layout_findings, metadata_findings, tensor_findings
 from llamacli.gguf.source import Source
 from llamacli.gguf.summary import GUESSED_FILE_TYPE, chat_templates
 from llamacli.gguf.template import template_findings
 from llamacli.gguf.text import has_controls, printable
 from llamacli.gguf.vocabulary import fatal_findings, odd_findings, read_tokens
+
+MAX_FINDINGS = 500
+"""Findings that are listed; a file with more is told to have more."""
 
 TRAILING_LIMIT = 1 << 16
 """Bytes of padding that are looked at."""
@@ -38,6 +41,10 @@ def check_model(files: ModelFiles, sources: Sequence[Source]) -> list[Finding]:
     found += _vocabulary_findings(header, sources[0])
     for name, text in chat_templates(header):
         found += template_findings(name, text)
+    if len(found) > MAX_FINDINGS:
+        more = f"{len(found) - MAX_FINDINGS} more findings"
+        worst: Severity = "error" if any(finding.severity == "error" for finding in found[MAX_FINDINGS:]) else "warning"
+        found = [*found[:MAX_FINDINGS], Finding(worst, "file", more)]
     return found
 
 

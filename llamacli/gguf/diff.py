@@ -9,7 +9,7 @@ from typing import Literal
 
 from llamacli.gguf.arrays import read_bytes, read_numbers, read_strings
 from llamacli.gguf.hashing import BLOCK
-from llamacli.gguf.header import Entry, Header, Lazy, TensorInfo
+from llamacli.gguf.header import Entry, Header, Lazy, TensorInfo, describe
 from llamacli.gguf.layout import ValueType
 from llamacli.gguf.model import ModelFiles
 from llamacli.gguf.source import Source
@@ -81,16 +81,6 @@ def compare_data(
                 on_progress(done + start + length, total)
         done += one.size
     return found
-
-
-def describe(entry: Entry) -> str:
-    """A value in words: itself, or the length of an array."""
-    value = entry.value
-    if isinstance(value, Lazy):
-        return f"{value.size} bytes of text" if value.element is None else f"{value.element.label}[{value.count}]"
-    if isinstance(value, str):
-        return value
-    return str(value).lower() if isinstance(value, bool) else f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
 def _entry_difference(

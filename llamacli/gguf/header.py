@@ -30,8 +30,8 @@ LONG_TEXT = 1 << 20
 MAX_ENTRIES = 1 << 16
 """More keys, or more tensors, than any model has: such a count is taken for damage."""
 
-MAX_NAMES = 16 << 20
-"""Bytes of keys and short texts that are kept in memory."""
+MAX_NAMES = 4 << 20
+"""Bytes of keys and texts that are kept in memory. Further texts are left in the file, further names are taken for damage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,16 @@ class Entry:
     type: ValueType
     value: int | float | bool | str | Lazy
     offset: int
+
+
+def describe(entry: Entry) -> str:
+    """A value in words: itself, or the length of an array."""
+    value = entry.value
+    if isinstance(value, Lazy):
+        return f"{value.size} bytes of text" if value.element is None else f"{value.element.label}[{value.count}]"
+    if isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +215,9 @@ class _HeaderReader:
         length = self.cursor.length(what)
         if not 0 < length <= limit:
             raise self.cursor.broken(offset, f"{what} is {length} bytes long, expected 1 to {limit}")
-        self._keep(length, offset)
+        self.names += length
+        if self.names > MAX_NAMES:
+            raise self.cursor.broken(offset, f"more than {MAX_NAMES >> 20} MB of names")
         try:
             return self.cursor.take(length, what).decode()
         except UnicodeDecodeError as error:
@@ -213,17 +225,12 @@ class _HeaderReader:
 
     def _text(self, what: str) -> str | Lazy:
         length = self.cursor.length(what)
-        if length >= LONG_TEXT:
+        if length >= LONG_TEXT or self.names + length > MAX_NAMES:
             offset = self.cursor.offset
             self.cursor.skip(length, what)
             return Lazy(None, length, offset, length)
-        self._keep(length, self.cursor.offset)
-        return self.cursor.take(length, what).decode(errors="surrogateescape")
-
-    def _keep(self, length: int, offset: int) -> None:
         self.names += length
-        if self.names > MAX_NAMES:
-            raise self.cursor.broken(offset, f"more than {MAX_NAMES >> 20} MB of names and texts")
+        return self.cursor.take(length, what).decode(errors="surrogateescape")
 
     def _array(self, what: str) -> Lazy:
         cursor = self.cursor

@@ -10,7 +10,6 @@ from llamacli.gguf.header import Header
 from llamacli.gguf.model import ModelFiles, read_file_header, read_files
 from llamacli.gguf.soundness import NO_VOCABULARY, Finding, layout_findings, metadata_findings, tensor_findings
 from llamacli.gguf.source import FileSource
-from llamacli.gguf.vocabulary import fatal_findings, read_tokens
 
 NOT_MODELS = {
     "adapter": ("a LoRA adapter, not a model", "load its base model, and the adapter with --lora"),
@@ -28,6 +27,8 @@ def check_loadable(path: str | os.PathLike[str], *, vocabulary_only: bool = Fals
     Looks at the headers of all parts and at the token texts, not at the tensors' data. `vocabulary_only` accepts files
     without weights. Raises ModelNotFoundError, ModelFileError or ModelUnsupportedError.
     """
+    from llamacli.gguf.vocabulary import fatal_findings, read_tokens  # not for those who only look into a file
+
     files = read_files(path)
     header = files.header
     _check_kind(header)

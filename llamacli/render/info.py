@@ -6,8 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from llamacli.gguf.diff import describe
-from llamacli.gguf.header import Entry, Lazy, TensorInfo
+from llamacli.gguf.header import Entry, Lazy, TensorInfo, describe
 from llamacli.gguf.layout import ValueType
 from llamacli.gguf.numbers import shortest
 from llamacli.gguf.summary import Dimensions, Summary, type_shares
