@@ -92,6 +92,7 @@ class _Layout:
             elif token.text == "(" and token.kind == "mark":
                 broken.append(not self._fits(index, token.closes + 1, len(self._line) - 1))
                 if broken[-1]:
+                    self._comment_first(index)
                     self._break(len(broken))
             elif token.text == "|" and token.kind == "mark" and broken[-1]:
                 self._comment_first(index)
@@ -100,7 +101,7 @@ class _Layout:
         return self._lines
 
     def _comment_first(self, index: int) -> None:
-        """Keeps a comment that follows a `|` on its line."""
+        """Keeps a comment that follows a `|` or `(` on its line."""
         following = self._tokens[index + 1 : index + 2]
         if following and following[0].kind == "comment":
             self._put(following[0].text, 2)

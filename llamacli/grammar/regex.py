@@ -60,6 +60,7 @@ class _Reader:
     def __init__(self, pattern: str) -> None:
         self._pattern = pattern
         self._position = 0
+        self._item_start = 0
         self._depth = 0
         self._flags = _Flags()
         self.rules: dict[str, str] = {}
@@ -107,6 +108,7 @@ class _Reader:
 
     def _item(self) -> _Part | None:
         """One item without its repetition; None for what matches nothing and says nothing, as an anchor."""
+        self._item_start = self._position
         char = self._pattern[self._position]
         if char == "(":
             return self._group()
@@ -132,7 +134,8 @@ class _Reader:
 
     def _letter(self, code: int) -> _Part:
         if code == 0:
-            self._fail("no text can hold a NUL character", back=1)
+            self._position = self._item_start
+            self._fail("no text can hold a NUL character")
         cases = self._cases(code)
         if len(cases) > 1:
             return _Part(char_class(tuple((case, case) for case in cases)))
@@ -245,9 +248,9 @@ class _Reader:
         self._position += 1
         self._depth -= 1
         self._flags = flags
-        if body.plain and not body.options:
+        if not body.text or (body.plain and not body.options):
             return body
-        return _Part(f"({body.text or chr(34) * 2})", empty=body.empty, counted=body.counted, options=body.options)
+        return _Part(f"({body.text})", empty=body.empty, counted=body.counted, options=body.options)
 
     def _group_prefix(self, start: int) -> bool:
         """Reads `?:`, a name or flags. True for `(?i)`, which is no group but a setting for what follows."""
