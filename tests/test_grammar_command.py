@@ -66,7 +66,9 @@ def test_check_without_a_text_checks_the_grammar(file, bad):
     assert (result.status, result.stdout) == (5, "")
     assert result.stderr == (
         '    b ::= "\\q"\n           ^\n'
-        f'llamacli: error: {bad}:2:8: unknown escape \\q (known are \\n \\r \\t \\\\ \\" \\[ \\] \\- \\xXX \\uXXXX \\UXXXXXXXX)\n'
+        f"llamacli: error: {bad}:2:8: unknown escape \\q "
+        r"(known are \n \r \t \\ \" \[ \] \- \xXX \uXXXX \UXXXXXXXX)"
+        "\n"
     )
 
 
