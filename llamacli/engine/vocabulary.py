@@ -74,9 +74,7 @@ class Vocabulary:
     def token_array(
         self, data: bytes, *, special: bool = False, add_special: bool = False, stack_bytes: int = SMALL
     ) -> array[int]:
-        """Like `tokenize`, as an array of int32, of which a million take 4 MB. `stack_bytes`: how many bytes of text the caller's
-        stack is large enough for (STACK_PER_BYTE for each).
-        """
+        """Like `tokenize`, as an array of int32. `stack_bytes`: for how many bytes of text the caller's stack is large enough."""
         if len(data) > LONGEST:
             raise UsageError(f"{len(data)} bytes are too many for one tokenizer call; the limit is {LONGEST}")
         if len(data) <= stack_bytes:

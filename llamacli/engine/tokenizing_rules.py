@@ -1,0 +1,249 @@
+"""Where a text may be cut so that the tokens of its parts are the tokens of the whole.
+
+A place is a byte offset p between two characters. What makes it safe depends on the algorithm of the vocabulary:
+
+- **BPE after a splitting expression** (nearly all of them). The expression cuts the text into words, and each word is merged by
+  itself. The expressions never look back, so p is safe if every one of them ends a word at p whatever follows, and sees the
+  same in what precedes p whether the text ends there or goes on. That is read off the expressions (`llama-vocab.cpp`): none
+  has a match with a letter or digit before a space, a comma or a newline in it (`_ORDINARY`), and the exceptions have rules of
+  their own (`_BY_PRE_TOKENIZER`). For an expression that is not known here, no place is safe.
+- **Merges over the whole text** (SPM, and BPE of Gemma's kind). A merge makes a token, so none can cross p if no token (and no
+  merge) has the two characters around p next to each other. Merges on either side then do not depend on the other side.
+- **The best path** (UGM). No token has a space inside, so every path passes through the place before one; and sums of scores
+  are exact in binary, so that the best path does not depend on what comes before.
+- **WPM** ends a word at each white space and punctuation mark, **RWKV** and **PLaMo-2** take or weigh tokens from a list: the
+  rule of SPM holds for them too.
+
+Before any of that, user-defined tokens (and control tokens, where they count) are cut out of the text, wherever they are: no
+place is safe inside of one. In a run of one character, of which such tokens are made, the places are the multiples of the
+longest token's length.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+_LETTER = (
+    rb"(?:(?<=\xc3[\x80-\x96\x98-\xb6\xb8-\xbf])"  # Latin
+    rb"|(?<=\xce[\x91-\xa1\xa3-\xbf])|(?<=[\xd0\xd1][\x80-\xbf])|(?<=\xd7[\x90-\xaa])"  # Greek, Cyrillic, Hebrew
+    rb"|(?<=\xd8[\xa1-\xba])|(?<=\xd9[\x81-\x8a])|(?<=\xe0\xa4[\x84-\xb9])|(?<=\xe0\xb8[\x81-\xb0])"  # Arabic, Devanagari, Thai
+    rb"|(?<=\xe3\x81[\x81-\xbf])|(?<=\xe3\x82[\xa1-\xbf])|(?<=\xe3\x83[\x80-\xba])"  # Kana
+    rb"|(?<=\xe4[\xb8-\xbf][\x80-\xbf])|(?<=[\xe5-\xe8][\x80-\xbf]{2})|(?<=\xe9[\x80-\xbd][\x80-\xbf])"  # Han
+    rb"|(?<=\xea[\xb0-\xbf][\x80-\xbf])|(?<=[\xeb\xec][\x80-\xbf]{2})|(?<=\xed[\x80-\x9d][\x80-\xbf]))"  # Hangul
+)
+_STOP = rb"[,.!?]|\xef\xbc\x8c|\xe3\x80[\x81\x82]"  # the last are ， 、 and 。
+_LINE_END = rb"(?:(?<=[!-~]\n)|(?<=\xe3\x80\x82\n)|(?<=\xef\xbc[\x81-\x9f]\n))"  # no white space before the newline
+_LETTER_FOLLOWS = rb"(?=[0-9A-Za-z]|[\xd0\xd1][\x80-\xbf]|\xe4[\xb8-\xbf]|[\xe5-\xe8][\x80-\xbf]|\xe3\x81[\x81-\xbf])"
+
+_ORDINARY = (
+    rb"(?<=[0-9A-Za-z])(?=[ \t\r\n]|" + _STOP + rb")|" + _LETTER + rb"(?=\n|" + _STOP + rb")|" + _LINE_END + _LETTER_FOLLOWS
+)
+_NO_PUNCTUATION = rb"(?<=[0-9A-Za-z])(?=[ \t\r\n])|" + _LETTER + rb"(?=\n)|" + _LINE_END + _LETTER_FOLLOWS
+_NO_SPACE = (
+    rb"(?<=[0-9A-Za-z])(?=[\t\r\n]|" + _STOP + rb")|" + _LETTER + rb"(?=\n|" + _STOP + rb")|" + _LINE_END + _LETTER_FOLLOWS
+)
+_AROUND_NUMBERS = rb"(?<=[0-9])(?=[ \t\r\n,.A-Za-z])|(?<=[ \n,.A-Za-z])(?=[0-9])"
+_ANY_SPACE_OR_STOP = rb"(?<=[^\x00-\x20])(?=[ \n]|" + _STOP + rb")"
+_ASCII_BEFORE_SPACE = rb"(?<=[0-9A-Za-z])(?=[ \n])"
+_ANY_SPACE = rb"(?<=[^\x00-\x20])(?= )"
+_ANY_SPACE_OR_LINE = rb"(?<=[^\x00-\x20])(?=[ \n])"
+
+_NAMES = """
+    default minicpm5 llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano
+    deepseek-llm deepseek-coder deepseek-v3 spark2_5 youtu falcon mpt starcoder gpt-2 phi-2 jina-es jina-de
+    gigachat jina-v2-es jina-v2-de a.x-4.0 mellum modern-bert jais-2 jina-v1-en jina-v2-code roberta-bpe
+    refact command-r qwen2 deepseek-r1-qwen kormo f2llmv2 qwen35 stablelm2 olmo dbrx smaug-bpe poro-chat
+    chatglm-bpe glm4 glm5 viking jais tekken smollm codeshell bloom gpt3-finnish exaone exaone4 chameleon
+    minerva-7b megrez gpt-4o llama4 kanana2 talkie granite-embed-multi-97m tiny_aya cohere2moe trillion
+    granite-docling bailingmoe bailingmoe2 llada-moe seed-coder hunyuan hunyuan-dense hy_v4 joyai-llm kimi-k2
+    ufakzeka grok-2 afmoe laguna minimax-m2 solar-open mellum2
+"""
+_BY_PRE_TOKENIZER = {
+    **dict.fromkeys(_NAMES.split(), _ORDINARY),
+    "whitespace": _NO_PUNCTUATION,  # words are what stands between white space
+    "exaone-moe": _NO_SPACE,  # a word may go on over single spaces
+    "superbpe": _AROUND_NUMBERS,  # a word is all that stands between two numbers
+}
+GEMMA_LIKE = frozenset({"gemma4", "granite-embed-multi-311m", "sarvam-moe"})
+"""Pre-tokenizers of BPE that split at newlines only and merge the rest as it is, spaces written as U+2581."""
+
+SPACE = "\u2581".encode()
+_SECOND = (b" ", b"\n", b",", b".", b"!", b"?", "，".encode(), "、".encode(), "。".encode())
+_CHARACTER = rb"([\x01-\x7f]|[\xc2-\xf4][\x80-\xbf]+)"
+_MAY_STRADDLE = re.compile(rb"[^\x00-\x20][ \t\r\n,.!?\xe3\xef]|\n[0-9A-Za-z\xd0-\xe8]")
+_MAY_STRADDLE_NUMBERS = re.compile(rb"[0-9][ \t\r\n,.A-Za-z]|[ \n,.A-Za-z][0-9]")
+_NEARBY = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Special:
+    """A token that is cut out of the text before anything else. `strips` white space at one of its sides."""
+
+    text: bytes
+    strips: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Finds places in the texts of one vocabulary.
+
+    `pattern` matches at candidates. `apart`: for a second character, those that must not stand before it. `context`: a part
+    is tokenized with the character before it, of which the tokens are dropped: by itself it would get a space in front.
+    `enders` and `starters` must not end or begin at a place, `straddlers` must not lie across it. `runs`: the length of the
+    longest special token made of one character alone, by that character; `run_begins` matches where a run begins that has one.
+    `margin`: how many bytes after a place are looked at.
+    """
+
+    pattern: re.Pattern[bytes] | None
+    apart: Mapping[bytes, frozenset[bytes]] | None = None
+    context: bool = False
+    enders: tuple[bytes, ...] = ()
+    starters: tuple[bytes, ...] = ()
+    straddlers: tuple[bytes, ...] = ()
+    runs: Mapping[bytes, int] = field(default_factory=dict)
+    run_begins: re.Pattern[bytes] | None = None
+    margin: int = 4
+
+    def last_place(self, data: bytes, start: int, end: int) -> tuple[int, bool] | None:
+        """The last place after `start` and not after `end` (both in `data`, which goes on for `margin` bytes or ends), and
+        whether the part after it needs the character before it.
+        """
+        if run := self._place_in_run(data, start, end):
+            return run, False
+        for low in (max(start + 1, end - _NEARBY), start + 1):
+            if self.run_begins is not None and (begins := [*self.run_begins.finditer(data, low, end)]):
+                return begins[-1].start(), False
+            for match in reversed([*self.pattern.finditer(data, low, end + 1)] if self.pattern is not None else []):
+                if match.start() <= end and self._is_safe(data, start, match.start()):
+                    return match.start(), self.context
+        return None
+
+    def first_place(self, data: bytes, start: int, low: int) -> tuple[int, bool] | None:
+        """The first place from `low` on; `start` is where the part begins."""
+        if self.pattern is None:
+            return None
+        last = len(data) - self.margin  # of what comes after, nothing is known
+        for match in self.pattern.finditer(data, low):
+            if match.start() > last:
+                return None
+            if self._is_safe(data, start, match.start()):
+                return match.start(), self.context
+        return None
+
+    def _is_safe(self, data: bytes, start: int, place: int) -> bool:
+        if self.apart is not None and not self._are_apart(data, place):
+            return False
+        if data.endswith(self.enders, start, place) or data.startswith(self.starters, place):
+            return False
+        return not any(
+            data.find(text, max(start, place - len(text) + 1), place + len(text) - 1) >= 0 for text in self.straddlers
+        )
+
+    def _are_apart(self, data: bytes, place: int) -> bool:
+        second = next(text for text in _SECOND if data.startswith(text, place))
+        return self.apart is not None and character_before(data, place) not in self.apart[second]
+
+    def _place_in_run(self, data: bytes, start: int, end: int) -> int | None:
+        """In a run of one character, a multiple of the longest token's length from where the run begins."""
+        character = data[end - 1 : end]
+        length = self.runs.get(character)
+        if length is None or data[end : end + 1] != character:
+            return None
+        begin = start + len(data[start:end].rstrip(character))
+        place = begin + (end - begin) // length * length
+        return place if place > begin else None
+
+
+def character_before(data: bytes, place: int) -> bytes:
+    """The UTF-8 character that ends at `place`."""
+    first = place - 1
+    while first > 0 and data[first] & 0xC0 == 0x80:
+        first -= 1
+    return data[first:place]
+
+
+def for_words(model: str, pre: str | None, specials: Iterable[Special]) -> Rules:
+    """The rules of BPE after a splitting expression; `model` and `pre` are what the file's metadata call them."""
+    source = _BY_PRE_TOKENIZER.get(pre or "default")
+    if model == "whitespace" and source is not None:
+        source = _NO_PUNCTUATION
+    if model == "hybriddna":  # what is between two tags far apart is tokenized in steps of six letters
+        source = None
+    return _rules(source, specials)
+
+
+def for_wordpieces(specials: Iterable[Special]) -> Rules:
+    """The rules of WPM: each white space and punctuation mark ends a word, and words do not know of each other."""
+    return _rules(_ANY_SPACE_OR_STOP, specials)
+
+
+def for_merges(texts: bytes, specials: Iterable[Special], *, escaped: bool, context: bool, ascii_only: bool = False) -> Rules:
+    """The rules of merges over the whole text, and of tokens that are taken as they come.
+
+    `texts` are all tokens and merges with NUL around each; `escaped`: their spaces are written as U+2581. `ascii_only`: tokens
+    may begin inside of a character.
+    """
+    written = {second: SPACE if escaped and second == b" " else second for second in _SECOND}
+    apart = {
+        second: frozenset(re.findall(_CHARACTER + b"(?=" + re.escape(text) + b")", texts)) for second, text in written.items()
+    }
+    return _rules(_ASCII_BEFORE_SPACE if ascii_only else _ANY_SPACE_OR_STOP, specials, apart=apart, context=context)
+
+
+def for_best_path(texts: bytes, specials: Iterable[Special], *, lines: bool) -> Rules:
+    """The rules of UGM that merges white space. `lines`: its normalization makes a newline a space."""
+    inside = re.search(rb"[^\x00]" + SPACE, texts)
+    if inside or b"\x00" + SPACE + b"\x00" not in texts:  # a lone space must never be an unknown token: these are joined
+        return Rules(None)
+    return _rules(_ANY_SPACE_OR_LINE if lines else _ANY_SPACE, specials)
+
+
+def _rules(
+    source: bytes | None,
+    specials: Iterable[Special],
+    *,
+    apart: Mapping[bytes, frozenset[bytes]] | None = None,
+    context: bool = False,
+) -> Rules:
+    specials = tuple(specials)
+    strips = tuple(special.text for special in specials if special.strips)
+    may_straddle = _MAY_STRADDLE_NUMBERS if source == _AROUND_NUMBERS else _MAY_STRADDLE
+    texts = tuple(special.text for special in specials)
+    runs = {} if strips else _runs(texts)
+    return Rules(
+        re.compile(source) if source is not None else None,
+        apart=apart,
+        context=context,
+        enders=texts if context else strips,
+        starters=strips,
+        straddlers=tuple(text for text in texts if may_straddle.search(text)),
+        runs=runs,
+        run_begins=re.compile(b"|".join(map(_run_begin, runs.items()))) if runs else None,
+        margin=max((len(text) for text in texts), default=0) + 4,
+    )
+
+
+def _runs(texts: Iterable[bytes]) -> dict[bytes, int]:
+    """The longest special made of one character, for characters that no other special has and of which every shorter run from
+    two on is a special too.
+    """
+    lengths: dict[int, set[int]] = {}
+    mixed: set[int] = set()
+    for text in texts:
+        kinds = set(text)
+        if len(kinds) == 1 and text[0] < 0x80:
+            lengths.setdefault(text[0], set()).add(len(text))
+        else:
+            mixed |= kinds
+    return {
+        bytes([character]): max(known)
+        for character, known in lengths.items()
+        if character not in mixed and max(known) > 1 and known >= set(range(2, max(known)))
+    }
+
+
+def _run_begin(run: tuple[bytes, int]) -> bytes:
+    character = re.escape(run[0])
+    return b"(?<!" + character + b")" + character + b"{2}"

@@ -1,0 +1,65 @@
+"""Cutting a text does not change its tokens: with every vocabulary of llama.cpp, and with every pre-tokenizer that it knows."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+import tiny
+import tokenize_cases as cases
+
+from llamacli.engine import tokenizing_rules, tokenizing_text
+from llamacli.engine.model import Model
+from llamacli.engine.tokenizing import Tokenizer
+from llamacli.engine.tokenizing_text import text_document
+
+SOURCE = Path(__file__).parent.parent / "vendor/llama.cpp/src/llama-vocab.cpp"
+
+
+def whole_and_cut(model: Model, text: str, *, special: bool) -> tuple[list[int], list[int], int]:
+    """The tokens of the whole text, those of its parts one after the other, and how many parts there were."""
+    tokenizer = Tokenizer(model, special=special, threads=2)
+    chunks = list(tokenizer.stream([text_document("text", text.encode())]))
+    assert b"".join(chunk.part.data for chunk in chunks) == text.encode()
+    tokens = [token for chunk in chunks for token in chunk.tokens]
+    return model.vocabulary.tokenize(text, special=special, add_special=True), tokens, len(chunks)
+
+
+def check(model: Model, monkeypatch: pytest.MonkeyPatch, *, texts: int, words: int, seed: int = 0) -> int:
+    """Cuts random texts as finely as the rules allow; returns the number of cuts."""
+    draw = random.Random(seed)
+    cuts = 0
+    for number in range(texts):
+        size = draw.choice((1, 3, 17, 90))
+        monkeypatch.setattr(tokenizing_text, "PART", size)
+        monkeypatch.setattr(tokenizing_text, "SMALL_PART", size)
+        text = cases.text(draw, draw.randrange(1, words))
+        whole, cut, parts = whole_and_cut(model, text, special=bool(number % 4 == 3))
+        assert cut == whole, repr(text)
+        cuts += parts - 1
+    return cuts
+
+
+@pytest.mark.parametrize("path", cases.VOCABULARIES, ids=lambda path: path.stem.removeprefix("ggml-vocab-"))
+def test_every_vocabulary(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Model(path, vocab_only=True) as model:
+        assert check(model, monkeypatch, texts=16, words=40) > 50
+
+
+def pre_tokenizers() -> list[str]:
+    """The names in llama.cpp's source."""
+    return sorted(set(re.findall(r'tokenizer_pre == "([^"]+)"', SOURCE.read_text(encoding="utf-8"))))
+
+
+def test_there_are_rules_for_every_pre_tokenizer() -> None:
+    known = {*tokenizing_rules._BY_PRE_TOKENIZER, *tokenizing_rules.GEMMA_LIKE}
+    assert set(pre_tokenizers()) <= known
+
+
+@pytest.mark.parametrize("pre", pre_tokenizers())
+def test_every_pre_tokenizer(pre: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tiny.tiny_model(tmp_path / "model.gguf", vocabulary=cases.crossing_vocabulary(pre))
+    with Model(path, vocab_only=True) as model:
+        assert check(model, monkeypatch, texts=12, words=40, seed=len(pre)) > 10
