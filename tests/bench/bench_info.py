@@ -5,8 +5,8 @@
 
 `speed` wants the package `gguf`, and a vocabulary of 250,000 tokens, which llama.cpp's tree has. It prints medians, and fails
 beyond 0.25 s for the process and 0.03 s for reading the header, or below 30 times the speed of gguf-dump. `fit` runs 20
-configurations of a model on a prompt that fills a batch, and fails if an estimate is off by more than 5 %. Run it on an idle
-machine: times from a busy one tell nothing, the memory is the same.
+configurations of a model on prompts that fill several batches, and fails if an estimate is off by more than 5 %. Run `speed`
+on an idle machine: times from a busy one tell nothing.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ VOCABULARY = TREE / "models/ggml-vocab-gemma-4.gguf"
 PROGRAM = (sys.executable, "-m", "llamacli")
 PROCESS_LIMIT, READING_LIMIT, DUMP_RATIO, FIT_LIMIT = 0.25, 0.03, 30.0, 0.05
 
+SENTENCE, SENTENCE_TOKENS = "The quick brown fox jumps over the lazy dog. ", 10
+LONGEST_PROMPT = 2048
+"""Tokens; a prompt that nearly fills the context, or several batches, uses all of what was set aside."""
+
 CONFIGURATIONS: tuple[tuple[str, ...], ...] = (
     *(("-c", size) for size in ("1024", "2048", "4096", "8192")),
     *(("-c", size, "-ctk", "q8_0", "-ctv", "q8_0") for size in ("1024", "4096", "8192")),
@@ -36,7 +40,7 @@ CONFIGURATIONS: tuple[tuple[str, ...], ...] = (
     *(("-c", size, "-ctk", "q4_0", "-ctv", "q4_0") for size in ("2048", "8192")),
     *(("-c", "4096", "-ub", size) for size in ("64", "128", "256", "1024")),
     *(("-c", "4096", "-b", size, "-ub", size) for size in ("128", "512")),
-    *(("-c", size, "-fa", "off") for size in ("2048", "4096")),
+    *(("-c", size, "-fa", "off") for size in ("1024", "2048")),
     ("-c", "4096", "--no-mmap"),
 )
 
@@ -80,8 +84,9 @@ def fit(model: Path) -> int:
     worst = 0.0
     with tempfile.TemporaryDirectory() as folder:
         prompt = Path(folder) / "prompt.txt"
-        prompt.write_text("The quick brown fox jumps over the lazy dog. " * 90)
         for options in CONFIGURATIONS:
+            tokens = min(int(options[1]), LONGEST_PROMPT) * 9 // 10
+            prompt.write_text(SENTENCE * (tokens // SENTENCE_TOKENS))
             report = json.loads(subprocess.check_output([*PROGRAM, "info", model, "--fit", "--json", *options]))
             taken = run((*PROGRAM, "run", "-m", model, "--raw", "-f", prompt, "-n", "4", "--temp", "0", *options)).peak
             off = report["total"] / taken - 1
