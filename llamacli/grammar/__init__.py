@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from llamacli.grammar import safety
 from llamacli.grammar.nodes import Rule
-from llamacli.grammar.parser import MAX_BYTES, Parser
-from llamacli.grammar.problems import Problem
+from llamacli.grammar.parser import Parser
+from llamacli.grammar.problems import MAX_BYTES, Problem
 from llamacli.grammar.program import Program
 
 _NOT_CLOSED = ("unterminated-literal", "unterminated-class")

@@ -15,7 +15,8 @@ from llamacli.grammar.nodes import AnyNode, Choice, Group, Rule, Sequence, walk
 from llamacli.grammar.problems import Problem
 from llamacli.grammar.program import END, rule_of
 from llamacli.grammar.sampler import Sampler
-from llamacli.grammar.stacks import WORK, GrowthError, Stacks, StackSets
+from llamacli.grammar.stack_store import GrowthError, Stacks
+from llamacli.grammar.stacks import StackSets
 
 _MOST_OPTIONS: Final = 40
 _MOST_PAIRS: Final = 400
@@ -84,7 +85,7 @@ class _Search:
     def _common_text(self, first: int, second: int) -> str | None:
         """The shortest text that both rests of alternatives match, if a short search finds one."""
         sets = self._sets
-        sets.work = WORK
+        sets.begin(0)
         try:
             start = (sets.opening(first), sets.opening(second))
             texts: dict[tuple[Stacks, Stacks], str] = {start: ""}

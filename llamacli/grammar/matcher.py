@@ -10,7 +10,8 @@ from llamacli.grammar import Grammar, words
 from llamacli.grammar.alphabet import allowed, common
 from llamacli.grammar.nodes import AnyNode, CharClass, Literal, Ranges
 from llamacli.grammar.places import Place, Places
-from llamacli.grammar.stacks import WORK, WORK_PER_CHARACTER, GrowthError, Stacks, StackSets
+from llamacli.grammar.stack_store import GrowthError, Stacks
+from llamacli.grammar.stacks import StackSets
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class Matcher:
     def _follow(self, state: State, text: str) -> tuple[Stacks, int]:
         """The last living set and how many characters led to it."""
         sets, stacks = self._sets, state.stacks
-        sets.work = WORK + WORK_PER_CHARACTER * len(text)
+        sets.begin(len(text))
         dead, step = sets.dead, sets.step
         index = 0
         try:
@@ -139,7 +140,7 @@ class Matcher:
 
     def _longest(self, text: str, stop: int) -> int | None:
         """The longest prefix of the first `stop` characters that may end: a second walk, only where a text failed."""
-        self._sets.work = WORK + WORK_PER_CHARACTER * len(text)
+        self._sets.begin(len(text))
         stacks = self.start.stacks
         longest = 0 if self._sets.accepts(stacks) else None
         for index in range(stop):

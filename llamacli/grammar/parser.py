@@ -27,11 +27,9 @@ from llamacli.grammar.nodes import (
     Sequence,
     TokenReference,
 )
-from llamacli.grammar.problems import Problem
+from llamacli.grammar.problems import Problem, unreadable
 from llamacli.grammar.program import ANY, MAX_REPETITION, LimitError, Lowering, Program, Terminal
 
-MAX_BYTES: Final = 512 * 1024
-"""Our bound on a grammar's size."""
 MAX_DEPTH: Final = 1000
 """Our bound on nested groups: llama.cpp recurses, and overflows the stack at some ten thousand."""
 
@@ -114,25 +112,15 @@ class Parser:
     def parse(self) -> Parsed:
         """Reads the text. Never raises for what is in it."""
         try:
-            self._check_readable()
+            self._problems += unreadable(self._text)
+            if self._problems:
+                raise _Stopped
             position = self._space(0, nested=True)
             while position < len(self._text):
                 position = self._rule(position)
         except _Stopped:
             pass
         return Parsed(tuple(self._rules), self._lowering.finish(self._root), tuple(self._problems))
-
-    def _check_readable(self) -> None:
-        """Whether the text can be handed to llama.cpp at all: as UTF-8, as a C string, and of a bearable size."""
-        text = self._text
-        surrogate = re.search(r"[\ud800-\udfff]", text)
-        if surrogate:
-            self._fail("bad-encoding", "the grammar is not valid UTF-8 here", surrogate.start())
-        if (nul := text.find("\0")) >= 0:
-            self._fail("bad-encoding", "the grammar holds a NUL byte", nul, hint=r"write it as \x00 in a class")
-        if (size := len(text.encode())) > MAX_BYTES:
-            index = len(text.encode()[:MAX_BYTES].decode(errors="ignore"))
-            self._fail("too-large", f"the grammar has {size:,} bytes, more than {MAX_BYTES:,}", index, unsafe=True)
 
     def _rule(self, start: int) -> int:
         """Reads one rule and returns where the next one starts."""

@@ -14,6 +14,7 @@ from llamacli.errors import GrammarError
 from llamacli.grammar.alphabet import complement, merged
 from llamacli.grammar.nodes import Ranges
 from llamacli.grammar.program import MAX_REPETITION
+from llamacli.grammar.regex_parts import Part, other_case, quantifier, without_empty
 from llamacli.grammar.writing import char_class, choice, literal, rules_text
 
 _MAX_DEPTH: Final = 100
@@ -34,22 +35,6 @@ def from_regex(pattern: str) -> str:
     return rules_text({"root": body.text or '""', **reader.rules})
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A piece of grammar.
-
-    `plain`: can be repeated as it is. `empty`: can match nothing. `counted`: holds a bounded repetition. `letters`: it is this
-    text. `options`: it is a choice of these.
-    """
-
-    text: str
-    plain: bool = True
-    empty: bool = False
-    counted: bool = False
-    letters: str | None = None
-    options: tuple[_Part, ...] = ()
-
-
 @dataclass(slots=True)
 class _Flags:
     ignore_case: bool = False
@@ -65,20 +50,20 @@ class _Reader:
         self._flags = _Flags()
         self.rules: dict[str, str] = {}
 
-    def read(self) -> _Part:
+    def read(self) -> Part:
         body = self._alternatives()
         if self._position < len(self._pattern):
             self._fail("this ) closes nothing")
         return body
 
-    def _alternatives(self) -> _Part:
+    def _alternatives(self) -> Part:
         options = [self._sequence()]
         while self._pattern.startswith("|", self._position):
             self._position += 1
             options.append(self._sequence())
         if len(options) == 1:
             return options[0]
-        return _Part(
+        return Part(
             choice([option.text for option in options]),
             plain=False,
             empty=any(option.empty for option in options),
@@ -86,8 +71,8 @@ class _Reader:
             options=tuple(options),
         )
 
-    def _sequence(self) -> _Part:
-        parts: list[_Part] = []
+    def _sequence(self) -> Part:
+        parts: list[Part] = []
         while self._position < len(self._pattern) and self._pattern[self._position] not in "|)":
             part = self._item()
             if part is None:
@@ -95,18 +80,18 @@ class _Reader:
             part = self._repeated(part)
             if part.letters is not None and parts and parts[-1].letters is not None:
                 letters = parts.pop().letters or ""
-                part = _Part(literal(letters + part.letters), letters=letters + part.letters, plain=False)
+                part = Part(literal(letters + part.letters), letters=letters + part.letters, plain=False)
             parts.append(part)
         if len(parts) == 1:
             return parts[0]
-        return _Part(
+        return Part(
             " ".join(part.text for part in parts if part.text),
             plain=False,
             empty=all(part.empty for part in parts),
             counted=any(part.counted for part in parts),
         )
 
-    def _item(self) -> _Part | None:
+    def _item(self) -> Part | None:
         """One item without its repetition; None for what matches nothing and says nothing, as an anchor."""
         self._item_start = self._position
         char = self._pattern[self._position]
@@ -121,7 +106,7 @@ class _Reader:
             return None
         self._position += 1
         if char == ".":
-            return _Part("." if self._flags.dot_all else r"[^\n]")
+            return Part("." if self._flags.dot_all else r"[^\n]")
         if char == "\\":
             return self._escape()
         return self._letter(ord(char))
@@ -132,14 +117,14 @@ class _Reader:
             self._fail(f"{char} is understood only at the {'start' if char == '^' else 'end'} of the whole expression")
         self._position += 1
 
-    def _letter(self, code: int) -> _Part:
+    def _letter(self, code: int) -> Part:
         if code == 0:
             self._position = self._item_start
             self._fail("no text can hold a NUL character")
         cases = self._cases(code)
         if len(cases) > 1:
-            return _Part(char_class(tuple((case, case) for case in cases)))
-        return _Part(literal(chr(code)), letters=chr(code))
+            return Part(char_class(tuple((case, case) for case in cases)))
+        return Part(literal(chr(code)), letters=chr(code))
 
     def _cases(self, code: int) -> list[int]:
         if not self._flags.ignore_case:
@@ -147,17 +132,17 @@ class _Reader:
         forms = {chr(code), chr(code).lower(), chr(code).upper()}
         return sorted(ord(form) for form in forms if len(form) == 1)
 
-    def _escape(self) -> _Part:
+    def _escape(self) -> Part:
         """What follows a backslash outside of a class."""
         char = self._pattern[self._position : self._position + 1]
         if char and char in "dwsDWS":
             self._position += 1
-            return _Part(char_class(_SETS[char.lower()], negated=char.isupper()))
+            return Part(char_class(_SETS[char.lower()], negated=char.isupper()))
         if char and char in "AZz" and not self._depth:
             self._position += 1
             at_end = self._position == 2 if char == "A" else self._position == len(self._pattern)
             if at_end:
-                return _Part("", empty=True)
+                return Part("", empty=True)
             self._position -= 1
         return self._letter(self._escaped_code())
 
@@ -180,7 +165,7 @@ class _Reader:
         self._position += 1
         return _NAMED.get(char, ord(char))
 
-    def _class(self) -> _Part:
+    def _class(self) -> Part:
         start = self._position
         self._position += 1
         negated = self._pattern.startswith("^", self._position)
@@ -195,14 +180,14 @@ class _Reader:
             ranges += self._class_member()
         self._position += 1
         if self._flags.ignore_case:
-            ranges += _other_case(ranges)
+            ranges += other_case(ranges)
         found = merged(tuple(ranges))
         if not negated and found == ((0, 0x10FFFF),):
-            return _Part(".")
+            return Part(".")
         if negated and found == ((0, 0x10FFFF),):
             self._position = start
             self._fail("this class holds no character")
-        return _Part(char_class(found, negated=negated))
+        return Part(char_class(found, negated=negated))
 
     def _class_member(self) -> Ranges:
         """A character, a range, or a set such as that of all digits."""
@@ -231,7 +216,7 @@ class _Reader:
             return self._escaped_code()
         return ord(char)
 
-    def _group(self) -> _Part | None:
+    def _group(self) -> Part | None:
         start = self._position
         self._position += 1
         self._depth += 1
@@ -250,7 +235,7 @@ class _Reader:
         self._flags = flags
         if not body.text or (body.plain and not body.options):
             return body
-        return _Part(f"({body.text})", empty=body.empty, counted=body.counted, options=body.options)
+        return Part(f"({body.text})", empty=body.empty, counted=body.counted, options=body.options)
 
     def _group_prefix(self, start: int) -> bool:
         """Reads `?:`, a name or flags. True for `(?i)`, which is no group but a setting for what follows."""
@@ -265,7 +250,7 @@ class _Reader:
         self._position = match.end()
         return closing == ")"
 
-    def _repeated(self, part: _Part) -> _Part:
+    def _repeated(self, part: Part) -> Part:
         """The item with the repetition that follows it."""
         bounds = self._bounds()
         if bounds is None:
@@ -273,17 +258,17 @@ class _Reader:
         low, high = bounds
         if part.empty and part.options:
             # llama.cpp takes a repeated group with an empty alternative for left recursion.
-            part, low = _without_empty(part), 0
+            part, low = without_empty(part), 0
         if high == 0 or not part.text:
-            return _Part("", empty=True)
+            return Part("", empty=True)
         text = part.text if part.plain or part.letters is not None else f"({part.text})"
         if part.counted and (low > 1 or (high or 0) > 1):
             # llama.cpp multiplies nested bounds, but not through a rule.
             name = f"part-{len(self.rules) + 1}"
             self.rules[name] = part.text
             text = name
-        return _Part(
-            text + _quantifier(low, high), plain=False, empty=low == 0 or part.empty, counted=(high or low) > 1 or part.counted
+        return Part(
+            text + quantifier(low, high), plain=False, empty=low == 0 or part.empty, counted=(high or low) > 1 or part.counted
         )
 
     def _bounds(self) -> tuple[int, int | None] | None:
@@ -312,29 +297,3 @@ class _Reader:
     def _fail(self, message: str, back: int = 0) -> NoReturn:
         column = self._position - back + 1
         raise GrammarError(f"regular expression, column {column}: {message}")
-
-
-def _quantifier(low: int, high: int | None) -> str:
-    known = {(0, None): "*", (1, None): "+", (0, 1): "?", (1, 1): ""}.get((low, high))
-    if known is not None:
-        return known
-    if low == high:
-        return f"{{{low}}}"
-    return f"{{{low},{'' if high is None else high}}}"
-
-
-def _without_empty(part: _Part) -> _Part:
-    options = [option for option in part.options if option.text not in ("", '""')]
-    return _Part(f"({choice([option.text for option in options])})" if options else "", counted=part.counted, empty=part.empty)
-
-
-def _other_case(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The other case of the ASCII letters in the ranges, and of single other letters."""
-    found = []
-    for low, high in ranges:
-        for first, last, shift in ((0x41, 0x5A, 32), (0x61, 0x7A, -32)):
-            if max(low, first) <= min(high, last):
-                found.append((max(low, first) + shift, min(high, last) + shift))
-        if low == high > 0x7F:
-            found += [(ord(form), ord(form)) for form in (chr(low).lower(), chr(low).upper()) if len(form) == 1]
-    return found

@@ -10,43 +10,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from typing import Final
 
 from llamacli.grammar.graph import references
 from llamacli.grammar.program import END, Program, rule_of
-
-MAX_NODES: Final = 150_000
-"""How many sets are remembered before all that is remembered is dropped, which bounds memory and costs only time."""
-WORK: Final = 1_500_000
-"""Entries of sets that may be built for any text; `WORK_PER_CHARACTER` more for every character of it."""
-WORK_PER_CHARACTER: Final = 10
-MAX_DEPTH: Final = 100_000
-"""Our bound on nesting in a text: llama.cpp copies all its stacks at every character."""
-_NO_TRANSITIONS: Final[dict[str, Stacks]] = {}
-
-
-Entries = tuple[tuple[int, "Stacks"], ...]
-
-
-class GrowthError(Exception):
-    """The stacks grow beyond any bearable size: too many of them, or too deep ones."""
-
-
-class Stacks:
-    """A set of stacks. `entries`: for each position that is on top of one, what lies below it, sorted by position.
-
-    `complete` tells whether the empty stack is among them: the text may end. In a relative set, one that stands on something
-    else, the empty stack is where that begins. `next` remembers transitions, and `accepts` whether the text may end.
-    """
-
-    __slots__ = ("accepts", "complete", "depth", "entries", "next")
-
-    def __init__(self, entries: Entries, complete: bool) -> None:
-        self.entries = entries
-        self.complete = complete
-        self.depth: int = 1 + max([under.depth for _, under in entries]) if entries else 0
-        self.next = _NO_TRANSITIONS
-        self.accepts: bool | None = None
+from llamacli.grammar.stack_store import NO_TRANSITIONS, WORK, WORK_PER_CHARACTER, Stacks, StackStore, count_stacks
 
 
 class StackSets:
@@ -55,18 +22,17 @@ class StackSets:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._nullable = references(program).nullable
-        self.dead = Stacks((), False)
-        self._bottom = Stacks((), True)
-        self._nodes: dict[Entries, Stacks] = {}
-        self._complete_nodes: dict[Entries, Stacks] = {}
-        self._unions: dict[tuple[Stacks, Stacks], Stacks] = {}
-        self._chains: dict[Stacks, tuple[int, ...]] = {}
+        self._store = StackStore()
+        self.dead = self._store.dead
         self._openings: dict[int, Stacks] = {}
         self._rule_openings: dict[int, Stacks] = {}
         self._derivatives: dict[tuple[int, int], tuple[Stacks, bool]] = {}
         # Characters between two bounds are alike. NUL is on its own: no text that llama.cpp sees can hold it.
         self._bounds = sorted({1, *(bound for t in program.terminals for low, high in t.ranges for bound in (low, high + 1))})
-        self.work = WORK
+
+    def begin(self, length: int) -> None:
+        """Allows the work that a text of this length may cost."""
+        self._store.work = WORK + WORK_PER_CHARACTER * length
 
     @property
     def start(self) -> Stacks:
@@ -87,7 +53,7 @@ class StackSets:
             for position, under in node.entries:
                 derivative, may_pop = self._derivative(position, kind, char)
                 if derivative is not self.dead:
-                    parts.append(self._on(derivative, under))
+                    parts.append(self._store.on(derivative, under))
                 if may_pop:
                     popped = under.next.get(char)
                     if popped is None:
@@ -97,13 +63,13 @@ class StackSets:
             if missing:
                 todo.extend(missing)
                 continue
-            if node.next is _NO_TRANSITIONS:
+            if node.next is NO_TRANSITIONS:
                 node.next = {}
-            node.next[char] = self._union_of(parts)
+            node.next[char] = self._store.union(parts)
             todo.pop()
         result = stacks.next[char]
-        if len(self._nodes) + len(self._complete_nodes) > MAX_NODES:
-            self._forget()
+        if self._store.forget_if_full():
+            self._derivatives.clear()
         return result
 
     def accepts(self, stacks: Stacks) -> bool:
@@ -139,16 +105,16 @@ class StackSets:
         """How many different stacks llama.cpp holds at this place: each with a terminal on top, or empty."""
         seen = {stacks}
         todo = [stacks]
-        closed = self._bottom if stacks.complete else self.dead
+        closed = self._store.bottom if stacks.complete else self.dead
         while todo:
             for position, under in todo.pop().entries:
                 opening = self.opening(position)
-                closed = self._union_of([closed, self._on(self._node(opening.entries, False), under)])
+                closed = self._store.union([closed, self._store.on(self._store.node(opening.entries, False), under)])
                 if opening.complete and under not in seen:
                     seen.add(under)
                     todo.append(under)
-                    closed = self._union_of([closed, self._bottom]) if under.complete else closed
-        return _paths(closed)
+                    closed = self._store.union([closed, self._store.bottom]) if under.complete else closed
+        return count_stacks(closed)
 
     def opening(self, position: int) -> Stacks:
         """What the rest of an alternative from `position` on can begin with: a relative set with terminals on top.
@@ -176,11 +142,11 @@ class StackSets:
             if missing:
                 todo.extend((called, self._program.alternatives[called]) for called in missing)
                 continue
-            parts = [self._node(tuple((position, self._bottom) for position in sorted(terminals)), complete)]
+            parts = [self._store.node(tuple((position, self._store.bottom) for position in sorted(terminals)), complete)]
             for called, after in calls:
-                rest = self._node(((after, self._bottom),), False)
-                parts.append(self._on(self._node(self._rule_openings[called].entries, False), rest))
-            opening = self._union_of(parts)
+                rest = self._store.node(((after, self._store.bottom),), False)
+                parts.append(self._store.on(self._store.node(self._rule_openings[called].entries, False), rest))
+            opening = self._store.union(parts)
             todo.pop()
             if not todo:
                 return opening
@@ -231,131 +197,6 @@ class StackSets:
                         parts.append(under)
                     else:
                         entries.append((terminal + 1, under))
-            parts.append(self._node(tuple(entries), False))
-            known = self._derivatives[key] = self._union_of(parts), opening.complete
+            parts.append(self._store.node(tuple(entries), False))
+            known = self._derivatives[key] = self._store.union(parts), opening.complete
         return known
-
-    def _on(self, relative: Stacks, base: Stacks) -> Stacks:
-        """The relative set standing on `base`."""
-        if relative is self._bottom:
-            return base
-        if base is self._bottom:
-            return relative
-        chain = self._chains.get(relative)
-        if chain is None:
-            chain = self._chains[relative] = self._chain(relative)
-        if chain:
-            for position in chain:
-                base = self._node(((position, base),), False)
-            return base
-        done = {self._bottom: base}
-        todo = [relative]
-        while todo:
-            node = todo[-1]
-            missing = [under for _, under in node.entries if under not in done]
-            if missing:
-                todo.extend(missing)
-                continue
-            placed = self._node(tuple([(position, done[under]) for position, under in node.entries]), False)
-            done[node] = self._union_of([placed, base]) if node.complete else placed
-            todo.pop()
-        return done[relative]
-
-    def _chain(self, relative: Stacks) -> tuple[int, ...]:
-        """The positions of a relative set that is a single stack, lowest first: the common case. Else nothing."""
-        chain = []
-        while relative is not self._bottom:
-            if len(relative.entries) != 1 or relative.complete:
-                return ()
-            ((position, relative),) = relative.entries
-            chain.append(position)
-        return tuple(reversed(chain))
-
-    def _union_of(self, parts: list[Stacks]) -> Stacks:
-        """All stacks of all parts, in one set."""
-        if len(parts) > 1:
-            parts = list(dict.fromkeys(parts))
-        if len(parts) < 2:
-            return parts[0] if parts else self.dead
-        below: dict[int, list[Stacks]] = {}
-        for part in parts:
-            self._spend(len(part.entries))
-            for position, under in part.entries:
-                below.setdefault(position, []).append(under)
-        entries = [(position, self._union(unders)) for position, unders in sorted(below.items())]
-        return self._node(tuple(entries), any(part.complete for part in parts))
-
-    def _union(self, parts: list[Stacks]) -> Stacks:
-        """The same for sets below others, remembered, and without recursion."""
-        result = parts[0]
-        for part in parts[1:]:
-            result = self._union_of_two(result, part)
-        return result
-
-    def _union_of_two(self, first: Stacks, second: Stacks) -> Stacks:
-        if first is second:
-            return first
-        todo = [(first, second)]
-        while todo:
-            left, right = todo[-1]
-            if (left, right) not in self._unions:
-                self._spend(len(left.entries) + len(right.entries))
-                merged = dict(left.entries)
-                missing = []
-                for position, under in right.entries:
-                    known = merged.get(position, under)
-                    if known is under:
-                        merged[position] = under
-                    elif (known, under) in self._unions:
-                        merged[position] = self._unions[known, under]
-                    else:
-                        missing.append((known, under))
-                if missing:
-                    todo.extend(missing)
-                    continue
-                union = self._node(tuple(sorted(merged.items())), left.complete or right.complete)
-                self._unions[left, right] = self._unions[right, left] = union
-            todo.pop()
-        return self._unions[first, second]
-
-    def _node(self, entries: Entries, complete: bool) -> Stacks:
-        """The one set with these entries."""
-        if not entries:
-            return self._bottom if complete else self.dead
-        nodes = self._complete_nodes if complete else self._nodes
-        node = nodes.get(entries)
-        if node is None:
-            self._spend(len(entries))
-            node = nodes[entries] = Stacks(entries, complete)
-            if node.depth > MAX_DEPTH:
-                raise GrowthError(f"nests more than {MAX_DEPTH:,} deep")
-        return node
-
-    def _spend(self, work: int) -> None:
-        self.work -= work
-        if self.work < 0:
-            raise GrowthError("can be read in too many ways")
-
-    def _forget(self) -> None:
-        for nodes in (self._nodes, self._complete_nodes):
-            for node in nodes.values():
-                node.next = _NO_TRANSITIONS
-            nodes.clear()
-        self._unions.clear()
-        self._chains.clear()
-        self._derivatives.clear()
-
-
-def _paths(stacks: Stacks) -> int:
-    """The number of stacks in a set."""
-    known: dict[Stacks, int] = {}
-    todo = [stacks]
-    while todo:
-        node = todo[-1]
-        missing = [under for _, under in node.entries if under not in known]
-        if missing:
-            todo.extend(missing)
-            continue
-        known[node] = node.complete + sum(known[under] for _, under in node.entries)
-        todo.pop()
-    return known[stacks]
