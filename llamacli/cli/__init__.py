@@ -1,4 +1,7 @@
-"""The command line. This module imports nothing, so that `--version` answers at once; the rest is loaded when it is needed."""
+"""The command line.
+
+This module imports nothing, so that `--version` and `--complete` answer at once; the rest is loaded when it is needed.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,10 @@ def main(argv: list[str] | None = None) -> int:
         from llamacli.cli.version import print_version
 
         return print_version()
+    if arguments[:1] == ["--complete"]:
+        from llamacli.cli.complete import print_candidates
+
+        return print_candidates(arguments[1:])
     try:
         from llamacli.cli.app import run_program
 

@@ -18,7 +18,7 @@ _NAMES_WIDTH = 30
 _NARROW = 60
 
 ENVIRONMENT_NOTE = (
-    f"Every option can be set by an environment variable: {ENVIRONMENT_PREFIX} and the option's long name, "
+    f"Most options can be set by an environment variable: {ENVIRONMENT_PREFIX} and the option's long name, "
     f"as in {ENVIRONMENT_PREFIX}CTX_SIZE=8192. Defaults are in brackets."
 )
 
@@ -76,9 +76,7 @@ def sections(ctx: typer.Context) -> list[Section]:
             panels.setdefault(title, []).append(Row(name, summary))
     for parameter in owner.params:
         if isinstance(parameter, Argument):
-            panels.setdefault("Arguments", []).append(
-                Row(parameter.metavar or parameter.name, (parameter.help or "").rstrip("."))
-            )
+            panels.setdefault("Arguments", []).append(Row(parameter.metavar or parameter.name, sentence(parameter.help or "")))
         elif isinstance(parameter, Option) and not parameter.hidden:
             panel = parameter.rich_help_panel if isinstance(owner, TyperCommand) else None
             panels.setdefault(panel or "Options", []).append(Row(spelling(parameter), described(parameter)))
@@ -107,8 +105,13 @@ def spelling(option: Option) -> str:
 def described(option: Option) -> str:
     """The help text with the default."""
     default = default_text(option)
-    text = (option.help or "").rstrip(".")
+    text = sentence(option.help or "")
     return f"{text} [{default}]" if default else text
+
+
+def sentence(text: str) -> str:
+    """Without its full stop. Three dots stay: they stand for more of the same."""
+    return text if text.endswith("...") else text.removesuffix(".")
 
 
 def default_text(option: Option) -> str | None:

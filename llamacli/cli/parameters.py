@@ -34,7 +34,6 @@ def option(
     panel: str | None = None,
     count: bool = False,
     callback: Callable[..., object] | None = None,
-    complete: Callable[[str], Sequence[str]] | None = None,
     environment: bool = True,
 ) -> Any:
     """Declares an option, to stand in an `Annotated`. Names are llama.cpp's; the first long one also names it in the settings.
@@ -53,14 +52,13 @@ def option(
         callback=callback,
         is_eager=callback is not None,
         expose_value=callback is None,
-        autocompletion=complete,
         envvar=environment_variable(names) if environment else None,
     )
 
 
-def argument(*, metavar: str, help: str, complete: Callable[[str], Sequence[str]] | None = None) -> Any:  # noqa: A002
+def argument(*, metavar: str, help: str) -> Any:  # noqa: A002
     """Declares a positional argument, to stand in an `Annotated`."""
-    return typer.Argument(metavar=metavar, help=help, show_default=False, autocompletion=complete)
+    return typer.Argument(metavar=metavar, help=help, show_default=False)
 
 
 def environment_variable(names: Sequence[str]) -> str:

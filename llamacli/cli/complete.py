@@ -1,0 +1,83 @@
+"""`llamacli --complete KIND [BEGINNING]`: what the completions of the shells cannot know by themselves.
+
+Writes names that begin so, one a line, each with a tab and a description. It imports neither Typer nor anything that is not
+needed: a shell asks at every press of the tab key. Whatever is wrong, with the settings for example, it says nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from llamacli.errors import LlamacliError
+
+Candidate = tuple[str, str]
+"""A name, and what it is."""
+
+
+def print_candidates(arguments: list[str]) -> int:
+    """Writes the names of a kind, and returns the exit status: 2 for a kind that there is not, else 0."""
+    kind, beginning = [*arguments, "", ""][:2]
+    find = {"models": _models, "profiles": _profiles, "keys": _keys}.get(kind)
+    if find is None:
+        return 2
+    lines: dict[str, str] = {}
+    try:
+        for name, description in find():
+            if name.startswith(beginning) and name.isprintable():
+                lines.setdefault(name, "".join(char for char in description if char.isprintable()))
+    except (LlamacliError, OSError):
+        pass  # what was found until then is better than nothing
+    data = "".join(f"{name}\t{description}\n" for name, description in lines.items())
+    try:
+        os.write(1, data.encode("utf-8", "surrogateescape"))
+    except OSError:
+        return 1
+    return 0
+
+
+def _models() -> Iterator[Candidate]:
+    """Aliases, models on this machine, and what the catalogue could fetch."""
+    for alias, target in _tables("aliases"):
+        yield alias, str(target)
+    from llamacli.store import catalogue, inventory
+
+    stored = inventory.stored({})
+    for one in stored:
+        yield one.reference, f"{one.size / 1e6:,.0f} MB, {one.home}"
+    for entry in catalogue.ENTRIES:
+        for name in (entry.name, *entry.aliases):
+            yield name, entry.description
+
+
+def _profiles() -> Iterator[Candidate]:
+    for name, options in _tables("profiles"):
+        yield name, " ".join(f"{key}={value}" for key, value in options.items()) if isinstance(options, Mapping) else ""
+
+
+def _keys() -> Iterator[Candidate]:
+    """Keys of the tables in the settings; those of options are in the scripts."""
+    for alias, target in _tables("aliases"):
+        yield f"aliases.{alias}", str(target)
+    for table in ("profiles", "models"):
+        for name, options in _tables(table):
+            for key, value in options.items() if isinstance(options, Mapping) else ():
+                yield f"{table}.{name}.{key}", str(value)
+
+
+def _tables(name: str) -> Iterator[tuple[str, Any]]:
+    """What a table of the settings holds, in the project's file and in the user's. One with mistakes counts as empty."""
+    from llamacli.store import paths, settings
+
+    files: list[tuple[Path | None, settings.Scope]] = [
+        (paths.project_settings_file(), "project"),
+        (paths.settings_file(), "user"),
+    ]
+    for path, scope in files:
+        if path is not None:
+            with contextlib.suppress(LlamacliError):
+                file = settings.read(path, scope)
+                yield from (file.data.get(name, {}) if file is not None else {}).items()
