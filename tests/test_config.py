@@ -147,6 +147,19 @@ def test_an_option_of_another_command_is_no_mistake() -> None:
     assert invoke("models", "list").status == 0
 
 
+def test_other_commands_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("[defaults]\nstats = true\nx-y = 1")
+    assert invoke("models", "list").status == 2
+    write("[defaults]\nstats = true")
+    with monkeypatch.context() as patch:
+        patch.setattr(settings, "all_keys", lambda: pytest.fail("every command was imported"))
+        assert invoke("models", "list").status == 0
+    note = paths.cache_dir() / "option-names.json"
+    for spoilt in ("", "{}", "[]", '{"stamp": 1, "names": []}'):
+        note.write_text(spoilt)
+        assert invoke("models", "list").status == 0
+
+
 # --- show and get ------------------------------------------------------------------------------------------------------------
 
 

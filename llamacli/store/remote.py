@@ -14,9 +14,9 @@ from llamacli.gguf.header import Header
 from llamacli.gguf.model import gather
 from llamacli.gguf.remote import Allowance, RangeSource
 from llamacli.store import paths
-from llamacli.store.references import expand_alias
+from llamacli.store.references import LOOPBACK, expand_alias
 from llamacli.store.split import part_names
-from llamacli.store.transfer import LOOPBACK, StatusError, open_url
+from llamacli.store.transfer import StatusError, open_url
 
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 

@@ -136,21 +136,38 @@ class Settings:
         return sorted({name for file in self.files for name in file.data.get("profiles", {})})
 
     def values(
-        self, keys: Keys, *, every: Callable[[], Keys], profile: str | None, models: Sequence[str]
+        self,
+        keys: Keys,
+        *,
+        every: Callable[[], Keys],
+        profile: str | None,
+        models: Sequence[str],
+        elsewhere: Callable[[str], bool] = lambda _: False,
     ) -> dict[str, Setting]:
         """What the files say, by the keys' names.
 
-        `keys` are those of the command that runs. Others are checked against `every`, which is only called if there are any.
-        `models` are the names of the model in question. Raises SettingsError for the first thing that is wrong.
+        `keys` are those of the command that runs. Others are passed over if `elsewhere` knows them, or else checked against
+        `every`, which may take its time. `models` are the names of the model in question. Raises SettingsError for the first
+        thing that is wrong.
         """
         found: dict[str, Setting] = {}
         for place in (*self._profile_place(profile), *(("models", name) for name in models), ("defaults",)):
             for file in self.files:
-                table = file.table(place)
-                for key, value in (checked(file, place, table, keys, every) if table else {}).items():
+                table = file.table(place) or {}
+                own = {name: value for name, value in table.items() if spelling(name) in keys or not elsewhere(name)}
+                for key, value in checked(file, place, own, keys, every).items():
                     where = f"{file.path} [{'.'.join(place)}]"
                     found.setdefault(key, Setting(key, value, Origin(file.scope, where)))
         return found
+
+    def stated(self, name: str, *, profile: str | None = None) -> object:
+        """What the profile or the defaults say about one key, unchecked and under this spelling only; None if nothing."""
+        for place in (*self._profile_place(profile), ("defaults",)):
+            for file in self.files:
+                value = (file.table(place) or {}).get(name)
+                if value is not None:
+                    return _placed(value, file)
+        return None
 
     def _profile_place(self, profile: str | None) -> list[Place]:
         if profile is None:

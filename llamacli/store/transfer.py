@@ -23,13 +23,13 @@ from urllib.parse import urlsplit
 from llamacli.errors import DownloadError
 from llamacli.store.progress import OnProgress, Progress
 from llamacli.store.publish import CHUNK, disk_errors, require_space
+from llamacli.store.references import LOOPBACK
 
 TIMEOUT_SECONDS = 30.0
 """How long a server may stay silent."""
 RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts. An attempt that brings a mebibyte starts the row anew."""
 MAGIC = b"GGUF"
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class StatusError(DownloadError):

@@ -18,8 +18,8 @@ from llamacli.errors import DownloadError, UsageError
 from llamacli.store import paths
 from llamacli.store.progress import OnProgress
 from llamacli.store.publish import disk_errors, exclusive, publish
+from llamacli.store.references import LOOPBACK
 from llamacli.store.split import part_names
-from llamacli.store.transfer import LOOPBACK, Source, transfer
 
 ADDRESS_NAME = "address"
 _HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
@@ -104,6 +104,7 @@ def stored() -> list[WebModel]:
 
 def _fetch_file(address: str, target: Path, sha256: str | None, on_progress: OnProgress) -> None:
     from llamacli.gguf import check_file
+    from llamacli.store.transfer import Source, transfer  # here because listing what is stored needs no network
 
     part = target.with_name(f".{target.name}.incomplete")
     parts = urlsplit(address)
