@@ -49,6 +49,7 @@ class FakeEngine:
     load_steps: Sequence[float] = (0.0, 0.5, 1.0)
     step_seconds: float = 0.0
     satisfied: bool | None = None
+    answer_format: Mapping[str, Any] | None = None
     cached: int = 0
     logprob: float | None = None
     top: tuple[TokenLogprob, ...] = ()
@@ -108,7 +109,7 @@ class FakeEngine:
         self.messages, self.template = [message.to_json() for message in messages], template
         self.rendering, self.constraint, self.budget = rendering, constraint, budget
         text = "\n".join(f"<{message.role}>{message.text}" for message in messages)
-        return Turn(prompt=FakePrompt(text, ("<end>",)))
+        return Turn(prompt=FakePrompt(text, ("<end>",)), answer_format=self.answer_format, thinks=self.answer_format is not None)
 
     def text_turn(self, text: str, constraint: Constraint | None = None) -> Turn:
         self.constraint = constraint

@@ -14,6 +14,7 @@ from llamacli.cli import run_options
 from llamacli.cli.command import command
 from llamacli.cli.context import AppContext
 from llamacli.cli.options import ChatOptions, ContextOptions, GenerationOptions, ModelOptions, SamplingOptions
+from llamacli.cli.rows_options import RowOptions, check_rows
 from llamacli.cli.run_constraint import Held, read_constraint
 from llamacli.cli.run_options import (
     ConstraintOptions,
@@ -24,7 +25,7 @@ from llamacli.cli.run_options import (
     StateOptions,
     ToolOptions,
 )
-from llamacli.cli.run_prompt import Question, build_turn, read_question
+from llamacli.cli.run_prompt import Question, build_turn, read_base, read_question
 from llamacli.engine.params import ContextParams, ModelParams, SamplingParams
 from llamacli.errors import UsageError
 
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
         ("Get JSON that fits a schema.", """llamacli run -jf person.json "Invent a person." | jq .name"""),
         ("Get one of three words.", 'llamacli run --choices good,bad,unclear "Is this review good? It broke at once."'),
         ("Let the model call tools.", 'llamacli run --tools tools.json --json "What is the weather in Paris?"'),
+        ("Answer thousands of prompts.", "llamacli run --input rows.jsonl --output results.jsonl"),
         ("Get the code alone.", 'llamacli run -x "Write a shell loop over all PNG files." > loop.sh'),
     )
 )
@@ -61,6 +63,7 @@ def run(
     model: ModelOptions,
     sampling: SamplingOptions,
     context: ContextOptions,
+    rows: RowOptions,
 ) -> None:
     """Stream an answer to a prompt.
 
@@ -70,12 +73,24 @@ def run(
 
     With -j, --grammar, --regex or --choices the answer is what was asked for, or the exit status is 5: a grammar or schema that
     is invalid, an answer that was cut, or one that does not fit the schema. Calls of tools are the last line, as JSON.
+
+    With --input each row of a file is answered, many at once; the result of a row that fails is an error object in its place,
+    and the exit status is then 6.
     """
     check_output(output)
+    check_rows(rows)
     sampling.params()
     generation.params(SamplingParams(), logprobs=output.logprobs)
     model_params, context_params = model.params(), context.params(n_seq_max=output.samples, kv_unified=output.samples > 1)
     held = read_constraint(app.console, constraint)
+    if rows.input is not None:
+        base = read_base(prompt, source, chat, tools, reasoning)
+        path = app.find_model(app, model.model, offline=model.offline)
+        with app.interrupts.guard() as guard, load(app, path, model_params, context_params) as engine:
+            from llamacli.cli.rows_run import run_rows
+
+            run_rows(app, guard, engine, rows, base, generation.params(sampling_params(engine, sampling)), held)
+        return
     question = read_question(app.console, prompt, source, chat, tools, reasoning)
     path = app.find_model(app, model.model, offline=model.offline)
     if source.dry_run:
@@ -91,7 +106,7 @@ def run(
         answering = Answering(app, engine, turn, output, sink, lambda: save_state(engine, state))
         samples = answering.run(guard, params)
         check_state(app, state, reused=any(sample.finished.usage.cached_tokens for sample in samples))
-        check_samples(samples, held, engine.n_ctx)
+        check_samples(samples, held, engine.n_ctx, needs_call=question.tool_choice == "required")
 
 
 def check_output(output: OutputOptions) -> None:

@@ -136,11 +136,12 @@ class Answering:
                 self._app.console.note(format_stats(finished, load_ms=self._engine.load_ms, first_token_ms=first))
 
 
-def check_samples(samples: list[Sample], held: Held | None, n_ctx: int) -> None:
+def check_samples(samples: list[Sample], held: Held | None, n_ctx: int, *, needs_call: bool) -> None:
     """Whether the answers are what a script may take them for.
 
     Raises:
-        ConstraintError: one was cut before it was complete under its constraint, or does not fit its schema.
+        ConstraintError: one was cut before it was complete under its constraint, or does not fit its schema, or has no call
+            of a tool although one was required.
         ContextFullError: one was cut because the context is full.
     """
     for sample in samples:
@@ -152,6 +153,8 @@ def check_samples(samples: list[Sample], held: Held | None, n_ctx: int) -> None:
                 how, hint = _CUT[finished.reason]
                 raise ConstraintError(f"the answer was cut {how} before it was complete", hint=hint)
             held.check(sample.answer.content)
+        if needs_call and not (sample.answer.tool_calls and finished.reason == "stop"):
+            raise ConstraintError("the answer has no complete call of a tool", hint=_CUT[finished.reason][1])
         if finished.reason == "context":
             raise context_full(finished.usage, n_ctx)
 

@@ -16,7 +16,8 @@ class AnswerReader:
 
     def __init__(self, turn: Turn) -> None:
         self._parser = AnswerParser(turn.answer_format) if turn.answer_format is not None else None
-        self._trims = self._trimming = turn.trims
+        self._is_held = turn.is_held
+        self._trimming = self._parser is not None  # what stands between thinking and content belongs to neither
         self._content: list[str] = []
         self._ids: dict[int, str] = {}
 
@@ -33,9 +34,9 @@ class AnswerReader:
         """The whole answer, and what was not yet in the deltas. `complete` is False when it was cut off."""
         if self._parser is None:
             return Answer("".join(self._content)), ()
-        answer, deltas = self._parser.finish(complete=complete)
+        answer, deltas = self._parser.finish(complete=complete and not self._is_held)
         deltas = self._shaped(deltas)
-        content = answer.content.lstrip() if self._trims else answer.content
+        content = answer.content.lstrip()
         calls = tuple(dataclasses.replace(call, id=self._id(i, call.id)) for i, call in enumerate(answer.tool_calls))
         return dataclasses.replace(answer, content=content, tool_calls=calls), deltas
 

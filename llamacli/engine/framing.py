@@ -83,12 +83,17 @@ def framed(constraint: Constraint, rendered: RenderedPrompt, frame: Frame, state
     if state in ("possible", "opened"):
         after = literal(frame.after_thinking) if frame.after_thinking else _GAP
         thinking = f"{name}-0 {after}"
-        rules = until_rules(f"{name}-", rendered.thinking_ends)
+        rules = until_rules(f"{name}-", _own_ends(rendered.thinking_ends))
         begun = f"({choice([f'{literal(rendered.thinking_start)} {thinking}', opening])})"
         opening = thinking if state == "opened" else begun
     rules = {name: f"{opening} {constraint.root}", **rules}
     grammar = constraint.grammar if constraint.grammar.endswith("\n") else constraint.grammar + "\n"
     return dataclasses.replace(constraint, grammar=grammar + rules_text(rules), root=name)
+
+
+def _own_ends(ends: Sequence[str]) -> list[str]:
+    """The ends of thinking but for those that are the beginning of something else, such as a call of a tool."""
+    return [end for end in ends if end.strip() == ends[0].strip()]
 
 
 def until_rules(prefix: str, ends: Sequence[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ Each token costs the same, however long the answer is: only its last bytes are l
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections import deque
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Guide:
         self._trigger = _TriggerWatch(constraint.triggers) if constraint is not None and constraint.lazy else None
         self._thinking = _ThinkingWatch(guidance.thinking) if guidance.thinking is not None else None
         self._forced: deque[int] = deque()
-        self._end_thinking(b"")
+        self._end_thinking()
 
     @property
     def matcher(self) -> Any:
@@ -91,14 +92,18 @@ class Guide:
         was_inside = self._thinking is not None and self._thinking.inside
         if self._thinking is not None:
             self._thinking.feed(piece)
-            self._end_thinking(piece)
-        if self._trigger is not None and not was_inside:
+            self._end_thinking()
+        if self._trigger is None:
+            return
+        if was_inside and self._thinking is not None:
+            piece = self._thinking.since_end  # the end of thinking may be the trigger
+        if piece:
             self._begin(self._trigger.feed(piece))
 
-    def _end_thinking(self, piece: bytes) -> None:
-        """Forces the end of thinking when its budget is used up, but not in the middle of a character."""
+    def _end_thinking(self) -> None:
+        """Forces the end of thinking when its budget is used up."""
         thinking = self._thinking
-        if thinking is not None and thinking.is_spent and not self._forced and _is_whole(piece):
+        if thinking is not None and thinking.is_spent and not self._forced:
             self._forced.extend(self._vocabulary.tokenize(thinking.end, special=True))
 
     def _begin(self, text: bytes | None) -> None:
@@ -126,17 +131,23 @@ class _ThinkingWatch:
         self._longest = max(map(len, (self._start, *self._ends)))
         self._budget = thinking.budget
         self._used = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._tail = b""
+        self.since_end = b""
+        """What the last piece brought from an end of thinking on."""
 
     @property
     def is_spent(self) -> bool:
-        """Whether the budget is used up while the thinking goes on."""
-        return self.inside and self._budget is not None and self._used >= self._budget
+        """Whether the budget is used up while the thinking goes on, and no character is left half-written."""
+        spent = self.inside and self._budget is not None and self._used >= self._budget
+        return spent and not self._decoder.getstate()[0]
 
     def feed(self, piece: bytes) -> None:
         """Adds the text of one token."""
         self._used += self.inside
+        self._decoder.decode(piece)
         self._tail += piece
+        self.since_end = b""
         while True:
             marks = self._ends if self.inside else (self._start,)
             found = [(self._tail.find(mark), mark) for mark in marks if mark and mark in self._tail]
@@ -144,6 +155,7 @@ class _ThinkingWatch:
                 break
             place, mark = min(found)
             self._tail = self._tail[place + len(mark) :]
+            self.since_end = mark + self._tail if self.inside else b""
             self.inside = not self.inside
             self._used = 0
         self._tail = self._tail[-self._longest :]
@@ -181,11 +193,3 @@ def _compiled(trigger: Trigger) -> tuple[re.Pattern[bytes], bool]:
     anchored = trigger.kind == "pattern_full" or (trigger.value.startswith("^") and trigger.value.endswith("$"))
     return re.compile(trigger.value.encode()), anchored
 
-
-def _is_whole(piece: bytes) -> bool:
-    """Whether a text may end with these bytes: they end no multi-byte character too early."""
-    try:
-        piece.decode()
-    except UnicodeDecodeError as error:
-        return error.end < len(piece) or "unexpected end" not in error.reason
-    return True

@@ -19,14 +19,15 @@ from llamacli.errors import UsageError
 class Turn:
     """A prompt and what belongs to its answer.
 
-    `answer_format` is for `chat.AnswerParser`; None when the text of the answer is its content. `trims`: white space at the
-    beginning of the content stands outside the constraint. `is_chat` is False for text that is only continued.
+    `answer_format` is for `chat.AnswerParser`; None when the text of the answer is its content. `is_held`: a constraint ends
+    the content, so that what the template writes behind it is missing. `thinks`: the answer may begin with thinking. `is_chat` is
+    False for text that is only continued.
     """
 
     prompt: Prompt
     guidance: Guidance | None = None
     answer_format: Mapping[str, Any] | None = None
-    trims: bool = False
+    is_held: bool = False
     thinks: bool = False
     is_chat: bool = True
 
@@ -58,6 +59,9 @@ def chat_turn(
         _check_tools(template, constraint)
     rendered = template.render(messages, rendering)
     state = thinking_state(rendered)
+    is_held = constraint is not None
+    if is_held and state == "possible" and not rendering.enable_thinking:
+        state = "closed"
     if constraint is not None:
         from llamacli.engine.framing import frame_of, framed  # only answers under a constraint pay for it
 
@@ -74,7 +78,7 @@ def chat_turn(
         prompt=_prompt(vocabulary, rendered, keeps_marks=needs_parser),
         guidance=_guidance(constraint, thinking),
         answer_format=rendered.answer_format if needs_parser else None,
-        trims=needs_parser and constraint is not None and not uses_tools,
+        is_held=is_held,
         thinks=state in ("possible", "opened"),
     )
 
@@ -83,11 +87,10 @@ def thinking_state(rendered: RenderedPrompt) -> ThinkingState:
     """Whether the answer may begin with thinking, or the prompt has begun or ended it already."""
     if not rendered.thinking_start or not rendered.thinking_ends:
         return "none"
-    begun = rendered.generation_prompt.rfind(rendered.thinking_start)
-    if begun < 0:
-        return "possible"
-    rest = rendered.generation_prompt[begun + len(rendered.thinking_start) :]
-    return "closed" if any(end in rest for end in rendered.thinking_ends) else "opened"
+    _, begun, rest = rendered.generation_prompt.rpartition(rendered.thinking_start)
+    if any(end in rest for end in rendered.thinking_ends):
+        return "closed"
+    return "opened" if begun else "possible"
 
 
 def _check_tools(template: ChatTemplate, constraint: Constraint | None) -> None:
