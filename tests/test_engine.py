@@ -160,6 +160,26 @@ def test_a_shared_prefix_is_not_evaluated_again(model: Model, scheduler: Schedul
     assert again.timings.prompt_n == 1
 
 
+def test_prompts_that_begin_alike_are_evaluated_once_even_when_they_come_together(model: Model, scheduler: Scheduler) -> None:
+    shared = "a long instruction that all of them share, word for word, " * 4
+    sequences = [scheduler.submit(request(model, f"{shared}{i}", max_tokens=3)) for i in range(6)]
+    done = {event.sequence: event for event in scheduler.run() if isinstance(event, Finished)}
+    evaluated = [done[sequence.id].timings.prompt_n for sequence in sequences]
+    assert evaluated[0] > 100
+    assert max(evaluated[1:]) < 10
+
+
+def test_the_limit_holds(model: Model, scheduler: Scheduler) -> None:
+    scheduler.limit = 2
+    for i in range(5):
+        scheduler.submit(request(model, f"row {i}", max_tokens=4))
+    most = 0
+    while not scheduler.is_idle:
+        scheduler.step()
+        most = max(most, scheduler.active)
+    assert most == 2
+
+
 def test_a_running_sequence_lends_its_prefix(model: Model, scheduler: Scheduler) -> None:
     sequences = [scheduler.submit(request(model, "the same long prompt for both", max_tokens=n)) for n in (30, 5)]
     scheduler.step()

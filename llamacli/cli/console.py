@@ -111,6 +111,12 @@ class Console:
             raise UsageError(f"cannot read standard input: {error.strerror or error}") from error
         return decode(bytes(data), "standard input")
 
+    def input_stream(self) -> io.BufferedIOBase:
+        """Standard input, for what is read piece by piece. Raises UsageError if it is closed."""
+        if self._stdin is None:
+            raise UsageError("standard input is closed")
+        return io.BufferedReader(self._stdin) if isinstance(self._stdin, io.RawIOBase) else self._stdin
+
     # --- standard output and error ---------------------------------------------------------------------------------------
 
     def write(self, text: str) -> None:

@@ -102,7 +102,7 @@ def run(
         params = generation.params(sampling_params(engine, sampling), logprobs=output.logprobs)
         turn = build_turn(engine, question, held)
         load_state(app, engine, state)
-        sink = make_sink(app, turn, output, model=path.name, hides_reasoning=reasoning.hide_reasoning)
+        sink = make_sink(app, turn, output, model=path.name, exact=question.is_text, hides_reasoning=reasoning.hide_reasoning)
         answering = Answering(app, engine, turn, output, sink, lambda: save_state(engine, state))
         samples = answering.run(guard, params)
         check_state(app, state, reused=any(sample.finished.usage.cached_tokens for sample in samples))

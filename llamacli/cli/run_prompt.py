@@ -41,6 +41,11 @@ class Question:
     budget: int | None = None
 
     @property
+    def is_text(self) -> bool:
+        """Whether text is continued or filled in as it is."""
+        return self.raw or self.gap is not None
+
+    @property
     def messages(self) -> tuple[Message, ...]:
         """The conversation, the system prompt at its beginning and the text at its end."""
         from llamacli.engine.message import Message
@@ -78,6 +83,30 @@ def read_question(
     if not text and conversation[-1].role == "assistant":
         raise UsageError("the last message is the assistant's: there is nothing to answer")
     return Question(text=text, conversation=conversation, **common)
+
+
+def read_base(
+    prompt: str | None, source: PromptOptions, chat: ChatOptions, tools: ToolOptions, reasoning: ReasoningOptions
+) -> Question:
+    """What all rows of an input have in common.
+
+    Raises:
+        UsageError: a prompt of its own, or options that are for one prompt.
+    """
+    for given, name in (
+        (prompt, "PROMPT"), (source.file, "-f"), (source.messages, "--messages"), (source.infill, "--infill"),
+        (source.at, "--at"), (source.dry_run, "--dry-run"), (tools.tools, "--tools"),
+    ):  # fmt: skip
+        if given:
+            raise UsageError(f"{name} has no place beside --input", hint="--template makes prompts from the fields of rows")
+    _check_together(source, chat, tools)
+    return Question(
+        system=chat.system_prompt,
+        template=chat.template(),
+        raw=source.raw,
+        reasoning=reasoning.reasoning,
+        budget=reasoning.reasoning_budget,
+    )
 
 
 def _check_together(source: PromptOptions, chat: ChatOptions, tools: ToolOptions) -> None:

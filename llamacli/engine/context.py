@@ -71,10 +71,7 @@ class Context:
             or lib.llama_supports_gpu_offload()
         ):
             return
-        heads = max(1, lib.llama_model_n_head(model.handle))
-        width = lib.llama_model_n_embd(model.handle) // heads * lib.llama_model_n_head_kv(model.handle)
-        row = sum(lib.ggml_row_size(_CACHE_TYPES[kind], width) for kind in (self.params.cache_type_k, self.params.cache_type_v))
-        needed = row * lib.llama_model_n_layer(model.handle) * size * self.params.n_seq_max
+        needed = cache_bytes(model, self.params) * size * self.params.n_seq_max
         available = available_memory()
         if needed > _LARGE and available is not None and needed > available:
             raise MemoryFullError(
@@ -225,6 +222,15 @@ def native_params(p: ContextParams, size: int) -> Any:
     c.embeddings = p.embeddings
     c.no_perf = True
     return c
+
+
+def cache_bytes(model: Model, params: ContextParams) -> int:
+    """Bytes of KV cache for each token of a sequence, as if every layer attended to all of it."""
+    lib = library()
+    heads = max(1, lib.llama_model_n_head(model.handle))
+    width = lib.llama_model_n_embd(model.handle) // heads * lib.llama_model_n_head_kv(model.handle)
+    row = sum(lib.ggml_row_size(_CACHE_TYPES[kind], width) for kind in (params.cache_type_k, params.cache_type_v))
+    return int(row * lib.llama_model_n_layer(model.handle))
 
 
 def _reason(size: int, complaints: list[str]) -> Exception:

@@ -13,9 +13,10 @@ from typing import Any, Self
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.chat import ChatTemplate, Rendering
 from llamacli.engine.constraint import Constraint
-from llamacli.engine.context import Context
+from llamacli.engine.context import Context, cache_bytes
 from llamacli.engine.events import Event
 from llamacli.engine.guide import Guidance
+from llamacli.engine.hardware import available_memory
 from llamacli.engine.infill import infill_prompt
 from llamacli.engine.loading import interruptible
 from llamacli.engine.logit_bias import Bias, resolve_biases
@@ -234,6 +235,25 @@ class Engine:
             states.restore(self._context, 0, kept)
             self._shared.scheduler.adopt(0, list(kept.tokens))
         return self._shared
+
+    def prepare(self, size: int, sequences: int, *, unified: bool = False) -> Scheduler:
+        """The scheduler for `sequences` at once, each with a context of `size` tokens, or the one there is if it is as large.
+
+        For callers who step it themselves, on one thread, while nobody else generates.
+        """
+        params = dataclasses.replace(self._params, n_ctx=size, n_seq_max=sequences, kv_unified=unified)
+        with self._preparing:
+            if self._context is None or self._shared is None or self._context.n_ctx < size:
+                self._params = params
+                return self._grow(size).scheduler
+            return self._shared.scheduler
+
+    def parallel_for(self, size: int, most: int) -> int:
+        """How many sequences of `size` tokens, at most `most`, find room for their cache in half of the free memory."""
+        available = available_memory()
+        if available is None:
+            return most
+        return max(1, min(most, available // 2 // (cache_bytes(self.model, self._params) * size or 1)))
 
     def keep_prefixes(self, capacity: int) -> None:
         """Keeps evaluated prompts in up to `capacity` bytes of memory when others take their place;

@@ -19,6 +19,10 @@ from llamacli.engine.sequence import Request, Sequence
 from llamacli.errors import CancelledError, ConstraintError, ContextFullError, UsageError
 
 
+WORTH_WAITING = 64
+"""Tokens of a prompt that another sequence must be about to evaluate for its own to wait for them."""
+
+
 @dataclass(slots=True)
 class Slot:
     """A place in the cache: the tokens it holds, and the sequence that works on them, if any."""
@@ -36,6 +40,8 @@ class Scheduler:
         self._slots = [Slot(index) for index in range(context.params.n_seq_max)]
         self._waiting: deque[Sequence] = deque()
         self._ids = itertools.count()
+        self.limit = len(self._slots)
+        """How many sequences may run at once, at most as many as there are slots."""
         self.prefixes: PrefixCache | None = None
         """Where evaluated tokens go when their slot is given to another prompt, if anywhere."""
 
@@ -64,6 +70,11 @@ class Scheduler:
         sequence = Sequence(next(self._ids), request, context)
         self._waiting.append(sequence)
         return sequence
+
+    @property
+    def active(self) -> int:
+        """How many sequences are running."""
+        return sum(slot.sequence is not None for slot in self._slots)
 
     @property
     def is_idle(self) -> bool:
@@ -100,9 +111,13 @@ class Scheduler:
 
     def _admit(self) -> None:
         """Gives free slots to waiting sequences, each the one that already holds most of its prompt."""
-        while self._waiting and any(slot.sequence is None for slot in self._slots):
-            sequence = self._waiting.popleft()
+        for sequence in list(self._waiting):
+            if self.active >= self.limit:
+                return
             prompt = sequence.request.prompt
+            if self._is_under_way(prompt):
+                continue
+            self._waiting.remove(sequence)
             shared = {slot.index: common_length(slot.tokens, prompt) for slot in self._slots}
             free = [slot for slot in self._slots if slot.sequence is None]
             slot = max(free, key=lambda slot: (shared[slot.index], -len(slot.tokens)))
@@ -116,6 +131,12 @@ class Scheduler:
             slot.sequence = sequence
             sequence.start(slot.index, list(prompt[:kept]))
             slot.tokens = sequence.cached
+
+    def _is_under_way(self, prompt: tuple[int, ...]) -> bool:
+        """Whether a running sequence is about to evaluate much of the prompt that no slot holds yet: it is worth waiting for."""
+        held = max(common_length(slot.tokens, prompt) for slot in self._slots)
+        coming = [common_length(sequence.request.prompt, prompt) for _, sequence in self._active() if sequence.is_prefilling]
+        return max(coming, default=0) - held >= WORTH_WAITING and not self._context.model.is_recurrent
 
     def _remember(self, slot: Slot, kept: int) -> None:
         """Puts aside what a slot holds if much of it is about to go."""

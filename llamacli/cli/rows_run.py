@@ -1,0 +1,311 @@
+"""`llamacli run --input`: rows in, rows out, on parallel sequences of one model."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from llamacli.cli.context import AppContext
+from llamacli.cli.rows_options import RowOptions
+from llamacli.cli.rows_question import Asked, ask, check, failure, result
+from llamacli.cli.run_constraint import Held
+from llamacli.cli.run_prompt import Question, build_turn
+from llamacli.engine.answer import AnswerReader
+from llamacli.engine.events import Event, Failed, Finished, Token
+from llamacli.engine.params import GenerationParams
+from llamacli.engine.prefix_cache import common_length
+from llamacli.engine.rows import Job, Tuner, run_jobs
+from llamacli.engine.sequence import Request
+from llamacli.engine.turn import Turn
+from llamacli.errors import ConstraintError, LlamacliError, RowsFailedError, UsageError
+from llamacli.store.rows import ResultFile, Row, format_of, read_rows
+
+if TYPE_CHECKING:
+    from llamacli.cli.interrupt import Guard
+    from llamacli.engine.engine import Engine
+    from llamacli.engine.scheduler import Scheduler
+    from llamacli.render.progress import NoProgress
+
+MOST_AUTO = 16
+"""Sequences that `--parallel auto` tries at most: beyond, a CPU gains little and the cache grows."""
+
+LOOK_AHEAD = 64
+"""Rows that are read before the first is run, to choose the size of the context."""
+
+HELD_BACK = 4096
+"""Results that may wait for an earlier one when the order is kept."""
+
+LONG_PREFIX = 256
+"""Tokens that rows must have in common for one cache for all to be better."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A row at work. `attempt` counts from 0."""
+
+    asked: Asked
+    turn: Turn
+    reader: AnswerReader
+    attempt: int = 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the summary tells."""
+
+    rows: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    def add(self, finished: Finished) -> None:
+        """Counts the tokens of an answer."""
+        self.prompt_tokens += finished.usage.prompt_tokens
+        self.cached_tokens += finished.usage.cached_tokens
+        self.completion_tokens += finished.usage.completion_tokens
+
+    def rate(self) -> float:
+        """Generated tokens per second so far."""
+        return self.completion_tokens / max(1e-9, time.perf_counter() - self.started)
+
+    def summary(self) -> str:
+        """One line."""
+        seconds = time.perf_counter() - self.started
+        total = self.prompt_tokens + self.completion_tokens
+        return (
+            f"{self.rows} rows, {self.failed} failed · {self.prompt_tokens} tokens in ({self.cached_tokens} shared), "
+            f"{self.completion_tokens} out · {total / max(seconds, 1e-9):.1f} tokens/s · {seconds:.1f} s"
+        )
+
+
+class RowRunner:
+    """Runs the rows of one input through an engine and writes their results."""
+
+    def __init__(
+        self, app: AppContext, engine: Engine, options: RowOptions, base: Question, params: GenerationParams, held: Held | None
+    ) -> None:
+        self._app, self._engine, self._options = app, engine, options
+        self._base, self._params, self._held = base, params, held
+        self._model = engine.model.path.name
+        self._ready: deque[tuple[Running, int]] = deque()  # with the size of the context that each needs
+        self._again: deque[Running] = deque()
+        self._outcomes: dict[int, dict[str, Any]] = {}
+        self._next = 0
+        self._size = 0
+        self.tally = Tally()
+
+    def run(self, guard: Guard, stream: BinaryIO, results: ResultFile, bar: NoProgress) -> None:
+        """Answers all rows.
+
+        Raises:
+            RowsFailedError: some failed.
+        """
+        guard.cancel = self._engine.cancel
+        name = str(self._options.input)
+        rows = (row for row in read_rows(stream, format_of(name)) if not self._skip(results, row))
+        source = self._readied(rows, results)
+        total = _size_of(stream)
+        while self._fill(source, LOOK_AHEAD):
+            scheduler = self._scheduler()
+            tuner = None if self._options.parallel else Tuner(scheduler, scheduler.limit)
+            for running, event in run_jobs(scheduler, lambda: self._take(source), tuner):
+                if guard.received is not None:
+                    return
+                self._see(running, event, results)
+                done = stream.tell() if total else 0
+                bar.update(self._status(done, total), done or self.tally.rows, total)
+        if self.tally.failed:
+            failed, rows_done = self.tally.failed, self.tally.rows
+            raise RowsFailedError(f"{failed} of {rows_done} rows failed", failed=failed, total=rows_done)
+
+    def _skip(self, results: ResultFile, row: Row) -> bool:
+        """Whether a row's result is there from an earlier run; what follows may then be written at once."""
+        if not results.holds(row.number):
+            return False
+        if row.number == self._next:
+            self._next += 1
+            self._flush(results)
+        else:
+            self._outcomes[row.number] = {}
+        return True
+
+    def _readied(self, rows: Iterator[Row], results: ResultFile) -> Iterator[tuple[Running, int]]:
+        """The rows that can be asked, tokenized; results for those that cannot."""
+        for row in rows:
+            try:
+                asked = ask(row, self._base, self._params, self._held, self._options.template)
+                turn = build_turn(self._engine, asked.question, asked.held)
+            except LlamacliError as error:
+                self._fail(row, error, results)
+                continue
+            size = self._engine.context_for(turn.prompt, asked.params.max_tokens)
+            yield Running(asked, turn, AnswerReader(turn)), size
+
+    def _fill(self, source: Iterator[tuple[Running, int]], count: int) -> bool:
+        """Reads ahead. Whether there is anything left to run."""
+        while len(self._ready) < count and (entry := next(source, None)) is not None:
+            self._ready.append(entry)
+        return bool(self._ready)
+
+    def _scheduler(self) -> Scheduler:
+        """A scheduler whose context is large enough for the rows that were read ahead."""
+        self._size = max(self._size, *(size for _, size in self._ready))
+        most = self._options.parallel or self._engine.parallel_for(self._size, MOST_AUTO)
+        prompts = [running.turn.prompt.tokens for running, _ in self._ready]
+        shared = min((common_length(prompts[0], prompt) for prompt in prompts[1:]), default=0)
+        return self._engine.prepare(self._size, most, unified=shared >= LONG_PREFIX)
+
+    def _take(self, source: Iterator[tuple[Running, int]]) -> Job | None:
+        """The next job; None when there is none, or when it needs a larger context and must wait until the others are done."""
+        if self._again:
+            return self._job(self._again.popleft())
+        if len(self._outcomes) >= HELD_BACK or not self._fill(source, 1) or self._ready[0][1] > self._size:
+            return None
+        return self._job(self._ready.popleft()[0])
+
+    def _job(self, running: Running) -> Job:
+        prompt, params = running.turn.prompt, running.asked.params
+        seed = params.sampling.seed
+        if running.attempt and seed is not None:
+            params = dataclasses.replace(
+                params, sampling=dataclasses.replace(params.sampling, seed=(seed + running.attempt) % 2**32)
+            )
+        params = dataclasses.replace(params, stop=(*params.stop, *prompt.stops))
+        request = Request(prompt=prompt.tokens, params=params, preserved=prompt.preserved, guidance=running.turn.guidance)
+        return Job(request, running)
+
+    def _see(self, running: Running, event: Event, results: ResultFile) -> None:
+        row = running.asked.row
+        if isinstance(event, Token):
+            running.reader.feed(event.text)
+        elif isinstance(event, Failed):
+            running.reader.close()
+            self._fail(row, event.error, results)
+        elif isinstance(event, Finished) and event.reason != "cancelled":
+            running.reader.feed(event.text)
+            answer, _ = running.reader.finish(complete=event.reason == "stop")
+            running.reader.close()
+            self.tally.add(event)
+            try:
+                check(running.asked, answer, event)
+            except ConstraintError as error:
+                self._not_met(running, error, results)
+                return
+            self._settle(row.number, result(row, self._model, answer, event), results)
+
+    def _not_met(self, running: Running, error: ConstraintError, results: ResultFile) -> None:
+        if running.attempt >= self._options.retry:
+            self._fail(running.asked.row, error, results)
+            return
+        self._again.append(Running(running.asked, running.turn, AnswerReader(running.turn), running.attempt + 1))
+
+    def _fail(self, row: Row, error: LlamacliError, results: ResultFile) -> None:
+        self.tally.failed += 1
+        self._settle(row.number, failure(row, error), results)
+        if self._options.fail_fast:
+            self._write_held_back(results)
+            raise RowsFailedError(
+                f"row {row.number} failed: {error}",
+                failed=self.tally.failed,
+                total=self.tally.rows,
+                hint="--fail-fast stops there",
+            )
+
+    def _settle(self, number: int, outcome: dict[str, Any], results: ResultFile) -> None:
+        """Writes a result now, or when those before it are there."""
+        self.tally.rows += 1
+        if self._options.unordered:
+            results.write(outcome)
+            return
+        self._outcomes[number] = outcome
+        self._flush(results)
+
+    def _flush(self, results: ResultFile) -> None:
+        while self._next in self._outcomes:
+            outcome = self._outcomes.pop(self._next)
+            self._next += 1
+            if outcome:
+                results.write(outcome)
+
+    def _write_held_back(self, results: ResultFile) -> None:
+        """Writes what still waits for an earlier result, in order: nothing that was computed is lost."""
+        for number in sorted(self._outcomes):
+            if self._outcomes[number]:
+                results.write(self._outcomes[number])
+        self._outcomes.clear()
+
+    def finish(self, results: ResultFile) -> None:
+        """Writes what is left, after an interruption too."""
+        self._write_held_back(results)
+
+    def _status(self, done: int, total: int | None) -> str:
+        """Rows and speed, and the time left as far as the share of the input that was read tells it."""
+        text = f"{self.tally.rows} rows, {self.tally.rate():.0f} tokens/s"
+        if not total or not 0 < done < total:
+            return text
+        left = (time.perf_counter() - self.tally.started) * (total - done) / done
+        return f"{text}, {int(left // 60)}:{int(left % 60):02d} left"
+
+
+def run_rows(
+    app: AppContext,
+    guard: Guard,
+    engine: Engine,
+    options: RowOptions,
+    base: Question,
+    params: GenerationParams,
+    held: Held | None,
+) -> None:
+    """Reads the rows, runs them, and says at the end what there was.
+
+    Raises:
+        UsageError: the input or the output cannot be used.
+        RowsFailedError: some rows failed.
+    """
+    results = ResultFile(options.output, app.console.write_bytes, resume=options.resume)
+    if results.kept:
+        app.console.note(f"{results.kept} rows are done already")
+    runner = RowRunner(app, engine, options, base, params, held)
+    stream = open_input(app, options)
+    try:
+        with app.progress(delay=0.5) as bar:
+            runner.run(guard, stream, results, bar)
+        runner.finish(results)
+    except BaseException:
+        with suppress(OSError, LlamacliError):  # the first error is the one to tell
+            runner.finish(results)
+        with suppress(OSError):
+            results.close()
+        raise
+    else:
+        results.close()
+    finally:
+        stream.close()
+        app.console.note(runner.tally.summary())
+
+
+def open_input(app: AppContext, options: RowOptions) -> BinaryIO:
+    """The rows' file, or standard input. Raises UsageError if it cannot be read."""
+    if str(options.input) == "-":
+        return cast(BinaryIO, app.console.input_stream())
+    assert options.input is not None
+    try:
+        return options.input.open("rb")
+    except OSError as error:
+        raise UsageError(f"cannot read {options.input}: {error.strerror or error}") from error
+
+
+def _size_of(stream: BinaryIO) -> int | None:
+    """Bytes of a regular file; None for a pipe."""
+    try:
+        return os.fstat(stream.fileno()).st_size or None if stream.seekable() else None
+    except OSError:
+        return None

@@ -1,0 +1,341 @@
+"""`llamacli run --input`: rows in, rows out; order, failures, interruption and resuming."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import Result, invoke
+
+from llamacli.cli import context
+from llamacli.cli.rows_question import fill
+from llamacli.engine.rows import Tuner
+from llamacli.errors import UsageError
+from llamacli.store.rows import ResultFile, format_of, read_rows
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(model: Path, *arguments: str, **how: Any) -> Result:
+    """Runs in this process, with the real engine."""
+    common = ("run", "-m", str(model), "-t", "1", "-c", "256", "--temp", "0", "--ignore-eos", "-n", "6")
+    return invoke(*common, *arguments, open_engine=context.open_engine, **how)
+
+
+def lines(text: str | bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    texts = [f"row {i} " + "word " * (7 * i % 23) for i in range(24)]
+    return write(tmp_path / "rows.jsonl", [{"id": f"r{i}", "prompt": text} for i, text in enumerate(texts)])
+
+
+def answers(result: Result) -> list[str]:
+    return [row["text"] for row in lines(result.stdout)]
+
+
+def test_results_are_those_of_each_row_alone_whatever_the_batching(tiny_model: Path, rows: Path) -> None:
+    alone = run(tiny_model, "--input", str(rows), "--parallel", "1")
+    assert alone.status == 0
+    assert [row["id"] for row in lines(alone.stdout)] == [f"r{i}" for i in range(24)]
+    for parallel in ("3", "8", "auto"):
+        assert answers(run(tiny_model, "--input", str(rows), "--parallel", parallel)) == answers(alone)
+    unordered = run(tiny_model, "--input", str(rows), "--parallel", "5", "--unordered")
+    assert {row["row"]: row["text"] for row in lines(unordered.stdout)} == dict(enumerate(answers(alone)))
+
+
+def test_a_row_is_what_run_answers(tiny_model: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", [{"prompt": "Hello there", "system": "Be brief."}])
+    alone = run(tiny_model, "-sys", "Be brief.", "Hello there").stdout
+    assert answers(run(tiny_model, "--input", str(path)))[0] == alone.removesuffix("\n")
+
+
+def test_sampled_rows_are_reproducible_by_their_seed(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [{"id": i, "prompt": f"row {i}", "seed": i, "temperature": 1.5} for i in range(10)]
+    shuffled = random.Random(3).sample(rows, len(rows))
+    texts = []
+    for order, parallel in ((rows, "4"), (shuffled, "7")):
+        path = write(tmp_path / "rows.jsonl", order)
+        result = run(tiny_model, "--input", str(path), "--parallel", parallel)
+        texts.append({row["id"]: row["text"] for row in lines(result.stdout)})
+    assert texts[0] == texts[1]
+    assert len(set(texts[0].values())) > 5
+
+
+def test_bad_rows_are_error_rows_and_the_rest_goes_on(tiny_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(
+        b'{"prompt": "fine"}\nno json\n[1]\n{"id": 3}\n\n{"prompt": ""}\n{"prompt": 5}\n{"prompt": "x", "temperature": "hot"}\n'
+        b'{"prompt": "x", "max_tokens": -1}\n{"prompt": "x", "grammar": "root ::= ("}\n"a text alone"\n\xff\xfe\n'
+        b'{"messages": [{"role": "user"}]}\n{"prompt": "' + b"word " * 400 + b'"}\n{"prompt": "x", "seed": 99999999999}\n'
+    )
+    result = run(tiny_model, "--input", str(path))
+    found = lines(result.stdout)
+    assert result.status == 6
+    assert [row["row"] for row in found] == list(range(len(found)))
+    good = [row["row"] for row in found if "error" not in row]
+    assert good == [0, 9]
+    messages = [row["error"]["message"] for row in found if "error" in row]
+    assert all(message and "\n" not in message for message in messages)
+    assert "256" in messages[-2]
+    assert f"{len(messages)} of {len(found)} rows failed" in result.stderr
+
+
+def test_fail_fast(tiny_model: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", [{"prompt": "one"}, {"id": "bad"}, {"prompt": "three"}])
+    result = run(tiny_model, "--input", str(path), "--fail-fast", "--parallel", "1")
+    assert result.status == 6
+    assert "row 1 failed" in result.stderr
+
+
+def test_openai_batch_files(tiny_model: Path, tmp_path: Path) -> None:
+    def batch(custom_id: str, url: str, body: object) -> dict[str, object]:
+        return {"custom_id": custom_id, "method": "POST", "url": url, "body": body}
+
+    chat = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_completion_tokens": 3}
+    path = write(
+        tmp_path / "batch.jsonl",
+        [
+            batch("a", "/v1/chat/completions", chat),
+            batch("b", "/v1/completions", {"prompt": "Once", "max_tokens": 2}),
+            batch("c", "/v1/embeddings", {"input": "x"}),
+            batch("d", "/v1/chat/completions", "no object"),
+        ],
+    )
+    found = lines(run(tiny_model, "--input", str(path)).stdout)
+    assert [row["custom_id"] for row in found] == ["a", "b", "c", "d"]
+    assert found[0]["response"]["body"]["object"] == "chat.completion"
+    assert found[0]["response"]["body"]["usage"]["completion_tokens"] == 3
+    assert found[1]["response"]["body"]["choices"][0]["text"]
+    assert found[2]["response"] is None
+    assert "cannot be answered" in found[2]["error"]["message"]
+
+
+def test_csv_text_and_templates(tiny_model: Path, tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [["id", "name", "text"], ["1", "Ann", 'says "hi",\nthen goes'], ["2", "Bob", "é"], ["3", "Eve"]]
+        )
+    result = run(tiny_model, "--input", str(table), "--template", "{name}: {text} {{}}")
+    found = lines(result.stdout)
+    assert [row.get("id") for row in found] == ["1", "2", None]
+    assert "fields of the header" in found[2]["error"]["message"]
+    plain = tmp_path / "rows.txt"
+    plain.write_text("first prompt\n\nsecond prompt\n")
+    assert len(answers(run(tiny_model, "--input", str(plain)))) == 2
+    missing = write(tmp_path / "rows.jsonl", [{"text": "x"}])
+    found = lines(run(tiny_model, "--input", str(missing), "--template", "{nothing}").stdout)
+    assert "no field 'nothing'" in found[0]["error"]["message"]
+
+
+def test_filling_templates() -> None:
+    assert fill("{a} {{b}} {c}", {"a": "x", "c": [1]}) == "x {b} [1]"
+    with pytest.raises(UsageError):
+        fill("{a.__class__}", {"a": "x"})
+
+
+def test_standard_input_and_output(tiny_model: Path) -> None:
+    result = run(tiny_model, "--input", "-", stdin=b'{"prompt": "a"}\n{"prompt": "b"}\n')
+    assert len(answers(result)) == 2
+    assert "2 rows, 0 failed" in result.stderr
+
+
+def test_constraints_and_retries(tiny_model: Path, tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    path = write(
+        tmp_path / "rows.jsonl",
+        [
+            {"prompt": "a", "json_schema": schema, "max_tokens": 60},
+            {"prompt": "b", "grammar": 'root ::= "yes" | "no"'},
+            {"prompt": "c", "json_schema": schema, "max_tokens": 1},
+        ],
+    )
+    result = run(tiny_model, "--input", str(path), "--retry", "2")
+    found = lines(result.stdout)
+    assert set(json.loads(found[0]["text"])) == {"ok"}
+    assert found[1]["text"] in ("yes", "no")
+    assert found[2]["error"]["type"] == "Constraint"
+    assert result.status == 6
+
+
+def test_a_prefix_that_rows_share_is_evaluated_once(tiny_model: Path, tmp_path: Path) -> None:
+    document = "a document that all the questions are about, " * 4
+    path = write(tmp_path / "rows.jsonl", [{"prompt": f"{document} question {i}"} for i in range(8)])
+    found = lines(run(tiny_model, "--input", str(path), "--parallel", "4").stdout)
+    evaluated = [row["timings"]["prompt_n"] for row in found]
+    assert sum(evaluated[1:]) < evaluated[0]
+
+
+def test_resuming(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+    output = tmp_path / "results.jsonl"
+    whole = run(tiny_model, "--input", str(rows), "--output", str(output))
+    assert whole.status == 0
+    expected = output.read_bytes()
+    for cut in (0, 1, 77, len(expected) // 2, len(expected) - 1):
+        output.write_bytes(expected[:cut])
+        result = run(tiny_model, "--input", str(rows), "--output", str(output), "--resume")
+        assert result.status == 0
+        got = lines(output.read_bytes())
+        assert [row["row"] for row in got] == list(range(24))
+        assert [row["text"] for row in got] == [row["text"] for row in lines(expected)]
+    refused = run(tiny_model, "--input", str(rows), "--output", str(output))
+    assert refused.status == 2
+    assert "--resume" in refused.stderr
+    assert run(tiny_model, "--input", str(rows), "--output", str(output), "--resume").status == 0
+    assert len(lines(output.read_bytes())) == 24
+
+
+def test_resuming_results_without_order(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+    output = tmp_path / "results.jsonl"
+    done = [{"row": number, "text": "kept"} for number in (17, 3, 4, 0)]
+    output.write_text("".join(json.dumps(row) + "\n" for row in done) + '{"row": 9, "te')
+    result = run(tiny_model, "--input", str(rows), "--output", str(output), "--resume", "--unordered")
+    assert "4 rows are done already" in result.stderr
+    got = {row["row"]: row["text"] for row in lines(output.read_bytes())}
+    assert sorted(got) == list(range(24))
+    assert got[17] == "kept"
+    assert len(lines(output.read_bytes())) == 24
+
+
+def test_a_file_that_is_no_results_is_not_touched(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+    output = tmp_path / "notes.txt"
+    output.write_text("precious notes\nin two lines\n")
+    result = run(tiny_model, "--input", str(rows), "--output", str(output), "--resume")
+    assert result.status == 2
+    assert output.read_text() == "precious notes\nin two lines\n"
+
+
+def start(model: Path, rows: Path, output: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "llamacli", "run", "-m", str(model), "-t", "1", "-c", "512", "--temp", "0", "--ignore-eos"]
+    command += ["-n", "300", "--parallel", "2", "--input", str(rows), "--output", str(output), "--resume"]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_stopping_in_the_middle_loses_no_row_and_repeats_none(
+    tiny_model: Path, rows: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    output = tmp_path / "results.jsonl"
+    process = start(tiny_model, rows, output)
+    deadline = time.monotonic() + 60
+    while (not output.exists() or output.read_bytes().count(b"\n") < 3) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == (130 if how == signal.SIGINT else -how), stderr
+    stopped_at = output.read_bytes().count(b"\n")
+    assert 3 <= stopped_at < 24
+    again = start(tiny_model, rows, output)
+    _, stderr = again.communicate(timeout=120)
+    assert again.returncode == 0, stderr
+    assert sorted(row["row"] for row in lines(output.read_bytes())) == list(range(24))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_an_error(tiny_model: Path, rows: Path) -> None:
+    result = run(tiny_model, "--input", str(rows), "--output", "/dev/full")
+    assert result.status == 1
+    assert "No space left" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--output", "x"], "needs --input"),
+        (["--input", "missing.jsonl"], "cannot read missing.jsonl"),
+        (["--input", "-", "--resume"], "--resume needs"),
+        (["--input", "-", "--parallel", "0"], "neither auto nor a number"),
+        (["--input", "-", "A prompt"], "no place beside --input"),
+        (["--input", "-", "--retry", "-1"], "--retry"),
+    ],
+)
+def test_bad_usage(tiny_model: Path, arguments: list[str], said: str) -> None:
+    result = run(tiny_model, *arguments, stdin=b"")
+    assert result.status == 2
+    assert said in result.stderr
+
+
+def test_no_rows_at_all(tiny_model: Path) -> None:
+    result = run(tiny_model, "--input", "-", stdin=b"\n\n")
+    assert (result.status, result.stdout) == (0, "")
+
+
+def test_formats_by_name() -> None:
+    names = {"a.csv": "csv", "a.TXT": "text", "a.jsonl": "jsonl", "-": "jsonl", "a.json": "jsonl"}
+    assert {name: format_of(name) for name in names} == names
+
+
+def test_rows_are_read_one_at_a_time() -> None:
+    class Endless(io.RawIOBase):
+        def __init__(self) -> None:
+            self.given = 0
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            data = b'{"prompt": "x"}\n' * (len(buffer) // 16)
+            buffer[: len(data)] = data
+            self.given += len(data)
+            return len(data)
+
+    endless = Endless()
+    source = read_rows(io.BufferedReader(endless), "jsonl")
+    assert [next(source).number for _ in range(1000)] == list(range(1000))
+    assert endless.given < 64 << 10
+
+
+def test_the_result_file_remembers_a_million_rows_in_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text("".join(f'{{"row": {number}}}\n' for number in range(0, 200_000, 2)))
+    results = ResultFile(path, lambda data: None, resume=True)
+    assert results.kept == 100_000
+    assert (results.holds(198), results.holds(199), results.holds(10**9)) == (True, False, False)
+    results.close()
+
+
+class Steady:
+    """A scheduler whose speed depends on its limit alone."""
+
+    def __init__(self) -> None:
+        self.limit = 16
+
+    @property
+    def active(self) -> int:
+        return self.limit
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"), [({4: 100, 8: 150, 16: 155}, 8), ({4: 100, 8: 200, 16: 300}, 16), ({4: 100, 8: 90}, 4)]
+)
+def test_the_tuner_stops_where_more_rows_gain_nothing(
+    monkeypatch: pytest.MonkeyPatch, rates: dict[int, int], expected: int
+) -> None:
+    from llamacli.engine import rows as module
+
+    now = [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    scheduler = Steady()
+    tuner = Tuner(scheduler, 16)  # type: ignore[arg-type]
+    while not tuner.done:
+        now[0] += scheduler.limit / rates[scheduler.limit]
+        tuner.step(scheduler.limit)
+    assert scheduler.limit == expected
