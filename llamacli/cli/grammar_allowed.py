@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json as json_format
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from llamacli.cli.command import command
 from llamacli.cli.context import AppContext
 from llamacli.cli.grammar_input import GrammarArgument, RootOption, parse_grammar, read_grammar
-from llamacli.cli.options import JsonOption, ModelOptions
+from llamacli.cli.options import JsonOption, OfflineOption
 from llamacli.cli.parameters import argument, option
-from llamacli.engine.params import ContextParams
+from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -34,9 +35,15 @@ def allowed(
     prompt: Annotated[
         str, option("-p", "--prompt", metavar="PROMPT", help="What the model reads before the text.", environment=False)
     ] = "",
+    of_model: Annotated[
+        str | None,
+        option(
+            "-m", "--model", metavar="MODEL", help="Show this model's tokens as well; none is used unasked.", environment=False
+        ),
+    ] = None,
+    offline: OfflineOption = False,
     root: RootOption = "root",
     json: JsonOption = False,
-    model: ModelOptions,
 ) -> None:
     """Show what a grammar allows after a text.
 
@@ -58,8 +65,8 @@ def allowed(
     document = {"text": text, "may_end": may_end, "expected": [expected_document(one) for one in expected]}
     if not json:
         app.console.show(format_expected(expected, may_end=may_end))
-    if model.model is not None:
-        rows = _tokens(app, model, matcher, state, prompt + text)
+    if of_model is not None:
+        rows = _tokens(app, app.find_model(app, of_model, offline=offline), matcher, state, prompt + text)
         mass = math.fsum(probability for _, _, probability in rows)
         shown = [(token, piece, p, p / mass if mass else 0.0) for token, piece, p in rows[:number]]
         if json:
@@ -75,14 +82,11 @@ def allowed(
         app.console.write(json_format.dumps(document, indent=2) + "\n")
 
 
-def _tokens(
-    app: AppContext, options: ModelOptions, matcher: Matcher, state: State, text: str
-) -> list[tuple[int, bytes, float]]:
+def _tokens(app: AppContext, path: Path, matcher: Matcher, state: State, text: str) -> list[tuple[int, bytes, float]]:
     """The allowed tokens with their pieces and probabilities, the likeliest first."""
     from llamacli.engine.next_token import next_token_logprobs
 
-    path = app.find_model(app, options.model, offline=options.offline)
-    with app.interrupts.guard(), app.open_engine(path, options.params(), ContextParams()) as engine:
+    with app.interrupts.guard(), app.open_engine(path, ModelParams(), ContextParams()) as engine:
         tokens = list(engine.text_prompt(text).tokens)
         if not tokens:
             raise UsageError("this model needs at least one token to begin with", hint="-p gives it a prompt")

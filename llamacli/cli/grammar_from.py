@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json as json_format
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from llamacli.cli.command import command
 from llamacli.cli.context import AppContext
@@ -14,6 +16,9 @@ from llamacli.cli.options import JsonOption
 from llamacli.cli.parameters import argument, option
 from llamacli.cli.prompt import STDIN, read_text_file
 from llamacli.errors import GateError, GrammarError, UsageError
+
+if TYPE_CHECKING:
+    from llamacli.cli.console import Console
 
 StrictOption = Annotated[
     bool, option("--strict", help="Exit status 8 if the grammar cannot hold a text to all of the schema.", environment=False)
@@ -103,7 +108,7 @@ def from_pydantic(
     The module is looked for in the current directory first, and its code runs. Whatever the converter does not enforce is
     listed on standard error.
     """
-    _write_schema(app, _pydantic_schema(model), strict=strict, json=json)
+    _write_schema(app, _pydantic_schema(app.console, model), strict=strict, json=json)
 
 
 @command(
@@ -163,16 +168,18 @@ def _write_schema(app: AppContext, schema: Any, *, strict: bool, json: bool) -> 
         raise GateError(f"{len(findings)} keywords of the schema are not enforced")
 
 
-def _pydantic_schema(reference: str) -> Any:
+def _pydantic_schema(console: Console, reference: str) -> Any:
     """The JSON schema of `module:Model`. Raises UsageError where there is no such model."""
     import importlib
 
     module_name, colon, name = reference.partition(":")
     if not (module_name and colon and name):
         raise UsageError(f"{reference} is not MODULE:MODEL", hint="for example shop.orders:Order")
+    said = io.StringIO()
     sys.path.insert(0, "")
     try:
-        target: Any = importlib.import_module(module_name)
+        with redirect_stdout(said):
+            target: Any = importlib.import_module(module_name)
         for part in name.split("."):
             target = getattr(target, part)
     except ModuleNotFoundError as error:
@@ -183,6 +190,7 @@ def _pydantic_schema(reference: str) -> Any:
         raise UsageError(f"importing {module_name} failed: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove("")
+        console.write_error(said.getvalue())  # what the module prints is not part of the grammar
     make = getattr(target, "model_json_schema", None) or getattr(target, "json_schema", None)
     if not callable(make):
         raise UsageError(f"{reference} is no pydantic model", hint="it has no model_json_schema()")
