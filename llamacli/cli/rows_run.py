@@ -295,7 +295,7 @@ def run_rows(
 def open_input(app: AppContext, options: RowOptions) -> BinaryIO:
     """The rows' file, or standard input. Raises UsageError if it cannot be read."""
     if str(options.input) == "-":
-        return cast(BinaryIO, app.console.input_stream())
+        return cast("BinaryIO", app.console.input_stream())
     assert options.input is not None
     try:
         return options.input.open("rb")
