@@ -18,6 +18,45 @@ namespace {
 
 constexpr float MINUS_INFINITY = -std::numeric_limits<float>::infinity();
 
+// Whether bytes go on as UTF-8. llama.cpp's grammars take any byte for the rest of a character that a lead byte began.
+struct utf8 {
+    int           left = 0; // bytes of the character under way
+    unsigned char low  = 0x80;
+    unsigned char high = 0xBF;
+
+    bool take(const char * text, size_t size) {
+        return std::all_of(text, text + size, [this](char c) { return take(static_cast<unsigned char>(c)); });
+    }
+
+  private:
+    bool take(unsigned char byte) {
+        if (left > 0) {
+            const bool right = low <= byte && byte <= high;
+            *this            = { left - 1, 0x80, 0xBF };
+            return right;
+        }
+        if (byte >= 0xC2 && byte <= 0xF4) {
+            left = byte < 0xE0 ? 1 : byte < 0xF0 ? 2 : 3;
+            low  = byte == 0xE0 ? 0xA0 : byte == 0xF0 ? 0x90 : 0x80;
+            high = byte == 0xED ? 0x9F : byte == 0xF4 ? 0x8F : 0xBF;
+            return true;
+        }
+        return byte < 0x80;
+    }
+};
+
+// The bytes of a token, control tokens as they are written.
+std::string piece_of(const llama_vocab * vocab, llama_token token) {
+    std::string text(32, '\0');
+    int32_t     size = llama_token_to_piece(vocab, token, &text[0], (int32_t) text.size(), 0, true);
+    if (size < 0) {
+        text.resize(-size);
+        size = llama_token_to_piece(vocab, token, &text[0], (int32_t) text.size(), 0, true);
+    }
+    text.resize(std::max(size, 0));
+    return text;
+}
+
 // The tokens of a vocabulary by the character that their text begins with.
 struct token_index {
     std::unordered_map<uint32_t, std::vector<llama_token>> by_first;
@@ -25,17 +64,12 @@ struct token_index {
     std::vector<llama_token>                               ends;
 
     explicit token_index(const llama_vocab * vocab) {
-        std::vector<char> buffer(256);
         for (llama_token token = 0; token < llama_vocab_n_tokens(vocab); ++token) {
-            int32_t size = llama_token_to_piece(vocab, token, buffer.data(), (int32_t) buffer.size(), 0, true);
-            if (size < 0) {
-                buffer.resize(-size);
-                size = llama_token_to_piece(vocab, token, buffer.data(), (int32_t) buffer.size(), 0, true);
-            }
+            const std::string text = piece_of(vocab, token);
             if (llama_vocab_is_eog(vocab, token)) {
                 ends.push_back(token);
-            } else if (size > 0 && buffer[0] != 0) {
-                add(token, buffer.data(), (size_t) size);
+            } else if (!text.empty() && text[0] != 0) {
+                add(token, text.data(), text.size());
             }
         }
     }
@@ -88,6 +122,7 @@ bool is_token(const llama_grammar_element & element) {
 struct llamacli_constraint {
     std::unique_ptr<llama_grammar, grammar_deleter> grammar;
     const llama_vocab *                             vocab;
+    utf8                                            text;  // how far its last character is
     std::shared_ptr<token_index>                    index; // made when it is needed first, shared by copies
 };
 
@@ -98,6 +133,16 @@ namespace {
 void mask(const llamacli_constraint & constraint, std::vector<llama_token_data> & candidates) {
     llama_token_data_array array = { candidates.data(), candidates.size(), -1, false };
     llama_grammar_apply_impl(*constraint.grammar, &array);
+}
+
+// Whether the token leaves the text UTF-8.
+bool is_sound(const llamacli_constraint & constraint, llama_token token) {
+    if (llama_vocab_is_eog(constraint.vocab, token)) {
+        return constraint.text.left == 0;
+    }
+    const std::string piece = piece_of(constraint.vocab, token);
+    utf8              text  = constraint.text;
+    return text.take(piece.data(), piece.size());
 }
 
 bool may_end(const llamacli_constraint & constraint) {
@@ -127,12 +172,14 @@ bool fits(const llama_grammar_stacks & stacks, uint32_t code) {
 bool allows(const llamacli_constraint & constraint, llama_token token) {
     std::vector<llama_token_data> one{ { token, 1.0f, 0.0f } };
     mask(constraint, one);
-    return one[0].logit != MINUS_INFINITY;
+    return one[0].logit != MINUS_INFINITY && is_sound(constraint, token);
 }
 
 void remove_forbidden(const llamacli_constraint & constraint, std::vector<llama_token_data> & candidates) {
     mask(constraint, candidates);
-    const auto forbidden = [](const llama_token_data & candidate) { return !(candidate.logit > MINUS_INFINITY); };
+    const auto forbidden = [&](const llama_token_data & candidate) {
+        return !(candidate.logit > MINUS_INFINITY) || !is_sound(constraint, candidate.id);
+    };
     candidates.erase(std::remove_if(candidates.begin(), candidates.end(), forbidden), candidates.end());
 }
 
@@ -168,6 +215,8 @@ void allowed_candidates(llamacli_constraint & constraint, const float * logits, 
 
 void accept(llamacli_constraint & constraint, llama_token token) {
     llama_grammar_accept_impl(*constraint.grammar, token);
+    const std::string piece = piece_of(constraint.vocab, token);
+    constraint.text.take(piece.data(), piece.size());
 }
 
 } // namespace llamacli
@@ -206,7 +255,7 @@ int32_t llamacli_constraint_accept(llamacli_constraint * constraint, const llama
 bool llamacli_constraint_accept_text(llamacli_constraint * constraint, const char * text, size_t n_bytes) {
     try {
         llama_grammar_accept_str(*constraint->grammar, std::string(text, n_bytes));
-        return true;
+        return constraint->text.take(text, n_bytes);
     } catch (const std::exception &) { // which is how llama.cpp refuses
         return false;
     }

@@ -33,8 +33,8 @@ _CUT = {
 }
 
 
-def make_sink(app: AppContext, turn: Turn, options: OutputOptions, *, model: str, hides_reasoning: bool) -> Sink:
-    """What the output options ask for."""
+def make_sink(app: AppContext, turn: Turn, options: OutputOptions, *, model: str, exact: bool, hides_reasoning: bool) -> Sink:
+    """What the output options ask for. `exact` text gets no newline at its end."""
     console = app.console
     prompt = turn.prompt.text if options.echo else None
     if options.json or options.stream_json:
@@ -47,10 +47,8 @@ def make_sink(app: AppContext, turn: Turn, options: OutputOptions, *, model: str
         )
         return DocumentSink(console, documents) if options.json else ChunkSink(console, documents, options.samples)
     if options.extract or options.samples > 1:
-        return WholeTextSink(
-            console, exact=not turn.is_chat, extract=options.extract, hides_reasoning=hides_reasoning, prompt=prompt
-        )
-    return TextSink(console, exact=not turn.is_chat, hides_reasoning=hides_reasoning, prompt=prompt)
+        return WholeTextSink(console, exact=exact, extract=options.extract, hides_reasoning=hides_reasoning, prompt=prompt)
+    return TextSink(console, exact=exact, hides_reasoning=hides_reasoning, prompt=prompt)
 
 
 @dataclass(slots=True)

@@ -135,7 +135,8 @@ def _located(console: Console, name: str, text: str, work: Callable[[], str]) ->
     try:
         return work()
     except GrammarSyntaxError as error:
-        raise _shown(console, name, text, len(text.encode()[: error.offset].decode(errors="ignore")), error.message) from error
+        index = len(text.encode("utf-8", "surrogatepass")[: error.offset].decode("utf-8", "surrogatepass"))
+        raise _shown(console, name, text, index, error.message.partition(": ")[2]) from error
 
 
 def _shown(console: Console, name: str, text: str, index: int, message: str) -> SchemaError:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from llamacli.errors import GrammarError
+from llamacli.errors import GrammarError, GrammarSyntaxError
 from llamacli.grammar.alphabet import complement, merged
 from llamacli.grammar.nodes import Ranges
 from llamacli.grammar.program import MAX_REPETITION
@@ -296,4 +296,5 @@ class _Reader:
 
     def _fail(self, message: str, back: int = 0) -> NoReturn:
         column = self._position - back + 1
-        raise GrammarError(f"regular expression, column {column}: {message}")
+        offset = len(self._pattern[: column - 1].encode("utf-8", "surrogatepass"))
+        raise GrammarSyntaxError(f"regular expression, column {column}: {message}", column=column, offset=offset)
