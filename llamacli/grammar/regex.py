@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from llamacli.errors import GrammarError, GrammarSyntaxError
+from llamacli.errors import GrammarSyntaxError
 from llamacli.grammar.alphabet import complement, merged
 from llamacli.grammar.nodes import Ranges
 from llamacli.grammar.program import MAX_REPETITION
