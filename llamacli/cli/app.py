@@ -33,6 +33,8 @@ class Entry:
 
 REGISTRY: tuple[Entry, ...] = (
     Entry("run", "llamacli.cli.run", "Stream an answer to a prompt"),
+    Entry("embed", "llamacli.cli.embed", "Turn texts into vectors"),
+    Entry("tokenize", "llamacli.cli.tokenize", "Count, show and compare tokens"),
     Entry("info", "llamacli.cli.info", "Look into a model file"),
     Entry("grammar", "llamacli.cli.grammar", "Write, check and understand grammars"),
     Entry("models", "llamacli.cli.models", "List, fetch, remove and quantize models", HELPERS),

@@ -14,7 +14,7 @@ import dataclasses
 import difflib
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +39,13 @@ class Command(TyperCommand):
     examples: tuple[Example, ...] = ()
     reads_settings = True
     """False for what must work while the settings are broken."""
+    groups: Mapping[str, Group] = {}
+    """Groups of commands that are called by a word in the place of the first argument: `llamacli embed index`."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Typer's context, with the settings as its defaults."""
+        if args and args[0] in self.groups:
+            return self.groups[args[0]].make_context(f"{info_name} {args[0]}", args[1:], parent=parent, **extra)
         app = extra.get("obj") or parent.obj
         if self.reads_settings:
             extra["default_map"] = dict(app.read_defaults(app, self, args))

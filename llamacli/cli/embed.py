@@ -1,0 +1,142 @@
+"""`llamacli embed`: vectors from texts, and what can be done with them at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llamacli.cli.command import command
+from llamacli.cli.context import AppContext
+from llamacli.cli.embed_index import index
+from llamacli.cli.embed_options import OutputOptions, SearchOptions, SourceOptions, TextsArgument, VectorOptions
+from llamacli.cli.embed_session import open_embedder, outcomes
+from llamacli.cli.options import ContextOptions, ModelOptions
+from llamacli.errors import UsageError
+
+if TYPE_CHECKING:
+    from llamacli.cli.embed_file import Shape
+    from llamacli.cli.embed_input import Source
+    from llamacli.cli.embed_output import Writer
+    from llamacli.engine.embedding import Embedder
+    from llamacli.engine.embedding_params import EmbeddingParams
+
+
+@command(
+    examples=(
+        ("See what a text becomes.", 'llamacli embed "The quick brown fox."'),
+        ("Vectors of lines, as JSON.", "llamacli embed < sentences.txt > vectors.jsonl"),
+        ("Vectors of rows, for NumPy.", "llamacli embed --input rows.jsonl --field body -o vectors.npy"),
+        ("Which of these is nearest?", 'llamacli embed --query "a fast animal" --top-k 1 fox snail cloud'),
+        ("Keep notes in an index, and search it.", "llamacli embed index add notes.db -f a.md -f b.md"),
+    )
+)
+def embed(
+    app: AppContext,
+    texts: TextsArgument = (),
+    *,
+    source: SourceOptions,
+    vectors: VectorOptions,
+    output: OutputOptions,
+    search: SearchOptions,
+    model: ModelOptions,
+    context: ContextOptions,
+) -> None:
+    """Turn texts into vectors.
+
+    Texts are arguments, whole files (-f), rows or lines of a file (--input), or lines of standard input. With no -m the small
+    model all-MiniLM-L6-v2 is used, which is fetched the first time. Each text has a result in its place: a vector or an error.
+
+    `llamacli embed index` keeps vectors in a file and searches them.
+    """
+    from llamacli.cli.embed_input import open_source
+
+    if search.any and (output.output is not None or output.csv or output.raw):
+        raise UsageError("--similarity, --query and --rerank write to standard output, as --json, --jsonl or a table")
+    params = vectors.params(source.prefix)
+    items = open_source(app.console, texts, source)
+    with (
+        app.interrupts.guard() as guard,
+        open_embedder(app, model, context, vectors, rank=search.rerank is not None) as embedder,
+    ):
+        guard.cancel = embedder.cancel
+        if search.any:
+            from llamacli.cli.embed_search import run_search
+
+            run_search(app, embedder, items, params, search, output)
+        else:
+            write_vectors(app, embedder, items, params, output)
+
+
+embed.groups = {"index": index}
+
+
+def write_vectors(app: AppContext, embedder: Embedder, items: Source, params: EmbeddingParams, output: OutputOptions) -> None:
+    """Embeds and writes all texts.
+
+    Raises:
+        RowsFailedError: some have no vector.
+    """
+    if output.resume and output.output is not None and is_whole(output.output):
+        app.console.note(f"{output.output} is complete: nothing to do")
+        return
+    with open_writer(app, output, shape_of(embedder, params)) as (writer, first):
+        if first:
+            app.console.note(f"going on after {items.skip(first):,} texts")
+        for item, outcome in outcomes(app, embedder, items, params):
+            writer.add(item, outcome)
+
+
+@contextmanager
+def open_writer(app: AppContext, output: OutputOptions, shape: Shape) -> Iterator[tuple[Writer, int]]:
+    """Where the vectors go, and how many texts are there already.
+
+    A block that ends because texts failed ends well: what was written is whole.
+    """
+    from llamacli.cli import embed_output as forms
+    from llamacli.cli.embed_file import open_output
+
+    console = app.console
+    kind = output.format(terminal=console.terminals.stdout)
+    if output.output is not None:
+        with open_output(console, output.output, kind, shape, resume=output.resume) as opened:
+            yield opened
+        return
+    if kind == "raw" and console.terminals.stdout:
+        raise UsageError("--raw would fill the terminal with bytes", hint="send it to a file or a pipe")
+    write = console.write_bytes
+    writer: Writer
+    if kind == "view":
+        writer = forms.View(write, width=console.width)
+    elif kind == "json":
+        writer = forms.JsonDocument(write, nested=shape.nested, model=shape.model)
+    elif kind == "csv":
+        writer = forms.Csv(write, dims=shape.dims)
+    elif kind == "raw":
+        writer = forms.Raw(write, dims=shape.dims)
+    else:
+        writer = forms.JsonLines(write, nested=shape.nested, chunks=shape.chunks)
+    yield writer, 0
+    writer.close()
+
+
+def is_whole(path: Path) -> bool:
+    """Whether an earlier run finished the file."""
+    return path.exists() and not path.with_name(path.name + ".partial").exists()
+
+
+def shape_of(embedder: Embedder, params: EmbeddingParams) -> Shape:
+    """What the vectors of this model will be like."""
+    from llamacli.cli.embed_file import Shape
+
+    settings = json.dumps([embedder.fingerprint(), embedder.pooling, embedder.attention, embedder.limit, str(params)])
+    return Shape(
+        model=embedder.name,
+        dims=params.dims or embedder.width,
+        nested=embedder.pooling == "none",
+        chunks=not params.merge,
+        settings=hashlib.sha256(settings.encode()).hexdigest(),
+    )

@@ -1,0 +1,220 @@
+"""`llamacli embed index`: texts and their vectors in one file, searched by meaning."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from llamacli.cli.command import command, group
+from llamacli.cli.context import AppContext
+from llamacli.cli.embed_options import OutputOptions, SourceOptions, TextsArgument, VectorOptions
+from llamacli.cli.embed_session import DEMO, open_embedder, outcomes
+from llamacli.cli.options import ContextOptions, JsonOption, ModelOptions
+from llamacli.cli.parameters import argument, option
+from llamacli.engine.embedding_params import Embedded
+from llamacli.errors import RowsFailedError, UsageError
+from llamacli.store.vectors import VectorIndex, hash_of
+
+if TYPE_CHECKING:
+    from llamacli.cli.embed_input import Item, Source
+    from llamacli.engine.embedding import Embedder
+    from llamacli.engine.embedding_params import EmbeddingParams
+
+COMMIT_EVERY = 1024
+"""Texts that an interruption may cost."""
+
+DatabaseArgument = Annotated[Path, argument(metavar="DB", help="The file of the index.")]
+QueryArgument = Annotated[str, argument(metavar="QUERY", help="What to look for.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexSearchOptions:
+    """What is found, and how it is shown."""
+
+    PANEL: ClassVar[str] = "Search"
+
+    top_k: Annotated[int, option("--top-k", metavar="K", shows=10, help="Only the K nearest.")] = 10
+    query_prefix: Annotated[str, option("--query-prefix", help="Put before the query, as some models want it.")] = ""
+    json: Annotated[bool, option("--json", help="Write one JSON document.")] = False
+    jsonl: Annotated[bool, option("--jsonl", help="A JSON document for each text; the default off a terminal.")] = False
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise UsageError("--top-k must be at least 1")
+        if self.json and self.jsonl:
+            raise UsageError("--json and --jsonl cannot be combined")
+
+
+@command(
+    examples=(
+        ("Add whole files.", "llamacli embed index add notes.db -f a.md -f b.md --chunk 200"),
+        ("Add rows.", "llamacli embed index add faq.db --input faq.jsonl --field question"),
+    )
+)
+def add(
+    app: AppContext,
+    db: DatabaseArgument,
+    texts: TextsArgument = (),
+    *,
+    source: SourceOptions,
+    vectors: VectorOptions,
+    model: ModelOptions,
+    context: ContextOptions,
+) -> None:
+    """Add texts to an index, which is made if it is not there.
+
+    Texts that are in it already cost nothing. A text with an id (a file's name, or the id of a row) takes the place of the
+    one that had this id before. An index holds vectors of one model, made in one way; others are refused.
+    """
+    from llamacli.cli.embed_input import open_source
+
+    if vectors.chunk_rows or vectors.pooling in ("none", "rank"):
+        raise UsageError("an index has one vector for each text: --chunk-rows, --pooling none and rank have no place in it")
+    params = dataclasses.replace(vectors.params(source.prefix), normalize="l2")
+    items = open_source(app.console, texts, source)
+    with VectorIndex(db, create=True) as index:
+        model = _with_reference(model, index)
+        with app.interrupts.guard() as guard, open_embedder(app, model, context, vectors) as embedder:
+            guard.cancel = embedder.cancel
+            index.require(_made_with(embedder, params, model.model or DEMO))
+            added, known = _add_all(app, embedder, index, items, params)
+        app.console.note(f"{added:,} texts added, {known:,} were there; {index.count():,} in all")
+
+
+def _add_all(
+    app: AppContext, embedder: Embedder, index: VectorIndex, items: Source, params: EmbeddingParams
+) -> tuple[int, int]:
+    """Embeds and adds what is not there yet; returns how many were added, and how many were there."""
+    from llamacli.cli.embed_input import Source
+
+    fresh = _Fresh(items.items(), index.hashes())
+    added, failure = 0, None
+    try:
+        for item, outcome in outcomes(app, embedder, Source(fresh, None), params):
+            if isinstance(outcome, Embedded) and isinstance(item.text, str):
+                index.add(None if item.id is None else str(item.id), item.text, outcome.vectors.astype("<f4").tobytes())
+                added += 1
+                if added % COMMIT_EVERY == 0:
+                    index.commit()
+    except RowsFailedError as error:
+        failure = error
+    finally:
+        index.commit()
+    if failure is not None:
+        raise failure
+    return added, fresh.known
+
+
+class _Fresh:
+    """The items that are not in the index yet, errors included; counts the others."""
+
+    def __init__(self, items: Iterator[Item], known: set[bytes]) -> None:
+        self._items, self._hashes = items, known
+        self.known = 0
+
+    def __iter__(self) -> Iterator[Item]:
+        for item in self._items:
+            if isinstance(item.text, str):
+                content = hash_of(None if item.id is None else str(item.id), item.text)
+                if content in self._hashes:
+                    self.known += 1
+                    continue
+                self._hashes.add(content)
+            yield item
+
+
+@command(examples=(("Find notes.", 'llamacli embed index search notes.db "how do I reset it?" --top-k 3'),))
+def search(
+    app: AppContext,
+    db: DatabaseArgument,
+    query: QueryArgument,
+    *,
+    show: IndexSearchOptions,
+    model: ModelOptions,
+    context: ContextOptions,
+) -> None:
+    """Show the texts of an index that are nearest to a query.
+
+    The model is the one that the index was made with, unless -m names it.
+    """
+    import numpy as np
+
+    from llamacli.cli.embed_search import embed_query, write_hits
+    from llamacli.engine.embedding_vectors import Best, nearest
+    from llamacli.render.embed import Hit
+
+    with VectorIndex(db) as index:
+        vectors = _vector_options(index)
+        params = dataclasses.replace(vectors.params(show.query_prefix), normalize="l2")
+        model = _with_reference(model, index)
+        with app.interrupts.guard() as guard, open_embedder(app, model, context, vectors) as embedder:
+            guard.cancel = embedder.cancel
+            index.require({"fingerprint": embedder.fingerprint()})
+            vector = embed_query(embedder, query, params, None)
+        best = Best(show.top_k)
+        for numbers, data in index.vectors():
+            scores = nearest(vector, np.frombuffer(data, dtype="<f4").reshape(len(numbers), -1))
+            for number, score in zip(numbers, scores.tolist(), strict=True):
+                best.add(score, number)
+        found = [(score, index.entry(number)) for score, number in best.ranked()]
+    hits = [Hit(entry.number, entry.id, entry.text, score) for score, entry in found]
+    write_hits(app, hits, OutputOptions(json=show.json, jsonl=show.jsonl))
+
+
+@command(examples=(("See what is in an index.", "llamacli embed index info notes.db"),))
+def info(app: AppContext, db: DatabaseArgument, *, json_: JsonOption = False) -> None:
+    """Show how many texts an index has, and what its vectors were made with."""
+    from llamacli.render.models import format_columns
+    from llamacli.render.text import escape_line
+
+    with VectorIndex(db) as index:
+        about = {name: value for name, value in index.about().items() if name != "format"}
+        document = {"path": str(db), "texts": index.count(), "bytes": db.stat().st_size, **about}
+    if json_:
+        app.console.write(json.dumps(document, ensure_ascii=False) + "\n")
+    else:
+        app.console.write(format_columns([(name, escape_line(str(value))) for name, value in document.items() if value != ""]))
+
+
+def _made_with(embedder: Embedder, params: EmbeddingParams, reference: str) -> dict[str, str]:
+    """What two sets of vectors must have in common to be compared, and the model's names for people."""
+    return {
+        "fingerprint": embedder.fingerprint(),
+        "model": embedder.name,
+        "reference": reference,
+        "pooling": embedder.pooling,
+        "attention": embedder.attention,
+        "dimensions": str(params.dims or embedder.dimension),
+        "prefix": params.prefix,
+    }
+
+
+def _vector_options(index: VectorIndex) -> VectorOptions:
+    """How the index's vectors were made."""
+    about = index.about()
+    if "fingerprint" not in about:
+        raise UsageError(f"{index.path} is empty")
+    return VectorOptions(pooling=about["pooling"], attention=about["attention"], dims=int(about["dimensions"]))  # type: ignore[arg-type]
+
+
+def _with_reference(model: ModelOptions, index: VectorIndex) -> ModelOptions:
+    """The model that the index was made with, unless another is named."""
+    reference = index.about().get("reference")
+    return model if model.model is not None or reference is None else dataclasses.replace(model, model=reference)
+
+
+index = group(
+    "index",
+    add,
+    search,
+    info,
+    help="Keep texts and their vectors in one file, and search it by meaning.",
+    examples=(
+        ("Make an index.", "llamacli embed index add notes.db --input notes.jsonl"),
+        ("Search it.", 'llamacli embed index search notes.db "What was decided about the garden?"'),
+    ),
+)

@@ -1,0 +1,198 @@
+"""The texts of `embed`: arguments, whole files, lines or rows, read as they are needed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamacli.cli.console import Console
+from llamacli.cli.embed_options import InputFormat, SourceOptions
+from llamacli.cli.prompt import STDIN, read_text_file
+from llamacli.engine.embedding import Text
+from llamacli.errors import LlamacliError, UsageError
+
+_FORMATS: dict[str, InputFormat] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
+STDIN_NAME = "standard input"
+LONGEST_ROW = 64 << 20
+"""Bytes of one line: a file without line ends must not fill the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A text, or why there is none, and what identifies it."""
+
+    text: Text
+    id: str | int | None = None
+
+    @property
+    def shown_text(self) -> str:
+        """The text, empty if there is none."""
+        return self.text if isinstance(self.text, str) else ""
+
+    @property
+    def shown(self) -> str:
+        """The text for people to recognize it by."""
+        return str(self.id) if self.id is not None else self.shown_text
+
+
+class Source:
+    """The items, read once. `total` is how many there are, None if only reading tells."""
+
+    def __init__(self, items: Iterable[Item], total: int | None) -> None:
+        self._items = iter(items)
+        self.total = total
+        self._kept: dict[int, Item] = {}
+
+    def skip(self, count: int) -> int:
+        """Reads past the first `count` items and returns how many there were of these."""
+        return sum(1 for _ in zip(range(count), self._items, strict=False))
+
+    def items(self) -> Iterator[Item]:
+        """The items themselves."""
+        return self._items
+
+    def texts(self) -> Iterator[Text]:
+        """The texts. Each item is kept until `take` asks for it."""
+        for number, item in enumerate(self._items):
+            self._kept[number] = item
+            yield item.text
+
+    def take(self, number: int) -> Item:
+        """The item of text `number`, which is then forgotten."""
+        return self._kept.pop(number)
+
+
+def open_source(console: Console, texts: Sequence[str], options: SourceOptions) -> Source:
+    """What the command line names: arguments, then files, then rows; standard input if it names nothing.
+
+    Raises:
+        UsageError: there is nothing, or something cannot be read.
+    """
+    nothing = not texts and not options.file and options.input is None
+    if nothing and not console.has_piped_input:
+        raise UsageError("there is no text", hint="give texts as arguments, with -f or --input, or on standard input")
+    kind = options.input_format or "lines"
+    items: list[Iterable[Item]] = [
+        _rows(console.input_stream(), STDIN_NAME, "lines", options.field) if text == STDIN else (Item(text),) for text in texts
+    ]
+    items += [
+        (Item(console.read_input(), STDIN),) if str(file) == STDIN else (Item(read_text_file(file), str(file)),)
+        for file in options.file
+    ]
+    if nothing or str(options.input) == STDIN:
+        items.append(_rows(console.input_stream(), STDIN_NAME, kind, options.field))
+    elif options.input is not None:
+        items.append(_rows_of_file(options.input, options))
+    counted = all(isinstance(part, tuple) for part in items)
+    return Source((item for part in items for item in part), len(items) if counted else None)
+
+
+def _rows_of_file(path: Path, options: SourceOptions) -> Iterator[Item]:
+    """The rows of a file, which is opened now, so that a missing one is told before a model is loaded."""
+    try:
+        file = path.open("rb")
+        file.peek(1)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    kind = options.input_format or _FORMATS.get(path.suffix.lower(), "lines")
+
+    def rows() -> Iterator[Item]:
+        with file:
+            yield from _rows(file, str(path), kind, options.field)
+
+    return rows()
+
+
+def _rows(file: io.BufferedIOBase, name: str, kind: InputFormat, field: str) -> Iterator[Item]:
+    if kind == "lines":
+        return _lines(file, name)
+    if kind == "jsonl":
+        return _json_rows(file, name, field)
+    return _table_rows(file, name, "," if kind == "csv" else "\t", field)
+
+
+def _lines(file: io.BufferedIOBase, name: str) -> Iterator[Item]:
+    for number, line in _numbered(file, name):
+        yield Item(_decoded(line, number))
+
+
+def _numbered(file: io.BufferedIOBase, name: str) -> Iterator[tuple[int, bytes]]:
+    """Lines without their ends, numbered from 1."""
+    for number in itertools.count(1):
+        try:
+            line = file.readline(LONGEST_ROW + 1)
+        except OSError as error:
+            raise UsageError(f"cannot read {name}: {error.strerror or error}") from error
+        if not line:
+            return
+        if len(line) > LONGEST_ROW:
+            raise UsageError(f"{name}: line {number} is longer than {LONGEST_ROW >> 20} MiB")
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        yield number, line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _decoded(line: bytes, number: int) -> Text:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return UsageError(f"line {number} is not UTF-8 text: byte 0x{line[error.start]:02x} at offset {error.start}")
+
+
+def _json_rows(file: io.BufferedIOBase, name: str, field: str) -> Iterator[Item]:
+    for number, line in _numbered(file, name):
+        if line.strip():
+            yield _json_row(line, number, field)
+
+
+def _json_row(line: bytes, number: int, field: str) -> Item:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        return Item(UsageError(f"line {number} is no JSON: {getattr(error, 'msg', error)}"))
+    except RecursionError:
+        return Item(UsageError(f"line {number}: the JSON is nested too deep"))
+    if not isinstance(row, dict):
+        return Item(row if isinstance(row, str) else UsageError(f"line {number} is neither an object nor a text"))
+    own = row.get("id")
+    name = own if isinstance(own, (str, int)) and not isinstance(own, bool) else None
+    text = row.get(field)
+    if not isinstance(text, str):
+        return Item(_missing(number, field, field in row), name)
+    return Item(text, name)
+
+
+def _missing(number: int, field: str, there: bool) -> LlamacliError:
+    if there:
+        return UsageError(f"line {number}: the field {field} holds no text")
+    return UsageError(f"line {number} has no field {field}", hint="--field names another")
+
+
+def _table_rows(file: io.BufferedIOBase, name: str, delimiter: str, field: str) -> Iterator[Item]:
+    """Rows of CSV or TSV; the first one names the columns."""
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[type-var]
+    csv.field_size_limit(LONGEST_ROW)
+    rows = csv.reader(text, delimiter=delimiter)
+    try:
+        columns = next(rows, [])
+        if field not in columns:
+            raise UsageError(f"{name} has no column {field}", hint=f"--field names one of {', '.join(columns)}")
+        for row in rows:
+            if row:
+                yield _table_row(dict(zip(columns, row, strict=False)), rows.line_num, field)
+    except csv.Error as error:
+        raise UsageError(f"{name}, line {rows.line_num}: {error}") from error
+
+
+def _table_row(row: dict[str, str], number: int, field: str) -> Item:
+    text = row.get(field)
+    if text is None:
+        return Item(_missing(number, field, there=False), row.get("id"))
+    if any("\udc80" <= character <= "\udcff" for character in text):
+        return Item(UsageError(f"line {number} is not UTF-8 text"), row.get("id"))
+    return Item(text, row.get("id"))

@@ -1,0 +1,92 @@
+"""A loaded embedding model, and texts on their way through it: what all of `embed` shares."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from llamacli.cli.context import AppContext
+from llamacli.cli.embed_options import VectorOptions
+from llamacli.cli.options import ContextOptions, ModelOptions
+from llamacli.engine.embedding_params import EmbeddingParams, NotEmbedded, Outcome
+from llamacli.engine.params import ContextParams
+from llamacli.errors import LlamacliError, RowsFailedError
+
+if TYPE_CHECKING:
+    from llamacli.cli.embed_input import Item, Source
+    from llamacli.engine.embedding import Embedder
+
+DEMO = "minilm"
+"""The model that is used when none is named."""
+
+DELAY_SECONDS = 0.5
+"""Work shows a progress bar only if it takes longer."""
+
+
+@contextmanager
+def open_embedder(
+    app: AppContext, model: ModelOptions, context: ContextOptions, vectors: VectorOptions, *, rank: bool = False
+) -> Iterator[Embedder]:
+    """The model, loaded, and closed afterwards. `rank` makes it a reranking model unless --pooling says otherwise."""
+    pooling = vectors.pooling or ("rank" if rank else None)
+    model_params, context_params = model.params(), context.params(pooling=pooling)
+    path = app.find_model(app, model.model or DEMO, offline=model.offline)
+    from llamacli.engine.embedding import Embedder
+
+    default = ContextParams().n_ubatch
+    budget = context.ubatch_size if context.ubatch_size != default else None
+    with app.progress(delay=DELAY_SECONDS) as bar:
+        embedder = Embedder(
+            path,
+            model_params,
+            context_params,
+            attention=vectors.attention,
+            budget=budget,
+            on_load=lambda share: bar.update(f"loading {path.name}", share, 1.0),
+        )
+    with embedder:
+        for note in embedder.notes:
+            app.console.note(note)
+        yield embedder
+
+
+def outcomes(
+    app: AppContext, embedder: Embedder, source: Source, params: EmbeddingParams, *, rerank: str | None = None
+) -> Iterator[tuple[Item, Outcome]]:
+    """Each item with its outcome, in order, behind a progress bar.
+
+    Raises:
+        RowsFailedError: at the end, if some items have no vector.
+    """
+    failed, total, first_error = 0, 0, None
+    started = time.monotonic()
+    with app.progress(delay=DELAY_SECONDS) as bar:
+
+        def show(done: int) -> None:
+            rate = done / max(time.monotonic() - started, 1e-3)
+            what = f"embedding {done:,} texts, {rate:,.0f}/s"
+            bar.update(what, done, source.total)
+
+        texts = source.texts()
+        found = (
+            embedder.embed(texts, params, on_done=show)
+            if rerank is None
+            else embedder.rerank(rerank, texts, params, on_done=show)
+        )
+        for outcome in found:
+            total += 1
+            if isinstance(outcome, NotEmbedded):
+                failed += 1
+                first_error = first_error or outcome.error
+            yield source.take(outcome.index), outcome
+    if first_error is not None:
+        raise rows_failed(failed, total, first_error)
+
+
+def rows_failed(failed: int, total: int, first: LlamacliError) -> RowsFailedError:
+    """The error at the end of a run in which not all went well."""
+    which = "the text has" if total == 1 else f"{failed:,} of {total:,} texts have"
+    reason = first.message if failed == 1 else f"the first: {first.message}"
+    return RowsFailedError(f"{which} no vector: {reason}", failed=failed, total=total, hint=first.hint)

@@ -1,0 +1,313 @@
+"""Vectors from texts: a model, its contexts, and the way from texts to vectors and back into the order of the texts."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from llamacli.binding.library import library
+from llamacli.engine.cancel import CancelFlag
+from llamacli.engine.embedding_ahead import ahead
+from llamacli.engine.embedding_params import Attention, Embedded, EmbeddingParams, NotEmbedded, Outcome
+from llamacli.engine.embedding_pieces import Frame, Piece, cut, frame_of, pack
+from llamacli.engine.embedding_vectors import Matrix, finish, weighted_mean
+from llamacli.engine.embedding_workers import Workers
+from llamacli.engine.model import Model
+from llamacli.engine.params import ContextParams, ModelParams, Pooling
+from llamacli.errors import CapacityError, EngineError, LlamacliError, ModelUnsupportedError, UsageError
+
+logger = logging.getLogger("llamacli.engine")
+
+POOLINGS: tuple[Pooling, ...] = ("none", "mean", "cls", "last", "rank")
+"""In the order of llama.cpp's numbers."""
+
+FIRST_WINDOW, LARGEST_WINDOW = 256, 4096
+"""Texts that are sorted and packed together: few at first, so that the work begins at once."""
+WINDOW_TOKENS = 1 << 16
+FINGERPRINT_BYTES = 1 << 20
+
+NO_ROWS: Matrix = np.empty((0, 0), dtype=np.float32)
+
+Text = str | LlamacliError
+"""A text, or why there is none."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A text whose pieces are being evaluated."""
+
+    index: int
+    weights: list[int]
+    cut: bool
+    rows: list[Matrix]
+    left: int
+
+
+@dataclass(slots=True)
+class _Window:
+    """Texts that are evaluated together: finished ones (errors) and pending ones, by index, and the pieces of these."""
+
+    failed: dict[int, LlamacliError]
+    pending: dict[int, _Pending]
+    pieces: list[Piece]
+
+
+class Embedder:
+    """Loads a model and makes vectors. A context manager; `close()` frees everything and may be called twice.
+
+    `context.pooling` None takes the model's own; for a model that has none, the mean. `context.n_ctx` is the longest text in
+    tokens (None or 0: as trained), `context.n_ubatch` the tokens in one batch (None in `budget` below). `attention` None is the
+    model's own.
+
+    Raises (when built): what `Model` raises; ModelUnsupportedError for a model that makes no vectors, or not these.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        model: ModelParams | None = None,
+        context: ContextParams | None = None,
+        *,
+        attention: Attention | None = None,
+        budget: int | None = None,
+        cancel: CancelFlag | None = None,
+        on_load: Callable[[float], None] | None = None,
+    ) -> None:
+        self.model = Model(path, model, cancel=cancel, on_load=on_load)
+        try:
+            params = context or ContextParams()
+            self._check_kind()
+            self.pooling = self._choose_pooling(params.pooling)
+            self.limit = self._limit(params.n_ctx)
+            self._frame = frame_of(self.model.vocabulary)
+            self.attention = self._attention(attention)
+            budget = min(budget or self.best_budget(), max(self.limit, 64))
+            causal = None if attention is None else attention == "causal"
+            self._workers = Workers(self.model, params, pooling=self.pooling, causal=causal, budget=budget)
+        except BaseException:
+            self.model.close()
+            raise
+        logger.info(
+            "pooling %s, %s attention, up to %d tokens a text, %s, %d tokens a batch",
+            self.pooling, self.attention, self.limit, self._describe_frame(), budget,
+        )  # fmt: skip
+
+    def _check_kind(self) -> None:
+        if self.model.has_encoder and self.model.can_generate:
+            raise ModelUnsupportedError(f"{self.model.path.name} is an encoder-decoder model: it makes no vectors of texts")
+
+    def _choose_pooling(self, asked: Pooling | None) -> Pooling:
+        """The pooling asked for, else the model's, else the mean."""
+        header = self.model.header
+        own = header.integer(f"{header.architecture}.pooling_type")
+        pooling = asked or (POOLINGS[own] if own is not None and 0 <= own < len(POOLINGS) else None)
+        if pooling is None or (pooling == "none" and asked is None):
+            pooling = "mean"
+            self.model.notes.append(f"{self.model.path.name} says nothing about pooling: the mean of all tokens is taken")
+        if pooling == "rank" and not any(tensor.name.startswith("cls") for tensor in header.tensors):
+            raise ModelUnsupportedError(f"{self.model.path.name} is no reranking model: it has no classifier")
+        return pooling
+
+    def _limit(self, asked: int | None) -> int:
+        trained = self.model.n_ctx_train
+        return min(asked, trained) if asked and trained else asked or trained or ContextParams().n_batch
+
+    def _attention(self, asked: Attention | None) -> Attention:
+        header = self.model.header
+        own: Attention = "causal" if header.flag(f"{header.architecture}.attention.causal") is not False else "non-causal"
+        if self.model.has_encoder:
+            own = "non-causal"
+        if not self.model.can_generate and asked == "causal":
+            raise ModelUnsupportedError(f"{self.model.path.name} is an encoder: its attention cannot be causal")
+        return asked or own
+
+    def best_budget(self) -> int:
+        """Tokens for one batch that keep attention a small part of the work.
+
+        llama.cpp computes attention between all tokens of a batch, whichever texts they belong to. For n tokens and a model of
+        width d that takes about n / 6d of the rest of a layer: an eighth at n = 3d / 4.
+        """
+        return max(64, min(512, self.dimension // 3 // 64 * 64))
+
+    def _describe_frame(self) -> str:
+        piece = self.model.vocabulary.special_piece
+        before, after = (
+            " ".join(piece(token).decode("utf-8", "replace") for token in tokens) or "nothing"
+            for tokens in (self._frame.head, self._frame.tail)
+        )
+        return f"{before} before and {after} after each"
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector of the model."""
+        return int(library().llama_model_n_embd_out(self.model.handle))
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row of an outcome: the dimension, or the scores of a reranking model."""
+        lib = library()
+        return int(lib.llama_model_n_cls_out(self.model.handle)) if self.pooling == "rank" else self.dimension
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done otherwise than one may expect."""
+        return self.model.notes
+
+    @property
+    def name(self) -> str:
+        """What the model's metadata calls it, or its file's name."""
+        return self.model.header.text("general.name") or self.model.path.stem
+
+    def fingerprint(self) -> str:
+        """A hash of the file's header and of samples of its data: other weights, other fingerprint."""
+        header = self.model.header
+        digest = hashlib.sha256(str(header.size).encode())
+        with self.model.path.open("rb") as file:
+            for offset in (0, header.data_offset, (header.data_offset + header.size) // 2, header.size - FINGERPRINT_BYTES):
+                file.seek(max(0, offset))
+                digest.update(file.read(FINGERPRINT_BYTES))
+        return digest.hexdigest()
+
+    def embed(
+        self, texts: Iterable[Text], params: EmbeddingParams | None = None, *, on_done: Callable[[int], None] | None = None
+    ) -> Iterator[Outcome]:
+        """An outcome for each text, in order. `on_done` is told, now and then, how many texts are finished.
+
+        Texts are read ahead on another thread. An error of a text is its outcome; errors of the model are raised.
+
+        Raises:
+            UsageError: these parameters make no sense with this model.
+            MemoryFullError, DecodeError: a batch could not be evaluated.
+            CancelledError: `cancel` was called.
+        """
+        params = params or EmbeddingParams()
+        if params.dims is not None and self.pooling == "rank":
+            raise UsageError("--dims makes no sense with pooling rank")
+        if params.dims is not None and params.dims > self.dimension:
+            raise UsageError(f"--dims {params.dims} is more than the {self.dimension} numbers of the model's vectors")
+        return self._outcomes(texts, params, self._frame, on_done)
+
+    def rerank(
+        self, query: str, texts: Iterable[Text], params: EmbeddingParams, *, on_done: Callable[[int], None] | None = None
+    ) -> Iterator[Outcome]:
+        """Like `embed`: the row of each outcome holds how well the text answers `query`.
+
+        Raises:
+            ModelUnsupportedError: not a reranking model.
+            UsageError, ContextFullError: an empty query, or one that leaves no room.
+        """
+        if self.pooling != "rank":
+            raise ModelUnsupportedError(f"{self.model.path.name} is no reranking model: its pooling is {self.pooling}")
+        if not query.strip():
+            raise UsageError("the query is empty")
+        return self._outcomes(texts, params, self._pair_frame(query), on_done)
+
+    def _pair_frame(self, query: str) -> Frame:
+        """What stands around a document: the model's rerank template, or query and separator, and the ends."""
+        lib, vocabulary = library(), self.model.vocabulary
+        template = lib.llama_model_chat_template(self.model.handle, b"rerank")
+        words = vocabulary.tokenize(query)
+        if template:
+            before, _, after = template.decode("utf-8", "replace").partition("{document}")
+            start, found, middle = before.partition("{query}")
+            head = [*vocabulary.tokenize(start, special=True), *(words if found else ())]
+            head += vocabulary.tokenize(middle, special=True) if middle else []
+            return Frame(
+                (*self._frame.head, *head),
+                (*(vocabulary.tokenize(after, special=True) if after else ()), *self._frame.tail),
+            )
+        separators = [vocabulary.eos] if vocabulary.add_eos else []
+        if lib.llama_vocab_get_add_sep(vocabulary.handle):
+            separators.append(lib.llama_vocab_sep(vocabulary.handle))
+        return Frame((*self._frame.head, *words, *separators), self._frame.tail)
+
+    def _outcomes(
+        self, texts: Iterable[Text], params: EmbeddingParams, frame: Frame, on_done: Callable[[int], None] | None
+    ) -> Iterator[Outcome]:
+        finished = 0
+        with closing(ahead(self._windows(texts, params, frame), self.model.cancel.check)) as windows:
+            for window in windows:
+                for count in self._evaluate(window):
+                    finished += count
+                    if on_done is not None:
+                        on_done(finished)
+                for index in sorted([*window.failed, *window.pending]):
+                    error = window.failed.get(index)
+                    yield NotEmbedded(index, error) if error else self._outcome(window.pending[index], params)
+
+    def _evaluate(self, window: _Window) -> Iterator[int]:
+        """Fills in the rows of the window's texts, and tells after each batch how many of them are complete now."""
+        yield len(window.failed)
+        batches = pack(window.pieces, budget=self._workers.budget, most=self._workers.most)
+        with closing(self._workers.evaluate(batches)) as done:
+            for rows in done:
+                complete = 0
+                for piece, vectors in rows:
+                    pending = window.pending[piece.owner]
+                    pending.rows[piece.part] = vectors
+                    pending.left -= 1
+                    complete += pending.left == 0
+                yield complete
+
+    def _windows(self, texts: Iterable[Text], params: EmbeddingParams, frame: Frame) -> Iterator[_Window]:
+        """Tokenized texts. Runs on a thread of its own."""
+        size, window, tokens = FIRST_WINDOW, _Window({}, {}, []), 0
+        most = WINDOW_TOKENS if self.pooling != "none" else WINDOW_TOKENS // 8
+        for index, text in enumerate(texts):
+            self.model.cancel.check()
+            try:
+                parts, was_cut = self._parts(text, params, frame)
+            except (UsageError, CapacityError) as error:
+                window.failed[index] = error
+            else:
+                weights = [len(part) for part in parts]
+                window.pending[index] = _Pending(index, weights, was_cut, [NO_ROWS] * len(parts), len(parts))
+                window.pieces += [Piece(index, number, part) for number, part in enumerate(parts)]
+                tokens += sum(weights)
+            if len(window.failed) + len(window.pending) >= size or tokens >= most:
+                yield window
+                size, window, tokens = min(2 * size, LARGEST_WINDOW), _Window({}, {}, []), 0
+        if window.failed or window.pending:
+            yield window
+
+    def _parts(self, text: Text, params: EmbeddingParams, frame: Frame) -> tuple[list[list[int]], bool]:
+        if isinstance(text, LlamacliError):
+            raise text
+        if not text.strip():
+            raise UsageError("the text is empty")
+        return cut(self.model.vocabulary.tokenize(params.prefix + text), frame, self.limit, params)
+
+    def _outcome(self, pending: _Pending, params: EmbeddingParams) -> Outcome:
+        rows = pending.rows
+        vectors = rows[0] if len(rows) == 1 else np.concatenate(rows)
+        if len(rows) > 1 and params.merge and self.pooling != "none":
+            vectors = weighted_mean(vectors, pending.weights)
+        normalize = "none" if self.pooling == "rank" else params.normalize
+        try:
+            ready = finish(vectors, normalize=normalize, dims=params.dims)
+        except EngineError as error:
+            return NotEmbedded(pending.index, error)
+        return Embedded(pending.index, ready, sum(pending.weights), pending.cut)
+
+    def cancel(self) -> None:
+        """Ends the work that goes on, at once. Safe from any thread."""
+        self.model.cancel.set()
+
+    def close(self) -> None:
+        """Frees contexts and model."""
+        self._workers.close()
+        self.model.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

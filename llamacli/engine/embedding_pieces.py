@@ -1,0 +1,105 @@
+"""From texts to the pieces that are evaluated: each whole in one micro-batch, and packed with others of its length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from llamacli.engine.embedding_params import EmbeddingParams
+from llamacli.engine.vocabulary import Vocabulary
+from llamacli.errors import ContextFullError, UsageError
+
+SPECIAL_PROBE = "a"
+"""A text that every vocabulary knows, to see what is put around it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Tokens that are evaluated together. `owner` is the text's index, `part` counts the pieces of one text."""
+
+    owner: int
+    part: int
+    tokens: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the model wants around every text: tokens before (such as [CLS]) and after (such as [SEP])."""
+
+    head: tuple[int, ...]
+    tail: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Tokens of both."""
+        return len(self.head) + len(self.tail)
+
+    def around(self, tokens: Sequence[int]) -> list[int]:
+        """`tokens` with the frame."""
+        return [*self.head, *tokens, *self.tail]
+
+
+def frame_of(vocabulary: Vocabulary) -> Frame:
+    """The frame that the model's metadata asks for."""
+    bare = vocabulary.tokenize(SPECIAL_PROBE)
+    framed = vocabulary.tokenize(SPECIAL_PROBE, add_special=True)
+    for start in range(len(framed) - len(bare) + 1):
+        if framed[start : start + len(bare)] == bare:
+            return Frame(tuple(framed[:start]), tuple(framed[start + len(bare) :]))
+    raise UsageError("this model's tokenizer cannot be used for embeddings")
+
+
+def cut(tokens: Sequence[int], frame: Frame, limit: int, params: EmbeddingParams) -> tuple[list[list[int]], bool]:
+    """A text's tokens as pieces of at most `limit` tokens, frame included, and whether something was cut off.
+
+    Raises:
+        ContextFullError: it is too long, and nothing else was asked for.
+        UsageError: it has no tokens, or the limit leaves no room.
+    """
+    room = limit - frame.size
+    if room < 1:
+        raise UsageError(f"a context of {limit} tokens leaves no room for text", hint="use a larger -c")
+    if not tokens:
+        raise UsageError("the text has no tokens")
+    if params.overflow == "chunk":
+        size = min(params.chunk or room, room)
+        if params.overlap >= size:
+            raise UsageError(f"chunks of {size} tokens cannot overlap by {params.overlap}")
+        return [frame.around(part) for part in windows(tokens, size, params.overlap)], False
+    if len(tokens) <= room:
+        return [frame.around(tokens)], False
+    if params.overflow == "truncate":
+        return [frame.around(tokens[:room])], True
+    raise ContextFullError(
+        f"the text has {len(tokens) + frame.size} tokens, the model takes {limit}",
+        needed=len(tokens) + frame.size,
+        available=limit,
+        hint="--truncate cuts it, --chunk N splits it",
+    )
+
+
+def windows(tokens: Sequence[int], size: int, overlap: int) -> Iterator[Sequence[int]]:
+    """`tokens` in runs of `size`, each beginning `overlap` tokens before the end of the one before."""
+    step = size - overlap
+    for start in range(0, max(len(tokens) - overlap, 1), step):
+        yield tokens[start : start + size]
+
+
+def pack(pieces: Iterable[Piece], *, budget: int, most: int) -> list[list[Piece]]:
+    """Batches of at most `budget` tokens and `most` pieces, the longest first; a piece above the budget is alone.
+
+    Pieces of one length lie together, so that little of the batch's attention, which llama.cpp computes over all of its tokens,
+    is spent on pairs from different texts that then do not count.
+    """
+    batches: list[list[Piece]] = []
+    batch: list[Piece] = []
+    filled = 0
+    for piece in sorted(pieces, key=lambda piece: -len(piece.tokens)):
+        if batch and (filled + len(piece.tokens) > budget or len(batch) == most):
+            batches.append(batch)
+            batch, filled = [], 0
+        batch.append(piece)
+        filled += len(piece.tokens)
+    if batch:
+        batches.append(batch)
+    return batches
