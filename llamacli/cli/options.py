@@ -47,6 +47,14 @@ def show_help(ctx: typer.Context, value: bool) -> None:
         raise typer.Exit
 
 
+ModelOption = Annotated[
+    str | None,
+    option(
+        "-m", "--model", metavar="MODEL", shows="the demo model",
+        help="A GGUF file, hf:user/repo[:quant], an https:// address, or a name from `llamacli models list`.",
+    ),
+]  # fmt: skip
+
 OfflineOption = Annotated[bool, option("--offline", help="Never fetch anything.")]
 
 JsonOption = Annotated[bool, option("--json", help="Write one JSON document.")]
@@ -73,13 +81,7 @@ class ModelOptions:
 
     PANEL: ClassVar[str] = "Model"
 
-    model: Annotated[
-        str | None,
-        option(
-            "-m", "--model", metavar="MODEL", shows="the demo model",
-            help="A GGUF file, hf:user/repo[:quant], an https:// address, or a name from `llamacli models list`.",
-        ),
-    ] = None  # fmt: skip
+    model: ModelOption = None
     offline: OfflineOption = False
     lora: Annotated[
         tuple[LoraAdapter, ...],

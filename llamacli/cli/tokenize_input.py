@@ -1,0 +1,248 @@
+"""What `tokenize` reads: a text, files, directories, standard input; whole, or line by line; and ids to be turned back."""
+
+from __future__ import annotations
+
+import codecs
+import glob
+import json
+import os
+import re
+import tempfile
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from llamacli.cli.context import AppContext
+from llamacli.engine.tokenizing_text import BLOCK, Document, text_document, utf8_blocks
+from llamacli.errors import UsageError
+
+if TYPE_CHECKING:
+    from llamacli.cli.options import ChatOptions
+    from llamacli.engine.model import Model
+    from llamacli.engine.tokenizing import Chunk
+
+STDIN = "-"
+STDIN_NAME = "standard input"
+
+_SNIFFED = 8192
+_GLOB = re.compile(r"[*?\[]")
+_IDS = re.compile(rb"[\[\]\n]|[^\s,\[\]]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Documents, and how many bytes they have together (None: nobody knows)."""
+
+    documents: list[Document]
+    size: int | None
+
+
+def find_input(app: AppContext, words: tuple[str, ...], paths: tuple[str, ...], *, recursive: bool, replace: bool) -> Input:
+    """The documents that a command line names. With files, words are files, too: the shell makes them of a pattern."""
+    if paths or recursive:
+        return _files(app, (*paths, *words), recursive=recursive, replace=replace)
+    if len(words) > 1:
+        raise UsageError(f"unexpected argument: {words[1]}", hint="put a text of several words in quotes")
+    if words and words[0] != STDIN:
+        data = os.fsencode(words[0])
+        return Input([text_document("the text", data)], len(data))
+    if not words and not app.console.has_piped_input:
+        raise UsageError("there is no text", hint="give one as an argument, with -f FILE, or on standard input")
+    return Input([Document(STDIN_NAME, lambda: _blocks(app.console.input_stream().read, STDIN_NAME))], None)
+
+
+def spooled(app: AppContext, found: Input) -> Input:
+    """The same, to be read several times: standard input is kept in a temporary file."""
+    documents = []
+    for document in found.documents:
+        if document.name == STDIN_NAME:
+            kept = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the last document that reads it is gone
+            for block in _blocks(app.console.input_stream().read, STDIN_NAME):
+                kept.write(block)
+            documents.append(Document(STDIN_NAME, lambda kept=kept: _positioned(kept)))  # type: ignore[misc]
+        else:
+            documents.append(document)
+    return Input(documents, found.size)
+
+
+def lines_of(document: Document, *, replace: bool) -> Iterator[Document]:
+    """Each line as a document, without what ends it."""
+    rest = b""
+    for block in utf8_blocks(document.blocks(), document.name, replace=replace):
+        *lines, rest = (rest + block).split(b"\n") if b"\n" in block else (rest + block,)
+        for line in lines:
+            yield text_document(document.name, line.removesuffix(b"\r"))
+    if rest:
+        yield text_document(document.name, rest.removesuffix(b"\r"))
+
+
+def read_ids(blocks: Iterable[bytes]) -> Iterator[array[int]]:
+    """Ids of one text after the other. Spaces and commas separate ids, a newline ends a text unless it is inside of brackets.
+
+    Raises:
+        UsageError: a word that is no id.
+    """
+    ids: array[int] = array("i")
+    depth, rest = 0, b""
+    for block in (*blocks, b"\n"):
+        data = rest + block
+        cut = len(data) - len(re.split(rb"[\s,\[\]]", data)[-1]) if block != b"\n" else len(data)
+        data, rest = data[:cut], data[cut:]
+        for match in _IDS.finditer(data):
+            word = match[0]
+            if word in (b"[", b"]"):
+                depth += 1 if word == b"[" else -1
+            elif word != b"\n":
+                ids.append(_id(word))
+            elif depth <= 0 and ids:
+                yield ids
+                ids = array("i")
+    if ids:
+        yield ids
+
+
+def chat_chunks(
+    model: Model, documents: Iterable[Document], chat: ChatOptions, *, as_messages: bool, replace: bool
+) -> Iterator[Chunk]:
+    """Each document as a conversation, put through the chat template: a user's message, or a JSON list of messages."""
+    from llamacli.engine.tokenizing_chat import conversation_chunk
+
+    system = [{"role": "system", "content": chat.system_prompt}] if chat.system_prompt is not None else []
+    template = chat.template()
+    for document in documents:
+        text = b"".join(utf8_blocks(document.blocks(), document.name, replace=replace)).decode()
+        messages = read_messages(text, document.name) if as_messages else [{"role": "user", "content": text}]
+        yield conversation_chunk(model, document.name, [*system, *messages], template=template)
+
+
+def read_messages(text: str, name: str) -> list[Any]:
+    """A JSON list of messages, or an object that has one, as requests do."""
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{name} is not JSON: {error}", hint="--chat -f takes a JSON list of messages") from None
+    except RecursionError:
+        raise UsageError(f"{name} is nested too deeply") from None
+    messages = document.get("messages") if isinstance(document, dict) else document
+    if not isinstance(messages, list):
+        raise UsageError(f"{name} is not a JSON list of messages")
+    return messages
+
+
+def _id(word: bytes) -> int:
+    try:
+        value = int(word)
+    except ValueError:
+        raise UsageError(f"'{word[:40].decode('utf-8', 'replace')}' is not a token id") from None
+    if not 0 <= value < 2**31:
+        raise UsageError(f"token {word[:40].decode()} is not in any vocabulary")
+    return value
+
+
+def _files(app: AppContext, names: tuple[str, ...], *, recursive: bool, replace: bool) -> Input:
+    documents: list[Document] = []
+    size, skipped = 0, 0
+    streams = False
+    for name in names:
+        if name == STDIN:
+            streams = True
+            documents.append(Document(STDIN_NAME, lambda: _blocks(app.console.input_stream().read, STDIN_NAME)))
+            continue
+        for path, is_named in _paths(name, recursive=recursive):
+            if not is_named and not _is_text(app, path, replace=replace):
+                skipped += 1
+                continue
+            documents.append(_file_document(path))
+            size += path.stat().st_size
+    if skipped:
+        app.console.note(f"{skipped} {'file is' if skipped == 1 else 'files are'} not text and left out")
+    if not documents:
+        raise UsageError("there are no text files", hint="files whose names begin with a dot are not looked for")
+    return Input(documents, None if streams else size)
+
+
+def _paths(name: str, *, recursive: bool) -> Iterator[tuple[Path, bool]]:
+    """The files that a word names, and whether it names just that file."""
+    path = Path(name)
+    try:
+        is_directory, exists = path.is_dir(), path.exists()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {name}: {error}") from error
+    if is_directory:
+        if not recursive:
+            raise UsageError(f"{name} is a directory", hint="-r takes the files in it")
+        yield from ((found, False) for found in _walk(path))
+    elif exists:
+        yield path, True
+    elif _GLOB.search(name):
+        matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute pattern
+        if not matches:
+            raise UsageError(f"no file matches {name}")
+        for match in map(Path, matches):
+            if match.is_file():
+                yield match, False
+            elif recursive:
+                yield from ((found, False) for found in _walk(match))
+    else:
+        raise UsageError(f"{name} does not exist")
+
+
+def _walk(top: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(top):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(folder, name)
+            if not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _is_text(app: AppContext, path: Path, *, replace: bool) -> bool:
+    """Whether a file that was found, not named, is text. One that cannot be read is passed over with a warning."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with path.open("rb") as file:
+            block = file.read(BLOCK)
+            if b"\0" in block[:_SNIFFED]:
+                return False
+            while block and not replace:
+                decoder.decode(block)
+                block = file.read(BLOCK)
+            decoder.decode(b"", final=not replace)
+    except UnicodeDecodeError:
+        return False
+    except OSError as error:
+        app.console.warn(f"cannot read {path}: {error.strerror or error}")
+        return False
+    return True
+
+
+def _file_document(path: Path) -> Document:
+    def blocks() -> Iterator[bytes]:
+        try:
+            with path.open("rb") as file:
+                yield from iter(lambda: file.read(BLOCK), b"")
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+
+    return Document(str(path), blocks)
+
+
+def _blocks(read: Callable[[int], bytes], name: str) -> Iterator[bytes]:
+    try:
+        yield from iter(lambda: read(BLOCK), b"")
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror or error}") from error
+
+
+def _positioned(file: IO[bytes]) -> Iterator[bytes]:
+    """A file that several read by turns, from its beginning."""
+    place = 0
+    while True:
+        file.seek(place)
+        block = file.read(BLOCK)
+        if not block:
+            return
+        place += len(block)
+        yield block

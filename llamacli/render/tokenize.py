@@ -1,0 +1,174 @@
+"""Tokens for people: pieces over their ids, counts, and vocabularies side by side."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from llamacli.engine.tokenizing_compare import Comparison, Difference
+from llamacli.render.text import escape, escape_line
+
+Paint = Callable[[str, str], str]
+"""Gives a text in a style (an SGR code), or as it is where colours are not wanted."""
+
+STYLES = ("36", "33")
+CONTROL_STYLE = "1;35"
+_DIM = "2"
+_GAP = 2
+_LONGEST_CELL = 60
+_MARKS = {code: chr(0x2400 + code) for code in range(0x20)} | {0x20: "·", 0x09: "→", 0x0A: "⏎", 0x7F: "␡"}
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A document's name and size."""
+
+    name: str
+    tokens: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    text: str
+    id: str
+    width: int
+    is_control: bool
+
+
+def visible(piece: bytes) -> str:
+    r"""A piece on one line: white space and control characters as marks, bytes that are no whole character as `\xe2`."""
+    return escape(piece.decode("utf-8", "backslashreplace").translate(_MARKS))
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(character) for character in text)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character) or character in "\u200c\u200d\ufe0f":
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+class TokenView:
+    """Rows of pieces, in alternating colours, with their ids below. A row ends with a newline in the text."""
+
+    def __init__(self, paint: Paint, *, width: int) -> None:
+        self._paint = paint
+        self._width = width
+        self._cells: list[_Cell] = []
+        self._used = 0
+        self._number = 0
+
+    def add(self, token: int, piece: bytes, *, is_control: bool) -> str:
+        """The rows that became complete with this token."""
+        text = visible(piece)
+        if columns(text) > _LONGEST_CELL:
+            text = text[: _LONGEST_CELL // 2] + "…"
+        cell = _Cell(text, str(token), max(columns(text), len(str(token))), is_control)
+        rows = ""
+        if self._cells and self._used + cell.width > self._width:
+            rows = self.finish()
+        self._cells.append(cell)
+        self._used += cell.width + _GAP
+        return rows + self.finish() if piece.endswith(b"\n") else rows
+
+    def finish(self) -> str:
+        """The last row."""
+        cells, self._cells, self._used = self._cells, [], 0
+        if not cells:
+            return ""
+        gap = " " * _GAP
+        pieces, ids = [], []
+        for cell in cells:
+            style = CONTROL_STYLE if cell.is_control else STYLES[self._number % len(STYLES)]
+            self._number += 1
+            pieces.append(self._paint(cell.text, style) + " " * (cell.width - columns(cell.text)))
+            ids.append(cell.id.ljust(cell.width))
+        return gap.join(pieces).rstrip() + "\n" + self._paint(gap.join(ids).rstrip(), _DIM) + "\n"
+
+
+def format_summary(count: Count) -> str:
+    """The line below the view: `12 tokens · 45 bytes · 3.75 bytes per token`."""
+    tokens = f"{count.tokens:,} token{'' if count.tokens == 1 else 's'}"
+    size = f"{count.bytes:,} byte{'' if count.bytes == 1 else 's'}"
+    return f"{tokens} · {size} · {_ratio(count)} bytes per token"
+
+
+def format_counts(counts: Sequence[Count]) -> str:
+    """One number; with several documents a line for each and one for all of them, as wc has it."""
+    if len(counts) == 1:
+        return f"{counts[0].tokens}\n"
+    total = total_of(counts)
+    width = len(str(total.tokens))
+    return "".join(f"{count.tokens:>{width}} {escape_line(count.name)}\n" for count in (*counts, total))
+
+
+def format_extensions(groups: Sequence[tuple[str, int, Count]]) -> str:
+    """A table: extension, files, tokens, bytes, bytes per token; the largest first, and a total."""
+    total = total_of([count for _, _, count in groups])
+    rows = [("EXTENSION", "FILES", "TOKENS", "BYTES", "BYTES/TOKEN")]
+    for extension, files, count in (*groups, ("total", sum(files for _, files, _ in groups), total)):
+        rows.append((escape_line(extension), f"{files:,}", f"{count.tokens:,}", f"{count.bytes:,}", _ratio(count)))
+    return _table(rows)
+
+
+def total_of(counts: Iterable[Count]) -> Count:
+    """The sum, called total."""
+    kept = list(counts)
+    return Count("total", sum(count.tokens for count in kept), sum(count.bytes for count in kept))
+
+
+def format_comparison(comparison: Comparison, paint: Paint, *, several_documents: bool, with_differences: bool = True) -> str:
+    """A table of the vocabularies, and the first stretches that they cut differently, one below the other."""
+    least = min(count.tokens for count in comparison.counts)
+    rows = [("MODEL", "TOKENS", "BYTES/TOKEN", "")]
+    for count in comparison.counts:
+        more = f"+{100 * (count.tokens / least - 1):.1f} %" if least and count.tokens > least else ""
+        rows.append((escape_line(count.name), f"{count.tokens:,}", f"{count.bytes_per_token:.2f}", more))
+    text = _table(rows)
+    if not with_differences:
+        return text
+    if not comparison.differences:
+        return text + "\nThey cut it at the same places.\n"
+    names = [escape_line(count.name) for count in comparison.counts]
+    for difference in comparison.differences:
+        text += "\n" + _format_difference(difference, names, paint, several_documents)
+    return text
+
+
+def _format_difference(difference: Difference, names: Sequence[str], paint: Paint, several_documents: bool) -> str:
+    where = f"{escape_line(difference.document)}, " if several_documents else ""
+    lines = [f"{where}bytes {difference.start:,} to {difference.end:,}"]
+    width = max(map(columns, names))
+    for name, pieces in zip(names, difference.pieces, strict=True):
+        shown = [
+            paint(visible(piece)[:_LONGEST_CELL], STYLES[number % len(STYLES)]) for number, piece in enumerate(pieces[:24])
+        ]
+        more = f" … and {len(pieces) - 24} more" if len(pieces) > 24 else ""
+        lines.append(f"  {name}{' ' * (width - columns(name))}  {'|'.join(shown)}{more}")
+    return "\n".join(lines) + "\n"
+
+
+def _ratio(count: Count) -> str:
+    return f"{count.bytes / count.tokens:.2f}" if count.tokens else "0.00"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(columns(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        first = row[0] + " " * (widths[0] - columns(row[0]))
+        lines.append("  ".join((first, *(text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)))).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def format_ids(tokens: Sequence[int], separator: str) -> str:
+    """Ids with a separator between them."""
+    text = str(list(tokens))[1:-1]
+    return text if separator == ", " else text.replace(", ", separator)

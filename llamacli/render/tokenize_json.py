@@ -1,0 +1,85 @@
+"""Tokens for programs. Documents are written while they are tokenized, so that nothing has to be in memory as a whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from llamacli.engine.tokenizing_compare import Comparison
+from llamacli.render.tokenize import Count, total_of
+
+Token = tuple[int, bytes, tuple[int, int] | None, bool]
+"""An id, its bytes, its span in the document (bytes from and to; None if unknown), whether it is a control token."""
+
+
+class TokenObjects:
+    """Formats tokens, remembering what is the same at every occurrence of one."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[str, str]] = {}
+
+    def format(self, tokens: Sequence[Token]) -> str:
+        """The objects with commas between them."""
+        return ", ".join([self._one(*token) for token in tokens])
+
+    def _one(self, token: int, piece: bytes, span: tuple[int, int] | None, special: bool) -> str:
+        parts = self._known.get(token)
+        if parts is None:
+            text = json.dumps(piece.decode("utf-8", "replace"))
+            begin = f'{{"id": {token}, "piece": {text}, "bytes": "{piece.hex()}", '
+            parts = self._known[token] = (begin, f', "special": {str(special).lower()}}}')
+        start, end = span if span is not None else ("null", "null")
+        return f'{parts[0]}"start": {start}, "end": {end}{parts[1]}'
+
+
+def begin_document(**fields: Any) -> str:
+    """An object up to where its tokens begin."""
+    return json.dumps(fields)[:-1] + (", " if fields else "") + '"tokens": ['
+
+
+def end_document(count: Count) -> str:
+    """The rest of the object."""
+    return "], " + json.dumps(sizes(count))[1:]
+
+
+def sizes(count: Count) -> dict[str, Any]:
+    """The size of a document."""
+    return {
+        "count": count.tokens,
+        "bytes": count.bytes,
+        "bytes_per_token": count.bytes / count.tokens if count.tokens else 0.0,
+    }
+
+
+def counts_document(model: str, counts: Sequence[Count]) -> dict[str, Any]:
+    """Counts alone."""
+    if len(counts) == 1:
+        return {"model": model, **sizes(counts[0])}
+    documents = [{"name": count.name, **sizes(count)} for count in counts]
+    return {"model": model, "documents": documents, **sizes(total_of(counts))}
+
+
+def extensions_document(model: str, groups: Sequence[tuple[str, int, Count]]) -> dict[str, Any]:
+    """Counts by extension."""
+    extensions = [{"extension": extension, "files": files, **sizes(count)} for extension, files, count in groups]
+    return {"model": model, "extensions": extensions, **sizes(total_of([count for _, _, count in groups]))}
+
+
+def comparison_document(comparison: Comparison) -> dict[str, Any]:
+    """Several vocabularies."""
+    return {
+        "models": [
+            {"model": count.name, "count": count.tokens, "bytes": count.bytes, "bytes_per_token": count.bytes_per_token}
+            for count in comparison.counts
+        ],
+        "differences": [
+            {
+                "document": difference.document,
+                "start": difference.start,
+                "end": difference.end,
+                "pieces": [[piece.decode("utf-8", "backslashreplace") for piece in pieces] for pieces in difference.pieces],
+            }
+            for difference in comparison.differences
+        ],
+    }
