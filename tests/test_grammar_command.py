@@ -195,7 +195,8 @@ def test_from_pydantic(tmp_path, monkeypatch):
     pytest.importorskip("pydantic")
     monkeypatch.chdir(tmp_path)
     Path("shop_orders.py").write_text(
-        "from pydantic import BaseModel, Field\nprint('hello')\nclass Order(BaseModel):\n    name: str\n    count: int = Field(ge=1)\n"
+        "from pydantic import BaseModel, Field\nprint('hello')\n"
+        "class Order(BaseModel):\n    name: str\n    count: int = Field(ge=1)\n"
     )
     result = grammar("from-pydantic", "shop_orders:Order")
     assert result.status == 0, result.stderr

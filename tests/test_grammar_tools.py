@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import grammar_cases
 import pytest
 
+from llamacli.binding import bridge
 from llamacli.errors import GrammarError, GrammarSyntaxError
 from llamacli.grammar import examine, parse
 from llamacli.grammar.builtins import builtin, builtin_names
@@ -95,6 +97,16 @@ def test_built_in_grammars_are_clean(name):
     assert known.summary.endswith(".")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["root ::= " + "a " * 100_000 + '\na ::= "x"', "root ::= " + " | ".join(['"a"'] * 15_000), "root ::= " + "()" * 40_000],
+)
+def test_the_linter_is_bounded(text):
+    started = time.process_time()
+    lint(text)
+    assert time.process_time() - started < 6, "2 s on a quiet machine"
+
+
 # --- the formatter ---------------------------------------------------------------------------------------------------
 
 
@@ -159,6 +171,11 @@ def test_samples_are_in_the_language(name):
     texts = list(Sampler(grammar, seed=3).samples(50))
     assert all(matcher.matches(text) for text in texts)
     assert len(set(texts)) > 1
+    with bridge.Grammar(grammar.text) as native:
+        for text in texts:
+            native.reset()
+            assert native.accept(text.encode()) == len(text.encode()), text
+            assert native.is_complete, text
 
 
 def test_the_same_seed_gives_the_same_texts():
