@@ -270,8 +270,8 @@ class Engine:
         """
         from llamacli.engine import state as states
 
-        scheduler = self._ready(0, None).scheduler
-        tokens = scheduler.tokens_of(0)
+        shared = self._shared or self._ready(0, None)  # not a larger context: an answer may be on its way in this one
+        tokens = shared.scheduler.tokens_of(0)
         if self._context is not None:
             states.write(path, states.capture(self._context, 0, tokens))
         return len(tokens)
