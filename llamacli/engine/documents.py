@@ -41,7 +41,7 @@ def finish_reason(reason: FinishReason, answer: Answer | None = None) -> str:
     """OpenAI's word for why an answer ended."""
     if answer is not None and answer.tool_calls and reason == "stop":
         return "tool_calls"
-    return "length" if reason in ("length", "context") else "stop"
+    return "stop" if reason == "stop" else "length"
 
 
 def usage(used: Usage) -> Document:
@@ -57,7 +57,7 @@ def usage(used: Usage) -> Document:
 def timings(measured: Timings) -> Document:
     """Durations in milliseconds and rates per second."""
     names = ("prompt_n", "prompt_ms", "prompt_per_second", "predicted_n", "predicted_ms", "predicted_per_second")
-    return {name: getattr(measured, name) for name in names}
+    return {name: round(getattr(measured, name), 3) for name in names}
 
 
 def text_choice(index: int, text: str, reason: str | None, logprobs: Document | None = None) -> Document:
@@ -113,7 +113,7 @@ def chat_logprobs(tokens: Sequence[Token]) -> Document:
 
 def _token_json(candidate: TokenLogprob) -> Document:
     text = candidate.piece.decode("utf-8", "replace")
-    return {"token": text, "logprob": candidate.logprob, "bytes": list(candidate.piece)}
+    return {"token": text, "id": candidate.id, "logprob": candidate.logprob, "bytes": list(candidate.piece)}
 
 
 def text_logprobs(tokens: Sequence[Token], offset: int = 0) -> Document:
@@ -121,7 +121,7 @@ def text_logprobs(tokens: Sequence[Token], offset: int = 0) -> Document:
     offsets, at = [], offset
     for token in tokens:
         offsets.append(at)
-        at += len(token.piece.decode("utf-8", "ignore"))
+        at += len(token.text)
     return {
         "tokens": [token.piece.decode("utf-8", "replace") for token in tokens],
         "token_logprobs": [token.logprob for token in tokens],

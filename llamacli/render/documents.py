@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from llamacli.engine import documents
 from llamacli.engine.chat import Answer, Delta
-from llamacli.engine.events import Finished, FinishReason, Timings, Token, TokenLogprob, Usage
-
-_REASONS = {"stop": "stop", "length": "length", "context": "length", "cancelled": "length"}
+from llamacli.engine.events import Finished, Timings, Token, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,36 +53,30 @@ class Documents:
         """What is new in answer number `index`; None if nothing of it is shown."""
         if not self.is_chat:
             return self.text_chunk(index, delta.content, tokens)
-        change: dict[str, Any] = {}
-        if delta.content:
-            change["content"] = delta.content
-        if delta.reasoning_content and not self.hides_reasoning:
-            change["reasoning_content"] = delta.reasoning_content
-        if delta.tool_call is not None:
-            change["tool_calls"] = [_call_delta(delta)]
+        change = documents.delta_json(dataclasses.replace(delta, reasoning_content="") if self.hides_reasoning else delta)
         choice = {"index": index, "delta": change, "finish_reason": None}
         if self.logprobs and tokens:
-            choice["logprobs"] = _chat_logprobs(tokens)
+            choice["logprobs"] = documents.chat_logprobs(tokens)
         return self._chunk(choice) if change or (self.logprobs and tokens) else None
 
     def text_chunk(self, index: int, text: str, tokens: Sequence[Token] = ()) -> dict[str, Any]:
         """A piece of a text that is continued."""
-        logprobs = _text_logprobs(tokens) if self.logprobs and tokens else None
+        logprobs = documents.text_logprobs(tokens) if self.logprobs and tokens else None
         return self._chunk({"index": index, "text": text, "logprobs": logprobs, "finish_reason": None})
 
     def last_chunk(self, index: int, answer: Answer, finished: Finished) -> dict[str, Any]:
         """The end of answer number `index`, with its usage and timings."""
         empty: dict[str, Any] = {"delta": {}} if self.is_chat else {"text": "", "logprobs": None}
-        chunk = self._chunk({"index": index, **empty, "finish_reason": _reason(answer, finished.reason)})
+        chunk = self._chunk({"index": index, **empty, "finish_reason": documents.finish_reason(finished.reason, answer)})
         return {**chunk, **_totals([finished])}
 
     def _choice(self, index: int, sample: Sample) -> dict[str, Any]:
-        reason = _reason(sample.answer, sample.finished.reason)
+        reason = documents.finish_reason(sample.finished.reason, sample.answer)
         if not self.is_chat:
-            logprobs = _text_logprobs(sample.tokens) if self.logprobs else None
+            logprobs = documents.text_logprobs(sample.tokens) if self.logprobs else None
             text = (self.prompt or "") + sample.answer.content
             return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
-        logprobs = _chat_logprobs(sample.tokens) if self.logprobs else None
+        logprobs = documents.chat_logprobs(sample.tokens) if self.logprobs else None
         return {"index": index, "message": self._message(sample.answer), "logprobs": logprobs, "finish_reason": reason}
 
     def _message(self, answer: Answer) -> dict[str, Any]:
@@ -108,28 +102,6 @@ def tool_calls(answer: Answer) -> list[dict[str, Any]]:
     return [call.to_json() for call in answer.tool_calls]
 
 
-def usage_document(usage: Usage) -> dict[str, Any]:
-    """OpenAI's `usage`."""
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-    }
-
-
-def timings_document(timings: Timings) -> dict[str, Any]:
-    """llama-server's `timings`."""
-    return {
-        "prompt_n": timings.prompt_n,
-        "prompt_ms": round(timings.prompt_ms, 3),
-        "prompt_per_second": round(timings.prompt_per_second, 3),
-        "predicted_n": timings.predicted_n,
-        "predicted_ms": round(timings.predicted_ms, 3),
-        "predicted_per_second": round(timings.predicted_per_second, 3),
-    }
-
-
 def _totals(finished: Sequence[Finished]) -> dict[str, Any]:
     """Usage and timings of answers that shared one prompt: it counts once."""
     first = finished[0]
@@ -140,48 +112,4 @@ def _totals(finished: Sequence[Finished]) -> dict[str, Any]:
         sum(each.timings.predicted_n for each in finished),
         max(each.timings.predicted_ms for each in finished),
     )
-    return {"usage": usage_document(usage), "timings": timings_document(timings)}
-
-
-def _reason(answer: Answer, reason: FinishReason) -> str:
-    return "tool_calls" if answer.tool_calls and reason == "stop" else _REASONS[reason]
-
-
-def _call_delta(delta: Delta) -> dict[str, Any]:
-    call = delta.tool_call
-    assert call is not None
-    document: dict[str, Any] = {"index": call.index}
-    if call.name:
-        document |= {"id": call.id, "type": "function"}
-    function = {"name": call.name} if call.name else {}
-    return {**document, "function": {**function, "arguments": call.arguments}}
-
-
-def _chat_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
-    content = []
-    for token in tokens:
-        chosen = _candidate(TokenLogprob(token.id, token.piece, token.logprob)) if token.logprob is not None else None
-        if chosen is not None:
-            content.append({**chosen, "top_logprobs": [_candidate(each) for each in token.top]})
-    return {"content": content}
-
-
-def _candidate(token: TokenLogprob) -> dict[str, Any]:
-    return {"token": _text(token.piece), "id": token.id, "logprob": token.logprob, "bytes": list(token.piece)}
-
-
-def _text_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
-    offsets, at = [], 0
-    for token in tokens:
-        offsets.append(at)
-        at += len(token.text)
-    return {
-        "tokens": [_text(token.piece) for token in tokens],
-        "token_logprobs": [token.logprob for token in tokens],
-        "top_logprobs": [{_text(each.piece): each.logprob for each in token.top} for token in tokens],
-        "text_offset": offsets,
-    }
-
-
-def _text(piece: bytes) -> str:
-    return piece.decode("utf-8", "replace")
+    return {"usage": documents.usage(usage), "timings": documents.timings(timings)}
