@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import math
 import random
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -147,3 +151,28 @@ def test_which_models_have_their_accents_taken_away(tmp_path: Path) -> None:
     assert not strips_accents(header(tokenizer__ggml__normalizer__strip_accents=False))
     assert strips_accents(header(tokenizer__ggml__normalizer__lowercase=False, tokenizer__ggml__normalizer__strip_accents=True))
     assert not strips_accents(gguf.read_files(tiny.tiny_model(tmp_path / "n.gguf")).header)
+
+
+@pytest.mark.demo
+def test_the_vectors_are_those_of_its_authors(embedding_demo_model: Path, tmp_path: Path) -> None:
+    reference = json.loads((Path(__file__).parent / "data" / "minilm.json").read_text(encoding="utf-8"))
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(json.dumps({"text": sentence}) for sentence in reference["sentences"]), encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "llamacli",
+        "embed",
+        "-m",
+        str(embedding_demo_model),
+        "--input",
+        str(rows),
+        "--field",
+        "text",
+    ]
+    done = subprocess.run([*command, "--jsonl"], capture_output=True, text=True, check=True)
+    vectors = [json.loads(line)["embedding"] for line in done.stdout.splitlines()]
+    assert len(vectors) == len(reference["vectors"]) == 50
+    for vector, encoded in zip(vectors, reference["vectors"], strict=True):
+        expected = struct.unpack("<384f", base64.b64decode(encoded))
+        assert sum(a * b for a, b in zip(vector, expected, strict=True)) / math.hypot(*vector) > 0.999
