@@ -165,3 +165,9 @@ def test_a_token_id_outside_the_vocabulary_has_no_text(tmp_path: Path) -> None:
 def test_sources_are_opened_for_each_part(tmp_path: Path) -> None:
     files = read_files(tiny.split_model(tmp_path)[0])
     assert [source.name for source in open_sources(files)] == [part.name for part in files.parts]
+
+
+def test_tensors_without_data_have_a_hash(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(tiny.gguf_bytes({"a": 1}, [Tensor("full", (1,), b"\1" * 4), Tensor("none", (0,), b"")]))
+    assert dict(hash_model(*opened(path)).tensors)["none"] == hashlib.sha256(b"").hexdigest()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from llamacli.errors import ModelFileError
-from llamacli.gguf.header import Header
+from llamacli.gguf.header import Header, TensorInfo
 from llamacli.gguf.model import ModelFiles
 from llamacli.gguf.source import Source
 
-BLOCK = 4 << 20
+BLOCK = 1 << 20
 """Bytes read at a time."""
 
 
@@ -39,8 +40,9 @@ def hash_model(files: ModelFiles, sources: Sequence[Source], on_progress: Callab
             done += len(block)
             if on_progress:
                 on_progress(done, files.size)
+        digest.finish()
         whole.append((place, digest.whole.hexdigest()))
-        tensors += [(tensor.name, digest.tensors[tensor.name].hexdigest()) for tensor in header.tensors]
+        tensors += [(tensor.name, digest.tensors[tensor.name]) for tensor in header.tensors]
     return Hashes(tuple(whole), tuple(tensors))
 
 
@@ -49,10 +51,10 @@ class _FileDigest:
 
     def __init__(self, header: Header) -> None:
         self.whole = hashlib.sha256()
-        self.tensors = {tensor.name: hashlib.sha256() for tensor in header.tensors}
-        self._waiting = sorted(((tensor.offset, tensor.size, tensor.name) for tensor in header.tensors), reverse=True)
-        self._current: list[tuple[int, int, str]] = []
-        if any(offset + size > header.size for offset, size, _ in self._waiting):
+        self.tensors: dict[str, str] = {}
+        self._waiting = sorted(header.tensors, key=lambda tensor: tensor.offset, reverse=True)
+        self._current: list[tuple[TensorInfo, Any]] = []
+        if any(tensor.offset + tensor.size > header.size for tensor in header.tensors):
             problem = f"{header.name}: the file ends at byte {header.size}, before its last tensor"
             raise ModelFileError(problem, hint="it was cut short: download or copy it again", offset=header.size)
 
@@ -60,8 +62,19 @@ class _FileDigest:
         """Takes the block of bytes that begins at `start`."""
         self.whole.update(block)
         end = start + len(block)
-        while self._waiting and self._waiting[-1][0] < end:
-            self._current.append(self._waiting.pop())
-        for offset, size, name in self._current:
-            self.tensors[name].update(block[max(offset - start, 0) : max(offset + size - start, 0)])
-        self._current = [span for span in self._current if span[0] + span[1] > end]
+        while self._waiting and self._waiting[-1].offset < end:
+            self._current.append((self._waiting.pop(), hashlib.sha256()))
+        unfinished = []
+        for tensor, digest in self._current:
+            last = tensor.offset + tensor.size
+            digest.update(block[max(tensor.offset - start, 0) : max(last - start, 0)])
+            if last > end:
+                unfinished.append((tensor, digest))
+            else:
+                self.tensors[tensor.name] = digest.hexdigest()
+        self._current = unfinished
+
+    def finish(self) -> None:
+        """After the last block: tensors without data that lie at the very end."""
+        for tensor in self._waiting:
+            self.tensors[tensor.name] = hashlib.sha256().hexdigest()

@@ -27,11 +27,14 @@ from llamacli.gguf.text import printable
 LONG_TEXT = 1 << 20
 """Texts from this many bytes (a whole tokenizer.json, say) are left in the file, as arrays are."""
 
-MAX_ENTRIES = 1 << 16
+MAX_ENTRIES = 1 << 15
 """More keys, or more tensors, than any model has: such a count is taken for damage."""
 
+MAX_TEXTS = 4 << 20
+"""Bytes of texts that are kept in memory; further ones are left in the file."""
+
 MAX_NAMES = 4 << 20
-"""Bytes of keys and texts that are kept in memory. Further texts are left in the file, further names are taken for damage."""
+"""Bytes of names; more are taken for damage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,7 @@ class _HeaderReader:
     def __init__(self, source: Source) -> None:
         self.cursor = Cursor(source)
         self.names = 0
+        self.texts = 0
 
     def read(self) -> Header:
         cursor = self.cursor
@@ -225,11 +229,11 @@ class _HeaderReader:
 
     def _text(self, what: str) -> str | Lazy:
         length = self.cursor.length(what)
-        if length >= LONG_TEXT or self.names + length > MAX_NAMES:
+        if length >= LONG_TEXT or self.texts + length > MAX_TEXTS:
             offset = self.cursor.offset
             self.cursor.skip(length, what)
             return Lazy(None, length, offset, length)
-        self.names += length
+        self.texts += length
         return self.cursor.take(length, what).decode(errors="surrogateescape")
 
     def _array(self, what: str) -> Lazy:

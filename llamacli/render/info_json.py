@@ -28,10 +28,11 @@ ReadArray = Callable[[Lazy], Iterator[Any]]
 
 
 class Elements:
-    """A list that is written while it is read."""
+    """A list that is written while it is read, with a line for each element if `rows`."""
 
-    def __init__(self, elements: Iterable[Any]) -> None:
+    def __init__(self, elements: Iterable[Any], *, rows: bool = False) -> None:
         self.elements = elements
+        self.rows = rows
 
 
 def encode(document: Mapping[str, Any]) -> Iterator[str]:
@@ -52,7 +53,9 @@ def _lines(begin: str, members: Iterable[tuple[str | None, Any]], end: str, *, i
 
 
 def _value(value: Any, indent: int) -> Iterator[str]:
-    if isinstance(value, Elements):
+    if isinstance(value, Elements) and value.rows:
+        yield from _lines("[", ((None, item) for item in value.elements), "]", indent=indent)
+    elif isinstance(value, Elements):
         elements = iter(value.elements)
         separator = "["
         while some := list(itertools.islice(elements, 1024)):
@@ -109,7 +112,7 @@ def model_document(
         "recommended_sampling": {name: _number(value) for name, value in summary.sampling},
         "details": dict(summary.details),
         "metadata": {key: entry_value(entry, read, full=full) for key, entry in header.metadata.items()},
-        "tensors": [tensor_document(tensor) for tensor in tensors],
+        "tensors": Elements((tensor_document(tensor) for tensor in tensors), rows=True),
     }
 
 
