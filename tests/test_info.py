@@ -400,8 +400,8 @@ def test_fit_with_a_gpu_is_shown_for_each_device() -> None:
     )
     host = dataclasses.replace(gpu, name="CPU", host=True, program=1 << 26, weights=0)
     report = FitReport(
-        devices=(gpu, host), context=4096, sequences=1, trained_context=8192, layers=32, gpu_layers=33, largest_context=6144,
-        flags=("-c", "4096", "-ngl", "33"), is_estimate=False,
+        devices=(gpu, host), context=4096, sequences=1, trained_context=8192, layers=32, gpu_layers=-1, largest_context=6144,
+        flags=("-c", "4096", "-ngl", "all"), is_estimate=False,
     )  # fmt: skip
     lines = format_fit(report).splitlines()
     assert lines[2].split() == [
@@ -420,7 +420,7 @@ def test_fit_with_a_gpu_is_shown_for_each_device() -> None:
         "MiB",
     ]
     assert "layers on GPUs    all of 33" in lines
-    assert "use               -c 4096 -ngl 33" in lines
+    assert "use               -c 4096 -ngl all" in lines
     assert report.fits
     assert not dataclasses.replace(gpu, free=5376 << 20).fits  # a margin stays free
 

@@ -156,7 +156,7 @@ class _Native:
             del kept
         if self.program is None:
             self.program = _peak_memory()
-        layers = int(c_model.n_gpu_layers) if offload else None
+        layers = (ALL_LAYERS if c_model.n_gpu_layers > document["n_layer"] else int(c_model.n_gpu_layers)) if offload else None
         return _Measured(tuple(self._share(device) for device in document["devices"]), layers)
 
     def _reason(self, error: ModelError) -> ModelError:

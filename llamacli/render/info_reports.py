@@ -121,7 +121,7 @@ def format_fit(report: FitReport, *, paint: Paint = plain) -> str:
     else:
         lines.append(f"{'largest context':<18}none: the weights alone are too large")
     if report.gpu_layers is not None:
-        layers = "all" if report.gpu_layers < 0 or report.gpu_layers > report.layers else str(report.gpu_layers)
+        layers = "all" if report.gpu_layers < 0 else str(report.gpu_layers)
         lines.append(f"{'layers on GPUs':<18}{layers} of {report.layers + 1}")
     if report.flags:
         lines.append(f"{'use':<18}{' '.join(report.flags)}")
