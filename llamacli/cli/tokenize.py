@@ -243,8 +243,8 @@ def compare(
     from llamacli.render.tokenize_json import comparison_document
 
     paths = [app.find_model(app, reference, offline=offline) for reference in references]
-    found = spooled(app, found)
     with contextlib.ExitStack() as stack:
+        found = spooled(app, found, stack)
         tokenizers = [(path.stem, tokenizer_for(stack.enter_context(load(path)), source)) for path in paths]
         guard = stack.enter_context(app.interrupts.guard())
         bar = stack.enter_context(app.progress(delay=PROGRESS_DELAY_SECONDS))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import codecs
-import glob
 import json
 import os
 import re
-import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +17,8 @@ from llamacli.engine.tokenizing_text import BLOCK, Document, text_document, utf8
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from llamacli.cli.options import ChatOptions
     from llamacli.engine.model import Model
     from llamacli.engine.tokenizing import Chunk
@@ -53,12 +53,14 @@ def find_input(app: AppContext, words: tuple[str, ...], paths: tuple[str, ...], 
     return Input([Document(STDIN_NAME, lambda: _blocks(app.console.input_stream().read, STDIN_NAME))], None)
 
 
-def spooled(app: AppContext, found: Input) -> Input:
-    """The same, to be read several times: standard input is kept in a temporary file."""
+def spooled(app: AppContext, found: Input, stack: ExitStack) -> Input:
+    """The same, to be read several times: standard input is kept in a temporary file until `stack` is closed."""
     documents = []
     for document in found.documents:
         if document.name == STDIN_NAME:
-            kept = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the last document that reads it is gone
+            import tempfile  # it takes a while, and few need it
+
+            kept = stack.enter_context(tempfile.TemporaryFile())
             for block in _blocks(app.console.input_stream().read, STDIN_NAME):
                 kept.write(block)
             documents.append(Document(STDIN_NAME, lambda kept=kept: _positioned(kept)))  # type: ignore[misc]
@@ -177,6 +179,8 @@ def _paths(name: str, *, recursive: bool) -> Iterator[tuple[Path, bool]]:
     elif exists:
         yield path, True
     elif _GLOB.search(name):
+        import glob
+
         matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute pattern
         if not matches:
             raise UsageError(f"no file matches {name}")

@@ -16,6 +16,8 @@ from llamacli.binding.enums import llama_token_attr
 from llamacli.engine.tokenizing import Chunk, is_cut_out
 from llamacli.engine.vocabulary import Vocabulary
 
+_UNKNOWN = llama_token_attr.LLAMA_TOKEN_ATTR_UNKNOWN | llama_token_attr.LLAMA_TOKEN_ATTR_CONTROL
+
 Span = tuple[int, int]
 """From a byte offset in the document to another."""
 
@@ -68,18 +70,19 @@ class Spans:
     def _followed(self, tokens: Sequence[int], text: str, start: int) -> Iterator[Span | None]:
         """Spans by comparing folded characters. An unknown token reaches to where the next known one begins."""
         walk = _Walk(text, start)
-        wanted = [None if self._is_unknown(token) else _folded(self.piece(token)) for token in tokens]
-        for number, folded in enumerate(wanted):
-            if folded is None:
-                following = next((later for later in wanted[number + 1 :] if later), None)
-                yield walk.unknown(following)
-            else:
-                yield walk.take(folded)
+        wanted = [_folded(self.piece(token)) for token in tokens]
+        following: list[str | None] = [None] * len(tokens)
+        for number in range(len(tokens) - 1, 0, -1):
+            following[number - 1] = following[number] if self._may_be_unknown(tokens[number]) else wanted[number]
+        for token, folded, later in zip(tokens, wanted, following, strict=True):
+            span = walk.take(folded)
+            yield walk.unknown(later) if span is None and self._may_be_unknown(token) else span
 
-    def _is_unknown(self, token: int) -> bool:
+    def _may_be_unknown(self, token: int) -> bool:
+        """In plain text, a control token can only be the unknown one; some files give that no type of its own."""
         if token not in self._attributes:
             self._attributes[token] = self._vocabulary.attribute(token)
-        return bool(self._attributes[token] & llama_token_attr.LLAMA_TOKEN_ATTR_UNKNOWN)
+        return bool(self._attributes[token] & _UNKNOWN)
 
 
 class _Walk:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from llamacli.engine.tokenizing_compare import Comparison, Difference
 from llamacli.render.text import escape, escape_line
+
+if TYPE_CHECKING:
+    from llamacli.engine.tokenizing_compare import Comparison, Difference
 
 Paint = Callable[[str, str], str]
 """Gives a text in a style (an SGR code), or as it is where colours are not wanted."""

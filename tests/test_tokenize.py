@@ -1,0 +1,404 @@
+"""`llamacli tokenize`, with the tiny model's vocabulary and those of llama.cpp."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import tokenize_cases as cases
+from fakes import Result, invoke
+
+from llamacli.cli.console import Terminals
+from llamacli.engine import tokenizing_text
+from llamacli.engine.model import Model
+from llamacli.engine.vocabulary import LONGEST
+
+VOCABULARIES = {path.stem.removeprefix("ggml-vocab-"): path for path in cases.VOCABULARIES}
+TERMINAL = Terminals(stdin=True, stdout=True, stderr=True)
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """Vocabularies, each loaded once."""
+    models: dict[Path, Model] = {}
+    with contextlib.ExitStack() as stack:
+        yield lambda path: models.get(path) or models.setdefault(path, stack.enter_context(Model(path, vocab_only=True)))
+
+
+@pytest.fixture
+def run(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded):
+    """Runs `tokenize` with the tiny model, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("llamacli.cli.tokenize.load", lambda path: contextlib.nullcontext(loaded(path)))
+
+    def call(*arguments: str, model: Path = tiny_model, **how) -> Result:
+        return invoke("tokenize", "-m", str(model), *arguments, **how)
+
+    return call
+
+
+def ids(result: Result) -> list[int]:
+    assert (result.status, result.stderr) == (0, "")
+    return [int(word) for word in result.stdout.split()]
+
+
+@pytest.fixture
+def whole(loaded):
+    """The tokens of a text by one call."""
+    return lambda path, text, **how: loaded(path).vocabulary.tokenize(text, add_special=True, **how)
+
+
+# --- output ----------------------------------------------------------------------------------------------------------
+
+
+def test_ids_off_a_terminal(run, tiny_model, whole):
+    text = "Hello world, user"
+    expected = whole(tiny_model, text)
+    assert ids(run(text)) == expected
+    assert json.loads(run("--ids", text).stdout) == expected
+    assert run("--count", text).stdout == f"{len(expected)}\n"
+
+
+def test_a_line_for_each_document(run):
+    Path("one").write_text("Hello")
+    Path("two").write_text("")
+    Path("three").write_text(" world")
+    lines = run("-f", "one", "two", "three").stdout.split("\n")
+    assert lines[1] == ""
+    assert lines[0]
+    assert lines[2]
+    assert [json.loads(line) for line in run("--ids", "-f", "one", "-f", "two").stdout.splitlines()][1] == []
+
+
+def test_json_has_every_byte(run):
+    text = "Hello wörld 🏠\n"
+    document = json.loads(run("--json", text).stdout)
+    data = text.encode()
+    assert document["bytes"] == len(data)
+    assert document["count"] == len(document["tokens"])
+    assert b"".join(bytes.fromhex(token["bytes"]) for token in document["tokens"]) == data
+    place = 0
+    for token in document["tokens"]:
+        assert (token["start"], data[token["start"] : token["end"]].hex()) == (place, token["bytes"])
+        place = token["end"]
+        assert token["special"] is False
+        assert token["piece"] == bytes.fromhex(token["bytes"]).decode("utf-8", "replace")
+
+
+def test_json_of_several_documents(run):
+    Path("a").write_text("Hello")
+    Path("b").write_text("a b")
+    document = json.loads(run("--json", "-f", "a", "b").stdout)
+    assert [one["name"] for one in document["documents"]] == ["a", "b"]
+    assert document["count"] == sum(one["count"] for one in document["documents"])
+    counted = json.loads(run("--json", "--count", "-f", "a", "b").stdout)
+    assert [one["count"] for one in counted["documents"]] == [one["count"] for one in document["documents"]]
+    assert "tokens" not in counted["documents"][0]
+
+
+def test_jsonl_takes_a_document_from_each_line(run):
+    result = run("--jsonl", stdin=b"Hello world\n\nuser\r\nlast")
+    documents = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [one["bytes"] for one in documents] == [11, 0, 4, 4]
+    assert "".join(token["piece"] for token in documents[0]["tokens"]) == "Hello world"
+
+
+def test_bos_has_an_empty_span(run):
+    document = json.loads(run("--json", "Hi", model=VOCABULARIES["llama-spm"]).stdout)
+    bos, *text = document["tokens"]
+    assert (bos["id"], bos["start"], bos["end"], bos["special"], bos["piece"]) == (1, 0, 0, True, "<s>")
+    assert [(token["start"], token["end"]) for token in text] == [(0, 2)]
+    assert [
+        token["id"] for token in json.loads(run("--no-bos", "--json", "Hi", model=VOCABULARIES["llama-spm"]).stdout)["tokens"]
+    ] == [token["id"] for token in text]
+
+
+def test_view_on_a_terminal(run):
+    result = run("Hello world\n\tx\x1b", terminals=TERMINAL, environ={"NO_COLOR": "1"})
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["Hello", "·world", "⏎"]
+    assert len(lines[0].split()) == len(lines[1].split())
+    assert lines[2].split() == ["→", "x", "␛"]
+    assert lines[4] == "6 tokens · 15 bytes · 2.50 bytes per token"
+    assert "\x1b" not in result.stdout
+
+
+def test_view_in_colours(run):
+    result = run("Hello world", terminals=TERMINAL, environ={})
+    assert result.stdout.startswith("\x1b[36mHello\x1b[0m")
+    assert "\x1b[33m·world\x1b[0m" in result.stdout
+
+
+def test_view_keeps_to_the_width(run):
+    result = run("Hello world " * 40 + "日本語" * 20, terminals=TERMINAL, environ={"NO_COLOR": "1"}, width=60)
+    rows = result.stdout.splitlines()
+    assert max(map(len, rows)) <= 60
+    assert len(rows) > 10
+
+
+def test_view_of_several_documents(run):
+    Path("a").write_text("Hello")
+    Path("b").write_text("Hello")
+    out = run("-f", "a", "b", terminals=TERMINAL, environ={"NO_COLOR": "1"}).stdout
+    assert out.startswith("a\nHello")
+    assert out.endswith("total: 2 tokens · 10 bytes · 5.00 bytes per token\n")
+
+
+# --- input -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", "\ufeffx", "-", "a\0b"])
+def test_text_is_taken_as_it_is(run, tiny_model, text, whole):
+    Path("file").write_bytes(text.encode())
+    expected = whole(tiny_model, text)
+    assert ids(run("-f", "file")) == expected
+    assert ids(run(stdin=text.encode())) == expected
+    assert ids(run("-f", "-", stdin=text.encode())) == expected
+
+
+def test_counts_as_wc_has_them(run):
+    Path("a.txt").write_text("Hello world" * 10)
+    Path("long name.md").write_text("Hello")
+    assert run("--count", "-f", "a.txt", "long name.md").stdout == "20 a.txt\n 1 long name.md\n21 total\n"
+
+
+def test_directories_and_patterns(run):
+    Path("src/.git").mkdir(parents=True)
+    Path("src/.git/config").write_text("hidden")
+    Path("src/a.py").write_text("Hello world")
+    Path("src/b.PY").write_text("Hello")
+    Path("src/c").write_text("Hello")
+    Path("src/image.png").write_bytes(b"\x89PNG\0\0")
+    Path("src/latin.txt").write_bytes(b"caf\xe9")
+    result = run("-r", "src", "--count")
+    assert result.stdout == "2 src/a.py\n1 src/b.PY\n1 src/c\n4 total\n"
+    assert result.stderr == "llamacli: 2 files are not text and left out\n"
+    rows = run("--by-extension", "-r", "src").stdout.splitlines()
+    assert [row.split()[:3] for row in rows[1:]] == [[".py", "2", "3"], ["(none)", "1", "1"], ["total", "3", "4"]]
+    assert json.loads(run("--by-extension", "--json", "-r", "src").stdout)["extensions"][0]["files"] == 2
+    assert run("--count", "-f", "src/*.py").stdout == "2\n"
+
+
+def test_chat(run, tiny_model, whole):
+    prompt = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+    assert ids(run("--chat", "Hello")) == whole(tiny_model, prompt, special=True)
+    Path("m.json").write_text(json.dumps([{"role": "user", "content": "Hello"}]))
+    assert ids(run("--chat", "-f", "m.json")) == whole(tiny_model, prompt, special=True)
+    assert ids(run("--chat", "--chat-template", "llama3", "Hello")) != whole(tiny_model, prompt, special=True)
+    long = run("--chat", "--count", "-sys", "Be brief.", "Hello").stdout
+    assert int(long) > len(whole(tiny_model, prompt, special=True))
+    document = json.loads(run("--chat", "--json", "Hello").stdout)
+    assert "".join(token["piece"] for token in document["tokens"]) == prompt
+    assert [token["special"] for token in document["tokens"]].count(True) == 3
+
+
+def test_control_tokens_are_text_unless_asked_for(run, tiny_model, whole):
+    text = "Hello<|im_end|>"
+    assert ids(run(text)) == whole(tiny_model, text)
+    assert ids(run("--special", text)) == whole(tiny_model, text, special=True)
+    assert run("--special", "--count", text).stdout == "2\n"
+
+
+def test_gate(run):
+    assert run("--max", "2", "--count", "Hello world").status == 0
+    over = run("--max", "1", "--count", "Hello world")
+    assert (over.status, over.stdout) == (8, "2\n")
+    assert over.stderr == "llamacli: error: 2 tokens are more than --max 1\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        ([], 2, "there is no text (give one as an argument, with -f FILE, or on standard input)"),
+        (["two", "words"], 2, "unexpected argument: words (put a text of several words in quotes)"),
+        (["-f", "missing"], 2, "missing does not exist"),
+        (["-f", "*.none"], 2, "no file matches *.none"),
+        (["-f", "."], 2, ". is a directory (-r takes the files in it)"),
+        (["-r", "."], 2, "there are no text files"),
+        (["--ids", "--count", "x"], 2, "--ids and --count cannot be combined"),
+        (["--max", "-1", "x"], 2, "--max must be a number from 0"),
+        (["-sys", "x", "y"], 2, "-sys and --chat-template belong to --chat"),
+        (["--detokenize", "12", "x"], 2, "'x' is not a token id"),
+        (["--detokenize", "99999"], 2, "token 99999 is not in the vocabulary"),
+        (["--detokenize", "-1"], 2, "no such option: -1"),
+        (["--detokenize", "--", "-1"], 2, "token -1 is not in any vocabulary"),
+        (["--detokenize", "4294967296"], 2, "token 4294967296 is not in any vocabulary"),
+        (["--detokenize", "--count", "1"], 2, "--detokenize writes bytes and nothing else"),
+        (["--compare", "x", "--ids", "y"], 2, "--compare writes a comparison"),
+        (["--chat", "--special", "x"], 2, "with --chat the template alone"),
+    ],
+)
+def test_refusals(run, arguments, status, says):
+    result = run(*arguments)
+    assert (result.status, result.stdout) == (status, "")
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("place", [0, 5, 300_000, (1 << 20) - 1, (1 << 20) + 1])
+def test_what_is_not_utf8(run, place):
+    data = b"a " * (place // 2) + b"x" * (place % 2)
+    Path("file").write_bytes(data + b"\xe4b")
+    result = run("--count", "-f", "file")
+    assert result.status == 2
+    assert f"file is not UTF-8 text: byte 0xe4 at offset {place:,}" in result.stderr
+    pieces = json.loads(run("--json", "--errors", "replace", "-f", "file").stdout)["tokens"]
+    assert b"".join(bytes.fromhex(token["bytes"]) for token in pieces) == data + "\ufffdb".encode()
+
+
+def test_messages_that_are_none(run):
+    Path("m").write_text("Hello")
+    assert "m is not JSON" in run("--chat", "-f", "m").stderr
+    Path("m").write_text("{}")
+    assert "m is not a JSON list of messages" in run("--chat", "-f", "m").stderr
+
+
+def test_a_model_without_a_template(run, tiny_base_model):
+    result = run("--chat", "x", model=tiny_base_model)
+    assert (result.status, result.stderr) == (
+        3,
+        "llamacli: error: this model has no chat template (--chat-template names one)\n",
+    )
+
+
+# --- and back --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["tiny", "llama-spm", "gpt-2", "llama-bpe", "gemma-4", "phi-3", "gpt-neox", "qwen2"])
+def test_round_trip(run, tiny_model, name):
+    model = tiny_model if name == "tiny" else VOCABULARIES[name]
+    text = " Hello  world,\n\n  naïve <|im_end|> </s>日本語 🏠👨‍👩‍👧 \t\x00\x7f . 's ? !\n"
+    for form in ([], ["--ids"]):
+        tokens = run(*form, stdin=text.encode(), model=model)
+        assert run("--detokenize", stdin=tokens.stdout_bytes, model=model).stdout_bytes == text.encode()
+    special = run("--special", stdin=text.encode(), model=model).stdout_bytes
+    if name != "phi-3":  # of which the control tokens eat the white space after them
+        assert run("--detokenize", "--special", stdin=special, model=model).stdout_bytes == text.encode()
+
+
+def test_ids_in_many_forms(run, tiny_model, whole):
+    tokens = whole(tiny_model, "Hello world")
+    for words in ([str(token) for token in tokens], [json.dumps(tokens)], [", ".join(map(str, tokens))]):
+        assert run("--detokenize", *words).stdout == "Hello world"
+    pretty = json.dumps([tokens, tokens], indent=2).encode()
+    assert run("--detokenize", stdin=pretty).stdout == "Hello worldHello world"
+    assert run("--detokenize", *map(str, tokens), terminals=TERMINAL).stdout == "Hello world\n"
+
+
+# --- side by side ----------------------------------------------------------------------------------------------------
+
+
+def test_compare(run, whole):
+    first, second = VOCABULARIES["gpt-2"], VOCABULARIES["llama-bpe"]
+    result = run("--compare", str(second), "indentation    tokenization", model=first)
+    assert result.status == 0, result.stderr
+    table, *differences = result.stdout.split("\n\n")
+    assert [row.split()[0] for row in table.splitlines()] == ["MODEL", "ggml-vocab-gpt-2", "ggml-vocab-llama-bpe"]
+    assert differences
+    document = json.loads(run("--json", "--compare", str(second), "indentation    tokenization", model=first).stdout)
+    text = b"indentation    tokenization"
+    for difference in document["differences"]:
+        stretch = text[difference["start"] : difference["end"]].decode()
+        assert ["".join(pieces) for pieces in difference["pieces"]] == [stretch, stretch]
+        assert difference["pieces"][0] != difference["pieces"][1]
+    assert [one["count"] for one in document["models"]] == [len(whole(path, text.decode())) for path in (first, second)]
+
+
+def test_compare_with_itself(run, tiny_model):
+    result = run("--compare", str(tiny_model), stdin=b"Hello world " * 30_000)
+    assert result.stdout.endswith("\nThey cut it at the same places.\n")
+
+
+def test_compare_finds_a_late_difference(run, whole):
+    text = b"Hello world, user\n" * 20_000 + b"x    y"
+    names = ("gpt-2", "llama-bpe")
+    arguments = ["--json", "--compare", str(VOCABULARIES[names[1]])]
+    document = json.loads(run(*arguments, stdin=text, model=VOCABULARIES[names[0]]).stdout)
+    assert document["differences"]
+    for difference in document["differences"]:
+        for pieces in difference["pieces"]:
+            assert "".join(pieces).encode() == text[difference["start"] : difference["end"]]
+    assert [one["count"] for one in document["models"]] == [len(whole(VOCABULARIES[name], text.decode())) for name in names]
+
+
+@pytest.mark.parametrize("name", ["bert-bge", "nomic-bert-moe"])
+def test_spans_of_vocabularies_that_normalize(run, name):
+    text = "Héllo, WORLD!  ﬁne 日本 🏠zzz\n  end"
+    tokens = json.loads(run("--json", text, model=VOCABULARIES[name]).stdout)["tokens"]
+    data = text.encode()
+    spans = [(token["start"], token["end"]) for token in tokens]
+    assert spans == sorted(spans)
+    cut = [data[start:end].decode() for start, end in spans]
+    assert cut[0] == cut[-1] == ""
+    assert cut[1].startswith("H")
+    assert "," in cut
+    assert "".join(cut).replace(" ", "") == "".join(text.split())
+
+
+# --- size ------------------------------------------------------------------------------------------------------------
+
+
+def test_many_documents_in_parts(run, tiny_model, monkeypatch, whole):
+    monkeypatch.setattr(tokenizing_text, "PART", 64)
+    texts = ["Hello world, user.\n" * number for number in (0, 1, 3, 100, 2, 0, 57)]
+    for number, text in enumerate(texts):
+        Path(f"{number}").write_text(text)
+    lines = run("-f", *(str(number) for number in range(len(texts)))).stdout.split("\n")[:-1]
+    assert [[int(word) for word in line.split()] for line in lines] == [whole(tiny_model, text) for text in texts]
+
+
+def test_too_long_without_a_place(run):
+    result = run("--count", stdin=b"a" * (LONGEST + 1), model=VOCABULARIES["llama-spm"])
+    assert result.status == 4
+    assert "without a place where this vocabulary allows a cut" in result.stderr
+
+
+def test_progress_on_a_terminal(run):
+    Path("big").write_text("Hello world, user.\n" * 120_000)
+    result = run("--count", "-f", "big", terminals=Terminals(stdin=True, stderr=True), environ={})
+    assert result.status == 0
+    assert "\x1b[K" in result.stderr
+    assert "tokenizing" in result.stderr
+
+
+def test_only_the_vocabulary_is_loaded(tiny_model):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LLAMACLI_")}
+    code = (
+        "import sys; from llamacli.cli import main; sys.argv[1:] = ['tokenize', '-m', sys.argv[1], 'Hello']; main()\n"
+        "print(*[name for name in ('numpy', 'rich', 'prompt_toolkit', 'huggingface_hub', 'llamacli.engine.context',"
+        " 'llamacli.engine.chat', 'concurrent.futures') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tiny_model)], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.splitlines()[1:] == [""]
+
+
+def test_pre_tokenizers_that_are_not_known_are_not_cut(tmp_path):
+    from llamacli.engine import tokenizing_rules as rules
+
+    assert rules.for_words("gpt2", "from the future", ()).pattern is None
+    assert rules.for_words("hybriddna", "default", ()).pattern is None
+    assert rules.for_words("gpt2", None, ()).pattern is not None
+
+
+def rwkv(tmp_path: Path) -> Path:
+    tokens = ["<s>", *[f"\\x{byte:02x}" for byte in range(256)], "the", " the", "e ", "e t", "a b", "\\n", "s\\n", ", "]
+    tokens[1 + ord("\n")] = "\\x0a"
+    types = [tiny.CONTROL, *[tiny.NORMAL] * (len(tokens) - 1)]
+    unique = tuple(dict.fromkeys(tokens))
+    vocabulary = tiny.Vocabulary(unique, tuple(types[: len(unique)]), model="rwkv", pre=None, bos=None, eos=0, pad=None)
+    return tiny.tiny_model(tmp_path / "rwkv.gguf", vocabulary=vocabulary)
+
+
+def test_rwkv(tmp_path, run, monkeypatch, whole):
+    monkeypatch.setattr(tokenizing_text, "PART", 8)
+    model = rwkv(tmp_path)
+    text = "the cat, the e tail\nthe a b bees\n" * 9
+    assert ids(run(text, model=model)) == whole(model, text)
