@@ -43,6 +43,7 @@ _llamacli_offer() {
         name=$prefix$name
         COMPREPLY+=("${name#"$head"}")
     done
+    return 0
 }
 
 _llamacli() {

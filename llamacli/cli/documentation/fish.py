@@ -13,8 +13,8 @@ _HEAD = """\
 # Whether the command line has come to the command $argv; options come after the commands.
 function __llamacli_at
     set -l words (commandline -opc)
-    set -l length (count $argv)
-    test (count $words) -gt $length; and test "$words[2..(math $length + 1)]" = "$argv"
+    set -l last (math (count $argv) + 1)
+    test (count $words) -ge $last; and test "$words[2..$last]" = "$argv"
 end
 
 # Whether it has come to the group $argv, and no command of it is named yet.
@@ -27,7 +27,7 @@ end
 function __llamacli_names
     set -l words (commandline -opc)
     set -l program (string replace -r '^~/' $HOME/ -- $words[1])
-    $program --complete $argv[1] (commandline -ct) 2>/dev/null
+    $program --complete $argv[1] (string replace -r -- '^--[^=]*=' '' (commandline -ct)) 2>/dev/null
 end
 
 complete -c llamacli -f

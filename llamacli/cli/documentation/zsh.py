@@ -17,7 +17,7 @@ _llamacli_names() {
   local line program=${(Q)_llamacli_program} tab=$'\t' expl ret=1
   local -a lines names shown
   [[ $program != '~/'* ]] || program=$HOME/${program#'~/'}
-  lines=("${(@f)$(_call_program names ${(q)program} --complete ${(q)1} ${(q)PREFIX} 2>/dev/null)}")
+  lines=("${(@f)$(_call_program names ${(q)program} --complete ${(q)1} ${(q)${(Q)PREFIX}} 2>/dev/null)}")
   for line in $lines; do
     names+=("${line%%$tab*}")
     shown+=("${line/$tab/  -- }")
@@ -51,7 +51,7 @@ def _function(page: Page) -> Iterator[str]:
         yield from (f"  ({child.path[-1]}) {_name(child)} ;;" for child in page.children)
         yield "  esac"
     else:
-        specs += [_positional(one, number) for number, one in enumerate(page.positionals, 1)]
+        specs += [_positional(one, number) for number, one in enumerate(page.positionals, 1) if one.value != Value()]
         yield from _call("_arguments -S", specs)
     yield "}"
     yield ""
@@ -96,7 +96,8 @@ def _action(value: Value) -> str:
         names = f"_llamacli_names {value.dynamic}"
         if value.files:
             names += f' "*{value.files}(-.)"'
-        return f"{{{names}; compadd -- {' '.join(value.words)}}}" if value.words else names
+        # The space keeps _arguments from adding arguments of its own.
+        return f"{{{names}; compadd -- {' '.join(value.words)}}}" if value.words else f" {names}"
     if value.words and files:
         return f"{{compadd -- {' '.join(value.words)}; {files}}}"
     return f"({' '.join(value.words)})" if value.words else files
