@@ -60,8 +60,19 @@ def test_wheel_holds_the_libraries_and_no_development_files(wheel: zipfile.ZipFi
     assert any(name.startswith("libggml-cpu") for name in names)
     assert all(name.endswith((".so", ".dylib", ".metallib", "build.json")) for name in libraries)
     others = {Path(name).suffix for name in files if name.startswith("llamacli/")} - {Path(name).suffix for name in libraries}
-    assert others <= {".py", ".typed"}
-    assert {name.split("/")[0] for name in files} == {"llamacli", "llamacli-0.1.0.dist-info"}
+    assert others <= {".py", ".typed", ".gbnf"}
+    assert {name.split("/")[0] for name in files} == {"llamacli", "llamacli-0.1.0.data", "llamacli-0.1.0.dist-info"}
+
+
+def test_wheel_puts_man_pages_and_completions_in_their_places(wheel: zipfile.ZipFile) -> None:
+    share = "llamacli-0.1.0.data/data/share"
+    found = {name.removeprefix(f"{share}/") for name in wheel.namelist() if ".data/" in name and not name.endswith("/")}
+    assert found == {
+        *(f"man/man1/{page.name}" for page in (ROOT / "man").glob("*.1")),
+        "bash-completion/completions/llamacli",
+        "zsh/site-functions/_llamacli",
+        "fish/vendor_completions.d/llamacli.fish",
+    }
 
 
 def test_wheel_holds_the_licences(wheel: zipfile.ZipFile) -> None:
