@@ -35,6 +35,8 @@ def main(pytest_arguments: list[str]) -> int:
     if failed:
         print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
         return 1
+    if _run("llamacli", "models", "pull", "demo", "minilm"):
+        print("without the demo models the tests that need them are skipped", file=sys.stderr)
     return _run("pytest", *pytest_arguments)
 
 
