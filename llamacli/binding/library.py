@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from llamacli.binding import abi_check
+from llamacli.binding.enums import ggml_log_level
 from llamacli.binding.prototypes import Function
 from llamacli.errors import CancelledError, ContextFullError, DecodeError, LibraryError, MemoryFullError
 
@@ -49,6 +50,8 @@ class Library:
                 f"the native library is built from llama.cpp {stamped}, this package from {self.build['commit']}",
                 hint=_REINSTALL,
             )
+        # Backends speak while they load; until somebody routes the log, nobody hears it.
+        self.llamacli_log_filter(declarations.type("ggml_log_callback")(), ggml_log_level.GGML_LOG_LEVEL_ERROR)
         if self.build["dynamic_backends"]:
             # Only from our own folder: the default search also looks in the current directory.
             self.ggml_backend_load_all_from_path(str(folder).encode())
