@@ -47,10 +47,10 @@ class SlowEngine(FakeEngine):
         say(b"cancel")
         super().cancel()
 
-    def generate(self, prompt, params):
+    def generate(self, prompt, params, *, guidance=None, samples=1):
         made = 0
         if self.mode == "plain":
-            yield from super().generate(prompt, params)
+            yield from super().generate(prompt, params, guidance=guidance, samples=samples)
             return
         say(b"ready")
         if self.mode == "stuck":
