@@ -246,12 +246,12 @@ def test_many_threads(llm: Llama) -> None:
 
 
 def test_closing_while_others_generate(tiny_model: Path) -> None:
-    llm = Llama(tiny_model, n_ctx=512, n_threads=1)
+    llm = Llama(tiny_model, n_ctx=30_000, n_threads=1)
     begun = threading.Barrier(4)
     errors: list[type[BaseException] | None] = []
 
     def work() -> None:
-        chunks = llm("Hello", max_tokens=400, stream=True, logit_bias={str(llm.token_eos()): float("-inf")})
+        chunks = llm("Hello", max_tokens=29_000, stream=True, logit_bias={str(llm.token_eos()): float("-inf")})
         next(chunks)
         begun.wait(30)
         try:
