@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llamacli.api.arguments import (
+    LogitsProcessor,
+    PromptLike,
+    constraint_of,
+    processor_of,
+    rendering_of,
+    response_constraint,
+    several,
+    total_usage,
+)
 from llamacli.api.grammar import LlamaGrammar
-from llamacli.api.manual import apply
 from llamacli.api.options import Sampling, generation
 from llamacli.engine import documents
 from llamacli.engine.answer import AnswerReader
-from llamacli.engine.chat import Rendering
-from llamacli.engine.constraint import Constraint
 from llamacli.engine.documents import Document, Heading
 from llamacli.engine.engine import Engine
-from llamacli.engine.events import Event, Finished, Token, Usage
+from llamacli.engine.events import Event, Finished, Token
 from llamacli.engine.infill import infill_prompt
-from llamacli.engine.message import read_messages, read_tools
+from llamacli.engine.message import read_messages
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.engine.prompt import Prompt
 from llamacli.engine.sequence import Processor
 from llamacli.engine.turn import Turn, chat_turn, text_turn
 from llamacli.errors import CancelledError, ClosedError, UsageError
-
-PromptLike = str | Sequence[int]
-LogitsProcessor = Callable[[list[int], Any], Any]
 
 _thread = threading.local()
 
@@ -126,13 +129,13 @@ class Completions:
             mirostat_mode=mirostat_mode, mirostat_tau=mirostat_tau, mirostat_eta=mirostat_eta, logit_bias=logit_bias,
         )  # fmt: skip
         params = generation(sampling.params(self._defaults), max_tokens=max_tokens, stop=stop, logprobs=logprobs)
-        constraint = _constraint(grammar)
+        constraint = constraint_of(grammar)
         tasks = []
-        for index, one in enumerate(_several(prompt)):
+        for index, one in enumerate(several(prompt)):
             asked = self._prompt(one, suffix)
             shown = "" if not echo else one if isinstance(one, str) else asked.text
             turn = text_turn(asked, constraint)
-            tasks.append(Task(turn=turn, params=params, processor=_processor(logits_processor), index=index, echo=shown))
+            tasks.append(Task(turn=turn, params=params, processor=processor_of(logits_processor), index=index, echo=shown))
         heading = Heading(model or self._name, is_chat=False)
         return self._stream_texts(heading, tasks) if stream else self._whole_texts(heading, tasks)
 
@@ -197,13 +200,13 @@ class Completions:
         )  # fmt: skip
         wanted = top_logprobs if logprobs else None
         params = generation(sampling.params(self._defaults), max_tokens=max_tokens, stop=stop, logprobs=wanted)
-        constraint = _constraint(grammar) or _response_constraint(response_format)
-        rendering = _rendering(tools, tool_choice, parallel_tool_calls)
+        constraint = constraint_of(grammar) or response_constraint(response_format)
+        rendering = rendering_of(tools, tool_choice, parallel_tool_calls)
         with self._template_lock:  # templates are for one thread at a time
             template = self.engine.template(self.chat_format)
             vocabulary = self.engine.model.vocabulary
             turn = chat_turn(vocabulary, template, read_messages(list(messages)), rendering, constraint=constraint)
-        task = Task(turn=turn, params=params, processor=_processor(logits_processor))
+        task = Task(turn=turn, params=params, processor=processor_of(logits_processor))
         heading = Heading(model or self._name)
         return self._stream_chat(heading, task) if stream else self._whole_chat(heading, task)
 
@@ -257,7 +260,7 @@ class Completions:
                 logprobs = documents.text_logprobs(tokens[task.index], len(task.echo))
             reason = documents.finish_reason(ends[task.index].reason)
             choices.append(documents.text_choice(task.index, "".join(texts[task.index]), reason, logprobs))
-        return heading.document(choices, usage=documents.usage(_total(list(ends.values()))))
+        return heading.document(choices, usage=documents.usage(total_usage(list(ends.values()))))
 
     def _stream_texts(self, heading: Heading, tasks: Sequence[Task]) -> Iterator[Document]:
         for task in tasks:
@@ -308,68 +311,3 @@ class Completions:
             yield chunk(documents.delta_json(delta), None, tokens)
             tokens = []
         yield chunk({}, documents.finish_reason(event.reason, answer))
-
-
-def _several(prompt: PromptLike | Sequence[str]) -> list[PromptLike]:
-    if isinstance(prompt, str):
-        return [prompt]
-    items = list(prompt)
-    texts = [item for item in items if isinstance(item, str)]
-    if texts and len(texts) == len(items):
-        return list(texts)
-    if texts:
-        raise UsageError("a prompt is a text, a list of token ids, or a list of texts")
-    return [[item for item in items if isinstance(item, int)]]
-
-
-def _constraint(grammar: LlamaGrammar | str | None) -> Constraint | None:
-    if grammar is None:
-        return None
-    return (grammar if isinstance(grammar, LlamaGrammar) else LlamaGrammar.from_string(grammar)).constraint()
-
-
-def _response_constraint(response_format: Mapping[str, Any] | None) -> Constraint | None:
-    kind = (response_format or {}).get("type", "text")
-    if response_format is None or kind == "text":
-        return None
-    if kind not in ("json_object", "json_schema"):
-        raise UsageError(f"response_format has an unknown type {kind!r}; known are text, json_object and json_schema")
-    schema = response_format.get("schema")
-    if kind == "json_schema":
-        inner = response_format.get("json_schema", {})
-        schema = inner.get("schema", schema)
-        if schema is None:
-            raise UsageError("a response_format of type json_schema needs a schema")
-    return LlamaGrammar.from_json_schema(json.dumps(schema if schema is not None else {"type": "object"})).constraint()
-
-
-def _rendering(
-    tools: Sequence[Mapping[str, Any]] | None, tool_choice: str | Mapping[str, Any] | None, parallel: bool
-) -> Rendering:
-    if not tools:
-        return Rendering()
-    known = read_tools(list(tools))
-    choice = tool_choice or "auto"
-    if isinstance(choice, Mapping):
-        name = choice.get("function", {}).get("name")
-        known = tuple(tool for tool in known if tool.name == name)
-        if not known:
-            raise UsageError(f"tool_choice names the tool {name!r}, which is not among the tools")
-        choice = "required"
-    if choice not in ("auto", "none", "required"):
-        raise UsageError(f"tool_choice is auto, none, required or the name of a function, not {choice!r}")
-    return Rendering(tools=known, tool_choice=choice, parallel_tool_calls=parallel)  # type: ignore[arg-type]
-
-
-def _processor(processor: LogitsProcessor | None) -> Processor | None:
-    if processor is None:
-        return None
-    return lambda tokens, logits: apply(processor, tokens, logits)
-
-
-def _total(ends: Sequence[Finished]) -> Usage:
-    return Usage(
-        sum(end.usage.prompt_tokens for end in ends),
-        sum(end.usage.completion_tokens for end in ends),
-        sum(end.usage.cached_tokens for end in ends),
-    )

@@ -1,0 +1,90 @@
+"""From the arguments of completions to what the engine takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from llamacli.api.grammar import LlamaGrammar
+from llamacli.api.manual import apply
+from llamacli.engine.chat import Rendering
+from llamacli.engine.constraint import Constraint
+from llamacli.engine.events import Finished, Usage
+from llamacli.engine.message import read_tools
+from llamacli.engine.sequence import Processor
+from llamacli.errors import UsageError
+
+PromptLike = str | Sequence[int]
+LogitsProcessor = Callable[[list[int], Any], Any]
+
+
+def several(prompt: PromptLike | Sequence[str]) -> list[PromptLike]:
+    """One prompt or several: a text, a list of token ids, or a list of texts."""
+    if isinstance(prompt, str):
+        return [prompt]
+    items = list(prompt)
+    texts = [item for item in items if isinstance(item, str)]
+    if texts and len(texts) == len(items):
+        return list(texts)
+    if texts:
+        raise UsageError("a prompt is a text, a list of token ids, or a list of texts")
+    return [[item for item in items if isinstance(item, int)]]
+
+
+def constraint_of(grammar: LlamaGrammar | str | None) -> Constraint | None:
+    """What a grammar argument holds the answer to."""
+    if grammar is None:
+        return None
+    return (grammar if isinstance(grammar, LlamaGrammar) else LlamaGrammar.from_string(grammar)).constraint()
+
+
+def response_constraint(response_format: Mapping[str, Any] | None) -> Constraint | None:
+    """What `response_format` holds the answer to."""
+    kind = (response_format or {}).get("type", "text")
+    if response_format is None or kind == "text":
+        return None
+    if kind not in ("json_object", "json_schema"):
+        raise UsageError(f"response_format has an unknown type {kind!r}; known are text, json_object and json_schema")
+    schema = response_format.get("schema")
+    if kind == "json_schema":
+        inner = response_format.get("json_schema", {})
+        schema = inner.get("schema", schema)
+        if schema is None:
+            raise UsageError("a response_format of type json_schema needs a schema")
+    return LlamaGrammar.from_json_schema(json.dumps(schema if schema is not None else {"type": "object"})).constraint()
+
+
+def rendering_of(
+    tools: Sequence[Mapping[str, Any]] | None, tool_choice: str | Mapping[str, Any] | None, parallel: bool
+) -> Rendering:
+    """How tools and their choice are put to the chat template."""
+    if not tools:
+        return Rendering()
+    known = read_tools(list(tools))
+    choice = tool_choice or "auto"
+    if isinstance(choice, Mapping):
+        name = choice.get("function", {}).get("name")
+        known = tuple(tool for tool in known if tool.name == name)
+        if not known:
+            raise UsageError(f"tool_choice names the tool {name!r}, which is not among the tools")
+        choice = "required"
+    if choice not in ("auto", "none", "required"):
+        raise UsageError(f"tool_choice is auto, none, required or the name of a function, not {choice!r}")
+    return Rendering(tools=known, tool_choice=choice, parallel_tool_calls=parallel)  # type: ignore[arg-type]
+
+
+def processor_of(processor: LogitsProcessor | None) -> Processor | None:
+    """A logits processor as the engine takes it."""
+    if processor is None:
+        return None
+    return lambda tokens, logits: apply(processor, tokens, logits)
+
+
+def total_usage(ends: Sequence[Finished]) -> Usage:
+    """The tokens of several answers together."""
+    return Usage(
+        sum(end.usage.prompt_tokens for end in ends),
+        sum(end.usage.completion_tokens for end in ends),
+        sum(end.usage.cached_tokens for end in ends),
+    )
