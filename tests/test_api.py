@@ -319,6 +319,6 @@ def test_cancelling_a_task_stops_the_decode(tiny_model: Path) -> None:
         answer = await llm.create_completion("Hello", max_tokens=2)
         assert answer["usage"]["completion_tokens"] == 2
 
-    llm = AsyncLlama(tiny_model, n_ctx=0, n_parallel=1, n_threads=1)
+    llm = AsyncLlama(tiny_model, n_ctx=30_000, n_parallel=1, n_threads=1)
     asyncio.run(talk(llm))
     llm.close()
