@@ -103,6 +103,10 @@ class Terminal:
             if select.select([self.descriptor], [], [], 0.02)[0]:
                 self.shown += os.read(self.descriptor, 65536)
 
+    def is_at_the_prompt(self) -> bool:
+        """Whether the shell waits for a line: what is typed before may be thrown away."""
+        return b"$ " in self.shown.rpartition(b"\n")[2]
+
     def close(self) -> None:
         os.kill(self.process, signal.SIGKILL)
         os.waitpid(self.process, 0)
@@ -113,7 +117,7 @@ def received(terminal: Terminal, line: str) -> list[str]:
     """The arguments of the program when the tab key is pressed after `line`, and then the return key."""
     path = Path(os.environ["RECEIVED"])
     path.unlink(missing_ok=True)
-    terminal.press(f"{line}\t\n", until=path.exists)
+    terminal.press(f"{line}\t\n", until=lambda: path.exists() and terminal.is_at_the_prompt())
     return path.read_text().splitlines()
 
 
@@ -125,7 +129,7 @@ def test_the_tab_key_completes(shell: str, place: Path) -> None:
     terminal = Terminal(shell, *options, folder=place)
     try:
         load = f"source '{COMPLETIONS}/llamacli'; " if shell == "bash" else ""
-        terminal.press(f"{load}echo rea''dy\n", until=lambda: b"ready" in terminal.shown)
+        terminal.press(f"{load}echo rea''dy\n", until=lambda: b"ready" in terminal.shown and terminal.is_at_the_prompt())
         found = {line: received(terminal, line) for line in LINES}
     finally:
         terminal.close()

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from llamacli.cli.documentation import bash, fish, zsh
-from llamacli.cli.documentation.manual import format_manual
+from llamacli.cli.documentation.manual import format_manual, with_manual
 from llamacli.cli.documentation.pages import read_program
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def documents() -> dict[Path, str]:
     """Every file, by its path from the root of the checkout."""
     program = read_program()
-    found = {Path("man", f"{page.name}.1"): format_manual(page, program) for page in (program, *program.children)}
+    found = {Path("man", f"{page.name}.1"): format_manual(page, program) for page in with_manual(program)}
     for shell, name in ((bash, "llamacli"), (zsh, "_llamacli"), (fish, "llamacli.fish")):
         found[Path("completions", name)] = shell.format_completion(program)
     return found

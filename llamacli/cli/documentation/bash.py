@@ -73,7 +73,7 @@ _llamacli() {
             ended=yes
         elif [[ -z $ended && $piece == -?* ]]; then
             [[ $piece != --*=* ]] && _llamacli_option "$command" "$piece" && expected=yes
-        elif [[ " $commands " == *" $piece "* ]]; then
+        elif ((!count)) && [[ " $commands " == *" $piece "* ]]; then
             command=${command:+$command }$piece
             _llamacli_command "$command"
         else
@@ -92,8 +92,8 @@ _llamacli() {
         current=${current#"$prefix"}
     elif [[ -z $ended && $current == -* ]]; then
         value=$options
-    elif [[ $commands ]]; then
-        value=$commands
+    elif [[ $commands ]] && ((!count)); then
+        value="$commands ${arguments[0]}"
     elif ((count < ${#arguments[@]})); then
         value=${arguments[count]}
     elif [[ $repeats ]]; then

@@ -42,9 +42,12 @@ def format_completion(program: Page) -> str:
 def _lines(page: Page) -> Iterator[str]:
     yield ""
     path = " ".join(page.path)
-    here = f"__llamacli_{'in' if page.children else 'at'} {path}".strip()
+    inside = f"__llamacli_in {path}".strip()
+    here = inside if page.is_group else f"__llamacli_at {path}"
     for child in page.children:
-        yield f"complete -c llamacli -n '{here}' -a {child.path[-1]} -d {_quoted(child.summary)}"
+        if not page.is_group:
+            here += f"; and not __llamacli_at {' '.join(child.path)}"
+        yield f"complete -c llamacli -n '{inside}' -a {child.path[-1]} -d {_quoted(child.summary)}"
     for switch in page.switches:
         yield _switch(here, switch)
     for one in page.positionals:

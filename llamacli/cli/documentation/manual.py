@@ -26,19 +26,25 @@ def format_manual(page: Page, program: Page) -> str:
         '.\\" Written by llamacli.cli.documentation from the options as they are: do not edit.',
         f'.TH "{title}" "1" "" "llamacli {__version__}" "llamacli manual"',
         ".nh\n.ad l",  # an option or a path that is hyphenated, or spread over the line, cannot be read
-        *_section("Name", [f"{escaped(page.name)} \\- {styled(_lower(page.summary))}"]),
+        *_section("Name", [_wrapped(f"{escaped(page.name)} \\- {styled(_lower(page.summary))}")]),
         *_section("Synopsis", [_synopsis(page)]),
         *_section("Description", [_prose(page.help)]),
-        *(_program(page) if not page.path else _group(page) if page.children else _command(page)),
+        *(_program(page) if not page.path else _group(page) if page.is_group else _command(page)),
         *_section("Exit status", [_definition(str(number), text) for number, text in EXIT_STATUS]),
         *_section("Environment", list(_environment(page))),
     ]
     if not page.path:
         blocks += _section("Files", [_definition(name, text) for name, text in FILES])
-    examples = [example for one in page.below() for example in one.examples] if page.path else page.examples
+    own = page.below() if page.path and page.is_group else (page,)
+    examples = [example for one in own for example in one.examples]
     blocks += _section("Examples", [_example(what, line) for line, what in {line: what for what, line in examples}.items()])
     blocks += _section("See also", [_see_also(page, program)])
     return "\n".join(blocks) + "\n"
+
+
+def with_manual(program: Page) -> list[Page]:
+    """The pages that have a man page of their own: all but those of the commands in a group."""
+    return [program, *(one for child in program.children for one in (child, *child.children) if one is child or one.is_group)]
 
 
 def _command(page: Page) -> Iterator[str]:
@@ -63,7 +69,8 @@ def _program(page: Page) -> Iterator[str]:
 
 
 def _environment(page: Page) -> Iterator[str]:
-    switches = [switch for one in page.below() for switch in one.switches if switch.names[-1] not in ("--help", "--version")]
+    own = page.below() if page.is_group else (page,)
+    switches = [switch for one in own for switch in one.switches if switch.names[-1] not in ("--help", "--version")]
     if page.path:
         settable = any(switch.variable for switch in switches)
         others = dict.fromkeys(_long(switch.names) for switch in switches if not switch.variable)
@@ -97,7 +104,7 @@ def _names(names: str) -> str:
 
 
 def _synopsis(page: Page) -> str:
-    calls = [child.usage for child in page.children] if page.path and page.children else [page.usage]
+    calls = [child.usage for child in page.children] if page.path and page.is_group else [page.usage]
     return "\n.br\n".join(_call(call) for call in calls)
 
 
@@ -124,7 +131,7 @@ def _definition(term: str, text: str) -> str:
 
 
 def _see_also(page: Page, program: Page) -> str:
-    others = [one for one in (program, *program.children) if one.path != page.path]
+    others = [one for one in with_manual(program) if one.path != page.path]
     return _line(",\n".join(f"\\fB{escaped(one.name)}\\fR(1)" for one in others))
 
 
@@ -169,7 +176,11 @@ def _line(text: str) -> str:
 
 def _filled(text: str) -> str:
     """Styled text in lines of at most 80 characters; the formatter fills them again."""
-    return _line(textwrap.fill(styled(text), 80, break_on_hyphens=False, break_long_words=False))
+    return _wrapped(styled(text))
+
+
+def _wrapped(text: str) -> str:
+    return _line(textwrap.fill(text, 80, break_on_hyphens=False, break_long_words=False))
 
 
 def _lower(text: str) -> str:

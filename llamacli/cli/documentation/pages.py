@@ -61,7 +61,10 @@ class Positional:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A command, a group of commands or the program. `path` is what is written after `llamacli`: `("models", "pull")`."""
+    """A command, a group of commands or the program. `path` is what is written after `llamacli`: `("models", "pull")`.
+
+    A command may have children too: groups of commands about the same matter, as `embed` has `embed index`.
+    """
 
     path: tuple[str, ...]
     summary: str
@@ -72,6 +75,7 @@ class Page:
     positionals: tuple[Positional, ...]
     examples: tuple[Example, ...]
     children: tuple[Page, ...]
+    is_group: bool
 
     @property
     def name(self) -> str:
@@ -103,11 +107,17 @@ def _page(owner: Any, ctx: typer.Context, path: tuple[str, ...], summary: str) -
         switches=tuple(_switch(one, path) for one in options),
         positionals=tuple(_positional(one, path) for one in arguments),
         examples=owner.examples,
-        children=tuple(_children(owner, ctx, path)) if isinstance(owner, TyperGroup) else (),
+        children=tuple(_children(owner, ctx, path)),
+        is_group=isinstance(owner, TyperGroup),
     )
 
 
-def _children(owner: TyperGroup, ctx: typer.Context, path: tuple[str, ...]) -> Iterator[Page]:
+def _children(owner: Any, ctx: typer.Context, path: tuple[str, ...]) -> Iterator[Page]:
+    if not isinstance(owner, TyperGroup):
+        for name, group in owner.groups.items():
+            summary = sentence(inspect.cleandoc(group.help or "").partition("\n")[0])
+            yield _page(group, typer.Context(group, info_name=f"{ctx.command_path} {name}"), (*path, name), summary)
+        return
     for name in owner.list_commands(ctx):
         found = owner.get_command(ctx, name)
         context = typer.Context(found, info_name=name, parent=ctx)  # type: ignore[arg-type]  # the list holds only what there is

@@ -41,7 +41,7 @@ def _function(page: Page) -> Iterator[str]:
     if not page.path:
         yield "  local _llamacli_program=$words[1]"
     specs = [spec for switch in page.switches for spec in _switch(switch)]
-    if page.children:
+    if page.is_group:
         yield "  local curcontext=$curcontext state line ret=1"
         specs += [f"'1:command:{_name(page)}_commands'", "'*::argument:->command'"]
         yield from _call("_arguments -C -S", specs, "&& ret=0")
@@ -51,6 +51,11 @@ def _function(page: Page) -> Iterator[str]:
         yield from (f"  ({child.path[-1]}) {_name(child)} ;;" for child in page.children)
         yield "  esac"
     else:
+        for child in page.children:
+            yield f"  if (( CURRENT > 2 )) && [[ $words[2] == {child.path[-1]} ]]; then"
+            yield f"    shift words; (( CURRENT-- )); {_name(child)}; return"
+            yield "  fi"
+        specs += [f"'1:command:{_name(page)}_commands'"] * bool(page.children)
         specs += [_positional(one, number) for number, one in enumerate(page.positionals, 1) if one.value != Value()]
         yield from _call("_arguments -S", specs)
     yield "}"
