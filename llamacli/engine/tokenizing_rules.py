@@ -89,7 +89,8 @@ class Special:
 class Rules:
     """Finds places in the texts of one vocabulary.
 
-    `pattern` matches at candidates. `apart`: for a second character, those that must not stand before it. `context`: a part
+    `pattern` matches at candidates. `apart`: for a second character, those that must not stand before it. `known`: characters
+    that tokens have; there is a place before any other. `escaped`: tokens have U+2581 for a space. `context`: a part
     is tokenized with the character before it, of which the tokens are dropped: by itself it would get a space in front.
     `enders` and `starters` must not end or begin at a place, `straddlers` must not lie across it. `runs`: the length of the
     longest special token made of one character alone, by that character; `run_begins` matches where a run begins that has one.
@@ -98,6 +99,8 @@ class Rules:
 
     pattern: re.Pattern[bytes] | None
     apart: Mapping[bytes, frozenset[bytes]] | None = None
+    known: frozenset[bytes] | None = None
+    escaped: bool = False
     context: bool = False
     enders: tuple[bytes, ...] = ()
     starters: tuple[bytes, ...] = ()
@@ -118,7 +121,16 @@ class Rules:
             for match in reversed([*self.pattern.finditer(data, low, end + 1)] if self.pattern is not None else []):
                 if match.start() <= end and self._is_safe(data, start, match.start()):
                     return match.start(), self.context
-        return None
+        return self._before_unknown(data, start, end)
+
+    @property
+    def wants_small_parts(self) -> bool:
+        """Whether llama.cpp takes steps in proportion to the square of a part's length.
+
+        For each token that it cuts out it counts through what it has so far; and SPM copies all tokens so far for each
+        character that has none.
+        """
+        return bool(self.runs) or self.context
 
     def first_place(self, data: bytes, start: int, low: int) -> tuple[int, bool] | None:
         """The first place from `low` on; `start` is where the part begins."""
@@ -133,17 +145,37 @@ class Rules:
         return None
 
     def _is_safe(self, data: bytes, start: int, place: int) -> bool:
-        if self.apart is not None and not self._are_apart(data, place):
-            return False
+        return (self.apart is None or self._are_apart(data, place)) and self._avoids_specials(data, start, place)
+
+    def _avoids_specials(self, data: bytes, start: int, place: int) -> bool:
         if data.endswith(self.enders, start, place) or data.startswith(self.starters, place):
             return False
         return not any(
             data.find(text, max(start, place - len(text) + 1), place + len(text) - 1) >= 0 for text in self.straddlers
         )
 
+    def _before_unknown(self, data: bytes, start: int, end: int) -> tuple[int, bool] | None:
+        if self.known is None:
+            return None
+        for place in range(end, max(start, end - _NEARBY), -1):
+            if place == len(data) or data[place] & 0xC0 == 0x80:
+                continue
+            if self._character_at(data, place) not in self.known and self._avoids_specials(data, start, place):
+                return place, self.context
+        return None
+
+    def _character_at(self, data: bytes, place: int) -> bytes:
+        first = data[place]
+        if first == 0x20 and self.escaped:
+            return SPACE
+        return data[place : place + (1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4)]
+
     def _are_apart(self, data: bytes, place: int) -> bool:
         second = next(text for text in _SECOND if data.startswith(text, place))
-        return self.apart is not None and character_before(data, place) not in self.apart[second]
+        first = character_before(data, place)
+        if first == b" " and self.escaped:
+            first = SPACE
+        return self.apart is not None and first not in self.apart[second]
 
     def _place_in_run(self, data: bytes, start: int, end: int) -> int | None:
         """In a run of one character, a multiple of the longest token's length from where the run begins."""
@@ -189,7 +221,12 @@ def for_merges(texts: bytes, specials: Iterable[Special], *, escaped: bool, cont
     apart = {
         second: frozenset(re.findall(_CHARACTER + b"(?=" + re.escape(text) + b")", texts)) for second, text in written.items()
     }
-    return _rules(_ASCII_BEFORE_SPACE if ascii_only else _ANY_SPACE_OR_STOP, specials, apart=apart, context=context)
+    if ascii_only:
+        return _rules(_ASCII_BEFORE_SPACE, specials, apart=apart, context=context)
+    known = frozenset(
+        character.encode("utf-8", "surrogateescape") for character in set(texts.decode("utf-8", "surrogateescape"))
+    )
+    return _rules(_ANY_SPACE_OR_STOP, specials, apart=apart, known=known, escaped=escaped, context=context)
 
 
 def for_best_path(texts: bytes, specials: Iterable[Special], *, lines: bool) -> Rules:
@@ -205,6 +242,8 @@ def _rules(
     specials: Iterable[Special],
     *,
     apart: Mapping[bytes, frozenset[bytes]] | None = None,
+    known: frozenset[bytes] | None = None,
+    escaped: bool = False,
     context: bool = False,
 ) -> Rules:
     specials = tuple(specials)
@@ -215,6 +254,8 @@ def _rules(
     return Rules(
         re.compile(source) if source is not None else None,
         apart=apart,
+        known=known,
+        escaped=escaped,
         context=context,
         enders=texts if context else strips,
         starters=strips,

@@ -17,7 +17,7 @@ PART = 32 << 10
 """Bytes in one call of the tokenizer: it pays its fixed costs, and its data stays in the cache."""
 
 SMALL_PART = 4 << 10
-"""The same for vocabularies with tokens for runs of spaces, of which llama.cpp takes the square of their number in steps."""
+"""The same where llama.cpp takes steps in proportion to the square of it (`Rules.wants_small_parts`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class _Cutter:
 
     def _cut(self, *, ended: bool) -> Iterator[Part]:
         rules = self._rules = self._rules or self._make_rules()
-        size = SMALL_PART if rules.runs else PART
+        size = SMALL_PART if rules.wants_small_parts else PART
         data, begin = self._rest, 0
         while len(data) - begin > size + (0 if ended else rules.margin):
             found = rules.last_place(data, begin, begin + size) or rules.first_place(data, begin, begin + size)
