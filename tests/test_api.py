@@ -245,13 +245,18 @@ def test_many_threads(llm: Llama) -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
+def endless(llm: Llama) -> dict[int, float]:
+    """Biases with which an answer never ends by itself."""
+    return dict.fromkeys(llm.engine.model.vocabulary.end_tokens(), float("-inf"))
+
+
 def test_closing_while_others_generate(tiny_model: Path) -> None:
     llm = Llama(tiny_model, n_ctx=30_000, n_threads=1)
     begun = threading.Barrier(4)
     errors: list[type[BaseException] | None] = []
 
     def work() -> None:
-        chunks = llm("Hello", max_tokens=29_000, stream=True, logit_bias={str(llm.token_eos()): float("-inf")})
+        chunks = llm("Hello", max_tokens=29_000, stream=True, logit_bias=endless(llm))
         next(chunks)
         begun.wait(30)
         try:
@@ -273,6 +278,20 @@ def test_closing_while_others_generate(tiny_model: Path) -> None:
         llm("Hello")
     with pytest.raises(ClosedError):
         llm.eval([1])
+
+
+def test_embeddings(tiny_embedding_model: Path, llm: Llama) -> None:
+    with Llama(tiny_embedding_model, embedding=True, n_threads=1) as embedder:
+        answer = embedder.create_embedding(["one text", "another, longer text", "one text"])
+        vectors = [np.array(row["embedding"]) for row in answer["data"]]
+        assert [row["index"] for row in answer["data"]] == [0, 1, 2]
+        assert answer["usage"]["total_tokens"] == answer["usage"]["prompt_tokens"] > 0
+        assert vectors[0].shape == (embedder.n_embd(),)
+        np.testing.assert_allclose([np.linalg.norm(vector) for vector in vectors], 1, rtol=1e-5)
+        np.testing.assert_allclose(vectors[0], vectors[2], atol=1e-4)
+        assert embedder.embed("one text") == pytest.approx(list(vectors[0]), abs=1e-4)
+    with pytest.raises(UsageError, match="embedding=True"):
+        llm.create_embedding("text")
 
 
 def test_memory_goes_back(tiny_model: Path) -> None:
@@ -310,7 +329,7 @@ def test_asyncio(tiny_model: Path) -> None:
 
 def test_cancelling_a_task_stops_the_decode(tiny_model: Path) -> None:
     async def talk(llm: AsyncLlama) -> None:
-        bias = {str(llm.llama.token_eos()): float("-inf")}
+        bias = endless(llm.llama)
         task = asyncio.create_task(llm.create_completion("Hello", max_tokens=10**6, logit_bias=bias))
         await asyncio.sleep(0.1)
         task.cancel()

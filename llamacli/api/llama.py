@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from llamacli.api.completion import Completions
 from llamacli.api.manual import ManualEvaluation, SavedState
 from llamacli.api.options import Sampling
 from llamacli.engine.context import Context
+from llamacli.engine.documents import Document
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import (
     CacheType,
@@ -24,7 +26,10 @@ from llamacli.engine.params import (
     SamplingParams,
     SplitMode,
 )
-from llamacli.errors import ClosedError
+from llamacli.errors import ClosedError, UsageError
+
+if TYPE_CHECKING:
+    from llamacli.engine.embedding import Embedder
 
 DEFAULT_CONTEXT = 2048
 """Tokens of context of each call, unless n_ctx says otherwise: the cache is taken at once, for all parallel calls."""
@@ -119,6 +124,7 @@ class Llama(Completions):
         self._embeds, self._pooling, self._logits_all = embedding, pooling_type, logits_all
         self._lock = threading.Lock()
         self._manual: ManualEvaluation | None = None
+        self._vectors: Embedder | None = None
 
     # --- tokens ---------------------------------------------------------------------------------------------------------
 
@@ -173,6 +179,47 @@ class Llama(Completions):
         'llama'
         """
         return self.engine.model.all_metadata()
+
+    # --- vectors --------------------------------------------------------------------------------------------------------
+
+    def create_embedding(self, input: str | Sequence[str], model: str | None = None) -> Document:  # noqa: A002
+        """The vectors of one text or of several, in OpenAI's form, of length 1 each.
+
+        The object must have been made with `embedding=True`; `pooling_type` is the model's own unless given.
+
+        Raises:
+            UsageError: it was not.
+            ContextFullError: a text that is longer than the model allows.
+        """
+        from llamacli.engine.embedding_params import NotEmbedded
+
+        texts = [input] if isinstance(input, str) else list(input)
+        rows, tokens = [], 0
+        for outcome in self._embedder().embed(texts):
+            if isinstance(outcome, NotEmbedded):
+                raise outcome.error
+            rows.append({"object": "embedding", "index": outcome.index, "embedding": outcome.vectors[0].tolist()})
+            tokens += outcome.tokens
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"object": "list", "model": model or self.model_path, "data": rows, "usage": usage}
+
+    def embed(self, input: str | Sequence[str]) -> Any:  # noqa: A002
+        """The vector of a text, or a list of the vectors of several."""
+        vectors = [row["embedding"] for row in self.create_embedding(input)["data"]]
+        return vectors[0] if isinstance(input, str) else vectors
+
+    def _embedder(self) -> Embedder:
+        if not self._embeds:
+            raise UsageError("this Llama makes no vectors", hint="make it with embedding=True")
+        with self._lock:
+            if self._closed:
+                raise ClosedError("this Llama is closed")
+            if self._vectors is None:
+                from llamacli.engine.embedding import Embedder  # and numpy, which only vectors need
+
+                params = dataclasses.replace(self._context_params, n_ctx=None, n_seq_max=1, pooling=self._pooling)
+                self._vectors = Embedder(Path(self.model_path), self.engine.model.params, params)
+            return self._vectors
 
     # --- by hand --------------------------------------------------------------------------------------------------------
 
@@ -267,8 +314,6 @@ class Llama(Completions):
             return self._manual
 
     def _context_params_alone(self) -> ContextParams:
-        import dataclasses
-
         return dataclasses.replace(self._context_params, n_seq_max=1, all_outputs=self._logits_all)
 
     def _sampling(self, top_k: int | None, top_p: float | None, temp: float | None, more: Mapping[str, Any]) -> SamplingParams:
@@ -290,8 +335,11 @@ class Llama(Completions):
         with self._lock:
             self._closed = True
             manual, self._manual = self._manual, None
+            vectors, self._vectors = self._vectors, None
             if manual is not None:
                 manual.close()
+            if vectors is not None:
+                vectors.close()
         self._engine.close()
 
     def __enter__(self) -> Self:
