@@ -2,7 +2,7 @@
 //
 // llama.cpp's own grammar sampler decodes each piece of the vocabulary at each place where a token is refused, and aborts the
 // process on a token that it does not allow. Here the vocabulary is sorted by first characters once, so that only the tokens
-// whose first character fits are looked at, and nothing is accepted that was not asked about before.
+// that begin as the grammar wants are looked at, and nothing is accepted that was not asked about before.
 #include "shim_constraint.h"
 
 #include "llama-grammar.h"
@@ -57,36 +57,57 @@ std::string piece_of(const llama_vocab * vocab, llama_token token) {
     return text;
 }
 
-// The tokens of a vocabulary by the character that their text begins with.
+// Tokens whose text begins with the same two characters, or is one character long.
+struct token_group {
+    uint32_t                 begin[3] = { 0, 0, 0 }; // with a zero at the end
+    std::vector<llama_token> tokens;
+};
+
+// A character at the beginning of a text, and its bytes; 0 bytes when there is no whole one.
+std::pair<uint32_t, size_t> first_character(const char * text, size_t size) {
+    const auto   first  = static_cast<unsigned char>(size > 0 ? text[0] : 0);
+    const size_t length = first < 0x80 ? 1 : first < 0xC0 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF8 ? 4 : 0;
+    if (length == 0 || length > size) {
+        return { 0, 0 };
+    }
+    uint32_t code = length == 1 ? first : first & (0x7F >> length);
+    for (size_t i = 1; i < length; ++i) {
+        code = code << 6 | (static_cast<unsigned char>(text[i]) & 0x3F);
+    }
+    return { code, length };
+}
+
+// The tokens of a vocabulary by how their text begins: half of them begin with a space, so that one character tells little.
 struct token_index {
-    std::unordered_map<uint32_t, std::vector<llama_token>> by_first;
-    std::vector<llama_token>                               odd; // what begins with no whole character
-    std::vector<llama_token>                               ends;
+    std::vector<token_group> groups;
+    std::vector<llama_token> odd; // what begins with no whole character
+    std::vector<llama_token> ends;
 
     explicit token_index(const llama_vocab * vocab) {
+        std::unordered_map<uint64_t, size_t> places;
         for (llama_token token = 0; token < llama_vocab_n_tokens(vocab); ++token) {
             const std::string text = piece_of(vocab, token);
             if (llama_vocab_is_eog(vocab, token)) {
                 ends.push_back(token);
             } else if (!text.empty() && text[0] != 0) {
-                add(token, text.data(), text.size());
+                add(token, text.data(), text.size(), places);
             }
         }
     }
 
   private:
-    void add(llama_token token, const char * text, size_t size) {
-        const auto   first  = static_cast<unsigned char>(text[0]);
-        const size_t length = first < 0x80 ? 1 : first < 0xC0 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF8 ? 4 : 0;
-        if (length == 0 || length > size) {
+    void add(llama_token token, const char * text, size_t size, std::unordered_map<uint64_t, size_t> & places) {
+        const auto [first, length] = first_character(text, size);
+        if (length == 0) {
             odd.push_back(token);
             return;
         }
-        uint32_t code = length == 1 ? first : first & (0x7F >> length);
-        for (size_t i = 1; i < length; ++i) {
-            code = code << 6 | (static_cast<unsigned char>(text[i]) & 0x3F);
+        const auto second = first_character(text + length, size - length).first;
+        const auto place  = places.emplace(uint64_t(first) << 32 | second, groups.size());
+        if (place.second) {
+            groups.push_back({ { first, second, 0 }, {} });
         }
-        by_first[code].push_back(token);
+        groups[place.first->second].tokens.push_back(token);
     }
 };
 
@@ -167,6 +188,26 @@ bool fits(const llama_grammar_stacks & stacks, uint32_t code) {
                        [&](const auto & stack) { return !stack.empty() && matches(stack.back(), code); });
 }
 
+// The groups of tokens whose beginning fits.
+std::vector<const token_group *> fitting_groups(const llama_grammar & grammar, const std::vector<token_group> & groups) {
+    std::vector<const token_group *> fitting;
+    llama_grammar_candidates         candidates;
+    for (const token_group & group : groups) {
+        if (fits(grammar.stacks, group.begin[0])) {
+            candidates.push_back({ fitting.size(), group.begin, { 0, 0 }, 0 });
+            fitting.push_back(&group);
+        }
+    }
+    for (const auto & stack : grammar.stacks) {
+        candidates = llama_grammar_reject_candidates_for_stack(grammar.rules, stack, candidates);
+    }
+    for (const auto & rejected : candidates) {
+        fitting[rejected.index] = nullptr;
+    }
+    fitting.erase(std::remove(fitting.begin(), fitting.end(), nullptr), fitting.end());
+    return fitting;
+}
+
 } // namespace
 
 bool allows(const llamacli_constraint & constraint, llama_token token) {
@@ -198,10 +239,8 @@ void allowed_candidates(llamacli_constraint & constraint, const float * logits, 
         if (!constraint.index) {
             constraint.index = std::make_shared<token_index>(constraint.vocab);
         }
-        for (const auto & [code, tokens] : constraint.index->by_first) {
-            if (fits(constraint.grammar->stacks, code)) {
-                add(tokens);
-            }
+        for (const token_group * group : fitting_groups(*constraint.grammar, constraint.index->groups)) {
+            add(group->tokens);
         }
         add(constraint.index->odd);
         if (may_end(constraint)) {
