@@ -15,7 +15,7 @@ from llamacli.cli.embed_index import index
 from llamacli.cli.embed_options import OutputOptions, SearchOptions, SourceOptions, TextsArgument, VectorOptions
 from llamacli.cli.embed_session import open_embedder, outcomes
 from llamacli.cli.options import ContextOptions, ModelOptions
-from llamacli.errors import UsageError
+from llamacli.errors import RowsFailedError, UsageError
 
 if TYPE_CHECKING:
     from llamacli.cli.embed_file import Shape
@@ -57,10 +57,11 @@ def embed(
     if search.any and (output.output is not None or output.csv or output.raw):
         raise UsageError("--similarity, --query and --rerank write to standard output, as --json, --jsonl or a table")
     params = vectors.params(source.prefix)
-    items = open_source(app.console, texts, source)
+    rank = search.rerank is not None
     with (
+        open_source(app.console, texts, source) as items,
         app.interrupts.guard() as guard,
-        open_embedder(app, model, context, vectors, rank=search.rerank is not None) as embedder,
+        open_embedder(app, model, context, vectors, rank=rank) as embedder,
     ):
         guard.cancel = embedder.cancel
         if search.any:
@@ -83,19 +84,22 @@ def write_vectors(app: AppContext, embedder: Embedder, items: Source, params: Em
     if output.resume and output.output is not None and is_whole(output.output):
         app.console.note(f"{output.output} is complete: nothing to do")
         return
+    failure = None
     with open_writer(app, output, shape_of(embedder, params)) as (writer, first):
         if first:
             app.console.note(f"going on after {items.skip(first):,} texts")
-        for item, outcome in outcomes(app, embedder, items, params):
-            writer.add(item, outcome)
+        try:
+            for item, outcome in outcomes(app, embedder, items, params):
+                writer.add(item, outcome)
+        except RowsFailedError as error:  # what was written is whole: each of these texts has its error in its place
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 @contextmanager
 def open_writer(app: AppContext, output: OutputOptions, shape: Shape) -> Iterator[tuple[Writer, int]]:
-    """Where the vectors go, and how many texts are there already.
-
-    A block that ends because texts failed ends well: what was written is whole.
-    """
+    """Where the vectors go, and how many texts are there already."""
     from llamacli.cli import embed_output as forms
     from llamacli.cli.embed_file import open_output
 

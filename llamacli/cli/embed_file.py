@@ -56,7 +56,8 @@ def open_output(
             first = _resume(partial, mark, kind, shape) if resume and partial.exists() else 0
             if not first:
                 partial.unlink(missing_ok=True)
-                mark.write_text(json.dumps({"settings": shape.settings}), encoding="utf-8")
+                if kind in RESUMABLE:
+                    mark.write_text(json.dumps({"settings": shape.settings}), encoding="utf-8")
             writer = _writer(stack, partial, kind, shape, first)
             try:
                 yield writer, first

@@ -75,8 +75,7 @@ def add(
     if vectors.chunk_rows or vectors.pooling in ("none", "rank"):
         raise UsageError("an index has one vector for each text: --chunk-rows, --pooling none and rank have no place in it")
     params = dataclasses.replace(vectors.params(source.prefix), normalize="l2")
-    items = open_source(app.console, texts, source)
-    with VectorIndex(db, create=True) as index:
+    with open_source(app.console, texts, source) as items, VectorIndex(db, create=True) as index:
         model = _with_reference(model, index)
         with app.interrupts.guard() as guard, open_embedder(app, model, context, vectors) as embedder:
             guard.cancel = embedder.cancel

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from llamacli.cli.console import Console
 from llamacli.cli.embed_options import InputFormat, SourceOptions
@@ -41,12 +42,20 @@ class Item:
 
 
 class Source:
-    """The items, read once. `total` is how many there are, None if only reading tells."""
+    """The items, read once. `total` is how many there are, None if only reading tells. A context manager: it closes `file`."""
 
-    def __init__(self, items: Iterable[Item], total: int | None) -> None:
+    def __init__(self, items: Iterable[Item], total: int | None, file: io.BufferedIOBase | None = None) -> None:
         self._items = iter(items)
+        self._file = file
         self.total = total
         self._kept: dict[int, Item] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def skip(self, count: int) -> int:
         """Reads past the first `count` items and returns how many there were of these."""
@@ -76,7 +85,7 @@ def open_source(console: Console, texts: Sequence[str], options: SourceOptions) 
     nothing = not texts and not options.file and options.input is None
     if nothing and not console.has_piped_input:
         raise UsageError("there is no text", hint="give texts as arguments, with -f or --input, or on standard input")
-    kind = options.input_format or "lines"
+    kind, file = options.input_format or "lines", None
     items: list[Iterable[Item]] = [
         _rows(console.input_stream(), STDIN_NAME, "lines", options.field) if text == STDIN else (Item(text),) for text in texts
     ]
@@ -87,25 +96,25 @@ def open_source(console: Console, texts: Sequence[str], options: SourceOptions) 
     if nothing or str(options.input) == STDIN:
         items.append(_rows(console.input_stream(), STDIN_NAME, kind, options.field))
     elif options.input is not None:
-        items.append(_rows_of_file(options.input, options))
+        file = _open(options.input)
+        kind = options.input_format or _FORMATS.get(options.input.suffix.lower(), "lines")
+        items.append(_rows(file, str(options.input), kind, options.field))
     counted = all(isinstance(part, tuple) for part in items)
-    return Source((item for part in items for item in part), len(items) if counted else None)
+    return Source((item for part in items for item in part), len(items) if counted else None, file)
 
 
-def _rows_of_file(path: Path, options: SourceOptions) -> Iterator[Item]:
-    """The rows of a file, which is opened now, so that a missing one is told before a model is loaded."""
+def _open(path: Path) -> io.BufferedReader:
+    """The file, opened now, so that a missing one is told before a model is loaded."""
     try:
         file = path.open("rb")
-        file.peek(1)
+        try:
+            file.peek(1)
+        except OSError:
+            file.close()
+            raise
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-    kind = options.input_format or _FORMATS.get(path.suffix.lower(), "lines")
-
-    def rows() -> Iterator[Item]:
-        with file:
-            yield from _rows(file, str(path), kind, options.field)
-
-    return rows()
+    return file
 
 
 def _rows(file: io.BufferedIOBase, name: str, kind: InputFormat, field: str) -> Iterator[Item]:
@@ -123,6 +132,12 @@ def _lines(file: io.BufferedIOBase, name: str) -> Iterator[Item]:
 
 def _numbered(file: io.BufferedIOBase, name: str) -> Iterator[tuple[int, bytes]]:
     """Lines without their ends, numbered from 1."""
+    for number, line in enumerate(_raw_lines(file, name), 1):
+        yield number, line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _raw_lines(file: io.BufferedIOBase, name: str) -> Iterator[bytes]:
+    """Lines with their ends, without a byte order mark."""
     for number in itertools.count(1):
         try:
             line = file.readline(LONGEST_ROW + 1)
@@ -132,9 +147,7 @@ def _numbered(file: io.BufferedIOBase, name: str) -> Iterator[tuple[int, bytes]]
             return
         if len(line) > LONGEST_ROW:
             raise UsageError(f"{name}: line {number} is longer than {LONGEST_ROW >> 20} MiB")
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        yield number, line.removesuffix(b"\n").removesuffix(b"\r")
+        yield line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
 
 
 def _decoded(line: bytes, number: int) -> Text:
@@ -175,8 +188,8 @@ def _missing(number: int, field: str, there: bool) -> LlamacliError:
 
 def _table_rows(file: io.BufferedIOBase, name: str, delimiter: str, field: str) -> Iterator[Item]:
     """Rows of CSV or TSV; the first one names the columns."""
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[type-var]
     csv.field_size_limit(LONGEST_ROW)
+    text = (line.decode("utf-8", "surrogateescape") for line in _raw_lines(file, name))
     rows = csv.reader(text, delimiter=delimiter)
     try:
         columns = next(rows, [])

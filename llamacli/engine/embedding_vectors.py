@@ -45,13 +45,15 @@ def normalized(vectors: Matrix, kind: Normalization) -> Matrix:
 
 def weighted_mean(vectors: Matrix, weights: Sequence[int]) -> Matrix:
     """One row: the mean of the rows, each counting by its weight."""
-    return np.average(vectors.astype(np.float64), axis=0, weights=weights)[None].astype(np.float32)
+    mean: Matrix = np.average(vectors.astype(np.float64), axis=0, weights=weights)[None].astype(np.float32)
+    return mean
 
 
 def cosines(vectors: Matrix) -> Matrix:
     """The cosine of the angle of each pair of rows."""
     unit = normalized(vectors, "l2")
-    return np.clip(unit @ unit.T, -1.0, 1.0)
+    product: Matrix = np.clip(unit @ unit.T, -1.0, 1.0)
+    return product
 
 
 def nearest(query: Matrix, vectors: Matrix) -> Matrix:

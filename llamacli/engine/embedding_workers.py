@@ -17,7 +17,7 @@ from llamacli.engine.embedding_vectors import Matrix
 from llamacli.engine.hardware import default_threads
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, Pooling
-from llamacli.errors import CancelledError, EngineError
+from llamacli.errors import CancelledError, EngineError, ModelUnsupportedError
 
 MOST_SEQUENCES = 64
 """Texts in one batch. llama.cpp allows 256; more than these gain nothing, and its masks are made of texts times tokens."""
@@ -89,8 +89,14 @@ class Worker:
             )
             self._context = Context(self._model, params)
             if self._causal is not None:
-                library().llama_set_causal_attn(self._context.handle, self._causal)
+                self._set_attention(self._context, causal=self._causal)
         return self._context
+
+    def _set_attention(self, context: Context, *, causal: bool) -> None:
+        lib = library()
+        if causal and not lib.llama_get_memory(context.handle):  # llama.cpp would take no notice
+            raise ModelUnsupportedError(f"{self._model.path.name} is an encoder: its attention cannot be causal")
+        lib.llama_set_causal_attn(context.handle, causal)
 
     def close(self) -> None:
         """Frees the context."""
