@@ -132,9 +132,9 @@ def test_grammars(llm: Llama, tmp_path: Path) -> None:
         LlamaGrammar.from_string("root ::= (")
 
 
-@pytest.mark.parametrize("chat_format", ["chatml", "llama2", "{{ messages[0].content }}"])
+@pytest.mark.parametrize("chat_format", ["chatml", "llama2", "functionary", "{{ messages[0].content }}"])
 def test_chat_formats(tiny_model: Path, chat_format: str) -> None:
-    with Llama(tiny_model, n_ctx=128, n_threads=1, chat_format=chat_format) as llm:
+    with Llama(tiny_model, n_ctx=1024, n_threads=1, chat_format=chat_format) as llm:
         answer = llm.create_chat_completion(MESSAGES, max_tokens=2)
         assert isinstance(answer, dict)
         assert answer["usage"]["completion_tokens"] <= 2

@@ -16,10 +16,12 @@ import difflib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from llamacli.binding import bridge
+from llamacli.binding.library import find_folder
 from llamacli.engine.message import Message, Tool, ToolCall
 from llamacli.engine.prompt import Part
 from llamacli.errors import ConstraintError, TemplateError, UsageError
@@ -162,6 +164,7 @@ class ChatTemplate:
     ) -> None:
         if not source.strip():
             raise TemplateError("the chat template is empty")
+        source = _file_template(source) or source
         if "{" not in source and source not in (known := builtin_templates()):  # Jinja text would print the word itself
             raise TemplateError(
                 f"there is no built-in chat template {source.split(maxsplit=1)[0][:60]}", hint=_near(source, known)
@@ -289,7 +292,16 @@ def _near(name: str, known: Sequence[str]) -> str:
 
 def builtin_templates() -> tuple[str, ...]:
     """The names of llama.cpp's built-in chat templates, which `ChatTemplate` takes in place of Jinja text."""
-    return bridge.chat_builtins()
+    return (*bridge.chat_builtins(), *(path.stem for path in _template_files()))
+
+
+def _template_files() -> list[Path]:
+    """Templates that were installed with the libraries, because llama.cpp has them only as files of its tree."""
+    return sorted((find_folder() / "templates").glob("*.jinja"))
+
+
+def _file_template(name: str) -> str | None:
+    return next((path.read_text(encoding="utf-8") for path in _template_files() if path.stem == name), None)
 
 
 def _capabilities(given: Mapping[str, bool]) -> Capabilities:
