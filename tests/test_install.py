@@ -58,7 +58,7 @@ def test_wheel_holds_the_libraries_and_no_development_files(wheel: zipfile.ZipFi
     names = {name.split(".")[0] for name in libraries}
     assert {"libllama", "libllama-common", "libggml", "libggml-base", "libllamacli-shim", "build"} <= names
     assert any(name.startswith("libggml-cpu") for name in names)
-    assert all(name.endswith((".so", ".dylib", ".metallib", "build.json")) for name in libraries)
+    assert all(name.endswith((".so", ".dylib", ".metallib", "build.json", "functionary.jinja")) for name in libraries)
     others = {Path(name).suffix for name in files if name.startswith("llamacli/")} - {Path(name).suffix for name in libraries}
     assert others <= {".py", ".typed", ".gbnf"}
     assert {name.split("/")[0] for name in files} == {"llamacli", "llamacli-0.1.0.data", "llamacli-0.1.0.dist-info"}
