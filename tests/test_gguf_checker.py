@@ -142,3 +142,8 @@ def test_a_file_with_very_many_findings_is_cut(tmp_path: Path) -> None:
     found = check(path)
     assert len(found) == MAX_FINDINGS + 1
     assert found[-1].message.endswith("more findings")
+
+
+def test_a_layer_count_beyond_all_bounds_is_only_a_finding(tmp_path: Path) -> None:
+    found = check(tiny.tiny_model(tmp_path / "model.gguf", change={"llama.block_count": Typed(tiny.U64, 2**60)}))
+    assert any("no tensor of layer 2, of 1152921504606846976 layers" in finding.message for finding in found)

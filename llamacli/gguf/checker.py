@@ -11,7 +11,7 @@ from llamacli.gguf.header import Header
 from llamacli.gguf.layout import FILE_TYPES, ValueType
 from llamacli.gguf.loading import what_it_is
 from llamacli.gguf.model import ModelFiles
-from llamacli.gguf.soundness import Finding, Severity, layout_findings, metadata_findings, tensor_findings
+from llamacli.gguf.soundness import MAX_LAYERS, Finding, Severity, layout_findings, metadata_findings, tensor_findings
 from llamacli.gguf.source import Source
 from llamacli.gguf.summary import GUESSED_FILE_TYPE, chat_templates
 from llamacli.gguf.template import template_findings
@@ -74,9 +74,9 @@ def _architecture_findings(files: ModelFiles) -> Iterator[Finding]:
             yield Finding("error", "tensor token_embd.weight", f"is {embedding.shape}, expected {expected} by the metadata")
     layers = header.integer(f"{architecture}.block_count")
     seen = {int(number) for name in names if (number := _layer_of(name)) is not None}
-    if layers and seen and seen != set(range(layers)):
-        missing = sorted(set(range(min(layers, 4096))) - seen)
-        extra = sorted(seen - set(range(layers)))
+    if layers and seen and (len(seen) != layers or max(seen) >= layers):
+        missing = sorted(set(range(min(layers, MAX_LAYERS))) - seen)
+        extra = sorted(layer for layer in seen if layer >= layers)
         if missing:
             yield Finding("warning", "tensors", f"no tensor of layer {missing[0]}, of {layers} layers ({len(missing)} missing)")
         if extra:
