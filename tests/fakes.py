@@ -109,7 +109,8 @@ class FakeEngine:
         self.messages, self.template = [message.to_json() for message in messages], template
         self.rendering, self.constraint, self.budget = rendering, constraint, budget
         text = "\n".join(f"<{message.role}>{message.text}" for message in messages)
-        return Turn(prompt=FakePrompt(text, ("<end>",)), answer_format=self.answer_format, thinks=self.answer_format is not None)
+        thinks = self.answer_format is not None
+        return Turn(prompt=FakePrompt(text, ("<end>",)), answer_format=self.answer_format, thinks=thinks)
 
     def text_turn(self, text: str, constraint: Constraint | None = None) -> Turn:
         self.constraint = constraint

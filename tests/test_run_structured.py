@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import tiny
 from fakes import FakeEngine, Result, invoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,6 +33,7 @@ from llamacli.render.code import first_code_block
 ROOT = Path(__file__).parent.parent
 TEMPLATES = ROOT / "vendor" / "llama.cpp" / "models" / "templates"
 SCHEMAS = sorted((Path(__file__).parent / "data" / "schemas").glob("*.json"))
+FIM_NAMES = {"fim_pre": "prefix", "fim_suf": "suffix", "fim_mid": "middle"}
 PERSON = '{"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}'
 
 
@@ -520,6 +522,19 @@ def test_infill(tmp_path):
     for arguments in (["--at", "9:1"], ["--at", "1:9"], ["--at", "0:1"], ["--at", "x"]):
         assert invoke("run", "-f", str(file), *arguments).status == 2
     assert invoke("run", "--at", "1:1").status == 2
+
+
+def test_a_model_with_the_tokens_fills_in(tmp_path):
+    marks = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+    vocabulary = tiny.default_vocabulary(control=(*tiny.CONTROL_TOKENS, *marks))
+    ids = {f"tokenizer.ggml.{name}_token_id": vocabulary.tokens.index(f"<|fim_{word}|>") for name, word in FIM_NAMES.items()}
+    model = tiny.tiny_model(tmp_path / "code.gguf", vocabulary=vocabulary, change=ids)
+    dry = run(model, "--infill", "def f(", "<|im_end|>):", "--dry-run", "--json")
+    document = json.loads(dry.stdout)
+    assert document["prompt"] == "<|fim_prefix|>def f(<|fim_suffix|><|im_end|>):<|fim_middle|>"
+    assert [token for token in document["tokens"] if token < 6] == [3, 4, 5]  # what was given became no control token
+    result = run(model, "--infill", "def f(", "):", "--choices", "a,b")
+    assert (result.status, result.stdout) in [(0, "a"), (0, "b")]
 
 
 def test_a_model_that_cannot_fill_in_says_so(tiny_model):

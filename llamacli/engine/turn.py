@@ -20,8 +20,8 @@ class Turn:
     """A prompt and what belongs to its answer.
 
     `answer_format` is for `chat.AnswerParser`; None when the text of the answer is its content. `is_held`: a constraint ends
-    the content, so that what the template writes behind it is missing. `thinks`: the answer may begin with thinking. `is_chat` is
-    False for text that is only continued.
+    the content, so that what the template writes behind it is missing. `thinks`: the answer may begin with thinking. `is_chat`
+    is False for text that is only continued.
     """
 
     prompt: Prompt
