@@ -108,9 +108,7 @@ class GrammarError(LlamacliError):
 class GrammarSyntaxError(GrammarError):
     """A grammar that does not parse. `line` and `column` count from 1 (columns in characters), `offset` in bytes from 0."""
 
-    def __init__(
-        self, message: str, *, line: int = 1, column: int = 1, offset: int = 0, hint: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, line: int = 1, column: int = 1, offset: int = 0, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.line = line
         self.column = column

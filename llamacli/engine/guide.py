@@ -192,4 +192,3 @@ def _compiled(trigger: Trigger) -> tuple[re.Pattern[bytes], bool]:
         return re.compile(re.escape(trigger.value).encode()), False
     anchored = trigger.kind == "pattern_full" or (trigger.value.startswith("^") and trigger.value.endswith("$"))
     return re.compile(trigger.value.encode()), anchored
-

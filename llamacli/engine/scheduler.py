@@ -18,7 +18,6 @@ from llamacli.engine.prefix_cache import WORTHWHILE, PrefixCache, common_length
 from llamacli.engine.sequence import Request, Sequence
 from llamacli.errors import CancelledError, ConstraintError, ContextFullError, UsageError
 
-
 WORTH_WAITING = 64
 """Tokens of a prompt that another sequence must be about to evaluate for its own to wait for them."""
 
@@ -133,7 +132,7 @@ class Scheduler:
             slot.tokens = sequence.cached
 
     def _is_under_way(self, prompt: tuple[int, ...]) -> bool:
-        """Whether a running sequence is about to evaluate much of the prompt that no slot holds yet: it is worth waiting for."""
+        """Whether a running sequence is about to evaluate much of the prompt that no slot holds yet: that is worth a wait."""
         held = max(common_length(slot.tokens, prompt) for slot in self._slots)
         coming = [common_length(sequence.request.prompt, prompt) for _, sequence in self._active() if sequence.is_prefilling]
         return max(coming, default=0) - held >= WORTH_WAITING and not self._context.model.is_recurrent

@@ -22,7 +22,10 @@ from pathlib import Path
 
 import peers
 
-WORDS = "time year people way day man thing woman life child world school state family student group country problem hand part".split()
+WORDS = [
+    "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state", "family",
+    "student", "group", "country", "problem", "hand", "part",
+]  # fmt: skip
 LOOP = r"""
 import json, sys, time
 from llama_cpp import Llama
