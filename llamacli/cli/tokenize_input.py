@@ -60,7 +60,7 @@ def spooled(app: AppContext, found: Input, stack: ExitStack) -> Input:
         if document.name == STDIN_NAME:
             import tempfile  # it takes a while, and few need it
 
-            kept = stack.enter_context(tempfile.TemporaryFile())
+            kept = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # a context it is
             for block in _blocks(app.console.input_stream().read, STDIN_NAME):
                 kept.write(block)
             documents.append(Document(STDIN_NAME, lambda kept=kept: _positioned(kept)))  # type: ignore[misc]

@@ -18,7 +18,7 @@ from llamacli.engine.tokenizing_text import PART, Document, Part, parts_of
 from llamacli.engine.vocabulary import STACK_PER_BYTE, Vocabulary
 from llamacli.errors import CancelledError
 
-_JOB = 32 << 10
+_JOB = 64 << 10
 """Bytes of short documents that are handed to a thread together."""
 
 _CUT_OUT = (

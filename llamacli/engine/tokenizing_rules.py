@@ -74,7 +74,7 @@ _SECOND = (b" ", b"\n", b",", b".", b"!", b"?", "，".encode(), "、".encode(), 
 _CHARACTER = rb"([\x01-\x7f]|[\xc2-\xf4][\x80-\xbf]+)"
 _MAY_STRADDLE = re.compile(rb"[^\x00-\x20][ \t\r\n,.!?\xe3\xef]|\n[0-9A-Za-z\xd0-\xe8]")
 _MAY_STRADDLE_NUMBERS = re.compile(rb"[0-9][ \t\r\n,.A-Za-z]|[ \n,.A-Za-z][0-9]")
-_NEARBY = 2048
+_CLOSE, _NEARBY = 100, 2048  # bytes in which a place is looked for first, and next
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Rules:
         """
         if run := self._place_in_run(data, start, end):
             return run, False
-        for low in (max(start + 1, end - _NEARBY), start + 1):
+        for low in (max(start + 1, end - _CLOSE), max(start + 1, end - _NEARBY), start + 1):
             if self.run_begins is not None and (begins := [*self.run_begins.finditer(data, low, end)]):
                 return begins[-1].start(), False
             for match in reversed([*self.pattern.finditer(data, low, end + 1)] if self.pattern is not None else []):

@@ -13,7 +13,7 @@ from llamacli.errors import CapacityError, UsageError
 BLOCK = 1 << 20
 """Bytes that are read at a time."""
 
-PART = 32 << 10
+PART = 128 << 10
 """Bytes in one call of the tokenizer: it pays its fixed costs, and its data stays in the cache."""
 
 SMALL_PART = 4 << 10
@@ -57,6 +57,10 @@ def utf8_blocks(blocks: Iterable[bytes], name: str, *, replace: bool = False) ->
         if offset == 0 and not replace and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise UsageError(f"{name} is UTF-16 text", hint="convert it first, for example with iconv -f UTF-16 -t UTF-8")
         held = len(decoder.getstate()[0])
+        if not held and block.isascii():  # most text, and by far faster
+            offset += len(block)
+            yield block
+            continue
         text = _decoded(decoder, block, name, offset - held)
         offset += len(block)
         if text:
