@@ -74,7 +74,7 @@ class Vocabulary:
     def token_array(
         self, data: bytes, *, special: bool = False, add_special: bool = False, stack_bytes: int = SMALL
     ) -> array[int]:
-        """Like `tokenize`, as an array of int32. `stack_bytes`: the bytes of text for which the caller's stack is large enough."""
+        """Like `tokenize`, as an array of int32. `stack_bytes`: bytes of text for which the caller's stack is enough."""
         if len(data) > LONGEST:
             raise UsageError(f"{len(data)} bytes are too many for one tokenizer call; the limit is {LONGEST}")
         if len(data) <= stack_bytes:
