@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from llamacli.cli.parameters import option
+from llamacli.cli.parameters import option, parse_path
 from llamacli.errors import UsageError
 
 MOST_PARALLEL = 256
@@ -19,6 +19,11 @@ def parse_parallel(text: str) -> int | None:
     if not text.isdecimal() or not 1 <= int(text) <= MOST_PARALLEL:
         raise ValueError(f"'{text}' is neither auto nor a number from 1 to {MOST_PARALLEL}")
     return int(text)
+
+
+def parse_output(text: str) -> Path | None:
+    """A file; - is standard output (None)."""
+    return None if text == "-" else parse_path(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +43,11 @@ class RowOptions:
     ] = None
     output: Annotated[
         Path | None,
-        option("--output", metavar="FILE", help="Where the results go, as JSON lines.", environment=False, shows="stdout"),
-    ] = None
+        option(
+            "--output", metavar="FILE", parser=parse_output, shows="stdout", environment=False,
+            help="Where the results go, as JSON lines; - is stdout.",
+        ),
+    ] = None  # fmt: skip
     template: Annotated[
         str | None,
         option("--template", metavar="TEXT", help="The prompt of a row; {name} is its field of that name, {{ is {."),

@@ -27,7 +27,7 @@ PROGRESS_DELAY_SECONDS = 0.5
 
 TextArgument = Annotated[
     tuple[str, ...],
-    argument(metavar="[TEXT]...", help="The text; with -f or -r more files, with --detokenize ids; - is standard input."),
+    argument(metavar="TEXT", help="The text; with -f or -r more files, with --detokenize ids; - is standard input."),
 ]
 
 
