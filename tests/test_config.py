@@ -297,6 +297,14 @@ def test_unset() -> None:
     assert result.stderr.startswith(f"llamacli: error: temp is not set in {file}")
 
 
+def test_a_mistake_can_be_unset() -> None:
+    file = write("[defaults]\ntmep = 1\ntemp = 1\n[profiles.x]\nnosuch = 2\ntemp = 2\n")
+    assert config("unset", "tmep").status == 0
+    assert config("unset", "profiles.x.nosuch").status == 0
+    assert tomllib.loads(file.read_text()) == {"defaults": {"temp": 1}, "profiles": {"x": {"temp": 2}}}
+    assert config("check").status == 0
+
+
 def test_the_projects_file(project: Path) -> None:
     assert config("path", "--project").stdout == f"{project}/.llamacli.toml\n"
     config("set", "--project", "temp", "0.5")

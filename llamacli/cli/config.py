@@ -114,7 +114,8 @@ def unset(app: AppContext, key: KeyArgument, *, project: ProjectOption = False) 
     from llamacli.store import settings_edit
 
     file = settings_path(project)
-    if not settings_edit.unset_value(file, place_of(key)):
+    as_written = tuple(key.split(".")) if "." in key else ("defaults", key)  # a mistake, too, can be taken out
+    if not settings_edit.unset_value(file, as_written) and not settings_edit.unset_value(file, place_of(key)):
         raise UsageError(f"{key} is not set in {file}", hint="`llamacli config show --origin` tells where it is")
 
 
