@@ -140,6 +140,8 @@ def _tokenizer_findings(header: Header) -> Iterator[Finding]:
         return
     if model in NO_VOCABULARY:
         return
+    if header.text("tokenizer.ggml.pre") == "whitespace" and model != "whitespace":
+        yield _about(header, "tokenizer.ggml.pre", "is whitespace: llama.cpp would abort at two spaces in a text")
     tokens = header.array("tokenizer.ggml.tokens")
     if tokens is None or tokens.element != ValueType.STRING or not tokens.count:
         yield _about(header, "tokenizer.ggml.tokens", "missing, or not a list of texts")
