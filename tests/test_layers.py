@@ -33,7 +33,7 @@ def test_every_package_has_its_contract_and_is_forbidden_to_those_below() -> Non
 def test_every_library_that_is_imported_is_required() -> None:
     extras = [line for name, lines in PROJECT["project"]["optional-dependencies"].items() if name != "test" for line in lines]
     required = {line.split(">")[0].replace("-", "_") for line in [*PROJECT["project"]["dependencies"], *extras]}
-    required |= {"click", "referencing"}  # parts of typer and jsonschema
+    required |= {"click", "referencing", "markdown_it"}  # parts of typer, jsonschema and rich
     required |= {"certifi"}  # taken if it is there
     if "railroad_diagrams" in required:
         required.add("railroad")  # as its module is called

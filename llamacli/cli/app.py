@@ -33,6 +33,7 @@ class Entry:
 
 REGISTRY: tuple[Entry, ...] = (
     Entry("run", "llamacli.cli.run", "Stream an answer to a prompt"),
+    Entry("chat", "llamacli.cli.chat", "Talk to a model"),
     Entry("embed", "llamacli.cli.embed", "Turn texts into vectors"),
     Entry("tokenize", "llamacli.cli.tokenize", "Count, show and compare tokens"),
     Entry("info", "llamacli.cli.info", "Look into a model file"),

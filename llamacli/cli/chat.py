@@ -1,0 +1,111 @@
+"""`llamacli chat`: a conversation on the terminal. The conversation itself is `repl`."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from llamacli.cli.command import command
+from llamacli.cli.console import Console
+from llamacli.cli.context import AppContext
+from llamacli.cli.options import ChatOptions, CommonOptions, ContextOptions, GenerationOptions, ModelOptions, SamplingOptions
+from llamacli.cli.parameters import argument, option
+from llamacli.cli.prompt import read_text_file
+from llamacli.engine.params import SamplingParams
+from llamacli.errors import ModelUnsupportedError, UsageError
+from llamacli.store import paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llamacli.engine.engine import Engine
+
+MessageArgument = Annotated[str | None, argument(metavar="PROMPT", help="The first message.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScreenOptions:
+    """How the conversation looks and feels."""
+
+    PANEL: ClassVar[str] = "Terminal"
+
+    plain: Annotated[bool, option("--plain", help="Show answers as they come, without rendering Markdown.")] = False
+    editing: Annotated[Literal["emacs", "vi"], option("--editing", help="The keys of the prompt line.")] = "emacs"
+    keep_history: Annotated[bool, option("--history/--no-history", help="Keep what is typed for the next conversations.")] = (
+        True
+    )
+
+
+@command(
+    examples=(
+        ("Talk to the demo model.", "llamacli chat"),
+        ("Use your own model, and tell it who it is.", 'llamacli chat -m model.gguf -sys "You are a patient teacher."'),
+        ("Begin with a question.", 'llamacli chat "What is a monad?"'),
+    )
+)
+def chat(
+    app: AppContext,
+    prompt: MessageArgument = None,
+    *,
+    conversation: ChatOptions,
+    screen: ScreenOptions,
+    generation: GenerationOptions,
+    model: ModelOptions,
+    sampling: SamplingOptions,
+    context: ContextOptions,
+    common: CommonOptions,
+) -> None:
+    """Talk to a model.
+
+    Enter sends, Alt-Enter or Ctrl-J begins a line, Ctrl-C stops an answer and keeps what came, Ctrl-D leaves. /help lists the
+    commands. The model loads while the first message is typed, and each turn evaluates only what is new.
+    """
+    check_terminal(app.console)
+    if prompt is not None and not prompt.strip():
+        raise UsageError("the prompt is empty")
+    sampling.params()
+    params = generation.params(SamplingParams())
+    template, model_params, context_params = conversation.template(), model.params(), context.params()
+    path = app.find_model(app, model.model, offline=model.offline)
+    from llamacli.repl.loop import converse
+    from llamacli.repl.setup import ChatSetup, Screen
+
+    def load(on_load: Callable[[float], None]) -> Engine:
+        engine = app.open_engine(path, model_params, context_params, on_load=on_load)
+        if template is None and not engine.has_chat_template:
+            engine.close()
+            raise ModelUnsupportedError(f"{path.name} has no chat template", hint="--chat-template names one")
+        return engine
+
+    converse(
+        ChatSetup(
+            model_name=path.name.removesuffix(".gguf"),
+            load=load,
+            sampling=sampling.resolved,
+            generation=params,
+            screen=Screen(app.console.write, lambda: terminal_size(app.console), app.console.stdout_color),
+            guard=lambda: app.interrupts.guard(grace=None),
+            progress=app.progress,
+            read_file=read_text_file,
+            history=paths.data_dir() / "chat-history" if screen.keep_history else None,
+            system=conversation.system_prompt,
+            template=template,
+            profile=common.profile,
+            prompt=prompt,
+            plain=screen.plain,
+            editing=screen.editing,
+        )
+    )
+
+
+def check_terminal(console: Console) -> None:
+    """Raises UsageError unless a person can talk here."""
+    if not (console.terminals.stdin and console.terminals.stdout):
+        which = "input" if not console.terminals.stdin else "output"
+        raise UsageError(f"chat needs a terminal, and standard {which} is none", hint="llamacli run answers in a pipeline")
+
+
+def terminal_size(console: Console) -> tuple[int, int]:
+    """Columns and rows of the terminal as it is now."""
+    return console.width, shutil.get_terminal_size().lines

@@ -1,0 +1,150 @@
+"""An answer on a terminal while it grows: its reasoning dim, its content as Markdown or as it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from llamacli.render.live import LiveRegion, Row, Size
+from llamacli.render.stream import AnswerStream
+
+_PAUSE, _LONGEST_PAUSE = 8.0, 0.3
+"""How long to wait for the next drawing: a multiple of what the last one took, but no more than so many seconds."""
+
+
+class AnswerView(Protocol):
+    """Where an answer is shown."""
+
+    def add(self, text: str) -> None:
+        """Shows more of the content."""
+
+    def think(self, text: str) -> None:
+        """Shows more of the reasoning, which comes before the content."""
+
+    def finish(self) -> None:
+        """The answer is complete, or was stopped."""
+
+
+class PlainView:
+    """The text as it comes, with what could steer the terminal as marks."""
+
+    def __init__(self, write: Callable[[str], None], *, shows_reasoning: bool) -> None:
+        self._stream = AnswerStream(write, terminal=True)
+        self._write = write
+        self._shows_reasoning = shows_reasoning
+        self._thinking = False
+
+    def add(self, text: str) -> None:
+        """Writes it at once."""
+        if self._thinking:
+            self._thinking = False
+            self._stream.finish()
+            self._write("\n")
+        self._stream.add(text)
+
+    def think(self, text: str) -> None:
+        """Writes it at once."""
+        if self._shows_reasoning:
+            self._thinking = True
+            self._stream.add(text)
+
+    def finish(self) -> None:
+        """Ends the line."""
+        self._stream.finish()
+
+
+class MarkdownView:
+    """Markdown, of which finished blocks are written once and the last block is drawn again as it grows.
+
+    Reasoning is folded to one line when the content begins, unless it has scrolled off the screen.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        size: Size,
+        *,
+        color: bool,
+        shows_reasoning: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._write = write
+        self._size = size
+        self._color = color
+        self._shows_reasoning = shows_reasoning
+        self._clock = clock
+        self._region = LiveRegion(size)
+        self._text = ""
+        self._thought = ""
+        self._thinking_since: float | None = None
+        self._begun = False
+        self._next = 0.0
+
+    def think(self, text: str) -> None:
+        """Shows the reasoning dim, or that there is some."""
+        if self._thinking_since is None:
+            self._thinking_since = self._clock()
+        self._thought += text
+        self._draw_when_due()
+
+    def add(self, text: str) -> None:
+        """Shows the content, and folds the reasoning."""
+        if self._thinking_since is not None:
+            self._fold()
+        self._text += text
+        self._draw_when_due()
+
+    def finish(self) -> None:
+        """Shows what is still missing."""
+        if self._thinking_since is not None:
+            self._fold()
+        self._draw(final=True)
+
+    def _fold(self) -> None:
+        from llamacli.render.markdown import dim_rows
+
+        seconds = self._clock() - (self._thinking_since or 0.0)
+        self._thinking_since = None
+        rows = [*dim_rows(f"thought for {seconds:.1f} s", self._width, color=self._color), ("", 0)]
+        self._write(self._region.update(rows))
+        self._region.keep(len(rows))
+
+    def _draw_when_due(self) -> None:
+        begin = self._clock()
+        if begin >= self._next:
+            self._draw(final=False)
+            now = self._clock()
+            self._next = now + min(_PAUSE * (now - begin), _LONGEST_PAUSE)
+
+    def _draw(self, *, final: bool) -> None:
+        from llamacli.render.markdown import dim_rows, markdown_rows, unfinished_from
+
+        if self._thinking_since is not None:
+            text = self._thought if self._shows_reasoning else "thinking …"
+            self._show(dim_rows(text.strip(), self._width, color=self._color))
+            return
+        text = self._text.replace("\r\n", "\n")
+        if not final:
+            text = text.removesuffix("\r")
+        done = len(text) if final else unfinished_from(text)
+        kept = self._block(markdown_rows(text[:done], self._width, color=self._color)) if done else []
+        begun = self._begun or bool(kept)
+        rest = markdown_rows(text[done:], self._width, color=self._color) if done < len(text) else []
+        self._show([*kept, *([("", 0)] if rest and begun else []), *rest])
+        if done:
+            self._region.keep(len(kept))
+            self._text = self._text.replace("\r\n", "\n")[done:]
+            self._begun = begun
+
+    def _block(self, rows: list[Row]) -> list[Row]:
+        return [("", 0), *rows] if rows and self._begun else rows
+
+    def _show(self, rows: list[Row]) -> None:
+        text = self._region.update(rows)
+        if text:
+            self._write(text)
+
+    @property
+    def _width(self) -> int:
+        return max(self._size()[0] - 1, 1)  # a row as wide as the terminal is taken for two by some

@@ -1,0 +1,64 @@
+"""The state of a conversation: what commands look at and change."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llamacli.repl.setup import ChatSetup
+from llamacli.repl.tree import Tree
+
+if TYPE_CHECKING:
+    from llamacli.engine.engine import Engine
+    from llamacli.engine.params import GenerationParams, SamplingParams
+    from llamacli.repl.answering import Measured
+    from llamacli.repl.loading import Loader
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file whose text goes with the next message."""
+
+    path: Path
+    text: str
+    tokens: int
+
+
+@dataclass(slots=True)
+class Chat:
+    """A running conversation.
+
+    `overrides` are fields of SamplingParams that `/set` changed. `draft` is what the next prompt line begins with.
+    `wants_answer`: the engine is to answer the conversation as it is now. `hint` stands in the status bar until the next key.
+    """
+
+    setup: ChatSetup
+    loader: Loader
+    tree: Tree = field(default_factory=Tree)
+    system: str | None = None
+    generation: GenerationParams = field(init=False)
+    overrides: dict[str, Any] = field(default_factory=dict)
+    attachments: list[Attachment] = field(default_factory=list)
+    measured: Measured | None = None
+    largest_context: int = 0
+    draft: str = ""
+    hint: str = ""
+    wants_answer: bool = False
+    leaving: bool = False
+    thinks: bool = True
+    shows_reasoning: bool = True
+
+    def __post_init__(self) -> None:
+        self.system = self.setup.system
+        self.generation = self.setup.generation
+
+    def engine(self) -> Engine:
+        """The engine, waiting for it if it is still loading. Raises LlamacliError if it cannot be loaded."""
+        with self.setup.progress() as bar:
+            return self.loader.wait(bar)
+
+    def sampling(self) -> SamplingParams:
+        """How tokens are chosen now."""
+        return dataclasses.replace(self.setup.sampling(self.engine()), **self.overrides)

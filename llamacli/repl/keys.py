@@ -1,0 +1,58 @@
+"""Keys that mean something else than prompt_toolkit's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prompt_toolkit.application.current import get_app
+from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import Condition, has_focus
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+
+FENCE = '"""'
+
+
+def is_open_block(text: str) -> bool:
+    '''Whether the text begins a block of """ and does not end it.'''
+    text = text.strip()
+    return text.startswith(FENCE) and not (len(text) >= 2 * len(FENCE) and text.endswith(FENCE))
+
+
+def without_fences(text: str) -> str:
+    '''What stands in a block of """; other text as it is, without white space around it.'''
+    stripped = text.strip()
+    if stripped.startswith(FENCE) and not is_open_block(stripped):
+        return stripped[len(FENCE) : -len(FENCE)].strip("\n")
+    return stripped
+
+
+def make_bindings(hint: Callable[[str], None]) -> KeyBindings:
+    """The bindings of the prompt line. `hint` shows a text until the next key."""
+    bindings = KeyBindings()
+    typing = has_focus(DEFAULT_BUFFER)
+
+    @Condition
+    def sends() -> bool:
+        return not is_open_block(get_app().current_buffer.text)
+
+    @bindings.add("enter", filter=typing & sends)
+    def _send(event: KeyPressEvent) -> None:
+        event.current_buffer.validate_and_handle()
+
+    @bindings.add("c-j", filter=typing)
+    @bindings.add("escape", "enter", filter=typing)
+    def _newline(event: KeyPressEvent) -> None:
+        event.current_buffer.newline(copy_margin=False)
+
+    @bindings.add("c-c", filter=typing)
+    def _clear(event: KeyPressEvent) -> None:
+        if event.current_buffer.text:
+            event.current_buffer.reset()
+        else:
+            hint("Ctrl-D leaves")
+
+    @bindings.add("c-o", filter=typing)
+    def _editor(event: KeyPressEvent) -> None:
+        event.current_buffer.open_in_editor()
+
+    return bindings

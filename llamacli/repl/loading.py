@@ -1,0 +1,73 @@
+"""The model, loaded on a thread while the user types."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from llamacli.errors import CancelledError
+from llamacli.render.progress import NoProgress
+
+if TYPE_CHECKING:
+    from llamacli.engine.engine import Engine
+
+_POLL_SECONDS = 0.05
+_PATIENCE_SECONDS = 0.5
+_NEEDED_LATER = "llamacli.render.markdown"
+
+
+class Loader:
+    """Loads an engine. `share` is how far it is, `engine` the result, `error` why there is none. `on_change` is called on the
+    thread now and then.
+    """
+
+    def __init__(self, load: Callable[[Callable[[float], None]], Engine], on_change: Callable[[], None]) -> None:
+        self._load = load
+        self._on_change = on_change
+        self._done = threading.Event()
+        self._abandoned = False
+        self.share = 0.0
+        self.engine: Engine | None = None
+        self.error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
+
+    def start(self) -> None:
+        """Begins to load."""
+        self._thread.start()
+
+    def wait(self, progress: NoProgress) -> Engine:
+        """The engine, when it is there.
+
+        Raises:
+            LlamacliError: the model could not be loaded.
+        """
+        while not self._done.wait(_POLL_SECONDS):
+            progress.update("loading the model", self.share, 1.0)
+        if self.engine is None:
+            raise self.error or CancelledError("cancelled")
+        return self.engine
+
+    def close(self) -> None:
+        """Stops loading, and frees what was loaded."""
+        self._abandoned = True
+        if self._thread.ident is not None:
+            self._thread.join(_PATIENCE_SECONDS)
+        if self.engine is not None:
+            self.engine.close()
+
+    def _run(self) -> None:
+        try:
+            self.engine = self._load(self._tell)
+        except Exception as error:  # noqa: BLE001 - `wait` raises it again
+            self.error = error
+        self._done.set()
+        self._on_change()
+        importlib.import_module(_NEEDED_LATER)  # now, so that the first answer does not wait for it
+
+    def _tell(self, share: float) -> None:
+        if self._abandoned:
+            raise CancelledError("cancelled")
+        self.share = share
+        self._on_change()

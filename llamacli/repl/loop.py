@@ -1,0 +1,202 @@
+"""The loop: a prompt line, what it says, and what is done about it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application.current import get_app_session
+from prompt_toolkit.enums import EditingMode
+from prompt_toolkit.formatted_text import FormattedText
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.styles import Style
+
+from llamacli.engine.message import Message
+from llamacli.errors import ClosedError, LlamacliError
+from llamacli.repl import looking, talking, tuning
+from llamacli.repl.answering import Answering, build_turn, check_room
+from llamacli.repl.chat import Chat
+from llamacli.repl.commands import find, split_command
+from llamacli.repl.completer import ChatCompleter
+from llamacli.repl.keys import make_bindings, without_fences
+from llamacli.repl.loading import Loader
+from llamacli.repl.setup import ChatSetup
+from llamacli.repl.terminal import quiet
+from llamacli.repl.toolbar import format_toolbar
+
+COMMAND_MODULES = (talking, tuning, looking)
+"""Imported for the commands that they register."""
+
+_STYLE = Style.from_dict(
+    {"bottom-toolbar": "noreverse fg:ansibrightblack", "prompt": "bold ansicyan", "more": "ansibrightblack"}
+)
+_MODES = {"emacs": EditingMode.EMACS, "vi": EditingMode.VI}
+
+
+def converse(setup: ChatSetup) -> None:
+    """Runs a conversation until the user leaves.
+
+    Raises:
+        LlamacliError: the model cannot be loaded, or the engine failed.
+    """
+    Loop(setup).run()
+
+
+class Loop:
+    """A conversation and its prompt line."""
+
+    def __init__(self, setup: ChatSetup) -> None:
+        self._session: PromptSession[str] = PromptSession(
+            message=FormattedText([("class:prompt", "> ")]),
+            prompt_continuation=FormattedText([("class:more", "… ")]),
+            multiline=True,
+            history=open_history(setup),
+            completer=ChatCompleter(),
+            complete_while_typing=False,
+            complete_in_thread=True,
+            key_bindings=make_bindings(self._hint),
+            bottom_toolbar=self._toolbar,
+            enable_open_in_editor=True,
+            editing_mode=_MODES[setup.editing],
+            style=_STYLE,
+        )
+        self._chat = Chat(setup, Loader(setup.load, self._on_load))
+
+    def run(self) -> None:
+        """Reads and obeys until the end."""
+        chat = self._chat
+        chat.loader.start()
+        try:
+            if chat.setup.prompt is not None:
+                self._turn(partial(self._send, chat.setup.prompt))
+            while not chat.leaving:
+                try:
+                    text = self._read()
+                except EOFError:
+                    return
+                if text.strip():
+                    self._turn(partial(self._obey, text))
+        finally:
+            chat.loader.close()
+
+    def _read(self) -> str:
+        """What the prompt line says; empty after a SIGINT that came from elsewhere."""
+        chat = self._chat
+        chat.hint = ""
+        draft, chat.draft = chat.draft, ""
+        try:
+            with wakeup_kept():
+                return self._session.prompt(default=draft, handle_sigint=False, pre_run=self._refresh)
+        except KeyboardInterrupt:
+            return ""
+
+    def _turn(self, work: Callable[[], None]) -> None:
+        """Does what was asked, and lets the model answer if that is wanted. What fails is said, and the user goes on."""
+        chat = self._chat
+        before = chat.tree.head
+        try:
+            with quiet(get_app_session().input):
+                work()
+                if chat.wants_answer:
+                    self._answer(before)
+        except KeyboardInterrupt:
+            pass
+        except LlamacliError as error:
+            if chat.loader.error is not None or isinstance(error, ClosedError):
+                raise
+            chat.setup.screen.fail(str(error))
+        finally:
+            chat.wants_answer = False
+
+    def _obey(self, text: str) -> None:
+        found = split_command(text)
+        if found is None:
+            self._send(text)
+            return
+        name, argument = found
+        find(name).function(self._chat, argument)
+
+    def _send(self, text: str) -> None:
+        """Says something, behind the files that go with it."""
+        chat = self._chat
+        parts = [*(attachment.text.rstrip("\n") for attachment in chat.attachments), without_fences(text)]
+        chat.tree.add(Message("user", "\n\n".join(parts)))
+        chat.draft = text
+        chat.wants_answer = True
+
+    def _answer(self, before: int | None) -> None:
+        """The model's answer. If there is none the conversation is as it was before, and the message is in the prompt line."""
+        chat = self._chat
+        asked = chat.tree.head
+        try:
+            engine = chat.engine()
+            turn = build_turn(chat, engine)
+            check_room(chat, engine, turn)
+            Answering(chat, engine, turn).run()
+        finally:
+            if chat.tree.head == asked:
+                chat.tree.move(before)
+            else:
+                chat.draft = ""
+                chat.attachments.clear()
+                self._tell_cut()
+                chat.setup.screen.write("\n")
+
+    def _tell_cut(self) -> None:
+        answer = self._chat.tree.last("assistant")
+        if answer is not None and answer.cut:
+            self._chat.setup.screen.say(f"[{answer.cut}]")
+
+    def _hint(self, text: str) -> None:
+        self._chat.hint = text
+
+    def _toolbar(self) -> FormattedText:
+        return FormattedText([("", format_toolbar(self._chat, self._session.output.get_size().columns))])
+
+    def _on_load(self) -> None:
+        """Called on the loading thread."""
+        loop = self._session.app.loop
+        if loop is not None:
+            with suppress(RuntimeError):  # the prompt line ended meanwhile
+                loop.call_soon_threadsafe(self._refresh)
+
+    def _refresh(self) -> None:
+        """Draws the status bar again, or ends the prompt line when there will be no model."""
+        app = self._session.app
+        error = self._chat.loader.error
+        if error is not None and app.is_running and app.future is not None and not app.future.done():
+            app.exit(exception=error)
+        app.invalidate()
+
+
+def open_history(setup: ChatSetup) -> History:
+    """The history of earlier conversations, readable for the user alone; of this one only if it cannot be kept."""
+    if setup.history is None:
+        return InMemoryHistory()
+    try:
+        setup.history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(setup.history, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600))
+        setup.history.chmod(0o600)
+    except OSError as error:
+        setup.screen.warn(f"the history cannot be kept: {setup.history}: {error.strerror or error}")
+        return InMemoryHistory()
+    return FileHistory(str(setup.history))
+
+
+@contextmanager
+def wakeup_kept() -> Iterator[None]:
+    """The event loop of the prompt line takes the descriptor that signals are written to. Afterwards it is as before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(before, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before, warn_on_full_buffer=False)

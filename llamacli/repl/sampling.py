@@ -1,0 +1,98 @@
+"""`/set`: the fields of the sampling and generation parameters by name, and their values from text."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from typing import Any
+
+from llamacli.engine.params import GenerationParams, SamplingParams
+from llamacli.errors import UsageError
+
+ALIASES = {
+    "temp": "temperature",
+    "n": "max_tokens",
+    "predict": "max_tokens",
+    "n_predict": "max_tokens",
+    "typical": "typical_p",
+    "dynatemp_exp": "dynatemp_exponent",
+    "mirostat_lr": "mirostat_eta",
+    "mirostat_ent": "mirostat_tau",
+    "dry_sequence_breaker": "dry_sequence_breakers",
+}
+"""The options of the command line that have other names than the fields that they set."""
+
+_SAMPLING = typing.get_type_hints(SamplingParams)
+_GENERATION = {
+    name: kind for name, kind in typing.get_type_hints(GenerationParams).items() if name not in ("sampling", "logprobs")
+}
+_SWITCHES = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+_ESCAPED = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
+
+
+def setting_names() -> list[str]:
+    """Every name that `/set` knows, but for aliases."""
+    return [*(name for name in _SAMPLING if name != "logit_bias"), *_GENERATION]
+
+
+def is_generation(name: str) -> bool:
+    """Whether a field belongs to GenerationParams."""
+    return name in _GENERATION
+
+
+def setting_name(text: str) -> str:
+    """The field's name. Raises UsageError with what was probably meant."""
+    name = text.lstrip("-").replace("-", "_").lower()
+    name = ALIASES.get(name, name)
+    if name not in setting_names():
+        near = difflib.get_close_matches(name, [*setting_names(), *ALIASES], n=1)
+        raise UsageError(f"there is no setting {text}", hint=f"did you mean {near[0]}?" if near else "/params lists them")
+    return name
+
+
+def read_value(name: str, text: str) -> Any:
+    """The value of a setting. Raises UsageError if it is of the wrong kind; its range is checked by the parameters."""
+    kind = (_GENERATION if name in _GENERATION else _SAMPLING)[name]
+    try:
+        return _read(kind, text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no value for {name}", hint=f"it takes {_described(kind)}") from None
+
+
+def format_value(value: object) -> str:
+    """A value as `/set` takes it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ",".join(str(one).replace("\\", "\\\\").replace("\n", "\\n") for one in value) or "none"
+    return str(value)
+
+
+def _read(kind: Any, text: str) -> Any:
+    options = typing.get_args(kind)
+    if types.NoneType in options:
+        if text.lower() in ("none", "-1", "random"):
+            return None
+        kind = next(option for option in options if option is not types.NoneType)
+        options = typing.get_args(kind)
+    if kind is bool:
+        if text.lower() not in _SWITCHES:
+            raise ValueError(text)
+        return _SWITCHES[text.lower()]
+    if typing.get_origin(kind) is tuple:
+        parts = [] if text.lower() == "none" else text.split(",")
+        return tuple(re.sub(r"\\[nt\\]", lambda match: _ESCAPED[match[0]], part) for part in parts)
+    return float(text) if kind is float else int(text)
+
+
+def _described(kind: Any) -> str:
+    options = typing.get_args(kind)
+    if types.NoneType in options:
+        return _described(next(option for option in options if option is not types.NoneType)) + ", or none"
+    if typing.get_origin(kind) is tuple:
+        return "texts with commas between"
+    return {bool: "on or off", float: "a number", int: "a whole number"}.get(kind, f"one of {', '.join(map(str, options))}")

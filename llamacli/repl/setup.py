@@ -1,0 +1,78 @@
+"""What a conversation is started with. The command line makes it; tests make their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from llamacli.engine.params import GenerationParams, SamplingParams
+from llamacli.render.progress import NoProgress
+from llamacli.render.text import escape, escape_line
+
+if TYPE_CHECKING:
+    from llamacli.engine.engine import Engine
+
+EditingMode = Literal["emacs", "vi"]
+
+
+class Cancelling(Protocol):
+    """Work that a signal cancels: `cancel` is called when one comes, and `received` is its number."""
+
+    cancel: Callable[[], None] | None
+    received: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """The terminal outside of the prompt line. `write` takes text that is harmless already; `size` is columns and rows."""
+
+    write: Callable[[str], None]
+    size: Callable[[], tuple[int, int]]
+    color: bool
+
+    def show(self, text: str) -> None:
+        """Text from outside, ended with a newline."""
+        self.write(escape(text).rstrip("\n") + "\n")
+
+    def say(self, line: str) -> None:
+        """One dim line in our own name."""
+        self.write(self._styled(escape_line(line), "2") + "\n")
+
+    def warn(self, line: str) -> None:
+        """One line that should not be overlooked."""
+        self.write(self._styled(escape_line(line), "33") + "\n")
+
+    def fail(self, line: str) -> None:
+        """One line about something that did not work."""
+        self.write(self._styled(escape_line(line), "31") + "\n")
+
+    def _styled(self, text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.color else text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatSetup:
+    """Everything that a conversation needs.
+
+    `load` is called on a thread of its own and told how far it is (0 to 1); an exception in that callback stops it.
+    `sampling` is what the options and the model say about sampling. `history` None keeps none.
+    """
+
+    model_name: str
+    load: Callable[[Callable[[float], None]], Engine]
+    sampling: Callable[[Engine], SamplingParams]
+    generation: GenerationParams
+    screen: Screen
+    guard: Callable[[], AbstractContextManager[Cancelling]]
+    progress: Callable[[], AbstractContextManager[NoProgress]]
+    read_file: Callable[[Path], str]
+    history: Path | None = None
+    system: str | None = None
+    template: str | None = None
+    profile: str | None = None
+    prompt: str | None = None
+    plain: bool = False
+    editing: EditingMode = "emacs"

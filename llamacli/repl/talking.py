@@ -1,0 +1,121 @@
+"""The commands about what is said: asking again, taking back, files, and leaving."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from llamacli.errors import UsageError
+from llamacli.repl.chat import Attachment, Chat
+from llamacli.repl.commands import COMMANDS, command, find, format_help
+from llamacli.repl.tree import Node
+
+_PREVIEW = 60
+
+
+@command("help", arguments="[COMMAND]", summary="Show what the commands do", completes="commands")
+def show_help(chat: Chat, argument: str) -> None:
+    """All commands and keys, or one command."""
+    width = chat.setup.screen.size()[0]
+    if argument:
+        chat.setup.screen.show(format_help([find(argument.lstrip("/"))], width))
+        return
+    chat.setup.screen.show(format_help(COMMANDS.values(), width))
+    chat.setup.screen.say("Enter sends, Alt-Enter or Ctrl-J begins a line, Ctrl-C stops an answer, Ctrl-R searches.")
+    chat.setup.screen.say('Between lines of """ Enter begins a line. Ctrl-O or Ctrl-X Ctrl-E opens an editor, Ctrl-D leaves.')
+
+
+@command("regen", "retry", summary="Answer the last message again; the old answer stays as a branch")
+def regenerate(chat: Chat, argument: str) -> None:
+    """Another answer to the last message."""
+    chat.tree.move(_last_question(chat).id)
+    chat.wants_answer = True
+
+
+@command("undo", summary="Take back the last message and its answer; they stay as a branch")
+def undo(chat: Chat, argument: str) -> None:
+    """Goes back before the last message of the user."""
+    question = _last_question(chat)
+    chat.tree.move(question.parent)
+    chat.setup.screen.say(f"taken back: {preview(question)}")
+
+
+@command("edit", summary="Edit the last message and send it again; the old one stays as a branch")
+def edit(chat: Chat, argument: str) -> None:
+    """Goes back before the last message, which becomes the draft."""
+    question = _last_question(chat)
+    chat.tree.move(question.parent)
+    chat.draft = question.message.text
+
+
+@command("branches", summary="List the branches of the conversation")
+def branches(chat: Chat, argument: str) -> None:
+    """The last message of each branch."""
+    tips = chat.tree.tips()
+    if not tips:
+        chat.setup.screen.say("nothing was said yet")
+    for number, tip in enumerate(tips, start=1):
+        mark = "*" if tip.id == chat.tree.head else " "
+        chat.setup.screen.show(f"{mark} {number}  {len(chat.tree.path(tip.id))} messages, the last: {preview(tip)}")
+
+
+@command("branch", arguments="N", summary="Go on with branch N of /branches")
+def branch(chat: Chat, argument: str) -> None:
+    """Moves to another branch."""
+    tips = chat.tree.tips()
+    if not argument.isdecimal() or not 1 <= int(argument) <= len(tips):
+        raise UsageError(f"/branch takes a number from 1 to {len(tips)}" if tips else "there are no branches yet")
+    tip = tips[int(argument) - 1]
+    chat.tree.move(tip.id)
+    chat.setup.screen.say(f"the last message is now: {preview(tip)}")
+
+
+@command("clear", "new", summary="Begin anew, with the same system prompt; what was said stays as a branch")
+def clear(chat: Chat, argument: str) -> None:
+    """Goes back to the beginning."""
+    chat.tree.move(None)
+    chat.measured = None
+    chat.attachments.clear()
+    chat.setup.screen.say("a new beginning")
+
+
+@command("file", arguments="PATH… | none", summary="Send the text of files with the next message", completes="files")
+def attach(chat: Chat, argument: str) -> None:
+    """Reads files now, and says how long they are."""
+    if argument == "none":
+        chat.attachments.clear()
+        return
+    try:
+        names = shlex.split(argument)
+    except ValueError as error:
+        raise UsageError(f"these paths make no sense: {error}") from None
+    if not names:
+        raise UsageError("/file needs a path")
+    if len(names) > 1 and Path(argument).expanduser().is_file():  # a name with spaces, as completion writes it
+        names = [argument]
+    engine = chat.engine()
+    for name in names:
+        path = Path(name).expanduser()
+        text = chat.setup.read_file(path)
+        attachment = Attachment(path, text, len(engine.text_turn(text).prompt.tokens))
+        chat.attachments.append(attachment)
+        chat.setup.screen.say(f"{path}: {attachment.tokens} tokens, goes with the next message")
+
+
+@command("quit", "exit", "bye", summary="Leave, as Ctrl-D does")
+def leave(chat: Chat, argument: str) -> None:
+    """Ends the conversation."""
+    chat.leaving = True
+
+
+def preview(node: Node) -> str:
+    """The beginning of a message on one line."""
+    text = " ".join(node.message.text.split())
+    return text if len(text) <= _PREVIEW else text[: _PREVIEW - 1] + "…"
+
+
+def _last_question(chat: Chat) -> Node:
+    question = chat.tree.last("user")
+    if question is None:
+        raise UsageError("nothing was said yet")
+    return question

@@ -1,0 +1,76 @@
+"""The commands about how the model answers: system prompt, sampling, thinking."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from llamacli.errors import UsageError
+from llamacli.repl.chat import Chat
+from llamacli.repl.commands import command
+from llamacli.repl.sampling import format_value, is_generation, read_value, setting_name, setting_names
+
+
+@command("system", arguments="[TEXT | none]", summary="Show or change the system prompt")
+def system(chat: Chat, argument: str) -> None:
+    """It counts from the next message on, for the whole conversation."""
+    if argument:
+        chat.system = None if argument == "none" else argument
+    else:
+        chat.setup.screen.show(chat.system or "there is no system prompt")
+
+
+@command(
+    "set", arguments="NAME VALUE", summary="Change an option of sampling; /set NAME default takes it back", completes="settings"
+)
+def set_(chat: Chat, argument: str) -> None:
+    """Changes one parameter for the answers that follow."""
+    word, _, text = argument.partition(" ")
+    if not word:
+        raise UsageError("/set needs a name and a value", hint="/params lists them")
+    name, text = setting_name(word), text.strip()
+    if not text:
+        chat.setup.screen.show(f"{name} = {format_value(_current(chat)[name])}")
+        return
+    if is_generation(name):
+        value = getattr(chat.setup.generation, name) if text == "default" else read_value(name, text)
+        chat.generation = dataclasses.replace(chat.generation, **{name: value})
+        return
+    overrides = {key: value for key, value in chat.overrides.items() if key != name}
+    if text != "default":
+        overrides[name] = read_value(name, text)
+        dataclasses.replace(chat.generation.sampling, **overrides)  # refuses what is out of range
+    chat.overrides = overrides
+
+
+@command("params", summary="Show the options of sampling; * marks what /set changed")
+def params(chat: Chat, argument: str) -> None:
+    """Every setting and its value."""
+    current = _current(chat)
+    changed = {*chat.overrides, *(name for name in current if is_generation(name) and _is_changed(chat, name))}
+    lines = (f"{'*' if name in changed else ' '} {name} = {format_value(value)}" for name, value in current.items())
+    chat.setup.screen.show("\n".join(lines))
+
+
+@command(
+    "think",
+    arguments="on | off | show | hide",
+    summary="Whether the model thinks first, and whether that is shown",
+    choices=("on", "off", "show", "hide"),
+)
+def think(chat: Chat, argument: str) -> None:
+    """For models whose template knows thinking."""
+    if argument in ("on", "off"):
+        chat.thinks = argument == "on"
+    elif argument in ("show", "hide"):
+        chat.shows_reasoning = argument == "show"
+    else:
+        raise UsageError("/think takes on, off, show or hide")
+
+
+def _current(chat: Chat) -> dict[str, object]:
+    sampling = chat.sampling()
+    return {name: getattr(chat.generation if is_generation(name) else sampling, name) for name in setting_names()}
+
+
+def _is_changed(chat: Chat, name: str) -> bool:
+    return bool(getattr(chat.generation, name) != getattr(chat.setup.generation, name))

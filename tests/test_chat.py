@@ -1,0 +1,273 @@
+"""`llamacli chat` through prompt_toolkit's pipe input, with an engine that knows its answers."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from fakes import FakeEngine, invoke
+from talk import CTRL_C, ENTER, Talker, plain, talk
+
+from llamacli.cli.console import Terminals
+from llamacli.errors import DecodeError, ModelFileError
+from llamacli.repl import loop
+from llamacli.repl.commands import COMMANDS, split_command
+from llamacli.repl.keys import is_open_block, without_fences
+from llamacli.store import paths
+
+ALT_ENTER, CTRL_J = "\x1b\r", "\n"
+
+
+def test_a_question_is_answered_and_the_conversation_goes_on() -> None:
+    engine = Talker(answers=[("Hel", "lo."), ("Fine.",)])
+    result = talk("Hi\rHow are you?\r", "-sys", "Be kind.", engine=engine)
+    assert (result.status, result.stderr) == (0, "")
+    assert "Hello." in plain(result.stdout)
+    assert "Fine." in plain(result.stdout)
+    assert engine.asked[1] == [("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello."), ("user", "How are you?")]
+    assert engine.closed
+
+
+def test_the_prompt_argument_is_the_first_message() -> None:
+    engine = Talker()
+    assert talk("", "Why?", engine=engine).status == 0
+    assert engine.asked == [[("user", "Why?")]]
+
+
+@pytest.mark.parametrize("terminals", [Terminals(stdout=True), Terminals(stdin=True)])
+def test_without_a_terminal_it_points_to_run(terminals) -> None:
+    result = invoke("chat", terminals=terminals)
+    assert result.status == 2
+    assert "chat needs a terminal" in result.stderr
+    assert "llamacli run" in result.stderr
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_prompt_line() -> None:
+    engine = FakeEngine(load_error=ModelFileError("demo.gguf is damaged"))
+    result = talk("Hi", engine=engine)
+    assert (result.status, "demo.gguf is damaged" in result.stderr) == (3, True)
+
+
+def test_a_model_without_a_template_is_refused() -> None:
+    result = talk("Hi\r", engine=Talker(has_chat_template=False))
+    assert result.status == 3
+    assert "--chat-template" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("keys", "sent"),
+    [
+        (f"one{ALT_ENTER}two{ENTER}", "one\ntwo"),
+        (f"one{CTRL_J}two{ENTER}", "one\ntwo"),
+        ("\x1b[200~first\nsecond\n\tthird\x1b[201~\r", "first\nsecond\n\tthird"),
+        ('"""\rline one\rline two\r"""\r', "line one\nline two"),
+        (f"wrong{CTRL_C}right{ENTER}", "right"),
+        ("/usr/bin/env is a path\r", "/usr/bin/env is a path"),
+        (" /undo as text\r", "/undo as text"),
+        ("/*\x1b\r comment */\r", "/*\n comment */"),
+        ("größer 🦙\r", "größer 🦙"),
+    ],
+)
+def test_what_is_typed_is_what_is_sent(keys: str, sent: str) -> None:
+    engine = Talker()
+    assert talk(keys, engine=engine).status == 0
+    assert engine.asked == [[("user", sent)]]
+
+
+def test_ctrl_c_on_an_empty_line_does_not_leave() -> None:
+    engine = Talker()
+    assert talk(f"{CTRL_C}{CTRL_C}Hi{ENTER}", engine=engine).status == 0
+    assert len(engine.asked) == 1
+
+
+def test_ctrl_c_stops_an_answer_and_keeps_it() -> None:
+    engine = Talker(answers=[("One ", "two ", "three ", "four.")], interrupt_at=3)
+    result = talk("Count\rGo on\r", engine=engine)
+    assert result.status == 0
+    assert "[stopped]" in plain(result.stdout)
+    question, answer, second = engine.asked[1]
+    assert (question, second) == (("user", "Count"), ("user", "Go on"))
+    assert answer[0] == "assistant"
+    assert answer[1].startswith("One two")
+    assert "four" not in answer[1]
+
+
+def test_ctrl_c_before_the_first_word_brings_the_message_back() -> None:
+    engine = Talker(interrupt_at=0)
+    result = talk(f"Coun{ENTER}t{ENTER}", engine=engine)
+    assert result.status == 0
+    assert engine.asked == [[("user", "Coun")], [("user", "Count")]]
+
+
+def test_an_error_is_said_and_the_conversation_goes_on() -> None:
+    engine = Talker(refuses=[DecodeError("llama.cpp could not evaluate a batch")])
+    result = talk(f"Hi{CTRL_C}Hi{ENTER}!{ENTER}", engine=engine)
+    assert result.status == 0
+    assert "could not evaluate" in result.stdout
+    assert engine.asked == [[("user", "Hi")], [("user", "Hi!")]]
+
+
+def test_a_full_context_is_said_before_it_happens() -> None:
+    engine = Talker(n_ctx=10)
+    result = talk(f"a b c d e f g h{ENTER}", engine=engine)
+    assert "2 tokens of the context are left" not in plain(result.stdout)
+    result = talk(f"a b c d e f g h i{ENTER}", engine=Talker(n_ctx=9))
+    assert "the conversation has 9 tokens, the context 9" in plain(result.stdout)
+    result = talk(f"a b c d e f g h i{ENTER}", engine=Talker(n_ctx=16))
+    assert "tokens of the context are left" not in plain(result.stdout)
+    result = talk(f"{' a' * 15}{ENTER}", engine=Talker(n_ctx=16))
+    assert "1 tokens of the context are left" in plain(result.stdout)
+
+
+def test_text_of_the_model_cannot_steer_the_terminal() -> None:
+    hostile = ("\x1b]0;title\x07 ", "a\u202eb ", "&#27;[2J ", "`\x1b[31m`", "\n\n    \x9bcode\n")
+    for flags in ((), ("--plain",), ("--color", "never")):
+        out = talk("Hi\r", *flags, engine=Talker(answers=[hostile])).stdout
+        assert "\x1b]" not in out
+        assert "\x1b[2J" not in out
+        assert "\u202e" not in out
+        assert "\x9b" not in out
+        assert "\\x1b]0;title\\x07" in out
+        assert "\\u202e" in out
+
+
+def test_undo_edit_and_regen_make_branches() -> None:
+    engine = Talker(answers=[("A1",), ("B1",), ("A2",), ("A3",)])
+    result = talk("a\rb\r/undo\r/regen\r/edit\rx\r/branches\r", engine=engine)
+    assert result.status == 0
+    assert engine.asked[2] == [("user", "a")]
+    assert engine.asked[3] == [("user", "ax")]
+    out = plain(result.stdout)
+    assert "taken back: b" in out
+    for tip in ("1  4 messages, the last: B1", "2  2 messages, the last: A2", "* 3  2 messages, the last: A3"):
+        assert tip in out
+
+
+def test_a_branch_can_be_taken_up_again() -> None:
+    engine = Talker(answers=[("A1",), ("A2",), ("B",)])
+    talk("a\r/regen\r/branch 1\rb\r", engine=engine)
+    assert engine.asked[2] == [("user", "a"), ("assistant", "A1"), ("user", "b")]
+    assert "from 1 to 2" in plain(talk("a\r/regen\r/branch 3\r").stdout)
+
+
+def test_set_changes_sampling_and_says_what_it_takes() -> None:
+    engine = Talker()
+    keys = "/set temp 0.25\r/set top-k 7\r/set stop END,\\nUser\r/set max_tokens 2\ra\r/set temp default\r/set n none\ra\r"
+    assert talk(keys, engine=engine).status == 0
+    first, second = engine.seen_params
+    assert (first.sampling.temperature, first.sampling.top_k, first.max_tokens) == (0.25, 7, 2)
+    assert first.stop == ("END", "\nUser")
+    assert (second.sampling.temperature, second.max_tokens) == (0.8, None)
+    out = plain(talk("/set temperatur 1\r/set temp warm\r/set mirostat 7\r/set top_k 3\r/params\r").stdout)
+    assert "did you mean temperature?" in out
+    assert "'warm' is no value for temperature (it takes a number)" in out
+    assert "--mirostat must be 0, 1 or 2" in out
+    assert "* top_k = 3\n" in out
+    assert "  min_p = 0.05\n" in out
+
+
+def test_help_names_every_command_and_near_misses_are_suggested() -> None:
+    out = plain(talk("/help\r/regn\r/help set\r").stdout)
+    for command in COMMANDS.values():
+        assert command.usage in out
+        assert command.summary in out
+    assert "there is no command /regn (did you mean /regen?)" in out
+
+
+def test_files_go_with_the_next_message(tmp_path: Path) -> None:
+    (tmp_path / "a b.txt").write_text("material here\n")
+    engine = Talker()
+    result = talk(f"/file '{tmp_path}/a b.txt'\r/file missing.txt\rSummarize\rMore\r", engine=engine)
+    assert "2 tokens, goes with the next message" in plain(result.stdout).replace("\n", " ")
+    assert "missing.txt does not exist" in result.stdout
+    assert engine.asked[0] == [("user", "material here\n\nSummarize")]
+    assert engine.asked[1][-1] == ("user", "More")
+
+
+def test_export_writes_all_forms_and_never_over_a_file(tmp_path: Path) -> None:
+    keys = "".join(f"/export {tmp_path}/c.{ending}\r" for ending in ("md", "json", "html", "md", "txt"))
+    result = talk("<Hi>\r" + keys, "-sys", "S", engine=Talker(answers=[("Yes & no",)]))
+    assert (tmp_path / "c.md").read_text() == "## System\n\nS\n\n## User\n\n<Hi>\n\n## Assistant\n\nYes & no\n"
+    assert json.loads((tmp_path / "c.json").read_text())["messages"][2] == {"role": "assistant", "content": "Yes & no"}
+    assert "<pre>&lt;Hi&gt;</pre>" in (tmp_path / "c.html").read_text()
+    assert "exists already" in result.stdout
+    assert "ends with .md, .json or .html" in result.stdout
+
+
+def test_what_the_model_gets_can_be_looked_at() -> None:
+    out = plain(talk("/prompt\r/stats\rHi you\r/prompt\r/tokens\r/tokens a b c\r/context\r/stats\r/system\r").stdout)
+    assert "nothing was said yet" in out
+    assert "nothing was answered yet" in out
+    assert "<user>Hi you\n<assistant>Because of Rayleigh scattering." in out
+    assert "      2  user\n      4  assistant\n" in out
+    assert "3 tokens\n" in out
+    assert "6 of 4096 tokens are used, 4090 are left" in out
+    assert "generated 4 tokens at 20.0/s" in out
+    assert "there is no system prompt" in out
+
+
+def test_the_system_prompt_and_clear() -> None:
+    engine = Talker()
+    talk("a\r/system Be brief.\r/clear\rb\r/system none\rc\r", engine=engine)
+    assert engine.asked[1] == [("system", "Be brief."), ("user", "b")]
+    assert engine.asked[2][0] == ("user", "b")
+
+
+def test_the_history_is_private_and_can_be_left_out() -> None:
+    history = paths.data_dir() / "chat-history"
+    talk("secret\r", "--no-history")
+    assert not history.exists()
+    talk("hello\r")
+    assert "+hello" in history.read_text()
+    assert stat.S_IMODE(history.stat().st_mode) == 0o600
+
+
+def test_quit_leaves_at_once() -> None:
+    engine = Talker()
+    assert talk("/quit\rHi\r", engine=engine).status == 0
+    assert engine.asked == []
+
+
+def test_reasoning_is_kept_apart_from_the_answer() -> None:
+    assert "/think takes on, off, show or hide" in plain(talk("/think maybe\r").stdout)
+    engine = Talker()
+    talk("/think off\rHi\r", engine=engine)
+    assert engine.rendering is not None
+    assert engine.rendering.enable_thinking is False
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("/undo", ("undo", "")),
+        ("/set temp 0.5 ", ("set", "temp 0.5")),
+        ("/system line one\nline two", ("system", "line one\nline two")),
+        ("/usr/bin/env", None),
+        ("/etc", ("etc", "")),
+        ("// comment", None),
+        ("/ a", None),
+        (" /undo", None),
+        ("say /undo", None),
+    ],
+)
+def test_only_a_slash_and_a_word_at_the_start_is_a_command(text: str, found) -> None:
+    assert split_command(text) == found
+
+
+def test_blocks_of_quotes() -> None:
+    assert is_open_block('"""')
+    assert is_open_block('"""a\nb')
+    assert not is_open_block('"""a"""')
+    assert not is_open_block('a """')
+    assert without_fences('"""\n  a\n\nb\n"""') == "  a\n\nb"
+    assert without_fences('  """open ') == '"""open'
+
+
+def test_every_command_explains_itself() -> None:
+    assert loop.COMMAND_MODULES
+    for name, command in COMMANDS.items():
+        assert command.summary
+        assert not command.summary.endswith(".")
+        assert split_command(f"/{name}") == (name, "")
