@@ -217,10 +217,9 @@ def for_merges(texts: bytes, specials: Iterable[Special], *, escaped: bool, cont
     `texts` are all tokens and merges with NUL around each; `escaped`: their spaces are written as U+2581. `ascii_only`: tokens
     may begin inside of a character.
     """
-    written = {second: SPACE if escaped and second == b" " else second for second in _SECOND}
-    apart = {
-        second: frozenset(re.findall(_CHARACTER + b"(?=" + re.escape(text) + b")", texts)) for second, text in written.items()
-    }
+    written = {SPACE if escaped and second == b" " else second: second for second in _SECOND}
+    pairs = set(re.findall(_CHARACTER + b"(?=(" + b"|".join(map(re.escape, written)) + b"))", texts))
+    apart = {second: frozenset(first for first, after in pairs if after == text) for text, second in written.items()}
     if ascii_only:
         return _rules(_ASCII_BEFORE_SPACE, specials, apart=apart, context=context)
     known = frozenset(
