@@ -359,7 +359,8 @@ def test_too_long_without_a_place(run):
     assert "without a place where this vocabulary allows a cut" in result.stderr
 
 
-def test_progress_on_a_terminal(run):
+def test_progress_on_a_terminal(run, monkeypatch):
+    monkeypatch.setattr("llamacli.cli.tokenize.PROGRESS_DELAY_SECONDS", 0.0)
     Path("big").write_text("Hello world, user.\n" * 120_000)
     result = run("--count", "-f", "big", terminals=Terminals(stdin=True, stderr=True), environ={})
     assert result.status == 0
