@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -37,11 +38,29 @@ class ScreenOptions:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """Saved conversations."""
+
+    PANEL: ClassVar[str] = "Sessions"
+
+    resume: Annotated[
+        bool, option("-C", "--continue", help="Go on with the session that was used last.", environment=False)
+    ] = False
+    session: Annotated[
+        str | None, option("--session", metavar="NAME", help="Go on with this session, or begin one of this name.")
+    ] = None
+    list: Annotated[bool, option("--list", help="List the saved sessions.", environment=False)] = False
+    save: Annotated[bool, option("--save/--no-save", help="Save what is said, as it is said.")] = True
+
+
 @command(
     examples=(
         ("Talk to the demo model.", "llamacli chat"),
         ("Use your own model, and tell it who it is.", 'llamacli chat -m model.gguf -sys "You are a patient teacher."'),
         ("Begin with a question.", 'llamacli chat "What is a monad?"'),
+        ("Go on where you were.", "llamacli chat --continue"),
+        ("Leave no trace.", "llamacli chat --no-save"),
     )
 )
 def chat(
@@ -49,6 +68,7 @@ def chat(
     prompt: MessageArgument = None,
     *,
     conversation: ChatOptions,
+    sessions: SessionOptions,
     screen: ScreenOptions,
     generation: GenerationOptions,
     model: ModelOptions,
@@ -61,7 +81,11 @@ def chat(
     Enter sends, Alt-Enter or Ctrl-J begins a line, Ctrl-C stops an answer and keeps what came, Ctrl-D leaves. /help lists the
     commands. The model loads while the first message is typed, and each turn evaluates only what is new.
     """
+    if sessions.list:
+        list_sessions(app.console)
+        return
     check_terminal(app.console)
+    check_sessions(sessions)
     if prompt is not None and not prompt.strip():
         raise UsageError("the prompt is empty")
     sampling.params()
@@ -70,6 +94,7 @@ def chat(
     path = app.find_model(app, model.model, offline=model.offline)
     from llamacli.repl.loop import converse
     from llamacli.repl.setup import ChatSetup, Screen
+    from llamacli.store.sessions import SessionStore
 
     def load(on_load: Callable[[float], None]) -> Engine:
         engine = app.open_engine(path, model_params, context_params, on_load=on_load)
@@ -78,25 +103,47 @@ def chat(
             raise ModelUnsupportedError(f"{path.name} has no chat template", hint="--chat-template names one")
         return engine
 
-    converse(
-        ChatSetup(
-            model_name=path.name.removesuffix(".gguf"),
-            load=load,
-            sampling=sampling.resolved,
-            generation=params,
-            screen=Screen(app.console.write, lambda: terminal_size(app.console), app.console.stdout_color),
-            guard=lambda: app.interrupts.guard(grace=None),
-            progress=app.progress,
-            read_file=read_text_file,
-            history=paths.data_dir() / "chat-history" if screen.keep_history else None,
-            system=conversation.system_prompt,
-            template=template,
-            profile=common.profile,
-            prompt=prompt,
-            plain=screen.plain,
-            editing=screen.editing,
+    store = SessionStore() if sessions.save else None
+    with closing(store) if store is not None else nullcontext():
+        converse(
+            ChatSetup(
+                model_name=path.name.removesuffix(".gguf"),
+                load=load,
+                sampling=sampling.resolved,
+                generation=params,
+                screen=Screen(app.console.write, lambda: terminal_size(app.console), app.console.stdout_color),
+                guard=lambda: app.interrupts.guard(grace=None),
+                progress=app.progress,
+                read_file=read_text_file,
+                history=paths.data_dir() / "chat-history" if screen.keep_history and sessions.save else None,
+                system=conversation.system_prompt,
+                template=template,
+                profile=common.profile,
+                prompt=prompt,
+                plain=screen.plain,
+                editing=screen.editing,
+                sessions=store,
+                session=sessions.session,
+                resumes=sessions.resume,
+            )
         )
-    )
+
+
+def list_sessions(console: Console) -> None:
+    """Writes a line for each saved session."""
+    from llamacli.repl.keeping import format_sessions
+    from llamacli.store.sessions import SessionStore
+
+    with closing(SessionStore()) as store:
+        console.show(format_sessions(store.sessions()))
+
+
+def check_sessions(sessions: SessionOptions) -> None:
+    """Raises UsageError for options that exclude each other."""
+    if sessions.resume and sessions.session is not None:
+        raise UsageError("--continue is the last session, --session another: give one of them")
+    if not sessions.save and (sessions.resume or sessions.session is not None):
+        raise UsageError("--no-save leaves no trace: it has no place with --continue and --session")
 
 
 def check_terminal(console: Console) -> None:

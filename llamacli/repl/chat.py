@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llamacli.engine.params import GenerationParams, SamplingParams
     from llamacli.repl.answering import Measured
     from llamacli.repl.loading import Loader
+    from llamacli.repl.saving import Saver
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Chat:
     overrides: dict[str, Any] = field(default_factory=dict)
     attachments: list[Attachment] = field(default_factory=list)
     measured: Measured | None = None
+    saver: Saver | None = None
     largest_context: int = 0
     draft: str = ""
     hint: str = ""

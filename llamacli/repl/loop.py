@@ -18,18 +18,19 @@ from prompt_toolkit.styles import Style
 
 from llamacli.engine.message import Message
 from llamacli.errors import ClosedError, LlamacliError
-from llamacli.repl import looking, talking, tuning
+from llamacli.repl import keeping, looking, talking, tuning
 from llamacli.repl.answering import Answering, build_turn, check_room
 from llamacli.repl.chat import Chat
 from llamacli.repl.commands import find, split_command
 from llamacli.repl.completer import ChatCompleter
 from llamacli.repl.keys import make_bindings, without_fences
 from llamacli.repl.loading import Loader
+from llamacli.repl.saving import begin
 from llamacli.repl.setup import ChatSetup
 from llamacli.repl.terminal import quiet
 from llamacli.repl.toolbar import format_toolbar
 
-COMMAND_MODULES = (talking, tuning, looking)
+COMMAND_MODULES = (talking, tuning, looking, keeping)
 """Imported for the commands that they register."""
 
 _STYLE = Style.from_dict(
@@ -70,6 +71,7 @@ class Loop:
     def run(self) -> None:
         """Reads and obeys until the end."""
         chat = self._chat
+        begin(chat)
         chat.loader.start()
         try:
             if chat.setup.prompt is not None:

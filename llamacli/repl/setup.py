@@ -14,6 +14,7 @@ from llamacli.render.text import escape, escape_line
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
+    from llamacli.store.sessions import SessionStore
 
 EditingMode = Literal["emacs", "vi"]
 
@@ -59,6 +60,7 @@ class ChatSetup:
 
     `load` is called on a thread of its own and told how far it is (0 to 1); an exception in that callback stops it.
     `sampling` is what the options and the model say about sampling. `history` None keeps none.
+    `sessions` None saves nothing; `session` names the one to go on with or to make, `resumes` goes on with the last.
     """
 
     model_name: str
@@ -76,3 +78,6 @@ class ChatSetup:
     prompt: str | None = None
     plain: bool = False
     editing: EditingMode = "emacs"
+    sessions: SessionStore | None = None
+    session: str | None = None
+    resumes: bool = False

@@ -1,0 +1,253 @@
+"""Chat sessions in SQLite: every message as it is said, in a tree, so that nothing is lost when a program is killed.
+
+The database is in a folder that only its user may enter. Many programs may use it at once; one session is open in one of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from llamacli.errors import LlamacliError, UsageError
+from llamacli.store import paths
+
+VERSION = 1
+_BUSY_SECONDS = 10
+_SCHEMA = """
+create table session (
+    id integer primary key autoincrement, name text unique, model text not null, system text, head integer,
+    created real not null, updated real not null
+);
+create table message (
+    session integer not null references session on delete cascade, id integer not null, parent integer,
+    document text not null, text text not null, cut text not null, created real not null,
+    primary key (session, id)
+) without rowid;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A saved conversation. `head` is the last message of its current branch; `title` is how its first message begins."""
+
+    id: int
+    name: str | None
+    model: str
+    system: str | None
+    head: int | None
+    updated: float
+    messages: int
+    title: str
+
+    @property
+    def label(self) -> str:
+        """What it is called: its name, or its number."""
+        return self.name or str(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedMessage:
+    """A message in OpenAI's form, behind `parent`. `cut` says why an answer is incomplete."""
+
+    id: int
+    parent: int | None
+    document: Mapping[str, Any]
+    cut: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A message that a search found."""
+
+    session: Session
+    message: int
+    text: str
+
+
+class SessionStore:
+    """The database, made if there is none. `close()` may be called twice.
+
+    Raises (also by every method):
+        LlamacliError: it cannot be read or written, or was made by a newer version.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or paths.data_dir() / "sessions" / "sessions.db"
+        self._locks: dict[int, FileLock] = {}
+        with self._guarded():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.chmod(0o700)
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            self.path.chmod(0o600)
+            self._database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+            self._prepare()
+
+    def _prepare(self) -> None:
+        run = self._database.execute
+        run("pragma journal_mode = wal")
+        run("pragma synchronous = normal")
+        run("pragma foreign_keys = on")
+        run("pragma secure_delete = on")
+        self._database.create_function("folded", 1, str.casefold, deterministic=True)
+        with self._transaction():
+            version = run("pragma user_version").fetchone()[0]
+            if version > VERSION:
+                raise LlamacliError(f"{self.path} was made by a newer llamacli", hint="--no-save does without it")
+            if version == 0:
+                for statement in filter(str.strip, _SCHEMA.split(";")):
+                    run(statement)
+                run(f"pragma user_version = {VERSION}")
+
+    def create(self, *, model: str, system: str | None = None, name: str | None = None) -> Session:
+        """A new session, open in this program. Raises UsageError if the name is taken or is a number."""
+        if name is not None:
+            self._check_name(name)
+        now = time.time()
+        with self._guarded():
+            query = "insert into session (name, model, system, created, updated) values (?, ?, ?, ?, ?)"
+            identity = self._database.execute(query, (name, model, system, now, now)).lastrowid
+        assert identity is not None
+        self.open(identity)
+        return self._sessions("where id = ?", (identity,))[0]
+
+    def open(self, session: int) -> None:
+        """Claims a session for this program. Raises UsageError if another one has it open."""
+        if session in self._locks:
+            return
+        lock = FileLock(self.path.with_name(f"{session}.lock"), mode=0o600)
+        with self._guarded():
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise UsageError(f"session {session} is open in another llamacli chat") from None
+        self._locks[session] = lock
+
+    def release(self, session: int) -> None:
+        """Gives a session free for other programs."""
+        lock = self._locks.pop(session, None)
+        if lock is not None:
+            lock.release()
+
+    def sessions(self) -> list[Session]:
+        """All sessions, the one that was used last first."""
+        return self._sessions()
+
+    def last(self) -> Session:
+        """The session that was used last. Raises UsageError if there is none."""
+        found = self._sessions("", (), "limit 1")
+        if not found:
+            raise UsageError("there is no session to continue")
+        return found[0]
+
+    def find(self, label: str) -> Session | None:
+        """The session of that name or number."""
+        found = self._sessions("where name = ?", (label,))
+        if not found and label.isdecimal():
+            found = self._sessions("where id = ?", (int(label),))
+        return found[0] if found else None
+
+    def messages(self, session: int) -> list[SavedMessage]:
+        """All messages of a session, in the order in which they were said."""
+        with self._guarded():
+            query = "select id, parent, document, cut from message where session = ? order by id"
+            rows = self._database.execute(query, (session,)).fetchall()
+            return [SavedMessage(number, parent, json.loads(document), cut) for number, parent, document, cut in rows]
+
+    def put(self, session: int, message: SavedMessage, *, text: str) -> None:
+        """Saves a message, or its new text. `text` is what a search looks at."""
+        now = time.time()
+        with self._guarded(), self._transaction():
+            self._database.execute(
+                "insert into message values (?, ?, ?, ?, ?, ?, ?) on conflict (session, id) "
+                "do update set document = excluded.document, text = excluded.text, cut = excluded.cut",
+                (session, message.id, message.parent, json.dumps(message.document), _storable(text), message.cut, now),
+            )
+            self._database.execute("update session set updated = ? where id = ?", (now, session))
+
+    def update(self, session: int, *, head: int | None, system: str | None, model: str) -> None:
+        """Saves where a session is, and with what it goes on."""
+        with self._guarded():
+            query = "update session set head = ?, system = ?, model = ? where id = ?"
+            self._database.execute(query, (head, None if system is None else _storable(system), model, session))
+
+    def rename(self, session: int, name: str) -> None:
+        """Gives a session a name. Raises UsageError if it is taken or is a number."""
+        self._check_name(name, session)
+        with self._guarded():
+            self._database.execute("update session set name = ? where id = ?", (name, session))
+
+    def delete(self, session: int) -> None:
+        """Removes a session with all its messages. Raises UsageError if another program has it open."""
+        self.open(session)
+        with self._guarded():
+            self._database.execute("delete from session where id = ?", (session,))
+            self._database.execute("pragma wal_checkpoint(truncate)")
+        self.release(session)
+        self.path.with_name(f"{session}.lock").unlink(missing_ok=True)
+
+    def search(self, text: str, *, most: int = 50) -> list[Found]:
+        """The messages that hold every word of `text` in any case, the latest first. Words are parts of words, too."""
+        words = text.casefold().split()
+        if not words:
+            return []
+        conditions = " and ".join("instr(folded(text), ?)" for _ in words)
+        query = f"select session, id, text from message where {conditions} order by created desc limit ?"  # noqa: S608
+        with self._guarded():
+            rows = self._database.execute(query, (*words, most)).fetchall()
+        sessions = {session.id: session for session in self._sessions()}
+        return [Found(sessions[session], message, found) for session, message, found in rows if session in sessions]
+
+    def close(self) -> None:
+        """Gives the sessions free and closes the database."""
+        for session in list(self._locks):
+            self.release(session)
+        self._database.close()
+
+    def _sessions(self, where: str = "", values: Sequence[Any] = (), limit: str = "") -> list[Session]:
+        query = f"""select id, name, model, system, head, updated,
+            (select count(*) from message where session = session.id),
+            coalesce((select text from message where session = session.id order by message.id limit 1), '')
+            from session {where} order by updated desc, id desc {limit}"""  # noqa: S608 - our own texts
+        query = query.replace("where session = session.id", "where message.session = session.id")
+        with self._guarded():
+            return [Session(*row) for row in self._database.execute(query, values).fetchall()]
+
+    def _check_name(self, name: str, session: int | None = None) -> None:
+        if not name.strip() or name.isdecimal():
+            raise UsageError("a session's name must not be empty or a number")
+        found = self.find(name)
+        if found is not None and found.id != session:
+            raise UsageError(f"there is a session {name} already")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("rollback")
+            raise
+        self._database.execute("commit")
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """The errors of SQLite and of the file system, as ours."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise LlamacliError(f"{self.path}: {reason}", hint="--no-save does without saved sessions") from error
+
+
+def _storable(text: str) -> str:
+    """UTF-8 has no lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
