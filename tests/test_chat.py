@@ -121,6 +121,15 @@ def test_a_full_context_is_said_before_it_happens() -> None:
     assert "1 tokens of the context are left" in plain(result.stdout)
 
 
+def test_a_context_shift_leaves_out_the_oldest_turns() -> None:
+    engine = Talker(n_ctx=21)
+    result = talk("a b c d\re f g h\ri j k l\r", "--context-shift", engine=engine)
+    assert result.status == 0
+    assert "no longer sees the oldest 2 messages" in plain(result.stdout)
+    assert engine.asked[1][0] == ("user", "a b c d")
+    assert engine.asked[2][0] == ("user", "e f g h")
+
+
 def test_text_of_the_model_cannot_steer_the_terminal() -> None:
     hostile = ("\x1b]0;title\x07 ", "a\u202eb ", "&#27;[2J ", "`\x1b[31m`", "\n\n    \x9bcode\n")
     for flags in ((), ("--plain",), ("--color", "never")):

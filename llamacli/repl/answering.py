@@ -41,20 +41,41 @@ class Measured:
     first_token_ms: float | None
 
 
-def build_turn(chat: Chat, engine: Engine) -> Turn:
-    """The prompt for the conversation as it is now.
+def build_turn(chat: Chat, engine: Engine, first: int = 0) -> Turn:
+    """The prompt for the conversation as it is now, from its message number `first` on.
 
     Raises:
         TemplateError: the template refuses the messages.
     """
     system = (Message("system", chat.system),) if chat.system else ()
     rendering = Rendering(enable_thinking=chat.thinks)
-    return engine.chat_turn((*system, *chat.tree.messages()), rendering, template=chat.setup.template)
+    return engine.chat_turn((*system, *chat.tree.messages()[first:]), rendering, template=chat.setup.template)
 
 
 def room(engine: Engine, turn: Turn) -> tuple[int, int]:
     """Tokens of the prompt, and of the largest context that it could have."""
     return len(turn.prompt.tokens), engine.context_for(turn.prompt, _LONGEST_ANSWER)
+
+
+def fitting_turn(chat: Chat, engine: Engine) -> Turn:
+    """The prompt for the conversation. With a context shift it is without the oldest turns that leave no room, which is said.
+
+    Raises:
+        TemplateError: the template refuses the messages.
+    """
+    turn = build_turn(chat, engine)
+    if not chat.generation.context_shift:
+        return turn
+    starts = [number for number, message in enumerate(chat.tree.messages()) if message.role == "user"]
+    left_out = 0
+    for first in starts[1:]:
+        used, size = room(engine, turn)
+        if size - used >= size // LOW_SHARE:
+            break
+        turn, left_out = build_turn(chat, engine, first), first
+    if left_out:
+        chat.setup.screen.warn(f"the context is full: the model no longer sees the oldest {left_out} messages")
+    return turn
 
 
 def check_room(chat: Chat, engine: Engine, turn: Turn) -> None:
@@ -66,10 +87,10 @@ def check_room(chat: Chat, engine: Engine, turn: Turn) -> None:
             f"the conversation has {used} tokens, the context {size}",
             needed=used + 1,
             available=size,
-            hint="/undo takes back the last turn, /clear begins anew, -c makes the context larger",
+            hint="/undo takes back a turn, /clear begins anew, /set context_shift on leaves out the oldest, -c makes it larger",
         )
     if not chat.generation.context_shift and size - used < size // LOW_SHARE:
-        what = "the answer ends where the context is full; /set context_shift on forgets the oldest tokens instead"
+        what = "the answer ends where the context is full; /set context_shift on leaves out the oldest turns instead"
         chat.setup.screen.warn(f"{size - used} tokens of the context are left: {what}")
 
 

@@ -19,7 +19,7 @@ from prompt_toolkit.styles import Style
 from llamacli.engine.message import Message
 from llamacli.errors import ClosedError, LlamacliError
 from llamacli.repl import keeping, looking, talking, tuning
-from llamacli.repl.answering import Answering, build_turn, check_room
+from llamacli.repl.answering import Answering, check_room, fitting_turn
 from llamacli.repl.chat import Chat
 from llamacli.repl.commands import find, split_command
 from llamacli.repl.completer import ChatCompleter
@@ -54,7 +54,7 @@ class Loop:
     def __init__(self, setup: ChatSetup) -> None:
         self._session: PromptSession[str] = PromptSession(
             message=FormattedText([("class:prompt", "> ")]),
-            prompt_continuation=FormattedText([("class:more", "… ")]),
+            prompt_continuation=continuation,
             multiline=True,
             history=open_history(setup),
             completer=ChatCompleter(),
@@ -137,7 +137,7 @@ class Loop:
         asked = chat.tree.head
         try:
             engine = chat.engine()
-            turn = build_turn(chat, engine)
+            turn = fitting_turn(chat, engine)
             check_room(chat, engine, turn)
             Answering(chat, engine, turn).run()
         finally:
@@ -174,6 +174,11 @@ class Loop:
         if error is not None and app.is_running and app.future is not None and not app.future.done():
             app.exit(exception=error)
         app.invalidate()
+
+
+def continuation(width: int, line: int, wraps: int | bool) -> FormattedText:
+    """What stands before a further line: a mark, but not where a long line is only wrapped."""
+    return FormattedText([("class:more", "  " if wraps else "… ")])
 
 
 def open_history(setup: ChatSetup) -> History:
