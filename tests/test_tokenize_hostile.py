@@ -36,7 +36,7 @@ def test_hostile_texts(path: Path) -> None:
             assert count == len(model.vocabulary.tokenize(text)), name
             if (number + place) % 7 == 0:
                 large, _ = seconds(tokenizer, cases.hostile(SIZE)[name])
-                assert large < 16 * 4 * small + SLACK_SECONDS, f"{name}: {small:.3f} s, and {large:.3f} s for 16 times as much"
+                assert large < 16 * 8 * small + SLACK_SECONDS, f"{name}: {small:.3f} s, and {large:.3f} s for 16 times as much"
 
 
 @pytest.mark.parametrize("name", ["gpt-neox", "mpt", "phi-3", "llama-spm", "gemma-4"])
