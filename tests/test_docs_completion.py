@@ -158,7 +158,7 @@ def test_no_name_with_control_characters_is_offered(place: Path) -> None:
 def test_broken_settings_are_no_obstacle(place: Path, settings: str | None, status: int) -> None:
     path = Path(os.environ["LLAMACLI_CONFIG"])
     path.unlink() if settings is None else path.write_text(settings)
-    for kind in ("models", "profiles", "keys"):
+    for kind in ("models", "profiles", "sessions", "keys"):
         done = subprocess.run(["llamacli", "--complete", kind], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (status, "")
         assert ("demo\t" in done.stdout) == (kind == "models")
@@ -179,3 +179,16 @@ def test_completion_is_fast() -> None:
     done = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
     assert all(one.stderr.startswith("[] ") for one in done), done[0].stderr
     assert min(float(one.stderr.split()[1]) for one in done) < 0.15
+
+
+def test_sessions_are_completed_by_name_or_number(isolated_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from llamacli.cli.complete import print_candidates
+    from llamacli.store.sessions import SessionStore
+
+    assert print_candidates(["sessions"]) == 0
+    assert capfd.readouterr().out == ""
+    store = SessionStore()
+    store.create(model="demo.gguf", name="holiday plans")
+    store.close()
+    assert print_candidates(["sessions", "hol"]) == 0
+    assert capfd.readouterr().out.startswith("holiday plans\t")

@@ -21,7 +21,7 @@ Candidate = tuple[str, str]
 def print_candidates(arguments: list[str]) -> int:
     """Writes the names of a kind, and returns the exit status: 2 for a kind that there is not, else 0."""
     kind, beginning = [*arguments, "", ""][:2]
-    find = {"models": _models, "profiles": _profiles, "keys": _keys}.get(kind)
+    find = {"models": _models, "profiles": _profiles, "keys": _keys, "sessions": _sessions}.get(kind)
     if find is None:
         return 2
     lines: dict[str, str] = {}
@@ -56,6 +56,16 @@ def _models() -> Iterator[Candidate]:
 def _profiles() -> Iterator[Candidate]:
     for name, options in _tables("profiles"):
         yield name, " ".join(f"{key}={value}" for key, value in options.items()) if isinstance(options, Mapping) else ""
+
+
+def _sessions() -> Iterator[Candidate]:
+    """Saved conversations, by name or number."""
+    from llamacli.store import sessions
+
+    if sessions.database_path().exists():
+        with contextlib.closing(sessions.SessionStore()) as store:
+            for session in store.sessions():
+                yield session.label, session.title
 
 
 def _keys() -> Iterator[Candidate]:

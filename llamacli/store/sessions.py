@@ -73,6 +73,11 @@ class Found:
     text: str
 
 
+def database_path() -> Path:
+    """Where the conversations are kept, whether there are any or not."""
+    return paths.data_dir() / "sessions" / "sessions.db"
+
+
 class SessionStore:
     """The database, made if there is none. `close()` may be called twice.
 
@@ -81,7 +86,7 @@ class SessionStore:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = path or paths.data_dir() / "sessions" / "sessions.db"
+        self.path = path or database_path()
         self._locks: dict[int, FileLock] = {}
         with self._guarded():
             self.path.parent.mkdir(parents=True, exist_ok=True)

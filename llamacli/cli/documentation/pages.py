@@ -18,7 +18,7 @@ from llamacli.cli.parameters import Argument, Option
 from llamacli.cli.program import make_program
 from llamacli.cli.settings import all_keys
 
-Dynamic = Literal["models", "profiles", "keys"]
+Dynamic = Literal["models", "profiles", "sessions", "keys"]
 """What only `llamacli --complete` knows, see `cli/complete.py`."""
 
 
@@ -151,6 +151,8 @@ def value_of(metavar: str, summary: str, choices: tuple[str, ...], path: tuple[s
             return Value(words=choices)
         case "NAME", _ if "profile" in summary:
             return Value(dynamic="profiles")
+        case "NAME", ("chat",) if "session" in summary:
+            return Value(dynamic="sessions")
         case "KEY", ("config", *_):
             return Value(words=_keys(), dynamic="keys")
         case "TYPE", ("models", "quantize"):
