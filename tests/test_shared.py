@@ -140,3 +140,23 @@ def test_cancelling_ends_what_runs_and_nothing_later(model: Model, shared: Share
     assert len(tokens(shared, request(model, "next"))) == 8
     model.cancel.set()  # while nothing runs
     assert len(tokens(shared, request(model, "and next"))) == 8
+
+
+def test_a_cancel_before_the_first_step_is_obeyed(model: Model, shared: SharedScheduler) -> None:
+    ticket = shared.submit(request(model, "long", 10**6))
+    model.cancel.set()
+    event = shared._next(ticket)
+    assert isinstance(event, Finished)
+    assert event.reason == "cancelled"
+    assert len(tokens(shared, request(model, "next"))) == 8
+
+
+def test_a_cancel_while_the_context_is_made_is_obeyed(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llamacli.engine.engine import Engine
+
+    with Engine(tiny_model) as engine:
+        prompt, ready = engine.text_prompt("Hello"), engine._ready
+        monkeypatch.setattr(engine, "_ready", lambda *sizes: (engine.cancel(), ready(*sizes))[1])
+        (event,) = engine.generate(prompt, GenerationParams(sampling=GREEDY))
+        assert isinstance(event, Finished)
+        assert event.reason == "cancelled"

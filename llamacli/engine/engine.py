@@ -14,7 +14,7 @@ from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.chat import ChatTemplate, Rendering
 from llamacli.engine.constraint import Constraint
 from llamacli.engine.context import Context, cache_bytes
-from llamacli.engine.events import Event
+from llamacli.engine.events import Event, Finished, Timings, Usage
 from llamacli.engine.guide import Guidance
 from llamacli.engine.hardware import available_memory
 from llamacli.engine.infill import infill_prompt
@@ -198,7 +198,12 @@ class Engine:
         params = dataclasses.replace(params, stop=(*params.stop, *prompt.stops))
         if grammar is not None:
             guidance = Guidance(constraint=Constraint(grammar=grammar))
+        if self._shared is None or self._shared.is_idle:
+            self._flag.clear()
         shared = self._ready(len(prompt.tokens), params.max_tokens)
+        if self._flag.is_set:  # cancelled while the context was made
+            yield Finished(0, "cancelled", Usage(len(prompt.tokens), 0), Timings(0, 0.0, 0, 0.0))
+            return
         request = Request(
             prompt=prompt.tokens, params=params, preserved=prompt.preserved, guidance=guidance, processor=processor
         )

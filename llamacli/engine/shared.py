@@ -65,11 +65,18 @@ class SharedScheduler:
         finally:
             self.leave(ticket)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is queued or running."""
+        return not self._inbox and not self._running
+
     def submit(self, request: Request) -> Ticket:
         """Queues a request."""
         ticket = Ticket(request)
         with self._changed:
             self._require_open()
+            if self.is_idle:
+                self._flag.clear()  # a cancel that nobody was left to obey
             self._inbox.append(ticket)
         return ticket
 
@@ -118,8 +125,6 @@ class SharedScheduler:
     def _step(self) -> None:
         """Takes in what was queued and evaluates one batch. Only for the thread that holds `_stepping`."""
         self._drop_leavers()
-        if self.scheduler.is_idle:
-            self._flag.clear()  # a cancel that nobody was left to obey
         while self._inbox:
             self._admit(self._inbox.popleft())
         try:
