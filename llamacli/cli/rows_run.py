@@ -8,12 +8,13 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from llamacli.cli.context import AppContext
 from llamacli.cli.rows_options import RowOptions
 from llamacli.cli.rows_question import Asked, ask, check, failure, result
+from llamacli.cli.rows_tally import Tally
 from llamacli.cli.run_constraint import Held
 from llamacli.cli.run_prompt import Question, build_turn
 from llamacli.engine.answer import AnswerReader
@@ -53,37 +54,6 @@ class Running:
     turn: Turn
     reader: AnswerReader
     attempt: int = 0
-
-
-@dataclass(slots=True)
-class Tally:
-    """What the summary tells."""
-
-    rows: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    started: float = field(default_factory=time.perf_counter)
-
-    def add(self, finished: Finished) -> None:
-        """Counts the tokens of an answer."""
-        self.prompt_tokens += finished.usage.prompt_tokens
-        self.cached_tokens += finished.usage.cached_tokens
-        self.completion_tokens += finished.usage.completion_tokens
-
-    def rate(self) -> float:
-        """Generated tokens per second so far."""
-        return self.completion_tokens / max(1e-9, time.perf_counter() - self.started)
-
-    def summary(self) -> str:
-        """One line."""
-        seconds = time.perf_counter() - self.started
-        total = self.prompt_tokens + self.completion_tokens
-        return (
-            f"{self.rows} rows, {self.failed} failed · {self.prompt_tokens} tokens in ({self.cached_tokens} shared), "
-            f"{self.completion_tokens} out · {total / max(seconds, 1e-9):.1f} tokens/s · {seconds:.1f} s"
-        )
 
 
 class RowRunner:

@@ -1,0 +1,39 @@
+"""What a run over rows has done so far, for its progress bar and its summary."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from llamacli.engine.events import Finished
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the summary tells."""
+
+    rows: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    def add(self, finished: Finished) -> None:
+        """Counts the tokens of an answer."""
+        self.prompt_tokens += finished.usage.prompt_tokens
+        self.cached_tokens += finished.usage.cached_tokens
+        self.completion_tokens += finished.usage.completion_tokens
+
+    def rate(self) -> float:
+        """Generated tokens per second so far."""
+        return self.completion_tokens / max(1e-9, time.perf_counter() - self.started)
+
+    def summary(self) -> str:
+        """One line."""
+        seconds = time.perf_counter() - self.started
+        total = self.prompt_tokens + self.completion_tokens
+        return (
+            f"{self.rows} rows, {self.failed} failed · {self.prompt_tokens} tokens in ({self.cached_tokens} shared), "
+            f"{self.completion_tokens} out · {total / max(seconds, 1e-9):.1f} tokens/s · {seconds:.1f} s"
+        )
