@@ -28,7 +28,13 @@ _SPLIT_MODES = {
     "row": llama_split_mode.LLAMA_SPLIT_MODE_ROW,
     "tensor": llama_split_mode.LLAMA_SPLIT_MODE_TENSOR,
 }
-_LOAD_MODES = {  # by (mmap, mlock)
+_LOAD_MODES: dict[object, llama_load_mode] = {  # by (mmap, mlock), and by name
+    "auto": llama_load_mode.LLAMA_LOAD_MODE_AUTO,
+    "none": llama_load_mode.LLAMA_LOAD_MODE_NONE,
+    "mmap": llama_load_mode.LLAMA_LOAD_MODE_MMAP,
+    "mlock": llama_load_mode.LLAMA_LOAD_MODE_MLOCK,
+    "mmap+mlock": llama_load_mode.LLAMA_LOAD_MODE_MMAP_MLOCK,
+    "dio": llama_load_mode.LLAMA_LOAD_MODE_DIRECT_IO,
     (False, False): llama_load_mode.LLAMA_LOAD_MODE_NONE,
     (True, False): llama_load_mode.LLAMA_LOAD_MODE_MMAP,
     (False, True): llama_load_mode.LLAMA_LOAD_MODE_MLOCK,
@@ -106,7 +112,8 @@ def fill_params(c_params: Any, params: ModelParams, gpu_layers: int, vocab_only:
     c_params.n_gpu_layers = gpu_layers
     c_params.split_mode = _SPLIT_MODES[params.split_mode]
     c_params.main_gpu = params.main_gpu
-    c_params.load_mode = _LOAD_MODES[params.mmap, params.mlock]
+    c_params.load_mode = _LOAD_MODES[params.load_mode or (params.mmap, params.mlock)]
+    c_params.use_extra_bufts, c_params.no_host = params.repack, params.no_host
     c_params.check_tensors = params.check_tensors
     c_params.vocab_only = vocab_only
     kept: list[Any] = []

@@ -12,6 +12,7 @@ from typing import Literal
 from llamacli.errors import UsageError
 
 SplitMode = Literal["none", "layer", "row", "tensor"]
+LoadMode = Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "dio"]
 FlashAttention = Literal["auto", "on", "off"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
 RopeScaling = Literal["none", "linear", "yarn"]
@@ -41,6 +42,8 @@ class ModelParams:
 
     `gpu_layers`: None offloads what fits (auto), -1 all layers, N that many. `tensor_split`: share of each device, any scale.
     `devices`: names as `info --system` lists them; empty means all. `vocabulary_only` loads no weights: for prompts in tokens.
+    `load_mode` says in llama.cpp's words what `mmap` and `mlock` cannot; None leaves it to those. `repack`: weights are brought
+    into the layout that this CPU computes fastest with. `no_host`: no host buffers, which leaves extra buffers to be used.
     """
 
     gpu_layers: int | None = None
@@ -53,6 +56,9 @@ class ModelParams:
     check_tensors: bool = False
     loras: tuple[LoraAdapter, ...] = ()
     vocabulary_only: bool = False
+    load_mode: LoadMode | None = None
+    repack: bool = True
+    no_host: bool = False
 
     def __post_init__(self) -> None:
         _require(self.gpu_layers is None or self.gpu_layers >= -1, "-ngl must be auto, all or a number from 0")

@@ -1,0 +1,118 @@
+"""The rows of a benchmark: llama-bench's columns with its names, values and order, then ours."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from llamacli.engine.measuring_params import Machine, Result, latency
+
+ColumnType = Literal["text", "integer", "real", "boolean"]
+
+Row = Mapping[str, Any]
+"""Values by column: str, int, float, bool or None; `samples_ns` and `samples_ts` are lists, and those of TIMING_COLUMNS."""
+
+LLAMA_BENCH_COLUMNS: dict[str, ColumnType] = {
+    "build_commit": "text", "build_number": "integer", "cpu_info": "text", "gpu_info": "text", "backends": "text",
+    "model_filename": "text", "model_type": "text", "model_size": "integer", "model_n_params": "integer", "n_batch": "integer",
+    "n_ubatch": "integer", "n_threads": "integer", "cpu_mask": "text", "cpu_strict": "boolean", "poll": "integer",
+    "type_k": "text", "type_v": "text", "n_gpu_layers": "integer", "n_cpu_moe": "integer", "split_mode": "text",
+    "main_gpu": "integer", "no_kv_offload": "boolean", "flash_attn": "integer", "devices": "text", "tensor_split": "text",
+    "tensor_buft_overrides": "text", "load_mode": "text", "lazy_mode": "text", "embeddings": "boolean",
+    "no_op_offload": "integer", "no_host": "boolean", "repack": "boolean", "fit_target": "integer", "fit_min_ctx": "integer",
+    "n_prompt": "integer", "n_gen": "integer", "n_depth": "integer", "test_time": "text", "avg_ns": "integer",
+    "stddev_ns": "integer", "avg_ts": "real", "stddev_ts": "real",
+}  # fmt: skip
+"""`n_cpu_moe`, `tensor_buft_overrides`, `lazy_mode`, `fit_target` and `fit_min_ctx` have llama-bench's default: we do not take them."""
+
+EXTRA_COLUMNS: dict[str, ColumnType] = {
+    "test": "text", "workload": "text", "n_parallel": "integer", "repetitions": "integer", "warmups": "integer",
+    "median_ns": "real", "low_ns": "real", "high_ns": "real", "median_ts": "real", "low_ts": "real", "high_ts": "real",
+    "load_ms": "real", "peak_memory": "integer", "device_memory": "integer", "energy_j": "real", "energy_source": "text",
+    "ttft_ms": "real", "itl_p50_ms": "real", "itl_p90_ms": "real", "itl_p99_ms": "real", "itl_max_ms": "real",
+    "warnings": "text", "error": "text",
+}  # fmt: skip
+"""What llama-bench has not. None where it is not known. `low` and `high` bound the 95 % interval of the median."""
+
+TIMING_COLUMNS = ("prompt_ns", "steps_ns")
+"""Lists with an entry for each repetition, in JSON only, of tests that time each token (`steps_ns` has a list in each)."""
+
+COLUMNS: dict[str, ColumnType] = LLAMA_BENCH_COLUMNS | EXTRA_COLUMNS
+
+_FLASH = {"auto": -1, "off": 0, "on": 1}
+
+
+def result_row(result: Result, machine: Machine) -> dict[str, Any]:
+    """The row of a result: every column of COLUMNS, `samples_ns` and `samples_ts`, and those of TIMING_COLUMNS if it has them."""
+    row = _llama_bench_part(result, machine)
+    row["samples_ns"] = list(result.samples_ns)
+    row["samples_ts"] = [float(f"{speed:.6g}") for speed in result.samples_ts]
+    row |= _own_part(result)
+    if result.test.workload != "speed" and result.samples:
+        row["prompt_ns"] = [sample.prompt_ns for sample in result.samples]
+        row["steps_ns"] = [list(sample.steps_ns) for sample in result.samples]
+    return row
+
+
+def _llama_bench_part(result: Result, machine: Machine) -> dict[str, Any]:
+    test, model = result.test, result.model
+    values = {
+        **dataclasses.asdict(machine),
+        "model_filename": test.model,
+        "model_type": model.kind if model else "",
+        "model_size": model.size if model else 0,
+        "model_n_params": model.n_params if model else 0,
+        "flash_attn": _FLASH[test.flash_attn],
+        "devices": "/".join(test.devices) or "auto",
+        "tensor_split": "/".join(f"{share:.2f}" for share in test.tensor_split or (0.0,)),
+        "n_cpu_moe": 0,
+        "tensor_buft_overrides": "none",
+        "lazy_mode": "auto",
+        "fit_target": 0,
+        "fit_min_ctx": 0,
+        "no_op_offload": int(test.no_op_offload),
+        "test_time": result.test_time,
+        "avg_ns": int(result.avg_ns),
+        "stddev_ns": int(result.stddev_ns),
+        "avg_ts": round(result.avg_ts, 6),
+        "stddev_ts": round(result.stddev_ts, 6),
+    }
+    return {name: values[name] if name in values else getattr(test, name) for name in LLAMA_BENCH_COLUMNS}
+
+
+def _own_part(result: Result) -> dict[str, Any]:
+    test, times, speeds = result.test, result.interval_ns, result.interval_ts
+    found = latency(result)
+    median_ts = result.median_ts
+    row = {
+        "test": test.name,
+        "workload": test.workload,
+        "n_parallel": test.n_parallel,
+        "repetitions": len(result.samples),
+        "warmups": result.warmups,
+        "median_ns": _rounded(1e9 * test.tokens / median_ts if median_ts else None, 1),
+        "low_ns": _rounded(times[0] if times else None, 1),
+        "high_ns": _rounded(times[1] if times else None, 1),
+        "median_ts": _rounded(median_ts or None),
+        "low_ts": _rounded(speeds[0] if speeds else None),
+        "high_ts": _rounded(speeds[1] if speeds else None),
+        "load_ms": _rounded(result.load_ms, 3),
+        "peak_memory": result.peak_memory,
+        "device_memory": result.device_memory,
+        "energy_j": _rounded(result.energy_j),
+        "energy_source": result.energy_source or None,
+        "ttft_ms": _rounded(found.ttft_ms if found else None),
+        "itl_p50_ms": _rounded(found.p50_ms if found else None),
+        "itl_p90_ms": _rounded(found.p90_ms if found else None),
+        "itl_p99_ms": _rounded(found.p99_ms if found else None),
+        "itl_max_ms": _rounded(found.max_ms if found else None),
+        "warnings": "; ".join(result.warnings) or None,
+        "error": result.error,
+    }
+    return {name: row[name] for name in EXTRA_COLUMNS}
+
+
+def _rounded(value: float | None, digits: int = 6) -> float | None:
+    return None if value is None or math.isnan(value) else round(value, digits)
