@@ -22,8 +22,8 @@ Stage = Literal["load", "warm-up", "measure"]
 class BenchTest:
     """One test: a model file, how it is loaded and evaluated, and how many tokens.
 
-    `n_prompt` tokens are evaluated, then `n_gen` one by one, both after `n_depth` tokens that are not timed; all this for each of
-    `n_parallel` sequences. `n_gpu_layers` -1 is all. `devices` empty is llama.cpp's choice, ("none",) the CPU. `cpu_mask` is
+    `n_prompt` tokens are evaluated, then `n_gen` one by one, both after `n_depth` tokens that are not timed; all this for each
+    of `n_parallel` sequences. `n_gpu_layers` -1 is all. `devices` empty is llama.cpp's choice, ("none",) the CPU. `cpu_mask` is
     hexadecimal, 0x0 is no mask. `poll` is how eagerly threads wait, from 0 to 100.
     """
 
@@ -135,11 +135,11 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What one test found. With an `error` there may be fewer samples than asked for, or none; the other fields hold what is known.
+    """What one test found. With an `error` there may be fewer samples than asked for, or none.
 
-    `test_time` is RFC 3339 in UTC. `load_ms` is the time to load the model, `peak_memory` the bytes of the process's memory that
-    this test needed at most, as if it had run alone, `device_memory` those on GPUs. `energy_j`: joules for each repetition, of
-    whatever `energy_source` names (empty where the machine does not tell). `warmups`: how many runs went before.
+    `test_time` is RFC 3339 in UTC. `load_ms` is the time to load the model, `peak_memory` the bytes of the process's memory
+    that this test needed at most, as if it had run alone, `device_memory` those on GPUs. `energy_j`: joules for each
+    repetition, of whatever `energy_source` names (empty where the machine does not tell). `warmups`: how many runs went before.
     `interval_ns`: the 95 % interval of the median.
     """
 
@@ -188,6 +188,11 @@ class Result:
         return statistics.stdev(self.samples_ts) if len(self.samples) > 1 else 0.0
 
     @property
+    def median_ns(self) -> float:
+        """The median duration, 0 without samples."""
+        return statistics.median(self.samples_ns) if self.samples else 0.0
+
+    @property
     def median_ts(self) -> float:
         """The median speed."""
         return statistics.median(self.samples_ts) if self.samples else 0.0
@@ -229,7 +234,8 @@ def latency(result: Result) -> Latency | None:
     first = statistics.median(sample.prompt_ns for sample in timed) / 1e6
     if not gaps:
         return Latency(first, math.nan, math.nan, math.nan, math.nan)
-    return Latency(first, *(percentile(gaps, share) / 1e6 for share in (0.5, 0.9, 0.99)), gaps[-1] / 1e6)
+    p50, p90, p99 = (percentile(gaps, share) / 1e6 for share in (0.5, 0.9, 0.99))
+    return Latency(first, p50, p90, p99, gaps[-1] / 1e6)
 
 
 def percentile(ordered: list[int], share: float) -> float:

@@ -25,7 +25,7 @@ LLAMA_BENCH_COLUMNS: dict[str, ColumnType] = {
     "n_prompt": "integer", "n_gen": "integer", "n_depth": "integer", "test_time": "text", "avg_ns": "integer",
     "stddev_ns": "integer", "avg_ts": "real", "stddev_ts": "real",
 }  # fmt: skip
-"""`n_cpu_moe`, `tensor_buft_overrides`, `lazy_mode`, `fit_target` and `fit_min_ctx` have llama-bench's default: we do not take them."""
+"""`n_cpu_moe`, `tensor_buft_overrides`, `lazy_mode`, `fit_target` and `fit_min_ctx` always have llama-bench's default here."""
 
 EXTRA_COLUMNS: dict[str, ColumnType] = {
     "test": "text", "workload": "text", "n_parallel": "integer", "repetitions": "integer", "warmups": "integer",
@@ -45,7 +45,7 @@ _FLASH = {"auto": -1, "off": 0, "on": 1}
 
 
 def result_row(result: Result, machine: Machine) -> dict[str, Any]:
-    """The row of a result: every column of COLUMNS, `samples_ns` and `samples_ts`, and those of TIMING_COLUMNS if it has them."""
+    """The row of a result: the columns of llama-bench, `samples_ns` and `samples_ts`, ours, and TIMING_COLUMNS if it has them."""
     row = _llama_bench_part(result, machine)
     row["samples_ns"] = list(result.samples_ns)
     row["samples_ts"] = [float(f"{speed:.6g}") for speed in result.samples_ts]
@@ -85,17 +85,16 @@ def _llama_bench_part(result: Result, machine: Machine) -> dict[str, Any]:
 def _own_part(result: Result) -> dict[str, Any]:
     test, times, speeds = result.test, result.interval_ns, result.interval_ts
     found = latency(result)
-    median_ts = result.median_ts
     row = {
         "test": test.name,
         "workload": test.workload,
         "n_parallel": test.n_parallel,
         "repetitions": len(result.samples),
         "warmups": result.warmups,
-        "median_ns": _rounded(1e9 * test.tokens / median_ts if median_ts else None, 1),
+        "median_ns": _rounded(result.median_ns or None, 1),
         "low_ns": _rounded(times[0] if times else None, 1),
         "high_ns": _rounded(times[1] if times else None, 1),
-        "median_ts": _rounded(median_ts or None),
+        "median_ts": _rounded(result.median_ts or None),
         "low_ts": _rounded(speeds[0] if speeds else None),
         "high_ts": _rounded(speeds[1] if speeds else None),
         "load_ms": _rounded(result.load_ms, 3),
