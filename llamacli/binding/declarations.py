@@ -5,13 +5,14 @@ declaration that does not fit the sources fails the build. Names and layouts are
 and our own `shim.h`; nothing is renamed here.
 """
 
-HEADERS = ("ggml.h", "ggml-backend.h", "ggml-cpu.h", "llama.h", "shim_step.h", "shim.h")
+HEADERS = ("ggml.h", "ggml-backend.h", "ggml-cpu.h", "llama.h", "shim_step.h", "shim_measure.h", "shim.h")
 
 OPAQUE = """
 llama_vocab llama_model llama_context llama_sampler llama_adapter_lora llama_memory_i llama_model_kv_override
 llama_model_tensor_buft_override llama_model_imatrix_data llama_model_tensor_override
 ggml_backend_device ggml_backend_reg ggml_backend_buffer_type ggml_tensor
 llamacli_abort llamacli_constraint llamacli_chat llamacli_parser llamacli_grammar llamacli_fitted
+llamacli_workers
 """
 """Structures that are only ever handled by pointer."""
 
@@ -144,6 +145,8 @@ struct ggml_backend_dev_props {
 struct llamacli_choice { llama_token token; int32_t n_top; float logprob; };
 
 struct llamacli_candidate { llama_token token; float logprob; };
+
+struct llamacli_times { int64_t total_ns; int64_t prompt_ns; };
 """
 
 FUNCTIONS = """
@@ -380,6 +383,12 @@ bool llamacli_constraint_accept_text(struct llamacli_constraint * constraint, co
 int32_t llamacli_constraint_state(const struct llamacli_constraint * constraint);
 int32_t llamacli_sample(struct llama_context * ctx, int32_t index, struct llama_sampler * chain, struct llamacli_constraint * constraint, int32_t top_k, bool greedy, const struct llama_logit_bias * biases, int32_t n_biases, int32_t n_top, struct llamacli_choice * choice, struct llamacli_candidate * top);
 int32_t llamacli_end_tokens(const struct llama_vocab * vocab, llama_token * tokens, int32_t capacity);
+
+// --- shim_measure.cpp: what benchmarks time
+struct llamacli_workers * llamacli_workers_new(int32_t n_threads, const uint8_t * cpus, int32_t n_cpus, bool strict, uint32_t poll);
+void llamacli_workers_free(struct llamacli_workers * workers);
+void llamacli_workers_attach(const struct llamacli_workers * workers, struct llama_context * ctx);
+int32_t llamacli_measure_tokens(struct llama_context * ctx, int32_t n_prompt, int32_t n_gen, int32_t n_sequences, int32_t n_batch, int64_t * steps_ns, struct llamacli_times * times);
 
 // --- shim*.cpp over llama-common: JSON in, JSON out
 void llamacli_free(char * text);

@@ -125,7 +125,8 @@ def fill_params(c_params: Any, params: ModelParams, gpu_layers: int, vocab_only:
         c_params.tensor_split = shares
         kept.append(shares)
     if params.devices:
-        devices = pointer_array("ggml_backend_device", [_device(name) for name in params.devices])
+        names = () if params.devices == ("none",) else params.devices
+        devices = pointer_array("ggml_backend_device", [_device(name) for name in names])
         c_params.devices = devices
         kept.append(devices)
     return kept

@@ -45,7 +45,7 @@ _FLASH = {"auto": -1, "off": 0, "on": 1}
 
 
 def result_row(result: Result, machine: Machine) -> dict[str, Any]:
-    """The row of a result: the columns of llama-bench, `samples_ns` and `samples_ts`, ours, and TIMING_COLUMNS if it has them."""
+    """The row of a result: the columns of llama-bench, `samples_ns`, `samples_ts`, ours, and TIMING_COLUMNS if it has them."""
     row = _llama_bench_part(result, machine)
     row["samples_ns"] = list(result.samples_ns)
     row["samples_ts"] = [float(f"{speed:.6g}") for speed in result.samples_ts]
