@@ -11,7 +11,7 @@ OPAQUE = """
 llama_vocab llama_model llama_context llama_sampler llama_adapter_lora llama_memory_i llama_model_kv_override
 llama_model_tensor_buft_override llama_model_imatrix_data llama_model_tensor_override
 ggml_backend_device ggml_backend_reg ggml_backend_buffer_type ggml_tensor
-llamacli_abort llamacli_constraint llamacli_chat llamacli_parser llamacli_grammar llamacli_fitted
+llamacli_abort llamacli_constraint llamacli_chat llamacli_parser llamacli_grammar llamacli_fitted llamacli_products
 llamacli_workers
 """
 """Structures that are only ever handled by pointer."""
@@ -409,4 +409,10 @@ char * llamacli_memory(const char * path, const struct llama_model_params * mode
 char * llamacli_fit(const char * path, struct llama_model_params * model, struct llama_context_params * context, size_t margin, uint32_t n_ctx_min, struct llamacli_fitted ** fitted);
 void llamacli_fitted_free(struct llamacli_fitted * fitted);
 char * llamacli_system(void);
+
+// --- shim_roofline.cpp: what memory and arithmetic units give
+char * llamacli_measure_reading(const char * request, const struct llamacli_abort * abort);
+char * llamacli_products_create(const char * request, struct llamacli_products ** products);
+void llamacli_products_free(struct llamacli_products * products);
+char * llamacli_products_run(struct llamacli_products * products, const char * request, struct llamacli_abort * abort);
 """
