@@ -146,6 +146,19 @@ struct llamacli_choice { llama_token token; int32_t n_top; float logprob; };
 
 struct llamacli_candidate { llama_token token; float logprob; };
 
+struct llamacli_lane {
+    struct llama_sampler * chain;
+    struct llamacli_constraint * constraint;
+    const struct llama_logit_bias * biases;
+    int32_t n_biases;
+    int32_t top_k;
+    int32_t n_top;
+    bool greedy;
+    llama_seq_id sequence;
+    llama_pos position;
+    llama_token token;
+};
+
 struct llamacli_times { int64_t total_ns; int64_t prompt_ns; };
 """
 
@@ -381,7 +394,8 @@ void llamacli_constraint_free(struct llamacli_constraint * constraint);
 int32_t llamacli_constraint_accept(struct llamacli_constraint * constraint, const llama_token * tokens, int32_t n_tokens);
 bool llamacli_constraint_accept_text(struct llamacli_constraint * constraint, const char * text, size_t n_bytes);
 int32_t llamacli_constraint_state(const struct llamacli_constraint * constraint);
-int32_t llamacli_sample(struct llama_context * ctx, int32_t index, struct llama_sampler * chain, struct llamacli_constraint * constraint, int32_t top_k, bool greedy, const struct llama_logit_bias * biases, int32_t n_biases, int32_t n_top, struct llamacli_choice * choice, struct llamacli_candidate * top);
+int32_t llamacli_sample(struct llama_context * ctx, int32_t index, const struct llamacli_lane * lane, struct llamacli_choice * choice, struct llamacli_candidate * top);
+int32_t llamacli_burst(struct llama_context * ctx, struct llamacli_lane * lanes, int32_t n_lanes, int32_t max_steps, int64_t budget_us, struct llamacli_choice * choices, int32_t * n_steps);
 int32_t llamacli_end_tokens(const struct llama_vocab * vocab, llama_token * tokens, int32_t capacity);
 
 // --- shim_measure.cpp: what benchmarks time

@@ -22,7 +22,7 @@ from typing import Any
 from llamacli.binding import abi_check
 from llamacli.binding.enums import ggml_log_level
 from llamacli.binding.prototypes import Function
-from llamacli.errors import CancelledError, ContextFullError, DecodeError, LibraryError, MemoryFullError
+from llamacli.errors import CancelledError, ConstraintError, ContextFullError, DecodeError, LibraryError, MemoryFullError
 
 _REINSTALL = "install llamacli again: pip install --force-reinstall --no-deps llamacli"
 _load_lock = threading.Lock()
@@ -151,8 +151,10 @@ def _check_evaluation(result: int, function: Any, arguments: Any) -> int:
     raise DecodeError(f"llama.cpp could not evaluate the batch (status {result})")
 
 
-def _check_sampling(result: int, function: Any, arguments: Any) -> int:
-    """`llamacli_sample`: 1 (no token is allowed) is for the caller, who knows the grammar."""
+def check_sampling(result: int, function: Any = None, arguments: Any = None) -> int:
+    """Raises what the result of `llamacli_sample` means: 0 done, 1 the constraint allows no token, above a failure."""
+    if result == 1:
+        raise ConstraintError("the grammar allows no token of this model's vocabulary at this place")
     if result == 2:
         raise DecodeError(
             "the model's output holds no finite number", hint="the file may be damaged; try --check-tensors, or -fa off"
@@ -174,9 +176,8 @@ def _not_null(what: str) -> Callable[[Any, Any, Any], Any]:
 ERROR_CHECKS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "llama_decode": _check_evaluation,
     "llama_encode": _check_evaluation,
-    "llamacli_sample": _check_sampling,
-    "llamacli_measure_tokens": _check_evaluation,
-    "llamacli_workers_new": _not_null("threads"),
+    "llamacli_sample": check_sampling,
+    "llamacli_burst": _check_evaluation,
     "llamacli_abort_new": _not_null("a cancel flag"),
     "llama_sampler_chain_init": _not_null("a sampler chain"),
 }

@@ -176,71 +176,114 @@ class Biased {
 struct Chooser {
     const float *         logits;
     int                   n;
-    llama_sampler *       chain;
-    llamacli_constraint * constraint;
-    int32_t               top_k;
-    bool                  greedy;
+    const llamacli_lane & lane;
 
     llama_token choose(std::vector<llama_token_data> & candidates) const {
-        if (greedy) {
+        if (lane.greedy) {
             return argmax(logits, n);
         }
-        if (top_k > 0 && top_k < n) {
-            select_top(logits, n, top_k, candidates);
-            return run_chain(chain, candidates, true);
+        if (lane.top_k > 0 && lane.top_k < n) {
+            select_top(logits, n, lane.top_k, candidates);
+            return run_chain(lane.chain, candidates, true);
         }
         if (!(maximum(logits, n) > MINUS_INFINITY)) {
             return LLAMA_TOKEN_NULL;
         }
         all_candidates(logits, n, candidates);
-        return run_chain(chain, candidates, false);
+        return run_chain(lane.chain, candidates, false);
     }
 
     // The same among the tokens that the constraint allows. Where only the best of these count, they are looked for among the
     // best of all first: mostly they are there.
     llama_token choose_allowed(std::vector<llama_token_data> & candidates) const {
-        const size_t wanted = greedy ? 1 : top_k > 0 ? static_cast<size_t>(top_k) : 0;
+        const size_t wanted = lane.greedy ? 1 : lane.top_k > 0 ? static_cast<size_t>(lane.top_k) : 0;
         if (wanted > 0 && static_cast<int>(wanted) < n) {
             select_top(logits, n, std::min(n, std::max(FEW, static_cast<int>(2 * wanted))), candidates);
-            llamacli::remove_forbidden(*constraint, candidates);
+            llamacli::remove_forbidden(*lane.constraint, candidates);
             if (candidates.size() >= wanted) {
                 candidates.resize(wanted);
-                return greedy ? candidates.front().id : run_chain(chain, candidates, true);
+                return lane.greedy ? candidates.front().id : run_chain(lane.chain, candidates, true);
             }
         }
-        llamacli::allowed_candidates(*constraint, logits, n, candidates);
-        if (!greedy || candidates.empty()) {
-            return run_chain(chain, candidates, false);
+        llamacli::allowed_candidates(*lane.constraint, logits, n, candidates);
+        if (!lane.greedy || candidates.empty()) {
+            return run_chain(lane.chain, candidates, false);
         }
         const auto less = [](const llama_token_data & a, const llama_token_data & b) { return a.logit < b.logit; };
         return std::max_element(candidates.begin(), candidates.end(), less)->id;
     }
 };
 
-int32_t sample(float * logits, const Chooser & chooser, const llama_logit_bias * biases, int32_t n_biases, int32_t n_top,
-               llamacli_choice & choice, llamacli_candidate * top) {
+int32_t choose(float * logits, int n, const llamacli_lane & lane, llamacli_choice & choice, llamacli_candidate * top) {
     thread_local std::vector<llama_token_data> candidates;
+    const Chooser chooser = { logits, n, lane };
     {
-        const Biased biased(logits, biases, n_biases);
+        const Biased biased(logits, lane.biases, lane.n_biases);
         choice.token = chooser.choose(candidates);
         if (choice.token == LLAMA_TOKEN_NULL) {
             return 2;
         }
-        if (chooser.constraint && !llamacli::allows(*chooser.constraint, choice.token)) {
+        if (lane.constraint && !llamacli::allows(*lane.constraint, choice.token)) {
             choice.token = chooser.choose_allowed(candidates);
             if (choice.token == LLAMA_TOKEN_NULL) {
                 return 1;
             }
         }
     }
-    if (n_top >= 0) {
-        fill_logprobs(logits, chooser.n, n_top, choice, top);
+    if (lane.n_top >= 0) {
+        fill_logprobs(logits, n, lane.n_top, choice, top);
     }
-    if (chooser.constraint) {
-        llamacli::accept(*chooser.constraint, choice.token);
+    if (lane.constraint) {
+        llamacli::accept(*lane.constraint, choice.token);
     }
-    llama_sampler_accept(chooser.chain, choice.token);
+    llama_sampler_accept(lane.chain, choice.token);
     return 0;
+}
+
+const llama_vocab * vocabulary(llama_context * ctx) {
+    return llama_model_get_vocab(llama_get_model(ctx));
+}
+
+// Evaluates the token of each lane.
+int32_t evaluate(llama_context * ctx, llamacli_lane * lanes, int32_t n_lanes) {
+    thread_local std::vector<llama_token>    tokens;
+    thread_local std::vector<llama_pos>      positions;
+    thread_local std::vector<int32_t>        counts;
+    thread_local std::vector<llama_seq_id *> sequences;
+    thread_local std::vector<int8_t>         outputs;
+    tokens.resize(n_lanes);
+    positions.resize(n_lanes);
+    sequences.resize(n_lanes);
+    counts.assign(n_lanes, 1);
+    outputs.assign(n_lanes, 1);
+    for (int32_t i = 0; i < n_lanes; ++i) {
+        tokens[i]    = lanes[i].token;
+        positions[i] = lanes[i].position;
+        sequences[i] = &lanes[i].sequence;
+    }
+    return llama_decode(ctx, { n_lanes, tokens.data(), nullptr, positions.data(), counts.data(), sequences.data(), outputs.data() });
+}
+
+// One step of all lanes. False when it was the last for one of them.
+bool step(llama_context * ctx, llamacli_lane * lanes, int32_t n_lanes, llamacli_choice * choices) {
+    const llama_vocab * vocab = vocabulary(ctx);
+    bool                go_on = true;
+    for (int32_t i = 0; i < n_lanes; ++i) {
+        llamacli_lane &   lane   = lanes[i];
+        llamacli_choice & choice = choices[i];
+        const int32_t     status = llamacli_sample(ctx, i, &lane, &choice, nullptr);
+        if (status != 0) {
+            choice = { LLAMA_TOKEN_NULL, status, NAN };
+            go_on  = false;
+            continue;
+        }
+        lane.token = choice.token;
+        lane.position += 1;
+        const bool ends = llama_vocab_is_eog(vocab, choice.token) ||
+                          (lane.constraint && !(llamacli_constraint_state(lane.constraint) & 1));
+        go_on = go_on && !ends;
+    }
+    return go_on;
 }
 
 } // namespace
@@ -287,19 +330,37 @@ void llamacli_log_filter(ggml_log_callback callback, enum ggml_log_level min_lev
     llama_log_set(filter_log, nullptr);
 }
 
-int32_t llamacli_sample(
-    llama_context * ctx, int32_t index, llama_sampler * chain, llamacli_constraint * constraint, int32_t top_k, bool greedy,
-    const llama_logit_bias * biases, int32_t n_biases, int32_t n_top, llamacli_choice * choice, llamacli_candidate * top) {
+int32_t llamacli_sample(llama_context * ctx, int32_t index, const llamacli_lane * lane, llamacli_choice * choice,
+                        llamacli_candidate * top) {
     *choice = { LLAMA_TOKEN_NULL, 0, NAN };
     try {
-        float *   logits = llama_get_logits_ith(ctx, index);
-        const int n      = llama_vocab_n_tokens(llama_model_get_vocab(llama_get_model(ctx)));
-        if (!logits) {
-            return 2;
-        }
-        return sample(logits, { logits, n, chain, constraint, top_k, greedy }, biases, n_biases, n_top, *choice, top);
+        float * logits = llama_get_logits_ith(ctx, index);
+        return logits ? choose(logits, llama_vocab_n_tokens(vocabulary(ctx)), *lane, *choice, top) : 2;
     } catch (const std::exception &) {
         return 3; // no C++ exception may cross into the interpreter
+    }
+}
+
+int32_t llamacli_burst(llama_context * ctx, llamacli_lane * lanes, int32_t n_lanes, int32_t max_steps, int64_t budget_us,
+                       llamacli_choice * choices, int32_t * n_steps) {
+    *n_steps = 0;
+    try {
+        const int64_t start = ggml_time_us();
+        while (*n_steps < max_steps) {
+            const int32_t status = evaluate(ctx, lanes, n_lanes);
+            if (status != 0) {
+                return *n_steps == 0 || status == 2 ? status : 0; // 2: cancelled; any other comes again, alone
+            }
+            const bool    go_on = step(ctx, lanes, n_lanes, choices + *n_steps * n_lanes);
+            const int64_t spent = ggml_time_us() - start;
+            *n_steps += 1;
+            if (!go_on || spent + spent / *n_steps > budget_us) {
+                break;
+            }
+        }
+        return 0;
+    } catch (const std::exception &) {
+        return -2; // out of memory, as llama_decode says it
     }
 }
 

@@ -63,17 +63,38 @@ LLAMACLI_API bool llamacli_constraint_accept_text(struct llamacli_constraint * c
 // 1 when text may follow, plus 2 when the text so far is complete.
 LLAMACLI_API int32_t llamacli_constraint_state(const struct llamacli_constraint * constraint);
 
-// Chooses the next token from the logits of output `index` and tells chain and constraint about it.
-//   top_k   > 0: the chain begins with that top-k, so only as many candidates are handed to it
-//   greedy  : the chain cannot change which token is the most probable, so it is not run
-//   biases  : added to the logits of these tokens for this choice; log probabilities do not see them
+// A sequence that generates: how its tokens are chosen, and where it stands.
+//   chain      : sees only `top_k` candidates where that is above 0, because it begins with that top-k
 //   constraint : may be NULL; the chosen token alone is checked first, others are looked for only when it is refused
-//   n_top   : -1 no log probabilities, 0 the chosen token's, N also the N best
+//   biases     : added to the logits of these tokens for the choice; log probabilities do not see them
+//   greedy     : the chain cannot change which token is the most probable, so it is not run
+//   n_top      : -1 no log probabilities, 0 the chosen token's, N also the N best
+struct llamacli_lane {
+    struct llama_sampler *          chain;
+    struct llamacli_constraint *    constraint;
+    const struct llama_logit_bias * biases;
+    int32_t                         n_biases;
+    int32_t                         top_k;
+    int32_t                         n_top;
+    bool                            greedy;
+    llama_seq_id                    sequence;
+    llama_pos                       position; // of `token`
+    llama_token                     token;    // the next to be evaluated
+};
+
+// Chooses the next token from the logits of output `index` and tells chain and constraint about it.
 // Returns 0; 1 when the constraint allows no token; 2 when the logits hold no finite number; 3 when C++ threw.
 LLAMACLI_API int32_t llamacli_sample(
-    struct llama_context * ctx, int32_t index, struct llama_sampler * chain, struct llamacli_constraint * constraint, int32_t top_k,
-    bool greedy, const struct llama_logit_bias * biases, int32_t n_biases, int32_t n_top, struct llamacli_choice * choice,
+    struct llama_context * ctx, int32_t index, const struct llamacli_lane * lane, struct llamacli_choice * choice,
     struct llamacli_candidate * top);
+
+// Several steps at once: evaluates the tokens of all lanes, chooses the next ones, and so on, until a lane comes to an end or
+// fails, `max_steps` are done, or another step would pass `budget_us` microseconds. The lanes move on; none may ask for the N best.
+// `choices` has room for max_steps rows of n_lanes; a lane that fails has no token there, and what llamacli_sample returns as
+// its n_top. Returns what llama_decode returned where that was not 0 in the first step or says that it was cancelled, else 0.
+LLAMACLI_API int32_t llamacli_burst(
+    struct llama_context * ctx, struct llamacli_lane * lanes, int32_t n_lanes, int32_t max_steps, int64_t budget_us,
+    struct llamacli_choice * choices, int32_t * n_steps);
 
 // Writes the tokens that end a generation to `tokens`, at most `capacity`; returns how many there are.
 LLAMACLI_API int32_t llamacli_end_tokens(const struct llama_vocab * vocab, llama_token * tokens, int32_t capacity);

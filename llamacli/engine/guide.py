@@ -66,6 +66,11 @@ class Guide:
         return self._matcher.handle if self._matcher is not None and self._trigger is None else None
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the matcher is all there is to it: no trigger or end of thinking to look out for, no token to force."""
+        return self._trigger is None and self._thinking is None and not self._forced
+
+    @property
     def must_end(self) -> bool:
         """Whether the grammar lets nothing follow."""
         return self._matcher is not None and self._trigger is None and self._matcher.must_end

@@ -12,7 +12,7 @@ from llamacli.binding.library import library
 from llamacli.engine.events import TokenLogprob
 from llamacli.engine.model import Model
 from llamacli.engine.params import SamplingParams
-from llamacli.errors import ClosedError, ConstraintError, MemoryFullError
+from llamacli.errors import ClosedError, MemoryFullError
 
 _KEEP_BEST = {"top_n_sigma", "top_k", "top_p", "min_p", "temperature"}
 """Samplers that never drop the most probable token nor let another overtake it."""
@@ -35,10 +35,8 @@ class Sampler:
         self.params = dataclasses.replace(params, seed=self.seed)
         active = _active_samplers(self.params)
         biases = _biases(model, self.params)
-        self._greedy = params.temperature <= 0 and all(name in _KEEP_BEST for name in active)
         # When the chain begins with a top-k, only the k best logits need to become candidates at all.
         prefilter = params.mirostat == 0 and bool(active) and active[0] == "top_k"
-        self._top_k = max(params.top_k, params.min_keep, 1) if prefilter else 0
         self.remembers = bool({"penalties", "dry"} & set(active))
         self._biases = struct_array("llama_logit_bias", biases)
         self._n_top = -1 if logprobs is None else logprobs
@@ -46,6 +44,12 @@ class Sampler:
         self._choice_reference = reference(self._choice)
         self._top = struct_array("llamacli_candidate", [(0, 0.0)] * max(self._n_top, 1))
         self._chain = _build_chain(model, self.params, active)
+        self._lane = new_struct("llamacli_lane")
+        self._lane_reference = reference(self._lane)
+        lane = self._lane
+        lane.chain, lane.biases, lane.n_biases, lane.n_top = self._chain, self._biases, len(biases), self._n_top
+        lane.greedy = params.temperature <= 0 and all(name in _KEEP_BEST for name in active)
+        lane.top_k = max(params.top_k, params.min_keep, 1) if prefilter else 0
 
     def sample(self, context_handle: Any, index: int, matcher: Any = None) -> int:
         """Chooses a token from the logits of output `index`, and remembers it; `matcher` is the handle of a constraint.
@@ -54,15 +58,30 @@ class Sampler:
             ConstraintError: the constraint allows no token here.
             DecodeError: the logits hold no finite number.
         """
+        self._require_open()
+        self._lane.constraint = matcher
+        self._library.llamacli_sample(context_handle, index, self._lane_reference, self._choice_reference, self._top)
+        return int(self._choice.token)
+
+    def lane(self, sequence: int, position: int, token: int, matcher: Any) -> Any:
+        """What C needs to go on alone after `token` at `position` of a sequence of the cache: see `Burst`.
+
+        Raises:
+            ClosedError: the sampler was closed.
+        """
+        self._require_open()
+        lane = self._lane
+        lane.sequence, lane.position, lane.token, lane.constraint = sequence, position, token, matcher
+        return lane
+
+    @property
+    def tells_top(self) -> bool:
+        """Whether the most probable tokens are told beside the chosen one."""
+        return self._n_top > 0
+
+    def _require_open(self) -> None:
         if self._chain is None:
             raise ClosedError("the sampler is closed")
-        status = self._library.llamacli_sample(
-            context_handle, index, self._chain, matcher, self._top_k, self._greedy, self._biases, len(self._biases),
-            self._n_top, self._choice_reference, self._top,
-        )  # fmt: skip
-        if status == 1:
-            raise ConstraintError("the grammar allows no token of this model's vocabulary at this place")
-        return int(self._choice.token)
 
     def logprob(self) -> float | None:
         """The natural-log probability of the last token before any sampler, or None unless log probabilities were asked for."""

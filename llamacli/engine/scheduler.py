@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
+from llamacli.engine.burst import Burst
 from llamacli.engine.context import Context
 from llamacli.engine.events import Event, Failed, Finished
 from llamacli.engine.prefix_cache import WORTHWHILE, PrefixCache, common_length
@@ -31,12 +33,17 @@ class Slot:
     sequence: Sequence | None = None
 
 
+Planned = tuple[Slot, Sequence, int]
+"""A sequence in its slot, and how many of its pending tokens are to be evaluated."""
+
+
 class Scheduler:
     """Runs requests on a context, as many at once as it has sequences. Not thread-safe: one thread steps."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._slots = [Slot(index) for index in range(context.params.n_seq_max)]
+        self._bursts = Burst(context)
         self._waiting: deque[Sequence] = deque()
         self._ids = itertools.count()
         self.limit = len(self._slots)
@@ -97,15 +104,37 @@ class Scheduler:
         plan = self._plan()
         if not plan:
             return events
+        steps = min(sequence.steps_alone for _, sequence, _ in plan)
         try:
-            outputs = self._evaluate(plan)
-        except CancelledError:
-            return events + self._cancel_all()
+            return events + (self._burst(plan, steps) if steps > 1 else self._single(plan))
         except BaseException:
             self.reset()
             raise
+
+    def _single(self, plan: list[Planned]) -> list[Event]:
+        """Evaluates what is planned, and samples where prompts are in."""
+        try:
+            outputs = self._evaluate(plan)
+        except CancelledError:
+            return self._cancel_all()
+        events: list[Event] = []
         for slot, sequence, count in plan:
-            events += self._advance(slot, sequence, count, outputs.get(slot.index))
+            events += self._advance(slot, sequence, partial(sequence.evaluated, count, outputs.get(slot.index)))
+        return events
+
+    def _burst(self, plan: list[Planned], steps: int) -> list[Event]:
+        """Lets C evaluate and sample several times. What a sequence turns out not to have needed is cut off again."""
+        done, cancelled = self._bursts.run([sequence.lane() for _, sequence, _ in plan], steps)
+        events: list[Event] = []
+        for choices in done:
+            for (slot, sequence, _), choice in zip(plan, choices, strict=True):
+                if not sequence.finished:
+                    events += self._advance(slot, sequence, partial(sequence.chosen, choice))
+        if cancelled:
+            return events + self._cancel_all()
+        for slot, sequence, _ in plan:
+            if sequence.finished:
+                self._cut(slot, len(slot.tokens))
         return events
 
     def _admit(self) -> None:
@@ -189,7 +218,7 @@ class Scheduler:
         del sequence.cached[keep : keep + gone]
         return True
 
-    def _plan(self) -> list[tuple[Slot, Sequence, int]]:
+    def _plan(self) -> list[Planned]:
         """Which sequences evaluate how many of their pending tokens.
 
         First one token of each that generates, then prompts as they fit.
@@ -203,7 +232,7 @@ class Scheduler:
                 budget -= count
         return plan
 
-    def _evaluate(self, plan: list[tuple[Slot, Sequence, int]]) -> dict[int, int]:
+    def _evaluate(self, plan: list[Planned]) -> dict[int, int]:
         """Decodes the planned tokens.
 
         Returns the index of each slot's logits, for the slots whose pending tokens are all in.
@@ -225,9 +254,9 @@ class Scheduler:
         self._context.decode(tokens, positions, sequences, outputs)
         return places
 
-    def _advance(self, slot: Slot, sequence: Sequence, count: int, output: int | None) -> list[Event]:
+    def _advance(self, slot: Slot, sequence: Sequence, go_on: Callable[[], list[Event]]) -> list[Event]:
         try:
-            events = sequence.evaluated(count, output)
+            events = go_on()
         except ConstraintError as error:
             sequence.close()
             events = [Failed(sequence.id, error)]

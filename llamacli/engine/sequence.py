@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from llamacli.binding.library import check_sampling
+from llamacli.engine.burst import Choice
 from llamacli.engine.context import Context
-from llamacli.engine.events import Event, Finished, FinishReason, Prefill, Timings, Token, Usage
+from llamacli.engine.events import Event, Finished, FinishReason, Prefill, Timings, Token, TokenLogprob, Usage
 from llamacli.engine.guide import Guidance, Guide
 from llamacli.engine.params import GenerationParams
 from llamacli.engine.sampler import Sampler
@@ -100,9 +103,41 @@ class Sequence:
             self._choose(output, events)
         return events
 
+    @property
+    def steps_alone(self) -> int:
+        """How many steps C may take without asking: none while there is a prompt, or a callable, or a text to look out for."""
+        guide, params = self._guide, self.request.params
+        if self._prefilling or self.request.processor is not None or self._sampler.tells_top:
+            return 0
+        if guide is not None and (params.stop or not guide.is_plain):
+            return 0
+        room = self._context.n_ctx - len(self.cached)
+        return room if params.max_tokens is None else min(room, params.max_tokens - self._shown)
+
+    def lane(self) -> Any:
+        """What C needs to go on from the pending token."""
+        matcher = self._guide.matcher if self._guide is not None else None
+        return self._sampler.lane(self.slot, len(self.cached), self.pending[0], matcher)
+
+    def chosen(self, choice: Choice) -> list[Event]:
+        """Goes on after the pending token was evaluated and the next one chosen by C."""
+        self.cached += self.pending
+        self.pending.clear()
+        check_sampling(choice.status)
+        events: list[Event] = []
+        logprob = None if self.request.params.logprobs is None else choice.logprob
+        self._take(choice.token, logprob, (), events, may_end=choice.is_last)
+        return events
+
     def _choose(self, output: int, events: list[Event]) -> None:
         """Samples the next token and says what came of it."""
         token, forced = self._next(output)
+        self._take(token, None if forced else self._sampler.logprob(), self._sampler.top(), events)
+
+    def _take(
+        self, token: int, logprob: float | None, top: tuple[TokenLogprob, ...], events: list[Event], *, may_end: bool = True
+    ) -> None:
+        """Says what came of a token. `may_end`: the grammar stands where this token left it, and may end the answer."""
         self._sampled += 1
         if self._vocabulary.is_end(token):
             events.append(self.finish("stop"))
@@ -110,9 +145,8 @@ class Sequence:
         piece = self._vocabulary.special_piece(token) if token in self.request.preserved else self._vocabulary.piece(token)
         text = self._stream.feed(piece)
         self._shown += 1
-        logprob = None if forced else self._sampler.logprob()
-        events.append(Token(self.id, token, piece, text, logprob, self._sampler.top()))
-        if self._stream.stop is not None or (self._guide is not None and self._guide.must_end):
+        events.append(Token(self.id, token, piece, text, logprob, top))
+        if self._stream.stop is not None or (may_end and self._guide is not None and self._guide.must_end):
             events.append(self.finish("stop"))
         elif self._shown == self.request.params.max_tokens:
             events.append(self.finish("length"))
