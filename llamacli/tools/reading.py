@@ -1,0 +1,178 @@
+"""Files that name tools: OpenAI's list with a command for each, and the usual `mcpServers`. Nothing is started here.
+
+A command entry, beside OpenAI's own keys:
+
+    {"type": "function", "function": {"name": ..., "description": ..., "parameters": {...}},
+     "command": ["program", "argument"], "timeout": 30, "env": {"NAME": "value"}, "cwd": "folder"}
+
+A program with a slash in it, and `cwd`, count from the folder of the file. Without `cwd` a command runs in the current
+directory. `${NAME}` and `${NAME:-default}` in a server's entry are replaced by environment variables, and keys that only other
+programs know are passed over.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llamacli.engine.message import read_tools
+from llamacli.errors import UsageError
+from llamacli.tools.command import SECONDS, Command
+from llamacli.tools.servers import Server
+from llamacli.tools.toolbox import Offer, check_schema
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_COMMAND_KEYS = {"type", "function", "command", "timeout", "env", "cwd"}
+_TRANSPORTS = {"stdio": "command", "http": "url", "streamable-http": "url", "streamableHttp": "url"}
+
+
+def read_commands(document: Any, folder: Path, environ: Mapping[str, str]) -> tuple[Offer, ...]:
+    """The tools of OpenAI's list of which each entry names its command. `folder` is that of the file.
+
+    Raises:
+        UsageError: it is none; the text says which tool is wrong, counting from 1, and how.
+    """
+    if isinstance(document, Mapping) and "mcpServers" in document:
+        raise UsageError("this file names MCP servers", hint="give it with --mcp")
+    tools = read_tools(document)
+    if not tools:
+        raise UsageError("there are no tools in it")
+    offers = []
+    for number, (tool, entry) in enumerate(zip(tools, document, strict=True), start=1):
+        place = f"tool {number} ({tool.name if tool.name.isprintable() else '?'})"
+        check_name(tool.name, place)
+        _check_keys(entry, place)
+        try:
+            check_schema(tool.parameters)
+        except UsageError as error:
+            raise UsageError(f"{place}: {error.message}") from None
+        command = _command(entry, place, folder, environ)
+        offers.append(Offer(tool, " ".join(command.words), command.run))
+    return tuple(offers)
+
+
+def read_servers(document: Any, folder: Path, environ: Mapping[str, str]) -> tuple[Server, ...]:
+    """The MCP servers of a file, but for those that are disabled there.
+
+    Raises:
+        UsageError: it names none, or one makes no sense; the text says which and how.
+    """
+    servers = document.get("mcpServers") if isinstance(document, Mapping) else None
+    if not isinstance(servers, Mapping):
+        raise UsageError('it has no object "mcpServers"')
+    found = []
+    for name, entry in servers.items():
+        place = f"server {name if name.isprintable() else '?'}"
+        check_name(name, place)
+        if not isinstance(entry, Mapping):
+            raise UsageError(f"{place} must be an object")
+        if not entry.get("disabled", False):
+            found.append(_server(name, _expanded(entry, environ, place), place, folder))
+    if not found:
+        raise UsageError("there are no servers in it")
+    return tuple(found)
+
+
+def check_name(name: str, place: str) -> None:
+    """Names are shown where the user is asked, and are typed. Raises UsageError."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{place}: a name has up to 64 letters, digits, _, - and .")
+
+
+def _command(entry: Mapping[str, Any], place: str, folder: Path, environ: Mapping[str, str]) -> Command:
+    words = _texts(entry, "command", place)
+    if not words or not words[0]:
+        raise UsageError(f"{place}: it has no command to run", hint='"command": ["program", "argument"]')
+    return Command(
+        words=(_program(words[0], folder), *words[1:]),
+        environ={**environ, **_table(entry, "env", place)},
+        folder=_folder(entry, place, folder),
+        seconds=_seconds(entry, place, SECONDS),
+    )
+
+
+def _server(name: str, entry: Mapping[str, Any], place: str, folder: Path) -> Server:
+    kind = entry.get("type", "stdio" if "command" in entry else "http")
+    needed = _TRANSPORTS.get(kind) if isinstance(kind, str) else None
+    if needed is None:
+        raise UsageError(f"{place}: the transport {kind!r} is not known", hint="there are stdio and http (streamable)")
+    value = entry.get(needed)
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{place} needs a text {needed!r}")
+    if needed == "url" and not value.startswith(("http://", "https://")):
+        raise UsageError(f"{place}: {value} is no http or https address")
+    return Server(
+        name=name,
+        command=(_program(value, folder), *_texts(entry, "args", place)) if needed == "command" else (),
+        environ=_table(entry, "env", place),
+        folder=_folder(entry, place, folder),
+        url=value if needed == "url" else "",
+        headers=_table(entry, "headers", place),
+        seconds=_seconds(entry, place, SECONDS),
+    )
+
+
+def _program(word: str, folder: Path) -> str:
+    """A program by its name is looked for on the PATH, as ever; one with a slash counts from `folder`."""
+    return os.path.abspath(folder / Path(word).expanduser()) if "/" in word else word  # noqa: PTH100 - links stay
+
+
+def _folder(entry: Mapping[str, Any], place: str, folder: Path) -> Path | None:
+    name = entry.get("cwd")
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name:
+        raise UsageError(f"{place}: cwd must be a text")
+    return folder / Path(name).expanduser()
+
+
+def _texts(entry: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
+    words = entry.get(key, [])
+    if not isinstance(words, list) or not all(isinstance(word, str) and "\0" not in word for word in words):
+        raise UsageError(f"{place}: {key} must be a list of texts")
+    return tuple(words)
+
+
+def _table(entry: Mapping[str, Any], key: str, place: str) -> dict[str, str]:
+    table = entry.get(key, {})
+    if not isinstance(table, Mapping) or not all(isinstance(value, str) for value in table.values()):
+        raise UsageError(f"{place}: {key} must be an object of texts")
+    return dict(table)
+
+
+def _seconds(entry: Mapping[str, Any], place: str, default: float) -> float:
+    seconds = entry.get("timeout", default)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 1e6:
+        raise UsageError(f"{place}: timeout must be a number of seconds")
+    return float(seconds)
+
+
+def _check_keys(entry: Mapping[str, Any], place: str) -> None:
+    """A key with a typing mistake would be left out without a word: a time limit, for example."""
+    unknown = [key for key in entry if key not in _COMMAND_KEYS]
+    if unknown:
+        raise UsageError(
+            f"{place}: the key {unknown[0]!r} has no meaning", hint=f"there are {', '.join(sorted(_COMMAND_KEYS))}"
+        )
+
+
+def _expanded(value: Any, environ: Mapping[str, str], place: str) -> Any:
+    """A value with its variables replaced, at any depth. Raises UsageError for one that is not set."""
+
+    def replaced(match: re.Match[str]) -> str:
+        found = environ.get(match[1], match[2])
+        if found is None:
+            raise UsageError(f"{place}: the environment variable {match[1]} is not set")
+        return found
+
+    if isinstance(value, str):
+        return _VARIABLE.sub(replaced, value)
+    if isinstance(value, list):
+        return [_expanded(one, environ, place) for one in value]
+    if isinstance(value, Mapping):
+        return {key: _expanded(one, environ, place) for key, one in value.items()}
+    return value
