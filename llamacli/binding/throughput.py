@@ -21,7 +21,7 @@ def read_memory(threads: int, size: int, seconds: float, abort: Any) -> tuple[in
 class Products(Handle):
     """Matrix products on one device. `description` holds `bytes` and `operations` of a pass, and `buffers` by tensor type.
 
-    `products` are objects with `type`, `columns`, `rows`, `count` and, for a mixture, `experts` and `used`; `tokens` is how many
+    `products` are objects with `type`, `columns`, `rows`, `count` and, for a mixture, `experts` and `used`; `tokens`: how many
     columns they are multiplied with.
 
     Raises:

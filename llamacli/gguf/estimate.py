@@ -55,7 +55,21 @@ def estimate_memory(files: ModelFiles, source: Source, work: Workload) -> Memory
     return MemoryEstimate(weights, _cache(header, source, work), _compute(header, work))
 
 
-def _cache(header: Header, source: Source, work: Workload) -> int:
+@dataclass(frozen=True, slots=True)
+class LayerShape:
+    """How one layer attends: heads, and elements of a head's keys and values. `window`: the tokens that it looks back, None for
+    all. A layer without heads (`heads` 0) is recurrent. `value` is 0 where one compressed vector stands for keys and values.
+    """
+
+    heads: int
+    kv_heads: int
+    key: int
+    value: int
+    window: int | None
+
+
+def layer_shapes(header: Header, source: Source) -> list[LayerShape]:
+    """The attention of each layer. `source` is that of the model's first file."""
     architecture = header.architecture or ""
     layers = min(header.integer(f"{architecture}.block_count") or 0, MAX_LAYERS)
     width = header.integer(f"{architecture}.embedding_length") or 0
@@ -63,25 +77,41 @@ def _cache(header: Header, source: Source, work: Workload) -> int:
     kv_heads = _per_layer(header, source, f"{architecture}.attention.head_count_kv", layers, None)
     windows = _per_layer(header, source, f"{architecture}.attention.sliding_window_pattern", layers, 0)
     window = header.integer(f"{architecture}.attention.sliding_window") or 0
-    recurrent = _recurrent_state(header, architecture) * work.sequences
-    full = -(-work.context * work.sequences // CELL_PADDING) * CELL_PADDING
-    short = min(full, -(-(window * work.sequences + work.ubatch) // CELL_PADDING) * CELL_PADDING)
     single_window = header.integer(f"{architecture}.attention.sliding_window_pattern") is not None
-    total = 0
+    compressed = f"{architecture}.attention.key_length_mla" in header.metadata
+    shapes = []
     for layer in range(layers):
         own_heads = heads[layer] or 0
         own_kv = kv_heads[layer] if kv_heads[layer] is not None else own_heads
         if not own_heads or not own_kv:
-            total += recurrent
+            shapes.append(LayerShape(0, 0, 0, 0, None))
             continue
         key = header.integer(f"{architecture}.attention.key_length") or width // own_heads
         value = header.integer(f"{architecture}.attention.value_length") or width // own_heads
-        if f"{architecture}.attention.key_length_mla" in header.metadata:  # one compressed vector stands for keys and values
-            value = 0
         pattern = windows[layer] or 0
         slides = bool(window) and (bool(pattern and (layer + 1) % pattern) if single_window else bool(pattern))
-        cells = short if slides else full
-        total += cells * (_row(work.cache_type_k, key * own_kv) + _row(work.cache_type_v, value * own_kv))
+        shapes.append(LayerShape(own_heads, own_kv, key, 0 if compressed else value, window if slides else None))
+    return shapes
+
+
+def cell_bytes(shape: LayerShape, cache_type_k: str, cache_type_v: str) -> int:
+    """Bytes of one token in the cache of one layer."""
+    return _row(cache_type_k, shape.key * shape.kv_heads) + _row(cache_type_v, shape.value * shape.kv_heads)
+
+
+def _cache(header: Header, source: Source, work: Workload) -> int:
+    recurrent = recurrent_state(header) * work.sequences
+    full = -(-work.context * work.sequences // CELL_PADDING) * CELL_PADDING
+    total = 0
+    for shape in layer_shapes(header, source):
+        if not shape.heads:
+            total += recurrent
+            continue
+        cells = full
+        if shape.window is not None:
+            needed = shape.window * work.sequences + work.ubatch
+            cells = min(full, -(-needed // CELL_PADDING) * CELL_PADDING)
+        total += cells * cell_bytes(shape, work.cache_type_k, work.cache_type_v)
     return total
 
 
@@ -96,8 +126,9 @@ def _compute(header: Header, work: Workload) -> int:
     return work.ubatch * (4 * max(vocabulary + width, 2 * inner + 2 * width) + mask)
 
 
-def _recurrent_state(header: Header, architecture: str) -> int:
+def recurrent_state(header: Header) -> int:
     """Bytes of one sequence's state in a recurrent layer, F32."""
+    architecture = header.architecture or ""
     kernel = header.integer(f"{architecture}.ssm.conv_kernel") or 0
     inner = header.integer(f"{architecture}.ssm.inner_size") or 0
     state = header.integer(f"{architecture}.ssm.state_size") or 0
