@@ -18,11 +18,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from llamacli.errors import LlamacliError, UsageError
-from llamacli.store import paths
+from llamacli.store import paths, session_search
+from llamacli.store.session_states import SessionStates
 
-VERSION = 1
+VERSION = 2
 _BUSY_SECONDS = 10
-_SCHEMA = """
+_STEPS = ("""
 create table session (
     id integer primary key autoincrement, name text unique, model text not null, system text, head integer,
     created real not null, updated real not null
@@ -32,7 +33,8 @@ create table message (
     document text not null, text text not null, cut text not null, created real not null,
     primary key (session, id)
 ) without rowid;
-"""
+""", session_search.SCHEMA)  # fmt: skip
+"""What makes each version of the database from the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class SessionStore:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or database_path()
+        self.states = SessionStates(self.path.parent)
         self._locks: dict[int, FileLock] = {}
         with self._guarded():
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +98,7 @@ class SessionStore:
             self.path.chmod(0o600)
             self._database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
             self._prepare()
+            self._search = session_search.MessageSearch(self._database, self._transaction)
 
     def _prepare(self) -> None:
         run = self._database.execute
@@ -107,10 +111,10 @@ class SessionStore:
             version = run("pragma user_version").fetchone()[0]
             if version > VERSION:
                 raise LlamacliError(f"{self.path} was made by a newer llamacli", hint="--no-save does without it")
-            if version == 0:
-                for statement in filter(str.strip, _SCHEMA.split(";")):
+            for step in _STEPS[version:]:
+                for statement in _statements(step):
                     run(statement)
-                run(f"pragma user_version = {VERSION}")
+            run(f"pragma user_version = {VERSION}")
 
     def create(self, *, model: str, system: str | None = None, name: str | None = None) -> Session:
         """A new session, open in this program. Raises UsageError if the name is taken or is a number."""
@@ -191,23 +195,20 @@ class SessionStore:
             self._database.execute("update session set name = ? where id = ?", (name, session))
 
     def delete(self, session: int) -> None:
-        """Removes a session with all its messages. Raises UsageError if another program has it open."""
+        """Removes a session with all its messages and its state. Raises UsageError if another program has it open."""
         self.open(session)
+        self.states.remove(session)
         with self._guarded():
             self._database.execute("delete from session where id = ?", (session,))
+            self._search.forget_removed()
             self._database.execute("pragma wal_checkpoint(truncate)")
         self.release(session)
         self.path.with_name(f"{session}.lock").unlink(missing_ok=True)
 
     def search(self, text: str, *, most: int = 50) -> list[Found]:
         """The messages that hold every word of `text` in any case, the latest first. Words are parts of words, too."""
-        words = text.casefold().split()
-        if not words:
-            return []
-        conditions = " and ".join("instr(folded(text), ?)" for _ in words)
-        query = f"select session, id, text from message where {conditions} order by created desc limit ?"  # noqa: S608
         with self._guarded():
-            rows = self._database.execute(query, (*words, most)).fetchall()
+            rows = self._search.find(text, most)
         sessions = {session.id: session for session in self._sessions()}
         return [Found(sessions[session], message, found) for session, message, found in rows if session in sessions]
 
@@ -251,6 +252,16 @@ class SessionStore:
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "strerror", None) or error
             raise LlamacliError(f"{self.path}: {reason}", hint="--no-save does without saved sessions") from error
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, which may hold triggers. (`executescript` would end the transaction.)"""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _storable(text: str) -> str:
