@@ -86,6 +86,11 @@ def reference(value: Any) -> Any:
     return ctypes.byref(value)
 
 
+def int64_buffer(size: int) -> Any:
+    """Room for `size` int64, zeroed; indexing and slicing give integers."""
+    return (ctypes.c_int64 * size)()
+
+
 def size_pair() -> tuple[Any, Any]:
     """Two size_t, zeroed, for functions that write two sizes; `.value` reads them."""
     return ctypes.c_size_t(), ctypes.c_size_t()

@@ -9,6 +9,7 @@ from typing import Literal
 
 from llamacli.engine.hardware import default_threads
 from llamacli.engine.params import CacheType, FlashAttention, LoadMode, SplitMode
+from llamacli.engine.statistics import percentile
 from llamacli.errors import UsageError
 
 Workload = Literal["speed", "latency", "end-to-end"]
@@ -60,6 +61,7 @@ class BenchTest:
         _require(self.n_prompt + self.n_gen + self.n_depth < 2**31, "a test has at most 2147483647 tokens")
         _require(1 <= self.n_parallel <= 256, "--parallel takes numbers from 1 to 256")
         _require(0 < self.n_batch < 2**31, "-b must be at least 1")
+        _require(self.n_batch >= self.n_parallel, "-b must be at least as much as --parallel")
         _require(0 < self.n_ubatch < 2**31, "-ub must be at least 1")
         _require(1 <= self.n_threads <= 512, "-t takes numbers from 1 to 512")
         _require(0 <= self.poll <= 100, "--poll takes numbers from 0 to 100")
@@ -230,20 +232,12 @@ def latency(result: Result) -> Latency | None:
     timed = [sample for sample in result.samples if sample.steps_ns or sample.prompt_ns]
     if not timed or result.test.workload == "speed":
         return None
-    gaps = sorted(step for sample in timed for step in sample.steps_ns)
+    gaps = [step for sample in timed for step in sample.steps_ns]
     first = statistics.median(sample.prompt_ns for sample in timed) / 1e6
     if not gaps:
         return Latency(first, math.nan, math.nan, math.nan, math.nan)
     p50, p90, p99 = (percentile(gaps, share) / 1e6 for share in (0.5, 0.9, 0.99))
-    return Latency(first, p50, p90, p99, gaps[-1] / 1e6)
-
-
-def percentile(ordered: list[int], share: float) -> float:
-    """The value below which `share` of the ordered values lie, interpolated linearly between neighbours."""
-    place = share * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    return Latency(first, p50, p90, p99, max(gaps) / 1e6)
 
 
 @dataclass(frozen=True, slots=True)
