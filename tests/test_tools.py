@@ -41,7 +41,7 @@ def run(program: str, arguments: str = "{}", *, cancelled: threading.Event | Non
 def test_a_command_gets_json_and_its_output_comes_back() -> None:
     program = "import json, os, sys; print(json.load(sys.stdin)['city'].upper(), os.environ['GREETING'])"
     outcome, shown = run(program, '{"city": "Zürich"}')
-    assert outcome == Outcome("ZÜRICH hello")
+    assert outcome == Outcome("ZÜRICH hello\n")
     assert shown == "ZÜRICH hello\n"
 
 
@@ -54,15 +54,16 @@ def test_there_is_no_shell_and_no_terminal(tmp_path: Path) -> None:
 
 def test_the_exit_status_and_standard_error_are_told() -> None:
     outcome, shown = run("import sys; print('half'); print('no such city', file=sys.stderr); sys.exit(3)")
-    assert outcome == Outcome("half\n[exit status 3]\n[standard error]\nno such city", failed=True)
+    assert outcome == Outcome("half\n", "[exit status 3]\n[standard error]\nno such city", failed=True)
+    assert outcome.text == "half\n[exit status 3]\n[standard error]\nno such city"
     assert shown == "half\n"
-    assert run("import os; os.kill(os.getpid(), 9)")[0] == Outcome("[killed by signal 9]", failed=True)
-    assert run("pass")[0] == Outcome("[no output]")
+    assert run("import os; os.kill(os.getpid(), 9)")[0] == Outcome("", "[killed by signal 9]", failed=True)
+    assert run("pass")[0].text == "[no output]"
 
 
 def test_a_program_that_is_not_there_is_told() -> None:
     outcome = Command(words=("/no/such/program",), environ={}).run("{}", threading.Event(), lambda _: None)
-    assert outcome == Outcome("[/no/such/program cannot be run: No such file or directory]", failed=True)
+    assert outcome == Outcome("", "[/no/such/program cannot be run: No such file or directory]", failed=True)
     outcome = Command(words=("true",), environ=ENVIRON, folder=Path("/no/such/folder")).run("{}", threading.Event(), print)
     assert outcome.failed
 
@@ -100,7 +101,7 @@ def test_stopping_kills_the_whole_group(tmp_path: Path, ignores: bool) -> None:
     stopper.start()
     outcome, _ = run(program, cancelled=cancelled)
     stopper.join()
-    assert outcome == Outcome("begun\n[stopped by the user]", failed=True, stopped=True)
+    assert outcome == Outcome("begun\n", "[stopped by the user]", failed=True)
     assert ended(int((tmp_path / "pid").read_text()))
 
 
@@ -112,14 +113,14 @@ def test_what_is_left_in_the_background_is_ended_with_the_command(tmp_path: Path
     )
     started = time.monotonic()
     outcome, _ = run(program)
-    assert outcome == Outcome("done")
+    assert outcome == Outcome("done\n")
     assert time.monotonic() - started < 20
     assert ended(int((tmp_path / "pid").read_text()))
 
 
 def test_a_command_that_closes_its_output_is_waited_for() -> None:
     outcome, _ = run("import os, sys, time; print('a', flush=True); os.close(1); os.close(2); time.sleep(0.2); os._exit(4)")
-    assert outcome == Outcome("a\n[exit status 4]", failed=True)
+    assert outcome == Outcome("a\n", "[exit status 4]", failed=True)
 
 
 def ended(number: int) -> bool:

@@ -59,7 +59,7 @@ class Command:
             )
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            return Outcome(f"[{self.words[0]} cannot be run: {reason}]", failed=True)
+            return Outcome("", f"[{self.words[0]} cannot be run: {reason}]", failed=True)
         with process, _Running(process, arguments.encode("utf-8", "replace"), on_text) as running:
             return running.wait(self.seconds, cancelled)
 
@@ -101,7 +101,7 @@ class _Running:
         self._kill()
         status = self._process.wait()
         notes = [] if status == 0 else [f"[exit status {status}]" if status > 0 else f"[killed by signal {-status}]"]
-        return Outcome(self._text(notes), failed=status != 0)
+        return self._outcome(notes, failed=status != 0)
 
     def _stopped(self, seconds: float, *, by_user: bool) -> Outcome:
         self._signal(signal.SIGTERM)
@@ -110,12 +110,11 @@ class _Running:
             self._pass_on(_POLL_SECONDS)
         self._kill()
         note = "[stopped by the user]" if by_user else f"[stopped: it took longer than {seconds:g} seconds]"
-        return Outcome(self._text([note]), failed=True, stopped=by_user)
+        return self._outcome([note], failed=True)
 
-    def _text(self, notes: list[str]) -> str:
-        output, error = self._output.text().rstrip(), self._error.text().rstrip()
-        parts = [output, *notes, *(["[standard error]", error] if error else [])]
-        return "\n".join(part for part in parts if part) or "[no output]"
+    def _outcome(self, notes: list[str], *, failed: bool) -> Outcome:
+        error = self._error.text().strip()
+        return Outcome(self._output.text(), "\n".join([*notes, *(["[standard error]", error] if error else [])]), failed)
 
     def _is_open(self) -> bool:
         return any(key.events == selectors.EVENT_READ for key in self._selector.get_map().values())

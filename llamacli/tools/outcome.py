@@ -10,11 +10,16 @@ HEAD_BYTES, TAIL_BYTES = 12 << 10, 4 << 10
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`text` is for the model. `failed`: the call did not do what it should; `stopped`: because the user stopped it."""
+    """What a call wrote, and a `note` about how it ended. `failed`: it did not do what it should."""
 
-    text: str
+    output: str
+    note: str = ""
     failed: bool = False
-    stopped: bool = False
+
+    @property
+    def text(self) -> str:
+        """What the model is told."""
+        return "\n".join(part for part in (self.output.rstrip(), self.note) if part) or "[no output]"
 
 
 class Clip:

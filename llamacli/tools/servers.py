@@ -173,22 +173,22 @@ class Servers:
             future = asyncio.run_coroutine_threadsafe(work, self._loop)
         except RuntimeError:
             work.close()
-            return Outcome(f"[the MCP server {server.name} has ended]", failed=True)
+            return Outcome("", f"[the MCP server {server.name} has ended]", failed=True)
         while True:
             try:
                 outcome = _outcome(future.result(_POLL_SECONDS))
             except concurrent.futures.TimeoutError:
                 if future.done():
-                    return Outcome("[the call took too long]", failed=True)
+                    return Outcome("", "[the call took too long]", failed=True)
                 if cancelled.is_set():
                     future.cancel()
-                    return Outcome("[stopped by the user]", failed=True, stopped=True)
+                    return Outcome("", "[stopped by the user]", failed=True)
             except concurrent.futures.CancelledError:
-                return Outcome(f"[the MCP server {server.name} has ended]", failed=True)
+                return Outcome("", f"[the MCP server {server.name} has ended]", failed=True)
             except Exception as error:  # noqa: BLE001 - the model is told, whatever it is
-                return Outcome(f"[the call failed: {_reason(error)}]", failed=True)
+                return Outcome("", f"[the call failed: {_reason(error)}]", failed=True)
             else:
-                on_text(outcome.text)
+                on_text(outcome.output)
                 return outcome
 
 
@@ -255,7 +255,9 @@ def _outcome(result: Any) -> Outcome:
         import json
 
         parts = [json.dumps(result.structured_content, ensure_ascii=False)]
-    return Outcome(clipped("\n".join(parts)) or "[no output]", failed=bool(result.is_error))
+    return Outcome(
+        clipped("\n".join(parts)), "[the tool says that it failed]" if result.is_error else "", bool(result.is_error)
+    )
 
 
 def _part(block: Any) -> str:
