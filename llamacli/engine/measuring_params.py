@@ -10,7 +10,7 @@ from typing import Literal
 from llamacli.engine.hardware import default_threads
 from llamacli.engine.params import CacheType, FlashAttention, LoadMode, SplitMode
 from llamacli.engine.statistics import percentile
-from llamacli.errors import UsageError
+from llamacli.errors import LlamacliError, UsageError
 
 Workload = Literal["speed", "latency", "end-to-end"]
 """`speed`: what llama-bench measures; `latency`: the same with the time of each token; `end-to-end`: a chat turn with
@@ -87,7 +87,8 @@ class BenchTest:
 class MeasurePlan:
     """How often tests are repeated. Repetitions take turns over the tests that fit in memory together.
 
-    `until_stable`: go on until the 95 % interval of the median is at most so many percent wide, for `max_repetitions` at most.
+    `until_stable`: go on until the median is known to plus or minus so many percent (half of its 95 % interval), for
+    `max_repetitions` at most.
     `delay`: seconds of rest before each repetition.
     """
 
@@ -241,16 +242,8 @@ def latency(result: Result) -> Latency | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Loading:
-    """A model is being loaded: how much of it, from 0 to 1."""
-
-    model: str
-    done: float
-
-
-@dataclass(frozen=True, slots=True)
 class Working:
-    """A repetition of a test begins; `number` of `count` (None where nobody knows beforehand)."""
+    """A stage of a test, or a repetition begins; `number` of `count` (None where nobody knows beforehand)."""
 
     index: int
     test: BenchTest
@@ -261,13 +254,14 @@ class Working:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A test has ended, well or not. `index` is its place in the list of tests."""
+    """A test has ended, well or not: `failure` is what `result.error` tells. `index` is its place in the list of tests."""
 
     index: int
     result: Result
+    failure: LlamacliError | None = None
 
 
-BenchEvent = Loading | Working | Measured
+BenchEvent = Working | Measured
 
 
 def _require(condition: bool, message: str) -> None:

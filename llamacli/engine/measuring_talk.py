@@ -1,0 +1,108 @@
+"""End to end: what a user waits for. Messages go through the template and are tokenized, tokens are sampled and become text."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from llamacli.engine.cancel import CancelFlag
+from llamacli.engine.engine import Engine
+from llamacli.engine.events import Finished, Token
+from llamacli.engine.measuring_params import BenchTest, Sample
+from llamacli.engine.measuring_setup import context_params, model_params
+from llamacli.engine.params import GenerationParams, SamplingParams
+from llamacli.engine.prompt import Prompt
+from llamacli.errors import CancelledError, MemoryFullError, TemplateError, UsageError
+
+_TEXT = (
+    "The harbour was quiet when the first boats came home. Nets lay over the rails, grey and heavy, and the gulls walked "
+    "along the wall as if they had been asked to count them. Somebody lit the lamp above the door. "
+)
+_SMALL_WORD = " a"
+_MARGIN = 8
+"""Tokens of context beside prompt and answer: the template's end of a turn."""
+
+_WARM_TOKENS = 16
+
+
+class ReadyTalk:
+    """A chat turn of `n_prompt` tokens (all of the template's included) that is answered with `n_gen` tokens.
+
+    Each repetition asks something else from its first words on, so that no evaluated prompt is used again. Models without a
+    template get the text as it is. Sampling is what `run` would do, with a fixed seed, but goes on at the end of an answer.
+
+    Raises (when built): what `Engine` raises; UsageError when the template alone is longer than the prompt.
+    """
+
+    def __init__(self, test: BenchTest, cancel: CancelFlag, on_load: Callable[[float], None] | None = None) -> None:
+        self.test = test
+        params = dataclasses.replace(context_params(test), n_ctx=test.n_prompt + test.n_gen + _MARGIN)
+        self.engine = Engine(Path(test.model), model_params(test), params, cancel=cancel, on_load=on_load)
+        self._count = 0
+        try:
+            if self.engine.notes:
+                raise MemoryFullError(self.engine.notes[0].partition("; trying")[0], hint="use a smaller -ngl")
+            self._words = self._fitting(test.n_prompt)
+            self._sampling = self.engine.sampling_defaults(SamplingParams(seed=1, ignore_eos=True))
+        except BaseException:
+            self.engine.close()
+            raise
+
+    def run(self) -> Sample:
+        """One chat turn."""
+        return self._turn(self.test.n_gen)
+
+    def warm_up(self) -> int:
+        """A chat turn with a short answer."""
+        return self._turn(min(self.test.n_gen, _WARM_TOKENS)).total_ns
+
+    def _turn(self, n_gen: int) -> Sample:
+        params = GenerationParams(max_tokens=n_gen, sampling=self._sampling)
+        started = time.perf_counter_ns()
+        prompt = self._prompt(self._words)
+        arrivals: list[int] = []
+        for event in self.engine.generate(prompt, params):
+            if isinstance(event, Token):
+                arrivals.append(time.perf_counter_ns())
+            elif isinstance(event, Finished) and event.reason == "cancelled":
+                raise CancelledError("cancelled")
+        ended = time.perf_counter_ns()
+        self._count += 1
+        first = arrivals[0] if arrivals else ended
+        steps = tuple(after - before for before, after in itertools.pairwise(arrivals))
+        return Sample(total_ns=ended - started, prompt_ns=first - started, steps_ns=steps)
+
+    def _prompt(self, words: str) -> Prompt:
+        text = f"{self._count % 1000:03d}. {words}"
+        if not self.engine.has_chat_template:
+            return self.engine.text_prompt(text)
+        question = {"role": "user", "content": text}
+        try:
+            return self.engine.chat_prompt([{"role": "system", "content": f"{self._count % 1000:03d}."}, question])
+        except TemplateError:  # a template that knows no system message
+            return self.engine.chat_prompt([question])
+
+    def _fitting(self, n_prompt: int) -> str:
+        """Text with which the prompt has as many tokens, or one less where the vocabulary does not allow it."""
+        least = len(self._prompt("").tokens)
+        if least > n_prompt:
+            raise UsageError(f"the template alone has {least} tokens, more than the prompt", hint=f"use -p {least} or more")
+        low, high = 0, len(_TEXT) * (1 + n_prompt // 16)
+        text = _TEXT * (1 + n_prompt // 16)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if len(self._prompt(text[:middle].rstrip()).tokens) <= n_prompt:
+                low = middle
+            else:
+                high = middle - 1
+        words = text[:low].rstrip()
+        while len(self._prompt(words + _SMALL_WORD).tokens) <= n_prompt:
+            words += _SMALL_WORD
+        return words
+
+    def close(self) -> None:
+        """Frees engine and model."""
+        self.engine.close()
