@@ -75,12 +75,21 @@ def test_every_command_and_option_is_completed(shell: str) -> None:
                 assert re.search(rf"(?<![\w-]){word}(?![\w-])", text), (page.path, name)
 
 
-def test_help_fits_a_screen_with_the_commands_first() -> None:
+def test_help_fits_a_screen_of_24_lines_with_the_commands_first() -> None:
     result = invoke("--help", width=80)
     lines = result.stdout.splitlines()
-    assert len(lines) <= 34
-    titles = [line.rstrip(":") for line in lines if line and not line.startswith(" ") and line.endswith(":")]
-    assert titles == [COMMANDS, HELPERS, "Options", "Examples"]
+    assert len(lines) <= 23  # and the prompt below it
+    assert max(map(len, lines)) <= 80
+    titles = [line.partition(":")[0] for line in lines if re.match(r"[A-Z][a-z ]+:", line)]
+    assert titles == ["Usage", COMMANDS, HELPERS, "Options", "Examples"]
+    commands = [entry.name for entry in REGISTRY if entry.panel == COMMANDS]
+    start = lines.index(f"{COMMANDS}:") + 1
+    assert [line.split()[0] for line in lines[start : start + len(commands)]] == commands
+
+
+def test_an_example_of_a_group_has_its_words_above_it_where_there_is_no_room_beside_it() -> None:
+    assert "  llamacli models list                          # What is here?\n" in invoke("models", "--help", width=80).stdout
+    assert "  # What is here?\n  llamacli models list\n" in invoke("models", "--help", width=50).stdout
 
 
 @pytest.mark.parametrize("name", LEAVES)
@@ -94,7 +103,7 @@ def test_every_exit_status_is_explained() -> None:
 
 def test_every_variable_that_is_explained_is_read() -> None:
     sources = "\n".join(path.read_text() for path in (ROOT / "llamacli").rglob("*.py") if path.name != "topics.py")
-    for names, _ in ENVIRONMENT:
+    for names, _, _ in ENVIRONMENT:
         for name in names.split(", "):
             if name not in ("LLAMACLI_...", "LLAMACLI_MODEL"):
                 assert f'"{name}"' in sources, name
@@ -102,13 +111,14 @@ def test_every_variable_that_is_explained_is_read() -> None:
 
 @pytest.mark.skipif(not shutil.which("man") or not shutil.which("groff"), reason="no man or no groff")
 @pytest.mark.parametrize("path", MANUALS, ids=lambda path: path.name)
-@pytest.mark.parametrize("width", [60, 100])
+@pytest.mark.parametrize("width", [60, 80])
 def test_man_pages_render_without_warnings(path: Path, width: int) -> None:
     environ = {**os.environ, "MANWIDTH": str(width), "LC_ALL": "C.UTF-8"}
     done = subprocess.run(["man", "--warnings", "-l", path], env=environ, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
     assert re.search(r"^NAME\n +llamacli", done.stdout, re.MULTILINE)
+    assert width < 80 or [line for line in done.stdout.splitlines() if len(line) > width] == []
 
 
 @pytest.mark.skipif(not shutil.which("mandoc"), reason="no mandoc")
@@ -162,6 +172,14 @@ def test_nothing_that_is_escaped_reads_as_a_request() -> None:
 )
 def test_what_a_value_is_called_tells_how_it_is_completed(metavar: str, path: tuple[str, ...], value: Value) -> None:
     assert value_of(metavar, "", (), path) == value
+
+
+def test_chat_templates_are_completed_by_name_or_file() -> None:
+    for name in ("run", "tokenize"):
+        (switch,) = (switch for switch in LEAVES[name].switches if "--chat-template" in switch.names)
+        assert switch.value is not None
+        assert {"chatml", "llama3", "functionary"} <= set(switch.value.words)
+        assert switch.value.files == "*"
 
 
 def test_words_that_a_shell_would_not_take_as_they_are_are_refused() -> None:

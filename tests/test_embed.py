@@ -295,6 +295,30 @@ def test_what_makes_no_sense(bert, arguments, said):
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "budget"),
+    [
+        ((), 64),  # the longest text of this model
+        (("-ub", "512"), 512),
+        (("-b", "100"), 100),
+        (("-ub", "9", "-b", "100"), 9),
+        (("-ub", "100", "-b", "9"), 9),
+    ],
+)
+def test_how_many_tokens_are_computed_together(bert, arguments, budget):
+    result = embed(bert, "-v", *arguments, *["red cat sat on mat"] * 20)
+    assert f"{budget} tokens a batch" in result.stderr
+    alone = lines(embed(bert, "-ub", "1", "red cat sat on mat"))[0]["embedding"]
+    assert np.allclose([row["embedding"] for row in lines(result)], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("option", ["-b", "-ub"])
+def test_a_batch_has_at_least_one_token(bert, option):
+    refused = embed(bert, option, "0", "x")
+    assert (refused.status, refused.stderr.count("\n")) == (2, 1)
+    assert f"{option} must be at least 1" in refused.stderr
+
+
 def test_a_model_that_cannot_embed(tmp_path):
     (tmp_path / "no.gguf").write_bytes(b"GGUF")
     assert embed(tmp_path / "no.gguf", "x").status == 3
@@ -303,43 +327,113 @@ def test_a_model_that_cannot_embed(tmp_path):
 # --- going on -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["x.jsonl", "x.npy", "x.f32"])
-def test_an_interrupted_run_goes_on(bert, tmp_path, name):
+@pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.npy", "x.npz", "x.f32"])
+@pytest.mark.parametrize("kept", [0.01, 0.4, 0.66, 1])
+def test_an_interrupted_run_goes_on(bert, tmp_path, name, kept):
     (tmp_path / "in.txt").write_text("".join(f"cat {'dog ' * (number % 7)}\n" for number in range(40)))
     whole, target = tmp_path / f"whole-{name}", tmp_path / name
-    assert embed(bert, "--input", str(tmp_path / "in.txt"), "-o", str(whole)).status == 0
-    data = whole.read_bytes()
-    partial, mark = tmp_path / f"{name}.partial", tmp_path / f"{name}.partial.json"
-    interrupt(bert, tmp_path / "in.txt", target, mark)
-    partial.write_bytes(data[: len(data) * 2 // 3])
-    result = embed(bert, "--input", str(tmp_path / "in.txt"), "-o", str(target), "--resume")
+    arguments = ("--input", str(tmp_path / "in.txt"), "-o")
+    assert embed(bert, *arguments, str(whole)).status == 0
+    stopped = interrupted(bert, *arguments, str(target))
+    assert stopped.status == 130
+    assert not target.exists()
+    for path in tmp_path.glob(f"{name}.partial*"):
+        if path.suffix != ".json":  # the crash came in the middle of a write
+            path.write_bytes(path.read_bytes()[: round(path.stat().st_size * kept)])
+    result = embed(bert, *arguments, str(target), "--resume")
     assert result.status == 0, result.stderr
-    assert "going on after 2" in result.stderr
-    assert not partial.exists()
+    assert ("going on after" in result.stderr) == (kept > 0.1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.txt", whole.name, name])
     assert same_numbers(target, whole)
-    again = embed(bert, "--input", str(tmp_path / "in.txt"), "-o", str(target), "--resume")
+    again = embed(bert, *arguments, str(target), "--resume")
     assert "nothing to do" in again.stderr
 
 
-def interrupt(model: Path, source: Path, target: Path, mark: Path) -> None:
-    """Leaves what a run leaves that is interrupted at its end."""
+def interrupted(model: Path, *arguments: str) -> Result:
+    """A run that Ctrl-C ends after 35 texts."""
     from llamacli.cli import embed as module
 
+    real = module.outcomes
+
+    def some(*given, **more):
+        for number, outcome in enumerate(real(*given, **more)):
+            if number == 35:
+                raise KeyboardInterrupt
+            yield outcome
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "outcomes", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        patch.setattr("llamacli.cli.embed_file._keep_or_drop", lambda *_: None)
-        assert embed(model, "--input", str(source), "-o", str(target)).status == 130
-    assert mark.exists()
+        patch.setattr(module, "outcomes", some)
+        return embed(model, *arguments)
 
 
 def same_numbers(first: Path, second: Path) -> bool:
-    if first.suffix == ".jsonl":
-        rows = [[json.loads(line) for line in path.read_text().splitlines()] for path in (first, second)]
-        assert [row["index"] for row in rows[0]] == [row["index"] for row in rows[1]] == list(range(40))
-        arrays = [np.array([row["embedding"] for row in one]) for one in rows]
-    else:
-        arrays = [np.load(path) if path.suffix == ".npy" else np.fromfile(path, "<f4") for path in (first, second)]
+    arrays = [numbers(path) for path in (first, second)]
     return arrays[0].shape == arrays[1].shape and bool(np.allclose(*arrays, atol=1e-5))
+
+
+def numbers(path: Path) -> np.ndarray:
+    """The vectors of a file of 40 texts, which must be in order."""
+    if path.suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [row["index"] for row in rows] == list(range(40))
+        return np.array([row["embedding"] for row in rows])
+    if path.suffix == ".csv":
+        table = table_of(path)
+        assert [int(row["index"]) for row in table] == list(range(40))
+        return np.array([[float(row[f"v{number}"]) for number in range(32)] for row in table])
+    if path.suffix == ".npz":
+        archive = np.load(path)
+        assert archive["index"].tolist() == list(range(40))
+        assert not archive["part"].any()
+        return archive["embeddings"]
+    return np.load(path) if path.suffix == ".npy" else np.fromfile(path, "<f4")
+
+
+def table_of(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.npz"])
+def test_going_on_keeps_chunks_together_and_errors_in_their_place(bert, tmp_path, name):
+    rows = [{"id": f'a\n,"{number}', "text": "cat dog " * (number % 5)} for number in range(40)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ("--input", str(tmp_path / "in.jsonl"), "--chunk", "3", "--chunk-rows", "-o")
+    whole, target = tmp_path / f"whole-{name}", tmp_path / name
+    assert embed(bert, *arguments, str(whole)).status == 6
+    assert interrupted(bert, *arguments, str(target)).status == 130
+    for path in tmp_path.glob(f"{name}.partial*"):
+        if path.suffix != ".json":
+            path.write_bytes(path.read_bytes()[:-70])
+    result = embed(bert, *arguments, str(target), "--resume")
+    assert result.status == 6
+    assert "going on after" in result.stderr
+    if name == "x.npz":
+        first, second = np.load(target), np.load(whole)
+        assert first["index"].tolist() == second["index"].tolist()
+        assert first["part"].tolist() == second["part"].tolist()
+        assert np.allclose(first["embeddings"], second["embeddings"], atol=1e-3)
+    else:
+        assert keys(target) == keys(whole)
+
+
+def keys(path: Path) -> list[tuple]:
+    """What identifies each row."""
+    if path.suffix == ".csv":
+        return [(row["index"], row["id"], row["part"], row["error"]) for row in table_of(path)]
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [(row["index"], row["id"], row.get("chunk"), row.get("error", {}).get("message")) for row in rows]
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.parquet"])
+def test_what_cannot_be_gone_on_with_is_refused_and_leaves_nothing(bert, tmp_path, name):
+    pytest.importorskip("pyarrow")
+    assert interrupted(bert, "-o", str(tmp_path / name), *["cat"] * 40).status == 130
+    assert list(tmp_path.iterdir()) == []
+    refused = embed(bert, "-o", str(tmp_path / name), "--resume", "cat")
+    assert refused.status == 2
+    assert "nothing can be added to half a .json or .parquet file" in refused.stderr
 
 
 def test_going_on_with_other_options_is_refused(bert, tmp_path):

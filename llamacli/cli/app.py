@@ -36,8 +36,8 @@ REGISTRY: tuple[Entry, ...] = (
     Entry("chat", "llamacli.cli.chat", "Talk to a model"),
     Entry("embed", "llamacli.cli.embed", "Turn texts into vectors"),
     Entry("tokenize", "llamacli.cli.tokenize", "Count, show and compare tokens"),
-    Entry("info", "llamacli.cli.info", "Look into a model file"),
     Entry("grammar", "llamacli.cli.grammar", "Write, check and understand grammars"),
+    Entry("info", "llamacli.cli.info", "Look into a model file"),
     Entry("models", "llamacli.cli.models", "List, fetch, remove and quantize models", HELPERS),
     Entry("config", "llamacli.cli.config", "Show, check and change the settings", HELPERS),
 )  # fmt: skip

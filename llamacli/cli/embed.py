@@ -12,9 +12,17 @@ from typing import TYPE_CHECKING
 from llamacli.cli.command import command
 from llamacli.cli.context import AppContext
 from llamacli.cli.embed_index import index
-from llamacli.cli.embed_options import OutputOptions, SearchOptions, SourceOptions, TextsArgument, VectorOptions
+from llamacli.cli.embed_options import (
+    BatchOptions,
+    EmbeddingModelOptions,
+    FormOptions,
+    MakingOptions,
+    OutputOptions,
+    SearchOptions,
+    SourceOptions,
+    TextsArgument,
+)
 from llamacli.cli.embed_session import open_embedder, outcomes
-from llamacli.cli.options import ContextOptions, ModelOptions
 from llamacli.errors import RowsFailedError, UsageError
 
 if TYPE_CHECKING:
@@ -39,11 +47,12 @@ def embed(
     texts: TextsArgument = (),
     *,
     source: SourceOptions,
-    vectors: VectorOptions,
     output: OutputOptions,
     search: SearchOptions,
-    model: ModelOptions,
-    context: ContextOptions,
+    model: EmbeddingModelOptions,
+    making: MakingOptions,
+    form: FormOptions,
+    context: BatchOptions,
 ) -> None:
     """Turn texts into vectors.
 
@@ -56,12 +65,14 @@ def embed(
 
     if search.any and (output.output is not None or output.csv or output.raw):
         raise UsageError("--similarity, --query and --rerank write to standard output, as --json, --jsonl or a table")
-    params = vectors.params(source.prefix)
+    if form.chunk_rows and making.chunk is None:
+        raise UsageError("--chunk-rows needs --chunk")
+    params = making.params(source.prefix, normalize=form.normalize, merge=not form.chunk_rows)
     rank = search.rerank is not None
     with (
         open_source(app.console, texts, source) as items,
         app.interrupts.guard() as guard,
-        open_embedder(app, model, context, vectors, rank=rank) as embedder,
+        open_embedder(app, model, context, making, rank=rank) as embedder,
     ):
         guard.cancel = embedder.cancel
         if search.any:
@@ -129,7 +140,7 @@ def open_writer(app: AppContext, output: OutputOptions, shape: Shape) -> Iterato
 
 def is_whole(path: Path) -> bool:
     """Whether an earlier run finished the file."""
-    return path.exists() and not path.with_name(path.name + ".partial").exists()
+    return path.exists() and not path.with_name(path.name + ".partial.json").exists()
 
 
 def shape_of(embedder: Embedder, params: EmbeddingParams) -> Shape:

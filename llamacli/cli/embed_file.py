@@ -8,14 +8,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from llamacli.cli import embed_output as forms
 from llamacli.cli.console import Console
-from llamacli.cli.embed_options import OutputFormat
+from llamacli.cli.embed_options import RESUMABLE, OutputFormat
 from llamacli.errors import LlamacliError, UsageError
-
-RESUMABLE: tuple[OutputFormat, ...] = ("jsonl", "npy", "raw")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +50,9 @@ def open_output(
     mark = target.with_name(target.name + ".partial.json")
     try:
         with ExitStack() as stack:
-            first = _resume(partial, mark, kind, shape) if resume and partial.exists() else 0
+            first = _resume(partial, mark, kind, shape) if resume and mark.exists() else 0
             if not first:
-                partial.unlink(missing_ok=True)
+                _remove(partial)
                 if kind in RESUMABLE:
                     mark.write_text(json.dumps({"settings": shape.settings}), encoding="utf-8")
             writer = _writer(stack, partial, kind, shape, first)
@@ -74,7 +71,8 @@ def open_output(
 
 def _writer(stack: ExitStack, partial: Path, kind: OutputFormat, shape: Shape, first: int) -> forms.Writer:
     if kind == "npz":
-        return forms.Npz(partial, dims=shape.dims)
+        rows, numbers = (stack.enter_context(path.open("r+b" if first else "w+b")) for path in forms.Npz.parts(partial))
+        return forms.Npz(partial, rows, numbers, dims=shape.dims, first=first)
     if kind == "parquet":
         return forms.Parquet(partial)
     file = stack.enter_context(partial.open("r+b" if first else "w+b"))
@@ -84,50 +82,39 @@ def _writer(stack: ExitStack, partial: Path, kind: OutputFormat, shape: Shape, f
     if kind == "raw":
         return forms.Raw(file.write, dims=shape.dims)
     if kind == "csv":
-        return forms.Csv(file.write, dims=shape.dims)
+        return forms.Csv(file.write, dims=shape.dims, first=first)
     if kind == "json":
         return forms.JsonDocument(file.write, nested=shape.nested, model=shape.model)
     return forms.JsonLines(file.write, nested=shape.nested, chunks=shape.chunks, first=first)
 
 
+def _content(partial: Path, kind: OutputFormat) -> Path:
+    """The file that grows with each text."""
+    return forms.Npz.parts(partial)[0] if kind == "npz" else partial
+
+
 def _keep_or_drop(console: Console, partial: Path, mark: Path, kind: OutputFormat) -> None:
-    if kind in RESUMABLE and partial.exists() and partial.stat().st_size > forms.Npy.HEADER:
-        console.note(f"what is done is kept in {partial}; --resume goes on with it")
+    content = _content(partial, kind)
+    if kind in RESUMABLE and content.exists() and content.stat().st_size > forms.Npy.HEADER:
+        console.note(f"what is done is kept in {content}; --resume goes on with it")
         return
-    for path in (partial, mark, partial.with_name(partial.name + ".rows")):
+    _remove(partial)
+    mark.unlink(missing_ok=True)
+
+
+def _remove(partial: Path) -> None:
+    for path in (partial, *forms.Npz.parts(partial)):
         path.unlink(missing_ok=True)
 
 
 def _resume(partial: Path, mark: Path, kind: OutputFormat, shape: Shape) -> int:
-    """How many texts the file holds whole, after cutting off what is not."""
+    """How many texts are there whole, after cutting off what is not."""
+    from llamacli.cli.embed_resume import whole_texts
+
     try:
         settings = json.loads(mark.read_text(encoding="utf-8")).get("settings")
     except (OSError, ValueError, AttributeError):
         settings = None
     if settings != shape.settings:
         raise UsageError(f"{partial} was made by another model or with other options", hint="remove it, or leave out --resume")
-    with partial.open("r+b") as file:
-        if kind == "jsonl":
-            count, size = _whole_texts(file)
-        else:
-            header = forms.Npy.HEADER if kind == "npy" else 0
-            count = max(partial.stat().st_size - header, 0) // (4 * shape.dims)
-            size = header + count * 4 * shape.dims
-        file.truncate(size)
-    return count
-
-
-def _whole_texts(file: BinaryIO) -> tuple[int, int]:
-    """How many texts are whole, and where they end. Of the last one lines may be missing, so that it does not count."""
-    count, end, offset = 0, 0, 0
-    for line in file:
-        try:
-            index = json.loads(line)["index"] if line.endswith(b"\n") else None
-        except (ValueError, KeyError, TypeError):
-            index = None
-        if index is None:
-            break
-        if index != count:
-            count, end = index, offset
-        offset += len(line)
-    return count, end
+    return whole_texts(partial, kind, shape.dims) if _content(partial, kind).exists() else 0

@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from llamacli.cli.command import command, group
 from llamacli.cli.context import AppContext
-from llamacli.cli.embed_options import OutputOptions, SourceOptions, TextsArgument, VectorOptions
+from llamacli.cli.embed_options import (
+    BatchOptions,
+    EmbeddingModelOptions,
+    MakingOptions,
+    OutputOptions,
+    SourceOptions,
+    TextsArgument,
+)
 from llamacli.cli.embed_session import DEMO, open_embedder, outcomes
-from llamacli.cli.options import ContextOptions, JsonOption, ModelOptions
+from llamacli.cli.options import JsonOption
 from llamacli.cli.parameters import argument, option
 from llamacli.engine.embedding_params import Embedded
 from llamacli.errors import RowsFailedError, UsageError
@@ -61,9 +68,9 @@ def add(
     texts: TextsArgument = (),
     *,
     source: SourceOptions,
-    vectors: VectorOptions,
-    model: ModelOptions,
-    context: ContextOptions,
+    model: EmbeddingModelOptions,
+    making: MakingOptions,
+    context: BatchOptions,
 ) -> None:
     """Add texts to an index, which is made if it is not there.
 
@@ -72,12 +79,12 @@ def add(
     """
     from llamacli.cli.embed_input import open_source
 
-    if vectors.chunk_rows or vectors.pooling in ("none", "rank"):
-        raise UsageError("an index has one vector for each text: --chunk-rows, --pooling none and rank have no place in it")
-    params = dataclasses.replace(vectors.params(source.prefix), normalize="l2")
+    if making.pooling in ("none", "rank"):
+        raise UsageError("an index has one vector for each text: --pooling none and rank have no place in it")
+    params = making.params(source.prefix)
     with open_source(app.console, texts, source) as items, VectorIndex(db, create=True) as index:
         model = _with_reference(model, index)
-        with app.interrupts.guard() as guard, open_embedder(app, model, context, vectors) as embedder:
+        with app.interrupts.guard() as guard, open_embedder(app, model, context, making) as embedder:
             guard.cancel = embedder.cancel
             index.require(_made_with(embedder, params, model.model or DEMO))
             added, known = _add_all(app, embedder, index, items, params)
@@ -133,8 +140,8 @@ def search(
     query: QueryArgument,
     *,
     show: IndexSearchOptions,
-    model: ModelOptions,
-    context: ContextOptions,
+    model: EmbeddingModelOptions,
+    context: BatchOptions,
 ) -> None:
     """Show the texts of an index that are nearest to a query.
 
@@ -147,10 +154,10 @@ def search(
     from llamacli.render.embed import Hit
 
     with VectorIndex(db) as index:
-        vectors = _vector_options(index)
-        params = dataclasses.replace(vectors.params(show.query_prefix), normalize="l2")
+        making = _making(index)
+        params = making.params(show.query_prefix)
         model = _with_reference(model, index)
-        with app.interrupts.guard() as guard, open_embedder(app, model, context, vectors) as embedder:
+        with app.interrupts.guard() as guard, open_embedder(app, model, context, making) as embedder:
             guard.cancel = embedder.cancel
             index.require({"fingerprint": embedder.fingerprint()})
             vector = embed_query(embedder, query, params, None)
@@ -192,15 +199,15 @@ def _made_with(embedder: Embedder, params: EmbeddingParams, reference: str) -> d
     }
 
 
-def _vector_options(index: VectorIndex) -> VectorOptions:
+def _making(index: VectorIndex) -> MakingOptions:
     """How the index's vectors were made."""
     about = index.about()
     if "fingerprint" not in about:
         raise UsageError(f"{index.path} is empty")
-    return VectorOptions(pooling=about["pooling"], attention=about["attention"], dims=int(about["dimensions"]))  # type: ignore[arg-type]
+    return MakingOptions(pooling=about["pooling"], attention=about["attention"], dims=int(about["dimensions"]))  # type: ignore[arg-type]
 
 
-def _with_reference(model: ModelOptions, index: VectorIndex) -> ModelOptions:
+def _with_reference(model: EmbeddingModelOptions, index: VectorIndex) -> EmbeddingModelOptions:
     """The model that the index was made with, unless another is named."""
     reference = index.about().get("reference")
     return model if model.model is not None or reference is None else dataclasses.replace(model, model=reference)
@@ -214,6 +221,6 @@ index = group(
     help="Keep texts and their vectors in one file, and search it by meaning.",
     examples=(
         ("Make an index.", "llamacli embed index add notes.db --input notes.jsonl"),
-        ("Search it.", 'llamacli embed index search notes.db "What was decided about the garden?"'),
+        ("Search it.", 'llamacli embed index search notes.db "What about the garden?"'),
     ),
 )

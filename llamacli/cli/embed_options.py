@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from llamacli.cli import values
+from llamacli.cli.options import ContextOptions, ModelOptions
 from llamacli.cli.parameters import argument, option, parse_int
 from llamacli.engine.embedding_params import Attention, EmbeddingParams, Normalization
 from llamacli.engine.params import Pooling
@@ -19,6 +21,9 @@ SUFFIXES: dict[str, OutputFormat] = {
     ".f32": "raw", ".bin": "raw",
 }  # fmt: skip
 """What the name of an output file says."""
+
+RESUMABLE: tuple[OutputFormat, ...] = ("jsonl", "csv", "npy", "npz", "raw")
+"""Forms that an interrupted run leaves in a state that can be gone on with; the others make sense only when they are whole."""
 
 _DEFAULTS = EmbeddingParams()
 
@@ -60,8 +65,8 @@ class SourceOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VectorOptions:
-    """How texts become vectors."""
+class MakingOptions:
+    """How a text becomes one vector."""
 
     PANEL: ClassVar[str] = "Vectors"
 
@@ -71,9 +76,6 @@ class VectorOptions:
     attention: Annotated[
         Attention | None, option("--attention", shows="the model's", help="Whether a token sees those after it.")
     ] = None
-    normalize: Annotated[
-        Normalization, option("--normalize", shows=_DEFAULTS.normalize, help="What becomes 1: length, largest number or sum.")
-    ] = _DEFAULTS.normalize
     dims: Annotated[
         int | None, option("--dims", shows="all", help="Keep the first N numbers, of a model that was trained for it.")
     ] = _DEFAULTS.dims
@@ -87,26 +89,85 @@ class VectorOptions:
             help="Cut texts into chunks of N tokens; the vector is their mean.",
         ),
     ] = None
-    chunk_rows: Annotated[bool, option("--chunk-rows", help="With --chunk, a vector for each chunk.")] = False
 
     def __post_init__(self) -> None:
         if self.truncate and self.chunk is not None:
             raise UsageError("--truncate and --chunk cannot be combined")
-        if self.chunk_rows and self.chunk is None:
-            raise UsageError("--chunk-rows needs --chunk")
 
-    def params(self, prefix: str = "") -> EmbeddingParams:
+    def params(self, prefix: str = "", *, normalize: Normalization = "l2", merge: bool = True) -> EmbeddingParams:
         """What the engine needs of these."""
         size, overlap = self.chunk or (None, 0)
         return EmbeddingParams(
-            normalize=self.normalize,
+            normalize=normalize,
             dims=self.dims,
             overflow="truncate" if self.truncate else "chunk" if self.chunk else "error",
             chunk=size,
             overlap=overlap,
-            merge=not self.chunk_rows,
+            merge=merge,
             prefix=prefix,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormOptions:
+    """What the vectors are like in the end."""
+
+    PANEL: ClassVar[str] = MakingOptions.PANEL
+
+    normalize: Annotated[
+        Normalization, option("--normalize", shows=_DEFAULTS.normalize, help="What becomes 1: length, largest number or sum.")
+    ] = _DEFAULTS.normalize
+    chunk_rows: Annotated[bool, option("--chunk-rows", help="With --chunk, a vector for each chunk.")] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingModelOptions(ModelOptions):
+    """Which model: another one than elsewhere if none is named."""
+
+    model: Annotated[
+        str | None,
+        option(
+            "-m", "--model", metavar="MODEL", shows="all-MiniLM-L6-v2",
+            help="A GGUF file, hf:user/repo[:quant], an https:// address, or a name from `llamacli models list`.",
+        ),
+    ] = None  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions(ContextOptions):
+    """The context: texts do not share it, and there is no answer in it."""
+
+    ctx_size: Annotated[
+        int | None,
+        option("-c", "--ctx-size", shows="as the model was trained", help="Most tokens of a text; more than trained is not."),
+    ] = None
+    threads: Annotated[
+        int | None,
+        option("-t", "--threads", parser=values.parse_threads, metavar="N", shows="physical cores", help="Threads to use."),
+    ] = None
+    threads_batch: Annotated[
+        int | None,
+        option(
+            "-tb", "--threads-batch", parser=values.parse_threads, metavar="N", shows="as -t",
+            help="The same; it comes before -t.",
+        ),
+    ] = None  # fmt: skip
+    ubatch_size: Annotated[
+        int | None,
+        option(
+            "-ub", "--ubatch-size", shows="by the model's width",
+            help="Tokens of short texts that are computed together; a text that is longer is alone.",
+        ),
+    ] = None  # fmt: skip
+    batch_size: Annotated[
+        int | None, option("-b", "--batch-size", shows="as -ub", help="The same; the smaller of both counts.")
+    ] = None
+
+    @property
+    def budget(self) -> int | None:
+        """Tokens in one batch: what was asked for, None if nothing was."""
+        given = [size for size in (self.ubatch_size, self.batch_size) if size is not None]
+        return min(given, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +187,9 @@ class OutputOptions:
     jsonl: Annotated[bool, option("--jsonl", help="A JSON document for each text; the default off a terminal.")] = False
     csv: Annotated[bool, option("--csv", help="CSV with a column for each number.")] = False
     raw: Annotated[bool, option("--raw", help="32-bit floats, little-endian, without anything else.")] = False
-    resume: Annotated[bool, option("--resume", help="Go on where an interrupted run with -o stopped (.jsonl, .npy, .f32).")] = (
-        False
-    )
+    resume: Annotated[
+        bool, option("--resume", help="Go on where an interrupted run stopped; not for .json and .parquet.", environment=False)
+    ] = False
 
     def __post_init__(self) -> None:
         given = self._given()
@@ -139,8 +200,11 @@ class OutputOptions:
                 f"{self.output}: its name does not say what to write",
                 hint=f"use one of {', '.join(SUFFIXES)}, or --json, --jsonl, --csv, --raw",
             )
-        if self.resume and (self.output is None or self.format(terminal=False) not in ("jsonl", "npy", "raw")):
-            raise UsageError("--resume needs -o with a name that ends in .jsonl, .npy or .f32")
+        if self.resume and (self.output is None or self.format(terminal=False) not in RESUMABLE):
+            raise UsageError(
+                "--resume needs -o with a name that ends in .jsonl, .csv, .npy, .npz or .f32",
+                hint="nothing can be added to half a .json or .parquet file" if self.output else None,
+            )
 
     def _given(self) -> list[OutputFormat]:
         flags: tuple[tuple[OutputFormat, bool], ...] = (

@@ -19,6 +19,9 @@ from llamacli.render import embed as page
 
 Write = Callable[[bytes], object]
 
+PAIR = 16
+"""Bytes of a text's number and a part's, two 64-bit integers."""
+
 
 class Writer(Protocol):
     """Takes outcomes in order. `close` writes what comes after the last of them."""
@@ -117,20 +120,24 @@ class JsonDocument:
 
 
 class Csv:
-    """A row for each vector: index, id, part (of a text that has several), tokens, error, and a column for each number."""
+    """A row for each vector: index, id, part (of a text that has several), tokens, error, and a column for each number.
 
-    def __init__(self, write: Write, *, dims: int) -> None:
-        self._write, self._dims = write, dims
-        self._row(["index", "id", "part", "tokens", "error", *(f"v{number}" for number in range(dims))])
+    `first` is the index of the first text; unless it is 0, the names of the columns are there already.
+    """
+
+    def __init__(self, write: Write, *, dims: int, first: int = 0) -> None:
+        self._write, self._dims, self._first = write, dims, first
+        if not first:
+            self._row(["index", "id", "part", "tokens", "error", *(f"v{number}" for number in range(dims))])
 
     def add(self, item: Item, outcome: Outcome) -> None:
         """Writes it."""
-        name = "" if item.id is None else item.id
+        index, name = outcome.index + self._first, "" if item.id is None else item.id
         if isinstance(outcome, NotEmbedded):
-            self._row([outcome.index, name, "", "", str(outcome.error), *[""] * self._dims])
+            self._row([index, name, "", "", str(outcome.error), *[""] * self._dims])
             return
         for part, row in enumerate(outcome.vectors.tolist()):
-            self._row([outcome.index, name, part, outcome.tokens, "", *(f"{value:.9g}" for value in row)])
+            self._row([index, name, part, outcome.tokens, "", *(f"{value:.9g}" for value in row)])
 
     def _row(self, cells: list[Any]) -> None:
         text = io.StringIO()
@@ -178,36 +185,46 @@ class Npy:
 
 
 class Npz:
-    """A zip of arrays: `embeddings`, and for each row `index` (of the text) and `part`. Texts without one have no row."""
+    """A zip of arrays: `embeddings`, and for each row `index` (of the text) and `part`. Texts without one have no row.
 
-    def __init__(self, path: Path, *, dims: int) -> None:
-        self._path, self._dims = path, dims
-        self._rows_path = path.with_name(path.name + ".rows")
-        self._file = self._rows_path.open("w+b")
-        self._npy = Npy(self._file, dims=dims)
-        self._index: list[int] = []
-        self._part: list[int] = []
+    Until the end the rows, and the pairs of index and part, lie in files of their own, `parts`. `first` is the index of the
+    first text; unless it is 0, these files are gone on with.
+    """
+
+    def __init__(self, path: Path, rows: io.BufferedIOBase, numbers: io.BufferedIOBase, *, dims: int, first: int = 0) -> None:
+        self._path, self._rows, self._numbers, self._first = path, rows, numbers, first
+        rows.seek(0, io.SEEK_END)
+        self._npy = Npy(rows, dims=dims, rows=numbers.seek(0, io.SEEK_END) // PAIR)
+
+    @staticmethod
+    def parts(path: Path) -> tuple[Path, Path]:
+        """The files beside it."""
+        return path.with_name(path.name + ".rows"), path.with_name(path.name + ".numbers")
 
     def add(self, item: Item, outcome: Outcome) -> None:
         """Writes it."""
         if isinstance(outcome, Embedded):
             self._npy.add(item, outcome)
-            self._index += [outcome.index] * len(outcome.vectors)
-            self._part += range(len(outcome.vectors))
+            pairs = [(outcome.index + self._first, part) for part in range(len(outcome.vectors))]
+            self._numbers.write(np.asarray(pairs, dtype="<i8").tobytes())
 
     def close(self) -> None:
         """Puts the arrays together."""
         import zipfile
 
         self._npy.close()
-        self._file.close()
+        self._rows.close()
+        self._numbers.close()
+        rows, numbers = self.parts(self._path)
+        pairs = np.fromfile(numbers, dtype="<i8").reshape(-1, 2)
         with zipfile.ZipFile(self._path, "w", allowZip64=True) as archive:
-            archive.write(self._rows_path, "embeddings.npy")
-            for name, numbers in (("index", self._index), ("part", self._part)):
+            archive.write(rows, "embeddings.npy")
+            for name, column in (("index", pairs[:, 0]), ("part", pairs[:, 1])):
                 array = io.BytesIO()
-                np.save(array, np.asarray(numbers, dtype=np.int64))
+                np.save(array, column)
                 archive.writestr(f"{name}.npy", array.getvalue())
-        self._rows_path.unlink()
+        rows.unlink()
+        numbers.unlink()
 
 
 class Parquet:

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from llamacli.cli.context import AppContext
-from llamacli.cli.embed_options import VectorOptions
-from llamacli.cli.options import ContextOptions, ModelOptions
+from llamacli.cli.embed_options import BatchOptions, MakingOptions
+from llamacli.cli.options import ModelOptions
 from llamacli.engine.embedding_params import EmbeddingParams, NotEmbedded, Outcome
-from llamacli.engine.params import ContextParams
 from llamacli.errors import LlamacliError, RowsFailedError
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ DELAY_SECONDS = 0.5
 
 @contextmanager
 def open_embedder(
-    app: AppContext, model: ModelOptions, context: ContextOptions, vectors: VectorOptions, *, rank: bool = False
+    app: AppContext, model: ModelOptions, context: BatchOptions, vectors: MakingOptions, *, rank: bool = False
 ) -> Iterator[Embedder]:
     """The model, loaded, and closed afterwards. `rank` makes it a reranking model unless --pooling says otherwise."""
     pooling = vectors.pooling or ("rank" if rank else None)
@@ -35,15 +34,13 @@ def open_embedder(
     path = app.find_model(app, model.model or DEMO, offline=model.offline)
     from llamacli.engine.embedding import Embedder
 
-    default = ContextParams().n_ubatch
-    budget = context.ubatch_size if context.ubatch_size != default else None
     with app.progress(delay=DELAY_SECONDS) as bar:
         embedder = Embedder(
             path,
             model_params,
             context_params,
             attention=vectors.attention,
-            budget=budget,
+            budget=context.budget,
             on_load=lambda share: bar.update(f"loading {path.name}", share, 1.0),
         )
     with embedder:

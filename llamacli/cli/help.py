@@ -14,8 +14,11 @@ from typer.core import TyperCommand, TyperGroup
 from llamacli.cli.parameters import ENVIRONMENT_PREFIX, Argument, Option
 
 MAX_WIDTH = 100
-_NAMES_WIDTH = 30
+_NAMES_WIDTH, _COMMANDS_WIDTH, _EXAMPLE_WIDTH = 30, 18, 44
 _NARROW = 60
+
+OPTIONS = "Options"
+"""The section of options that belong to no panel; all that a group of commands has."""
 
 ENVIRONMENT_NOTE = (
     f"Most options can be set by an environment variable: {ENVIRONMENT_PREFIX} and the option's long name, "
@@ -45,10 +48,12 @@ def format_help(ctx: typer.Context, *, width: int, bold: Callable[[str], str]) -
     width = max(min(width, MAX_WIDTH), 24)
     call = textwrap.fill(f"Usage: {usage(ctx)}", width, subsequent_indent="  ", break_on_hyphens=False)
     blocks = [call.replace("Usage:", bold("Usage:"), 1), *paragraphs(owner.help or "", width)]
-    blocks += ["\n".join([bold(part.title + ":"), *(_layout(row, width) for row in part.rows)]) for part in sections(ctx)]
+    short = isinstance(owner, TyperGroup)
+    blocks += [_section(part, width, bold, short=short) for part in sections(ctx)]
     if owner.examples:
-        blocks.append("\n".join([bold("Examples:"), *(f"  # {what}\n  {line}" for what, line in owner.examples)]))
-    if isinstance(owner, TyperCommand):
+        beside = width if short else 0
+        blocks.append("\n".join([bold("Examples:"), *(_example(what, line, beside) for what, line in owner.examples)]))
+    if not short:
         blocks.append(textwrap.fill(ENVIRONMENT_NOTE, width))
     return "\n\n".join(blocks) + "\n"
 
@@ -79,7 +84,7 @@ def sections(ctx: typer.Context) -> list[Section]:
             panels.setdefault("Arguments", []).append(Row(parameter.metavar or parameter.name, sentence(parameter.help or "")))
         elif isinstance(parameter, Option) and not parameter.hidden:
             panel = parameter.rich_help_panel if isinstance(owner, TyperCommand) else None
-            panels.setdefault(panel or "Options", []).append(Row(spelling(parameter), described(parameter)))
+            panels.setdefault(panel or OPTIONS, []).append(Row(spelling(parameter), described(parameter)))
     return [Section(title, tuple(rows)) for title, rows in panels.items()]
 
 
@@ -130,8 +135,23 @@ def paragraphs(text: str, width: int) -> list[str]:
     return [block if block.startswith((" ", "|")) else textwrap.fill(" ".join(block.split()), width) for block in blocks]
 
 
-def _layout(row: Row, width: int) -> str:
-    column = 2 if width < _NARROW else _NAMES_WIDTH
+def _section(part: Section, width: int, bold: Callable[[str], str], *, short: bool) -> str:
+    """A heading and its rows. `short` is for a group, which has to fit a screen: its few options stand in one line."""
+    title = bold(part.title + ":")
+    if short and part.title == OPTIONS:
+        return f"{title} {'; '.join(row.names for row in part.rows)}"
+    column = _COMMANDS_WIDTH if short else _NAMES_WIDTH
+    return "\n".join([title, *(_layout(row, width, column) for row in part.rows)])
+
+
+def _example(what: str, line: str, width: int) -> str:
+    """A command line with what it does beside it, or above it where `width` columns leave no room."""
+    beside = f"  {line:<{_EXAMPLE_WIDTH}}  # {sentence(what)}"
+    return beside if len(beside) <= width else f"  # {what}\n  {line}"
+
+
+def _layout(row: Row, width: int, column: int) -> str:
+    column = 2 if width < _NARROW else column
     indent = " " * (6 if width < _NARROW else column)
     lines = textwrap.wrap(row.help, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
     names = f"  {row.names}"

@@ -151,7 +151,7 @@ def default(app: AppContext, model: OptionalModel = None) -> None:
 @command(
     examples=(
         ("Make a model smaller.", "llamacli models quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M"),
-        ("How large would it be?", "llamacli models quantize --forecast model-f16.gguf model-q8_0.gguf Q8_0"),
+        ("How large would it be?", "llamacli models quantize --forecast f16.gguf q8_0.gguf Q8_0"),
     )
 )
 def quantize(

@@ -165,8 +165,12 @@ class ContextOptions:
             help="Threads for reading the prompt.",
         ),
     ] = _CONTEXT.threads_batch
-    batch_size: Annotated[int, option("-b", "--batch-size", help="Tokens given to the model at once.")] = _CONTEXT.n_batch
-    ubatch_size: Annotated[int, option("-ub", "--ubatch-size", help="Tokens computed at once.")] = _CONTEXT.n_ubatch
+    batch_size: Annotated[
+        int | None, option("-b", "--batch-size", shows=_CONTEXT.n_batch, help="Tokens given to the model at once.")
+    ] = None
+    ubatch_size: Annotated[
+        int | None, option("-ub", "--ubatch-size", shows=_CONTEXT.n_ubatch, help="Tokens computed at once.")
+    ] = None
     flash_attn: Annotated[FlashAttention, option("-fa", "--flash-attn", help="Flash attention.")] = _CONTEXT.flash_attention
     cache_type_k: Annotated[
         CacheType, option("-ctk", "--cache-type-k", metavar="TYPE", help="Type of the cache's keys: f16, q8_0, q4_0, ...")
@@ -196,8 +200,8 @@ class ContextOptions:
         """What the engine needs of these; `other` are fields of ContextParams that no option sets."""
         return ContextParams(
             n_ctx=self.ctx_size,
-            n_batch=self.batch_size,
-            n_ubatch=self.ubatch_size,
+            n_batch=_CONTEXT.n_batch if self.batch_size is None else self.batch_size,
+            n_ubatch=_CONTEXT.n_ubatch if self.ubatch_size is None else self.ubatch_size,
             threads=self.threads,
             threads_batch=self.threads_batch,
             flash_attention=self.flash_attn,

@@ -15,14 +15,13 @@ if TYPE_CHECKING:
 
     from llamacli.cli.app import Entry
 
-HELP = """Run local language models (GGUF files) from the terminal.
-
-Start with `llamacli run "Why is the sky blue?"`, which fetches a small demo model the first time. Every command has --help.
+HELP = """Run local language models (GGUF files) from the terminal. Every command has --help. With no model named, a small one
+is fetched.
 """
 
 EXAMPLES = (
     ("Ask the demo model.", 'llamacli run "Why is the sky blue?"'),
-    ("Use your own model.", 'llamacli run -m model.gguf -f report.txt "Summarize this."'),
+    ("Use a model of your own.", 'llamacli run -m model.gguf "Who are you?"'),
 )
 
 

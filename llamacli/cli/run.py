@@ -39,11 +39,11 @@ logger = logging.getLogger(__name__)
     examples=(
         ("Ask a question.", 'llamacli run "Why is the sky blue?"'),
         ("Summarize a text.", 'llamacli run -f notes.txt "Summarize this in one sentence."'),
-        ("Use it in a pipeline.", 'git diff | llamacli run -n 60 "Write a commit message for this change."'),
+        ("Use it in a pipeline.", 'git diff | llamacli run -n 60 "Write a commit message."'),
         ("Continue a text with the best token each time.", 'llamacli run --raw --temp 0 -n 20 "Once upon a time"'),
         ("Get JSON that fits a schema.", """llamacli run -jf person.json "Invent a person." | jq .name"""),
-        ("Get one of three words.", 'llamacli run --choices good,bad,unclear "Is this review good? It broke at once."'),
-        ("Let the model call tools.", 'llamacli run --tools tools.json --json "What is the weather in Paris?"'),
+        ("Get one of three words.", 'llamacli run --choices good,bad,unclear "Is this good? It broke."'),
+        ("Let the model call tools.", 'llamacli run --tools tools.json --json "Is it raining?"'),
         ("Answer thousands of prompts.", "llamacli run --input rows.jsonl --output results.jsonl"),
         ("Get the code alone.", 'llamacli run -x "Write a shell loop over all PNG files." > loop.sh'),
     )
@@ -52,18 +52,18 @@ def run(
     app: AppContext,
     prompt: PromptArgument = None,
     *,
-    source: PromptOptions,
     chat: ChatOptions,
+    source: PromptOptions,
+    model: ModelOptions,
     generation: GenerationOptions,
     output: OutputOptions,
     constraint: ConstraintOptions,
+    rows: RowOptions,
     tools: ToolOptions,
     reasoning: ReasoningOptions,
-    state: StateOptions,
-    model: ModelOptions,
     sampling: SamplingOptions,
     context: ContextOptions,
-    rows: RowOptions,
+    state: StateOptions,
 ) -> None:
     """Stream an answer to a prompt.
 

@@ -106,7 +106,7 @@ class OutputOptions:
         ("See how a text is cut.", 'llamacli tokenize "Tokens are not words."'),
         ("Count the tokens of a project.", "llamacli tokenize -r src --by-extension"),
         ("Fail if a prompt grows too long.", "llamacli tokenize --chat -f messages.json --max 4000"),
-        ("Compare two vocabularies.", "llamacli tokenize -f book.txt --count --compare hf:Qwen/Qwen3-0.6B-GGUF"),
+        ("Compare two vocabularies.", "llamacli tokenize -f book.txt --compare hf:Qwen/Qwen3-0.6B-GGUF"),
         ("Get a text back.", "llamacli tokenize --ids hello | llamacli tokenize --detokenize"),
     )
 )

@@ -64,8 +64,8 @@ class Embedder:
     """Loads a model and makes vectors. A context manager; `close()` frees everything and may be called twice.
 
     `context.pooling` None takes the model's own; for a model that has none, the mean. `context.n_ctx` is the longest text in
-    tokens (None or 0: as trained), `context.n_ubatch` the tokens in one batch (None in `budget` below). `attention` None is the
-    model's own.
+    tokens (None or 0: as trained). `budget` are the tokens of one batch, unless a text alone has more; None is `best_budget`,
+    and `context.n_batch` and `n_ubatch` do not count. `attention` None is the model's own.
 
     Raises (when built): what `Model` raises; ModelUnsupportedError for a model that makes no vectors, or not these.
     """
@@ -89,7 +89,7 @@ class Embedder:
             self.limit = self._limit(params.n_ctx)
             self._frame = frame_of(self.model.vocabulary)
             self.attention = self._attention(attention)
-            budget = min(budget or self.best_budget(), max(self.limit, 64))
+            budget = budget or min(self.best_budget(), max(self.limit, 64))
             causal = None if attention is None else attention == "causal"
             self._workers = Workers(self.model, params, pooling=self.pooling, causal=causal, budget=budget)
         except BaseException:

@@ -81,8 +81,8 @@ def _environment(page: Page) -> Iterator[str]:
         if settable and others:
             text += f" No variable sets {', '.join(others)}."
         yield _prose(text)
-    else:
-        yield from (_definition(name, text) for name, text in ENVIRONMENT)
+    has = {name for switch in switches for name in switch.names}
+    yield from (_definition(name, text) for name, text, option in ENVIRONMENT if not page.path or option in has)
 
 
 def _options(part: Section) -> str:

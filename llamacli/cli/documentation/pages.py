@@ -162,6 +162,8 @@ def value_of(metavar: str, summary: str, choices: tuple[str, ...], path: tuple[s
     files = "*" if {"FILE", "PATH", "OUT", "CASES"}.intersection(re.split(r"[^A-Z]", metavar)) else None
     if "built-in grammar" in summary:
         return Value(words=_grammars(), files=files)
+    if metavar == "NAME|FILE" and "chat template" in summary:
+        return Value(words=_templates(), files=files)
     words = metavar.split("|") if "|" in metavar else []
     return Value(words=tuple(word for word in words if word.islower()), files=files)
 
@@ -180,3 +182,9 @@ def _grammars() -> tuple[str, ...]:
     from llamacli.grammar.builtins import builtin_names
 
     return tuple(builtin_names())
+
+
+def _templates() -> tuple[str, ...]:
+    from llamacli.engine.chat import builtin_templates
+
+    return builtin_templates()

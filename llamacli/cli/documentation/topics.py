@@ -19,13 +19,13 @@ EXIT_STATUS = (
 
 MODELS = """A model is one of these:
 
-  model.gguf, ~/models/model.gguf     a file
-  hf:user/repo                        the Hugging Face hub; the quantization that suits this machine
-  hf:user/repo:Q4_K_M                 ... this quantization, or a file of the repository
-  https://host/path/model.gguf        an address
-  ollama:name, lmstudio:user/repo     what these programs have on this machine
-  demo, all-minilm-l6-v2              a name of the catalogue
-  qwen                                an alias from the settings
+  model.gguf, ~/m/model.gguf    a file
+  hf:user/repo                  the Hugging Face hub; what fits is chosen
+  hf:user/repo:Q4_K_M           this quantization, or a file of it
+  https://host/model.gguf       an address
+  ollama:name, lmstudio:name    what these programs have on this machine
+  demo, all-minilm-l6-v2        a name of the catalogue
+  qwen                          an alias from the settings
 
 Without -m it is what LLAMACLI_MODEL says, then what the settings say, then the demo model. Models are fetched when they
 are first used, and `llamacli models` manages them. With --offline or HF_HUB_OFFLINE=1 nothing is fetched."""
@@ -56,18 +56,19 @@ piped in is the material, and the argument the instruction; a - is standard inpu
 to do; --debug adds the traceback."""
 
 ENVIRONMENT = (
-    ("LLAMACLI_...", "Most options: the long name in capitals, with _ for -. LLAMACLI_CTX_SIZE=8192 is --ctx-size 8192."),
-    ("LLAMACLI_MODEL", "The model that is used when none is named."),
-    ("LLAMACLI_CONFIG", "Another settings file of the user."),
-    ("LLAMACLI_DATA_DIR, LLAMACLI_CACHE_DIR", "Other folders for models and for what can be made again."),
-    ("LLAMA_CACHE, HF_HUB_CACHE, HF_HOME", "Where the models of the Hugging Face hub are; the first that is set counts."),
-    ("HF_TOKEN", "For gated and private repositories of the hub."),
-    ("HF_ENDPOINT", "A mirror of the hub."),
-    ("HF_HUB_OFFLINE", "1 forbids any fetch, as --offline does."),
-    ("OLLAMA_MODELS", "Where ollama keeps its models."),
-    ("NO_COLOR, FORCE_COLOR", "Turn colours off or on, where --color says nothing."),
-    ("VISUAL, EDITOR", "The editor of `llamacli config edit`."),
+    ("LLAMACLI_...", "Most options: the long name in capitals, with _ for -. LLAMACLI_CTX_SIZE=8192 is --ctx-size 8192.", None),
+    ("LLAMACLI_MODEL", "The model that is used when none is named.", "--model"),
+    ("LLAMACLI_CONFIG", "Another settings file of the user.", "--profile"),
+    ("LLAMACLI_DATA_DIR, LLAMACLI_CACHE_DIR", "Other folders for models and for what can be made again.", "--offline"),
+    ("LLAMA_CACHE, HF_HUB_CACHE, HF_HOME", "Where the hub's models are; the first that is set counts.", "--offline"),
+    ("HF_TOKEN", "For gated and private repositories of the Hugging Face hub.", "--offline"),
+    ("HF_ENDPOINT", "A mirror of the hub.", "--offline"),
+    ("HF_HUB_OFFLINE", "1 forbids any fetch, as --offline does.", "--offline"),
+    ("OLLAMA_MODELS", "Where ollama keeps its models.", "--model"),
+    ("NO_COLOR, FORCE_COLOR", "Turn colours off or on, where --color says nothing.", "--color"),
+    ("VISUAL, EDITOR", "The editor of `llamacli config edit`.", None),
 )
+"""Variables, what they are for, and the option that a command has if they matter to it; None: in the program's page only."""
 
 FILES = (
     ("~/.config/llamacli/config.toml", "The user's settings."),
