@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from typing import Literal
 
 Statistic = Literal["median", "mean"]
@@ -133,12 +134,8 @@ def _signed_rank_bound(count: int, error: float) -> int:
         for total, number in enumerate(ways):
             longer[total + rank] += number
         ways = longer
-    seen, bound = 0, 0
-    for bound, number in enumerate(ways):
-        seen += number
-        if 2 * seen > error * 2**count:
-            break
-    return bound
+    significant = error * 2 ** (count - 1)
+    return next(bound for bound, seen in enumerate(accumulate(ways)) if seen > significant)
 
 
 @cache
