@@ -162,9 +162,13 @@ class Context:
         """Empties the cache."""
         self._library.llama_memory_clear(self._live_memory(), False)
 
+    def sequence_bytes(self, sequence: int) -> int:
+        """How long what `save_sequence` gives would be."""
+        return int(self._library.llama_state_seq_get_size(self.handle, sequence))
+
     def save_sequence(self, sequence: int) -> bytes:
         """The cache of one sequence as llama.cpp writes it."""
-        size = self._library.llama_state_seq_get_size(self.handle, sequence)
+        size = self.sequence_bytes(sequence)
         buffer = byte_buffer(size)
         written = self._library.llama_state_seq_get_data(self.handle, buffer, size, sequence)
         return bytes(memoryview(buffer)[:written])

@@ -179,13 +179,16 @@ class Engine:
         guidance: Guidance | None = None,
         samples: int = 1,
         processor: Processor | None = None,
+        begun: Sequence[int] = (),
+        closes_gap: bool = False,
     ) -> Iterator[Event]:
         """The events of one answer, or of several whose sequences are numbered from 0. Closing the iterator ends the work. Safe
         from any thread.
 
         `grammar` is GBNF for the whole answer, `guidance` what else holds it, `processor` changes the logits of each
-        choice. Several answers share the evaluation of the
-        prompt, and go on side by side if the context was made for as many sequences.
+        choice. `begun` are tokens that the answer begins with, told like the others; `closes_gap` moves up what the cache holds
+        behind a gap (see `Request`). Several answers share the evaluation of the prompt, and go on side by side if the context
+        was made for as many sequences.
 
         Raises:
             ContextFullError, MemoryFullError: the prompt, or the context that it needs, does not fit.
@@ -200,12 +203,19 @@ class Engine:
             guidance = Guidance(constraint=Constraint(grammar=grammar))
         if self._shared is None or self._shared.is_idle:
             self._flag.clear()
-        shared = self._ready(len(prompt.tokens), params.max_tokens)
+        tokens = (*prompt.tokens, *begun)
+        shared = self._ready(len(tokens), params.max_tokens)
         if self._flag.is_set:  # cancelled while the context was made
-            yield Finished(0, "cancelled", Usage(len(prompt.tokens), 0), Timings(0, 0.0, 0, 0.0))
+            yield Finished(0, "cancelled", Usage(len(tokens), 0), Timings(0, 0.0, 0, 0.0))
             return
         request = Request(
-            prompt=prompt.tokens, params=params, preserved=prompt.preserved, guidance=guidance, processor=processor
+            prompt=tokens,
+            params=params,
+            begun=len(begun),
+            closes_gap=closes_gap,
+            preserved=prompt.preserved,
+            guidance=guidance,
+            processor=processor,
         )
         yield from shared.events(request) if samples == 1 else generate_samples(shared, request, samples)
 
@@ -281,6 +291,13 @@ class Engine:
             states.write(path, states.capture(self._context, 0, tokens))
         return len(tokens)
 
+    @property
+    def state_bytes(self) -> int:
+        """About how large a file `save_state` would write; 0 while there is nothing to save."""
+        if self._context is None or self._shared is None or not self._shared.scheduler.tokens_of(0):
+            return 0
+        return self._context.sequence_bytes(0)
+
     def load_state(self, path: Path) -> int:
         """Brings back what `save_state` wrote, so that prompts that begin with it are not evaluated again; returns the
         number of tokens.
@@ -293,6 +310,7 @@ class Engine:
 
         state = states.read(path)
         scheduler = self._ready(len(state.tokens), None).scheduler
+        scheduler.adopt(0, [])  # restoring empties the place before it can fail
         if self._context is not None:
             states.restore(self._context, 0, state)
             scheduler.adopt(0, list(state.tokens))

@@ -89,6 +89,13 @@ class Guide:
             self._forced.clear()
         return None
 
+    def take(self, token: int) -> bool:
+        """Takes a token that was not chosen here. False, and the answer cannot go on, if the grammar does not allow it."""
+        self._forced.clear()
+        allowed = self._matcher is None or self._trigger is not None or self._matcher.accept(token)
+        self.see(token)
+        return allowed
+
     def see(self, token: int) -> None:
         """Notes a token of the answer."""
         if self._trigger is None and self._thinking is None:

@@ -23,6 +23,9 @@ from llamacli.errors import CancelledError, ConstraintError, ContextFullError, U
 WORTH_WAITING = 64
 """Tokens of a prompt that another sequence must be about to evaluate for its own to wait for them."""
 
+WORTH_MOVING = 32
+"""Tokens that the cache must hold behind a gap for them to be moved up."""
+
 
 @dataclass(slots=True)
 class Slot:
@@ -155,6 +158,8 @@ class Scheduler:
                 self._context.copy(best.index, slot.index)
                 slot.tokens = list(best.tokens)
             self._recall(slot, prompt)
+            if sequence.request.closes_gap:
+                self._close_gap(slot, prompt)
             kept = self._cut(slot, min(common_length(slot.tokens, prompt), len(prompt) - 1))
             slot.sequence = sequence
             sequence.start(slot.index, list(prompt[:kept]))
@@ -180,6 +185,15 @@ class Scheduler:
             self._context.forget(slot.index)
             self._context.restore_sequence(slot.index, state)
             slot.tokens = list(tokens)
+
+    def _close_gap(self, slot: Slot, prompt: tuple[int, ...]) -> None:
+        """Where the prompt leaves out a part of what a slot holds, drops it there and moves the rest up."""
+        start = common_length(slot.tokens, prompt)
+        rest = list(prompt[start : start + WORTH_MOVING])
+        place = _find(slot.tokens, rest, start) if len(rest) == WORTH_MOVING else -1
+        if place > start and self._context.can_shift and self._context.forget(slot.index, start, place):
+            self._context.shift(slot.index, place, -1, start - place)
+            del slot.tokens[start:place]
 
     def _cut(self, slot: Slot, length: int) -> int:
         """Cuts a slot's cache back to `length` tokens, or to none where the memory cannot; returns what is left."""
@@ -209,7 +223,7 @@ class Scheduler:
         params, context = sequence.request.params, self._context
         if not params.context_shift or not context.can_shift:
             return False
-        keep = len(sequence.request.prompt) if params.keep < 0 else params.keep
+        keep = len(sequence.request.prompt) - sequence.request.begun if params.keep < 0 else params.keep
         keep = min(keep, context.n_ctx - 2)
         gone = (len(sequence.cached) - keep + 1) // 2
         if not context.forget(sequence.slot, keep, keep + gone):
@@ -305,6 +319,18 @@ class Scheduler:
     def adopt(self, slot: int, tokens: list[int]) -> None:
         """Tells that the cache of a free slot holds these tokens now: a state was restored into it."""
         self._slots[slot].tokens = list(tokens)
+
+
+def _find(tokens: list[int], part: list[int], start: int) -> int:
+    """Where `part` stands in `tokens` at `start` or behind it, or -1."""
+    while True:
+        try:
+            start = tokens.index(part[0], start)
+        except ValueError:
+            return -1
+        if tokens[start : start + len(part)] == part:
+            return start
+        start += 1
 
 
 def _rounded(tokens: int) -> int:

@@ -15,6 +15,7 @@ from llamacli.engine.guide import Guidance, Guide
 from llamacli.engine.params import GenerationParams
 from llamacli.engine.sampler import Sampler
 from llamacli.engine.text import TextStream
+from llamacli.errors import ConstraintError
 
 Processor = Callable[[list[int], "memoryview[float]"], None]
 
@@ -23,6 +24,9 @@ Processor = Callable[[list[int], "memoryview[float]"], None]
 class Request:
     """What to generate: prompt token ids and parameters.
 
+    The last `begun` tokens of the prompt are the beginning of the answer: they are told and held to the guidance as if they had
+    been chosen, but do not count for `max_tokens`. `closes_gap`: what the cache holds of the prompt behind a gap is moved up
+    instead of evaluated again, so that what was left out there still has a faint influence.
     `preserved`: control tokens whose text belongs to the answer (the marks of tool calls, for one); others are left out.
     `guidance`: what the answer is held to. `processor` is given the tokens so far and the logits before each choice, and may
     change the logits: floats, n_vocab of them.
@@ -30,6 +34,8 @@ class Request:
 
     prompt: tuple[int, ...]
     params: GenerationParams
+    begun: int = 0
+    closes_gap: bool = False
     preserved: frozenset[int] = frozenset()
     guidance: Guidance | None = None
     processor: Processor | None = None
@@ -97,6 +103,9 @@ class Sequence:
             self._prefilling = False
             self._sampler.remember(list(self.request.prompt))
             self._first = time.perf_counter()
+            self._tell_begun(events)
+            if self.finished:
+                return events
         if self.request.params.max_tokens == 0:
             events.append(self.finish("length"))
         elif output is not None:
@@ -134,6 +143,24 @@ class Sequence:
         token, forced = self._next(output)
         self._take(token, None if forced else self._sampler.logprob(), self._sampler.top(), events)
 
+    def _tell_begun(self, events: list[Event]) -> None:
+        """Says what came of the tokens of the answer that were in the prompt.
+
+        Raises:
+            ConstraintError: the grammar does not allow them.
+        """
+        for token in self.request.prompt[len(self.request.prompt) - self.request.begun :]:
+            if self._guide is not None and not self._guide.take(token):
+                raise ConstraintError("the grammar does not allow this beginning of an answer")
+            piece = self._piece(token)
+            events.append(Token(self.id, token, piece, self._stream.feed(piece)))
+            if self._stream.stop is not None or (self._guide is not None and self._guide.must_end):
+                events.append(self.finish("stop"))
+                return
+
+    def _piece(self, token: int) -> bytes:
+        return self._vocabulary.special_piece(token) if token in self.request.preserved else self._vocabulary.piece(token)
+
     def _take(
         self, token: int, logprob: float | None, top: tuple[TokenLogprob, ...], events: list[Event], *, may_end: bool = True
     ) -> None:
@@ -142,7 +169,7 @@ class Sequence:
         if self._vocabulary.is_end(token):
             events.append(self.finish("stop"))
             return
-        piece = self._vocabulary.special_piece(token) if token in self.request.preserved else self._vocabulary.piece(token)
+        piece = self._piece(token)
         text = self._stream.feed(piece)
         self._shown += 1
         events.append(Token(self.id, token, piece, text, logprob, top))
