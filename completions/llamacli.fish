@@ -269,6 +269,7 @@ complete -c llamacli -n '__llamacli_at embed; and not __llamacli_at embed index'
 
 complete -c llamacli -n '__llamacli_in embed index' -a add -d 'Add texts to an index, which is made if it is not there'
 complete -c llamacli -n '__llamacli_in embed index' -a search -d 'Show the texts of an index that are nearest to a query'
+complete -c llamacli -n '__llamacli_in embed index' -a rm -d 'Remove texts from an index'
 complete -c llamacli -n '__llamacli_in embed index' -a info -d 'Show how many texts an index has, and what its vectors were made with'
 complete -c llamacli -n '__llamacli_in embed index' -s h -l help -d 'Show this help'
 
@@ -349,6 +350,13 @@ complete -c llamacli -n '__llamacli_at embed index search' -s v -l verbose -d 'S
 complete -c llamacli -n '__llamacli_at embed index search' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Use a profile from the settings'
 complete -c llamacli -n '__llamacli_at embed index search' -l debug -d 'On an error show the traceback, too'
 complete -c llamacli -n '__llamacli_at embed index search' -s h -l help -d 'Show this help'
+
+complete -c llamacli -n '__llamacli_at embed index rm' -l number -r -f -d 'The index of a text, as --json shows it; may be given many times'
+complete -c llamacli -n '__llamacli_at embed index rm' -l color -r -f -ka 'auto always never' -d 'Whether to use colours'
+complete -c llamacli -n '__llamacli_at embed index rm' -s v -l verbose -d 'Show the log on standard error; -vv shows all of it'
+complete -c llamacli -n '__llamacli_at embed index rm' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Use a profile from the settings'
+complete -c llamacli -n '__llamacli_at embed index rm' -l debug -d 'On an error show the traceback, too'
+complete -c llamacli -n '__llamacli_at embed index rm' -s h -l help -d 'Show this help'
 
 complete -c llamacli -n '__llamacli_at embed index info' -l json -d 'Write one JSON document'
 complete -c llamacli -n '__llamacli_at embed index info' -l color -r -f -ka 'auto always never' -d 'Whether to use colours'

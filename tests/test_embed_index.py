@@ -49,6 +49,29 @@ def test_a_text_with_an_id_takes_the_place_of_the_earlier_one(bert, tmp_path):
     assert (hit["id"], hit["text"], hit["score"]) == (str(note), "blue dog", pytest.approx(1, abs=1e-4))
 
 
+def test_texts_are_removed_by_id_or_number_and_leave_no_trace(bert, tmp_path):
+    db, rows = tmp_path / "x.db", tmp_path / "rows.jsonl"
+    texts = ["red cat", "blue dog", "the mat", "a secret bird"]
+    rows.write_text("".join(json.dumps({"id": f"n{number}", "text": text}) + "\n" for number, text in enumerate(texts)))
+    index("add", db, "-m", bert, "--input", rows)
+    index("add", db, "-m", bert, "a fish")
+    (hit,) = json.loads(index("search", db, "a fish", "--top-k", "1", "--json").stdout)["results"]
+    for wrong in (["n9"], ["n1", "n9"], ["--number", "99"], ["n1", "--number", "99"], ["--number", str(10**30)]):
+        refused = index("rm", db, *wrong)
+        assert refused.status in (1, 2)
+        assert refused.stderr.count("\n") == 1
+    assert index("rm", db).status == 2
+    assert index("rm", tmp_path / "none.db", "n1").status == 2
+    assert count(db) == 5
+    assert b"secret" in db.read_bytes()
+    gone = index("rm", db, "n1", "n3", "n1", "--number", hit["index"])
+    assert (gone.status, gone.stdout, gone.stderr) == (0, "", "llamacli: 3 texts removed; 2 in all\n")
+    assert b"secret" not in db.read_bytes()
+    left = json.loads(index("search", db, "a", "--json").stdout)["results"]
+    assert sorted(row["id"] for row in left) == ["n0", "n2"]
+    assert "2 texts added, 2 were there; 4 in all" in index("add", db, "-m", bert, "--input", rows).stderr
+
+
 def test_searching_takes_the_model_and_the_settings_of_the_index(bert, tmp_path):
     db = tmp_path / "x.db"
     index("add", db, "-m", bert, "--pooling", "cls", "--dims", "16", "red cat", "dog ran", "mat")

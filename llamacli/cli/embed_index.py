@@ -35,6 +35,13 @@ COMMIT_EVERY = 1024
 """Texts that an interruption may cost."""
 
 DatabaseArgument = Annotated[Path, argument(metavar="DB", help="The file of the index.")]
+IdsArgument = Annotated[tuple[str, ...], argument(metavar="ID", help="What identifies a text: its file, or the id of its row.")]
+NumberOption = Annotated[
+    tuple[int, ...],
+    option(
+        "--number", metavar="N", help="The index of a text, as --json shows it; may be given many times.", environment=False
+    ),
+]
 QueryArgument = Annotated[str, argument(metavar="QUERY", help="What to look for.")]
 
 
@@ -171,6 +178,25 @@ def search(
     write_hits(app, hits, OutputOptions(json=show.json, jsonl=show.jsonl))
 
 
+@command(
+    examples=(
+        ("Remove what was a file.", "llamacli embed index rm notes.db a.md"),
+        ("Remove texts by the index that a search wrote.", "llamacli embed index rm notes.db --number 7 --number 12"),
+    )
+)
+def rm(app: AppContext, db: DatabaseArgument, ids: IdsArgument = (), *, number: NumberOption = ()) -> None:
+    """Remove texts from an index.
+
+    The id of a text is the name of its file, or the id of its row; all texts of an id are removed. If one is not there, nothing
+    is removed. To remove an index, remove its file.
+    """
+    if not ids and not number:
+        raise UsageError("there is nothing to remove", hint="name ids, or numbers with --number")
+    with VectorIndex(db) as index:
+        removed = index.remove(ids, number)
+        app.console.note(f"{removed:,} texts removed; {index.count():,} in all")
+
+
 @command(examples=(("See what is in an index.", "llamacli embed index info notes.db"),))
 def info(app: AppContext, db: DatabaseArgument, *, json_: JsonOption = False) -> None:
     """Show how many texts an index has, and what its vectors were made with."""
@@ -217,6 +243,7 @@ index = group(
     "index",
     add,
     search,
+    rm,
     info,
     help="Keep texts and their vectors in one file, and search it by meaning.",
     examples=(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,7 @@ class VectorIndex:
         self._connection: sqlite3.Connection | None = None
         try:
             self._connection = sqlite3.connect(path)
+            self._connection.execute("PRAGMA secure_delete = ON")  # what was removed or replaced is not left in the file
             self._check(create)
         except sqlite3.Error as error:
             self.close()
@@ -69,6 +70,8 @@ class VectorIndex:
             database.execute("INSERT INTO about VALUES ('format', ?)", (FORMAT,))
         elif not {"about", "texts"} <= tables or self.about().get("format") != FORMAT:
             raise UsageError(f"{self.path} is no index of llamacli's")
+        if create:  # else each text with an id would be looked for among all of them
+            database.execute("CREATE INDEX IF NOT EXISTS texts_by_id ON texts (id)")
 
     @property
     def _database(self) -> sqlite3.Connection:
@@ -76,7 +79,7 @@ class VectorIndex:
             raise LlamacliError("the index is closed")
         return self._connection
 
-    def _failure(self, error: sqlite3.Error) -> LlamacliError:
+    def _failure(self, error: Exception) -> LlamacliError:
         if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
             return UsageError(f"{self.path} is no index of llamacli's")
         return LlamacliError(f"cannot use the index {self.path}: {error}")
@@ -124,6 +127,29 @@ class VectorIndex:
             )
         except sqlite3.Error as error:
             raise self._failure(error) from error
+
+    def remove(self, identities: Iterable[str], numbers: Iterable[int]) -> int:
+        """Removes the texts with these ids and these numbers for good, and returns how many they were: all, or none.
+
+        Raises:
+            UsageError: there is no such text.
+        """
+        by_id, by_number = "SELECT number FROM texts WHERE id = ?", "SELECT number FROM texts WHERE number = ?"
+        wanted: list[tuple[str, str | int]] = [(by_id, identity) for identity in identities]
+        wanted += [(by_number, number) for number in numbers]
+        found: set[int] = set()
+        try:
+            for question, value in wanted:
+                rows = self._database.execute(question, (value,)).fetchall()
+                if not rows:
+                    what = "number" if question == by_number else "id"
+                    raise UsageError(f"{self.path} has no text with the {what} {value}", hint="nothing was removed")
+                found.update(number for (number,) in rows)
+            self._database.executemany("DELETE FROM texts WHERE number = ?", [(number,) for number in found])
+        except (sqlite3.Error, OverflowError) as error:
+            raise self._failure(error) from error
+        self.commit()
+        return len(found)
 
     def commit(self) -> None:
         """Makes what was added last."""
