@@ -56,6 +56,7 @@ class FakeEngine:
     n_ctx: int = 4096
     load_ms: float = 12.0
     description: str = "fake 1B Q4_0"
+    has_tools: bool = True
 
     def __post_init__(self) -> None:
         self.path: Path | None = None
@@ -111,6 +112,9 @@ class FakeEngine:
         text = "\n".join(f"<{message.role}>{message.text}" for message in messages)
         thinks = self.answer_format is not None
         return Turn(prompt=FakePrompt(text, ("<end>",)), answer_format=self.answer_format, thinks=thinks)
+
+    def knows_tools(self, source: str | None = None) -> bool:
+        return self.has_tools
 
     def text_turn(self, text: str, constraint: Constraint | None = None) -> Turn:
         self.constraint = constraint

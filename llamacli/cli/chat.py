@@ -7,6 +7,7 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from llamacli.cli.chat_tools import ChatToolOptions, closing_servers, read_mcp_servers, read_toolbox
 from llamacli.cli.command import command
 from llamacli.cli.console import Console
 from llamacli.cli.context import AppContext
@@ -69,6 +70,7 @@ def chat(
     *,
     conversation: ChatOptions,
     sessions: SessionOptions,
+    tools: ChatToolOptions,
     screen: ScreenOptions,
     generation: GenerationOptions,
     model: ModelOptions,
@@ -91,6 +93,7 @@ def chat(
     sampling.params()
     params = generation.params(SamplingParams())
     template, model_params, context_params = conversation.template(), model.params(), context.params()
+    toolbox, servers = read_toolbox(app.console, tools), read_mcp_servers(app.console, tools)
     path = app.find_model(app, model.model, offline=model.offline)
     from llamacli.repl.loop import converse
     from llamacli.repl.setup import ChatSetup, Screen
@@ -104,7 +107,7 @@ def chat(
         return engine
 
     store = SessionStore() if sessions.save else None
-    with closing(store) if store is not None else nullcontext():
+    with closing_servers(servers), closing(store) if store is not None else nullcontext():
         converse(
             ChatSetup(
                 model_name=path.name.removesuffix(".gguf"),
@@ -125,6 +128,9 @@ def chat(
                 sessions=store,
                 session=sessions.session,
                 resumes=sessions.resume,
+                toolbox=toolbox,
+                servers=servers,
+                max_tool_calls=tools.max_tool_calls,
             )
         )
 

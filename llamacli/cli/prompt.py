@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from llamacli.cli.console import MAX_INPUT_BYTES, Console, decode
 from llamacli.errors import CapacityError, UsageError
@@ -48,6 +49,23 @@ def read_text_file(path: Path) -> str:
     if len(data) > MAX_INPUT_BYTES:
         raise CapacityError(f"{path} is larger than {MAX_INPUT_BYTES >> 20} MiB", hint="no context holds as much")
     return decode(data, str(path))
+
+
+def read_json_file(path: Path) -> Any:
+    """What a JSON file holds. Raises like `read_text_file`, and UsageError with the place of what is no JSON."""
+    return parse_json(read_text_file(path), str(path))
+
+
+def parse_json(text: str, name: str) -> Any:
+    """What JSON text holds. Raises UsageError with the place of what is no JSON."""
+    import json
+
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{name}:{error.lineno}:{error.colno}: this is no JSON: {error.msg}") from error
+    except RecursionError:
+        raise UsageError(f"{name}: the JSON is nested too deep") from None
 
 
 def _unreadable(path: Path, error: OSError) -> UsageError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llamacli.cli.console import Console
 from llamacli.cli.options import ChatOptions
-from llamacli.cli.prompt import STDIN, read_prompt, read_text_file
+from llamacli.cli.prompt import STDIN, parse_json, read_json_file, read_prompt, read_text_file
 from llamacli.cli.run_constraint import Held
 from llamacli.cli.run_options import PromptOptions, ReasoningOptions, ToolOptions
 from llamacli.errors import UsageError
@@ -139,13 +138,7 @@ def _read_gap(prompt: str | None, source: PromptOptions) -> tuple[str, str]:
 
 
 def _read_json(console: Console, path: Path) -> Any:
-    text = console.read_input() if str(path) == STDIN else read_text_file(path)
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path}:{error.lineno}:{error.colno}: this is no JSON: {error.msg}") from error
-    except RecursionError:
-        raise UsageError(f"{path}: the JSON is nested too deep") from None
+    return parse_json(console.read_input(), str(path)) if str(path) == STDIN else read_json_file(path)
 
 
 def _read_messages(console: Console, path: Path) -> tuple[Message, ...]:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 PATH_KEYS = ("model", "lora", "chat-template")
 """Options that may name a file, though they are not of type Path."""
 
+PERSONAL_KEYS = ("tools", "mcp", "allow-tool")
+"""Options that a project's file may not set, because they run programs."""
+
 _TYPES: dict[Callable[[str], object], tuple[tuple[type, ...], str]] = {
     parse_int: ((int,), "a whole number"),
     parse_float: ((int, float), "a number"),
@@ -95,7 +98,13 @@ def key_of(option: Option) -> Key:
     """An option as settings know it."""
     long = [name.removeprefix("--") for name in option.opts if name.startswith("--")]
     path = option.kind.convert is parse_path or long[0] in PATH_KEYS
-    return Key(name=long[0], spellings=tuple(long[1:]), convert=_converter(option), path=path)
+    return Key(
+        name=long[0],
+        spellings=tuple(long[1:]),
+        convert=_converter(option),
+        path=path,
+        personal=long[0] in PERSONAL_KEYS,
+    )
 
 
 def all_options() -> list[Option]:
@@ -175,7 +184,13 @@ def _merged(keys: list[Key]) -> Key:
         raise problem
 
     spellings = tuple(dict.fromkeys(name for key in keys for name in key.spellings))
-    return Key(name=keys[0].name, spellings=spellings, convert=convert, path=any(key.path for key in keys))
+    return Key(
+        name=keys[0].name,
+        spellings=spellings,
+        convert=convert,
+        path=any(key.path for key in keys),
+        personal=any(key.personal for key in keys),
+    )
 
 
 def _options_below(command: Any) -> list[Option]:

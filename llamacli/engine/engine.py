@@ -117,6 +117,11 @@ class Engine:
             self._templates[source] = ChatTemplate(text, bos=bos, eos=eos)
         return self._templates[source]
 
+    def knows_tools(self, source: str | None = None) -> bool:
+        """Whether the chat template (see `template`) tells a model of tools, or renders their calls. Raises TemplateError."""
+        capabilities = self.template(source).capabilities
+        return capabilities.tools or capabilities.tool_calls
+
     def chat_prompt(self, messages: Sequence[dict[str, Any]], *, template: str | None = None) -> Prompt:
         """The prompt that asks for the answer to OpenAI-shaped messages.
 

@@ -13,6 +13,9 @@ _HOSTILE = re.compile(
     "]"
 )
 
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
+"""What Python takes for printable, though nothing is to be seen of it."""
+
 
 def escape(text: str) -> str:
     r"""`text` with every character that could steer a terminal or hide something shown as `\x1b` or `\u202e`.
@@ -25,6 +28,18 @@ def escape(text: str) -> str:
 def escape_line(text: str) -> str:
     r"""Like `escape`, for what must stay on one line: tab and newline become `\t` and `\n`."""
     return escape(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def escape_all(text: str) -> str:
+    r"""`text` with every character that cannot be seen, but for the common space, as JSON writes it: `\n`, `\u200b`.
+
+    For what somebody is asked to agree to. Joiners and variation selectors are shown too, though text in some scripts has them.
+    """
+    if text.isprintable() and not _INVISIBLE.search(text):
+        return text
+    import json  # rarely needed, and a start without it is faster
+
+    return "".join(char if char.isprintable() and not _INVISIBLE.match(char) else json.dumps(char)[1:-1] for char in text)
 
 
 def _mark(match: re.Match[str]) -> str:

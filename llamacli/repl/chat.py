@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,17 @@ class Attachment:
     tokens: int
 
 
+def no_answer(question: str) -> str:
+    """Where nobody can be asked: the answer is no."""
+    return "no"
+
+
 @dataclass(slots=True)
 class Chat:
     """A running conversation.
 
     `overrides` are fields of SamplingParams that `/set` changed. `draft` is what the next prompt line begins with.
+    `ask` puts a question to the user and returns the typed line. `required_tool` is what the next answer must call ("" is any).
     `wants_answer`: the engine is to answer the conversation as it is now. `hint` stands in the status bar until the next key.
     """
 
@@ -51,6 +58,11 @@ class Chat:
     leaving: bool = False
     thinks: bool = True
     shows_reasoning: bool = True
+    ask: Callable[[str], str] = no_answer
+    servers_joined: bool = False
+    told_no_tools: bool = False
+    required_tool: str | None = None
+    last_result: str = ""
 
     def __post_init__(self) -> None:
         self.system = self.setup.system

@@ -109,8 +109,14 @@ def _runs(arguments: list[str], data: bytes) -> bool:
     return done.returncode == 0
 
 
+def _whole_text(message: Message) -> str:
+    """What a message says, and which tools it calls."""
+    calls = (f"{call.name} {call.arguments}" for call in message.tool_calls)
+    return "\n\n".join(filter(None, (message.text, *calls)))
+
+
 def _markdown(messages: tuple[Message, ...]) -> str:
-    return "\n".join(f"## {message.role.capitalize()}\n\n{message.text}\n" for message in messages)
+    return "\n".join(f"## {message.role.capitalize()}\n\n{_whole_text(message)}\n" for message in messages)
 
 
 def _json(messages: tuple[Message, ...]) -> str:
@@ -118,7 +124,7 @@ def _json(messages: tuple[Message, ...]) -> str:
 
 
 def _html(messages: tuple[Message, ...]) -> str:
-    parts = [f"<h2>{html_escape(message.role)}</h2>\n<pre>{html_escape(message.text)}</pre>\n" for message in messages]
+    parts = [f"<h2>{html_escape(message.role)}</h2>\n<pre>{html_escape(_whole_text(message))}</pre>\n" for message in messages]
     style = "<style>body { max-width: 50em; margin: auto } pre { white-space: pre-wrap }</style>"
     return f'<!doctype html>\n<meta charset="utf-8">\n<title>Conversation</title>\n{style}\n{"".join(parts)}'
 

@@ -18,8 +18,10 @@ from prompt_toolkit.styles import Style
 
 from llamacli.engine.message import Message
 from llamacli.errors import ClosedError, LlamacliError
-from llamacli.repl import keeping, looking, talking, tuning
+from llamacli.repl import keeping, looking, talking, tooling, tuning
 from llamacli.repl.answering import Answering, check_room, fitting_turn
+from llamacli.repl.asking import ask
+from llamacli.repl.calling import STOPPED, close_calls
 from llamacli.repl.chat import Chat
 from llamacli.repl.commands import find, split_command
 from llamacli.repl.completer import ChatCompleter
@@ -30,7 +32,7 @@ from llamacli.repl.setup import ChatSetup
 from llamacli.repl.terminal import quiet
 from llamacli.repl.toolbar import format_toolbar
 
-COMMAND_MODULES = (talking, tuning, looking, keeping)
+COMMAND_MODULES = (talking, tuning, tooling, looking, keeping)
 """Imported for the commands that they register."""
 
 _STYLE = Style.from_dict(
@@ -66,13 +68,15 @@ class Loop:
             editing_mode=_MODES[setup.editing],
             style=_STYLE,
         )
-        self._chat = Chat(setup, Loader(setup.load, self._on_load))
+        self._chat = Chat(setup, Loader(setup.load, self._on_load), ask=self._ask)
 
     def run(self) -> None:
         """Reads and obeys until the end."""
         chat = self._chat
         begin(chat)
         chat.loader.start()
+        if chat.setup.servers is not None:
+            chat.setup.servers.start()
         try:
             if chat.setup.prompt is not None:
                 self._turn(partial(self._send, chat.setup.prompt))
@@ -126,6 +130,7 @@ class Loop:
     def _send(self, text: str) -> None:
         """Says something, behind the files that go with it."""
         chat = self._chat
+        close_calls(chat, STOPPED)  # an earlier program may have been killed while one ran
         parts = [*(attachment.text.rstrip("\n") for attachment in chat.attachments), without_fences(text)]
         chat.tree.add(Message("user", "\n\n".join(parts)))
         chat.draft = text
@@ -153,6 +158,10 @@ class Loop:
         answer = self._chat.tree.last("assistant")
         if answer is not None and answer.cut:
             self._chat.setup.screen.say(f"[{answer.cut}]")
+
+    def _ask(self, question: str) -> str:
+        with wakeup_kept():
+            return ask(question)
 
     def _hint(self, text: str) -> None:
         self._chat.hint = text

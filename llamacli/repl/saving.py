@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llamacli.engine.message import read_messages
 from llamacli.errors import LlamacliError, UsageError
+from llamacli.render.calls import FoldedOutput, format_call
 from llamacli.repl.tree import Node, Tree
 from llamacli.store.sessions import SavedMessage, Session, SessionStore
 
@@ -110,7 +111,15 @@ def show_last(chat: Chat) -> None:
         if node.message.role == "user":
             screen.show(f"> {node.message.text}")
             continue
+        if node.message.role == "tool":
+            result = FoldedOutput(screen.write, screen.size()[0], color=screen.color)
+            result.add(node.message.text)
+            result.finish("/tools last shows the whole result")
+            chat.last_result = node.message.text
+            continue
         view = make_view(chat)
         view.add(node.message.text)
         view.finish()
+        for call in node.message.tool_calls:
+            screen.write(screen.marked("tool ") + format_call(call.name, call.arguments, screen.size()[0] - 6) + "\n")
         screen.write("\n")

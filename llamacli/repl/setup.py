@@ -15,6 +15,8 @@ from llamacli.render.text import escape, escape_line
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
     from llamacli.store.sessions import SessionStore
+    from llamacli.tools.servers import Servers
+    from llamacli.tools.toolbox import Toolbox
 
 EditingMode = Literal["emacs", "vi"]
 
@@ -50,6 +52,10 @@ class Screen:
         """One line about something that did not work."""
         self.write(self._styled(escape_line(line), "31") + "\n")
 
+    def marked(self, word: str) -> str:
+        """A word of our own that begins a line."""
+        return self._styled(word, "36")
+
     def _styled(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.color else text
 
@@ -60,6 +66,7 @@ class ChatSetup:
 
     `load` is called on a thread of its own and told how far it is (0 to 1); an exception in that callback stops it.
     `sampling` is what the options and the model say about sampling. `history` None keeps none.
+    `servers`, if there are any, add their tools to `toolbox` when they have started; `max_tool_calls` is for one message.
     `sessions` None saves nothing; `session` names the one to go on with or to make, `resumes` goes on with the last.
     """
 
@@ -81,3 +88,6 @@ class ChatSetup:
     sessions: SessionStore | None = None
     session: str | None = None
     resumes: bool = False
+    toolbox: Toolbox | None = None
+    servers: Servers | None = None
+    max_tool_calls: int = 10

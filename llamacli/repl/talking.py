@@ -110,7 +110,8 @@ def leave(chat: Chat, argument: str) -> None:
 
 def preview(node: Node) -> str:
     """The beginning of a message on one line."""
-    text = " ".join(node.message.text.split())
+    calls = (f"calls {call.name}" for call in node.message.tool_calls)
+    text = " ".join([*node.message.text.split(), *calls])
     return text if len(text) <= _PREVIEW else text[: _PREVIEW - 1] + "…"
 
 

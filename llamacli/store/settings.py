@@ -217,6 +217,9 @@ def checked(
         known = key or every().get(spelling(name))
         if known is None:
             raise file.problem((*place, name), f"there is no option {name}", _near(name, every())).error()
+        if known.personal and file.scope == "project":
+            message = f"{name} has no place in a project's settings: it says what programs may run here"
+            raise file.problem((*place, name), message, "put it into your own file, `llamacli config path` names it").error()
         if known.name in found:
             raise file.problem((*place, name), f"{name} is set twice in [{'.'.join(place)}]").error()
         try:

@@ -15,13 +15,15 @@ class Key:
     """An option as settings know it. `name` is how it is written, `spellings` are what else is understood.
 
     `convert` checks a value and returns it, or raises ValueError with the reason. The value of a
-    `path` is a file's name, which counts from the folder of the settings file.
+    `path` is a file's name, which counts from the folder of the settings file. A `personal` key has no place in a project's
+    file: who downloads a project has not agreed to run what its authors name.
     """
 
     name: str
     convert: Callable[[object], object]
     spellings: tuple[str, ...] = ()
     path: bool = False
+    personal: bool = False
 
 
 Keys = Mapping[str, Key]

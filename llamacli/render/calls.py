@@ -1,0 +1,77 @@
+"""A call of a tool on the terminal: what would be run, so that somebody can agree to it, and what comes of it, folded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from llamacli.render.text import escape_all
+
+_LONGEST, _HEAD, _TAIL = 1500, 1000, 300
+_ROWS = 8
+_INDENT = "  "
+
+
+def format_call(name: str, arguments: str, width: int, *, whole: bool = False) -> str:
+    """A call, its arguments on one line if they fit there. Characters that cannot be seen are marks.
+
+    Of very long arguments the middle is left out, which is said, unless they are wanted as a `whole`.
+    """
+    try:
+        document = json.loads(arguments)
+        text = json.dumps(document, ensure_ascii=False)
+        if len(name) + 1 + len(text) > width:
+            text = json.dumps(document, ensure_ascii=False, indent=2)
+    except (ValueError, RecursionError):
+        text = arguments
+    if len(text) > _LONGEST and not whole:
+        missing = len(text) - _HEAD - _TAIL
+        text = f"{text[:_HEAD]}\n[… {missing} characters; v shows them …]\n{text[-_TAIL:]}"
+    return "\n".join(escape_all(line) for line in f"{name} {text}".split("\n"))
+
+
+class FoldedOutput:
+    """Rows of a result as they come, each cut where the terminal ends. Beyond a few of them only their number is told."""
+
+    def __init__(self, write: Callable[[str], None], width: int, *, color: bool) -> None:
+        self._write = write
+        self._width = max(width - len(_INDENT) - 1, 8)
+        self._color = color
+        self._line = ""
+        self._rows = 0
+        self._cut = False
+
+    def add(self, text: str) -> None:
+        """More of the result."""
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._show(line)
+        if len(self._line) > 4 * self._width:  # what the end of a long line says is not shown anyhow
+            self._line = self._line[: 4 * self._width]
+            self._cut = True
+
+    def finish(self, hint: str) -> None:
+        """The result is complete. `hint` says how to see what was folded."""
+        if self._line:
+            self._show(self._line)
+            self._line = ""
+        hidden = self._rows - _ROWS
+        if hidden > 0:
+            self._put(f"… {hidden} more {'row' if hidden == 1 else 'rows'}; {hint}")
+        elif self._cut:
+            self._put(f"… {hint}")
+
+    def _show(self, line: str) -> None:
+        self._rows += 1
+        if self._rows > _ROWS:
+            return
+        from rich.cells import cell_len, set_cell_size
+
+        text = escape_all(line.removesuffix("\r").expandtabs(4))
+        if cell_len(text) > self._width:
+            self._cut = True
+            text = set_cell_size(text, self._width - 1) + "…"
+        self._put(text)
+
+    def _put(self, text: str) -> None:
+        self._write(f"\x1b[2m{_INDENT}{text}\x1b[0m\n" if self._color else f"{_INDENT}{text}\n")

@@ -1,0 +1,20 @@
+"""A question in the middle of an answer. What was typed before does not answer it, and waits for the prompt line."""
+
+from __future__ import annotations
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application.current import get_app_session
+from prompt_toolkit.formatted_text import FormattedText
+from prompt_toolkit.input.typeahead import get_typeahead, store_typeahead
+
+
+def ask(question: str) -> str:
+    """The line that is typed. Raises KeyboardInterrupt for Ctrl-C, EOFError for Ctrl-D on an empty line."""
+    source = get_app_session().input
+    typed_before = [*get_typeahead(source), *source.read_keys()]
+    session: PromptSession[str] = PromptSession()
+    try:
+        return session.prompt(FormattedText([("ansiyellow", question)]), handle_sigint=False)
+    finally:
+        typed_after = get_typeahead(source)
+        store_typeahead(source, [*typed_before, *typed_after])
