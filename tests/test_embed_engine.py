@@ -112,6 +112,14 @@ def test_numbers_that_are_not_finite_are_an_error():
         vectors.finish(np.array([[1, np.nan]], dtype=np.float32), normalize="l2", dims=None)
 
 
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, -1.0]), min_size=1, max_size=30), st.integers(1, 31))
+def test_candidates_hold_the_best_and_all_that_equal_the_last(values, count):
+    scores = np.array(values, dtype=np.float32)
+    found = vectors.candidates(scores, count)
+    last = sorted(values, reverse=True)[:count][-1]
+    assert found == [place for place, value in enumerate(values) if value >= last]
+
+
 def test_the_best_are_kept_and_the_earlier_of_equals_comes_first():
     best = vectors.Best(2)
     dropped = [best.add(score, number) for number, score in enumerate([0.1, 0.9, 0.5, 0.9])]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,39 @@ def test_vectors_of_another_model_or_made_otherwise_are_refused(bert, tiny_embed
     assert count(db) == 1
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE texts SET vector = zeroblob(12)",
+        "UPDATE texts SET vector = 'x'",
+        "UPDATE about SET value = 'many' WHERE name = 'dimensions'",
+        "DELETE FROM about WHERE name = 'pooling'",
+        "UPDATE about SET value = 'sum' WHERE name = 'pooling'",
+        "UPDATE about SET value = '999999' WHERE name = 'dimensions'",
+    ],
+)
+def test_a_damaged_index_is_told_in_one_line(bert, tmp_path, change):
+    db = tmp_path / "x.db"
+    index("add", db, "-m", bert, "red cat", "dog")
+    with closing(sqlite3.connect(db)) as database:
+        database.execute(change)
+        database.commit()
+    result = index("search", db, "red cat")
+    assert result.status == 2
+    assert result.stderr.count("\n") == 1
+
+
+def test_more_vectors_than_are_compared_at_once(bert, tmp_path):
+    db = tmp_path / "x.db"
+    texts = [f"{first} {second}" for first in "abcdefghijklmnopqrstuvwxyz" for second in "abcdefghijklmnopqrstuvwxyz"]
+    assert index("add", db, "-m", bert, stdin="".join(f"{text}\n" for text in texts).encode()).status == 0
+    hits = [json.loads(line) for line in index("search", db, "q w", "--top-k", "676").stdout.splitlines()]
+    assert (hits[0]["text"], hits[0]["score"]) == ("q w", pytest.approx(1, abs=1e-4))
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+    best = [json.loads(line) for line in index("search", db, "q w", "--top-k", "5").stdout.splitlines()]
+    assert best == hits[:5]
+
+
 def test_texts_without_a_vector_are_left_out_and_said(bert, tmp_path):
     db = tmp_path / "x.db"
     result = index("add", db, "-m", bert, "red cat", "", "cat " * 100)
@@ -147,7 +182,7 @@ def test_what_was_not_committed_is_forgotten(tmp_path):
         store.add("b", "dog", b"\0" * 8)
     with VectorIndex(path) as store:
         assert store.count() == 1
-        assert [numbers for numbers, _ in store.vectors()] == [[1]]
+        assert [numbers for numbers, _ in store.vectors(8)] == [[1]]
         assert store.entry(1).text == "red cat"
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, cast, get_args
 
 from llamacli.cli.command import command, group
 from llamacli.cli.context import AppContext
@@ -22,7 +22,8 @@ from llamacli.cli.embed_options import (
 from llamacli.cli.embed_session import DEMO, open_embedder, outcomes
 from llamacli.cli.options import JsonOption
 from llamacli.cli.parameters import argument, option
-from llamacli.engine.embedding_params import Embedded
+from llamacli.engine.embedding_params import Attention, Embedded
+from llamacli.engine.params import Pooling
 from llamacli.errors import RowsFailedError, UsageError
 from llamacli.store.vectors import VectorIndex, hash_of
 
@@ -157,7 +158,7 @@ def search(
     import numpy as np
 
     from llamacli.cli.embed_search import embed_query, write_hits
-    from llamacli.engine.embedding_vectors import Best, nearest
+    from llamacli.engine.embedding_vectors import Best, candidates
     from llamacli.render.embed import Hit
 
     with VectorIndex(db) as index:
@@ -169,12 +170,12 @@ def search(
             index.require({"fingerprint": embedder.fingerprint()})
             vector = embed_query(embedder, query, params, None)
         best = Best(show.top_k)
-        for numbers, data in index.vectors():
-            scores = nearest(vector, np.frombuffer(data, dtype="<f4").reshape(len(numbers), -1))
-            for number, score in zip(numbers, scores.tolist(), strict=True):
-                best.add(score, number)
+        for numbers, data in index.vectors(vector.nbytes):
+            scores = np.frombuffer(data, dtype="<f4").reshape(len(numbers), -1) @ vector[0]
+            for place in candidates(scores, show.top_k):
+                best.add(float(scores[place]), numbers[place])
         found = [(score, index.entry(number)) for score, number in best.ranked()]
-    hits = [Hit(entry.number, entry.id, entry.text, score) for score, entry in found]
+    hits = [Hit(entry.number, entry.id, entry.text, min(max(score, -1.0), 1.0)) for score, entry in found]
     write_hits(app, hits, OutputOptions(json=show.json, jsonl=show.jsonl))
 
 
@@ -230,7 +231,10 @@ def _making(index: VectorIndex) -> MakingOptions:
     about = index.about()
     if "fingerprint" not in about:
         raise UsageError(f"{index.path} is empty")
-    return MakingOptions(pooling=about["pooling"], attention=about["attention"], dims=int(about["dimensions"]))  # type: ignore[arg-type]
+    dims, pooling, attention = about.get("dimensions", ""), about.get("pooling"), about.get("attention")
+    if not dims.isdecimal() or pooling not in get_args(Pooling) or attention not in get_args(Attention):
+        raise UsageError(f"{index.path} is damaged: it does not say how its vectors were made")
+    return MakingOptions(pooling=cast("Pooling", pooling), attention=cast("Attention", attention), dims=int(dims))
 
 
 def _with_reference(model: EmbeddingModelOptions, index: VectorIndex) -> EmbeddingModelOptions:

@@ -62,6 +62,14 @@ def nearest(query: Matrix, vectors: Matrix) -> Matrix:
     return scores
 
 
+def candidates(scores: Matrix, count: int) -> list[int]:
+    """Where the `count` highest of a row of scores are, and those that equal the last of them."""
+    if len(scores) <= count:
+        return list(range(len(scores)))
+    found: list[int] = np.flatnonzero(scores >= np.partition(scores, -count)[-count]).tolist()
+    return found
+
+
 class Best:
     """The `count` best of many, by score; of equals, the earlier. None keeps all."""
 

@@ -6,6 +6,9 @@
 | `texts` | `hash` of id and text, `id`, `text`, `vector` (float32, little-endian, of length 1) |
 
 Exact search reads every vector; 100,000 of 384 numbers take about 0.1 s. An index of many millions wants other software.
+
+Why not sqlite-vec: its search is exact too, and of the same order (0.05 s for these, while loading the model takes 0.3 s). But
+the `sqlite3` of many Pythons cannot load extensions, and the vectors would lie in a format that only that extension reads.
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ from typing import Self
 from llamacli.errors import LlamacliError, UsageError
 
 FORMAT = "llamacli-vectors-1"
-CHUNK = 4096
-"""Vectors that a search has in memory at once."""
+CHUNK = 512
+"""Vectors that a search has in memory at once: what fits the processor's cache is five times as fast as 4,096."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +161,13 @@ class VectorIndex:
         except sqlite3.Error as error:
             raise self._failure(error) from error
 
-    def vectors(self) -> Iterator[tuple[list[int], bytes]]:
-        """All vectors, some thousands at a time: their numbers, and their bytes one after the other."""
+    def vectors(self, size: int) -> Iterator[tuple[list[int], bytes]]:
+        """All vectors, each of `size` bytes, some hundreds at a time: their numbers, and their bytes one after the other."""
         try:
             with closing(self._database.execute("SELECT number, vector FROM texts ORDER BY number")) as rows:
                 while chunk := rows.fetchmany(CHUNK):
+                    if any(not isinstance(vector, bytes) or len(vector) != size for _, vector in chunk):
+                        raise UsageError(f"{self.path} is damaged: it holds vectors of another size")
                     yield [number for number, _ in chunk], b"".join(vector for _, vector in chunk)
         except sqlite3.Error as error:
             raise self._failure(error) from error
