@@ -1,0 +1,132 @@
+"""`llamacli bench history`, `show`, `export` and `rm`: the runs that were stored."""
+
+from __future__ import annotations
+
+import json as json_format
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Annotated, Literal, cast
+
+from llamacli.cli.bench_side import stored_number
+from llamacli.cli.command import command
+from llamacli.cli.console import Style
+from llamacli.cli.context import AppContext
+from llamacli.cli.options import JsonOption
+from llamacli.cli.parameters import argument, option
+from llamacli.engine.measuring_rows import Row
+from llamacli.store.history import History, StoredRun, database_path, fingerprint
+
+ExportFormat = Literal["csv", "json", "jsonl", "md", "sql"]
+
+RUN = "A run's number from `llamacli bench history`; last is the last one, last~1 the one before."
+RunsArgument = Annotated[tuple[str, ...], argument(metavar="RUN", help=RUN)]
+
+
+@command(
+    examples=(
+        ("What was measured?", "llamacli bench history"),
+        ("All runs of one model on this machine.", "llamacli bench history --here --model qwen --limit 0"),
+    )
+)
+def history(
+    app: AppContext,
+    *,
+    model: Annotated[str, option("--model", environment=False, help="Only runs of models with this in the file's name.")] = "",
+    test: Annotated[
+        str, option("--test", metavar="NAME", environment=False, help="Only runs of tests with this in their name: pp512, tg.")
+    ] = "",
+    here: Annotated[bool, option("--here", environment=False, help="Only runs of this machine.")] = False,
+    limit: Annotated[int, option("--limit", metavar="N", shows=20, environment=False, help="At most N runs; 0 is all.")] = 20,
+    json: JsonOption = False,
+) -> None:
+    """List the benchmarks that were stored, the latest first."""
+    from llamacli.render.bench_history import format_history, history_document
+
+    machine = _this_machine() if here else ""
+    runs = []
+    if database_path().exists():
+        with closing(History()) as opened:
+            runs = opened.runs(model=model, test=test, machine=machine, limit=limit if limit > 0 else None)
+    if json:
+        app.console.write(json_format.dumps(history_document(runs), indent=2) + "\n")
+    else:
+        app.console.write(format_history(runs, width=app.console.width))
+
+
+@command(
+    examples=(
+        ("Show the last run again.", "llamacli bench show last"),
+        ("All that is known of run 12.", "llamacli bench show 12 --json"),
+    )
+)
+def show(app: AppContext, run: Annotated[str, argument(metavar="RUN", help=RUN)], *, json: JsonOption = False) -> None:
+    """Show a stored benchmark: its rows, how it was made, and on what."""
+    from llamacli.render.bench_history import format_run, run_document
+    from llamacli.render.bench_table import Table
+
+    (stored,) = _runs([run])
+    if json:
+        app.console.write(json_format.dumps(run_document(stored), indent=2) + "\n")
+        return
+    console = app.console
+    table = Table(
+        stored.rows,
+        width=console.width,
+        style=lambda text, style: console.styled(text, cast("Style", style), stdout=True),
+    )
+    console.write(format_run(stored, width=console.width))
+    console.write(table.begin() + "".join(map(table.row, stored.rows)) + table.end())
+
+
+@command(
+    examples=(
+        ("For a spreadsheet.", "llamacli bench export 12 13 -o csv > runs.csv"),
+        ("For an issue.", "llamacli bench export last -o md"),
+        ("Into SQLite, as llama-bench does it.", "llamacli bench export last -o sql | sqlite3 runs.db"),
+    )
+)
+def export(
+    app: AppContext,
+    run: RunsArgument,
+    *,
+    output: Annotated[
+        ExportFormat, option("-o", "--output", environment=False, help="The format: llama-bench's, with more columns.")
+    ] = "json",
+) -> None:
+    """Write the rows of stored benchmarks in a format for other programs.
+
+    The formats are those of `llamacli bench -o`. JSON and JSONL have every sample, and `llamacli bench compare` reads them.
+    """
+    from llamacli.render.bench_formats import Csv, Form, Json, JsonLines, Markdown, Sql
+
+    rows: list[Row] = [row for stored in _runs(run) for row in stored.rows]
+    forms: dict[ExportFormat, type[Csv | Json | JsonLines | Sql]] = {"csv": Csv, "json": Json, "jsonl": JsonLines, "sql": Sql}
+    form: Form = Markdown(rows) if output == "md" else forms[output]()
+    app.console.write(form.begin() + "".join(map(form.row, rows)) + form.end())
+
+
+@command(examples=(("Forget two runs.", "llamacli bench rm 3 4"),))
+def rm(app: AppContext, run: RunsArgument) -> None:
+    """Remove stored benchmarks."""
+    with _opened() as opened:
+        numbers = [stored_number(text, opened) for text in run]
+        opened.remove(list(dict.fromkeys(numbers)))
+    app.console.note(f"removed {len(set(numbers))} run{'s' if len(set(numbers)) > 1 else ''}")
+
+
+def _runs(names: Sequence[str]) -> list[StoredRun]:
+    with _opened() as opened:
+        return [opened.run(stored_number(name, opened)) for name in names]
+
+
+@contextmanager
+def _opened() -> Iterator[History]:
+    with closing(History()) as opened:
+        yield opened
+
+
+def _this_machine() -> str:
+    """The fingerprint of this machine."""
+    from llamacli.engine.measuring_origin import describe_origin
+
+    return fingerprint(describe_origin()["machine"])

@@ -1,0 +1,63 @@
+"""What a benchmark ran on, as a document to be stored beside its rows: machine, build, system and models."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from llamacli.engine.hardware import default_threads
+from llamacli.engine.system import SystemReport, describe_system
+from llamacli.errors import LlamacliError
+from llamacli.gguf.model import read_files
+from llamacli.gguf.source import FileSource
+
+
+def describe_origin(models: Iterable[str] = ()) -> dict[str, Any]:
+    """`machine` and `build` say nothing that changes from run to run, so that equal ones mean the same; sizes are in bytes.
+
+    Raises:
+        LibraryError: the native library is missing.
+    """
+    report = describe_system()
+    return {
+        "machine": _machine(report),
+        "build": {
+            "llamacli": report.version,
+            "llama_cpp": report.llama_cpp,
+            "compiler": report.compiler,
+            "target": report.target,
+            "backends": [backend.name for backend in report.backends],
+        },
+        "system": {"platform": report.platform, "python": report.python, "memory_available": report.memory_available},
+        "models": {model: facts for model in dict.fromkeys(models) if (facts := _model(model))},
+    }
+
+
+def _machine(report: SystemReport) -> dict[str, Any]:
+    devices = [device for backend in report.backends for device in backend.devices]
+    processors = [device for device in devices if device.kind == "cpu"]
+    return {
+        "cpu": ", ".join(device.description for device in processors),
+        "features": sorted(f"{name}={value}" for one in report.backends for name, value in one.features.items()),
+        "cores": default_threads(),
+        "logical_cpus": report.logical_cpus,
+        "memory": max((device.memory for device in processors), default=0),
+        "devices": [
+            {"name": device.name, "description": device.description, "kind": device.kind, "memory": device.memory}
+            for device in devices
+            if device.kind != "cpu"
+        ],
+    }
+
+
+def _model(path: str) -> dict[str, Any] | None:
+    """The name, the size and the hash of everything before the data; None for a file that cannot be read."""
+    try:
+        files = read_files(path)
+        with FileSource(files.places[0]) as source:
+            digest = hashlib.sha256(source.read(0, files.header.data_offset)).hexdigest()
+    except LlamacliError:
+        return None
+    return {"name": files.header.text("general.name"), "file": Path(path).name, "size": files.size, "header_sha256": digest}

@@ -1,0 +1,130 @@
+"""Stored benchmark runs: a list of them, and what one ran on, as text for people and documents for programs."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from llamacli.render.progress import format_bytes
+from llamacli.render.text import escape_line
+from llamacli.store.history import Listed, StoredRun
+
+_GAP = "  "
+_TABLE_WIDTH = 72
+_MODEL_WIDTH = 28
+
+
+def format_history(runs: Sequence[Listed], *, width: int) -> str:
+    """A line for each run; where it is narrow, two or more."""
+    if not runs:
+        return "There is no such benchmark; `llamacli bench` makes and stores one.\n"
+    number = max(3, *(len(str(run.id)) for run in runs))
+    if width < _TABLE_WIDTH:
+        return "\n".join(line for run in runs for line in _stacked(run, number, width)) + "\n"
+    models = {run.id: _shortened(", ".join(escape_line(name.removesuffix(".gguf")) for name in run.models)) for run in runs}
+    model = max(5, *map(len, models.values()))
+    lines = [f"{'RUN':>{number}}{_GAP}{'WHEN':<16}{_GAP}{'BUILD':<9}{_GAP}{'MODEL':<{model}}{_GAP}TOKENS/S"]
+    for run in runs:
+        start = f"{run.id:>{number}}{_GAP}{_when(run.created)}{_GAP}{run.llama_cpp:<9}{_GAP}{models[run.id]:<{model}}{_GAP}"
+        lines.append(start + _cut(_results(run), max(width - len(start), 12)))
+    return "\n".join(lines) + "\n"
+
+
+def history_document(runs: Sequence[Listed]) -> dict[str, Any]:
+    """The same for programs, the latest run first; a speed is null where the test failed."""
+    return {"object": "list", "data": [_listed_document(run) for run in runs]}
+
+
+def format_run(run: StoredRun, *, width: int) -> str:
+    """What stands above the rows of a run: when and how it was made, and on what."""
+    machine, build, system = run.origin["machine"], run.origin["build"], run.origin["system"]
+    devices = [f"{one['description']} ({format_bytes(one['memory'])})" for one in machine["devices"]]
+    facts = [
+        ("run", f"{run.id}, {_when(run.created)} UTC" + (", interrupted" if run.interrupted else "")),
+        ("command", run.command),
+        ("machine", f"{run.machine}: {machine['cpu']}, {machine['cores']} cores, {format_bytes(machine['memory'])}"),
+        ("devices", ", ".join(devices)),
+        ("features", ", ".join(_feature(text) for text in machine["features"])),
+        ("system", system["platform"]),
+        ("build", f"{run.build}: llamacli {build['llamacli']}, llama.cpp {build['llama_cpp']}, {build['compiler']}"),
+        *(("model", f"{path}: {one['header_sha256'][:12]}, {format_bytes(one['size'])}") for path, one in _models(run)),
+    ]
+    lines = [line for name, value in facts if value for line in _fact(name, value, width)]
+    return "\n".join(lines) + "\n\n"
+
+
+def run_document(run: StoredRun) -> dict[str, Any]:
+    """All that is known of a run."""
+    return {
+        "id": run.id,
+        "object": "benchmark",
+        "created": _iso(run.created),
+        "command": run.command,
+        "options": dict(run.options),
+        "machine": run.machine,
+        "build": run.build,
+        "origin": dict(run.origin),
+        "interrupted": run.interrupted,
+        "rows": [dict(row) for row in run.rows],
+    }
+
+
+def _fact(name: str, value: str, width: int) -> list[str]:
+    room = max(width, 30)
+    return textwrap.wrap(escape_line(value), room, initial_indent=f"{name:<9}", subsequent_indent=" " * 9)
+
+
+def _models(run: StoredRun) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from run.origin["models"].items()
+
+
+def _feature(text: str) -> str:
+    """`AVX2=1` is shown as AVX2, others as they are."""
+    return text.removesuffix("=1")
+
+
+def _stacked(run: Listed, number: int, width: int) -> Iterator[str]:
+    yield _cut(f"{run.id:>{number}}{_GAP}{_when(run.created)}{_GAP}{run.llama_cpp}", width)
+    indent = " " * (number + len(_GAP))
+    for text in (", ".join(escape_line(name) for name in run.models), _results(run)):
+        yield from textwrap.wrap(text, max(width, 20), initial_indent=indent, subsequent_indent=indent)
+
+
+def _results(run: Listed) -> str:
+    """`pp512 376.30, tg128 98.10`."""
+    parts = [f"{escape_line(test)} {'failed' if speed is None else f'{speed:.2f}'}" for test, speed in run.results]
+    return ", ".join(parts) + (" (interrupted)" if run.interrupted else "")
+
+
+def _listed_document(run: Listed) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "object": "benchmark",
+        "created": _iso(run.created),
+        "command": run.command,
+        "machine": run.machine,
+        "build": run.build,
+        "llama_cpp": run.llama_cpp,
+        "interrupted": run.interrupted,
+        "models": list(run.models),
+        "results": [{"test": test, "median_ts": speed} for test, speed in run.results],
+    }
+
+
+def _when(created: float) -> str:
+    return datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _iso(created: float) -> str:
+    return datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _shortened(name: str) -> str:
+    half = (_MODEL_WIDTH - 1) // 2
+    return name if len(name) <= _MODEL_WIDTH else f"{name[:half]}…{name[-half:]}"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
