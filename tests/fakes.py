@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -69,6 +70,8 @@ class FakeEngine:
         self.budget: int | None = None
         self.prompt: FakePrompt | None = None
         self.params: GenerationParams | None = None
+        self.begun: tuple[int, ...] = ()
+        self.words: dict[int, str] = {}
         self.cancelled = False
         self.closed = False
 
@@ -116,6 +119,15 @@ class FakeEngine:
     def knows_tools(self, source: str | None = None) -> bool:
         return self.has_tools
 
+    def answer_tokens(
+        self, turn: Turn, messages: Sequence[Message], rendering: Rendering, *, template: str | None = None
+    ) -> tuple[int, ...]:
+        tokens = []
+        for word in re.findall(r"\s*\S+\s*", messages[-1].text):
+            tokens.append(5000 + len(self.words))
+            self.words[tokens[-1]] = word
+        return tuple(tokens)
+
     def text_turn(self, text: str, constraint: Constraint | None = None) -> Turn:
         self.constraint = constraint
         return Turn(prompt=FakePrompt(text), is_chat=False)
@@ -139,22 +151,34 @@ class FakeEngine:
         return 1
 
     def generate(
-        self, prompt: FakePrompt, params: GenerationParams, *, guidance: Guidance | None = None, samples: int = 1
+        self,
+        prompt: FakePrompt,
+        params: GenerationParams,
+        *,
+        guidance: Guidance | None = None,
+        samples: int = 1,
+        begun: Sequence[int] = (),
+        closes_gap: bool = False,
     ) -> Iterator[Event]:
         for number in range(samples):
-            yield from self._answer(number, prompt, params)
+            yield from self._answer(number, prompt, params, begun)
 
-    def _answer(self, number: int, prompt: FakePrompt, params: GenerationParams) -> Iterator[Event]:
-        self.prompt, self.params = prompt, params
-        count = len(prompt.tokens)
+    def _answer(self, number: int, prompt: FakePrompt, params: GenerationParams, begun: Sequence[int]) -> Iterator[Event]:
+        self.prompt, self.params, self.begun = prompt, params, tuple(begun)
+        count = len(prompt.tokens) + len(begun)
         yield Prefill(number, count, count)
+        for token in begun:
+            text = self.words.get(token, f"<{token}>")
+            yield Token(number, token, text.encode(), text)
         made = 0
         for piece in self.pieces[: params.max_tokens]:
             time.sleep(self.step_seconds)
             if self.cancelled:
                 break
             made += 1
-            yield Token(number, made, piece.encode(), piece, self.logprob, self.top)
+            token = 1000 + len(self.words)
+            self.words[token] = piece
+            yield Token(number, token, piece.encode(), piece, self.logprob, self.top)
         if self.error:
             raise self.error
         reason = "cancelled" if self.cancelled else "length" if made == params.max_tokens else self.reason

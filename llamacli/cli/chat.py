@@ -7,6 +7,7 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from llamacli.cli.chat_held import read_held
 from llamacli.cli.chat_tools import ChatToolOptions, closing_servers, read_mcp_servers, read_toolbox
 from llamacli.cli.command import command
 from llamacli.cli.console import Console
@@ -118,6 +119,7 @@ def chat(
                 guard=lambda: app.interrupts.guard(grace=None),
                 progress=app.progress,
                 read_file=read_text_file,
+                read_held=lambda kind, given: read_held(app.console, kind, given),
                 history=paths.data_dir() / "chat-history" if screen.keep_history and sessions.save else None,
                 system=conversation.system_prompt,
                 template=template,

@@ -30,7 +30,7 @@ from llamacli.engine.samples import generate_samples
 from llamacli.engine.scheduler import Scheduler
 from llamacli.engine.sequence import Processor, Request
 from llamacli.engine.shared import SharedScheduler
-from llamacli.engine.turn import Turn, chat_turn, text_turn
+from llamacli.engine.turn import Turn, answer_tokens, chat_turn, text_turn
 from llamacli.errors import ModelUnsupportedError, TemplateError
 
 logger = logging.getLogger("llamacli.engine")
@@ -154,6 +154,12 @@ class Engine:
             constraint=constraint,
             budget=budget,
         )
+
+    def answer_tokens(
+        self, turn: Turn, messages: Sequence[Message], rendering: Rendering, *, template: str | None = None
+    ) -> tuple[int, ...]:
+        """The tokens of an answer to `turn` that is the last of `messages` and is to go on (see `turn.answer_tokens`)."""
+        return answer_tokens(self.model.vocabulary, self.template(template), turn, messages, rendering)
 
     def text_turn(self, text: str, constraint: Constraint | None = None) -> Turn:
         """The prompt that continues the text as it is."""

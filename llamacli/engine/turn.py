@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,6 +82,22 @@ def chat_turn(
         is_held=is_held,
         thinks=state in ("possible", "opened"),
     )
+
+
+def answer_tokens(
+    vocabulary: Vocabulary, template: ChatTemplate, turn: Turn, messages: Sequence[Message], rendering: Rendering
+) -> tuple[int, ...]:
+    """The tokens with which the answer to `turn` begins if it is to go on from the last of `messages`.
+
+    Raises:
+        TemplateError: the template refuses the messages.
+    """
+    plain = dataclasses.replace(rendering, continue_final_message="auto")
+    longer = _prompt(vocabulary, template.render(messages, plain), keeps_marks=False)
+    length = len(turn.prompt.tokens)
+    if longer.tokens[:length] == turn.prompt.tokens:
+        return longer.tokens[length:]
+    return tuple(vocabulary.tokenize(longer.text.removeprefix(turn.prompt.text)))
 
 
 def thinking_state(rendered: RenderedPrompt) -> ThinkingState:

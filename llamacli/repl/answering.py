@@ -1,34 +1,29 @@
-"""One answer: from the messages to the engine, and what comes of it to the screen and into the tree."""
+"""One answer: from the prompt to the engine, and what comes of it to the screen and into the tree."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llamacli.engine.answer import AnswerReader
-from llamacli.engine.chat import Rendering
-from llamacli.engine.events import Finished, Prefill, Token
+from llamacli.engine.events import Event, Finished, Prefill, Token
 from llamacli.engine.message import Message
+from llamacli.engine.params import GenerationParams
 from llamacli.engine.turn import Turn
-from llamacli.errors import ContextFullError
 from llamacli.render.conversation import AnswerView, MarkdownView, PlainView
+from llamacli.repl.tracing import Step, Trace
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
     from llamacli.repl.chat import Chat
     from llamacli.repl.setup import Cancelling
-    from llamacli.repl.tree import Node
+    from llamacli.repl.tree import Node, Tree
 
 SAVE_SECONDS = 0.05
 """What comes in so short a time is shown and saved together."""
-
-LOW_SHARE = 8
-"""When less than one part in so many of the context is left, the user is told."""
-
-_LONGEST_ANSWER = 1 << 30
-"""More tokens than any answer has: where the context's size is not fixed, it may grow to what the model was trained with."""
 
 CUTS = {"length": "cut by the limit of tokens", "context": "the context is full", "cancelled": "stopped"}
 
@@ -41,76 +36,42 @@ class Measured:
     first_token_ms: float | None
 
 
-def build_turn(chat: Chat, engine: Engine, first: int = 0) -> Turn:
-    """The prompt for the conversation as it is now, from its message number `first` on.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be answered, and where the answer goes.
 
-    Raises:
-        TemplateError: the template refuses the messages.
+    `steps` are the tokens that the answer begins with; of their text `unseen` gives what is to be shown. `node` is the answer
+    that grows; None makes a new one behind the head of `tree`. `generation` says when the answer ends. `make_room` is asked
+    when the context is full and told how many tokens the answer has; it returns how to go on, or None to end the answer there.
     """
-    system = (Message("system", chat.system),) if chat.system else ()
-    rendering = Rendering(enable_thinking=chat.thinks)
-    return engine.chat_turn((*system, *chat.tree.messages()[first:]), rendering, template=chat.setup.template)
 
-
-def room(engine: Engine, turn: Turn) -> tuple[int, int]:
-    """Tokens of the prompt, and of the largest context that it could have."""
-    return len(turn.prompt.tokens), engine.context_for(turn.prompt, _LONGEST_ANSWER)
-
-
-def fitting_turn(chat: Chat, engine: Engine) -> Turn:
-    """The prompt for the conversation. With a context shift it is without the oldest turns that leave no room, which is said.
-
-    Raises:
-        TemplateError: the template refuses the messages.
-    """
-    turn = build_turn(chat, engine)
-    if not chat.generation.context_shift:
-        return turn
-    starts = [number for number, message in enumerate(chat.tree.messages()) if message.role == "user"]
-    left_out = 0
-    for first in starts[1:]:
-        used, size = room(engine, turn)
-        if size - used >= size // LOW_SHARE:
-            break
-        turn, left_out = build_turn(chat, engine, first), first
-    if left_out:
-        chat.setup.screen.warn(f"the context is full: the model no longer sees the oldest {left_out} messages")
-    return turn
-
-
-def check_room(chat: Chat, engine: Engine, turn: Turn) -> None:
-    """Says when the context is nearly full. Raises ContextFullError if it has no room for an answer."""
-    used, size = room(engine, turn)
-    chat.largest_context = size
-    if used >= size:
-        raise ContextFullError(
-            f"the conversation has {used} tokens, the context {size}",
-            needed=used + 1,
-            available=size,
-            hint="/undo takes back a turn, /clear begins anew, /set context_shift on leaves out the oldest, -c makes it larger",
-        )
-    if not chat.generation.context_shift and size - used < size // LOW_SHARE:
-        what = "the answer ends where the context is full; /set context_shift on leaves out the oldest turns instead"
-        chat.setup.screen.warn(f"{size - used} tokens of the context are left: {what}")
+    turn: Turn
+    tree: Tree
+    generation: GenerationParams
+    make_room: Callable[[Finished, int], tuple[Turn, GenerationParams] | None]
+    steps: tuple[Step, ...] = ()
+    node: Node | None = None
+    unseen: Callable[[str], str] = str
 
 
 class Answering:
     """Runs one turn. The answer is in the tree from its first text on, so that nothing shown is lost."""
 
-    def __init__(self, chat: Chat, engine: Engine, turn: Turn) -> None:
+    def __init__(self, chat: Chat, engine: Engine, plan: Plan) -> None:
         self._chat = chat
         self._engine = engine
-        self._turn = turn
+        self._plan = plan
         self._view = make_view(chat)
+        self._steps: list[Step] = []
         self._content = ""
         self._reasoning = ""
         self._shown = [0, 0]
-        self._node: Node | None = None
+        self._node = plan.node
         self._next = 0.0
         self._first_token_ms: float | None = None
 
-    def run(self) -> bool:
-        """Streams the answer. False if it was stopped before anything came.
+    def run(self) -> Node | None:
+        """Streams the answer. None if it was stopped before anything came.
 
         Raises:
             LlamacliError: what `Engine.generate` raises. What came before stays.
@@ -118,40 +79,72 @@ class Answering:
         """
         setup = self._chat.setup
         started = time.perf_counter()
-        with setup.guard() as guard, setup.progress() as bar, AnswerReader(self._turn) as reader:
+        with setup.guard() as guard, setup.progress() as bar, AnswerReader(self._plan.turn) as reader:
             guard.cancel = self._engine.cancel
-            sampling = dataclasses.replace(setup.sampling(self._engine), **self._chat.overrides)
-            params = dataclasses.replace(self._chat.generation, sampling=sampling)
             try:
-                for event in self._engine.generate(self._turn.prompt, params, guidance=self._turn.guidance):
+                for event in self._events():
                     self._insist(guard, event)
                     if isinstance(event, Prefill):
                         bar.update("reading the prompt", event.done, event.total)
                         continue
                     bar.finish()
-                    if isinstance(event, Token) and self._first_token_ms is None:
-                        self._first_token_ms = (time.perf_counter() - started) * 1e3
                     if isinstance(event, Token | Finished):
-                        self._take(reader, event)
+                        self._take(reader, event, started)
             finally:
                 bar.finish()
                 self._flush(force=True)
                 self._view.finish()
-        return self._node is not None
+                if self._node is not None:
+                    self._chat.traces.put(self._node.id, Trace(self._plan.turn.prompt, tuple(self._steps)))
+        return self._node
+
+    def _events(self) -> Iterator[Event]:
+        """What the engine tells, also where the context fills up in the middle of the answer and there is a way to go on."""
+        plan, turn, generation = self._plan, self._plan.turn, self._plan.generation
+        begun = [step.id for step in plan.steps]
+        known = 0  # tokens that were told before the context was full
+        while True:
+            told = 0
+            events = self._engine.generate(
+                turn.prompt, generation, guidance=turn.guidance, begun=begun, closes_gap=self._chat.generation.context_shift
+            )
+            for event in events:
+                if isinstance(event, Finished) and event.reason == "context":
+                    again = plan.make_room(event, len(self._steps))
+                    if again is not None:
+                        break
+                told += isinstance(event, Token)
+                if not isinstance(event, Token) or told > known:
+                    yield event
+            else:
+                return
+            turn, generation = again
+            if generation.max_tokens is not None:
+                left = generation.max_tokens - (len(self._steps) - len(plan.steps))
+                generation = dataclasses.replace(generation, max_tokens=left)
+            begun, known = [step.id for step in self._steps], len(self._steps)
 
     def _insist(self, guard: Cancelling, event: object) -> None:
         """A cancel that came before the engine had begun was not for it."""
         if guard.received is not None and not isinstance(event, Finished):
             self._engine.cancel()
 
-    def _take(self, reader: AnswerReader, event: Token | Finished) -> None:
+    def _take(self, reader: AnswerReader, event: Token | Finished, started: float) -> None:
+        if isinstance(event, Token):
+            self._note(event, started)
         deltas = reader.feed(event.text)
         if not isinstance(event, Finished):
             for delta in deltas:
                 self._content += delta.content
                 self._reasoning += delta.reasoning_content
-            self._flush()
+            if len(self._steps) == len(self._plan.steps):
+                self._shown = [len(self._content), len(self._reasoning)]
+                self._show_unseen()
+            elif len(self._steps) > len(self._plan.steps):
+                self._flush()
             return
+        if len(self._steps) < len(self._plan.steps):
+            return  # stopped before it could go on: what there was stays as it was
         answer, last = reader.finish(complete=event.reason == "stop")
         for delta in (*deltas, *last):
             self._content += delta.content
@@ -161,8 +154,22 @@ class Answering:
         cut = CUTS.get(event.reason, "")
         if self._node is not None or event.reason != "cancelled":
             message = answer.message()
-            node = self._node or self._chat.tree.add(message)
-            self._node = self._chat.tree.grow(node, message, cut)
+            node = self._node or self._plan.tree.add(message)
+            self._node = self._plan.tree.grow(node, message, cut)
+
+    def _note(self, event: Token, started: float) -> None:
+        """Remembers a token, with what was known of it if the answer begins with it."""
+        known = self._plan.steps
+        number = len(self._steps)
+        self._steps.append(known[number] if number < len(known) else Step(event.id, event.piece, event.logprob))
+        if number >= len(known) and self._first_token_ms is None:
+            self._first_token_ms = (time.perf_counter() - started) * 1e3
+
+    def _show_unseen(self) -> None:
+        """Shows what is to be shown of the beginning, which is in the tree already if a node grows."""
+        text = self._plan.unseen(self._content)
+        if text:
+            self._view.add(text)
 
     def _flush(self, *, force: bool = False) -> None:
         """Keeps what is new in the tree, and then shows it."""
@@ -170,12 +177,14 @@ class Answering:
         content, reasoning = self._content[self._shown[0] :], self._reasoning[self._shown[1] :]
         if not (content or reasoning) or (now < self._next and not force):
             return
+        if self._plan.node is not None and len(self._content) < len(self._plan.node.message.text):
+            return  # the reader has not got through what was there before
         self._next = now + SAVE_SECONDS
         self._shown = [len(self._content), len(self._reasoning)]
         message = Message("assistant", self._content, reasoning_content=self._reasoning or None)
         if self._node is None:
-            self._node = self._chat.tree.add(message)
-        self._node = self._chat.tree.grow(self._node, message, CUTS["cancelled"])
+            self._node = self._plan.tree.add(message)
+        self._node = self._plan.tree.grow(self._node, message, CUTS["cancelled"])
         if reasoning:
             self._view.think(reasoning)
         if content:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llamacli.repl.setup import ChatSetup
+from llamacli.repl.tracing import Beginning, Traces
 from llamacli.repl.tree import Tree
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from llamacli.repl.answering import Measured
     from llamacli.repl.loading import Loader
     from llamacli.repl.saving import Saver
+    from llamacli.repl.setup import Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,9 @@ class Chat:
 
     `overrides` are fields of SamplingParams that `/set` changed. `draft` is what the next prompt line begins with.
     `ask` puts a question to the user and returns the typed line. `required_tool` is what the next answer must call ("" is any).
-    `wants_answer`: the engine is to answer the conversation as it is now. `hint` stands in the status bar until the next key.
+    `wants_answer`: the engine is to answer the conversation as it is now, or to begin as `beginning` says. `held` is what
+    answers are held to. `first_seen` is the oldest message that the model sees, where older ones were left out. `compacted` are
+    the heads after and before the last /compact. `hint` stands in the status bar until the next key.
     """
 
     setup: ChatSetup
@@ -55,6 +59,11 @@ class Chat:
     draft: str = ""
     hint: str = ""
     wants_answer: bool = False
+    beginning: Beginning | None = None
+    held: Held | None = None
+    traces: Traces = field(default_factory=Traces)
+    first_seen: int | None = None
+    compacted: tuple[int, int] | None = None
     leaving: bool = False
     thinks: bool = True
     shows_reasoning: bool = True

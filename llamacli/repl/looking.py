@@ -12,9 +12,9 @@ from pathlib import Path
 from llamacli.engine.message import Message
 from llamacli.errors import UsageError
 from llamacli.render.stats import format_stats
-from llamacli.repl.answering import build_turn, room
 from llamacli.repl.chat import Chat
 from llamacli.repl.commands import command
+from llamacli.repl.fitting import build_turn, messages_of, room
 
 _CLIPBOARDS = (
     ("pbcopy",), ("wl-copy",), ("xclip", "-selection", "clipboard"), ("xsel", "--input", "--clipboard"), ("clip.exe",),
@@ -29,7 +29,7 @@ def tokens(chat: Chat, argument: str) -> None:
     if argument:
         chat.setup.screen.show(f"{len(engine.text_turn(argument).prompt.tokens)} tokens")
         return
-    for message in _whole(chat):
+    for message in messages_of(chat):
         chat.setup.screen.show(f"{len(engine.text_turn(message.text).prompt.tokens):>7}  {message.role}")
 
 
@@ -37,14 +37,14 @@ def tokens(chat: Chat, argument: str) -> None:
 def context(chat: Chat, argument: str) -> None:
     """As the next message would find it."""
     engine = chat.engine()
-    used, size = room(engine, build_turn(chat, engine)) if _whole(chat) else (0, engine.n_ctx)
+    used, size = room(engine, build_turn(chat, engine)) if messages_of(chat) else (0, engine.n_ctx)
     chat.setup.screen.show(f"{used} of {size} tokens are used, {max(size - used, 0)} are left")
 
 
 @command("prompt", summary="Show the conversation exactly as the model gets it")
 def prompt(chat: Chat, argument: str) -> None:
     """The rendered template."""
-    if not _whole(chat):
+    if not messages_of(chat):
         raise UsageError("nothing was said yet")
     chat.setup.screen.show(build_turn(chat, chat.engine()).prompt.text)
 
@@ -86,17 +86,12 @@ def export(chat: Chat, argument: str) -> None:
         raise UsageError("/export needs a file that ends with .md, .json or .html")
     try:
         with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(_FORMATS[path.suffix](_whole(chat)))
+            file.write(_FORMATS[path.suffix](messages_of(chat)))
     except FileExistsError:
         raise UsageError(f"{path} exists already") from None
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     chat.setup.screen.say(f"written to {path}")
-
-
-def _whole(chat: Chat) -> tuple[Message, ...]:
-    system = (Message("system", chat.system),) if chat.system else ()
-    return (*system, *chat.tree.messages())
 
 
 def _runs(arguments: list[str], data: bytes) -> bool:

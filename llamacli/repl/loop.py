@@ -18,8 +18,7 @@ from prompt_toolkit.styles import Style
 
 from llamacli.engine.message import Message
 from llamacli.errors import ClosedError, LlamacliError
-from llamacli.repl import keeping, looking, talking, tooling, tuning
-from llamacli.repl.answering import Answering, check_room, fitting_turn
+from llamacli.repl import holding, keeping, looking, talking, tooling, tuning
 from llamacli.repl.asking import ask
 from llamacli.repl.calling import STOPPED, close_calls
 from llamacli.repl.chat import Chat
@@ -27,12 +26,13 @@ from llamacli.repl.commands import find, split_command
 from llamacli.repl.completer import ChatCompleter
 from llamacli.repl.keys import make_bindings, without_fences
 from llamacli.repl.loading import Loader
+from llamacli.repl.replying import reply
 from llamacli.repl.saving import begin
 from llamacli.repl.setup import ChatSetup
 from llamacli.repl.terminal import quiet
 from llamacli.repl.toolbar import format_toolbar
 
-COMMAND_MODULES = (talking, tuning, tooling, looking, keeping)
+COMMAND_MODULES = (talking, tuning, holding, tooling, looking, keeping)
 """Imported for the commands that they register."""
 
 _STYLE = Style.from_dict(
@@ -117,7 +117,7 @@ class Loop:
                 raise
             chat.setup.screen.fail(str(error))
         finally:
-            chat.wants_answer = False
+            chat.wants_answer, chat.beginning = False, None
 
     def _obey(self, text: str) -> None:
         found = split_command(text)
@@ -141,10 +141,7 @@ class Loop:
         chat = self._chat
         asked = chat.tree.head
         try:
-            engine = chat.engine()
-            turn = fitting_turn(chat, engine)
-            check_room(chat, engine, turn)
-            Answering(chat, engine, turn).run()
+            reply(chat, chat.engine())
         finally:
             if chat.tree.head == asked:
                 chat.tree.move(before)

@@ -13,11 +13,13 @@ from llamacli.render.progress import NoProgress
 from llamacli.render.text import escape, escape_line
 
 if TYPE_CHECKING:
+    from llamacli.engine.constraint import Constraint
     from llamacli.engine.engine import Engine
     from llamacli.store.sessions import SessionStore
     from llamacli.tools.servers import Servers
     from llamacli.tools.toolbox import Toolbox
 
+HeldTo = Literal["grammar", "schema"]
 EditingMode = Literal["emacs", "vi"]
 
 
@@ -26,6 +28,19 @@ class Cancelling(Protocol):
 
     cancel: Callable[[], None] | None
     received: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What answers are held to: a grammar or a JSON schema, as it was given.
+
+    `check` raises ConstraintError for a complete answer that is not what was asked for.
+    """
+
+    kind: HeldTo
+    text: str
+    constraint: Constraint
+    check: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +80,8 @@ class ChatSetup:
     """Everything that a conversation needs.
 
     `load` is called on a thread of its own and told how far it is (0 to 1); an exception in that callback stops it.
-    `sampling` is what the options and the model say about sampling. `history` None keeps none.
+    `read_held` makes a constraint of a text or of the name of a file. `sampling` is what the options and the model say about
+    sampling. `history` None keeps none.
     `servers`, if there are any, add their tools to `toolbox` when they have started; `max_tool_calls` is for one message.
     `sessions` None saves nothing; `session` names the one to go on with or to make, `resumes` goes on with the last.
     """
@@ -78,6 +94,7 @@ class ChatSetup:
     guard: Callable[[], AbstractContextManager[Cancelling]]
     progress: Callable[[], AbstractContextManager[NoProgress]]
     read_file: Callable[[Path], str]
+    read_held: Callable[[HeldTo, str], Held]
     history: Path | None = None
     system: str | None = None
     template: str | None = None

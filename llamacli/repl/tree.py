@@ -53,9 +53,9 @@ class Tree:
             at = self._nodes[at].parent
         return found[::-1]
 
-    def messages(self) -> tuple[Message, ...]:
-        """The conversation as it is now."""
-        return tuple(node.message for node in self.path())
+    def messages(self, tip: int | None = None) -> tuple[Message, ...]:
+        """The conversation as it is now, or as it was at `tip`."""
+        return tuple(node.message for node in self.path(tip))
 
     def last(self, role: str) -> Node | None:
         """The last message of a role in the conversation as it is now."""

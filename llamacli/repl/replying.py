@@ -1,0 +1,129 @@
+"""From what was said to the whole reply: the answer, the tools that it calls, and the answer to their results."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from llamacli.engine.events import Finished
+from llamacli.engine.params import GenerationParams
+from llamacli.engine.turn import Turn
+from llamacli.errors import ConstraintError
+from llamacli.repl.answering import Answering, Plan
+from llamacli.repl.calling import run_calls
+from llamacli.repl.fitting import check_room, fitting_turn, messages_of, rendering, room
+from llamacli.repl.tracing import Beginning, Step
+
+if TYPE_CHECKING:
+    from llamacli.engine.engine import Engine
+    from llamacli.repl.chat import Chat
+    from llamacli.repl.tree import Node
+
+
+def reply(chat: Chat, engine: Engine) -> None:
+    """Answers the conversation as it is now, or as `chat.beginning` says, and runs the tools that are called.
+
+    Raises:
+        LlamacliError: there is no room, or what `Answering.run` raises.
+        KeyboardInterrupt: the user stopped it.
+    """
+    beginning, chat.beginning = chat.beginning or Beginning(chat.tree.head), None
+    left: int | None = chat.setup.max_tool_calls
+    while left is not None:
+        node = _answer(chat, engine, beginning)
+        chat.required_tool = None
+        if node is None:
+            return
+        left = run_calls(chat, left)
+        beginning = Beginning(chat.tree.head)
+
+
+def _answer(chat: Chat, engine: Engine, beginning: Beginning) -> Node | None:
+    tip = beginning.question
+    turn, left_out = fitting_turn(chat, engine, tip, len(beginning.steps))
+    steps = beginning.steps
+    if beginning.node is not None and not steps:
+        steps = _steps_of(chat, engine, turn, beginning)
+    check_room(chat, engine, turn, len(steps))
+    making = RoomMaking(chat, engine, tip, left_out)
+    making.tell()
+    if beginning.node is not None:
+        chat.tree.move(beginning.node.id)
+    plan = Plan(
+        turn=turn,
+        tree=chat.tree,
+        generation=generation(chat, engine),
+        make_room=making,
+        steps=steps,
+        node=beginning.node,
+        unseen=str if beginning.node is None else last_block,
+    )
+    try:
+        node = Answering(chat, engine, plan).run()
+    finally:
+        making.tell()
+    if node is not None and not node.cut and chat.held is not None:
+        try:
+            chat.held.check(node.message.text)
+        except ConstraintError as error:
+            chat.setup.screen.warn(error.message)
+    return node
+
+
+def generation(chat: Chat, engine: Engine) -> GenerationParams:
+    """How an answer is generated. What happens when the context is full is ours to say, not the engine's."""
+    sampling = dataclasses.replace(chat.setup.sampling(engine), **chat.overrides)
+    return dataclasses.replace(chat.generation, sampling=sampling, context_shift=False, logprobs=0)
+
+
+def last_block(text: str) -> str:
+    """The end of an answer that may still grow: its last block, as Markdown has them."""
+    from llamacli.render.markdown import unfinished_from
+
+    return text[unfinished_from(text) :]
+
+
+def _steps_of(chat: Chat, engine: Engine, turn: Turn, beginning: Beginning) -> tuple[Step, ...]:
+    """The tokens of an answer of which only the text is known."""
+    assert beginning.node is not None
+    messages = (*messages_of(chat, beginning.question), beginning.node.message)
+    tokens = engine.answer_tokens(turn, messages, rendering(chat, engine), template=chat.setup.template)
+    return tuple(Step(token, b"") for token in tokens)
+
+
+class RoomMaking:
+    """What is done when the context fills up in the middle of an answer: it grows, or the oldest turns are left out.
+
+    What of that the user has to know is told when nothing is being drawn.
+    """
+
+    def __init__(self, chat: Chat, engine: Engine, tip: int | None, left_out: int) -> None:
+        self._chat = chat
+        self._engine = engine
+        self._tip = tip
+        self._left_out = left_out
+        self._shifts = False
+
+    def __call__(self, finished: Finished, count: int) -> tuple[Turn, GenerationParams] | None:
+        """How to go on with an answer of `count` tokens, or None."""
+        chat, engine = self._chat, self._engine
+        turn, left_out = fitting_turn(chat, engine, self._tip, count)
+        self._left_out += left_out
+        if engine.context_for(turn.prompt, count + 1) > engine.n_ctx:
+            return turn, generation(chat, engine)
+        if not chat.generation.context_shift or self._shifts:
+            return None
+        used, size = room(engine, turn, count)
+        if left_out and used < size:
+            return turn, generation(chat, engine)
+        self._shifts = True
+        return turn, dataclasses.replace(generation(chat, engine), context_shift=True, keep=-1)
+
+    def tell(self) -> None:
+        """Says what the model no longer sees."""
+        screen = self._chat.setup.screen
+        left_out, self._left_out = self._left_out, 0
+        if left_out:
+            screen.warn(f"the context is full: the model no longer sees the oldest {left_out} messages")
+        if self._shifts:
+            screen.warn("the context is full: the model no longer sees the beginning of this answer")
