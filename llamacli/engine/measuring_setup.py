@@ -99,15 +99,15 @@ def model_facts(model: Model) -> ModelFacts:
 
 
 class ReadyTest:
-    """A test on a context of its own. Closed before its model.
+    """A test on a context of its own. Closed before its model. `context` is the test's, with what no test can say besides.
 
     Raises (when built): what `Context` raises; UsageError for a CPU mask that is none.
     """
 
-    def __init__(self, test: BenchTest, model: Model) -> None:
+    def __init__(self, test: BenchTest, model: Model, context: ContextParams | None = None) -> None:
         self.test = test
         self._library = library()
-        self._context = interruptible(lambda: Context(model, context_params(test)), model.cancel)
+        self._context = interruptible(lambda: Context(model, context or context_params(test)), model.cancel)
         try:
             cpus = cpu_flags(test.cpu_mask)
             self._workers = self._library.llamacli_workers_new(
