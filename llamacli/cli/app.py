@@ -35,6 +35,7 @@ REGISTRY: tuple[Entry, ...] = (
     Entry("run", "llamacli.cli.run", "Stream an answer to a prompt"),
     Entry("chat", "llamacli.cli.chat", "Talk to a model"),
     Entry("embed", "llamacli.cli.embed", "Turn texts into vectors"),
+    Entry("bench", "llamacli.cli.bench", "Measure how fast models run"),
     Entry("tokenize", "llamacli.cli.tokenize", "Count, show and compare tokens"),
     Entry("grammar", "llamacli.cli.grammar", "Write, check and understand grammars"),
     Entry("info", "llamacli.cli.info", "Look into a model file"),

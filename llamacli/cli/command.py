@@ -39,7 +39,7 @@ class Command(TyperCommand):
     examples: tuple[Example, ...] = ()
     reads_settings = True
     """False for what must work while the settings are broken."""
-    groups: Mapping[str, Group] = {}
+    groups: Mapping[str, Group | Command] = {}
     """Groups of commands that are called by a word in the place of the first argument: `llamacli embed index`."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:

@@ -57,6 +57,8 @@ def read_defaults(app: AppContext, command: Command, arguments: Sequence[str]) -
         option = next((one for one in options if one.name == name), None)
         variable = environ.get(str(option.envvar)) if option is not None else None
         value = given.get(name)
+        if isinstance(value, list) and len(value) == 1:  # an option that may be given many times
+            value = value[0]
         return (value if isinstance(value, str) else None) or variable or None
 
     values = values_for(found, keys, profile=said("profile"), model=said("model"))

@@ -1,0 +1,222 @@
+"""Benchmark rows in llama-bench's formats: CSV, JSON, JSON lines, SQL and Markdown. Ours come after its columns.
+
+Every form is written as it goes: what begins it, each row, what ends it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from llamacli.engine.measuring_rows import COLUMNS, LLAMA_BENCH_COLUMNS, Row
+
+SHORT_NAMES = {
+    "n_gpu_layers": "ngl", "split_mode": "sm", "n_threads": "threads", "no_kv_offload": "nkvo", "flash_attn": "fa",
+    "load_mode": "lm", "embeddings": "embd", "no_op_offload": "nopo", "no_host": "noh", "repack": "rpk", "devices": "dev",
+    "tensor_split": "ts",
+}  # fmt: skip
+"""llama-bench's names for columns of its tables, where they are not the columns' own."""
+
+_SETTINGS: dict[str, object] = {
+    "n_gpu_layers": None, "n_threads": None, "cpu_mask": "0x0", "cpu_strict": False, "poll": 50, "n_batch": 2048,
+    "n_ubatch": 512, "type_k": "f16", "type_v": "f16", "main_gpu": 0, "split_mode": "layer", "no_kv_offload": False,
+    "flash_attn": -1, "devices": "auto", "tensor_split": "0.00", "load_mode": "auto", "embeddings": False, "no_op_offload": 0,
+    "no_host": False, "repack": True,
+}  # fmt: skip
+"""Columns that a table shows only if a row differs from the default, in llama-bench's order."""
+
+_LATENCY = {
+    "ttft_ms": "ttft ms", "itl_p50_ms": "p50 ms", "itl_p90_ms": "p90 ms", "itl_p99_ms": "p99 ms", "itl_max_ms": "max ms",
+}  # fmt: skip
+
+_WIDTHS = {
+    "model": -30, "size": 10, "params": 10, "backend": -10, "test": 15, "t/s": 20, "n_gpu_layers": 3, "n_threads": 7,
+    "n_batch": 7, "n_ubatch": 8, "type_k": 6, "type_v": 6, "split_mode": 6, "flash_attn": 3, "devices": -12,
+    "no_op_offload": 4, "no_host": 4, "repack": 3, "load_mode": 10,
+}  # fmt: skip
+"""Of Markdown's columns, as llama-bench has them; below 0: aligned to the left."""
+
+
+class Form(Protocol):
+    """How rows are written."""
+
+    def begin(self) -> str:
+        """What stands before the first row."""
+
+    def row(self, row: Row) -> str:
+        """One row."""
+
+    def end(self) -> str:
+        """What stands after the last row."""
+
+
+def shown_settings(rows: Sequence[Row]) -> list[str]:
+    """The settings that a table of these rows has to show."""
+    on_cpu = all(any(name in row["backends"] for name in ("CPU", "BLAS", "ZenDNN")) for row in rows)
+    shown = []
+    for name, default in _SETTINGS.items():
+        values = {row[name] for row in rows}
+        if name == "n_gpu_layers":
+            wanted = not on_cpu
+        elif name == "n_threads":
+            wanted = on_cpu or len(values) > 1
+        else:
+            wanted = values != {default}
+        if wanted:
+            shown.append(name)
+    return shown
+
+
+class Csv:
+    """A line of names, then a line of quoted values for each row."""
+
+    def begin(self) -> str:
+        """The names."""
+        return ",".join(COLUMNS) + "\n"
+
+    def row(self, row: Row) -> str:
+        """The values; what is not known is empty."""
+        cells = (format_value(name, row.get(name)) for name in COLUMNS)
+        return ",".join('"' + (cell or "").replace('"', '""') + '"' for cell in cells) + "\n"
+
+    def end(self) -> str:
+        """Nothing."""
+        return ""
+
+
+class JsonLines:
+    """An object on each line."""
+
+    def begin(self) -> str:
+        """Nothing."""
+        return ""
+
+    def row(self, row: Row) -> str:
+        """The object."""
+        return json.dumps(dict(row)) + "\n"
+
+    def end(self) -> str:
+        """Nothing."""
+        return ""
+
+
+class Json:
+    """One array of objects."""
+
+    def __init__(self) -> None:
+        self._first = True
+
+    def begin(self) -> str:
+        """The bracket."""
+        return "[\n"
+
+    def row(self, row: Row) -> str:
+        """The object, a line for each value."""
+        before = "" if self._first else ",\n"
+        self._first = False
+        return before + "  {\n" + ",\n".join(f'    "{name}": {json.dumps(value)}' for name, value in row.items()) + "\n  }"
+
+    def end(self) -> str:
+        """The other bracket."""
+        return "]\n" if self._first else "\n]\n"
+
+
+class Sql:
+    """Statements for SQLite: a table of llama-bench's name, and the rows."""
+
+    _TYPES = {"text": "TEXT", "integer": "INTEGER", "boolean": "INTEGER", "real": "REAL"}  # noqa: RUF012  # never changed
+
+    def begin(self) -> str:
+        """The table."""
+        columns = ",\n".join(f"  {name} {self._TYPES[kind]}" for name, kind in COLUMNS.items())
+        return f"CREATE TABLE IF NOT EXISTS llama_bench (\n{columns}\n);\n\n"
+
+    def row(self, row: Row) -> str:
+        """One INSERT."""
+        cells = (format_value(name, row.get(name)) for name in COLUMNS)
+        values = ", ".join("NULL" if cell is None else "'" + cell.replace("'", "''") + "'" for cell in cells)
+        return f"INSERT INTO llama_bench ({', '.join(COLUMNS)}) VALUES ({values});\n"  # noqa: S608  # for SQLite's shell, with its quotes
+
+    def end(self) -> str:
+        """Nothing."""
+        return ""
+
+
+class Markdown:
+    """llama-bench's table. `planned` are the rows to come, as far as they are known: their settings decide about columns."""
+
+    def __init__(self, planned: Sequence[Row]) -> None:
+        latency = any(row["workload"] != "speed" for row in planned)
+        self._latency = list(_LATENCY) if latency else []
+        self._columns = ["model", "size", "params", "backend", *shown_settings(planned), "test", "t/s", *self._latency]
+        self._build = f"{planned[0]['build_commit']} ({planned[0]['build_number']})" if planned else ""
+
+    def begin(self) -> str:
+        """The names, and the line that makes it a table."""
+        names = (SHORT_NAMES.get(column, _LATENCY.get(column, column)) for column in self._columns)
+        widths = [_width(column) for column in self._columns]
+        rules = ("-" * (abs(width) - 1) + (":" if width > 0 else "-") for width in widths)
+        return _line(names, widths) + _line(rules, widths)
+
+    def row(self, row: Row) -> str:
+        """One line."""
+        cells = [_cell(row, column) for column in self._columns]
+        return _line(cells, [_width(column) for column in self._columns])
+
+    def end(self) -> str:
+        """Which build it was."""
+        return f"\nbuild: {self._build}\n"
+
+
+def format_value(name: str, value: Any) -> str | None:
+    """A value as llama-bench writes it outside of JSON: 1 for true, six digits after the point. None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(int(value))
+    if name in LLAMA_BENCH_COLUMNS and LLAMA_BENCH_COLUMNS[name] == "real":
+        return f"{value:.6f}"
+    return str(value)
+
+
+def format_model_size(size: int) -> str:
+    """Bytes of a model's tensors: `92.10 MiB`."""
+    return f"{size / 2**20:.2f} MiB" if size < 2**30 else f"{size / 2**30:.2f} GiB"
+
+
+def format_parameters(count: int) -> str:
+    """`134.52 M`."""
+    return f"{count / 1e6:.2f} M" if count < 10**9 else f"{count / 1e9:.2f} B"
+
+
+def _cell(row: Row, column: str) -> str:
+    if column == "t/s":
+        return "failed: " + " ".join(row["error"].split()).replace("|", "/") if row["error"] else _speed(row)
+    if column in _LATENCY:
+        return "" if row[column] is None else f"{row[column]:.2f}"
+    special = {
+        "model": row["model_type"] or row["model_filename"].rpartition("/")[2],
+        "size": format_model_size(row["model_size"]),
+        "params": format_parameters(row["model_n_params"]),
+        "backend": row["backends"],
+    }
+    return str(special[column]) if column in special else format_value(column, row[column]) or ""
+
+
+def _speed(row: Row) -> str:
+    return f"{row['avg_ts']:.2f} ± {row['stddev_ts']:.2f}"
+
+
+def _width(column: str) -> int:
+    if column in _WIDTHS:
+        return _WIDTHS[column]
+    if column in _LATENCY:
+        return 8
+    width = max(len(column), 10)
+    return -width if LLAMA_BENCH_COLUMNS.get(column) == "text" else width
+
+
+def _line(cells: Iterable[str], widths: Sequence[int]) -> str:
+    texts = (cell.rjust(width) if width > 0 else cell.ljust(-width) for cell, width in zip(cells, widths, strict=True))
+    return "| " + " | ".join(texts) + " |\n"

@@ -1,0 +1,228 @@
+"""Benchmark rows as a table for people, written as it goes: the median with its interval, and what the test cost."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from llamacli.engine.measuring_rows import Row
+from llamacli.render.bench_formats import (
+    SHORT_NAMES,
+    format_model_size,
+    format_parameters,
+    format_value,
+    shown_settings,
+)
+from llamacli.render.text import escape_line
+
+StyleName = Literal["bold", "red"]
+
+Style = Callable[[str, StyleName], str]
+"""A text in a style, if colours are allowed."""
+
+_GAP = "  "
+_LONGEST_MODEL = 30
+_FLASH = {-1: "auto", 0: "off", 1: "on"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column: its title, the text of a row, its width, and how soon it is left out where there is little room (0: never)."""
+
+    title: str
+    text: Callable[[Row], str]
+    width: int
+    spare: int = 0
+    left: bool = False
+    style: StyleName | None = None
+
+
+class Table:
+    """The rows as a table of at most `width` columns. `planned` are the rows to come, as far as they are known.
+
+    What does not fit is left out, the least important first; settings that do not fit become lines of their own.
+    """
+
+    def __init__(self, planned: Sequence[Row], *, width: int, style: Style = lambda text, _: text) -> None:
+        self._width = width
+        self._style = style
+        self._settings = [name for name in shown_settings(planned) if len({row[name] for row in planned}) > 1]
+        self._constant = [name for name in shown_settings(planned) if name not in self._settings]
+        self._names = list(dict.fromkeys(row["model_filename"] for row in planned))
+        leading = [_setting_column(name, planned) for name in self._settings]
+        if len(self._names) > 1:
+            leading.insert(0, _model_column(self._names))
+        self._columns, self._headed = _fitting(leading, _figures(planned), width)
+        self._begun = False
+        self._heading = ""
+
+    def begin(self) -> str:
+        """Nothing: what the table is about is known with its first row."""
+        return ""
+
+    def row(self, row: Row) -> str:
+        """One row, and before the first the names."""
+        lines = [] if self._begun else self._title(row)
+        self._begun = True
+        if self._headed:
+            heading = _GAP.join(f"{column.title} {column.text(row)}" for column in self._headed)
+            if heading != self._heading:
+                lines.append(heading)
+                self._heading = heading
+        lines.append(self._failure(row) if row["error"] and not row["repetitions"] else self._line(row))
+        if row["error"] and row["repetitions"]:
+            lines.append(self._style(f"  failed after {row['repetitions']}: {escape_line(row['error'])}", "red"))
+        return "\n".join(lines) + "\n"
+
+    def end(self) -> str:
+        """Nothing."""
+        return ""
+
+    def _title(self, row: Row) -> list[str]:
+        about = [*([_model_line(row)] if len(self._names) == 1 else []), self._machine_line(row)]
+        lines = [line for text in about for line in textwrap.wrap(text, self._width, subsequent_indent="  ")]
+        cells = (_aligned(column.title, column) for column in self._columns)
+        return [*lines, "", self._style(_GAP.join(cells).rstrip(), "bold")]
+
+    def _machine_line(self, row: Row) -> str:
+        parts = [row["cpu_info"], row["gpu_info"], row["backends"]]
+        parts += [_constant_text(row, name) for name in self._constant]
+        parts.append(f"llama.cpp {row['build_commit']}")
+        return escape_line(", ".join(part for part in dict.fromkeys(parts) if part))
+
+    def _line(self, row: Row) -> str:
+        cells = []
+        for column in self._columns:
+            text = _aligned(column.text(row), column)
+            cells.append(self._style(text, column.style) if column.style else text)
+        return _GAP.join(cells).rstrip()
+
+    def _failure(self, row: Row) -> str:
+        cells = [_aligned(column.text(row), column) for column in self._columns if column.left]
+        start = _GAP.join([*cells, "failed: "])
+        room = self._width if self._width - len(start) >= 20 else len(start) + 20
+        wrapped = textwrap.wrap(escape_line(row["error"]), room, initial_indent=start, subsequent_indent=" " * len(start))
+        return "\n".join(self._style(line, "red") for line in wrapped)
+
+
+def format_warnings(rows: Iterable[Row]) -> list[str]:
+    """The warnings of rows, each kind once, with the tests that it is about."""
+    kinds: dict[str, tuple[str, list[str]]] = {}
+    for row in rows:
+        for warning in (row["warnings"] or "").split("; "):
+            if warning:
+                kinds.setdefault(re.sub(r"[\d.]+", "#", warning), (warning, []))[1].append(row["test"])
+    return [f"{', '.join(dict.fromkeys(tests))}: {warning}" for warning, tests in kinds.values()]
+
+
+def _figures(planned: Sequence[Row]) -> list[_Column]:
+    """The test, and its figures."""
+    test = max((len(row["test"]) for row in planned), default=0)
+    columns = [_Column("test", lambda row: str(row["test"]), max(4, test), left=True)]
+    latency = any(row["workload"] != "speed" for row in planned)
+    if latency:
+        columns += [
+            _Column("first token", lambda row: _duration(row["ttft_ms"]), 11, style="bold"),
+            _Column("p50", lambda row: _duration(row["itl_p50_ms"]), 8, style="bold"),
+            _Column("p90", lambda row: _duration(row["itl_p90_ms"]), 8),
+            _Column("p99", lambda row: _duration(row["itl_p99_ms"]), 8),
+            _Column("max", lambda row: _duration(row["itl_max_ms"]), 8),
+        ]
+    columns += [
+        _Column("tokens/s", lambda row: _speed(row["median_ts"]), 9, style=None if latency else "bold"),
+        _Column("95 % interval", _interval, 19, 3 if latency else 0),
+        _Column("mean ± deviation", _mean, 18, 4),
+        _Column("memory", lambda row: _mebibytes(row["peak_memory"]), 9, 2),
+    ]
+    if any(row["gpu_info"] for row in planned):
+        columns.append(_Column("on GPU", lambda row: _mebibytes(row["device_memory"]), 9, 2))
+    columns.append(_Column("load", lambda row: _seconds(row["load_ms"]), 7, 3 if not latency else 5))
+    if any(row["energy_source"] for row in planned):
+        columns.append(_Column("energy", lambda row: "" if row["energy_j"] is None else f"{row['energy_j']:.1f} J", 9, 4))
+    return columns
+
+
+def _fitting(leading: list[_Column], figures: list[_Column], width: int) -> tuple[list[_Column], list[_Column]]:
+    """The columns that fit, and those of `leading` that have to become lines of their own."""
+    columns = [*leading, *figures]
+    while _total(columns) > width:
+        spare = max(column.spare for column in columns)
+        if not spare:
+            break
+        columns = [column for column in columns if column.spare != spare]
+    if _total(columns) > width and leading:
+        return _fitting([], figures, width)[0], leading
+    return columns, []
+
+
+def _total(columns: Sequence[_Column]) -> int:
+    return sum(column.width for column in columns) + len(_GAP) * (len(columns) - 1)
+
+
+def _setting_column(name: str, planned: Sequence[Row]) -> _Column:
+    title = SHORT_NAMES.get(name, name)
+    width = max(len(title), *(len(_setting(row, name)) for row in planned))
+    return _Column(title, lambda row: _setting(row, name), width, left=True)
+
+
+def _model_column(names: Sequence[str]) -> _Column:
+    shown = {name: _shortened(escape_line(name.rpartition("/")[2].removesuffix(".gguf"))) for name in names}
+    return _Column("model", lambda row: shown[row["model_filename"]], max(map(len, shown.values())), left=True)
+
+
+def _shortened(name: str) -> str:
+    half = (_LONGEST_MODEL - 1) // 2
+    return name if len(name) <= _LONGEST_MODEL else f"{name[:half]}…{name[-half:]}"
+
+
+def _setting(row: Row, name: str) -> str:
+    if name == "flash_attn":
+        return _FLASH[row[name]]
+    return escape_line(format_value(name, row[name]) or "")
+
+
+def _constant_text(row: Row, name: str) -> str:
+    if name == "n_threads":
+        return f"{row[name]} thread{'s' if row[name] != 1 else ''}"
+    return f"{SHORT_NAMES.get(name, name)} {_setting(row, name)}"
+
+
+def _model_line(row: Row) -> str:
+    name = escape_line(row["model_filename"].rpartition("/")[2])
+    if not row["model_type"]:
+        return name
+    kind = escape_line(row["model_type"])
+    return f"{name}: {kind}, {format_model_size(row['model_size'])}, {format_parameters(row['model_n_params'])} parameters"
+
+
+def _aligned(text: str, column: _Column) -> str:
+    return text.ljust(column.width) if column.left else text.rjust(column.width)
+
+
+def _speed(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _interval(row: Row) -> str:
+    return "" if row["low_ts"] is None else f"{row['low_ts']:.2f} – {row['high_ts']:.2f}"
+
+
+def _mean(row: Row) -> str:
+    return f"{row['avg_ts']:.2f} ± {row['stddev_ts']:.2f}"
+
+
+def _duration(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return ""
+    return f"{milliseconds:.1f} ms" if milliseconds < 10_000 else f"{milliseconds / 1e3:.1f} s"
+
+
+def _seconds(milliseconds: float | None) -> str:
+    return "" if milliseconds is None else f"{milliseconds / 1e3:.2f} s"
+
+
+def _mebibytes(size: int | None) -> str:
+    return "" if size is None else f"{size / 2**20:,.0f} MiB"
