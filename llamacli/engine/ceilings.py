@@ -32,7 +32,7 @@ _LEAST_BUFFER, _MOST_BUFFER = 256 << 20, 4 << 30
 _CPUS = Path("/sys/devices/system/cpu")
 _UNKNOWN_CACHE = 32 << 20
 _SIDE, _GPU_SIDE = 2048, 8192  # of the square matrices: enough work for all the units
-_CACHED_SIDE, _CACHED_REPEAT = 512, 64  # a matrix that stays in the nearest caches
+_CACHED_SIDE, _CACHED_REPEAT = 1024, 32  # a matrix that stays in the nearest caches
 _GPU_MATRICES = 8
 
 

@@ -116,6 +116,12 @@ def estimate_model(files: ModelFiles, source: Source, model: ModelParams, contex
     return _search(_Formula(files, source), model, context, trained, layers)
 
 
+def weights_by_device(path: Path, model: ModelParams, context: ContextParams, size: int) -> dict[str, int]:
+    """Bytes of weights that each device would hold, for a context of `size` tokens. Raises ModelError."""
+    measured = _Native(path).measure(model, context, size)
+    return {device.name: device.weights for device in measured.devices if device.weights}
+
+
 @dataclass(frozen=True, slots=True)
 class _Measured:
     """What some parameters need. `gpu_layers` is None where there is no GPU."""

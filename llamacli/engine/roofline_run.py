@@ -1,0 +1,129 @@
+"""Measures what the roofline model needs: the ceilings of the devices that hold a model, and how fast the model runs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamacli.engine.cancel import CancelFlag
+from llamacli.engine.ceilings import CPU, Ceiling, cache_size, measure_ceiling
+from llamacli.engine.fit import weights_by_device
+from llamacli.engine.roofline import (
+    Job,
+    RooflineReport,
+    generation_need,
+    make_advice,
+    make_limit,
+    prompt_need,
+    types_to_measure,
+)
+from llamacli.engine.statistics import bootstrap_interval
+from llamacli.engine.trial import Phase, Trials, TrialSize, Way
+from llamacli.gguf.cost import ModelCost, model_cost
+from llamacli.gguf.model import read_files
+from llamacli.gguf.source import FileSource
+
+COMPARED_TYPES = ("Q4_0", "Q8_0", "F16", "F32")
+"""Types that are measured beside the model's own."""
+
+REPETITIONS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is measured next; `done` of `total` steps are behind."""
+
+    what: str
+    done: int
+    total: int
+
+
+def read_cost(path: Path) -> ModelCost:
+    """What the model's tokens cost. Raises ModelError."""
+    files = read_files(path)
+    with FileSource(files.places[0]) as source:
+        return model_cost(files, source)
+
+
+def measure_roofline(
+    path: Path, way: Way, job: Job, cancel: CancelFlag, on_load: Callable[[float], None] | None = None
+) -> Iterator[Step | RooflineReport]:
+    """Steps, and at the end the report.
+
+    Raises:
+        ModelError, CapacityError: the model cannot be run in this way.
+        CancelledError: `cancel` was set.
+    """
+    cost = read_cost(path)
+    size = TrialSize(n_prompt=job.n_prompt, n_gen=job.n_gen, depth=job.depth)
+    weights = weights_by_device(path, way.model, way.context, job.n_prompt + job.n_gen + job.depth)
+    shares = {name: bytes_held / sum(weights.values()) for name, bytes_held in weights.items()}
+    counts = sorted({1, way.threads("generation"), way.threads("prompt")})
+    total = len(shares) * len(counts) + REPETITIONS + 1
+    ceilings: list[Ceiling] = []
+    for device in shares:
+        for threads in counts if device == CPU else counts[-1:]:
+            yield Step(f"{device}, {threads} thread{'s' if threads > 1 else ''}", len(ceilings), total)
+            ceilings.append(measure_ceiling(device, threads, types_to_measure(cost, COMPARED_TYPES), cancel))
+    speeds: dict[Phase, list[float]] = {"prompt": [], "generation": []}
+    with Trials(path, size, cancel, on_load) as trials:
+        for repetition in range(REPETITIONS):
+            yield Step("the model itself", total - REPETITIONS + repetition, total)
+            for phase, found in speeds.items():
+                found.append(size.tokens(phase) / trials.seconds(way, phase))
+        warnings = trials.warnings()
+    yield _report(path, way, job, cost, shares, ceilings, speeds, warnings)
+
+
+def _report(
+    path: Path,
+    way: Way,
+    job: Job,
+    cost: ModelCost,
+    shares: Mapping[str, float],
+    ceilings: list[Ceiling],
+    speeds: Mapping[Phase, list[float]],
+    warnings: tuple[str, ...],
+) -> RooflineReport:
+    is_cached = set(shares) == {CPU} and cost.weights < cache_size()
+    depth = f" @ d{job.depth}" if job.depth else ""
+    needs = {"prompt": prompt_need(cost, job), "generation": generation_need(cost, job)}
+    names = {"prompt": f"pp{job.n_prompt}{depth}", "generation": f"tg{job.n_gen}{depth}"}
+    limits = {
+        phase: make_limit(
+            names[phase],
+            needs[phase],
+            _at(ceilings, way.threads(phase)),
+            shares,
+            statistics.median(found),
+            bootstrap_interval(found),
+            is_cached=is_cached,
+        )
+        for phase, found in speeds.items()
+    }
+    main = max(shares, key=lambda name: shares[name])
+    advice = make_advice(
+        limits["prompt"],
+        limits["generation"],
+        _at(ceilings, way.threads("prompt"))[main],
+        cost,
+        is_cached=is_cached,
+    )
+    return RooflineReport(
+        model=path.name,
+        ceilings=tuple(ceilings),
+        cost=cost,
+        shares=shares,
+        prompt=limits["prompt"],
+        generation=limits["generation"],
+        is_cached=is_cached,
+        advice=tuple(advice),
+        warnings=warnings,
+    )
+
+
+def _at(ceilings: list[Ceiling], threads: int) -> dict[str, Ceiling]:
+    """The ceilings by device: of the CPU with so many threads, of others as they are."""
+    return {one.device: one for one in ceilings if one.device != CPU or one.threads == threads}
