@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llamacli.cli.bench_compare import compare
+from llamacli.cli.bench_history import export, history, rm, show
 from llamacli.cli.bench_options import PlanOptions, ReportOptions, SetupOptions, WorkOptions, expand
+from llamacli.cli.bench_plot import check_plot
+from llamacli.cli.bench_roofline import roofline
 from llamacli.cli.command import command
 from llamacli.cli.context import AppContext
 from llamacli.errors import CancelledError, LlamacliError, RowsFailedError
 
 if TYPE_CHECKING:
-    from llamacli.cli.bench_output import Report
     from llamacli.engine.measuring_params import BenchTest, Machine, MeasurePlan
 
 GRACE_SECONDS = 5.0
@@ -42,61 +45,87 @@ def bench(
     Tests are warmed up until they are steady, and their repetitions take turns. The table shows the median with its 95 %
     interval. What disturbs a test is told with what helps. A test that fails has a row that says so, and the others go on:
     exit status 6. Ctrl-C keeps what was measured.
+
+    Runs are stored: `llamacli bench history` lists them, `show` and `export` write them again, `compare` says whether one is
+    faster and how sure that is. `roofline` shows how close a model comes to what this machine can do.
     """
     from llamacli.engine.measuring_rig import describe_machine
 
+    check_plot(report.plot)
     models = [str(app.find_model(app, reference, offline=work.offline)) for reference in work.references]
-    tests, measure_plan = expand(work, setup, models), plan.plan()
-    run_tests(app, tests, measure_plan, report, describe_machine())
-
-
-def run_tests(app: AppContext, tests: list[BenchTest], plan: MeasurePlan, options: ReportOptions, machine: Machine) -> None:
-    """Runs the tests and writes their rows.
-
-    Raises:
-        RowsFailedError: some tests failed; if all of them did, what the first one raised.
-    """
-    from llamacli.cli.bench_output import Report
-    from llamacli.engine.measuring_params import Result
-    from llamacli.engine.measuring_rows import result_row
-    from llamacli.engine.measuring_watch import machine_notes
-
-    for note in machine_notes():
-        app.console.warn(note)
-    rows = Report(app.console, options, [result_row(Result(test=test, test_time=""), machine) for test in tests])
-    rows.begin()
+    tests = expand(work, setup, models)
+    planned = plan.plan()
+    run = _Run(app, report, describe_machine(), tests)
     try:
-        failures = _measure(app, tests, plan, options, machine, rows)
+        failures = run.measure(planned)
     finally:
-        rows.end()
+        run.end((work, setup, plan))
     if len(failures) == len(tests):
         raise failures[0]
     if failures:
         raise RowsFailedError(f"{len(failures)} of {len(tests)} tests failed", failed=len(failures), total=len(tests))
 
 
-def _measure(
-    app: AppContext, tests: list[BenchTest], plan: MeasurePlan, options: ReportOptions, machine: Machine, rows: Report
-) -> list[LlamacliError]:
-    """Measures; what the tests that failed raised."""
-    from llamacli.cli.bench_output import Steps
-    from llamacli.engine.cancel import CancelFlag
-    from llamacli.engine.measuring import measure
-    from llamacli.engine.measuring_params import Measured
-    from llamacli.engine.measuring_rows import result_row
+bench.groups = {
+    "history": history,
+    "show": show,
+    "export": export,
+    "rm": rm,
+    "compare": compare,
+    "roofline": roofline,
+}
 
-    failures, flag = [], CancelFlag()
-    with app.interrupts.guard(grace=GRACE_SECONDS) as guard, app.progress(delay=0.5) as line:
-        guard.cancel = flag.set
-        steps = Steps(app.console, line, len(tests), plan.repetitions, lines=options.progress)
-        try:
-            for event in measure(tests, plan, cancel=flag, on_load=steps.loading):
-                if isinstance(event, Measured):
-                    rows.add(result_row(event.result, machine))
-                    failures += [event.failure] if event.failure is not None else []
-                else:
-                    steps.step(event)
-        except CancelledError:
-            if guard.received is None:
-                raise
-    return failures
+
+class _Run:
+    """One run of `bench`: its rows go to the report as they come, and at the end into the history."""
+
+    def __init__(self, app: AppContext, options: ReportOptions, machine: Machine, tests: list[BenchTest]) -> None:
+        from llamacli.cli.bench_output import Report
+        from llamacli.engine.measuring_params import Result
+        from llamacli.engine.measuring_rows import result_row
+        from llamacli.engine.measuring_watch import machine_notes
+
+        self._app = app
+        self._options = options
+        self._machine = machine
+        self._tests = tests
+        self._report = Report(app.console, options, [result_row(Result(test=test, test_time=""), machine) for test in tests])
+        for note in machine_notes():
+            app.console.warn(note)
+        self._report.begin()
+
+    def measure(self, plan: MeasurePlan) -> list[LlamacliError]:
+        """Runs all tests; what those that failed raised.
+
+        Raises:
+            KeyboardInterrupt, Terminated: a signal ended it; the rows so far are in the report.
+        """
+        from llamacli.cli.bench_output import Steps
+        from llamacli.engine.cancel import CancelFlag
+        from llamacli.engine.measuring import measure
+        from llamacli.engine.measuring_params import Measured
+        from llamacli.engine.measuring_rows import result_row
+
+        failures, flag, app = [], CancelFlag(), self._app
+        with app.interrupts.guard(grace=GRACE_SECONDS) as guard, app.progress(delay=0.5) as line:
+            guard.cancel = flag.set
+            steps = Steps(app.console, line, len(self._tests), plan.repetitions, lines=self._options.progress)
+            try:
+                for event in measure(self._tests, plan, cancel=flag, on_load=steps.loading):
+                    if isinstance(event, Measured):
+                        self._report.add(result_row(event.result, self._machine))
+                        failures += [event.failure] if event.failure is not None else []
+                    else:
+                        steps.step(event)
+            except CancelledError:
+                if guard.received is None:
+                    raise
+        return failures
+
+    def end(self, groups: tuple[WorkOptions, SetupOptions, PlanOptions]) -> None:
+        """Ends the report, stores the rows and draws them."""
+        from llamacli.cli.bench_keeping import finish
+
+        self._report.end()
+        rows = self._report.rows
+        finish(self._app, self._options, groups, rows, interrupted=len(rows) < len(self._tests))

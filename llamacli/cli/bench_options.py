@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from llamacli.cli import bench_values as lists
+from llamacli.cli.bench_plot import PlotOption
 from llamacli.cli.options import OfflineOption
 from llamacli.cli.parameters import option
 from llamacli.engine.measuring_params import BenchTest, MeasurePlan, Workload
@@ -220,6 +221,8 @@ class ReportOptions:
         OutputFormat, option("-oe", "--output-err", environment=False, help="Write the rows to standard error, too.")
     ] = "none"
     progress: Annotated[bool, option("--progress", environment=False, help="Tell each step on standard error.")] = False
+    plot: PlotOption = None
+    no_save: Annotated[bool, option("--no-save", help="Leave the run out of the history.")] = False
 
 
 def expand(work: WorkOptions, setup: SetupOptions, models: Sequence[str]) -> list[BenchTest]:
