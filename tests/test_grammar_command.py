@@ -327,3 +327,10 @@ def test_allowed_tokens_of_the_demo_model(demo_model):
     assert result.status == 0, result.stderr
     assert '"{"  (object)' in result.stdout
     assert "tokens are allowed" in result.stdout
+
+
+def test_an_empty_text_is_not_shown(tmp_path):
+    empty = tmp_path / "empty.gbnf"
+    empty.write_text("")
+    assert invoke("grammar", "check", empty).stderr.count("\n") == 1
+    assert "line 1, column 1, byte 0\n" in invoke("grammar", "check", "json", "").stdout

@@ -182,6 +182,27 @@ def test_other_mistakes_in_constraints(arguments, status, says):
     assert says in result.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("schema", "shown", "says"),
+    [
+        ('{"a": 1, "$ref": "#/x"}', '    {"a": 1, "$ref": "#/x"}\n    ^\n', "-j:1:1: at #: cannot resolve $ref #/x"),
+        (
+            '{"properties": {"a": {"prefixItems": [{}, false]}}}',
+            '    {"properties": {"a": {"prefixItems": [{}, false]}}}\n    ' + " " * 42 + "^\n",
+            "-j:1:43: at #/properties/a/prefixItems/1: schema must be an object",
+        ),
+        ('{"minLength": 5, "maxLength": 2}', "    ^\n", "-j:1:1: minLength is greater than maxLength"),
+        ("", "", "-j:1:1: this is no JSON: Expecting value"),
+    ],
+)
+def test_a_schema_without_a_grammar_is_shown_with_its_place(schema, shown, says):
+    result = invoke("run", "Hi", "-j", schema)
+    assert (result.status, result.stdout, result.engine.path) == (5, "", None)
+    assert shown in result.stderr
+    assert result.stderr.splitlines()[-1].startswith(f"llamacli: error: {says}")
+    assert result.stderr.count("\n") == (3 if shown else 1)
+
+
 def test_what_of_a_schema_is_not_enforced_is_named_or_refused():
     schema = '{"type": "object", "properties": {"n": {"type": "number", "minimum": 3}}, "required": ["n"]}'
     engine = FakeEngine(['{"n": 4}'], satisfied=True)

@@ -55,7 +55,7 @@ class LlamaGrammar:
             SchemaError: it is no schema, or one that cannot be a grammar.
         """
         schema = json.loads(json_schema) if isinstance(json_schema, str) else json_schema
-        return cls(schema_to_grammar(schema)[0], schema)
+        return cls(schema_to_grammar(schema), schema)
 
     def constraint(self) -> Constraint:
         """What the engine takes."""

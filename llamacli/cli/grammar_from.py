@@ -148,15 +148,11 @@ def _write_schema(app: AppContext, schema: Any, *, strict: bool, json: bool) -> 
     from dataclasses import asdict
 
     from llamacli.engine.schema import schema_to_grammar
-    from llamacli.grammar import parse
-    from llamacli.grammar.keywords import NotEnforced, not_enforced
+    from llamacli.grammar.keywords import not_enforced
     from llamacli.render.grammar import format_not_enforced
 
-    text, warning = schema_to_grammar(schema)
-    parse(text)
+    text = schema_to_grammar(schema)
     findings = not_enforced(schema)
-    if warning is not None and not any(finding.keyword == "pattern" for finding in findings):
-        findings.append(NotEnforced("#", "pattern", warning))
     if json:
         document = {"grammar": text, "not_enforced": [asdict(finding) for finding in findings]}
         app.console.write(json_format.dumps(document, indent=2) + "\n")

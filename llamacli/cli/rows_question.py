@@ -146,7 +146,7 @@ def _held(fields: Mapping[str, Any]) -> Held | None:
         from llamacli.engine.schema import schema_to_grammar
 
         schema = json.loads(schema) if isinstance(schema, str) else schema
-        return Held(Constraint(grammar=schema_to_grammar(schema)[0], trusted=True), schema, has_schema=True)
+        return Held(Constraint(grammar=schema_to_grammar(schema), trusted=True), schema, has_schema=True)
     return Held(Constraint(grammar=grammar)) if grammar else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,12 @@ def read_constraint(console: Console, options: ConstraintOptions) -> Held | None
     if options.json_schema_file is not None:
         text = _read(console, options.json_schema_file)
         return _from_schema(console, str(options.json_schema_file), text, strict=options.strict)
-    return Held(_constraint(_grammar_text(console, options)))
+    grammar = _grammar_text(console, options)
+    if options.grammar is None and options.grammar_file is None:
+        from llamacli.grammar import check_safe
+
+        check_safe(grammar)
+    return Held(_constraint(grammar))
 
 
 def _grammar_text(console: Console, options: ConstraintOptions) -> str:
@@ -84,18 +90,30 @@ def _grammar_text(console: Console, options: ConstraintOptions) -> str:
 
 
 def _constraint(grammar: str) -> Constraint:
+    """A grammar that was checked."""
     from llamacli.engine.constraint import Constraint
 
-    return Constraint(grammar=grammar)
+    return Constraint(grammar=grammar, trusted=True)
 
 
 def _from_schema(console: Console, name: str, text: str, *, strict: bool) -> Held:
     from llamacli.engine.schema import schema_to_grammar
 
     schema = _read_schema(console, name, text)
-    grammar, _ = schema_to_grammar(schema)
+    try:
+        grammar = schema_to_grammar(schema)
+    except SchemaError as error:
+        raise _shown(console, name, text, _place_of(text, error.message), error.message) from error
     _tell_not_enforced(console, schema, strict=strict)
     return Held(_constraint(grammar), schema, has_schema=True)
+
+
+def _place_of(text: str, message: str) -> int:
+    """Where in a schema's text the JSON pointer leads that a message of llama.cpp's names, or the whole schema stands."""
+    from llamacli.grammar.json_places import find_value
+
+    pointer = re.search(r"^at #/(.*?): ", message)
+    return find_value(text, pointer[1].split("/") if pointer else [])
 
 
 def _read_schema(console: Console, name: str, text: str) -> Any:

@@ -23,7 +23,7 @@ class Constraint:
     """A GBNF grammar for an answer.
 
     `prefix` is text of the prompt with which the grammar begins. A `lazy` one begins with the first of its `triggers`, and with
-    none never. `trusted` grammars are llama.cpp's own and are not parsed a second time.
+    none never. `trusted` ones are llama.cpp's own, or were checked, and are not parsed again.
     """
 
     grammar: str

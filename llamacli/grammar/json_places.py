@@ -12,7 +12,7 @@ _DECODER = json.JSONDecoder()
 
 
 def find_value(text: str, path: Sequence[str | int]) -> int:
-    """The character offset of the value at `path` (keys and indexes from the root) in valid JSON.
+    """The character offset of the value at `path` (keys and indexes from the root, or the parts of a pointer) in valid JSON.
 
     Where the path leads nowhere, it is the place of the last value on it.
     """
@@ -37,7 +37,7 @@ def _member(text: str, at: int, step: str | int) -> int | None:
         if is_object:
             key, at = _DECODER.raw_decode(text, at)
             at = _skip(text, _skip(text, at) + 1)
-        if key == step:
+        if str(key) == str(step):
             found = at
         _, at = _DECODER.raw_decode(text, at)
         at = _skip(text, at)

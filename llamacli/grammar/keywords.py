@@ -1,15 +1,20 @@
 """Which keywords of a JSON schema llama.cpp's converter does not enforce, and where.
 
 The converter (`common/json-schema.cpp`, `common/json-schema-to-grammar.cpp`) looks at a schema in a fixed order and at the
-first thing that it knows; the rest it passes over in silence. Here the same order is walked, noting what is passed over.
+first thing that it knows; the rest it passes over in silence. Here the same order is walked, noting what is passed over,
+unless it was put right before (`grammar.schemas`).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+from llamacli.errors import GrammarSyntaxError
+from llamacli.grammar.regex_json import from_pattern
+from llamacli.grammar.schemas import LARGEST_INTEGER
 
 _SILENT: Final = frozenset((
     "$schema", "$id", "$comment", "$anchor", "$defs", "definitions", "title", "description", "default", "examples",
@@ -81,14 +86,24 @@ class _Walk:
             self._reference(schema, path)
         elif "oneOf" in schema or "anyOf" in schema:
             self._alternatives(schema, path)
+        elif "const" in schema or "enum" in schema:
+            self._values(schema, path)
         elif isinstance(kind, list):
             for name in kind:
                 self._typed({**schema, "type": name}, path)
-        elif "const" in schema or "enum" in schema:
-            keyword = "const" if "const" in schema else "enum"
-            self._rest(schema, path, {keyword, "type"}, f"only {keyword} is looked at here")
         else:
             self._typed(schema, path)
+
+    def _values(self, schema: Mapping[str, Any], path: str) -> None:
+        keyword = "const" if "const" in schema else "enum"
+        self._rest(schema, path, {keyword, "type"}, f"only {keyword} is looked at here")
+        self._types(schema, path, [schema["const"]] if keyword == "const" else schema["enum"], keyword)
+
+    def _types(self, schema: Mapping[str, Any], path: str, values: list[Any], keyword: str) -> None:
+        kinds = schema.get("type", [])
+        kinds = kinds if isinstance(kinds, list) else [kinds]
+        if kinds and not all(any(_is_of(value, kind) for kind in kinds) for value in values):
+            self._note(path, "type", f"{keyword} beside it wins")
 
     def _reference(self, schema: Mapping[str, Any], path: str) -> None:
         self._rest(schema, path, {"$ref"}, "everything beside $ref is passed over")
@@ -121,19 +136,58 @@ class _Walk:
         else:
             reason = "it needs a type beside it" if kind is None else f"the converter has no such check for {kind}"
             self._rest(schema, path, _CONSTRAINTS.get(str(kind), frozenset()) | {"type"}, reason)
-            for bound in ("Minimum", "Maximum"):
-                if kind == "integer" and bound.lower() in schema and f"exclusive{bound}" in schema:
-                    self._note(path, f"exclusive{bound}", f"{bound.lower()} beside it wins")
+            if kind == "integer":
+                self._bounds(schema, path)
+
+    def _bounds(self, schema: Mapping[str, Any], path: str) -> None:
+        for bound, sign in (("Minimum", 1), ("Maximum", -1)):
+            exclusive = f"exclusive{bound}"
+            if bound.lower() in schema and exclusive in schema:
+                self._note(path, exclusive, f"{bound.lower()} beside it wins")
+            for keyword in (bound.lower(), exclusive):
+                if keyword in schema and schema[keyword] * sign > LARGEST_INTEGER:
+                    self._note(path, keyword, "the integers of a grammar have at most 16 digits")
 
     def _all_of(self, schema: Mapping[str, Any], path: str) -> None:
+        """Only the properties of objects are put together, all as required, and the values that enumerations share."""
         self._rest(schema, path, {"allOf", "type"}, "everything beside allOf is passed over")
-        for index, child in enumerate(schema["allOf"] if isinstance(schema["allOf"], list) else ()):
-            known = isinstance(child, Mapping) and any(
-                keyword in child for keyword in ("$ref", "properties", "enum", "anyOf", "oneOf")
-            )
-            if not known:
-                self._note(f"{path}/allOf/{index}", "allOf", "only objects, enumerations and references are put together")
-        self._children(schema["allOf"], f"{path}/allOf")
+        children = schema["allOf"] if isinstance(schema["allOf"], list) else []
+        parts = [self._target(child) for child in children]
+        enumerations = [part for part in parts if isinstance(part, Mapping) and "enum" in part and "const" not in part]
+        if len(enumerations) == len(parts) and _share_values(parts):
+            self._types(schema, path, [value for part in parts for value in part["enum"]], "allOf")
+        else:
+            self._types(schema, path, [{}], "allOf")
+            names: set[str] = set()
+            for index, part in enumerate(parts):
+                reason = self._not_joined(part, names)
+                if reason is not None:
+                    self._note(f"{path}/allOf/{index}", "allOf", reason)
+        self._children(children, f"{path}/allOf")
+
+    def _not_joined(self, part: Any, names: set[str]) -> str | None:
+        """Why a part of an allOf is not held to; `names` are the properties of those before."""
+        other = "only the properties of objects, and values that all enumerations share, are put together"
+        if not isinstance(part, Mapping):
+            return other
+        if "oneOf" in part or "anyOf" in part or isinstance(part.get("type"), list):
+            return "what the alternatives have is mixed"
+        if "const" in part or "enum" in part or not _is_object(part):
+            return other
+        if not part.get("properties"):
+            return "further properties are not known here"
+        own = set(part["properties"])
+        again = names & own
+        names |= own
+        return f"{min(again)!r} is in several parts" if again else None
+
+    def _target(self, schema: Any) -> Any:
+        """What a schema refers to in the end, or itself."""
+        for _ in range(100):
+            if not (isinstance(schema, Mapping) and isinstance(schema.get("$ref"), str)):
+                return schema
+            schema = _resolved(self._root, schema["$ref"])
+        return None
 
     def _object(self, schema: Mapping[str, Any], path: str) -> None:
         self._rest(schema, path, _CONSTRAINTS["object"] | {"type"}, "the converter has no such check for objects")
@@ -165,10 +219,10 @@ class _Walk:
         pattern = schema.get("pattern")
         lengths = [keyword for keyword in ("minLength", "maxLength") if keyword in schema]
         form = schema.get("format")
-        if isinstance(pattern, str):
-            reason = _pattern_problem(pattern)
-            if reason:
-                self._note(path, "pattern", f"{reason}: any string is accepted")
+        problem = _pattern_problem(pattern) if isinstance(pattern, str) else None
+        if problem is not None:
+            self._note(path, "pattern", problem)
+        if isinstance(pattern, str) and problem is None:
             for keyword in (*lengths, *(["format"] if form else [])):
                 self._note(path, keyword, "pattern beside it wins")
         elif form in _FORMATS:
@@ -196,35 +250,34 @@ def _guessed_type(schema: Mapping[str, Any]) -> str | None:
 
 
 def _pattern_problem(pattern: str) -> str | None:
-    """Why the converter gives a pattern up."""
-    if not (pattern.startswith("^") and pattern.endswith("$") and len(pattern) > 1):
-        return "it is not anchored with ^ and $"
-    inner = pattern[1:-1]
-    for match in _pieces(inner):
-        piece = match.group()
-        if piece.startswith("(?") and piece != "(?:":
-            return f"the group {piece} is not known"
-        if piece.startswith("\\") and not _KNOWN_ESCAPE.fullmatch(piece):
-            return f"the escape {piece} is not known"
-        if piece in ("^", "$"):
-            return "it has an anchor inside"
-        if piece.startswith("["):
-            unknown = next((e.group() for e in _ESCAPE.finditer(piece) if not _CLASS_ESCAPE.fullmatch(e.group())), None)
-            if unknown:
-                return f"the escape {unknown} is not known in a class"
-        if piece.startswith("{") and not re.fullmatch(r"\{\d*(,\d*)?\}", piece):
-            return f"{piece} is no repetition"
+    """Why a pattern has no grammar."""
+    try:
+        from_pattern(pattern)
+    except GrammarSyntaxError as error:
+        return f"{error.message.partition(': ')[2]}: any string is accepted"
     return None
 
 
-_ESCAPE = re.compile(r"\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|.)", re.DOTALL)
-_PIECE = re.compile(rf"{_ESCAPE.pattern}|\[(?:{_ESCAPE.pattern}|[^\]\\])*\]|\(\?[^)]?|\{{[^}}]*\}}|.", re.DOTALL)
-_CLASS_ESCAPE = re.compile(r'\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|[trn\\"\[\]-])')
-_KNOWN_ESCAPE = re.compile(rf"{_CLASS_ESCAPE.pattern}|\\[\^$.()|{{}}*+?]")
+def _is_of(value: Any, kind: str) -> bool:
+    """Whether a value has a type of JSON schemas."""
+    if isinstance(value, bool):
+        return kind == "boolean"
+    if kind == "integer":
+        return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    types: dict[str, Any] = {"null": type(None), "string": str, "array": list, "object": dict, "number": int | float}
+    return isinstance(value, types.get(kind, ()))
 
 
-def _pieces(pattern: str) -> Iterator[re.Match[str]]:
-    return _PIECE.finditer(pattern)
+def _is_object(schema: Mapping[str, Any]) -> bool:
+    """Whether the converter takes it for an object, and not for a further allOf."""
+    has_properties = "properties" in schema or schema.get("additionalProperties", True) is not True
+    return schema.get("type", "object" if has_properties else None) == "object" and (has_properties or "allOf" not in schema)
+
+
+def _share_values(enumerations: list[Any]) -> bool:
+    """Whether some value is in all of them, once."""
+    values = [[json.dumps(value) for value in part["enum"]] for part in enumerations]
+    return all(len(set(own)) == len(own) for own in values) and bool(set.intersection(*map(set, values)))
 
 
 def _resolved(root: Any, pointer: str) -> Any:

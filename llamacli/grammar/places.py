@@ -32,15 +32,18 @@ class Places:
         start = self._starts[line]
         return Place(line + 1, index - start + 1, len(self._text[:index].encode("utf-8", "surrogatepass")))
 
-    def excerpt(self, start: int, end: int | None = None) -> tuple[str, str]:
+    def excerpt(self, start: int, end: int | None = None) -> tuple[str, ...]:
         """The line around `start`, cut to a readable width, and a line of carets below `start` up to `end`.
 
+        A blank line has no excerpt.
         Tabs and other control characters become one visible character each, so that the carets stand where they should.
         """
         line = bisect_right(self._starts, start) - 1
         first = self._starts[line]
         match = _LINE_END.search(self._text, first)
         last = match.start() if match else len(self._text)
+        if not self._text[first:last].strip():
+            return ()
         left = max(first, start - _EXCERPT_WIDTH // 2)
         right = min(last, left + _EXCERPT_WIDTH)
         shown = "".join(_visible(char) for char in self._text[left:right])

@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llamacli.grammar.nodes import Ranges
 from llamacli.grammar.writing import choice
+
+_DIGITS: Ranges = ((0x30, 0x39),)
+_WORD: Ranges = ((0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A))
+_SPACE: Ranges = ((0x09, 0x0D), (0x20, 0x20))
+SETS = {"d": _DIGITS, "w": _WORD, "s": _SPACE}
+"""What a backslash and a letter stand for; the capital letter is all others."""
+NAMED = {"n": 10, "r": 13, "t": 9, "f": 12, "v": 11, "a": 7, "0": 0}
+"""Characters that a backslash and a letter stand for."""
+
+
+@dataclass(slots=True)
+class Flags:
+    """What `(?is)` sets."""
+
+    ignore_case: bool = False
+    dot_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +54,12 @@ def without_empty(part: Part) -> Part:
     """A choice without its empty alternatives."""
     options = [option for option in part.options if option.text not in ("", '""')]
     return Part(f"({choice([option.text for option in options])})" if options else "", counted=part.counted, empty=part.empty)
+
+
+def cases_of(code: int) -> list[int]:
+    """A character in both cases, where they are single characters."""
+    forms = {chr(code), chr(code).lower(), chr(code).upper()}
+    return sorted(ord(form) for form in forms if len(form) == 1)
 
 
 def other_case(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -57,8 +57,9 @@ def format_match(name: str, text: str, match: Match) -> str:
         return f"{name}: matches\n"
     place = match.place
     at_end = match.stop == len(text)
-    lines = [f"{name}: does not match", f"  line {place.line}, column {place.column}, byte {place.offset}:"]
-    lines += ["    " + line for line in Places(text).excerpt(match.stop)]
+    excerpt = Places(text).excerpt(match.stop)
+    where = f"  line {place.line}, column {place.column}, byte {place.offset}"
+    lines = [f"{name}: does not match", where + ":" if excerpt else where, *("    " + line for line in excerpt)]
     met = "the text ends here" if at_end else f"found {quoted(text[match.stop])}"
     lines.append(f"  {met}; expected {_listed(match.expected, may_end=match.may_end)}")
     accepted = f"{quoted(text[: match.stop])} ({_characters(match.stop)})" if match.stop else "nothing"

@@ -35,7 +35,7 @@ LIMIT = 200
 
 def constrained(engine: Engine, schema: str, sampling: SamplingParams) -> tuple[float, int]:
     """Tokens per second under a schema, and how many there were."""
-    grammar, _ = schema_to_grammar(json.loads(schema))
+    grammar = schema_to_grammar(json.loads(schema))
     turn = engine.chat_turn([Message("user", QUESTION)], constraint=Constraint(grammar=grammar))
     return rate(engine, turn, GenerationParams(max_tokens=LIMIT, sampling=sampling), turn.guidance)
 
