@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Annotated, Literal, cast
 
+from llamacli.cli.bench_plot import PlotOption, check_plot, write_plot
 from llamacli.cli.bench_side import stored_number
 from llamacli.cli.command import command
 from llamacli.cli.console import Style
@@ -57,17 +58,33 @@ def history(
     examples=(
         ("Show the last run again.", "llamacli bench show last"),
         ("All that is known of run 12.", "llamacli bench show 12 --json"),
+        ("A chart for a report.", "llamacli bench show 12 --plot run12.svg"),
     )
 )
-def show(app: AppContext, run: Annotated[str, argument(metavar="RUN", help=RUN)], *, json: JsonOption = False) -> None:
+def show(
+    app: AppContext,
+    run: Annotated[str, argument(metavar="RUN", help=RUN)],
+    *,
+    plot: PlotOption = None,
+    json: JsonOption = False,
+) -> None:
     """Show a stored benchmark: its rows, how it was made, and on what."""
-    from llamacli.render.bench_history import format_run, run_document
-    from llamacli.render.bench_table import Table
+    from llamacli.render.bench_history import run_document
 
+    check_plot(plot)
     (stored,) = _runs([run])
     if json:
         app.console.write(json_format.dumps(run_document(stored), indent=2) + "\n")
-        return
+    else:
+        _show_table(app, stored)
+    if plot is not None:
+        write_plot(app, plot, stored.rows, to_error=json)
+
+
+def _show_table(app: AppContext, stored: StoredRun) -> None:
+    from llamacli.render.bench_history import format_run
+    from llamacli.render.bench_table import Table
+
     console = app.console
     table = Table(
         stored.rows,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Anchor = Literal["start", "middle", "end"]
 Place = tuple[float, float]
 
-TEXT_WIDTH = 0.56
+TEXT_WIDTH = 0.6
 """How wide a letter is on average, as a share of the size: text is laid out before anybody knows the font."""
 
 _SCALE = 2
