@@ -128,6 +128,9 @@ class FakeEngine:
             self.words[tokens[-1]] = word
         return tuple(tokens)
 
+    def ends_answer(self, token: int) -> bool:
+        return token == 2
+
     def text_turn(self, text: str, constraint: Constraint | None = None) -> Turn:
         self.constraint = constraint
         return Turn(prompt=FakePrompt(text), is_chat=False)

@@ -12,7 +12,7 @@ from talk import CTRL_C, ENTER, Talker, plain, talk
 
 from llamacli.cli.console import Terminals
 from llamacli.errors import DecodeError, ModelFileError
-from llamacli.repl import loop
+from llamacli.repl import obeying
 from llamacli.repl.commands import COMMANDS, split_command
 from llamacli.repl.keys import is_open_block, without_fences
 from llamacli.store import paths
@@ -275,7 +275,7 @@ def test_blocks_of_quotes() -> None:
 
 
 def test_every_command_explains_itself() -> None:
-    assert loop.COMMAND_MODULES
+    assert obeying.COMMAND_MODULES
     for name, command in COMMANDS.items():
         assert command.summary
         assert not command.summary.endswith(".")

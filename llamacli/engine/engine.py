@@ -161,6 +161,10 @@ class Engine:
         """The tokens of an answer to `turn` that is the last of `messages` and is to go on (see `turn.answer_tokens`)."""
         return answer_tokens(self.model.vocabulary, self.template(template), turn, messages, rendering)
 
+    def ends_answer(self, token: int) -> bool:
+        """Whether a token is one of those with which the model ends its answers."""
+        return self.model.vocabulary.is_end(token)
+
     def text_turn(self, text: str, constraint: Constraint | None = None) -> Turn:
         """The prompt that continues the text as it is."""
         return text_turn(self.text_prompt(text), constraint)

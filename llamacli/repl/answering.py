@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from llamacli.engine.answer import AnswerReader
 from llamacli.engine.events import Event, Finished, Prefill, Token
-from llamacli.engine.message import Message
+from llamacli.engine.message import Message, ToolCall
 from llamacli.engine.params import GenerationParams
 from llamacli.engine.turn import Turn
 from llamacli.render.conversation import AnswerView, MarkdownView, PlainView
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 SAVE_SECONDS = 0.05
 """What comes in so short a time is shown and saved together."""
 
+BROKEN_CALL = "it called a tool with arguments that are no JSON"
 CUTS = {"length": "cut by the limit of tokens", "context": "the context is full", "cancelled": "stopped"}
 
 
@@ -36,19 +38,27 @@ class Measured:
     first_token_ms: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How an answer goes on: behind this prompt, and without so many of its oldest tokens."""
+
+    turn: Turn
+    left_out: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What is to be answered, and where the answer goes.
 
     `steps` are the tokens that the answer begins with; of their text `unseen` gives what is to be shown. `node` is the answer
     that grows; None makes a new one behind the head of `tree`. `generation` says when the answer ends. `make_room` is asked
-    when the context is full and told how many tokens the answer has; it returns how to go on, or None to end the answer there.
+    when the context is full in the middle of an answer of so many tokens; None ends the answer there.
     """
 
     turn: Turn
     tree: Tree
     generation: GenerationParams
-    make_room: Callable[[Finished, int], tuple[Turn, GenerationParams] | None]
+    make_room: Callable[[int], Room | None]
     steps: tuple[Step, ...] = ()
     node: Node | None = None
     unseen: Callable[[str], str] = str
@@ -94,7 +104,7 @@ class Answering:
                 bar.finish()
                 self._flush(force=True)
                 self._view.finish()
-                if self._node is not None:
+                if self._node is not None and self._plan.tree is self._chat.tree:
                     self._chat.traces.put(self._node.id, Trace(self._plan.turn.prompt, tuple(self._steps)))
         return self._node
 
@@ -110,19 +120,19 @@ class Answering:
             )
             for event in events:
                 if isinstance(event, Finished) and event.reason == "context":
-                    again = plan.make_room(event, len(self._steps))
-                    if again is not None:
+                    room = plan.make_room(len(self._steps))
+                    if room is not None:
                         break
                 told += isinstance(event, Token)
                 if not isinstance(event, Token) or told > known:
                     yield event
             else:
                 return
-            turn, generation = again
-            if generation.max_tokens is not None:
-                left = generation.max_tokens - (len(self._steps) - len(plan.steps))
-                generation = dataclasses.replace(generation, max_tokens=left)
-            begun, known = [step.id for step in self._steps], len(self._steps)
+            turn, begun = room.turn, [step.id for step in self._steps[room.left_out :]]
+            known = len(begun)
+            if plan.generation.max_tokens is not None:
+                made = len(self._steps) - len(plan.steps)
+                generation = dataclasses.replace(generation, max_tokens=plan.generation.max_tokens - made)
 
     def _insist(self, guard: Cancelling, event: object) -> None:
         """A cancel that came before the engine had begun was not for it."""
@@ -154,6 +164,9 @@ class Answering:
         cut = CUTS.get(event.reason, "")
         if self._node is not None or event.reason != "cancelled":
             message = answer.message()
+            if message.tool_calls and not (event.reason == "stop" and all(map(is_sound, message.tool_calls))):
+                message = dataclasses.replace(message, tool_calls=())  # no template takes half a call
+                cut = cut or BROKEN_CALL
             node = self._node or self._plan.tree.add(message)
             self._node = self._plan.tree.grow(node, message, cut)
 
@@ -189,6 +202,14 @@ class Answering:
             self._view.think(reasoning)
         if content:
             self._view.add(content)
+
+
+def is_sound(call: ToolCall) -> bool:
+    """Whether the arguments of a call are a JSON object, as templates take it for granted."""
+    try:
+        return isinstance(json.loads(call.arguments or "{}"), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def make_view(chat: Chat) -> AnswerView:

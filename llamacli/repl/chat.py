@@ -39,7 +39,8 @@ def no_answer(question: str) -> str:
 class Chat:
     """A running conversation.
 
-    `overrides` are fields of SamplingParams that `/set` changed. `draft` is what the next prompt line begins with.
+    `overrides` are fields of SamplingParams that `/set` changed. `draft` is what the next prompt line begins with,
+    `unanswered` the last message if it got no answer.
     `ask` puts a question to the user and returns the typed line. `required_tool` is what the next answer must call ("" is any).
     `wants_answer`: the engine is to answer the conversation as it is now, or to begin as `beginning` says. `held` is what
     answers are held to. `first_seen` is the oldest message that the model sees, where older ones were left out. `compacted` are
@@ -57,6 +58,7 @@ class Chat:
     saver: Saver | None = None
     largest_context: int = 0
     draft: str = ""
+    unanswered: str = ""
     hint: str = ""
     wants_answer: bool = False
     beginning: Beginning | None = None

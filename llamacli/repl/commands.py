@@ -29,6 +29,7 @@ class SlashCommand:
     """A command: `arguments` as help shows them, `summary` one sentence without a full stop."""
 
     name: str
+    aliases: tuple[str, ...]
     arguments: str
     summary: str
     function: Function
@@ -39,6 +40,11 @@ class SlashCommand:
     def usage(self) -> str:
         """The command and its arguments."""
         return f"/{self.name} {self.arguments}".rstrip()
+
+    @property
+    def about(self) -> str:
+        """What it does, and what else it is called."""
+        return f"{self.summary} (also /{', /'.join(self.aliases)})" if self.aliases else self.summary
 
 
 COMMANDS: dict[str, SlashCommand] = {}
@@ -51,7 +57,7 @@ def command(
     """Registers a function as a command; the first name is its own, the others are aliases."""
 
     def register(function: Function) -> Function:
-        made = SlashCommand(names[0], arguments, summary, function, completes, choices)
+        made = SlashCommand(names[0], names[1:], arguments, summary, function, completes, choices)
         COMMANDS.update(dict.fromkeys(names, made))
         return function
 
@@ -78,5 +84,5 @@ def format_help(commands: Iterable[SlashCommand], width: int) -> str:
     unique = list(dict.fromkeys(commands))
     column = max(len(one.usage) for one in unique) + 2
     if width < column + 30:
-        return "".join(f"{one.usage}\n    {one.summary}\n" for one in unique)
-    return "".join(f"{one.usage:<{column}}{one.summary}\n" for one in unique)
+        return "".join(f"{one.usage}\n    {one.about}\n" for one in unique)
+    return "".join(f"{one.usage:<{column}}{one.about}\n" for one in unique)

@@ -16,24 +16,17 @@ from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.styles import Style
 
-from llamacli.engine.message import Message
 from llamacli.errors import ClosedError, LlamacliError
-from llamacli.repl import holding, keeping, looking, talking, tooling, tuning
 from llamacli.repl.asking import ask
-from llamacli.repl.calling import STOPPED, close_calls
 from llamacli.repl.chat import Chat
-from llamacli.repl.commands import find, split_command
 from llamacli.repl.completer import ChatCompleter
-from llamacli.repl.keys import make_bindings, without_fences
+from llamacli.repl.keys import make_bindings
 from llamacli.repl.loading import Loader
-from llamacli.repl.replying import reply
+from llamacli.repl.obeying import obey, send, take_turn
 from llamacli.repl.saving import begin
 from llamacli.repl.setup import ChatSetup
 from llamacli.repl.terminal import quiet
 from llamacli.repl.toolbar import format_toolbar
-
-COMMAND_MODULES = (talking, tuning, holding, tooling, looking, keeping)
-"""Imported for the commands that they register."""
 
 _STYLE = Style.from_dict(
     {"bottom-toolbar": "noreverse fg:ansibrightblack", "prompt": "bold ansicyan", "more": "ansibrightblack"}
@@ -79,14 +72,14 @@ class Loop:
             chat.setup.servers.start()
         try:
             if chat.setup.prompt is not None:
-                self._turn(partial(self._send, chat.setup.prompt))
+                self._turn(partial(send, chat, chat.setup.prompt))
             while not chat.leaving:
                 try:
                     text = self._read()
                 except EOFError:
                     return
                 if text.strip():
-                    self._turn(partial(self._obey, text))
+                    self._turn(partial(obey, chat, text))
         finally:
             chat.loader.close()
 
@@ -102,59 +95,17 @@ class Loop:
             return ""
 
     def _turn(self, work: Callable[[], None]) -> None:
-        """Does what was asked, and lets the model answer if that is wanted. What fails is said, and the user goes on."""
+        """Does what was asked. What fails is said, and the user goes on."""
         chat = self._chat
-        before = chat.tree.head
         try:
             with quiet(get_app_session().input):
-                work()
-                if chat.wants_answer:
-                    self._answer(before)
+                take_turn(chat, work)
         except KeyboardInterrupt:
             pass
         except LlamacliError as error:
             if chat.loader.error is not None or isinstance(error, ClosedError):
                 raise
             chat.setup.screen.fail(str(error))
-        finally:
-            chat.wants_answer, chat.beginning = False, None
-
-    def _obey(self, text: str) -> None:
-        found = split_command(text)
-        if found is None:
-            self._send(text)
-            return
-        name, argument = found
-        find(name).function(self._chat, argument)
-
-    def _send(self, text: str) -> None:
-        """Says something, behind the files that go with it."""
-        chat = self._chat
-        close_calls(chat, STOPPED)  # an earlier program may have been killed while one ran
-        parts = [*(attachment.text.rstrip("\n") for attachment in chat.attachments), without_fences(text)]
-        chat.tree.add(Message("user", "\n\n".join(parts)))
-        chat.draft = text
-        chat.wants_answer = True
-
-    def _answer(self, before: int | None) -> None:
-        """The model's answer. If there is none the conversation is as it was before, and the message is in the prompt line."""
-        chat = self._chat
-        asked = chat.tree.head
-        try:
-            reply(chat, chat.engine())
-        finally:
-            if chat.tree.head == asked:
-                chat.tree.move(before)
-            else:
-                chat.draft = ""
-                chat.attachments.clear()
-                self._tell_cut()
-                chat.setup.screen.write("\n")
-
-    def _tell_cut(self) -> None:
-        answer = self._chat.tree.last("assistant")
-        if answer is not None and answer.cut:
-            self._chat.setup.screen.say(f"[{answer.cut}]")
 
     def _ask(self, question: str) -> str:
         with wakeup_kept():

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from llamacli.engine.events import Finished
 from llamacli.engine.params import GenerationParams
 from llamacli.engine.turn import Turn
 from llamacli.errors import ConstraintError
-from llamacli.repl.answering import Answering, Plan
+from llamacli.repl.answering import Answering, Plan, Room
 from llamacli.repl.calling import run_calls
-from llamacli.repl.fitting import check_room, fitting_turn, messages_of, rendering, room
+from llamacli.repl.fitting import LOW_SHARE, check_room, fitting_turn, messages_of, rendering, room
 from llamacli.repl.tracing import Beginning, Step
 
 if TYPE_CHECKING:
@@ -45,6 +44,7 @@ def _answer(chat: Chat, engine: Engine, beginning: Beginning) -> Node | None:
     if beginning.node is not None and not steps:
         steps = _steps_of(chat, engine, turn, beginning)
     check_room(chat, engine, turn, len(steps))
+    params = generation(chat, engine, tip)
     making = RoomMaking(chat, engine, tip, left_out)
     making.tell()
     if beginning.node is not None:
@@ -52,7 +52,7 @@ def _answer(chat: Chat, engine: Engine, beginning: Beginning) -> Node | None:
     plan = Plan(
         turn=turn,
         tree=chat.tree,
-        generation=generation(chat, engine),
+        generation=params,
         make_room=making,
         steps=steps,
         node=beginning.node,
@@ -70,9 +70,15 @@ def _answer(chat: Chat, engine: Engine, beginning: Beginning) -> Node | None:
     return node
 
 
-def generation(chat: Chat, engine: Engine) -> GenerationParams:
-    """How an answer is generated. What happens when the context is full is ours to say, not the engine's."""
+def generation(chat: Chat, engine: Engine, tip: int | None = None) -> GenerationParams:
+    """How an answer to message `tip` is generated. What happens when the context is full is ours to say, not the engine's.
+
+    With a seed that was given, another answer to the same message gets another one.
+    """
     sampling = dataclasses.replace(chat.setup.sampling(engine), **chat.overrides)
+    if sampling.seed is not None:
+        siblings = sum(node.parent == tip and node.message.role == "assistant" for node in chat.tree.nodes)
+        sampling = dataclasses.replace(sampling, seed=(sampling.seed + siblings) % 2**32)
     return dataclasses.replace(chat.generation, sampling=sampling, context_shift=False, logprobs=0)
 
 
@@ -92,8 +98,9 @@ def _steps_of(chat: Chat, engine: Engine, turn: Turn, beginning: Beginning) -> t
 
 
 class RoomMaking:
-    """What is done when the context fills up in the middle of an answer: it grows, or the oldest turns are left out.
+    """What is done when the context fills up in the middle of an answer.
 
+    It grows if its size was not given; with a context shift the oldest turns are left out, then the beginning of the answer.
     What of that the user has to know is told when nothing is being drawn.
     """
 
@@ -102,22 +109,24 @@ class RoomMaking:
         self._engine = engine
         self._tip = tip
         self._left_out = left_out
-        self._shifts = False
+        self._cuts_answer = False
 
-    def __call__(self, finished: Finished, count: int) -> tuple[Turn, GenerationParams] | None:
+    def __call__(self, count: int) -> Room | None:
         """How to go on with an answer of `count` tokens, or None."""
         chat, engine = self._chat, self._engine
         turn, left_out = fitting_turn(chat, engine, self._tip, count)
         self._left_out += left_out
         if engine.context_for(turn.prompt, count + 1) > engine.n_ctx:
-            return turn, generation(chat, engine)
-        if not chat.generation.context_shift or self._shifts:
+            return Room(turn)
+        if not chat.generation.context_shift:
             return None
-        used, size = room(engine, turn, count)
-        if left_out and used < size:
-            return turn, generation(chat, engine)
-        self._shifts = True
-        return turn, dataclasses.replace(generation(chat, engine), context_shift=True, keep=-1)
+        used, size = room(engine, turn)
+        if used + count < size and left_out:
+            return Room(turn)
+        if size - used < size // LOW_SHARE or chat.held is not None:  # a grammar has to see the whole answer
+            return None
+        self._cuts_answer = True
+        return Room(turn, count - (size - used) // 2)
 
     def tell(self) -> None:
         """Says what the model no longer sees."""
@@ -125,5 +134,5 @@ class RoomMaking:
         left_out, self._left_out = self._left_out, 0
         if left_out:
             screen.warn(f"the context is full: the model no longer sees the oldest {left_out} messages")
-        if self._shifts:
+        if self._cuts_answer:
             screen.warn("the context is full: the model no longer sees the beginning of this answer")

@@ -71,6 +71,10 @@ class Screen:
         """A word of our own that begins a line."""
         return self._styled(word, "36")
 
+    def paint(self, text: str, code: str) -> str:
+        """Text that is harmless already in a style (an SGR code), where colours are wanted."""
+        return self._styled(text, code)
+
     def _styled(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.color else text
 

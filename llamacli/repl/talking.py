@@ -5,9 +5,14 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from llamacli.engine.message import Message
 from llamacli.errors import UsageError
+from llamacli.repl.calling import STOPPED, close_calls
 from llamacli.repl.chat import Attachment, Chat
 from llamacli.repl.commands import COMMANDS, command, find, format_help
+from llamacli.repl.compacting import take_back
+from llamacli.repl.keys import without_fences
+from llamacli.repl.tracing import Beginning
 from llamacli.repl.tree import Node
 
 _PREVIEW = 60
@@ -25,7 +30,29 @@ def show_help(chat: Chat, argument: str) -> None:
     chat.setup.screen.say('Between lines of """ Enter begins a line. Ctrl-O or Ctrl-X Ctrl-E opens an editor, Ctrl-D leaves.')
 
 
-@command("regen", "retry", summary="Answer the last message again; the old answer stays as a branch")
+@command("continue", summary="Go on with the last answer where it was stopped or cut")
+def go_on(chat: Chat, argument: str) -> None:
+    """With the same tokens, so that nothing is evaluated again."""
+    answer = chat.tree.path()[-1:]
+    if not answer or answer[0].message.role != "assistant":
+        raise UsageError("there is no answer to go on with", hint="/retry answers the last message")
+    if not answer[0].cut:
+        raise UsageError("the last answer is complete", hint="/regen asks for another one")
+    trace = chat.traces.get(answer[0].id)
+    chat.beginning = Beginning(answer[0].parent, trace.steps if trace is not None else (), answer[0])
+    chat.wants_answer = True
+
+
+@command("retry", summary="Send the message again that got no answer; if it has one, as /regen")
+def retry(chat: Chat, argument: str) -> None:
+    """After an error, or when it was stopped before the first word."""
+    if chat.unanswered:
+        send(chat, chat.unanswered)
+    else:
+        regenerate(chat, argument)
+
+
+@command("regen", summary="Answer the last message again; the old answer stays as a branch")
 def regenerate(chat: Chat, argument: str) -> None:
     """Another answer to the last message."""
     chat.tree.move(_last_question(chat).id)
@@ -34,7 +61,10 @@ def regenerate(chat: Chat, argument: str) -> None:
 
 @command("undo", summary="Take back the last message and its answer; they stay as a branch")
 def undo(chat: Chat, argument: str) -> None:
-    """Goes back before the last message of the user."""
+    """Goes back before the last message of the user, or before the last /compact."""
+    if take_back(chat):
+        chat.setup.screen.say("the summary is taken back; it stays as a branch")
+        return
     question = _last_question(chat)
     chat.tree.move(question.parent)
     chat.setup.screen.say(f"taken back: {preview(question)}")
@@ -106,6 +136,15 @@ def attach(chat: Chat, argument: str) -> None:
 def leave(chat: Chat, argument: str) -> None:
     """Ends the conversation."""
     chat.leaving = True
+
+
+def send(chat: Chat, text: str) -> None:
+    """Says something, behind the files that go with it, and wants an answer."""
+    close_calls(chat, STOPPED)  # an earlier program may have been killed while one ran
+    parts = [*(attachment.text.rstrip("\n") for attachment in chat.attachments), without_fences(text)]
+    chat.tree.add(Message("user", "\n\n".join(parts)))
+    chat.draft = chat.unanswered = text
+    chat.wants_answer = True
 
 
 def preview(node: Node) -> str:

@@ -1,0 +1,97 @@
+"""How sure a model was of its tokens: each with its number and its probability, also to be read without colours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from llamacli.render.tokenize import Paint, columns, visible
+
+if TYPE_CHECKING:
+    from llamacli.engine.events import TokenLogprob
+
+_BANDS = ((0.9, ""), (0.5, "32"), (0.2, "33"), (0.0, "1;31"))
+"""Styles of tokens that are at least so probable. What was nearly certain stands out least."""
+
+LEGEND = "green below 90 %, yellow below 50 %, red below 20 %; /probs N shows what else it could be, /pick N ALT takes that"
+_DIM = "2"
+_GAP = 2
+_LONGEST = 40
+
+
+def format_probabilities(tokens: Sequence[tuple[bytes, float | None]], paint: Paint, width: int) -> str:
+    """Rows of pieces over their numbers and probabilities.
+
+    `tokens` are pieces with natural-log probabilities, None where these are not known.
+    """
+    rows: list[str] = []
+    cells: list[tuple[str, str, str, int]] = []
+    used = 0
+    for number, (piece, logprob) in enumerate(tokens, start=1):
+        text, below = _cut(visible(piece)), f"{number}:{percent(logprob)}"
+        size = max(columns(text), len(below))
+        if cells and used + size > width:
+            rows.append(_row(cells, paint))
+            cells, used = [], 0
+        cells.append((text, below, _style(logprob), size))
+        used += size + _GAP
+        if piece.endswith(b"\n"):
+            rows.append(_row(cells, paint))
+            cells, used = [], 0
+    if cells:
+        rows.append(_row(cells, paint))
+    return "".join(rows)
+
+
+def format_alternatives(
+    found: Sequence[TokenLogprob], chosen: int, behind: bytes, number: int, paint: Paint, width: int
+) -> str:
+    """A line for each alternative of token `number`, the best first, * at the one that was chosen.
+
+    `behind` is the text before the token.
+    """
+    head = f"token {number}"
+    text = visible(behind)
+    if text:
+        room = max(width - len(head) - len(" behind …") - 1, 8)
+        while columns(text) > room:
+            text = text[1:]
+            head = f"token {number} behind …"
+        head += text if head.endswith("…") else f" behind {text}"
+    pieces = [_cut(visible(one.piece)) or "(end)" for one in found]
+    size = max(map(columns, pieces), default=0)
+    lines = [paint(head, _DIM)]
+    for rank, (one, piece) in enumerate(zip(found, pieces, strict=True), start=1):
+        mark = "*" if one.id == chosen else " "
+        padded = paint(piece, _style(one.logprob)) + " " * (size - columns(piece))
+        lines.append(f"{mark} {rank:>2}  {padded}  {100 * math.exp(one.logprob):>6.2f} %")
+    if all(one.id != chosen for one in found):
+        lines.append(paint("the chosen one is less probable than these", _DIM))
+    return "\n".join(lines) + "\n"
+
+
+def percent(logprob: float | None) -> str:
+    """A probability in whole percent, `–` if it is not known: such a token was forced."""
+    if logprob is None or math.isnan(logprob):
+        return "–"
+    share = 100 * math.exp(logprob)
+    return "<1%" if share < 0.5 else f"{share:.0f}%"
+
+
+def _style(logprob: float | None) -> str:
+    if logprob is None or math.isnan(logprob):
+        return _DIM
+    share = math.exp(logprob)
+    return next(style for least, style in _BANDS if share >= least)
+
+
+def _cut(text: str) -> str:
+    return text if columns(text) <= _LONGEST else text[: _LONGEST // 2] + "…"
+
+
+def _row(cells: Sequence[tuple[str, str, str, int]], paint: Paint) -> str:
+    gap = " " * _GAP
+    pieces = gap.join((paint(text, style) if style else text) + " " * (size - columns(text)) for text, _, style, size in cells)
+    numbers = gap.join(below.ljust(size) for _, below, _, size in cells)
+    return f"{pieces.rstrip()}\n{paint(numbers.rstrip(), _DIM)}\n"

@@ -1,0 +1,58 @@
+"""What is done about a line that was typed, on a terminal or in a script: a command is obeyed, a message is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llamacli.repl import compacting, holding, keeping, looking, probing, talking, tooling, tuning
+from llamacli.repl.chat import Chat
+from llamacli.repl.commands import find, split_command
+from llamacli.repl.replying import reply
+from llamacli.repl.talking import send
+
+__all__ = ["COMMAND_MODULES", "obey", "send", "take_turn"]
+
+COMMAND_MODULES = (talking, compacting, probing, tuning, holding, tooling, looking, keeping)
+"""Imported for the commands that they register."""
+
+
+def take_turn(chat: Chat, work: Callable[[], None]) -> None:
+    """Does what was asked, and lets the model answer if that is wanted.
+
+    Raises:
+        LlamacliError, KeyboardInterrupt: it failed, or was stopped. The conversation can go on.
+    """
+    before = chat.tree.head
+    try:
+        work()
+        if chat.wants_answer:
+            _answer(chat, before)
+    finally:
+        chat.wants_answer, chat.beginning = False, None
+
+
+def obey(chat: Chat, text: str) -> None:
+    """Does what a command says, or says something."""
+    found = split_command(text)
+    if found is None:
+        send(chat, text)
+        return
+    name, argument = found
+    find(name).function(chat, argument)
+
+
+def _answer(chat: Chat, before: int | None) -> None:
+    """The model's answer. If there is none the conversation is as it was before, and the message is in the prompt line."""
+    asked = chat.tree.path()[-1:]
+    try:
+        reply(chat, chat.engine())
+    finally:
+        if chat.tree.path()[-1:] == asked:
+            chat.tree.move(before)
+        else:
+            chat.draft = chat.unanswered = ""
+            chat.attachments.clear()
+            answer = chat.tree.last("assistant")
+            if answer is not None and answer.cut:
+                chat.setup.screen.say(f"[{answer.cut}]")
+            chat.setup.screen.write("\n")
