@@ -11,6 +11,7 @@ from llamacli.cli.command import command
 from llamacli.cli.console import Style
 from llamacli.cli.context import AppContext
 from llamacli.cli.options import ContextOptions, JsonOption, ModelOptions
+from llamacli.errors import CancelledError
 
 if TYPE_CHECKING:
     from llamacli.engine.roofline import Job, RooflineReport
@@ -68,8 +69,12 @@ def _measure(app: AppContext, path: Path, way: Way, job: Job) -> RooflineReport:
     flag = CancelFlag()
     with app.interrupts.guard(grace=GRACE_SECONDS) as guard, app.progress() as line:
         guard.cancel = flag.set
-        for event in measure_roofline(path, way, job, flag, lambda share: line.update("loading", share, 1.0)):
-            if isinstance(event, RooflineReport):
-                return event
-            line.update(f"measuring {event.what}", event.done, event.total)
+        try:
+            for event in measure_roofline(path, way, job, flag, lambda share: line.update("loading", share, 1.0)):
+                if isinstance(event, RooflineReport):
+                    return event
+                line.update(f"measuring {event.what}", event.done, event.total)
+        except CancelledError:
+            if guard.received is None:
+                raise
     raise AssertionError("the report is the last event")

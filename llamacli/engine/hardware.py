@@ -21,6 +21,11 @@ def default_threads() -> int:
     return max(1, min(len(cores), _quota(_CGROUP)))
 
 
+def logical_cpus() -> int:
+    """The number of CPUs, hardware threads of a core counted each, within the affinity mask and the quota, at least 1."""
+    return max(1, min(len(_allowed_cpus()), _quota(_CGROUP)))
+
+
 def available_memory() -> int | None:
     """Bytes of memory that this process can still get, within its cgroup's limit; None where the system does not tell."""
     try:

@@ -48,6 +48,8 @@ class Tuner:
         self._began = clock()
         self._random = random.Random(plan.seed)
         self._choices: dict[str, Choice] = {}
+        self._settled: dict[str, tuple[Value, ...]] = {}
+        self._races = 0
         self._seconds: dict[Phase, float] = {}
         self._speeds: dict[Phase, tuple[list[float], list[float]]] = {}
 
@@ -64,21 +66,31 @@ class Tuner:
     # --- the search ------------------------------------------------------------------------------------------------------
 
     def _search(self) -> Iterator[TuneEvent]:
+        """Sweeps over the settings until none is left that another one's change could have made worth a second look."""
         end = self._began + self._plan.budget * (1 - _CHECK_SHARE)
-        for phase in BOTH:  # to know how long that takes
+        for phase in BOTH * 2:  # to know how long that takes; the first time it includes getting ready
             self._speed(self._start, phase)
         while True:
-            before = self._best
+            before = self._races
             for index, setting in enumerate(self._settings):
                 work = [self._work(one) for one in self._settings[index:]]
+                if not work[0] and setting.name in self._choices:
+                    continue
                 left = max(0.0, end - self._clock())
                 yield from self._decide(setting, self._clock() + left * work[0] / max(1, sum(work)))
-            if self._best == before or self._clock() >= end:
+            if self._races == before or self._clock() >= end or not any(map(self._work, self._settings)):
                 return
 
     def _work(self, setting: Dimension) -> int:
+        """How much there is to measure for a setting; 0 if it has been decided under the same circumstances."""
         count = len(setting.values(self._best))
-        return count * len(setting.phases) if count > 1 else 0
+        settled = self._settled.get(setting.name) == self._circumstances(setting)
+        return count * len(setting.phases) if count > 1 and not settled else 0
+
+    def _circumstances(self, setting: Dimension) -> tuple[Value, ...]:
+        """The values of all other settings that touch the same phases."""
+        others = (one for one in self._settings if one is not setting and set(one.phases) & set(setting.phases))
+        return tuple(one.get(self._best) for one in others)
 
     def _decide(self, setting: Dimension, deadline: float) -> Iterator[TuneEvent]:
         """Races the values of one setting, and moves on to the best of them."""
@@ -91,6 +103,8 @@ class Tuner:
                 return
             choice = Choice(name=name, before=first, after=current, note="not tried: the budget is too short")
         else:
+            self._races += 1
+            self._settled[name] = self._circumstances(setting)
             after, arms = yield from self._race(setting, values, deadline)
             self._best = setting.set(self._best, after)
             tried = tuple(dict.fromkeys(arm.value for arm in arms if arm.seconds))

@@ -139,17 +139,17 @@ def _make(name: str | None, layers: Sequence[Product], device: str, sharers: int
     made = _Candidate(name)
     free = available_memory() or _LEAST_BYTES * 4 * sharers
     room = min(max(_LEAST_BYTES, _CACHE_MULTIPLE * cache_size()), free // (4 * sharers))
-    for phase, share in (
-        ("generation", room / max(1, sum(product.size * (product.experts or 1) for product in layers))),
-        ("prompt", _PROMPT_OPERATIONS / max(1, _TOKENS * sum(product.operations for product in layers))),
-    ):
+    operations = sum(product.operations for product in layers)
+    parts: dict[Phase, tuple[int, float]] = {  # columns, and the share of the model's matrices
+        "generation": (1, room / sum(_whole_size(product) for product in layers)),
+        "prompt": (_TOKENS, _PROMPT_OPERATIONS / (_TOKENS * operations)),
+    }
+    for phase, (tokens, share) in parts.items():
         requests = [_request(product, name, share) for product in layers]
         with log.complaints():
-            products = stack.enter_context(Products(device, requests, _TOKENS if phase == "prompt" else 1))
-        tokens = _TOKENS if phase == "prompt" else 1
-        whole = sum(product.operations for product in layers) * tokens
-        made.products[phase] = products  # type: ignore[index]
-        made.scale[phase] = whole / float(products.description["operations"]) / tokens  # type: ignore[index]
+            products = stack.enter_context(Products(device, requests, tokens))
+        made.products[phase] = products
+        made.scale[phase] = operations / float(products.description["operations"])
         made.is_rearranged |= any("REPACK" in buffer for buffer in products.description["buffers"].values())
     return made
 
@@ -189,7 +189,7 @@ def _speed(question: TypeQuestion, layers: Sequence[Product], candidate: _Candid
         speeds[phase] = statistics.median(after)
         outcomes[phase] = compare_rounds(before, after)
     elements = sum(product.columns * product.rows * product.count * (product.experts or 1) for product in layers)
-    in_file = sum(product.row_size * product.rows * product.count * (product.experts or 1) for product in layers)
+    in_file = sum(_whole_size(product) for product in layers)
     bits = BITS[candidate.type] if candidate.type else 8 * in_file / elements
     whole = in_file + sum(product.size for product in question.cost.products if product.is_output) + question.cost.other
     return TypeSpeed(
@@ -211,6 +211,11 @@ def model_speeds(measured: float, own: Sequence[float], other: Sequence[float]) 
     rest = max(0.0, 1 / measured - typical)
     scale = min(1.0, 1 / measured / typical)
     return [1 / (rest + scale * seconds) for seconds in other]
+
+
+def _whole_size(product: Product) -> int:
+    """Bytes of all its matrices, of experts that are not used as well."""
+    return product.row_size * product.rows * product.count * (product.experts or 1)
 
 
 def _most_used(layers: Sequence[Product]) -> str:

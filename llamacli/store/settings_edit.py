@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,20 @@ def set_value(path: Path, place: Place, value: object, check: Callable[[Settings
 
     `check` looks for problems in the result; with any the file is left as it is. Raises SettingsError.
     """
+    set_values(path, place[:-1], {place[-1]: value}, check)
+
+
+def set_values(path: Path, where: Place, values: Mapping[str, object], check: Callable[[SettingsFile], list[Problem]]) -> None:
+    """Set several values of one table, all or none of them; others that stand there stay. As `set_value` otherwise."""
 
     def change(document: tomlkit.TOMLDocument) -> None:
         table: Any = document
-        for depth, name in enumerate(place[:-1]):
+        for depth, name in enumerate(where):
             if name not in table:
-                table[name] = tomlkit.table(is_super_table=depth < len(place) - 2)
+                table[name] = tomlkit.table(is_super_table=depth < len(where) - 1)
             table = table[name]
-        table[_spelled(table, place[-1], place)] = value
+        for name, value in values.items():
+            table[_spelled(table, name, (*where, name))] = value
 
     _rewrite(path, change, check)
 

@@ -1,0 +1,212 @@
+"""A search for the fastest way to run a model: how far it is, and what it found, for people and for programs."""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from llamacli.engine.comparing import Outcome
+from llamacli.engine.tuning_params import Checking, Choice, Gain, Racing, TuneEvent
+from llamacli.engine.tuning_profile import changed_flags, profile_of
+from llamacli.engine.tuning_session import Doing, TuneOutcome
+from llamacli.engine.tuning_types import TypeReport, TypeSpeed
+from llamacli.render.progress import format_bytes
+from llamacli.render.text import escape_line
+
+Paint = Callable[[str, str], str]
+"""Gives a text one of the styles bold, dim, red, green, yellow, cyan."""
+
+_PHASES = {"prompt": "prompt", "generation": "generation", "overall": "the whole job"}
+_VERDICTS = {"faster": "green", "slower": "red"}
+_WIDEST = 100
+
+
+def format_event(event: Doing | TuneEvent) -> str:
+    """What is being done, in a few words."""
+    match event:
+        case Doing():
+            return event.what
+        case Racing():
+            return f"{event.name}: round {event.round}, {', '.join(map(str, event.left))}"
+        case Choice():
+            return f"{event.name}: {event.after}"
+        case Checking():
+            return f"comparing with the start, pair {event.pair}"
+        case _:
+            return "done"
+
+
+def format_tuning(outcome: TuneOutcome, *, source: str | None, path: Path, width: int, paint: Paint) -> str:
+    """What became of each setting, what it brings, and what other quantizations would. `source`: how the model was named."""
+    report, size = outcome.report, outcome.size
+    depth = f" after {size.depth:,}" if size.depth else ""
+    title = f"{escape_line(outcome.model)}: prompts of {size.n_prompt:,} and answers of {size.n_gen:,} tokens{depth}"
+    lines = [paint(title, "bold"), *_choice_lines(outcome, paint), ""]
+    lines += [*_gain_lines(outcome, paint), ""]
+    lines += _wrapped(_verdict(outcome), width)
+    if outcome.types is not None:
+        lines += ["", *_type_lines(outcome.types, paint), ""]
+        for sentence in _type_advice(outcome.types, source, path):
+            lines += _wrapped(sentence, width)
+    if report.interrupted:
+        lines += ["", *_wrapped("Interrupted: this is what was known by then, and nothing was kept.", width)]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of a paragraph; one with a command in it (it is indented) stays whole, so that it can be copied."""
+    if text.startswith("  "):
+        return [text]
+    return textwrap.wrap(text, max(40, min(width - 1, _WIDEST)), break_on_hyphens=False, break_long_words=False)
+
+
+def _choice_lines(outcome: TuneOutcome, paint: Paint) -> Iterator[str]:
+    yield paint(f"{'setting':<16}{'before':>8}{'best':>8}   tried", "bold")
+    for choice in outcome.report.choices:
+        tried = ", ".join(map(str, choice.tried)) if len(choice.tried) > 1 else ""
+        told = "; ".join(filter(None, (tried, choice.note)))
+        best = f"{choice.after!s:>8}"
+        mark = paint(best, "green") if choice.after != choice.before else best
+        yield f"{choice.name:<16}{choice.before!s:>8}{mark}   {escape_line(told)}"
+
+
+def _gain_lines(outcome: TuneOutcome, paint: Paint) -> Iterator[str]:
+    report = outcome.report
+    yield paint(f"{'tokens per second':<20}{'before':>9}{'after':>9}{'gain':>8}   interval", "bold")
+    for name, gain in (("prompt", report.prompt), ("generation", report.generation), ("overall", report.overall)):
+        if gain is not None:
+            yield f"{_PHASES[name]:<20}{_speed(gain.before):>9}{_speed(gain.after):>9}{_gain(gain.outcome, paint)}"
+        elif name in outcome.speeds:
+            speed = _speed(outcome.speeds[name])
+            yield f"{_PHASES[name]:<20}{speed:>9}{speed:>9}          nothing was changed that touches it"
+
+
+def _gain(outcome: Outcome, paint: Paint) -> str:
+    times = f"{outcome.ratio:>7.2f}x"
+    bounds = f"{outcome.interval[0]:.2f} - {outcome.interval[1]:.2f} ({outcome.level:.3g} sure)" if outcome.interval else ""
+    color = _VERDICTS.get(outcome.verdict)
+    return f"{paint(times, color) if color else times}   {bounds} {outcome.verdict}"
+
+
+def _speed(value: float) -> str:
+    return f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
+
+
+def _verdict(outcome: TuneOutcome) -> str:
+    report = outcome.report
+    flags = changed_flags(report)
+    if not flags:
+        tried = any(len(choice.tried) > 1 for choice in report.choices)
+        return "Nothing that was tried is faster than what you have, beyond noise." if tried else "Nothing could be tried."
+    checked = any(gain is not None for gain in (report.prompt, report.generation))
+    doubt = "" if checked and not report.interrupted else ", though that was not checked to the end"
+    return f"Use {shlex.join(flags)}{doubt}."
+
+
+def _type_lines(report: TypeReport, paint: Paint) -> Iterator[str]:
+    yield paint(f"{'layers in':<16}{'size':>10}{'bits':>6}{'prompt t/s':>12}{'':>8}{'answer t/s':>12}", "bold")
+    for one in (report.own, *report.others):
+        own = one is report.own
+        label = f"{one.type}{' (the file)' if own else ''}"
+        cells = "".join(
+            f"{_speed(one.speeds[phase]):>12}{'' if own else _times(one.outcomes[phase], paint):>8}"
+            for phase in ("prompt", "generation")
+        )
+        note = "  rearranged when loaded" if one.is_rearranged else ""
+        yield f"{label:<16}{format_bytes(one.size):>10}{one.bits:>6.1f}{cells}{paint(note, 'dim')}"
+
+
+def _times(outcome: Outcome, paint: Paint) -> str:
+    text = f"{outcome.ratio:>7.2f}x"
+    color = _VERDICTS.get(outcome.verdict)
+    return paint(text, color) if color else text
+
+
+def _type_advice(report: TypeReport, source: str | None, path: Path) -> Iterator[str]:
+    """What the estimate means, and the command that makes the better file."""
+    if not report.better:
+        yield "By this estimate no quantization of about the same quality is worth a change on this machine."
+        return
+    best = report.better[0]
+    reads, generates = _factor(best, "prompt"), _factor(best, "generation")
+    yield (
+        f"{report.own.type} is slow on this machine: by this estimate the model would read prompts {reads} and generate "
+        f"{generates} as {best.type}. Best fetch a file that was made as {' or '.join(one.type for one in report.better[:3])} "
+        "from the original model; quantizing this one again loses quality:"
+    )
+    if source is not None and source.startswith("hf:"):
+        yield f"  llamacli models pull {shlex.quote(_repository(source) + ':' + best.type)}"
+    stem, own = path.stem, report.own.type
+    target = (stem.replace(own, best.type) if own in stem else f"{stem}-{best.type}") + ".gguf"
+    yield f"  llamacli models quantize --allow-requantize {shlex.quote(str(path))} {shlex.quote(target)} {best.type}"
+
+
+def _repository(source: str) -> str:
+    """`hf:user/repo` of a reference that may name a quantization."""
+    return ":".join(source.split(":")[:2])
+
+
+def _factor(one: TypeSpeed, phase: str) -> str:
+    outcome = one.outcomes[phase]  # type: ignore[index]
+    if outcome.verdict != "faster":
+        return "about as fast"
+    bounds = f" ({outcome.interval[0]:.1f} to {outcome.interval[1]:.1f})" if outcome.interval else ""
+    return f"{outcome.ratio:.1f} times{bounds} as fast"
+
+
+def tuning_document(outcome: TuneOutcome) -> dict[str, Any]:
+    """The same for programs. Speeds are tokens per second, gains are ratios of speeds."""
+    report = outcome.report
+    return {
+        "model": outcome.model,
+        "tokens": {"prompt": outcome.size.n_prompt, "generation": outcome.size.n_gen, "depth": outcome.size.depth},
+        "seconds": round(outcome.seconds, 3),
+        "interrupted": report.interrupted,
+        "settings": [
+            {"name": one.name, "before": one.before, "after": one.after, "tried": list(one.tried), "note": one.note}
+            for one in report.choices
+        ],
+        "best": profile_of(report),
+        "flags": changed_flags(report),
+        "gains": {
+            name: _gain_document(gain)
+            for name, gain in (("prompt", report.prompt), ("generation", report.generation), ("overall", report.overall))
+        },
+        "speeds": dict(outcome.speeds),
+        "types": _types_document(outcome.types) if outcome.types is not None else None,
+        "warnings": list(outcome.warnings),
+    }
+
+
+def _gain_document(gain: Gain | None) -> dict[str, Any] | None:
+    if gain is None:
+        return None
+    return {"before": gain.before, "after": gain.after, **_outcome_document(gain.outcome)}
+
+
+def _outcome_document(outcome: Outcome) -> dict[str, Any]:
+    whole = asdict(outcome)
+    names = ("ratio", "interval", "level", "verdict")
+    return {name: list(whole[name]) if isinstance(whole[name], tuple) else whole[name] for name in names}
+
+
+def _types_document(report: TypeReport) -> dict[str, Any]:
+    def document(one: TypeSpeed) -> Mapping[str, Any]:
+        return {
+            "type": one.type,
+            "size": one.size,
+            "bits_per_weight": one.bits,
+            "rearranged": one.is_rearranged,
+            "speeds": dict(one.speeds),
+            "gains": {phase: _outcome_document(outcome) for phase, outcome in one.outcomes.items()},
+        }
+
+    return {
+        "own": document(report.own),
+        "others": [document(one) for one in report.others],
+        "better": [one.type for one in report.better],
+    }
