@@ -178,6 +178,8 @@ ERROR_CHECKS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "llama_encode": _check_evaluation,
     "llamacli_sample": check_sampling,
     "llamacli_burst": _check_evaluation,
+    "llamacli_measure_tokens": _check_evaluation,
+    "llamacli_workers_new": _not_null("threads"),
     "llamacli_abort_new": _not_null("a cancel flag"),
     "llama_sampler_chain_init": _not_null("a sampler chain"),
 }
