@@ -122,7 +122,7 @@ def test_a_gain_that_noise_explains_is_taken_back() -> None:
         return flat(way, phase) * (0.5 if way.context.threads == 4 and disturbing else 1.0)
 
     chosen = []
-    for event in events(Landscape(disturbed, noise=0.01)):
+    for event in events(Landscape(disturbed, noise=0.01), budget=300.0):
         if isinstance(event, Choice):
             chosen.append((event.name, event.after))
             disturbing = event.name != "cache-type"  # the last of them

@@ -9,6 +9,7 @@ from llamacli.cli.bench_history import export, history, rm, show
 from llamacli.cli.bench_options import PlanOptions, ReportOptions, SetupOptions, WorkOptions, expand
 from llamacli.cli.bench_plot import check_plot
 from llamacli.cli.bench_roofline import roofline
+from llamacli.cli.bench_tune import tune
 from llamacli.cli.command import command
 from llamacli.cli.context import AppContext
 from llamacli.errors import CancelledError, LlamacliError, RowsFailedError
@@ -47,7 +48,8 @@ def bench(
     exit status 6. Ctrl-C keeps what was measured.
 
     Runs are stored: `llamacli bench history` lists them, `show` and `export` write them again, `compare` says whether one is
-    faster and how sure that is. `roofline` shows how close a model comes to what this machine can do.
+    faster and how sure that is. `roofline` shows how close a model comes to what this machine can do, `tune` finds the
+    fastest settings for it.
     """
     from llamacli.engine.measuring_rig import describe_machine
 
@@ -73,6 +75,7 @@ bench.groups = {
     "rm": rm,
     "compare": compare,
     "roofline": roofline,
+    "tune": tune,
 }
 
 

@@ -47,7 +47,9 @@ class TuneOptions:
 
     PANEL: ClassVar[str] = "Tuning"
 
-    budget: Annotated[float, option("--budget", metavar="SECONDS", help="How long it may take.", environment=False)] = 120.0
+    budget: Annotated[
+        float, option("--budget", metavar="SECONDS", shows=120, help="How long it may take.", environment=False)
+    ] = 120.0
     cache_types: Annotated[
         tuple[CacheType, ...],
         option(

@@ -76,8 +76,8 @@ class Tuner:
                 work = [self._work(one) for one in self._settings[index:]]
                 if not work[0] and setting.name in self._choices:
                     continue
-                left = max(0.0, end - self._clock())
-                yield from self._decide(setting, self._clock() + left * work[0] / max(1, sum(work)))
+                now = self._clock()
+                yield from self._decide(setting, now + max(0.0, end - now) * work[0] / max(1, sum(work)), end)
             if self._races == before or self._clock() >= end or not any(map(self._work, self._settings)):
                 return
 
@@ -92,13 +92,13 @@ class Tuner:
         others = (one for one in self._settings if one is not setting and set(one.phases) & set(setting.phases))
         return tuple(one.get(self._best) for one in others)
 
-    def _decide(self, setting: Dimension, deadline: float) -> Iterator[TuneEvent]:
-        """Races the values of one setting, and moves on to the best of them."""
+    def _decide(self, setting: Dimension, deadline: float, end: float) -> Iterator[TuneEvent]:
+        """Races the values of one setting until `deadline`, and moves on to the best of them. The search ends at `end`."""
         name, current, values = setting.name, setting.get(self._best), setting.values(self._best)
         first = self._choices[name].before if name in self._choices else current
         if len(values) < 2:
             choice = Choice(name=name, before=first, after=current, note=setting.note(self._best))
-        elif self._clock() + self._least_seconds(setting, len(values)) > deadline:
+        elif self._clock() + self._least_seconds(setting, len(values)) > end:
             if name in self._choices:  # a sweep for which there is no time says nothing new
                 return
             choice = Choice(name=name, before=first, after=current, note="not tried: the budget is too short")

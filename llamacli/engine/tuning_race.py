@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from llamacli.engine.comparing import compare_rounds
+from llamacli.engine.comparing import Outcome, compare_rounds
 from llamacli.engine.statistics import student_quantile
 from llamacli.engine.trial import Way
 from llamacli.engine.tuning_params import Value
@@ -57,6 +57,8 @@ def race(
                 arm.error = error
         left = survivors([arm for arm in left if arm.error is None])
         yield number, left
+        if number >= LEAST_ROUNDS and left and are_alike(left):
+            return
 
 
 def survivors(arms: Sequence[Arm]) -> list[Arm]:
@@ -78,10 +80,19 @@ def winner(arms: Sequence[Arm], current: Value) -> Value:
     best = min(last, key=lambda arm: statistics.median(arm.seconds))
     if incumbent is None:  # it is not possible any more
         return best.value
-    rounds = min(len(incumbent.seconds), len(best.seconds))
-    speeds = [[1 / second for second in arm.seconds[:rounds]] for arm in (incumbent, best)]
-    outcome = compare_rounds(*speeds, level=_LEVEL, resolution=RESOLUTION)
-    return best.value if outcome.verdict == "faster" else current
+    return best.value if _compare(incumbent, best).verdict == "faster" else current
+
+
+def are_alike(arms: Sequence[Arm]) -> bool:
+    """Whether none differs from the fastest by enough to go on."""
+    best = min(arms, key=lambda arm: statistics.median(arm.seconds))
+    return all(arm is best or _compare(arm, best).verdict == "no difference shown" for arm in arms)
+
+
+def _compare(before: Arm, after: Arm) -> Outcome:
+    rounds = min(len(before.seconds), len(after.seconds))
+    speeds = [[1 / second for second in arm.seconds[:rounds]] for arm in (before, after)]
+    return compare_rounds(*speeds, level=_LEVEL, resolution=RESOLUTION)
 
 
 def _is_slower(seconds: Sequence[float], best: Sequence[float]) -> bool:
