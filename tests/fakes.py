@@ -145,6 +145,14 @@ class FakeEngine:
     def context_for(self, prompt: FakePrompt, max_tokens: int | None) -> int:
         return self.n_ctx
 
+    @property
+    def cached_tokens(self) -> int:
+        return len(self.prompt.tokens) if self.prompt else 0
+
+    @property
+    def state_bytes(self) -> int:
+        return 4 * self.cached_tokens
+
     def save_state(self, path: Path) -> int:
         path.write_bytes(b"state")
         return 1

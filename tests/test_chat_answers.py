@@ -17,7 +17,7 @@ from llamacli.repl.compacting import INSTRUCTION
 
 def talk_to(model: Path, keys: str, *arguments: str):
     """A conversation with the real engine and a real model."""
-    return talk(keys, *arguments, open_engine=open_engine, find_model=lambda app, reference, *, offline: model)
+    return talk(keys, "-t", "1", *arguments, open_engine=open_engine, find_model=lambda app, reference, *, offline: model)
 
 
 def exported(path: Path) -> list[dict[str, str]]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import shutil
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from llamacli.cli import complete
 from llamacli.cli.chat_held import read_held
 from llamacli.cli.chat_tools import ChatToolOptions, closing_servers, read_mcp_servers, read_toolbox
 from llamacli.cli.command import command
@@ -54,6 +57,12 @@ class SessionOptions:
     ] = None
     list: Annotated[bool, option("--list", help="List the saved sessions.", environment=False)] = False
     save: Annotated[bool, option("--save/--no-save", help="Save what is said, as it is said.")] = True
+    state: Annotated[
+        bool,
+        option(
+            "--state/--no-state", help="Keep what was evaluated beside the session, so that going on with it starts at once."
+        ),
+    ] = True
 
 
 @command(
@@ -95,24 +104,32 @@ def chat(
     params = generation.params(SamplingParams())
     template, model_params, context_params = conversation.template(), model.params(), context.params()
     toolbox, servers = read_toolbox(app.console, tools), read_mcp_servers(app.console, tools)
-    path = app.find_model(app, model.model, offline=model.offline)
-    from llamacli.repl.loop import converse
-    from llamacli.repl.setup import ChatSetup, Screen
-    from llamacli.store.sessions import SessionStore
 
-    def load(on_load: Callable[[float], None]) -> Engine:
+    def open_engine(path: Path, on_load: Callable[[float], None]) -> Engine:
         engine = app.open_engine(path, model_params, context_params, on_load=on_load)
         if template is None and not engine.has_chat_template:
             engine.close()
             raise ModelUnsupportedError(f"{path.name} has no chat template", hint="--chat-template names one")
         return engine
 
+    from llamacli.repl.setup import ChatSetup, FoundModel, Screen
+
+    def find_model(reference: str | None) -> FoundModel:
+        path = app.find_model(app, reference, offline=model.offline)
+        return FoundModel(path.name.removesuffix(".gguf"), partial(open_engine, path))
+
+    found = find_model(model.model)
+    from llamacli.repl.loop import converse
+    from llamacli.store.sessions import SessionStore
+
     store = SessionStore() if sessions.save else None
     with closing_servers(servers), closing(store) if store is not None else nullcontext():
         converse(
             ChatSetup(
-                model_name=path.name.removesuffix(".gguf"),
-                load=load,
+                model_name=found.name,
+                load=found.load,
+                find_model=find_model,
+                model_names=lambda: [name for name, _ in complete.models()],
                 sampling=sampling.resolved,
                 generation=params,
                 screen=Screen(app.console.write, lambda: terminal_size(app.console), app.console.stdout_color),
@@ -130,6 +147,7 @@ def chat(
                 sessions=store,
                 session=sessions.session,
                 resumes=sessions.resume,
+                keeps_state=sessions.state,
                 toolbox=toolbox,
                 servers=servers,
                 max_tool_calls=tools.max_tool_calls,

@@ -21,7 +21,7 @@ Candidate = tuple[str, str]
 def print_candidates(arguments: list[str]) -> int:
     """Writes the names of a kind, and returns the exit status: 2 for a kind that there is not, else 0."""
     kind, beginning = [*arguments, "", ""][:2]
-    find = {"models": _models, "profiles": _profiles, "keys": _keys, "sessions": _sessions}.get(kind)
+    find = {"models": models, "profiles": _profiles, "keys": _keys, "sessions": _sessions}.get(kind)
     if find is None:
         return 2
     lines: dict[str, str] = {}
@@ -39,7 +39,7 @@ def print_candidates(arguments: list[str]) -> int:
     return 0
 
 
-def _models() -> Iterator[Candidate]:
+def models() -> Iterator[Candidate]:
     """Aliases, models on this machine, and what the catalogue could fetch."""
     for alias, target in _tables("aliases"):
         yield alias, str(target)

@@ -307,6 +307,11 @@ class Engine:
         return len(tokens)
 
     @property
+    def cached_tokens(self) -> int:
+        """How many tokens of the last prompt and its answer are in the cache."""
+        return len(self._shared.scheduler.tokens_of(0)) if self._shared is not None else 0
+
+    @property
     def state_bytes(self) -> int:
         """About how large a file `save_state` would write; 0 while there is nothing to save."""
         if self._context is None or self._shared is None or not self._shared.scheduler.tokens_of(0):

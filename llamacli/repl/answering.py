@@ -88,6 +88,7 @@ class Answering:
             KeyboardInterrupt: a signal stopped the answer, which is kept.
         """
         setup = self._chat.setup
+        self._chat.evaluated = True
         started = time.perf_counter()
         with setup.guard() as guard, setup.progress() as bar, AnswerReader(self._plan.turn) as reader:
             guard.cancel = self._engine.cancel

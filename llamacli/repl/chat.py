@@ -40,7 +40,8 @@ class Chat:
     """A running conversation.
 
     `overrides` are fields of SamplingParams that `/set` changed. `draft` is what the next prompt line begins with,
-    `unanswered` the last message if it got no answer.
+    `unanswered` the last message if it got no answer. `state` is a file to be brought back before the next answer, `evaluated`
+    says that the engine has evaluated this conversation since.
     `ask` puts a question to the user and returns the typed line. `required_tool` is what the next answer must call ("" is any).
     `wants_answer`: the engine is to answer the conversation as it is now, or to begin as `beginning` says. `held` is what
     answers are held to. `first_seen` is the oldest message that the model sees, where older ones were left out. `compacted` are
@@ -59,6 +60,9 @@ class Chat:
     largest_context: int = 0
     draft: str = ""
     unanswered: str = ""
+    model_name: str = field(init=False)
+    state: Path | None = None
+    evaluated: bool = False
     hint: str = ""
     wants_answer: bool = False
     beginning: Beginning | None = None
@@ -77,6 +81,7 @@ class Chat:
 
     def __post_init__(self) -> None:
         self.system = self.setup.system
+        self.model_name = self.setup.model_name
         self.generation = self.setup.generation
 
     def engine(self) -> Engine:

@@ -13,14 +13,20 @@ from llamacli.store.sessions import Session, SessionStore
 _AROUND, _PREVIEW = 30, 60
 
 
-@command("save", "rename", arguments="NAME", summary="Give this session a name; it is saved anyhow")
+@command("rename", arguments="NAME", summary="Give this session another name")
+def rename(chat: Chat, argument: str) -> None:
+    """As /save."""
+    save(chat, argument)
+
+
+@command("save", arguments="NAME", summary="Give this session a name, to find it again; it is saved anyhow")
 def save(chat: Chat, argument: str) -> None:
     """For --session and /load."""
     _saver(chat).rename(argument)
     chat.setup.screen.say(f"this session is called {argument}")
 
 
-@command("load", arguments="NAME|NUMBER", summary="Go on with another session; this one stays saved")
+@command("load", arguments="NAME|NUMBER", summary="Go on with another session; this one stays saved", completes="sessions")
 def load(chat: Chat, argument: str) -> None:
     """Takes up a session."""
     store = _store(chat)
@@ -49,7 +55,7 @@ def search(chat: Chat, argument: str) -> None:
         chat.setup.screen.show(f"{one.session.label}: {'…' if begin else ''}{text[begin : begin + 2 * _AROUND + len(word)]}")
 
 
-@command("delete", arguments="NAME|NUMBER", summary="Delete a saved session for good")
+@command("delete", arguments="NAME|NUMBER", summary="Delete a saved session for good", completes="sessions")
 def delete(chat: Chat, argument: str) -> None:
     """Not the one that is going on."""
     store = _store(chat)

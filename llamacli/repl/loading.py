@@ -20,12 +20,18 @@ _NEEDED_LATER = "llamacli.render.markdown"
 
 class Loader:
     """Loads an engine. `share` is how far it is, `engine` the result, `error` why there is none. `on_change` is called on the
-    thread now and then.
+    thread now and then, `then` with the engine before anybody else has it.
     """
 
-    def __init__(self, load: Callable[[Callable[[float], None]], Engine], on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        load: Callable[[Callable[[float], None]], Engine],
+        on_change: Callable[[], None],
+        then: Callable[[Engine], None] = lambda engine: None,
+    ) -> None:
         self._load = load
         self._on_change = on_change
+        self._then = then
         self._done = threading.Event()
         self._abandoned = False
         self.share = 0.0
@@ -49,6 +55,10 @@ class Loader:
             raise self.error or CancelledError("cancelled")
         return self.engine
 
+    def successor(self, load: Callable[[Callable[[float], None]], Engine] | None = None) -> Loader:
+        """A loader for another model in the place of this one, or for the same model again."""
+        return Loader(load or self._load, self._on_change, self._then)
+
     def close(self) -> None:
         """Stops loading, and frees what was loaded."""
         self._abandoned = True
@@ -59,7 +69,9 @@ class Loader:
 
     def _run(self) -> None:
         try:
-            self.engine = self._load(self._tell)
+            engine = self._load(self._tell)
+            self._then(engine)
+            self.engine = engine
         except Exception as error:  # noqa: BLE001 - `wait` raises it again
             self.error = error
         self._done.set()

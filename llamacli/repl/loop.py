@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application.current import get_app_session
@@ -25,8 +26,12 @@ from llamacli.repl.loading import Loader
 from llamacli.repl.obeying import obey, send, take_turn
 from llamacli.repl.saving import begin
 from llamacli.repl.setup import ChatSetup
+from llamacli.repl.states import keep_state, restore_state
 from llamacli.repl.terminal import quiet
 from llamacli.repl.toolbar import format_toolbar
+
+if TYPE_CHECKING:
+    from llamacli.engine.engine import Engine
 
 _STYLE = Style.from_dict(
     {"bottom-toolbar": "noreverse fg:ansibrightblack", "prompt": "bold ansicyan", "more": "ansibrightblack"}
@@ -52,7 +57,7 @@ class Loop:
             prompt_continuation=continuation,
             multiline=True,
             history=open_history(setup),
-            completer=ChatCompleter(),
+            completer=ChatCompleter(lambda: self._chat),
             complete_while_typing=False,
             complete_in_thread=True,
             key_bindings=make_bindings(self._hint),
@@ -61,7 +66,7 @@ class Loop:
             editing_mode=_MODES[setup.editing],
             style=_STYLE,
         )
-        self._chat = Chat(setup, Loader(setup.load, self._on_load), ask=self._ask)
+        self._chat = Chat(setup, Loader(setup.load, self._on_load, self._on_engine), ask=self._ask)
 
     def run(self) -> None:
         """Reads and obeys until the end."""
@@ -81,6 +86,7 @@ class Loop:
                 if text.strip():
                     self._turn(partial(obey, chat, text))
         finally:
+            keep_state(chat)
             chat.loader.close()
 
     def _read(self) -> str:
@@ -116,6 +122,10 @@ class Loop:
 
     def _toolbar(self) -> FormattedText:
         return FormattedText([("", format_toolbar(self._chat, self._session.output.get_size().columns))])
+
+    def _on_engine(self, engine: Engine) -> None:
+        """Called on the loading thread."""
+        restore_state(self._chat, engine)
 
     def _on_load(self) -> None:
         """Called on the loading thread."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from llamacli.repl import compacting, holding, keeping, looking, probing, talking, tooling, tuning
+from llamacli.repl import compacting, holding, keeping, looking, probing, switching, talking, tooling, tuning
 from llamacli.repl.chat import Chat
 from llamacli.repl.commands import find, split_command
 from llamacli.repl.replying import reply
@@ -12,7 +12,7 @@ from llamacli.repl.talking import send
 
 __all__ = ["COMMAND_MODULES", "obey", "send", "take_turn"]
 
-COMMAND_MODULES = (talking, compacting, probing, tuning, holding, tooling, looking, keeping)
+COMMAND_MODULES = (talking, compacting, probing, switching, tuning, holding, tooling, looking, keeping)
 """Imported for the commands that they register."""
 
 

@@ -11,6 +11,7 @@ from llamacli.errors import ConstraintError
 from llamacli.repl.answering import Answering, Plan, Room
 from llamacli.repl.calling import run_calls
 from llamacli.repl.fitting import LOW_SHARE, check_room, fitting_turn, messages_of, rendering, room
+from llamacli.repl.states import restore_state
 from llamacli.repl.tracing import Beginning, Step
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def reply(chat: Chat, engine: Engine) -> None:
         LlamacliError: there is no room, or what `Answering.run` raises.
         KeyboardInterrupt: the user stopped it.
     """
+    restore_state(chat, engine)
     beginning, chat.beginning = chat.beginning or Beginning(chat.tree.head), None
     left: int | None = chat.setup.max_tool_calls
     while left is not None:

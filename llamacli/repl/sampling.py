@@ -37,6 +37,21 @@ def setting_names() -> list[str]:
     return [*(name for name in _SAMPLING if name != "logit_bias"), *_GENERATION]
 
 
+def settings_beginning(text: str) -> list[str]:
+    """What `/set` may be given that begins so: names, and behind a name its values."""
+    name, space, _ = text.partition(" ")
+    if not space:
+        return setting_names()
+    name = ALIASES.get(name.replace("-", "_"), name.replace("-", "_"))
+    kind = _SAMPLING.get(name) or _GENERATION.get(name)
+    if kind is None:
+        return []
+    options = ["on", "off"] if kind is bool else [str(one) for one in typing.get_args(kind) if isinstance(one, int | str)]
+    if types.NoneType in typing.get_args(kind):
+        options.append("none")
+    return [f"{text.partition(' ')[0]} {option}" for option in (*options, "default")]
+
+
 def is_generation(name: str) -> bool:
     """Whether a field belongs to GenerationParams."""
     return name in _GENERATION

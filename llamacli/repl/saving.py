@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from llamacli.engine.message import read_messages
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.render.calls import FoldedOutput, format_call
+from llamacli.repl.states import expect_state, keep_state
 from llamacli.repl.tree import Node, Tree
 from llamacli.store.sessions import SavedMessage, Session, SessionStore
 
@@ -37,7 +38,7 @@ class Saver:
     def moved(self, head: int | None) -> None:
         """Saves where the conversation is."""
         chat = self._chat
-        model = chat.setup.model_name
+        model = chat.model_name
         self._try(lambda session: self._store.update(session.id, head=head, system=chat.system, model=model))
 
     def rename(self, name: str) -> None:
@@ -54,7 +55,7 @@ class Saver:
         chat = self._chat
         try:
             if self.session is None:
-                self.session = self._store.create(model=chat.setup.model_name, system=chat.system, name=self._name)
+                self.session = self._store.create(model=chat.model_name, system=chat.system, name=self._name)
             work(self.session)
         except LlamacliError as error:
             self._broken = True
@@ -66,15 +67,18 @@ def take_up(chat: Chat, store: SessionStore, session: Session) -> None:
     if chat.saver is not None and chat.saver.session is not None and chat.saver.session.id == session.id:
         return
     store.open(session.id)
+    keep_state(chat)
     saved = store.messages(session.id)
     if chat.saver is not None and chat.saver.session is not None:
         store.release(chat.saver.session.id)
     nodes = tuple(Node(one.id, one.parent, read_messages([one.document])[0], one.cut) for one in saved)
     chat.tree = Tree(nodes, session.head)
     chat.system = chat.setup.system if chat.setup.system is not None else session.system
-    chat.measured = None
+    chat.measured = chat.first_seen = chat.compacted = None
+    chat.traces.clear()
     chat.saver = Saver(chat, store, session)
     chat.tree.journal = chat.saver
+    expect_state(chat)
 
 
 def begin(chat: Chat) -> None:

@@ -30,6 +30,18 @@ class Cancelling(Protocol):
     received: int | None
 
 
+Load = Callable[[Callable[[float], None]], "Engine"]
+"""Loads a model, and tells a callback how far that is, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """A model on this machine: what it is called, and how it is loaded."""
+
+    name: str
+    load: Load
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """What answers are held to: a grammar or a JSON schema, as it was given.
@@ -84,14 +96,18 @@ class ChatSetup:
     """Everything that a conversation needs.
 
     `load` is called on a thread of its own and told how far it is (0 to 1); an exception in that callback stops it.
+    `find_model` finds or fetches another model, `model_names` are what it may be called.
     `read_held` makes a constraint of a text or of the name of a file. `sampling` is what the options and the model say about
     sampling. `history` None keeps none.
     `servers`, if there are any, add their tools to `toolbox` when they have started; `max_tool_calls` is for one message.
     `sessions` None saves nothing; `session` names the one to go on with or to make, `resumes` goes on with the last.
+    `keeps_state` keeps what was evaluated beside a session.
     """
 
     model_name: str
-    load: Callable[[Callable[[float], None]], Engine]
+    load: Load
+    find_model: Callable[[str], FoundModel]
+    model_names: Callable[[], list[str]]
     sampling: Callable[[Engine], SamplingParams]
     generation: GenerationParams
     screen: Screen
@@ -109,6 +125,7 @@ class ChatSetup:
     sessions: SessionStore | None = None
     session: str | None = None
     resumes: bool = False
+    keeps_state: bool = True
     toolbox: Toolbox | None = None
     servers: Servers | None = None
     max_tool_calls: int = 10

@@ -89,7 +89,7 @@ def branches(chat: Chat, argument: str) -> None:
         chat.setup.screen.show(f"{mark} {number}  {len(chat.tree.path(tip.id))} messages, the last: {preview(tip)}")
 
 
-@command("branch", arguments="N", summary="Go on with branch N of /branches")
+@command("branch", arguments="N", summary="Go on with branch N of /branches", completes="branches")
 def branch(chat: Chat, argument: str) -> None:
     """Moves to another branch."""
     tips = chat.tree.tips()
