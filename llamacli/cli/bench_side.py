@@ -61,7 +61,7 @@ def _is_stored(name: str) -> bool:
 
 def _measurement(name: str, open_history: OpenHistory) -> Measurement:
     if not _is_stored(name):
-        if not Path(name).exists():
+        if not name or not Path(name).exists():
             raise UsageError(f"there is no run and no file {name}", hint="llamacli bench history lists the runs")
         return Measurement(read_rows(Path(name)))
     history = open_history()

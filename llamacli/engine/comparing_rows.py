@@ -67,14 +67,17 @@ class Compared:
 class Comparison:
     """What was found. `differing`: parameters (or the model) in which the sides differ as a whole, with both values.
 
-    `machines` names them if they are not the same; `left_out` are tests that only one side has, or that failed there.
+    `models`, `builds` and `machines` are names; `same_machine` knows about fingerprints, too. `left_out` are tests that only
+    one side has, or that failed there.
     """
 
     labels: tuple[str, str]
     tests: tuple[Compared, ...]
     differing: Mapping[str, tuple[str, str]]
+    models: tuple[str, str]
     builds: tuple[str, str]
-    machines: tuple[str, str] | None
+    machines: tuple[str, str]
+    same_machine: bool
     left_out: tuple[str, ...]
     resolution: float
 
@@ -144,8 +147,9 @@ def compare_sides(
         (first.label, second.label),
         tests,
         differing,
-        (_builds(one), _builds(two)),
-        _machines(one, two),
+        (_names(one, "model_type"), _names(two, "model_type")),
+        (_names(one, "build_commit"), _names(two, "build_commit")),
+        *_machines(one, two),
         tuple(dict.fromkeys(_label(row, varying) for row in everything if id(row) not in compared)),
         resolution,
     )
@@ -224,7 +228,9 @@ def _middle(rows: _Rows) -> float:
 
 
 def _label(row: Row, varying: Sequence[str]) -> str:
-    shown = [f"{name} {_shown(row, name)}" for name in varying if name not in (*_SHAPE, "n_depth", "n_parallel")]
+    shown = [
+        f"{name.removeprefix('n_')} {_shown(row, name)}" for name in varying if name not in (*_SHAPE, "n_depth", "n_parallel")
+    ]
     return ", ".join([name_of(row), *shown])
 
 
@@ -245,20 +251,20 @@ def _model(row: Row) -> tuple[Any, ...]:
     return tuple(row.get(name) for name in _MODEL_COLUMNS)
 
 
-def _builds(rows: _Rows) -> str:
-    return ", ".join(dict.fromkeys(str(row.get("build_commit", "")) for _, row in rows))
+def _names(rows: _Rows, *columns: str) -> str:
+    """What these columns say, each once."""
+    said = (", ".join(filter(None, (str(row.get(column) or "") for column in columns))) for _, row in rows)
+    return "; ".join(dict.fromkeys(filter(None, said)))
 
 
-def _machines(first: _Rows, second: _Rows) -> tuple[str, str] | None:
-    """The names of the machines unless they are the same; equal names with other fingerprints get these."""
-    named = [
-        [", ".join(filter(None, (str(row.get(name) or "") for name in _MACHINE))) for _, row in one] for one in (first, second)
-    ]
-    marks = [{run.machine for run, _ in one if run.machine} for one in (first, second)]
-    if set(named[0]) == set(named[1]) and (marks[0] == marks[1] or not all(marks)):
-        return None
-    one, two = ("; ".join(dict.fromkeys(names)) for names in named)
-    return (one, two) if one != two else (f"{one} ({', '.join(sorted(marks[0]))})", f"{two} ({', '.join(sorted(marks[1]))})")
+def _machines(first: _Rows, second: _Rows) -> tuple[tuple[str, str], bool]:
+    """The names of the machines, and whether they are the same; equal names get their fingerprints if they are not."""
+    one, two = (_names(rows, *_MACHINE) for rows in (first, second))
+    marks = [{run.machine for run, _ in rows if run.machine} for rows in (first, second)]
+    same = one == two and (marks[0] == marks[1] or not all(marks))
+    if one == two and not same:
+        one, two = (f"{name} ({', '.join(sorted(mark))})" for name, mark in zip((one, two), marks, strict=True))
+    return (one, two), same
 
 
 def _what_they_have(first: _Rows, second: _Rows) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,16 +14,20 @@ Paint = Callable[[str, str], str]
 """Gives a text one of the styles bold, dim, red, green, yellow, cyan."""
 
 _COLORS = {"faster": "green", "slower": "red", "too noisy to tell": "yellow", "no difference shown": "dim"}
-_NARROWEST_TABLE = 76
-_WIDEST_LABEL = 24
+_MOST_NEEDED = 500
 
 
 def format_comparison(comparison: Comparison, *, width: int, paint: Paint) -> str:
     """What is compared, a row for each test (two lines where it is narrow), and what the verdicts rest on."""
-    labels = [escape_line(label) for label in comparison.labels]
-    lines = [f"{paint(labels[0], 'bold')} against {paint(labels[1], 'bold')}", *_facts(comparison)]
-    rows = list(_table(comparison, paint) if width >= _NARROWEST_TABLE else _stacked(comparison, paint))
-    return "\n".join([*_wrapped(lines, width), "", *rows, "", *_wrapped(_notes(comparison), width)]) + "\n"
+    room = max(width, 20)
+    labels = [
+        paint(_cut(f"{mark}: {escape_line(label)}", room), "bold") for mark, label in zip("AB", comparison.labels, strict=True)
+    ]
+    rows = _table(comparison, paint, width) or list(_stacked(comparison, paint))
+    about, notes = (
+        [row for line in lines for row in textwrap.wrap(line, room)] for lines in (_facts(comparison), _notes(comparison))
+    )
+    return "\n".join([*labels, *about, "", *rows, "", *notes]) + "\n"
 
 
 def comparison_document(comparison: Comparison) -> dict[str, Any]:
@@ -30,8 +35,10 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
     return {
         "first": comparison.labels[0],
         "second": comparison.labels[1],
+        "models": list(comparison.models),
         "builds": list(comparison.builds),
-        "machines": list(comparison.machines) if comparison.machines else None,
+        "machines": list(comparison.machines),
+        "same_machine": comparison.same_machine,
         "differing": {name: list(values) for name, values in comparison.differing.items()},
         "level": LEVEL,
         "resolution": comparison.resolution,
@@ -48,43 +55,54 @@ def describe_verdict(outcome: Outcome) -> str:
 
 
 def _facts(comparison: Comparison) -> Iterator[str]:
-    if comparison.machines:
-        one, two = map(escape_line, comparison.machines)
-        yield f"different machines: {one} -> {two}"
-    for name, (one, two) in comparison.differing.items():
-        yield f"{name}: {escape_line(one)} -> {escape_line(two)}"
-    one, two = map(escape_line, comparison.builds)
-    yield f"build: {one}" if one == two else f"build: {one} -> {two}"
+    """What both are, and in what they differ."""
+    if "model" not in comparison.differing:
+        yield from _fact("model", comparison.models)
+    yield from _fact("machine" if comparison.same_machine else "different machines", comparison.machines)
+    yield from _fact("build", comparison.builds)
+    for name, values in comparison.differing.items():
+        yield from _fact(name, values)
 
 
-def _table(comparison: Comparison, paint: Paint) -> Iterator[str]:
-    one, two = (label if len(label) <= 10 else label[:9] + "…" for label in map(escape_line, comparison.labels))
-    names = [escape_line(test.test) for test in comparison.tests]
-    label = min(max(len("TEST"), *map(len, names)), _WIDEST_LABEL)
-    yield f"{'TEST':<{label}}  {one + ' t/s':>14}  {two + ' t/s':>14}  {'RATIO':>6}  {'INTERVAL':<14} VERDICT"
-    for name, test in zip(names, comparison.tests, strict=True):
-        if len(name) > label:
-            yield name
-            name = ""  # noqa: PLW2901 - the name has a line of its own
-        numbers = f"{_speed(test.first):>14}  {_speed(test.second):>14}  {_ratio(test.outcome.ratio):>6}"
-        verdict = describe_verdict(test.outcome)
-        interval = f"{_interval(test.outcome):<14}"
-        yield f"{name:<{label}}  {numbers}  {interval} {paint(verdict, _COLORS[test.outcome.verdict])}"
+def _fact(name: str, values: tuple[str, str]) -> Iterator[str]:
+    one, two = map(escape_line, values)
+    if one or two:
+        yield f"{name}: {one}" if one == two else f"{name}: {one or 'unknown'} -> {two or 'unknown'}"
+
+
+def _table(comparison: Comparison, paint: Paint, width: int) -> list[str] | None:
+    """A line for each test; None if they do not fit."""
+    rows = [["TEST", "A t/s", "B t/s", "B/A", "INTERVAL"]]
+    for test in comparison.tests:
+        outcome = test.outcome
+        rows.append(
+            [escape_line(test.test), _speed(test.first), _speed(test.second), _ratio(outcome.ratio), _interval(outcome)]
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    verdicts = [describe_verdict(test.outcome) for test in comparison.tests]
+    if sum(widths) + 2 * len(widths) + max(map(len, verdicts)) > width:
+        return None
+    lines = ["  ".join([rows[0][0].ljust(widths[0]), *map(str.rjust, rows[0][1:], widths[1:]), "VERDICT"])]
+    for cells, verdict, test in zip(rows[1:], verdicts, comparison.tests, strict=True):
+        start = [cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]
+        lines.append("  ".join([*start, paint(verdict, _COLORS[test.outcome.verdict])]))
+    return lines
 
 
 def _stacked(comparison: Comparison, paint: Paint) -> Iterator[str]:
     for test in comparison.tests:
         outcome = test.outcome
-        yield f"{escape_line(test.test)}: {paint(describe_verdict(outcome), _COLORS[outcome.verdict])}"
+        yield escape_line(test.test)
+        yield f"  {paint(describe_verdict(outcome), _COLORS[outcome.verdict])}"
         yield f"  {_speed(test.first)} -> {_speed(test.second)} t/s"
-        yield f"  ratio {_ratio(outcome.ratio)} ({_interval(outcome)})"
+        yield f"  B/A {_ratio(outcome.ratio)} ({_interval(outcome)})"
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     """How sure it is, and what would make it surer."""
     count = len(comparison.tests)
     together = "" if count == 1 else f" for all {count} tests together"
-    yield f"Speed of the second over that of the first; the intervals hold with {LEVEL:.0%}{together}."
+    yield f"B/A is the speed of B over that of A; the intervals hold with {_percent(LEVEL)}{together}."
     outcomes = [test.outcome for test in comparison.tests]
     drifts = [outcome.drift for outcome in outcomes if outcome.drift is not None]
     if drifts:
@@ -98,14 +116,14 @@ def _notes(comparison: Comparison) -> Iterator[str]:
 
 
 def _advice(outcomes: list[Outcome], needed: int, resolution: float) -> str:
-    if all(outcome.method == "rounds" for outcome in outcomes):
-        return f"To tell {resolution:.0%} apart on this machine, repeat about {needed} times (-r {needed})."
     if any(outcome.interval is None for outcome in outcomes):
         return "A single sample says nothing about the noise: measure with -r 5 or more."
-    return (
-        f"To tell {resolution:.0%} apart on this machine, let the two take turns, about {needed} short runs of each, "
-        "and compare them as 1+3+5... 2+4+6..."
-    )
+    apart = f"To tell {_percent(resolution)} apart on this machine"
+    if needed > _MOST_NEEDED:
+        return f"{apart}, make it quiet first: close other programs."
+    if all(outcome.method == "rounds" for outcome in outcomes):
+        return f"{apart}, repeat about {needed} times (-r {needed})."
+    return f"{apart}, let the two take turns, about {needed} short runs of each, and compare them as 1+3+5... 2+4+6..."
 
 
 def _test_document(test: Compared) -> dict[str, Any]:
@@ -134,17 +152,14 @@ def _ratio(ratio: float) -> str:
 
 
 def _interval(outcome: Outcome) -> str:
-    return "unknown" if outcome.interval is None else f"{_ratio(outcome.interval[0])}-{_ratio(outcome.interval[1])}"
+    return "unknown" if outcome.interval is None else f"{_ratio(outcome.interval[0])} – {_ratio(outcome.interval[1])}"
 
 
-def _wrapped(lines: Iterator[str] | list[str], width: int) -> Iterator[str]:
-    """Lines cut at spaces; colours do not count because only the first line may have them, and it is short."""
-    for line in lines:
-        row = ""
-        for word in line.split(" "):
-            if row and len(row) + 1 + len(word) > max(width, 20) and "\x1b" not in line:
-                yield row
-                row = word
-            else:
-                row = f"{row} {word}" if row else word
-        yield row
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
+
+
+def _cut(text: str, width: int) -> str:
+    """A name without its middle, if it is too long."""
+    half = (width - 1) // 2
+    return text if len(text) <= width else f"{text[:half]}…{text[-half:]}"

@@ -13,6 +13,7 @@ from llamacli.store.history import Listed, StoredRun
 
 _GAP = "  "
 _TABLE_WIDTH = 72
+_WITH_BUILD = 100
 _MODEL_WIDTH = 28
 
 
@@ -25,9 +26,12 @@ def format_history(runs: Sequence[Listed], *, width: int) -> str:
         return "\n".join(line for run in runs for line in _stacked(run, number, width)) + "\n"
     models = {run.id: _shortened(", ".join(escape_line(name.removesuffix(".gguf")) for name in run.models)) for run in runs}
     model = max(5, *map(len, models.values()))
-    lines = [f"{'RUN':>{number}}{_GAP}{'WHEN':<16}{_GAP}{'BUILD':<9}{_GAP}{'MODEL':<{model}}{_GAP}TOKENS/S"]
+    build = 9 if width >= _WITH_BUILD else 0
+    titles = [f"{'RUN':>{number}}", f"{'WHEN':<16}", f"{'BUILD':<{build}}"[:build], f"{'MODEL':<{model}}", "TOKENS/S"]
+    lines = [_GAP.join(filter(None, titles))]
     for run in runs:
-        start = f"{run.id:>{number}}{_GAP}{_when(run.created)}{_GAP}{run.llama_cpp:<9}{_GAP}{models[run.id]:<{model}}{_GAP}"
+        cells = [f"{run.id:>{number}}", _when(run.created), f"{run.llama_cpp:<{build}}"[:build], f"{models[run.id]:<{model}}"]
+        start = _GAP.join([*filter(None, cells), ""])
         lines.append(start + _cut(_results(run), max(width - len(start), 12)))
     return "\n".join(lines) + "\n"
 

@@ -199,7 +199,7 @@ class History:
         """The median speeds that the latest runs of this build on this machine found for the same thing, `but` for some."""
         found = self._database.rows(
             """select median_ts from row join run on run = id where thing = ? and machine = ? and build = ?
-            and median_ts > 0 and error is null and not exists (select 1 from json_each(?) where value = id)
+            and median_ts > 0 and error is null and not exists (select 1 from json_each(?) where value = run.id)
             order by id desc limit ?""",
             (_storable(thing), machine, build, json.dumps(but), _LATEST),
         )
