@@ -262,6 +262,19 @@ def test_reranking(reranker, bert):
     assert "no reranking model" in refused.stderr
 
 
+def test_a_reranking_model_makes_no_vectors(reranker, tmp_path):
+    for arguments in (("--query", "cat", "dog"), ("--similarity", "cat", "dog")):
+        refused = embed(reranker, *arguments)
+        assert refused.status == 2
+        assert "makes scores, not vectors (use --rerank QUERY)" in refused.stderr
+    refused = invoke("embed", "index", "add", str(tmp_path / "x.db"), "-m", str(reranker), "cat")
+    assert refused.status == 2
+    assert "makes scores, not vectors" in refused.stderr
+    scores = embed(reranker, "cat")
+    assert "these are scores" in scores.stderr
+    assert len(lines(scores)[0]["embedding"]) == 1
+
+
 # --- what is refused ------------------------------------------------------------------------------------------------------
 
 
@@ -382,11 +395,17 @@ def numbers(path: Path) -> np.ndarray:
         assert [int(row["index"]) for row in table] == list(range(40))
         return np.array([[float(row[f"v{number}"]) for number in range(32)] for row in table])
     if path.suffix == ".npz":
-        archive = np.load(path)
+        archive = arrays_of(path)
         assert archive["index"].tolist() == list(range(40))
         assert not archive["part"].any()
         return archive["embeddings"]
     return np.load(path) if path.suffix == ".npy" else np.fromfile(path, "<f4")
+
+
+def arrays_of(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an archive."""
+    with np.load(path) as archive:
+        return dict(archive)
 
 
 def table_of(path: Path) -> list[dict[str, str]]:
@@ -410,7 +429,7 @@ def test_going_on_keeps_chunks_together_and_errors_in_their_place(bert, tmp_path
     assert result.status == 6
     assert "going on after" in result.stderr
     if name == "x.npz":
-        first, second = np.load(target), np.load(whole)
+        first, second = arrays_of(target), arrays_of(whole)
         assert first["index"].tolist() == second["index"].tolist()
         assert first["part"].tolist() == second["part"].tolist()
         assert np.allclose(first["embeddings"], second["embeddings"], atol=1e-3)

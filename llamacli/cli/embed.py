@@ -22,7 +22,7 @@ from llamacli.cli.embed_options import (
     SourceOptions,
     TextsArgument,
 )
-from llamacli.cli.embed_session import open_embedder, outcomes
+from llamacli.cli.embed_session import open_embedder, outcomes, prefix_for
 from llamacli.errors import RowsFailedError, UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def embed(
         raise UsageError("--similarity, --query and --rerank write to standard output, as --json, --jsonl or a table")
     if form.chunk_rows and making.chunk is None:
         raise UsageError("--chunk-rows needs --chunk")
-    params = making.params(source.prefix, normalize=form.normalize, merge=not form.chunk_rows)
+    params = making.params(prefix_for(app, source.prefix, model), normalize=form.normalize, merge=not form.chunk_rows)
     rank = search.rerank is not None
     with (
         open_source(app.console, texts, source) as items,
@@ -80,6 +80,8 @@ def embed(
 
             run_search(app, embedder, items, params, search, output)
         else:
+            if embedder.pooling == "rank":
+                app.console.note(f"{embedder.name} is a reranking model: these are scores, not vectors (see --rerank)")
             write_vectors(app, embedder, items, params, output)
 
 

@@ -19,7 +19,7 @@ from llamacli.cli.embed_options import (
     SourceOptions,
     TextsArgument,
 )
-from llamacli.cli.embed_session import DEMO, open_embedder, outcomes
+from llamacli.cli.embed_session import DEMO, open_embedder, outcomes, prefix_for
 from llamacli.cli.options import JsonOption
 from llamacli.cli.parameters import argument, option
 from llamacli.engine.embedding_params import Attention, Embedded
@@ -87,13 +87,15 @@ def add(
     """
     from llamacli.cli.embed_input import open_source
 
-    if making.pooling in ("none", "rank"):
-        raise UsageError("an index has one vector for each text: --pooling none and rank have no place in it")
-    params = making.params(source.prefix)
+    if making.pooling == "none":
+        raise UsageError("an index has one vector for each text: --pooling none has no place in it")
+    params = making.params(prefix_for(app, source.prefix, model))
     with open_source(app.console, texts, source) as items, VectorIndex(db, create=True) as index:
         model = _with_reference(model, index)
         with app.interrupts.guard() as guard, open_embedder(app, model, context, making) as embedder:
             guard.cancel = embedder.cancel
+            if embedder.pooling == "rank":
+                raise UsageError(f"{embedder.name} is a reranking model: it makes scores, not vectors")
             index.require(_made_with(embedder, params, model.model or DEMO))
             added, known = _add_all(app, embedder, index, items, params)
         app.console.note(f"{added:,} texts added, {known:,} were there; {index.count():,} in all")

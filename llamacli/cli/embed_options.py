@@ -61,7 +61,9 @@ class SourceOptions:
     field: Annotated[str, option("--field", metavar="NAME", shows="text", help="The field or column that holds the text.")] = (
         "text"
     )
-    prefix: Annotated[str, option("--prefix", help="Put before each text, as some models want it.")] = _DEFAULTS.prefix
+    prefix: Annotated[
+        str | None, option("--prefix", shows="a --lora's, else none", help="Put before each text, as some models want it.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

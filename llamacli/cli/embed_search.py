@@ -35,6 +35,8 @@ def run_search(
     """
     if embedder.pooling == "none" or not params.merge:
         raise UsageError("texts are compared by one vector each: --pooling none and --chunk-rows have no place here")
+    if embedder.pooling == "rank" and search.rerank is None:
+        raise UsageError(f"{embedder.name} is a reranking model: it makes scores, not vectors", hint="use --rerank QUERY")
     if search.similarity:
         show_similarity(app, embedder, items, params, output)
     else:

@@ -20,8 +20,23 @@ if TYPE_CHECKING:
 DEMO = "minilm"
 """The model that is used when none is named."""
 
+PREFIX_KEY = "adapter.lora.prompt_prefix"
+"""The one place where a GGUF file says what belongs before a text: the adapters of jina-embeddings have it."""
+
 DELAY_SECONDS = 0.5
 """Work shows a progress bar only if it takes longer."""
+
+
+def prefix_for(app: AppContext, given: str | None, model: ModelOptions) -> str:
+    """What is put before each text: as given, else what the last adapter's metadata says that its task wants."""
+    if given is not None or not model.lora:
+        return given or ""
+    from llamacli.gguf.model import read_files
+
+    prefix = read_files(model.lora[-1].path).header.text(PREFIX_KEY)
+    if prefix:
+        app.console.note(f"{prefix!r} is put before each text, as the adapter wants it (--prefix says otherwise)")
+    return prefix or ""
 
 
 @contextmanager

@@ -165,13 +165,15 @@ class Embedder:
         return self.model.header.text("general.name") or self.model.path.stem
 
     def fingerprint(self) -> str:
-        """A hash of the file's header and of samples of its data: other weights, other fingerprint."""
+        """A hash of the file's header, of samples of its data and of adapters: other weights, other fingerprint."""
         header = self.model.header
         digest = hashlib.sha256(str(header.size).encode())
         with self.model.path.open("rb") as file:
             for offset in (0, header.data_offset, (header.data_offset + header.size) // 2, header.size - FINGERPRINT_BYTES):
                 file.seek(max(0, offset))
                 digest.update(file.read(FINGERPRINT_BYTES))
+        for lora in self.model.params.loras:
+            digest.update(str(lora.scale).encode() + Path(lora.path).read_bytes())
         return digest.hexdigest()
 
     def embed(
