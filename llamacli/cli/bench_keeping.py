@@ -67,7 +67,8 @@ def _words(group: Group) -> Iterator[str]:
         value = getattr(group, field.name)
         if value == field.default:
             continue
-        name = typing.get_args(hints[field.name])[1].param_decls[0]
+        declared = typing.get_args(hints[field.name])[1]
+        name = (declared.param_decls or (declared.default,))[0]  # Typer takes a single name for the default
         if value is True:
             yield name
         else:

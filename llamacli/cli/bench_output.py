@@ -20,10 +20,11 @@ class Report:
         self._console = console
         output = options.output or ("table" if console.terminals.stdout else "md")
         self._sinks: list[tuple[Form, Callable[[str], None]]] = []
-        for kind, write, stdout in ((output, console.show, True), (options.output_err, console.write_error, False)):
+        write = console.write if output == "table" else console.show  # a table's cells are harmless, and may have colours
+        for kind, sink, stdout in ((output, write, True), (options.output_err, console.write_error, False)):
             form = make_form(kind, planned, console, stdout=stdout)
             if form is not None:
-                self._sinks.append((form, write))
+                self._sinks.append((form, sink))
         self.rows: list[Row] = []
 
     def begin(self) -> None:

@@ -239,7 +239,7 @@ def cache_bytes(model: Model, params: ContextParams) -> int:
 
 def _reason(size: int, complaints: list[str]) -> Exception:
     text = " ".join(complaints).lower()
-    if "flash_attn" in text or "flash attention" in text or "quantized v cache" in text:
+    if any(phrase in text for phrase in ("flash_attn", "flash attention", "quantized v cache", "does not divide")):
         return ModelUnsupportedError(
             f"this context is not possible with this model{because(complaints)}", hint="try other -fa, -ctk and -ctv"
         )

@@ -50,7 +50,7 @@ def measure(
                 except CapacityError as error:
                     if turns.is_shared:
                         break  # alone it may fit
-                    yield Measured(waiting[0][0], failed(waiting[0][1], error), error)
+                    turns.fail(*waiting[0], error)
                 waiting.pop(0)
             yield from turns.repeat()
             turns.clear([test for _, test in waiting[:1]])
@@ -64,12 +64,12 @@ def failed(test: BenchTest, error: LlamacliError) -> Result:
 class _Slot:
     """One test of a round, and what was found so far."""
 
-    def __init__(self, index: int, ready: Ready, rig: Rig) -> None:
+    def __init__(self, index: int, ready: Ready, rig: Rig, warmups: int) -> None:
         self.index = index
         self.ready = ready
         self.test = ready.test
         self.samples: list[Sample] = []
-        self.warmups = 0
+        self.warmups = warmups
         self.error: LlamacliError | None = None
         self._footprint = rig.footprint(ready)
         self._watch = Watch(threads=ready.test.n_threads, cores=default_threads())
@@ -126,6 +126,7 @@ class _Round:
         self._cancel = cancel
         self._rig = Rig(cancel, on_load)
         self._slots: list[_Slot] = []
+        self._failed: list[Measured] = []
 
     @property
     def is_shared(self) -> bool:
@@ -159,11 +160,13 @@ class _Round:
             raise
         except LlamacliError as error:
             self._rig.discard(ready)
-            yield Measured(index, failed(test, error), error)
+            self.fail(index, test, error)
             return
-        slot = _Slot(index, ready, self._rig)
-        slot.warmups = warmups
-        self._slots.append(slot)
+        self._slots.append(_Slot(index, ready, self._rig, warmups))
+
+    def fail(self, index: int, test: BenchTest, error: LlamacliError) -> None:
+        """Notes a test that could not be made ready. It is told in its place among the others."""
+        self._failed.append(Measured(index, failed(test, error), error))
 
     def repeat(self) -> Iterator[BenchEvent]:
         """All repetitions of all tests, each followed by the same one of the next test."""
@@ -177,14 +180,24 @@ class _Round:
                     self._repeat(slot)
                     if self._is_done(slot):
                         active.remove(slot)
+                        yield from self._failures(slot.index)
                         yield Measured(slot.index, slot.result(self._plan), slot.error)
                 if not active:
-                    return
+                    break
         except CancelledError:
             for slot in active:
                 if slot.samples:
+                    yield from self._failures(slot.index)
                     yield Measured(slot.index, slot.result(self._plan, cut_short=True), slot.error)
+            yield from self._failures()
             raise
+        yield from self._failures()
+
+    def _failures(self, before: int | None = None) -> Iterator[BenchEvent]:
+        """The failed tests in front of that one, each told once."""
+        due = [event for event in self._failed if before is None or event.index < before]
+        self._failed = [event for event in self._failed if event not in due]
+        yield from due
 
     @staticmethod
     def _repeat(slot: _Slot) -> None:

@@ -25,6 +25,10 @@ Style = Callable[[str, StyleName], str]
 
 _GAP = "  "
 _LONGEST_MODEL = 30
+_MATTERS = 1
+"""The `spare` of what is left out only when settings have become lines already."""
+
+_NARROW = 24
 _FLASH = {-1: "auto", 0: "off", 1: "on"}
 
 
@@ -103,8 +107,8 @@ class Table:
     def _failure(self, row: Row) -> str:
         cells = [_aligned(column.text(row), column) for column in self._columns if column.left]
         start = _GAP.join([*cells, "failed: "])
-        room = self._width if self._width - len(start) >= 20 else len(start) + 20
-        wrapped = textwrap.wrap(escape_line(row["error"]), room, initial_indent=start, subsequent_indent=" " * len(start))
+        indent = " " * (len(start) if self._width - len(start) >= _NARROW else 2)
+        wrapped = textwrap.wrap(escape_line(row["error"]), self._width, initial_indent=start, subsequent_indent=indent)
         return "\n".join(self._style(line, "red") for line in wrapped)
 
 
@@ -132,8 +136,8 @@ def _figures(planned: Sequence[Row]) -> list[_Column]:
             _Column("max", lambda row: _duration(row["itl_max_ms"]), 8),
         ]
     columns += [
-        _Column("tokens/s", lambda row: _speed(row["median_ts"]), 9, style=None if latency else "bold"),
-        _Column("95 % interval", _interval, 19, 3 if latency else 0),
+        _Column("tokens/s", lambda row: _speed(row["median_ts"]), 9, 1 if latency else 0, style=None if latency else "bold"),
+        _Column("95 % interval", _interval, 19, 3 if latency else 1),
         _Column("mean ± deviation", _mean, 18, 4),
         _Column("memory", lambda row: _mebibytes(row["peak_memory"]), 9, 2),
     ]
@@ -150,7 +154,7 @@ def _fitting(leading: list[_Column], figures: list[_Column], width: int) -> tupl
     columns = [*leading, *figures]
     while _total(columns) > width:
         spare = max(column.spare for column in columns)
-        if not spare:
+        if spare <= (_MATTERS if leading else 0):
             break
         columns = [column for column in columns if column.spare != spare]
     if _total(columns) > width and leading:
@@ -217,7 +221,9 @@ def _mean(row: Row) -> str:
 def _duration(milliseconds: float | None) -> str:
     if milliseconds is None:
         return ""
-    return f"{milliseconds:.1f} ms" if milliseconds < 10_000 else f"{milliseconds / 1e3:.1f} s"
+    if milliseconds >= 10_000:
+        return f"{milliseconds / 1e3:.1f} s"
+    return f"{milliseconds:.2f} ms" if milliseconds < 10 else f"{milliseconds:.1f} ms"
 
 
 def _seconds(milliseconds: float | None) -> str:

@@ -1,0 +1,377 @@
+"""Measuring with the tiny model: what is evaluated, what a row knows, failures, cancelling, and what disturbs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+
+from llamacli.engine.cancel import CancelFlag
+from llamacli.engine.measuring import measure
+from llamacli.engine.measuring_params import BenchTest, Measured, MeasurePlan, Result, Sample, Working, latency
+from llamacli.engine.measuring_rig import Rig, describe_machine
+from llamacli.engine.measuring_rows import COLUMNS, result_row
+from llamacli.engine.measuring_setup import ReadyTest, cpu_flags, load_model, warm_until_stable
+from llamacli.engine.measuring_watch import EnergyMeter, Watch, machine_notes, mapped_bytes, memory_use
+from llamacli.errors import CancelledError, CapacityError, ModelFileError, ModelUnsupportedError, UsageError
+
+QUICK = MeasurePlan(repetitions=2, warmup=False)
+
+
+@pytest.fixture
+def base(tiny_model: Path) -> BenchTest:
+    return BenchTest(model=str(tiny_model), n_prompt=8, n_threads=1)
+
+
+def changed(test: BenchTest, **values) -> BenchTest:
+    return dataclasses.replace(test, **values)
+
+
+def results(tests: list[BenchTest], plan: MeasurePlan = QUICK) -> list[Result]:
+    found = [event for event in measure(tests, plan) if isinstance(event, Measured)]
+    return [event.result for event in sorted(found, key=lambda event: event.index)]
+
+
+# --- what is evaluated ---------------------------------------------------------------------------------------------------
+
+
+def lengths(ready: ReadyTest) -> list[int]:
+    return [ready._context.length(sequence) for sequence in range(ready.test.n_parallel)]
+
+
+def test_a_run_leaves_the_tokens_of_its_test_in_the_cache(base):
+    test = changed(base, n_prompt=40, n_gen=3, n_depth=20, n_parallel=3, n_batch=16, workload="latency")
+    with load_model(test, CancelFlag()) as model, ReadyTest(test, model) as ready:
+        for _ in range(3):
+            sample = ready.run()
+            assert lengths(ready) == [63, 63, 63]
+            assert len(sample.steps_ns) == 3
+            assert min(sample.steps_ns) > 0
+            assert sample.prompt_ns + sum(sample.steps_ns) == pytest.approx(sample.total_ns, rel=0.2, abs=50_000)
+
+
+def test_a_warm_up_leaves_out_the_depth_and_most_of_the_answer(base):
+    test = changed(base, n_prompt=8, n_gen=100, n_depth=20)
+    with load_model(test, CancelFlag()) as model, ReadyTest(test, model) as ready:
+        ready.run()
+        assert ready.warm_up() > 0
+        assert lengths(ready) == [24]
+        ready.run()
+        assert lengths(ready) == [128]
+
+
+def test_depth_is_restored_where_the_cache_cannot_be_cut(base, monkeypatch):
+    test = changed(base, n_prompt=0, n_gen=4, n_depth=12, n_parallel=2)
+    with load_model(test, CancelFlag()) as model, ReadyTest(test, model) as ready:
+        ready._forgets = False
+        ready.run()
+        assert [len(state) > 0 for state in ready._states] == [True, True]
+        monkeypatch.setattr(ready, "_measure", lambda *arguments: None)
+        ready._go_to_depth()
+        assert lengths(ready) == [12, 12]
+
+
+def test_end_to_end_asks_with_as_many_tokens_and_gets_as_many(base):
+    test = changed(base, n_prompt=60, n_gen=6, workload="end-to-end")
+    rig = Rig(CancelFlag())
+    ready = rig.make_ready(test)
+    assert len(ready._prompt(ready._words).tokens) == 60
+    sample = ready.run()
+    assert len(sample.steps_ns) == 5
+    assert sample.prompt_ns + sum(sample.steps_ns) <= sample.total_ns
+    ready.close()
+
+
+def test_end_to_end_needs_room_for_the_template(base):
+    (result,) = results([changed(base, n_prompt=2, n_gen=2, workload="end-to-end")])
+    assert "the template alone has" in result.error
+
+
+def test_end_to_end_without_a_template(tiny_base_model):
+    (result,) = results([BenchTest(model=str(tiny_base_model), n_prompt=20, n_gen=2, n_threads=1, workload="end-to-end")])
+    assert result.error is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"n_batch": 4, "n_ubatch": 2, "n_prompt": 30},
+        {"type_k": "bf16", "type_v": "f32", "flash_attn": "on"},
+        {"flash_attn": "off", "load_mode": "none", "repack": False, "no_host": True},
+        {"cpu_mask": "0x1", "cpu_strict": True, "poll": 0, "no_op_offload": True, "no_kv_offload": True},
+        {"embeddings": True, "n_gen": 2},
+        {"devices": ("none",), "split_mode": "none", "load_mode": "mmap"},
+    ],
+)
+def test_every_setting_is_taken(base, values):
+    (result,) = results([changed(base, **values)])
+    assert (result.error, len(result.samples)) == (None, 2)
+
+
+@pytest.mark.parametrize(("mask", "cpus"), [("0x0", [0]), ("0x5", [1, 0, 1]), ("F", [1, 1, 1, 1]), ("0x100", [0] * 8 + [1])])
+def test_cpu_masks(mask, cpus):
+    assert list(cpu_flags(mask)) == cpus
+
+
+@pytest.mark.parametrize("mask", ["", "0x", "xyz", "0x" + "f" * 200])
+def test_cpu_masks_that_are_none(mask):
+    with pytest.raises(UsageError, match="hexadecimal"):
+        cpu_flags(mask)
+
+
+# --- turns ---------------------------------------------------------------------------------------------------------------
+
+
+def test_repetitions_take_turns(base):
+    tests = [base, changed(base, n_prompt=0, n_gen=2)]
+    events = list(measure(tests, MeasurePlan(repetitions=3)))
+    order = [(event.index, event.number) for event in events if isinstance(event, Working) and event.stage == "measure"]
+    assert order == [(0, 1), (1, 1), (0, 2), (1, 2), (0, 3), (1, 3)]
+    first, second = (event.result for event in events if isinstance(event, Measured))
+    assert (first.test, second.test) == (tests[0], tests[1])
+    assert 2 <= first.warmups <= 5
+
+
+def test_a_test_that_fails_is_a_row_and_the_others_go_on(base, tmp_path):
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF and no more")
+    tests = [
+        changed(base, model=str(broken)),
+        changed(base, n_prompt=2_000_000_000),
+        changed(base, type_k="q8_0"),
+        changed(base, cpu_mask="zebra"),
+        base,
+    ]
+    events = [event for event in measure(tests, QUICK) if isinstance(event, Measured)]
+    failures = {event.index: event.failure for event in events}
+    assert isinstance(failures[0], ModelFileError)
+    assert isinstance(failures[1], CapacityError)
+    assert isinstance(failures[2], ModelUnsupportedError)
+    assert isinstance(failures[3], UsageError)
+    assert failures[4] is None
+    found = {event.index: event.result for event in events}
+    assert "2000000000 tokens" in found[1].error
+    assert not found[1].samples
+    assert found[4].is_whole
+
+
+def test_what_does_not_fit_beside_others_is_tried_alone(base, monkeypatch):
+    made: list[int] = []
+    make_ready = Rig.make_ready
+
+    def crowded(self, test):
+        if test.n_gen and self._contexts:
+            raise CapacityError("no room")
+        made.append(test.n_gen)
+        return make_ready(self, test)
+
+    monkeypatch.setattr(Rig, "make_ready", crowded)
+    found = results([base, changed(base, n_gen=1), changed(base, n_gen=2)])
+    assert [result.error for result in found] == [None, None, None]
+    assert made == [0, 1, 2]
+
+
+def test_little_memory_makes_groups(base, monkeypatch):
+    monkeypatch.setattr("llamacli.engine.measuring.available_memory", lambda: 1)
+    events = list(measure([base, changed(base, n_prompt=4)], QUICK))
+    order = [event.index for event in events if isinstance(event, Working) and event.stage == "measure"]
+    assert order == [0, 0, 1, 1]
+
+
+def test_a_failure_in_the_middle_keeps_the_samples_before(base, monkeypatch):
+    run, count = ReadyTest.run, [0]
+
+    def failing(self):
+        count[0] += 1
+        if count[0] == 3:
+            raise CapacityError("it broke")
+        return run(self)
+
+    monkeypatch.setattr(ReadyTest, "run", failing)
+    (result,) = results([base], MeasurePlan(repetitions=5, warmup=False))
+    assert (result.error, len(result.samples), result.is_whole) == ("it broke", 2, False)
+
+
+def test_cancelling_tells_what_was_measured(base):
+    flag, found = CancelFlag(), []
+    events = measure([base, changed(base, n_gen=2)], MeasurePlan(repetitions=100), cancel=flag)
+
+    def cancelled_in_the_third_round() -> None:
+        for event in events:
+            found.append(event)
+            if isinstance(event, Working) and event.stage == "measure" and (event.index, event.number) == (1, 3):
+                flag.set()
+
+    with pytest.raises(CancelledError):
+        cancelled_in_the_third_round()
+    kept = [event.result for event in found if isinstance(event, Measured)]
+    assert [len(result.samples) for result in kept] == [3, 2]
+    assert kept[0].warnings[-1] == "interrupted after 3 repetitions"
+
+
+def test_until_stable_goes_on_and_gives_up(base, monkeypatch):
+    times = iter([100, 200] * 50)
+    monkeypatch.setattr(ReadyTest, "run", lambda self: Sample(total_ns=next(times)))
+    (result,) = results([base], MeasurePlan(repetitions=2, warmup=False, until_stable=1, max_repetitions=30))
+    assert len(result.samples) == 30
+    assert "not stable after 30 repetitions" in result.warnings[-1]
+    monkeypatch.setattr(ReadyTest, "run", lambda self: Sample(total_ns=1000))
+    (result,) = results([base], MeasurePlan(repetitions=2, warmup=False, until_stable=1))
+    assert (len(result.samples), result.warnings) == (5, ())
+
+
+def test_warming_up_ends_when_it_is_steady():
+    class Cold:
+        def __init__(self, *times: int) -> None:
+            self.times = list(times)
+
+        def warm_up(self) -> int:
+            return self.times.pop(0)
+
+    assert warm_until_stable(Cold(1000, 500, 495)) == 3
+    assert warm_until_stable(Cold(1000, 1000)) == 2
+    assert warm_until_stable(Cold(1, 2, 4, 8, 16)) == 5
+    assert warm_until_stable(Cold(1000), seconds=-1) == 1
+
+
+# --- rows ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_knows_what_the_test_cost(base, tiny_model):
+    (result,) = results([base], MeasurePlan(repetitions=3))
+    row = result_row(result, describe_machine())
+    assert list(COLUMNS) == [name for name in row if name not in ("samples_ns", "samples_ts")]
+    assert row["load_ms"] > 0
+    assert memory_use().own / 4 < row["peak_memory"] < 4 * (memory_use().own + memory_use().mapped)
+    assert row["model_n_params"] > 0
+    assert (row["low_ts"], row["high_ts"]) == pytest.approx((min(row["samples_ts"]), max(row["samples_ts"])), rel=1e-4)
+    assert row["avg_ns"] == int(sum(row["samples_ns"]) / 3)
+
+
+def test_means_are_those_of_llama_bench():
+    test = BenchTest(model="m", n_prompt=100, n_parallel=2)
+    result = Result(test=test, test_time="", samples=(Sample(total_ns=10**9), Sample(total_ns=2 * 10**9)))
+    assert result.samples_ts == (200, 100)
+    assert (result.avg_ts, result.avg_ns) == (150, 1.5e9)
+    assert result.stddev_ts == pytest.approx(70.7107, abs=1e-3)
+
+
+def test_latency_of_all_tokens():
+    samples = tuple(Sample(total_ns=1, prompt_ns=p * 10**6, steps_ns=tuple(range(10**6, 11 * 10**6, 10**6))) for p in (5, 7, 9))
+    found = latency(Result(test=BenchTest(model="m", n_gen=10, workload="latency"), test_time="", samples=samples))
+    assert (found.ttft_ms, found.p50_ms, found.max_ms) == (7, 5.5, 10)
+    assert 9 <= found.p90_ms <= found.p99_ms <= 10
+    one = Result(
+        test=BenchTest(model="m", n_prompt=1, workload="latency"), test_time="", samples=(Sample(total_ns=1, prompt_ns=5),)
+    )
+    assert math.isnan(latency(one).p50_ms)
+    assert result_row(one, describe_machine())["itl_p50_ms"] is None
+
+
+def test_mapped_files_are_counted(tiny_model):
+    flag = CancelFlag()
+    with load_model(BenchTest(model=str(tiny_model), n_gen=1, load_mode="mmap"), flag):
+        assert mapped_bytes(tiny_model) > 0
+    assert mapped_bytes(tiny_model) == 0
+
+
+# --- what disturbs -------------------------------------------------------------------------------------------------------
+
+CPU = "sys/devices/system/cpu/cpu0"
+QUIET = {
+    "proc/stat": "cpu  1000 0 100 9000 0 0 0 0 0 0\n",
+    "proc/pressure/cpu": "some avg10=0.00 avg60=0.00 avg300=0.00 total=5000\n",
+    "sys/fs/cgroup/cpu.stat": "usage_usec 1\nthrottled_usec 100\n",
+    f"{CPU}/thermal_throttle/package_throttle_count": "3\n",
+    f"{CPU}/cpufreq/scaling_cur_freq": "4000000\n",
+}
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("change", "warning"),
+    [
+        ({}, None),
+        ({"proc/stat": "cpu  1200 0 100 9000 0 0 0 0 0 0\n"}, "other programs used 1.0 of 2 cores"),
+        ({"proc/stat": "cpu  1000 0 100 9000 0 0 0 40 0 0\n"}, "the hypervisor took 10% of the CPU time"),
+        ({"sys/fs/cgroup/cpu.stat": "usage_usec 1\nthrottled_usec 500100\n"}, "the CPU quota of this container stopped it 25%"),
+        ({f"{CPU}/thermal_throttle/package_throttle_count": "4\n"}, "slowed down because of heat"),
+        ({f"{CPU}/cpufreq/scaling_cur_freq": "3000000\n"}, "the CPU's clock fell from 4.0 to 3.0 GHz"),
+    ],
+)
+def test_what_disturbs_is_told(tmp_path, monkeypatch, change, warning):
+    clock = iter([0.0, 1.0, 1.0, 2.0])
+    monkeypatch.setattr("llamacli.engine.measuring_watch.time.monotonic", lambda: next(clock))
+    times = type("Times", (), {"user": 1.0, "system": 0.0})
+    monkeypatch.setattr("llamacli.engine.measuring_watch.os.times", lambda: times)
+    monkeypatch.setattr("llamacli.engine.measuring_watch._TICKS", 100)
+    watch = Watch(threads=2, cores=2, root=write(tmp_path, QUIET))
+    with watch.watching():
+        pass
+    with watch.watching():
+        write(tmp_path, change)
+    assert len(watch.warnings()) == (warning is not None)
+    assert warning is None or warning in watch.warnings()[0]
+
+
+def test_spare_cores_may_be_used_by_others(tmp_path, monkeypatch):
+    clock = iter([0.0, 2.0])
+    monkeypatch.setattr("llamacli.engine.measuring_watch.time.monotonic", lambda: next(clock))
+    watch = Watch(threads=2, cores=8, root=write(tmp_path, QUIET))
+    with watch.watching():
+        write(tmp_path, {"proc/stat": "cpu  1900 0 100 9000 0 0 0 0 0 0\n"})
+    assert watch.warnings() == ()
+
+
+def test_nothing_is_said_where_nothing_is_known(tmp_path):
+    watch = Watch(threads=2, cores=2, root=tmp_path)
+    with watch.watching():
+        pass
+    assert watch.warnings() == ()
+    assert machine_notes(tmp_path) == []
+    assert EnergyMeter(tmp_path).source == ""
+
+
+def test_notes_about_the_machine(tmp_path):
+    write(
+        tmp_path,
+        {
+            f"{CPU}/cpufreq/scaling_governor": "powersave\n",
+            f"{CPU}/cpufreq/scaling_driver": "acpi-cpufreq\n",
+            "sys/class/power_supply/AC/online": "0\n",
+            "proc/loadavg": "900.0 1.0 1.0 1/100 1\n",
+        },
+    )
+    governor, battery, load = machine_notes(tmp_path)
+    assert "cpupower frequency-set -g performance" in governor
+    assert "battery" in battery
+    assert "load 900.0" in load
+
+
+def test_energy_is_that_of_all_packages(tmp_path):
+    rapl = "sys/class/powercap/intel-rapl"
+    write(
+        tmp_path,
+        {
+            f"{rapl}:0/name": "package-0\n",
+            f"{rapl}:0/energy_uj": "900\n",
+            f"{rapl}:0/max_energy_range_uj": "1000\n",
+            f"{rapl}:1/name": "package-1\n",
+            f"{rapl}:1/energy_uj": "5000000\n",
+            f"{rapl}:0:0/name": "core\n",
+            f"{rapl}:0:0/energy_uj": "7\n",
+        },
+    )
+    meter = EnergyMeter(tmp_path)
+    with meter.metering():
+        write(tmp_path, {f"{rapl}:0/energy_uj": "100\n", f"{rapl}:1/energy_uj": "8000000\n"})
+    assert meter.source == "RAPL"
+    assert meter.joules == pytest.approx(3.0002)
