@@ -185,7 +185,7 @@ def check_files(app: AppContext, files: list[Path], given: bool = False) -> None
     found: list[store.Problem] = [] if given else environment_problems(app.console.environ)
     for file in files:
         try:
-            content = store.read(file, "user")
+            content = store.read(file, store.scope_of(file))
         except store.PlacedError as error:
             found.append(error.problem)
             continue

@@ -57,7 +57,8 @@ class PlainView:
 class MarkdownView:
     """Markdown, of which finished blocks are written once and the last block is drawn again as it grows.
 
-    Reasoning is folded to one line when the content begins, unless it has scrolled off the screen.
+    Reasoning is folded to one line when the content begins, unless it has scrolled off the screen. Where nothing can be drawn
+    again, because there is no terminal, `grows` is False, and only what is finished is written.
     """
 
     def __init__(
@@ -67,12 +68,14 @@ class MarkdownView:
         *,
         color: bool,
         shows_reasoning: bool,
+        grows: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._write = write
         self._size = size
         self._color = color
         self._shows_reasoning = shows_reasoning
+        self._grows = grows
         self._clock = clock
         self._region = LiveRegion(size)
         self._text = ""
@@ -121,6 +124,8 @@ class MarkdownView:
         from llamacli.render.markdown import dim_rows, markdown_rows, unfinished_from
 
         if self._thinking_since is not None:
+            if not self._grows:
+                return
             text = self._thought if self._shows_reasoning else "thinking …"
             self._show(dim_rows(text.strip(), self._width, color=self._color))
             return
@@ -130,7 +135,7 @@ class MarkdownView:
         done = len(text) if final else unfinished_from(text)
         kept = self._block(markdown_rows(text[:done], self._width, color=self._color)) if done else []
         begun = self._begun or bool(kept)
-        rest = markdown_rows(text[done:], self._width, color=self._color) if done < len(text) else []
+        rest = markdown_rows(text[done:], self._width, color=self._color) if self._grows and done < len(text) else []
         self._show([*kept, *([("", 0)] if rest and begun else []), *rest])
         if done:
             self._region.keep(len(kept))

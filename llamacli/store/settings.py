@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llamacli.errors import SettingsError
+from llamacli.store import paths
 from llamacli.store.references import expand_alias, is_path
 from llamacli.store.settings_keys import Key, Keys, Origin, Place, Setting, keys_by_spelling, line_of, spelling
 
@@ -143,6 +144,11 @@ class Settings:
             there = f"there are {', '.join(self.profiles())}" if self.profiles() else "the settings have no profiles"
             raise SettingsError(f"there is no profile {profile}", hint=f"did you mean {near[0]}?" if near else there)
         return [("profiles", profile)]
+
+
+def scope_of(path: Path) -> Scope:
+    """Whose settings a file holds, by its name."""
+    return "project" if path.name == paths.PROJECT_SETTINGS_NAME else "user"
 
 
 def load(user: Path, project: Path | None) -> Settings:

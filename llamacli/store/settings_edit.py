@@ -15,7 +15,7 @@ from llamacli.errors import SettingsError
 from llamacli.store import paths
 from llamacli.store.progress import silent
 from llamacli.store.publish import exclusive
-from llamacli.store.settings import Place, Problem, SettingsFile, parse, spelling
+from llamacli.store.settings import Place, Problem, SettingsFile, parse, scope_of, spelling
 
 TEMPLATE = """\
 # Settings of llamacli. `llamacli config check` looks for mistakes, `llamacli config show --origin` tells what counts.
@@ -112,7 +112,7 @@ def _rewrite(
             result = tomlkit.dumps(document)
         except TOMLKitError as error:
             raise SettingsError(f"cannot change {path}: {error}", hint="change it with `llamacli config edit`") from error
-        for problem in check(parse(result.encode(), path, "user")):
+        for problem in check(parse(result.encode(), path, scope_of(path))):
             raise problem.error()
         if result != text:
             _write(path, result)
