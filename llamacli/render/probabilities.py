@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _BANDS = ((0.9, ""), (0.5, "32"), (0.2, "33"), (0.0, "1;31"))
 """Styles of tokens that are at least so probable. What was nearly certain stands out least."""
 
-LEGEND = "green below 90 %, yellow below 50 %, red below 20 %; /probs N shows what else it could be, /pick N ALT takes that"
+LEGEND = "green <90%, yellow <50%, red <20% · /probs N: what else · /pick N ALT: use that"
 _DIM = "2"
 _GAP = 2
 _LONGEST = 40

@@ -69,25 +69,30 @@ class Loop:
         self._chat = Chat(setup, Loader(setup.load, self._on_load, self._on_engine), ask=self._ask)
 
     def run(self) -> None:
-        """Reads and obeys until the end."""
+        """Reads and obeys until the end. Between two prompt lines the terminal is quiet: what is typed there is not lost."""
         chat = self._chat
         begin(chat)
         chat.loader.start()
         if chat.setup.servers is not None:
             chat.setup.servers.start()
         try:
-            if chat.setup.prompt is not None:
-                self._turn(partial(send, chat, chat.setup.prompt))
-            while not chat.leaving:
-                try:
-                    text = self._read()
-                except EOFError:
-                    return
-                if text.strip():
-                    self._turn(partial(obey, chat, text))
+            with quiet(get_app_session().input):
+                self._converse()
         finally:
             keep_state(chat)
             chat.loader.close()
+
+    def _converse(self) -> None:
+        chat = self._chat
+        if chat.setup.prompt is not None:
+            self._turn(partial(send, chat, chat.setup.prompt))
+        while not chat.leaving:
+            try:
+                text = self._read()
+            except EOFError:
+                return
+            if text.strip():
+                self._turn(partial(obey, chat, text))
 
     def _read(self) -> str:
         """What the prompt line says; empty after a SIGINT that came from elsewhere."""
@@ -104,8 +109,7 @@ class Loop:
         """Does what was asked. What fails is said, and the user goes on."""
         chat = self._chat
         try:
-            with quiet(get_app_session().input):
-                take_turn(chat, work)
+            take_turn(chat, work)
         except KeyboardInterrupt:
             pass
         except LlamacliError as error:

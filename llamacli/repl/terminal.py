@@ -1,4 +1,4 @@
-"""The terminal while an answer is written: nothing that is typed shows, and all of it waits for the next prompt line."""
+"""The terminal around the prompt lines: nothing that is typed meanwhile shows, and all of it waits for the next one."""
 
 from __future__ import annotations
 
