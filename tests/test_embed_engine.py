@@ -22,7 +22,7 @@ from llamacli.engine import embedding_vectors as vectors
 from llamacli.engine.embedding import Embedder
 from llamacli.engine.embedding_ahead import ahead
 from llamacli.engine.embedding_params import Embedded, EmbeddingParams, NotEmbedded
-from llamacli.engine.embedding_pieces import Frame, Piece, cut, pack, windows
+from llamacli.engine.embedding_pieces import Frame, Piece, cut, pack, pair_frame, windows
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams
 from llamacli.errors import CancelledError, ContextFullError, EngineError, ModelUnsupportedError, UsageError
@@ -294,7 +294,7 @@ def test_reranking(reranker, bert):
         other = rows(embedder.rerank("what ran", texts, EmbeddingParams()))
         assert first.shape == (3, 1)
         assert not np.allclose(first, other)
-        frame = embedder._pair_frame("who sat")
+        frame = pair_frame(embedder.model, embedder._frame, "who sat")
         word = embedder.model.vocabulary
         assert frame == Frame((word.bos, *word.tokenize("who sat"), word.eos), (word.eos,))
         with pytest.raises(UsageError, match="query is empty"):
@@ -309,9 +309,38 @@ def test_a_rerank_template_holds_query_and_document(tmp_path):
     )
     with Embedder(path) as embedder:
         mask, words = 4, embedder.model.vocabulary.tokenize("red [SEP]")
-        frame = embedder._pair_frame("red [SEP]")
+        frame = pair_frame(embedder.model, embedder._frame, "red [SEP]")
     assert frame.head == (2, mask, *words, 3)
     assert frame.tail == (mask, 3)
+
+
+def test_closing_waits_for_a_text_that_is_being_tokenized(bert, monkeypatch):
+    begun, may_end, order = threading.Event(), threading.Event(), []
+    embedder = Embedder(bert)
+    real = embedder.model.vocabulary.tokenize
+
+    def slow(text, **how):
+        begun.set()
+        assert may_end.wait(10)
+        order.append("tokenized")
+        return real(text, **how)
+
+    monkeypatch.setattr(type(embedder.model.vocabulary), "tokenize", lambda _, text, **how: slow(text, **how))
+    outcomes = embedder.embed(["red cat", "dog"])
+
+    def read():
+        with pytest.raises(CancelledError):
+            next(outcomes)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    assert begun.wait(10)
+    embedder.cancel()
+    threading.Timer(0.1, may_end.set).start()
+    embedder.close()
+    order.append("closed")
+    reading.join()
+    assert order == ["tokenized", "closed"]
 
 
 def test_cancelling_ends_the_work(bert):

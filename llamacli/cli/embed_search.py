@@ -62,7 +62,8 @@ def show_similarity(app: AppContext, embedder: Embedder, items: Source, params: 
     if rows:
         matrix = cosines(np.concatenate(rows))
         if output.json or output.jsonl or not app.console.terminals.stdout:
-            app.console.write(page.similarity_document(names, matrix) + "\n")
+            for piece in page.similarity_document(names, matrix):
+                app.console.write(piece)
         else:
             app.console.write(page.format_similarity(names, matrix, width=app.console.width))
     if failure is not None:

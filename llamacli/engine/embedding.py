@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,12 +18,12 @@ from llamacli.binding.library import library
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.embedding_ahead import ahead
 from llamacli.engine.embedding_params import Attention, Embedded, EmbeddingParams, NotEmbedded, Outcome
-from llamacli.engine.embedding_pieces import Frame, Piece, cut, frame_of, pack
+from llamacli.engine.embedding_pieces import Frame, Piece, cut, frame_of, pack, pair_frame
 from llamacli.engine.embedding_vectors import Matrix, finish, weighted_mean
 from llamacli.engine.embedding_workers import Workers
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, ModelParams, Pooling
-from llamacli.errors import CapacityError, EngineError, LlamacliError, ModelUnsupportedError, UsageError
+from llamacli.errors import CancelledError, CapacityError, EngineError, LlamacliError, ModelUnsupportedError, UsageError
 
 logger = logging.getLogger("llamacli.engine")
 
@@ -82,6 +83,7 @@ class Embedder:
         on_load: Callable[[float], None] | None = None,
     ) -> None:
         self.model = Model(path, model, cancel=cancel, on_load=on_load)
+        self._vocabulary_in_use, self._closed = threading.Lock(), False
         try:
             params = context or ContextParams()
             self._check_kind()
@@ -208,26 +210,7 @@ class Embedder:
             raise ModelUnsupportedError(f"{self.model.path.name} is no reranking model: its pooling is {self.pooling}")
         if not query.strip():
             raise UsageError("the query is empty")
-        return self._outcomes(texts, params, self._pair_frame(query), on_done)
-
-    def _pair_frame(self, query: str) -> Frame:
-        """What stands around a document: the model's rerank template, or query and separator, and the ends."""
-        lib, vocabulary = library(), self.model.vocabulary
-        template = lib.llama_model_chat_template(self.model.handle, b"rerank")
-        words = vocabulary.tokenize(query)
-        if template:
-            before, _, after = template.decode("utf-8", "replace").partition("{document}")
-            start, found, middle = before.partition("{query}")
-            head = [*vocabulary.tokenize(start, special=True), *(words if found else ())]
-            head += vocabulary.tokenize(middle, special=True) if middle else []
-            return Frame(
-                (*self._frame.head, *head),
-                (*(vocabulary.tokenize(after, special=True) if after else ()), *self._frame.tail),
-            )
-        separators = [vocabulary.eos] if vocabulary.add_eos else []
-        if lib.llama_vocab_get_add_sep(vocabulary.handle):
-            separators.append(lib.llama_vocab_sep(vocabulary.handle))
-        return Frame((*self._frame.head, *words, *separators), self._frame.tail)
+        return self._outcomes(texts, params, pair_frame(self.model, self._frame, query), on_done)
 
     def _outcomes(
         self, texts: Iterable[Text], params: EmbeddingParams, frame: Frame, on_done: Callable[[int], None] | None
@@ -283,7 +266,11 @@ class Embedder:
             raise text
         if not text.strip():
             raise UsageError("the text is empty")
-        return cut(self.model.vocabulary.tokenize(params.prefix + text), frame, self.limit, params)
+        with self._vocabulary_in_use:
+            if self._closed:
+                raise CancelledError("the model is closed")
+            tokens = self.model.vocabulary.tokenize(params.prefix + text)
+        return cut(tokens, frame, self.limit, params)
 
     def _outcome(self, pending: _Pending, params: EmbeddingParams) -> Outcome:
         rows = pending.rows
@@ -302,9 +289,11 @@ class Embedder:
         self.model.cancel.set()
 
     def close(self) -> None:
-        """Frees contexts and model."""
-        self._workers.close()
-        self.model.close()
+        """Frees contexts and model. If a text is being tokenized on the other thread, waits until it is done."""
+        self._closed = True
+        with self._vocabulary_in_use:
+            self._workers.close()
+            self.model.close()
 
     def __enter__(self) -> Self:
         return self

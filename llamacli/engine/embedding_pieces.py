@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from llamacli.binding.library import library
 from llamacli.engine.embedding_params import EmbeddingParams
+from llamacli.engine.model import Model
 from llamacli.engine.vocabulary import Vocabulary
 from llamacli.errors import ContextFullError, UsageError
 
@@ -47,6 +49,26 @@ def frame_of(vocabulary: Vocabulary) -> Frame:
         if framed[start : start + len(bare)] == bare:
             return Frame(tuple(framed[:start]), tuple(framed[start + len(bare) :]))
     raise UsageError("this model's tokenizer cannot be used for embeddings")
+
+
+def pair_frame(model: Model, frame: Frame, query: str) -> Frame:
+    """What stands around a document that is compared with a query: the model's rerank template, or query and separator.
+
+    `frame` is what stands around every text.
+    """
+    lib, vocabulary = library(), model.vocabulary
+    template = lib.llama_model_chat_template(model.handle, b"rerank")
+    words = vocabulary.tokenize(query)
+    if template:
+        before, _, after = template.decode("utf-8", "replace").partition("{document}")
+        start, found, middle = before.partition("{query}")
+        head = [*vocabulary.tokenize(start, special=True), *(words if found else ())]
+        head += vocabulary.tokenize(middle, special=True) if middle else []
+        return Frame((*frame.head, *head), (*(vocabulary.tokenize(after, special=True) if after else ()), *frame.tail))
+    separators = [vocabulary.eos] if vocabulary.add_eos else []
+    if lib.llama_vocab_get_add_sep(vocabulary.handle):
+        separators.append(lib.llama_vocab_sep(vocabulary.handle))
+    return Frame((*frame.head, *words, *separators), frame.tail)
 
 
 def cut(tokens: Sequence[int], frame: Frame, limit: int, params: EmbeddingParams) -> tuple[list[list[int]], bool]:

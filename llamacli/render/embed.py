@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -104,10 +104,13 @@ def format_similarity(texts: Sequence[str], matrix: Matrix, *, width: int) -> st
     return "\n".join(blocks)
 
 
-def similarity_document(texts: Sequence[str], matrix: Matrix) -> str:
-    """The same for programs, as JSON."""
-    rows = ",".join(json_numbers([round(value, 6) for value in row]) for row in matrix.tolist())
-    return json_members({"object": "similarity", "texts": list(texts)}, ("matrix", f"[{rows}]"))
+def similarity_document(texts: Sequence[str], matrix: Matrix) -> Iterator[str]:
+    """The same for programs, as JSON, in pieces: a row for each text is much when there are thousands."""
+    head = json.dumps({"object": "similarity", "texts": list(texts)}, ensure_ascii=False)
+    yield f'{head[:-1]}, "matrix": ['
+    for number, row in enumerate(matrix):
+        yield ("," if number else "") + json_numbers(row.astype("f8").round(6).tolist())
+    yield "]}\n"
 
 
 def fit(text: str, width: int) -> str:
