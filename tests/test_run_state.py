@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -123,7 +125,25 @@ def test_missing_and_unwritable_places(tiny_model, tmp_path):
     assert (missing.status, missing.stdout) == (3, "")
     unwritable = run(tiny_model, "--save-state", str(tmp_path / "no" / "where"), "Hi")
     assert (unwritable.status, unwritable.stderr.count("\n")) == (1, 1)
-    assert "No such file or directory" in unwritable.stderr
+    assert unwritable.stderr.startswith(f"llamacli: error: {tmp_path / 'no' / 'where'}: No such file or directory")
+    folder = run(tiny_model, "--save-state", str(tmp_path), "Hi")
+    assert (folder.status, folder.stderr.count("\n")) == (1, 1)
+
+
+def test_a_device_stays_a_device_and_a_link_a_link(tiny_model, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    received = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    assert run(tiny_model, "--save-state", str(pipe), "Hi").status == 0
+    reader.join()
+    assert pipe.is_fifo()
+    link, file = tmp_path / "link", tmp_path / "state"
+    link.symlink_to(file)
+    assert run(tiny_model, "--save-state", str(link), "Hi").status == 0
+    assert link.is_symlink()
+    assert file.read_bytes() == received[0]
 
 
 def test_the_prompt_is_saved_before_the_answer(tmp_path):

@@ -377,6 +377,11 @@ def test_a_text_completion_and_its_echo():
     assert engine.params.logprobs == 1
     echoed = json.loads(invoke(*arguments, "--echo", engine=engine).stdout)
     assert echoed["choices"][0]["text"] == "Once upon"
+    assert echoed["choices"][0]["logprobs"]["text_offset"] == [4]
+    arguments[3] = "--stream-json"
+    lines = invoke(*arguments, "--echo", engine=FakeEngine([" upon", " a"], logprob=-0.5)).stdout.splitlines()
+    logprobs = [json.loads(line)["choices"][0]["logprobs"] for line in lines]
+    assert [found["text_offset"] for found in logprobs if found] == [[4], [9]]
 
 
 def test_log_probabilities_of_a_chat_completion():
@@ -543,6 +548,9 @@ def test_infill(tmp_path):
     for arguments in (["--at", "9:1"], ["--at", "1:9"], ["--at", "0:1"], ["--at", "x"]):
         assert invoke("run", "-f", str(file), *arguments).status == 2
     assert invoke("run", "--at", "1:1").status == 2
+    file.write_text("a\x0cb\u2028c\r\nd\re\n", newline="")
+    for place, expected in {"2:1": "a\x0cb\u2028c\r\n<gap>d\re\n", "3:2": "a\x0cb\u2028c\r\nd\re<gap>\n"}.items():
+        assert invoke("run", "-f", str(file), "--at", place).engine.prompt.text == expected
 
 
 def test_a_model_with_the_tokens_fills_in(tmp_path):

@@ -328,6 +328,14 @@ def test_what_makes_no_sense_is_refused_before_a_model_is_loaded(files, monkeypa
     assert says in result.stderr
 
 
+def test_a_tool_with_parameters_that_are_no_schema_is_named(tmp_path):
+    wrong = {"type": "object", "properties": {"a": {"type": "objct"}}}
+    (tmp_path / "t.json").write_text(json.dumps([{"type": "function", "function": {"name": "fly", "parameters": wrong}}]))
+    result = invoke("run", "Hi", "--tools", str(tmp_path / "t.json"))
+    assert (result.status, result.stdout, result.engine.path) == (5, "", None)
+    assert "the parameters of the tool fly: at #/properties/a: unrecognized type objct" in result.stderr
+
+
 def test_a_conversation_with_the_results_of_tools(tmp_path):
     messages = [
         {"role": "user", "content": "Weather?"},

@@ -12,6 +12,7 @@ from llamacli.engine.chat import Rendering
 from llamacli.engine.constraint import Constraint
 from llamacli.engine.events import Finished, Usage
 from llamacli.engine.message import read_tools
+from llamacli.engine.schema import check_tools
 from llamacli.engine.sequence import Processor
 from llamacli.errors import UsageError
 
@@ -62,6 +63,7 @@ def rendering_of(
     if not tools:
         return Rendering()
     known = read_tools(list(tools))
+    check_tools(known)
     choice = tool_choice or "auto"
     if isinstance(choice, Mapping):
         name = choice.get("function", {}).get("name")

@@ -263,12 +263,15 @@ class Completions:
         return heading.document(choices, usage=documents.usage(total_usage(list(ends.values()))))
 
     def _stream_texts(self, heading: Heading, tasks: Sequence[Task]) -> Iterator[Document]:
+        lengths = {task.index: len(task.echo) for task in tasks}
         for task in tasks:
             if task.echo:
                 yield heading.document([documents.text_choice(task.index, task.echo, None)], chunk=True)
         for task, event in self._together(tasks):
             if isinstance(event, Token) and (event.text or task.params.logprobs is not None):
-                logprobs = documents.text_logprobs([event]) if task.params.logprobs is not None else None
+                wanted = task.params.logprobs is not None
+                logprobs = documents.text_logprobs([event], lengths[task.index]) if wanted else None
+                lengths[task.index] += len(event.text)
                 yield heading.document([documents.text_choice(task.index, event.text, None, logprobs)], chunk=True)
             elif isinstance(event, Finished):
                 reason = documents.finish_reason(event.reason)

@@ -41,6 +41,8 @@ def open_output(
         UsageError: resuming what was made with other settings, or a form that cannot hold these vectors.
         LlamacliError: the file cannot be written.
     """
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{target} is no regular file", hint="standard output needs no -o")
     several = shape.nested or shape.chunks
     if several and (kind == "npy" or (resume and kind == "raw")):
         raise UsageError(

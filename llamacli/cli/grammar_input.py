@@ -72,12 +72,15 @@ def parse_grammar(console: Console, source: Source, root: str) -> Grammar:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Replaces a file, or the one that a link leads to, whole or not at all; its permissions stay.
+    """Replaces a file, or the one that a link leads to, whole or not at all; its permissions stay. Devices are written to.
 
     Raises:
         UsageError: it cannot be written.
     """
     target = path.resolve()
+    if target.exists() and not target.is_file():
+        write_device(path, text)
+        return
     part = target.with_name(f".{target.name}.partial")
     try:
         part.write_text(text, encoding="utf-8", newline="\n")
@@ -112,3 +115,11 @@ def read_json(console: Console, name: str) -> object:
         raise GrammarError(f"{shown}:{error.lineno}:{error.colno}: this is no JSON: {error.msg}") from error
     except RecursionError:
         raise GrammarError(f"{shown}: the JSON is nested too deep") from None
+
+
+def write_device(path: Path, text: str) -> None:
+    """Writes to what is no regular file, such as a pipe. Raises UsageError if it cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +130,7 @@ def _read_gap(prompt: str | None, source: PromptOptions) -> tuple[str, str]:
         raise UsageError("--at needs one file and no prompt", hint="llamacli run -f FILE --at LINE:COL")
     text = read_text_file(source.file[0])
     line, column = source.at
-    lines = text.splitlines(keepends=True)
+    lines = list(io.StringIO(text, newline=""))  # lines as editors count them
     here = lines[line - 1].rstrip("\r\n") if line <= len(lines) else ""
     if line > len(lines) + 1 or column > len(here) + 1:
         raise UsageError(f"{source.file[0]} has no place {line}:{column}")
@@ -154,6 +155,7 @@ def _read_messages(console: Console, path: Path) -> tuple[Message, ...]:
 
 def _read_tools(console: Console, options: ToolOptions) -> dict[str, Any]:
     from llamacli.engine.message import read_tools
+    from llamacli.engine.schema import check_tools
 
     path = options.tools
     assert path is not None
@@ -164,6 +166,7 @@ def _read_tools(console: Console, options: ToolOptions) -> dict[str, Any]:
         raise UsageError(f"{path}: {error.message}") from error
     if not tools:
         raise UsageError(f"{path} has no tools")
+    check_tools(tools)
     choice = options.tool_choice
     if choice not in ("auto", "none", "required"):
         named = tuple(tool for tool in tools if tool.name == choice)

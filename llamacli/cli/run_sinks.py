@@ -160,13 +160,15 @@ class ChunkSink:
     def __init__(self, console: Console, documents: Documents, samples: int) -> None:
         self._console = console
         self._documents = documents
+        self._lengths = [len(documents.prompt or "")] * samples
         for chunk in documents.first_chunks(samples):
             write_line(console, chunk)
 
     def add(self, index: int, deltas: Sequence[Delta], tokens: Sequence[Token]) -> None:
         """Writes a chunk for each delta; log probabilities come with the first."""
         for delta in deltas or ([Delta()] if tokens and self._documents.logprobs else []):
-            chunk = self._documents.delta_chunk(index, delta, tokens)
+            chunk = self._documents.delta_chunk(index, delta, tokens, self._lengths[index])
+            self._lengths[index] += len(delta.content)
             if chunk is not None:
                 write_line(self._console, chunk)
             tokens = ()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from llamacli.binding import bridge
+from llamacli.engine.message import Tool
 from llamacli.errors import GrammarSyntaxError, SchemaError
 
 _PREAMBLE = re.compile("^JSON schema conversion failed: (?:JSON schema error )?")
@@ -34,3 +36,17 @@ def schema_to_grammar(schema: Any) -> str:
     except GrammarSyntaxError as error:
         raise SchemaError(f"the schema has no grammar that llama.cpp could use: {error.message}") from error
     return grammar
+
+
+def check_tools(tools: Sequence[Tool]) -> None:
+    """Whether the parameters of tools are schemas that calls can be held to.
+
+    Raises:
+        SchemaError: those of one are not.
+    """
+    for tool in tools:
+        try:
+            bridge.schema_to_grammar(tool.to_json()["function"]["parameters"])
+        except SchemaError as error:
+            message = _PREAMBLE.sub("", error.message)
+            raise SchemaError(f"the parameters of the tool {tool.name}: {message}", hint=error.hint) from error

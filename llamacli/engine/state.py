@@ -120,7 +120,7 @@ def unpack(data: bytes, name: str = "the saved state") -> State:
         raise StateError(f"{name} has format version {version}, this program reads {VERSION}")
     rest = memoryview(data)[end + 1 :]
     if count < 0 or size < 0 or len(rest) != 4 * count + size:
-        raise StateError(f"{name} is truncated: {4 * count + size} bytes expected, {len(rest)} found")
+        raise StateError(f"{name} is not whole: {4 * count + size} bytes expected, {len(rest)} found")
     state = State(made_by, _unpacked(bytes(rest[: 4 * count])), bytes(rest[4 * count :]))
     if state.digest() != expected:
         raise StateError(f"{name} was altered or damaged: its checksum does not fit")
@@ -128,18 +128,29 @@ def unpack(data: bytes, name: str = "the saved state") -> State:
 
 
 def write(path: Path, state: State) -> None:
-    """Writes the file at once or not at all, readable by its owner only.
+    """Writes the file at once or not at all, readable by its owner only. A link stays a link, a device a device.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written; `filename` is the path.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mkstemp makes it 0600
+    try:
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            target.write_bytes(pack(state))
+        else:
+            _replace(target, pack(state))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _replace(target: Path, data: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # mkstemp makes it 0600
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(pack(state))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

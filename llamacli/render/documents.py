@@ -49,19 +49,19 @@ class Documents:
             return [{**chunk, "prompt": self.prompt} for chunk in chunks] if self.prompt is not None else chunks
         return [self.text_chunk(i, self.prompt) for i in range(samples)] if self.prompt is not None else []
 
-    def delta_chunk(self, index: int, delta: Delta, tokens: Sequence[Token]) -> dict[str, Any] | None:
-        """What is new in answer number `index`; None if nothing of it is shown."""
+    def delta_chunk(self, index: int, delta: Delta, tokens: Sequence[Token], offset: int = 0) -> dict[str, Any] | None:
+        """What is new in answer number `index`, after `offset` characters of text; None if nothing of it is shown."""
         if not self.is_chat:
-            return self.text_chunk(index, delta.content, tokens)
+            return self.text_chunk(index, delta.content, tokens, offset)
         change = documents.delta_json(dataclasses.replace(delta, reasoning_content="") if self.hides_reasoning else delta)
         choice = {"index": index, "delta": change, "finish_reason": None}
         if self.logprobs and tokens:
             choice["logprobs"] = documents.chat_logprobs(tokens)
         return self._chunk(choice) if change or (self.logprobs and tokens) else None
 
-    def text_chunk(self, index: int, text: str, tokens: Sequence[Token] = ()) -> dict[str, Any]:
-        """A piece of a text that is continued."""
-        logprobs = documents.text_logprobs(tokens) if self.logprobs and tokens else None
+    def text_chunk(self, index: int, text: str, tokens: Sequence[Token] = (), offset: int = 0) -> dict[str, Any]:
+        """A piece of a text that is continued, after `offset` characters."""
+        logprobs = documents.text_logprobs(tokens, offset) if self.logprobs and tokens else None
         return self._chunk({"index": index, "text": text, "logprobs": logprobs, "finish_reason": None})
 
     def last_chunk(self, index: int, answer: Answer, finished: Finished) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Documents:
     def _choice(self, index: int, sample: Sample) -> dict[str, Any]:
         reason = documents.finish_reason(sample.finished.reason, sample.answer)
         if not self.is_chat:
-            logprobs = documents.text_logprobs(sample.tokens) if self.logprobs else None
+            logprobs = documents.text_logprobs(sample.tokens, len(self.prompt or "")) if self.logprobs else None
             text = (self.prompt or "") + sample.answer.content
             return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
         logprobs = documents.chat_logprobs(sample.tokens) if self.logprobs else None
