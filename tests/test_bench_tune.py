@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import os
 import random
+import signal
+import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+from fakes import Result, invoke
 
+from llamacli.engine import tuning, tuning_session, tuning_types
+from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.params import ContextParams, ModelParams
-from llamacli.engine.trial import Phase, Way
+from llamacli.engine.trial import Phase, Trials, Way
 from llamacli.engine.tuning import Tuner
 from llamacli.engine.tuning_dimensions import Dimension, dimensions, pinned
 from llamacli.engine.tuning_params import Choice, Gain, TuneEvent, TunePlan, TuneReport
+from llamacli.engine.tuning_profile import changed_flags, profile_of
+from llamacli.engine.tuning_types import CANDIDATES, TypeQuestion, TypeReport, compare_types, model_speeds
 from llamacli.errors import CancelledError, ModelUnsupportedError
+from llamacli.gguf.cost import ModelCost, Product
 
 N_PROMPT, N_GEN = 512, 64
 
@@ -221,3 +235,195 @@ def test_values_worth_trying() -> None:
 def test_threads_become_numbers() -> None:
     way = pinned(Way(model=ModelParams(), context=ContextParams(threads=3)))
     assert (way.context.threads, way.context.threads_batch) == (3, 3)
+
+
+# --- other quantizations -----------------------------------------------------------------------------------------------------
+
+
+def test_only_the_products_become_faster() -> None:
+    """A token takes 10 ms, 8 of them in products: with those four times as fast it takes 2 + 2 ms."""
+    assert model_speeds(100.0, [8e-3], [2e-3]) == [pytest.approx(250.0)]
+    assert model_speeds(100.0, [8e-3], [8e-3]) == [pytest.approx(100.0)]
+    # Noise may have the products alone take longer than the whole model did: then they are all of it.
+    assert model_speeds(100.0, [20e-3], [5e-3]) == [pytest.approx(400.0)]
+
+
+@pytest.fixture
+def milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of few matrices for a short time, and one core: with more threads than cores nothing ends soon."""
+    monkeypatch.setattr("llamacli.engine.tuning_dimensions.default_threads", lambda: 1)
+    monkeypatch.setattr(tuning_session, "logical_cpus", lambda: 1)
+    monkeypatch.setattr(tuning_types, "_PASS_SECONDS", 1e-4)
+    monkeypatch.setattr(tuning_types, "_LEAST_BYTES", 1 << 20)
+    monkeypatch.setattr(tuning_types, "_CACHE_MULTIPLE", 0)
+    monkeypatch.setattr(tuning_types, "_PROMPT_OPERATIONS", 1e7)
+    monkeypatch.setattr(tuning_session, "_LEAST_TYPES_SECONDS", 0.01)
+    monkeypatch.setattr(tuning, "ENOUGH_PAIRS", 3)
+    monkeypatch.setattr(tuning, "MOST_PAIRS", 4)
+
+
+def compared(cost: ModelCost, **changes: Any) -> TypeReport:
+    question = TypeQuestion(
+        cost=cost,
+        speeds={"prompt": 1000.0, "generation": 100.0},
+        device="CPU",
+        threads={"prompt": 1, "generation": 1},
+        n_prompt=512,
+        n_gen=64,
+    )
+    *_, report = compare_types(question, CancelFlag(), seconds=0.01, **changes)
+    assert isinstance(report, TypeReport)
+    return report
+
+
+@pytest.mark.usefixtures("milliseconds")
+def test_types_are_compared_with_the_file_as_it_is() -> None:
+    row = 512 // 32 * 20
+    cost = ModelCost((Product("Q4_1", 512, 512, 4, row), Product("Q8_0", 512, 1000, 1, 544, is_output=True)), 100, (), 0)
+    report = compared(cost)
+    assert (report.own.type, report.own.bits) == ("Q4_1", 5.0)
+    assert report.own.size == 4 * 512 * row + 544 * 1000 + 100
+    assert report.own.speeds["prompt"] == pytest.approx(1000.0, rel=0.5)
+    assert [one.type for one in report.others] == list(CANDIDATES)
+    sizes = {one.type: one.size - report.own.size for one in report.others}
+    assert sizes["Q8_0"] == 4 * 512 * 512 * 3.5 / 8
+    assert sizes["Q4_0"] == -4 * 512 * 512 * 0.5 / 8
+    assert not any(one.bits < 4 for one in report.better)
+
+
+@pytest.mark.usefixtures("milliseconds")
+def test_types_that_the_shapes_do_not_allow_are_left_out() -> None:
+    cost = ModelCost((Product("Q4_0", 96, 64, 2, 54),), 0, (), 0)
+    report = compared(cost)
+    assert [one.type for one in report.others] == ["IQ4_NL", "Q8_0"]  # of 256 elements a block is no part of 96
+
+
+# --- the command -------------------------------------------------------------------------------------------------------------
+
+QUICK = ("-p", "64", "-n", "8", "--budget", "1.5", "--no-quantizations")
+
+
+def run_tune(model: Path, *arguments: str, **how: Any) -> Result:
+    return invoke("bench", "tune", "-m", str(model), *QUICK, *arguments, **how)
+
+
+@pytest.mark.usefixtures("milliseconds")
+def test_the_command(tiny_model: Path) -> None:
+    result = invoke("bench", "tune", "-m", str(tiny_model), "-p", "64", "-n", "8", "--budget", "1.5", "-t", "1")
+    assert result.status == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0] == "tiny.gguf: prompts of 64 and answers of 8 tokens"
+    names = [line.split()[0] for line in lines[2:8]]
+    assert names == ["threads", "threads-batch", "ubatch-size", "batch-size", "flash-attn", "cache-type"]
+    assert "others lower the quality and are tried on demand: --cache-types f16,q8_0" in result.stdout
+    assert "F32 (the file)" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.usefixtures("milliseconds")
+def test_a_profile_is_kept_beside_what_the_file_has_and_used(tiny_model: Path, isolated_home: Path) -> None:
+    file = isolated_home / ".config/llamacli/config.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text('# mine\n[defaults]\ntemp = 0 # greedy\n\n[profiles."a b"]\n# old\nthreads = 2\nseed = 3\n')
+    result = run_tune(tiny_model, "-t", "1", "-ub", "128", "-ctk", "f32", "--save-profile", "a b")
+    assert result.status == 0, result.stderr
+    assert "use it with --profile 'a b'" in result.stderr
+    text = file.read_text()
+    assert text.startswith("# mine\n[defaults]\ntemp = 0 # greedy\n")
+    assert "# old\n" in text
+    profile = tomllib.loads(text)["profiles"]["a b"]
+    assert profile["seed"] == 3
+    assert profile["cache-type-k"] == "f32"
+    run = invoke("run", "--profile", "a b", "-n", "2", "Hello", find_model=lambda *_, **__: tiny_model)
+    assert run.engine.context.threads == profile["threads"]
+    assert run.engine.context.threads_batch == profile["threads-batch"]
+    assert run.engine.context.n_ubatch == profile.get("ubatch-size", 512)
+    assert run.engine.context.cache_type_k == "f32"
+    assert invoke("config", "check").status == 0
+
+
+@pytest.mark.usefixtures("milliseconds")
+def test_settings_can_be_kept_for_the_model(tiny_model: Path) -> None:
+    result = run_tune(tiny_model, "-t", "1", "--save-for-model")
+    assert result.status == 0, result.stderr
+    assert "kept for the model tiny.gguf" in result.stderr
+    used = invoke("run", "-m", str(tiny_model), "Hello").engine.context
+    shown = json.loads(invoke("config", "show", "-m", str(tiny_model), "--json").stdout)
+    assert used.threads is not None
+    assert "tiny.gguf" in json.dumps(shown)
+    assert invoke("run", "-m", "other.gguf", "Hello").engine.context.threads is None
+
+
+@pytest.mark.usefixtures("milliseconds")
+def test_the_document(tiny_model: Path) -> None:
+    result = invoke("bench", "tune", "-m", str(tiny_model), "-p", "64", "-n", "8", "--budget", "1.5", "-t", "1", "--json")
+    document = json.loads(result.stdout)
+    assert document["tokens"] == {"prompt": 64, "generation": 8, "depth": 0}
+    assert not document["interrupted"]
+    settings = {one["name"]: one for one in document["settings"]}
+    assert settings["threads"]["before"] == 1
+    assert document["best"]["threads"] == settings["threads"]["after"]
+    assert document["speeds"]["prompt"] > 0
+    assert document["types"]["own"]["type"] == "F32"
+    assert set(document["gains"]) == {"prompt", "generation", "overall"}
+
+
+def test_interrupted_before_anything_was_known(tiny_model: Path) -> None:
+    report = tune(Landscape(peaked, cancel_after=0))
+    assert report.interrupted
+    assert report.choices == ()
+
+
+@pytest.mark.usefixtures("milliseconds")
+def test_interrupted_shows_what_is_known_and_keeps_nothing(
+    tiny_model: Path, isolated_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = itertools.count(1)
+    real = Trials.seconds
+
+    def seconds(trials: Trials, way: Way, phase: Phase) -> float:
+        if next(count) == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+        return real(trials, way, phase)
+
+    monkeypatch.setattr(Trials, "seconds", seconds)
+    result = invoke("bench", "tune", "-m", str(tiny_model), "-t", "1", "--budget", "600", "--save-profile", "fast")
+    assert result.status == 130
+    assert "tiny.gguf: prompts of 512 and answers of 64 tokens" in result.stdout
+    assert "Interrupted" in result.stdout
+    assert not (isolated_home / ".config/llamacli/config.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budget", "0"], "--budget takes seconds"),
+        (["--cache-types", "q9"], "is not a list of"),
+        (["-n", "0"], "-p and -n take numbers from 1"),
+        (["--save-profile", "a\tb"], "a profile needs a name"),
+    ],
+)
+def test_wrong_options(tiny_model: Path, arguments: list[str], message: str) -> None:
+    result = run_tune(tiny_model, *arguments)
+    assert result.status == 2
+    assert message in result.stderr
+
+
+def test_what_stands_on_a_command_line() -> None:
+    start = make_way()
+    best = replace(start, context=replace(start.context, threads=2, n_ubatch=128, cache_type_k="q8_0"))
+    report = TuneReport(
+        start=start,
+        best=best,
+        choices=(Choice(name="flash-attn", before="auto", after="auto", tried=("auto", "off")),),
+        prompt=None,
+        generation=None,
+        overall=None,
+        seconds=1.0,
+        interrupted=False,
+    )
+    assert changed_flags(report) == ["-t", "2", "-ub", "128", "-ctk", "q8_0"]
+    assert profile_of(report) == {
+        "threads": 2, "threads-batch": 4, "ubatch-size": 128, "flash-attn": "auto", "cache-type-k": "q8_0",
+    }  # fmt: skip

@@ -78,8 +78,8 @@ class TuneOptions:
 
 @command(
     examples=(
-        ("Find the fastest settings, and keep them.", "llamacli bench tune -m model.gguf --save-profile fast"),
-        ("Use them.", "llamacli run --profile fast 'Why is the sky blue?'"),
+        ("Find the fastest settings, for `llamacli run --profile fast`.", "llamacli bench tune --save-profile fast"),
+        ("Keep them for every use of a model.", "llamacli bench tune -m qwen --save-for-model"),
         ("Long prompts and short answers, in a minute.", "llamacli bench tune -p 2048 -n 32 --budget 60"),
         ("Also with a smaller cache.", "llamacli bench tune --cache-types f16,q8_0"),
     )
