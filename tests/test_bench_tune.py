@@ -298,6 +298,26 @@ def test_types_that_the_shapes_do_not_allow_are_left_out() -> None:
     assert [one.type for one in report.others] == ["IQ4_NL", "Q8_0"]  # of 256 elements a block is no part of 96
 
 
+@pytest.mark.usefixtures("milliseconds")
+def test_mixtures_are_compared_and_routers_stay_in_f32() -> None:
+    experts = Product("Q4_1", 64, 32, 3, 40, experts=16, used=2)
+    router = Product("F32", 64, 16, 3, 256)
+    report = compared(ModelCost((experts, router), 0, (), 0), types=("Q8_0",))
+    assert (report.own.type, report.own.bits) == ("Q4_1", 5.0)
+    whole = 40 * 32 * 3 * 16 + 256 * 16 * 3
+    assert report.own.size == whole
+    assert report.others[0].size == whole + 64 * 32 * 3 * 16 * 3.5 / 8
+
+
+@pytest.mark.usefixtures("milliseconds")
+def test_what_would_fill_the_memory_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = 4096 // 32 * 20
+    cost = ModelCost((Product("Q4_1", 4096, 4096, 4, row),), 0, (), 0)
+    monkeypatch.setattr(tuning_types, "available_memory", lambda: 4 * 15 << 20)
+    report = compared(cost, types=("Q4_0", "Q8_0"))
+    assert [one.type for one in report.others] == ["Q4_0"]  # 9 MB, and 17 MB in Q8_0
+
+
 # --- the command -------------------------------------------------------------------------------------------------------------
 
 QUICK = ("-p", "64", "-n", "8", "--budget", "1.5", "--no-quantizations")

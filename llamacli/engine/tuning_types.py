@@ -18,12 +18,12 @@ from typing import Any
 from llamacli.binding import log
 from llamacli.binding.throughput import Products
 from llamacli.engine.cancel import CancelFlag
-from llamacli.engine.ceilings import cache_size, ggml_name, seconds_of
+from llamacli.engine.ceilings import PROMPT_TOKENS, cache_size, ggml_name, product_request, seconds_of
 from llamacli.engine.comparing import Outcome, compare_rounds
 from llamacli.engine.hardware import available_memory
 from llamacli.engine.roofline import BITS
 from llamacli.engine.trial import Phase
-from llamacli.errors import CapacityError, ModelError, UsageError
+from llamacli.errors import CapacityError, MemoryFullError, ModelError, UsageError
 from llamacli.gguf.cost import ModelCost, Product
 
 CANDIDATES = ("Q4_0", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
@@ -135,17 +135,18 @@ def compare_types(
 
 
 def _make(name: str | None, layers: Sequence[Product], device: str, sharers: int, stack: ExitStack) -> _Candidate:
-    """The products of a type, laid out on the device."""
+    """The products of a type, laid out on the device. Raises MemoryFullError if they would take too much of what is free."""
     made = _Candidate(name)
     free = available_memory() or _LEAST_BYTES * 4 * sharers
     room = min(max(_LEAST_BYTES, _CACHE_MULTIPLE * cache_size()), free // (4 * sharers))
     operations = sum(product.operations for product in layers)
-    parts: dict[Phase, tuple[int, float]] = {  # columns, and the share of the model's matrices
-        "generation": (1, room / sum(_whole_size(product) for product in layers)),
-        "prompt": (_TOKENS, _PROMPT_OPERATIONS / (_TOKENS * operations)),
+    parts: dict[Phase, tuple[int, list[dict[str, Any]]]] = {
+        "generation": (1, _for_generation(layers, name, room / sum(product.size for product in layers))),
+        "prompt": (_TOKENS, _for_prompt(layers, name, _PROMPT_OPERATIONS / (_TOKENS * operations), room)),
     }
-    for phase, (tokens, share) in parts.items():
-        requests = [_request(product, name, share) for product in layers]
+    for phase, (tokens, requests) in parts.items():
+        if sum(_request_size(request) for request in requests) > free // 4:
+            raise MemoryFullError(f"too little memory to multiply in {name}")
         with log.complaints():
             products = stack.enter_context(Products(device, requests, tokens))
         made.products[phase] = products
@@ -154,16 +155,41 @@ def _make(name: str | None, layers: Sequence[Product], device: str, sharers: int
     return made
 
 
-def _request(product: Product, type_name: str | None, share: float) -> dict[str, Any]:
-    """A part of the model's matrices of one shape, at least one of them."""
-    return {
-        "type": ggml_name(type_name or product.type),
-        "columns": product.columns,
-        "rows": product.rows,
-        "count": max(1, min(product.count, round(product.count * share))),
-        "experts": product.experts,
-        "used": product.used,
-    }
+def _for_generation(layers: Sequence[Product], type_name: str | None, share: float) -> list[dict[str, Any]]:
+    """A part of the matrices that a token reads. Of a mixture those experts that it uses: each time others, in a real model."""
+    requests = []
+    for product in layers:
+        count = product.count * (product.used or 1)
+        part = max(1, min(count, round(count * share)))
+        requests.append(product_request(_type_of(product, layers, type_name), product.columns, product.rows, part))
+    return requests
+
+
+def _for_prompt(layers: Sequence[Product], type_name: str | None, share: float, room: int) -> list[dict[str, Any]]:
+    """A part of the matrices that a prompt goes through; of a mixture so few experts that each has as many tokens as usual."""
+    requests = []
+    for product in layers:
+        kind = _type_of(product, layers, type_name)
+        request = product_request(kind, product.columns, product.rows, max(1, round(product.count * share)))
+        if product.experts:
+            held = product.row_size * product.rows * product.experts * _TOKENS / PROMPT_TOKENS
+            shrunk = min(1.0, room / held)
+            used = max(1, round(product.used * shrunk))
+            request["used"] = used
+            request["experts"] = max(used, round(product.experts * shrunk * _TOKENS / PROMPT_TOKENS))
+        requests.append(request)
+    return requests
+
+
+def _type_of(product: Product, layers: Sequence[Product], type_name: str | None) -> str:
+    """What a matrix would be in: those that are left in F32 beside quantized ones stay what they are."""
+    kept = product.type == "F32" and any(other.type != "F32" for other in layers)
+    return product.type if type_name is None or kept else type_name
+
+
+def _request_size(request: Mapping[str, Any]) -> float:
+    elements = request["columns"] * request["rows"] * request["count"] * (request.get("experts") or 1)
+    return float(elements * BITS[next(name for name in BITS if ggml_name(name) == request["type"])] / 8)
 
 
 def _measure(candidate: _Candidate, question: TypeQuestion, cancel: CancelFlag) -> None:
@@ -188,10 +214,11 @@ def _speed(question: TypeQuestion, layers: Sequence[Product], candidate: _Candid
         before, after = (model_speeds(measured, own.seconds[phase], one.seconds[phase]) for one in (own, candidate))
         speeds[phase] = statistics.median(after)
         outcomes[phase] = compare_rounds(before, after)
-    elements = sum(product.columns * product.rows * product.count * (product.experts or 1) for product in layers)
-    in_file = sum(_whole_size(product) for product in layers)
+    changed = [one for one in layers if _type_of(one, layers, "") == ""]  # not what stays in F32
+    elements = sum(one.columns * one.rows * one.count * (one.experts or 1) for one in changed)
+    in_file = sum(_whole_size(one) for one in changed)
     bits = BITS[candidate.type] if candidate.type else 8 * in_file / elements
-    whole = in_file + sum(product.size for product in question.cost.products if product.is_output) + question.cost.other
+    whole = sum(_whole_size(one) for one in question.cost.products) + question.cost.other
     return TypeSpeed(
         type=candidate.type or _most_used(layers),
         size=round(whole - in_file + elements * bits / 8),
