@@ -152,6 +152,7 @@ complete -c llamacli -n '__llamacli_at chat' -l max-tool-calls -r -f -d 'Most ca
 complete -c llamacli -n '__llamacli_at chat' -l plain -d 'Show answers as they come, without rendering Markdown'
 complete -c llamacli -n '__llamacli_at chat' -l editing -r -f -ka 'emacs vi' -d 'The keys of the prompt line'
 complete -c llamacli -n '__llamacli_at chat' -l history -l no-history -d 'Keep what is typed for the next conversations'
+complete -c llamacli -n '__llamacli_at chat' -l script -r -F -d 'Play a conversation from a file, a line for each message or command, without a terminal'
 complete -c llamacli -n '__llamacli_at chat' -s n -l predict -l n-predict -r -f -d 'Most tokens to generate; -1 is no limit'
 complete -c llamacli -n '__llamacli_at chat' -l stop -r -f -d 'End before this text, in which \\n is a newline; may be given many times'
 complete -c llamacli -n '__llamacli_at chat' -l context-shift -l no-context-shift -d 'When the context is full, forget its oldest tokens instead of ending'
@@ -441,6 +442,7 @@ complete -c llamacli -n '__llamacli_at bench show' -s v -l verbose -d 'Show the 
 complete -c llamacli -n '__llamacli_at bench show' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Use a profile from the settings'
 complete -c llamacli -n '__llamacli_at bench show' -l debug -d 'On an error show the traceback, too'
 complete -c llamacli -n '__llamacli_at bench show' -s h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at bench show' -f -ka '(__llamacli_names runs)'
 
 complete -c llamacli -n '__llamacli_at bench export' -s o -l output -r -f -ka 'csv json jsonl md sql' -d 'The format: llama-bench\'s, with more columns'
 complete -c llamacli -n '__llamacli_at bench export' -l color -r -f -ka 'auto always never' -d 'Whether to use colours'
@@ -448,12 +450,14 @@ complete -c llamacli -n '__llamacli_at bench export' -s v -l verbose -d 'Show th
 complete -c llamacli -n '__llamacli_at bench export' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Use a profile from the settings'
 complete -c llamacli -n '__llamacli_at bench export' -l debug -d 'On an error show the traceback, too'
 complete -c llamacli -n '__llamacli_at bench export' -s h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at bench export' -f -ka '(__llamacli_names runs)'
 
 complete -c llamacli -n '__llamacli_at bench rm' -l color -r -f -ka 'auto always never' -d 'Whether to use colours'
 complete -c llamacli -n '__llamacli_at bench rm' -s v -l verbose -d 'Show the log on standard error; -vv shows all of it'
 complete -c llamacli -n '__llamacli_at bench rm' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Use a profile from the settings'
 complete -c llamacli -n '__llamacli_at bench rm' -l debug -d 'On an error show the traceback, too'
 complete -c llamacli -n '__llamacli_at bench rm' -s h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at bench rm' -f -ka '(__llamacli_names runs)'
 
 complete -c llamacli -n '__llamacli_at bench compare' -l fail-if-slower -r -f -d 'End with status 8 if a test is slower beyond doubt, by PCT percent or more'
 complete -c llamacli -n '__llamacli_at bench compare' -l json -d 'Write one JSON document'
@@ -462,6 +466,8 @@ complete -c llamacli -n '__llamacli_at bench compare' -s v -l verbose -d 'Show t
 complete -c llamacli -n '__llamacli_at bench compare' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Use a profile from the settings'
 complete -c llamacli -n '__llamacli_at bench compare' -l debug -d 'On an error show the traceback, too'
 complete -c llamacli -n '__llamacli_at bench compare' -s h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at bench compare' -F -ka '(__llamacli_names runs)'
+complete -c llamacli -n '__llamacli_at bench compare' -F -ka '(__llamacli_names runs)'
 
 complete -c llamacli -n '__llamacli_at bench roofline' -s p -l n-prompt -r -f -d 'Tokens of the prompt'
 complete -c llamacli -n '__llamacli_at bench roofline' -s n -l n-gen -r -f -d 'Tokens to generate'

@@ -19,6 +19,7 @@ from fakes import invoke
 
 from llamacli.cli.bench_keeping import command_line, keep
 from llamacli.cli.bench_options import PlanOptions, SetupOptions, WorkOptions
+from llamacli.cli.complete import print_candidates
 from llamacli.engine.comparing_rows import thing
 from llamacli.engine.measuring_origin import describe_origin
 from llamacli.errors import LlamacliError, UsageError
@@ -313,3 +314,14 @@ def test_names_from_outside_cannot_steer_the_terminal() -> None:
     for words in (("history",), ("show", str(number))):
         for width in (40, 80, 200):
             assert "\x1b" not in invoke("bench", *words, width=width).stdout
+
+
+def test_numbers_are_completed(capfd: pytest.CaptureFixture[str]) -> None:
+    assert print_candidates(["runs", ""]) == 0
+    assert capfd.readouterr().out == ""
+    assert not history.database_path().exists()
+    one = stored(make_row([100.0] * 3), make_row((), error="no memory", n_prompt=64))
+    print_candidates(["runs", ""])
+    assert capfd.readouterr().out == f"last\tthe last run\n{one}\tsmall.gguf: tg16 100.0\n"
+    print_candidates(["runs", "la"])
+    assert capfd.readouterr().out == "last\tthe last run\n"

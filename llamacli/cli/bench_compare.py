@@ -62,7 +62,7 @@ def compare(
     """Compare two benchmarks, knowing the noise.
 
     Tests that both have are compared; a setting that has one value in A and another in B is what is compared. A verdict of
-    slower or faster is wrong in one comparison of a hundred at most: runs of the same thing differ more than the samples inside
+    slower or faster is reckoned to be wrong once in a hundred: runs of the same thing differ more than the samples inside
     a run, and how much is learnt from the history of this machine, from several runs of each side, or assumed. Most is told by
     runs that took turns, and by settings measured in one run, where repetitions take turns by themselves.
     """

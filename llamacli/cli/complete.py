@@ -18,10 +18,13 @@ Candidate = tuple[str, str]
 """A name, and what it is."""
 
 
+_MOST_RUNS = 50
+
+
 def print_candidates(arguments: list[str]) -> int:
     """Writes the names of a kind, and returns the exit status: 2 for a kind that there is not, else 0."""
     kind, beginning = [*arguments, "", ""][:2]
-    find = {"models": models, "profiles": _profiles, "keys": _keys, "sessions": _sessions}.get(kind)
+    find = {"models": models, "profiles": _profiles, "keys": _keys, "sessions": _sessions, "runs": _runs}.get(kind)
     if find is None:
         return 2
     lines: dict[str, str] = {}
@@ -66,6 +69,20 @@ def _sessions() -> Iterator[Candidate]:
         with contextlib.closing(sessions.SessionStore()) as store:
             for session in store.sessions():
                 yield session.label, session.title
+
+
+def _runs() -> Iterator[Candidate]:
+    """Stored benchmarks, the latest first."""
+    from llamacli.store import history
+
+    if history.database_path().exists():
+        with contextlib.closing(history.History()) as opened:
+            runs = opened.runs(limit=_MOST_RUNS)
+        if runs:
+            yield "last", "the last run"
+        for run in runs:
+            results = ", ".join(f"{test} {speed:.1f}" for test, speed in run.results if speed is not None)
+            yield str(run.id), f"{', '.join(run.models)}: {results}"
 
 
 def _keys() -> Iterator[Candidate]:

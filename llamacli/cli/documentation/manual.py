@@ -44,7 +44,10 @@ def format_manual(page: Page, program: Page) -> str:
 
 def with_manual(program: Page) -> list[Page]:
     """The pages that have a man page of their own: all but those of the commands in a group."""
-    return [program, *(one for child in program.children for one in (child, *child.children) if one is child or one.is_group)]
+    return [
+        program,
+        *(one for child in program.children for one in (child, *child.children) if one is child or not child.is_group),
+    ]
 
 
 def _command(page: Page) -> Iterator[str]:

@@ -18,7 +18,7 @@ from llamacli.cli.parameters import Argument, Option
 from llamacli.cli.program import make_program
 from llamacli.cli.settings import all_keys
 
-Dynamic = Literal["models", "profiles", "sessions", "keys"]
+Dynamic = Literal["models", "profiles", "sessions", "keys", "runs"]
 """What only `llamacli --complete` knows, see `cli/complete.py`."""
 
 
@@ -153,6 +153,10 @@ def value_of(metavar: str, summary: str, choices: tuple[str, ...], path: tuple[s
             return Value(dynamic="profiles")
         case "NAME", ("chat",) if "session" in summary:
             return Value(dynamic="sessions")
+        case "RUN", ("bench", *_):
+            return Value(dynamic="runs")
+        case "A" | "B", ("bench", "compare"):
+            return Value(dynamic="runs", files="*")
         case "KEY", ("config", *_):
             return Value(words=_keys(), dynamic="keys")
         case "TYPE", ("models", "quantize"):
