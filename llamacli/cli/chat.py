@@ -17,7 +17,7 @@ from llamacli.cli.console import Console
 from llamacli.cli.context import AppContext
 from llamacli.cli.options import ChatOptions, CommonOptions, ContextOptions, GenerationOptions, ModelOptions, SamplingOptions
 from llamacli.cli.parameters import argument, option
-from llamacli.cli.prompt import read_text_file
+from llamacli.cli.prompt import STDIN, read_text_file
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import ModelUnsupportedError, UsageError
 from llamacli.store import paths
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llamacli.engine.engine import Engine
+    from llamacli.repl.setup import ChatSetup
 
 MessageArgument = Annotated[str | None, argument(metavar="PROMPT", help="The first message.")]
 
@@ -41,6 +42,15 @@ class ScreenOptions:
     keep_history: Annotated[bool, option("--history/--no-history", help="Keep what is typed for the next conversations.")] = (
         True
     )
+    script: Annotated[
+        Path | None,
+        option(
+            "--script",
+            metavar="FILE",
+            help="Play a conversation from a file, a line for each message or command, without a terminal.",
+            environment=False,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +82,7 @@ class SessionOptions:
         ("Begin with a question.", 'llamacli chat "What is a monad?"'),
         ("Go on where you were.", "llamacli chat --continue"),
         ("Leave no trace.", "llamacli chat --no-save"),
+        ("Let the model call your own commands, each asked for.", "llamacli chat --tools tools.json"),
     )
 )
 def chat(
@@ -96,7 +107,7 @@ def chat(
     if sessions.list:
         list_sessions(app.console)
         return
-    check_terminal(app.console)
+    entries = read_entries(app.console, screen.script)
     check_sessions(sessions)
     if prompt is not None and not prompt.strip():
         raise UsageError("the prompt is empty")
@@ -119,12 +130,11 @@ def chat(
         return FoundModel(path.name.removesuffix(".gguf"), partial(open_engine, path))
 
     found = find_model(model.model)
-    from llamacli.repl.loop import converse
     from llamacli.store.sessions import SessionStore
 
     store = SessionStore() if sessions.save else None
     with closing_servers(servers), closing(store) if store is not None else nullcontext():
-        converse(
+        begin(
             ChatSetup(
                 model_name=found.name,
                 load=found.load,
@@ -132,7 +142,12 @@ def chat(
                 model_names=lambda: [name for name, _ in complete.models()],
                 sampling=sampling.resolved,
                 generation=params,
-                screen=Screen(app.console.write, lambda: terminal_size(app.console), app.console.stdout_color),
+                screen=Screen(
+                    app.console.write,
+                    lambda: terminal_size(app.console),
+                    color=app.console.stdout_color,
+                    live=app.console.terminals.stdout,
+                ),
                 guard=lambda: app.interrupts.guard(grace=None),
                 progress=app.progress,
                 read_file=read_text_file,
@@ -151,8 +166,31 @@ def chat(
                 toolbox=toolbox,
                 servers=servers,
                 max_tool_calls=tools.max_tool_calls,
-            )
+            ),
+            entries,
         )
+
+
+def begin(setup: ChatSetup, entries: tuple[str, ...] | None) -> None:
+    """Has the conversation, with a person or from a script."""
+    if entries is None:
+        from llamacli.repl.loop import converse
+
+        converse(setup)
+    else:
+        from llamacli.repl.scripting import play
+
+        play(setup, entries)
+
+
+def read_entries(console: Console, script: Path | None) -> tuple[str, ...] | None:
+    """What a script types; None for a person on a terminal. Raises UsageError if there is neither."""
+    if script is None:
+        check_terminal(console)
+        return None
+    from llamacli.repl.scripting import read_script
+
+    return read_script(console.read_input() if str(script) == STDIN else read_text_file(script), str(script))
 
 
 def list_sessions(console: Console) -> None:

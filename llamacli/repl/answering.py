@@ -218,4 +218,5 @@ def make_view(chat: Chat) -> AnswerView:
     screen = chat.setup.screen
     if chat.setup.plain:
         return PlainView(screen.write, shows_reasoning=chat.shows_reasoning)
-    return MarkdownView(screen.write, screen.size, color=screen.color, shows_reasoning=chat.shows_reasoning)
+    shows = chat.shows_reasoning
+    return MarkdownView(screen.write, screen.size, color=screen.color, shows_reasoning=shows, grows=screen.live)

@@ -57,11 +57,15 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """The terminal outside of the prompt line. `write` takes text that is harmless already; `size` is columns and rows."""
+    """The terminal outside of the prompt line. `write` takes text that is harmless already; `size` is columns and rows.
+
+    `live`: what was written can be drawn again, as on a terminal.
+    """
 
     write: Callable[[str], None]
     size: Callable[[], tuple[int, int]]
     color: bool
+    live: bool = True
 
     def show(self, text: str) -> None:
         """Text from outside, ended with a newline."""
