@@ -143,6 +143,7 @@ def test_a_gain_that_noise_explains_is_taken_back() -> None:
     assert any(name == "threads" and value != 4 for name, value in chosen)
     assert isinstance(event, TuneReport)
     assert event.best == event.start
+    assert "won its race, but not the comparison" in (event.choices[0].note or "")
     assert event.generation is not None
     assert not event.generation.is_shown
 

@@ -12,6 +12,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 
 from llamacli.engine.comparing import Outcome, compare_rounds, level_for
 from llamacli.engine.trial import Phase, Way
@@ -209,7 +210,9 @@ class Tuner:
             start=self._start,
             best=self._best,
             choices=tuple(
-                Choice(name=one.name, before=one.before, after=final[one.name], tried=one.tried, note=one.note)
+                one
+                if one.after == final[one.name]
+                else replace(one, after=final[one.name], note=f"{one.after} won its race, but not the comparison")
                 for one in self._choices.values()
             ),
             prompt=self._gain("prompt"),
