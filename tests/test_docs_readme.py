@@ -174,14 +174,14 @@ def test_the_tour_is_what_the_program_writes(
         assert found.strip()
         assert "llamacli: error" not in found
     elif line.startswith("llamacli bench"):
-        assert tests_of(found) == tests_of(output) != []
+        assert names_of_tests(found) == names_of_tests(output) != []
     elif "--fit" in line:  # so does the memory that is free
         assert [row.split()[0] for row in found.splitlines()] == [row.split()[0] for row in output.splitlines()]
     else:  # and the last digit of a vector's numbers
         assert rounded(found) == rounded(output)
 
 
-def tests_of(text: str) -> list[str]:
+def names_of_tests(text: str) -> list[str]:
     """The names of the tests in a table of `bench`."""
     return [line.split()[0] for line in text.splitlines() if re.match("(pp|tg)[0-9]", line)]
 
