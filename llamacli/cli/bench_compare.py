@@ -6,19 +6,20 @@ import json as json_format
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import cache
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
-from llamacli.cli.bench_side import parse_side
 from llamacli.cli.command import command
 from llamacli.cli.console import Style
 from llamacli.cli.context import AppContext
 from llamacli.cli.options import JsonOption
 from llamacli.cli.parameters import argument, option, parse_float
-from llamacli.engine.comparing import RESOLUTION, Drift, observed_drift
-from llamacli.engine.comparing_rows import Comparison, Measurement, RecallDrift, Side, compare_sides, thing
-from llamacli.engine.measuring_rows import Row
 from llamacli.errors import GateError
-from llamacli.store.history import History
+
+if TYPE_CHECKING:
+    from llamacli.engine.comparing import Drift
+    from llamacli.engine.comparing_rows import Comparison, Measurement, RecallDrift, Side
+    from llamacli.engine.measuring_rows import Row
+    from llamacli.store.history import History
 
 SIDE = "Runs: numbers with + between, last, last~1, or a file of ours or llama-bench's; :N or :COLUMN=VALUE picks rows."
 
@@ -66,7 +67,11 @@ def compare(
     a run, and how much is learnt from the history of this machine, from several runs of each side, or assumed. Most is told by
     runs that took turns, and by settings measured in one run, where repetitions take turns by themselves.
     """
+    from llamacli.cli.bench_side import parse_side
+    from llamacli.engine.comparing import RESOLUTION
+    from llamacli.engine.comparing_rows import compare_sides
     from llamacli.render.bench_compare import comparison_document, format_comparison
+    from llamacli.store.history import History
 
     with ExitStack() as stack:
         open_history = cache(lambda: stack.enter_context(closing(History())))
@@ -85,6 +90,9 @@ def compare(
 
 def _recall(first: Side, second: Side, open_history: Callable[[], History]) -> RecallDrift:
     """The noise between runs as other runs of the same build on the same machine show it."""
+    from llamacli.engine.comparing import observed_drift
+    from llamacli.engine.comparing_rows import thing
+
     compared = [run.stored for side in (first, second) for run in side.runs if run.stored is not None]
 
     def recall(run: Measurement, row: Row) -> Drift | None:

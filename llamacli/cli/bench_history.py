@@ -5,17 +5,18 @@ from __future__ import annotations
 import json as json_format
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from llamacli.cli.bench_plot import PlotOption, check_plot, write_plot
-from llamacli.cli.bench_side import stored_number
 from llamacli.cli.command import command
 from llamacli.cli.console import Style
 from llamacli.cli.context import AppContext
 from llamacli.cli.options import JsonOption
 from llamacli.cli.parameters import argument, option
-from llamacli.engine.measuring_rows import Row
-from llamacli.store.history import History, StoredRun, database_path, fingerprint
+
+if TYPE_CHECKING:
+    from llamacli.engine.measuring_rows import Row
+    from llamacli.store.history import History, StoredRun
 
 ExportFormat = Literal["csv", "json", "jsonl", "md", "sql"]
 
@@ -42,6 +43,7 @@ def history(
 ) -> None:
     """List the benchmarks that were stored, the latest first."""
     from llamacli.render.bench_history import format_history, history_document
+    from llamacli.store.history import History, database_path
 
     machine = _this_machine() if here else ""
     runs = []
@@ -125,6 +127,8 @@ def export(
 @command(examples=(("Forget two runs.", "llamacli bench rm 3 4"),))
 def rm(app: AppContext, run: RunsArgument) -> None:
     """Remove stored benchmarks."""
+    from llamacli.cli.bench_side import stored_number
+
     with _opened() as opened:
         numbers = [stored_number(text, opened) for text in run]
         opened.remove(list(dict.fromkeys(numbers)))
@@ -132,12 +136,16 @@ def rm(app: AppContext, run: RunsArgument) -> None:
 
 
 def _runs(names: Sequence[str]) -> list[StoredRun]:
+    from llamacli.cli.bench_side import stored_number
+
     with _opened() as opened:
         return [opened.run(stored_number(name, opened)) for name in names]
 
 
 @contextmanager
 def _opened() -> Iterator[History]:
+    from llamacli.store.history import History
+
     with closing(History()) as opened:
         yield opened
 
@@ -145,5 +153,6 @@ def _opened() -> Iterator[History]:
 def _this_machine() -> str:
     """The fingerprint of this machine."""
     from llamacli.engine.measuring_origin import describe_origin
+    from llamacli.store.history import fingerprint
 
     return fingerprint(describe_origin()["machine"])
