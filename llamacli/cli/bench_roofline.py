@@ -53,7 +53,7 @@ def roofline(
         console.write(json_format.dumps(roofline_document(report), indent=2, allow_nan=False) + "\n")
     else:
         paint = lambda text, style: console.styled(text, cast("Style", style), stdout=True)  # noqa: E731
-        console.show(format_roofline(report, width=console.width, paint=paint))
+        console.write(format_roofline(report, width=console.width, paint=paint))
     for warning in report.warnings:
         console.warn(warning)
 
@@ -73,7 +73,7 @@ def _measure(app: AppContext, path: Path, way: Way, job: Job) -> RooflineReport:
             for event in measure_roofline(path, way, job, flag, lambda share: line.update("loading", share, 1.0)):
                 if isinstance(event, RooflineReport):
                     return event
-                line.update(f"measuring {event.what}", event.done, event.total)
+                line.update(f"measuring {event.what}", event.done, event.total, at_once=True)
         except CancelledError:
             if guard.received is None:
                 raise

@@ -124,7 +124,7 @@ def tune(
             console.write(json_format.dumps(tuning_document(outcome), indent=2, allow_nan=False) + "\n")
         else:
             paint = lambda text, style: console.styled(text, cast("Style", style), stdout=True)  # noqa: E731
-            console.show(format_tuning(outcome, source=model.model, path=path, width=console.width, paint=paint))
+            console.write(format_tuning(outcome, source=model.model, path=path, width=console.width, paint=paint))
         for warning in outcome.warnings:
             console.warn(warning)
     _save(app, outcome, tuning, model.model)
@@ -146,7 +146,8 @@ def _search(app: AppContext, path: Path, start: Way, request: TuneRequest, guard
         for event in tune_model(path, start, request, flag, lambda share: line.update("loading", share, 1.0)):
             if isinstance(event, TuneOutcome):
                 return event
-            line.update(format_event(event), min(time.monotonic() - began, request.plan.budget), request.plan.budget)
+            spent, budget = time.monotonic() - began, request.plan.budget
+            line.update(format_event(event), min(spent, budget), budget, at_once=True)
     raise AssertionError("the outcome is the last event")
 
 

@@ -45,8 +45,11 @@ def format_tuning(outcome: TuneOutcome, *, source: str | None, path: Path, width
     report, size = outcome.report, outcome.size
     depth = f" after {size.depth:,}" if size.depth else ""
     title = f"{escape_line(outcome.model)}: prompts of {size.n_prompt:,} and answers of {size.n_gen:,} tokens{depth}"
-    lines = [paint(title, "bold"), *_choice_lines(outcome, paint), ""]
-    lines += [*_gain_lines(outcome, paint), ""]
+    lines = [paint(title, "bold")]
+    if report.choices:
+        lines += [*_choice_lines(outcome, paint), ""]
+    if outcome.speeds or report.prompt or report.generation:
+        lines += [*_gain_lines(outcome, paint), ""]
     lines += _wrapped(_verdict(outcome), width)
     if outcome.types is not None:
         lines += ["", *_type_lines(outcome.types, paint), ""]
@@ -101,7 +104,7 @@ def _verdict(outcome: TuneOutcome) -> str:
     flags = changed_flags(report)
     if not flags:
         tried = any(len(choice.tried) > 1 for choice in report.choices)
-        return "Nothing that was tried is faster than what you have, beyond noise." if tried else "Nothing could be tried."
+        return "Nothing that was tried is faster than what you have, beyond noise." if tried else "Nothing was tried."
     checked = any(gain is not None for gain in (report.prompt, report.generation))
     doubt = "" if checked and not report.interrupted else ", though that was not checked to the end"
     return f"Use {shlex.join(flags)}{doubt}."

@@ -14,7 +14,7 @@ _REDRAW_SECONDS = 0.1
 class NoProgress:
     """Says nothing: for where there is no terminal."""
 
-    def update(self, what: str, done: float, total: float | None, *, unit: str = "") -> None:
+    def update(self, what: str, done: float, total: float | None, *, unit: str = "", at_once: bool = False) -> None:
         """Nothing."""
 
     def finish(self) -> None:
@@ -41,10 +41,13 @@ class ProgressLine(NoProgress):
         self._next = clock() + delay
         self._shown = False
 
-    def update(self, what: str, done: float, total: float | None, *, unit: str = "") -> None:
-        """`done` of `total` (None: nobody knows). `unit` "B" shows bytes; otherwise a percentage is shown."""
+    def update(self, what: str, done: float, total: float | None, *, unit: str = "", at_once: bool = False) -> None:
+        """`done` of `total` (None: nobody knows). `unit` "B" shows bytes; otherwise a percentage is shown.
+
+        `at_once`: also right after the last one, because the next may be long in coming.
+        """
         now = self._clock()
-        if now < self._next:
+        if now < self._next and not at_once:
             return
         self._next = now + _REDRAW_SECONDS
         self._shown = True
