@@ -27,7 +27,7 @@ SCREENSHOTS = {
     "info": ["llamacli info"],
     "tokenize": [
         'llamacli tokenize "Grüße! Tokenization isn\'t obvious: 3.14159 🦙"',
-        "llamacli tokenize --count README.md -f LICENSE",
+        "llamacli tokenize --count LICENSE -f pyproject.toml",
     ],
 }
 """The command lines on each picture."""

@@ -6,6 +6,7 @@ llama.cpp tells progress and sizes in its log and nowhere else, so its lines are
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 import os
 import re
@@ -49,10 +50,12 @@ class Sizes:
 
 
 def parse_type(name: str) -> str:
-    """llama.cpp's name for a quantization, in any case of letters. Raises UsageError with all of them."""
+    """llama.cpp's name for a quantization, in any case of letters. Raises UsageError with the near one, or all of them."""
     known = _SYNONYMS.get(name.upper(), name.upper())
     if known not in TYPES:
-        raise UsageError(f"there is no quantization {name}", hint=f"there are {', '.join(sorted(TYPES))}")
+        near = difflib.get_close_matches(known, TYPES, n=1, cutoff=0.75)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(TYPES))}"
+        raise UsageError(f"there is no quantization {name}", hint=hint)
     return known
 
 
