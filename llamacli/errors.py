@@ -122,7 +122,11 @@ class GrammarSyntaxError(GrammarError):
 
 
 class SchemaError(GrammarError):
-    """A JSON schema that cannot be turned into a grammar."""
+    """A JSON schema that cannot be turned into a grammar. `place` is where in its text, in characters, if that is known."""
+
+    def __init__(self, message: str, *, hint: str | None = None, place: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.place = place
 
 
 class ConstraintError(GrammarError):

@@ -18,10 +18,15 @@ import pytest
 from fakes import Result, invoke
 
 from llamacli.cli import context
-from llamacli.cli.rows_question import fill
+from llamacli.cli.console import Console
+from llamacli.cli.options import ChatOptions
+from llamacli.cli.rows_question import Asking, fill
+from llamacli.cli.run_options import PromptOptions, ReasoningOptions, ToolOptions
+from llamacli.cli.run_prompt import read_base
+from llamacli.engine.params import GenerationParams
 from llamacli.engine.rows import Tuner
 from llamacli.errors import UsageError
-from llamacli.store.rows import ResultFile, format_of, read_rows
+from llamacli.store.rows import ResultFile, Row, format_of, read_rows
 
 ROOT = Path(__file__).parent.parent
 
@@ -176,6 +181,95 @@ def test_constraints_and_retries(tiny_model: Path, tmp_path: Path) -> None:
     assert result.status == 6
 
 
+BAD_FIELDS = [
+    ({"json_schema": "{bad"}, "this is no JSON"),
+    ({"json_schema": 5}, "this is no JSON schema"),
+    ({"json_schema": {"type": "objct"}}, "this is no JSON schema"),
+    ({"json_schema": {"$ref": "#/x"}}, "cannot resolve $ref"),
+    ({"response_format": 5}, "response_format must be an object"),
+    ({"response_format": {"type": "json_schema", "json_schema": [1]}}, "needs a schema"),
+    ({"response_format": {"type": "x"}}, "unknown type 'x'"),
+    ({"grammar": "root ::= x"}, "the rule x is not defined"),
+    ({"regex": "(a"}, "no closing parenthesis"),
+    ({"choices": "a"}, "choices is no list of texts"),
+    ({"choices": [""]}, "choices is no list of texts"),
+    ({"choices": ["a"], "regex": "a"}, "regex and choices exclude each other"),
+    ({"stop": 5}, "stop is a text or a list of texts"),
+    ({"stop": [1]}, "stop is a text or a list of texts"),
+    ({"max_tokens": -1}, "max_tokens is no number from 0"),
+    ({"max_tokens": 1.5}, "max_tokens is no whole number"),
+    ({"seed": 1.5}, "seed is no whole number"),
+    ({"seed": True}, "seed is no number"),
+    ({"temperature": float("inf")}, "temperature is no finite number"),
+    ({"temperature": {}}, "temperature is no number"),
+    ({"logit_bias": [1]}, "logit_bias is no object"),
+    ({"logit_bias": {"x": 1}}, "a token of logit_bias is no whole number"),
+    ({"logit_bias": {"5": "x"}}, "the bias of 5 is no number"),
+    ({"logit_bias": {"999999": 1}}, "token 999999 is not in the vocabulary"),
+    ({"logprobs": -1}, "log probabilities"),
+    ({"n": 2}, "n of a row is 1"),
+    ({"tools": 5}, "the tools must be a list"),
+    ({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "g"}, "there is no tool g (there are f)"),
+    ({"system": 1}, "system is no text"),
+]
+
+
+def test_a_field_that_makes_no_sense_fails_its_row_alone(tiny_model: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", [*({"prompt": "a", **fields} for fields, _ in BAD_FIELDS), {"prompt": "a"}])
+    result = run(tiny_model, "--input", str(path))
+    assert result.status == 6
+    found = lines(result.stdout)
+    assert [row["error"]["message"] for row, (_, says) in zip(found, BAD_FIELDS, strict=False) if says not in str(row)] == []
+    assert "text" in found[-1]
+
+
+def test_options_of_rows(tiny_model: Path, tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "rows.jsonl",
+        [
+            {"prompt": "a", "regex": "[xy]{3}"},
+            {"prompt": "a", "choices": ["left", "right"]},
+            {"prompt": "a", "logprobs": 2, "max_tokens": 3},
+            {"prompt": "a", "logit_bias": {"70": 100}, "max_tokens": 2},
+            {"prompt": "a", "logit_bias": {"70": 100}, "max_tokens": 2, "temperature": 1, "seed": -1},
+        ],
+    )
+    found = lines(run(tiny_model, "--input", str(path)).stdout)
+    assert set(found[0]["text"]) <= {"x", "y"}
+    assert found[1]["text"] in ("left", "right")
+    assert [len(token["top_logprobs"]) for token in found[2]["logprobs"]["content"]] == [2, 2, 2]
+    assert found[3]["text"] == found[4]["text"] != ""
+    assert len(set(found[3]["text"])) == 1
+    body = {"prompt": "a", "max_tokens": 2, "logprobs": 1}
+    batch = write(tmp_path / "b.jsonl", [{"custom_id": "c", "method": "POST", "url": "/v1/completions", "body": body}])
+    answer = lines(run(tiny_model, "--input", str(batch)).stdout)[0]["response"]["body"]["choices"][0]
+    assert answer["logprobs"]["text_offset"][0] == 0
+
+
+def test_what_of_a_rows_schema_is_not_enforced_is_named_once_or_refused(tiny_model: Path, tmp_path: Path) -> None:
+    schema = {"enum": [4, 6], "multipleOf": 2}
+    path = write(tmp_path / "rows.jsonl", [{"prompt": "a", "json_schema": schema}, {"prompt": "b", "json_schema": schema}])
+    result = run(tiny_model, "--input", str(path))
+    assert (result.status, result.stderr.count("multipleOf is not enforced")) == (0, 1)
+    assert "warning: row 0: #: multipleOf" in result.stderr
+    strict = lines(run(tiny_model, "--input", str(path), "--strict").stdout)
+    assert ["the schema cannot be enforced: multipleOf" in row["error"]["message"] for row in strict] == [True, True]
+
+
+def test_tools_for_all_rows(tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in "fg"]
+    (tmp_path / "tools.json").write_text(json.dumps(tools))
+    question = read_base(
+        Console.system(), None, PromptOptions(), ChatOptions(), ToolOptions(tools=tmp_path / "tools.json"), ReasoningOptions()
+    )
+    asking = Asking(question, GenerationParams())
+    assert [tool.name for tool in asking.ask(Row(0, {"prompt": "a"})).question.tools] == ["f", "g"]
+    chosen = asking.ask(Row(1, {"prompt": "a", "tool_choice": {"type": "function", "function": {"name": "g"}}})).question
+    assert ([tool.name for tool in chosen.tools], chosen.tool_choice) == (["g"], "required")
+    own = asking.ask(Row(2, {"prompt": "a", "tools": [{"type": "function", "function": {"name": "h"}}]})).question
+    assert ([tool.name for tool in own.tools], own.tool_choice) == (["h"], "auto")
+
+
 def test_a_prefix_that_rows_share_is_evaluated_once(tiny_model: Path, tmp_path: Path) -> None:
     document = "a document that all the questions are about, " * 4
     path = write(tmp_path / "rows.jsonl", [{"prompt": f"{document} question {i}"} for i in range(8)])
@@ -260,11 +354,13 @@ def test_a_full_disk_is_an_error(tiny_model: Path, rows: Path) -> None:
     ("arguments", "said"),
     [
         (["--output", "x"], "needs --input"),
-        (["--input", "missing.jsonl"], "cannot read missing.jsonl"),
+        (["--input", "missing.jsonl"], "missing.jsonl does not exist"),
         (["--input", "-", "--resume"], "--resume needs"),
         (["--input", "-", "--parallel", "0"], "neither auto nor a number"),
         (["--input", "-", "A prompt"], "no place beside --input"),
         (["--input", "-", "--retry", "-1"], "--retry"),
+        (["--input", "-", "--json"], "--json has no place beside --input"),
+        (["--input", "-", "--save-state", "x"], "--save-state has no place beside --input"),
     ],
 )
 def test_bad_usage(tiny_model: Path, arguments: list[str], said: str) -> None:

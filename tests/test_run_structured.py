@@ -193,6 +193,9 @@ def test_other_mistakes_in_constraints(arguments, status, says):
         ),
         ('{"minLength": 5, "maxLength": 2}', "    ^\n", "-j:1:1: minLength is greater than maxLength"),
         ("", "", "-j:1:1: this is no JSON: Expecting value"),
+        ("5", "    5\n    ^\n", "-j:1:1: this is no JSON schema, which is an object"),
+        ('{"$schema": 1}', "    ^\n", "-j:1:1: this is no JSON schema: its $schema is no text"),
+        ('{"minimum": NaN}', "                ^\n", "-j:1:13: this is no JSON: NaN is no number"),
     ],
 )
 def test_a_schema_without_a_grammar_is_shown_with_its_place(schema, shown, says):

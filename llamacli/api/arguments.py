@@ -11,7 +11,7 @@ from llamacli.api.manual import apply
 from llamacli.engine.chat import Rendering
 from llamacli.engine.constraint import Constraint
 from llamacli.engine.events import Finished, Usage
-from llamacli.engine.message import read_tools
+from llamacli.engine.message import choose_tools, read_response_format, read_tools
 from llamacli.engine.schema import check_tools
 from llamacli.engine.sequence import Processor
 from llamacli.errors import UsageError
@@ -42,18 +42,8 @@ def constraint_of(grammar: LlamaGrammar | str | None) -> Constraint | None:
 
 def response_constraint(response_format: Mapping[str, Any] | None) -> Constraint | None:
     """What `response_format` holds the answer to."""
-    kind = (response_format or {}).get("type", "text")
-    if response_format is None or kind == "text":
-        return None
-    if kind not in ("json_object", "json_schema"):
-        raise UsageError(f"response_format has an unknown type {kind!r}; known are text, json_object and json_schema")
-    schema = response_format.get("schema")
-    if kind == "json_schema":
-        inner = response_format.get("json_schema", {})
-        schema = inner.get("schema", schema)
-        if schema is None:
-            raise UsageError("a response_format of type json_schema needs a schema")
-    return LlamaGrammar.from_json_schema(json.dumps(schema if schema is not None else {"type": "object"})).constraint()
+    schema = read_response_format(response_format)
+    return LlamaGrammar.from_json_schema(json.dumps(schema)).constraint() if schema is not None else None
 
 
 def rendering_of(
@@ -62,17 +52,8 @@ def rendering_of(
     """How tools and their choice are put to the chat template."""
     if not tools:
         return Rendering()
-    known = read_tools(list(tools))
+    known, choice = choose_tools(read_tools(list(tools)), tool_choice)
     check_tools(known)
-    choice = tool_choice or "auto"
-    if isinstance(choice, Mapping):
-        name = choice.get("function", {}).get("name")
-        known = tuple(tool for tool in known if tool.name == name)
-        if not known:
-            raise UsageError(f"tool_choice names the tool {name!r}, which is not among the tools")
-        choice = "required"
-    if choice not in ("auto", "none", "required"):
-        raise UsageError(f"tool_choice is auto, none, required or the name of a function, not {choice!r}")
     return Rendering(tools=known, tool_choice=choice, parallel_tool_calls=parallel)  # type: ignore[arg-type]
 
 

@@ -79,6 +79,8 @@ def check_rows(options: RowOptions) -> None:
         return
     if options.resume and options.output is None:
         raise UsageError("--resume needs the --output file to go on with")
+    if str(options.input) != "-" and not options.input.exists():
+        raise UsageError(f"{options.input} does not exist")
     if options.retry < 0:
         raise UsageError("--retry takes a number from 0")
     both_exist = options.output is not None and options.input.exists() and options.output.exists()

@@ -1,23 +1,22 @@
-"""From a row of input to what is asked of the model, and from the answer to a row of output."""
+"""From a row of input to what is asked of the model."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llamacli.cli.run_constraint import Held, check_json
+from llamacli.cli.run_constraint import Held, hold_to_schema
 from llamacli.cli.run_prompt import Question
-from llamacli.engine import documents
-from llamacli.engine.chat import Answer
 from llamacli.engine.constraint import Constraint
-from llamacli.engine.events import Finished
-from llamacli.engine.message import read_messages, read_tools
-from llamacli.engine.params import GenerationParams, SamplingParams
-from llamacli.errors import LlamacliError, UsageError
+from llamacli.engine.message import choose_tools, read_messages, read_response_format, read_tools
+from llamacli.engine.params import GenerationParams
+from llamacli.engine.schema import check_tools
+from llamacli.errors import UsageError
 from llamacli.store.rows import Row
 
 ENDPOINTS = {"/v1/chat/completions": True, "/v1/completions": False}
@@ -47,18 +46,42 @@ class Asked:
     held: Held | None
 
 
-def ask(row: Row, base: Question, params: GenerationParams, held: Held | None, template: str | None) -> Asked:
-    """What a row asks; the command line's options are the defaults.
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What the command line says for all rows: the defaults of each. `strict` refuses schemas that cannot be enforced."""
 
-    Raises:
-        UsageError: a field is missing or makes no sense.
-        GrammarError: its own grammar or schema is invalid.
-    """
-    if row.problem is not None:
-        raise UsageError(row.problem)
-    fields = _body(row) if row.is_batch else row.fields
-    question = _question(fields, base, template, raw=base.raw or (row.is_batch and not ENDPOINTS[row.fields["url"]]))
-    return Asked(row=row, question=question, params=_params(fields, params), held=_held(fields) or held)
+    base: Question
+    params: GenerationParams
+    held: Held | None = None
+    template: str | None = None
+    strict: bool = False
+
+    def ask(self, row: Row) -> Asked:
+        """What a row asks.
+
+        Raises:
+            UsageError: a field is missing or makes no sense.
+            GrammarError: its own grammar or schema is invalid.
+        """
+        if row.problem is not None:
+            raise UsageError(row.problem)
+        fields = _body(row) if row.is_batch else row.fields
+        raw = self.base.raw or (row.is_batch and not ENDPOINTS[row.fields["url"]])
+        question = self._question(fields, raw=raw)
+        params = _params(fields, self.params, is_chat=not raw)
+        return Asked(row=row, question=question, params=params, held=_held(fields, strict=self.strict) or self.held)
+
+    def _question(self, fields: Mapping[str, Any], *, raw: bool) -> Question:
+        base, system = self.base, _text(fields, "system")
+        common: dict[str, Any] = {"raw": raw, "system": base.system if system is None else system, **_tools(fields, base)}
+        if self.template is not None:
+            return dataclasses.replace(base, text=fill(self.template, fields), **common)
+        if "messages" in fields and not raw:
+            return dataclasses.replace(base, text="", conversation=read_messages(fields["messages"]), **common)
+        prompt = _text(fields, "prompt")
+        if not prompt:
+            raise UsageError("the row has neither a prompt nor messages" if prompt is None else "the prompt is empty")
+        return dataclasses.replace(base, text=prompt, **common)
 
 
 def _body(row: Row) -> dict[str, Any]:
@@ -70,26 +93,17 @@ def _body(row: Row) -> dict[str, Any]:
     return body
 
 
-def _question(fields: Mapping[str, Any], base: Question, template: str | None, *, raw: bool) -> Question:
-    system = _text(fields, "system")
-    common: dict[str, Any] = {"raw": raw, "system": base.system if system is None else system}
+def _tools(fields: Mapping[str, Any], base: Question) -> dict[str, Any]:
+    """A row's own tools, or its choice among those of all rows."""
+    tools = base.tools
     if fields.get("tools"):
-        common |= {"tools": read_tools(fields["tools"]), **_tool_choice(fields)}
-    if template is not None:
-        return dataclasses.replace(base, text=fill(template, fields), **common)
-    if "messages" in fields and not raw:
-        return dataclasses.replace(base, text="", conversation=read_messages(fields["messages"]), **common)
-    prompt = _text(fields, "prompt")
-    if not prompt:
-        raise UsageError("the row has neither a prompt nor messages" if prompt is None else "the prompt is empty")
-    return dataclasses.replace(base, text=prompt, **common)
-
-
-def _tool_choice(fields: Mapping[str, Any]) -> dict[str, Any]:
-    choice = fields.get("tool_choice", "auto")
-    if choice not in ("auto", "none", "required"):
-        raise UsageError("tool_choice of a row is auto, none or required")
-    return {"tool_choice": choice, "parallel_tool_calls": bool(fields.get("parallel_tool_calls", False))}
+        tools = read_tools(fields["tools"])
+        check_tools(tools)
+    if not tools or ("tools" not in fields and "tool_choice" not in fields):
+        return {}
+    left, choice = choose_tools(tools, fields.get("tool_choice"))
+    parallel = bool(fields.get("parallel_tool_calls", base.parallel_tool_calls))
+    return {"tools": left, "tool_choice": choice, "parallel_tool_calls": parallel}
 
 
 def fill(template: str, fields: Mapping[str, Any]) -> str:
@@ -110,44 +124,98 @@ def fill(template: str, fields: Mapping[str, Any]) -> str:
     return re.sub(r"\{\{|\}\}|\{([^{}]+)\}", value, template)
 
 
-def _params(fields: Mapping[str, Any], params: GenerationParams) -> GenerationParams:
-    changed: dict[str, Any] = {}
-    for name, kind in _NUMBERS.items():
-        value = fields.get(name)
-        if value in (None, ""):
-            continue
-        if isinstance(value, bool):
-            raise UsageError(f"{name} is no number: {value!r}")
-        try:
-            changed[name] = kind(value)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise UsageError(f"{name} is no number: {value!r}") from error
-    sampling: SamplingParams = dataclasses.replace(params.sampling, **changed)
-    limit = fields.get("max_completion_tokens", fields.get("max_tokens"))
-    if limit not in (None, ""):
-        if isinstance(limit, bool) or not str(limit).isdecimal():
-            raise UsageError(f"max_tokens is no number from 0: {limit!r}")
-        params = dataclasses.replace(params, max_tokens=int(limit))
-    stop = fields.get("stop")
-    if stop:
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
-        if not all(isinstance(text, str) for text in stops):
+def _params(fields: Mapping[str, Any], params: GenerationParams, *, is_chat: bool) -> GenerationParams:
+    changed: dict[str, Any] = {
+        name: _number(fields[name], name, kind) for name, kind in _NUMBERS.items() if _given(fields, name)
+    }
+    if changed.get("seed", 0) < 0:
+        changed["seed"] = None
+    if _given(fields, "logit_bias"):
+        changed["logit_bias"] = _biases(fields["logit_bias"])
+    sampling = dataclasses.replace(params.sampling, **changed)
+    more: dict[str, Any] = {"logprobs": _logprobs(fields, is_chat=is_chat)}
+    limit = "max_completion_tokens" if _given(fields, "max_completion_tokens") else "max_tokens"
+    if _given(fields, limit):
+        more["max_tokens"] = _number(fields[limit], limit, int)
+        if more["max_tokens"] < 0:
+            raise UsageError(f"{limit} is no number from 0: {fields[limit]!r}")
+    if fields.get("stop"):
+        stop = fields["stop"]
+        more["stop"] = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, list) else (None,)
+        if not all(isinstance(text, str) for text in more["stop"]):
             raise UsageError("stop is a text or a list of texts")
-        params = dataclasses.replace(params, stop=stops)
-    return dataclasses.replace(params, sampling=sampling)
+    if fields.get("n") not in (None, "", 1, "1"):
+        raise UsageError("n of a row is 1", hint="write the row again for another answer")
+    return dataclasses.replace(params, sampling=sampling, **more)
 
 
-def _held(fields: Mapping[str, Any]) -> Held | None:
-    schema, grammar = fields.get("json_schema"), _text(fields, "grammar")
-    form = fields.get("response_format")
-    if isinstance(form, Mapping) and form.get("type") in ("json_object", "json_schema"):
-        schema = form.get("json_schema", {}).get("schema", form.get("schema", {"type": "object"}))
+def _given(fields: Mapping[str, Any], name: str) -> bool:
+    """Whether a field says anything; those of CSV files are empty where they do not."""
+    return fields.get(name) not in (None, "")
+
+
+def _number(value: Any, name: str, kind: type) -> Any:
+    """A number, or the text of one, as CSV files have it."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise UsageError(f"{name} is no number: {value!r}")
+    try:
+        number = float(value) if kind is float else int(value)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"{name} is no {'whole ' if kind is int else ''}number: {value!r}") from error
+    if not math.isfinite(number) or (isinstance(value, float) and number != value):
+        raise UsageError(f"{name} is no {'whole' if kind is int else 'finite'} number: {value!r}")
+    return number
+
+
+def _biases(document: Any) -> tuple[tuple[int | str, float], ...]:
+    """Biases as OpenAI has them: an object of token ids. False forbids a token."""
+    if not isinstance(document, Mapping):
+        raise UsageError("logit_bias is no object of token ids and biases")
+    found: list[tuple[int | str, float]] = []
+    for token, bias in document.items():
+        value = -math.inf if bias is False else _number(bias, f"the bias of {token}", float)
+        found.append((_number(token, "a token of logit_bias", int), value))
+    return tuple(found)
+
+
+def _logprobs(fields: Mapping[str, Any], *, is_chat: bool) -> int | None:
+    """How many log probabilities: `logprobs` is their number, or in a chat yes, and `top_logprobs` their number."""
+    wanted = fields.get("logprobs")
+    if wanted in (None, "", False):
+        return None
+    if wanted is True and not is_chat:
+        raise UsageError("logprobs of a text completion is a number")
+    number: int = (
+        _number(fields.get("top_logprobs") or 0, "top_logprobs", int) if wanted is True else _number(wanted, "logprobs", int)
+    )
+    return number
+
+
+def _held(fields: Mapping[str, Any], *, strict: bool) -> Held | None:
+    schema = fields.get("json_schema") or read_response_format(fields.get("response_format") or None)
+    given = {"json_schema": schema, **{name: fields.get(name) or None for name in ("grammar", "regex", "choices")}}
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise UsageError(f"{' and '.join(names)} exclude each other")
     if schema is not None:
-        from llamacli.engine.schema import schema_to_grammar
+        return hold_to_schema(schema if isinstance(schema, str) else json.dumps(schema, sort_keys=True), strict=strict)
+    grammar = _text(fields, "grammar")
+    if grammar:
+        return Held(Constraint(grammar=grammar))
+    pattern = _text(fields, "regex")
+    if pattern:
+        from llamacli.grammar.regex import from_regex
 
-        schema = json.loads(schema) if isinstance(schema, str) else schema
-        return Held(Constraint(grammar=schema_to_grammar(schema), trusted=True), schema, has_schema=True)
-    return Held(Constraint(grammar=grammar)) if grammar else None
+        return Held(Constraint(grammar=from_regex(pattern)))
+    return Held(Constraint(grammar=_one_of(fields["choices"]))) if names else None
+
+
+def _one_of(choices: Any) -> str:
+    from llamacli.grammar.choices import from_choices
+
+    if not isinstance(choices, list) or not all(isinstance(choice, str) and choice for choice in choices):
+        raise UsageError("choices is no list of texts")
+    return from_choices(choices)
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str | None:
@@ -155,53 +223,3 @@ def _text(fields: Mapping[str, Any], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise UsageError(f"{name} is no text")
     return value
-
-
-def check(asked: Asked, answer: Answer, finished: Finished) -> None:
-    """Whether the answer is what was asked for. Raises ConstraintError if it is not."""
-    if asked.held is None:
-        return
-    if finished.reason != "stop" or finished.satisfied is False:
-        from llamacli.errors import ConstraintError
-
-        raise ConstraintError("the answer was cut before it was complete")
-    if asked.held.has_schema:
-        check_json(answer.content, asked.held.schema)
-
-
-def result(row: Row, model: str, answer: Answer, finished: Finished) -> dict[str, Any]:
-    """The row of output for an answer: ours, or that of an OpenAI Batch file."""
-    reason = documents.finish_reason(finished.reason, answer)
-    if row.is_batch:
-        is_chat = ENDPOINTS[row.fields["url"]]
-        choice = documents.chat_choice(0, answer, reason) if is_chat else documents.text_choice(0, answer.content, reason)
-        body = documents.Heading(model, is_chat=is_chat).document([choice], usage=documents.usage(finished.usage))
-        response = {"status_code": 200, "request_id": f"req-{row.number}", "body": body}
-        return {"id": f"batch_req_{row.number}", "row": row.number, **_batch(row), "response": response, "error": None}
-    found: dict[str, Any] = {**_heading(row), "text": answer.content}
-    if answer.reasoning_content:
-        found["reasoning_content"] = answer.reasoning_content
-    if answer.tool_calls:
-        found["tool_calls"] = [call.to_json() for call in answer.tool_calls]
-    return {
-        **found,
-        "finish_reason": reason,
-        "usage": documents.usage(finished.usage),
-        "timings": documents.timings(finished.timings),
-    }
-
-
-def failure(row: Row, error: LlamacliError) -> dict[str, Any]:
-    """The row of output for a row that failed."""
-    told = {"type": type(error).__name__.removesuffix("Error"), "message": str(error)}
-    if row.is_batch:
-        return {"id": f"batch_req_{row.number}", "row": row.number, **_batch(row), "response": None, "error": told}
-    return {**_heading(row), "error": told}
-
-
-def _batch(row: Row) -> dict[str, Any]:
-    return {"custom_id": row.fields["custom_id"]}
-
-
-def _heading(row: Row) -> dict[str, Any]:
-    return {"row": row.number, **({"id": row.fields["id"]} if "id" in row.fields else {})}

@@ -8,18 +8,18 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from llamacli.cli.context import AppContext
 from llamacli.cli.rows_options import RowOptions
-from llamacli.cli.rows_question import Asked, ask, check, failure, result
+from llamacli.cli.rows_question import Asked, Asking
+from llamacli.cli.rows_result import check, failure, result
 from llamacli.cli.rows_tally import Tally
-from llamacli.cli.run_constraint import Held
-from llamacli.cli.run_prompt import Question, build_turn
+from llamacli.cli.run_constraint import Held, tell_not_enforced
+from llamacli.cli.run_prompt import build_turn
 from llamacli.engine.answer import AnswerReader
 from llamacli.engine.events import Event, Failed, Finished, Token
-from llamacli.engine.params import GenerationParams
 from llamacli.engine.prefix_cache import common_length
 from llamacli.engine.rows import Job, Tuner, run_jobs
 from llamacli.engine.sequence import Request
@@ -48,22 +48,21 @@ LONG_PREFIX = 256
 
 @dataclass(slots=True)
 class Running:
-    """A row at work. `attempt` counts from 0."""
+    """A row at work. `attempt` counts from 0; `tokens` are kept for log probabilities."""
 
     asked: Asked
     turn: Turn
     reader: AnswerReader
     attempt: int = 0
+    tokens: list[Token] = field(default_factory=list)
 
 
 class RowRunner:
     """Runs the rows of one input through an engine and writes their results."""
 
-    def __init__(
-        self, app: AppContext, engine: Engine, options: RowOptions, base: Question, params: GenerationParams, held: Held | None
-    ) -> None:
-        self._app, self._engine, self._options = app, engine, options
-        self._base, self._params, self._held = base, params, held
+    def __init__(self, app: AppContext, engine: Engine, options: RowOptions, asking: Asking) -> None:
+        self._app, self._engine, self._options, self._asking = app, engine, options, asking
+        self._told = set(asking.held.not_enforced) if asking.held is not None else set()
         self._model = engine.model.path.name
         self._ready: deque[tuple[Running, int]] = deque()  # with the size of the context that each needs
         self._again: deque[Running] = deque()
@@ -111,13 +110,20 @@ class RowRunner:
         """The rows that can be asked, tokenized; results for those that cannot."""
         for row in rows:
             try:
-                asked = ask(row, self._base, self._params, self._held, self._options.template)
+                asked = self._asking.ask(row)
+                self._tell(row, asked.held)
                 turn = build_turn(self._engine, asked.question, asked.held)
             except LlamacliError as error:
                 self._fail(row, error, results)
                 continue
             size = self._engine.context_for(turn.prompt, asked.params.max_tokens)
             yield Running(asked, turn, AnswerReader(turn)), size
+
+    def _tell(self, row: Row, held: Held | None) -> None:
+        """Warns once of what of a row's schema cannot be enforced."""
+        if held is not None and not self._told.issuperset(held.not_enforced):
+            self._told.update(held.not_enforced)
+            tell_not_enforced(self._app.console, held, f"row {row.number}: ")
 
     def _fill(self, source: Iterator[tuple[Running, int]], count: int) -> bool:
         """Reads ahead. Whether there is anything left to run."""
@@ -131,7 +137,7 @@ class RowRunner:
         most = self._options.parallel or self._engine.parallel_for(self._size, MOST_AUTO)
         prompts = [running.turn.prompt.tokens for running, _ in self._ready]
         shared = min((common_length(prompts[0], prompt) for prompt in prompts[1:]), default=0)
-        return self._engine.prepare(self._size, most, unified=shared >= LONG_PREFIX)
+        return self._engine.prepare(self._size, most, shared=shared >= LONG_PREFIX)
 
     def _take(self, source: Iterator[tuple[Running, int]]) -> Job | None:
         """The next job; None when there is none, or when it needs a larger context and must wait until the others are done."""
@@ -156,6 +162,8 @@ class RowRunner:
         row = running.asked.row
         if isinstance(event, Token):
             running.reader.feed(event.text)
+            if running.asked.params.logprobs is not None:
+                running.tokens.append(event)
         elif isinstance(event, Failed):
             running.reader.close()
             self._fail(row, event.error, results)
@@ -169,7 +177,7 @@ class RowRunner:
             except ConstraintError as error:
                 self._not_met(running, error, results)
                 return
-            self._settle(row.number, result(row, self._model, answer, event), results)
+            self._settle(row.number, result(running.asked, self._model, answer, event, running.tokens), results)
 
     def _not_met(self, running: Running, error: ConstraintError, results: ResultFile) -> None:
         if running.attempt >= self._options.retry:
@@ -225,15 +233,7 @@ class RowRunner:
         return f"{text}, {int(left // 60)}:{int(left % 60):02d} left"
 
 
-def run_rows(
-    app: AppContext,
-    guard: Guard,
-    engine: Engine,
-    options: RowOptions,
-    base: Question,
-    params: GenerationParams,
-    held: Held | None,
-) -> None:
+def run_rows(app: AppContext, guard: Guard, engine: Engine, options: RowOptions, asking: Asking) -> None:
     """Reads the rows, runs them, and says at the end what there was.
 
     Raises:
@@ -243,7 +243,7 @@ def run_rows(
     results = ResultFile(options.output, app.console.write_bytes, resume=options.resume)
     if results.kept:
         app.console.note(f"{results.kept} rows are done already")
-    runner = RowRunner(app, engine, options, base, params, held)
+    runner = RowRunner(app, engine, options, asking)
     stream = open_input(app, options)
     try:
         with app.progress(delay=0.5) as bar:

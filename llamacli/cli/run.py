@@ -84,12 +84,15 @@ def run(
     model_params, context_params = model.params(), context.params(n_seq_max=output.samples, kv_unified=output.samples > 1)
     held = read_constraint(app.console, constraint)
     if rows.input is not None:
-        base = read_base(prompt, source, chat, tools, reasoning)
+        check_for_rows(output, state)
+        base = read_base(app.console, prompt, source, chat, tools, reasoning)
         path = app.find_model(app, model.model, offline=model.offline)
         with app.interrupts.guard() as guard, load(app, path, model_params, context_params) as engine:
+            from llamacli.cli.rows_question import Asking
             from llamacli.cli.rows_run import run_rows
 
-            run_rows(app, guard, engine, rows, base, generation.params(sampling_params(engine, sampling)), held)
+            asking = Asking(base, generation.params(sampling_params(engine, sampling)), held, rows.template, constraint.strict)
+            run_rows(app, guard, engine, rows, asking)
         return
     question = read_question(app.console, prompt, source, chat, tools, reasoning)
     path = app.find_model(app, model.model, offline=model.offline)
@@ -117,6 +120,19 @@ def check_output(output: OutputOptions) -> None:
         raise UsageError("-x writes text: it has no place with --json and --stream-json")
     if output.logprobs is not None and not (output.json or output.stream_json):
         raise UsageError("--logprobs has its place in a document", hint="add --json or --stream-json")
+
+
+def check_for_rows(output: OutputOptions, state: StateOptions) -> None:
+    """Whether nothing was asked for that is for one prompt. Raises UsageError if it was."""
+    for given, name in (
+        (output.json, "--json"), (output.stream_json, "--stream-json"), (output.samples != 1, "--samples"),
+        (output.extract, "-x"), (output.echo, "--echo"),
+        (state.save_state, "--save-state"), (state.load_state, "--load-state"),
+    ):  # fmt: skip
+        if given:
+            raise UsageError(
+                f"{name} has no place beside --input", hint="results are JSON lines, and a summary comes at the end"
+            )
 
 
 def load(app: AppContext, path: Path, model: ModelParams, context: ContextParams) -> Engine:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from llamacli.errors import ConstraintError, GrammarSyntaxError, SchemaError, Us
 if TYPE_CHECKING:
     from llamacli.cli.console import Console
     from llamacli.engine.constraint import Constraint
+    from llamacli.grammar.keywords import NotEnforced
 
 _NAMES = {
     "json_schema": "-j",
@@ -29,11 +31,12 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A constraint, and the JSON schema that it stands for, if it is one."""
+    """A constraint, and the JSON schema that it stands for, if it is one, with what of it cannot be enforced."""
 
     constraint: Constraint
     schema: Any = None
     has_schema: bool = False
+    not_enforced: tuple[NotEnforced, ...] = ()
 
     def check(self, content: str) -> None:
         """Whether an answer that is complete is what was asked for: with a schema, JSON that fits it.
@@ -97,15 +100,47 @@ def _constraint(grammar: str) -> Constraint:
 
 
 def _from_schema(console: Console, name: str, text: str, *, strict: bool) -> Held:
-    from llamacli.engine.schema import schema_to_grammar
+    try:
+        held = hold_to_schema(text)
+    except SchemaError as error:
+        raise _shown(console, name, text, error.place or 0, error.message) from error
+    tell_not_enforced(console, held)
+    return _strict(held) if strict else held
 
-    schema = _read_schema(console, name, text)
+
+@lru_cache(maxsize=64)
+def hold_to_schema(text: str, *, strict: bool = False) -> Held:
+    """What a schema holds an answer to. Rows of one schema share it.
+
+    Raises:
+        SchemaError: it is no JSON, no schema, or has no grammar, or with `strict` something of it cannot be enforced.
+    """
+    from llamacli.engine.schema import schema_to_grammar
+    from llamacli.grammar.keywords import not_enforced
+
+    schema = _read_schema(text)
     try:
         grammar = schema_to_grammar(schema)
     except SchemaError as error:
-        raise _shown(console, name, text, _place_of(text, error.message), error.message) from error
-    _tell_not_enforced(console, schema, strict=strict)
-    return Held(_constraint(grammar), schema, has_schema=True)
+        raise SchemaError(error.message, hint=error.hint, place=_place_of(text, error.message)) from error
+    held = Held(_constraint(grammar), schema, has_schema=True, not_enforced=tuple(not_enforced(schema)))
+    return _strict(held) if strict else held
+
+
+def _strict(held: Held) -> Held:
+    if held.not_enforced:
+        names = ", ".join(dict.fromkeys(finding.keyword for finding in held.not_enforced))
+        hint = "without --strict the answer is checked when it is complete"
+        raise SchemaError(f"the schema cannot be enforced: {names}", hint=hint)
+    return held
+
+
+def tell_not_enforced(console: Console, held: Held, prefix: str = "") -> None:
+    """Warns of what of a schema cannot be enforced."""
+    from llamacli.render.grammar import format_not_enforced
+
+    for finding in held.not_enforced:
+        console.warn(prefix + format_not_enforced(finding))
 
 
 def _place_of(text: str, message: str) -> int:
@@ -116,36 +151,30 @@ def _place_of(text: str, message: str) -> int:
     return find_value(text, pointer[1].split("/") if pointer else [])
 
 
-def _read_schema(console: Console, name: str, text: str) -> Any:
+def _read_schema(text: str) -> Any:
     """The schema, which is JSON and fits the rules of JSON schemas."""
     import jsonschema
 
+    def refuse(constant: str) -> Any:
+        raise SchemaError(f"this is no JSON: {constant} is no number", place=text.find(constant))
+
     try:
-        schema = json.loads(text)
+        schema = json.loads(text, parse_constant=refuse)
+        if not isinstance(schema, dict | bool):
+            raise SchemaError("this is no JSON schema, which is an object", place=0)
+        if isinstance(schema, dict) and not isinstance(schema.get("$schema", ""), str):
+            raise SchemaError("this is no JSON schema: its $schema is no text", place=0)
         jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator).check_schema(schema)
     except json.JSONDecodeError as error:
-        raise _shown(console, name, text, error.pos, f"this is no JSON: {error.msg}") from error
+        raise SchemaError(f"this is no JSON: {error.msg}", place=error.pos) from error
     except jsonschema.SchemaError as error:
         from llamacli.grammar.json_places import find_value
 
         place = find_value(text, list(error.absolute_path))
-        raise _shown(console, name, text, place, f"this is no JSON schema: {error.message}") from error
+        raise SchemaError(f"this is no JSON schema: {error.message}", place=place) from error
     except RecursionError:
-        raise SchemaError(f"{name}: the schema is nested too deep") from None
+        raise SchemaError("the schema is nested too deep") from None
     return schema
-
-
-def _tell_not_enforced(console: Console, schema: Any, *, strict: bool) -> None:
-    from llamacli.grammar.keywords import not_enforced
-    from llamacli.render.grammar import format_not_enforced
-
-    findings = not_enforced(schema)
-    for finding in findings:
-        console.warn(format_not_enforced(finding))
-    if findings and strict:
-        names = ", ".join(dict.fromkeys(finding.keyword for finding in findings))
-        hint = "without --strict the answer is checked when it is complete"
-        raise SchemaError(f"the schema cannot be enforced: {names}", hint=hint)
 
 
 def _located(console: Console, name: str, text: str, work: Callable[[], str]) -> str:

@@ -86,7 +86,12 @@ def read_question(
 
 
 def read_base(
-    prompt: str | None, source: PromptOptions, chat: ChatOptions, tools: ToolOptions, reasoning: ReasoningOptions
+    console: Console,
+    prompt: str | None,
+    source: PromptOptions,
+    chat: ChatOptions,
+    tools: ToolOptions,
+    reasoning: ReasoningOptions,
 ) -> Question:
     """What all rows of an input have in common.
 
@@ -95,7 +100,7 @@ def read_base(
     """
     for given, name in (
         (prompt, "PROMPT"), (source.file, "-f"), (source.messages, "--messages"), (source.infill, "--infill"),
-        (source.at, "--at"), (source.dry_run, "--dry-run"), (tools.tools, "--tools"),
+        (source.at, "--at"), (source.dry_run, "--dry-run"),
     ):  # fmt: skip
         if given:
             raise UsageError(f"{name} has no place beside --input", hint="--template makes prompts from the fields of rows")
@@ -106,6 +111,7 @@ def read_base(
         raw=source.raw,
         reasoning=reasoning.reasoning,
         budget=reasoning.reasoning_budget,
+        **(_read_tools(console, tools) if tools.tools is not None else {}),
     )
 
 
@@ -154,7 +160,7 @@ def _read_messages(console: Console, path: Path) -> tuple[Message, ...]:
 
 
 def _read_tools(console: Console, options: ToolOptions) -> dict[str, Any]:
-    from llamacli.engine.message import read_tools
+    from llamacli.engine.message import choose_tools, read_tools
     from llamacli.engine.schema import check_tools
 
     path = options.tools
@@ -167,12 +173,7 @@ def _read_tools(console: Console, options: ToolOptions) -> dict[str, Any]:
     if not tools:
         raise UsageError(f"{path} has no tools")
     check_tools(tools)
-    choice = options.tool_choice
-    if choice not in ("auto", "none", "required"):
-        named = tuple(tool for tool in tools if tool.name == choice)
-        if not named:
-            raise UsageError(f"there is no tool {choice}", hint=f"there are {', '.join(tool.name for tool in tools)}")
-        tools, choice = named, "required"
+    tools, choice = choose_tools(tools, options.tool_choice)
     return {"tools": tools, "tool_choice": choice, "parallel_tool_calls": options.parallel_tool_calls}
 
 

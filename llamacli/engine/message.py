@@ -102,6 +102,47 @@ def read_tools(document: Any) -> tuple[Tool, ...]:
     return tools
 
 
+def choose_tools(tools: tuple[Tool, ...], choice: Any) -> tuple[tuple[Tool, ...], str]:
+    """The tools that a `tool_choice` of OpenAI's leaves, and the choice among them: auto, none or required.
+
+    Raises:
+        UsageError: it names a tool that there is not, or is none of these.
+    """
+    if choice is None or choice in ("auto", "none", "required"):
+        return tools, choice or "auto"
+    function = choice.get("function") if isinstance(choice, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else choice
+    named = tuple(tool for tool in tools if tool.name == name)
+    if not named:
+        known = ", ".join(tool.name for tool in tools)
+        raise UsageError(
+            f"there is no tool {name}" if isinstance(name, str) else "tool_choice names no tool", hint=f"there are {known}"
+        )
+    return named, "required"
+
+
+def read_response_format(document: Any) -> Any:
+    """The JSON schema that a `response_format` of OpenAI's holds the answer to, or None for text.
+
+    Raises:
+        UsageError: it is no such object, or of an unknown type, or without the schema that it needs.
+    """
+    if document is None:
+        return None
+    if not isinstance(document, Mapping):
+        raise UsageError("response_format must be an object")
+    kind = document.get("type", "text")
+    if kind == "text":
+        return None
+    if kind not in ("json_object", "json_schema"):
+        raise UsageError(f"response_format has an unknown type {kind!r}; known are text, json_object and json_schema")
+    inner = document.get("json_schema")
+    schema = inner.get("schema") if isinstance(inner, Mapping) else document.get("schema")
+    if schema is None and kind == "json_schema":
+        raise UsageError("a response_format of type json_schema needs a schema")
+    return {"type": "object"} if schema is None else schema
+
+
 def _read_message(item: Any, place: str) -> Message:
     message = _object(item, place)
     role = _text(message, "role", place)
