@@ -20,7 +20,7 @@ from fakes import Result, invoke
 from llamacli.engine import tuning, tuning_session, tuning_types
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.params import ContextParams, ModelParams
-from llamacli.engine.trial import Phase, Trials, Way
+from llamacli.engine.trial import Phase, Trials, TrialSize, Way
 from llamacli.engine.tuning import Tuner
 from llamacli.engine.tuning_dimensions import Dimension, dimensions, pinned
 from llamacli.engine.tuning_params import Choice, Gain, TuneEvent, TunePlan, TuneReport
@@ -236,6 +236,34 @@ def test_values_worth_trying() -> None:
 def test_threads_become_numbers() -> None:
     way = pinned(Way(model=ModelParams(), context=ContextParams(threads=3)))
     assert (way.context.threads, way.context.threads_batch) == (3, 3)
+
+
+# --- trials ------------------------------------------------------------------------------------------------------------------
+
+
+def test_trials_take_turns_and_bound_what_they_hold(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = [make_way(threads=1, threads_batch=1, n_ubatch=size) for size in (64, 128, 256)]
+    with Trials(tiny_model, TrialSize(n_prompt=32, n_gen=4, depth=8), CancelFlag()) as trials:
+        for way in ways:
+            assert trials.seconds(way, "prompt") > 0
+            assert trials.seconds(way, "generation") > 0
+        assert len(trials._ready) == 6
+        monkeypatch.setattr("llamacli.engine.trial.available_memory", lambda: -1)
+        trials.seconds(make_way(threads=1, threads_batch=1, n_ubatch=32), "prompt")
+        assert len(trials._ready) == 1
+        trials.resize(TrialSize(n_prompt=16, n_gen=2))
+        assert trials.size.tokens("prompt") == 16
+        assert trials.seconds(ways[0], "prompt") > 0
+    trials.close()
+
+
+def test_a_cancelled_trial_says_so(tiny_model: Path) -> None:
+    flag = CancelFlag()
+    with Trials(tiny_model, TrialSize(n_prompt=8, n_gen=2), flag) as trials:
+        trials.seconds(make_way(threads=1), "prompt")
+        flag.set()
+        with pytest.raises(CancelledError):
+            trials.seconds(make_way(threads=1), "prompt")
 
 
 # --- other quantizations -----------------------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ def make_advice(prompt: Limit, generation: Limit, ceiling: Ceiling, cost: ModelC
         name, times = better
         yield f"{near}: {main} is the brake, as {name} is multiplied {times:.1f} times as fast here; see `llamacli bench tune`."
     elif prompt.share >= NEAR:
-        yield f"{near}: only a faster CPU or a GPU helps."
+        yield f"{near}: only a faster processor helps."
     else:
         yield f"{near}: the rest goes to attention and to threads that wait; try -tb, -ub and -fa with `llamacli bench tune`."
 

@@ -15,10 +15,10 @@ from typing import Literal, Self
 
 from llamacli.binding import log
 from llamacli.engine.cancel import CancelFlag
-from llamacli.engine.hardware import default_threads
+from llamacli.engine.hardware import available_memory, default_threads
 from llamacli.engine.measuring_params import BenchTest
 from llamacli.engine.measuring_setup import ReadyTest
-from llamacli.engine.measuring_watch import Watch
+from llamacli.engine.measuring_watch import Watch, memory_use
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.errors import MemoryFullError
@@ -73,6 +73,7 @@ class Trials:
         self._models: OrderedDict[ModelParams, Model] = OrderedDict()
         self._ready: OrderedDict[tuple[Way, Phase], ReadyTest] = OrderedDict()
         self._watch = Watch(threads=default_threads(), cores=default_threads())
+        self._largest = 0  # bytes that a context took
 
     def seconds(self, way: Way, phase: Phase) -> float:
         """One repetition; a way that is new is warmed up first.
@@ -129,8 +130,9 @@ class Trials:
         key = (way, phase)
         if key not in self._ready:
             model = self.model(way.model)
-            while len(self._ready) >= MOST_CONTEXTS:
+            while self._ready and not self._has_room():
                 self._ready.popitem(last=False)[1].close()
+            before = memory_use()
             try:
                 ready = self._make(way, phase, model)
             except MemoryFullError:
@@ -140,8 +142,16 @@ class Trials:
                 ready = self._make(way, phase, model)
             self._ready[key] = ready
             ready.warm_up()
+            after = memory_use()
+            if before is not None and after is not None:
+                self._largest = max(self._largest, after.own - before.own)
         self._ready.move_to_end(key)
         return self._ready[key]
+
+    def _has_room(self) -> bool:
+        """Whether one more context may be beside those that are ready; the system would grant it, and kill the process later."""
+        free = available_memory()
+        return len(self._ready) < MOST_CONTEXTS and (free is None or free > 2 * self._largest)
 
     def _make(self, way: Way, phase: Phase, model: Model) -> ReadyTest:
         size, context = self.size, way.context
