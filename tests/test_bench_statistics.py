@@ -162,11 +162,27 @@ def test_runs_of_the_same_raise_no_alarm(machine: str, runs: int) -> None:
     for seed in range(COMPARISONS):
         chosen = random.Random(seed).sample(range(len(RECORDED[machine]["pp64"])), 2 * runs)
         outcomes = [
-            compare_runs(sides[:runs], sides[runs:], level=level_for(len(TESTS)))
+            compare_runs(sides[:runs], sides[runs:], order="mixed", level=level_for(len(TESTS)))
             for sides in ([speeds(RECORDED[machine][test][number]) for number in chosen] for test in TESTS)
         ]
         alarms += any(outcome.verdict in ALARMS for outcome in outcomes)
     assert alarms <= 5
+
+
+@pytest.mark.parametrize("machine", ["quiet", "busy"])
+@pytest.mark.parametrize("runs", [1, 2, 4, 8])
+def test_runs_one_after_the_other_raise_no_alarm(machine: str, runs: int) -> None:
+    """First all runs of the one, then all of the other: more of them must not make it surer."""
+    recorded = [[speeds(run) for run in RECORDED[machine][test]] for test in TESTS]
+    starts = range(len(recorded[0]) - 2 * runs + 1)
+    alarms = 0
+    for start in starts:
+        outcomes = [
+            compare_runs(test[start : start + runs], test[start + runs : start + 2 * runs], level=level_for(len(TESTS)))
+            for test in recorded
+        ]
+        alarms += any(outcome.verdict in ALARMS for outcome in outcomes)
+    assert alarms <= 0.05 * len(starts)
 
 
 def test_an_interval_from_the_samples_alone_would_raise_alarms() -> None:
@@ -204,10 +220,10 @@ def test_runs_that_took_turns_are_compared_in_pairs() -> None:
     pace = [100 * 0.97**number for number in range(12)]
     first = [[speed * generator.gauss(1, 0.003) for _ in range(5)] for speed in pace]
     second = [[0.98 * speed * generator.gauss(1, 0.003) for _ in range(5)] for speed in pace]
-    outcome = compare_runs(first, second, took_turns=True)
+    outcome = compare_runs(first, second, order="in turns")
     assert (outcome.verdict, outcome.method, outcome.units, outcome.drift) == ("slower", "paired runs", (12, 12), None)
     assert outcome.ratio == pytest.approx(0.98, abs=0.003)
-    apart = compare_runs(first, second)
+    apart = compare_runs(first, second, order="mixed")
     assert (apart.verdict, apart.method) == ("too noisy to tell", "runs")
     assert apart.drift == pytest.approx(0.11, abs=0.02)
     assert apart.needed is not None

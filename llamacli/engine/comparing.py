@@ -8,6 +8,7 @@ the placement of memory have changed. An interval from the samples alone therefo
 - **runs that took turns** are compared in pairs in the same way;
 - **other runs** count as one number each, with a deviation between runs that is learnt from the runs given, from the history
   of the same machine, and, while there are few of those, from an assumption: that it is as large as the one inside the runs.
+  Many runs of one, and then many of the other, are no better than one of each: what changed in between does not average out.
 
 Speeds are compared as logarithms, so that a ratio and its inverse are alike.
 """
@@ -24,6 +25,8 @@ from llamacli.engine.statistics import Interval, signed_rank_interval, signed_ra
 
 Verdict = Literal["faster", "slower", "no difference shown", "too noisy to tell"]
 Method = Literal["rounds", "paired runs", "runs"]
+Order = Literal["in turns", "mixed", "apart"]
+"""How runs of two sides lie in time: the n-th ones of both beside each other, in disorder, or all of one before the other."""
 
 LEVEL = 0.99
 """How sure a verdict is, over all tests of a comparison together. With 95 % one comparison of twenty would be a false alarm."""
@@ -96,26 +99,27 @@ def compare_runs(
     first: Sequence[Sequence[float]],
     second: Sequence[Sequence[float]],
     *,
-    took_turns: bool = False,
+    order: Order = "apart",
     history: Sequence[Drift] = (),
     level: float = LEVEL,
     resolution: float = RESOLUTION,
 ) -> Outcome:
-    """Compares runs, each with the speeds of its samples. `took_turns`: the n-th runs of both were made one after the other.
+    """Compares runs, each with the speeds of its samples.
 
     Raises ValueError for no runs, no samples, or speeds that are not positive and finite.
     """
     runs = [[_logarithms(run) for run in side] for side in (first, second)]
     one, two = ([statistics.median(run) for run in side] for side in runs)
-    if took_turns and len(one) == len(two) >= _LEAST_PAIRS:
+    if order == "in turns" and len(one) == len(two) >= _LEAST_PAIRS:
         differences = [after - before for before, after in zip(one, two, strict=True)]
         return _paired(differences, "paired runs", len(one), 0.0, level, resolution)
-    difference = statistics.fmean(two) - statistics.fmean(one)
+    difference = statistics.median(two) - statistics.median(one)
     units = (len(one), len(two))
     drift = _deviation_between(runs[0] + runs[1], [one, two], history)
     if drift is None:
         return _outcome(difference, None, "runs", level, resolution, units, needed=_LEAST_PAIRS)
-    half = student_quantile((1 + level) / 2, drift.degrees) * drift.deviation * math.sqrt(1 / len(one) + 1 / len(two))
+    variances = (1.0, 1.0) if order == "apart" else (_variance_of_median(len(one)), _variance_of_median(len(two)))
+    half = student_quantile((1 + level) / 2, drift.degrees) * drift.deviation * math.sqrt(sum(variances))
     interval = difference - half, difference + half
     needed = _pairs_for(drift.deviation * math.sqrt(2), resolution)
     return _outcome(difference, interval, "runs", level, resolution, units, drift=drift.deviation, needed=needed)
@@ -175,6 +179,11 @@ def _deviation_between(
     if not degrees:
         return None
     return Drift(math.sqrt(sum(one.deviation**2 * one.degrees for one in known) / degrees), degrees)
+
+
+def _variance_of_median(count: int) -> float:
+    """The variance of the median of so many normal values, as a multiple of theirs; that of one or two is the mean's."""
+    return 1 / count if count < 3 else math.pi / 2 / count
 
 
 def _pairs_for(deviation: float, resolution: float) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from llamacli.engine.comparing import RESOLUTION, Drift, Outcome, compare_rounds, compare_runs, level_for
+from llamacli.engine.comparing import RESOLUTION, Drift, Order, Outcome, compare_rounds, compare_runs, level_for
 from llamacli.engine.measuring_rows import LLAMA_BENCH_COLUMNS, Row
 from llamacli.errors import UsageError
 
@@ -171,7 +171,7 @@ def _outcome(first: _Rows, second: _Rows, recall: RecallDrift | None, level: flo
     return compare_runs(
         [speeds(row) for _, row in one],
         [speeds(row) for _, row in two],
-        took_turns=_took_turns(one, two),
+        order=_order(one, two),
         history=list(history.values()),
         level=level,
         resolution=resolution,
@@ -187,12 +187,16 @@ def _shared_rounds(first: tuple[Measurement, Row], second: tuple[Measurement, Ro
     return _time(late) - _time(early) < max(_TURN_SECONDS, seconds / 2)
 
 
-def _took_turns(first: _Rows, second: _Rows) -> bool:
-    """Whether the runs went in pairs, one of each side, in any order."""
-    if len(first) != len(second):
-        return False
-    pairs = [sorted((_time(one), _time(two))) for (_, one), (_, two) in zip(first, second, strict=True)]
-    return all(before[1] <= after[0] for before, after in itertools.pairwise(pairs))
+def _order(first: _Rows, second: _Rows) -> Order:
+    """How the runs of both sides, each in order, lie in time."""
+    one, two = ([_time(row) for _, row in rows] for rows in (first, second))
+    if one[-1] <= two[0] or two[-1] <= one[0]:
+        return "apart"
+    if len(one) == len(two):
+        pairs = [sorted(pair) for pair in zip(one, two, strict=True)]
+        if all(before[1] <= after[0] for before, after in itertools.pairwise(pairs)):
+            return "in turns"
+    return "mixed"
 
 
 def _by_time(rows: _Rows) -> _Rows:
