@@ -149,7 +149,7 @@ class Trials:
         return self._ready[key]
 
     def _has_room(self) -> bool:
-        """Whether one more context may be beside those that are ready; the system would grant it, and kill the process later."""
+        """Whether one more context may be beside those that are ready: the system would grant it, and kill the process."""
         free = available_memory()
         return len(self._ready) < MOST_CONTEXTS and (free is None or free > 2 * self._largest)
 
