@@ -340,11 +340,10 @@ def test_mixtures_are_compared_and_routers_stay_in_f32() -> None:
 
 @pytest.mark.usefixtures("milliseconds")
 def test_what_would_fill_the_memory_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = 4096 // 32 * 20
-    cost = ModelCost((Product("Q4_1", 4096, 4096, 4, row),), 0, (), 0)
-    monkeypatch.setattr(tuning_types, "available_memory", lambda: 4 * 15 << 20)
+    cost = ModelCost((Product("Q4_1", 1024, 1024, 4, 1024 // 32 * 20),), 0, (), 0)
+    monkeypatch.setattr(tuning_types, "available_memory", lambda: 4 * 900_000)
     report = compared(cost, types=("Q4_0", "Q8_0"))
-    assert [one.type for one in report.others] == ["Q4_0"]  # 9 MB, and 17 MB in Q8_0
+    assert [one.type for one in report.others] == ["Q4_0"]  # 0.6 MB, and 1.1 MB in Q8_0
 
 
 # --- the command -------------------------------------------------------------------------------------------------------------
