@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from llamacli.engine.answer import AnswerReader
+from llamacli.engine.chat import Rendering
 from llamacli.engine.constraint import Constraint
 from llamacli.engine.context import Context
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Event, Failed, Finished, Prefill, Token
 from llamacli.engine.guide import Guidance
+from llamacli.engine.message import Message
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
 from llamacli.engine.scheduler import Scheduler
 from llamacli.engine.sequence import Request
-from llamacli.errors import ConstraintError, StateError
+from llamacli.errors import ConstraintError, StateError, UsageError
 
+TEMPLATES = Path(__file__).parent.parent / "vendor" / "llama.cpp" / "models" / "templates"
 GREEDY = SamplingParams(temperature=0, ignore_eos=True)
 
 
@@ -120,6 +124,47 @@ def test_a_short_piece_behind_a_gap_is_not_worth_it(model: Model, scheduler: Sch
     run(scheduler, [*head, *old, *new], [], max_tokens=1)
     fresh = run(scheduler, [*head, *new], [], max_tokens=2, closes_gap=True)
     assert end(fresh).usage.cached_tokens == len(head)
+
+
+BEGUN = (
+    Message("assistant", "The sky <|im_end|> is "),
+    Message("assistant", "It is blue", reasoning_content="hm, let me"),
+    Message("assistant", "", reasoning_content="hm, le"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "answers"),
+    [
+        ("meta-llama-Llama-3.1-8B-Instruct", 1),
+        ("microsoft-Phi-3.5-mini-instruct", 1),
+        ("Qwen-Qwen3-0.6B", 3),
+        ("Qwen-QwQ-32B", 3),
+        ("deepseek-ai-DeepSeek-R1-Distill-Llama-8B", 3),
+        ("openai-gpt-oss-120b", 3),
+    ],
+)
+def test_an_answer_of_which_only_the_text_is_known_goes_on(tiny_model: Path, name: str, answers: int) -> None:
+    source, question = (TEMPLATES / f"{name}.jinja").read_text(), Message("user", "Hi")
+    with Engine(tiny_model) as engine:
+        vocabulary = engine.model.vocabulary
+        turn = engine.chat_turn([question], Rendering(), template=source)
+        for message in BEGUN[:answers]:
+            tokens = engine.answer_tokens(turn, [question, message], Rendering(), template=source)
+            with AnswerReader(turn) as reader:
+                reader.feed(vocabulary.detokenize(list(tokens), special=True).decode())
+                read, _ = reader.finish(complete=False)
+            assert read.content.strip() == message.text.strip()
+            assert read.reasoning_content.strip() == (message.reasoning_content or "")
+            assert not any(vocabulary.is_end(token) for token in tokens)
+
+
+def test_a_template_that_cannot_go_on_says_so(tiny_model: Path) -> None:
+    source, messages = (TEMPLATES / "LFM2-8B-A1B.jinja").read_text(), [Message("user", "Hi"), BEGUN[1]]
+    with Engine(tiny_model) as engine:
+        turn = engine.chat_turn(messages[:1], Rendering(), template=source)
+        with pytest.raises(UsageError, match="cannot go on with an answer from its text alone"):
+            engine.answer_tokens(turn, messages, Rendering(), template=source)
 
 
 def test_a_state_that_does_not_fit_leaves_the_engine_whole(tiny_model: Path, tmp_path: Path) -> None:

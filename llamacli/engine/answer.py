@@ -4,11 +4,63 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from llamacli.engine.chat import Answer, AnswerParser, Delta
-from llamacli.engine.turn import Turn
+from llamacli.engine.chat import Answer, AnswerParser, ChatTemplate, Delta, Rendering
+from llamacli.engine.message import Message
+from llamacli.engine.turn import Turn, turn_prompt
+from llamacli.engine.vocabulary import Vocabulary
+from llamacli.errors import UsageError
+
+
+def answer_tokens(
+    vocabulary: Vocabulary, template: ChatTemplate, turn: Turn, messages: Sequence[Message], rendering: Rendering
+) -> tuple[int, ...]:
+    """The tokens with which the answer to `turn` begins if it is to go on from the last of `messages`.
+
+    Raises:
+        UsageError: what the template makes of such a beginning would not be read as the same answer.
+        TemplateError: the template refuses the messages.
+    """
+    plain = tuple(vocabulary.tokenize(messages[-1].text))
+    formatted = _formatted(vocabulary, template, turn, messages, rendering) if turn.answer_format is not None else plain
+    for tokens in (formatted, plain):
+        if _reads_as(vocabulary, turn, tokens, messages[-1]):
+            return tokens
+    raise UsageError("the chat template of this model cannot go on with an answer from its text alone")
+
+
+def _formatted(
+    vocabulary: Vocabulary, template: ChatTemplate, turn: Turn, messages: Sequence[Message], rendering: Rendering
+) -> tuple[int, ...]:
+    """What llama.cpp puts behind the prompt for an answer that has begun; nothing where it changes the prompt, too."""
+    rendered = template.render(messages, dataclasses.replace(rendering, continue_final_message="auto"))
+    longer = turn_prompt(vocabulary, rendered, keeps_marks=False)
+    length = len(turn.prompt.tokens)
+    if longer.tokens[:length] == turn.prompt.tokens:
+        return longer.tokens[length:]
+    pairs = enumerate(zip(turn.prompt.text, longer.text, strict=False))
+    common = next((place for place, (ours, theirs) in pairs if ours != theirs), len(turn.prompt.text))
+    if turn.prompt.text[common:].strip():
+        return ()
+    tokens, rest = [], longer.text[common:]
+    for text in filter(None, (messages[-1].reasoning_content, messages[-1].text)):
+        mark, found, after = rest.partition(text)
+        if found:
+            tokens += [*vocabulary.tokenize(mark, special=True), *vocabulary.tokenize(text)]
+            rest = after
+    return tuple(tokens)
+
+
+def _reads_as(vocabulary: Vocabulary, turn: Turn, tokens: tuple[int, ...], message: Message) -> bool:
+    """Whether an answer of these tokens would be taken for the message."""
+    with AnswerReader(turn) as reader:
+        reader.feed(vocabulary.detokenize(list(tokens), special=True).decode("utf-8", "replace"))
+        read, _ = reader.finish(complete=False)
+    same_thoughts = read.reasoning_content.strip() == (message.reasoning_content or "").strip()
+    return same_thoughts and read.content.strip() == message.text.strip()
 
 
 class AnswerReader:

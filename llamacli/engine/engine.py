@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from llamacli.engine.answer import answer_tokens
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.chat import ChatTemplate, Rendering
 from llamacli.engine.constraint import Constraint
@@ -30,7 +31,7 @@ from llamacli.engine.samples import generate_samples
 from llamacli.engine.scheduler import Scheduler
 from llamacli.engine.sequence import Processor, Request
 from llamacli.engine.shared import SharedScheduler
-from llamacli.engine.turn import Turn, answer_tokens, chat_turn, text_turn
+from llamacli.engine.turn import Turn, chat_turn, text_turn
 from llamacli.errors import ModelUnsupportedError, TemplateError
 
 logger = logging.getLogger("llamacli.engine")
@@ -158,7 +159,7 @@ class Engine:
     def answer_tokens(
         self, turn: Turn, messages: Sequence[Message], rendering: Rendering, *, template: str | None = None
     ) -> tuple[int, ...]:
-        """The tokens of an answer to `turn` that is the last of `messages` and is to go on (see `turn.answer_tokens`)."""
+        """The tokens of an answer to `turn` that is the last of `messages` and is to go on (see `answer.answer_tokens`)."""
         return answer_tokens(self.model.vocabulary, self.template(template), turn, messages, rendering)
 
     def ends_answer(self, token: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,28 +75,12 @@ def chat_turn(
     if state != "none":
         thinking = Thinking(start=rendered.thinking_start, ends=rendered.thinking_ends, opened=state == "opened", budget=budget)
     return Turn(
-        prompt=_prompt(vocabulary, rendered, keeps_marks=needs_parser),
+        prompt=turn_prompt(vocabulary, rendered, keeps_marks=needs_parser),
         guidance=_guidance(constraint, thinking),
         answer_format=rendered.answer_format if needs_parser else None,
         is_held=is_held,
         thinks=state in ("possible", "opened"),
     )
-
-
-def answer_tokens(
-    vocabulary: Vocabulary, template: ChatTemplate, turn: Turn, messages: Sequence[Message], rendering: Rendering
-) -> tuple[int, ...]:
-    """The tokens with which the answer to `turn` begins if it is to go on from the last of `messages`.
-
-    Raises:
-        TemplateError: the template refuses the messages.
-    """
-    plain = dataclasses.replace(rendering, continue_final_message="auto")
-    longer = _prompt(vocabulary, template.render(messages, plain), keeps_marks=False)
-    length = len(turn.prompt.tokens)
-    if longer.tokens[:length] == turn.prompt.tokens:
-        return longer.tokens[length:]
-    return tuple(vocabulary.tokenize(longer.text.removeprefix(turn.prompt.text)))
 
 
 def thinking_state(rendered: RenderedPrompt) -> ThinkingState:
@@ -138,7 +121,8 @@ def _guidance(constraint: Constraint | None, thinking: Thinking | None) -> Guida
     return Guidance(constraint=constraint, thinking=watched)
 
 
-def _prompt(vocabulary: Vocabulary, rendered: RenderedPrompt, *, keeps_marks: bool) -> Prompt:
+def turn_prompt(vocabulary: Vocabulary, rendered: RenderedPrompt, *, keeps_marks: bool) -> Prompt:
+    """The tokens of a rendered prompt. `keeps_marks`: the marks of thinking and of calls belong to the text of the answer."""
     prompt = rendered_prompt(vocabulary, rendered.parts, rendered.stops)
     if not keeps_marks:
         return prompt
