@@ -40,6 +40,8 @@ class Context:
         self.params = params
         self._library = library()
         size = params.n_ctx or model.n_ctx_train
+        self.is_invariant = params.invariant and can_be_invariant(params)
+        """Whether what a sequence gets does not depend on what is evaluated beside it, to the bit."""
         c_params = native_params(params, size)
         c_params.abort_callback = model.cancel.abort_callback
         c_params.abort_callback_data = model.cancel.address
@@ -214,7 +216,7 @@ def native_params(p: ContextParams, size: int) -> Any:
     # Room for one row of logits a sequence, not for one a token of the batch: 100 MB less on a small model.
     c.n_outputs_max = c.n_batch if p.embeddings or p.all_outputs else p.n_seq_max
     c.n_threads, c.n_threads_batch = threads, p.threads_batch or threads
-    c.flash_attn_type = _FLASH[p.flash_attention]
+    c.flash_attn_type = _FLASH["off" if p.invariant and can_be_invariant(p) else p.flash_attention]
     c.type_k, c.type_v = _CACHE_TYPES[p.cache_type_k], _CACHE_TYPES[p.cache_type_v]
     c.offload_kqv, c.op_offload, c.swa_full = p.kv_offload, p.op_offload, p.swa_full
     c.kv_unified = p.kv_unified
@@ -226,6 +228,21 @@ def native_params(p: ContextParams, size: int) -> Any:
     c.embeddings = p.embeddings
     c.no_perf = True
     return c
+
+
+def can_be_invariant(params: ContextParams) -> bool:
+    """Whether batches can be made such that a sequence gets to the bit what it gets alone.
+
+    Flash attention takes one of three ways by the size of the batch, sequences in one buffer add up in the order in which
+    they came, and what the kernels of a GPU do is not known.
+    """
+    whole = {"f32", "f16", "bf16"}
+    return (
+        params.flash_attention in ("auto", "off")
+        and not params.kv_unified
+        and {params.cache_type_k, params.cache_type_v} <= whole
+        and not library().llama_supports_gpu_offload()
+    )
 
 
 def cache_bytes(model: Model, params: ContextParams) -> int:

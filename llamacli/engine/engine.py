@@ -14,7 +14,7 @@ from llamacli.engine.answer import answer_tokens
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.chat import ChatTemplate, Rendering
 from llamacli.engine.constraint import Constraint
-from llamacli.engine.context import Context, cache_bytes
+from llamacli.engine.context import Context, cache_bytes, can_be_invariant
 from llamacli.engine.events import Event, Finished, Timings, Usage
 from llamacli.engine.guide import Guidance
 from llamacli.engine.hardware import available_memory
@@ -267,12 +267,15 @@ class Engine:
             self._shared.scheduler.adopt(0, list(kept.tokens))
         return self._shared
 
-    def prepare(self, size: int, sequences: int, *, unified: bool = False) -> Scheduler:
+    def prepare(self, size: int, sequences: int, *, shared: bool = False) -> Scheduler:
         """The scheduler for `sequences` at once, each with a context of `size` tokens, or the one there is if it is as large.
 
-        For callers who step it themselves, on one thread, while nobody else generates.
+        What a sequence gets does not depend on the others where that can be had; where not, one buffer holds all of them if
+        `shared`, which says that they have much in common. For callers who step it themselves, on one thread, while nobody
+        else generates.
         """
-        params = dataclasses.replace(self._params, n_ctx=size, n_seq_max=sequences, kv_unified=unified)
+        params = dataclasses.replace(self._params, n_ctx=size, n_seq_max=sequences, invariant=True)
+        params = dataclasses.replace(params, kv_unified=shared and not can_be_invariant(params))
         with self._preparing:
             if self._context is None or self._shared is None or self._context.n_ctx < size:
                 self._params = params

@@ -73,8 +73,10 @@ class ContextParams:
     `n_ctx`: tokens for each sequence; None is the smaller of what the model was trained with and 4,096 (so that a model with a
     context of a million tokens does not take all memory unasked; the engine makes it what the prompt needs, up to the
     trained length); 0 is what the model was trained with. `threads`: None is the physical cores this process may use.
-    `n_seq_max`: how many sequences can live in the cache at once. `kv_unified`: one buffer for all sequences,
-    better when they share a long prefix. `all_outputs`: room for the logits of every token of a batch, not of one a sequence.
+    `n_seq_max`: how many sequences can live in the cache at once. `kv_unified`: one buffer for all sequences, better when
+    they share a long prefix. `invariant`: what a sequence gets shall not depend, to the last bit, on what is evaluated beside
+    it; that holds where `can_be_invariant`, unless weights are repacked. `all_outputs`: room for the logits of every token
+    of a batch, not of one a sequence.
     """
 
     n_ctx: int | None = None
@@ -90,6 +92,7 @@ class ContextParams:
     op_offload: bool = True
     swa_full: bool = False
     kv_unified: bool = False
+    invariant: bool = False
     rope_scaling: RopeScaling | None = None
     rope_freq_base: float = 0.0
     rope_freq_scale: float = 0.0

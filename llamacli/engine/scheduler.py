@@ -16,6 +16,7 @@ from functools import partial
 from llamacli.engine.burst import Burst
 from llamacli.engine.context import Context
 from llamacli.engine.events import Event, Failed, Finished
+from llamacli.engine.planning import InvariantPlanner, MixedPlanner, Planned, Planner
 from llamacli.engine.prefix_cache import WORTHWHILE, PrefixCache, common_length
 from llamacli.engine.sequence import Request, Sequence
 from llamacli.errors import CancelledError, ConstraintError, ContextFullError, UsageError
@@ -29,15 +30,15 @@ WORTH_MOVING = 32
 
 @dataclass(slots=True)
 class Slot:
-    """A place in the cache: the tokens it holds, and the sequence that works on them, if any."""
+    """A place in the cache: the tokens it holds, and the sequence that works on them, if any.
+
+    The first `read` of the tokens were evaluated as a prompt; the rest was generated, or came from elsewhere.
+    """
 
     index: int
     tokens: list[int] = field(default_factory=list)
     sequence: Sequence | None = None
-
-
-Planned = tuple[Slot, Sequence, int]
-"""A sequence in its slot, and how many of its pending tokens are to be evaluated."""
+    read: int = 0
 
 
 class Scheduler:
@@ -47,6 +48,8 @@ class Scheduler:
         self._context = context
         self._slots = [Slot(index) for index in range(context.params.n_seq_max)]
         self._bursts = Burst(context)
+        n_batch, n_ubatch = context.n_batch, min(context.n_batch, context.params.n_ubatch)
+        self._planner: Planner = InvariantPlanner(n_batch, n_ubatch) if context.is_invariant else MixedPlanner(n_batch)
         self._waiting: deque[Sequence] = deque()
         self._ids = itertools.count()
         self.limit = len(self._slots)
@@ -104,10 +107,12 @@ class Scheduler:
         if self._waiting:
             self._admit()
         events = self._make_room()
-        plan = self._plan()
+        plan = self._planner.plan([sequence for _, sequence in self._active()])
         if not plan:
             return events
-        steps = min(sequence.steps_alone for _, sequence, _ in plan)
+        steps = min(sequence.steps_alone for sequence, _ in plan)
+        if len(plan) < self.active:
+            steps = min(steps, 1)  # prompts wait
         try:
             return events + (self._burst(plan, steps) if steps > 1 else self._single(plan))
         except BaseException:
@@ -121,22 +126,23 @@ class Scheduler:
         except CancelledError:
             return self._cancel_all()
         events: list[Event] = []
-        for slot, sequence, count in plan:
-            events += self._advance(slot, sequence, partial(sequence.evaluated, count, outputs.get(slot.index)))
+        for sequence, count in plan:
+            events += self._advance(sequence, partial(sequence.evaluated, count, outputs.get(sequence.slot)))
         return events
 
     def _burst(self, plan: list[Planned], steps: int) -> list[Event]:
         """Lets C evaluate and sample several times. What a sequence turns out not to have needed is cut off again."""
-        done, cancelled = self._bursts.run([sequence.lane() for _, sequence, _ in plan], steps)
+        done, cancelled = self._bursts.run([sequence.lane() for sequence, _ in plan], steps)
         events: list[Event] = []
         for choices in done:
-            for (slot, sequence, _), choice in zip(plan, choices, strict=True):
+            for (sequence, _), choice in zip(plan, choices, strict=True):
                 if not sequence.finished:
-                    events += self._advance(slot, sequence, partial(sequence.chosen, choice))
+                    events += self._advance(sequence, partial(sequence.chosen, choice))
         if cancelled:
             return events + self._cancel_all()
-        for slot, sequence, _ in plan:
+        for sequence, _ in plan:
             if sequence.finished:
+                slot = self._slots[sequence.slot]
                 self._cut(slot, len(slot.tokens))
         return events
 
@@ -149,21 +155,28 @@ class Scheduler:
             if self._is_under_way(prompt):
                 continue
             self._waiting.remove(sequence)
-            shared = {slot.index: common_length(slot.tokens, prompt) for slot in self._slots}
+            shared = {slot.index: self._reusable(slot, prompt) for slot in self._slots}
             free = [slot for slot in self._slots if slot.sequence is None]
             slot = max(free, key=lambda slot: (shared[slot.index], -len(slot.tokens)))
             best = max(self._slots, key=lambda slot: shared[slot.index])
             self._remember(slot, shared[slot.index])
             if shared[best.index] > shared[slot.index] and not self._context.model.is_recurrent:
                 self._context.copy(best.index, slot.index)
-                slot.tokens = list(best.tokens)
+                slot.tokens, slot.read = list(best.tokens), best.read
             self._recall(slot, prompt)
             if sequence.request.closes_gap:
                 self._close_gap(slot, prompt)
-            kept = self._cut(slot, min(common_length(slot.tokens, prompt), len(prompt) - 1))
-            slot.sequence = sequence
+            kept = self._cut(slot, self._reusable(slot, prompt))
+            slot.sequence, slot.read = sequence, len(prompt)
             sequence.start(slot.index, list(prompt[:kept]))
             slot.tokens = sequence.cached
+
+    def _reusable(self, slot: Slot, prompt: tuple[int, ...]) -> int:
+        """How many tokens of a prompt need not be evaluated in this slot. One must be, to get its logits."""
+        if not self._context.is_invariant:
+            return min(common_length(slot.tokens, prompt), len(prompt) - 1)
+        # What was generated was evaluated by single tokens, and a single one must not be left.
+        return max(0, min(common_length(slot.tokens[: slot.read], prompt), len(prompt) - 2))
 
     def _is_under_way(self, prompt: tuple[int, ...]) -> bool:
         """Whether a running sequence is about to evaluate much of the prompt that no slot holds yet: that is worth a wait."""
@@ -184,7 +197,7 @@ class Scheduler:
         if shared - common_length(slot.tokens, prompt) >= WORTHWHILE:
             self._context.forget(slot.index)
             self._context.restore_sequence(slot.index, state)
-            slot.tokens = list(tokens)
+            slot.tokens, slot.read = list(tokens), 0
 
     def _close_gap(self, slot: Slot, prompt: tuple[int, ...]) -> None:
         """Where the prompt leaves out a part of what a slot holds, drops it there and moves the rest up."""
@@ -194,6 +207,7 @@ class Scheduler:
         if place > start and self._context.can_shift and self._context.forget(slot.index, start, place):
             self._context.shift(slot.index, place, -1, start - place)
             del slot.tokens[start:place]
+            slot.read = min(slot.read, start)
 
     def _cut(self, slot: Slot, length: int) -> int:
         """Cuts a slot's cache back to `length` tokens, or to none where the memory cannot; returns what is left."""
@@ -230,21 +244,9 @@ class Scheduler:
             return False
         context.shift(sequence.slot, keep + gone, -1, -gone)
         del sequence.cached[keep : keep + gone]
+        slot = self._slots[sequence.slot]
+        slot.read = min(slot.read, keep)
         return True
-
-    def _plan(self) -> list[Planned]:
-        """Which sequences evaluate how many of their pending tokens.
-
-        First one token of each that generates, then prompts as they fit.
-        """
-        budget = self._context.n_batch
-        plan = []
-        for slot, sequence in sorted(self._active(), key=lambda pair: pair[1].is_prefilling):
-            count = min(len(sequence.pending), budget)
-            if count:
-                plan.append((slot, sequence, count))
-                budget -= count
-        return plan
 
     def _evaluate(self, plan: list[Planned]) -> dict[int, int]:
         """Decodes the planned tokens.
@@ -256,26 +258,26 @@ class Scheduler:
         sequences: list[int] = []
         outputs: list[int] = []
         places = {}
-        for slot, sequence, count in plan:
+        for sequence, count in plan:
             start = len(sequence.cached)
             tokens += sequence.pending[:count]
             positions += range(start, start + count)
-            sequences += [slot.index] * count
+            sequences += [sequence.slot] * count
             outputs += [0] * count
             if count == len(sequence.pending):
                 outputs[-1] = 1
-                places[slot.index] = len(tokens) - 1
+                places[sequence.slot] = len(tokens) - 1
         self._context.decode(tokens, positions, sequences, outputs)
         return places
 
-    def _advance(self, slot: Slot, sequence: Sequence, go_on: Callable[[], list[Event]]) -> list[Event]:
+    def _advance(self, sequence: Sequence, go_on: Callable[[], list[Event]]) -> list[Event]:
         try:
             events = go_on()
         except ConstraintError as error:
             sequence.close()
             events = [Failed(sequence.id, error)]
         if sequence.finished:
-            slot.sequence = None
+            self._slots[sequence.slot].sequence = None
         return events
 
     def cancel(self, sequence: Sequence) -> Finished | None:
@@ -318,7 +320,7 @@ class Scheduler:
 
     def adopt(self, slot: int, tokens: list[int]) -> None:
         """Tells that the cache of a free slot holds these tokens now: a state was restored into it."""
-        self._slots[slot].tokens = list(tokens)
+        self._slots[slot].tokens, self._slots[slot].read = list(tokens), 0
 
 
 def _find(tokens: list[int], part: list[int], start: int) -> int:

@@ -47,7 +47,7 @@ def fingerprint(context: Context) -> str:
     parts = [
         library().build["commit"], model_digest(model.path), adapters, params.cache_type_k, params.cache_type_v,
         params.flash_attention, params.rope_scaling, params.rope_freq_base, params.rope_freq_scale, params.yarn_orig_ctx,
-        params.swa_full,
+        params.swa_full, context.is_invariant,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -1,0 +1,116 @@
+"""Plans of batches, and that invariant ones give each sequence what it gets alone."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llamacli.engine.context import Context, can_be_invariant
+from llamacli.engine.events import Token
+from llamacli.engine.model import Model
+from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
+from llamacli.engine.planning import InvariantPlanner, MixedPlanner
+from llamacli.engine.scheduler import Scheduler
+from llamacli.engine.sequence import Request
+
+
+@dataclass
+class Stub:
+    """What a planner sees of a sequence."""
+
+    length: int
+    is_prefilling: bool = True
+    pending: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pending = [0] * self.length
+
+    def take(self, count: int) -> None:
+        del self.pending[:count]
+
+
+def plans(planner: Any, sequences: list[Stub]) -> list[list[int]]:
+    """The counts of each plan, in the order of the sequences, until no prompt is left."""
+    found = []
+    while any(sequence.is_prefilling and sequence.pending for sequence in sequences):
+        plan = planner.plan(sequences)
+        assert plan
+        counts = {id(sequence): count for sequence, count in plan}
+        found.append([counts.get(id(sequence), 0) for sequence in sequences])
+        for sequence, count in plan:
+            if sequence.is_prefilling:
+                sequence.take(count)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_invariant_plans_never_leave_a_single_token_of_a_prompt(seed: int) -> None:
+    source = random.Random(seed)
+    lengths = [source.choice((2, 3, 4, 17, 63, 64, 65, 127, 512, 513, 514, 1025, 3000)) for _ in range(source.randint(1, 20))]
+    prompts, generating = [Stub(length) for length in lengths], [Stub(1, is_prefilling=False) for _ in range(3)]
+    found = plans(InvariantPlanner(2048, 512), prompts + generating)
+    for counts in found:
+        read, generated = counts[: len(prompts)], counts[len(prompts) :]
+        assert not (any(read) and any(generated))
+        assert len({count for count in read if count}) <= 1  # equal numbers
+        assert 1 not in read, found
+        assert sum(read) <= 512
+    assert [sum(column) for column in zip(*(counts[: len(prompts)] for counts in found), strict=True)] == lengths
+    waits = [any(counts[len(prompts) :]) for counts in found]
+    assert sum(lengths) < 2048 + 512 or any(waits)  # who generates is not kept waiting for all prompts
+
+
+def test_a_prompt_of_one_token_is_read() -> None:
+    assert plans(InvariantPlanner(2048, 512), [Stub(1), Stub(1)]) == [[1, 1]]
+    assert plans(InvariantPlanner(2048, 512), [Stub(1), Stub(3)]) == [[1, 0], [0, 3]]
+    assert plans(InvariantPlanner(2048, 512), [Stub(2), Stub(3)]) == [[2, 0], [0, 3]]
+
+
+def test_mixed_plans_fill_the_batch_behind_those_that_generate() -> None:
+    assert plans(MixedPlanner(100), [Stub(70), Stub(60), Stub(1, is_prefilling=False)]) == [[70, 29, 1], [0, 31, 1]]
+
+
+def test_who_can_be_invariant() -> None:
+    assert can_be_invariant(ContextParams())
+    assert not can_be_invariant(ContextParams(flash_attention="on"))
+    assert not can_be_invariant(ContextParams(cache_type_v="q8_0"))
+    assert not can_be_invariant(ContextParams(kv_unified=True))
+
+
+def answers(model: Model, requests: list[Request], n_seq_max: int) -> list[list[int]]:
+    params = ContextParams(n_ctx=512, n_seq_max=n_seq_max, n_batch=512, n_ubatch=128, threads=1, invariant=True)
+    with Context(model, params) as context:
+        assert context.is_invariant
+        scheduler = Scheduler(context)
+        sequences = [scheduler.submit(request) for request in requests]
+        tokens: dict[int, list[int]] = {sequence.id: [] for sequence in sequences}
+        for event in scheduler.run():
+            if isinstance(event, Token):
+                tokens[event.sequence].append(event.id)
+        return list(tokens.values())
+
+
+def some_requests(model: Model, count: int, max_tokens: int) -> list[Request]:
+    source = random.Random(11)
+    size = model.vocabulary.size
+    common = [source.randrange(300, size) for _ in range(90)]
+    requests = []
+    for number in range(count):
+        own = [source.randrange(300, size) for _ in range(source.choice((1, 2, 9, 40, 65, 128, 129, 200)))]
+        sampling = SamplingParams(temperature=0 if number % 2 else 0.8, seed=number, ignore_eos=True)
+        prompt = tuple(common + own if number % 3 == 0 else own)
+        requests.append(Request(prompt=prompt, params=GenerationParams(max_tokens=max_tokens, sampling=sampling)))
+    return requests
+
+
+@pytest.mark.demo
+def test_the_demo_model_gives_each_row_what_it_gets_alone(demo_model: Path) -> None:
+    with Model(demo_model) as model:
+        requests = some_requests(model, 12, 12)
+        alone = [answers(model, [request], 1)[0] for request in requests]
+        assert answers(model, requests, 8) == alone
+        assert answers(model, requests[::-1], 3)[::-1] == alone
