@@ -171,8 +171,6 @@ def test_the_tour_is_what_the_program_writes(
     monkeypatch.setenv("NO_COLOR", "1")
     # One thread: several take minutes where something else runs.
     quick = " -t 1 -r 1 --no-warmup" if line.startswith("llamacli bench") else ""
-        " -t 1 -r 1 --no-warmup" if line.startswith("llamacli bench") else ""
-    )  # several threads take minutes on a busy machine
     found = shown(line + quick, place)
     if line.startswith("llamacli run"):  # what a model writes, and how long it takes, differs between processors
         assert found.strip()

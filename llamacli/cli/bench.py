@@ -54,9 +54,10 @@ def bench(
     from llamacli.engine.measuring_rig import describe_machine
 
     check_plot(report.plot)
+    planned = plan.plan()
+    expand(work, setup, [""])  # mistakes are told before a model is fetched
     models = [str(app.find_model(app, reference, offline=work.offline)) for reference in work.references]
     tests = expand(work, setup, models)
-    planned = plan.plan()
     run = _Run(app, report, describe_machine(), tests)
     try:
         failures = run.measure(planned)
