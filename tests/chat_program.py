@@ -1,7 +1,7 @@
 """The real program in a process of its own, with an engine that does what a scene says: `chat_program.py SCENE ARGUMENTS...`.
 
-SCENE is JSON: `answers`, the next one for each turn; `pause`, seconds between two pieces of an answer; `reading`, seconds that
-a prompt takes; `calls`, whether answers may call tools in Hermes' form.
+SCENE is a JSON file: `answers`, the next one for each turn; `pause`, seconds between two pieces of an answer; `reading`,
+seconds that a prompt takes; `calls`, whether answers may call tools in Hermes' form.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def main() -> int:
     """Runs the command line behind SCENE."""
     app = AppContext(
         console=Console.system(),
-        open_engine=SceneEngine(**json.loads(sys.argv[1])).open,
+        open_engine=SceneEngine(**json.loads(Path(sys.argv[1]).read_text())).open,
         find_model=lambda app, reference, *, offline: Path(reference or "demo.gguf"),
     )
     return run_program(sys.argv[2:], app)

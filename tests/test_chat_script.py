@@ -108,9 +108,10 @@ def test_questions_of_tools_are_answered_by_the_next_line_or_by_no(tmp_path: Pat
 
 
 def test_the_program_plays_a_script_without_a_terminal(tmp_path: Path) -> None:
-    scene = json.dumps({"answers": ["| a | b |\n|---|---|\n| 1 | 2 |\n\nDone."]})
+    scene = tmp_path / "scene.json"
+    scene.write_text(json.dumps({"answers": ["| a | b |\n|---|---|\n| 1 | 2 |\n\nDone."]}))
     environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(PROGRAM).parent.parent)}
-    command = [sys.executable, PROGRAM, scene, "chat", "--script", "-"]
+    command = [sys.executable, PROGRAM, str(scene), "chat", "--script", "-"]
     done = subprocess.run(command, input=b"Hi\n", env=environ, capture_output=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert b"\x1b" not in done.stdout + done.stderr

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-PATIENCE_SECONDS = 40.0
-"""How long to wait for something to appear: other work may keep the machine busy."""
-
 _POLL_SECONDS = 0.05
+_MOST_POLLS = 800
+"""How often to look for something. Not how long: other work may keep the machine busy, or hold it."""
+
 _OPTIONS = (
     ("set", "-g", "status", "off"),
     ("set", "-g", "escape-time", "0"),
@@ -102,6 +102,10 @@ class Pane:
         """The screen and what has scrolled off it; lines that the terminal wrapped are whole."""
         return self._tmux.run("capture-pane", "-p", "-J", "-S", "-", "-t", self._name)
 
+    def escapes(self) -> str:
+        """Everything with the styles that the terminal would be sent for it."""
+        return self._tmux.run("capture-pane", "-p", "-e", "-S", "-", "-t", self._name)
+
     def ask(self, form: str) -> str:
         """What tmux knows about the pane: `#{pane_title}`."""
         return self._tmux.run("display-message", "-p", "-t", self._name, form).strip()
@@ -112,22 +116,21 @@ class Pane:
 
     def wait(self, text: str, *, times: int = 1, gone: bool = False) -> str:
         """The whole text as soon as it holds `text` so many times, or, with `gone`, the screen as soon as it does not."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
+        for _ in range(_MOST_POLLS):
             shown = self.screen() if gone else self.everything()
             if (shown.count(text) >= times) != gone:
                 return shown
-            if time.monotonic() > deadline:
-                raise AssertionError(f"waited in vain for {text!r}{' to go' if gone else ''}:\n{shown}")
             time.sleep(_POLL_SECONDS)
+        raise AssertionError(f"waited in vain for {text!r}{' to go' if gone else ''}:\n{shown}")
 
     def wait_for_end(self) -> int:
-        """The exit status of the program."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.ask("#{pane_dead}") != "1":
-            assert time.monotonic() < deadline, f"it does not end:\n{self.screen()}"
+        """The exit status of the program, or the number of the signal that killed it, below zero."""
+        for _ in range(_MOST_POLLS):
+            status = self.ask("#{pane_dead_status}#{?pane_dead_signal,-#{pane_dead_signal},}")
+            if status:
+                return int(status)
             time.sleep(_POLL_SECONDS)
-        return int(self.ask("#{pane_dead_status}") or -1)
+        raise AssertionError(f"it does not end:\n{self.screen()}")
 
     @property
     def process(self) -> int:

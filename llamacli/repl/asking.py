@@ -8,13 +8,13 @@ from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.input.typeahead import get_typeahead, store_typeahead
 
 
-def ask(question: str) -> str:
+def ask(question: str, *, color: bool) -> str:
     """The line that is typed. Raises KeyboardInterrupt for Ctrl-C, EOFError for Ctrl-D on an empty line."""
     source = get_app_session().input
     typed_before = [*get_typeahead(source), *source.read_keys()]
     session: PromptSession[str] = PromptSession()
     try:
-        return session.prompt(FormattedText([("ansiyellow", question)]), handle_sigint=False)
+        return session.prompt(FormattedText([("ansiyellow" if color else "", question)]), handle_sigint=False)
     finally:
         typed_after = get_typeahead(source)
         store_typeahead(source, [*typed_before, *typed_after])

@@ -15,6 +15,7 @@ from prompt_toolkit.application.current import get_app_session
 from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
 from llamacli.errors import ClosedError, LlamacliError
@@ -23,6 +24,7 @@ from llamacli.repl.chat import Chat
 from llamacli.repl.completer import ChatCompleter
 from llamacli.repl.keys import make_bindings
 from llamacli.repl.loading import Loader
+from llamacli.repl.marking import ShowHidden
 from llamacli.repl.obeying import obey, send, take_turn
 from llamacli.repl.saving import begin
 from llamacli.repl.setup import ChatSetup
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
 
 _STYLE = Style.from_dict(
-    {"bottom-toolbar": "noreverse fg:ansibrightblack", "prompt": "bold ansicyan", "more": "ansibrightblack"}
+    {"bottom-toolbar": "noreverse fg:ansibrightblack", "prompt": "bold ansicyan", "more": "ansibrightblack", "mark": "reverse"}
 )
 _MODES = {"emacs": EditingMode.EMACS, "vi": EditingMode.VI}
 
@@ -61,10 +63,12 @@ class Loop:
             complete_while_typing=False,
             complete_in_thread=True,
             key_bindings=make_bindings(self._hint),
+            input_processors=[ShowHidden()],
             bottom_toolbar=self._toolbar,
             enable_open_in_editor=True,
             editing_mode=_MODES[setup.editing],
             style=_STYLE,
+            color_depth=None if setup.screen.color else ColorDepth.DEPTH_1_BIT,
         )
         self._chat = Chat(setup, Loader(setup.load, self._on_load, self._on_engine), ask=self._ask)
 
@@ -119,7 +123,7 @@ class Loop:
 
     def _ask(self, question: str) -> str:
         with wakeup_kept():
-            return ask(question)
+            return ask(question, color=self._chat.setup.screen.color)
 
     def _hint(self, text: str) -> None:
         self._chat.hint = text

@@ -1,0 +1,40 @@
+"""The prompt line with marks for what could hide or reorder text: it may have been pasted or completed."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.formatted_text.utils import fragment_list_to_text
+from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
+from prompt_toolkit.layout.utils import explode_text_fragments
+
+from llamacli.render.text import escape
+
+
+class ShowHidden(Processor):
+    """Shows such characters as marks; the text itself stays as it is. Control characters are prompt_toolkit's own business."""
+
+    def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
+        """The line as it is shown, and which place of it stands for which of the text."""
+        fragments = transformation_input.fragments
+        if all(shown(char) == char for char in fragment_list_to_text(fragments)):
+            return Transformation(fragments)
+        starts, marked, column = [], [], 0
+        for style, char, *_ in explode_text_fragments(fragments):
+            text = shown(char)
+            starts.append(column)
+            marked.append((style if text == char else f"{style} class:mark", text))
+            column += len(text)
+        starts.append(column)
+        result: StyleAndTextTuples = [*marked]
+        return Transformation(
+            result,
+            source_to_display=lambda place: starts[min(place, len(starts) - 1)] + max(place - len(starts) + 1, 0),
+            display_to_source=lambda place: max(bisect_right(starts, place) - 1, 0),
+        )
+
+
+def shown(char: str) -> str:
+    """A character as it is shown in the prompt line."""
+    return char if char < "\xa0" else escape(char)
