@@ -138,9 +138,42 @@ def test_items_come_in_order_and_so_does_an_error():
 
     got = []
     with pytest.raises(ValueError, match="broken"):
-        got.extend(ahead(items(), lambda: None))
+        got.extend(item for item in ahead(items(), lambda: None) if item is not None)
     assert got == [1, 2]
-    assert list(ahead(range(50), lambda: None)) == list(range(50))
+    assert [item for item in ahead(range(50), lambda: None) if item is not None] == list(range(50))
+
+
+def test_waiting_is_told_so_that_other_work_can_be_done():
+    released = threading.Event()
+
+    def items():
+        yield 1
+        released.wait(5)
+        yield 2
+
+    got = []
+    for item in ahead(items(), lambda: None):
+        got.append(item)
+        if item is None:
+            released.set()
+    assert [item for item in got if item is not None] == [1, 2]
+    assert None in got
+
+
+def test_texts_that_are_there_are_not_held_back_by_those_that_are_not(bert):
+    released, waited = threading.Event(), []
+
+    def texts():
+        yield from ["red cat"] * 300  # more than a window
+        waited.append(released.wait(10))
+        yield "dog"
+
+    with Embedder(bert) as embedder:
+        outcomes = embedder.embed(texts())
+        assert next(outcomes).index == 0
+        released.set()
+        assert [outcome.index for outcome in outcomes] == list(range(1, 301))
+    assert waited == [True]
 
 
 def test_waiting_for_a_source_that_gives_nothing_can_be_cancelled():

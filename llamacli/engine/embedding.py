@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from llamacli.engine.embedding_ahead import ahead
 from llamacli.engine.embedding_params import Attention, Embedded, EmbeddingParams, NotEmbedded, Outcome
 from llamacli.engine.embedding_pieces import Frame, Piece, cut, frame_of, pack, pair_frame
 from llamacli.engine.embedding_vectors import Matrix, finish, weighted_mean
-from llamacli.engine.embedding_workers import Workers
+from llamacli.engine.embedding_workers import Work, Workers
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, ModelParams, Pooling
 from llamacli.errors import CancelledError, CapacityError, EngineError, LlamacliError, ModelUnsupportedError, UsageError
@@ -216,29 +217,43 @@ class Embedder:
         self, texts: Iterable[Text], params: EmbeddingParams, frame: Frame, on_done: Callable[[int], None] | None
     ) -> Iterator[Outcome]:
         finished = 0
-        with closing(ahead(self._windows(texts, params, frame), self.model.cancel.check)) as windows:
-            for window in windows:
-                for count in self._evaluate(window):
-                    finished += count
-                    if on_done is not None:
-                        on_done(finished)
-                for index in sorted([*window.failed, *window.pending]):
-                    error = window.failed.get(index)
-                    yield NotEmbedded(index, error) if error else self._outcome(window.pending[index], params)
 
-    def _evaluate(self, window: _Window) -> Iterator[int]:
-        """Fills in the rows of the window's texts, and tells after each batch how many of them are complete now."""
-        yield len(window.failed)
-        batches = pack(window.pieces, budget=self._workers.budget, most=self._workers.most)
-        with closing(self._workers.evaluate(batches)) as done:
-            for rows in done:
-                complete = 0
-                for piece, vectors in rows:
-                    pending = window.pending[piece.owner]
-                    pending.rows[piece.part] = vectors
-                    pending.left -= 1
-                    complete += pending.left == 0
-                yield complete
+        def note(count: int) -> None:
+            nonlocal finished
+            finished += count
+            if on_done is not None:
+                on_done(finished)
+
+        begun: deque[tuple[_Window, Work]] = deque()
+        with closing(ahead(self._windows(texts, params, frame), self.model.cancel.check)) as windows:
+            try:
+                for window in windows:
+                    if window is not None:
+                        batches = pack(window.pieces, budget=self._workers.budget, most=self._workers.most)
+                        begun.append((window, self._workers.start(batches)))
+                    while len(begun) > (window is not None):  # while one is finished, the workers are at the next
+                        yield from self._finish(*begun[0], params, note)
+                        begun.popleft()
+                for last in begun:
+                    yield from self._finish(*last, params, note)
+            finally:
+                for _, work in begun:
+                    work.abandon()
+
+    def _finish(self, window: _Window, work: Work, params: EmbeddingParams, note: Callable[[int], None]) -> Iterator[Outcome]:
+        """The outcomes of a window's texts. `note` is told after each batch how many more of them are complete."""
+        note(len(window.failed))
+        for rows in work.rows():
+            complete = 0
+            for piece, vectors in rows:
+                pending = window.pending[piece.owner]
+                pending.rows[piece.part] = vectors
+                pending.left -= 1
+                complete += pending.left == 0
+            note(complete)
+        for index in sorted([*window.failed, *window.pending]):
+            error = window.failed.get(index)
+            yield NotEmbedded(index, error) if error else self._outcome(window.pending[index], params)
 
     def _windows(self, texts: Iterable[Text], params: EmbeddingParams, frame: Frame) -> Iterator[_Window]:
         """Tokenized texts. Runs on a thread of its own."""

@@ -48,8 +48,10 @@ class _Producer(Generic[T]):
         return False
 
 
-def ahead(items: Iterable[T], check: Callable[[], None], *, room: int = 1) -> Generator[T, None, None]:
-    """The items, of which `room` are ready beforehand. `check` is called while waiting, and may raise to end that.
+def ahead(items: Iterable[T], check: Callable[[], None], *, room: int = 1) -> Generator[T | None, None, None]:
+    """The items, of which `room` are ready beforehand, and None whenever none has come for a while: time for other work.
+
+    `check` is called while waiting, and may raise to end that.
 
     The thread is a daemon: it may be reading from a pipe into which nobody writes.
     """
@@ -61,6 +63,7 @@ def ahead(items: Iterable[T], check: Callable[[], None], *, room: int = 1) -> Ge
                 item = producer.ready.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 check()
+                yield None
                 continue
             if isinstance(item, _End):
                 if item.error is not None:

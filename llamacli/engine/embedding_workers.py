@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import queue
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import numpy as np
@@ -105,6 +106,36 @@ class Worker:
             context.close()
 
 
+class Work:
+    """Batches on their way: `futures` are being evaluated, `later` ones are by `evaluate` when their rows are asked for."""
+
+    def __init__(
+        self,
+        evaluate: Callable[[Sequence[Piece]], list[Rows]],
+        later: Sequence[Sequence[Piece]],
+        futures: set[Future[list[Rows]]],
+    ) -> None:
+        self._evaluate, self._later, self._futures = evaluate, later, futures
+
+    def rows(self) -> Iterator[list[Rows]]:
+        """The rows of each batch as it is done, in any order. Raises what `Worker.evaluate` raises."""
+        for batch in self._later:
+            yield self._evaluate(batch)
+        while self._futures:
+            done, self._futures = wait(self._futures, timeout=0.1, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+
+    def abandon(self) -> None:
+        """Evaluates no more, and waits for what has begun."""
+        for future in self._futures:
+            future.cancel()
+        for future in self._futures:
+            if not future.cancelled():
+                with contextlib.suppress(EngineError, CancelledError):
+                    future.result()
+
+
 class Workers:
     """Evaluates batches in any order: many of a small model on contexts of one thread each, all else on one of all threads.
 
@@ -121,25 +152,18 @@ class Workers:
         single = dataclasses.replace(params, threads=1, threads_batch=1)
         beside = self._threads if _may_work_beside(model) else 0
         self._many = [Worker(model, single, **common) for _ in range(beside)]  # type: ignore[arg-type]
+        self._side_by_side = False
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._many:
             self._free.put(worker)
         self._pool = ThreadPoolExecutor(beside, thread_name_prefix="llamacli-embed") if beside else None
 
-    def evaluate(self, batches: Sequence[Sequence[Piece]]) -> Generator[list[Rows], None, None]:
-        """The rows of each batch as it is done. Closing the iterator, or an error, waits for what has begun."""
-        if self._pool is None or len(batches) < 2 * self._threads:
-            for batch in batches:
-                yield self._one.evaluate(batch)
-            return
-        futures = {self._pool.submit(self._evaluate_free, batch) for batch in batches}
-        try:
-            while futures:
-                done, futures = wait(futures, timeout=0.1, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        finally:
-            _abandon(futures)
+    def start(self, batches: Sequence[Sequence[Piece]]) -> Work:
+        """Begins to evaluate batches, after those that were begun before."""
+        if self._pool is None or (len(batches) < 2 * self._threads and not self._side_by_side):
+            return Work(self._one.evaluate, batches, set())
+        self._side_by_side = True
+        return Work(self._one.evaluate, (), {self._pool.submit(self._evaluate_free, batch) for batch in batches})
 
     def _evaluate_free(self, batch: Sequence[Piece]) -> list[Rows]:
         worker = self._free.get()
@@ -159,14 +183,3 @@ class Workers:
 def _may_work_beside(model: Model) -> bool:
     on_device = library().llama_supports_gpu_offload() and model.params.gpu_layers != 0
     return not on_device and model.header.size <= SMALL_MODEL
-
-
-def _abandon(futures: set[Future[list[Rows]]]) -> None:
-    for future in futures:
-        future.cancel()
-    for future in futures:
-        if not future.cancelled():
-            try:
-                future.result()
-            except (EngineError, CancelledError):
-                continue
