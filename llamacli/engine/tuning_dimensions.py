@@ -79,7 +79,14 @@ def _ubatch(n_prompt: int) -> Dimension:
     def change(way: Way, value: Value) -> Way:
         return _with(way, n_ubatch=value, n_batch=max(way.context.n_batch, int(value)))
 
-    return Dimension(name="ubatch-size", phases=("prompt",), get=lambda way: way.context.n_ubatch, set=change, values=values)
+    return Dimension(
+        name="ubatch-size",
+        phases=("prompt",),
+        get=lambda way: way.context.n_ubatch,
+        set=change,
+        values=values,
+        note=lambda _: _too_short(n_prompt),
+    )
 
 
 def _batch(n_prompt: int) -> Dimension:
@@ -94,8 +101,12 @@ def _batch(n_prompt: int) -> Dimension:
         get=lambda way: way.context.n_batch,
         set=lambda way, value: _with(way, n_batch=value),
         values=values,
-        note=lambda _: f"makes no difference for prompts of {n_prompt:,} tokens; a larger -p tries it",
+        note=lambda _: _too_short(n_prompt),
     )
+
+
+def _too_short(n_prompt: int) -> str:
+    return f"makes no difference for prompts of {n_prompt:,} tokens; a larger -p or --budget tries it"
 
 
 def _reaching(sizes: Sequence[int], n_prompt: int, current: int) -> set[int]:

@@ -107,7 +107,7 @@ def _search(trials: Trials, start: Way, request: TuneRequest, plan: TunePlan) ->
         size.n_prompt,
         logical_cpus=logical_cpus(),
         layers=int(lib.llama_model_n_layer(trials.model(start.model).handle)) + 1,
-        has_gpu=bool(lib.llama_supports_gpu_offload()),
+        has_gpu=bool(lib.llama_supports_gpu_offload()) and start.model.devices != ("none",),
         cache_types=request.cache_types,
     )
     for event in Tuner(start, settings, lambda way, phase: size.tokens(phase) / trials.seconds(way, phase), plan).run():
