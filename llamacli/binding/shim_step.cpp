@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <exception>
 #include <limits>
 #include <new>
@@ -131,13 +133,53 @@ llama_token run_chain(llama_sampler * chain, std::vector<llama_token_data> & can
     return array.data[array.selected].id;
 }
 
+// e^x for x from -87 to 0, to about 2e-7 of its value: 2^k e^r with r within ln 2 / 2, and a polynomial for e^r (Cephes, expf).
+// Without a branch or a call, so that compilers make vectors of a loop over it.
+inline float exponential(float x) {
+    const float shifted = x * 1.44269504f + 12582912.0f; // 1.5 * 2^23: the low bits are now k
+    const float k       = shifted - 12582912.0f;
+    const float r       = (x - k * 0.693359375f) + k * 2.12194440e-4f;
+    float       e       = 1.9875691500e-4f;
+    e                   = e * r + 1.3981999507e-3f;
+    e                   = e * r + 8.3334519073e-3f;
+    e                   = e * r + 4.1665795894e-2f;
+    e                   = e * r + 1.6666665459e-1f;
+    e                   = e * r + 5.0000001201e-1f;
+    e                   = e * r * r + r + 1.0f;
+    uint32_t bits;
+    std::memcpy(&bits, &shifted, sizeof(bits));
+    bits = (bits + 127u) << 23;
+    float power;
+    std::memcpy(&power, &bits, sizeof(power));
+    return e * power;
+}
+
+// The sum of e^(x[i] - best); what is below e^-87 counts as that.
+double sum_of_exponentials(const float * x, int n, float best) {
+    double sum = 0.0;
+    int    i   = 0;
+    while (i + BLOCK <= n) {
+        const int end = std::min(n, i + BLOCK * BLOCK); // single precision does not add up more than so many
+        float     lanes[BLOCK] = {};
+        for (; i + BLOCK <= end; i += BLOCK) {
+            for (int j = 0; j < BLOCK; ++j) {
+                const float d = x[i + j] - best;
+                lanes[j] += exponential(d > -87.0f ? d : -87.0f);
+            }
+        }
+        for (float lane : lanes) {
+            sum += lane;
+        }
+    }
+    for (; i < n; ++i) {
+        sum += std::exp(static_cast<double>(x[i] - best));
+    }
+    return sum;
+}
+
 void fill_logprobs(const float * logits, int n, int n_top, llamacli_choice & choice, llamacli_candidate * top) {
     const float best = maximum(logits, n);
-    double      sum  = 0.0;
-    for (int id = 0; id < n; ++id) {
-        sum += std::exp(static_cast<double>(logits[id] - best));
-    }
-    const float offset = best + static_cast<float>(std::log(sum));
+    const float offset = best + static_cast<float>(std::log(sum_of_exponentials(logits, n, best)));
     choice.logprob     = logits[choice.token] - offset;
     if (n_top > 0) {
         std::vector<llama_token_data> ranked;
