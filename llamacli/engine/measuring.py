@@ -71,15 +71,21 @@ class _Slot:
         self.samples: list[Sample] = []
         self.warmups = warmups
         self.error: LlamacliError | None = None
-        self._footprint = rig.footprint(ready)
+        self._rig = rig
         self._watch = Watch(threads=ready.test.n_threads, cores=default_threads())
         self._energy = EnergyMeter()
         self._started = _now()
 
     def repeat(self) -> None:
         """One repetition."""
-        if not self.samples:
-            self._started = _now()
+        if self.samples:
+            self._run()
+            return
+        self._started = _now()
+        with self._rig.growing(self.ready):  # there may have been no warm-up, and none has the test's depth
+            self._run()
+
+    def _run(self) -> None:
         with self._watch.watching(), self._energy.metering():
             sample = self.ready.run()
         self.samples.append(sample)
@@ -100,11 +106,11 @@ class _Slot:
             warnings += (f"interrupted after {count} repetition{'s' if count > 1 else ''}",)
         elif plan.until_stable is not None and self.error is None and self.spread > plan.until_stable:
             warnings += (f"not stable after {count} repetitions: the median is known to ±{self.spread:.1f} %",)
-        facts, memory = self._footprint.facts, self._footprint
+        memory = self._rig.footprint(self.ready)
         return Result(
             test=self.test,
             test_time=self._started,
-            model=facts,
+            model=memory.facts,
             samples=tuple(self.samples),
             interval_ns=bootstrap_interval([sample.total_ns for sample in self.samples]) if self.samples else None,
             warmups=self.warmups,

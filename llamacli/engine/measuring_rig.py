@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,9 @@ class _Held:
     def __sub__(self, other: _Held) -> _Held:
         return _Held(max(0, self.own - other.own), max(0, self.device - other.device))
 
+    def __add__(self, other: _Held) -> _Held:
+        return _Held(self.own + other.own, self.device + other.device)
+
 
 class Rig:
     """Makes tests ready. Tests of one file, loaded in the same way, share the model."""
@@ -74,6 +78,13 @@ class Rig:
     def take_note(self, ready: Ready) -> None:
         """Measures the memory that the test has taken by now."""
         self._contexts[id(ready)] = _held() - self._before.pop(id(ready))
+
+    @contextmanager
+    def growing(self, ready: Ready) -> Iterator[None]:
+        """What the block takes more counts for the test that was noted."""
+        before = _held()
+        yield
+        self._contexts[id(ready)] += _held() - before
 
     def discard(self, ready: Ready | None) -> None:
         """Frees a test that failed before its first repetition."""
