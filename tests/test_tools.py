@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -270,3 +271,11 @@ def test_servers_are_read_as_other_programs_write_them() -> None:
     assert own.command == ("/folder/serve",)
     assert (web.url, web.headers, web.seconds) == ("https://example.com/mcp", {"Authorization": "Bearer secret"}, 5)
     assert "secret" not in f"{files.origin} {web.origin}"
+
+
+def test_the_examples_of_the_readme_are_what_is_read() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    commands, servers = re.findall(r"^```json\n(.*?)^```", readme.split("\n### Tools\n")[1], re.DOTALL | re.MULTILINE)[:2]
+    (offer,) = read_commands(json.loads(commands), Path("/home/ann/tools"), {})
+    assert f"it is {offer.origin}\n" in readme
+    assert read_servers(json.loads(servers), Path("/"), {})[0].name == "files"
