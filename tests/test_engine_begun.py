@@ -181,3 +181,14 @@ def test_a_state_that_does_not_fit_leaves_the_engine_whole(tiny_model: Path, tmp
         with pytest.raises(StateError):
             engine.load_state(path)
         assert ids(list(engine.generate(engine.text_prompt("first text"), params))) == first
+
+
+def test_a_context_shift_keeps_the_token_of_the_beginning(model: Model, scheduler: Scheduler) -> None:
+    bos = model.vocabulary.bos
+    assert bos >= 0
+    text = model.vocabulary.tokenize("a prompt of some length " * 90)
+    for first in (bos, text[0]):
+        events = run(scheduler, [first, *text], [], max_tokens=600, context_shift=True)
+        assert end(events).reason == "length"
+        assert scheduler.tokens_of(0)[0] == bos or first != bos
+    assert len(scheduler.tokens_of(0)) <= 2048

@@ -167,8 +167,8 @@ class GenerationParams:
     """When generation ends. `max_tokens` None goes on to the end of the answer or of the context; 0 evaluates the prompt only.
 
     `logprobs`: how many of the most probable tokens to tell at each position beside the chosen one; None tells no
-    probabilities, which saves computing them. `context_shift` drops the oldest tokens, but for the first `keep`, when the
-    context is full (-1 keeps the whole prompt).
+    probabilities, which saves computing them. `context_shift` drops the oldest tokens, but for the first `keep` and the
+    token of the beginning, when the context is full (-1 keeps the whole prompt).
     """
 
     max_tokens: int | None = None

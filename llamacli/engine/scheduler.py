@@ -238,6 +238,8 @@ class Scheduler:
         if not params.context_shift or not context.can_shift:
             return False
         keep = len(sequence.request.prompt) - sequence.request.begun if params.keep < 0 else params.keep
+        if sequence.request.prompt[0] == context.model.vocabulary.bos:
+            keep = max(keep, 1)  # models write nonsense without the token that every text began with
         keep = min(keep, context.n_ctx - 2)
         gone = (len(sequence.cached) - keep + 1) // 2
         if not context.forget(sequence.slot, keep, keep + gone):
