@@ -103,7 +103,6 @@ def tune(
     """
     from llamacli.engine.tuning_params import TunePlan
     from llamacli.engine.tuning_session import TuneRequest
-    from llamacli.render.bench_tune import format_tuning, tuning_document
 
     path = app.find_model(app, model.model, offline=model.offline)
     request = TuneRequest(
@@ -112,7 +111,6 @@ def tune(
         cache_types=tuning.cache_types,
         types=tuning.quantizations,
     )
-    console = app.console
     with app.interrupts.guard(grace=GRACE_SECONDS) as guard:
         try:
             outcome = _search(app, path, way_of(model, context), request, guard)
@@ -120,13 +118,7 @@ def tune(
             if guard.received is None:
                 raise
             return
-        if json:
-            console.write(json_format.dumps(tuning_document(outcome), indent=2, allow_nan=False) + "\n")
-        else:
-            paint = lambda text, style: console.styled(text, cast("Style", style), stdout=True)  # noqa: E731
-            console.write(format_tuning(outcome, source=model.model, path=path, width=console.width, paint=paint))
-        for warning in outcome.warnings:
-            console.warn(warning)
+        _show(app, outcome, model.model, path, as_json=json)
     _save(app, outcome, tuning, model.model)
 
 
@@ -149,6 +141,19 @@ def _search(app: AppContext, path: Path, start: Way, request: TuneRequest, guard
             spent, budget = time.monotonic() - began, request.plan.budget
             line.update(format_event(event), min(spent, budget), budget, at_once=True)
     raise AssertionError("the outcome is the last event")
+
+
+def _show(app: AppContext, outcome: TuneOutcome, reference: str | None, path: Path, *, as_json: bool) -> None:
+    from llamacli.render.bench_tune import format_tuning, tuning_document
+
+    console = app.console
+    if as_json:
+        console.write(json_format.dumps(tuning_document(outcome), indent=2, allow_nan=False) + "\n")
+    else:
+        paint = lambda text, style: console.styled(text, cast("Style", style), stdout=True)  # noqa: E731
+        console.write(format_tuning(outcome, source=reference, path=path, width=console.width, paint=paint))
+    for warning in outcome.warnings:
+        console.warn(warning)
 
 
 def _save(app: AppContext, outcome: TuneOutcome, tuning: TuneOptions, reference: str | None) -> None:

@@ -104,13 +104,8 @@ def _report(
         for phase, found in speeds.items()
     }
     main = max(shares, key=lambda name: shares[name])
-    advice = make_advice(
-        limits["prompt"],
-        limits["generation"],
-        _at(ceilings, way.threads("prompt"))[main],
-        cost,
-        is_cached=is_cached,
-    )
+    ceiling = _at(ceilings, way.threads("prompt"))[main]
+    advice = make_advice(limits["prompt"], limits["generation"], ceiling, cost, is_cached=is_cached)
     return RooflineReport(
         model=path.name,
         ceilings=tuple(ceilings),
