@@ -268,6 +268,8 @@ def test_other_things_that_are_no_runs(tmp_path: Path) -> None:
         (f"{number}:color=red", "a column that the rows have"),
         (f"{number}:n_threads=99", "there is no such row"),
         (f"{number}+", "there is no run and no file"),
+        ("long" * 2000, "there is no run and no file"),
+        ("", "there is no run and no file"),
     ):
         result = invoke("bench", "compare", str(number), side)
         assert result.status == 2, side

@@ -29,11 +29,11 @@ def parse_side(text: str, open_history: OpenHistory) -> Side:
         UsageError: there is no such run, file or part.
     """
     name, part = text, ""
-    if not Path(text).exists():
+    if not _is_file(text):
         head, colon, tail = text.rpartition(":")
         if colon and ("=" in tail or tail.isdecimal()):
             name, part = head, tail
-    pieces = [name] if Path(name).exists() and not _is_stored(name) else name.split("+")
+    pieces = [name] if _is_file(name) and not _is_stored(name) else name.split("+")
     runs = tuple(_measurement(piece, open_history) for piece in pieces)
     if part:
         runs = tuple(replace(run, rows=_part(run.rows, part, text)) for run in runs)
@@ -59,9 +59,16 @@ def _is_stored(name: str) -> bool:
     return bool(_NUMBER.fullmatch(name) or _LAST.fullmatch(name))
 
 
+def _is_file(name: str) -> bool:
+    try:
+        return bool(name) and Path(name).exists()
+    except OSError:  # a name that is too long
+        return False
+
+
 def _measurement(name: str, open_history: OpenHistory) -> Measurement:
     if not _is_stored(name):
-        if not name or not Path(name).exists():
+        if not _is_file(name):
             raise UsageError(f"there is no run and no file {name}", hint="llamacli bench history lists the runs")
         return Measurement(read_rows(Path(name)))
     history = open_history()

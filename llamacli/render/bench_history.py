@@ -77,7 +77,8 @@ def run_document(run: StoredRun) -> dict[str, Any]:
 
 def _fact(name: str, value: str, width: int) -> list[str]:
     room = max(width, 30)
-    return textwrap.wrap(escape_line(value), room, initial_indent=f"{name:<9}", subsequent_indent=" " * 9)
+    text = escape_line(value)
+    return textwrap.wrap(text, room, initial_indent=f"{name:<9}", subsequent_indent=" " * 9, break_on_hyphens=False)
 
 
 def _models(run: StoredRun) -> Iterator[tuple[str, dict[str, Any]]]:
