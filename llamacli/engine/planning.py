@@ -6,7 +6,7 @@ from typing import Protocol
 
 from llamacli.engine.sequence import Sequence
 
-AMPLE = 64
+AMPLE = 256
 """Tokens of a prompt that are worth a batch of their own: more make it hardly faster for each token."""
 
 Planned = tuple[Sequence, int]
@@ -64,11 +64,10 @@ class InvariantPlanner:
         return [(sequence, len(sequence.pending)) for sequence in others]
 
     def _prompts(self, prompts: list[Sequence]) -> list[Planned]:
-        ample = [sequence for sequence in prompts if len(sequence.pending) >= AMPLE]
-        if ample:
-            return [(ample[0], self._share(ample[:1]))]
         single = [sequence for sequence in prompts if len(sequence.pending) == 1]  # it was the whole prompt
-        together = single or prompts[: max(1, self._n_ubatch // AMPLE)]
+        longest = sorted(prompts, key=lambda sequence: -len(sequence.pending))
+        size = len(longest[0].pending)
+        together = single or (longest[:1] if size >= AMPLE else longest[: max(1, self._n_ubatch // size)])
         count = self._share(together)
         if not count:
             together = together[:1]
