@@ -1,6 +1,6 @@
 """Can `bench compare` be trusted on this machine? The same model against itself, and against itself with a planted slowdown.
 
-    python tests/bench/bench_compare.py MODEL [--comparisons 10] [--rounds 30] [--slower 5] [--design rounds|runs] [-- OPTIONS]
+    python tests/bench/bench_compare.py MODEL [--comparisons 10] [--rounds 40] [--slower 5] [--design rounds|runs] [-- OPTIONS]
 
 `rounds`: one run each, with two settings (--poll 50,51) that make no difference and take turns. `runs`: short runs that take
 turns, as for two builds of a program. The slowdown is a busy loop after each repetition; the options are those of `bench`.
@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--comparisons", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--slower", type=float, default=5.0)
     parser.add_argument("--design", choices=("rounds", "runs"), default="rounds")
     parser.add_argument("options", nargs="*", default=[])
