@@ -361,9 +361,10 @@ def test_the_command(tiny_model: Path) -> None:
     assert result.status == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0] == "tiny.gguf: prompts of 64 and answers of 8 tokens"
-    names = [line.split()[0] for line in lines[2:8]]
+    names = [line.split()[0] for line in lines[2 : lines.index("")] if not line.startswith(" ")]
     assert names == ["threads", "threads-batch", "ubatch-size", "batch-size", "flash-attn", "cache-type"]
-    assert "others lower the quality and are tried on demand: --cache-types f16,q8_0" in result.stdout
+    assert "others lower the quality and are tried on demand: --cache-types f16,q8_0" in " ".join(result.stdout.split())
+    assert all(len(line) < 80 for line in lines if "llamacli models" not in line)
     assert "F32 (the file)" in result.stdout
     assert "\x1b" not in result.stdout
 

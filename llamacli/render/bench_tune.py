@@ -23,6 +23,7 @@ Paint = Callable[[str, str], str]
 _PHASES = {"prompt": "prompt", "generation": "generation", "overall": "the whole job"}
 _VERDICTS = {"faster": "green", "slower": "red"}
 _WIDEST = 100
+_TOLD = 35  # column
 
 
 def format_event(event: Doing | TuneEvent) -> str:
@@ -47,7 +48,7 @@ def format_tuning(outcome: TuneOutcome, *, source: str | None, path: Path, width
     title = f"{escape_line(outcome.model)}: prompts of {size.n_prompt:,} and answers of {size.n_gen:,} tokens{depth}"
     lines = [paint(title, "bold")]
     if report.choices:
-        lines += [*_choice_lines(outcome, paint), ""]
+        lines += [*_choice_lines(outcome, width, paint), ""]
     if outcome.speeds or report.prompt or report.generation:
         lines += [*_gain_lines(outcome, paint), ""]
     lines += _wrapped(_verdict(outcome), width)
@@ -67,32 +68,37 @@ def _wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, max(40, min(width - 1, _WIDEST)), break_on_hyphens=False, break_long_words=False)
 
 
-def _choice_lines(outcome: TuneOutcome, paint: Paint) -> Iterator[str]:
+def _choice_lines(outcome: TuneOutcome, width: int, paint: Paint) -> Iterator[str]:
     yield paint(f"{'setting':<16}{'before':>8}{'best':>8}   tried", "bold")
     for choice in outcome.report.choices:
         tried = ", ".join(map(str, choice.tried)) if len(choice.tried) > 1 else ""
-        told = "; ".join(filter(None, (tried, choice.note)))
+        told = escape_line("; ".join(filter(None, (tried, choice.note))))
+        first, *more = textwrap.wrap(told, max(30, min(width - 1, _WIDEST) - _TOLD), break_on_hyphens=False) or [""]
         best = f"{choice.after!s:>8}"
         mark = paint(best, "green") if choice.after != choice.before else best
-        yield f"{choice.name:<16}{choice.before!s:>8}{mark}   {escape_line(told)}"
+        yield f"{choice.name:<16}{choice.before!s:>8}{mark}   {first}"
+        yield from (" " * _TOLD + line for line in more)
 
 
 def _gain_lines(outcome: TuneOutcome, paint: Paint) -> Iterator[str]:
     report = outcome.report
-    yield paint(f"{'tokens per second':<20}{'before':>9}{'after':>9}{'gain':>8}   interval", "bold")
-    for name, gain in (("prompt", report.prompt), ("generation", report.generation), ("overall", report.overall)):
+    gains = {"prompt": report.prompt, "generation": report.generation, "overall": report.overall}
+    level = max((gain.outcome.level for gain in gains.values() if gain is not None), default=0.0)
+    sure = f", {100 * level:.3g} % sure" if level else ""
+    yield paint(f"{'tokens per second':<18}{'before':>9}{'after':>9}{'gain':>8}   interval{sure}", "bold")
+    for name, gain in gains.items():
         if gain is not None:
-            yield f"{_PHASES[name]:<20}{_speed(gain.before):>9}{_speed(gain.after):>9}{_gain(gain.outcome, paint)}"
+            yield f"{_PHASES[name]:<18}{_speed(gain.before):>9}{_speed(gain.after):>9}{_gain(gain.outcome, paint)}"
         elif name in outcome.speeds:
             speed = _speed(outcome.speeds[name])
-            yield f"{_PHASES[name]:<20}{speed:>9}{speed:>9}          nothing was changed that touches it"
+            yield f"{_PHASES[name]:<18}{speed:>9}{speed:>9}{'':>11}no change touches it"
 
 
 def _gain(outcome: Outcome, paint: Paint) -> str:
     times = f"{outcome.ratio:>7.2f}x"
-    bounds = f"{outcome.interval[0]:.2f} - {outcome.interval[1]:.2f} ({outcome.level:.3g} sure)" if outcome.interval else ""
+    bounds = f"{outcome.interval[0]:.2f} - {outcome.interval[1]:.2f}" if outcome.interval else ""
     color = _VERDICTS.get(outcome.verdict)
-    return f"{paint(times, color) if color else times}   {bounds} {outcome.verdict}"
+    return f"{paint(times, color) if color else times}   {bounds}  {outcome.verdict}"
 
 
 def _speed(value: float) -> str:
@@ -111,16 +117,17 @@ def _verdict(outcome: TuneOutcome) -> str:
 
 
 def _type_lines(report: TypeReport, paint: Paint) -> Iterator[str]:
-    yield paint(f"{'layers in':<16}{'size':>10}{'bits':>6}{'prompt t/s':>12}{'':>8}{'answer t/s':>12}", "bold")
+    yield paint(f"{'layers in':<20}{'size':>10}{'bits':>6}{'prompt t/s':>12}{'':>8}{'answer t/s':>12}", "bold")
     for one in (report.own, *report.others):
         own = one is report.own
-        label = f"{one.type}{' (the file)' if own else ''}"
+        label = f"{one.type}{' (the file)' if own else ''}{' *' if one.is_rearranged else ''}"
         cells = "".join(
             f"{_speed(one.speeds[phase]):>12}{'' if own else _times(one.outcomes[phase], paint):>8}"
             for phase in ("prompt", "generation")
         )
-        note = "  rearranged when loaded" if one.is_rearranged else ""
-        yield f"{label:<16}{format_bytes(one.size):>10}{one.bits:>6.1f}{cells}{paint(note, 'dim')}"
+        yield f"{label:<20}{format_bytes(one.size):>10}{one.bits:>6.1f}{cells}"
+    if any(one.is_rearranged for one in (report.own, *report.others)):
+        yield paint("* rearranged for this CPU when loaded", "dim")
 
 
 def _times(outcome: Outcome, paint: Paint) -> str:
@@ -142,10 +149,11 @@ def _type_advice(report: TypeReport, source: str | None, path: Path) -> Iterator
         "from the original model; quantizing this one again loses quality:"
     )
     if source is not None and source.startswith("hf:"):
-        yield f"  llamacli models pull {shlex.quote(_repository(source) + ':' + best.type)}"
+        yield escape_line(f"  llamacli models pull {shlex.quote(_repository(source) + ':' + best.type)}")
     stem, own = path.stem, report.own.type
     target = (stem.replace(own, best.type) if own in stem else f"{stem}-{best.type}") + ".gguf"
-    yield f"  llamacli models quantize --allow-requantize {shlex.quote(str(path))} {shlex.quote(target)} {best.type}"
+    files = f"{shlex.quote(str(path))} {shlex.quote(target)}"
+    yield escape_line(f"  llamacli models quantize --allow-requantize {files} {best.type}")
 
 
 def _repository(source: str) -> str:
