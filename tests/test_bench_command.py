@@ -69,6 +69,10 @@ def test_json_is_llama_bench_s_with_more_at_the_end(tiny_model):
             assert name in VARYING or ours[name] == value, name
 
 
+def test_json_is_an_option_of_its_own(tiny_model):
+    assert len(documents(bench(tiny_model, "-p", "16", "-n", "4", "--json"))) == 2
+
+
 def test_json_lines_hold_the_same(tiny_model):
     result = bench(tiny_model, "-p", "16", "-n", "4", "-o", "jsonl")
     assert [json.loads(line)["test"] for line in result.stdout.splitlines()] == ["pp16", "tg4"]

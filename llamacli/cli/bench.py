@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llamacli.cli.bench_compare import compare
@@ -53,6 +54,8 @@ def bench(
     """
     from llamacli.engine.measuring_rig import describe_machine
 
+    if report.json:
+        report = replace(report, output="json")
     check_plot(report.plot)
     planned = plan.plan()
     expand(work, setup, [""])  # mistakes are told before a model is fetched

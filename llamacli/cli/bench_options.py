@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from llamacli.cli import bench_values as lists
 from llamacli.cli.bench_plot import PlotOption
-from llamacli.cli.options import OfflineOption
+from llamacli.cli.options import JsonOption, OfflineOption
 from llamacli.cli.parameters import option
 from llamacli.engine.measuring_params import BenchTest, MeasurePlan, Workload
 from llamacli.engine.params import CacheType, FlashAttention, LoadMode, SplitMode
@@ -217,6 +217,7 @@ class ReportOptions:
             help="Format of standard output. md, csv, json, jsonl and sql are llama-bench's, with more columns after its own.",
         ),
     ] = None  # fmt: skip
+    json: JsonOption = False
     output_err: Annotated[
         OutputFormat, option("-oe", "--output-err", environment=False, help="Write the rows to standard error, too.")
     ] = "none"
