@@ -37,6 +37,8 @@ def test_every_library_that_is_imported_is_required() -> None:
     required |= {"certifi"}  # taken if it is there
     if "railroad_diagrams" in required:
         required.add("railroad")  # as its module is called
+    if "pillow" in required:
+        required.add("PIL")
     imported = set()
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

@@ -74,5 +74,6 @@ FILES = (
     ("~/.config/llamacli/config.toml", "The user's settings."),
     (".llamacli.toml", "A project's settings, in the current directory or the nearest one above."),
     ("~/.local/share/llamacli/models", "Models that were fetched."),
+    ("~/.local/share/llamacli/bench", "The history of benchmarks, which only the user may read."),
     ("~/.cache/huggingface/hub", "Models of the Hugging Face hub, shared with other programs."),
 )
