@@ -196,7 +196,7 @@ def test_long_results_are_folded_and_can_be_looked_at(tmp_path: Path) -> None:
     long = {**LOOK, "command": [sys.executable, "-c", "for i in range(30): print('row', i, 'x' * 200)"]}
     result, _ = talk(tmp_path, called(place="a"), "Well.", tools=[long], said=("y\r",), typed="Hi\r/tools last\r")
     out = plain(result.stdout)
-    shown, _, last = out.partition("… 22 more rows; /tools last shows the whole result\n")
+    shown, _, last = out.partition("… 22 more rows: /tools last\n")
     assert "  row 7 xxx" in shown
     assert "row 8 " not in shown
     assert max(map(len, shown.splitlines())) <= 80

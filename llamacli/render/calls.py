@@ -57,7 +57,7 @@ class FoldedOutput:
             self._line = ""
         hidden = self._rows - _ROWS
         if hidden > 0:
-            self._put(f"… {hidden} more {'row' if hidden == 1 else 'rows'}; {hint}")
+            self._put(f"… {hidden} more {'row' if hidden == 1 else 'rows'}: {hint}")
         elif self._cut:
             self._put(f"… {hint}")
 

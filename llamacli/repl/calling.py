@@ -152,7 +152,7 @@ def _run(chat: Chat, box: Toolbox, name: str, arguments: str) -> tuple[str, bool
         cancelled.set()
     if outcome.note:
         view.add(("\n" if outcome.output and not outcome.output.endswith("\n") else "") + outcome.note)
-    view.finish("/tools last shows the whole result")
+    view.finish("/tools last")
     chat.last_result = outcome.text
     return outcome.text, cancelled.is_set()
 

@@ -118,7 +118,7 @@ def show_last(chat: Chat) -> None:
         if node.message.role == "tool":
             result = FoldedOutput(screen.write, screen.size()[0], color=screen.color)
             result.add(node.message.text)
-            result.finish("/tools last shows the whole result")
+            result.finish("/tools last")
             chat.last_result = node.message.text
             continue
         view = make_view(chat)
