@@ -5,7 +5,7 @@ declaration that does not fit the sources fails the build. Names and layouts are
 and our own `shim.h`; nothing is renamed here.
 """
 
-HEADERS = ("ggml.h", "ggml-backend.h", "ggml-cpu.h", "llama.h", "shim_step.h", "shim_measure.h", "shim.h")
+HEADERS = ("ggml.h", "ggml-backend.h", "ggml-cpu.h", "llama.h", "shim_step.h", "shim_measure.h", "shim.h", "shim_roofline.h")
 
 OPAQUE = """
 llama_vocab llama_model llama_context llama_sampler llama_adapter_lora llama_memory_i llama_model_kv_override
@@ -146,6 +146,8 @@ struct llamacli_choice { llama_token token; int32_t n_top; float logprob; };
 
 struct llamacli_candidate { llama_token token; float logprob; };
 
+struct llamacli_times { int64_t total_ns; int64_t prompt_ns; };
+
 struct llamacli_lane {
     struct llama_sampler * chain;
     struct llamacli_constraint * constraint;
@@ -158,8 +160,6 @@ struct llamacli_lane {
     llama_pos position;
     llama_token token;
 };
-
-struct llamacli_times { int64_t total_ns; int64_t prompt_ns; };
 """
 
 FUNCTIONS = """
