@@ -116,6 +116,9 @@ class ModelOptions:
     main_gpu: Annotated[int, option("-mg", "--main-gpu", shows=0, help="The GPU that -sm none uses.")] = _MODEL.main_gpu
     mmap: Annotated[bool, option("--mmap/--no-mmap", help="Map the file instead of reading it.")] = _MODEL.mmap
     mlock: Annotated[bool, option("--mlock", help="Keep the model in memory; the system must not swap it out.")] = _MODEL.mlock
+    repack: Annotated[
+        bool, option("--repack/--no-repack", help="Bring weights into the layout of this CPU's widest instructions.")
+    ] = _MODEL.repack
     check_tensors: Annotated[bool, option("--check-tensors", help="Look for invalid numbers in the file while loading.")] = (
         _MODEL.check_tensors
     )
@@ -130,6 +133,7 @@ class ModelOptions:
             devices=self.device,
             mmap=self.mmap,
             mlock=self.mlock,
+            repack=self.repack,
             check_tensors=self.check_tensors,
             loras=self.lora,
         )

@@ -75,8 +75,8 @@ class ContextParams:
     trained length); 0 is what the model was trained with. `threads`: None is the physical cores this process may use.
     `n_seq_max`: how many sequences can live in the cache at once. `kv_unified`: one buffer for all sequences, better when
     they share a long prefix. `invariant`: what a sequence gets shall not depend, to the last bit, on what is evaluated beside
-    it; that holds where `can_be_invariant`, unless weights are repacked. `all_outputs`: room for the logits of every token
-    of a batch, not of one a sequence.
+    it; that holds where `can_be_invariant`, for weights whose kernels are (Q4_1, Q8_0). `all_outputs`: room for the logits of
+    every token of a batch, not of one a sequence.
     """
 
     n_ctx: int | None = None
