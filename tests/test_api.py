@@ -66,6 +66,10 @@ def test_an_unknown_argument_is_a_type_error(tiny_model: Path, llm: Llama) -> No
         Llama(tiny_model, n_cxt=512)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         llm("Hello", max_token=3)
+    with pytest.raises(TypeError, match="'temprature'"):
+        llm.create_chat_completion([{"role": "user", "content": "x"}], temprature=0)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="'temprature'"):
+        llm.sample(temprature=0)  # type: ignore[call-arg]
 
 
 def test_a_completion_is_shaped_as_openai_shapes_it(llm: Llama) -> None:
@@ -155,6 +159,14 @@ def test_biases_and_processors(llm: Llama) -> None:
     processed = llm("Hello", max_tokens=3, temperature=0, logits_processor=only_78)
     assert processed["choices"][0]["text"] == llm.detokenize([78, 78, 78]).decode()
     assert seen == [seen[0], seen[0] + 1, seen[0] + 2]
+    several = llm("Hello", max_tokens=2, temperature=0, logits_processor=[only_78, lambda tokens, scores: None])
+    assert several["choices"][0]["text"] == llm.detokenize([78, 78]).decode()
+    offsets = [
+        chunk["choices"][0]["logprobs"]["text_offset"]
+        for chunk in llm("Hello", max_tokens=2, temperature=0, logprobs=1, echo=True, stream=True, logit_bias={78: 1e6})
+        if chunk["choices"][0]["logprobs"]
+    ]
+    assert offsets == [[5], [6]]
 
 
 def test_an_exception_in_a_processor_reaches_the_caller(llm: Llama) -> None:
@@ -191,6 +203,7 @@ def test_states(tiny_model: Path, llm: Llama) -> None:
     after = llm.sample(temp=0)
     llm.reset()
     llm.load_state(SavedState.from_bytes(state.to_bytes()))
+    assert llm.sample(temp=0) == after
     llm.manual().rewind(len(state.tokens) - 1)
     llm.eval(state.tokens[-1:])
     assert llm.sample(temp=0) == after

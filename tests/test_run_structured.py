@@ -391,7 +391,7 @@ def test_log_probabilities_of_a_chat_completion():
     engine = FakeEngine(["é"], logprob=-0.5, top=(TokenLogprob(7, "é".encode(), -0.5),))
     document = json.loads(invoke("run", "x", "--json", "--logprobs", "1", engine=engine).stdout)
     best = {"token": "é", "id": 7, "logprob": -0.5, "bytes": [195, 169]}
-    assert document["choices"][0]["logprobs"] == {"content": [{**best, "id": 1, "top_logprobs": [best]}]}
+    assert document["choices"][0]["logprobs"] == {"content": [{**best, "id": 1000, "top_logprobs": [best]}]}
     assert invoke("run", "x", "--json", engine=engine).engine.params.logprobs is None
 
 

@@ -57,11 +57,17 @@ def rendering_of(
     return Rendering(tools=known, tool_choice=choice, parallel_tool_calls=parallel)  # type: ignore[arg-type]
 
 
-def processor_of(processor: LogitsProcessor | None) -> Processor | None:
-    """A logits processor as the engine takes it."""
-    if processor is None:
+def processor_of(processor: LogitsProcessor | Sequence[LogitsProcessor] | None) -> Processor | None:
+    """A logits processor, or several in turn, as the engine takes them."""
+    processors = [processor] if callable(processor) else list(processor or ())
+    if not processors:
         return None
-    return lambda tokens, logits: apply(processor, tokens, logits)
+
+    def run(tokens: list[int], logits: memoryview[float]) -> None:
+        for each in processors:
+            apply(each, tokens, logits)
+
+    return run
 
 
 def total_usage(ends: Sequence[Finished]) -> Usage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from llamacli.api.arguments import (
     LogitsProcessor,
@@ -18,7 +18,7 @@ from llamacli.api.arguments import (
     total_usage,
 )
 from llamacli.api.grammar import LlamaGrammar
-from llamacli.api.options import Sampling, generation
+from llamacli.api.options import SamplingKeywords, generation, sampling_params
 from llamacli.engine import documents
 from llamacli.engine.answer import AnswerReader
 from llamacli.engine.documents import Document, Heading
@@ -82,32 +82,20 @@ class Completions:
         prompt: PromptLike | Sequence[str],
         suffix: str | None = None,
         max_tokens: int | None = 16,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
-        typical_p: float | None = None,
+        *,
         logprobs: int | None = None,
         echo: bool = False,
         stop: str | Sequence[str] | None = None,
-        frequency_penalty: float | None = None,
-        presence_penalty: float | None = None,
-        repeat_penalty: float | None = None,
-        top_k: int | None = None,
-        *,
         stream: bool = False,
-        seed: int | None = None,
-        mirostat_mode: int | None = None,
-        mirostat_tau: float | None = None,
-        mirostat_eta: float | None = None,
         model: str | None = None,
-        logits_processor: LogitsProcessor | None = None,
+        logits_processor: LogitsProcessor | Sequence[LogitsProcessor] | None = None,
         grammar: LlamaGrammar | str | None = None,
-        logit_bias: Mapping[int | str, float] | None = None,
+        **sampling: Unpack[SamplingKeywords],
     ) -> Document | Iterator[Document]:
         """Continues a text, a list of token ids, or several texts as one batch on parallel sequences.
 
         `suffix` is what comes after the gap that is filled, for models trained for it. `max_tokens` None or below 1 has no
-        limit.
+        limit. A logits processor gets the tokens so far and a (n_vocab,) array of logits that it changes or returns anew.
         Gives OpenAI's `text_completion`, or an iterator of its chunks with `stream`.
 
         >>> answer = llm.create_completion("Once upon a time", max_tokens=4, temperature=0)
@@ -115,6 +103,8 @@ class Completions:
         ('text_completion', 'length')
         >>> len(list(llm.create_completion("Once upon a time", max_tokens=4, temperature=0, stream=True))) > 1
         True
+        >>> llm("Once upon a time", max_tokens=2)["usage"]["completion_tokens"]
+        2
         >>> [choice["index"] for choice in llm.create_completion(["One", "Two"], max_tokens=2)["choices"]]
         [0, 1]
 
@@ -123,12 +113,7 @@ class Completions:
             GrammarError: a bad grammar, or one that the model cannot satisfy.
             UsageError: values that make no sense.
         """
-        sampling = Sampling(
-            temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, typical_p=typical_p, seed=seed,
-            repeat_penalty=repeat_penalty, frequency_penalty=frequency_penalty, presence_penalty=presence_penalty,
-            mirostat_mode=mirostat_mode, mirostat_tau=mirostat_tau, mirostat_eta=mirostat_eta, logit_bias=logit_bias,
-        )  # fmt: skip
-        params = generation(sampling.params(self._defaults), max_tokens=max_tokens, stop=stop, logprobs=logprobs)
+        params = generation(sampling_params(self._defaults, sampling), max_tokens=max_tokens, stop=stop, logprobs=logprobs)
         constraint = constraint_of(grammar)
         tasks = []
         for index, one in enumerate(several(prompt)):
@@ -139,13 +124,7 @@ class Completions:
         heading = Heading(model or self._name, is_chat=False)
         return self._stream_texts(heading, tasks) if stream else self._whole_texts(heading, tasks)
 
-    def __call__(self, prompt: PromptLike | Sequence[str], *args: Any, **options: Any) -> Any:
-        """The same as `create_completion`.
-
-        >>> llm("Once upon a time", max_tokens=2)["usage"]["completion_tokens"]
-        2
-        """
-        return self.create_completion(prompt, *args, **options)
+    __call__ = create_completion
 
     def create_chat_completion(
         self,
@@ -155,27 +134,15 @@ class Completions:
         tool_choice: str | Mapping[str, Any] | None = None,
         parallel_tool_calls: bool = False,
         response_format: Mapping[str, Any] | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        min_p: float | None = None,
-        typical_p: float | None = None,
         stream: bool = False,
         stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
         max_tokens: int | None = None,
-        presence_penalty: float | None = None,
-        frequency_penalty: float | None = None,
-        repeat_penalty: float | None = None,
-        mirostat_mode: int | None = None,
-        mirostat_tau: float | None = None,
-        mirostat_eta: float | None = None,
         model: str | None = None,
-        logits_processor: LogitsProcessor | None = None,
+        logits_processor: LogitsProcessor | Sequence[LogitsProcessor] | None = None,
         grammar: LlamaGrammar | str | None = None,
-        logit_bias: Mapping[int | str, float] | None = None,
         logprobs: bool = False,
         top_logprobs: int = 0,
+        **sampling: Unpack[SamplingKeywords],
     ) -> Document | Iterator[Document]:
         """Answers a conversation: OpenAI's `chat.completion`, or an iterator of its chunks with `stream`.
 
@@ -193,13 +160,8 @@ class Completions:
             TemplateError: the chat template refuses the messages, or there is none.
             ContextFullError, GrammarError, UsageError: as `create_completion`.
         """
-        sampling = Sampling(
-            temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, typical_p=typical_p, seed=seed,
-            repeat_penalty=repeat_penalty, frequency_penalty=frequency_penalty, presence_penalty=presence_penalty,
-            mirostat_mode=mirostat_mode, mirostat_tau=mirostat_tau, mirostat_eta=mirostat_eta, logit_bias=logit_bias,
-        )  # fmt: skip
         wanted = top_logprobs if logprobs else None
-        params = generation(sampling.params(self._defaults), max_tokens=max_tokens, stop=stop, logprobs=wanted)
+        params = generation(sampling_params(self._defaults, sampling), max_tokens=max_tokens, stop=stop, logprobs=wanted)
         constraint = constraint_of(grammar) or response_constraint(response_format)
         rendering = rendering_of(tools, tool_choice, parallel_tool_calls)
         with self._template_lock:  # templates are for one thread at a time

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from llamacli.api.completion import Completions
-from llamacli.api.manual import ManualEvaluation, SavedState
-from llamacli.api.options import Sampling
-from llamacli.engine.context import Context
+from llamacli.api.evaluation import Evaluations
 from llamacli.engine.documents import Document
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import (
@@ -23,7 +19,6 @@ from llamacli.engine.params import (
     LoraAdapter,
     ModelParams,
     Pooling,
-    SamplingParams,
     SplitMode,
 )
 from llamacli.errors import ClosedError, UsageError
@@ -35,7 +30,7 @@ DEFAULT_CONTEXT = 2048
 """Tokens of context of each call, unless n_ctx says otherwise: the cache is taken at once, for all parallel calls."""
 
 
-class Llama(Completions):
+class Llama(Evaluations):
     """A model that completes, chats, tokenizes and embeds. Thread-safe; a context manager; `close()` frees everything.
 
     Calls from many threads run side by side on `n_parallel` sequences of one batch, and more wait their turn. `n_ctx` is the
@@ -117,13 +112,15 @@ class Llama(Completions):
             loras=(LoraAdapter(path=str(lora_path), scale=lora_scale),) if lora_path is not None else (),
         )
         super().__init__(
-            Engine(path, model, context, on_load=on_load), name=str(model_path), chat_format=chat_format, seed=seed
+            Engine(path, model, context, on_load=on_load),
+            context,
+            name=str(model_path),
+            chat_format=chat_format,
+            seed=seed,
+            logits_all=logits_all,
         )
         self.model_path = str(model_path)
-        self._context_params = context
-        self._embeds, self._pooling, self._logits_all = embedding, pooling_type, logits_all
-        self._lock = threading.Lock()
-        self._manual: ManualEvaluation | None = None
+        self._embeds, self._pooling = embedding, pooling_type
         self._vectors: Embedder | None = None
 
     # --- tokens ---------------------------------------------------------------------------------------------------------
@@ -221,103 +218,7 @@ class Llama(Completions):
                 self._vectors = Embedder(Path(self.model_path), self.engine.model.params, params)
             return self._vectors
 
-    # --- by hand --------------------------------------------------------------------------------------------------------
-
-    @property
-    def n_tokens(self) -> int:
-        """How many tokens were evaluated by hand since `reset`."""
-        return len(self._manual.tokens) if self._manual is not None else 0
-
-    def reset(self) -> None:
-        """Forgets what was evaluated by hand."""
-        self.manual().reset()
-
-    def eval(self, tokens: Sequence[int]) -> None:
-        """Evaluates tokens after those before.
-
-        >>> llm.reset()
-        >>> llm.eval(llm.tokenize(b"Hello"))
-        >>> llm.logits().shape == (llm.n_vocab(),)
-        True
-
-        Raises:
-            ContextFullError: they do not fit.
-        """
-        self.manual().eval(tokens)
-
-    def logits(self) -> Any:
-        """The logits of the last evaluated token: a numpy array of float32, (n_vocab,), valid until the next `eval`.
-
-        With `logits_all`: a copy of those of all tokens of the last `eval`, (n, n_vocab).
-        """
-        return self.manual().logits()
-
-    def sample(
-        self,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        temp: float | None = None,
-        *,
-        logits_processor: Callable[[list[int], Any], Any] | None = None,
-        **sampling: Any,
-    ) -> int:
-        """A token chosen from the last logits; further keywords are those of `api.options.Sampling`.
-
-        >>> 0 <= llm.sample(temp=0) < llm.n_vocab()
-        True
-        """
-        return self.manual().sample(self._sampling(top_k, top_p, temp, sampling), logits_processor)
-
-    def generate(
-        self,
-        tokens: Sequence[int],
-        top_k: int | None = None,
-        top_p: float | None = None,
-        temp: float | None = None,
-        *,
-        reset: bool = True,
-        **sampling: Any,
-    ) -> Generator[int, Sequence[int] | None, None]:
-        """Samples tokens for ever after `tokens`; what is sent into the generator is evaluated too.
-
-        >>> generator = llm.generate(llm.tokenize(b"Hello"), temp=0)
-        >>> len([next(generator) for _ in range(3)])
-        3
-        """
-        params = self._sampling(top_k, top_p, temp, sampling)
-        if reset:
-            self.reset()
-        return self.manual().generate(tokens, params)
-
-    def save_state(self) -> SavedState:
-        """What was evaluated by hand, with its cache.
-
-        >>> state = llm.save_state()
-        >>> llm.load_state(state)
-        >>> llm.n_tokens == len(state.tokens)
-        True
-        """
-        return self.manual().save()
-
-    def load_state(self, state: SavedState) -> None:
-        """Goes back to a saved state. Raises StateError for one of another model."""
-        self.manual().load(state)
-
-    def manual(self) -> ManualEvaluation:
-        """The context in which tokens are evaluated by hand: one of its own, made when it is first used."""
-        with self._lock:
-            if self._closed:
-                raise ClosedError("this Llama is closed")
-            if self._manual is None:
-                context = Context(self.engine.model, self._context_params_alone())
-                self._manual = ManualEvaluation(context, keep_all=self._logits_all)
-            return self._manual
-
-    def _context_params_alone(self) -> ContextParams:
-        return dataclasses.replace(self._context_params, n_seq_max=1, all_outputs=self._logits_all)
-
-    def _sampling(self, top_k: int | None, top_p: float | None, temp: float | None, more: Mapping[str, Any]) -> SamplingParams:
-        return Sampling(top_k=top_k, top_p=top_p, temperature=temp, **more).params(self._defaults)
+    # --- the end --------------------------------------------------------------------------------------------------------
 
     def set_cache(self, capacity_bytes: int | None = 2 << 30) -> None:
         """Keeps evaluated prompts in memory, so that one that comes back later is not evaluated again; None or 0 keeps none.
@@ -328,16 +229,11 @@ class Llama(Completions):
         """
         self.engine.keep_prefixes(capacity_bytes or 0)
 
-    # --- the end --------------------------------------------------------------------------------------------------------
-
     def close(self) -> None:
         """Frees the model and its contexts; calls that are running raise ClosedError. May be called twice."""
+        super().close()
         with self._lock:
-            self._closed = True
-            manual, self._manual = self._manual, None
             vectors, self._vectors = self._vectors, None
-            if manual is not None:
-                manual.close()
             if vectors is not None:
                 vectors.close()
         self._engine.close()

@@ -139,6 +139,8 @@ class ManualEvaluation:
         self.reset()
         states.restore(self.context, 0, saved.state)
         self.tokens = list(saved.tokens)
+        if self.tokens and self.context.forget(0, len(self.tokens) - 1):
+            self.eval([self.tokens.pop()])  # for its logits, which the state does not hold
 
     def close(self) -> None:
         """Frees the sampler and the context."""

@@ -4,57 +4,56 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any, TypedDict
 
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.errors import UsageError
 
-_NAMES = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "typical_p": "typical_p",
-    "repeat_penalty": "repeat_penalty",
-    "frequency_penalty": "frequency_penalty",
-    "presence_penalty": "presence_penalty",
-    "mirostat_mode": "mirostat",
-    "mirostat_tau": "mirostat_tau",
-    "mirostat_eta": "mirostat_eta",
-    "seed": "seed",
-}
+_OTHER_NAMES = {"mirostat_mode": "mirostat"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """Sampling as keyword arguments; None is the model's recommendation, or else llama.cpp's default."""
+class FurtherSampling(TypedDict, total=False):
+    """How a token is chosen, beside the three that everybody knows."""
 
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    typical_p: float | None = None
-    repeat_penalty: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    mirostat_mode: int | None = None
-    mirostat_tau: float | None = None
-    mirostat_eta: float | None = None
-    seed: int | None = None
-    logit_bias: Mapping[int | str, float] | None = None
+    min_p: float | None
+    typical_p: float | None
+    repeat_penalty: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    mirostat_mode: int | None
+    mirostat_tau: float | None
+    mirostat_eta: float | None
+    seed: int | None
+    logit_bias: Mapping[int | str, float] | None
 
-    def params(self, base: SamplingParams) -> SamplingParams:
-        """The engine's parameters. A negative seed means a random one.
 
-        Raises:
-            UsageError: values that make no sense.
-        """
-        given = {_NAMES[name]: getattr(self, name) for name in _NAMES if getattr(self, name) is not None}
-        if given.get("seed", 0) < 0:
-            given["seed"] = None
-        if self.logit_bias:
-            given["logit_bias"] = tuple((_token(key), float(bias)) for key, bias in self.logit_bias.items())
-        return dataclasses.replace(base, **given)
+class SamplingKeywords(FurtherSampling, total=False):
+    """How a token is chosen. What is None or not given is the model's recommendation, or else llama.cpp's default.
+
+    A negative `seed` is a random one. `logit_bias` has token ids for keys.
+    """
+
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+
+
+def sampling_params(base: SamplingParams, keywords: Mapping[str, Any]) -> SamplingParams:
+    """The engine's parameters: `base` with what `SamplingKeywords` says.
+
+    Raises:
+        TypeError: a keyword that there is not.
+        UsageError: values that make no sense.
+    """
+    unknown = keywords.keys() - SamplingKeywords.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"got an unexpected keyword argument {min(unknown)!r}")
+    given = {_OTHER_NAMES.get(name, name): value for name, value in keywords.items() if value is not None}
+    if given.get("seed", 0) < 0:
+        given["seed"] = None
+    if given.get("logit_bias") is not None:
+        given["logit_bias"] = tuple((_token(key), float(bias)) for key, bias in given["logit_bias"].items())
+    return dataclasses.replace(base, **given)
 
 
 def generation(
