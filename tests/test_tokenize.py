@@ -371,7 +371,7 @@ def test_progress_on_a_terminal(run, monkeypatch):
 def test_only_the_vocabulary_is_loaded(tiny_model):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LLAMACLI_")}
     code = (
-        "import sys; from llamacli.cli import main; sys.argv[1:] = ['tokenize', '-m', sys.argv[1], 'Hello']; main()\n"
+        "import sys; from llamacli.cli import main; main(['tokenize', '-m', sys.argv[1], 'Hello'])\n"
         "print(*[name for name in ('numpy', 'rich', 'prompt_toolkit', 'huggingface_hub', 'llamacli.engine.context',"
         " 'llamacli.engine.chat', 'concurrent.futures') if name in sys.modules])"
     )
