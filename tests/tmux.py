@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -129,6 +130,8 @@ class Pane:
             status = self.ask("#{pane_dead_status}#{?pane_dead_signal,-#{pane_dead_signal},}")
             if status:
                 return int(status)
+            if self.ask("#{pane_dead}") == "1":  # tmux sometimes overlooks a child that ended
+                os.kill(int(self.ask("#{pid}")), signal.SIGCHLD)
             time.sleep(_POLL_SECONDS)
         raise AssertionError(f"it does not end:\n{self.screen()}")
 
