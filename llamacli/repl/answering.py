@@ -116,9 +116,9 @@ class Answering:
         known = 0  # tokens that were told before the context was full
         while True:
             told = 0
-            events = self._engine.generate(
-                turn.prompt, generation, guidance=turn.guidance, begun=begun, closes_gap=self._chat.generation.context_shift
-            )
+            gap = self._chat.first_seen is not None or turn is not plan.turn  # otherwise what differs was edited
+            shifts = gap and self._chat.generation.context_shift
+            events = self._engine.generate(turn.prompt, generation, guidance=turn.guidance, begun=begun, closes_gap=shifts)
             for event in events:
                 if isinstance(event, Finished) and event.reason == "context":
                     room = plan.make_room(len(self._steps))
