@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
+import types
 from pathlib import Path
 
 import pytest
 
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.measuring import measure
+from llamacli.engine.measuring_gpu import gpu_counters
 from llamacli.engine.measuring_params import BenchTest, Measured, MeasurePlan, Result, Sample, Working, latency
 from llamacli.engine.measuring_rig import Rig, describe_machine
 from llamacli.engine.measuring_rows import COLUMNS, result_row
@@ -375,3 +378,43 @@ def test_energy_is_that_of_all_packages(tmp_path):
         write(tmp_path, {f"{rapl}:0/energy_uj": "100\n", f"{rapl}:1/energy_uj": "8000000\n"})
     assert meter.source == "RAPL"
     assert meter.joules == pytest.approx(3.0002)
+
+
+def fake_nvml(millijoules):
+    """A module like pynvml; a counter that is None is not supported, as on GPUs before Volta."""
+
+    class NVMLError(Exception):
+        pass
+
+    def consumption(handle):
+        if millijoules[handle] is None:
+            raise NVMLError("not supported")
+        return millijoules[handle]
+
+    return types.SimpleNamespace(
+        NVMLError=NVMLError, nvmlInit=lambda: None, nvmlDeviceGetCount=lambda: len(millijoules),
+        nvmlDeviceGetHandleByIndex=lambda index: index, nvmlDeviceGetTotalEnergyConsumption=consumption,
+    )  # fmt: skip
+
+
+def test_energy_of_gpus(tmp_path, monkeypatch):
+    counts = [1000, None, 5000]
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(counts))
+    gpu_counters.cache_clear()
+    meter = EnergyMeter(tmp_path, gpus=gpu_counters())
+    with meter.metering():
+        counts[0], counts[2] = 2500, 6000
+    assert (meter.source, meter.joules) == ("NVML", 2.5)
+    gpu_counters.cache_clear()
+
+
+def test_without_nvml_there_are_no_gpu_counters(monkeypatch):
+    gpu_counters.cache_clear()
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert gpu_counters() == ()
+    gpu_counters.cache_clear()
+    broken = fake_nvml([1])
+    monkeypatch.setattr(broken, "nvmlInit", lambda: (_ for _ in ()).throw(broken.NVMLError("no driver")))
+    monkeypatch.setitem(sys.modules, "pynvml", broken)
+    assert gpu_counters() == ()
+    gpu_counters.cache_clear()

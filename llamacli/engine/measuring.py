@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
+from llamacli.binding.library import library
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.hardware import available_memory, default_threads
+from llamacli.engine.measuring_gpu import gpu_counters
 from llamacli.engine.measuring_params import BenchEvent, BenchTest, Measured, MeasurePlan, Result, Sample, Working
 from llamacli.engine.measuring_rig import Rig
 from llamacli.engine.measuring_setup import Ready, warm_until_stable
@@ -73,7 +75,7 @@ class _Slot:
         self.error: LlamacliError | None = None
         self._rig = rig
         self._watch = Watch(threads=ready.test.n_threads, cores=default_threads())
-        self._energy = EnergyMeter()
+        self._energy = EnergyMeter(gpus=gpu_counters() if library().llama_supports_gpu_offload() else ())
         self._started = _now()
 
     def repeat(self) -> None:

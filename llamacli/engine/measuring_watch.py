@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,24 +137,30 @@ def machine_notes(root: Path = Path("/")) -> list[str]:
 
 
 class EnergyMeter:
-    """Joules that the CPU packages used, from RAPL. `source` is empty where there is no such counter, or it may not be read."""
+    """Joules that CPU packages (RAPL) and the given GPUs used. `gpus` count joules, as `gpu_counters` does.
 
-    def __init__(self, root: Path = Path("/")) -> None:
+    `source` names what is counted; it is empty where there is no counter, or it may not be read.
+    """
+
+    def __init__(self, root: Path = Path("/"), gpus: Sequence[Callable[[], float]] = ()) -> None:
         domains = sorted(root.glob("sys/class/powercap/intel-rapl:*"))
         packages = [path for path in domains if "".join(_words(path / "name")).startswith("package")]
         self._packages = [path for path in packages if _words(path / "energy_uj")]
-        self.source = "RAPL" if self._packages else ""
+        self._gpus = gpus
+        self.source = "+".join(["RAPL"] * bool(self._packages) + ["NVML"] * bool(gpus))
         self.joules = 0.0
 
     @contextmanager
     def metering(self) -> Iterator[None]:
         """Adds what the block uses to `joules`."""
         before = [_number(path / "energy_uj") for path in self._packages]
+        gpus_before = [count() for count in self._gpus]
         yield
         for path, start in zip(self._packages, before, strict=True):
             used = _number(path / "energy_uj") - start
             wrapped = used < 0  # the counter begins again at its limit
             self.joules += (used + (_number(path / "max_energy_range_uj") if wrapped else 0)) / 1e6
+        self.joules += sum(max(0.0, count() - first) for count, first in zip(self._gpus, gpus_before, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
