@@ -178,7 +178,7 @@ def test_catastrophic_grammars_get_an_answer_or_a_place(name):
         verdict = str(error)
         assert "line 1, column" in verdict
     assert verdict
-    assert time.process_time() - started < 6, "2 s on a quiet machine"
+    assert time.process_time() - started < 60  # 2 s by itself; without a bound it would never end
 
 
 def test_deep_texts_are_bounded():
