@@ -1,7 +1,7 @@
 """Rows through one model: side by side against one by one, against llama-batched-bench, and against a loop over llama-cpp-
 python.
 
-    python tests/bench/bench_rows.py MODEL [--other PYTHON_WITH_LLAMA_CPP_PYTHON] [--parallel 8] [--pairs 3] [--threads N]
+    python tests/bench/bench_rows.py MODEL [--other PYTHON_WITH_LLAMA_CPP_PYTHON] [--parallel 16] [--pairs 3] [--threads N]
 
 64 rows of about 128 + 64 tokens; then 32 questions on one document of about 1,500 tokens, with and without sharing it.
 """
@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=lambda name: str(Path(name).resolve()))
     parser.add_argument("--other")
-    parser.add_argument("--parallel", type=int, default=8)
+    parser.add_argument("--parallel", type=int, default=16)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
