@@ -49,7 +49,7 @@ def run(context: Context, requests: list[Request], longest: int, monkeypatch: py
     sequences = [scheduler.submit(request) for request in requests]
     events = list(scheduler.run())
     for slot in range(3):
-        assert len(scheduler.tokens_of(slot)) == context.length(slot)  # what the scheduler believes of the cache is so
+        assert len(scheduler.slots.tokens_of(slot)) == context.length(slot)  # what the scheduler believes of the cache is so
     return [[event for event in events if event.sequence == sequence.id] for sequence in sequences]
 
 

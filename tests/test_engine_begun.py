@@ -105,7 +105,7 @@ def test_what_stands_behind_a_gap_is_moved_up(model: Model, scheduler: Scheduler
     moved = run(scheduler, [*head, *new], [], max_tokens=4, closes_gap=True)
     assert end(moved).timings.prompt_n <= 2
     assert len(ids(moved)) == 4
-    assert scheduler.tokens_of(0)[: len(head) + len(new)] == [*head, *new]
+    assert scheduler.slots.tokens_of(0)[: len(head) + len(new)] == [*head, *new]
     prefills = [event for event in moved if isinstance(event, Prefill)]
     assert prefills[-1].done == prefills[-1].total == len(head) + len(new)
 
@@ -190,5 +190,5 @@ def test_a_context_shift_keeps_the_token_of_the_beginning(model: Model, schedule
     for first in (bos, text[0]):
         events = run(scheduler, [first, *text], [], max_tokens=600, context_shift=True)
         assert end(events).reason == "length"
-        assert scheduler.tokens_of(0)[0] == bos or first != bos
-    assert len(scheduler.tokens_of(0)) <= 2048
+        assert scheduler.slots.tokens_of(0)[0] == bos or first != bos
+    assert len(scheduler.slots.tokens_of(0)) <= 2048

@@ -42,7 +42,7 @@ def saved(model: Model, tmp_path: Path) -> tuple[Path, tuple[int, ...], list[int
         scheduler = Scheduler(context)
         tokens, _ = generate(context, scheduler, prompt)
         path = tmp_path / "prompt.state"
-        states.write(path, states.capture(context, 0, scheduler.tokens_of(0)))
+        states.write(path, states.capture(context, 0, scheduler.slots.tokens_of(0)))
     return path, prompt, tokens
 
 
@@ -53,7 +53,7 @@ def test_a_restored_prompt_is_not_evaluated_again(model: Model, saved: tuple[Pat
         scheduler = Scheduler(context)
         state = states.read(path)
         states.restore(context, 0, state)
-        scheduler.adopt(0, list(state.tokens))
+        scheduler.slots.adopt(0, list(state.tokens))
         again, end = generate(context, scheduler, prompt)
     assert again == tokens
     assert end.timings.prompt_n == 1
@@ -100,7 +100,7 @@ def test_longer_than_the_context(model: Model, tmp_path: Path) -> None:
     with Context(model, ContextParams(n_ctx=512, threads=1)) as context:
         scheduler = Scheduler(context)
         generate(context, scheduler, prompt)
-        state = states.capture(context, 0, scheduler.tokens_of(0))
+        state = states.capture(context, 0, scheduler.slots.tokens_of(0))
     with Context(model, ContextParams(n_ctx=256, threads=1)) as small, pytest.raises(ContextFullError, match="256"):
         states.restore(small, 0, state)
 

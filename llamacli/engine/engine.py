@@ -256,7 +256,7 @@ class Engine:
         if context is not None and self._shared is not None:
             from llamacli.engine import state as states
 
-            kept = states.capture(context, 0, self._shared.scheduler.tokens_of(0))
+            kept = states.capture(context, 0, self._shared.scheduler.slots.tokens_of(0))
             self._shared.close()
             context.close()
         params = dataclasses.replace(self._params, n_ctx=size)
@@ -264,7 +264,7 @@ class Engine:
         self._shared = SharedScheduler(Scheduler(self._context), self._flag)
         if kept is not None and kept.tokens:
             states.restore(self._context, 0, kept)
-            self._shared.scheduler.adopt(0, list(kept.tokens))
+            self._shared.scheduler.slots.adopt(0, list(kept.tokens))
         return self._shared
 
     def prepare(self, size: int, sequences: int, *, shared: bool = False) -> Scheduler:
@@ -294,7 +294,7 @@ class Engine:
 
         0 keeps none from now on.
         """
-        self._ready(0, 1).scheduler.prefixes = PrefixCache(capacity) if capacity > 0 else None
+        self._ready(0, 1).scheduler.slots.prefixes = PrefixCache(capacity) if capacity > 0 else None
 
     def save_state(self, path: Path) -> int:
         """Writes what the cache holds of the last answer and its prompt to a file; returns the number of tokens.
@@ -305,7 +305,7 @@ class Engine:
         from llamacli.engine import state as states
 
         shared = self._shared or self._ready(0, None)  # not a larger context: an answer may be on its way in this one
-        tokens = shared.scheduler.tokens_of(0)
+        tokens = shared.scheduler.slots.tokens_of(0)
         if self._context is not None:
             states.write(path, states.capture(self._context, 0, tokens))
         return len(tokens)
@@ -313,12 +313,12 @@ class Engine:
     @property
     def cached_tokens(self) -> int:
         """How many tokens of the last prompt and its answer are in the cache."""
-        return len(self._shared.scheduler.tokens_of(0)) if self._shared is not None else 0
+        return len(self._shared.scheduler.slots.tokens_of(0)) if self._shared is not None else 0
 
     @property
     def state_bytes(self) -> int:
         """About how large a file `save_state` would write; 0 while there is nothing to save."""
-        if self._context is None or self._shared is None or not self._shared.scheduler.tokens_of(0):
+        if self._context is None or self._shared is None or not self._shared.scheduler.slots.tokens_of(0):
             return 0
         return self._context.sequence_bytes(0)
 
@@ -334,10 +334,10 @@ class Engine:
 
         state = states.read(path)
         scheduler = self._ready(len(state.tokens), None).scheduler
-        scheduler.adopt(0, [])  # restoring empties the place before it can fail
+        scheduler.slots.adopt(0, [])  # restoring empties the place before it can fail
         if self._context is not None:
             states.restore(self._context, 0, state)
-            scheduler.adopt(0, list(state.tokens))
+            scheduler.slots.adopt(0, list(state.tokens))
         return len(state.tokens)
 
     def cancel(self) -> None:
