@@ -15,13 +15,16 @@ _BUSY_SECONDS = 10
 
 
 class Database:
-    """The database, made if there is none. `hint` says in errors what does without it. `close()` may be called twice.
+    """The database, made if there is none. `close()` may be called twice.
+
+    `steps` are scripts: each makes the next version of the database from the one before, the first from nothing. `hint` says in
+    errors what does without the database. `connection` is for what has to see SQLite's own errors.
 
     Raises (also by every method):
         LlamacliError: it cannot be read or written, or was made by a newer version.
     """
 
-    def __init__(self, path: Path, *, schema: str, version: int, hint: str) -> None:
+    def __init__(self, path: Path, *, steps: Sequence[str], hint: str) -> None:
         self.path = path
         self._hint = hint
         with self.guarded():
@@ -29,48 +32,48 @@ class Database:
             path.parent.chmod(0o700)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             path.chmod(0o600)
-            self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            self.connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
             try:
-                self._prepare(schema, version)
+                self._prepare(steps)
             except BaseException:
-                self._connection.close()
+                self.connection.close()
                 raise
 
-    def _prepare(self, schema: str, version: int) -> None:
-        run = self._connection.execute
+    def _prepare(self, steps: Sequence[str]) -> None:
+        run = self.connection.execute
         run("pragma journal_mode = wal")
         run("pragma synchronous = normal")
         run("pragma foreign_keys = on")
         with self.transaction():
-            found = run("pragma user_version").fetchone()[0]
-            if found > version:
+            version = run("pragma user_version").fetchone()[0]
+            if version > len(steps):
                 raise LlamacliError(f"{self.path} was made by a newer llamacli", hint=self._hint)
-            if found == 0:
-                for statement in filter(str.strip, schema.split(";")):
+            for step in steps[version:]:
+                for statement in _statements(step):
                     run(statement)
-                run(f"pragma user_version = {version}")
+            run(f"pragma user_version = {len(steps)}")
 
     def execute(self, query: str, values: Sequence[Any] = ()) -> int:
         """Changes something; the number of the row that was inserted last."""
         with self.guarded():
-            return self._connection.execute(query, values).lastrowid or 0
+            return self.connection.execute(query, values).lastrowid or 0
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Asks for something."""
         with self.guarded():
-            return self._connection.execute(query, values).fetchall()
+            return self.connection.execute(query, values).fetchall()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """What is in the block happens as a whole or not at all."""
         with self.guarded():
-            self._connection.execute("begin immediate")
+            self.connection.execute("begin immediate")
             try:
                 yield
             except BaseException:
-                self._connection.execute("rollback")
+                self.connection.execute("rollback")
                 raise
-            self._connection.execute("commit")
+            self.connection.execute("commit")
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
@@ -83,4 +86,14 @@ class Database:
 
     def close(self) -> None:
         """Closes the database."""
-        self._connection.close()
+        self.connection.close()
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, which may hold triggers. (`executescript` would end the transaction.)"""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

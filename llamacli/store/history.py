@@ -18,7 +18,6 @@ from llamacli.errors import UsageError
 from llamacli.store import paths
 from llamacli.store.database import Database
 
-VERSION = 1
 _SCHEMA = """
 create table run (
     id integer primary key autoincrement, created real not null, command text not null, options text not null,
@@ -28,7 +27,7 @@ create table row (
     run integer not null references run on delete cascade, number integer not null, thing text not null, test text not null,
     model text not null, median_ts real, error text, document text not null, primary key (run, number)
 ) without rowid;
-create index row_by_thing on row (thing)
+create index row_by_thing on row (thing);
 """
 _HINT = "--no-save does without the history"
 _FINGERPRINT_DIGITS = 12
@@ -97,7 +96,7 @@ class History:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._database = Database(path or database_path(), schema=_SCHEMA, version=VERSION, hint=_HINT)
+        self._database = Database(path or database_path(), steps=(_SCHEMA,), hint=_HINT)
 
     def save(
         self,

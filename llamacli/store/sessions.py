@@ -5,24 +5,20 @@ The database is in a folder that only its user may enter. Many programs may use 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from llamacli.errors import LlamacliError, UsageError
+from llamacli.errors import UsageError
 from llamacli.store import paths, session_search
+from llamacli.store.database import Database
 from llamacli.store.session_states import SessionStates
 
-VERSION = 2
-_BUSY_SECONDS = 10
 _STEPS = ("""
 create table session (
     id integer primary key autoincrement, name text unique, model text not null, system text, head integer,
@@ -35,6 +31,8 @@ create table message (
 ) without rowid;
 """, session_search.SCHEMA)  # fmt: skip
 """What makes each version of the database from the one before."""
+
+_HINT = "--no-save does without saved sessions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,40 +89,19 @@ class SessionStore:
         self.path = path or database_path()
         self.states = SessionStates(self.path.parent)
         self._locks: dict[int, FileLock] = {}
-        with self._guarded():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.parent.chmod(0o700)
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            self.path.chmod(0o600)
-            self._database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
-            self._prepare()
-            self._search = session_search.MessageSearch(self._database, self._transaction)
-
-    def _prepare(self) -> None:
-        run = self._database.execute
-        run("pragma journal_mode = wal")
-        run("pragma synchronous = normal")
-        run("pragma foreign_keys = on")
-        run("pragma secure_delete = on")
-        self._database.create_function("folded", 1, str.casefold, deterministic=True)
-        with self._transaction():
-            version = run("pragma user_version").fetchone()[0]
-            if version > VERSION:
-                raise LlamacliError(f"{self.path} was made by a newer llamacli", hint="--no-save does without it")
-            for step in _STEPS[version:]:
-                for statement in _statements(step):
-                    run(statement)
-            run(f"pragma user_version = {VERSION}")
+        self._database = Database(self.path, steps=_STEPS, hint=_HINT)
+        self._database.execute("pragma secure_delete = on")
+        connection = self._database.connection
+        connection.create_function("folded", 1, str.casefold, deterministic=True)
+        self._search = session_search.MessageSearch(connection, self._database.transaction)
 
     def create(self, *, model: str, system: str | None = None, name: str | None = None) -> Session:
         """A new session, open in this program. Raises UsageError if the name is taken or is a number."""
         if name is not None:
             self._check_name(name)
         now = time.time()
-        with self._guarded():
-            query = "insert into session (name, model, system, created, updated) values (?, ?, ?, ?, ?)"
-            identity = self._database.execute(query, (name, model, system, now, now)).lastrowid
-        assert identity is not None
+        query = "insert into session (name, model, system, created, updated) values (?, ?, ?, ?, ?)"
+        identity = self._database.execute(query, (name, model, system, now, now))
         self.open(identity)
         return self._sessions("where id = ?", (identity,))[0]
 
@@ -133,7 +110,7 @@ class SessionStore:
         if session in self._locks:
             return
         lock = FileLock(self.path.with_name(f"{session}.lock"), mode=0o600)
-        with self._guarded():
+        with self._database.guarded():
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -166,15 +143,13 @@ class SessionStore:
 
     def messages(self, session: int) -> list[SavedMessage]:
         """All messages of a session, in the order in which they were said."""
-        with self._guarded():
-            query = "select id, parent, document, cut from message where session = ? order by id"
-            rows = self._database.execute(query, (session,)).fetchall()
-            return [SavedMessage(number, parent, json.loads(document), cut) for number, parent, document, cut in rows]
+        rows = self._database.rows("select id, parent, document, cut from message where session = ? order by id", (session,))
+        return [SavedMessage(number, parent, json.loads(document), cut) for number, parent, document, cut in rows]
 
     def put(self, session: int, message: SavedMessage, *, text: str) -> None:
         """Saves a message, or its new text. `text` is what a search looks at."""
         now = time.time()
-        with self._guarded(), self._transaction():
+        with self._database.transaction():
             self._database.execute(
                 "insert into message values (?, ?, ?, ?, ?, ?, ?) on conflict (session, id) "
                 "do update set document = excluded.document, text = excluded.text, cut = excluded.cut",
@@ -184,21 +159,19 @@ class SessionStore:
 
     def update(self, session: int, *, head: int | None, system: str | None, model: str) -> None:
         """Saves where a session is, and with what it goes on."""
-        with self._guarded():
-            query = "update session set head = ?, system = ?, model = ? where id = ?"
-            self._database.execute(query, (head, None if system is None else _storable(system), model, session))
+        query = "update session set head = ?, system = ?, model = ? where id = ?"
+        self._database.execute(query, (head, None if system is None else _storable(system), model, session))
 
     def rename(self, session: int, name: str) -> None:
         """Gives a session a name. Raises UsageError if it is taken or is a number."""
         self._check_name(name, session)
-        with self._guarded():
-            self._database.execute("update session set name = ? where id = ?", (name, session))
+        self._database.execute("update session set name = ? where id = ?", (name, session))
 
     def delete(self, session: int) -> None:
         """Removes a session with all its messages and its state. Raises UsageError if another program has it open."""
         self.open(session)
         self.states.remove(session)
-        with self._guarded():
+        with self._database.guarded():
             self._database.execute("delete from session where id = ?", (session,))
             self._search.forget_removed()
             self._database.execute("pragma wal_checkpoint(truncate)")
@@ -207,7 +180,7 @@ class SessionStore:
 
     def search(self, text: str, *, most: int = 50) -> list[Found]:
         """The messages that hold every word of `text` in any case, the latest first. Words are parts of words, too."""
-        with self._guarded():
+        with self._database.guarded():
             rows = self._search.find(text, most)
         sessions = {session.id: session for session in self._sessions()}
         return [Found(sessions[session], message, found) for session, message, found in rows if session in sessions]
@@ -224,8 +197,7 @@ class SessionStore:
             coalesce((select text from message where session = session.id order by message.id limit 1), '')
             from session {where} order by updated desc, id desc {limit}"""  # noqa: S608 - our own texts
         query = query.replace("where session = session.id", "where message.session = session.id")
-        with self._guarded():
-            return [Session(*row) for row in self._database.execute(query, values).fetchall()]
+        return [Session(*row) for row in self._database.rows(query, values)]
 
     def _check_name(self, name: str, session: int | None = None) -> None:
         if not name.strip() or name.isdecimal():
@@ -233,35 +205,6 @@ class SessionStore:
         found = self.find(name)
         if found is not None and found.id != session:
             raise UsageError(f"there is a session {name} already")
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("begin immediate")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("rollback")
-            raise
-        self._database.execute("commit")
-
-    @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """The errors of SQLite and of the file system, as ours."""
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise LlamacliError(f"{self.path}: {reason}", hint="--no-save does without saved sessions") from error
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, which may hold triggers. (`executescript` would end the transaction.)"""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
 
 
 def _storable(text: str) -> str:
