@@ -37,7 +37,9 @@ class Llama(Evaluations):
     context of each of them in tokens (0: what the model was trained with). `n_gpu_layers`: None offloads what fits, -1 all.
     `chat_format` names one of llama.cpp's templates (chatml, llama2, ...) or is Jinja text; by default the model's own.
     `logits_all` keeps the logits of every token given to `eval`. `low_vram` is accepted for those who come from older
-    programs: it keeps the KV cache in host memory, as `offload_kqv=False` does.
+    programs: it keeps the KV cache in host memory, as `offload_kqv=False` does. `use_mmap`: True maps the file, which other
+    processes then share; False reads it; None reads it into huge pages if it is at most 1 GiB, a quarter of the free memory and
+    on the CPU (a few percent faster), and maps it otherwise.
 
     >>> llm = Llama(MODEL, n_ctx=256)
     >>> llm.n_ctx()
@@ -63,7 +65,7 @@ class Llama(Evaluations):
         split_mode: SplitMode = "layer",
         main_gpu: int = 0,
         tensor_split: Sequence[float] = (),
-        use_mmap: bool = True,
+        use_mmap: bool | None = None,
         use_mlock: bool = False,
         offload_kqv: bool = True,
         low_vram: bool = False,
@@ -107,7 +109,8 @@ class Llama(Evaluations):
             split_mode=split_mode,
             main_gpu=main_gpu,
             tensor_split=tuple(tensor_split),
-            mmap=use_mmap,
+            mmap=use_mmap is not False,
+            huge_pages=use_mmap is None,
             mlock=use_mlock,
             loras=(LoraAdapter(path=str(lora_path), scale=lora_scale),) if lora_path is not None else (),
         )

@@ -12,8 +12,10 @@ from llamacli.binding.arrays import float_array, pointer_array, switches
 from llamacli.binding.enums import llama_load_mode, llama_split_mode
 from llamacli.binding.library import library
 from llamacli.engine.cancel import CancelFlag
+from llamacli.engine.hardware import available_memory
 from llamacli.engine.params import ModelParams
 from llamacli.errors import LlamacliError, MemoryFullError, ModelFileError, ModelUnsupportedError, UsageError
+from llamacli.gguf import Header
 
 T = TypeVar("T")
 
@@ -21,6 +23,7 @@ ALL_LAYERS = -1
 
 _POLL_SECONDS = 0.05
 _PATIENCE_SECONDS = 0.1
+_MOST_IN_HUGE_PAGES = 1 << 30
 _OUT_OF_MEMORY = ("failed to allocate", "out of memory", "unable to allocate", "cannot allocate", "bad_alloc", "buffer of size")
 _SPLIT_MODES = {
     "none": llama_split_mode.LLAMA_SPLIT_MODE_NONE,
@@ -72,6 +75,14 @@ def load(
         cancel.check()
         raise _reason(path, complaints)
     return handle
+
+
+def can_use_huge_pages(header: Header, params: ModelParams) -> bool:
+    """Whether reading the weights into memory that no other process shares costs little of time and of what is free."""
+    if header.integer("split.count") or (params.gpu_layers != 0 and library().llama_supports_gpu_offload()):
+        return False
+    available = available_memory()
+    return available is not None and header.size <= min(_MOST_IN_HUGE_PAGES, available // 4)
 
 
 def interruptible(work: Callable[[], T], cancel: CancelFlag, on_poll: Callable[[float], None] | None = None) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import time
@@ -14,10 +15,11 @@ from llamacli import gguf
 from llamacli.binding import log
 from llamacli.binding.arrays import char_buffer, int32, reference
 from llamacli.binding.enums import llama_model_meta_key
+from llamacli.binding.huge_pages import settle_in_huge_pages
 from llamacli.binding.library import library
 from llamacli.engine.accents import ACCENTS_KEPT, strips_accents, without_accents
 from llamacli.engine.cancel import CancelFlag
-from llamacli.engine.loading import ALL_LAYERS, because, load
+from llamacli.engine.loading import ALL_LAYERS, because, can_use_huge_pages, load
 from llamacli.engine.params import LoraAdapter, ModelParams
 from llamacli.engine.vocabulary import Vocabulary
 from llamacli.errors import ClosedError, MemoryFullError, ModelUnsupportedError
@@ -50,6 +52,9 @@ class Model:
         self.path = path
         self.params = params or ModelParams()
         self.header = gguf.check_loadable(path, vocabulary_only=vocab_only)
+        huge_pages = self.params.huge_pages and not vocab_only and can_use_huge_pages(self.header, self.params)
+        if huge_pages:
+            self.params = dataclasses.replace(self.params, mmap=False)
         self._strips_accents = strips_accents(self.header)
         self.cancel = cancel or CancelFlag()
         self._library = library()
@@ -57,6 +62,8 @@ class Model:
         self.notes: list[str] = []
         """What the user should know: what was done otherwise than asked."""
         self._handle = self._load_fitting(on_load, vocab_only)
+        if huge_pages:
+            settle_in_huge_pages()
         try:
             handle = self._library.llama_model_get_vocab(self._handle)
             self.vocabulary = Vocabulary(self, handle, normalize=without_accents if self._strips_accents else None)

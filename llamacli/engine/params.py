@@ -44,6 +44,7 @@ class ModelParams:
     `devices`: names as `info --system` lists them; empty means all. `vocabulary_only` loads no weights: for prompts in tokens.
     `load_mode` says in llama.cpp's words what `mmap` and `mlock` cannot; None leaves it to those. `repack`: weights are brought
     into the layout that this CPU computes fastest with. `no_host`: no host buffers, which leaves extra buffers to be used.
+    `huge_pages`: where the weights are few and stay with the CPU, they are read into huge pages of Linux, whatever `mmap` says.
     """
 
     gpu_layers: int | None = None
@@ -59,6 +60,7 @@ class ModelParams:
     load_mode: LoadMode | None = None
     repack: bool = True
     no_host: bool = False
+    huge_pages: bool = False
 
     def __post_init__(self) -> None:
         _require(self.gpu_layers is None or self.gpu_layers >= -1, "-ngl must be auto, all or a number from 0")
