@@ -137,7 +137,7 @@ def test_what_was_deleted_is_in_no_file(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llamacli.store.sessions._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("llamacli.store.database._BUSY_SECONDS", 0.05)
     path = tmp_path / "sessions.db"
     with closing(SessionStore(path)) as store, closing(sqlite3.connect(path)) as other:
         other.execute("begin immediate")
