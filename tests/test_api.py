@@ -349,7 +349,7 @@ def test_cancelling_a_task_stops_the_decode(tiny_model: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         answer = await llm.create_completion("Hello", max_tokens=2, logit_bias=bias)
-        assert answer["usage"]["completion_tokens"] == 2, answer
+        assert answer["usage"]["completion_tokens"] == 2, (answer["choices"], answer["usage"])
 
     async def closed_at_the_end() -> None:
         async with AsyncLlama(tiny_model, n_ctx=30_000, n_parallel=1, n_threads=1) as llm:
