@@ -83,6 +83,35 @@ def test_threads_that_die_half_way_hold_nobody_up(model: Model, shared: SharedSc
     assert shared.scheduler.is_idle
 
 
+def test_one_that_leaves_during_a_step_is_gone_after_it(model: Model, shared: SharedScheduler) -> None:
+    alone, other = (shared.submit(request(model, text, 10**6)) for text in ("alone", "other"))
+    shared._next(alone)
+    with shared._stepping:
+        shared.leave(other)
+        shared.leave(alone)
+        waiting = shared.submit(request(model, "nobody took it in yet"))
+        shared.leave(waiting)
+        assert not shared.scheduler.is_idle
+    shared._stepping.acquire()
+    shared._release()
+    assert shared.scheduler.is_idle
+    assert shared.is_idle
+
+
+def test_one_that_leaves_late_cuts_short_nobody_else(model: Model) -> None:
+    """Its caller was the only one when it left, but the step that it wanted to end was over."""
+    with Context(model, ContextParams(n_ctx=128, n_seq_max=1, threads=1)) as context:
+        shared = SharedScheduler(Scheduler(context), model.cancel)
+        left = shared.submit(request(model, "one that is given up", 10**6))
+        shared._next(left)
+        with shared._stepping:
+            shared.leave(left)
+        assert model.cancel.is_set
+        assert not shared.is_cancelled
+        assert len(tokens(shared, request(model, "next"))) == 8
+        assert not model.cancel.is_set
+
+
 def test_a_slow_reader_holds_nobody_up(model: Model, shared: SharedScheduler) -> None:
     slow = shared.events(request(model, "slow", 50))
     next(slow)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
@@ -42,15 +42,25 @@ class AsyncLlama:
         return await self._in_thread(call)
 
     async def _chunks(self, call: Callable[..., Any]) -> AsyncIterator[Document]:
-        iterator: Iterator[Document] = await self._in_thread(call)
+        iterator: Generator[Document, None, None] = await self._in_thread(call)
+        turn = threading.Lock()  # a cancelled task goes on while its thread is still inside the iterator
+
+        def take() -> Any:
+            with turn:
+                return next(iterator, _END)
+
+        def close() -> None:
+            with turn:
+                iterator.close()
+
         try:
-            while True:
-                chunk = await self._in_thread(functools.partial(next, iterator, _END))
-                if chunk is _END:
-                    return
+            while (chunk := await self._in_thread(take)) is not _END:
                 yield chunk
         finally:
-            iterator.close()  # type: ignore[attr-defined]
+            try:
+                self._pool.submit(close)
+            except RuntimeError:  # closed, and nothing runs there any more
+                close()
 
     async def _in_thread(self, call: Callable[..., Any]) -> Any:
         stop = threading.Event()

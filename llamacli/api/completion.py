@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -177,10 +178,11 @@ class Completions:
     def _events(self, task: Task) -> Generator[Event, None, None]:
         stop: threading.Event | None = getattr(_thread, "stop", None)
         events = self.engine.generate(task.turn.prompt, task.params, guidance=task.turn.guidance, processor=task.processor)
-        for event in events:
-            if stop is not None and stop.is_set():
-                raise CancelledError("the call was cancelled")
-            yield event
+        with closing(events):  # at once: an exception that is kept somewhere keeps what it went through
+            for event in events:
+                if stop is not None and stop.is_set():
+                    raise CancelledError("the call was cancelled")
+                yield event
 
     def _prompt(self, prompt: PromptLike, suffix: str | None) -> Prompt:
         vocabulary = self.engine.model.vocabulary
@@ -242,8 +244,8 @@ class Completions:
 
     def _whole_chat(self, heading: Heading, task: Task) -> Document:
         tokens: list[Token] = []
-        with AnswerReader(task.turn) as reader:
-            for event in self._events(task):
+        with AnswerReader(task.turn) as reader, closing(self._events(task)) as events:
+            for event in events:
                 if isinstance(event, Token):
                     tokens.append(event)
                 if isinstance(event, Token | Finished):
@@ -262,8 +264,8 @@ class Completions:
 
         yield chunk({"role": "assistant"})
         tokens: list[Token] = []
-        with AnswerReader(task.turn) as reader:
-            for event in self._events(task):
+        with AnswerReader(task.turn) as reader, closing(self._events(task)) as events:
+            for event in events:
                 if isinstance(event, Token):
                     tokens.append(event)
                 if isinstance(event, Token | Finished):

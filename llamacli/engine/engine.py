@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -197,7 +197,7 @@ class Engine:
         processor: Processor | None = None,
         begun: Sequence[int] = (),
         closes_gap: bool = False,
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """The events of one answer, or of several whose sequences are numbered from 0. Closing the iterator ends the work. Safe
         from any thread.
 
@@ -221,7 +221,7 @@ class Engine:
             self._flag.clear()
         tokens = (*prompt.tokens, *begun)
         shared = self._ready(len(tokens), params.max_tokens)
-        if self._flag.is_set:  # cancelled while the context was made
+        if shared.is_cancelled:  # while the context was made
             yield Finished(0, "cancelled", Usage(len(tokens), 0), Timings(0, 0.0, 0, 0.0))
             return
         request = Request(

@@ -1,8 +1,7 @@
 """One scheduler for many threads, without a thread of its own: whoever waits for an event steps for everybody.
 
-A lone caller pays for two locks a step and nothing else. With many callers their requests run side by side on the sequences
-of one
-batch; a caller that is slow to take its events, or that goes away, holds nobody up.
+A lone caller pays for a few locks a step and nothing else. With many callers their requests run side by side on the sequences
+of one batch; a caller that is slow to take its events, or that goes away, holds nobody up.
 """
 
 from __future__ import annotations
@@ -46,6 +45,7 @@ class SharedScheduler:
         self._changed = threading.Condition()
         self._inbox: deque[Ticket] = deque()
         self._running: dict[int, Ticket] = {}
+        self._cut_short = False  # the flag is set for the step of a request whose caller left, and for nobody else's
         self._closed = False
 
     def events(self, request: Request) -> Generator[Event, None, None]:
@@ -70,6 +70,11 @@ class SharedScheduler:
         """Whether no request is queued or running."""
         return not self._inbox and not self._running
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody cancelled what runs and what is queued."""
+        return self._flag.is_set and not self._cut_short
+
     def submit(self, request: Request) -> Ticket:
         """Queues a request."""
         ticket = Ticket(request)
@@ -81,20 +86,20 @@ class SharedScheduler:
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
-        """Ends a request whose events nobody wants any more;
+        """Ends a request whose events nobody wants any more; what others run goes on.
 
-        what others run goes on. Safe from any thread, and when it has ended.
+        Safe from any thread, also from one that is in the middle of a step (a generator that is collected there), and when the
+        request has ended.
         """
         ticket.left = True
         if ticket.sequence is not None and ticket.sequence.finished:
             return
-        if len(self._running) == 1 and ticket.sequence is not None and self._stepping.locked():
-            self._flag.set()  # it is alone: the step under way is for nobody
+        with self._changed:
+            if list(self._running.values()) == [ticket] and self._stepping.locked():
+                self._cut_short = True  # it is alone: the step under way is for nobody
+                self._flag.set()
         if self._stepping.acquire(blocking=False):
-            try:
-                self._drop_leavers()
-            finally:
-                self._release()
+            self._release()
 
     def _next(self, ticket: Ticket) -> Event:
         while True:
@@ -118,15 +123,25 @@ class SharedScheduler:
                         self._changed.wait(_PATIENCE_SECONDS)
 
     def _release(self) -> None:
-        self._stepping.release()
+        """Lets others step. Who left meanwhile could not take its request away, so that is done here."""
+        while True:
+            try:
+                self._drop_leavers()
+            finally:
+                self._stepping.release()
+            if not self._has_leavers() or not self._stepping.acquire(blocking=False):
+                break
         with self._changed:
             self._changed.notify_all()
 
     def _step(self) -> None:
         """Takes in what was queued and evaluates one batch. Only for the thread that holds `_stepping`."""
-        self._drop_leavers()
+        admitted = []
         while self._inbox:
-            self._admit(self._inbox.popleft())
+            admitted.append(self._admit(self._inbox.popleft()))
+        with self._changed:  # from here on `leave` knows that nobody is alone
+            self._running |= {ticket.sequence.id: ticket for ticket in admitted if ticket.sequence is not None}
+            self._drop_leavers()
         try:
             events = self.scheduler.step()
         except BaseException as error:
@@ -145,26 +160,38 @@ class SharedScheduler:
         if self._flag.is_set and self.scheduler.is_idle:
             self._flag.clear()
 
-    def _admit(self, ticket: Ticket) -> None:
-        if ticket.left:
-            return
-        try:
-            ticket.sequence = self.scheduler.submit(ticket.request)
-        except LlamacliError as error:
-            ticket.error = error
-            return
-        self._running[ticket.sequence.id] = ticket
+    def _admit(self, ticket: Ticket) -> Ticket:
+        """Hands a request to the scheduler. Without a sequence afterwards it was not taken."""
+        if not ticket.left:
+            try:
+                ticket.sequence = self.scheduler.submit(ticket.request)
+            except LlamacliError as error:
+                ticket.error = error
+        return ticket
+
+    def _has_leavers(self) -> bool:
+        return any(ticket.left for ticket in [*self._inbox, *self._running.values()])
 
     def _drop_leavers(self) -> None:
-        for identity, ticket in list(self._running.items()):
-            if ticket.left and ticket.sequence is not None:
-                self.scheduler.cancel(ticket.sequence)
-                del self._running[identity]
+        """Ends the requests whose callers left, and takes back what cut their step short.
+
+        Only for the thread that holds `_stepping`.
+        """
+        with self._changed:
+            for ticket in [ticket for ticket in self._inbox if ticket.left]:
+                self._inbox.remove(ticket)
+            for identity, ticket in list(self._running.items()):
+                if ticket.left and ticket.sequence is not None:
+                    self.scheduler.cancel(ticket.sequence)
+                    del self._running[identity]
+            if self._cut_short:
+                self._flag.clear()
+                self._cut_short = False
 
     def _fail_all(self, error: BaseException) -> None:
-        """The batch failed:
+        """The batch failed, and it held everybody's tokens.
 
-        it held everybody's tokens. An interrupt is the stepping thread's own; the others are cancelled by it.
+        An interrupt is the stepping thread's own; the others are cancelled by it.
         """
         shared = error if isinstance(error, LlamacliError) else CancelledError("another thread of this program was interrupted")
         for ticket in self._running.values():
