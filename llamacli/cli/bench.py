@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llamacli.cli.bench_compare import compare
-from llamacli.cli.bench_history import export, history, rm, show
 from llamacli.cli.bench_options import PlanOptions, ReportOptions, SetupOptions, WorkOptions, expand
 from llamacli.cli.bench_plot import check_plot
-from llamacli.cli.bench_roofline import roofline
-from llamacli.cli.bench_tune import tune
 from llamacli.cli.command import command
 from llamacli.cli.context import AppContext
 from llamacli.errors import CancelledError, LlamacliError, RowsFailedError
@@ -73,13 +69,13 @@ def bench(
 
 
 bench.groups = {
-    "history": history,
-    "show": show,
-    "export": export,
-    "rm": rm,
-    "compare": compare,
-    "roofline": roofline,
-    "tune": tune,
+    "history": "llamacli.cli.bench_history",
+    "show": "llamacli.cli.bench_history",
+    "export": "llamacli.cli.bench_history",
+    "rm": "llamacli.cli.bench_history",
+    "compare": "llamacli.cli.bench_compare",
+    "roofline": "llamacli.cli.bench_roofline",
+    "tune": "llamacli.cli.bench_tune",
 }
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import importlib
 import inspect
 import typing
 from collections.abc import Callable, Mapping
@@ -39,13 +40,21 @@ class Command(TyperCommand):
     examples: tuple[Example, ...] = ()
     reads_settings = True
     """False for what must work while the settings are broken."""
-    groups: Mapping[str, Group | Command] = {}
-    """Groups of commands that are called by a word in the place of the first argument: `llamacli embed index`."""
+    groups: Mapping[str, str] = {}
+    """Commands, and groups of them, that are called by a word in the place of the first argument: `llamacli embed index`.
+
+    Each with the module in which it is found under that name, which is imported when it is called.
+    """
+
+    def group(self, name: str) -> Group | Command:
+        """One of `groups`."""
+        found: Group | Command = getattr(importlib.import_module(self.groups[name]), name)
+        return found
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Typer's context, with the settings as its defaults."""
         if args and args[0] in self.groups:
-            return self.groups[args[0]].make_context(f"{info_name} {args[0]}", args[1:], parent=parent, **extra)
+            return self.group(args[0]).make_context(f"{info_name} {args[0]}", args[1:], parent=parent, **extra)
         app = extra.get("obj") or parent.obj
         if self.reads_settings:
             extra["default_map"] = dict(app.read_defaults(app, self, args))

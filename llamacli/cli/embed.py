@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from llamacli.cli.command import command
 from llamacli.cli.context import AppContext
-from llamacli.cli.embed_index import index
 from llamacli.cli.embed_options import (
     BatchOptions,
     EmbeddingModelOptions,
@@ -85,7 +83,7 @@ def embed(
             write_vectors(app, embedder, items, params, output)
 
 
-embed.groups = {"index": index}
+embed.groups = {"index": "llamacli.cli.embed_index"}
 
 
 def write_vectors(app: AppContext, embedder: Embedder, items: Source, params: EmbeddingParams, output: OutputOptions) -> None:
@@ -149,11 +147,16 @@ def shape_of(embedder: Embedder, params: EmbeddingParams) -> Shape:
     """What the vectors of this model will be like."""
     from llamacli.cli.embed_file import Shape
 
-    settings = json.dumps([embedder.fingerprint(), embedder.pooling, embedder.attention, embedder.limit, str(params)])
+    def settings() -> str:
+        import hashlib
+
+        values = [embedder.fingerprint(), embedder.pooling, embedder.attention, embedder.limit, str(params)]
+        return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
     return Shape(
         model=embedder.name,
         dims=params.dims or embedder.width,
         nested=embedder.pooling == "none",
         chunks=not params.merge,
-        settings=hashlib.sha256(settings.encode()).hexdigest(),
+        settings=settings,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from llamacli.errors import LlamacliError, UsageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What the vectors are like. `settings` is the same for runs that would write the same.
+    """What the vectors are like. `settings()` is the same for runs that would write the same; it reads the model's file.
 
     `nested`: a text has a vector for each token; `chunks`: for each chunk.
     """
@@ -26,7 +26,7 @@ class Shape:
     dims: int
     nested: bool
     chunks: bool
-    settings: str
+    settings: Callable[[], str]
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def open_output(
             if not first:
                 _remove(partial)
                 if kind in RESUMABLE:
-                    mark.write_text(json.dumps({"settings": shape.settings}), encoding="utf-8")
+                    mark.write_text(json.dumps({"settings": shape.settings()}), encoding="utf-8")
             writer = _writer(stack, partial, kind, shape, first)
             try:
                 yield writer, first
@@ -117,6 +117,6 @@ def _resume(partial: Path, mark: Path, kind: OutputFormat, shape: Shape) -> int:
         settings = json.loads(mark.read_text(encoding="utf-8")).get("settings")
     except (OSError, ValueError, AttributeError):
         settings = None
-    if settings != shape.settings:
+    if settings != shape.settings():
         raise UsageError(f"{partial} was made by another model or with other options", hint="remove it, or leave out --resume")
     return whole_texts(partial, kind, shape.dims) if _content(partial, kind).exists() else 0

@@ -9,13 +9,15 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from llamacli.cli.console import Console
 from llamacli.cli.embed_options import InputFormat, SourceOptions
 from llamacli.cli.prompt import STDIN, read_text_file
-from llamacli.engine.embedding import Text
 from llamacli.errors import LlamacliError, UsageError
+
+if TYPE_CHECKING:
+    from llamacli.engine.embedding import Text
 
 _FORMATS: dict[str, InputFormat] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 STDIN_NAME = "standard input"

@@ -6,6 +6,7 @@ it, `run_sinks` writes it.
 
 from __future__ import annotations
 
+import importlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,9 +138,13 @@ def check_for_rows(output: OutputOptions, state: StateOptions) -> None:
 
 def load(app: AppContext, path: Path, model: ModelParams, context: ContextParams) -> Engine:
     """The engine with the model in it, and a progress bar while that takes more than a moment."""
-    what = f"loading {path.name}"
     with app.progress(delay=run_options.DELAY_SECONDS) as bar:
-        return app.open_engine(path, model, context, on_load=lambda share: bar.update(what, share, 1.0))
+
+        def told(share: float) -> None:
+            importlib.import_module("llamacli.cli.run_answer")  # while C reads the weights, not after it
+            bar.update(f"loading {path.name}", share, 1.0)
+
+        return app.open_engine(path, model, context, on_load=told)
 
 
 def sampling_params(engine: Engine, options: SamplingOptions) -> SamplingParams:

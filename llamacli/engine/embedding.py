@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import importlib
 import logging
 import threading
 from collections import deque
@@ -11,20 +11,20 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-import numpy as np
+from typing import TYPE_CHECKING, Self
 
 from llamacli.binding.library import library
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.embedding_ahead import ahead
 from llamacli.engine.embedding_params import Attention, Embedded, EmbeddingParams, NotEmbedded, Outcome
 from llamacli.engine.embedding_pieces import Frame, Piece, cut, frame_of, pack, pair_frame
-from llamacli.engine.embedding_vectors import Matrix, finish, weighted_mean
-from llamacli.engine.embedding_workers import Work, Workers
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, ModelParams, Pooling
 from llamacli.errors import CancelledError, CapacityError, EngineError, LlamacliError, ModelUnsupportedError, UsageError
+
+if TYPE_CHECKING:
+    from llamacli.engine.embedding_vectors import Matrix
+    from llamacli.engine.embedding_workers import Work
 
 logger = logging.getLogger("llamacli.engine")
 
@@ -36,21 +36,18 @@ FIRST_WINDOW, LARGEST_WINDOW = 256, 4096
 WINDOW_TOKENS = 1 << 16
 FINGERPRINT_BYTES = 1 << 20
 
-NO_ROWS: Matrix = np.empty((0, 0), dtype=np.float32)
-
 Text = str | LlamacliError
 """A text, or why there is none."""
 
 
 @dataclass(slots=True)
 class _Pending:
-    """A text whose pieces are being evaluated."""
+    """A text whose pieces are being evaluated. `rows` are the vectors of those that are done, by their part."""
 
     index: int
     weights: list[int]
     cut: bool
-    rows: list[Matrix]
-    left: int
+    rows: dict[int, Matrix]
 
 
 @dataclass(slots=True)
@@ -83,7 +80,9 @@ class Embedder:
         cancel: CancelFlag | None = None,
         on_load: Callable[[float], None] | None = None,
     ) -> None:
-        self.model = Model(path, model, cancel=cancel, on_load=on_load)
+        self.model = _load(path, model, cancel, on_load)
+        from llamacli.engine.embedding_workers import Workers
+
         self._vocabulary_in_use, self._closed = threading.Lock(), False
         try:
             params = context or ContextParams()
@@ -169,6 +168,8 @@ class Embedder:
 
     def fingerprint(self) -> str:
         """A hash of the file's header, of samples of its data and of adapters: other weights, other fingerprint."""
+        import hashlib
+
         header = self.model.header
         digest = hashlib.sha256(str(header.size).encode())
         with self.model.path.open("rb") as file:
@@ -248,8 +249,7 @@ class Embedder:
             for piece, vectors in rows:
                 pending = window.pending[piece.owner]
                 pending.rows[piece.part] = vectors
-                pending.left -= 1
-                complete += pending.left == 0
+                complete += len(pending.rows) == len(pending.weights)
             note(complete)
         for index in sorted([*window.failed, *window.pending]):
             error = window.failed.get(index)
@@ -267,7 +267,7 @@ class Embedder:
                 window.failed[index] = error
             else:
                 weights = [len(part) for part in parts]
-                window.pending[index] = _Pending(index, weights, was_cut, [NO_ROWS] * len(parts), len(parts))
+                window.pending[index] = _Pending(index, weights, was_cut, {})
                 window.pieces += [Piece(index, number, part) for number, part in enumerate(parts)]
                 tokens += sum(weights)
             if len(window.failed) + len(window.pending) >= size or tokens >= most:
@@ -288,13 +288,14 @@ class Embedder:
         return cut(tokens, frame, self.limit, params)
 
     def _outcome(self, pending: _Pending, params: EmbeddingParams) -> Outcome:
-        rows = pending.rows
-        vectors = rows[0] if len(rows) == 1 else np.concatenate(rows)
-        if len(rows) > 1 and params.merge and self.pooling != "none":
-            vectors = weighted_mean(vectors, pending.weights)
+        from llamacli.engine import embedding_vectors
+
+        vectors = embedding_vectors.joined([rows for _, rows in sorted(pending.rows.items())])
+        if len(pending.rows) > 1 and params.merge and self.pooling != "none":
+            vectors = embedding_vectors.weighted_mean(vectors, pending.weights)
         normalize = "none" if self.pooling == "rank" else params.normalize
         try:
-            ready = finish(vectors, normalize=normalize, dims=params.dims)
+            ready = embedding_vectors.finish(vectors, normalize=normalize, dims=params.dims)
         except EngineError as error:
             return NotEmbedded(pending.index, error)
         return Embedded(pending.index, ready, sum(pending.weights), pending.cut)
@@ -315,3 +316,14 @@ class Embedder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _load(path: Path, params: ModelParams | None, cancel: CancelFlag | None, on_load: Callable[[float], None] | None) -> Model:
+    """The model, and the modules that need NumPy: importing it takes as long as C needs for a small model, at the same time."""
+
+    def told(share: float) -> None:
+        importlib.import_module("llamacli.engine.embedding_workers")
+        if on_load is not None:
+            on_load(share)
+
+    return Model(path, params, cancel=cancel, on_load=told)

@@ -15,6 +15,12 @@ Matrix = npt.NDArray[np.float32]
 """A vector in each row."""
 
 
+def joined(parts: Sequence[Matrix]) -> Matrix:
+    """All rows of the parts, in order; a single part as it is."""
+    rows: Matrix = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return rows
+
+
 def finish(vectors: Matrix, *, normalize: Normalization, dims: int | None) -> Matrix:
     """The first `dims` numbers of each row, normalized.
 

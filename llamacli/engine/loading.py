@@ -88,8 +88,8 @@ def can_use_huge_pages(header: Header, params: ModelParams) -> bool:
 def interruptible(work: Callable[[], T], cancel: CancelFlag, on_poll: Callable[[float], None] | None = None) -> T:
     """Runs `work`, which is inside C for long, on a thread, so that the caller's thread can take a Ctrl-C meanwhile.
 
-    `on_poll` is told `cancel.progress` now and then. An exception in the caller's thread sets `cancel`, waits a moment for the
-    work to notice and goes on upwards.
+    `on_poll` is told `cancel.progress` at once, and then now and then. An exception in the caller's thread sets `cancel`, waits
+    a moment for the work to notice and goes on upwards.
     """
     outcome: list[T] = []
     failure: list[BaseException] = []
@@ -103,7 +103,6 @@ def interruptible(work: Callable[[], T], cancel: CancelFlag, on_poll: Callable[[
     thread = threading.Thread(target=run, name="llamacli-load", daemon=True)
     thread.start()
     try:
-        thread.join(_POLL_SECONDS)
         while thread.is_alive():
             if on_poll is not None:
                 on_poll(cancel.progress)

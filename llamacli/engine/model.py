@@ -30,8 +30,8 @@ logger = logging.getLogger("llamacli.engine")
 class Model:
     """The weights and vocabulary of a GGUF file. A context manager; `close()` frees it, and may be called twice.
 
-    Loading runs on a thread of its own, so that the caller's `on_load` is told the progress (0 to 1, about 20 times a second)
-    and an exception raised in it, KeyboardInterrupt for one, stops the loading.
+    Loading runs on a thread of its own, so that the caller's `on_load` is told the progress, 0 to 1, at once and about 20 times
+    a second, and an exception raised in it, KeyboardInterrupt for one, stops the loading.
 
     Raises (when built):
         ModelError: the file is missing, damaged, foreign or not supported; the header is checked before llama.cpp sees it.

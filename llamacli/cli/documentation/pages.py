@@ -114,7 +114,8 @@ def _page(owner: Any, ctx: typer.Context, path: tuple[str, ...], summary: str) -
 
 def _children(owner: Any, ctx: typer.Context, path: tuple[str, ...]) -> Iterator[Page]:
     if not isinstance(owner, TyperGroup):
-        for name, group in owner.groups.items():
+        for name in owner.groups:
+            group = owner.group(name)
             summary = sentence(inspect.cleandoc(group.help or "").partition("\n")[0])
             yield _page(group, typer.Context(group, info_name=f"{ctx.command_path} {name}"), (*path, name), summary)
         return
