@@ -380,8 +380,9 @@ def interrupted(model: Path, *arguments: str) -> Result:
 
 
 def same_numbers(first: Path, second: Path) -> bool:
+    """But for what F16 rounds otherwise in another place of a batch, a hundredth of what neighbours differ by."""
     arrays = [numbers(path) for path in (first, second)]
-    return arrays[0].shape == arrays[1].shape and bool(np.allclose(*arrays, atol=1e-5))
+    return arrays[0].shape == arrays[1].shape and bool(np.allclose(*arrays, atol=5e-4))
 
 
 def numbers(path: Path) -> np.ndarray:

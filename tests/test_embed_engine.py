@@ -21,8 +21,9 @@ from tiny_bert import tiny_bert
 from llamacli.engine import embedding_vectors as vectors
 from llamacli.engine.embedding import Embedder
 from llamacli.engine.embedding_ahead import ahead
+from llamacli.engine.embedding_packing import TILE, pack
 from llamacli.engine.embedding_params import Embedded, EmbeddingParams, NotEmbedded
-from llamacli.engine.embedding_pieces import Frame, Piece, cut, pack, pair_frame, windows
+from llamacli.engine.embedding_pieces import Frame, Piece, cut, pair_frame, windows
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams
 from llamacli.errors import CancelledError, ContextFullError, EngineError, ModelUnsupportedError, UsageError
@@ -64,6 +65,27 @@ def test_every_piece_is_in_one_batch_and_batches_keep_to_their_bounds(lengths, b
     for batch in batches:
         assert 1 <= len(batch) <= most
         assert sum(len(piece.tokens) for piece in batch) <= budget or len(batch) == 1
+
+
+def test_texts_fill_the_tiles_of_attention():
+    draw = random.Random(3)
+    lengths = [min(120, max(4, round(draw.lognormvariate(2.8, 0.8)))) for _ in range(1000)]
+    batches = pack([Piece(number, 0, [0] * length) for number, length in enumerate(lengths)], budget=4 * TILE, most=64)
+    assert len(batches) == -(-sum(lengths) // (4 * TILE))  # none could be spared
+    reaching = 0  # texts that lie in one more tile than they need
+    for batch in batches:
+        ends = list(itertools.accumulate(len(piece.tokens) for piece in batch))
+        reaching += sum(
+            (end - 1) // TILE - start // TILE >= -(-(end - start) // TILE) for start, end in itertools.pairwise([0, *ends])
+        )
+    assert reaching <= 10
+
+
+def test_a_text_that_fills_a_tile_alone_needs_no_other():
+    batches = pack(
+        [Piece(number, 0, [0] * length) for number, length in enumerate([64, 100, 28, 40, 24, 300])], budget=256, most=9
+    )
+    assert [[len(piece.tokens) for piece in batch] for batch in batches] == [[300], [100, 28, 64, 40, 24]]
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 19))

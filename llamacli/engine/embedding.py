@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Self
 from llamacli.binding.library import library
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.embedding_ahead import ahead
+from llamacli.engine.embedding_packing import pack
 from llamacli.engine.embedding_params import Attention, Embedded, EmbeddingParams, NotEmbedded, Outcome
-from llamacli.engine.embedding_pieces import Frame, Piece, cut, frame_of, pack, pair_frame
+from llamacli.engine.embedding_pieces import Frame, Piece, cut, frame_of, pair_frame
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, ModelParams, Pooling
 from llamacli.errors import CancelledError, CapacityError, EngineError, LlamacliError, ModelUnsupportedError, UsageError
@@ -130,10 +131,11 @@ class Embedder:
         return asked or own
 
     def best_budget(self) -> int:
-        """Tokens for one batch that keep attention a small part of the work.
+        """Tokens for one batch, enough to share a reading of the weights, and few enough for two reasons.
 
-        llama.cpp computes attention between all tokens of a batch, whichever texts they belong to. For n tokens and a model of
-        width d that takes about n / 6d of the rest of a layer, less with flash attention: a ninth at n = 2d / 3.
+        What a layer computes for them should stay in the processor's caches. And where attention does not go by tiles (see
+        `embedding_packing`), as without flash attention, it is computed between all tokens of a batch, whichever texts they
+        belong to: for n tokens and a model of width d that takes about n / 6d of the rest of a layer, a ninth at n = 2d / 3.
         """
         return max(128, min(512, self.dimension * 2 // 3 // 64 * 64))
 

@@ -1,8 +1,8 @@
-"""From texts to the pieces that are evaluated: each whole in one micro-batch, and packed with others of its length."""
+"""From texts to the pieces that are evaluated, each whole in one micro-batch (see `embedding_packing`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from llamacli.binding.library import library
@@ -105,23 +105,3 @@ def windows(tokens: Sequence[int], size: int, overlap: int) -> Iterator[Sequence
     step = size - overlap
     for start in range(0, max(len(tokens) - overlap, 1), step):
         yield tokens[start : start + size]
-
-
-def pack(pieces: Iterable[Piece], *, budget: int, most: int) -> list[list[Piece]]:
-    """Batches of at most `budget` tokens and `most` pieces, the longest first; a piece above the budget is alone.
-
-    Pieces of one length lie together, so that little of the batch's attention, which llama.cpp computes over all of its tokens,
-    is spent on pairs from different texts that then do not count.
-    """
-    batches: list[list[Piece]] = []
-    batch: list[Piece] = []
-    filled = 0
-    for piece in sorted(pieces, key=lambda piece: -len(piece.tokens)):
-        if batch and (filled + len(piece.tokens) > budget or len(batch) == most):
-            batches.append(batch)
-            batch, filled = [], 0
-        batch.append(piece)
-        filled += len(piece.tokens)
-    if batch:
-        batches.append(batch)
-    return batches
