@@ -12,12 +12,15 @@ from prompt_toolkit.document import Document
 from talk import Talker, plain, talk
 
 from llamacli.cli.context import open_engine
+from llamacli.engine.message import Tool
 from llamacli.errors import ModelFileError, ModelNotFoundError
 from llamacli.repl import obeying
 from llamacli.repl.commands import COMMANDS
 from llamacli.repl.completer import ChatCompleter
 from llamacli.store import paths, session_states
 from llamacli.store.sessions import SessionStore
+from llamacli.tools.outcome import Outcome
+from llamacli.tools.toolbox import Offer, Toolbox
 
 LONG = "a long message about the sea and the wind. " * 12
 
@@ -207,7 +210,9 @@ class Wanted:
     """As much of a conversation as completion looks at."""
 
     def __init__(self, store: SessionStore | None) -> None:
-        self.setup = type("Setup", (), {"model_names": staticmethod(lambda: ["demo", "qwen"]), "sessions": store})
+        models = staticmethod(lambda: ["demo", "qwen"])
+        toolbox = Toolbox(Offer(Tool(name), "test", lambda *_: Outcome("")) for name in ("look", "listen", "write"))
+        self.setup = type("Setup", (), {"model_names": models, "sessions": store, "toolbox": toolbox})
 
 
 def test_arguments_are_completed(tmp_path: Path) -> None:
@@ -224,6 +229,9 @@ def test_arguments_are_completed(tmp_path: Path) -> None:
     assert completions("/set mirostat ", chat) == [f"/set mirostat {value}" for value in (0, 1, 2, "default")]
     assert completions("/set tempe", chat) == ["/set temperature"]
     assert completions("/set nothing ", chat) == []
+    assert completions("/tools o", chat) == ["/tools on", "/tools off"]
+    assert completions("/tools allow l", chat) == ["/tools allow look", "/tools allow listen"]
+    assert completions("/tools off look ", chat) == ["/tools off look listen", "/tools off look write"]
     assert completions("/help reg", chat) == ["/help regen"]
     assert completions("/ex", chat) == ["/exit", "/export"] or completions("/ex", chat) == ["/export", "/exit"]
     assert "/grammar off" in completions("/grammar o", chat)

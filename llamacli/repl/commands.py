@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _COMMAND = re.compile(r"/([a-z][a-z-]*)(?:[ \t]+(.*))?\s*", re.DOTALL)
 
-Completes = Literal["", "files", "commands", "settings", "models", "sessions", "branches"]
+Completes = Literal["", "files", "commands", "settings", "models", "sessions", "branches", "tools"]
 """What a command's argument may be completed with."""
 
 Function = Callable[["Chat", str], None]

@@ -64,6 +64,10 @@ class ChatCompleter(Completer):
                     return chat.setup.model_names()
                 case "branches":
                     return [str(number) for number in range(1, len(chat.tree.tips()) + 1)]
+                case "tools" if chat.setup.toolbox is not None:
+                    begun = argument[: argument.rfind(" ") + 1]
+                    names = [offer.tool.name for offer in chat.setup.toolbox.offers] if begun.strip() else []
+                    return [begun + name for name in names if name not in begun.split()]
                 case "sessions" if chat.setup.sessions is not None:
                     with closing(SessionStore(chat.setup.sessions.path)) as store:
                         return [session.label for session in store.sessions()]

@@ -13,6 +13,7 @@ from llamacli.tools.toolbox import Toolbox
     "tools",
     arguments="[on|off|allow|ask NAME… | call [NAME] | last]",
     summary="List the tools of the model; switch, allow or require them; show the last result",
+    completes="tools",
     choices=("on", "off", "allow", "ask", "call", "last"),
 )
 def tools(chat: Chat, argument: str) -> None:
