@@ -26,9 +26,9 @@ from llamacli.repl.keys import make_bindings
 from llamacli.repl.loading import Loader
 from llamacli.repl.marking import ShowHidden
 from llamacli.repl.obeying import obey, send, take_turn
-from llamacli.repl.saving import begin
+from llamacli.repl.running import running
 from llamacli.repl.setup import ChatSetup
-from llamacli.repl.states import keep_state, restore_state
+from llamacli.repl.states import restore_state
 from llamacli.repl.terminal import quiet
 from llamacli.repl.toolbar import format_toolbar
 
@@ -74,17 +74,8 @@ class Loop:
 
     def run(self) -> None:
         """Reads and obeys until the end. Between two prompt lines the terminal is quiet: what is typed there is not lost."""
-        chat = self._chat
-        begin(chat)
-        chat.loader.start()
-        if chat.setup.servers is not None:
-            chat.setup.servers.start()
-        try:
-            with quiet(get_app_session().input):
-                self._converse()
-        finally:
-            keep_state(chat)
-            chat.loader.close()
+        with running(self._chat), quiet(get_app_session().input):
+            self._converse()
 
     def _converse(self) -> None:
         chat = self._chat

@@ -17,9 +17,9 @@ from llamacli.repl.chat import Chat
 from llamacli.repl.keys import is_open_block
 from llamacli.repl.loading import Loader
 from llamacli.repl.obeying import obey, send, take_turn
-from llamacli.repl.saving import begin
+from llamacli.repl.running import running
 from llamacli.repl.setup import ChatSetup
-from llamacli.repl.states import keep_state, restore_state
+from llamacli.repl.states import restore_state
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
@@ -67,19 +67,12 @@ class Player:
     def run(self) -> None:
         """Types all entries. Raises like `play`."""
         chat = self._chat
-        begin(chat)
-        chat.loader.start()
-        if chat.setup.servers is not None:
-            chat.setup.servers.start()
-        try:
+        with running(chat):
             if chat.setup.prompt is not None:
                 self._turn(chat.setup.prompt, partial(send, chat, chat.setup.prompt))
             while self._entries and not chat.leaving:
                 text = self._entries.popleft()
                 self._turn(text, partial(obey, chat, text))
-        finally:
-            keep_state(chat)
-            chat.loader.close()
         if self._error is not None:
             raise self._error
 

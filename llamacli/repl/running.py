@@ -1,0 +1,27 @@
+"""What a conversation begins and ends with, whoever types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from llamacli.repl.chat import Chat
+from llamacli.repl.saving import begin
+from llamacli.repl.states import keep_state
+
+
+@contextmanager
+def running(chat: Chat) -> Iterator[None]:
+    """The session is open, the model and the MCP servers are starting; at the end the state is kept and the model freed.
+
+    Raises: what `begin` raises.
+    """
+    begin(chat)
+    chat.loader.start()
+    if chat.setup.servers is not None:
+        chat.setup.servers.start()
+    try:
+        yield
+    finally:
+        keep_state(chat)
+        chat.loader.close()
