@@ -245,3 +245,18 @@ def test_every_command_of_the_manual_is_there() -> None:
         "search rename delete tokens context prompt stats think grammar schema tools quit probs pick compact help"
     )
     assert [name for name in wanted.split() if name not in COMMANDS or COMMANDS[name].name != name] == []
+
+
+def test_another_model_has_its_own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[defaults]\ntemp = 0.5\n[models.other]\ntemp = 0.25\ntop-k = 7\npredict = 9\n")
+    monkeypatch.setenv("LLAMACLI_CONFIG", str(settings))
+    keys = "/set min_p 0.125\r/params\r/model other\r/params\r/model third\r/params\r"
+    shown = plain(talk(keys, "--top-p", "0.75", "-m", "first").stdout).split("goes on with")
+    values = [dict(re.findall(r"(\w+) = (\S+)", part)) for part in shown]
+    wanted = ("temperature", "top_k", "max_tokens", "min_p", "top_p")
+    assert [[part[name] for name in wanted] for part in values] == [
+        ["0.5", "40", "none", "0.125", "0.75"],
+        ["0.25", "7", "9", "0.125", "0.75"],
+        ["0.5", "40", "none", "0.125", "0.75"],
+    ]

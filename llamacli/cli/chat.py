@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from llamacli.cli import complete
 from llamacli.cli.chat_held import read_held
 from llamacli.cli.chat_tools import ChatToolOptions, closing_servers, read_mcp_servers, read_toolbox
-from llamacli.cli.command import command
+from llamacli.cli.command import Reread, command
 from llamacli.cli.console import Console
 from llamacli.cli.context import AppContext
 from llamacli.cli.options import ChatOptions, CommonOptions, ContextOptions, GenerationOptions, ModelOptions, SamplingOptions
@@ -23,10 +22,10 @@ from llamacli.errors import ModelUnsupportedError, UsageError
 from llamacli.store import paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from llamacli.engine.engine import Engine
-    from llamacli.repl.setup import ChatSetup
+    from llamacli.repl.setup import ChatSetup, FoundModel
 
 MessageArgument = Annotated[str | None, argument(metavar="PROMPT", help="The first message.")]
 
@@ -98,6 +97,7 @@ def chat(
     sampling: SamplingOptions,
     context: ContextOptions,
     common: CommonOptions,
+    reread: Reread,
 ) -> None:
     """Talk to a model.
 
@@ -112,36 +112,27 @@ def chat(
     if prompt is not None and not prompt.strip():
         raise UsageError("the prompt is empty")
     sampling.params()
-    params = generation.params(SamplingParams())
-    template, model_params, context_params = conversation.template(), model.params(), context.params()
+    options: dict[str, Any] = {
+        "conversation": conversation,
+        "generation": generation,
+        "model": model,
+        "sampling": sampling,
+        "context": context,
+    }
     toolbox, servers = read_toolbox(app.console, tools), read_mcp_servers(app.console, tools)
 
-    def open_engine(path: Path, on_load: Callable[[float], None]) -> Engine:
-        engine = app.open_engine(path, model_params, context_params, on_load=on_load)
-        if template is None and not engine.has_chat_template:
-            engine.close()
-            raise ModelUnsupportedError(f"{path.name} has no chat template", hint="--chat-template names one")
-        return engine
+    from llamacli.repl.setup import ChatSetup, Screen
 
-    from llamacli.repl.setup import ChatSetup, FoundModel, Screen
-
-    def find_model(reference: str | None) -> FoundModel:
-        path = app.find_model(app, reference, offline=model.offline)
-        return FoundModel(path.name.removesuffix(".gguf"), partial(open_engine, path))
-
-    found = find_model(model.model)
+    found = find_model(app, model.model, **options)
     from llamacli.store.sessions import SessionStore
 
     store = SessionStore() if sessions.save else None
     with closing_servers(servers), closing(store) if store is not None else nullcontext():
         begin(
             ChatSetup(
-                model_name=found.name,
-                load=found.load,
-                find_model=find_model,
+                model=found,
+                find_model=lambda name: find_model(app, name, **picked(reread("-m", name), options)),
                 model_names=lambda: [name for name, _ in complete.models()],
-                sampling=sampling.resolved,
-                generation=params,
                 screen=Screen(
                     app.console.write,
                     lambda: terminal_size(app.console),
@@ -154,7 +145,6 @@ def chat(
                 read_held=lambda kind, given: read_held(app.console, kind, given),
                 history=paths.data_dir() / "chat-history" if screen.keep_history and sessions.save else None,
                 system=conversation.system_prompt,
-                template=template,
                 profile=common.profile,
                 prompt=prompt,
                 plain=screen.plain,
@@ -169,6 +159,38 @@ def chat(
             ),
             entries,
         )
+
+
+def find_model(
+    app: AppContext,
+    reference: str | None,
+    *,
+    conversation: ChatOptions,
+    generation: GenerationOptions,
+    model: ModelOptions,
+    sampling: SamplingOptions,
+    context: ContextOptions,
+) -> FoundModel:
+    """A model, and how these options load it and talk to it."""
+    from llamacli.repl.setup import FoundModel
+
+    template, model_params, context_params = conversation.template(), model.params(), context.params()
+    params = generation.params(SamplingParams())
+    path = app.find_model(app, reference, offline=model.offline)
+
+    def load(on_load: Callable[[float], None]) -> Engine:
+        engine = app.open_engine(path, model_params, context_params, on_load=on_load)
+        if template is None and not engine.has_chat_template:
+            engine.close()
+            raise ModelUnsupportedError(f"{path.name} has no chat template", hint="--chat-template names one")
+        return engine
+
+    return FoundModel(path.name.removesuffix(".gguf"), load, sampling.resolved, params, template)
+
+
+def picked(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The values of these names."""
+    return {name: values[name] for name in names}
 
 
 def begin(setup: ChatSetup, entries: tuple[str, ...] | None) -> None:

@@ -4,7 +4,8 @@
     def run(app: AppContext, prompt: PromptArgument = None, *, model: ModelOptions, sampling: SamplingOptions) -> None:
 
 `app` is the context, a dataclass stands for the options that are its fields, anything else is one parameter. Every command also
-has the options of `CommonOptions`, which are obeyed here; a parameter of that type receives them.
+has the options of `CommonOptions`, which are obeyed here; a parameter of that type receives them, one of type `Reread` a way
+to read the command line again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import difflib
 import importlib
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,8 @@ from llamacli.errors import UsageError
 
 Example = tuple[str, str]
 """What it does, and the command line that does it."""
+
+_GIVEN = "llamacli.given"
 
 
 class Command(TyperCommand):
@@ -62,7 +65,7 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parses the command line. What is wrong with it is said with a way out."""
-        given = list(args)
+        given = ctx.meta[_GIVEN] = list(args)
         reject_single_dash(self, given)
         try:
             return super().parse_args(ctx, args)
@@ -130,6 +133,29 @@ def group(name: str, *commands: Command, help: str, examples: tuple[Example, ...
     return built
 
 
+class Reread:
+    """The command line that runs, read again. A parameter of this type receives it."""
+
+    def __init__(self, ctx: typer.Context, parts: Sequence[_Part]) -> None:
+        self._ctx = ctx
+        self._parts = parts
+
+    def __call__(self, *words: str) -> dict[str, Any]:
+        """The arguments of the function, by name, as they would be with these words on the command line too.
+
+        Environment and settings count again, those of a profile or a model that the words name.
+
+        Raises:
+            UsageError, SettingsError: the words make no sense, or the settings do not any more.
+        """
+        given: list[str] = self._ctx.meta[_GIVEN]
+        place = given.index("--") if "--" in given else len(given)
+        ctx = self._ctx.command.make_context(
+            self._ctx.info_name, [*given[:place], *words, *given[place:]], parent=self._ctx.parent, obj=self._ctx.obj
+        )
+        return {part.name: _assemble(part, ctx.params) for part in self._parts}
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """One parameter of the function, and the names of the options that make it."""
@@ -148,6 +174,7 @@ class _Signature:
         self.parts: list[_Part] = []
         self.app_name: str | None = None
         self.common_name: str | None = None
+        self.reread_name: str | None = None
         self._parameters: dict[str, inspect.Parameter] = {}
         hints = typing.get_type_hints(function, include_extras=True)
         for name, parameter in inspect.signature(function).parameters.items():
@@ -155,6 +182,8 @@ class _Signature:
                 self.app_name = name
             elif hints[name] is CommonOptions:
                 self.common_name = name
+            elif hints[name] is Reread:
+                self.reread_name = name
             elif dataclasses.is_dataclass(hints[name]):
                 self.parts.append(self._group(name, hints[name]))
             else:
@@ -174,6 +203,8 @@ class _Signature:
                 arguments[self.app_name] = app
             if self.common_name is not None:
                 arguments[self.common_name] = common
+            if self.reread_name is not None:
+                arguments[self.reread_name] = Reread(ctx, self.parts)
             with log_to(app.console, common.verbose):
                 self.function(**arguments)
 

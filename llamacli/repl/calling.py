@@ -39,7 +39,7 @@ def rendering_of_tools(chat: Chat, engine: Engine) -> dict[str, Any]:
     box = toolbox(chat)
     if box is None or not box.enabled:
         return {}
-    if not engine.knows_tools(chat.setup.template):
+    if not engine.knows_tools(chat.model.template):
         if not chat.told_no_tools:
             chat.told_no_tools = True
             chat.setup.screen.warn(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llamacli.repl.answering import Measured
     from llamacli.repl.loading import Loader
     from llamacli.repl.saving import Saver
-    from llamacli.repl.setup import Held
+    from llamacli.repl.setup import FoundModel, Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Chat:
     largest_context: int = 0
     draft: str = ""
     unanswered: str = ""
-    model_name: str = field(init=False)
+    model: FoundModel = field(init=False)
     state: Path | None = None
     evaluated: bool = False
     hint: str = ""
@@ -81,8 +81,8 @@ class Chat:
 
     def __post_init__(self) -> None:
         self.system = self.setup.system
-        self.model_name = self.setup.model_name
-        self.generation = self.setup.generation
+        self.model = self.setup.model
+        self.generation = self.model.generation
 
     def engine(self) -> Engine:
         """The engine, waiting for it if it is still loading. Raises LlamacliError if it cannot be loaded."""
@@ -91,4 +91,4 @@ class Chat:
 
     def sampling(self) -> SamplingParams:
         """How tokens are chosen now."""
-        return dataclasses.replace(self.setup.sampling(self.engine()), **self.overrides)
+        return dataclasses.replace(self.model.sampling(self.engine()), **self.overrides)

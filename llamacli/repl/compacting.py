@@ -73,7 +73,7 @@ def _what_fits(chat: Chat, engine: Engine, path: Sequence[Node], ends: list[int]
     system = (Message("system", chat.system),) if chat.system else ()
     for end in reversed(ends):
         messages = (*system, *(node.message for node in path[:end]), Message("user", INSTRUCTION))
-        turn = engine.chat_turn(messages, Rendering(enable_thinking=False), template=chat.setup.template)
+        turn = engine.chat_turn(messages, Rendering(enable_thinking=False), template=chat.model.template)
         used, size = room(engine, turn)
         if size - used >= _SHORTEST_SUMMARY and (size - used >= size // _SUMMARY_SHARE or end == ends[0]):
             return end, turn, min(size - used, size // _SUMMARY_SHARE)

@@ -44,7 +44,7 @@ def build_turn(chat: Chat, engine: Engine, tip: int | None = None, first: int = 
     """
     constraint = chat.held.constraint if chat.held is not None else None
     messages = messages_of(chat, tip, first)
-    return engine.chat_turn(messages, rendering(chat, engine), template=chat.setup.template, constraint=constraint)
+    return engine.chat_turn(messages, rendering(chat, engine), template=chat.model.template, constraint=constraint)
 
 
 def room(engine: Engine, turn: Turn, begun: int = 0) -> tuple[int, int]:

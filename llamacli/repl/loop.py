@@ -70,7 +70,7 @@ class Loop:
             style=_STYLE,
             color_depth=None if setup.screen.color else ColorDepth.DEPTH_1_BIT,
         )
-        self._chat = Chat(setup, Loader(setup.load, self._on_load, self._on_engine), ask=self._ask)
+        self._chat = Chat(setup, Loader(setup.model.load, self._on_load, self._on_engine), ask=self._ask)
 
     def run(self) -> None:
         """Reads and obeys until the end. Between two prompt lines the terminal is quiet: what is typed there is not lost."""

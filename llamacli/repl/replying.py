@@ -77,7 +77,7 @@ def generation(chat: Chat, engine: Engine, tip: int | None = None) -> Generation
 
     With a seed that was given, another answer to the same message gets another one.
     """
-    sampling = dataclasses.replace(chat.setup.sampling(engine), **chat.overrides)
+    sampling = dataclasses.replace(chat.model.sampling(engine), **chat.overrides)
     if sampling.seed is not None:
         siblings = sum(node.parent == tip and node.message.role == "assistant" for node in chat.tree.nodes)
         sampling = dataclasses.replace(sampling, seed=(sampling.seed + siblings) % 2**32)
@@ -95,7 +95,7 @@ def _steps_of(chat: Chat, engine: Engine, turn: Turn, beginning: Beginning) -> t
     """The tokens of an answer of which only the text is known."""
     assert beginning.node is not None
     messages = (*messages_of(chat, beginning.question), beginning.node.message)
-    tokens = engine.answer_tokens(turn, messages, rendering(chat, engine), template=chat.setup.template)
+    tokens = engine.answer_tokens(turn, messages, rendering(chat, engine), template=chat.model.template)
     return tuple(Step(token, b"") for token in tokens)
 
 

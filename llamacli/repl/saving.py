@@ -38,7 +38,7 @@ class Saver:
     def moved(self, head: int | None) -> None:
         """Saves where the conversation is."""
         chat = self._chat
-        model = chat.model_name
+        model = chat.model.name
         self._try(lambda session: self._store.update(session.id, head=head, system=chat.system, model=model))
 
     def rename(self, name: str) -> None:
@@ -55,7 +55,7 @@ class Saver:
         chat = self._chat
         try:
             if self.session is None:
-                self.session = self._store.create(model=chat.model_name, system=chat.system, name=self._name)
+                self.session = self._store.create(model=chat.model.name, system=chat.system, name=self._name)
             work(self.session)
         except LlamacliError as error:
             self._broken = True

@@ -60,7 +60,7 @@ class Player:
     """A conversation and what is still to be typed."""
 
     def __init__(self, setup: ChatSetup, entries: Sequence[str]) -> None:
-        self._chat = Chat(setup, Loader(setup.load, lambda: None, self._on_engine), ask=self._ask)
+        self._chat = Chat(setup, Loader(setup.model.load, lambda: None, self._on_engine), ask=self._ask)
         self._entries = deque(entries)
         self._error: LlamacliError | None = None
 

@@ -31,15 +31,21 @@ class Cancelling(Protocol):
 
 
 Load = Callable[[Callable[[float], None]], "Engine"]
-"""Loads a model, and tells a callback how far that is, 0 to 1."""
+"""Loads a model, and tells a callback how far that is, 0 to 1, which may raise to stop it. Called on a thread of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundModel:
-    """A model on this machine: what it is called, and how it is loaded."""
+    """A model on this machine: what it is called, how it is loaded, and how it is talked to.
+
+    `sampling` is what the options, the settings and the model say about sampling. `template` None is the model's own.
+    """
 
     name: str
     load: Load
+    sampling: Callable[[Engine], SamplingParams]
+    generation: GenerationParams
+    template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +105,16 @@ class Screen:
 class ChatSetup:
     """Everything that a conversation needs.
 
-    `load` is called on a thread of its own and told how far it is (0 to 1); an exception in that callback stops it.
-    `find_model` finds or fetches another model, `model_names` are what it may be called.
-    `read_held` makes a constraint of a text or of the name of a file. `sampling` is what the options and the model say about
-    sampling. `history` None keeps none.
+    `find_model` finds or fetches another model than `model`, `model_names` are what it may be called.
+    `read_held` makes a constraint of a text or of the name of a file. `history` None keeps none.
     `servers`, if there are any, add their tools to `toolbox` when they have started; `max_tool_calls` is for one message.
     `sessions` None saves nothing; `session` names the one to go on with or to make, `resumes` goes on with the last.
     `keeps_state` keeps what was evaluated beside a session.
     """
 
-    model_name: str
-    load: Load
+    model: FoundModel
     find_model: Callable[[str], FoundModel]
     model_names: Callable[[], list[str]]
-    sampling: Callable[[Engine], SamplingParams]
-    generation: GenerationParams
     screen: Screen
     guard: Callable[[], AbstractContextManager[Cancelling]]
     progress: Callable[[], AbstractContextManager[NoProgress]]
@@ -121,7 +122,6 @@ class ChatSetup:
     read_held: Callable[[HeldTo, str], Held]
     history: Path | None = None
     system: str | None = None
-    template: str | None = None
     profile: str | None = None
     prompt: str | None = None
     plain: bool = False

@@ -15,7 +15,7 @@ def format_toolbar(chat: Chat, width: int) -> str:
     if chat.hint:
         return chat.hint[:width]
     setup, loader = chat.setup, chat.loader
-    parts = [escape_line(chat.model_name)]
+    parts = [escape_line(chat.model.name)]
     if loader.engine is None:
         parts.append(f"loading {loader.share:.0%}")
     if chat.measured is not None:

@@ -32,7 +32,7 @@ def set_(chat: Chat, argument: str) -> None:
         chat.setup.screen.show(f"{name} = {format_value(_current(chat)[name])}")
         return
     if is_generation(name):
-        value = getattr(chat.setup.generation, name) if text == "default" else read_value(name, text)
+        value = getattr(chat.model.generation, name) if text == "default" else read_value(name, text)
         chat.generation = dataclasses.replace(chat.generation, **{name: value})
         return
     overrides = {key: value for key, value in chat.overrides.items() if key != name}
@@ -73,4 +73,4 @@ def _current(chat: Chat) -> dict[str, object]:
 
 
 def _is_changed(chat: Chat, name: str) -> bool:
-    return bool(getattr(chat.generation, name) != getattr(chat.setup.generation, name))
+    return bool(getattr(chat.generation, name) != getattr(chat.model.generation, name))
