@@ -122,6 +122,15 @@ def test_errors_of_standard_input():
             broken.read_input()
 
 
+def test_standard_input_has_one_reader_that_nobody_closes_by_forgetting_it():
+    reading, writing = os.pipe()
+    os.write(writing, b"one\ntwo\n")
+    os.close(writing)
+    with io.FileIO(reading) as stdin:
+        piped = Console(stdin=stdin, stdout=None, stderr=None, terminals=Terminals(), environ={})
+        assert [piped.input_stream().readline() for _ in range(3)] == [b"one\n", b"two\n", b""]
+
+
 def test_errors_of_standard_error_are_nobody_s_business():
     broken = console(stderr=Unwritable(BrokenPipeError()))
     broken.note("x")

@@ -219,6 +219,8 @@ def test_gate(run):
         (["two", "words"], 2, "unexpected argument: words (put a text of several words in quotes)"),
         (["-f", "missing"], 2, "missing does not exist"),
         (["-f", "*.none"], 2, "no file matches *.none"),
+        (["-f", "-", "-", "--count"], 2, "standard input can be read only once"),
+        (["-f", "-", "-", "--compare", "x"], 2, "standard input can be read only once"),
         (["-f", "."], 2, ". is a directory (-r takes the files in it)"),
         (["-r", "."], 2, "there are no text files"),
         (["--ids", "--count", "x"], 2, "--ids and --count cannot be combined"),

@@ -58,6 +58,7 @@ class Console:
         width: int | None = None,
     ) -> None:
         self._stdin = stdin
+        self._reader: io.BufferedIOBase | None = None
         self._stdout = stdout
         self._stderr = stderr
         self.terminals = terminals
@@ -112,10 +113,15 @@ class Console:
         return decode(bytes(data), "standard input")
 
     def input_stream(self) -> io.BufferedIOBase:
-        """Standard input, for what is read piece by piece. Raises UsageError if it is closed."""
+        """Standard input, for what is read piece by piece: one reader, however often it is asked for, since it reads ahead.
+
+        Raises UsageError if standard input is closed.
+        """
         if self._stdin is None:
             raise UsageError("standard input is closed")
-        return io.BufferedReader(self._stdin) if isinstance(self._stdin, io.RawIOBase) else self._stdin
+        if self._reader is None:
+            self._reader = io.BufferedReader(self._stdin) if isinstance(self._stdin, io.RawIOBase) else self._stdin
+        return self._reader
 
     # --- standard output and error ---------------------------------------------------------------------------------------
 

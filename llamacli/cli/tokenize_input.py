@@ -149,6 +149,8 @@ def _files(app: AppContext, names: tuple[str, ...], *, recursive: bool, replace:
     streams = False
     for name in names:
         if name == STDIN:
+            if streams:
+                raise UsageError("standard input can be read only once")
             streams = True
             documents.append(Document(STDIN_NAME, lambda: _blocks(app.console.input_stream().read, STDIN_NAME)))
             continue
