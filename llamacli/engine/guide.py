@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections import deque
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,8 +52,9 @@ class Guide:
     """
 
     def __init__(self, model: Model, guidance: Guidance) -> None:
+        self._model = model
         self._vocabulary = model.vocabulary
-        constraint = guidance.constraint
+        self._constraint = constraint = guidance.constraint
         self._matcher = Matcher(model, constraint) if constraint is not None else None
         self._lazy = constraint is not None and constraint.lazy
         self._trigger = _TriggerWatch(constraint.triggers) if constraint is not None and constraint.lazy else None
@@ -79,6 +81,13 @@ class Guide:
     def satisfied(self) -> bool | None:
         """Whether the answer so far is complete; None if no grammar was there from its beginning."""
         return self._matcher.may_end if self._matcher is not None and not self._lazy else None
+
+    def would_satisfy(self, text: str) -> bool | None:
+        """Whether an answer that is `text` and no more is complete; None if no grammar was there from its beginning."""
+        if self._constraint is None or self._lazy:
+            return None
+        with closing(Matcher(self._model, self._constraint)) as matcher:
+            return matcher.accept_text(text.encode()) and matcher.may_end
 
     def forced(self) -> int | None:
         """The token that comes next whatever the model says, or None."""

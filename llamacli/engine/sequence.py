@@ -57,6 +57,7 @@ class Sequence:
         self._context = context
         self._vocabulary = context.model.vocabulary
         self._stream = TextStream(request.params.stop)
+        self._told: list[str] = []  # the text of an answer that a stop text may cut away from what its grammar wants
         self._reused = 0
         self._sampled = 0
         self._shown = 0
@@ -153,13 +154,20 @@ class Sequence:
             if self._guide is not None and not self._guide.take(token):
                 raise ConstraintError("the grammar does not allow this beginning of an answer")
             piece = self._piece(token)
-            events.append(Token(self.id, token, piece, self._stream.feed(piece)))
+            events.append(Token(self.id, token, piece, self._text(piece)))
             if self._stream.stop is not None or (self._guide is not None and self._guide.must_end):
                 events.append(self.finish("stop"))
                 return
 
     def _piece(self, token: int) -> bytes:
         return self._vocabulary.special_piece(token) if token in self.request.preserved else self._vocabulary.piece(token)
+
+    def _text(self, piece: bytes) -> str:
+        """What became certain with `piece`."""
+        text = self._stream.feed(piece)
+        if self._guide is not None and self.request.params.stop:
+            self._told.append(text)
+        return text
 
     def _take(
         self, token: int, logprob: float | None, top: tuple[TokenLogprob, ...], events: list[Event], *, may_end: bool = True
@@ -170,7 +178,7 @@ class Sequence:
             events.append(self.finish("stop"))
             return
         piece = self._piece(token)
-        text = self._stream.feed(piece)
+        text = self._text(piece)
         self._shown += 1
         events.append(Token(self.id, token, piece, text, logprob, top))
         if self._stream.stop is not None or (may_end and self._guide is not None and self._guide.must_end):
@@ -198,7 +206,7 @@ class Sequence:
 
     def finish(self, reason: FinishReason) -> Finished:
         """The closing event; the sampler is freed."""
-        satisfied = self._guide.satisfied if self._guide is not None else None
+        satisfied = self._satisfied()
         self.close()
         now = time.perf_counter()
         first = self._first or now
@@ -206,6 +214,12 @@ class Sequence:
         usage = Usage(len(self.request.prompt), self._shown, self._reused)
         timings = Timings(evaluated, 1e3 * (first - self._started), self._sampled, 1e3 * (now - first))
         return Finished(self.id, reason, usage, timings, self._stream.finish(), self._stream.stop, satisfied)
+
+    def _satisfied(self) -> bool | None:
+        """Whether the text is complete under its grammar, which has seen what a stop text then cut away."""
+        if self._guide is None:
+            return None
+        return self._guide.satisfied if self._stream.stop is None else self._guide.would_satisfy("".join(self._told))
 
     def close(self) -> None:
         """Frees the sampler and the guide of a sequence that never finished."""
