@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import stat
 from pathlib import Path
@@ -280,3 +281,32 @@ def test_every_command_explains_itself() -> None:
         assert command.summary
         assert not command.summary.endswith(".")
         assert split_command(f"/{name}") == (name, "")
+
+
+@pytest.mark.parametrize("number", ["99999999999999999999", "1" * 5000])
+def test_numbers_may_be_of_any_length(number: str) -> None:
+    commands = ("load", "delete", "branch", "probs", "pick")
+    engine = Talker(logprob=-0.3)
+    result = talk(
+        "Hi\r" + "".join(f"/{name} {number} 1\r" if name == "pick" else f"/{name} {number}\r" for name in commands),
+        engine=engine,
+    )
+    assert result.status == 0
+    out = plain(result.stdout)
+    assert out.count(f"there is no session {number}") == 2
+    assert "/branch takes a number from 1 to 1" in out
+    assert out.count("the last answer has the tokens 1 to 4") == 2
+    result = talk("", "--session", number)
+    assert (result.status, f"there is no session {number}" in result.stderr) == (2, True)
+
+
+def test_a_mistake_of_ours_does_not_end_the_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(chat, argument: str) -> None:
+        raise ValueError("broken\nin two lines")
+
+    monkeypatch.setitem(COMMANDS, "undo", dataclasses.replace(COMMANDS["undo"], function=broken))
+    engine = Talker()
+    result = talk("/undo\rHi\r", engine=engine)
+    assert (result.status, result.stderr, len(engine.asked)) == (0, "", 1)
+    assert "unexpected ValueError: broken (this is a bug; llamacli chat -v shows where)\n" in plain(result.stdout)
+    assert "in broken\n" in talk("/undo\r", "-v").stderr

@@ -119,3 +119,11 @@ def test_the_program_plays_a_script_without_a_terminal(tmp_path: Path) -> None:
     piped = subprocess.run(command[:-2], input=b"Hi\n", env=environ, capture_output=True, check=False, timeout=60)
     assert (piped.returncode, piped.stdout) == (2, b"")
     assert b"llamacli run" in piped.stderr
+
+
+def test_a_mistake_of_ours_is_said_and_the_rest_is_played(tmp_path: Path) -> None:
+    engine = Talker(refuses=[RuntimeError("broken")])
+    result = play(tmp_path, "Hi\nHo\n", engine=engine)
+    assert (result.status, len(engine.asked)) == (1, 2)
+    assert "unexpected RuntimeError: broken (this is a bug" in result.stdout
+    assert "unexpected RuntimeError: broken (this is a bug" in result.stderr

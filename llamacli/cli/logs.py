@@ -22,8 +22,6 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one record."""
         message = record.getMessage()
-        if record.exc_info and record.exc_info[0] is not None:
-            message += "\n" + logging.Formatter().formatException(record.exc_info)
         if record.name == "llamacli.native":
             line = self._console.styled(f"llama.cpp: {escape(message)}", "dim")
             self._console.write_error(line + "\n")
@@ -31,6 +29,8 @@ class ConsoleHandler(logging.Handler):
             self._console.warn(message)
         else:
             self._console.note(message)
+        if record.exc_info and record.exc_info[0] is not None:
+            self._console.write_error(escape(logging.Formatter().formatException(record.exc_info)) + "\n")
 
 
 @contextmanager

@@ -79,6 +79,13 @@ def find(name: str) -> SlashCommand:
     raise UsageError(f"there is no command /{name}", hint=hint)
 
 
+def numbered(text: str, most: int) -> int | None:
+    """The number that is meant, from 1 to `most`; None for any other text, however long."""
+    if not text.isdecimal() or len(text) > len(str(most)):
+        return None
+    return number if 1 <= (number := int(text)) <= most else None
+
+
 def format_help(commands: Iterable[SlashCommand], width: int) -> str:
     """A line for each command; on a narrow terminal two."""
     unique = list(dict.fromkeys(commands))

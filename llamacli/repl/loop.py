@@ -18,10 +18,10 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
-from llamacli.errors import ClosedError, LlamacliError
 from llamacli.repl.asking import ask
 from llamacli.repl.chat import Chat
 from llamacli.repl.completer import ChatCompleter
+from llamacli.repl.failing import tell
 from llamacli.repl.keys import make_bindings
 from llamacli.repl.loading import Loader
 from llamacli.repl.marking import ShowHidden
@@ -107,10 +107,8 @@ class Loop:
             take_turn(chat, work)
         except KeyboardInterrupt:
             pass
-        except LlamacliError as error:
-            if chat.loader.error is not None or isinstance(error, ClosedError):
-                raise
-            chat.setup.screen.fail(str(error))
+        except Exception as error:  # noqa: BLE001  # a mistake of ours must not end a conversation
+            tell(chat, error)
 
     def _ask(self, question: str) -> str:
         with wakeup_kept():

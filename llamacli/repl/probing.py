@@ -9,7 +9,7 @@ from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.errors import UsageError
 from llamacli.render.probabilities import LEGEND, format_alternatives, format_probabilities
 from llamacli.repl.chat import Chat
-from llamacli.repl.commands import command
+from llamacli.repl.commands import command, numbered
 from llamacli.repl.tracing import Beginning, Step, Trace
 
 if TYPE_CHECKING:
@@ -67,15 +67,17 @@ def _last(chat: Chat) -> tuple[Node, Trace]:
 
 
 def _number(text: str, trace: Trace) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= len(trace.steps):
+    number = numbered(text, len(trace.steps))
+    if number is None:
         raise UsageError(f"the last answer has the tokens 1 to {len(trace.steps)}", hint="/probs shows them")
-    return int(text)
+    return number
 
 
 def _chosen(found: tuple[TokenLogprob, ...], text: str, number: int) -> TokenLogprob:
     """The alternative of that number, or the one that is this text."""
-    if text.isdecimal() and 1 <= int(text) <= len(found):
-        return found[int(text) - 1]
+    place = numbered(text, len(found))
+    if place is not None:
+        return found[place - 1]
     same = [one for one in found if one.piece.decode("utf-8", "replace").strip() == text.strip("\"'").strip()]
     if not same:
         raise UsageError(f"{text} is none of the {len(found)} alternatives", hint=f"/probs {number} lists them")

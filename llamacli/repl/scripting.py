@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from llamacli.errors import ClosedError, LlamacliError, UsageError
+from llamacli.errors import UsageError
 from llamacli.repl.chat import Chat
+from llamacli.repl.failing import tell
 from llamacli.repl.keys import is_open_block
 from llamacli.repl.loading import Loader
 from llamacli.repl.obeying import obey, send, take_turn
@@ -62,7 +63,7 @@ class Player:
     def __init__(self, setup: ChatSetup, entries: Sequence[str]) -> None:
         self._chat = Chat(setup, Loader(setup.model.load, lambda: None, self._on_engine), ask=self._ask)
         self._entries = deque(entries)
-        self._error: LlamacliError | None = None
+        self._error: Exception | None = None
 
     def run(self) -> None:
         """Types all entries. Raises like `play`."""
@@ -82,11 +83,9 @@ class Player:
         chat.draft = ""  # there is no prompt line that would begin with it
         try:
             take_turn(chat, work)
-        except LlamacliError as error:
-            if chat.loader.error is not None or isinstance(error, ClosedError):
-                raise
+        except Exception as error:  # noqa: BLE001  # a mistake of ours must not end a conversation
+            tell(chat, error)
             self._error = self._error or error
-            chat.setup.screen.fail(str(error))
 
     def _show(self, mark: str, text: str) -> None:
         """A line as it would stand in the prompt line."""

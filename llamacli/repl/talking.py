@@ -9,7 +9,7 @@ from llamacli.engine.message import Message
 from llamacli.errors import UsageError
 from llamacli.repl.calling import STOPPED, close_calls
 from llamacli.repl.chat import Attachment, Chat
-from llamacli.repl.commands import COMMANDS, command, find, format_help
+from llamacli.repl.commands import COMMANDS, command, find, format_help, numbered
 from llamacli.repl.compacting import take_back
 from llamacli.repl.keys import without_fences
 from llamacli.repl.tracing import Beginning
@@ -93,9 +93,10 @@ def branches(chat: Chat, argument: str) -> None:
 def branch(chat: Chat, argument: str) -> None:
     """Moves to another branch."""
     tips = chat.tree.tips()
-    if not argument.isdecimal() or not 1 <= int(argument) <= len(tips):
+    number = numbered(argument, len(tips))
+    if number is None:
         raise UsageError(f"/branch takes a number from 1 to {len(tips)}" if tips else "there are no branches yet")
-    tip = tips[int(argument) - 1]
+    tip = tips[number - 1]
     chat.tree.move(tip.id)
     chat.setup.screen.say(f"the last message is now: {preview(tip)}")
 

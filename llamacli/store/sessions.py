@@ -32,6 +32,9 @@ create table message (
 """, session_search.SCHEMA)  # fmt: skip
 """What makes each version of the database from the one before."""
 
+_MOST_DIGITS = 18
+"""SQLite has no numbers of more than 63 bits."""
+
 _HINT = "--no-save does without saved sessions"
 
 
@@ -137,7 +140,7 @@ class SessionStore:
     def find(self, label: str) -> Session | None:
         """The session of that name or number."""
         found = self._sessions("where name = ?", (label,))
-        if not found and label.isdecimal():
+        if not found and label.isdecimal() and len(label) <= _MOST_DIGITS:
             found = self._sessions("where id = ?", (int(label),))
         return found[0] if found else None
 
