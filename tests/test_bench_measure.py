@@ -10,6 +10,7 @@ import types
 from pathlib import Path
 
 import pytest
+import tiny_bert
 
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.measuring import measure
@@ -112,6 +113,46 @@ def test_end_to_end_without_a_template(tiny_base_model):
 def test_every_setting_is_taken(base, values):
     (result,) = results([changed(base, **values)])
     assert (result.error, len(result.samples)) == (None, 2)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory) -> BenchTest:
+    path = tiny_bert.tiny_bert(tmp_path_factory.mktemp("bert") / "bert.gguf")
+    return BenchTest(model=str(path), n_prompt=8, n_threads=1)
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"embeddings": True}, {"n_parallel": 5, "n_batch": 20}, {"n_prompt": 64, "n_parallel": 3, "n_ubatch": 100}]
+)
+def test_prompts_of_an_encoder_are_measured(bert, values):
+    (result,) = results([changed(bert, **values)])
+    assert (result.error, len(result.samples)) == (None, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"n_gen": 2}, "does not generate"),
+        ({"n_gen": 2, "embeddings": True}, "does not generate"),
+        ({"n_gen": 2, "workload": "latency"}, "does not generate"),
+        ({"n_prompt": 60, "n_gen": 2, "workload": "end-to-end"}, "does not generate"),
+        ({"n_depth": 4}, "keeps no tokens"),
+        ({"n_prompt": 65}, "has positions for 64 tokens, and the test has 65"),
+        ({"n_prompt": 32, "n_ubatch": 16}, "reads a prompt at once"),
+        ({"n_prompt": 1, "n_parallel": 4, "n_ubatch": 2}, "reads a prompt at once"),
+    ],
+)
+def test_what_an_encoder_cannot_do_fails_and_the_rest_goes_on(bert, base, values, why):
+    failed, other = results([changed(bert, **values), base])
+    assert why in failed.error
+    assert not failed.samples
+    assert other.is_whole
+
+
+def test_an_encoder_that_does_not_say_what_it_is_has_room_for_its_outputs(tmp_path):
+    path = tiny_bert.tiny_bert(tmp_path / "bert.gguf", change={"bert.attention.causal": True})
+    (result,) = results([BenchTest(model=str(path), n_prompt=8, n_threads=1)])
+    assert result.is_whole
 
 
 @pytest.mark.parametrize(("mask", "cpus"), [("0x0", [0]), ("0x5", [1, 0, 1]), ("F", [1, 1, 1, 1]), ("0x100", [0] * 8 + [1])])

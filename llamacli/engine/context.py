@@ -46,18 +46,26 @@ class Context:
         c_params.abort_callback = model.cancel.abort_callback
         c_params.abort_callback_data = model.cancel.address
         self._check_memory(size)
-        self._handle: Any = None
-        with log.complaints() as complaints:
-            handle = self._library.llama_init_from_model(model.handle, c_params)
-        if not handle:
-            raise _reason(size, complaints)
-        self._handle = handle
-        self._memory = self._library.llama_get_memory(handle)
+        self._handle: Any = self._made(c_params, size)
+        self._memory = self._library.llama_get_memory(self._handle)
+        if not self._memory and c_params.n_outputs_max < c_params.n_batch:
+            # A model without a memory gives an output for every token of a batch, and llama.cpp aborts without room for it.
+            self.close()
+            c_params.n_outputs_max = c_params.n_batch
+            self._handle = self._made(c_params, size)
         # llama.cpp rounds up to 256: what was asked for is what holds.
-        self.n_ctx = min(size, int(self._library.llama_n_ctx_seq(handle)))
-        self.n_batch = int(self._library.llama_n_batch(handle))
+        self.n_ctx = min(size, int(self._library.llama_n_ctx_seq(self._handle)))
+        self.n_batch = int(self._library.llama_n_batch(self._handle))
         self._batch = BatchArrays(self.n_batch)
         self._apply_adapters()
+
+    def _made(self, c_params: Any, size: int) -> Any:
+        """The `llama_context` pointer."""
+        with log.complaints() as complaints:
+            handle = self._library.llama_init_from_model(self.model.handle, c_params)
+        if not handle:
+            raise _reason(size, complaints)
+        return handle
 
     def _check_memory(self, size: int) -> None:
         """Refuses a cache that cannot be held: the system would grant it, and kill the process when it is used.

@@ -16,10 +16,13 @@ from llamacli.engine.loading import interruptible
 from llamacli.engine.measuring_params import BenchTest, ModelFacts, Sample
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, ModelParams
-from llamacli.errors import MemoryFullError, UsageError
+from llamacli.errors import MemoryFullError, ModelUnsupportedError, UsageError
 
 MOST_THREADS = 512
 """GGML_MAX_N_THREADS."""
+
+_POSITIONS = "position_embd.weight"
+"""The table of a model that learnt its positions: beyond its end there are none."""
 
 _WARM_TOKENS = 16
 """A warm-up generates as many: weights and caches are warm long before the end of a test."""
@@ -88,6 +91,27 @@ def load_model(test: BenchTest, cancel: CancelFlag, on_load: Callable[[float], N
     return model
 
 
+def check_possible(test: BenchTest, model: Model) -> None:
+    """Refuses what a model cannot do, where llama.cpp would end the process or give figures that mean nothing.
+
+    Raises:
+        ModelUnsupportedError: an encoder cannot generate, nor go on after a depth; nor can the prompt be read at all.
+        UsageError: the model cannot read so many tokens, or not in such batches.
+    """
+    length, name = test.n_prompt + test.n_gen + test.n_depth, model.path.name
+    if model.has_encoder:
+        raise ModelUnsupportedError(f"{name} reads its prompt with an encoder beside the decoder: that is not measured")
+    if not model.can_generate and test.n_gen:
+        raise ModelUnsupportedError(f"{name} does not generate text, so only prompts can be measured", hint="use -n 0")
+    if not model.can_generate and test.n_depth:
+        raise ModelUnsupportedError(f"{name} keeps no tokens that a prompt could come after", hint="use -d 0")
+    if length > model.n_ctx_train and any(tensor.name == _POSITIONS for tensor in model.header.tensors):
+        raise UsageError(f"{name} has positions for {model.n_ctx_train} tokens, and the test has {length}")
+    needed = max(test.n_prompt, test.n_parallel)
+    if not model.is_causal and needed > min(test.n_batch, test.n_ubatch):
+        raise UsageError(f"{name} reads a prompt at once", hint=f"use -b and -ub of {needed} or more")
+
+
 def model_facts(model: Model) -> ModelFacts:
     """What rows tell of a model."""
     lib = library()
@@ -101,12 +125,14 @@ def model_facts(model: Model) -> ModelFacts:
 class ReadyTest:
     """A test on a context of its own. Closed before its model. `context` is the test's, with what no test can say besides.
 
-    Raises (when built): what `Context` raises; UsageError for a CPU mask that is none.
+    Raises (when built): what `Context` and `check_possible` raise; UsageError for a CPU mask that is none.
     """
 
     def __init__(self, test: BenchTest, model: Model, context: ContextParams | None = None) -> None:
+        check_possible(test, model)
         self.test = test
         self._library = library()
+        self._in_one = not model.is_causal
         self._context = interruptible(lambda: Context(model, context or context_params(test)), model.cancel)
         try:
             cpus = cpu_flags(test.cpu_mask)
@@ -135,6 +161,8 @@ class ReadyTest:
     def _measure(self, n_prompt: int, n_gen: int, timed: bool) -> Sample:
         times, steps = new_struct("llamacli_times"), int64_buffer(n_gen) if timed else None
         n_batch = min(self.test.n_batch, self._context.n_batch)
+        if self._in_one and n_prompt:
+            n_batch = min(n_batch, self.test.n_ubatch) // n_prompt * n_prompt  # as many whole prompts as go at once
         self._library.llamacli_measure_tokens(
             self._context.handle, n_prompt, n_gen, self.test.n_parallel, n_batch, steps, reference(times)
         )

@@ -26,6 +26,9 @@ from llamacli.errors import ClosedError, MemoryFullError, ModelUnsupportedError
 
 logger = logging.getLogger("llamacli.engine")
 
+_NEVER_CAUSAL = ("gemma-embedding",)
+"""Architectures whose files need not say that their attention is not causal."""
+
 
 class Model:
     """The weights and vocabulary of a GGUF file. A context manager; `close()` frees it, and may be called twice.
@@ -144,8 +147,16 @@ class Model:
 
     @property
     def can_generate(self) -> bool:
-        """Whether there is a decoder that continues text."""
-        return bool(self._library.llama_model_has_decoder(self.handle))
+        """Whether there is a decoder that continues text: no encoder, and no model that fills in a whole text at once."""
+        lib = self._library
+        is_decoder = lib.llama_model_has_decoder(self.handle) and not lib.llama_model_is_diffusion(self.handle)
+        return bool(is_decoder) and self.is_causal
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token sees only those before it."""
+        architecture = self.header.architecture
+        return architecture not in _NEVER_CAUSAL and self.header.flag(f"{architecture}.attention.causal") is not False
 
     @property
     def has_encoder(self) -> bool:
