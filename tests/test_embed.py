@@ -466,10 +466,90 @@ def test_going_on_with_other_options_is_refused(bert, tmp_path):
     assert (tmp_path / "x.jsonl.partial").exists()
 
 
+@pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.npy", "x.npz", "x.f32"])
+def test_a_finished_file_is_what_was_asked_for_or_is_refused(bert, tmp_path, name):
+    target = tmp_path / name
+    texts = ("", "red cat", "the dog ran", " ")
+    assert embed(bert, "--dims", "8", "-o", str(target), *texts).status == 6
+    content = target.read_bytes()
+
+    def again(*arguments: str) -> Result:
+        result = embed(bert, "-o", str(target), "--resume", *arguments)
+        assert target.read_bytes() == content
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        return result
+
+    same = again("--dims", "8", *texts)
+    assert same.status == 6
+    assert "nothing to do" in same.stderr
+    assert "2 of 4 texts have no vector" in same.stderr
+    for other, said in (
+        (("--dims", "4", *texts), ""),
+        (("--dims", "8", "--normalize", "max", *texts), "other options"),
+        (("--dims", "8", "", "blue dog", "the dog ran", " "), "other texts"),
+        (("--dims", "8", *texts, "cat"), "more were given"),
+        (("--dims", "8", *texts[:2]), "more texts than were given"),
+    ):
+        refused = again(*other)
+        assert (refused.status, refused.stderr.count("\n")) == (2, 1), refused.stderr
+        assert said in refused.stderr
+        assert "leave out --resume" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.npy", "x.npz", "x.f32"])
+def test_going_on_remembers_what_failed_before(bert, tmp_path, name):
+    (tmp_path / "in.txt").write_text("cat\n\n" + "red cat\n" * 38)
+    arguments = ("--input", str(tmp_path / "in.txt"), "-o", str(tmp_path / name))
+    assert interrupted(bert, *arguments).status == 130
+    result = embed(bert, *arguments, "--resume")
+    assert result.status == 6
+    assert "1 of 40 texts has no vector" in result.stderr
+
+
+def test_going_on_with_fewer_texts_than_are_done_is_refused(bert, tmp_path):
+    arguments = ("-o", str(tmp_path / "x.jsonl"))
+    assert interrupted(bert, *arguments, *["cat"] * 40).status == 130
+    refused = embed(bert, *arguments, "--resume", "cat")
+    assert refused.status == 2
+    assert "34 texts are done already, fewer were given" in refused.stderr
+    assert embed(bert, *arguments, "--resume", *["cat"] * 40).status == 0
+
+
+def test_one_process_writes_a_file(bert, tmp_path):
+    from filelock import FileLock
+
+    target = tmp_path / "x.jsonl"
+    with FileLock(tmp_path / "x.jsonl.partial.lock"):
+        refused = embed(bert, "-o", str(target), "cat")
+    assert refused.status == 1
+    assert "another process is writing it" in refused.stderr
+    assert embed(bert, "-o", str(target), "cat").status == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["x.jsonl"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit for the size of files")
+@pytest.mark.parametrize(("name", "left"), [("x.json", []), ("x.jsonl", ["x.jsonl.partial", "x.jsonl.partial.json"])])
+def test_a_full_disk_leaves_only_what_can_be_gone_on_with(bert, tmp_path, name, left):
+    import resource
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+
+    command = [sys.executable, "-B", "-m", "llamacli", "embed", "-m", str(bert), "--dims", "8", "-o", str(tmp_path / name)]
+    done = subprocess.run(
+        [*command, *["red cat"] * 60], cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=limit
+    )
+    assert done.returncode == 1
+    assert f"cannot write {tmp_path / name}: File too large" in done.stderr
+    assert ("--resume goes on with it" in done.stderr) == bool(left)
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+
 def test_a_file_that_cannot_be_written(bert, tmp_path):
     result = embed(bert, "-o", str(tmp_path / "no" / "x.npy"), "cat")
     assert result.status == 1
     assert "cannot write" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- the process ----------------------------------------------------------------------------------------------------------

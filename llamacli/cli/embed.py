@@ -20,13 +20,15 @@ from llamacli.cli.embed_options import (
     SourceOptions,
     TextsArgument,
 )
-from llamacli.cli.embed_session import open_embedder, outcomes, prefix_for
+from llamacli.cli.embed_session import open_embedder, outcomes, prefix_for, rows_failed
 from llamacli.errors import RowsFailedError, UsageError
 
 if TYPE_CHECKING:
     from llamacli.cli.embed_file import Shape
     from llamacli.cli.embed_input import Source
+    from llamacli.cli.embed_options import OutputFormat
     from llamacli.cli.embed_output import Writer
+    from llamacli.cli.embed_resume import Kept
     from llamacli.engine.embedding import Embedder
     from llamacli.engine.embedding_params import EmbeddingParams
 
@@ -92,15 +94,18 @@ def write_vectors(app: AppContext, embedder: Embedder, items: Source, params: Em
     Raises:
         RowsFailedError: some have no vector.
     """
+    shape = shape_of(embedder, params)
     if output.resume and output.output is not None and is_whole(output.output):
-        app.console.note(f"{output.output} is complete: nothing to do")
+        require_finished(app, embedder, items, params, output.output, output.format(terminal=False), shape)
         return
     failure = None
-    with open_writer(app, output, shape_of(embedder, params)) as (writer, first):
-        if first:
-            app.console.note(f"going on after {items.skip(first):,} texts")
+    with open_writer(app, output, shape) as (writer, kept):
+        if kept.texts:
+            if items.skip(kept.texts) < kept.texts:
+                raise UsageError(f"{kept.texts:,} texts are done already, fewer were given", hint="leave out --resume")
+            app.console.note(f"going on after {kept.texts:,} texts")
         try:
-            for item, outcome in outcomes(app, embedder, items, params):
+            for item, outcome in outcomes(app, embedder, items, params, before=(kept.texts, kept.failed)):
                 writer.add(item, outcome)
         except RowsFailedError as error:  # what was written is whole: each of these texts has its error in its place
             failure = error
@@ -109,10 +114,11 @@ def write_vectors(app: AppContext, embedder: Embedder, items: Source, params: Em
 
 
 @contextmanager
-def open_writer(app: AppContext, output: OutputOptions, shape: Shape) -> Iterator[tuple[Writer, int]]:
-    """Where the vectors go, and how many texts are there already."""
+def open_writer(app: AppContext, output: OutputOptions, shape: Shape) -> Iterator[tuple[Writer, Kept]]:
+    """Where the vectors go, and what is there already."""
     from llamacli.cli import embed_output as forms
     from llamacli.cli.embed_file import open_output
+    from llamacli.cli.embed_resume import NOTHING
 
     console = app.console
     kind = output.format(terminal=console.terminals.stdout)
@@ -127,15 +133,40 @@ def open_writer(app: AppContext, output: OutputOptions, shape: Shape) -> Iterato
     if kind == "view":
         writer = forms.View(write, width=console.width)
     elif kind == "json":
-        writer = forms.JsonDocument(write, nested=shape.nested, model=shape.model)
+        writer = forms.JsonDocument(write, nested=shape.nested or shape.chunks, model=shape.model)
     elif kind == "csv":
         writer = forms.Csv(write, dims=shape.dims)
     elif kind == "raw":
         writer = forms.Raw(write, dims=shape.dims)
     else:
         writer = forms.JsonLines(write, nested=shape.nested, chunks=shape.chunks)
-    yield writer, 0
+    yield writer, NOTHING
     writer.close()
+
+
+def require_finished(
+    app: AppContext,
+    embedder: Embedder,
+    items: Source,
+    params: EmbeddingParams,
+    path: Path,
+    kind: OutputFormat,
+    shape: Shape,
+) -> None:
+    """Says that there is nothing to do, if the file that an earlier run finished is what was asked for.
+
+    Raises:
+        UsageError: it is not.
+        RowsFailedError: it is, and some of its texts have no vector.
+    """
+    from llamacli.cli.embed_file import require_form
+    from llamacli.cli.embed_resume import finished_texts
+
+    require_form(path, kind, shape, resume=True)
+    kept = finished_texts(embedder, items, params, path, kind, shape.dims)
+    app.console.note(f"{path} is complete: nothing to do")
+    if kept.failed:
+        raise rows_failed(kept.failed, kept.texts, None)
 
 
 def is_whole(path: Path) -> bool:

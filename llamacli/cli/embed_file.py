@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from llamacli.cli import embed_output as forms
 from llamacli.cli.console import Console
 from llamacli.cli.embed_options import RESUMABLE, OutputFormat
+from llamacli.cli.embed_resume import NOTHING, Kept, whole_texts
 from llamacli.errors import LlamacliError, UsageError
 
 
@@ -32,15 +34,43 @@ class Shape:
 @contextmanager
 def open_output(
     console: Console, target: Path, kind: OutputFormat, shape: Shape, *, resume: bool
-) -> Iterator[tuple[forms.Writer, int]]:
-    """A writer for the file, and how many texts are in it already. The file has its name only if the block ends well.
+) -> Iterator[tuple[forms.Writer, Kept]]:
+    """A writer for the file, and what is in it already. The file has its name only if the block ends well.
 
     What an interrupted run wrote is kept in `TARGET.partial` if it can be gone on with.
 
     Raises:
         UsageError: resuming what was made with other settings, or a form that cannot hold these vectors.
-        LlamacliError: the file cannot be written.
+        LlamacliError: the file cannot be written, or another process is writing it.
     """
+    require_form(target, kind, shape, resume=resume)
+    partial = target.with_name(target.name + ".partial")
+    mark = target.with_name(target.name + ".partial.json")
+    try:
+        with _alone(target, partial), ExitStack() as stack:
+            kept = _resume(partial, mark, kind, shape) if resume and mark.exists() else NOTHING
+            try:
+                if not kept.texts:
+                    _remove(partial)
+                    if kind in RESUMABLE:
+                        mark.write_text(json.dumps({"settings": shape.settings()}), encoding="utf-8")
+                writer = _writer(stack, partial, kind, shape, kept.texts)
+                yield writer, kept
+                writer.close()
+                stack.close()
+            except BaseException:
+                with contextlib.suppress(OSError):  # a full disk takes what is still in buffers no more than what came before
+                    stack.close()
+                _keep_or_drop(console, partial, mark, kind)
+                raise
+            partial.replace(target)
+            mark.unlink(missing_ok=True)
+    except OSError as error:
+        raise LlamacliError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def require_form(target: Path, kind: OutputFormat, shape: Shape, *, resume: bool) -> None:
+    """Raises UsageError if the file cannot be written, or if its form cannot hold these vectors."""
     if target.exists() and not target.is_file():
         raise UsageError(f"{target} is no regular file", hint="standard output needs no -o")
     several = shape.nested or shape.chunks
@@ -48,27 +78,28 @@ def open_output(
         raise UsageError(
             f"{target}: texts have several vectors each, which this form cannot tell apart", hint="use .npz or .jsonl"
         )
-    partial = target.with_name(target.name + ".partial")
-    mark = target.with_name(target.name + ".partial.json")
+
+
+@contextmanager
+def _alone(target: Path, partial: Path) -> Iterator[None]:
+    """Keeps other processes from the file while it is written. What one that was killed left behind locks nobody out."""
+    from filelock import FileLock, Timeout
+
+    if not target.parent.is_dir():  # which the lock would make
+        raise LlamacliError(f"cannot write {target}: there is no folder {target.parent}")
+    path = partial.with_name(partial.name + ".lock")
+    lock = FileLock(path)
     try:
-        with ExitStack() as stack:
-            first = _resume(partial, mark, kind, shape) if resume and mark.exists() else 0
-            if not first:
-                _remove(partial)
-                if kind in RESUMABLE:
-                    mark.write_text(json.dumps({"settings": shape.settings()}), encoding="utf-8")
-            writer = _writer(stack, partial, kind, shape, first)
-            try:
-                yield writer, first
-                writer.close()
-            except BaseException:
-                stack.close()
-                _keep_or_drop(console, partial, mark, kind)
-                raise
-        partial.replace(target)
-        mark.unlink(missing_ok=True)
-    except OSError as error:
-        raise LlamacliError(f"cannot write {target}: {error.strerror or error}") from error
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LlamacliError(f"cannot write {target}: another process is writing it", hint="name another file") from None
+    except NotImplementedError:
+        pass  # a file system without locks
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 def _writer(stack: ExitStack, partial: Path, kind: OutputFormat, shape: Shape, first: int) -> forms.Writer:
@@ -86,7 +117,7 @@ def _writer(stack: ExitStack, partial: Path, kind: OutputFormat, shape: Shape, f
     if kind == "csv":
         return forms.Csv(file.write, dims=shape.dims, first=first)
     if kind == "json":
-        return forms.JsonDocument(file.write, nested=shape.nested, model=shape.model)
+        return forms.JsonDocument(file.write, nested=shape.nested or shape.chunks, model=shape.model)
     return forms.JsonLines(file.write, nested=shape.nested, chunks=shape.chunks, first=first)
 
 
@@ -97,8 +128,10 @@ def _content(partial: Path, kind: OutputFormat) -> Path:
 
 def _keep_or_drop(console: Console, partial: Path, mark: Path, kind: OutputFormat) -> None:
     content = _content(partial, kind)
-    if kind in RESUMABLE and content.exists() and content.stat().st_size > forms.Npy.HEADER:
+    if kind in RESUMABLE and mark.exists() and content.exists() and content.stat().st_size > forms.Npy.HEADER:
         console.note(f"what is done is kept in {content}; --resume goes on with it")
+        if content != partial:
+            partial.unlink(missing_ok=True)
         return
     _remove(partial)
     mark.unlink(missing_ok=True)
@@ -109,14 +142,12 @@ def _remove(partial: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _resume(partial: Path, mark: Path, kind: OutputFormat, shape: Shape) -> int:
-    """How many texts are there whole, after cutting off what is not."""
-    from llamacli.cli.embed_resume import whole_texts
-
+def _resume(partial: Path, mark: Path, kind: OutputFormat, shape: Shape) -> Kept:
+    """What is there whole, after cutting off what is not."""
     try:
         settings = json.loads(mark.read_text(encoding="utf-8")).get("settings")
     except (OSError, ValueError, AttributeError):
         settings = None
     if settings != shape.settings():
         raise UsageError(f"{partial} was made by another model or with other options", hint="remove it, or leave out --resume")
-    return whole_texts(partial, kind, shape.dims) if _content(partial, kind).exists() else 0
+    return whole_texts(partial, kind, shape.dims) if _content(partial, kind).exists() else NOTHING

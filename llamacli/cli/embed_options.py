@@ -29,7 +29,7 @@ _DEFAULTS = EmbeddingParams()
 
 TextsArgument = Annotated[
     tuple[str, ...],
-    argument(metavar="TEXT", help="Texts; - is standard input, a text on each line."),
+    argument(metavar="TEXT", help="Texts; - is standard input, a text on each line or row."),
 ]
 
 
@@ -56,7 +56,7 @@ class SourceOptions:
         ),
     ] = None
     input_format: Annotated[
-        InputFormat | None, option("--input-format", shows="by the file's name, else lines", help="What --input holds.")
+        InputFormat | None, option("--input-format", shows="by the file's name, else lines", help="What --input or - holds.")
     ] = None
     field: Annotated[str, option("--field", metavar="NAME", shows="text", help="The field or column that holds the text.")] = (
         "text"
@@ -190,7 +190,13 @@ class OutputOptions:
     csv: Annotated[bool, option("--csv", help="CSV with a column for each number.")] = False
     raw: Annotated[bool, option("--raw", help="32-bit floats, little-endian, without anything else.")] = False
     resume: Annotated[
-        bool, option("--resume", help="Go on where an interrupted run stopped; not for .json and .parquet.", environment=False)
+        bool,
+        option(
+            "--resume",
+            help="Go on where an interrupted run of the same texts stopped; not for .json and .parquet. A finished file is "
+            "left as it is, and refused if it has another number of texts or another first vector.",
+            environment=False,
+        ),
     ] = False
 
     def __post_init__(self) -> None:

@@ -90,7 +90,10 @@ class JsonLines:
 
 
 class JsonDocument:
-    """OpenAI's list of embeddings, written as it comes. A text without a vector has an `error` in its place."""
+    """OpenAI's list of embeddings, written as it comes. A text without a vector has an `error` in its place.
+
+    `nested`: a text has several vectors, for its tokens or chunks; then each has an array of vectors, even if it is one.
+    """
 
     def __init__(self, write: Write, *, nested: bool, model: str) -> None:
         self._write, self._nested, self._model = write, nested, model
@@ -105,8 +108,7 @@ class JsonDocument:
             text = json.dumps({**members, "object": "error", "error": page.error_document(outcome.error)}, ensure_ascii=False)
         else:
             self._tokens += outcome.tokens
-            nested = self._nested or len(outcome.vectors) > 1
-            vector = page.json_vector(outcome.vectors, nested=nested)
+            vector = page.json_vector(outcome.vectors, nested=self._nested)
             text = page.json_members({**members, **cut(outcome)}, ("embedding", vector))
         self._write((self._separator + text).encode("utf-8", "backslashreplace"))
         self._separator = ",\n"
@@ -125,10 +127,12 @@ class Csv:
     `first` is the index of the first text; unless it is 0, the names of the columns are there already.
     """
 
+    NAMES = ("index", "id", "part", "tokens", "error")
+
     def __init__(self, write: Write, *, dims: int, first: int = 0) -> None:
         self._write, self._dims, self._first = write, dims, first
         if not first:
-            self._row(["index", "id", "part", "tokens", "error", *(f"v{number}" for number in range(dims))])
+            self._row([*self.NAMES, *(f"v{number}" for number in range(dims))])
 
     def add(self, item: Item, outcome: Outcome) -> None:
         """Writes it."""

@@ -1,26 +1,109 @@
-"""What an interrupted run left in an output file: how many texts are whole in it, and the rest cut off."""
+"""What earlier runs left in an output file: texts that an interrupted one wrote whole, and whether a finished one is right."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llamacli.cli import embed_output as forms
 from llamacli.cli.embed_options import OutputFormat
+from llamacli.engine.embedding_params import Embedded, EmbeddingParams
+from llamacli.engine.embedding_vectors import Matrix
+from llamacli.errors import UsageError
+
+if TYPE_CHECKING:
+    from llamacli.cli.embed_input import Source
+    from llamacli.engine.embedding import Embedder
 
 _FLOAT = 4
 
+TOLERANCE = 0.02
+"""How far, of its length, a vector may be from itself computed again: in another batch or on a GPU sums round otherwise."""
 
-def whole_texts(partial: Path, kind: OutputFormat, dims: int) -> int:
-    """How many texts the file holds whole, after cutting off what is not. Raises OSError."""
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is in a file already: so many texts, and how many of these have no vector."""
+
+    texts: int
+    failed: int
+
+
+NOTHING = Kept(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """A whole file: `rows` are the vectors of text `first`, the first that has any; None if no text has."""
+
+    texts: int
+    failed: int
+    first: int = 0
+    rows: Matrix | None = None
+
+
+def whole_texts(partial: Path, kind: OutputFormat, dims: int) -> Kept:
+    """The texts that the file holds whole, after cutting off what is not. Raises OSError."""
     if kind == "npz":
         return _of_archive(partial, dims)
     if kind in ("npy", "raw"):
-        return _of_array(partial, forms.Npy.HEADER if kind == "npy" else 0, dims)
-    return _of_lines(partial, _json_index if kind == "jsonl" else _csv_index, quoted=kind == "csv")
+        header = forms.Npy.HEADER if kind == "npy" else 0
+        count = _of_array(partial, header, dims)
+        return Kept(count, int(np.isnan(_array(partial, header, count, dims)[:, 0]).sum()))
+    return _of_lines(partial, kind)
+
+
+def finished_texts(
+    embedder: Embedder, items: Source, params: EmbeddingParams, path: Path, kind: OutputFormat, dims: int
+) -> Kept:
+    """What a finished file holds, if that is what this run would write: as many texts, and the same first vector.
+
+    Raises:
+        UsageError: it is not.
+    """
+    hint = "leave out --resume to write it anew"
+    try:
+        found = _finished(path, kind, dims)
+    except (ValueError, KeyError, TypeError, IndexError, OSError, zipfile.BadZipFile):
+        raise UsageError(f"{path} is there, but is not what this run would write", hint=hint) from None
+    fewer = UsageError(f"{path} is finished and holds more texts than were given: {found.texts:,}", hint=hint)
+    if items.skip(found.first) < found.first:
+        raise fewer
+    checked = found.first
+    if found.rows is not None:
+        item = next(items.items(), None)
+        if item is None:
+            raise fewer
+        (outcome,) = embedder.embed([item.text], params)
+        if not isinstance(outcome, Embedded) or not _alike(outcome.vectors, found.rows):
+            raise UsageError(f"{path} is finished, with other texts, another model or other options", hint=hint)
+        checked += 1
+    if items.skip(found.texts - checked) < found.texts - checked:
+        raise fewer
+    beyond = 0
+    for outcome in embedder.embed(items.texts(), params):
+        if isinstance(outcome, Embedded) or kind != "npz":  # in an archive texts without a vector have no place
+            raise UsageError(f"{path} is finished and holds {found.texts:,} texts, more were given", hint=hint)
+        beyond += 1
+    return Kept(found.texts + beyond, found.failed + beyond)
+
+
+def _alike(first: Matrix, second: Matrix) -> bool:
+    return first.shape == second.shape and bool(np.linalg.norm(first - second) <= TOLERANCE * np.linalg.norm(first))
+
+
+def _array(path: Path, header: int, count: int, dims: int) -> Matrix:
+    """The vectors of a file, of which only those are read that are looked at."""
+    rows: Matrix = np.memmap(path, "<f4", "r", offset=header, shape=(count, dims)) if count else np.empty((0, dims), "<f4")
+    return rows
 
 
 def _of_array(path: Path, header: int, dims: int) -> int:
@@ -30,34 +113,100 @@ def _of_array(path: Path, header: int, dims: int) -> int:
     return count
 
 
-def _of_archive(partial: Path, dims: int) -> int:
+def _of_archive(partial: Path, dims: int) -> Kept:
     """Texts that failed have no row, so that the last text with one is the last that is known; it may lack parts."""
     rows, numbers = forms.Npz.parts(partial)
     count = min(_of_array(rows, forms.Npy.HEADER, dims), numbers.stat().st_size // forms.PAIR)
     pairs = np.fromfile(numbers, dtype="<i8", count=2 * count).reshape(-1, 2)
     if not count:
-        return 0
+        return NOTHING
     last = int(pairs[-1, 0])
     keep = int(np.searchsorted(pairs[:, 0], last))
     for path, size in ((rows, forms.Npy.HEADER + keep * _FLOAT * dims), (numbers, keep * forms.PAIR)):
         with path.open("r+b") as file:
             file.truncate(size)
-    return last
+    return Kept(last, last - len(np.unique(pairs[:keep, 0])))
 
 
-def _of_lines(path: Path, index_of: Callable[[bytes], int | None], *, quoted: bool) -> int:
+def _of_lines(path: Path, kind: OutputFormat) -> Kept:
     """Of the last text lines may be missing, so that it does not count."""
-    count, end, offset = 0, 0, 0
+    count, end, offset, failed, of_last = 0, 0, 0, 0, 0
     with path.open("r+b") as file:
-        for record in _records(file) if quoted else file:
-            index = index_of(record) if record.endswith(b"\n") else None
-            if index is None:
+        for record in _records(file) if kind == "csv" else file:
+            try:
+                index, has_none = _read(record, kind)
+            except (ValueError, KeyError, TypeError, IndexError):
                 break
             if index > count:
                 count, end = index, offset
+                failed, of_last = failed + of_last, 0
+            of_last += has_none
             offset += len(record)
         file.truncate(end)
-    return count
+    return Kept(count, failed)
+
+
+def _finished(path: Path, kind: OutputFormat, dims: int) -> _Finished:
+    """What a whole file holds. Raises ValueError and the like if it is no file of this form, or of vectors of other lengths."""
+    if kind == "npz":
+        return _finished_archive(path, dims)
+    if kind not in ("npy", "raw"):
+        return _finished_lines(path, kind, dims)
+    header = forms.Npy.HEADER if kind == "npy" else 0
+    count, rest = divmod(path.stat().st_size - header, _FLOAT * dims)
+    with path.open("rb") as file:
+        if rest or (header and file.read(header) != forms.npy_header(count, dims)):
+            raise ValueError
+    rows = _array(path, header, count, dims)
+    failed = np.isnan(rows[:, 0])
+    first = int(failed.argmin()) if count and not failed.all() else None
+    return _Finished(count, int(failed.sum()), first or 0, None if first is None else np.array(rows[first : first + 1]))
+
+
+def _finished_archive(path: Path, dims: int) -> _Finished:
+    with zipfile.ZipFile(path) as archive, archive.open("embeddings.npy") as file:
+        index = np.load(io.BytesIO(archive.read("index.npy")))
+        if file.read(forms.Npy.HEADER) != forms.npy_header(len(index), dims):
+            raise ValueError
+        if not len(index):
+            return _Finished(0, 0)
+        texts, first = int(index[-1]) + 1, int(index[0])
+        count = int(np.searchsorted(index, first, side="right"))
+        rows = np.frombuffer(file.read(count * _FLOAT * dims), "<f4").reshape(count, dims)
+    return _Finished(texts, texts - len(np.unique(index)), first, rows)
+
+
+def _finished_lines(path: Path, kind: OutputFormat, dims: int) -> _Finished:
+    texts, failed, first = 0, 0, 0
+    parts: list[Matrix] = []
+    with path.open("rb") as file:
+        for record in _records(file) if kind == "csv" else file:
+            index, has_none = _read(record, kind)
+            texts = index + 1
+            failed += has_none
+            if index >= 0 and not has_none and (not parts or index == first):
+                parts.append(_vectors(record, kind, dims))
+                first = index
+    return _Finished(texts, failed, first, np.concatenate(parts) if parts else None)
+
+
+def _read(record: bytes, kind: OutputFormat) -> tuple[int, bool]:
+    """The number of a row's text, -1 for the row of names, and whether it has no vector. Raises ValueError and the like."""
+    if not record.endswith(b"\n"):
+        raise ValueError
+    if kind == "csv":
+        cell = record.partition(b",")[0]
+        return (-1, False) if cell == b"index" else (int(cell), record.endswith(b",\n"))
+    row = json.loads(record)
+    return int(row["index"]), "embedding" not in row
+
+
+def _vectors(record: bytes, kind: OutputFormat, dims: int) -> Matrix:
+    """The vectors of a row that has any. Raises ValueError if they have other lengths."""
+    if kind == "csv":
+        (cells,) = csv.reader(io.StringIO(record.decode(), newline=""))
+        return np.asarray(cells[len(forms.Csv.NAMES) :], dtype=np.float32).reshape(-1, dims)
+    return np.asarray(json.loads(record)["embedding"], dtype=np.float32).reshape(-1, dims)
 
 
 def _records(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -68,19 +217,3 @@ def _records(lines: Iterable[bytes]) -> Iterator[bytes]:
         if record.count(b'"') % 2 == 0:
             yield record
             record = b""
-
-
-def _json_index(line: bytes) -> int | None:
-    try:
-        index = json.loads(line)["index"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return index if isinstance(index, int) else None
-
-
-def _csv_index(record: bytes) -> int | None:
-    """The number of a row's text; the row of names counts as one of the first text."""
-    cell = record.partition(b",")[0]
-    if cell == b"index":
-        return 0
-    return int(cell) if cell.isdigit() else None

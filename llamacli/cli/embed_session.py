@@ -65,21 +65,28 @@ def open_embedder(
 
 
 def outcomes(
-    app: AppContext, embedder: Embedder, source: Source, params: EmbeddingParams, *, rerank: str | None = None
+    app: AppContext,
+    embedder: Embedder,
+    source: Source,
+    params: EmbeddingParams,
+    *,
+    rerank: str | None = None,
+    before: tuple[int, int] = (0, 0),
 ) -> Iterator[tuple[Item, Outcome]]:
-    """Each item with its outcome, in order, behind a progress bar.
+    """Each item with its outcome, in order, behind a progress bar. `before` are texts of an earlier run, and how many failed.
 
     Raises:
-        RowsFailedError: at the end, if some items have no vector.
+        RowsFailedError: at the end, if some items have no vector, now or before.
     """
-    failed, total, first_error = 0, 0, None
+    total, failed = before
+    first_error = None
     started = time.monotonic()
     with app.progress(delay=DELAY_SECONDS) as bar:
 
         def show(done: int) -> None:
             rate = done / max(time.monotonic() - started, 1e-3)
             what = f"embedding {done:,} texts, {rate:,.0f}/s"
-            bar.update(what, done, source.total)
+            bar.update(what, before[0] + done, source.total)
 
         texts = source.texts()
         found = (
@@ -93,12 +100,14 @@ def outcomes(
                 failed += 1
                 first_error = first_error or outcome.error
             yield source.take(outcome.index), outcome
-    if first_error is not None:
+    if failed:
         raise rows_failed(failed, total, first_error)
 
 
-def rows_failed(failed: int, total: int, first: LlamacliError) -> RowsFailedError:
-    """The error at the end of a run in which not all went well."""
-    which = "the text has" if total == 1 else f"{failed:,} of {total:,} texts have"
+def rows_failed(failed: int, total: int, first: LlamacliError | None) -> RowsFailedError:
+    """The error at the end of a run in which not all went well. `first` is None if that was in an earlier run."""
+    which = "the text has" if total == 1 else f"{failed:,} of {total:,} texts {'has' if failed == 1 else 'have'}"
+    if first is None:
+        return RowsFailedError(f"{which} no vector, as an earlier run found", failed=failed, total=total)
     reason = first.message if failed == 1 else f"the first: {first.message}"
     return RowsFailedError(f"{which} no vector: {reason}", failed=failed, total=total, hint=first.hint)
