@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import queue
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
@@ -18,7 +19,7 @@ from llamacli.engine.embedding_vectors import Matrix
 from llamacli.engine.hardware import default_threads
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, Pooling
-from llamacli.errors import CancelledError, EngineError, ModelUnsupportedError
+from llamacli.errors import CancelledError, ClosedError, EngineError, ModelUnsupportedError
 
 MOST_SEQUENCES = 64
 """Texts in one batch. llama.cpp allows 256; more than these gain nothing, and its masks are made of texts times tokens."""
@@ -30,7 +31,10 @@ Rows = tuple[Piece, Matrix]
 
 
 class Worker:
-    """One context, made when it is first needed and again when a batch is larger than it was made for."""
+    """One context, made when it is first needed and again when a batch is larger than it was made for.
+
+    Safe from any thread: one batch is evaluated at a time, and `close()` waits for it.
+    """
 
     def __init__(self, model: Model, params: ContextParams, *, pooling: Pooling, causal: bool | None, budget: int) -> None:
         self._model = model
@@ -40,6 +44,8 @@ class Worker:
         self._budget = budget
         self._context: Context | None = None
         self._capacity = 0
+        self._using = threading.Lock()
+        self._closed = False
         lib = library()
         self._width = lib.llama_model_n_cls_out(model.handle) if pooling == "rank" else lib.llama_model_n_embd_out(model.handle)
 
@@ -48,7 +54,14 @@ class Worker:
 
         Raises:
             MemoryFullError, DecodeError, CancelledError: see `Context`.
+            ClosedError: `close()` was called.
         """
+        with self._using:
+            if self._closed:
+                raise ClosedError("the embedder is closed")
+            return self._evaluate(batch)
+
+    def _evaluate(self, batch: Sequence[Piece]) -> list[Rows]:
         self._model.cancel.check()
         context = self._ready(sum(len(piece.tokens) for piece in batch))
         context.clear()
@@ -74,7 +87,7 @@ class Worker:
     def _ready(self, tokens: int) -> Context:
         """A context for a batch of so many tokens, which llama.cpp must compute in one micro-batch: pooling needs them all."""
         if self._context is None or tokens > self._capacity:
-            self.close()
+            self._free()
             wanted = max(tokens, self._budget)
             per_sequence = -(-wanted // MOST_SEQUENCES)
             self._capacity = per_sequence * MOST_SEQUENCES
@@ -100,7 +113,12 @@ class Worker:
         lib.llama_set_causal_attn(context.handle, causal)
 
     def close(self) -> None:
-        """Frees the context."""
+        """Frees the context, when no batch is in it any more."""
+        with self._using:
+            self._closed = True
+            self._free()
+
+    def _free(self) -> None:
         context, self._context = self._context, None
         if context is not None:
             context.close()
@@ -124,6 +142,8 @@ class Work:
         while self._futures:
             done, self._futures = wait(self._futures, timeout=0.1, return_when=FIRST_COMPLETED)
             for future in done:
+                if future.cancelled():
+                    raise ClosedError("the embedder is closed")
                 yield future.result()
 
     def abandon(self) -> None:
@@ -153,17 +173,26 @@ class Workers:
         beside = self._threads if _may_work_beside(model) else 0
         self._many = [Worker(model, single, **common) for _ in range(beside)]  # type: ignore[arg-type]
         self._side_by_side = False
+        self._starting = threading.Lock()
+        self._closed = False
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._many:
             self._free.put(worker)
         self._pool = ThreadPoolExecutor(beside, thread_name_prefix="llamacli-embed") if beside else None
 
     def start(self, batches: Sequence[Sequence[Piece]]) -> Work:
-        """Begins to evaluate batches, after those that were begun before."""
-        if self._pool is None or (len(batches) < 2 * self._threads and not self._side_by_side):
-            return Work(self._one.evaluate, batches, set())
-        self._side_by_side = True
-        return Work(self._one.evaluate, (), {self._pool.submit(self._evaluate_free, batch) for batch in batches})
+        """Begins to evaluate batches, after those that were begun before. Safe from any thread.
+
+        Raises:
+            ClosedError: `close()` was called.
+        """
+        with self._starting:
+            if self._closed:
+                raise ClosedError("the embedder is closed")
+            if self._pool is None or (len(batches) < 2 * self._threads and not self._side_by_side):
+                return Work(self._one.evaluate, batches, set())
+            self._side_by_side = True
+            return Work(self._one.evaluate, (), {self._pool.submit(self._evaluate_free, batch) for batch in batches})
 
     def _evaluate_free(self, batch: Sequence[Piece]) -> list[Rows]:
         worker = self._free.get()
@@ -173,7 +202,9 @@ class Workers:
             self._free.put(worker)
 
     def close(self) -> None:
-        """Frees all contexts."""
+        """Frees all contexts. Batches that are being evaluated are waited for; whoever waits for others gets ClosedError."""
+        with self._starting:
+            self._closed = True
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         for worker in (self._one, *self._many):
