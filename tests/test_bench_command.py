@@ -264,3 +264,6 @@ def test_ctrl_c_keeps_what_was_measured(tiny_model):
     assert [row["test"] for row in rows] == ["pp8", "pp16"]
     assert all(row["repetitions"] >= 2 and "interrupted after" in row["warnings"] for row in rows)
     assert b"stored as run 1" in rest
+    (listed,) = json.loads(invoke("bench", "history", "--json").stdout)["data"]
+    assert listed["interrupted"] is True
+    assert "(interrupted)" in invoke("bench", "history").stdout

@@ -92,6 +92,7 @@ class _Run:
         self._options = options
         self._machine = machine
         self._tests = tests
+        self._is_whole = False
         self._report = Report(app.console, options, [result_row(Result(test=test, test_time=""), machine) for test in tests])
         for note in machine_notes():
             app.console.warn(note)
@@ -120,6 +121,7 @@ class _Run:
                         failures += [event.failure] if event.failure is not None else []
                     else:
                         steps.step(event)
+                self._is_whole = True  # the number of rows does not tell: one that a signal cut short is among them
             except CancelledError:
                 if guard.received is None:
                     raise
@@ -130,5 +132,4 @@ class _Run:
         from llamacli.cli.bench_keeping import finish
 
         self._report.end()
-        rows = self._report.rows
-        finish(self._app, self._options, groups, rows, interrupted=len(rows) < len(self._tests))
+        finish(self._app, self._options, groups, self._report.rows, interrupted=not self._is_whole)
