@@ -47,10 +47,7 @@ def read_defaults(app: AppContext, command: Command, arguments: Sequence[str]) -
     if "help" in given:
         return {}
     found = current()
-    if not found.files:
-        return {}
     options = settable(command)
-    keys = settings.keys_by_spelling([key_of(option) for option in options])
     environ = app.console.environ
 
     def said(name: str) -> str | None:
@@ -61,6 +58,9 @@ def read_defaults(app: AppContext, command: Command, arguments: Sequence[str]) -
             value = value[0]
         return (value if isinstance(value, str) else None) or variable or None
 
+    if not found.files and said("profile") is None:
+        return {}
+    keys = settings.keys_by_spelling([key_of(option) for option in options])
     values = values_for(found, keys, profile=said("profile"), model=said("model"))
     by_key = {key_of(option).name: option for option in options}
     return {by_key[key].name: _as_given(by_key[key], setting.value) for key, setting in values.items()}
