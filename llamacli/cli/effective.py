@@ -24,8 +24,8 @@ def effective(
     """
     options = options_by_key()
     keys = settings.all_keys()
-    profile = profile or environ.get("LLAMACLI_PROFILE") or None
-    stated = environ.get("LLAMACLI_MODEL") or None
+    stated, stated_profile = environ.get("LLAMACLI_MODEL") or None, environ.get("LLAMACLI_PROFILE") or None
+    profile = profile or stated_profile
     found: dict[str, Setting] = {}
     if built_in:
         found |= {name: one for name, option in options.items() if (one := _built_in(option, keys[name]))}
@@ -36,10 +36,10 @@ def effective(
     for name, option in options.items():
         if text := environ.get(str(option.envvar)):
             found[name] = Setting(name, _from_environment(keys[name], str(option.envvar), text), _variable(option))
-    if model is not None:
+    if model not in (None, stated):  # what a variable sets comes as the option's value, too
         found["model"] = Setting("model", model, Origin("flag", "--model"))
-    if profile is not None:
-        found.setdefault("profile", Setting("profile", profile, Origin("flag", "--profile")))
+    if profile not in (None, stated_profile):
+        found["profile"] = Setting("profile", profile, Origin("flag", "--profile"))
     return dict(sorted(found.items()))
 
 
