@@ -102,6 +102,14 @@ def test_profiles_and_models(arguments: tuple[str, ...], environ: dict[str, str]
     assert result.engine.params.sampling.temperature == temperature, result.stderr
 
 
+@pytest.mark.parametrize(("arguments", "environ"), [(("--profile", "x"), {}), ((), {"LLAMACLI_PROFILE": "x"})])
+def test_a_profile_that_there_is_not_is_an_error_without_any_file(arguments: tuple[str, ...], environ: dict[str, str]) -> None:
+    result = invoke("run", *arguments, "hi", environ=environ)
+    assert result.status == 2
+    assert result.stderr == "llamacli: error: there is no profile x (the settings have no profiles)\n"
+    assert invoke("run", "hi").status == 0
+
+
 def test_a_profile_can_be_the_default() -> None:
     write('[defaults]\nprofile = "p"\n[profiles.p]\ntemp = 0\n[profiles.q]\ntemp = 1')
     assert invoke("run", "hi").engine.params.sampling.temperature == 0
@@ -183,6 +191,16 @@ def test_show_tells_the_origins(project: Path) -> None:
         f"top-k = 3      user         {user} [profiles.p]",
         "top-p = 0.75   environment  LLAMACLI_TOP_P",
     ]  # fmt: skip
+    variables = {"LLAMACLI_MODEL": "a", "LLAMACLI_PROFILE": "p"}
+    shown = [line.split() for line in config("show", "model", "profile", "--origin", environ=variables).stdout.splitlines()]
+    assert [words[2:] for words in shown] == [
+        ['"a"', "environment", "LLAMACLI_MODEL"],
+        ['"p"', "environment", "LLAMACLI_PROFILE"],
+    ]
+    variables["LLAMACLI_PROFILE"] = "other"
+    flags = ("show", "model", "profile", "--origin", "-m", "b", "--profile", "p")
+    shown = [line.split() for line in config(*flags, environ=variables).stdout.splitlines()]
+    assert [words[2:] for words in shown] == [['"b"', "flag", "--model"], ['"p"', "flag", "--profile"]]
     document = json.loads(config("show", "--json").stdout)
     assert document["temp"] == {"value": 0.5, "origin": "user", "where": f"{user} [defaults]"}
 
@@ -229,6 +247,10 @@ def test_get() -> None:
         (("temp", "1"), {"defaults": {"temp": 1}}),
         (("temperature", "1"), {"defaults": {"temp": 1}}),
         (("--", "predict", "-1"), {"defaults": {"predict": -1}}),
+        (("predict", "-1"), {"defaults": {"predict": -1}}),
+        (("predict", "-1", "--color", "never", "-v"), {"defaults": {"predict": -1}}),
+        (("tensor-split", "-0.5", "1"), {"defaults": {"tensor-split": [-0.5, 1]}}),
+        (("temp", "1", "-v"), {"defaults": {"temp": 1}}),
         (("ctx_size", "8"), {"defaults": {"ctx-size": 8}}),
         (("mmap", "false"), {"defaults": {"mmap": False}}),
         (("flash-attn", "on"), {"defaults": {"flash-attn": "on"}}),
@@ -270,6 +292,8 @@ def test_paths_become_absolute(project: Path) -> None:
         (("profiles.p.tmep", "1"), "there is no option tmep (did you mean temp?)"),
         (("aliases.a", "b", "c"), "an alias takes one value, the model it stands for"),
         (("help", "true"), "there is no option help"),
+        (("predict", "--prject", "-1"), "no such option: --prject (did you mean --project?)"),
+        (("predict", "-1x"), "no such option: -1x"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_set(arguments: tuple[str, ...], message: str) -> None:

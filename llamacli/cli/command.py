@@ -15,6 +15,7 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,13 +29,14 @@ from llamacli.cli.context import AppContext
 from llamacli.cli.help import format_help
 from llamacli.cli.logs import log_to
 from llamacli.cli.options import CommonOptions
-from llamacli.cli.parameters import Kind, Option, adopt, kind_of
+from llamacli.cli.parameters import Kind, Option, adopt, kind_of, source_of
 from llamacli.errors import UsageError
 
 Example = tuple[str, str]
 """What it does, and the command line that does it."""
 
 _GIVEN = "llamacli.given"
+_NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 class Command(TyperCommand):
@@ -43,6 +45,8 @@ class Command(TyperCommand):
     examples: tuple[Example, ...] = ()
     reads_settings = True
     """False for what must work while the settings are broken."""
+    takes_numbers = False
+    """True where `-1` is an argument and no option."""
     groups: Mapping[str, str] = {}
     """Commands, and groups of them, that are called by a word in the place of the first argument: `llamacli embed index`.
 
@@ -67,6 +71,8 @@ class Command(TyperCommand):
         """Parses the command line. What is wrong with it is said with a way out."""
         given = ctx.meta[_GIVEN] = list(args)
         reject_single_dash(self, given)
+        if self.takes_numbers:
+            args = with_numbers_apart(self, args)
         try:
             return super().parse_args(ctx, args)
         except typer.TyperException as error:
@@ -154,6 +160,10 @@ class Reread:
             self._ctx.info_name, [*given[:place], *words, *given[place:]], parent=self._ctx.parent, obj=self._ctx.obj
         )
         return {part.name: _assemble(part, ctx.params) for part in self._parts}
+
+    def given(self, name: str) -> bool:
+        """Whether the value of this parameter is from the command line, not from the environment or the settings."""
+        return source_of(self._ctx, name) == "COMMANDLINE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +277,23 @@ def reject_single_dash(owner: TyperCommand, args: list[str]) -> None:
             raise UsageError(f"no such option: {name}", hint=f"did you mean -{name}?")
         option = names.get(word)
         takes_value = not takes_value and option is not None and not option.is_flag and not option.count
+
+
+def with_numbers_apart(owner: TyperCommand, args: list[str]) -> list[str]:
+    """The same words with all arguments behind `--`, if a negative number is among them."""
+    names = option_names(owner)
+    options: list[str] = []
+    arguments: list[str] = []
+    takes_value = False
+    for place, word in enumerate(args):
+        if word == "--" and not takes_value:
+            arguments += args[place + 1 :]
+            break
+        is_option = word.startswith("-") and word != "-" and not _NEGATIVE.fullmatch(word)
+        (options if is_option or takes_value else arguments).append(word)
+        option = names.get(word)
+        takes_value = not takes_value and option is not None and not option.is_flag and not option.count
+    return [*options, "--", *arguments] if any(map(_NEGATIVE.fullmatch, arguments)) else args
 
 
 def explained(owner: TyperCommand | TyperGroup, error: typer.TyperException, args: list[str]) -> Exception:

@@ -172,6 +172,7 @@ config = group(
 )  # fmt: skip
 for _one in (get, set_, unset, path, edit, check, show):
     _one.reads_settings = False  # they must work when the settings are broken
+set_.takes_numbers = True
 
 
 def check_files(app: AppContext, files: list[Path], given: bool = False) -> None:
