@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import Result, invoke
+from rich.cells import cell_len
 from tiny_bert import tiny_bert
 
 from llamacli.cli.console import Terminals
@@ -116,6 +117,23 @@ def test_a_terminal_gets_a_line_for_each_text_and_never_pages_of_numbers(bert):
     assert "\x1b[31mred" not in embed(bert, "\x1b[31mred", terminals=TERMINAL).stdout
 
 
+MANY_SCRIPTS = ("The quick brown fox.", "人工知能は面白い、とても面白い話である。", "한국어 문장 하나", "\x1b[31mred", "cat " * 50, "a")
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 60, 80, 200])
+@pytest.mark.parametrize("mode", [(), ("--similarity",), ("--query", "cat")], ids=lambda mode: "".join(mode[:1]) or "view")
+def test_no_line_is_longer_than_the_terminal_is_wide(bert, mode, width):
+    shown = embed(bert, *mode, *MANY_SCRIPTS, *["x"] * (0 if mode else 20), terminals=TERMINAL, width=width).stdout.splitlines()
+    assert max(cell_len(line) for line in shown) <= width
+    if not mode:
+        assert len({cell_len(line) for line in shown[:20]}) == 1
+        assert all("tokens" in line for line in shown[:20])
+        assert ("32 numbers" in shown[0], "norm 1.000" in shown[0], " +0." in shown[0]) == (width > 30, width > 40, width > 60)
+    if mode == ("--similarity",):
+        assert {line.rindex(".") - len(line) for line in shown if line.endswith(tuple("0123456789")) and "." in line} == {-4}
+        assert len({cell_len(line) for line in shown[: len(MANY_SCRIPTS) + 1]}) == 1
+
+
 def test_raw_bytes_never_reach_a_terminal(bert):
     assert embed(bert, "--raw", "cat", terminals=TERMINAL).status == 2
 
@@ -195,6 +213,13 @@ def test_long_texts_are_cut_or_chunked_on_request(bert):
     assert len(lines(embed(bert, "-c", "8", "--truncate", long))) == 1
 
 
+def test_each_text_of_a_document_with_chunk_rows_has_an_array_of_vectors(bert, tmp_path):
+    arguments = ("--json", "--chunk", "4", "--chunk-rows", "cat", "cat dog cat dog cat dog")
+    embed(bert, "-o", str(tmp_path / "x.json"), *arguments)
+    for text in (embed(bert, *arguments).stdout, (tmp_path / "x.json").read_text()):
+        assert [np.shape(row["embedding"]) for row in json.loads(text)["data"]] == [(1, 32), (2, 32)]
+
+
 def test_without_pooling_a_text_has_a_vector_for_each_token(bert, tmp_path):
     (row,) = lines(embed(bert, "--pooling", "none", "red cat"))
     assert np.array(row["embedding"]).shape == (4, 32)
@@ -232,6 +257,24 @@ def test_similarity(bert):
     table = embed(bert, "--similarity", "red cat", "dog", terminals=TERMINAL).stdout.splitlines()
     assert table[1].split()[:3] == ["1", "red", "cat"]
     assert table[1].split()[3] == "1.000"
+
+
+def test_what_is_compared_is_named_though_others_fail(bert, tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"id": "a", "text": "red cat"}\n{"text": ""}\n{"text": "dog"}\n')
+    result = embed(bert, "--similarity", "--input", str(tmp_path / "in.jsonl"))
+    assert result.status == 6
+    document = json.loads(result.stdout)
+    assert (document["index"], document["id"], document["texts"]) == ([0, 2], ["a", None], ["a", "dog"])
+    table = embed(bert, "--similarity", "cat", "", "dog", terminals=TERMINAL).stdout.splitlines()
+    assert table[0].split() == ["1", "3"]
+    assert [line.split()[0] for line in table[1:]] == ["1", "3"]
+
+
+@pytest.mark.parametrize(("texts", "status"), [((), 0), (("",), 6)])
+def test_nothing_compared_is_a_document_too(bert, texts, status):
+    result = embed(bert, "--similarity", "--json", *texts, **({} if texts else {"stdin": b""}))
+    assert result.status == status
+    assert json.loads(result.stdout) == {"object": "similarity", "index": [], "texts": [], "matrix": []}
 
 
 def test_a_query_finds_the_nearest(bert):

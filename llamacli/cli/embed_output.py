@@ -53,7 +53,7 @@ class View:
     def close(self) -> None:
         """Counts those that were not shown."""
         if self._count > page.SHOWN_ROWS:
-            self._write(page.format_more(self._count - page.SHOWN_ROWS).encode())
+            self._write(page.format_more(self._count - page.SHOWN_ROWS, width=self._width).encode())
 
 
 class JsonLines:

@@ -45,27 +45,26 @@ def run_search(
 
 def show_similarity(app: AppContext, embedder: Embedder, items: Source, params: EmbeddingParams, output: OutputOptions) -> None:
     """The cosine of each pair."""
-    names: list[str] = []
+    compared: list[page.Compared] = []
     rows: list[Matrix] = []
     failure = None
     try:
         for item, outcome in outcomes(app, embedder, items, params):
             if isinstance(outcome, Embedded):
-                names.append(item.shown)
+                compared.append(page.Compared(outcome.index, item.id, item.shown))
                 rows.append(outcome.vectors)
-                if len(names) > MOST_COMPARED:
+                if len(compared) > MOST_COMPARED:
                     raise CapacityError(
                         f"--similarity compares at most {MOST_COMPARED:,} texts", hint="use --query, or an index"
                     )
     except RowsFailedError as error:
         failure = error
-    if rows:
-        matrix = cosines(np.concatenate(rows))
-        if output.json or output.jsonl or not app.console.terminals.stdout:
-            for piece in page.similarity_document(names, matrix):
-                app.console.write(piece)
-        else:
-            app.console.write(page.format_similarity(names, matrix, width=app.console.width))
+    matrix = cosines(np.concatenate(rows) if rows else np.empty((0, embedder.width), np.float32))
+    if output.json or output.jsonl or not app.console.terminals.stdout:
+        for piece in page.similarity_document(compared, matrix):
+            app.console.write(piece)
+    else:
+        app.console.write(page.format_similarity(compared, matrix, width=app.console.width))
     if failure is not None:
         raise failure
 

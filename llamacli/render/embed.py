@@ -18,6 +18,10 @@ SHOWN_ROWS = 20
 """Texts that the view shows; the others are only counted."""
 _FIRST_VALUES = 4
 _CELL = 6
+_ROOM_BESIDE_VALUES, _ROOM = 16, 8
+"""Columns that a text must be left for values to be shown beside it, and for anything else."""
+_LONGEST = 4096
+"""Characters of a text of which any could be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,15 @@ class Hit:
     id: str | int | None
     text: str
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A text that was compared with others: its number, what identifies it, and what it is recognized by."""
+
+    index: int
+    id: str | int | None
+    shown: str
 
 
 def json_numbers(values: Sequence[float]) -> str:
@@ -54,13 +67,25 @@ def error_document(error: LlamacliError) -> dict[str, str]:
 
 
 def format_view_row(number: int, shown: str, vectors: Matrix, tokens: int, *, width: int) -> str:
-    """One line: number, text, tokens, dimension, norm and first values."""
+    """One line: number, text, tokens, dimension, norm and first values. On a narrow terminal the last of these are left out."""
+    for room, tail in _tails(vectors, tokens):
+        left = width - len(tail) - 7
+        if left >= room:
+            break
+    return f"{number:>3}  {fit(shown, max(left, 1))}  {tail}\n"
+
+
+def _tails(vectors: Matrix, tokens: int) -> Iterator[tuple[int, str]]:
+    """What may stand after a text, the longest first, and how many columns the text must have beside it."""
+    count = f"{tokens:>5} tokens"
     rows = f" {vectors.shape[0]} ×" if vectors.shape[0] > 1 else ""
-    first = " ".join(f"{value:+.4f}" for value in vectors[0, :_FIRST_VALUES].tolist())
-    norm = math.sqrt(math.fsum(value * value for value in vectors[0].tolist()))
-    more = " …" if vectors.shape[1] > _FIRST_VALUES else ""
-    tail = f"{tokens:>5} tokens {rows} {vectors.shape[1]} numbers, norm {norm:.3f}: {first}{more}"
-    return f"{number:>3}  {fit(shown, max(width - len(tail) - 7, 8))}  {tail}\n"
+    size = f"{count} {rows} {vectors.shape[1]} numbers"
+    with_norm = f"{size}, norm {math.sqrt(math.fsum(value * value for value in vectors[0].tolist())):.3f}"
+    values = [f" {value:+.4f}" for value in vectors[0, :_FIRST_VALUES].tolist()]
+    for shown in range(len(values), 0, -1):
+        more = " …" if vectors.shape[1] > shown else ""
+        yield _ROOM_BESIDE_VALUES, f"{with_norm}:{''.join(values[:shown])}{more}"
+    yield from ((_ROOM, tail) for tail in (with_norm, size, count))
 
 
 def format_failed_row(number: int, shown: str, error: LlamacliError, *, width: int) -> str:
@@ -68,9 +93,10 @@ def format_failed_row(number: int, shown: str, error: LlamacliError, *, width: i
     return f"{number:>3}  {fit(shown, max(width // 3, 8))}  error: {escape_line(str(error))}\n"
 
 
-def format_more(count: int) -> str:
+def format_more(count: int, *, width: int) -> str:
     """The last line of a view that does not show all."""
-    return f"     … and {count:,} more (-o FILE keeps all of them)\n"
+    line = f"     … and {count:,} more (-o FILE keeps all of them)"
+    return f"{line if len(line) < width else line[: line.index(' (')]}\n"
 
 
 def format_hits(hits: Sequence[Hit], *, width: int) -> str:
@@ -88,32 +114,56 @@ def hit_document(hit: Hit) -> dict[str, Any]:
     return {"index": hit.index, **name, "score": round(hit.score, 6), "text": hit.text}
 
 
-def format_similarity(texts: Sequence[str], matrix: Matrix, *, width: int) -> str:
+def format_similarity(compared: Sequence[Compared], matrix: Matrix, *, width: int) -> str:
     """The cosines as a table, wide ones in blocks; the texts are numbered and named at the rows."""
-    label = min(max((len(escape_line(text)) for text in texts), default=0), max(width // 3, 8))
-    columns = max((width - label - 6) // (_CELL + 1), 1)
+    digits = max((len(str(text.index + 1)) for text in compared), default=0)
+    digits = max(digits, 3)
+    label = min(max((columns(text.shown) for text in compared), default=0), max(width // 3, _ROOM))
+    across = max((width - label - digits - 3) // (_CELL + 1), 1)
     blocks = []
-    for start in range(0, len(texts), columns):
-        numbers = range(start, min(start + columns, len(texts)))
-        head = " " * (label + 5) + "".join(f" {number + 1:>{_CELL}}" for number in numbers)
+    for start in range(0, len(compared), across):
+        numbers = range(start, min(start + across, len(compared)))
+        head = " " * (label + digits + 2) + "".join(f" {compared[number].index + 1:>{_CELL}}" for number in numbers)
         rows = [
-            f"{row + 1:>3}  {fit(text, label)}" + "".join(f" {matrix[row, number]:>{_CELL}.3f}" for number in numbers)
-            for row, text in enumerate(texts)
+            f"{text.index + 1:>{digits}}  {fit(text.shown, label)}"
+            + "".join(f" {matrix[row, number]:>{_CELL}.3f}" for number in numbers)
+            for row, text in enumerate(compared)
         ]
         blocks.append("\n".join([head, *rows]) + "\n")
     return "\n".join(blocks)
 
 
-def similarity_document(texts: Sequence[str], matrix: Matrix) -> Iterator[str]:
+def similarity_document(compared: Sequence[Compared], matrix: Matrix) -> Iterator[str]:
     """The same for programs, as JSON, in pieces: a row for each text is much when there are thousands."""
-    head = json.dumps({"object": "similarity", "texts": list(texts)}, ensure_ascii=False)
-    yield f'{head[:-1]}, "matrix": ['
+    members: dict[str, Any] = {"object": "similarity", "index": [text.index for text in compared]}
+    if any(text.id is not None for text in compared):
+        members["id"] = [text.id for text in compared]
+    members["texts"] = [text.shown for text in compared]
+    yield f'{json.dumps(members, ensure_ascii=False)[:-1]}, "matrix": ['
     for number, row in enumerate(matrix):
         yield ("," if number else "") + json_numbers(row.astype("f8").round(6).tolist())
     yield "]}\n"
 
 
+def _line(text: str) -> str:
+    return escape_line(" ".join(text.lstrip()[:_LONGEST].split()))
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes on its line."""
+    line = _line(text)
+    if line.isascii():
+        return len(line)
+    from rich.cells import cell_len
+
+    return cell_len(line)
+
+
 def fit(text: str, width: int) -> str:
     """A text on `width` columns, cut or filled up."""
-    line = escape_line(" ".join(text.split()))
-    return f"{line[: width - 1]}…" if len(line) > width else line.ljust(width)
+    line = _line(text)
+    if line.isascii():
+        return f"{line[: width - 1]}…" if len(line) > width else line.ljust(width)
+    from rich.cells import cell_len, set_cell_size
+
+    return f"{set_cell_size(line, width - 1)}…" if cell_len(line) > width else set_cell_size(line, width)
