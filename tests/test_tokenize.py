@@ -14,6 +14,7 @@ import tiny
 import tokenize_cases as cases
 from fakes import Result, invoke
 
+from llamacli.cli import tokenize_input
 from llamacli.cli.console import Terminals
 from llamacli.engine import tokenizing_text
 from llamacli.engine.model import Model
@@ -252,6 +253,92 @@ def test_what_is_not_utf8(run, place):
     assert f"file is not UTF-8 text: byte 0xe4 at offset {place:,}" in result.stderr
     pieces = json.loads(run("--json", "--errors", "replace", "-f", "file").stdout)["tokens"]
     assert b"".join(bytes.fromhex(token["bytes"]) for token in pieces) == data + "\ufffdb".encode()
+
+
+def test_a_line_that_is_not_utf8_is_an_error_in_its_row(run):
+    result = run("--jsonl", stdin=b"Hello\n\xff\n world\r\na\xe4\n")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row.get("bytes") for row in rows] == [5, None, 6, None]
+    assert [row["error"]["type"] for row in rows if "error" in row] == ["UsageError"] * 2
+    assert rows[3]["error"]["message"].startswith("standard input, line 4 is not UTF-8 text: byte 0xe4 at offset 1")
+    assert result.status == 6
+    assert result.stderr.startswith(
+        "llamacli: error: 2 of 4 texts could not be tokenized: the first: standard input, line 2 is"
+    )
+    replaced = run("--jsonl", "--errors", "replace", stdin=b"Hello\n\xff\nb")
+    assert (replaced.status, len(replaced.stdout.splitlines())) == (0, 3)
+
+
+def test_a_line_that_fails_late_is_still_one_row(run, monkeypatch):
+    monkeypatch.setattr(tokenizing_text, "PART", 64)
+    monkeypatch.setattr(tokenizing_text, "LONGEST", 256)
+    row = b"Hello world, " * 40 + b"a" * 1000
+    result = run("--jsonl", stdin=b"Hello\n" + row + b"\nHello", model=VOCABULARIES["gpt-2"])
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [sorted(row) for row in (rows[0], rows[2])] == [["bytes", "bytes_per_token", "count", "tokens"]] * 2
+    assert rows[1]["error"]["type"] == "CapacityError"
+    assert len(rows[1]["tokens"]) > 100  # those of what came before
+    assert result.status == 6
+
+
+@pytest.fixture
+def one_bad_file(run, monkeypatch):
+    """Runs `tokenize` over three files; the one in the middle is not UTF-8, which shows late."""
+    monkeypatch.setattr(tokenize_input, "BLOCK", 1000)
+    monkeypatch.setattr(tokenizing_text, "PART", 1000)
+    Path("a").write_text("Hello")
+    Path("bad").write_bytes(b"Hello " * 1000 + b"\xff")
+    Path("c").write_text("Hello world")
+
+    def call(*arguments: str, status: int = 6, **how) -> str:
+        result = run(*arguments, "-f", "a", "bad", "c", **how)
+        assert result.status == status
+        warning, error = result.stderr.splitlines()
+        assert warning.startswith("llamacli: warning: bad is not UTF-8 text: byte 0xff at offset 6,000")
+        assert status != 6 or error == "llamacli: error: 1 of 3 texts could not be tokenized"
+        return result.stdout
+
+    return call
+
+
+def test_one_bad_file_does_not_take_the_others_with_it(one_bad_file):
+    assert one_bad_file("--count") == "1 a\n2 c\n3 total\n"
+    assert one_bad_file("--count", "--max", "2", status=8) == "1 a\n2 c\n3 total\n"
+    assert one_bad_file("--by-extension").splitlines()[1].split()[:3] == ["(none)", "2", "3"]
+    for form in ([], ["--count"]):
+        document = json.loads(one_bad_file("--json", *form))
+        assert [(one["name"], one.get("count"), "error" in one) for one in document["documents"]] == [
+            ("a", 1, False), ("bad", None, True), ("c", 2, False),
+        ]  # fmt: skip
+        assert document["count"] == 3
+    lines = [json.loads(line) for line in one_bad_file("--ids").splitlines()]
+    assert [len(lines[0]), len(lines[2])] == [1, 2]
+    view = one_bad_file(terminals=Terminals(stdout=True), environ={"NO_COLOR": "1"})
+    assert view.endswith("total: 3 tokens · 16 bytes · 5.33 bytes per token\n")
+
+
+def test_an_error_in_the_middle_leaves_json_whole(run, monkeypatch):
+    monkeypatch.setattr(tokenize_input, "BLOCK", 1000)
+    monkeypatch.setattr(tokenizing_text, "PART", 1000)
+    Path("bad").write_bytes(b"Hello " * 1000 + b"\xff")
+    result = run("--json", "-f", "bad")
+    assert (result.status, result.stderr.count("\n")) == (2, 1)
+    document = json.loads(result.stdout)
+    assert "bad is not UTF-8 text" in document["error"]["message"]
+    assert document["tokens"]
+
+
+def test_conversations_in_files_however_they_are_named(run):
+    Path("c").mkdir()
+    Path("c/m.json").write_text(json.dumps([{"role": "user", "content": "Hello"}]))
+    expected = run("--chat", "--count", "Hello").stdout
+    for words in (["-f", "c/m.json"], ["-r", "c"], ["-f", "c/*"], ["-r", "c/m.json"], ["-r", "-f", "c"]):
+        assert run("--chat", "--count", *words).stdout == expected
+    assert run("--chat", "--count", "-f", "-", stdin=Path("c/m.json").read_bytes()).stdout == expected
+    Path("c/none.json").write_text("[]")
+    result = run("--chat", "--count", "-r", "c")
+    assert (result.status, result.stdout.splitlines()[0].split()) == (6, [expected.strip(), "c/m.json"])
+    assert "warning: c/none.json: the messages must be a list of at least one object" in result.stderr
 
 
 def test_messages_that_are_none(run):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from llamacli.cli.tokenize_output import Output
     from llamacli.engine.model import Model
-    from llamacli.engine.tokenizing import Chunk, Tokenizer
+    from llamacli.engine.tokenizing import Chunk, NotTokenized, Tokenizer
     from llamacli.engine.tokenizing_text import Document
 
 PROGRESS_DELAY_SECONDS = 0.5
@@ -135,9 +135,10 @@ def tokenize(
         return
     path = app.find_model(app, model.model, offline=model.offline)
     with load(path) as loaded:
-        count = write_tokens(app, loaded, found, source, output, chat)
-    if output.max is not None and count > output.max:
-        raise GateError(f"{count:,} tokens are more than --max {output.max:,}")
+        written = write_tokens(app, loaded, found, source, output, chat)
+    if output.max is not None and written.total.tokens > output.max:
+        raise GateError(f"{written.total.tokens:,} tokens are more than --max {output.max:,}")
+    written.check()
 
 
 def check_combinations(source: TextOptions, output: OutputOptions, chat: ChatOptions, model: VocabularyOptions) -> None:
@@ -164,29 +165,28 @@ def load(path: Path) -> Model:
 
 def write_tokens(
     app: AppContext, model: Model, found: Input, source: TextOptions, output: OutputOptions, chat: ChatOptions
-) -> int:
-    """Tokenizes everything, writes it, and returns how many tokens there were."""
+) -> Output:
+    """Tokenizes everything, writes it, and returns what knows how much there was, and what went wrong."""
     replace = source.errors == "replace"
     tokenizer = tokenizer_for(model, source)
     documents: Iterable[Document] = found.documents
     if output.jsonl:
-        documents = (line for document in found.documents for line in lines_of(document, replace=replace))
+        documents = (line for document in found.documents for line in lines_of(document))
     with app.interrupts.guard() as guard, app.progress(delay=PROGRESS_DELAY_SECONDS) as bar:
         guard.cancel = tokenizer.cancel
         if source.chat:
-            chunks = chat_chunks(model, documents, chat, as_messages=bool(source.file) or output.jsonl, replace=replace)
+            outcomes = chat_chunks(model, documents, chat, as_messages=found.are_files or output.jsonl, replace=replace)
         else:
-            chunks = tokenizer.stream(documents)
-        done = 0
+            outcomes = tokenizer.outcomes(documents)
+        written = output_for(app, model, found, output)
 
-        def watched() -> Iterator[Chunk]:
-            nonlocal done
-            for chunk in chunks:
-                yield chunk
-                done += len(chunk.part.data)
-                bar.update("tokenizing", done, found.size, unit="B")
+        def watched() -> Iterator[Chunk | NotTokenized]:
+            for outcome in outcomes:
+                yield outcome
+                bar.update("tokenizing", written.bytes_done, found.size, unit="B")
 
-        return output_for(app, model, found, output).write_all(watched()).tokens
+        written.write_all(watched(), keeps_going=output.jsonl or len(found.documents) > 1)
+        return written
 
 
 def output_for(app: AppContext, model: Model, found: Input, options: OutputOptions) -> Output:

@@ -14,14 +14,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 from llamacli.cli.context import AppContext
 from llamacli.engine.tokenizing_text import BLOCK, Document, text_document, utf8_blocks
-from llamacli.errors import UsageError
+from llamacli.errors import CapacityError, TemplateError, UsageError
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from llamacli.cli.options import ChatOptions
     from llamacli.engine.model import Model
-    from llamacli.engine.tokenizing import Chunk
+    from llamacli.engine.tokenizing import Chunk, NotTokenized
 
 STDIN = "-"
 STDIN_NAME = "standard input"
@@ -33,10 +33,11 @@ _IDS = re.compile(rb"[\[\]\n]|[^\s,\[\]]+")
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Documents, and how many bytes they have together (None: nobody knows)."""
+    """Documents, and how many bytes they have together (None: nobody knows). `are_files`: the command line names files."""
 
     documents: list[Document]
     size: int | None
+    are_files: bool = False
 
 
 def find_input(app: AppContext, words: tuple[str, ...], paths: tuple[str, ...], *, recursive: bool, replace: bool) -> Input:
@@ -66,18 +67,23 @@ def spooled(app: AppContext, found: Input, stack: ExitStack) -> Input:
             documents.append(Document(STDIN_NAME, lambda kept=kept: _positioned(kept)))  # type: ignore[misc]
         else:
             documents.append(document)
-    return Input(documents, found.size)
+    return Input(documents, found.size, found.are_files)
 
 
-def lines_of(document: Document, *, replace: bool) -> Iterator[Document]:
+def lines_of(document: Document) -> Iterator[Document]:
     """Each line as a document, without what ends it."""
-    rest = b""
-    for block in utf8_blocks(document.blocks(), document.name, replace=replace):
-        *lines, rest = (rest + block).split(b"\n") if b"\n" in block else (rest + block,)
+    count, begun = 0, list[bytes]()
+    for block in document.blocks():
+        *lines, rest = block.split(b"\n")
+        if lines:
+            lines[0] = b"".join((*begun, lines[0]))
+            begun.clear()
         for line in lines:
-            yield text_document(document.name, line.removesuffix(b"\r"))
-    if rest:
-        yield text_document(document.name, rest.removesuffix(b"\r"))
+            count += 1
+            yield _line_document(document, count, line)
+        begun.append(rest)
+    if last := b"".join(begun):
+        yield _line_document(document, count + 1, last)
 
 
 def read_ids(blocks: Iterable[bytes]) -> Iterator[array[int]]:
@@ -107,16 +113,22 @@ def read_ids(blocks: Iterable[bytes]) -> Iterator[array[int]]:
 
 def chat_chunks(
     model: Model, documents: Iterable[Document], chat: ChatOptions, *, as_messages: bool, replace: bool
-) -> Iterator[Chunk]:
+) -> Iterator[Chunk | NotTokenized]:
     """Each document as a conversation, put through the chat template: a user's message, or a JSON list of messages."""
-    from llamacli.engine.tokenizing_chat import conversation_chunk
+    from llamacli.engine.tokenizing import NotTokenized
+    from llamacli.engine.tokenizing_chat import conversation_chunk, open_template
 
     system = [{"role": "system", "content": chat.system_prompt}] if chat.system_prompt is not None else []
-    template = chat.template()
-    for document in documents:
-        text = b"".join(utf8_blocks(document.blocks(), document.name, replace=replace)).decode()
-        messages = read_messages(text, document.name) if as_messages else [{"role": "user", "content": text}]
-        yield conversation_chunk(model, document.name, [*system, *messages], template=template)
+    with open_template(model, chat.template()) as template:
+        for document in documents:
+            try:
+                text = b"".join(utf8_blocks(document.blocks(), document.name, replace=replace)).decode()
+                messages = read_messages(text, document.name) if as_messages else [{"role": "user", "content": text}]
+                chunk = conversation_chunk(model.vocabulary, template, document.name, [*system, *messages])
+            except (UsageError, TemplateError, CapacityError) as error:
+                yield NotTokenized(document, error)
+            else:
+                yield chunk
 
 
 def read_messages(text: str, name: str) -> list[Any]:
@@ -143,6 +155,10 @@ def _id(word: bytes) -> int:
     return value
 
 
+def _line_document(document: Document, number: int, line: bytes) -> Document:
+    return text_document(f"{document.name}, line {number}", line.removesuffix(b"\r"))
+
+
 def _files(app: AppContext, names: tuple[str, ...], *, recursive: bool, replace: bool) -> Input:
     documents: list[Document] = []
     size, skipped = 0, 0
@@ -164,7 +180,7 @@ def _files(app: AppContext, names: tuple[str, ...], *, recursive: bool, replace:
         app.console.note(f"{skipped} {'file is' if skipped == 1 else 'files are'} not text and left out")
     if not documents:
         raise UsageError("there are no text files", hint="files whose names begin with a dot are not looked for")
-    return Input(documents, None if streams else size)
+    return Input(documents, None if streams else size, are_files=True)
 
 
 def _paths(name: str, *, recursive: bool) -> Iterator[tuple[Path, bool]]:

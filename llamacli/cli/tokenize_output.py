@@ -8,7 +8,10 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from llamacli.cli.context import AppContext
+from llamacli.engine.tokenizing import Chunk
 from llamacli.engine.tokenizing_spans import Spans
+from llamacli.errors import LlamacliError, RowsFailedError
+from llamacli.render.text import escape_line
 from llamacli.render.tokenize import Count, TokenView, format_counts, format_extensions, format_ids, format_summary, total_of
 from llamacli.render.tokenize_json import (
     Token,
@@ -21,35 +24,67 @@ from llamacli.render.tokenize_json import (
 )
 
 if TYPE_CHECKING:
-    from llamacli.engine.tokenizing import Chunk
+    from llamacli.engine.tokenizing import NotTokenized
     from llamacli.engine.vocabulary import Vocabulary
 
 
 class Output:
-    """Takes the chunks of one document after the other, and counts. `counts` has an entry for each that has ended."""
+    """Takes the chunks of one document after the other, and counts.
+
+    `total` is the sum of the documents that have ended, `ended` and `failed` how many did and how many could not be tokenized
+    (`first_error`: why the first of them). `bytes_done` has the unfinished document's, too.
+    """
+
+    tells_errors = False
+    """Whether an error is in what is written, so that it need not be told on standard error as well."""
 
     def __init__(self, app: AppContext) -> None:
         self.app = app
-        self.counts: list[Count] = []
-        self._tokens = self._bytes = 0
+        self.total = Count("total", 0, 0)
+        self.ended = self.failed = self.bytes_done = 0
+        self.first_error: LlamacliError | None = None
 
-    def write_all(self, chunks: Iterable[Chunk]) -> Count:
-        """Writes everything and returns the sum."""
-        for chunk in chunks:
-            if chunk.part.is_first:
-                self._tokens = self._bytes = 0
-                self.begin(chunk)
-            self._tokens += len(chunk.tokens)
-            self._bytes += len(chunk.part.data)
-            self.add(chunk)
-            if chunk.part.is_last:
-                count = Count(chunk.part.document.name, self._tokens, self._bytes)
-                self.counts.append(count)
-                self.end(count)
+    def write_all(self, outcomes: Iterable[Chunk | NotTokenized], *, keeps_going: bool) -> None:
+        """Writes everything. Raises a document's error, but if it `keeps_going`: then `check` does that in the end."""
+        is_begun, tokens, size = False, 0, 0
+        for outcome in outcomes:
+            if not isinstance(outcome, Chunk):
+                if is_begun or keeps_going:
+                    self.fail(Count(outcome.document.name, 0, 0, outcome.error), is_begun=is_begun)
+                if not keeps_going:
+                    raise outcome.error
+                self._failed(outcome)
+                is_begun = False
+                continue
+            part = outcome.part
+            if part.is_first:
+                is_begun, tokens, size = True, 0, 0
+                self.begin(part.document.name)
+            tokens += len(outcome.tokens)
+            size += len(part.data)
+            self.bytes_done += len(part.data)
+            self.add(outcome)
+            if part.is_last:
+                self.total = Count("total", self.total.tokens + tokens, self.total.bytes + size)
+                self.end(Count(part.document.name, tokens, size))
+                self.ended += 1
+                is_begun = False
         self.finish()
-        return total_of(self.counts)
 
-    def begin(self, chunk: Chunk) -> None:
+    def check(self) -> None:
+        """Raises RowsFailedError if some documents could not be tokenized."""
+        if self.first_error is None:
+            return
+        total = self.failed + self.ended
+        reason = ("" if self.failed == 1 else "the first: ") + self.first_error.message
+        raise RowsFailedError(
+            f"{self.failed:,} of {total:,} texts could not be tokenized" + (f": {reason}" if self.tells_errors else ""),
+            failed=self.failed,
+            total=total,
+            hint=self.first_error.hint if self.tells_errors else None,
+        )
+
+    def begin(self, name: str) -> None:
         """Before the first chunk of a document."""
 
     def add(self, chunk: Chunk) -> None:
@@ -58,8 +93,18 @@ class Output:
     def end(self, count: Count) -> None:
         """After the last chunk of a document."""
 
+    def fail(self, count: Count, *, is_begun: bool) -> None:
+        """In the place of a document, or of the rest of one that `is_begun`; `count.error` says why."""
+
     def finish(self) -> None:
         """After the last document."""
+
+    def _failed(self, outcome: NotTokenized) -> None:
+        self.failed += 1
+        self.first_error = self.first_error or outcome.error
+        if not self.tells_errors:
+            name, text = outcome.document.name, str(outcome.error)
+            self.app.console.warn(text if name in text else f"{name}: {text}")
 
 
 class Counts(Output):
@@ -70,16 +115,25 @@ class Counts(Output):
         self._model = model
         self._as_json = as_json
         self._by_extension = by_extension
+        self._counts: list[Count] = []
+
+    def end(self, count: Count) -> None:
+        """Kept until all are there."""
+        self._counts.append(count)
+
+    def fail(self, count: Count, *, is_begun: bool) -> None:
+        """Kept as well: in JSON the error stands in its place."""
+        self._counts.append(count)
 
     def finish(self) -> None:
         """All of it."""
         if self._by_extension:
-            groups = by_extension(self.counts)
+            groups = by_extension(self._counts)
             document = extensions_document(self._model, groups)
             text = format_extensions(groups)
         else:
-            document = counts_document(self._model, self.counts)
-            text = format_counts(self.counts)
+            document = counts_document(self._model, self._counts)
+            text = format_counts(self._counts)
         if self._as_json:
             self.app.console.write(json.dumps(document) + "\n")
         else:
@@ -87,7 +141,7 @@ class Counts(Output):
 
 
 class Ids(Output):
-    """A line of ids for each document; `as_json` makes each a JSON list."""
+    """A line of ids for each document; `as_json` makes each a JSON list. One that fails has an empty line, or null."""
 
     def __init__(self, app: AppContext, *, as_json: bool) -> None:
         super().__init__(app)
@@ -95,7 +149,7 @@ class Ids(Output):
         self._separator = ", " if as_json else " "
         self._started = False
 
-    def begin(self, chunk: Chunk) -> None:
+    def begin(self, name: str) -> None:
         """The opening bracket."""
         self._started = False
         if self._as_json:
@@ -111,6 +165,13 @@ class Ids(Output):
     def end(self, count: Count) -> None:
         """The closing bracket and the newline."""
         self.app.console.write("]\n" if self._as_json else "\n")
+
+    def fail(self, count: Count, *, is_begun: bool) -> None:
+        """What was begun is ended."""
+        if is_begun:
+            self.end(count)
+        else:
+            self.app.console.write("null\n" if self._as_json else "\n")
 
 
 class _Described(Output):
@@ -140,23 +201,15 @@ class Json(_Described):
     def __init__(self, app: AppContext, vocabulary: Vocabulary, model: str, *, several: bool, lines: bool) -> None:
         super().__init__(app, vocabulary)
         self._model = model
-        self._several = several
-        self._lines = lines
+        self._several = several and not lines
+        self.tells_errors = lines
         self._objects = TokenObjects()
         self._started = False
 
-    def begin(self, chunk: Chunk) -> None:
+    def begin(self, name: str) -> None:
         """The object up to its tokens."""
         self._started = False
-        name = chunk.part.document.name
-        if self._lines:
-            text = begin_document()
-        elif self._several:
-            opening = json.dumps({"model": self._model})[:-1] + ', "documents": [' if not self.counts else ", "
-            text = opening + begin_document(name=name)
-        else:
-            text = begin_document(model=self._model)
-        self.app.console.write(text)
+        self.app.console.write(self._opening() + begin_document(**self._heading(name)))
 
     def add(self, chunk: Chunk) -> None:
         """The tokens."""
@@ -167,12 +220,27 @@ class Json(_Described):
 
     def end(self, count: Count) -> None:
         """The rest of the object."""
-        self.app.console.write(end_document(count) + ("" if self._several and not self._lines else "\n"))
+        self.app.console.write(end_document(count) + ("" if self._several else "\n"))
+
+    def fail(self, count: Count, *, is_begun: bool) -> None:
+        """An object with the error. If it was begun, the tokens that were written stay in it."""
+        whole = "" if is_begun else self._opening() + json.dumps({**self._heading(count.name), **sizes(count)})
+        self.app.console.write((whole or end_document(count)) + ("" if self._several else "\n"))
 
     def finish(self) -> None:
         """The rest of the list."""
-        if self._several and not self._lines:
-            self.app.console.write("], " + json.dumps(sizes(total_of(self.counts)))[1:] + "\n")
+        if self._several:
+            self.app.console.write("], " + json.dumps(sizes(self.total))[1:] + "\n")
+
+    def _opening(self) -> str:
+        if not self._several:
+            return ""
+        return ", " if self.ended or self.failed else json.dumps({"model": self._model})[:-1] + ', "documents": ['
+
+    def _heading(self, name: str) -> dict[str, str]:
+        if self.tells_errors:
+            return {}
+        return {"name": name} if self._several else {"model": self._model}
 
 
 class View(_Described):
@@ -186,10 +254,10 @@ class View(_Described):
     def _paint(self, text: str, style: str) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if self.app.console.stdout_color else text
 
-    def begin(self, chunk: Chunk) -> None:
+    def begin(self, name: str) -> None:
         """The document's name, if there are several."""
         if self._several:
-            self.app.console.show(f"{chunk.part.document.name}\n")
+            self.app.console.write(f"{escape_line(name)}\n")
 
     def add(self, chunk: Chunk) -> None:
         """The rows that are complete."""
@@ -201,16 +269,22 @@ class View(_Described):
         """The last row and the summary."""
         self.app.console.write(self._view.finish() + self._paint(format_summary(count), "1") + "\n")
 
+    def fail(self, count: Count, *, is_begun: bool) -> None:
+        """The row that was begun."""
+        self.app.console.write(self._view.finish())
+
     def finish(self) -> None:
         """The sum, if there are several."""
         if self._several:
-            self.app.console.write("\ntotal: " + format_summary(total_of(self.counts)) + "\n")
+            self.app.console.write("\ntotal: " + format_summary(self.total) + "\n")
 
 
 def by_extension(counts: Iterable[Count]) -> list[tuple[str, int, Count]]:
     """Extension, number of files and sum; the most tokens first."""
     groups: dict[str, list[Count]] = {}
     for count in counts:
+        if count.error is not None:
+            continue
         groups.setdefault(PurePath(count.name).suffix.lower() or "(none)", []).append(count)
     summed = [(extension, len(own), total_of(own)) for extension, own in groups.items()]
     return sorted(summed, key=lambda group: (-group[2].tokens, group[0]))

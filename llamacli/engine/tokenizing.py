@@ -16,7 +16,7 @@ from llamacli.engine.tokenizing_places import rules_of
 from llamacli.engine.tokenizing_rules import Rules
 from llamacli.engine.tokenizing_text import PART, Document, Part, parts_of
 from llamacli.engine.vocabulary import STACK_PER_BYTE, Vocabulary
-from llamacli.errors import CancelledError
+from llamacli.errors import CancelledError, CapacityError, LlamacliError, UsageError
 
 _JOB = 64 << 10
 """Bytes of short documents that are handed to a thread together."""
@@ -40,6 +40,14 @@ class Chunk:
     lead: int = 0
     tail: int = 0
     has_added_space: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotTokenized:
+    """In the place of a document, or of the rest of one: why it has no tokens."""
+
+    document: Document
+    error: LlamacliError
 
 
 class Tokenizer:
@@ -73,35 +81,56 @@ class Tokenizer:
         """The chunks of the documents, in order. The tokens of a document's chunks are the tokens of its whole text.
 
         Raises:
-            UsageError: a document is not UTF-8.
+            UsageError: a document cannot be read, or is not UTF-8.
             CapacityError: it has a very long stretch without a place where it may be cut.
             CancelledError: `cancel` was called.
         """
+        for outcome in self.outcomes(documents):
+            if isinstance(outcome, NotTokenized):
+                raise outcome.error
+            yield outcome
+
+    def outcomes(self, documents: Iterable[Document | None]) -> Iterator[Chunk | NotTokenized]:
+        """Like `stream`, but a document's error stands where its next chunk would, and the next document follows.
+
+        None among the documents: the next has to be waited for, so that what there is of the others comes first.
+        """
         stack = PART * STACK_PER_BYTE
-        for chunks in in_order(self._jobs(documents), self._work, threads=self._threads, stack=stack):
-            yield from chunks
+        for outcomes in in_order(self._jobs(documents), self._work, threads=self._threads, stack=stack):
+            yield from outcomes
 
     def cancel(self) -> None:
         """Ends what runs; safe from any thread."""
         self._cancelled.set()
 
-    def _jobs(self, documents: Iterable[Document]) -> Iterator[list[Part]]:
-        job: list[Part] = []
+    def _jobs(self, documents: Iterable[Document | None]) -> Iterator[list[Part | NotTokenized] | None]:
+        job: list[Part | NotTokenized] = []
         size = 0
         for document in documents:
-            for part in parts_of(document, lambda: self.rules, replace=self._replace):
+            if document is None:
+                yield job
+                yield None
+                job, size = [], 0
+                continue
+            for part in self._parts(document):
                 if self._cancelled.is_set():
                     raise CancelledError("cancelled")
                 job.append(part)
-                size += len(part.data) + 64  # an empty document is work, too
+                size += 64 + (len(part.data) if isinstance(part, Part) else 0)  # an empty document is work, too
                 if size >= _JOB:
                     yield job
                     job, size = [], 0
         if job:
             yield job
 
-    def _work(self, job: list[Part]) -> list[Chunk]:
-        return [self._chunk(part) for part in job]
+    def _parts(self, document: Document) -> Iterator[Part | NotTokenized]:
+        try:
+            yield from parts_of(document, lambda: self.rules, replace=self._replace)
+        except (UsageError, CapacityError) as error:
+            yield NotTokenized(document, error)
+
+    def _work(self, job: list[Part | NotTokenized]) -> list[Chunk | NotTokenized]:
+        return [self._chunk(part) if isinstance(part, Part) else part for part in job]
 
     def _chunk(self, part: Part) -> Chunk:
         tokens = self.vocabulary.token_array(part.before + part.data, special=self.special, stack_bytes=PART)

@@ -42,8 +42,10 @@ class _Slot(Generic[J, R]):
         return self.result[0]
 
 
-def in_order(jobs: Iterable[J], work: Callable[[J], R], *, threads: int, stack: int) -> Iterator[R]:
+def in_order(jobs: Iterable[J | None], work: Callable[[J], R], *, threads: int, stack: int) -> Iterator[R]:
     """`work(job)` for each job, in their order. Threads have `stack` bytes of stack; they start when there are jobs for them.
+
+    None among the jobs: the next has to be waited for, so that all results there are come first.
 
     When the iterator is closed or a job fails, no further job begins, and all threads have ended.
     """
@@ -59,6 +61,10 @@ def in_order(jobs: Iterable[J], work: Callable[[J], R], *, threads: int, stack: 
 
     try:
         for job in jobs:
+            if job is None:
+                while pending:
+                    yield pending.popleft().wait()
+                continue
             slot: _Slot[J, R] = _Slot(job)
             pending.append(slot)
             tasks.put(slot)

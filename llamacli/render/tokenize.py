@@ -11,6 +11,7 @@ from llamacli.render.text import escape, escape_line
 
 if TYPE_CHECKING:
     from llamacli.engine.tokenizing_compare import Comparison, Difference
+    from llamacli.errors import LlamacliError
 
 Paint = Callable[[str, str], str]
 """Gives a text in a style (an SGR code), or as it is where colours are not wanted."""
@@ -25,11 +26,12 @@ _MARKS = {code: chr(0x2400 + code) for code in range(0x20)} | {0x20: "·", 0x09:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A document's name and size."""
+    """A document's name and size; `error`: why it has none."""
 
     name: str
     tokens: int
     bytes: int
+    error: LlamacliError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,8 @@ def format_counts(counts: Sequence[Count]) -> str:
         return f"{counts[0].tokens}\n"
     total = total_of(counts)
     width = len(str(total.tokens))
-    return "".join(f"{count.tokens:>{width}} {escape_line(count.name)}\n" for count in (*counts, total))
+    found = [count for count in counts if count.error is None]
+    return "".join(f"{count.tokens:>{width}} {escape_line(count.name)}\n" for count in (*found, total))
 
 
 def format_extensions(groups: Sequence[tuple[str, int, Count]]) -> str:

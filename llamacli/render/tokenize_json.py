@@ -46,7 +46,9 @@ def end_document(count: Count) -> str:
 
 
 def sizes(count: Count) -> dict[str, Any]:
-    """The size of a document."""
+    """The size of a document, or why it has none."""
+    if count.error is not None:
+        return {"error": {"message": str(count.error), "type": type(count.error).__name__}}
     return {
         "count": count.tokens,
         "bytes": count.bytes,
