@@ -68,6 +68,7 @@ def test_names_are_unique_and_no_numbers(store: SessionStore) -> None:
     store.rename(session.id, "mine")
     assert store.find(str(other.id)) is not None
     assert store.find("nobody") is None
+    assert store.find("\udcff") is None
 
 
 def test_search_finds_every_word_in_any_case_and_script(store: SessionStore) -> None:
@@ -169,6 +170,22 @@ def test_sessions_have_names() -> None:
     assert listed.status == 0
     assert listed.stdout.startswith("job  ")
     assert "there is no session 7" in talk("", "--session", "7").stderr
+    for empty in ("", " "):
+        result = talk("x\r", "--session", empty)
+        assert (result.status, result.stderr) == (2, "llamacli: error: --session needs a name: this one is empty\n")
+    assert "must not be empty or a number" in plain(talk("/save 12\rx\r").stdout)
+
+
+def test_a_session_that_is_loaded_keeps_its_system_prompt() -> None:
+    talk("a\r", "-sys", "Be kind.", "--session", "work")
+    engine = Talker()
+    talk("b\r/load work\rc\r/load 2\rd\r", "-sys", "Be brief.", engine=engine)
+    assert [conversation[0][1] for conversation in engine.asked] == ["Be brief.", "Be kind.", "Be brief."]
+    engine = Talker()
+    talk("e\r", "--session", "work", engine=engine)
+    assert engine.asked[0][0] == ("system", "Be kind.")
+    talk("f\r", "--session", "work", "-sys", "Be new.", engine=engine)
+    assert engine.asked[1][0] == ("system", "Be new.")
 
 
 def test_an_empty_conversation_leaves_no_session() -> None:

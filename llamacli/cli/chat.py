@@ -228,6 +228,8 @@ def check_sessions(sessions: SessionOptions) -> None:
     """Raises UsageError for options that exclude each other."""
     if sessions.resume and sessions.session is not None:
         raise UsageError("--continue is the last session, --session another: give one of them")
+    if sessions.session is not None and not sessions.session.strip():
+        raise UsageError("--session needs a name: this one is empty")
     if not sessions.save and (sessions.resume or sessions.session is not None):
         raise UsageError("--no-save leaves no trace: it has no place with --continue and --session")
 

@@ -42,11 +42,11 @@ class Saver:
         self._try(lambda session: self._store.update(session.id, head=head, system=chat.system, model=model))
 
     def rename(self, name: str) -> None:
-        """Gives the session a name, also one that has no messages yet. Raises UsageError if the name is taken."""
+        """Gives the session a name, also one that has no messages yet. Raises UsageError if it is taken or is a number."""
         if self.session is not None:
             self._store.rename(self.session.id, name)
-        elif self._store.find(name) is not None:
-            raise UsageError(f"there is a session {name} already")
+        else:
+            self._store.check_name(name)
         self._name = name
 
     def _try(self, work: Callable[[Session], None]) -> None:
@@ -73,7 +73,7 @@ def take_up(chat: Chat, store: SessionStore, session: Session) -> None:
         store.release(chat.saver.session.id)
     nodes = tuple(Node(one.id, one.parent, read_messages([one.document])[0], one.cut) for one in saved)
     chat.tree = Tree(nodes, session.head)
-    chat.system = chat.setup.system if chat.setup.system is not None else session.system
+    chat.system = session.system
     chat.measured = chat.first_seen = chat.compacted = None
     chat.traces.clear()
     chat.saver = Saver(chat, store, session)
@@ -97,6 +97,8 @@ def begin(chat: Chat) -> None:
             raise UsageError(f"there is no session {setup.session}", hint="llamacli chat --list lists them")
     if session is not None:
         take_up(chat, setup.sessions, session)
+        if setup.system is not None:  # this one is named by the same command line; what /load brings later has its own
+            chat.system = setup.system
         show_last(chat)
         return
     chat.saver = Saver(chat, setup.sessions, name=setup.session)

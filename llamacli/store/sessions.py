@@ -101,7 +101,7 @@ class SessionStore:
     def create(self, *, model: str, system: str | None = None, name: str | None = None) -> Session:
         """A new session, open in this program. Raises UsageError if the name is taken or is a number."""
         if name is not None:
-            self._check_name(name)
+            self.check_name(name)
         now = time.time()
         query = "insert into session (name, model, system, created, updated) values (?, ?, ?, ?, ?)"
         identity = self._database.execute(query, (name, model, system, now, now))
@@ -139,7 +139,7 @@ class SessionStore:
 
     def find(self, label: str) -> Session | None:
         """The session of that name or number."""
-        found = self._sessions("where name = ?", (label,))
+        found = self._sessions("where name = ?", (_storable(label),))
         if not found and label.isdecimal() and len(label) <= _MOST_DIGITS:
             found = self._sessions("where id = ?", (int(label),))
         return found[0] if found else None
@@ -167,8 +167,16 @@ class SessionStore:
 
     def rename(self, session: int, name: str) -> None:
         """Gives a session a name. Raises UsageError if it is taken or is a number."""
-        self._check_name(name, session)
+        self.check_name(name, session)
         self._database.execute("update session set name = ? where id = ?", (name, session))
+
+    def check_name(self, name: str, session: int | None = None) -> None:
+        """Raises UsageError if a session, but for this one, cannot have the name: it is taken, empty or a number."""
+        if not name.strip() or name.isdecimal():
+            raise UsageError("a session's name must not be empty or a number")
+        found = self.find(name)
+        if found is not None and found.id != session:
+            raise UsageError(f"there is a session {name} already")
 
     def delete(self, session: int) -> None:
         """Removes a session with all its messages and its state. Raises UsageError if another program has it open."""
@@ -201,13 +209,6 @@ class SessionStore:
             from session {where} order by updated desc, id desc {limit}"""  # noqa: S608 - our own texts
         query = query.replace("where session = session.id", "where message.session = session.id")
         return [Session(*row) for row in self._database.rows(query, values)]
-
-    def _check_name(self, name: str, session: int | None = None) -> None:
-        if not name.strip() or name.isdecimal():
-            raise UsageError("a session's name must not be empty or a number")
-        found = self.find(name)
-        if found is not None and found.id != session:
-            raise UsageError(f"there is a session {name} already")
 
 
 def _storable(text: str) -> str:
