@@ -6,17 +6,25 @@ import dataclasses
 import json
 import stat
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from fakes import FakeEngine, invoke
 from talk import CTRL_C, ENTER, Talker, plain, talk
 
 from llamacli.cli.console import Terminals
+from llamacli.engine.events import Finished, Timings, Usage
 from llamacli.errors import DecodeError, ModelFileError
 from llamacli.repl import obeying
+from llamacli.repl.answering import Measured
 from llamacli.repl.commands import COMMANDS, split_command
 from llamacli.repl.keys import is_open_block, without_fences
+from llamacli.repl.toolbar import format_toolbar
 from llamacli.store import paths
+
+if TYPE_CHECKING:
+    from llamacli.repl.chat import Chat
 
 ALT_ENTER, CTRL_J = "\x1b\r", "\n"
 
@@ -310,3 +318,43 @@ def test_a_mistake_of_ours_does_not_end_the_conversation(monkeypatch: pytest.Mon
     assert (result.status, result.stderr, len(engine.asked)) == (0, "", 1)
     assert "unexpected ValueError: broken (this is a bug; llamacli chat -v shows where)\n" in plain(result.stdout)
     assert "in broken\n" in talk("/undo\r", "-v").stderr
+
+
+def bar(width: int, *, answered: bool = True, made: int = 180, files: int = 2) -> str:
+    """The status bar behind an answer."""
+    finished = Finished(0, "stop", Usage(104, made), Timings(104, 100.0, made, 1125.0))
+    chat = SimpleNamespace(
+        hint="",
+        model=SimpleNamespace(name="SmolLM2-135M-Instruct.Q4_1"),
+        loader=SimpleNamespace(engine=object(), share=1.0),
+        measured=Measured(finished, 170.0 if made else None) if answered else None,
+        largest_context=8192,
+        setup=SimpleNamespace(profile="careful"),
+        attachments=[None] * files,
+    )
+    return format_toolbar(cast("Chat", chat), width)
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (140, "SmolLM2-135M-Instruct.Q4_1 · 160.0 tok/s · first token 0.17 s · context 284/8192, 7908 left · "
+         + "profile careful · 2 files attached"),
+        (100, "SmolLM2-135M-Instruct.Q4_1 · 160 t/s · first 0.17 s · 284/8192, 7908 left · careful · 2 files"),
+        (80, "SmolLM2-135M-Instruct.Q4_1 · 160 t/s · 0.17 s · 284/8192 · careful · 2 files"),
+        (70, "SmolLM2-135M-Instru… · 160 t/s · 0.17 s · 284/8192 · careful · 2 files"),
+        (60, "SmolLM2-1… · 160 t/s · 0.17 s · 284/8192 · careful · 2 files"),
+        (40, "SmolLM2-1… · 160 t/s · 0.17 s · 284/8192"),
+        (30, "SmolLM2-13… · 160 t/s · 0.17 s"),
+        (12, "SmolLM2-135…"),
+        (1, "…"),
+    ],
+)  # fmt: skip
+def test_the_status_bar_at_any_width(width: int, shown: str) -> None:
+    assert bar(width) == shown
+    assert len(shown) <= width
+
+
+def test_the_status_bar_without_an_answer() -> None:
+    assert bar(80, answered=False, files=1) == "SmolLM2-135M-Instruct.Q4_1 · profile careful · 1 file attached"
+    assert "t/s" not in bar(140, made=0)

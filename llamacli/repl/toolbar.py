@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from llamacli.render.text import escape_line
@@ -9,28 +10,52 @@ from llamacli.render.text import escape_line
 if TYPE_CHECKING:
     from llamacli.repl.chat import Chat
 
+_SEPARATOR = " · "
+_FORMS = 3
+_SHORTEST_NAME = 8
+"""Columns that the model's name keeps, before anything else is left out."""
+
 
 def format_toolbar(chat: Chat, width: int) -> str:
-    """One line; on a narrow terminal what matters less is left out."""
+    """One line. In little room all of it becomes shorter, then the model's name, and then what matters least goes."""
     if chat.hint:
         return chat.hint[:width]
-    setup, loader = chat.setup, chat.loader
-    parts = [escape_line(chat.model.name)]
-    if loader.engine is None:
-        parts.append(f"loading {loader.share:.0%}")
+    name, parts = escape_line(chat.model.name), list(_parts(chat))
+    for form in range(_FORMS):
+        shown = [forms[min(form, len(forms) - 1)] for forms in parts]
+        line = _SEPARATOR.join([name, *shown])
+        if len(line) <= width:
+            return line
+    while shown:
+        left = width - len(_SEPARATOR.join(["", *shown]))
+        if left >= min(_SHORTEST_NAME, len(name)):
+            return _SEPARATOR.join([_clipped(name, left), *shown])
+        shown.pop()
+    return _clipped(name, width)
+
+
+def _parts(chat: Chat) -> Iterator[tuple[str, ...]]:
+    """What stands behind the model's name, what matters most first; each from its longest form to its shortest."""
+    if chat.loader.engine is None:
+        yield (f"loading {chat.loader.share:.0%}",)
     if chat.measured is not None:
         finished, first = chat.measured.finished, chat.measured.first_token_ms
-        usage = finished.usage
-        size = chat.largest_context
-        if size:
-            parts.append(f"context {usage.total_tokens}/{size}, {max(size - usage.total_tokens, 0)} left")
-        parts.append(f"{finished.timings.predicted_per_second:.1f} tok/s")
+        speed, used, size = finished.timings.predicted_per_second, finished.usage.total_tokens, chat.largest_context
+        if finished.usage.completion_tokens:
+            yield f"{speed:.1f} tok/s", f"{speed:.{0 if speed >= 10 else 1}f} t/s"
         if first is not None:
-            parts.append(f"first token {first / 1e3:.2f} s")
-    if setup.profile is not None:
-        parts.append(f"profile {escape_line(setup.profile)}")
+            seconds = f"{first / 1e3:.2f} s"
+            yield f"first token {seconds}", f"first {seconds}", seconds
+        if size:
+            left = max(size - used, 0)
+            yield f"context {used}/{size}, {left} left", f"{used}/{size}, {left} left", f"{used}/{size}"
+    if chat.setup.profile is not None:
+        profile = escape_line(chat.setup.profile)
+        yield f"profile {profile}", profile
     if chat.attachments:
-        parts.append(f"{len(chat.attachments)} file{'s' if len(chat.attachments) > 1 else ''} attached")
-    while len(parts) > 1 and len(" · ".join(parts)) > width:
-        parts.pop()
-    return " · ".join(parts)[:width]
+        files = f"{len(chat.attachments)} file{'s' if len(chat.attachments) > 1 else ''}"
+        yield f"{files} attached", files
+
+
+def _clipped(name: str, width: int) -> str:
+    return name if len(name) <= width else f"{name[: max(width - 1, 0)]}…"[:width]
