@@ -82,14 +82,16 @@ def open_source(console: Console, texts: Sequence[str], options: SourceOptions) 
     """What the command line names: arguments, then files, then rows; standard input if it names nothing.
 
     Raises:
-        UsageError: there is nothing, or something cannot be read.
+        UsageError: there is nothing, something cannot be read, or standard input would be read twice.
     """
     nothing = not texts and not options.file and options.input is None
     if nothing and not console.has_piped_input:
         raise UsageError("there is no text", hint="give texts as arguments, with -f or --input, or on standard input")
+    if [*texts, *map(str, options.file), str(options.input)].count(STDIN) > 1:
+        raise UsageError("standard input can be read only once", hint=f"write {STDIN} once")
     kind, file = options.input_format or "lines", None
     items: list[Iterable[Item]] = [
-        _rows(console.input_stream(), STDIN_NAME, "lines", options.field) if text == STDIN else (Item(text),) for text in texts
+        _rows(console.input_stream(), STDIN_NAME, kind, options.field) if text == STDIN else (Item(text),) for text in texts
     ]
     items += [
         (Item(console.read_input(), STDIN),) if str(file) == STDIN else (Item(read_text_file(file), str(file)),)
@@ -166,20 +168,37 @@ def _json_rows(file: io.BufferedIOBase, name: str, field: str) -> Iterator[Item]
 
 
 def _json_row(line: bytes, number: int, field: str) -> Item:
+    decoded = _decoded(line, number)
+    if not isinstance(decoded, str):
+        return Item(decoded)
     try:
-        row = json.loads(line)
+        row = json.loads(decoded)
     except ValueError as error:
         return Item(UsageError(f"line {number} is no JSON: {getattr(error, 'msg', error)}"))
     except RecursionError:
         return Item(UsageError(f"line {number}: the JSON is nested too deep"))
+    if isinstance(row, str):
+        return Item(_sound(row, number, "text"))
     if not isinstance(row, dict):
-        return Item(row if isinstance(row, str) else UsageError(f"line {number} is neither an object nor a text"))
+        return Item(UsageError(f"line {number} is neither an object nor a text"))
     own = row.get("id")
     name = own if isinstance(own, (str, int)) and not isinstance(own, bool) else None
+    if isinstance(name, str) and not isinstance(sound := _sound(name, number, "id"), str):
+        return Item(sound)
     text = row.get(field)
     if not isinstance(text, str):
         return Item(_missing(number, field, field in row), name)
-    return Item(text, name)
+    return Item(_sound(text, number, f"field {field}"), name)
+
+
+def _sound(text: str, number: int, what: str) -> Text:
+    r"""The text, unless it has half of a character, which JSON can write (`\ud800`) and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        return UsageError(f"line {number}: the {what} has half of a surrogate pair, {half} at offset {error.start}")
+    return text
 
 
 def _missing(number: int, field: str, there: bool) -> LlamacliError:
@@ -195,6 +214,8 @@ def _table_rows(file: io.BufferedIOBase, name: str, delimiter: str, field: str) 
     rows = csv.reader(text, delimiter=delimiter)
     try:
         columns = next(rows, [])
+        if not columns:
+            raise UsageError(f"{name} has no columns: its first row must name them")
         if field not in columns:
             raise UsageError(f"{name} has no column {field}", hint=f"--field names one of {', '.join(columns)}")
         for row in rows:
@@ -205,9 +226,14 @@ def _table_rows(file: io.BufferedIOBase, name: str, delimiter: str, field: str) 
 
 
 def _table_row(row: dict[str, str], number: int, field: str) -> Item:
-    text = row.get(field)
+    text, name = row.get(field), row.get("id")
+    if not _is_utf8(name):
+        return Item(UsageError(f"line {number}: the id is not UTF-8 text"))
     if text is None:
-        return Item(_missing(number, field, there=False), row.get("id"))
-    if any("\udc80" <= character <= "\udcff" for character in text):
-        return Item(UsageError(f"line {number} is not UTF-8 text"), row.get("id"))
-    return Item(text, row.get("id"))
+        return Item(_missing(number, field, there=False), name)
+    return Item(text if _is_utf8(text) else UsageError(f"line {number} is not UTF-8 text"), name)
+
+
+def _is_utf8(cell: str | None) -> bool:
+    """Whether no byte of the cell had to be carried as a surrogate."""
+    return not any("\udc80" <= character <= "\udcff" for character in cell or "")

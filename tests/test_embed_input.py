@@ -1,0 +1,72 @@
+"""The texts of `embed`: standard input by every name, and rows that are wrong in odd ways."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from llamacli.cli.console import Console, Terminals
+from llamacli.cli.embed_input import Item, open_source
+from llamacli.cli.embed_options import SourceOptions
+from llamacli.cli.parameters import parse_path
+from llamacli.errors import LlamacliError, UsageError
+
+
+def read(stdin: bytes, *texts: str, **options) -> list[Item]:
+    console = Console(stdin=io.BytesIO(stdin), stdout=None, stderr=None, terminals=Terminals(), environ={})
+    with open_source(console, texts, SourceOptions(**options)) as source:
+        return list(source.items())
+
+
+def said(item: Item) -> str:
+    assert isinstance(item.text, LlamacliError)
+    return item.text.message
+
+
+@pytest.mark.parametrize(
+    ("texts", "options"),
+    [
+        (("-", "-"), {}),
+        (("-", "cat"), {"input": parse_path("-")}),
+        (("cat",), {"file": (parse_path("-"),), "input": parse_path("-")}),
+        ((), {"file": (parse_path("-"), parse_path("-"))}),
+    ],
+)
+def test_standard_input_is_read_only_once(texts, options):
+    with pytest.raises(UsageError, match="standard input can be read only once"):
+        read(b"a\nb\n", *texts, **options)
+
+
+def test_the_input_format_is_also_that_of_standard_input_among_arguments():
+    row = json.dumps({"id": 1, "text": "red"}).encode()
+    assert read(row, "cat", "-", input_format="jsonl") == [Item("cat"), Item("red", 1)]
+    assert read(row, "cat", "-") == [Item("cat"), Item(row.decode())]
+    assert read(b"body\nred\n", "-", input_format="csv", field="body") == [Item("red")]
+
+
+def test_half_of_a_surrogate_pair_is_an_error_of_its_row():
+    rows = [rb'{"text": "a\ud800"}', rb'"\udfff"', rb'{"id": "\ud83d", "text": "b"}', rb'{"id": "\ud83d\ude00", "text": "b"}']
+    *wrong, right = read(b"\n".join(rows), input_format="jsonl")
+    assert [said(item) for item in wrong] == [
+        "line 1: the field text has half of a surrogate pair, \\ud800 at offset 1",
+        "line 2: the text has half of a surrogate pair, \\udfff at offset 0",
+        "line 3: the id has half of a surrogate pair, \\ud83d at offset 0",
+    ]
+    assert right == Item("b", "\U0001f600")
+
+
+def test_rows_that_are_not_utf_8():
+    (row,) = read(b'{"text": "\xff"}', input_format="jsonl")
+    assert said(row) == "line 1 is not UTF-8 text: byte 0xff at offset 10"
+    text, name = read(b"id,text\n1,\xff\n\xff,a\n", input_format="csv")
+    assert (said(text), text.id) == ("line 2 is not UTF-8 text", "1")
+    assert (said(name), name.id) == ("line 3: the id is not UTF-8 text", None)
+
+
+@pytest.mark.parametrize("table", [b"", b"\n"])
+def test_a_table_needs_columns(table):
+    with pytest.raises(UsageError) as caught:
+        read(table, input_format="csv")
+    assert str(caught.value) == "standard input has no columns: its first row must name them"
