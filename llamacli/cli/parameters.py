@@ -129,8 +129,9 @@ class Argument(TyperArgument):
         """The value, converted unless it is the built-in default."""
         if value is None or value == ():
             if self.required:
-                name = self.metavar or self.name
-                raise UsageError(f"{name} is missing", hint=f"write {ctx.command_path} {name}")
+                required = [one.metavar or one.name for one in ctx.command.params if isinstance(one, Argument) and one.required]
+                hint = f"write {' '.join([ctx.command_path, *required])}"
+                raise UsageError(f"{self.metavar or self.name} is missing", hint=hint)
             return () if self.nargs == -1 else None
         if source_of(ctx, self.name) == "DEFAULT":
             return value
