@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from contextlib import closing
@@ -11,8 +12,10 @@ import pytest
 from fakes import Result, invoke
 from tiny_bert import tiny_bert
 
+from llamacli.cli import embed_index
 from llamacli.cli.console import Terminals
-from llamacli.errors import UsageError
+from llamacli.cli.embed_session import outcomes
+from llamacli.errors import ModelNotFoundError, UsageError
 from llamacli.store.vectors import VectorIndex
 
 
@@ -35,9 +38,9 @@ def test_what_is_there_already_is_not_embedded_again(bert, tmp_path):
     db = tmp_path / "x.db"
     first = index("add", db, "-m", bert, "red cat", "dog", "red cat")
     assert (first.status, first.stdout) == (0, "")
-    assert "2 texts added, 1 were there; 2 in all" in first.stderr
+    assert "2 texts added, 1 was there; 2 in all" in first.stderr
     again = index("add", db, "-m", bert, "dog", "blue dog")
-    assert "1 texts added, 1 were there; 3 in all" in again.stderr
+    assert "1 text added, 1 was there; 3 in all" in again.stderr
 
 
 def test_a_text_with_an_id_takes_the_place_of_the_earlier_one(bert, tmp_path):
@@ -45,7 +48,7 @@ def test_a_text_with_an_id_takes_the_place_of_the_earlier_one(bert, tmp_path):
     note.write_text("red cat")
     index("add", db, "-m", bert, "-f", note)
     note.write_text("blue dog")
-    assert "1 texts added" in index("add", db, "-m", bert, "-f", note).stderr
+    assert "0 texts added, 1 replaced, 0 were there; 1 in all" in index("add", db, "-m", bert, "-f", note).stderr
     assert count(db) == 1
     (hit,) = json.loads(index("search", db, "blue dog", "--json").stdout)["results"]
     assert (hit["id"], hit["text"], hit["score"]) == (str(note), "blue dog", pytest.approx(1, abs=1e-4))
@@ -60,7 +63,7 @@ def test_texts_are_removed_by_id_or_number_and_leave_no_trace(bert, tmp_path):
     (hit,) = json.loads(index("search", db, "a fish", "--top-k", "1", "--json").stdout)["results"]
     for wrong in (["n9"], ["n1", "n9"], ["--number", "99"], ["n1", "--number", "99"], ["--number", str(10**30)]):
         refused = index("rm", db, *wrong)
-        assert refused.status in (1, 2)
+        assert refused.status == 2
         assert refused.stderr.count("\n") == 1
     assert index("rm", db).status == 2
     assert index("rm", tmp_path / "none.db", "n1").status == 2
@@ -83,7 +86,7 @@ def test_searching_takes_the_model_and_the_settings_of_the_index(bert, tmp_path)
     shown = index("search", db, "red cat", terminals=Terminals(stdin=True, stdout=True)).stdout
     assert shown.splitlines()[0].split() == ["1.0000", "red", "cat"]
     document = json.loads(index("info", db, "--json").stdout)
-    assert (document["pooling"], document["dimensions"], document["model"]) == ("cls", "16", "tiny bert")
+    assert (document["pooling"], document["dimensions"], document["model"]) == ("cls", 16, "tiny bert")
     assert "dimensions   16" in index("info", db).stdout
 
 
@@ -139,6 +142,9 @@ def test_texts_without_a_vector_are_left_out_and_said(bert, tmp_path):
     db = tmp_path / "x.db"
     result = index("add", db, "-m", bert, "red cat", "", "cat " * 100)
     assert result.status == 6
+    kept, error = result.stderr.splitlines()
+    assert kept == "llamacli: 1 text added, 0 were there; 1 in all"
+    assert "2 of 3 texts have no vector" in error
     assert count(db) == 1
     assert index("add", db, "--chunk", "40", "cat " * 100).status == 0
     assert count(db) == 2
@@ -152,6 +158,7 @@ def test_what_is_no_index(bert, tmp_path):
         (("add", tmp_path / "x.db", "-m", bert, "--pooling", "none", "x"), "one vector for each text"),
         (("search", tmp_path / "x.db", "--top-k", "0", "x"), "--top-k must be at least 1"),
         (("remove", tmp_path / "x.db"), "no such command: remove"),
+        (("search", tmp_path / "x.db"), "QUERY is missing (write llamacli embed index search DB QUERY)"),
     ]:
         result = index(*arguments)
         assert result.status == 2, result
@@ -184,6 +191,134 @@ def test_what_was_not_committed_is_forgotten(tmp_path):
         assert store.count() == 1
         assert [numbers for numbers, _ in store.vectors(8)] == [[1]]
         assert store.entry(1).text == "red cat"
+
+
+def rows(path: Path, *documents: object) -> Path:
+    path.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    return path
+
+
+def no_model(app, reference, *, offline):
+    raise ModelNotFoundError(f"there is no file {reference}")
+
+
+def interrupted(app, reference, *, offline):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("arguments", "how", "status"),
+    [
+        (["hello"], {"find_model": no_model}, 3),
+        (["hello"], {"find_model": interrupted}, 130),
+        (["--dims", "9999", "hello"], {}, 2),
+        ([""], {}, 6),
+    ],
+)
+def test_an_add_that_failed_leaves_no_file_and_the_next_one_begins_anew(bert, tmp_path, arguments, how, status):
+    db = tmp_path / "x.db"
+    assert index("add", db, "-m", bert, *arguments, **how).status == status
+    assert not db.exists()
+    assert index("add", db, "-m", bert, "red cat").status == 0
+    assert count(db) == 1
+
+
+def test_an_index_without_texts_takes_vectors_made_in_any_way(bert, tmp_path):
+    db = tmp_path / "x.db"
+    index("add", db, "-m", bert, "--dims", "8", "red cat")
+    assert index("rm", db, "--number", "1").stderr == "llamacli: 1 text removed; 0 in all\n"
+    assert index("search", db, "red cat").stderr == f"llamacli: error: {db} is empty\n"
+    assert index("add", db, "red cat").status == 0
+    assert json.loads(index("info", db, "--json").stdout)["dimensions"] == 32
+
+
+@pytest.mark.parametrize("said_by", ["environment", "settings"])
+def test_only_the_command_line_counts_more_than_the_model_of_the_index(
+    bert, tiny_embedding_model, tmp_path, isolated_home, monkeypatch, said_by
+):
+    db = tmp_path / "x.db"
+    index("add", db, "-m", bert, "red cat")
+    if said_by == "environment":
+        monkeypatch.setenv("LLAMACLI_MODEL", str(tiny_embedding_model))
+    else:
+        settings = isolated_home / "config.toml"
+        settings.write_text(f"[defaults]\nmodel = '{tiny_embedding_model}'\n\n[models.'{bert.name}']\nprefix = 'a '\n")
+        monkeypatch.setenv("LLAMACLI_CONFIG", str(settings))
+    assert index("search", db, "red cat").status == 0
+    added = index("add", db, "--prefix", "", "dog")
+    assert (added.status, count(db)) == (0, 2)
+    assert "another model" in index("search", db, "-m", tiny_embedding_model, "cat").stderr
+    if said_by == "settings":  # the index's model has its own, as if it had been named
+        assert "prefix (none), not a " in index("add", db, "bird").stderr
+    assert index("add", tmp_path / "new.db", "dog").status == 0
+    about = json.loads(index("info", tmp_path / "new.db", "--json").stdout)
+    assert about["reference"] == str(tiny_embedding_model)
+
+
+def test_of_several_texts_with_one_id_the_last_is_kept(bert, tmp_path):
+    db, path = tmp_path / "x.db", tmp_path / "rows.jsonl"
+    for texts in (["red", "blue", "red"], ["blue", "red"], ["red", "blue"]):
+        index("add", db, "-m", bert, "--input", rows(path, *({"id": "x", "text": text} for text in texts)))
+        (hit,) = json.loads(index("search", db, "red", "--json").stdout)["results"]
+        assert hit["text"] == texts[-1]
+
+
+def test_rows_without_an_id_do_not_replace_each_other(bert, tmp_path):
+    (tmp_path / "rows.csv").write_text("id,text\n,red\n,blue\n")
+    assert "2 texts added" in index("add", tmp_path / "x.db", "-m", bert, "--input", tmp_path / "rows.csv").stderr
+    assert count(tmp_path / "x.db") == 2
+
+
+def test_text_that_no_database_can_hold_is_an_error_of_its_row(bert, tmp_path):
+    db = tmp_path / "x.db"
+    broken = [{"id": "x", "text": "a\ud800b"}, {"id": "\udfff", "text": "cat"}, "\ud800", {"id": "y", "text": "ok"}]
+    result = index("add", db, "-m", bert, "--input", rows(tmp_path / "rows.jsonl", *broken))
+    assert result.status == 6
+    assert "3 of 4 texts have no vector" in result.stderr
+    assert "line 1: the field text has half of a surrogate pair, \\ud800 at offset 1" in result.stderr
+    assert count(db) == 1
+    (tmp_path / "rows.csv").write_bytes(b"id,text\n\xe9,dog\nz,bird\n")
+    result = index("add", db, "--input", tmp_path / "rows.csv")
+    assert (result.status, count(db)) == (6, 2)
+    assert "line 2: the id is not UTF-8 text" in result.stderr
+
+
+def test_a_file_whose_name_is_not_utf_8_has_an_id_that_can_be_typed(bert, tmp_path):
+    db, name = tmp_path / "x.db", tmp_path / "caf\udce9.txt"
+    name.write_text("red cat")
+    assert index("add", db, "-m", bert, "-f", name).status == 0
+    (hit,) = json.loads(index("search", db, "cat", "--json").stdout)["results"]
+    assert hit["id"] == f"{tmp_path}/caf\\udce9.txt"
+    assert index("rm", db, hit["id"]).status == 0
+
+
+def test_the_model_of_an_index_is_found_from_every_folder(bert, tmp_path, monkeypatch):
+    db = tmp_path / "x.db"
+    monkeypatch.chdir(bert.parent)
+    for reference in ("./bert.gguf", "bert.gguf"):
+        index("add", db, "-m", reference, "red cat")
+        assert json.loads(index("info", db, "--json").stdout)["reference"] == str(bert.resolve())
+    monkeypatch.chdir(tmp_path)
+    assert index("search", db, "cat").status == 0
+
+
+def test_a_model_that_has_a_name_keeps_it(bert, tmp_path):
+    db = tmp_path / "x.db"
+    index("add", db, "-m", "minilm", "red cat", find_model=lambda app, reference, *, offline: bert)
+    assert json.loads(index("info", db, "--json").stdout)["reference"] == "minilm"
+
+
+def test_an_interrupted_add_says_what_it_kept(bert, tmp_path, monkeypatch):
+    monkeypatch.setattr(embed_index, "COMMIT_EVERY", 2)
+
+    def interrupted_late(*arguments):
+        yield from itertools.islice(outcomes(*arguments), 3)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(embed_index, "outcomes", interrupted_late)
+    result = index("add", tmp_path / "x.db", "-m", bert, "cat", "dog", "mat", "red")
+    assert (result.status, result.stderr) == (130, "llamacli: 3 texts added, 0 were there; 3 in all\n")
+    assert count(tmp_path / "x.db") == 3
 
 
 def test_the_word_index_can_be_embedded(bert):

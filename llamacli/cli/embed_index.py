@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, cast, get_args
 
-from llamacli.cli.command import command, group
+from llamacli.cli.command import Reread, command, group
 from llamacli.cli.context import AppContext
 from llamacli.cli.embed_options import (
     BatchOptions,
@@ -25,6 +24,7 @@ from llamacli.cli.parameters import argument, option
 from llamacli.engine.embedding_params import Attention, Embedded
 from llamacli.engine.params import Pooling
 from llamacli.errors import RowsFailedError, UsageError
+from llamacli.store.references import is_path
 from llamacli.store.vectors import VectorIndex, hash_of
 
 if TYPE_CHECKING:
@@ -79,68 +79,101 @@ def add(
     model: EmbeddingModelOptions,
     making: MakingOptions,
     context: BatchOptions,
+    line: Reread,
 ) -> None:
     """Add texts to an index, which is made if it is not there.
 
     Texts that are in it already cost nothing. A text with an id (a file's name, or the id of a row) takes the place of the
-    one that had this id before. An index holds vectors of one model, made in one way; others are refused.
+    one that had this id before. An index holds vectors of one model, made in one way; others are refused. The model is the one
+    that the index was made with, unless -m names it.
     """
     from llamacli.cli.embed_input import open_source
 
-    if making.pooling == "none":
-        raise UsageError("an index has one vector for each text: --pooling none has no place in it")
-    params = making.params(prefix_for(app, source.prefix, model))
-    with open_source(app.console, texts, source) as items, VectorIndex(db, create=True) as index:
-        model = _with_reference(model, index)
-        with app.interrupts.guard() as guard, open_embedder(app, model, context, making) as embedder:
+    with VectorIndex(db, create=True) as index:
+        if own := _own_model(index, line):
+            options = line(own)
+            source, model, making, context = (options[name] for name in ("source", "model", "making", "context"))
+        if making.pooling == "none":
+            raise UsageError("an index has one vector for each text: --pooling none has no place in it")
+        params = making.params(prefix_for(app, source.prefix, model))
+        with (
+            open_source(app.console, texts, source) as items,
+            app.interrupts.guard() as guard,
+            open_embedder(app, model, context, making) as embedder,
+        ):
             guard.cancel = embedder.cancel
             if embedder.pooling == "rank":
                 raise UsageError(f"{embedder.name} is a reranking model: it makes scores, not vectors")
-            index.require(_made_with(embedder, params, model.model or DEMO))
-            added, known = _add_all(app, embedder, index, items, params)
-        app.console.note(f"{added:,} texts added, {known:,} were there; {index.count():,} in all")
+            index.require(_made_with(embedder, params, _lasting(model.model or DEMO, embedder.model.path)))
+            _add_all(app, embedder, index, items, params)
 
 
-def _add_all(
-    app: AppContext, embedder: Embedder, index: VectorIndex, items: Source, params: EmbeddingParams
-) -> tuple[int, int]:
-    """Embeds and adds what is not there yet; returns how many were added, and how many were there."""
+def _add_all(app: AppContext, embedder: Embedder, index: VectorIndex, items: Source, params: EmbeddingParams) -> None:
+    """Embeds and adds what is not there yet, and says what is kept, even if not all of it could be added."""
     from llamacli.cli.embed_input import Source
 
     fresh = _Fresh(items.items(), index.hashes())
-    added, failure = 0, None
+    is_told = False
     try:
-        for item, outcome in outcomes(app, embedder, Source(fresh, None), params):
+        for number, (item, outcome) in enumerate(outcomes(app, embedder, Source(fresh, None), params), 1):
             if isinstance(outcome, Embedded) and isinstance(item.text, str):
-                index.add(None if item.id is None else str(item.id), item.text, outcome.vectors.astype("<f4").tobytes())
-                added += 1
-                if added % COMMIT_EVERY == 0:
-                    index.commit()
-    except RowsFailedError as error:
-        failure = error
+                index.add(_identity(item), item.text, outcome.vectors.astype("<f4").tobytes())
+            if number % COMMIT_EVERY == 0:
+                index.commit()
+        is_told = True
+    except RowsFailedError:
+        is_told = True
+        raise
     finally:
         index.commit()
-    if failure is not None:
-        raise failure
-    return added, fresh.known
+        if is_told or index.added:
+            app.console.note(_tally(index, fresh.known))
+
+
+def _tally(index: VectorIndex, known: int) -> str:
+    """What became of the texts."""
+    added = index.added - index.replaced
+    replaced = f"{index.replaced:,} replaced, " if index.replaced else ""
+    there = f"{known:,} {'was' if known == 1 else 'were'} there"
+    return f"{added:,} text{'s' * (added != 1)} added, {replaced}{there}; {index.count():,} in all"
 
 
 class _Fresh:
-    """The items that are not in the index yet, errors included; counts the others."""
+    """The items that are not in the index yet, errors included; counts the others. Of an id the last text counts."""
 
-    def __init__(self, items: Iterator[Item], known: set[bytes]) -> None:
-        self._items, self._hashes = items, known
+    def __init__(self, items: Iterator[Item], there: Iterable[tuple[str | None, bytes]]) -> None:
+        self._items = items
+        self._by_id: dict[str, bytes] = {}
+        self._without_id: set[bytes] = set()
+        for identity, content in there:
+            self._is_new(identity, content)
         self.known = 0
 
     def __iter__(self) -> Iterator[Item]:
         for item in self._items:
             if isinstance(item.text, str):
-                content = hash_of(None if item.id is None else str(item.id), item.text)
-                if content in self._hashes:
+                identity = _identity(item)
+                if not self._is_new(identity, hash_of(identity, item.text)):
                     self.known += 1
                     continue
-                self._hashes.add(content)
             yield item
+
+    def _is_new(self, identity: str | None, content: bytes) -> bool:
+        """Whether that is not there, and from now on it is."""
+        if identity is not None:
+            is_new = self._by_id.get(identity) != content
+            self._by_id[identity] = content
+        else:
+            is_new = content not in self._without_id
+            self._without_id.add(content)
+        return is_new
+
+
+def _identity(item: Item) -> str | None:
+    """What tells an item from others in the index. SQLite takes no bytes that are not UTF-8, which a file's name may have."""
+    if item.id is None or item.id == "":
+        return None
+    return str(item.id).encode("utf-8", "backslashreplace").decode()
 
 
 @command(examples=(("Find notes.", 'llamacli embed index search notes.db "how do I reset it?" --top-k 3'),))
@@ -152,6 +185,7 @@ def search(
     show: IndexSearchOptions,
     model: EmbeddingModelOptions,
     context: BatchOptions,
+    line: Reread,
 ) -> None:
     """Show the texts of an index that are nearest to a query.
 
@@ -165,8 +199,10 @@ def search(
 
     with VectorIndex(db) as index:
         making = _making(index)
+        if own := _own_model(index, line):
+            options = line(own)
+            show, model, context = (options[name] for name in ("show", "model", "context"))
         params = making.params(show.query_prefix)
-        model = _with_reference(model, index)
         with app.interrupts.guard() as guard, open_embedder(app, model, context, making) as embedder:
             guard.cancel = embedder.cancel
             index.require({"fingerprint": embedder.fingerprint()})
@@ -197,7 +233,7 @@ def rm(app: AppContext, db: DatabaseArgument, ids: IdsArgument = (), *, number: 
         raise UsageError("there is nothing to remove", hint="name ids, or numbers with --number")
     with VectorIndex(db) as index:
         removed = index.remove(ids, number)
-        app.console.note(f"{removed:,} texts removed; {index.count():,} in all")
+        app.console.note(f"{removed:,} text{'s' * (removed != 1)} removed; {index.count():,} in all")
 
 
 @command(examples=(("See what is in an index.", "llamacli embed index info notes.db"),))
@@ -207,7 +243,9 @@ def info(app: AppContext, db: DatabaseArgument, *, json_: JsonOption = False) ->
     from llamacli.render.text import escape_line
 
     with VectorIndex(db) as index:
-        about = {name: value for name, value in index.about().items() if name != "format"}
+        about: dict[str, str | int] = {name: value for name, value in index.about().items() if name != "format"}
+        if (dims := str(about.get("dimensions"))).isdecimal():
+            about["dimensions"] = int(dims)
         document = {"path": str(db), "texts": index.count(), "bytes": db.stat().st_size, **about}
     if json_:
         app.console.write(json.dumps(document, ensure_ascii=False) + "\n")
@@ -228,21 +266,29 @@ def _made_with(embedder: Embedder, params: EmbeddingParams, reference: str) -> d
     }
 
 
+def _lasting(reference: str, path: Path) -> str:
+    """What names the model in every folder: for a file, where it is."""
+    return str(path.resolve()) if is_path(reference) or Path(reference).resolve() == path.resolve() else reference
+
+
 def _making(index: VectorIndex) -> MakingOptions:
     """How the index's vectors were made."""
-    about = index.about()
-    if "fingerprint" not in about:
+    if not index.count():
         raise UsageError(f"{index.path} is empty")
+    about = index.about()
     dims, pooling, attention = about.get("dimensions", ""), about.get("pooling"), about.get("attention")
     if not dims.isdecimal() or pooling not in get_args(Pooling) or attention not in get_args(Attention):
         raise UsageError(f"{index.path} is damaged: it does not say how its vectors were made")
     return MakingOptions(pooling=cast("Pooling", pooling), attention=cast("Attention", attention), dims=int(dims))
 
 
-def _with_reference(model: EmbeddingModelOptions, index: VectorIndex) -> EmbeddingModelOptions:
-    """The model that the index was made with, unless another is named."""
+def _own_model(index: VectorIndex, line: Reread) -> str | None:
+    """The option that names the model with which the index was made; None if -m is given, which counts more.
+
+    A model in the settings or in the environment counts less. As if the user had named it, it has its own settings.
+    """
     reference = index.about().get("reference")
-    return model if model.model is not None or reference is None else dataclasses.replace(model, model=reference)
+    return None if reference is None or line.given("model") else f"--model={reference}"
 
 
 index = group(
