@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +14,17 @@ import pytest
 import tiny
 import tokenize_cases as cases
 from fakes import Result, invoke
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llamacli.cli import tokenize_input
 from llamacli.cli.console import Terminals
+from llamacli.cli.tokenize_ids import read_ids
 from llamacli.engine import tokenizing_text
 from llamacli.engine.model import Model
+from llamacli.engine.tokenizing_text import Document
 from llamacli.engine.vocabulary import LONGEST
+from llamacli.errors import UsageError
 
 VOCABULARIES = {path.stem.removeprefix("ggml-vocab-"): path for path in cases.VOCABULARIES}
 TERMINAL = Terminals(stdin=True, stdout=True, stderr=True)
@@ -227,7 +233,14 @@ def test_gate(run):
         (["--ids", "--count", "x"], 2, "--ids and --count cannot be combined"),
         (["--max", "-1", "x"], 2, "--max must be a number from 0"),
         (["-sys", "x", "y"], 2, "-sys and --chat-template belong to --chat"),
-        (["--detokenize", "12", "x"], 2, "'x' is not a token id"),
+        (["--detokenize", "12", "x"], 2, "'x' is not a token id (at offset 3 of the text)"),
+        (["--detokenize", "1_0"], 2, "'1_0' is not a token id (at offset 0 of the text)"),
+        (["--detokenize", "[1, +2]"], 2, "'+2' is not a token id (at offset 4 of the text)"),
+        (["--detokenize", "٣"], 2, "'٣' is not a token id"),
+        (["--detokenize", "1" * 50], 2, f"'{'1' * 40}' is not a token id"),
+        (["--detokenize", "--", "1 --1"], 2, "'--1' is not a token id (at offset 2 of the text)"),
+        (["--detokenize", "1 [12,[5"], 2, "the list at offset 2 of the text does not end"),
+        (["--detokenize", "[1]]2"], 2, "the ] at offset 3 of the text ends no list"),
         (["--detokenize", "99999"], 2, "token 99999 is not in the vocabulary"),
         (["--detokenize", "-1"], 2, "no such option: -1"),
         (["--detokenize", "--", "-1"], 2, "token -1 is not in any vocabulary"),
@@ -378,6 +391,59 @@ def test_ids_in_many_forms(run, tiny_model, whole):
     pretty = json.dumps([tokens, tokens], indent=2).encode()
     assert run("--detokenize", stdin=pretty).stdout == "Hello worldHello world"
     assert run("--detokenize", *map(str, tokens), terminals=TERMINAL).stdout == "Hello world\n"
+
+
+@pytest.mark.parametrize("arguments", [("--jsonl",), ("--detokenize",)])
+def test_a_live_pipe_is_answered_line_by_line(tiny_model, arguments):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LLAMACLI_")}
+    command = [sys.executable, "-m", "llamacli", "tokenize", "-m", str(tiny_model), *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in (b"65\n", b"[66,\n67]\n"):
+            process.stdin.write(line)
+            assert select.select([process.stdout], [], [], 30)[0], "nothing comes before the end of the input"
+            assert process.stdout.read(1 << 16)
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+def test_ids_are_not_collected_before_they_are_used():
+    def blocks():
+        yield b"1 2\n3"
+        asked.append("second")
+        yield b"4\n"
+
+    asked: list[str] = []
+    texts = read_ids(blocks(), "it")
+    assert (list(next(texts)), asked) == ([1, 2], [])
+    assert [list(text) for text in texts] == [[34]]
+
+
+@given(st.lists(st.sampled_from([b"1", b"23", b"[", b"]", b" ", b",", b"\n", b"-", b"_", b"456"]), max_size=12))
+@settings(max_examples=200)
+def test_ids_in_blocks_of_any_size(parts):
+    def read(blocks):
+        try:
+            return [list(text) for text in read_ids(blocks, "it")]
+        except UsageError as error:
+            return str(error)
+
+    data = b"".join(parts)
+    assert read([data]) == read(parts) == read([data[place : place + 1] for place in range(len(data))])
+
+
+@given(st.lists(st.sampled_from([b"a", b"b\r", b"\n", b"\r\n", b"", b"\xff", b"cd"]), max_size=12))
+@settings(max_examples=200)
+def test_lines_of_blocks_of_any_size(parts):
+    def lines(blocks):
+        found = list(tokenize_input.lines_of(Document("it", lambda: blocks)))
+        assert found.count(None) == sum(not block for block in blocks)
+        return [(line.name, *line.blocks()) for line in found if line is not None]
+
+    data = b"".join(parts)
+    whole = [line.removesuffix(b"\r") for line in data.removesuffix(b"\n").split(b"\n")] if data else []
+    assert lines(parts) == lines([data]) == [(f"it, line {number}", line) for number, line in enumerate(whole, 1)]
 
 
 # --- side by side ----------------------------------------------------------------------------------------------------

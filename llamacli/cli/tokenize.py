@@ -11,7 +11,7 @@ from llamacli.cli.command import command
 from llamacli.cli.context import AppContext
 from llamacli.cli.options import ChatOptions, JsonOption, ModelOption, OfflineOption
 from llamacli.cli.parameters import argument, option
-from llamacli.cli.tokenize_input import Input, chat_chunks, find_input, lines_of, read_ids, spooled
+from llamacli.cli.tokenize_input import Input, chat_chunks, find_input, lines_of, spooled
 from llamacli.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ def tokenize(
     if source.detokenize:
         detokenize(app, text, source, model)
         return
-    found = find_input(app, text, source.file, recursive=source.recursive, replace=source.errors == "replace")
+    replace = source.errors == "replace"
+    found = find_input(app, text, source.file, recursive=source.recursive, replace=replace, live=output.jsonl)
     if model.compare:
         compare(app, found, references=(model.model, *model.compare), source=source, output=output, offline=model.offline)
         return
@@ -169,7 +170,7 @@ def write_tokens(
     """Tokenizes everything, writes it, and returns what knows how much there was, and what went wrong."""
     replace = source.errors == "replace"
     tokenizer = tokenizer_for(model, source)
-    documents: Iterable[Document] = found.documents
+    documents: Iterable[Document | None] = found.documents
     if output.jsonl:
         documents = (line for document in found.documents for line in lines_of(document))
     with app.interrupts.guard() as guard, app.progress(delay=PROGRESS_DELAY_SECONDS) as bar:
@@ -205,19 +206,18 @@ def output_for(app: AppContext, model: Model, found: Input, options: OutputOptio
 
 def detokenize(app: AppContext, words: tuple[str, ...], source: TextOptions, options: VocabularyOptions) -> None:
     """Writes the bytes that ids stand for."""
+    from llamacli.cli.tokenize_ids import read_ids
     from llamacli.engine.tokenizing import Detokenizer
 
     if words and not source.file and words != ("-",):
-        blocks: list[Iterable[bytes]] = [[" ".join(words).encode("utf-8", "replace")]]
-    else:
-        documents = find_input(app, words, source.file, recursive=False, replace=False).documents
-        blocks = [document.blocks() for document in documents]
+        words = (" ".join(words),)
+    documents = find_input(app, words, source.file, live=True).documents
     path = app.find_model(app, options.model, offline=options.offline)
     with load(path) as model:
         turned = Detokenizer(model.vocabulary, special=source.special, wrap=source.bos)
         last = b"\n"
-        for own in blocks:
-            for ids in read_ids(own):
+        for document in documents:
+            for ids in read_ids(document.blocks(), document.name):
                 last = turned.document(ids) or last
                 if app.console.terminals.stdout:
                     app.console.show(last.decode("utf-8", "backslashreplace"))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import os
 import re
-from array import array
-from collections.abc import Callable, Iterable, Iterator
+import select
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -28,7 +29,6 @@ STDIN_NAME = "standard input"
 
 _SNIFFED = 8192
 _GLOB = re.compile(r"[*?\[]")
-_IDS = re.compile(rb"[\[\]\n]|[^\s,\[\]]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,22 @@ class Input:
     are_files: bool = False
 
 
-def find_input(app: AppContext, words: tuple[str, ...], paths: tuple[str, ...], *, recursive: bool, replace: bool) -> Input:
-    """The documents that a command line names. With files, words are files, too: the shell makes them of a pattern."""
+def find_input(
+    app: AppContext,
+    words: tuple[str, ...],
+    paths: tuple[str, ...],
+    *,
+    recursive: bool = False,
+    replace: bool = False,
+    live: bool = False,
+) -> Input:
+    """The documents that a command line names. With files, words are files, too: the shell makes them of a pattern.
+
+    `live`: the blocks of standard input are what there is; an empty one says that the next has to be waited for.
+    """
+    stdin = Document(STDIN_NAME, lambda: (_live_blocks if live else _blocks)(app.console.input_stream()))
     if paths or recursive:
-        return _files(app, (*paths, *words), recursive=recursive, replace=replace)
+        return _files(app, (*paths, *words), stdin, recursive=recursive, replace=replace)
     if len(words) > 1:
         raise UsageError(f"unexpected argument: {words[1]}", hint="put a text of several words in quotes")
     if words and words[0] != STDIN:
@@ -51,7 +63,7 @@ def find_input(app: AppContext, words: tuple[str, ...], paths: tuple[str, ...], 
         return Input([text_document("the text", data)], len(data))
     if not words and not app.console.has_piped_input:
         raise UsageError("there is no text", hint="give one as an argument, with -f FILE, or on standard input")
-    return Input([Document(STDIN_NAME, lambda: _blocks(app.console.input_stream().read, STDIN_NAME))], None)
+    return Input([stdin], None)
 
 
 def spooled(app: AppContext, found: Input, stack: ExitStack) -> Input:
@@ -62,7 +74,7 @@ def spooled(app: AppContext, found: Input, stack: ExitStack) -> Input:
             import tempfile  # it takes a while, and few need it
 
             kept = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # a context it is
-            for block in _blocks(app.console.input_stream().read, STDIN_NAME):
+            for block in document.blocks():
                 kept.write(block)
             documents.append(Document(STDIN_NAME, lambda kept=kept: _positioned(kept)))  # type: ignore[misc]
         else:
@@ -70,10 +82,13 @@ def spooled(app: AppContext, found: Input, stack: ExitStack) -> Input:
     return Input(documents, found.size, found.are_files)
 
 
-def lines_of(document: Document) -> Iterator[Document]:
-    """Each line as a document, without what ends it."""
+def lines_of(document: Document) -> Iterator[Document | None]:
+    """Each line as a document, without what ends it; None where the next has to be waited for."""
     count, begun = 0, list[bytes]()
     for block in document.blocks():
+        if not block:
+            yield None
+            continue
         *lines, rest = block.split(b"\n")
         if lines:
             lines[0] = b"".join((*begun, lines[0]))
@@ -86,33 +101,8 @@ def lines_of(document: Document) -> Iterator[Document]:
         yield _line_document(document, count + 1, last)
 
 
-def read_ids(blocks: Iterable[bytes]) -> Iterator[array[int]]:
-    """Ids of one text after the other. Spaces and commas separate ids, a newline ends a text unless it is inside of brackets.
-
-    Raises:
-        UsageError: a word that is no id.
-    """
-    ids: array[int] = array("i")
-    depth, rest = 0, b""
-    for block in (*blocks, b"\n"):
-        data = rest + block
-        cut = len(data) - len(re.split(rb"[\s,\[\]]", data)[-1]) if block != b"\n" else len(data)
-        data, rest = data[:cut], data[cut:]
-        for match in _IDS.finditer(data):
-            word = match[0]
-            if word in (b"[", b"]"):
-                depth += 1 if word == b"[" else -1
-            elif word != b"\n":
-                ids.append(_id(word))
-            elif depth <= 0 and ids:
-                yield ids
-                ids = array("i")
-    if ids:
-        yield ids
-
-
 def chat_chunks(
-    model: Model, documents: Iterable[Document], chat: ChatOptions, *, as_messages: bool, replace: bool
+    model: Model, documents: Iterable[Document | None], chat: ChatOptions, *, as_messages: bool, replace: bool
 ) -> Iterator[Chunk | NotTokenized]:
     """Each document as a conversation, put through the chat template: a user's message, or a JSON list of messages."""
     from llamacli.engine.tokenizing import NotTokenized
@@ -120,7 +110,7 @@ def chat_chunks(
 
     system = [{"role": "system", "content": chat.system_prompt}] if chat.system_prompt is not None else []
     with open_template(model, chat.template()) as template:
-        for document in documents:
+        for document in filter(None, documents):
             try:
                 text = b"".join(utf8_blocks(document.blocks(), document.name, replace=replace)).decode()
                 messages = read_messages(text, document.name) if as_messages else [{"role": "user", "content": text}]
@@ -145,21 +135,11 @@ def read_messages(text: str, name: str) -> list[Any]:
     return messages
 
 
-def _id(word: bytes) -> int:
-    try:
-        value = int(word)
-    except ValueError:
-        raise UsageError(f"'{word[:40].decode('utf-8', 'replace')}' is not a token id") from None
-    if not 0 <= value < 2**31:
-        raise UsageError(f"token {word[:40].decode()} is not in any vocabulary")
-    return value
-
-
 def _line_document(document: Document, number: int, line: bytes) -> Document:
     return text_document(f"{document.name}, line {number}", line.removesuffix(b"\r"))
 
 
-def _files(app: AppContext, names: tuple[str, ...], *, recursive: bool, replace: bool) -> Input:
+def _files(app: AppContext, names: tuple[str, ...], stdin: Document, *, recursive: bool, replace: bool) -> Input:
     documents: list[Document] = []
     size, skipped = 0, 0
     streams = False
@@ -168,7 +148,7 @@ def _files(app: AppContext, names: tuple[str, ...], *, recursive: bool, replace:
             if streams:
                 raise UsageError("standard input can be read only once")
             streams = True
-            documents.append(Document(STDIN_NAME, lambda: _blocks(app.console.input_stream().read, STDIN_NAME)))
+            documents.append(stdin)
             continue
         for path, is_named in _paths(name, recursive=recursive):
             if not is_named and not _is_text(app, path, replace=replace):
@@ -251,11 +231,33 @@ def _file_document(path: Path) -> Document:
     return Document(str(path), blocks)
 
 
-def _blocks(read: Callable[[int], bytes], name: str) -> Iterator[bytes]:
+def _blocks(stream: io.BufferedIOBase) -> Iterator[bytes]:
     try:
-        yield from iter(lambda: read(BLOCK), b"")
+        yield from iter(lambda: stream.read(BLOCK), b"")
     except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror or error}") from error
+        raise UsageError(f"cannot read {STDIN_NAME}: {error.strerror or error}") from error
+
+
+def _live_blocks(stream: io.BufferedIOBase) -> Iterator[bytes]:
+    try:
+        while True:
+            if not _is_ready(stream, 0):
+                yield b""
+                _is_ready(stream, None)
+            block = stream.read1(BLOCK)
+            if not block:
+                return
+            yield block
+    except OSError as error:
+        raise UsageError(f"cannot read {STDIN_NAME}: {error.strerror or error}") from error
+
+
+def _is_ready(stream: io.BufferedIOBase, seconds: float | None) -> bool:
+    """Whether there is something to read, or the end of it, within `seconds` (None: it is waited for)."""
+    try:
+        return bool(select.select([stream], [], [], seconds)[0])
+    except io.UnsupportedOperation:  # bytes in memory
+        return True
 
 
 def _positioned(file: IO[bytes]) -> Iterator[bytes]:

@@ -1,0 +1,73 @@
+"""Ids of tokens as people and programs write them: numbers with spaces or commas between them, and JSON lists."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterable, Iterator
+
+from llamacli.errors import UsageError
+
+_LONGEST_WORD = 40
+_WORDS = re.compile(rb"[\[\]\n]|[^\s,\[\]]+")
+_SEPARATORS = tuple(bytes((code,)) for code in b" \t\n\r\v\f,[]")
+
+
+def read_ids(blocks: Iterable[bytes], name: str) -> Iterator[array[int]]:
+    """Ids of one text after the other, as soon as each has ended: at a newline outside of brackets, or with the last block.
+
+    Raises:
+        UsageError: a word that is no id, or a bracket without its partner; the message gives the offset in `name`.
+    """
+    reader = _Reader(name)
+    for block in blocks:
+        yield from reader.read(block)
+    yield from reader.finish()
+
+
+class _Reader:
+    """`_rest` is a word that may not have ended, from byte `_start` on. `_list` is where the outermost open list begins."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._rest = b""
+        self._start = self._depth = self._list = 0
+        self._ids: array[int] = array("i")
+
+    def read(self, block: bytes) -> Iterator[array[int]]:
+        data = self._rest + block
+        cut = max(data.rfind(separator) for separator in _SEPARATORS) + 1
+        if len(data) - cut > _LONGEST_WORD:
+            self._id(data[cut:], cut)  # refused, before it fills the memory
+        yield from self._texts(data[:cut])
+        self._rest = data[cut:]
+        self._start += cut
+
+    def finish(self) -> Iterator[array[int]]:
+        yield from self._texts(self._rest + b"\n")
+        if self._depth:
+            raise UsageError(f"the list at offset {self._list:,} of {self._name} does not end")
+
+    def _texts(self, data: bytes) -> Iterator[array[int]]:
+        for match in _WORDS.finditer(data):
+            word = match[0]
+            if word == b"[":
+                self._list = self._list if self._depth else self._start + match.start()
+                self._depth += 1
+            elif word == b"]":
+                if not self._depth:
+                    raise UsageError(f"the ] at offset {self._start + match.start():,} of {self._name} ends no list")
+                self._depth -= 1
+            elif word != b"\n":
+                self._ids.append(self._id(word, match.start()))
+            elif not self._depth and self._ids:
+                yield self._ids
+                self._ids = array("i")
+
+    def _id(self, word: bytes, place: int) -> int:
+        is_number = len(word) <= _LONGEST_WORD and word.removeprefix(b"-").isdigit()  # int() alone takes 1_000 and +1, too
+        if is_number and 0 <= (value := int(word)) < 2**31:
+            return value
+        shown = word[:_LONGEST_WORD].decode("utf-8", "surrogateescape")
+        what = f"token {shown} is not in any vocabulary" if is_number else f"'{shown}' is not a token id"
+        raise UsageError(f"{what} (at offset {self._start + place:,} of {self._name})")
