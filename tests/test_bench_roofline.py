@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +215,31 @@ def test_advice(
         assert part in sentence
 
 
+def test_a_limit_that_was_passed_is_none() -> None:
+    """Two threads of which another program had one: 5,000 % of the limit is no finding, and no ground for advice."""
+    ceiling = make_ceiling(Q4_1=(4e9, 2e6), Q8_0=(8e9, 4e6))
+    prompt, generation = make_limits(ceiling)
+    assert generation.share > 50
+    assert (prompt.is_known, generation.is_known) == (True, False)
+    (told,) = make_advice(prompt, generation, ceiling, make_cost(), is_cached=False)
+    assert told.startswith("Prompts reach")
+
+
+def test_what_more_threads_lost_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings, "default_threads", lambda: 2)
+    one = replace(make_ceiling(**RATES), threads=1)
+    two = make_ceiling(reading=0.09e9, Q4_1=(0.39e9, 2e9), Q8_0=(8e9, 0.41e9))
+    found = ceilings.without_lost(two, [one])
+    assert found.lost == {"reading", "Q4_1 prompt"}
+    prompt, generation = make_limits(found, prompt=1.0, generation=1.0)
+    assert not prompt.is_known
+    assert not generation.is_known
+    assert make_limits(found, generation=1.0, is_cached=True)[1].is_known  # the rates of one token are whole
+    assert not ceilings.without_lost(replace(two, threads=8), [one]).lost  # so many threads are slow by themselves
+    again = ceilings.without_lost(ceilings.faster_of(found, replace(make_ceiling(**RATES), threads=2)), [one])
+    assert (again.lost, again.figures()) == (frozenset(), make_ceiling(**RATES).figures())
+
+
 def test_only_a_type_of_about_the_same_quality_is_recommended() -> None:
     assert main_type(make_cost()) == "Q4_1"
     ceiling = make_ceiling(Q4_1=(4e9, 1.0), Q2_K=(40e9, 1.0), F32=(50e9, 1.0), Q8_0=(4.2e9, 1.0))
@@ -299,7 +326,9 @@ def test_caches_of_the_last_level_are_added_up(tmp_path: Path) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measurements of milliseconds, on little memory."""
+    """Measurements of milliseconds, on little memory, that may come out as they like."""
+    monkeypatch.setattr("llamacli.engine.roofline.MOST_SHARE", math.inf)
+    monkeypatch.setattr(ceilings, "LOST", 0.0)
     monkeypatch.setattr(ceilings, "READING_SECONDS", 0.01)
     monkeypatch.setattr(ceilings, "PRODUCT_SECONDS", 0.005)
     monkeypatch.setattr(ceilings, "_SIDE", 256)
@@ -335,6 +364,37 @@ def test_the_document(tiny_model: Path) -> None:
     assert generation["bytes"] == read_cost(tiny_model).weights + read_cost(tiny_model).cache(16 + 1.5)
     assert generation["share"] == pytest.approx(generation["measured"] / generation["limit"])
     assert document["advice"]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_a_busy_machine_spoilt_is_measured_once_more(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """The ceiling with two threads comes out at a millionth, once or every time."""
+    measured = []
+
+    def measure(device: str, threads: int, types: Any, cancel: CancelFlag) -> Ceiling:
+        measured.append(threads)
+        speed = 1.0 if threads > 1 and measured.count(threads) <= times else 1e15
+        rates = {name: Rate(type=name, prompt=speed, single=speed, buffer="CPU") for name in types}
+        return Ceiling(device=device, description="a CPU", threads=threads, reading=speed, rates=rates)
+
+    monkeypatch.setattr("llamacli.engine.roofline.MOST_SHARE", 1.1)
+    monkeypatch.setattr(roofline_run, "measure_ceiling", measure)
+    monkeypatch.setattr(roofline_run, "cache_size", lambda: 1)
+    result = roofline(tiny_model)
+    text = " ".join(result.stdout.split())
+    assert measured == [1, 2, 2]
+    assert (result.status, text.count("not measured: machine busy"), "reach" in text.partition("limit set by")[2]) == (
+        (0, 0, True) if times == 1 else (0, 2, False)
+    )
+    assert ("kept the limit" in result.stderr) == (times == 2)
+    if times == 2:
+        measured.clear()
+        generation = json.loads(roofline(tiny_model, "--json").stdout)["generation"]
+        assert (generation["limit"], generation["share"], generation["bound"]) == (None, None, None)
+        assert generation["measured"] > 0
 
 
 @pytest.mark.usefixtures("quick")

@@ -8,8 +8,8 @@ is measured rearranged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from llamacli.binding import log
 from llamacli.binding.library import library
 from llamacli.binding.throughput import Products, read_memory
 from llamacli.engine.cancel import CancelFlag
-from llamacli.engine.hardware import available_memory
+from llamacli.engine.hardware import available_memory, default_threads
 from llamacli.engine.loading import interruptible
 from llamacli.errors import LlamacliError
 
@@ -26,6 +26,9 @@ PROMPT_TOKENS = 512
 
 CPU = "CPU"
 READING_SECONDS, PRODUCT_SECONDS = 1.0, 0.3
+
+LOST = 0.1
+"""A speed with more threads below such a part of that with fewer was lost to other programs."""
 
 _CACHE_MULTIPLE = 8
 _LEAST_BUFFER, _MOST_BUFFER = 256 << 20, 4 << 30
@@ -51,13 +54,25 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceiling:
-    """What one device can do with so many threads. `reading` in bytes per second; `rates` by the type's name in capitals."""
+    """What one device can do with so many threads. `reading` in bytes per second; `rates` by the type's name in capitals.
+
+    `lost` names the figures that say nothing, as other programs had the cores: `reading`, and `prompt` or `single` after a
+    type's name.
+    """
 
     device: str
     description: str
     threads: int
     reading: float
     rates: Mapping[str, Rate]
+    lost: frozenset[str] = frozenset()
+
+    def figures(self) -> dict[str, float]:
+        """All speeds, by the names that `lost` has."""
+        found = {"reading": self.reading}
+        for name, rate in self.rates.items():
+            found |= {f"{name} prompt": rate.prompt, f"{name} single": rate.single}
+        return found
 
 
 def measure_ceiling(device: str, threads: int, types: Sequence[str], cancel: CancelFlag) -> Ceiling:
@@ -76,6 +91,28 @@ def measure_ceiling(device: str, threads: int, types: Sequence[str], cancel: Can
         except LlamacliError:
             cancel.check()
     return Ceiling(device=device, description=device_description(device), threads=threads, reading=reading, rates=rates)
+
+
+def without_lost(ceiling: Ceiling, fewer: Iterable[Ceiling]) -> Ceiling:
+    """The ceiling with what was lost marked, by what the same device did with fewer threads.
+
+    Threads beyond the cores are slow by themselves: of these nothing can be told.
+    """
+    lost: set[str] = set()
+    if ceiling.threads <= default_threads():
+        for other in fewer:
+            least = {name: LOST * speed for name, speed in other.figures().items()}
+            lost |= {name for name, speed in ceiling.figures().items() if speed < least.get(name, 0.0)}
+    return replace(ceiling, lost=frozenset(lost))
+
+
+def faster_of(first: Ceiling, second: Ceiling) -> Ceiling:
+    """The faster of each figure of two measurements of one device: whatever disturbs makes slower."""
+    rates = dict(second.rates)
+    for name, rate in first.rates.items():
+        other = rates.get(name, rate)
+        rates[name] = replace(rate, prompt=max(rate.prompt, other.prompt), single=max(rate.single, other.single))
+    return replace(first, reading=max(first.reading, second.reading), rates=rates)
 
 
 def device_description(name: str) -> str:

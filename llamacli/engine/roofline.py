@@ -21,6 +21,9 @@ Bound = Literal["memory", "arithmetic"]
 NEAR = 0.7
 """Share of the limit from which the bound explains the speed."""
 
+MOST_SHARE = 1.1
+"""Nothing is faster than its limit: a share beyond what noise explains tells that the limit was measured too low."""
+
 HELPS = 1.15
 """How much faster another type must be multiplied to be worth a word."""
 
@@ -49,7 +52,8 @@ class Need:
 class Limit:
     """One test against its ceilings. Seconds are those of one token at least; speeds are tokens per second.
 
-    `interval` is the 95 % interval of the measured median, None where nothing was measured often enough.
+    `interval` is the 95 % interval of the measured median, None where nothing was measured often enough. `is_disturbed`: other
+    programs were in the way when the ceilings were measured.
     """
 
     test: str
@@ -58,6 +62,12 @@ class Limit:
     arithmetic_seconds: float
     measured: float
     interval: tuple[float, float] | None
+    is_disturbed: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether limit and share can be believed."""
+        return not self.is_disturbed and self.share <= MOST_SHARE
 
     @property
     def bound(self) -> Bound:
@@ -158,7 +168,14 @@ def make_limit(
         arithmetic_seconds=arithmetic,
         measured=measured,
         interval=interval,
+        is_disturbed=any(_is_disturbed(need, ceilings[name], is_prompt=is_prompt, is_cached=is_cached) for name in shares),
     )
+
+
+def _is_disturbed(need: Need, ceiling: Ceiling, *, is_prompt: bool, is_cached: bool) -> bool:
+    """Whether one of the figures that the limit follows from was lost."""
+    used = {f"{name} {'prompt' if is_prompt else 'single'}" for name in need.operations}
+    return not ceiling.lost.isdisjoint(used if is_cached else used | {"reading"})
 
 
 def _arithmetic(need: Need, ceiling: Ceiling, *, is_prompt: bool) -> float:
@@ -172,37 +189,45 @@ def _arithmetic(need: Need, ceiling: Ceiling, *, is_prompt: bool) -> float:
 
 
 def make_advice(prompt: Limit, generation: Limit, ceiling: Ceiling, cost: ModelCost, *, is_cached: bool) -> Iterator[str]:
-    """A sentence for each test: what bounds it, and what would help. `ceiling` is that of the device that holds most."""
-    main = main_type(cost)
-    yield from _generation_advice(generation, is_cached=is_cached)
+    """A sentence for each test: what bounds it, and what would help. `ceiling` is that of the device that holds most.
+
+    Of a test whose limit is not known nothing is said.
+    """
+    if generation.is_known:
+        yield _generation_advice(generation, is_cached=is_cached)
+    if prompt.is_known:
+        yield _prompt_advice(prompt, ceiling, main_type(cost))
+
+
+def _prompt_advice(prompt: Limit, ceiling: Ceiling, main: str) -> str:
     near = f"Prompts reach {prompt.share:.0%} of what {'memory' if prompt.bound == 'memory' else 'the arithmetic units'} allow"
     if prompt.bound == "memory":
-        yield f"{near}s: a larger micro-batch (-ub) reads the weights less often."
-    elif better := faster_type(ceiling, main):
+        return f"{near}s: a larger micro-batch (-ub) reads the weights less often."
+    if better := faster_type(ceiling, main):
         name, times = better
-        yield f"{near}: {main} is the brake, as {name} is multiplied {times:.1f} times as fast here; see `llamacli bench tune`."
-    elif prompt.share >= NEAR:
-        yield f"{near}: only a faster processor helps."
-    else:
-        yield f"{near}: the rest goes to attention and to threads that wait; try -tb, -ub and -fa with `llamacli bench tune`."
+        return (
+            f"{near}: {main} is the brake, as {name} is multiplied {times:.1f} times as fast here; see `llamacli bench tune`."
+        )
+    if prompt.share >= NEAR:
+        return f"{near}: only a faster processor helps."
+    return f"{near}: the rest goes to attention and to threads that wait; try -tb, -ub and -fa with `llamacli bench tune`."
 
 
-def _generation_advice(generation: Limit, *, is_cached: bool) -> Iterator[str]:
+def _generation_advice(generation: Limit, *, is_cached: bool) -> str:
     reached = f"Generation reaches {generation.share:.0%} of what"
     need, read = generation.need, 1e3 * generation.memory_seconds
     if generation.share < NEAR:
-        yield (
+        return (
             f"{reached} {'memory allows' if generation.bound == 'memory' else 'the arithmetic units allow'}: the rest is lost "
             "between many small steps, or to other programs; try -t with `llamacli bench tune`."
         )
-    elif generation.bound == "memory":
-        yield (
+    if generation.bound == "memory":
+        return (
             f"{reached} memory allows: reading {need.bytes / 1e6:,.0f} MB takes {read:.3g} ms of each token; a smaller "
             "quantization or faster memory helps, more threads do not."
         )
-    else:
-        cached = ", as the weights fit in the caches" if is_cached else ""
-        yield f"{reached} the arithmetic units allow{cached}: more cores, or a type that is multiplied faster, help."
+    cached = ", as the weights fit in the caches" if is_cached else ""
+    return f"{reached} the arithmetic units allow{cached}: more cores, or a type that is multiplied faster, help."
 
 
 def main_type(cost: ModelCost) -> str:

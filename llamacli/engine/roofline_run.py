@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llamacli.engine.cancel import CancelFlag
-from llamacli.engine.ceilings import CPU, Ceiling, cache_size, measure_ceiling
+from llamacli.engine.ceilings import CPU, Ceiling, cache_size, faster_of, measure_ceiling, without_lost
 from llamacli.engine.fit import weights_by_device
 from llamacli.engine.roofline import (
     Job,
+    Limit,
     RooflineReport,
     generation_need,
     make_advice,
@@ -50,7 +51,7 @@ def read_cost(path: Path) -> ModelCost:
 def measure_roofline(
     path: Path, way: Way, job: Job, cancel: CancelFlag, on_load: Callable[[float], None] | None = None
 ) -> Iterator[Step | RooflineReport]:
-    """Steps, and at the end the report.
+    """Steps, and at the end the report. What a busy machine has spoilt is measured once more.
 
     Raises:
         ModelError, CapacityError: the model cannot be run in this way.
@@ -62,11 +63,12 @@ def measure_roofline(
     shares = {name: bytes_held / sum(weights.values()) for name, bytes_held in weights.items()}
     counts = sorted({1, way.threads("generation"), way.threads("prompt")})
     total = len(shares) * len(counts) + REPETITIONS + 1
+    types = types_to_measure(cost, COMPARED_TYPES)
     ceilings: list[Ceiling] = []
     for device in shares:
         for threads in counts if device == CPU else counts[-1:]:
             yield Step(f"{device}, {threads} thread{'s' if threads > 1 else ''}", len(ceilings), total)
-            ceilings.append(measure_ceiling(device, threads, types_to_measure(cost, COMPARED_TYPES), cancel))
+            ceilings.append(_ceiling(device, threads, types, ceilings, cancel))
     speeds: dict[Phase, list[float]] = {"prompt": [], "generation": []}
     with Trials(path, size, cancel, on_load) as trials:
         for repetition in range(REPETITIONS):
@@ -74,7 +76,30 @@ def measure_roofline(
             for phase, found in speeds.items():
                 found.append(size.tokens(phase) / trials.seconds(way, phase))
         warnings = trials.warnings()
-    yield _report(path, way, job, cost, shares, ceilings, speeds, warnings)
+    report = _report(path, way, job, cost, shares, ceilings, speeds, warnings)
+    if not (report.prompt.is_known and report.generation.is_known):
+        yield Step("the limits once more", total - 1, total)
+        used = {way.threads("generation"), way.threads("prompt")}
+        ceilings = [
+            _once_more(one, types, ceilings, cancel) if one.device != CPU or one.threads in used else one for one in ceilings
+        ]
+        report = _report(path, way, job, cost, shares, ceilings, speeds, warnings)
+    yield report
+
+
+def _ceiling(device: str, threads: int, types: Sequence[str], others: Sequence[Ceiling], cancel: CancelFlag) -> Ceiling:
+    found = without_lost(measure_ceiling(device, threads, types, cancel), _fewer(device, threads, others))
+    return _once_more(found, types, others, cancel) if found.lost else found
+
+
+def _once_more(ceiling: Ceiling, types: Sequence[str], others: Sequence[Ceiling], cancel: CancelFlag) -> Ceiling:
+    device, threads = ceiling.device, ceiling.threads
+    found = faster_of(ceiling, measure_ceiling(device, threads, types, cancel))
+    return without_lost(found, _fewer(device, threads, others))
+
+
+def _fewer(device: str, threads: int, ceilings: Sequence[Ceiling]) -> list[Ceiling]:
+    return [one for one in ceilings if one.device == device and one.threads < threads]
 
 
 def _report(
@@ -115,8 +140,12 @@ def _report(
         generation=limits["generation"],
         is_cached=is_cached,
         advice=tuple(advice),
-        warnings=warnings,
+        warnings=(*warnings, *(_unknown(limit) for limit in limits.values() if not limit.is_known)),
     )
+
+
+def _unknown(limit: Limit) -> str:
+    return f"{limit.test}: other programs kept the limit from being measured: close them and measure again"
 
 
 def _at(ceilings: list[Ceiling], threads: int) -> dict[str, Ceiling]:

@@ -17,6 +17,7 @@ Paint = Callable[[str, str], str]
 
 _LABEL, _CELL = 36, 13
 _REARRANGED = "REPACK"
+_BUSY = "busy"
 
 
 def format_roofline(report: RooflineReport, *, width: int, paint: Paint) -> str:
@@ -44,7 +45,7 @@ def _device_lines(ceilings: Sequence[Ceiling], paint: Paint) -> Iterator[str]:
     first = ceilings[0]
     yield paint(f"{escape_line(first.device)}: {escape_line(first.description)}", "bold")
     yield _row("", [f"{one.threads} thread{'s' if one.threads > 1 else ''}" for one in ceilings])
-    yield _row("reading memory, GB/s", [f"{one.reading / 1e9:.1f}" for one in ceilings])
+    yield _row("reading memory, GB/s", [_BUSY if "reading" in one.lost else f"{one.reading / 1e9:.1f}" for one in ceilings])
     kinds = (
         (f"products with {PROMPT_TOKENS} tokens, Gop/s", "prompt"),
         ("with 1 token, from the caches, Gop/s", "single"),
@@ -55,7 +56,9 @@ def _device_lines(ceilings: Sequence[Ceiling], paint: Paint) -> Iterator[str]:
             rates = [one.rates.get(name) for one in ceilings]
             rearranged = any(rate and _REARRANGED in rate.buffer for rate in rates)
             label = f"  {name}" + (" (rearranged when loaded)" if rearranged else "")
-            yield _row(label, [f"{getattr(rate, field) / 1e9:,.0f}" if rate else "-" for rate in rates])
+            figures = [one.figures().get(f"{name} {field}") for one in ceilings]
+            lost = [f"{name} {field}" in one.lost for one in ceilings]
+            yield _row(label, [_BUSY if busy else _rate(speed) for speed, busy in zip(figures, lost, strict=True)])
 
 
 def _need_lines(report: RooflineReport) -> Iterator[str]:
@@ -72,8 +75,20 @@ def _limit_lines(report: RooflineReport, paint: Paint) -> Iterator[str]:
     yield paint(heads, "bold")
     for limit in (report.prompt, report.generation):
         interval = f"{_speed(limit.interval[0])} - {_speed(limit.interval[1])}" if limit.interval else ""
-        figures = f"{_speed(limit.measured):>9}{interval:>17}{_speed(limit.limit):>9}{limit.share:>7.0%}"
-        yield f"{limit.test:<20}{figures}  {limit.bound}"
+        yield f"{limit.test:<20}{_speed(limit.measured):>9}{interval:>17}{_limit_cells(limit)}"
+
+
+def _limit_cells(limit: Limit) -> str:
+    if not limit.is_known:
+        return f"{'-':>9}{'-':>7}  not measured: machine busy"
+    return f"{_speed(limit.limit):>9}{limit.share:>7.0%}  {limit.bound}"
+
+
+def _rate(speed: float | None) -> str:
+    """Operations per second as billions, with a decimal where there are few."""
+    if speed is None:
+        return "-"
+    return f"{speed / 1e9:,.0f}" if speed >= 1e10 else f"{speed / 1e9:.1f}"
 
 
 def _speed(value: float) -> str:
@@ -81,7 +96,10 @@ def _speed(value: float) -> str:
 
 
 def roofline_document(report: RooflineReport) -> dict[str, Any]:
-    """The same for programs: bytes, operations and seconds are those of one token, speeds tokens or operations per second."""
+    """The same for programs: bytes, operations and seconds are those of one token, speeds tokens or operations per second.
+
+    What could not be measured on a busy machine is null.
+    """
     return {
         "model": report.model,
         "ceilings": [_ceiling_document(ceiling) for ceiling in report.ceilings],
@@ -96,15 +114,16 @@ def roofline_document(report: RooflineReport) -> dict[str, Any]:
 
 
 def _ceiling_document(ceiling: Ceiling) -> dict[str, Any]:
+    figures = {name: None if name in ceiling.lost else speed for name, speed in ceiling.figures().items()}
     return {
         "device": ceiling.device,
         "description": ceiling.description,
         "threads": ceiling.threads,
-        "bytes_per_second": ceiling.reading,
+        "bytes_per_second": figures["reading"],
         "types": {
             name: {
-                "prompt_operations_per_second": rate.prompt,
-                "single_operations_per_second": rate.single,
+                "prompt_operations_per_second": figures[f"{name} prompt"],
+                "single_operations_per_second": figures[f"{name} single"],
                 "buffer": rate.buffer,
             }
             for name, rate in ceiling.rates.items()
@@ -119,11 +138,11 @@ def _limit_document(limit: Limit) -> dict[str, Any]:
         "operations": limit.need.total_operations,
         "operations_by_type": dict(limit.need.operations),
         "attention_operations": limit.need.attention,
-        "memory_seconds": limit.memory_seconds,
-        "arithmetic_seconds": limit.arithmetic_seconds,
-        "bound": limit.bound,
-        "limit": limit.limit,
+        "memory_seconds": limit.memory_seconds if limit.is_known else None,
+        "arithmetic_seconds": limit.arithmetic_seconds if limit.is_known else None,
+        "bound": limit.bound if limit.is_known else None,
+        "limit": limit.limit if limit.is_known else None,
         "measured": limit.measured,
         "interval": list(limit.interval) if limit.interval else None,
-        "share": limit.share,
+        "share": limit.share if limit.is_known else None,
     }
