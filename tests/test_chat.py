@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import stat
@@ -11,6 +12,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from fakes import FakeEngine, invoke
+from prompt_toolkit.application import Application, create_app_session
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
 from talk import CTRL_C, ENTER, Talker, plain, talk
 
 from llamacli.cli.console import Terminals
@@ -19,6 +24,7 @@ from llamacli.errors import DecodeError, ModelFileError
 from llamacli.repl import obeying
 from llamacli.repl.answering import Measured
 from llamacli.repl.commands import COMMANDS, split_command
+from llamacli.repl.editing import edit
 from llamacli.repl.keys import is_open_block, without_fences
 from llamacli.repl.toolbar import format_toolbar
 from llamacli.store import paths
@@ -72,6 +78,7 @@ def test_a_model_without_a_template_is_refused() -> None:
         (f"one{CTRL_J}two{ENTER}", "one\ntwo"),
         ("\x1b[200~first\nsecond\n\tthird\x1b[201~\r", "first\nsecond\n\tthird"),
         ('"""\rline one\rline two\r"""\r', "line one\nline two"),
+        ('"""\r  indented\rnot\r"""\r', "  indented\nnot"),
         (f"wrong{CTRL_C}right{ENTER}", "right"),
         ("/usr/bin/env is a path\r", "/usr/bin/env is a path"),
         (" /undo as text\r", "/undo as text"),
@@ -291,23 +298,6 @@ def test_every_command_explains_itself() -> None:
         assert split_command(f"/{name}") == (name, "")
 
 
-@pytest.mark.parametrize("number", ["99999999999999999999", "1" * 5000])
-def test_numbers_may_be_of_any_length(number: str) -> None:
-    commands = ("load", "delete", "branch", "probs", "pick")
-    engine = Talker(logprob=-0.3)
-    result = talk(
-        "Hi\r" + "".join(f"/{name} {number} 1\r" if name == "pick" else f"/{name} {number}\r" for name in commands),
-        engine=engine,
-    )
-    assert result.status == 0
-    out = plain(result.stdout)
-    assert out.count(f"there is no session {number}") == 2
-    assert "/branch takes a number from 1 to 1" in out
-    assert out.count("the last answer has the tokens 1 to 4") == 2
-    result = talk("", "--session", number)
-    assert (result.status, f"there is no session {number}" in result.stderr) == (2, True)
-
-
 def test_a_mistake_of_ours_does_not_end_the_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(chat, argument: str) -> None:
         raise ValueError("broken\nin two lines")
@@ -320,12 +310,15 @@ def test_a_mistake_of_ours_does_not_end_the_conversation(monkeypatch: pytest.Mon
     assert "in broken\n" in talk("/undo\r", "-v").stderr
 
 
+NAME = "SmolLM2-135M-Instruct.Q4_1"
+
+
 def bar(width: int, *, answered: bool = True, made: int = 180, files: int = 2) -> str:
     """The status bar behind an answer."""
     finished = Finished(0, "stop", Usage(104, made), Timings(104, 100.0, made, 1125.0))
     chat = SimpleNamespace(
         hint="",
-        model=SimpleNamespace(name="SmolLM2-135M-Instruct.Q4_1"),
+        model=SimpleNamespace(name=NAME),
         loader=SimpleNamespace(engine=object(), share=1.0),
         measured=Measured(finished, 170.0 if made else None) if answered else None,
         largest_context=8192,
@@ -338,8 +331,10 @@ def bar(width: int, *, answered: bool = True, made: int = 180, files: int = 2) -
 @pytest.mark.parametrize(
     ("width", "shown"),
     [
-        (140, "SmolLM2-135M-Instruct.Q4_1 · 160.0 tok/s · first token 0.17 s · context 284/8192, 7908 left · "
-         + "profile careful · 2 files attached"),
+        (
+            140,
+            f"{NAME} · 160.0 tok/s · first token 0.17 s · context 284/8192, 7908 left · profile careful · 2 files attached",
+        ),
         (100, "SmolLM2-135M-Instruct.Q4_1 · 160 t/s · first 0.17 s · 284/8192, 7908 left · careful · 2 files"),
         (80, "SmolLM2-135M-Instruct.Q4_1 · 160 t/s · 0.17 s · 284/8192 · careful · 2 files"),
         (70, "SmolLM2-135M-Instru… · 160 t/s · 0.17 s · 284/8192 · careful · 2 files"),
@@ -358,3 +353,47 @@ def test_the_status_bar_at_any_width(width: int, shown: str) -> None:
 def test_the_status_bar_without_an_answer() -> None:
     assert bar(80, answered=False, files=1) == "SmolLM2-135M-Instruct.Q4_1 · profile careful · 1 file attached"
     assert "t/s" not in bar(140, made=0)
+
+
+@pytest.mark.parametrize(
+    ("script", "left", "hinted"),
+    [
+        ("printf '\\377' >", "draft", "not UTF-8"),
+        ("rm", "draft", "cannot be read"),
+        ("false", "draft", "ended with status 1"),
+        ("printf 'edited\\n' >>", "draftedited", ""),
+    ],
+)
+def test_an_editor_that_leaves_no_text_leaves_the_draft(
+    script: str, left: str, hinted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text(f'#!/bin/sh\n{script} "$1"\n')
+    editor.chmod(0o755)
+    monkeypatch.setenv("EDITOR", str(editor))
+    monkeypatch.delenv("VISUAL", raising=False)
+    hints: list[str] = []
+    with create_pipe_input() as source, create_app_session(input=source, output=DummyOutput()) as session:
+        buffer = Buffer()
+        buffer.text = "draft"
+        application: Application[None] = Application(input=session.input, output=session.output)
+
+        async def edited() -> None:
+            running = asyncio.ensure_future(application.run_async())
+            await asyncio.sleep(0)
+            await edit(buffer, hints.append, sends=False)
+            application.exit()
+            await running
+
+        asyncio.run(edited())
+    assert buffer.text == left
+    assert [hinted in hint for hint in hints] == ([True] if hinted else [])
+
+
+def test_copy_without_a_terminal_or_a_clipboard_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "\x1b]52;c;SGVsbG8u\a" in talk("Hi\r/copy\r", engine=Talker(answers=[("Hello.",)])).stdout
+    (tmp_path / "script").write_text("Hi\n/copy\n")
+    result = invoke("chat", "--script", str(tmp_path / "script"), stdin=b"", engine=Talker())
+    assert (result.status, "\x1b" in result.stdout) == (2, False)
+    assert "there is no clipboard" in result.stdout

@@ -127,3 +127,15 @@ def test_a_mistake_of_ours_is_said_and_the_rest_is_played(tmp_path: Path) -> Non
     assert (result.status, len(engine.asked)) == (1, 2)
     assert "unexpected RuntimeError: broken (this is a bug" in result.stdout
     assert "unexpected RuntimeError: broken (this is a bug" in result.stderr
+
+
+@pytest.mark.parametrize("number", ["99999999999999999999", "1" * 5000])
+def test_numbers_may_be_of_any_length(tmp_path: Path, number: str) -> None:
+    commands = [f"/{name} {number}" for name in ("load", "delete", "branch", "probs", "pick")]
+    result = play(tmp_path, "\n".join(["Hi", *commands]), engine=Talker(logprob=-0.3))
+    assert result.status == 2
+    assert result.stdout.count(f"there is no session {number}") == 2
+    assert "/branch takes a number from 1 to 1" in result.stdout
+    assert result.stdout.count("the last answer has the tokens 1 to 4") == 2
+    result = play(tmp_path, "Hi", "--session", number)
+    assert (result.status, f"there is no session {number}" in result.stderr) == (2, True)

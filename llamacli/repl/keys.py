@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from prompt_toolkit.application.current import get_app
 from prompt_toolkit.enums import DEFAULT_BUFFER
-from prompt_toolkit.filters import Condition, has_focus
+from prompt_toolkit.filters import Condition, emacs_insert_mode, emacs_mode, has_focus, vi_insert_mode, vi_navigation_mode
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+
+from llamacli.repl.editing import edit
 
 FENCE = '"""'
 
@@ -44,6 +46,8 @@ def make_bindings(hint: Callable[[str], None]) -> KeyBindings:
     def _newline(event: KeyPressEvent) -> None:
         event.current_buffer.newline(copy_margin=False)
 
+    bindings.add("enter", filter=typing & ~sends & (emacs_insert_mode | vi_insert_mode))(_newline)
+
     @bindings.add("c-c", filter=typing)
     def _clear(event: KeyPressEvent) -> None:
         if event.current_buffer.text:
@@ -53,6 +57,11 @@ def make_bindings(hint: Callable[[str], None]) -> KeyBindings:
 
     @bindings.add("c-o", filter=typing)
     def _editor(event: KeyPressEvent) -> None:
-        event.current_buffer.open_in_editor()
+        event.app.create_background_task(edit(event.current_buffer, hint, sends=False))
+
+    @bindings.add("c-x", "c-e", filter=typing & emacs_mode)
+    @bindings.add("v", filter=typing & vi_navigation_mode)
+    def _editor_that_sends(event: KeyPressEvent) -> None:
+        event.app.create_background_task(edit(event.current_buffer, hint, sends=True))
 
     return bindings

@@ -62,7 +62,7 @@ def stats(chat: Chat, argument: str) -> None:
 
 @command("copy", summary="Copy the last answer to the clipboard")
 def copy(chat: Chat, argument: str) -> None:
-    """With the system's own program; without one the terminal is asked to."""
+    """With the system's own program; without one the terminal is asked to, if there is one."""
     answer = chat.tree.last("assistant")
     if answer is None:
         raise UsageError("nothing was answered yet")
@@ -72,6 +72,8 @@ def copy(chat: Chat, argument: str) -> None:
         if program is not None and _runs([program, *words[1:]], data):
             chat.setup.screen.say(f"copied with {words[0]}")
             return
+    if not chat.setup.screen.live:
+        raise UsageError("there is no clipboard: none of its programs works here, and standard output is no terminal")
     chat.setup.screen.write(f"\x1b]52;c;{base64.b64encode(data).decode()}\a")
     chat.setup.screen.say("the terminal was asked to copy it; not every terminal does")
 

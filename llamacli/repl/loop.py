@@ -65,11 +65,11 @@ class Loop:
             key_bindings=make_bindings(self._hint),
             input_processors=[ShowHidden()],
             bottom_toolbar=self._toolbar,
-            enable_open_in_editor=True,
             editing_mode=_MODES[setup.editing],
             style=_STYLE,
             color_depth=None if setup.screen.color else ColorDepth.DEPTH_1_BIT,
         )
+        self._session.app.key_processor.before_key_press += lambda _: self._hint("")
         self._chat = Chat(setup, Loader(setup.model.load, self._on_load, self._on_engine), ask=self._ask)
 
     def run(self) -> None:
