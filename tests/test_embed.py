@@ -117,7 +117,14 @@ def test_a_terminal_gets_a_line_for_each_text_and_never_pages_of_numbers(bert):
     assert "\x1b[31mred" not in embed(bert, "\x1b[31mred", terminals=TERMINAL).stdout
 
 
-MANY_SCRIPTS = ("The quick brown fox.", "人工知能は面白い、とても面白い話である。", "한국어 문장 하나", "\x1b[31mred", "cat " * 50, "a")
+MANY_SCRIPTS = (
+    "The quick brown fox.",
+    "人工知能は面白い、とても面白い話である。",
+    "한국어 문장 하나",
+    "\x1b[31mred",
+    "cat " * 50,
+    "a",
+)
 
 
 @pytest.mark.parametrize("width", [20, 30, 40, 60, 80, 200])
@@ -210,6 +217,9 @@ def test_long_texts_are_cut_or_chunked_on_request(bert):
     assert len(row["embedding"]) == 32
     rows = lines(embed(bert, "--chunk", "40:10", "--chunk-rows", long, "dog"))
     assert [(row["index"], row["chunk"]) for row in rows] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert [row["tokens"] for row in rows] == [42, 42, 42, 3]
+    table = csv.DictReader(io.StringIO(embed(bert, "--csv", "--chunk", "70:9", "-c", "42", "--chunk-rows", long, "dog").stdout))
+    assert [int(row["tokens"]) for row in table] == [42, 42, 40, 3]
     assert len(lines(embed(bert, "-c", "8", "--truncate", long))) == 1
 
 
@@ -329,6 +339,13 @@ def test_a_reranking_model_makes_no_vectors(reranker, tmp_path):
         (("--truncate", "--chunk", "9", "x"), "cannot be combined"),
         (("--chunk-rows", "x"), "--chunk-rows needs --chunk"),
         (("--chunk", "9:9", "x"), "overlap by fewer"),
+        (("--chunk", "9:-5", "x"), "overlap of chunks must be a number from 0"),
+        (("--chunk", "90:62", "x"), "chunks of at most 62 tokens, as the context is, cannot overlap by 62"),
+        (("--chunk", "9", "--chunk-rows", "--pooling", "none", "x"), "one of them"),
+        (("-c", "2", "x", "x"), "a context of 2 tokens leaves no room for text beside the 2 around it"),
+        (("-c", "2", "--query", "x", "x"), "leaves no room for text"),
+        (("-ub", "99999999999", "x"), "-ub must be at most 2147483647"),
+        (("-b", "99999999999", "x"), "-b must be at most 2147483647"),
         (("--chunk", "many", "x"), "not a whole number"),
         (("--dims", "0", "x"), "--dims must be at least 1"),
         (("--dims", "64", "x"), "64 is more than the 32"),
@@ -373,6 +390,15 @@ def test_a_batch_has_at_least_one_token(bert, option):
     refused = embed(bert, option, "0", "x")
     assert (refused.status, refused.stderr.count("\n")) == (2, 1)
     assert f"{option} must be at least 1" in refused.stderr
+
+
+def test_a_batch_that_does_not_fit_is_told_in_terms_of_the_batch(bert, monkeypatch):
+    from llamacli.engine import context
+
+    monkeypatch.setattr(context, "available_memory", lambda: 1 << 28)
+    refused = embed(bert, "-ub", "2000000000", "x")
+    assert refused.status == 4
+    assert refused.stderr == "llamacli: error: batches of 2,000,000,000 tokens do not fit in memory (use a smaller -ub)\n"
 
 
 def test_a_model_that_cannot_embed(tmp_path):
@@ -586,6 +612,17 @@ def test_a_full_disk_leaves_only_what_can_be_gone_on_with(bert, tmp_path, name, 
     assert f"cannot write {tmp_path / name}: File too large" in done.stderr
     assert ("--resume goes on with it" in done.stderr) == bool(left)
     assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+
+@pytest.mark.parametrize(
+    "option", [("--rope-freq-scale", "0.5"), ("--rope-freq-base", "5000"), ("--rope-scaling", "linear"), ("--dims", "8")]
+)
+def test_what_changes_vectors_is_part_of_what_is_gone_on_with(bert, tmp_path, option):
+    arguments = ("-o", str(tmp_path / "x.jsonl"), *["cat"] * 40)
+    assert interrupted(bert, *arguments).status == 130
+    refused = embed(bert, *arguments, "--resume", *option)
+    assert refused.status == 2
+    assert "another model or with other options" in refused.stderr
 
 
 def test_a_file_that_cannot_be_written(bert, tmp_path):

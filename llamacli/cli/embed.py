@@ -67,6 +67,8 @@ def embed(
         raise UsageError("--similarity, --query and --rerank write to standard output, as --json, --jsonl or a table")
     if form.chunk_rows and making.chunk is None:
         raise UsageError("--chunk-rows needs --chunk")
+    if form.chunk_rows and making.pooling == "none":
+        raise UsageError("--pooling none makes a vector for each token, --chunk-rows one for each chunk: one of them")
     params = making.params(prefix_for(app, source.prefix, model), normalize=form.normalize, merge=not form.chunk_rows)
     rank = search.rerank is not None
     with (

@@ -75,15 +75,16 @@ class JsonLines:
             lines = [json.dumps({**members, "error": page.error_document(outcome.error)}, ensure_ascii=False)]
         else:
             lines = [
-                page.json_members({**members, **numbered, "tokens": outcome.tokens, **cut(outcome)}, ("embedding", vector))
+                page.json_members({**members, **numbered, **cut(outcome)}, ("embedding", vector))
                 for numbered, vector in self._vectors(outcome)
             ]
         self._write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
 
     def _vectors(self, outcome: Embedded) -> list[tuple[dict[str, int], str]]:
         if not self._chunks:
-            return [({}, page.json_vector(outcome.vectors, nested=self._nested))]
-        return [({"chunk": number}, page.json_numbers(row)) for number, row in enumerate(outcome.vectors.tolist())]
+            return [({"tokens": outcome.tokens}, page.json_vector(outcome.vectors, nested=self._nested))]
+        rows = zip(outcome.of_rows, outcome.vectors.tolist(), strict=True)
+        return [({"chunk": number, "tokens": of_row}, page.json_numbers(row)) for number, (of_row, row) in enumerate(rows)]
 
     def close(self) -> None:
         """Nothing is left to write."""
@@ -124,7 +125,8 @@ class JsonDocument:
 class Csv:
     """A row for each vector: index, id, part (of a text that has several), tokens, error, and a column for each number.
 
-    `first` is the index of the first text; unless it is 0, the names of the columns are there already.
+    `tokens` are those of the row: of a chunk, or 1 without pooling. `first` is the index of the first text; unless it is 0, the
+    names of the columns are there already.
     """
 
     NAMES = ("index", "id", "part", "tokens", "error")
@@ -140,8 +142,8 @@ class Csv:
         if isinstance(outcome, NotEmbedded):
             self._row([index, name, "", "", str(outcome.error), *[""] * self._dims])
             return
-        for part, row in enumerate(outcome.vectors.tolist()):
-            self._row([index, name, part, outcome.tokens, "", *(f"{value:.9g}" for value in row)])
+        for part, (of_row, row) in enumerate(zip(outcome.of_rows, outcome.vectors.tolist(), strict=True)):
+            self._row([index, name, part, of_row, "", *(f"{value:.9g}" for value in row)])
 
     def _row(self, cells: list[Any]) -> None:
         text = io.StringIO()
@@ -260,8 +262,8 @@ class Parquet:
             self._rows.append({**row, "error": str(outcome.error)})
         else:
             self._rows += [
-                {**row, "part": part, "tokens": outcome.tokens, "embedding": vector}
-                for part, vector in enumerate(outcome.vectors)
+                {**row, "part": part, "tokens": of_row, "embedding": vector}
+                for part, (of_row, vector) in enumerate(zip(outcome.of_rows, outcome.vectors, strict=True))
             ]
         if len(self._rows) >= self.GROUP:
             self._flush()

@@ -18,7 +18,7 @@ from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.embedding_ahead import ahead
 from llamacli.engine.embedding_packing import pack
 from llamacli.engine.embedding_params import Attention, Embedded, EmbeddingParams, NotEmbedded, Outcome
-from llamacli.engine.embedding_pieces import Frame, Piece, cut, frame_of, pair_frame
+from llamacli.engine.embedding_pieces import Frame, Piece, cut, frame_of, pair_frame, room_for
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, ModelParams, Pooling
 from llamacli.errors import CancelledError, CapacityError, EngineError, LlamacliError, ModelUnsupportedError, UsageError
@@ -87,6 +87,7 @@ class Embedder:
         self._vocabulary_in_use, self._closed = threading.Lock(), False
         try:
             params = context or ContextParams()
+            self._rope = _rope_of(params)
             self._check_kind()
             self.pooling = self._choose_pooling(params.pooling)
             self.limit = self._limit(params.n_ctx)
@@ -169,7 +170,9 @@ class Embedder:
         return self.model.header.text("general.name") or self.model.path.stem
 
     def fingerprint(self) -> str:
-        """A hash of the file's header, of samples of its data and of adapters: other weights, other fingerprint."""
+        """A hash of the file's header, of samples of its data, of adapters and of what is asked of RoPE: other weights or
+        positions, other fingerprint.
+        """
         import hashlib
 
         header = self.model.header
@@ -180,6 +183,8 @@ class Embedder:
                 digest.update(file.read(FINGERPRINT_BYTES))
         for lora in self.model.params.loras:
             digest.update(str(lora.scale).encode() + Path(lora.path).read_bytes())
+        if self._rope != _rope_of(ContextParams()):
+            digest.update(str(self._rope).encode())
         return digest.hexdigest()
 
     def embed(
@@ -190,7 +195,7 @@ class Embedder:
         Texts are read ahead on another thread. An error of a text is its outcome; errors of the model are raised.
 
         Raises:
-            UsageError: these parameters make no sense with this model.
+            UsageError: these parameters make no sense with this model, or leave no room for text.
             MemoryFullError, DecodeError: a batch could not be evaluated.
             CancelledError: `cancel` was called.
         """
@@ -199,6 +204,7 @@ class Embedder:
             raise UsageError("--dims makes no sense with pooling rank")
         if params.dims is not None and params.dims > self.dimension:
             raise UsageError(f"--dims {params.dims} is more than the {self.dimension} numbers of the model's vectors")
+        room_for(self._frame, self.limit, params)
         return self._outcomes(texts, params, self._frame, on_done)
 
     def rerank(
@@ -208,13 +214,15 @@ class Embedder:
 
         Raises:
             ModelUnsupportedError: not a reranking model.
-            UsageError, ContextFullError: an empty query, or one that leaves no room.
+            UsageError: an empty query, or one that leaves no room for a text.
         """
         if self.pooling != "rank":
             raise ModelUnsupportedError(f"{self.model.path.name} is no reranking model: its pooling is {self.pooling}")
         if not query.strip():
             raise UsageError("the query is empty")
-        return self._outcomes(texts, params, pair_frame(self.model, self._frame, query), on_done)
+        frame = pair_frame(self.model, self._frame, query)
+        room_for(frame, self.limit, params)
+        return self._outcomes(texts, params, frame, on_done)
 
     def _outcomes(
         self, texts: Iterable[Text], params: EmbeddingParams, frame: Frame, on_done: Callable[[int], None] | None
@@ -293,14 +301,16 @@ class Embedder:
         from llamacli.engine import embedding_vectors
 
         vectors = embedding_vectors.joined([rows for _, rows in sorted(pending.rows.items())])
+        of_rows = pending.weights if self.pooling != "none" else [1] * len(vectors)
         if len(pending.rows) > 1 and params.merge and self.pooling != "none":
             vectors = embedding_vectors.weighted_mean(vectors, pending.weights)
+            of_rows = [sum(pending.weights)]
         normalize = "none" if self.pooling == "rank" else params.normalize
         try:
             ready = embedding_vectors.finish(vectors, normalize=normalize, dims=params.dims)
         except EngineError as error:
             return NotEmbedded(pending.index, error)
-        return Embedded(pending.index, ready, sum(pending.weights), pending.cut)
+        return Embedded(pending.index, ready, tuple(of_rows), pending.cut)
 
     def cancel(self) -> None:
         """Ends the work that goes on, at once. Safe from any thread."""
@@ -318,6 +328,11 @@ class Embedder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _rope_of(params: ContextParams) -> tuple[str | float | None, ...]:
+    """How positions are stretched."""
+    return params.rope_scaling, params.rope_freq_base, params.rope_freq_scale, params.yarn_orig_ctx
 
 
 def _load(path: Path, params: ModelParams | None, cancel: CancelFlag | None, on_load: Callable[[float], None] | None) -> Model:

@@ -39,7 +39,9 @@ class EmbeddingParams:
             raise UsageError("--dims must be at least 1")
         if self.chunk is not None and self.chunk < 1:
             raise UsageError("a chunk must have at least 1 token")
-        if self.overlap < 0 or (self.chunk is not None and self.overlap >= self.chunk):
+        if self.overlap < 0:
+            raise UsageError("the overlap of chunks must be a number from 0")
+        if self.chunk is not None and self.overlap >= self.chunk:
             raise UsageError("chunks must overlap by fewer tokens than they have")
 
 
@@ -47,13 +49,19 @@ class EmbeddingParams:
 class Embedded:
     """One text's vectors: float32, one row; a row for each chunk or, without pooling, for each token.
 
-    `tokens` counts what was evaluated, `cut` says whether the text was longer. For pooling "rank" the row holds scores.
+    `tokens` counts what was evaluated, `of_rows` the same for each row; `cut` says whether the text was longer. For pooling
+    "rank" the row holds scores.
     """
 
     index: int
     vectors: Matrix
-    tokens: int
+    of_rows: tuple[int, ...]
     cut: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """All that were evaluated."""
+        return sum(self.of_rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,23 +71,33 @@ def pair_frame(model: Model, frame: Frame, query: str) -> Frame:
     return Frame((*frame.head, *words, *separators), frame.tail)
 
 
+def room_for(frame: Frame, limit: int, params: EmbeddingParams) -> int:
+    """How many tokens of a text are evaluated together at most.
+
+    Raises:
+        UsageError: none, or fewer than chunks shall overlap by.
+    """
+    room = limit - frame.size
+    if room < 1:
+        around = f" beside the {frame.size} around it" if frame.size else ""
+        raise UsageError(f"a context of {limit} tokens leaves no room for text{around}", hint="use a larger -c")
+    if params.overflow == "chunk" and params.overlap >= room:
+        raise UsageError(f"chunks of at most {room} tokens, as the context is, cannot overlap by {params.overlap}")
+    return room
+
+
 def cut(tokens: Sequence[int], frame: Frame, limit: int, params: EmbeddingParams) -> tuple[list[list[int]], bool]:
     """A text's tokens as pieces of at most `limit` tokens, frame included, and whether something was cut off.
 
     Raises:
         ContextFullError: it is too long, and nothing else was asked for.
-        UsageError: it has no tokens, or the limit leaves no room.
+        UsageError: it has no tokens, or what `room_for` raises.
     """
-    room = limit - frame.size
-    if room < 1:
-        raise UsageError(f"a context of {limit} tokens leaves no room for text", hint="use a larger -c")
+    room = room_for(frame, limit, params)
     if not tokens:
         raise UsageError("the text has no tokens")
     if params.overflow == "chunk":
-        size = min(params.chunk or room, room)
-        if params.overlap >= size:
-            raise UsageError(f"chunks of {size} tokens cannot overlap by {params.overlap}")
-        return [frame.around(part) for part in windows(tokens, size, params.overlap)], False
+        return [frame.around(part) for part in windows(tokens, min(params.chunk or room, room), params.overlap)], False
     if len(tokens) <= room:
         return [frame.around(tokens)], False
     if params.overflow == "truncate":

@@ -19,7 +19,7 @@ from llamacli.engine.embedding_vectors import Matrix
 from llamacli.engine.hardware import default_threads
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, Pooling
-from llamacli.errors import CancelledError, ClosedError, EngineError, ModelUnsupportedError
+from llamacli.errors import CancelledError, ClosedError, EngineError, MemoryFullError, ModelUnsupportedError
 
 MOST_SEQUENCES = 64
 """Texts in one batch. llama.cpp allows 256; more than these gain nothing, and its masks are made of texts times tokens."""
@@ -101,10 +101,21 @@ class Worker:
                 embeddings=True,
                 pooling=self._pooling,
             )
-            self._context = Context(self._model, params)
+            self._context = self._made(params, tokens, wanted)
             if self._causal is not None:
                 self._set_attention(self._context, causal=self._causal)
         return self._context
+
+    def _made(self, params: ContextParams, tokens: int, wanted: int) -> Context:
+        """The context. What does not fit is told in the caller's terms: nobody asked for a cache, and encoders have none."""
+        try:
+            return Context(self._model, params)
+        except MemoryFullError as error:
+            if wanted > tokens:
+                message = f"batches of {wanted:,} tokens do not fit in memory"
+                raise MemoryFullError(message, hint="use a smaller -ub") from error
+            message = f"a text of {tokens:,} tokens does not fit in memory"
+            raise MemoryFullError(message, hint="use a smaller -c, or --chunk N") from error
 
     def _set_attention(self, context: Context, *, causal: bool) -> None:
         lib = library()

@@ -105,8 +105,9 @@ class ContextParams:
 
     def __post_init__(self) -> None:
         _require(self.n_ctx is None or 0 <= self.n_ctx < 2**31, "-c must be from 0 to 2147483647")
-        _require(0 < self.n_batch < 2**31, "-b must be at least 1")
-        _require(0 < self.n_ubatch < 2**31, "-ub must be at least 1")
+        for option, size in (("-b", self.n_batch), ("-ub", self.n_ubatch)):
+            _require(size > 0, f"{option} must be at least 1")
+            _require(size < 2**31, f"{option} must be at most 2147483647")
         _require(1 <= self.n_seq_max <= 256, "the number of sequences must be from 1 to 256")
         for threads in (self.threads, self.threads_batch):
             _require(threads is None or 1 <= threads <= 512, "the number of threads must be from 1 to 512")
