@@ -102,3 +102,62 @@ def test_many_texts_from_several_threads(tiny_embedding_model: Path) -> None:
             assert len(found) == 1
             for vector, same in zip(found[0], expected, strict=True):  # type: ignore[call-overload]
                 assert vector == pytest.approx(same, abs=1e-3)
+
+
+def test_evaluation_by_hand_takes_turns(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Llama(tiny_model, n_ctx=256, n_threads=1) as llm:
+        llm.eval([1])
+        other, found = outcome(lambda: next(llm.generate([77, 78], temp=0, reset=False)))
+
+        def begin_the_other() -> None:
+            other.start()
+            other.join(A_MOMENT)
+
+        inside = Inside(monkeypatch, begin_the_other)
+        llm.eval([79, 80, 81])
+        other.join(30)
+        assert isinstance(found[0], int)
+        assert (inside.calls, inside.most, llm.n_tokens) == (2, 1, 6)
+
+
+def test_closing_ends_an_evaluation_by_hand(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    llm = Llama(tiny_model, n_ctx=256, n_threads=1)
+    llm.eval([1])
+    generator = llm.generate([1], temp=0, grammar='root ::= "a"+')
+    next(generator)
+    closer = threading.Thread(target=llm.close)
+
+    def begin_to_close() -> None:
+        closer.start()
+        closer.join(A_MOMENT)
+        assert closer.is_alive()
+
+    Inside(monkeypatch, begin_to_close)
+    with pytest.raises(ClosedError):
+        llm.eval([77] * 100)
+    closer.join(30)
+    assert not closer.is_alive()
+    for call in (llm.logits, llm.sample, llm.save_state, llm.reset, lambda: generator.send([77])):
+        with pytest.raises(ClosedError):
+            call()
+
+
+def test_a_callable_may_close(tiny_model: Path) -> None:
+    llm = Llama(tiny_model, n_ctx=256, n_threads=1)
+    llm.eval([77])
+    kept = []
+
+    def closes(tokens: list[int], scores: object) -> None:
+        kept.append(scores)
+        llm.close()
+
+    with pytest.raises(ClosedError):
+        llm.sample(logits_processor=closes)
+    assert float(kept[0].sum()) != 0  # type: ignore[attr-defined]
+
+
+def test_what_others_cancel_does_not_end_an_evaluation_by_hand(tiny_model: Path) -> None:
+    with Llama(tiny_model, n_ctx=256, n_threads=1) as llm:
+        llm.engine.cancel()
+        llm.eval([77, 78])
+        assert llm.n_tokens == 2

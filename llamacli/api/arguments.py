@@ -18,6 +18,7 @@ from llamacli.errors import UsageError
 
 PromptLike = str | Sequence[int]
 LogitsProcessor = Callable[[list[int], Any], Any]
+StoppingCriterion = Callable[[list[int], Any], bool]
 
 
 def several(prompt: PromptLike | Sequence[str]) -> list[PromptLike]:
@@ -68,6 +69,14 @@ def processor_of(processor: LogitsProcessor | Sequence[LogitsProcessor] | None) 
             apply(each, tokens, logits)
 
     return run
+
+
+def criterion_of(criterion: StoppingCriterion | Sequence[StoppingCriterion] | None) -> StoppingCriterion | None:
+    """A stopping criterion, or several of which one is enough, as one."""
+    criteria = [criterion] if callable(criterion) else list(criterion or ())
+    if not criteria:
+        return None
+    return lambda tokens, logits: any(each(tokens, logits) for each in criteria)
 
 
 def total_usage(ends: Sequence[Finished]) -> Usage:

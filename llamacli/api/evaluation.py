@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Unpack
 
+from llamacli.api.arguments import LogitsProcessor, StoppingCriterion, constraint_of, criterion_of, processor_of
 from llamacli.api.completion import Completions
-from llamacli.api.manual import ManualEvaluation, SavedState
+from llamacli.api.grammar import LlamaGrammar
+from llamacli.api.manual import ManualEvaluation, SavedState, Steering
 from llamacli.api.options import FurtherSampling, sampling_params
-from llamacli.engine.context import Context
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import ContextParams, SamplingParams
 from llamacli.errors import ClosedError
 
 
 class Evaluations(Completions):
-    """The calls that evaluate by hand, in a context of their own. A base of `Llama`, which loads the model."""
+    """The calls that evaluate by hand, in a context of their own. A base of `Llama`, which loads the model.
+
+    There is one sequence: calls of several threads take turns at it.
+    """
 
     def __init__(
         self,
@@ -57,9 +61,14 @@ class Evaluations(Completions):
         self.manual().eval(tokens)
 
     def logits(self) -> Any:
-        """The logits of the last evaluated token: a numpy array of float32, (n_vocab,), valid until the next `eval`.
+        """The logits of the last evaluated token: a numpy array of float32, (n_vocab,).
 
-        With `logits_all`: a copy of those of all tokens of the last `eval`, (n, n_vocab).
+        What is changed in it before the next `eval` counts for `sample`; the array stays as it is after that, and after
+        `close()`. With `logits_all`: a copy of those of all tokens of the last `eval`, (n, n_vocab).
+
+        >>> llm.logits()[77] = 1e6
+        >>> llm.sample(temp=0)
+        77
         """
         return self.manual().logits()
 
@@ -67,9 +76,12 @@ class Evaluations(Completions):
         self,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
         temp: float | None = None,
+        repeat_penalty: float | None = None,
         *,
-        logits_processor: Callable[[list[int], Any], Any] | None = None,
+        logits_processor: LogitsProcessor | Sequence[LogitsProcessor] | None = None,
         **sampling: Unpack[FurtherSampling],
     ) -> int:
         """A token chosen from the last logits; further keywords are `FurtherSampling`.
@@ -77,28 +89,51 @@ class Evaluations(Completions):
         >>> 0 <= llm.sample(temp=0) < llm.n_vocab()
         True
         """
-        return self.manual().sample(self._sampling(top_k, top_p, temp, sampling), logits_processor)
+        params = self._sampling(top_k, top_p, min_p, typical_p, temp, repeat_penalty, sampling)
+        return self.manual().sample(params, processor_of(logits_processor))
 
     def generate(
         self,
         tokens: Sequence[int],
         top_k: int | None = None,
         top_p: float | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
         temp: float | None = None,
-        *,
+        repeat_penalty: float | None = None,
         reset: bool = True,
+        *,
+        logits_processor: LogitsProcessor | Sequence[LogitsProcessor] | None = None,
+        stopping_criteria: StoppingCriterion | Sequence[StoppingCriterion] | None = None,
+        grammar: LlamaGrammar | str | None = None,
         **sampling: Unpack[FurtherSampling],
     ) -> Generator[int, Sequence[int] | None, None]:
         """Samples tokens for ever after `tokens`; what is sent into the generator is evaluated too.
 
+        A logits processor gets the evaluated tokens and a (n_vocab,) array of logits that it changes or returns anew. A
+        stopping criterion gets the same, and says whether to end before the token that was chosen. With a grammar the
+        generator ends when nothing more may follow.
+
         >>> generator = llm.generate(llm.tokenize(b"Hello"), temp=0)
         >>> len([next(generator) for _ in range(3)])
         3
+        >>> llm.detokenize(list(llm.generate(llm.tokenize(b"Hello"), grammar='root ::= "yes"')))
+        b'yes'
+        >>> len(list(llm.generate([77, 78], stopping_criteria=lambda tokens, logits: len(tokens) == 5)))
+        3
         """
-        params = self._sampling(top_k, top_p, temp, sampling)
+        params = self._sampling(top_k, top_p, min_p, typical_p, temp, repeat_penalty, sampling)
+        steering = Steering(
+            processor=processor_of(logits_processor), constraint=constraint_of(grammar), stops=criterion_of(stopping_criteria)
+        )
+        manual = self.manual()
         if reset:
-            self.reset()
-        return self.manual().generate(tokens, params)
+            manual.reset()
+        return self._generated(manual.generate(tokens, params, steering))
+
+    def _generated(self, tokens: Generator[int, Any, None]) -> Generator[int, Sequence[int] | None, None]:
+        """The same. Holds this object, which would close when nobody else does."""
+        yield from tokens
 
     def save_state(self) -> SavedState:
         """What was evaluated by hand, with its cache.
@@ -115,20 +150,27 @@ class Evaluations(Completions):
         self.manual().load(state)
 
     def manual(self) -> ManualEvaluation:
-        """The context in which tokens are evaluated by hand: one of its own, made when it is first used."""
+        """What evaluates by hand, in a context of its own that is made when it is first used."""
         with self._lock:
             if self._closed:
                 raise ClosedError("this Llama is closed")
             if self._manual is None:
-                context = Context(self.engine.model, self._context_params_alone())
-                self._manual = ManualEvaluation(context, keep_all=self._logits_all)
+                params = dataclasses.replace(self._context_params, n_seq_max=1, all_outputs=self._logits_all)
+                self._manual = ManualEvaluation(self._engine.model, params, keep_all=self._logits_all)
             return self._manual
 
-    def _context_params_alone(self) -> ContextParams:
-        return dataclasses.replace(self._context_params, n_seq_max=1, all_outputs=self._logits_all)
-
-    def _sampling(self, top_k: int | None, top_p: float | None, temp: float | None, more: FurtherSampling) -> SamplingParams:
-        return sampling_params(self._defaults, {**more, "top_k": top_k, "top_p": top_p, "temperature": temp})
+    def _sampling(
+        self,
+        top_k: int | None,
+        top_p: float | None,
+        min_p: float | None,
+        typical_p: float | None,
+        temp: float | None,
+        repeat_penalty: float | None,
+        more: FurtherSampling,
+    ) -> SamplingParams:
+        named = {"top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_p, "temperature": temp}
+        return sampling_params(self._defaults, {**more, **named, "repeat_penalty": repeat_penalty})
 
     def close(self) -> None:
         """Frees the context; may be called twice."""

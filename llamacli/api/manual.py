@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llamacli.engine import state as states
+from llamacli.engine.cancel import CancelFlag
+from llamacli.engine.constraint import Constraint, Matcher
 from llamacli.engine.context import Context
 from llamacli.engine.sampler import Sampler
-from llamacli.errors import ContextFullError, UsageError
+from llamacli.engine.sequence import Processor
+from llamacli.errors import CancelledError, ClosedError, ConstraintError, ContextFullError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from llamacli.engine.params import SamplingParams
+    from llamacli.engine.model import Model
+    from llamacli.engine.params import ContextParams, SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +42,49 @@ class SavedState:
         return SavedState(states.unpack(data))
 
 
-class ManualEvaluation:
-    """One sequence in a context of its own, evaluated by hand. Not thread-safe.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steering:
+    """What `generate` is held to: callables that change logits, a grammar, and when to stop.
 
-    `keep_all` keeps the logits of every token of the last `eval`, not only of the last one.
+    `stops` is given the evaluated tokens and the (n_vocab,) logits, and says whether to end before the token that was chosen.
     """
 
-    def __init__(self, context: Context, *, keep_all: bool) -> None:
-        self.context = context
+    processor: Processor | None = None
+    constraint: Constraint | None = None
+    stops: Callable[[list[int], Any], bool] | None = None
+
+
+class ManualEvaluation:
+    """One sequence in a context of its own, evaluated by hand. Calls from several threads take turns.
+
+    `keep_all` keeps the logits of every token of the last `eval`, not only of the last one. `close()` ends the call that runs;
+    it and all later ones raise ClosedError.
+    """
+
+    def __init__(self, model: Model, params: ContextParams, *, keep_all: bool) -> None:
         self.tokens: list[int] = []
         self._keep_all = keep_all
         self._outputs: list[int] = []
+        self._given: Any = None  # the logits as they were handed out, with what the caller changed in them
         self._sampler: Sampler | None = None
+        self._lock = threading.RLock()  # again by the same thread: callables may call
+        self._closed = False
+        self._flag = CancelFlag()  # not the model's, which other calls set and clear
+        self._context = Context(model, params, cancel=self._flag)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._lock:
+            self._require_open()
+            try:
+                yield
+            except CancelledError as error:
+                self._require_open(error)
+                raise
+
+    def _require_open(self, cause: BaseException | None = None) -> None:
+        if self._closed:
+            raise ClosedError("this Llama is closed") from cause
 
     def eval(self, tokens: Sequence[int]) -> None:
         """Evaluates tokens after those that are there.
@@ -58,99 +93,164 @@ class ManualEvaluation:
             ContextFullError: they do not fit; nothing was evaluated then.
             UsageError: ids outside the vocabulary.
         """
-        self.context.model.vocabulary.check_ids(tokens)
-        total = len(self.tokens) + len(tokens)
-        if total > self.context.n_ctx:
-            raise ContextFullError(
-                f"{total} tokens do not fit in the context of {self.context.n_ctx}",
-                needed=total,
-                available=self.context.n_ctx,
-                hint="make the Llama object with a larger n_ctx",
-            )
-        for start in range(0, len(tokens), self.context.n_batch):
-            chunk = list(tokens[start : start + self.context.n_batch])
-            place, last = len(self.tokens), start + len(chunk) == len(tokens)
-            outputs = [1 if self._keep_all else 0] * len(chunk)
-            if last:
-                outputs[-1] = 1
-            try:
-                self.context.decode(chunk, list(range(place, place + len(chunk))), [0] * len(chunk), outputs)
-            except BaseException:
-                self.context.forget(0, place)
-                raise
-            self.tokens += chunk
-            self._outputs = [index for index, wanted in enumerate(outputs) if wanted]
+        with self._turn():
+            context = self._context
+            context.model.vocabulary.check_ids(tokens)
+            total = len(self.tokens) + len(tokens)
+            if total > context.n_ctx:
+                raise ContextFullError(
+                    f"{total} tokens do not fit in the context of {context.n_ctx}",
+                    needed=total,
+                    available=context.n_ctx,
+                    hint="make the Llama object with a larger n_ctx",
+                )
+            for start in range(0, len(tokens), context.n_batch):
+                self._evaluate(list(tokens[start : start + context.n_batch]), is_last=start + context.n_batch >= len(tokens))
+
+    def _evaluate(self, tokens: list[int], *, is_last: bool) -> None:
+        """Evaluates one batch. Without it in the cache, if that fails."""
+        place, count = len(self.tokens), len(tokens)
+        outputs = [1 if self._keep_all else 0] * count
+        if is_last:
+            outputs[-1] = 1
+        self._outputs, self._given = [], None
+        try:
+            self._context.decode(tokens, list(range(place, place + count)), [0] * count, outputs)
+        except BaseException:
+            if not self._closed:
+                self._context.forget(0, place)
+            raise
+        self.tokens += tokens
+        self._outputs = [index for index, wanted in enumerate(outputs) if wanted]
 
     def logits(self) -> Any:
-        """The logits as a numpy array that C owns, valid until the next `eval`: (n_vocab,), or (n, n_vocab) with `keep_all`.
+        """The logits as a numpy array: (n_vocab,), or (n, n_vocab) with `keep_all`.
+
+        The array is the caller's for as long as it is kept. What is changed in the one without `keep_all` before the next
+        `eval` counts for `sample`.
 
         Raises:
             UsageError: nothing was evaluated yet.
         """
         import numpy as np
 
-        if not self._outputs:
-            raise UsageError("nothing was evaluated yet")
-        if not self._keep_all:
-            return np.asarray(self.context.logits(self._outputs[-1]))
-        return np.stack([np.asarray(self.context.logits(index)) for index in self._outputs])
+        with self._turn():
+            if self._keep_all and self._outputs:
+                return np.stack([np.asarray(self._context.logits(index)) for index in self._outputs])
+            return self._scores()
 
-    def sample(self, params: SamplingParams, processor: Callable[[list[int], Any], Any] | None = None) -> int:
-        """A token from the last logits. The chain lives on as long as the parameters stay the same, and remembers."""
+    def _scores(self) -> Any:
+        """The last logits as the caller left them: (n_vocab,), in memory of our own."""
+        import numpy as np
+
+        if self._given is None:
+            self._given = np.array(self._context.logits(self._last_output()))
+        return self._given
+
+    def _last_output(self) -> int:
         if not self._outputs:
             raise UsageError("nothing was evaluated yet")
+        return self._outputs[-1]
+
+    def sample(self, params: SamplingParams, processor: Processor | None = None, matcher: Matcher | None = None) -> int:
+        """A token from the last logits. The chain lives on as long as the parameters stay the same, and remembers.
+
+        `processor` may change the logits for this choice, `matcher` holds it to a grammar.
+
+        Raises:
+            UsageError: nothing was evaluated yet.
+            ConstraintError: the grammar allows no token here.
+        """
+        import numpy as np
+
+        with self._turn():
+            scores = self._given
+            if processor is not None:
+                scores = self._scores().copy()
+                processor(self.tokens, memoryview(scores))  # memory of our own: it may keep it, and call anything
+                self._require_open()
+            if scores is not None:
+                np.asarray(self._context.logits(self._last_output()))[:] = scores
+            sampler = self._sampler_for(params)
+            return sampler.sample(self._context.handle, self._last_output(), matcher.handle if matcher is not None else None)
+
+    def _sampler_for(self, params: SamplingParams) -> Sampler:
         if self._sampler is None or self._sampler.given != params:
             self._close_sampler()
-            self._sampler = Sampler(self.context.model, params)
+            self._sampler = Sampler(self._context.model, params)
             self._sampler.remember(self.tokens)
-        if processor is not None:
-            apply(processor, self.tokens, self.context.logits(self._outputs[-1]))
-        return self._sampler.sample(self.context.handle, self._outputs[-1])
+        return self._sampler
 
-    def generate(self, tokens: Sequence[int], params: SamplingParams) -> Generator[int, Sequence[int] | None, None]:
-        """Samples for ever: evaluates the tokens, then each sampled one. What is sent into the generator is evaluated too."""
-        pending: Sequence[int] = tokens
-        while True:
-            self.eval(pending)
-            token = self.sample(params)
-            more = yield token
-            pending = [token, *(more or ())]
+    def generate(self, tokens: Sequence[int], params: SamplingParams, steering: Steering) -> Generator[int, Any, None]:
+        """Samples for ever, or until the grammar or a criterion ends it: evaluates the tokens, then each sampled one.
+
+        What is sent into the generator is evaluated too.
+
+        Raises:
+            ConstraintError: the grammar allows no token, or not what was sent.
+        """
+        with ExitStack() as stack:
+            matcher = None
+            if steering.constraint is not None:
+                with self._turn():
+                    matcher = stack.enter_context(closing(Matcher(self._context.model, steering.constraint)))
+            pending, is_over = list(tokens), False
+            while not is_over:
+                with self._turn():
+                    self.eval(pending)
+                    token = self.sample(params, steering.processor, matcher)
+                    if steering.stops is not None and steering.stops(self.tokens, self._scores()):
+                        return
+                    is_over = matcher is not None and matcher.must_end
+                sent = list((yield token) or ())
+                if matcher is not None:
+                    with self._turn():
+                        if not all(map(matcher.accept, sent)):
+                            raise ConstraintError("the grammar does not allow what was sent into the generator")
+                pending = [token, *sent]
 
     def reset(self) -> None:
         """Forgets everything."""
-        self.context.clear()
-        self.tokens, self._outputs = [], []
-        self._close_sampler()
+        with self._turn():
+            self._context.clear()
+            self.tokens, self._outputs, self._given = [], [], None
+            self._close_sampler()
 
     def rewind(self, length: int) -> None:
         """Forgets all but the first `length` tokens."""
-        if not self.context.forget(0, length):
-            self.reset()
-            return
-        del self.tokens[length:]
-        self._outputs = []
+        with self._turn():
+            if not self._context.forget(0, length):
+                self.reset()
+                return
+            del self.tokens[length:]
+            self._outputs, self._given = [], None
 
     def save(self) -> SavedState:
         """The evaluated tokens and their cache."""
-        return SavedState(states.capture(self.context, 0, self.tokens))
+        with self._turn():
+            return SavedState(states.capture(self._context, 0, self.tokens))
 
     def load(self, saved: SavedState) -> None:
         """Goes back to what `save` gave. Raises StateError if it belongs to another model."""
-        self.reset()
-        states.restore(self.context, 0, saved.state)
-        self.tokens = list(saved.tokens)
-        if self.tokens and self.context.forget(0, len(self.tokens) - 1):
-            self.eval([self.tokens.pop()])  # for its logits, which the state does not hold
+        with self._turn():
+            self.reset()
+            states.restore(self._context, 0, saved.state)
+            self.tokens = list(saved.tokens)
+            if self.tokens and self._context.forget(0, len(self.tokens) - 1):
+                self.eval([self.tokens.pop()])  # for its logits, which the state does not hold
 
     def close(self) -> None:
-        """Frees the sampler and the context."""
-        self._close_sampler()
-        self.context.close()
+        """Frees the sampler and the context, after the call that runs has ended."""
+        self._closed = True
+        self._flag.set()
+        with self._lock:
+            self._close_sampler()
+            self._context.close()
 
     def _close_sampler(self) -> None:
-        if self._sampler is not None:
-            self._sampler.close()
-            self._sampler = None
+        sampler, self._sampler = self._sampler, None
+        if sampler is not None:
+            sampler.close()
 
 
 def apply(processor: Callable[[list[int], Any], Any], tokens: list[int], logits: memoryview[float]) -> None:

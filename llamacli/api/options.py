@@ -13,11 +13,8 @@ _OTHER_NAMES = {"mirostat_mode": "mirostat"}
 
 
 class FurtherSampling(TypedDict, total=False):
-    """How a token is chosen, beside the three that everybody knows."""
+    """How a token is chosen, beside what can be given by position too."""
 
-    min_p: float | None
-    typical_p: float | None
-    repeat_penalty: float | None
     frequency_penalty: float | None
     presence_penalty: float | None
     mirostat_mode: int | None
@@ -36,6 +33,9 @@ class SamplingKeywords(FurtherSampling, total=False):
     temperature: float | None
     top_p: float | None
     top_k: int | None
+    min_p: float | None
+    typical_p: float | None
+    repeat_penalty: float | None
 
 
 def sampling_params(base: SamplingParams, keywords: Mapping[str, Any]) -> SamplingParams:

@@ -9,6 +9,7 @@ from llamacli.binding import log
 from llamacli.binding.arrays import BatchArrays, byte_array, byte_buffer, float_array, float_view, pointer_array
 from llamacli.binding.enums import ggml_type, llama_flash_attn_type, llama_pooling_type, llama_rope_scaling_type
 from llamacli.binding.library import library
+from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.hardware import available_memory, default_threads
 from llamacli.engine.loading import because
 from llamacli.engine.model import Model
@@ -28,14 +29,15 @@ _LARGE = 1 << 28
 class Context:
     """Evaluates batches for up to `params.n_seq_max` sequences of `n_ctx` tokens each. Closed before its model.
 
-    `n_ctx` of the parameters must be a number here: the size that None leaves open is the caller's choice.
+    `n_ctx` of the parameters must be a number here: the size that None leaves open is the caller's choice. `cancel` ends what
+    is evaluated; without one, the model's own flag does.
 
     Raises (when built):
         MemoryFullError: cache and buffers do not fit.
         ModelUnsupportedError: these parameters are not possible with this model.
     """
 
-    def __init__(self, model: Model, params: ContextParams) -> None:
+    def __init__(self, model: Model, params: ContextParams, *, cancel: CancelFlag | None = None) -> None:
         self.model = model
         self.params = params
         self._library = library()
@@ -43,8 +45,9 @@ class Context:
         self.is_invariant = params.invariant and can_be_invariant(params)
         """Whether what a sequence gets does not depend on what is evaluated beside it, to the bit."""
         c_params = native_params(params, size)
-        c_params.abort_callback = model.cancel.abort_callback
-        c_params.abort_callback_data = model.cancel.address
+        cancel = cancel or model.cancel
+        c_params.abort_callback = cancel.abort_callback
+        c_params.abort_callback_data = cancel.address
         self._check_memory(size)
         self._handle: Any = self._made(c_params, size)
         self._memory = self._library.llama_get_memory(self._handle)
