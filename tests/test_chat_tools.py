@@ -111,6 +111,28 @@ def test_allowed_tools_are_not_asked_for(tmp_path: Path) -> None:
     assert "  it is " not in result.stdout
 
 
+def test_allowed_tools_must_be_there(tmp_path: Path, monkeypatch) -> None:
+    result, engine = talk(tmp_path, "Hi.", options=("--allow-tool", "lok"))
+    assert (result.status, engine.path) == (2, None)
+    assert result.stderr == "llamacli: error: --allow-tool lok: there is no such tool (did you mean look?)\n"
+    result = invoke("chat", "--allow-tool", "look", terminals=TERMINAL)
+    assert (result.status, "--tools FILE or --mcp FILE brings some" in result.stderr) == (2, True)
+    monkeypatch.setenv("LLAMACLI_ALLOW_TOOL", "lok")  # as in the settings, for whatever tools a conversation has
+    assert talk(tmp_path, "Hi.")[0].status == 0
+
+
+def test_allowed_tools_of_servers_must_be_there_when_they_have_started(tmp_path: Path) -> None:
+    pytest.importorskip("mcp", reason="the mcp package is not installed")
+    file = tmp_path / "mcp.json"
+    file.write_text(json.dumps({"mcpServers": {"missing": {"command": "/no/such/server"}}}))
+    options = ("--mcp", str(file), "--allow-tool", "lok", "--allow-tool", "look")
+    result, engine = talk(tmp_path, "Hi.", options=options)
+    assert (result.status, len(engine.messages)) == (0, 1)
+    out = plain(result.stdout)
+    assert out.count("--allow-tool lok: there is no such tool (did you mean look?)\n") == 1
+    assert "--allow-tool look" not in out
+
+
 def test_what_was_typed_before_the_question_does_not_answer_it(tmp_path: Path) -> None:
     result, engine = talk(tmp_path, called(place="a"), "Well.", "Next.", typed="Hi\ry\r", said=("n\r",))
     assert result.status == 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from llamacli.cli import complete
 from llamacli.cli.chat_held import read_held
-from llamacli.cli.chat_tools import ChatToolOptions, closing_servers, read_mcp_servers, read_toolbox
+from llamacli.cli.chat_tools import ChatToolOptions, check_allowed, closing_servers, read_mcp_servers, read_toolbox
 from llamacli.cli.command import Reread, command
 from llamacli.cli.console import Console
 from llamacli.cli.context import AppContext
@@ -120,6 +120,8 @@ def chat(
         "context": context,
     }
     toolbox, servers = read_toolbox(app.console, tools), read_mcp_servers(app.console, tools)
+    if names_tools := reread.given("allow_tool"):  # settings name those of any conversation
+        check_allowed(toolbox, tools)
 
     from llamacli.repl.setup import ChatSetup, Screen
 
@@ -155,6 +157,7 @@ def chat(
                 keeps_state=sessions.state,
                 toolbox=toolbox,
                 servers=servers,
+                expected_tools=tools.allow_tool if names_tools else (),
                 max_tool_calls=tools.max_tool_calls,
             ),
             entries,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,22 @@ def read_toolbox(console: Console, options: ChatToolOptions) -> Toolbox | None:
         except UsageError as error:
             raise UsageError(f"{options.tools}: {error.message}", hint=error.hint) from None
     return toolbox
+
+
+def check_allowed(toolbox: Toolbox | None, options: ChatToolOptions) -> None:
+    """Looks for the tools of --allow-tool, unless MCP servers are still to bring theirs.
+
+    Raises:
+        UsageError: there is none of a name.
+    """
+    if options.mcp is not None:
+        return
+    there = [offer.tool.name for offer in toolbox.offers] if toolbox is not None else []
+    for name in options.allow_tool:
+        if name not in there:
+            near = difflib.get_close_matches(name, there, n=1)
+            others = f"there are {', '.join(there)}" if there else "--tools FILE or --mcp FILE brings some"
+            raise UsageError(f"--allow-tool {name}: there is no such tool", hint=f"did you mean {near[0]}?" if near else others)
 
 
 def read_mcp_servers(console: Console, options: ChatToolOptions) -> Servers | None:

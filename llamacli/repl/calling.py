@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ def toolbox(chat: Chat) -> Toolbox | None:
             setup.screen.warn(problem)
         if setup.toolbox is not None:
             setup.toolbox.add(offer for offer in offers if not _is_taken(chat, offer.tool.name))
+            for name in setup.expected_tools:
+                _check_expected(chat, setup.toolbox, name)
     return setup.toolbox
 
 
@@ -155,6 +158,13 @@ def _run(chat: Chat, box: Toolbox, name: str, arguments: str) -> tuple[str, bool
     view.finish("/tools last")
     chat.last_result = outcome.text
     return outcome.text, cancelled.is_set()
+
+
+def _check_expected(chat: Chat, box: Toolbox, name: str) -> None:
+    there = [offer.tool.name for offer in box.offers]
+    if name not in there:
+        near = difflib.get_close_matches(name, there, n=1)
+        chat.setup.screen.warn(f"--allow-tool {name}: there is no such tool" + (f" (did you mean {near[0]}?)" if near else ""))
 
 
 def _is_taken(chat: Chat, name: str) -> bool:

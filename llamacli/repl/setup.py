@@ -107,7 +107,8 @@ class ChatSetup:
 
     `find_model` finds or fetches another model than `model`, `model_names` are what it may be called.
     `read_held` makes a constraint of a text or of the name of a file. `history` None keeps none.
-    `servers`, if there are any, add their tools to `toolbox` when they have started; `max_tool_calls` is for one message.
+    `servers`, if there are any, add their tools to `toolbox` when they have started; what then is missing of `expected_tools`
+    is said. `max_tool_calls` is for one message.
     `sessions` None saves nothing; `session` names the one to go on with or to make, `resumes` goes on with the last.
     `keeps_state` keeps what was evaluated beside a session.
     """
@@ -132,4 +133,5 @@ class ChatSetup:
     keeps_state: bool = True
     toolbox: Toolbox | None = None
     servers: Servers | None = None
+    expected_tools: tuple[str, ...] = ()
     max_tool_calls: int = 10
