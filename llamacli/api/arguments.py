@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from llamacli.api.grammar import LlamaGrammar
@@ -20,18 +21,45 @@ PromptLike = str | Sequence[int]
 LogitsProcessor = Callable[[list[int], Any], Any]
 StoppingCriterion = Callable[[list[int], Any], bool]
 
+_PROMPT = "a prompt is a text or a list of token ids"
 
-def several(prompt: PromptLike | Sequence[str]) -> list[PromptLike]:
-    """One prompt or several: a text, a list of token ids, or a list of texts."""
+
+def several(prompt: PromptLike | Sequence[PromptLike]) -> list[PromptLike]:
+    """One prompt or several: a text, a list of token ids, or a list of texts and lists of token ids.
+
+    Raises:
+        UsageError: it is something else; the message names the item.
+    """
     if isinstance(prompt, str):
         return [prompt]
-    items = list(prompt)
-    texts = [item for item in items if isinstance(item, str)]
-    if texts and len(texts) == len(items):
-        return list(texts)
-    if texts:
-        raise UsageError("a prompt is a text, a list of token ids, or a list of texts")
-    return [[item for item in items if isinstance(item, int)]]
+    items = _items(prompt, "prompt")
+    if not any(isinstance(item, Iterable) for item in items):
+        return [token_ids(items, "prompt")]
+    for place, item in enumerate(items):
+        if not isinstance(item, Iterable):
+            raise UsageError(f"prompt[{place}] is {item!r} among other prompts, where {_PROMPT}")
+    return [item if isinstance(item, str) else token_ids(item, f"prompt[{place}]") for place, item in enumerate(items)]
+
+
+def token_ids(tokens: Iterable[Any], name: str) -> list[int]:
+    """Token ids as Python's integers, from integers of any kind, NumPy's too. `name` is what the caller calls them.
+
+    Raises:
+        UsageError: an item that is no integer.
+    """
+    found = []
+    for place, item in enumerate(_items(tokens, name)):
+        try:
+            found.append(operator.index(item))
+        except TypeError:
+            raise UsageError(f"{name}[{place}] is {item!r}, where a token id is an integer") from None
+    return found
+
+
+def _items(values: Any, name: str) -> list[Any]:
+    if isinstance(values, str | bytes | bytearray | Mapping) or not isinstance(values, Iterable):
+        raise UsageError(f"{name} is of type {type(values).__name__}, where {_PROMPT}")
+    return list(values)
 
 
 def constraint_of(grammar: LlamaGrammar | str | None) -> Constraint | None:

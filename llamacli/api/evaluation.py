@@ -7,7 +7,14 @@ import threading
 from collections.abc import Generator, Sequence
 from typing import Any, Unpack
 
-from llamacli.api.arguments import LogitsProcessor, StoppingCriterion, constraint_of, criterion_of, processor_of
+from llamacli.api.arguments import (
+    LogitsProcessor,
+    StoppingCriterion,
+    constraint_of,
+    criterion_of,
+    processor_of,
+    token_ids,
+)
 from llamacli.api.completion import Completions
 from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.manual import ManualEvaluation, SavedState, Steering
@@ -57,8 +64,9 @@ class Evaluations(Completions):
 
         Raises:
             ContextFullError: they do not fit.
+            UsageError: one of them is no token id of this model.
         """
-        self.manual().eval(tokens)
+        self.manual().eval(token_ids(tokens, "tokens"))
 
     def logits(self) -> Any:
         """The logits of the last evaluated token: a numpy array of float32, (n_vocab,).
@@ -126,10 +134,10 @@ class Evaluations(Completions):
         steering = Steering(
             processor=processor_of(logits_processor), constraint=constraint_of(grammar), stops=criterion_of(stopping_criteria)
         )
-        manual = self.manual()
+        prompt, manual = token_ids(tokens, "tokens"), self.manual()
         if reset:
             manual.reset()
-        return self._generated(manual.generate(tokens, params, steering))
+        return self._generated(manual.generate(prompt, params, steering))
 
     def _generated(self, tokens: Generator[int, Any, None]) -> Generator[int, Sequence[int] | None, None]:
         """The same. Holds this object, which would close when nobody else does."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from llamacli.api.arguments import token_ids
 from llamacli.api.evaluation import Evaluations
 from llamacli.engine.documents import Document
 from llamacli.engine.engine import Engine
@@ -138,7 +139,7 @@ class Llama(Evaluations):
 
     def detokenize(self, tokens: Sequence[int], special: bool = False) -> bytes:
         """The bytes of tokens. Raises UsageError for ids outside the vocabulary."""
-        return self.engine.model.vocabulary.detokenize(tokens, special=special)
+        return self.engine.model.vocabulary.detokenize(token_ids(tokens, "tokens"), special=special)
 
     def token_to_piece(self, token: int, special: bool = False) -> bytes:
         """The bytes of one token."""
