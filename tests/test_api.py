@@ -20,6 +20,7 @@ import llamacli
 from llamacli import AsyncLlama, Llama, LlamaGrammar, SavedState
 from llamacli.api import completion, grammar, manual
 from llamacli.api import llama as llama_module
+from llamacli.engine.cancel import Canceller
 from llamacli.errors import (
     CancelledError,
     ClosedError,
@@ -384,10 +385,47 @@ def test_cancelling_a_stream_stops_the_decode(tiny_model: Path) -> None:
 
 def test_a_call_that_was_stopped_holds_nothing(llm: Llama) -> None:
     """Also while its exception is kept, with the frames that it went through."""
-    stop = threading.Event()
-    stop.set()
+    cancel = Canceller()
+    cancel.set()
     with pytest.raises(CancelledError) as kept:
-        completion.stoppable(stop, lambda: llm.create_completion("Hello", max_tokens=10**6))
+        completion.cancellable(cancel, lambda: llm.create_completion("Hello", max_tokens=10**6))
     assert llm.engine._shared is not None
     assert llm.engine._shared.is_idle
     del kept
+
+
+def test_a_closed_async_llama_says_so(tiny_model: Path) -> None:
+    async def talk() -> None:
+        llm = AsyncLlama(tiny_model, n_ctx=256, n_threads=1)
+        llm.close()
+        with pytest.raises(ClosedError):
+            await llm.create_completion("Hello")
+        with pytest.raises(ClosedError):
+            await anext(await llm.create_completion("Hello", stream=True))
+
+    asyncio.run(talk())
+
+
+def test_leaving_a_stream_ends_it_while_others_work(tiny_model: Path) -> None:
+    """Without a thread of its own, of which there may be none."""
+
+    async def talk() -> None:
+        async with AsyncLlama(tiny_model, n_ctx=30_000, n_parallel=2, n_threads=1) as llm:
+            bias = endless(llm.llama)
+            stream = await llm.create_completion("Hello", max_tokens=10**6, logit_bias=bias, stream=True)
+            await anext(stream)
+            others = [asyncio.create_task(llm.create_completion("Hi", max_tokens=30, logit_bias=bias)) for _ in range(40)]
+            await asyncio.sleep(0)
+            await stream.aclose()
+            answers = await asyncio.gather(*others)
+            assert [answer["usage"]["completion_tokens"] for answer in answers] == [30] * 40
+            assert llm.llama.engine._shared.is_idle  # type: ignore[union-attr]
+
+    asyncio.run(talk())
+
+
+def test_the_first_of_many_streamed_prompts_comes_at_once(llm: Llama) -> None:
+    stream = llm.create_completion([f"Number {i}" for i in range(12)], max_tokens=20, logit_bias=endless(llm), stream=True)
+    order = [chunk["choices"][0]["index"] for chunk in stream]
+    assert set(order) == set(range(12))
+    assert set(order[:20]) == set(range(4))

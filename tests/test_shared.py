@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from llamacli.engine.cancel import Canceller
 from llamacli.engine.context import Context
 from llamacli.engine.events import Finished, Token
+from llamacli.engine.gate import Gate
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
 from llamacli.engine.scheduler import Scheduler
 from llamacli.engine.sequence import Request
 from llamacli.engine.shared import SharedScheduler
-from llamacli.errors import ClosedError, UsageError
+from llamacli.errors import CancelledError, ClosedError, UsageError
 
 GREEDY = SamplingParams(temperature=0, ignore_eos=True)
 
@@ -85,14 +89,14 @@ def test_threads_that_die_half_way_hold_nobody_up(model: Model, shared: SharedSc
 
 def test_one_that_leaves_during_a_step_is_gone_after_it(model: Model, shared: SharedScheduler) -> None:
     alone, other = (shared.submit(request(model, text, 10**6)) for text in ("alone", "other"))
-    shared._next(alone)
+    shared._wait([alone])
     with shared._stepping:
         shared.leave(other)
         shared.leave(alone)
         waiting = shared.submit(request(model, "nobody took it in yet"))
         shared.leave(waiting)
         assert not shared.scheduler.is_idle
-    shared._stepping.acquire()
+    shared._acquire()
     shared._release()
     assert shared.scheduler.is_idle
     assert shared.is_idle
@@ -103,7 +107,7 @@ def test_one_that_leaves_late_cuts_short_nobody_else(model: Model) -> None:
     with Context(model, ContextParams(n_ctx=128, n_seq_max=1, threads=1)) as context:
         shared = SharedScheduler(Scheduler(context), model.cancel)
         left = shared.submit(request(model, "one that is given up", 10**6))
-        shared._next(left)
+        shared._wait([left])
         with shared._stepping:
             shared.leave(left)
         assert model.cancel.is_set
@@ -123,6 +127,164 @@ def test_an_error_of_one_request_is_its_own(model: Model, shared: SharedSchedule
     with pytest.raises(UsageError):
         list(shared.events(Request(prompt=(), params=GenerationParams())))
     assert len(tokens(shared, request(model, "fine"))) == 8
+
+
+def failing(cached: list[int], logits: object) -> None:
+    raise ZeroDivisionError("of its own")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"processor": failing}, ZeroDivisionError),
+        ({"params": GenerationParams(max_tokens=5, stop=(5,))}, TypeError),  # type: ignore[arg-type]
+        ({"params": GenerationParams(max_tokens=5.5, sampling=GREEDY)}, TypeError),  # type: ignore[arg-type]
+    ],
+)
+def test_whatever_fails_in_one_request_is_its_own(
+    model: Model, shared: SharedScheduler, wrong: dict[str, Any], error: type[Exception]
+) -> None:
+    expected = tokens(shared, request(model, "fine"))
+    fine, other = shared.submit(request(model, "fine")), shared.submit(request(model, "fine"))
+    bad = shared.events(dataclasses.replace(request(model, "bad"), **wrong))
+    late = shared.submit(request(model, "fine"))
+    with pytest.raises(error):
+        list(bad)
+    for ticket in (fine, other, late):
+        while not any(isinstance(event, Finished) for event in ticket.events):
+            assert ticket.error is None
+            shared._acquire()
+            shared._step()
+            shared._release()
+        assert [event.id for event in ticket.events if isinstance(event, Token)] == expected
+    assert shared.is_idle
+
+
+def test_an_interrupt_while_requests_are_taken_in_loses_none(
+    model: Model, shared: SharedScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = shared.submit(request(model, "first")), shared.submit(request(model, "second"))
+    submit = shared.scheduler.submit
+
+    def interrupted(wanted: Request) -> object:
+        if wanted is second.request:
+            raise KeyboardInterrupt
+        return submit(wanted)
+
+    monkeypatch.setattr(shared.scheduler, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        shared._wait([first])
+    assert isinstance(first.error, CancelledError)
+    assert isinstance(second.error, CancelledError)
+    assert shared.is_idle
+    assert shared.scheduler.is_idle
+
+
+def test_several_requests_tell_what_comes_as_it_comes(model: Model, shared: SharedScheduler) -> None:
+    events = shared.together([request(model, f"number {i}") for i in range(12)])
+    next(event for _, event in events if isinstance(event, Token))
+    assert len(shared.scheduler._waiting) == 8  # four run, and nothing waits for the others
+    ends = [place for place, event in events if isinstance(event, Finished)]
+    assert sorted(ends) == list(range(12))
+
+
+def test_a_canceller_ends_a_call_from_another_thread(model: Model, shared: SharedScheduler) -> None:
+    cancel, endless = Canceller(), GenerationParams(sampling=GREEDY, context_shift=True)
+    events = shared.events(dataclasses.replace(request(model, "endless"), params=endless), cancel)
+    next(events)
+    threading.Timer(0.05, cancel.set).start()
+    with pytest.raises(CancelledError):
+        list(events)
+    assert shared.scheduler.is_idle
+    assert not model.cancel.is_set
+    with pytest.raises(CancelledError):
+        list(shared.events(request(model, "too late"), cancel))
+
+
+@pytest.mark.parametrize("what", ["generate", "close"])
+def test_what_a_request_calls_back_cannot_hang(tiny_model: Path, what: str) -> None:
+    from llamacli.engine.engine import Engine
+
+    engine = Engine(tiny_model, context=ContextParams(n_ctx=128, threads=1))
+    prompt = engine.text_prompt("Hello")
+
+    def called_back(cached: list[int], logits: object) -> None:
+        if what == "close":
+            engine.close()
+        else:
+            list(engine.generate(prompt, GenerationParams(max_tokens=1)))
+
+    with pytest.raises(UsageError if what == "generate" else ClosedError):
+        list(engine.generate(prompt, GenerationParams(max_tokens=4, sampling=GREEDY), processor=called_back))
+    assert engine.model.gate.is_closed == (what == "close")
+    engine.close()
+    with pytest.raises(ClosedError):
+        list(engine.generate(prompt))
+
+
+def test_closing_waits_for_a_context_that_is_made(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llamacli.engine import engine as module
+
+    engine = module.Engine(tiny_model)
+    prompt, making, go_on = engine.text_prompt("Hello"), threading.Event(), threading.Event()
+    real = module.Context
+
+    def slow(*arguments: Any) -> Context:
+        making.set()
+        go_on.wait(30)
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "Context", slow)
+    errors: list[BaseException] = []
+
+    def generate() -> None:
+        try:
+            list(engine.generate(prompt))
+        except ClosedError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=generate), threading.Thread(target=lambda: making.wait(30) and engine.close())]
+    for thread in threads:
+        thread.start()
+    making.wait(30)
+    assert not engine.model.gate.is_closed
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert len(errors) == 1
+    assert engine.model.gate.is_closed
+
+
+def test_a_gate_waits_for_those_inside_and_frees_once() -> None:
+    gate, inside, go_on, freed = Gate("it"), threading.Event(), threading.Event(), []
+
+    def stay() -> None:
+        with gate:
+            inside.set()
+            go_on.wait(30)
+            assert freed == []
+
+    threads = [threading.Thread(target=stay), threading.Thread(target=lambda: gate.close(lambda: freed.append(1)))]
+    threads[0].start()
+    inside.wait(30)
+    threads[1].start()
+    while not gate.is_closed:
+        time.sleep(0.001)
+    with pytest.raises(ClosedError, match="it is closed"), gate:
+        pass
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    gate.close(lambda: freed.append(2))
+    assert freed == [1]
+
+
+def test_who_is_inside_a_gate_may_close_it() -> None:
+    gate, freed = Gate("it"), []
+    with gate:
+        gate.close(lambda: freed.append(1))
+        assert freed == []
+    assert freed == [1]
 
 
 def test_close_raises_in_those_who_generate(model: Model, shared: SharedScheduler) -> None:
@@ -174,7 +336,8 @@ def test_cancelling_ends_what_runs_and_nothing_later(model: Model, shared: Share
 def test_a_cancel_before_the_first_step_is_obeyed(model: Model, shared: SharedScheduler) -> None:
     ticket = shared.submit(request(model, "long", 10**6))
     model.cancel.set()
-    event = shared._next(ticket)
+    shared._wait([ticket])
+    event = ticket.events.popleft()
     assert isinstance(event, Finished)
     assert event.reason == "cancelled"
     assert len(tokens(shared, request(model, "next"))) == 8

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import threading
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
-from llamacli.api.completion import stoppable
+from llamacli.api.completion import cancellable
 from llamacli.api.llama import Llama
+from llamacli.engine.cancel import Canceller
 from llamacli.engine.documents import Document
+from llamacli.errors import ClosedError
+
+STREAMS = 16
+"""Threads beside those for the calls that run at once."""
 
 _END = object()
 
@@ -25,7 +29,8 @@ class AsyncLlama:
 
     def __init__(self, *args: Any, llama: Llama | None = None, **options: Any) -> None:
         self.llama = llama if llama is not None else Llama(*args, **options)
-        self._pool = ThreadPoolExecutor(thread_name_prefix="llamacli")
+        # Calls beyond those that run at once would only wait there; the others are for streams, which come and go.
+        self._pool = ThreadPoolExecutor(self.llama.engine.n_parallel + STREAMS, thread_name_prefix="llamacli")
 
     async def create_completion(self, prompt: Any, **options: Any) -> Any:
         """A completion as a document; with `stream=True` an asynchronous iterator of its chunks."""
@@ -36,38 +41,26 @@ class AsyncLlama:
         return await self._call(functools.partial(self.llama.create_chat_completion, messages, **options), options)
 
     async def _call(self, call: Callable[..., Any], options: dict[str, Any]) -> Any:
-        chunks = self._chunks(functools.partial(call, stream=True) if not options.get("stream") else call)
-        if options.get("stream"):
-            return chunks
-        return await self._in_thread(call)
+        return self._chunks(call) if options.get("stream") else await self._in_thread(Canceller(), call)
 
     async def _chunks(self, call: Callable[..., Any]) -> AsyncIterator[Document]:
-        iterator: Generator[Document, None, None] = await self._in_thread(call)
-        turn = threading.Lock()  # a cancelled task goes on while its thread is still inside the iterator
-
-        def take() -> Any:
-            with turn:
-                return next(iterator, _END)
-
-        def close() -> None:
-            with turn:
-                iterator.close()
-
+        cancel = Canceller()
         try:
-            while (chunk := await self._in_thread(take)) is not _END:
+            iterator: Iterator[Document] = await self._in_thread(cancel, call)
+            while (chunk := await self._in_thread(cancel, functools.partial(next, iterator, _END))) is not _END:
                 yield chunk
         finally:
-            try:
-                self._pool.submit(close)
-            except RuntimeError:  # closed, and nothing runs there any more
-                close()
+            cancel.set()
 
-    async def _in_thread(self, call: Callable[..., Any]) -> Any:
-        stop = threading.Event()
+    async def _in_thread(self, cancel: Canceller, call: Callable[..., Any]) -> Any:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, stoppable, stop, call)
+            running = asyncio.get_running_loop().run_in_executor(self._pool, cancellable, cancel, call)
+        except RuntimeError as error:  # the pool was shut down
+            raise ClosedError("this AsyncLlama is closed") from error
+        try:
+            return await running
         except asyncio.CancelledError:
-            stop.set()
+            cancel.set()
             raise
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.options import SamplingKeywords, generation, sampling_params
 from llamacli.engine import documents
 from llamacli.engine.answer import AnswerReader
+from llamacli.engine.cancel import Canceller
 from llamacli.engine.documents import Document, Heading
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Event, Finished, Token
@@ -31,18 +32,23 @@ from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.engine.prompt import Prompt
 from llamacli.engine.sequence import Processor
 from llamacli.engine.turn import Turn, chat_turn, text_turn
-from llamacli.errors import CancelledError, ClosedError, UsageError
+from llamacli.errors import ClosedError, UsageError
 
 _thread = threading.local()
 
 
-def stoppable(stop: threading.Event, call: Callable[[], Any]) -> Any:
-    """Runs `call`, whose generation on this thread ends with CancelledError soon after `stop` is set."""
-    _thread.stop = stop
+def cancellable(cancel: Canceller, call: Callable[[], Any]) -> Any:
+    """Runs `call`. What generates in it raises CancelledError when `cancel` is set, also when it goes on later, elsewhere."""
+    _thread.cancel = cancel
     try:
         return call()
     finally:
-        _thread.stop = None
+        _thread.cancel = None
+
+
+def _own_cancel() -> Canceller | None:
+    found: Canceller | None = getattr(_thread, "cancel", None)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,13 +182,13 @@ class Completions:
     # --- the answers ----------------------------------------------------------------------------------------------------
 
     def _events(self, task: Task) -> Generator[Event, None, None]:
-        stop: threading.Event | None = getattr(_thread, "stop", None)
-        events = self.engine.generate(task.turn.prompt, task.params, guidance=task.turn.guidance, processor=task.processor)
-        with closing(events):  # at once: an exception that is kept somewhere keeps what it went through
-            for event in events:
-                if stop is not None and stop.is_set():
-                    raise CancelledError("the call was cancelled")
-                yield event
+        return self.engine.generate(
+            task.turn.prompt,
+            task.params,
+            guidance=task.turn.guidance,
+            processor=task.processor,
+            cancel=_own_cancel(),
+        )
 
     def _prompt(self, prompt: PromptLike, suffix: str | None) -> Prompt:
         vocabulary = self.engine.model.vocabulary
@@ -192,19 +198,15 @@ class Completions:
             raise UsageError("a suffix goes with a text prompt, not with tokens")
         return Prompt(vocabulary.detokenize(prompt, special=True).decode("utf-8", "replace"), tuple(prompt))
 
-    def _together(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Event]]:
+    def _together(self, tasks: Sequence[Task]) -> Generator[tuple[Task, Event], None, None]:
         """The events of all tasks, which run side by side."""
-        running = [(task, self._events(task)) for task in tasks]
-        try:
-            while running:
-                for pair in list(running):
-                    event = next(pair[1])
-                    yield pair[0], event
-                    if isinstance(event, Finished):
-                        running.remove(pair)
-        finally:
-            for _, events in running:
-                events.close()
+        requests = [
+            self.engine.request(task.turn.prompt, task.params, guidance=task.turn.guidance, processor=task.processor)
+            for task in tasks
+        ]
+        with closing(self.engine.generate_together(requests, _own_cancel())) as events:
+            for place, event in events:
+                yield tasks[place], event
 
     def _whole_texts(self, heading: Heading, tasks: Sequence[Task]) -> Document:
         texts = {task.index: [task.echo] for task in tasks}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
 from llamacli.binding.library import address_of, declarations, library
 from llamacli.errors import CancelledError
 
@@ -45,3 +48,28 @@ class CancelFlag:
         """Raises CancelledError if somebody cancelled."""
         if self.is_set:
             raise CancelledError("cancelled")
+
+
+class Canceller:
+    """Ends one call from another thread, whatever it is doing, also before it has begun."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._actions: list[Callable[[], None]] = []
+        self.is_set = False
+
+    def set(self) -> None:
+        """Ends the call."""
+        with self._lock:
+            self.is_set = True
+            actions, self._actions = self._actions, []
+        for action in actions:
+            action()
+
+    def then(self, action: Callable[[], None]) -> None:
+        """Has `action` called by `set`, or now if that was called already."""
+        with self._lock:
+            if not self.is_set:
+                self._actions.append(action)
+                return
+        action()

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from llamacli.engine.answer import answer_tokens
-from llamacli.engine.cancel import CancelFlag
+from llamacli.engine.cancel import CancelFlag, Canceller
 from llamacli.engine.chat import ChatTemplate, Rendering
 from llamacli.engine.constraint import Constraint
 from llamacli.engine.context import Context, cache_bytes, can_be_invariant
@@ -32,7 +32,7 @@ from llamacli.engine.scheduler import Scheduler
 from llamacli.engine.sequence import Processor, Request
 from llamacli.engine.shared import SharedScheduler
 from llamacli.engine.turn import Turn, chat_turn, text_turn
-from llamacli.errors import ModelUnsupportedError, TemplateError
+from llamacli.errors import ClosedError, ModelUnsupportedError, TemplateError
 
 logger = logging.getLogger("llamacli.engine")
 
@@ -63,7 +63,9 @@ class Engine:
         self._params = context or ContextParams()
         self._context: Context | None = None
         self._shared: SharedScheduler | None = None
-        self._preparing = threading.Lock()
+        self._preparing = threading.RLock()
+        self._grows = False
+        self._closed = False
         self._templates: dict[str | None, ChatTemplate] = {}
 
     @property
@@ -85,6 +87,11 @@ class Engine:
     def n_ctx(self) -> int:
         """Tokens that a sequence may have; grows with the prompts unless the context size was given."""
         return self._context.n_ctx if self._context else self._context_size(0, None)
+
+    @property
+    def n_parallel(self) -> int:
+        """Sequences that run at once."""
+        return self._params.n_seq_max
 
     @property
     def has_chat_template(self) -> bool:
@@ -197,9 +204,10 @@ class Engine:
         processor: Processor | None = None,
         begun: Sequence[int] = (),
         closes_gap: bool = False,
+        cancel: Canceller | None = None,
     ) -> Generator[Event, None, None]:
-        """The events of one answer, or of several whose sequences are numbered from 0. Closing the iterator ends the work. Safe
-        from any thread.
+        """The events of one answer, or of several whose sequences are numbered from 0. Closing the iterator ends the work, and
+        `cancel` does so from any thread. Safe from any thread.
 
         `grammar` is GBNF for the whole answer, `guidance` what else holds it, `processor` changes the logits of each
         choice. `begun` are tokens that the answer begins with, told like the others; `closes_gap` moves up what the cache holds
@@ -209,35 +217,67 @@ class Engine:
         Raises:
             ContextFullError, MemoryFullError: the prompt, or the context that it needs, does not fit.
             ModelUnsupportedError: the model does not generate.
+            CancelledError: `cancel` was set.
+            ClosedError: `close()` was called.
             DecodeError, GrammarError, ConstraintError: see there.
         """
-        params = params or GenerationParams()
-        if not self.model.can_generate or self.model.has_encoder:
-            raise ModelUnsupportedError("this model does not generate text", hint="llamacli embed uses embedding models")
-        params = dataclasses.replace(params, stop=(*params.stop, *prompt.stops))
         if grammar is not None:
             guidance = Guidance(constraint=Constraint(grammar=grammar))
-        if self._shared is None or self._shared.is_idle:
-            self._flag.clear()
-        tokens = (*prompt.tokens, *begun)
-        shared = self._ready(len(tokens), params.max_tokens)
+        request = self.request(prompt, params, guidance=guidance, processor=processor, begun=begun, closes_gap=closes_gap)
+        shared = self._ready_for([request])
         if shared.is_cancelled:  # while the context was made
-            yield Finished(0, "cancelled", Usage(len(tokens), 0), Timings(0, 0.0, 0, 0.0))
+            yield Finished(0, "cancelled", Usage(len(request.prompt), 0), Timings(0, 0.0, 0, 0.0))
             return
-        request = Request(
-            prompt=tokens,
-            params=params,
+        yield from shared.events(request, cancel) if samples == 1 else generate_samples(shared, request, samples, cancel)
+
+    def request(
+        self,
+        prompt: Prompt,
+        params: GenerationParams | None = None,
+        *,
+        guidance: Guidance | None = None,
+        processor: Processor | None = None,
+        begun: Sequence[int] = (),
+        closes_gap: bool = False,
+    ) -> Request:
+        """What `generate` asks of the scheduler, for `generate_together`."""
+        params = params or GenerationParams()
+        return Request(
+            prompt=(*prompt.tokens, *begun),
+            params=dataclasses.replace(params, stop=(*params.stop, *prompt.stops)),
             begun=len(begun),
             closes_gap=closes_gap,
             preserved=prompt.preserved,
             guidance=guidance,
             processor=processor,
         )
-        yield from shared.events(request) if samples == 1 else generate_samples(shared, request, samples)
+
+    def generate_together(
+        self, requests: Sequence[Request], cancel: Canceller | None = None
+    ) -> Generator[tuple[int, Event], None, None]:
+        """The events of several answers as they come, each with the place of its request. Raises like `generate`."""
+        yield from self._ready_for(requests).together(requests, cancel)
+
+    def _ready_for(self, requests: Sequence[Request]) -> SharedScheduler:
+        """The scheduler, with a context for the longest of these requests."""
+        with self._preparing:
+            self._require_open()
+            if not self.model.can_generate or self.model.has_encoder:
+                raise ModelUnsupportedError("this model does not generate text", hint="llamacli embed uses embedding models")
+            if self._shared is None or self._shared.is_idle:
+                self._flag.clear()
+            unbounded = any(request.params.max_tokens is None for request in requests)
+            answer = None if unbounded else max(request.params.max_tokens or 0 for request in requests)
+            return self._ready(max(len(request.prompt) for request in requests), answer)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the engine was closed")
 
     def _ready(self, prompt: int, max_tokens: int | None) -> SharedScheduler:
         """The scheduler, with a context that is large enough if its size is ours to choose."""
         with self._preparing:
+            self._require_open()
             size = self._context_size(prompt, max_tokens)
             fits = self._context is not None and (self._params.n_ctx is not None or size <= self._context.n_ctx)
             return self._shared if fits and self._shared is not None else self._grow(size)
@@ -253,14 +293,22 @@ class Engine:
         """Makes the context, or a larger one that keeps what the first slot of the old one holds."""
         kept = None
         context, self._context = self._context, None
-        if context is not None and self._shared is not None:
+        shared, self._shared = self._shared, None
+        if context is not None and shared is not None:
             from llamacli.engine import state as states
 
-            kept = states.capture(context, 0, self._shared.scheduler.slots.tokens_of(0))
-            self._shared.close()
+            kept = states.capture(context, 0, shared.scheduler.slots.tokens_of(0))
+            shared.close()
             context.close()
         params = dataclasses.replace(self._params, n_ctx=size)
-        self._context = interruptible(lambda: Context(self.model, params), self._flag)
+        self._grows = True
+        try:
+            self._context = interruptible(lambda: Context(self.model, params), self._flag)
+        finally:
+            self._grows = False
+            if self._closed:  # by a signal's handler, which could not free the model under the context
+                self._free()
+        self._require_open()
         self._shared = SharedScheduler(Scheduler(self._context), self._flag)
         if kept is not None and kept.tokens:
             states.restore(self._context, 0, kept)
@@ -342,20 +390,38 @@ class Engine:
 
     def cancel(self) -> None:
         """Ends what runs, from any thread: its events end with `Finished(reason="cancelled")`."""
-        self._flag.set()
+        if self._shared is not None:
+            self._shared.cancel()
+        else:
+            self._flag.set()
 
     def close(self) -> None:
-        """Frees the context and the model."""
+        """Frees the context and the model. Calls that are under way on other threads raise ClosedError first.
+
+        Called by a signal's handler, or by what a request calls back, it returns before that: it frees when the step is over.
+        """
+        self._closed = True
+        self._flag.set()  # what runs on another thread need not be finished
+        with self._preparing:
+            if not self._grows:
+                self._free()
+
+    def _free(self) -> None:
         for template in self._templates.values():
             template.close()
         self._templates = {}
         context, self._context = self._context, None
         shared, self._shared = self._shared, None
+
+        def free() -> None:
+            if context is not None:
+                context.close()
+            self.model.close()
+
         if shared is not None:
-            shared.close()
-        if context is not None:
-            context.close()
-        self.model.close()
+            shared.close(free)
+        else:
+            free()
 
     def __enter__(self) -> Self:
         return self

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from llamacli.errors import LlamacliError
-
 FinishReason = Literal["stop", "length", "context", "cancelled"]
 """`stop`: an end-of-generation token or a stop text; `length`: max_tokens; `context`: the context is full; `cancelled`."""
 
@@ -100,7 +98,7 @@ class Failed:
     """A sequence ended with an error of its own; the others go on."""
 
     sequence: int
-    error: LlamacliError
+    error: Exception
 
 
 Event = Prefill | Token | Finished | Failed

@@ -19,6 +19,7 @@ from llamacli.binding.huge_pages import settle_in_huge_pages
 from llamacli.binding.library import library
 from llamacli.engine.accents import ACCENTS_KEPT, strips_accents, without_accents
 from llamacli.engine.cancel import CancelFlag
+from llamacli.engine.gate import Gate
 from llamacli.engine.loading import ALL_LAYERS, because, can_use_huge_pages, load
 from llamacli.engine.params import LoraAdapter, ModelParams
 from llamacli.engine.vocabulary import Vocabulary
@@ -61,6 +62,8 @@ class Model:
         self._strips_accents = strips_accents(self.header)
         self.cancel = cancel or CancelFlag()
         self._library = library()
+        self.gate = Gate("the model")
+        """Inside of it the model is not freed. Whoever calls C with its handle goes through, but for contexts."""
         self._adapters: list[tuple[Any, float]] = []
         self.notes: list[str] = []
         """What the user should know: what was done otherwise than asked."""
@@ -124,7 +127,7 @@ class Model:
 
     def require_open(self) -> None:
         """Raises ClosedError if the model was closed."""
-        if self._handle is None:
+        if self._handle is None or self.gate.is_closed:
             raise ClosedError("the model is closed")
 
     @functools.cached_property
@@ -171,15 +174,17 @@ class Model:
 
     def chat_template(self) -> str | None:
         """The source of the model's own chat template, or None."""
-        text = self._library.llama_model_chat_template(self.handle, None)
-        return text.decode("utf-8", "replace") if text else None
+        with self.gate:
+            text = self._library.llama_model_chat_template(self.handle, None)
+            return text.decode("utf-8", "replace") if text else None
 
     def metadata(self, key: str) -> str | None:
         """A scalar of the file's metadata as text, or None."""
         size = 1024
         while True:
             buffer = char_buffer(size)
-            count = self._library.llama_model_meta_val_str(self.handle, key.encode(), buffer, size)
+            with self.gate:
+                count = self._library.llama_model_meta_val_str(self.handle, key.encode(), buffer, size)
             if count < size:
                 return bytes(buffer.value).decode("utf-8", "replace") if count >= 0 else None
             size = count + 1
@@ -188,10 +193,11 @@ class Model:
         """All scalars of the file's metadata, as text."""
         buffer = char_buffer(1024)
         found = {}
-        for index in range(self._library.llama_model_meta_count(self.handle)):
-            self._library.llama_model_meta_key_by_index(self.handle, index, buffer, 1024)
-            key = bytes(buffer.value).decode("utf-8", "replace")
-            found[key] = self.metadata(key) or ""
+        with self.gate:
+            for index in range(self._library.llama_model_meta_count(self.handle)):
+                self._library.llama_model_meta_key_by_index(self.handle, index, buffer, 1024)
+                key = bytes(buffer.value).decode("utf-8", "replace")
+                found[key] = self.metadata(key) or ""
         return found
 
     def recommended_sampling(self) -> dict[str, str]:
@@ -213,7 +219,10 @@ class Model:
         return list(tokens[: count.value]) if count.value else []
 
     def close(self) -> None:
-        """Frees the model and its adapters."""
+        """Frees the model and its adapters, when nobody is inside of `gate` any more."""
+        self.gate.close(self._free)
+
+    def _free(self) -> None:
         handle, self._handle = self._handle, None
         self._adapters = []
         if handle is not None:

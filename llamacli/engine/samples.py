@@ -6,12 +6,15 @@ import dataclasses
 import secrets
 from collections.abc import Iterator
 
+from llamacli.engine.cancel import Canceller
 from llamacli.engine.events import Event, Finished, Prefill
 from llamacli.engine.sequence import Request
 from llamacli.engine.shared import SharedScheduler
 
 
-def generate_samples(scheduler: SharedScheduler, request: Request, count: int) -> Iterator[Event]:
+def generate_samples(
+    scheduler: SharedScheduler, request: Request, count: int, cancel: Canceller | None = None
+) -> Iterator[Event]:
     """The events of `count` answers, their sequences numbered from 0, each with the seed after that of the one before.
 
     The others begin when the first has its prompt evaluated: the scheduler copies what they share with it.
@@ -21,7 +24,7 @@ def generate_samples(scheduler: SharedScheduler, request: Request, count: int) -
     seed = request.params.sampling.seed
     seed = secrets.randbits(32) if seed is None else seed
     waiting = [_seeded(request, (seed + i) % 2**32) for i in range(count)]
-    running = {0: scheduler.events(waiting.pop(0))}
+    running = {0: scheduler.events(waiting.pop(0), cancel)}
     try:
         while running:
             for number, events in list(running.items()):
@@ -30,7 +33,7 @@ def generate_samples(scheduler: SharedScheduler, request: Request, count: int) -
                 if isinstance(event, Finished):
                     del running[number]
                 if waiting and isinstance(event, Prefill) and event.done == event.total:
-                    running |= {count - len(waiting) + i: scheduler.events(other) for i, other in enumerate(waiting)}
+                    running |= {count - len(waiting) + i: scheduler.events(other, cancel) for i, other in enumerate(waiting)}
                     waiting = []
     finally:
         for events in running.values():

@@ -7,6 +7,7 @@ beside the sequences that generate (Yu et al., "Orca", OSDI 2022; Agrawal et al.
 from __future__ import annotations
 
 import itertools
+import operator
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,7 +18,7 @@ from llamacli.engine.events import Event, Failed, Finished
 from llamacli.engine.planning import InvariantPlanner, MixedPlanner, Planned, Planner
 from llamacli.engine.sequence import Request, Sequence
 from llamacli.engine.slots import Slots
-from llamacli.errors import CancelledError, ConstraintError, ContextFullError, UsageError
+from llamacli.errors import CancelledError, ContextFullError, UsageError
 
 
 class Scheduler:
@@ -38,6 +39,7 @@ class Scheduler:
         """Queues a request.
 
         Raises:
+            TypeError: a number of tokens that is no whole number.
             UsageError: an empty prompt, or token ids outside the vocabulary.
             ContextFullError: a prompt longer than the context.
             GrammarError: a grammar that llama.cpp does not take.
@@ -47,6 +49,7 @@ class Scheduler:
         if not needed:
             raise UsageError("the prompt is empty, and this model has no token to begin with")
         context.model.vocabulary.check_ids(request.prompt)
+        operator.index(request.params.max_tokens or 0)
         if needed > context.n_ctx:
             raise ContextFullError(
                 f"the prompt has {needed} tokens, the context holds {context.n_ctx}",
@@ -163,9 +166,10 @@ class Scheduler:
         return places
 
     def _advance(self, sequence: Sequence, go_on: Callable[[], list[Event]]) -> list[Event]:
+        """Goes on with one sequence. What fails there, a callable of the request for one, ends this sequence only."""
         try:
             events = go_on()
-        except ConstraintError as error:
+        except Exception as error:  # noqa: BLE001 - its caller gets it
             sequence.close()
             events = [Failed(sequence.id, error)]
         if sequence.finished:

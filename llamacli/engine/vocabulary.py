@@ -30,7 +30,7 @@ _stack_lock = threading.Lock()
 
 
 class Vocabulary:
-    """The tokens of a model. Holds the model's handle through `owner`, and needs nothing else of it: thread-safe.
+    """The tokens of a model, `owner`, which is not freed while one of the calls here is inside its gate: thread-safe.
 
     `normalize` changes every text before llama.cpp tokenizes it.
     """
@@ -85,10 +85,10 @@ class Vocabulary:
         if self._normalize is not None:
             data = self._normalize(data)
         capacity = len(data) + 8
-        handle = self.handle
         for _ in range(2):
             buffer = token_buffer(capacity)
-            count: int = self._library.llama_tokenize(handle, data, len(data), buffer, capacity, add_special, special)
+            with self._owner.gate:
+                count: int = self._library.llama_tokenize(self._handle, data, len(data), buffer, capacity, add_special, special)
             if count >= 0:
                 return token_values(buffer, count)
             capacity = -count
@@ -114,7 +114,8 @@ class Vocabulary:
         size = 64
         while True:
             buffer = char_buffer(size)
-            count: int = self._library.llama_token_to_piece(self.handle, token, buffer, size, 0, special)
+            with self._owner.gate:
+                count: int = self._library.llama_token_to_piece(self._handle, token, buffer, size, 0, special)
             if count >= 0:
                 return bytes(buffer.raw[:count])
             size = -count
@@ -132,7 +133,8 @@ class Vocabulary:
         size = 8 * len(tokens) + 64
         while True:
             buffer = char_buffer(size)
-            count: int = self._library.llama_detokenize(self.handle, array, len(tokens), buffer, size, False, special)
+            with self._owner.gate:
+                count: int = self._library.llama_detokenize(self._handle, array, len(tokens), buffer, size, False, special)
             if count >= 0:
                 return bytes(buffer.raw[:count])
             size = -count
@@ -140,17 +142,20 @@ class Vocabulary:
     def text(self, token: int) -> bytes:
         """A token as the model's file writes it: spaces as U+2581, or bytes as printable characters."""
         self.check_ids((token,))
-        return bytes(self._library.llama_vocab_get_text(self.handle, token))
+        with self._owner.gate:
+            return bytes(self._library.llama_vocab_get_text(self._handle, token))
 
     def attribute(self, token: int) -> int:
         """The attributes (`llama_token_attr`) of a token."""
         self.check_ids((token,))
-        return int(self._library.llama_vocab_get_attr(self.handle, token))
+        with self._owner.gate:
+            return int(self._library.llama_vocab_get_attr(self._handle, token))
 
     def attributes(self) -> list[int]:
         """The attributes (`llama_token_attr`) of all tokens."""
-        handle, attribute = self.handle, self._library.llama_vocab_get_attr
-        return [attribute(handle, token) for token in range(self.size)]
+        attribute = self._library.llama_vocab_get_attr
+        with self._owner.gate:
+            return [attribute(self._handle, token) for token in range(self.size)]
 
     def is_end(self, token: int) -> bool:
         """Whether the token ends an answer (EOS, EOT and their like)."""
@@ -158,9 +163,10 @@ class Vocabulary:
 
     def end_tokens(self) -> list[int]:
         """All tokens that end an answer."""
-        count = self._library.llamacli_end_tokens(self.handle, token_buffer(1), 0)
-        buffer = token_buffer(count)
-        self._library.llamacli_end_tokens(self.handle, buffer, count)
+        with self._owner.gate:
+            count = self._library.llamacli_end_tokens(self._handle, token_buffer(1), 0)
+            buffer = token_buffer(count)
+            self._library.llamacli_end_tokens(self._handle, buffer, count)
         return list(buffer)
 
     def is_control(self, token: int) -> bool:
