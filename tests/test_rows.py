@@ -26,7 +26,8 @@ from llamacli.cli.run_prompt import read_base
 from llamacli.engine.params import GenerationParams
 from llamacli.engine.rows import Tuner
 from llamacli.errors import UsageError
-from llamacli.store.rows import ResultFile, Row, format_of, read_rows
+from llamacli.store.row_results import ResultFile
+from llamacli.store.rows import Row, format_of, read_rows
 
 ROOT = Path(__file__).parent.parent
 
@@ -347,7 +348,7 @@ def test_stopping_in_the_middle_loses_no_row_and_repeats_none(
 def test_a_full_disk_is_an_error(tiny_model: Path, rows: Path) -> None:
     result = run(tiny_model, "--input", str(rows), "--output", "/dev/full")
     assert result.status == 1
-    assert "No space left" in result.stderr
+    assert result.stderr.splitlines()[-1] == "llamacli: error: cannot write /dev/full: No space left on device"
 
 
 @pytest.mark.parametrize(
@@ -375,7 +376,7 @@ def test_no_rows_at_all(tiny_model: Path) -> None:
 
 
 def test_formats_by_name() -> None:
-    names = {"a.csv": "csv", "a.TXT": "text", "a.jsonl": "jsonl", "-": "jsonl", "a.json": "jsonl"}
+    names = {"a.csv": "csv", "a.TXT": "lines", "a.tsv": "tsv", "a.jsonl": "jsonl", "-": "jsonl", "a.json": "jsonl"}
     assert {name: format_of(name) for name in names} == names
 
 

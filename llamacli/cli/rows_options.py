@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from llamacli.cli.parameters import option, parse_path
 from llamacli.errors import UsageError
+from llamacli.store.rows import RowFormat
 
 MOST_PARALLEL = 256
 
@@ -37,9 +38,13 @@ class RowOptions:
         option(
             "--input",
             metavar="FILE",
-            help="Answer each row of a file: JSON lines, an OpenAI Batch file, .csv, or .txt with a prompt a line; - is stdin.",
+            help="Answer each row of a file: JSON lines, OpenAI Batch, .csv, .tsv, or .txt with a prompt a line; - is stdin.",
             environment=False,
         ),
+    ] = None
+    input_format: Annotated[
+        RowFormat | None,
+        option("--input-format", shows="by the file's name, else jsonl", help="What --input holds.", environment=False),
     ] = None
     output: Annotated[
         Path | None,
@@ -59,20 +64,28 @@ class RowOptions:
     unordered: Annotated[
         bool, option("--unordered", help="Write each result as soon as it is there, not in the order of the rows.")
     ] = False
-    resume: Annotated[bool, option("--resume", help="Go on with the output file of an interrupted run.", environment=False)] = (
-        False
-    )
+    resume: Annotated[
+        bool,
+        option(
+            "--resume",
+            help="Go on with the output file of an interrupted run. Rows that failed there are not tried again: "
+            "take their lines out for that.",
+            environment=False,
+        ),
+    ] = False
     fail_fast: Annotated[bool, option("--fail-fast", help="Stop at the first row that fails.")] = False
     retry: Annotated[
         int,
-        option("--retry", metavar="N", shows=0, help="Try a row again whose answer did not meet its constraint, N times."),
+        option(
+            "--retry", metavar="N", shows=0, help="Try a row again at once whose answer did not meet its constraint, N times."
+        ),
     ] = 0
 
 
 def check_rows(options: RowOptions) -> None:
     """Whether the options for rows make sense together. Raises UsageError if they do not."""
     if options.input is None:
-        given = [name for name in ("output", "template", "parallel") if getattr(options, name) is not None]
+        given = [name for name in ("input_format", "output", "template", "parallel") if getattr(options, name) is not None]
         given += [name for name in ("unordered", "resume", "fail_fast", "retry") if getattr(options, name)]
         if given:
             raise UsageError(f"--{given[0].replace('_', '-')} needs --input")

@@ -48,13 +48,17 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What the command line says for all rows: the defaults of each. `strict` refuses schemas that cannot be enforced."""
+    """What the command line says for all rows: the defaults of each. `strict` refuses schemas that cannot be enforced.
+
+    `hides_reasoning` leaves it out of the results.
+    """
 
     base: Question
     params: GenerationParams
     held: Held | None = None
     template: str | None = None
     strict: bool = False
+    hides_reasoning: bool = False
 
     def ask(self, row: Row) -> Asked:
         """What a row asks.
@@ -68,6 +72,7 @@ class Asking:
         fields = _body(row) if row.is_batch else row.fields
         raw = self.base.raw or (row.is_batch and not ENDPOINTS[row.fields["url"]])
         question = self._question(fields, raw=raw)
+        _check_characters(question, has_tools=question.tools is not self.base.tools)
         params = _params(fields, self.params, is_chat=not raw)
         return Asked(row=row, question=question, params=params, held=_held(fields, strict=self.strict) or self.held)
 
@@ -77,7 +82,10 @@ class Asking:
         if self.template is not None:
             return dataclasses.replace(base, text=fill(self.template, fields), **common)
         if "messages" in fields and not raw:
-            return dataclasses.replace(base, text="", conversation=read_messages(fields["messages"]), **common)
+            conversation = read_messages(fields["messages"])
+            if system is None and any(message.role in ("system", "developer") for message in conversation):
+                common["system"] = None  # the row's own comes before the one for all rows
+            return dataclasses.replace(base, text="", conversation=conversation, **common)
         prompt = _text(fields, "prompt")
         if not prompt:
             raise UsageError("the row has neither a prompt nor messages" if prompt is None else "the prompt is empty")
@@ -85,12 +93,23 @@ class Asking:
 
 
 def _body(row: Row) -> dict[str, Any]:
-    url, body = row.fields.get("url"), row.fields["body"]
-    if url not in ENDPOINTS:
+    url, body = row.fields.get("url"), row.fields.get("body")
+    if not isinstance(url, str) or url not in ENDPOINTS:
         raise UsageError(f"the address {url!r} cannot be answered; {' and '.join(ENDPOINTS)} can")
     if not isinstance(body, dict):
-        raise UsageError("body is no JSON object")
+        raise UsageError("body is no JSON object" if "body" in row.fields else "the row has no body")
     return body
+
+
+def _check_characters(question: Question, *, has_tools: bool) -> None:
+    """Raises UsageError for what JSON can say and a model cannot be told: half of a character."""
+    parts = [message.to_json() for message in question.messages]
+    if has_tools:
+        parts += [tool.to_json() for tool in question.tools]
+    try:
+        json.dumps(parts, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("the row holds half of a surrogate pair, which is no character") from error
 
 
 def _tools(fields: Mapping[str, Any], base: Question) -> dict[str, Any]:
@@ -160,9 +179,10 @@ def _number(value: Any, name: str, kind: type) -> Any:
         raise UsageError(f"{name} is no number: {value!r}")
     try:
         number = float(value) if kind is float else int(value)
+        is_finite = math.isfinite(number)
     except (ValueError, OverflowError) as error:
         raise UsageError(f"{name} is no {'whole ' if kind is int else ''}number: {value!r}") from error
-    if not math.isfinite(number) or (isinstance(value, float) and number != value):
+    if not is_finite or (isinstance(value, float) and number != value):
         raise UsageError(f"{name} is no {'whole' if kind is int else 'finite'} number: {value!r}")
     return number
 
@@ -198,7 +218,10 @@ def _held(fields: Mapping[str, Any], *, strict: bool) -> Held | None:
     if len(names) > 1:
         raise UsageError(f"{' and '.join(names)} exclude each other")
     if schema is not None:
-        return hold_to_schema(schema if isinstance(schema, str) else json.dumps(schema, sort_keys=True), strict=strict)
+        try:
+            return hold_to_schema(schema if isinstance(schema, str) else json.dumps(schema, sort_keys=True), strict=strict)
+        except ValueError as error:
+            raise UsageError("the schema cannot be read: a number of it has thousands of digits") from error
     grammar = _text(fields, "grammar")
     if grammar:
         return Held(Constraint(grammar=grammar))

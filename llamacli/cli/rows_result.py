@@ -10,7 +10,7 @@ from llamacli.cli.run_constraint import check_json
 from llamacli.engine import documents
 from llamacli.engine.chat import Answer
 from llamacli.engine.events import Finished, Token
-from llamacli.errors import ConstraintError, LlamacliError
+from llamacli.errors import ConstraintError
 from llamacli.store.rows import Row
 
 
@@ -23,7 +23,10 @@ def check(asked: Asked, answer: Answer, finished: Finished) -> None:
     if finished.reason != "stop" or finished.satisfied is False:
         raise ConstraintError("the answer was cut before it was complete")
     if asked.held.has_schema:
-        check_json(answer.content, asked.held.schema)
+        try:
+            check_json(answer.content, asked.held.schema)
+        except ValueError as error:
+            raise ConstraintError("the answer has a number of thousands of digits") from error
 
 
 def result(asked: Asked, model: str, answer: Answer, finished: Finished, tokens: Sequence[Token]) -> dict[str, Any]:
@@ -55,12 +58,13 @@ def result(asked: Asked, model: str, answer: Answer, finished: Finished, tokens:
     }
 
 
-def failure(row: Row, error: LlamacliError) -> dict[str, Any]:
-    """The row of output for a row that failed."""
-    told = {"type": type(error).__name__.removesuffix("Error"), "message": str(error)}
+def failure(row: Row, error: Exception, answered: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The row of output for a row that failed. `answered` is that of its answer, if it has one."""
+    kind = type(error).__name__.removesuffix("Error")
     if row.is_batch:
-        return {**_batch_heading(row), "response": None, "error": told}
-    return {**_heading(row), "error": told}
+        told = {"code": kind, "type": kind, "message": str(error)}  # OpenAI's have a code, our own a type
+        return {**(answered or {**_batch_heading(row), "response": None}), "error": told}
+    return {**(answered or _heading(row)), "error": {"type": kind, "message": str(error)}}
 
 
 def _batch_heading(row: Row) -> dict[str, Any]:
@@ -68,4 +72,4 @@ def _batch_heading(row: Row) -> dict[str, Any]:
 
 
 def _heading(row: Row) -> dict[str, Any]:
-    return {"row": row.number, **({"id": row.fields["id"]} if "id" in row.fields else {})}
+    return {"row": row.number, **{name: row.fields[name] for name in ("id", "custom_id") if name in row.fields}}

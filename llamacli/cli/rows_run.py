@@ -15,7 +15,7 @@ from llamacli.cli.context import AppContext
 from llamacli.cli.rows_options import RowOptions
 from llamacli.cli.rows_question import Asked, Asking
 from llamacli.cli.rows_result import check, failure, result
-from llamacli.cli.rows_tally import Tally
+from llamacli.cli.rows_tally import Tally, counted
 from llamacli.cli.run_constraint import Held, tell_not_enforced
 from llamacli.cli.run_prompt import build_turn
 from llamacli.engine.answer import AnswerReader
@@ -25,7 +25,8 @@ from llamacli.engine.rows import Job, Tuner, run_jobs
 from llamacli.engine.sequence import Request
 from llamacli.engine.turn import Turn
 from llamacli.errors import ConstraintError, LlamacliError, RowsFailedError, UsageError
-from llamacli.store.rows import ResultFile, Row, format_of, read_rows
+from llamacli.store.row_results import ResultFile
+from llamacli.store.rows import NO_JSON, Row, format_of, read_rows
 
 if TYPE_CHECKING:
     from llamacli.cli.interrupt import Guard
@@ -69,18 +70,13 @@ class RowRunner:
         self._outcomes: dict[int, dict[str, Any]] = {}
         self._next = 0
         self._size = 0
+        self._running = 0
         self.tally = Tally()
 
     def run(self, guard: Guard, stream: BinaryIO, results: ResultFile, bar: NoProgress) -> None:
-        """Answers all rows.
-
-        Raises:
-            RowsFailedError: some failed.
-        """
+        """Answers all rows. Raises RowsFailedError if one failed and the others are not wanted then."""
         guard.cancel = self._engine.cancel
-        name = str(self._options.input)
-        rows = (row for row in read_rows(stream, format_of(name)) if not self._skip(results, row))
-        source = self._readied(rows, results)
+        source = self._readied(self._rows(stream), results)
         total = _size_of(stream)
         while self._fill(source, LOOK_AHEAD):
             scheduler = self._scheduler()
@@ -88,33 +84,35 @@ class RowRunner:
             for running, event in run_jobs(scheduler, lambda: self._take(source), tuner):
                 if guard.received is not None:
                     return
+                self._running -= isinstance(event, Finished | Failed)
                 self._see(running, event, results)
                 done = stream.tell() if total else 0
                 bar.update(self._status(done, total), done or self.tally.rows, total)
-        if self.tally.failed:
-            failed, rows_done = self.tally.failed, self.tally.rows
-            raise RowsFailedError(f"{failed} of {rows_done} rows failed", failed=failed, total=rows_done)
 
-    def _skip(self, results: ResultFile, row: Row) -> bool:
-        """Whether a row's result is there from an earlier run; what follows may then be written at once."""
-        if not results.holds(row.number):
-            return False
-        if row.number == self._next:
-            self._next += 1
-            self._flush(results)
-        else:
-            self._outcomes[row.number] = {}
-        return True
+    def _rows(self, stream: BinaryIO) -> Iterator[Row]:
+        """The rows. Says once what helps if they are not what is expected."""
+        given = self._options.input_format
+        for row in read_rows(stream, given or format_of(str(self._options.input))):
+            if row.number == 0 and given is None and (row.problem or "").startswith(f"{NO_JSON}:"):
+                self._app.console.warn(
+                    "the first row is no JSON: --input-format lines takes each line as a prompt, csv a table"
+                )
+            yield row
 
-    def _readied(self, rows: Iterator[Row], results: ResultFile) -> Iterator[tuple[Running, int]]:
-        """The rows that can be asked, tokenized; results for those that cannot."""
+    def _readied(self, rows: Iterator[Row], results: ResultFile) -> Iterator[tuple[Running, int] | None]:
+        """The rows that can be asked, tokenized. None for each that cannot, with its result, or that is done already."""
         for row in rows:
+            if results.holds(row.number):
+                self._flush(results)
+                yield None
+                continue
             try:
                 asked = self._asking.ask(row)
                 self._tell(row, asked.held)
                 turn = build_turn(self._engine, asked.question, asked.held)
             except LlamacliError as error:
                 self._fail(row, error, results)
+                yield None
                 continue
             size = self._engine.context_for(turn.prompt, asked.params.max_tokens)
             yield Running(asked, turn, AnswerReader(turn)), size
@@ -125,10 +123,19 @@ class RowRunner:
             self._told.update(held.not_enforced)
             tell_not_enforced(self._app.console, held, f"row {row.number}: ")
 
-    def _fill(self, source: Iterator[tuple[Running, int]], count: int) -> bool:
-        """Reads ahead. Whether there is anything left to run."""
-        while len(self._ready) < count and (entry := next(source, None)) is not None:
-            self._ready.append(entry)
+    def _fill(self, source: Iterator[tuple[Running, int] | None], count: int) -> bool:
+        """Reads ahead. Whether there is anything left to run.
+
+        Not while too many results are held back, which an earlier row that waits or runs will release: without such a row
+        none is held back.
+        """
+        while len(self._ready) < count and len(self._outcomes) < HELD_BACK:
+            try:
+                entry = next(source)
+            except StopIteration:
+                break
+            if entry is not None:
+                self._ready.append(entry)
         return bool(self._ready)
 
     def _scheduler(self) -> Scheduler:
@@ -139,11 +146,13 @@ class RowRunner:
         shared = min((common_length(prompts[0], prompt) for prompt in prompts[1:]), default=0)
         return self._engine.prepare(self._size, most, shared=shared >= LONG_PREFIX)
 
-    def _take(self, source: Iterator[tuple[Running, int]]) -> Job | None:
+    def _take(self, source: Iterator[tuple[Running, int] | None]) -> Job | None:
         """The next job; None when there is none, or when it needs a larger context and must wait until the others are done."""
         if self._again:
             return self._job(self._again.popleft())
-        if len(self._outcomes) >= HELD_BACK or not self._fill(source, 1) or self._ready[0][1] > self._size:
+        if self._running and len(self._outcomes) >= HELD_BACK:
+            return None
+        if not self._fill(source, 1) or self._ready[0][1] > self._size:
             return None
         return self._job(self._ready.popleft()[0])
 
@@ -155,6 +164,7 @@ class RowRunner:
                 params, sampling=dataclasses.replace(params.sampling, seed=(seed + running.attempt) % 2**32)
             )
         params = dataclasses.replace(params, stop=(*params.stop, *prompt.stops))
+        self._running += 1
         request = Request(prompt=prompt.tokens, params=params, preserved=prompt.preserved, guidance=running.turn.guidance)
         return Job(request, running)
 
@@ -172,22 +182,25 @@ class RowRunner:
             answer, _ = running.reader.finish(complete=event.reason == "stop")
             running.reader.close()
             self.tally.add(event)
+            if self._asking.hides_reasoning:
+                answer = dataclasses.replace(answer, reasoning_content="")
+            answered = result(running.asked, self._model, answer, event, running.tokens)
             try:
                 check(running.asked, answer, event)
             except ConstraintError as error:
-                self._not_met(running, error, results)
+                self._not_met(running, error, answered, results)
                 return
-            self._settle(row.number, result(running.asked, self._model, answer, event, running.tokens), results)
+            self._settle(row.number, answered, results)
 
-    def _not_met(self, running: Running, error: ConstraintError, results: ResultFile) -> None:
+    def _not_met(self, running: Running, error: ConstraintError, answered: dict[str, Any], results: ResultFile) -> None:
         if running.attempt >= self._options.retry:
-            self._fail(running.asked.row, error, results)
+            self._fail(running.asked.row, error, results, answered)
             return
         self._again.append(Running(running.asked, running.turn, AnswerReader(running.turn), running.attempt + 1))
 
-    def _fail(self, row: Row, error: LlamacliError, results: ResultFile) -> None:
+    def _fail(self, row: Row, error: Exception, results: ResultFile, answered: dict[str, Any] | None = None) -> None:
         self.tally.failed += 1
-        self._settle(row.number, failure(row, error), results)
+        self._settle(row.number, failure(row, error, answered), results)
         if self._options.fail_fast:
             self._write_held_back(results)
             raise RowsFailedError(
@@ -207,26 +220,34 @@ class RowRunner:
         self._flush(results)
 
     def _flush(self, results: ResultFile) -> None:
-        while self._next in self._outcomes:
-            outcome = self._outcomes.pop(self._next)
-            self._next += 1
-            if outcome:
+        """Writes what waits for nothing any more."""
+        while self._next in self._outcomes or results.holds(self._next):
+            if (outcome := self._outcomes.pop(self._next, None)) is not None:
                 results.write(outcome)
+            self._next += 1
 
     def _write_held_back(self, results: ResultFile) -> None:
         """Writes what still waits for an earlier result, in order: nothing that was computed is lost."""
         for number in sorted(self._outcomes):
-            if self._outcomes[number]:
-                results.write(self._outcomes[number])
+            results.write(self._outcomes[number])
         self._outcomes.clear()
 
-    def finish(self, results: ResultFile) -> None:
-        """Writes what is left, after an interruption too."""
+    def finish(self, results: ResultFile, *, whole: bool) -> None:
+        """Writes what is left, after an interruption too. When the rows are done, what earlier runs wrote is put in order."""
         self._write_held_back(results)
+        if whole and not self._options.unordered:
+            results.put_in_order()
+
+    def check(self, results: ResultFile) -> None:
+        """Raises RowsFailedError if rows failed, in an earlier run too."""
+        failed, total = self.tally.failed + results.failed, self.tally.rows + results.kept
+        if failed:
+            earlier = f", {results.failed} of them before" if results.failed and self.tally.failed else ""
+            raise RowsFailedError(f"{failed} of {counted(total, 'row')} failed{earlier}", failed=failed, total=total)
 
     def _status(self, done: int, total: int | None) -> str:
         """Rows and speed, and the time left as far as the share of the input that was read tells it."""
-        text = f"{self.tally.rows} rows, {self.tally.rate():.0f} tokens/s"
+        text = f"{counted(self.tally.rows, 'row')}, {self.tally.rate():.0f} tokens/s"
         if not total or not 0 < done < total:
             return text
         left = (time.perf_counter() - self.tally.started) * (total - done) / done
@@ -242,17 +263,18 @@ def run_rows(app: AppContext, guard: Guard, engine: Engine, options: RowOptions,
     """
     results = ResultFile(options.output, app.console.write_bytes, resume=options.resume)
     if results.kept:
-        app.console.note(f"{results.kept} rows are done already")
+        failed = f", {results.failed} of them failed" if results.failed else ""
+        app.console.note(f"{counted(results.kept, 'row')} {'is' if results.kept == 1 else 'are'} done already{failed}")
     runner = RowRunner(app, engine, options, asking)
     stream = open_input(app, options)
     try:
         with app.progress(delay=0.5) as bar:
             runner.run(guard, stream, results, bar)
-        runner.finish(results)
+        runner.finish(results, whole=guard.received is None)
     except BaseException:
-        with suppress(OSError, LlamacliError):  # the first error is the one to tell
-            runner.finish(results)
-        with suppress(OSError):
+        with suppress(LlamacliError):  # the first error is the one to tell
+            runner.finish(results, whole=False)
+        with suppress(LlamacliError):
             results.close()
         raise
     else:
@@ -260,6 +282,8 @@ def run_rows(app: AppContext, guard: Guard, engine: Engine, options: RowOptions,
     finally:
         stream.close()
         app.console.note(runner.tally.summary())
+    if guard.received is None:
+        runner.check(results)
 
 
 def open_input(app: AppContext, options: RowOptions) -> BinaryIO:

@@ -34,6 +34,12 @@ class Tally:
         seconds = time.perf_counter() - self.started
         total = self.prompt_tokens + self.completion_tokens
         return (
-            f"{self.rows} rows, {self.failed} failed · {self.prompt_tokens} tokens in ({self.cached_tokens} shared), "
+            f"{counted(self.rows, 'row')}, {self.failed} failed · "
+            f"{counted(self.prompt_tokens, 'token')} in ({self.cached_tokens} shared), "
             f"{self.completion_tokens} out · {total / max(seconds, 1e-9):.1f} tokens/s · {seconds:.1f} s"
         )
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1 row, 2 rows."""
+    return f"{number} {noun}{'s' * (number != 1)}"
