@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +106,52 @@ def test_longer_than_the_context(model: Model, tmp_path: Path) -> None:
         state = states.capture(context, 0, scheduler.slots.tokens_of(0))
     with Context(model, ContextParams(n_ctx=256, threads=1)) as small, pytest.raises(ContextFullError, match="256"):
         states.restore(small, 0, state)
+
+
+def test_what_is_no_state_is_refused_by_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF")
+    os.truncate(path, 1 << 42)  # of which nothing lies on the disk, but no memory holds it
+    with pytest.raises(StateError, match="is not a saved state"):
+        states.read(path)
+    with path.open("r+b") as file:
+        file.write(states.MAGIC + b'{"version": 1, "fingerprint": "", "tokens": 1, "payload": 7, "sha256": ""}\n')
+    with pytest.raises(StateError, match="is not whole: 11 bytes expected"):
+        states.read(path)
+
+
+@pytest.mark.parametrize(
+    ("cut", "more", "says"), [(0, b"", ""), (1, b"", "is not whole"), (0, b"more", "is not whole"), (1 << 30, b"", "is not a")]
+)
+def test_from_a_pipe(saved: tuple[Path, tuple[int, ...], list[int]], tmp_path: Path, cut: int, more: bytes, says: str) -> None:
+    data = saved[0].read_bytes()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError):
+            pipe.write_bytes(data[: max(0, len(data) - cut)] + more)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        if says:
+            with pytest.raises(StateError, match=says):
+                states.read(pipe)
+        else:
+            assert states.read(pipe) == states.read(saved[0])
+    finally:
+        writer.join()
+
+
+def test_a_pipe_that_announces_too_much() -> None:
+    header = b'{"version": 1, "fingerprint": "", "tokens": 1, "payload": 1152921504606846976, "sha256": ""}\n'
+    read, write = os.pipe()
+    os.write(write, states.MAGIC + header + b"12345678")
+    os.close(write)
+    with pytest.raises(StateError, match="is not whole: 1152921504606846980 bytes expected, 8 found"):
+        states.read(Path(f"/dev/fd/{read}"))
+    os.close(read)
 
 
 @pytest.mark.parametrize("name", ["missing.state", "."])

@@ -10,12 +10,15 @@ int32, the payload. `sha256` covers fingerprint, tokens and payload.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import stat
 import tempfile
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from llamacli.binding.library import library
 from llamacli.engine.context import Context
@@ -25,6 +28,7 @@ MAGIC = b"llamacli-state\n"
 VERSION = 1
 _LONGEST_HEADER = 4096
 _SAMPLES = 64
+_CHUNK = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,24 +111,43 @@ def unpack(data: bytes, name: str = "the saved state") -> State:
     Raises:
         StateError: it is something else, or truncated or altered.
     """
-    if not data.startswith(MAGIC):
+    return _read(io.BytesIO(data), name, len(data))
+
+
+def _read(file: IO[bytes], name: str, length: int | None) -> State:
+    """The state in a file of `length` bytes, or in a pipe (None), of which no more is read than its beginning announces."""
+    if file.read(len(MAGIC)) != MAGIC:
         raise StateError(f"{name} is not a saved state of llamacli")
-    end = data.find(b"\n", len(MAGIC), len(MAGIC) + _LONGEST_HEADER)
+    line = file.readline(_LONGEST_HEADER)
     try:
-        header = json.loads(data[len(MAGIC) : max(end, 0)])
+        header = json.loads(line)
         version, count, size = header["version"], int(header["tokens"]), int(header["payload"])
         expected, made_by = str(header["sha256"]), str(header["fingerprint"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StateError(f"{name} is damaged in its header") from error
     if version != VERSION:
         raise StateError(f"{name} has format version {version}, this program reads {VERSION}")
-    rest = memoryview(data)[end + 1 :]
-    if count < 0 or size < 0 or len(rest) != 4 * count + size:
-        raise StateError(f"{name} is not whole: {4 * count + size} bytes expected, {len(rest)} found")
-    state = State(made_by, _unpacked(bytes(rest[: 4 * count])), bytes(rest[4 * count :]))
+    announced = 4 * count + size
+    found = announced if length is None else length - len(MAGIC) - len(line)
+    tokens, payload = b"", b""
+    if count >= 0 and size >= 0 and found == announced:
+        tokens, payload = _taken(file, 4 * count), _taken(file, size)
+        found = len(tokens) + len(payload) + len(file.read(1))
+    if count < 0 or size < 0 or found != announced:
+        raise StateError(f"{name} is not whole: {announced} bytes expected, {found} found")
+    state = State(made_by, _unpacked(tokens), payload)
     if state.digest() != expected:
         raise StateError(f"{name} was altered or damaged: its checksum does not fit")
     return state
+
+
+def _taken(file: IO[bytes], count: int) -> bytes:
+    """Up to `count` bytes. A number that is a lie takes no more memory than there are bytes."""
+    chunks = []
+    while count > 0 and (chunk := file.read(min(count, _CHUNK))):
+        chunks.append(chunk)
+        count -= len(chunk)
+    return b"".join(chunks)
 
 
 def write(path: Path, state: State) -> None:
@@ -157,16 +180,17 @@ def _replace(target: Path, data: bytes) -> None:
 
 
 def read(path: Path) -> State:
-    """Reads and verifies a file.
+    """Reads and verifies a file. One of another kind is refused by its first bytes.
 
     Raises:
         StateError: it is missing, is not a state file, or is truncated or altered.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            about = os.fstat(file.fileno())
+            return _read(file, f"the saved state {path}", about.st_size if stat.S_ISREG(about.st_mode) else None)
     except OSError as error:
         raise StateError(f"cannot read the saved state {path}: {error.strerror}") from error
-    return unpack(data, f"the saved state {path}")
 
 
 def _packed(tokens: tuple[int, ...]) -> bytes:
