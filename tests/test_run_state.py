@@ -125,9 +125,18 @@ def test_missing_and_unwritable_places(tiny_model, tmp_path):
     assert (missing.status, missing.stdout) == (3, "")
     unwritable = run(tiny_model, "--save-state", str(tmp_path / "no" / "where"), "Hi")
     assert (unwritable.status, unwritable.stderr.count("\n")) == (1, 1)
-    assert unwritable.stderr.startswith(f"llamacli: error: {tmp_path / 'no' / 'where'}: No such file or directory")
+    assert unwritable.stderr.removeprefix("llamacli: error: ") == (
+        f"cannot write the saved state {tmp_path / 'no' / 'where'}: No such file or directory\n"
+    )
     folder = run(tiny_model, "--save-state", str(tmp_path), "Hi")
-    assert (folder.status, folder.stderr.count("\n")) == (1, 1)
+    assert (folder.status, folder.stderr) == (1, f"llamacli: error: cannot write the saved state {tmp_path}: Is a directory\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_device(tiny_model):
+    result = run(tiny_model, "--save-state", "/dev/full", "Hi")
+    assert result.status == 1
+    assert result.stderr == "llamacli: error: cannot write the saved state /dev/full: No space left on device\n"
 
 
 def test_a_device_stays_a_device_and_a_link_a_link(tiny_model, tmp_path):

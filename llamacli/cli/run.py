@@ -28,7 +28,7 @@ from llamacli.cli.run_options import (
 )
 from llamacli.cli.run_prompt import Question, build_turn, read_base, read_question
 from llamacli.engine.params import ContextParams, ModelParams, SamplingParams
-from llamacli.errors import UsageError
+from llamacli.errors import LlamacliError, UsageError
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
@@ -92,7 +92,8 @@ def run(
             from llamacli.cli.rows_question import Asking
             from llamacli.cli.rows_run import run_rows
 
-            asking = Asking(base, generation.params(sampling_params(engine, sampling)), held, rows.template, constraint.strict)
+            params = generation.params(sampling_params(engine, sampling))
+            asking = Asking(base, params, held, rows.template, constraint.strict, reasoning.hide_reasoning)
             run_rows(app, guard, engine, rows, asking)
         return
     question = read_question(app.console, prompt, source, chat, tools, reasoning)
@@ -175,22 +176,30 @@ def dry_run(
         document = {"prompt": turn.prompt.text, "prompt_tokens": len(tokens), "n_ctx": size, "tokens": list(tokens)}
         write_line(app.console, document)
         return
+    from llamacli.render.stats import format_tokens
+
     app.console.show(turn.prompt.text + ("\n" if app.console.terminals.stdout else ""))
     fits = "" if len(tokens) <= size else ", which is too small"
-    app.console.note(f"{len(tokens)} tokens; the context would have {size}{fits}")
+    app.console.note(f"{format_tokens(len(tokens))}; the context would have {size}{fits}")
 
 
 def load_state(app: AppContext, engine: Engine, state: StateOptions) -> None:
     """Brings back what was saved, if it was asked for."""
     if state.load_state is not None:
+        from llamacli.render.stats import format_tokens
+
         tokens = engine.load_state(state.load_state)
-        logger.info("%s holds %d tokens", state.load_state, tokens)
+        logger.info("%s holds %s", state.load_state, format_tokens(tokens))
 
 
 def save_state(engine: Engine, state: StateOptions) -> None:
-    """Saves the evaluated prompt, if it was asked for."""
-    if state.save_state is not None:
+    """Saves the evaluated prompt, if it was asked for. Raises LlamacliError if the file cannot be written."""
+    if state.save_state is None:
+        return
+    try:
         engine.save_state(state.save_state)
+    except OSError as error:
+        raise LlamacliError(f"cannot write the saved state {state.save_state}: {error.strerror or error}") from error
 
 
 def check_state(app: AppContext, state: StateOptions, *, reused: bool) -> None:

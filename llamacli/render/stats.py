@@ -10,19 +10,20 @@ _REASONS = {"stop": "finished", "length": "cut by -n", "context": "context full"
 def format_stats(finished: Finished, *, load_ms: float, first_token_ms: float | None) -> str:
     """The line of `--stats`. `first_token_ms` counts from the moment the prompt was handed over; None if there was none."""
     usage, timings = finished.usage, finished.timings
-    prompt = f"prompt {_tokens(usage.prompt_tokens)}"
+    prompt = f"prompt {format_tokens(usage.prompt_tokens)}"
     if usage.cached_tokens:
         prompt += f" ({usage.cached_tokens} cached)"
     if timings.prompt_n:
         prompt += f" at {timings.prompt_per_second:.1f}/s"
-    generated = f"generated {_tokens(usage.completion_tokens)}"
+    generated = f"generated {format_tokens(usage.completion_tokens)}"
     if timings.predicted_n:
         generated += f" at {timings.predicted_per_second:.1f}/s"
     first = [] if first_token_ms is None else [f"first token after {_seconds(first_token_ms)}"]
     return " · ".join([f"load {_seconds(load_ms)}", prompt, *first, generated, _REASONS[finished.reason]])
 
 
-def _tokens(count: int) -> str:
+def format_tokens(count: int) -> str:
+    """The number with its noun."""
     return f"{count} token" if count == 1 else f"{count} tokens"
 
 
