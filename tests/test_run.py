@@ -268,7 +268,7 @@ def test_each_event_is_written_at_once():
 def test_an_answer_cut_by_the_context_is_an_error_with_numbers():
     result = invoke("run", "one two three", "-sys", "four", engine=FakeEngine(reason="context"))
     assert (result.status, result.stdout) == (4, "Because of Rayleigh scattering.\n")
-    assert "4 prompt tokens and 4 of the answer fill the context of 4096 (-c makes it larger" in result.stderr
+    assert "4 tokens of the prompt and 4 of the answer fill the context of 4096 (-c makes it larger" in result.stderr
 
 
 def test_an_error_in_the_middle_keeps_what_was_printed():

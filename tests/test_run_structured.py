@@ -67,7 +67,7 @@ def test_schemas_hold_or_the_program_says_so(tiny_model, schema, seed):
         check_json(result.stdout, json.loads(schema.read_text()))
     else:
         assert result.status == 5
-        assert "the answer was cut because the context is full" in result.stderr
+        assert "the answer was cut by the end of the context" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_what_comes_out_is_checked(pieces, says):
 
 @pytest.mark.parametrize(
     ("reason", "says"),
-    [("length", "cut by -n"), ("context", "cut because the context is full"), ("stop", "cut by a stop text")],
+    [("length", "cut by -n"), ("context", "cut by the end of the context"), ("stop", "cut by a stop text")],
 )
 def test_a_cut_document_is_still_written(reason, says):
     engine = FakeEngine(['{"age": '], reason=reason, satisfied=False)
@@ -465,6 +465,14 @@ def test_echo_comes_first():
         ("no code", None),
         ("```sh\nls", None),
         ("inline ```x``` only", None),
+        ("- ```x``` in a list", None),
+        ("1. Do:\n\n   ```py\n   if x:\n       y\n\n   z\n   ```\n", "if x:\n    y\n\nz\n"),
+        ("* a\n    * ~~~py\n      if x:\n          y\n      ~~~", "if x:\n    y\n"),
+        ("- a\n\n\t```\n\tif x:\n\t\ty\n\t```", "if x:\n\ty\n"),
+        ("  ```\n  a\n b\nc\n    d\n  ```", "a\nb\nc\n  d\n"),
+        ("```py\n'\n    ```\n    x\n    ```\n'\n```", "'\n    ```\n    x\n    ```\n'\n"),
+        ("Text.\n\n    ```\n    quoted\n    ```\n", None),
+        ("```\r\na\r\n```\r\n", "a\r\n"),
     ],
 )
 def test_the_first_code_block(text, code):
@@ -477,6 +485,12 @@ def test_extract_writes_code_or_fails():
     none = invoke("run", "x", "-x", engine=FakeEngine(["rm it"]))
     assert (none.status, none.stdout) == (5, "")
     assert none.stderr == "rm it\nllamacli: error: the answer has no fenced code block that is complete\n"
+
+
+def test_extract_of_an_answer_that_was_interrupted():
+    engine = FakeEngine(["Sure:\n```sh\nls"], reason="cancelled")
+    result = invoke("run", "x", "-x", engine=engine)
+    assert (result.status, result.stdout, result.stderr) == (0, "", "Sure:\n```sh\nls\n")
 
 
 def test_hostile_output_is_harmless_on_a_terminal():
@@ -551,6 +565,9 @@ def test_infill(tmp_path):
     for arguments in (["--at", "9:1"], ["--at", "1:9"], ["--at", "0:1"], ["--at", "x"]):
         assert invoke("run", "-f", str(file), *arguments).status == 2
     assert invoke("run", "--at", "1:1").status == 2
+    piped = invoke("run", "-f", "-", "--at", "2:2", stdin=b"ab\ncd\n")
+    assert (piped.status, piped.engine.prompt.text) == (0, "ab\nc<gap>d\n")
+    assert "standard input has no place 9:1" in invoke("run", "-f", "-", "--at", "9:1", stdin=b"ab\n").stderr
     file.write_text("a\x0cb\u2028c\r\nd\re\n", newline="")
     for place, expected in {"2:1": "a\x0cb\u2028c\r\n<gap>d\re\n", "3:2": "a\x0cb\u2028c\r\nd\re<gap>\n"}.items():
         assert invoke("run", "-f", str(file), "--at", place).engine.prompt.text == expected

@@ -19,7 +19,7 @@ from llamacli.engine.params import GenerationParams
 from llamacli.engine.turn import Turn
 from llamacli.errors import ConstraintError, ContextFullError
 from llamacli.render.documents import Documents, Sample
-from llamacli.render.stats import format_stats
+from llamacli.render.stats import format_stats, format_tokens
 
 if TYPE_CHECKING:
     from llamacli.cli.interrupt import Guard
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _CUT = {
     "length": ("by -n", "a larger -n lets it be completed"),
-    "context": ("because the context is full", "-c makes it larger"),
+    "context": ("by the end of the context", "-c makes it larger"),
     "stop": ("by a stop text", None),
     "cancelled": ("short", None),
 }
@@ -160,8 +160,8 @@ def check_samples(samples: list[Sample], held: Held | None, n_ctx: int, *, needs
 def context_full(usage: Usage, size: int) -> ContextFullError:
     """The error for an answer that ends because there is no room for more."""
     return ContextFullError(
-        f"the answer was cut: {usage.prompt_tokens} prompt tokens and {usage.completion_tokens} of the answer fill the context "
-        f"of {size}",
+        f"the answer was cut: {format_tokens(usage.prompt_tokens)} of the prompt and {usage.completion_tokens} of the answer "
+        f"fill the context of {size}",
         needed=usage.total_tokens + 1,
         available=size,
         hint="-c makes it larger, --context-shift goes on without the oldest tokens, -n ends the answer sooner",

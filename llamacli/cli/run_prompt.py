@@ -71,7 +71,7 @@ def read_question(
     _check_together(source, chat, tools)
     common: dict[str, Any] = {"system": chat.system_prompt, "template": template, "raw": source.raw}
     if source.infill is not None or source.at is not None:
-        return Question(gap=_read_gap(prompt, source), **common)
+        return Question(gap=_read_gap(console, prompt, source), **common)
     if reasoning.reasoning != "auto" or reasoning.reasoning_budget is not None:
         common |= {"reasoning": reasoning.reasoning, "budget": reasoning.reasoning_budget}
     if tools.tools is not None:
@@ -127,19 +127,20 @@ def _check_together(source: PromptOptions, chat: ChatOptions, tools: ToolOptions
         raise UsageError("--tool-choice needs --tools")
 
 
-def _read_gap(prompt: str | None, source: PromptOptions) -> tuple[str, str]:
+def _read_gap(console: Console, prompt: str | None, source: PromptOptions) -> tuple[str, str]:
     if source.infill is not None:
         if prompt is None:
             raise UsageError("--infill needs two texts", hint="llamacli run --infill PREFIX SUFFIX")
         return source.infill, prompt
     if len(source.file) != 1 or prompt is not None or source.at is None:
         raise UsageError("--at needs one file and no prompt", hint="llamacli run -f FILE --at LINE:COL")
-    text = read_text_file(source.file[0])
+    name = source.file[0]
+    text = console.read_input() if str(name) == STDIN else read_text_file(name)
     line, column = source.at
     lines = list(io.StringIO(text, newline=""))  # lines as editors count them
     here = lines[line - 1].rstrip("\r\n") if line <= len(lines) else ""
     if line > len(lines) + 1 or column > len(here) + 1:
-        raise UsageError(f"{source.file[0]} has no place {line}:{column}")
+        raise UsageError(f"{'standard input' if str(name) == STDIN else name} has no place {line}:{column}")
     before = sum(map(len, lines[: line - 1])) + column - 1
     return text[:before], text[before:]
 

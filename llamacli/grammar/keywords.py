@@ -117,7 +117,7 @@ class _Walk:
         self._rest(schema, path, {keyword}, f"everything beside {keyword} is passed over")
         options = schema[keyword]
         if keyword == "oneOf" and isinstance(options, list) and len(options) > 1:
-            self._note(path, "oneOf", "is taken as anyOf: that only one matches is not held to")
+            self._note(path, "oneOf", "it is taken as anyOf, so that more than one may match")
         self._children(options, f"{path}/{keyword}")
 
     def _typed(self, schema: Mapping[str, Any], path: str) -> None:

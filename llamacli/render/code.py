@@ -4,10 +4,45 @@ from __future__ import annotations
 
 import re
 
-_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[^\n]*\n(.*?)^ {0,3}\1[`~]*[ \t]*$", re.MULTILINE | re.DOTALL)
+_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
+_OPENING = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*)(`{3,}(?=[^`]*$)|~{3,})")
+_CLOSING = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t\r]*$")
+_TAB = 4
+_SLACK = 3
+"""How many columns a fence may be indented more than what it belongs to."""
 
 
 def first_code_block(text: str) -> str | None:
-    """What stands in the first fenced code block, without its fences; None if there is none, or none that ends."""
-    match = _FENCE.search(text)
-    return match[2] if match else None
+    """What stands in the first fenced code block, without its fences; None if there is none, or none that ends.
+
+    In an item of a list a block is indented as the item is, or begins behind the item's mark. What its first fence is indented
+    by is taken off its lines (CommonMark 0.31, 4.5).
+    """
+    code: list[str] = []
+    fence, width, is_list = "", 0, False
+    for line in text.split("\n"):
+        if fence:
+            end = _CLOSING.match(line)
+            if end and end[2].startswith(fence) and _columns(end[1]) <= width + _SLACK:
+                return "".join(part + "\n" for part in code)
+            code.append(_outdented(line, width))
+            continue
+        is_list = is_list or _ITEM.match(line) is not None
+        begin = _OPENING.match(line)
+        if begin and (is_list or _columns(begin[1]) <= _SLACK):
+            fence, width = begin[2], _columns(begin[1])
+    return None
+
+
+def _columns(text: str) -> int:
+    return len(text.expandtabs(_TAB))
+
+
+def _outdented(line: str, width: int) -> str:
+    """The line without up to `width` columns of its indentation."""
+    column = 0
+    for at, char in enumerate(line):
+        if column >= width or char not in " \t":
+            return " " * (column - width) + line[at:]
+        column += _TAB - column % _TAB if char == "\t" else 1
+    return ""
