@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 
-from llamacli import Llama
-from llamacli.errors import UsageError
+from llamacli import Llama, LlamaGrammar
+from llamacli.api import llama as llama_module
+from llamacli.engine.engine import Engine
+from llamacli.engine.params import SamplingParams
+from llamacli.errors import ClosedError, SchemaError, TemplateError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +75,148 @@ def test_other_tokens_are_named(llm: Llama, method: str) -> None:
         call([77, 2.7])
     with pytest.raises(UsageError, match="tokens is of type str"):
         call("text")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "attribute", "expected"),
+    [
+        ({"type_k": 8, "flash_attn": True}, "cache_type_k", "q8_0"),
+        ({"type_k": "bf16"}, "cache_type_k", "bf16"),
+        ({"type_v": None}, "cache_type_v", "f16"),
+        ({"flash_attn": False}, "flash_attention", "off"),
+        ({"flash_attn": 1}, "flash_attention", "on"),
+        ({"flash_attn": -1}, "flash_attention", "auto"),
+        ({"n_threads": np.int64(1)}, "threads", 1),
+        ({"split_mode": 1}, None, "layer"),
+        ({"split_mode": 2}, None, "row"),
+    ],
+)
+def test_numbers_that_llama_cpp_python_takes(tmp_path: Path, arguments: Any, attribute: str | None, expected: object) -> None:
+    model = tiny.tiny_model(tmp_path / "wide-heads.gguf", heads=2)
+    with Llama(model, **{"n_ctx": 256, "n_threads": 1, "tensor_split": None} | arguments) as llm:
+        assert llm.create_completion("Hello", max_tokens=1)
+        found = getattr(llm._context_params, attribute) if attribute else llm.engine.model.params.split_mode
+        assert found == expected
+
+
+def test_poolings(tiny_embedding_model: Path) -> None:
+    def vectors(pooling_type: Any) -> Any:
+        with Llama(tiny_embedding_model, embedding=True, n_threads=1, pooling_type=pooling_type) as llm:
+            return llm.embed("some text"), len(llm.tokenize("some text", add_bos=False))
+
+    (own, count), (mean, _), (none, _), (last, _) = (vectors(each) for each in (-1, 1, 0, "last"))
+    assert own == pytest.approx(mean, abs=1e-5)
+    assert np.array(none).shape == (count, len(mean))
+    assert none[-1] == pytest.approx(last, abs=1e-4)
+
+
+def test_vectors_of_tokens_of_several_texts(tiny_embedding_model: Path) -> None:
+    with Llama(tiny_embedding_model, embedding=True, n_threads=1, pooling_type="none") as llm:
+        answer = llm.create_embedding(["one", "some more text"])
+        lengths = [len(llm.tokenize(text, add_bos=False)) for text in ("one", "some more text")]
+        assert [len(row["embedding"]) for row in answer["data"]] == lengths
+        assert answer["usage"]["total_tokens"] == sum(lengths)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"type_k": "f17"}, "type_k is 'f17', where f32, f16"),
+        ({"type_v": 12}, "type_v is 12"),
+        ({"flash_attn": "maybe"}, "flash_attn is 'maybe'"),
+        ({"split_mode": 9}, "split_mode is 9"),
+        ({"pooling_type": "x"}, "pooling_type is 'x'"),
+        ({"n_threads": "2"}, "n_threads is '2'"),
+        ({"n_ctx": 2.5}, r"n_ctx is 2\.5"),
+        ({"seed": "x"}, "seed is 'x'"),
+        ({"seed": 2**32}, "seed"),
+        ({"chat_format": "nosuch"}, "nosuch"),
+        ({"chat_format": "{{ x"}, "template"),
+    ],
+)
+def test_wrong_values_are_told_before_loading(
+    tiny_model: Path, arguments: Any, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llama_module, "Engine", None)
+    with pytest.raises((UsageError, TemplateError), match=named):
+        Llama(tiny_model, **arguments)
+
+
+@pytest.mark.parametrize("seed", [-1, 0xFFFFFFFF, None])
+def test_seeds_that_are_drawn(tiny_model: Path, seed: int | None) -> None:
+    with Llama(tiny_model, n_ctx=256, n_threads=1, seed=seed) as llm:
+        texts = {llm("Hello", max_tokens=16, temperature=2)["choices"][0]["text"] for _ in range(3)}
+        assert len(texts) > 1
+        texts = {llm("Hello", max_tokens=16, temperature=2, seed=seed)["choices"][0]["text"] for _ in range(3)}
+        assert len(texts) > 1
+
+
+def test_what_was_loaded_is_freed_when_making_fails(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engines = []
+
+    class Failing(Engine):
+        def sampling_defaults(self, base: SamplingParams) -> SamplingParams:
+            engines.append(self)
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(llama_module, "Engine", Failing)
+    with pytest.raises(ZeroDivisionError):
+        Llama(tiny_model)
+    with pytest.raises(ClosedError):
+        engines[0].model.require_open()
+
+
+def test_other_objects_are_named(llm: Llama, tiny_embedding_model: Path) -> None:
+    with pytest.raises(UsageError, match="save_state gave, not bytes"):
+        llm.load_state(b"x")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="not a int"):
+        llm("Hello", grammar=5)
+    with Llama(tiny_embedding_model, embedding=True, n_threads=1) as embedder:
+        with pytest.raises(UsageError, match=r"input\[1\] is 5"):
+            embedder.create_embedding(["a", 5])  # type: ignore[list-item]
+        for given in (5, None, b"text"):
+            with pytest.raises(UsageError, match="input is of type"):
+                embedder.embed(given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("schema", ["{", "5", "[" * 100_000, 5])
+def test_what_is_no_schema(schema: Any) -> None:
+    with pytest.raises(SchemaError):
+        LlamaGrammar.from_json_schema(schema)
+
+
+def test_a_dropped_llama_is_freed(tiny_model: Path) -> None:
+    llm = Llama(tiny_model, n_ctx=256, n_threads=1)
+    llm("Hello", max_tokens=1)
+    llm.eval([77])
+    model, manual = llm.engine.model, llm.manual()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del llm
+        gc.collect()
+    assert any("dropped without close" in str(warning.message) for warning in caught)
+    with pytest.raises(ClosedError):
+        model.require_open()
+    with pytest.raises(ClosedError):
+        manual.logits()
+
+
+@pytest.mark.filterwarnings("ignore:a Llama of:ResourceWarning")
+def test_what_is_under_way_keeps_a_llama(tiny_model: Path) -> None:
+    made = Llama(tiny_model, n_ctx=256, n_threads=1).generate([77], temp=0)
+    chunks = Llama(tiny_model, n_ctx=256, n_threads=1)("Hello", max_tokens=4, stream=True)
+    gc.collect()
+    assert [next(made) for _ in range(3)]
+    assert len(list(chunks)) > 1
+    del made, chunks
+    gc.collect()  # warns here, where it is expected
+
+
+def test_a_closed_llama_is_dropped_in_silence(tiny_model: Path) -> None:
+    llm = Llama(tiny_model, n_ctx=256, n_threads=1)
+    llm.close()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del llm
+        gc.collect()
+    assert not [warning for warning in caught if warning.category is ResourceWarning]

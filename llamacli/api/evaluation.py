@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import warnings
+import weakref
 from collections.abc import Generator, Sequence
+from contextlib import ExitStack
 from typing import Any, Unpack
 
 from llamacli.api.arguments import (
@@ -21,7 +24,7 @@ from llamacli.api.manual import ManualEvaluation, SavedState, Steering
 from llamacli.api.options import FurtherSampling, sampling_params
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import ContextParams, SamplingParams
-from llamacli.errors import ClosedError
+from llamacli.errors import ClosedError, UsageError
 
 
 class Evaluations(Completions):
@@ -44,6 +47,11 @@ class Evaluations(Completions):
         self._context_params, self._logits_all = context, logits_all
         self._lock = threading.Lock()
         self._manual: ManualEvaluation | None = None
+        self._owned = ExitStack()
+        """What holds memory of C: closed by `close()`, or when this object is dropped without it."""
+        self._owned.callback(engine.close)
+        self._forgotten = weakref.finalize(self, _close_forgotten, self._owned, name)
+        self._forgotten.atexit = False  # the process takes everything with it
 
     @property
     def n_tokens(self) -> int:
@@ -154,7 +162,11 @@ class Evaluations(Completions):
         return self.manual().save()
 
     def load_state(self, state: SavedState) -> None:
-        """Goes back to a saved state. Raises StateError for one of another model."""
+        """Goes back to a saved state. Raises StateError for one of another model, UsageError for what is none."""
+        if not isinstance(state, SavedState):
+            raise UsageError(
+                f"load_state takes what save_state gave, not {type(state).__name__}", hint="SavedState.from_bytes reads bytes"
+            )
         self.manual().load(state)
 
     def manual(self) -> ManualEvaluation:
@@ -165,6 +177,7 @@ class Evaluations(Completions):
             if self._manual is None:
                 params = dataclasses.replace(self._context_params, n_seq_max=1, all_outputs=self._logits_all)
                 self._manual = ManualEvaluation(self._engine.model, params, keep_all=self._logits_all)
+                self._owned.callback(self._manual.close)
             return self._manual
 
     def _sampling(
@@ -180,10 +193,17 @@ class Evaluations(Completions):
         named = {"top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_p, "temperature": temp}
         return sampling_params(self._defaults, {**more, **named, "repeat_penalty": repeat_penalty})
 
+    # --- the end --------------------------------------------------------------------------------------------------------
+
     def close(self) -> None:
-        """Frees the context; may be called twice."""
+        """Frees the model and its contexts; calls that are running raise ClosedError. May be called twice."""
         with self._lock:
             self._closed = True
-            manual, self._manual = self._manual, None
-            if manual is not None:
-                manual.close()
+            owned = self._owned.pop_all()
+        self._forgotten.detach()
+        owned.close()  # not under the lock: what is waited for may be calling
+
+
+def _close_forgotten(owned: ExitStack, name: str) -> None:
+    owned.close()
+    warnings.warn(f"a Llama of {name} was dropped without close()", ResourceWarning, stacklevel=2)

@@ -9,6 +9,7 @@ from typing import Any
 
 from llamacli.engine.constraint import Constraint
 from llamacli.engine.schema import schema_to_grammar
+from llamacli.errors import SchemaError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class LlamaGrammar:
         """
         from llamacli.grammar import check_safe
 
+        if not isinstance(grammar, str):
+            raise UsageError(f"a grammar is a text or a LlamaGrammar, not a {type(grammar).__name__}")
         check_safe(grammar)
         return cls(grammar)
 
@@ -54,9 +57,20 @@ class LlamaGrammar:
         Raises:
             SchemaError: it is no schema, or one that cannot be a grammar.
         """
-        schema = json.loads(json_schema) if isinstance(json_schema, str) else json_schema
+        schema = _parsed(json_schema) if isinstance(json_schema, str) else json_schema
+        if not isinstance(schema, dict | bool):
+            raise SchemaError("this is no JSON schema, which is an object", place=0)
         return cls(schema_to_grammar(schema), schema)
 
     def constraint(self) -> Constraint:
         """What the engine takes."""
         return Constraint(grammar=self.text, trusted=self.schema is not None)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SchemaError(f"this is no JSON: {error.msg}", place=error.pos) from error
+    except RecursionError:
+        raise SchemaError("the schema is nested too deep", place=0) from None

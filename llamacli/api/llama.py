@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from llamacli.api import values
 from llamacli.api.arguments import token_ids
 from llamacli.api.evaluation import Evaluations
+from llamacli.engine.chat import ChatTemplate
 from llamacli.engine.documents import Document
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import (
@@ -20,9 +22,10 @@ from llamacli.engine.params import (
     LoraAdapter,
     ModelParams,
     Pooling,
+    SamplingParams,
     SplitMode,
 )
-from llamacli.errors import ClosedError, UsageError
+from llamacli.errors import CancelledError, ClosedError, UsageError
 
 if TYPE_CHECKING:
     from llamacli.engine.embedding import Embedder
@@ -40,7 +43,9 @@ class Llama(Evaluations):
     `logits_all` keeps the logits of every token given to `eval`. `low_vram` is accepted for those who come from older
     programs: it keeps the KV cache in host memory, as `offload_kqv=False` does. `use_mmap`: True maps the file, which other
     processes then share; False reads it; None reads it into huge pages if it is at most 1 GiB, a quarter of the free memory and
-    on the CPU (a few percent faster), and maps it otherwise.
+    on the CPU (a few percent faster), and maps it otherwise. `split_mode`, `type_k`, `type_v`, `pooling_type` and
+    `flash_attn` are names, or the numbers of llama.cpp's and ggml's enumerations. A `seed` that is negative or
+    LLAMA_DEFAULT_SEED is drawn.
 
     >>> llm = Llama(MODEL, n_ctx=256)
     >>> llm.n_ctx()
@@ -48,6 +53,8 @@ class Llama(Evaluations):
     >>> llm.close()
 
     Raises (when built):
+        UsageError: values that make no sense.
+        TemplateError: there is no such `chat_format`, or it does not parse.
         ModelError: the file is missing, damaged, foreign or unsupported.
         MemoryFullError: it does not fit; on a GPU the message says how many layers were tried.
     """
@@ -63,20 +70,20 @@ class Llama(Evaluations):
         n_threads: int | None = None,
         n_threads_batch: int | None = None,
         n_gpu_layers: int | None = None,
-        split_mode: SplitMode = "layer",
+        split_mode: SplitMode | int = "layer",
         main_gpu: int = 0,
-        tensor_split: Sequence[float] = (),
+        tensor_split: Sequence[float] | None = None,
         use_mmap: bool | None = None,
         use_mlock: bool = False,
         offload_kqv: bool = True,
         low_vram: bool = False,
-        flash_attn: bool | FlashAttention = "auto",
-        type_k: CacheType = "f16",
-        type_v: CacheType = "f16",
+        flash_attn: bool | int | FlashAttention | None = "auto",
+        type_k: CacheType | int | None = None,
+        type_v: CacheType | int | None = None,
         rope_freq_base: float = 0.0,
         rope_freq_scale: float = 0.0,
         embedding: bool = False,
-        pooling_type: Pooling | None = None,
+        pooling_type: Pooling | int | None = None,
         chat_format: str | None = None,
         lora_path: str | Path | None = None,
         lora_scale: float = 1.0,
@@ -88,44 +95,43 @@ class Llama(Evaluations):
         if verbose:
             logging.basicConfig()
             logging.getLogger("llamacli").setLevel(logging.INFO)
-        if isinstance(flash_attn, bool):
-            flash_attn = "on" if flash_attn else "off"
-        path = Path(model_path)
+        path, seed = Path(model_path), values.seed(seed)
         context = ContextParams(
-            n_ctx=_context_size(path, n_ctx),
-            n_batch=n_batch,
-            n_ubatch=min(n_ubatch, n_batch),
-            n_seq_max=n_parallel,
-            threads=n_threads,
-            threads_batch=n_threads_batch,
-            flash_attention=flash_attn,
-            cache_type_k=type_k,
-            cache_type_v=type_v,
+            n_ctx=_context_size(path, values.whole_or_none("n_ctx", n_ctx)),
+            n_batch=values.whole("n_batch", n_batch),
+            n_ubatch=min(values.whole("n_ubatch", n_ubatch), n_batch),
+            n_seq_max=values.whole("n_parallel", n_parallel),
+            threads=values.whole_or_none("n_threads", n_threads),
+            threads_batch=values.whole_or_none("n_threads_batch", n_threads_batch),
+            flash_attention=values.flash_attention(flash_attn),
+            cache_type_k=values.cache_type("type_k", type_k),
+            cache_type_v=values.cache_type("type_v", type_v),
             kv_offload=offload_kqv and not low_vram,
             rope_freq_base=rope_freq_base,
             rope_freq_scale=rope_freq_scale,
         )
         model = ModelParams(
-            gpu_layers=n_gpu_layers,
-            split_mode=split_mode,
-            main_gpu=main_gpu,
-            tensor_split=tuple(tensor_split),
+            gpu_layers=values.whole_or_none("n_gpu_layers", n_gpu_layers),
+            split_mode=values.split_mode(split_mode),
+            main_gpu=values.whole("main_gpu", main_gpu),
+            tensor_split=tuple(tensor_split or ()),
             mmap=use_mmap is not False,
             huge_pages=use_mmap is None,
             mlock=use_mlock,
             loras=(LoraAdapter(path=str(lora_path), scale=lora_scale),) if lora_path is not None else (),
         )
-        super().__init__(
-            Engine(path, model, context, on_load=on_load),
-            context,
-            name=str(model_path),
-            chat_format=chat_format,
-            seed=seed,
-            logits_all=logits_all,
-        )
+        SamplingParams(seed=seed)  # what is wrong is told before loading
+        self._embeds, self._pooling = embedding, values.pooling(pooling_type)
+        if chat_format is not None:
+            ChatTemplate(chat_format).close()
         self.model_path = str(model_path)
-        self._embeds, self._pooling = embedding, pooling_type
         self._vectors: Embedder | None = None
+        engine = Engine(path, model, context, on_load=on_load)
+        try:
+            super().__init__(engine, context, name=self.model_path, chat_format=chat_format, seed=seed, logits_all=logits_all)
+        except BaseException:
+            engine.close()
+            raise
 
     # --- tokens ---------------------------------------------------------------------------------------------------------
 
@@ -186,26 +192,34 @@ class Llama(Evaluations):
     def create_embedding(self, input: str | Sequence[str], model: str | None = None) -> Document:  # noqa: A002
         """The vectors of one text or of several, in OpenAI's form, of length 1 each.
 
-        The object must have been made with `embedding=True`; `pooling_type` is the model's own unless given.
+        The object must have been made with `embedding=True`; `pooling_type` is the model's own unless given. With "none", each
+        `embedding` is a list of vectors, one a token.
 
         Raises:
-            UsageError: it was not.
+            UsageError: it was not; or something among the texts is none.
             ContextFullError: a text that is longer than the model allows.
         """
         from llamacli.engine.embedding_params import NotEmbedded
 
-        texts = [input] if isinstance(input, str) else list(input)
+        texts, embedder = _texts(input), self._embedder()
         rows, tokens = [], 0
-        for outcome in self._embedder().embed(texts):
-            if isinstance(outcome, NotEmbedded):
-                raise outcome.error
-            rows.append({"object": "embedding", "index": outcome.index, "embedding": outcome.vectors[0].tolist()})
-            tokens += outcome.tokens
+        try:
+            for outcome in embedder.embed(texts):
+                if isinstance(outcome, NotEmbedded):
+                    raise outcome.error
+                vectors = outcome.vectors.tolist()
+                vector = vectors if embedder.pooling == "none" else vectors[0]
+                rows.append({"object": "embedding", "index": outcome.index, "embedding": vector})
+                tokens += outcome.tokens
+        except CancelledError as error:
+            if self._closed:
+                raise ClosedError("this Llama is closed") from error
+            raise
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return {"object": "list", "model": model or self.model_path, "data": rows, "usage": usage}
 
     def embed(self, input: str | Sequence[str]) -> Any:  # noqa: A002
-        """The vector of a text, or a list of the vectors of several."""
+        """The vector of a text, or a list of the vectors of several; with pooling "none" a list of vectors for each."""
         vectors = [row["embedding"] for row in self.create_embedding(input)["data"]]
         return vectors[0] if isinstance(input, str) else vectors
 
@@ -220,6 +234,8 @@ class Llama(Evaluations):
 
                 params = dataclasses.replace(self._context_params, n_ctx=None, n_seq_max=1, pooling=self._pooling)
                 self._vectors = Embedder(Path(self.model_path), self.engine.model.params, params)
+                self._owned.callback(self._vectors.close)
+                self._owned.callback(self._vectors.cancel)  # before that
             return self._vectors
 
     # --- the end --------------------------------------------------------------------------------------------------------
@@ -233,20 +249,24 @@ class Llama(Evaluations):
         """
         self.engine.keep_prefixes(capacity_bytes or 0)
 
-    def close(self) -> None:
-        """Frees the model and its contexts; calls that are running raise ClosedError. May be called twice."""
-        super().close()
-        with self._lock:
-            vectors, self._vectors = self._vectors, None
-            if vectors is not None:
-                vectors.close()
-        self._engine.close()
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _texts(given: Any) -> list[str]:
+    """The texts of `create_embedding`."""
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise UsageError(f"input is of type {type(given).__name__}, where a text or a list of texts is needed")
+    texts = list(given)
+    for place, item in enumerate(texts):
+        if not isinstance(item, str):
+            raise UsageError(f"input[{place}] is {item!r}, where a text is needed")
+    return texts
 
 
 def _context_size(path: Path, wanted: int | None) -> int:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from llamacli.api import values
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.errors import UsageError
 
@@ -27,7 +28,7 @@ class FurtherSampling(TypedDict, total=False):
 class SamplingKeywords(FurtherSampling, total=False):
     """How a token is chosen. What is None or not given is the model's recommendation, or else llama.cpp's default.
 
-    A negative `seed` is a random one. `logit_bias` has token ids for keys.
+    A `seed` that is negative or LLAMA_DEFAULT_SEED is a random one. `logit_bias` has token ids for keys.
     """
 
     temperature: float | None
@@ -49,8 +50,8 @@ def sampling_params(base: SamplingParams, keywords: Mapping[str, Any]) -> Sampli
     if unknown:
         raise TypeError(f"got an unexpected keyword argument {min(unknown)!r}")
     given = {_OTHER_NAMES.get(name, name): value for name, value in keywords.items() if value is not None}
-    if given.get("seed", 0) < 0:
-        given["seed"] = None
+    if "seed" in given:
+        given["seed"] = values.seed(given["seed"])
     if given.get("logit_bias") is not None:
         given["logit_bias"] = tuple((_token(key), float(bias)) for key, bias in given["logit_bias"].items())
     return dataclasses.replace(base, **given)
