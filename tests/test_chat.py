@@ -23,7 +23,7 @@ from llamacli.engine.events import Finished, Timings, Usage
 from llamacli.errors import DecodeError, ModelFileError
 from llamacli.repl import obeying
 from llamacli.repl.answering import Measured
-from llamacli.repl.commands import COMMANDS, split_command
+from llamacli.repl.commands import COMMANDS, GROUPS, split_command
 from llamacli.repl.editing import edit
 from llamacli.repl.keys import is_open_block, without_fences
 from llamacli.repl.toolbar import format_toolbar
@@ -193,12 +193,32 @@ def test_set_changes_sampling_and_says_what_it_takes() -> None:
     assert "  min_p = 0.05\n" in out
 
 
-def test_help_names_every_command_and_near_misses_are_suggested() -> None:
-    out = plain(talk("/help\r/regn\r/help set\r").stdout)
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_help_names_every_command_within_the_width(width: int) -> None:
+    out = plain(talk("/help\r", width=width).stdout)
+    text = " ".join(out.split())
     for command in COMMANDS.values():
-        assert command.usage in out
-        assert command.summary in out
+        assert f"{command.usage} {command.about}" in text
+    assert max(map(len, out.splitlines())) < max(width, 32)
+    if width >= 80:
+        assert len(out.splitlines()) < 54
+    place = [out.index(f"\n/{name}") for name in ("regen", "undo", "model", "file", "save", "help")]
+    assert place == sorted(place)
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted({one.name for one in COMMANDS.values()})
+
+
+def test_near_misses_are_suggested() -> None:
+    out = plain(talk("/regn\r/help set\r").stdout)
     assert "there is no command /regn (did you mean /regen?)" in out
+    assert "The model\n/set NAME VALUE  Change a sampling option" in out
+
+
+def test_lines_in_our_name_break_between_words() -> None:
+    out = plain(talk("/grammar off\r/set nosuchsettingatall 1\r/load nobody\r", width=24).stdout)
+    assert out == (
+        "answers are held to\nnothing\nthere is no setting\nnosuchsettingatall\n(/params lists them)\n"
+        "there is no session\nnobody (/sessions lists\nthem)\n"
+    )
 
 
 def test_files_go_with_the_next_message(tmp_path: Path) -> None:
@@ -217,7 +237,7 @@ def test_export_writes_all_forms_and_never_over_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "c.md").read_text() == "## System\n\nS\n\n## User\n\n<Hi>\n\n## Assistant\n\nYes & no\n"
     assert json.loads((tmp_path / "c.json").read_text())["messages"][2] == {"role": "assistant", "content": "Yes & no"}
     assert "<pre>&lt;Hi&gt;</pre>" in (tmp_path / "c.html").read_text()
-    assert "exists already" in result.stdout
+    assert "c.md exists already" in " ".join(plain(result.stdout).split())
     assert "ends with .md, .json or .html" in result.stdout
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+import textwrap
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +21,16 @@ _COMMAND = re.compile(r"/([a-z][a-z-]*)(?:[ \t]+(.*))?\s*", re.DOTALL)
 
 Completes = Literal["", "files", "commands", "settings", "models", "sessions", "branches", "tools"]
 """What a command's argument may be completed with."""
+
+GROUPS = {
+    "The answer": ("regen", "continue", "retry", "copy", "stats", "think", "probs", "pick"),
+    "What was said": ("undo", "edit", "branches", "branch", "clear"),
+    "The model": ("model", "system", "set", "params", "grammar", "schema", "tools"),
+    "The prompt": ("file", "tokens", "context", "prompt", "compact"),
+    "Sessions": ("save", "rename", "load", "sessions", "search", "delete", "export"),
+    "The program": ("help", "quit"),
+}
+"""Every command by what it is about, in the order in which help shows them."""
 
 Function = Callable[["Chat", str], None]
 
@@ -48,7 +59,11 @@ class SlashCommand:
 
 
 COMMANDS: dict[str, SlashCommand] = {}
-"""Every name and alias, in the order of `/help`."""
+"""Every name and alias."""
+
+_WIDEST_USAGE = 21
+_NARROWEST = 30
+_INDENT = 4
 
 
 def command(
@@ -86,10 +101,31 @@ def numbered(text: str, most: int) -> int | None:
     return number if 1 <= (number := int(text)) <= most else None
 
 
-def format_help(commands: Iterable[SlashCommand], width: int) -> str:
-    """A line for each command; on a narrow terminal two."""
-    unique = list(dict.fromkeys(commands))
-    column = max(len(one.usage) for one in unique) + 2
-    if width < column + 30:
-        return "".join(f"{one.usage}\n    {one.about}\n" for one in unique)
-    return "".join(f"{one.usage:<{column}}{one.about}\n" for one in unique)
+def grouped(commands: Collection[SlashCommand]) -> dict[str, list[SlashCommand]]:
+    """Those of the commands that are in each group, but for empty ones."""
+    groups = {title: [COMMANDS[name] for name in names if COMMANDS[name] in commands] for title, names in GROUPS.items()}
+    return {title: found for title, found in groups.items() if found}
+
+
+def format_help(commands: Collection[SlashCommand], width: int, paint: Callable[[str], str] = str) -> str:
+    """What each command does, under the name of its group, which `paint` makes stand out."""
+    groups = grouped(commands)
+    usages = [one.usage for found in groups.values() for one in found]
+    column = max((len(usage) for usage in usages if len(usage) <= _WIDEST_USAGE), default=0) + 2
+    if width < column + _NARROWEST:
+        column = _INDENT
+    lines = []
+    for title, found in groups.items():
+        lines.append(paint(title))
+        for one in found:
+            lines += _explained(one, column, max(width - 1, _NARROWEST))
+    return "\n".join(lines) + "\n"
+
+
+def _explained(one: SlashCommand, column: int, width: int) -> list[str]:
+    """The usage, and what it does from a column on: beside the usage if that leaves room for it, else below."""
+    indent = " " * column
+    about = textwrap.wrap(one.about, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    if len(one.usage) + 2 > column:
+        return [*textwrap.wrap(one.usage, width, subsequent_indent=indent, break_on_hyphens=False), *about]
+    return [f"{one.usage:<{column}}{about[0][column:]}", *about[1:]]

@@ -32,7 +32,7 @@ _SHORTEST_SUMMARY = 16
 """Tokens that must be free for a summary."""
 
 
-@command("compact", summary="Let the model summarize the older turns to make room; /undo takes that back")
+@command("compact", summary="Let the model summarize old turns; /undo takes it back")
 def compact(chat: Chat, argument: str) -> None:
     """All but the last question and its answer, or that alone if there is no more."""
     path = chat.tree.path()

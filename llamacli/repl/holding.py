@@ -11,7 +11,7 @@ from llamacli.repl.setup import HeldTo
 @command(
     "grammar",
     arguments="[FILE | GBNF | off]",
-    summary="Hold the next answers to a grammar: a file, a built-in one's name, or its text",
+    summary="Hold answers to a grammar: file, built-in name or text",
     completes="files",
     choices=("off",),
 )
@@ -23,7 +23,7 @@ def grammar(chat: Chat, argument: str) -> None:
 @command(
     "schema",
     arguments="[FILE | JSON | off]",
-    summary="Hold the next answers to a JSON schema: a file, or its text",
+    summary="Hold answers to a JSON schema: file or text",
     completes="files",
     choices=("off",),
 )

@@ -19,7 +19,7 @@ def rename(chat: Chat, argument: str) -> None:
     save(chat, argument)
 
 
-@command("save", arguments="NAME", summary="Give this session a name, to find it again; it is saved anyhow")
+@command("save", arguments="NAME", summary="Name this session, to find it again; it is saved anyhow")
 def save(chat: Chat, argument: str) -> None:
     """For --session and /load."""
     _saver(chat).rename(argument)

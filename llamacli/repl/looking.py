@@ -49,7 +49,7 @@ def prompt(chat: Chat, argument: str) -> None:
     chat.setup.screen.show(build_turn(chat, chat.engine()).prompt.text)
 
 
-@command("stats", summary="Show how long the last answer took, and how much of the prompt was in the cache")
+@command("stats", summary="Show what the last answer took, and what was cached")
 def stats(chat: Chat, argument: str) -> None:
     """What `run --stats` tells."""
     if chat.measured is None:
@@ -79,7 +79,10 @@ def copy(chat: Chat, argument: str) -> None:
 
 
 @command(
-    "export", arguments="FILE.md | FILE.json | FILE.html", summary="Write the conversation to a new file", completes="files"
+    "export",
+    arguments="FILE.md | FILE.json | FILE.html",
+    summary="Write the conversation to a new file",
+    completes="files",
 )
 def export(chat: Chat, argument: str) -> None:
     """The ending says in which form. A file that exists is left as it is."""

@@ -20,7 +20,7 @@ _PARAMS = GenerationParams(max_tokens=1, logprobs=_ALTERNATIVES, sampling=Sampli
 """The end of the answer is forbidden as a choice, not left out of the probabilities."""
 
 
-@command("probs", arguments="[N]", summary="Show how probable each token of the last answer was, or what else could be token N")
+@command("probs", arguments="[N]", summary="Show how probable each token was, or what else could be N")
 def probs(chat: Chat, argument: str) -> None:
     """Probabilities are the model's own, before any sampler."""
     _, trace = _last(chat)
@@ -36,7 +36,7 @@ def probs(chat: Chat, argument: str) -> None:
     screen.say(LEGEND)
 
 
-@command("pick", arguments="N ALT", summary="Answer again from token N on, with alternative ALT of /probs N in its place")
+@command("pick", arguments="N ALT", summary="Answer again from token N on, with alternative ALT there")
 def pick(chat: Chat, argument: str) -> None:
     """Makes a branch."""
     node, trace = _last(chat)

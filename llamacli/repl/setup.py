@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 HeldTo = Literal["grammar", "schema"]
 EditingMode = Literal["emacs", "vi"]
+
+_NARROWEST = 10
+"""Columns below which lines are not wrapped by words."""
 
 
 class Cancelling(Protocol):
@@ -78,16 +82,16 @@ class Screen:
         self.write(escape(text).rstrip("\n") + "\n")
 
     def say(self, line: str) -> None:
-        """One dim line in our own name."""
-        self.write(self._styled(escape_line(line), "2") + "\n")
+        """One dim line in our own name, wrapped by words where it is too long for the terminal."""
+        self.write(self._styled(self._wrapped(line), "2") + "\n")
 
     def warn(self, line: str) -> None:
-        """One line that should not be overlooked."""
-        self.write(self._styled(escape_line(line), "33") + "\n")
+        """The same for what should not be overlooked."""
+        self.write(self._styled(self._wrapped(line), "33") + "\n")
 
     def fail(self, line: str) -> None:
-        """One line about something that did not work."""
-        self.write(self._styled(escape_line(line), "31") + "\n")
+        """The same for something that did not work."""
+        self.write(self._styled(self._wrapped(line), "31") + "\n")
 
     def marked(self, word: str) -> str:
         """A word of our own that begins a line."""
@@ -96,6 +100,14 @@ class Screen:
     def paint(self, text: str, code: str) -> str:
         """Text that is harmless already in a style (an SGR code), where colours are wanted."""
         return self._styled(text, code)
+
+    def _wrapped(self, line: str) -> str:
+        line = escape_line(line)
+        width = self.size()[0] - 1
+        if not self.live or len(line) <= width or width < _NARROWEST:
+            return line
+        indent = line[: len(line) - len(line.lstrip())]
+        return "\n".join(textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False))
 
     def _styled(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.color else text

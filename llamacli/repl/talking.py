@@ -21,16 +21,15 @@ _PREVIEW = 60
 @command("help", arguments="[COMMAND]", summary="Show what the commands do", completes="commands")
 def show_help(chat: Chat, argument: str) -> None:
     """All commands and keys, or one command."""
-    width = chat.setup.screen.size()[0]
+    screen, wanted = chat.setup.screen, [find(argument.lstrip("/"))] if argument else COMMANDS.values()
+    screen.write(format_help(wanted, screen.size()[0], lambda title: screen.paint(title, "1")))
     if argument:
-        chat.setup.screen.show(format_help([find(argument.lstrip("/"))], width))
         return
-    chat.setup.screen.show(format_help(COMMANDS.values(), width))
-    chat.setup.screen.say("Enter sends, Alt-Enter or Ctrl-J begins a line, Ctrl-C stops an answer, Ctrl-R searches.")
-    chat.setup.screen.say('Between lines of """ Enter begins a line. Ctrl-O or Ctrl-X Ctrl-E opens an editor, Ctrl-D leaves.')
+    screen.say("Enter sends, Alt-Enter or Ctrl-J begins a line, Ctrl-C stops an answer, Ctrl-R searches.")
+    screen.say('Between lines of """ Enter begins a line. Ctrl-O or Ctrl-X Ctrl-E opens an editor, Ctrl-D leaves.')
 
 
-@command("continue", summary="Go on with the last answer where it was stopped or cut")
+@command("continue", summary="Go on with the last answer where it was cut")
 def go_on(chat: Chat, argument: str) -> None:
     """With the same tokens, so that nothing is evaluated again."""
     answer = chat.tree.path()[-1:]
@@ -43,7 +42,7 @@ def go_on(chat: Chat, argument: str) -> None:
     chat.wants_answer = True
 
 
-@command("retry", summary="Send the message again that got no answer; if it has one, as /regen")
+@command("retry", summary="Send again what got no answer; if it has one, as /regen")
 def retry(chat: Chat, argument: str) -> None:
     """After an error, or when it was stopped before the first word."""
     if chat.unanswered:
@@ -52,14 +51,14 @@ def retry(chat: Chat, argument: str) -> None:
         regenerate(chat, argument)
 
 
-@command("regen", summary="Answer the last message again; the old answer stays as a branch")
+@command("regen", summary="Answer again; the old answer stays as a branch")
 def regenerate(chat: Chat, argument: str) -> None:
     """Another answer to the last message."""
     chat.tree.move(_last_question(chat).id)
     chat.wants_answer = True
 
 
-@command("undo", summary="Take back the last message and its answer; they stay as a branch")
+@command("undo", summary="Take back the last message; it stays as a branch")
 def undo(chat: Chat, argument: str) -> None:
     """Goes back before the last message of the user, or before the last /compact."""
     if take_back(chat):
@@ -70,7 +69,7 @@ def undo(chat: Chat, argument: str) -> None:
     chat.setup.screen.say(f"taken back: {preview(question)}")
 
 
-@command("edit", summary="Edit the last message and send it again; the old one stays as a branch")
+@command("edit", summary="Edit and send again; the old message stays as a branch")
 def edit(chat: Chat, argument: str) -> None:
     """Goes back before the last message, which becomes the draft."""
     question = _last_question(chat)
@@ -101,7 +100,7 @@ def branch(chat: Chat, argument: str) -> None:
     chat.setup.screen.say(f"the last message is now: {preview(tip)}")
 
 
-@command("clear", "new", summary="Begin anew, with the same system prompt; what was said stays as a branch")
+@command("clear", "new", summary="Begin anew; what was said stays as a branch")
 def clear(chat: Chat, argument: str) -> None:
     """Goes back to the beginning."""
     chat.tree.move(None)

@@ -12,7 +12,7 @@ from llamacli.tools.toolbox import Toolbox
 @command(
     "tools",
     arguments="[on|off|allow|ask NAME… | call [NAME] | last]",
-    summary="List the tools of the model; switch, allow or require them; show the last result",
+    summary="List, switch, allow or require tools; show a result",
     completes="tools",
     choices=("on", "off", "allow", "ask", "call", "last"),
 )

@@ -20,7 +20,10 @@ def system(chat: Chat, argument: str) -> None:
 
 
 @command(
-    "set", arguments="NAME VALUE", summary="Change an option of sampling; /set NAME default takes it back", completes="settings"
+    "set",
+    arguments="NAME VALUE",
+    summary="Change a sampling option; VALUE default takes it back",
+    completes="settings",
 )
 def set_(chat: Chat, argument: str) -> None:
     """Changes one parameter for the answers that follow."""
@@ -54,7 +57,7 @@ def params(chat: Chat, argument: str) -> None:
 @command(
     "think",
     arguments="on | off | show | hide",
-    summary="Whether the model thinks first, and whether that is shown",
+    summary="Whether the model thinks first, and whether it is shown",
     choices=("on", "off", "show", "hide"),
 )
 def think(chat: Chat, argument: str) -> None:
