@@ -19,6 +19,7 @@ from rich.cells import cell_len
 from tiny_bert import tiny_bert
 
 from llamacli.cli.console import Terminals
+from llamacli.errors import DownloadError
 
 ROOT = Path(__file__).parent.parent
 PIPED = Terminals()
@@ -253,6 +254,38 @@ def test_what_the_model_says_is_shown_on_request(bert, tiny_model):
     said = embed(bert, "-v", "cat").stderr
     assert "pooling mean, non-causal attention, up to 64 tokens a text, [CLS] before and [SEP] after each" in said
     assert "says nothing about pooling: the mean of all tokens is taken" in embed(tiny_model, "Hello").stderr
+
+
+@pytest.mark.parametrize("by_settings", [True, False])
+def test_a_default_for_conversations_is_not_taken_for_vectors(bert, tiny_model, monkeypatch, tmp_path, by_settings):
+    def find(app, reference, *, offline):
+        if reference == "elsewhere" and offline:
+            raise DownloadError("elsewhere is not on this machine yet")
+        return bert if reference == "minilm" else Path(reference)
+
+    def with_default(value: Path | str, *arguments: str) -> Result:
+        monkeypatch.setenv("LLAMACLI_MODEL", "" if by_settings else str(value))
+        defaults = {"defaults": {"model": str(value)}} if by_settings else {}
+        return invoke("embed", *arguments, "cat", find_model=find, terminals=Terminals(stdin=True), **defaults)
+
+    result = with_default(tiny_model, "--dims", "8")
+    assert result.status == 0
+    assert (
+        result.stderr
+        == f"llamacli: {tiny_model.name}, the default, is not made for vectors: minilm is used (-m names another model)\n"
+    )
+    assert len(lines(result)[0]["embedding"]) == 8
+    assert "elsewhere, the default, is not on this machine: minilm is used" in with_default("elsewhere").stderr
+    result = with_default(bert)
+    assert (result.status, result.stderr) == (0, "")
+    given = with_default(tiny_model, "-m", str(tiny_model))
+    assert "says nothing about pooling" in given.stderr
+    assert "minilm" not in given.stderr
+    assert with_default(tmp_path / "missing.gguf").status == 3
+    assert with_default(tiny_model, "--resume").status == 2
+    added = with_default(tiny_model, "index", "add", str(tmp_path / "x.db"))
+    assert (added.status, "minilm is used" in added.stderr) == (0, True)
+    assert json.loads(with_default(tiny_model, "index", "search", "--json", str(tmp_path / "x.db")).stdout)["results"]
 
 
 # --- comparing ------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llamacli.cli.command import command
+from llamacli.cli.command import Reread, command
 from llamacli.cli.context import AppContext
 from llamacli.cli.embed_options import (
     BatchOptions,
@@ -20,7 +20,7 @@ from llamacli.cli.embed_options import (
     SourceOptions,
     TextsArgument,
 )
-from llamacli.cli.embed_session import open_embedder, outcomes, prefix_for, rows_failed
+from llamacli.cli.embed_session import demo_instead, open_embedder, outcomes, prefix_for, rows_failed
 from llamacli.errors import RowsFailedError, UsageError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def embed(
     making: MakingOptions,
     form: FormOptions,
     context: BatchOptions,
+    line: Reread,
 ) -> None:
     """Turn texts into vectors.
 
@@ -63,6 +64,9 @@ def embed(
     """
     from llamacli.cli.embed_input import open_source
 
+    if other := demo_instead(app, model, line):
+        options, names = line(other), ("source", "output", "search", "model", "making", "form", "context")
+        source, output, search, model, making, form, context = (options[name] for name in names)
     if search.any and (output.output is not None or output.csv or output.raw):
         raise UsageError("--similarity, --query and --rerank write to standard output, as --json, --jsonl or a table")
     if form.chunk_rows and making.chunk is None:

@@ -18,7 +18,7 @@ from llamacli.cli.embed_options import (
     SourceOptions,
     TextsArgument,
 )
-from llamacli.cli.embed_session import DEMO, open_embedder, outcomes, prefix_for
+from llamacli.cli.embed_session import DEMO, demo_instead, open_embedder, outcomes, prefix_for
 from llamacli.cli.options import JsonOption
 from llamacli.cli.parameters import argument, option
 from llamacli.engine.embedding_params import Attention, Embedded
@@ -90,7 +90,7 @@ def add(
     from llamacli.cli.embed_input import open_source
 
     with VectorIndex(db, create=True) as index:
-        if own := _own_model(index, line):
+        if own := _own_model(index, line) or demo_instead(app, model, line):
             options = line(own)
             source, model, making, context = (options[name] for name in ("source", "model", "making", "context"))
         if making.pooling == "none":

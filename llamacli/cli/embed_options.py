@@ -130,7 +130,8 @@ class EmbeddingModelOptions(ModelOptions):
         str | None,
         option(
             "-m", "--model", metavar="MODEL", shows="all-MiniLM-L6-v2",
-            help="A GGUF file, hf:user/repo[:quant], an https:// address, or a name from `llamacli models list`.",
+            help="A GGUF file, hf:user/repo[:quant], an https:// address, or a name from `llamacli models list`. A default in "
+            "the settings or in LLAMACLI_MODEL only counts if it is made for vectors.",
         ),
     ] = None  # fmt: skip
 

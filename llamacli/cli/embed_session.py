@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from llamacli.cli.command import Reread
 from llamacli.cli.context import AppContext
 from llamacli.cli.embed_options import BatchOptions, MakingOptions
 from llamacli.cli.options import ModelOptions
 from llamacli.engine.embedding_params import EmbeddingParams, NotEmbedded, Outcome
-from llamacli.errors import LlamacliError, RowsFailedError
+from llamacli.errors import DownloadError, LlamacliError, RowsFailedError
 
 if TYPE_CHECKING:
     from llamacli.cli.embed_input import Item, Source
     from llamacli.engine.embedding import Embedder
+    from llamacli.gguf.header import Header
 
 DEMO = "minilm"
 """The model that is used when none is named."""
@@ -25,6 +27,34 @@ PREFIX_KEY = "adapter.lora.prompt_prefix"
 
 DELAY_SECONDS = 0.5
 """Work shows a progress bar only if it takes longer."""
+
+
+def demo_instead(app: AppContext, model: ModelOptions, line: Reread) -> str | None:
+    """The option that names the demo model, and a note, if the model is a default that was chosen for something else.
+
+    The settings and the environment have one default for all commands. It counts here if it is made for vectors.
+
+    Raises:
+        UsageError, ModelError: the default is no model.
+    """
+    if model.model is None or line.given("model"):
+        return None
+    from llamacli.gguf.model import read_files
+
+    try:
+        path = app.find_model(app, model.model, offline=True)
+    except DownloadError:
+        app.console.note(f"{model.model}, the default, is not on this machine: {DEMO} is used (-m names another model)")
+    else:
+        if _makes_vectors(read_files(path).header):
+            return None
+        app.console.note(f"{path.name}, the default, is not made for vectors: {DEMO} is used (-m names another model)")
+    return f"--model={DEMO}"
+
+
+def _makes_vectors(header: Header) -> bool:
+    architecture = header.architecture
+    return bool(header.integer(f"{architecture}.pooling_type")) or header.flag(f"{architecture}.attention.causal") is False
 
 
 def prefix_for(app: AppContext, given: str | None, model: ModelOptions) -> str:
