@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from llamacli.cli import tokenize_input
 from llamacli.cli.console import Terminals
 from llamacli.cli.tokenize_ids import read_ids
-from llamacli.engine import tokenizing_text
+from llamacli.engine import tokenizing, tokenizing_text
 from llamacli.engine.model import Model
 from llamacli.engine.tokenizing_text import Document
 from llamacli.engine.vocabulary import LONGEST
@@ -418,6 +418,16 @@ def test_ids_are_not_collected_before_they_are_used():
     texts = read_ids(blocks(), "it")
     assert (list(next(texts)), asked) == ([1, 2], [])
     assert [list(text) for text in texts] == [[34]]
+
+
+def test_long_texts_are_put_together_in_parts(run, monkeypatch):
+    monkeypatch.setattr(tokenizing, "_JOINED", 1)
+    text = "ä日🏠 Hello" * 3
+    tokens = run("--special", text).stdout.split()
+    assert len(tokens) > len(text)  # characters are cut in the middle
+    assert run("--detokenize", *tokens).stdout == text
+    assert run("--detokenize", *tokens, terminals=TERMINAL).stdout == text + "\n"
+    assert run("--detokenize", *tokens[:1], terminals=TERMINAL).stdout == "\\xc3\n"
 
 
 @given(st.lists(st.sampled_from([b"1", b"23", b"[", b"]", b" ", b",", b"\n", b"-", b"_", b"456"]), max_size=12))

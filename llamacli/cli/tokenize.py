@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json as json_format
 from dataclasses import dataclass
@@ -215,16 +216,23 @@ def detokenize(app: AppContext, words: tuple[str, ...], source: TextOptions, opt
     path = app.find_model(app, options.model, offline=options.offline)
     with load(path) as model:
         turned = Detokenizer(model.vocabulary, special=source.special, wrap=source.bos)
-        last = b"\n"
-        for document in documents:
-            for ids in read_ids(document.blocks(), document.name):
-                last = turned.document(ids) or last
-                if app.console.terminals.stdout:
-                    app.console.show(last.decode("utf-8", "backslashreplace"))
-                else:
-                    app.console.write_bytes(last)
-        if app.console.terminals.stdout and not last.endswith(b"\n"):
-            app.console.write("\n")
+        texts = (turned.document(ids) for document in documents for ids in read_ids(document.blocks(), document.name))
+        if app.console.terminals.stdout:
+            show_texts(app, texts)
+        else:
+            for parts in texts:
+                for part in parts:
+                    app.console.write_bytes(part)
+
+
+def show_texts(app: AppContext, texts: Iterable[Iterable[bytes]]) -> None:
+    """Texts in parts, for a terminal: harmless, and with a newline at the end."""
+    last = "\n"
+    for parts in texts:
+        for last in codecs.iterdecode(parts, "utf-8", errors="backslashreplace"):
+            app.console.show(last)
+    if not last.endswith("\n"):
+        app.console.write("\n")
 
 
 def compare(
