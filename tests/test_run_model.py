@@ -127,7 +127,8 @@ def test_a_truncated_model(tmp_path, tiny_model):
 
 
 @pytest.mark.parametrize(
-    ("extra", "status"), [(["--lora", "missing.gguf"], 3), (["-dev", "NOPE"], 2), (["--chat-template", "{{"], 3)]
+    ("extra", "status"),
+    [(["--lora", "missing.gguf"], 3), (["-dev", "NOPE"], 2), (["--chat-template", "{{"], 2), (["--chat-template", "nope"], 2)],
 )
 def test_what_the_engine_refuses_is_one_line(tiny_model, extra, status):
     result = run(tiny_model, *extra, "Hello")

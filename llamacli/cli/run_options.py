@@ -52,7 +52,7 @@ class PromptOptions:
         option(
             "--messages",
             metavar="FILE",
-            help="A whole conversation, as OpenAI's JSON; a prompt comes after it.",
+            help="A whole conversation, as OpenAI's JSON; a prompt comes after it, -sys in place of its system message.",
             environment=False,
         ),
     ] = None

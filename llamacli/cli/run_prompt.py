@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from llamacli.cli.options import ChatOptions
 from llamacli.cli.prompt import STDIN, parse_json, read_json_file, read_prompt, read_text_file
 from llamacli.cli.run_constraint import Held
 from llamacli.cli.run_options import PromptOptions, ReasoningOptions, ToolOptions
-from llamacli.errors import UsageError
+from llamacli.errors import TemplateError, UsageError
 
 if TYPE_CHECKING:
     from llamacli.engine.chat import Rendering, ToolChoice
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from llamacli.engine.turn import Turn
 
 logger = logging.getLogger(__name__)
+
+_SYSTEM_ROLES = ("system", "developer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +50,15 @@ class Question:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The conversation, the system prompt at its beginning and the text at its end."""
+        """The conversation, the system prompt at its beginning, in the place of its own, and the text at its end."""
         from llamacli.engine.message import Message
 
-        system = (Message("system", self.system),) if self.system is not None else ()
-        return (*system, *self.conversation, *((Message("user", self.text),) if self.text else ()))
+        system: tuple[Message, ...] = ()
+        conversation = self.conversation
+        if self.system is not None:
+            system = (Message("system", self.system),)
+            conversation = tuple(itertools.dropwhile(lambda message: message.role in _SYSTEM_ROLES, conversation))
+        return (*system, *conversation, *((Message("user", self.text),) if self.text else ()))
 
 
 def read_question(
@@ -151,11 +158,13 @@ def _read_json(console: Console, path: Path) -> Any:
 
 def _read_messages(console: Console, path: Path) -> tuple[Message, ...]:
     """The messages of a list, or of an object that has one, as a request of OpenAI's does."""
-    from llamacli.engine.message import read_messages
+    from llamacli.engine.message import check_calls, read_messages
 
     document = _read_json(console, path)
     try:
-        return read_messages(document.get("messages") if isinstance(document, dict) else document)
+        messages = read_messages(document.get("messages") if isinstance(document, dict) else document)
+        check_calls(messages)
+        return messages
     except UsageError as error:
         raise UsageError(f"{path}: {error.message}") from error
 
@@ -179,7 +188,12 @@ def _read_tools(console: Console, options: ToolOptions) -> dict[str, Any]:
 
 
 def build_turn(engine: Engine, question: Question, held: Held | None) -> Turn:
-    """The prompt in tokens, through a chat template if there is one, and what holds the answer."""
+    """The prompt in tokens, through a chat template if there is one, and what holds the answer.
+
+    Raises:
+        TemplateError: the model's own template does not parse, or refuses the messages.
+        UsageError: a template that was given does so, or the question has no place in this model.
+    """
     constraint = held.constraint if held is not None else None
     if question.gap is not None:
         return engine.infill_turn(*question.gap, constraint)
@@ -194,9 +208,14 @@ def build_turn(engine: Engine, question: Question, held: Held | None) -> Turn:
             )
         logger.info("this model has no chat template: the text is continued as it is")
         return engine.text_turn(question.text, constraint)
-    turn = engine.chat_turn(
-        question.messages, _rendering(question), template=question.template, constraint=constraint, budget=question.budget
-    )
+    try:
+        turn = engine.chat_turn(
+            question.messages, _rendering(question), template=question.template, constraint=constraint, budget=question.budget
+        )
+    except TemplateError as error:
+        if question.template is None:
+            raise
+        raise UsageError(f"--chat-template: {error.message}", hint=error.hint) from error  # the model is sound
     if (question.reasoning == "on" or question.budget is not None) and not turn.thinks:
         logger.warning("this chat template knows no thinking: --reasoning and --reasoning-budget have no effect")
     return turn

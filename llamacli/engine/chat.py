@@ -22,7 +22,7 @@ from typing import Any, Literal, Self
 
 from llamacli.binding import bridge
 from llamacli.binding.library import find_folder
-from llamacli.engine.message import Message, Tool, ToolCall
+from llamacli.engine.message import Message, Tool, ToolCall, check_calls
 from llamacli.engine.prompt import Part
 from llamacli.errors import ConstraintError, TemplateError, UsageError
 
@@ -30,6 +30,9 @@ ToolChoice = Literal["auto", "none", "required"]
 Continuation = Literal["auto", "content", "reasoning_content"]
 ReasoningFormat = Literal["deepseek", "none"]
 TriggerKind = Literal["token", "word", "pattern", "pattern_full"]
+
+_BAD_ARGUMENTS = "Failed to parse tool call arguments"
+"""How llama.cpp's complaint about an earlier call begins, which does not say where it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +182,17 @@ class ChatTemplate:
 
         Raises:
             TemplateError: the template refuses them (roles that do not alternate, for example), or fails.
-            UsageError: there are no messages.
+            UsageError: there are no messages, or an earlier call of a tool has arguments that the template cannot write.
         """
         if not messages:
             raise UsageError("there are no messages")
         rendering = rendering or Rendering()
-        answer = self._chat.render({**_request(messages, rendering), "seconds": self._seconds})
+        try:
+            answer = self._chat.render({**_request(messages, rendering), "seconds": self._seconds})
+        except TemplateError as error:
+            if error.message.startswith(_BAD_ARGUMENTS):
+                check_calls(messages)
+            raise
         return RenderedPrompt(
             parts=tuple(Part(text, is_input) for text, is_input in answer["parts"]),
             grammar=answer["grammar"] or None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ class ToolCall:
 
     def to_json(self) -> dict[str, Any]:
         """OpenAI's form."""
-        call: dict[str, Any] = {"type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+        function = {"name": self.name, "arguments": self.arguments or "{}"}
+        call: dict[str, Any] = {"type": "function", "function": function}
         return call if self.id is None else {"id": self.id, **call}
 
 
@@ -85,6 +86,27 @@ def read_messages(document: Any) -> tuple[Message, ...]:
     if not isinstance(document, list) or not document:
         raise UsageError("the messages must be a list of at least one object")
     return tuple(_read_message(item, f"message {i}") for i, item in enumerate(document, start=1))
+
+
+def check_calls(messages: Sequence[Message]) -> None:
+    """Whether the calls of tools in a conversation have arguments that chat templates can write: JSON objects.
+
+    Reading a conversation lets them pass, because a model's own call may be broken, and some templates write it as it is.
+
+    Raises:
+        UsageError: a call has others; the text says which message is wrong, counting from 1.
+    """
+    for i, message in enumerate(messages, start=1):
+        for j, call in enumerate(message.tool_calls, start=1):
+            place = f"message {i}, tool call {j}"
+            try:
+                arguments = json.loads(call.arguments or "{}")
+            except json.JSONDecodeError as error:
+                raise UsageError(f"{place}: its arguments are no JSON: {error}") from error
+            except (ValueError, RecursionError) as error:  # a number of thousands of digits
+                raise UsageError(f"{place}: its arguments are no JSON that can be read") from error
+            if not isinstance(arguments, dict):
+                raise UsageError(f"{place}: its arguments are no JSON object")
 
 
 def read_tools(document: Any) -> tuple[Tool, ...]:
