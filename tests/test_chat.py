@@ -193,6 +193,34 @@ def test_set_changes_sampling_and_says_what_it_takes() -> None:
     assert "  min_p = 0.05\n" in out
 
 
+def test_biases_are_set_one_by_one() -> None:
+    engine = Talker()
+    keys = '/set logit_bias " cat"=-2\r/set logit_bias 15043=false\r/set logit-bias 7+1.5\r/params\ra\r'
+    out = plain(
+        talk(
+            keys + '/set logit_bias " cat"=1\rb\r' + "/set logit_bias none\rc\r/set logit_bias default\rd\r",
+            "-l",
+            "3=4",
+            engine=engine,
+            width=200,
+        ).stdout
+    )
+    assert '* logit_bias = " cat"=-2, 15043=false, 7=1.5\n' in out
+    assert "logit_bias is the default again\n" in out
+    found = [params.sampling.logit_bias for params in engine.seen_params]
+    infinity = float("inf")
+    assert found == [((1004, -2.0), (15043, -infinity), (7, 1.5)), ((15043, -infinity), (7, 1.5), (1004, 1.0)), (), ((3, 4.0),)]
+    assert "'cat' is not a token and a bias" in plain(talk("/set logit_bias cat\r").stdout)
+
+
+def test_what_was_changed_is_said() -> None:
+    out = plain(talk("/set temp 0.25\r/set n default\r/system Be kind.\r/system none\r/think hide\r", width=200).stdout)
+    assert out == (
+        "temperature = 0.25\nmax_tokens is the default again\nthe system prompt is changed\n"
+        "there is no system prompt any more\nthe model thinks first, if its template knows that; what it thinks is hidden\n"
+    )
+
+
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 def test_help_names_every_command_within_the_width(width: int) -> None:
     out = plain(talk("/help\r", width=width).stdout)

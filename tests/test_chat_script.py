@@ -29,7 +29,7 @@ def test_a_script_prints_what_the_user_would_see(tmp_path: Path) -> None:
     engine = Talker(answers=[("# Hel", "lo\n\n", "- one\n", "- two\n"), ("It is **fine**.",)])
     result = play(tmp_path, '/set temp 0.5\n\nHi\n"""\nHow\n\nare you?\n"""\n/stats\n', "-sys", "Be kind.", engine=engine)
     assert (result.status, result.stderr) == (0, "")
-    assert result.stdout.startswith("> /set temp 0.5\n> Hi\nHello\n\n • one\n • two\n\n")
+    assert result.stdout.startswith("> /set temp 0.5\ntemperature = 0.5\n> Hi\nHello\n\n • one\n • two\n\n")
     assert '> """\n… How\n… \n… are you?\n… """\nIt is fine.\n\n> /stats\n' in result.stdout
     assert engine.asked[1][-1] == ("user", "How\n\nare you?")
     assert engine.seen_params[0].sampling.temperature == 0.5

@@ -17,6 +17,7 @@ from llamacli.cli.context import AppContext
 from llamacli.cli.options import ChatOptions, CommonOptions, ContextOptions, GenerationOptions, ModelOptions, SamplingOptions
 from llamacli.cli.parameters import argument, option
 from llamacli.cli.prompt import STDIN, read_text_file
+from llamacli.cli.values import parse_logit_bias
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import ModelUnsupportedError, UsageError
 from llamacli.store import paths
@@ -145,6 +146,7 @@ def chat(
                 progress=app.progress,
                 read_file=read_text_file,
                 read_held=lambda kind, given: read_held(app.console, kind, given),
+                read_bias=parse_logit_bias,
                 history=paths.data_dir() / "chat-history" if screen.keep_history and sessions.save else None,
                 system=conversation.system_prompt,
                 profile=common.profile,

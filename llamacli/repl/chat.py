@@ -39,8 +39,8 @@ def no_answer(question: str) -> str:
 class Chat:
     """A running conversation.
 
-    `overrides` are fields of SamplingParams that `/set` changed. `draft` is what the next prompt line begins with,
-    `unanswered` the last message if it got no answer. `state` is a file to be brought back before the next answer, `evaluated`
+    `overrides` are fields of SamplingParams that `/set` changed, biases with their texts. `draft` is what the next prompt line
+    begins with, `unanswered` the last message if it got no answer. `state` is a file to be brought back before the next answer, `evaluated`
     says that the engine has evaluated this conversation since.
     `ask` puts a question to the user and returns the typed line. `required_tool` is what the next answer must call ("" is any).
     `wants_answer`: the engine is to answer the conversation as it is now, or to begin as `beginning` says. `held` is what
@@ -90,5 +90,8 @@ class Chat:
             return self.loader.wait(bar)
 
     def sampling(self) -> SamplingParams:
-        """How tokens are chosen now."""
-        return dataclasses.replace(self.model.sampling(self.engine()), **self.overrides)
+        """How tokens are chosen now. Raises UsageError for a bias of a token that the model has not."""
+        engine, changed = self.engine(), self.overrides
+        if "logit_bias" in changed:
+            changed = {**changed, "logit_bias": engine.resolve_biases(changed["logit_bias"])}
+        return dataclasses.replace(self.model.sampling(engine), **changed)

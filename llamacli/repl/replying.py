@@ -77,7 +77,7 @@ def generation(chat: Chat, engine: Engine, tip: int | None = None) -> Generation
 
     With a seed that was given, another answer to the same message gets another one.
     """
-    sampling = dataclasses.replace(chat.model.sampling(engine), **chat.overrides)
+    sampling = chat.sampling()
     if sampling.seed is not None:
         siblings = sum(node.parent == tip and node.message.role == "assistant" for node in chat.tree.nodes)
         sampling = dataclasses.replace(sampling, seed=(sampling.seed + siblings) % 2**32)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import types
 import typing
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.errors import UsageError
+
+if TYPE_CHECKING:
+    from llamacli.engine.logit_bias import Bias
 
 ALIASES = {
     "temp": "temperature",
@@ -34,7 +39,7 @@ _ESCAPED = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
 
 def setting_names() -> list[str]:
     """Every name that `/set` knows, but for aliases."""
-    return [*(name for name in _SAMPLING if name != "logit_bias"), *_GENERATION]
+    return [*_SAMPLING, *_GENERATION]
 
 
 def settings_beginning(text: str) -> list[str]:
@@ -47,7 +52,7 @@ def settings_beginning(text: str) -> list[str]:
     if kind is None:
         return []
     options = ["on", "off"] if kind is bool else [str(one) for one in typing.get_args(kind) if isinstance(one, int | str)]
-    if types.NoneType in typing.get_args(kind):
+    if types.NoneType in typing.get_args(kind) or name == "logit_bias":
         options.append("none")
     return [f"{text.partition(' ')[0]} {option}" for option in (*options, "default")]
 
@@ -85,6 +90,15 @@ def format_value(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(str(one).replace("\\", "\\\\").replace("\n", "\\n") for one in value) or "none"
     return str(value)
+
+
+def format_biases(biases: Sequence[Bias]) -> str:
+    """Biases as `/set` takes them, one by one."""
+    shown = []
+    for token, bias in biases:
+        name = str(token) if isinstance(token, int) else f'"{token}"'.replace("\n", "\\n")
+        shown.append(f"{name}={'false' if math.isinf(bias) else f'{bias:g}'}")
+    return ", ".join(shown) or "none"
 
 
 def _read(kind: Any, text: str) -> Any:

@@ -16,6 +16,7 @@ from llamacli.render.text import escape, escape_line
 if TYPE_CHECKING:
     from llamacli.engine.constraint import Constraint
     from llamacli.engine.engine import Engine
+    from llamacli.engine.logit_bias import Bias
     from llamacli.store.sessions import SessionStore
     from llamacli.tools.servers import Servers
     from llamacli.tools.toolbox import Toolbox
@@ -118,7 +119,8 @@ class ChatSetup:
     """Everything that a conversation needs.
 
     `find_model` finds or fetches another model than `model`, `model_names` are what it may be called.
-    `read_held` makes a constraint of a text or of the name of a file. `history` None keeps none.
+    `read_held` makes a constraint of a text or of the name of a file, `read_bias` a logit bias of a text, or raises ValueError.
+    `history` None keeps none.
     `servers`, if there are any, add their tools to `toolbox` when they have started; what then is missing of `expected_tools`
     is said. `max_tool_calls` is for one message.
     `sessions` None saves nothing; `session` names the one to go on with or to make, `resumes` goes on with the last.
@@ -133,6 +135,7 @@ class ChatSetup:
     progress: Callable[[], AbstractContextManager[NoProgress]]
     read_file: Callable[[Path], str]
     read_held: Callable[[HeldTo, str], Held]
+    read_bias: Callable[[str], Bias]
     history: Path | None = None
     system: str | None = None
     profile: str | None = None

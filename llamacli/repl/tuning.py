@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from llamacli.errors import UsageError
 from llamacli.repl.chat import Chat
 from llamacli.repl.commands import command
-from llamacli.repl.sampling import format_value, is_generation, read_value, setting_name, setting_names
+from llamacli.repl.sampling import format_biases, format_value, is_generation, read_value, setting_name, setting_names
+
+if TYPE_CHECKING:
+    from llamacli.engine.logit_bias import Bias
 
 
 @command("system", arguments="[TEXT | none]", summary="Show or change the system prompt")
@@ -15,6 +19,7 @@ def system(chat: Chat, argument: str) -> None:
     """It counts from the next message on, for the whole conversation."""
     if argument:
         chat.system = None if argument == "none" else argument
+        chat.setup.screen.say("the system prompt is changed" if chat.system else "there is no system prompt any more")
     else:
         chat.setup.screen.show(chat.system or "there is no system prompt")
 
@@ -32,15 +37,22 @@ def set_(chat: Chat, argument: str) -> None:
         raise UsageError("/set needs a name and a value", hint="/params lists them")
     name, text = setting_name(word), text.strip()
     if not text:
-        chat.setup.screen.show(f"{name} = {format_value(_current(chat)[name])}")
+        chat.setup.screen.show(f"{name} = {_current(chat)[name]}")
         return
     if is_generation(name):
         value = getattr(chat.model.generation, name) if text == "default" else read_value(name, text)
         chat.generation = dataclasses.replace(chat.generation, **{name: value})
-        return
+    else:
+        _override(chat, name, text)
+        value = chat.overrides.get(name)
+    shown = format_biases(value or ()) if name == "logit_bias" else format_value(value)
+    chat.setup.screen.say(f"{name} is the default again" if text == "default" else f"{name} = {shown}")
+
+
+def _override(chat: Chat, name: str, text: str) -> None:
     overrides = {key: value for key, value in chat.overrides.items() if key != name}
     if text != "default":
-        overrides[name] = read_value(name, text)
+        overrides[name] = read_value(name, text) if name != "logit_bias" else _biases(chat, text)
         dataclasses.replace(chat.generation.sampling, **overrides)  # refuses what is out of range
     chat.overrides = overrides
 
@@ -50,7 +62,7 @@ def params(chat: Chat, argument: str) -> None:
     """Every setting and its value."""
     current = _current(chat)
     changed = {*chat.overrides, *(name for name in current if is_generation(name) and _is_changed(chat, name))}
-    lines = (f"{'*' if name in changed else ' '} {name} = {format_value(value)}" for name, value in current.items())
+    lines = (f"{'*' if name in changed else ' '} {name} = {value}" for name, value in current.items())
     chat.setup.screen.show("\n".join(lines))
 
 
@@ -68,11 +80,29 @@ def think(chat: Chat, argument: str) -> None:
         chat.shows_reasoning = argument == "show"
     else:
         raise UsageError("/think takes on, off, show or hide")
+    thinks, shows = "thinks" if chat.thinks else "does not think", "is shown" if chat.shows_reasoning else "is hidden"
+    chat.setup.screen.say(f"the model {thinks} first, if its template knows that; what it thinks {shows}")
 
 
-def _current(chat: Chat) -> dict[str, object]:
+def _biases(chat: Chat, text: str) -> tuple[Bias, ...]:
+    """Those that were set, and one more; of a token that has one already the new one counts."""
+    if text.lower() == "none":
+        return ()
+    try:
+        token, bias = chat.setup.read_bias(text)
+    except ValueError as error:
+        raise UsageError(f"{error}") from None
+    chat.engine().resolve_biases([(token, bias)])  # refuses what the model has not
+    return (*(one for one in chat.overrides.get("logit_bias", ()) if one[0] != token), (token, bias))
+
+
+def _current(chat: Chat) -> dict[str, str]:
+    """Every setting as it is shown."""
     sampling = chat.sampling()
-    return {name: getattr(chat.generation if is_generation(name) else sampling, name) for name in setting_names()}
+    shown = {
+        name: format_value(getattr(chat.generation if is_generation(name) else sampling, name)) for name in setting_names()
+    }
+    return {**shown, "logit_bias": format_biases(chat.overrides.get("logit_bias", sampling.logit_bias))}
 
 
 def _is_changed(chat: Chat, name: str) -> bool:
