@@ -354,6 +354,30 @@ def test_conversations_in_files_however_they_are_named(run):
     assert "warning: c/none.json: the messages must be a list of at least one object" in result.stderr
 
 
+def test_an_argument_that_is_not_utf8(run, tiny_model, whole):
+    result = run("a\udcffb")
+    assert (result.status, result.stdout) == (2, "")
+    assert "the text is not UTF-8 text: byte 0xff at offset 1 (--errors replace" in result.stderr
+    assert ids(run("--errors", "replace", "a\udcffb")) == whole(tiny_model, "a\ufffdb")
+    assert "'\\xff' is not a token id (at offset 2 of the text)" in run("--detokenize", "1 \udcff").stderr
+
+
+def test_files_whose_names_are_not_utf8(run):
+    name = os.fsdecode(b"caf\xe9.\xfe")
+    Path(name).write_text("Hello world")
+    assert run("--count", "-f", name).stdout == "2\n"
+    assert run("--count", "-f", name, name).stdout.splitlines()[0] == r"2 caf\xe9.\xfe"
+    assert run("--count", "-f", f"{name[:3]}*", "-f", name).stdout.splitlines()[1] == r"2 caf\xe9.\xfe"
+    names = [one["name"] for one in json.loads(run("--json", "-f", name, name).stdout)["documents"]]
+    assert names == ["caf\ufffd.\ufffd"] * 2
+    assert json.loads(run("--by-extension", "--json", "-r", ".").stdout)["extensions"][0]["extension"] == ".\ufffd"
+    assert r".\xfe" in run("--by-extension", "-r", ".").stdout
+    assert run("-f", "\udcff").stderr == "llamacli: error: \\xff does not exist\n"
+    Path(name).write_bytes(b"\xff")
+    document = json.loads(run("--count", "--json", "-f", name, name).stdout)
+    assert document["documents"][0]["error"]["message"].startswith("caf\ufffd.\ufffd is not UTF-8 text")
+
+
 def test_messages_that_are_none(run):
     Path("m").write_text("Hello")
     assert "m is not JSON" in run("--chat", "-f", "m").stderr

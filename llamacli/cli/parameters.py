@@ -56,9 +56,9 @@ def option(
     )
 
 
-def argument(*, metavar: str, help: str) -> Any:  # noqa: A002
-    """Declares a positional argument, to stand in an `Annotated`."""
-    return typer.Argument(metavar=metavar, help=help, show_default=False)
+def argument(*, metavar: str, help: str, parser: Callable[[str], object] | None = None) -> Any:  # noqa: A002
+    """Declares a positional argument, to stand in an `Annotated`. `parser` raises ValueError with the reason."""
+    return typer.Argument(metavar=metavar, help=help, parser=parser, show_default=False)
 
 
 def environment_variable(names: Sequence[str]) -> str:
@@ -174,6 +174,11 @@ def parse_text(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("the text is not valid UTF-8") from None
+    return text
+
+
+def parse_raw_text(text: str) -> str:
+    """Text as it came: the names of files need not be UTF-8, and what is not is kept as surrogates."""
     return text
 
 

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from llamacli import __version__
-from llamacli.cli.parameters import Kind, Option, parse_float, parse_int, parse_path, parse_text
+from llamacli.cli.parameters import Kind, Option, parse_float, parse_int, parse_path, parse_raw_text, parse_text
 from llamacli.store import paths, settings
 from llamacli.store.settings import Key, Settings
 
@@ -32,6 +32,7 @@ _TYPES: dict[Callable[[str], object], tuple[tuple[type, ...], str]] = {
     parse_int: ((int,), "a whole number"),
     parse_float: ((int, float), "a number"),
     parse_text: ((str,), "a text in quotes"),
+    parse_raw_text: ((str,), "a text in quotes"),
     parse_path: ((str,), "a file's name in quotes"),
 }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from llamacli.cli.command import command
 from llamacli.cli.context import AppContext
 from llamacli.cli.options import ChatOptions, JsonOption, ModelOption, OfflineOption
-from llamacli.cli.parameters import argument, option
+from llamacli.cli.parameters import argument, option, parse_raw_text
 from llamacli.cli.tokenize_input import Input, chat_chunks, find_input, lines_of, spooled
 from llamacli.errors import GateError, UsageError
 
@@ -28,7 +28,11 @@ PROGRESS_DELAY_SECONDS = 0.5
 
 TextArgument = Annotated[
     tuple[str, ...],
-    argument(metavar="TEXT", help="The text; with -f or -r more files, with --detokenize ids; - is standard input."),
+    argument(
+        metavar="TEXT",
+        help="The text; with -f or -r more files, with --detokenize ids; - is standard input.",
+        parser=parse_raw_text,
+    ),
 ]
 
 
@@ -55,7 +59,11 @@ class TextOptions:
     file: Annotated[
         tuple[str, ...],
         option(
-            "-f", "--file", metavar="FILE", help="A file or a quoted pattern; may be given many times; - is standard input."
+            "-f",
+            "--file",
+            metavar="FILE",
+            help="A file or a quoted pattern; may be given many times; - is standard input.",
+            parser=parse_raw_text,
         ),
     ] = ()
     recursive: Annotated[

@@ -20,6 +20,7 @@ from llamacli.render.tokenize_json import (
     counts_document,
     end_document,
     extensions_document,
+    json_text,
     sizes,
 )
 
@@ -240,7 +241,7 @@ class Json(_Described):
     def _heading(self, name: str) -> dict[str, str]:
         if self.tells_errors:
             return {}
-        return {"name": name} if self._several else {"model": self._model}
+        return {"name": json_text(name)} if self._several else {"model": self._model}
 
 
 class View(_Described):

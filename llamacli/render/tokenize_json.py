@@ -45,10 +45,15 @@ def end_document(count: Count) -> str:
     return "], " + json.dumps(sizes(count))[1:]
 
 
+def json_text(name: str) -> str:
+    """The name of a file as a text that every parser takes: what is not UTF-8 becomes U+FFFD."""
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def sizes(count: Count) -> dict[str, Any]:
     """The size of a document, or why it has none."""
     if count.error is not None:
-        return {"error": {"message": str(count.error), "type": type(count.error).__name__}}
+        return {"error": {"message": json_text(str(count.error)), "type": type(count.error).__name__}}
     return {
         "count": count.tokens,
         "bytes": count.bytes,
@@ -60,13 +65,13 @@ def counts_document(model: str, counts: Sequence[Count]) -> dict[str, Any]:
     """Counts alone."""
     if len(counts) == 1:
         return {"model": model, **sizes(counts[0])}
-    documents = [{"name": count.name, **sizes(count)} for count in counts]
+    documents = [{"name": json_text(count.name), **sizes(count)} for count in counts]
     return {"model": model, "documents": documents, **sizes(total_of(counts))}
 
 
 def extensions_document(model: str, groups: Sequence[tuple[str, int, Count]]) -> dict[str, Any]:
     """Counts by extension."""
-    extensions = [{"extension": extension, "files": files, **sizes(count)} for extension, files, count in groups]
+    extensions = [{"extension": json_text(extension), "files": files, **sizes(count)} for extension, files, count in groups]
     return {"model": model, "extensions": extensions, **sizes(total_of([count for _, _, count in groups]))}
 
 
@@ -79,7 +84,7 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
         ],
         "differences": [
             {
-                "document": difference.document,
+                "document": json_text(difference.document),
                 "start": difference.start,
                 "end": difference.end,
                 "pieces": [[piece.decode("utf-8", "backslashreplace") for piece in pieces] for pieces in difference.pieces],
