@@ -191,7 +191,23 @@ def test_other_mistakes_in_constraints(arguments, status, says):
             '    {"properties": {"a": {"prefixItems": [{}, false]}}}\n    ' + " " * 42 + "^\n",
             "-j:1:43: at #/properties/a/prefixItems/1: schema must be an object",
         ),
-        ('{"minLength": 5, "maxLength": 2}', "    ^\n", "-j:1:1: minLength is greater than maxLength"),
+        ('{"minLength": 5, "maxLength": 2}', " " * 18 + "^\n", "-j:1:15: minLength is greater than maxLength"),
+        (
+            '{"properties": {\n"a": {"properties": {"b": {"minimum": 9, "maximum": 3}}}}}',
+            " " * 42 + "^\n",
+            "-j:2:39: minimum is greater than maximum",
+        ),
+        (
+            '{"$ref": "#/$defs/x", "$defs": {"x": {"items": {"$ref": "#/$defs/y"}},\n"y": {"minItems": 3, "maxItems": 1}}}',
+            " " * 21 + "^\n",
+            "-j:2:18: minItems is greater than maxItems",
+        ),
+        (
+            '{"properties": {"a": true,\n"b": {"type": "string", "minLength": 9000000}}}',
+            " " * 41 + "^\n",
+            "-j:2:38: the schema has no usable grammar",
+        ),
+        ('{"const": ' + "1" * 5000 + "}", " " * 14 + "^\n", "-j:1:11: the schema holds a number of too many digits"),
         ("", "", "-j:1:1: this is no JSON: Expecting value"),
         ("5", "    5\n    ^\n", "-j:1:1: this is no JSON schema, which is an object"),
         ('{"$schema": 1}', "    ^\n", "-j:1:1: this is no JSON schema: its $schema is no text"),
@@ -227,6 +243,7 @@ def test_what_of_a_schema_is_not_enforced_is_named_or_refused():
         (['{"age": "x"}'], "does not fit the schema at #/age"),
         (["{}"], "'age' is a required property"),
         (["[" * 100_000], "the answer is nested too deep"),
+        (["1" * 5000], "the answer holds a number of too many digits"),
     ],
 )
 def test_what_comes_out_is_checked(pieces, says):

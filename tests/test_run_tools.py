@@ -311,6 +311,7 @@ def test_tool_choice(files, choice, tools, asked):
         (["--messages", "wrong.json"], "wrong.json: message 1 has no role"),
         (["--messages", "bad.json"], "bad.json:1:2: this is no JSON"),
         (["--messages", "deep.json"], "deep.json: the JSON is nested too deep"),
+        (["--messages", "long.json"], "long.json: the JSON holds a number of too many digits"),
         (["--infill", "x", "--messages", "wrong.json"], "--infill uses no chat template"),
         (["--json", "--stream-json"], "exclude each other"),
         (["-x", "--json"], "-x writes text"),
@@ -323,6 +324,7 @@ def test_what_makes_no_sense_is_refused_before_a_model_is_loaded(files, monkeypa
     (files / "empty.json").write_text("[]")
     (files / "wrong.json").write_text('[{"type": "function"}]')
     (files / "deep.json").write_text("[" * 100_000)
+    (files / "long.json").write_text("1" * 5000)
     result = invoke("run", "Hi", *arguments)
     assert (result.status, result.stdout, result.engine.path) == (2, "", None)
     assert says in result.stderr

@@ -64,6 +64,8 @@ def parse_json(text: str, name: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise UsageError(f"{name}:{error.lineno}:{error.colno}: this is no JSON: {error.msg}") from error
+    except ValueError as error:
+        raise UsageError(f"{name}: the JSON holds a number of too many digits") from error
     except RecursionError:
         raise UsageError(f"{name}: the JSON is nested too deep") from None
 

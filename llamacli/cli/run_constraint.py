@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from llamacli.cli.console import Console
     from llamacli.engine.constraint import Constraint
     from llamacli.grammar.keywords import NotEnforced
+
+_TOO_LONG = "{} holds a number of too many digits"
 
 _NAMES = {
     "json_schema": "-j",
@@ -122,7 +125,7 @@ def hold_to_schema(text: str, *, strict: bool = False) -> Held:
     try:
         grammar = schema_to_grammar(schema)
     except SchemaError as error:
-        raise SchemaError(error.message, hint=error.hint, place=_place_of(text, error.message)) from error
+        raise SchemaError(error.message, hint=error.hint, place=_place_of(text, schema, error.message)) from error
     held = Held(_constraint(grammar), schema, has_schema=True, not_enforced=tuple(not_enforced(schema)))
     return _strict(held) if strict else held
 
@@ -143,12 +146,19 @@ def tell_not_enforced(console: Console, held: Held, prefix: str = "") -> None:
         console.warn(prefix + format_not_enforced(finding))
 
 
-def _place_of(text: str, message: str) -> int:
-    """Where in a schema's text the JSON pointer leads that a message of llama.cpp's names, or the whole schema stands."""
+def _place_of(text: str, schema: Any, message: str) -> int:
+    """Where in a schema's text the JSON pointer leads that a message of llama.cpp's names, or what it is about stands."""
+    from llamacli.engine.schema import find_fault
     from llamacli.grammar.json_places import find_value
 
     pointer = re.search(r"^at #/(.*?): ", message)
-    return find_value(text, pointer[1].split("/") if pointer else [])
+    return find_value(text, pointer[1].split("/") if pointer else find_fault(schema, message))
+
+
+def _long_number(text: str) -> int:
+    """Where a number begins that has too many digits."""
+    number = re.search(rf"[0-9]{{{sys.get_int_max_str_digits() + 1}}}", text)
+    return number.start() if number else 0
 
 
 def _read_schema(text: str) -> Any:
@@ -167,6 +177,8 @@ def _read_schema(text: str) -> Any:
         jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator).check_schema(schema)
     except json.JSONDecodeError as error:
         raise SchemaError(f"this is no JSON: {error.msg}", place=error.pos) from error
+    except ValueError as error:
+        raise SchemaError(_TOO_LONG.format("the schema"), place=_long_number(text)) from error
     except jsonschema.SchemaError as error:
         from llamacli.grammar.json_places import find_value
 
@@ -217,6 +229,8 @@ def check_json(text: str, schema: Any) -> None:
         wrong: Any = jsonschema.exceptions.best_match(kind(schema, registry=nowhere).iter_errors(document))
     except json.JSONDecodeError as error:
         raise ConstraintError(f"the answer is no JSON: {error}") from error
+    except ValueError as error:
+        raise ConstraintError(_TOO_LONG.format("the answer")) from error
     except RecursionError:
         raise ConstraintError("the answer is nested too deep to be checked") from None
     except referencing.exceptions.Unresolvable as error:
