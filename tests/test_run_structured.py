@@ -199,8 +199,8 @@ def test_other_mistakes_in_constraints(arguments, status, says):
         ),
         (
             '{"$ref": "#/$defs/x", "$defs": {"x": {"items": {"$ref": "#/$defs/y"}},\n"y": {"minItems": 3, "maxItems": 1}}}',
-            " " * 21 + "^\n",
-            "-j:2:18: minItems is greater than maxItems",
+            " " * 22 + "^\n",
+            "-j:2:19: minItems is greater than maxItems",
         ),
         (
             '{"properties": {"a": true,\n"b": {"type": "string", "minLength": 9000000}}}',
