@@ -22,6 +22,7 @@ from llamacli.api.completion import Completions
 from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.manual import ManualEvaluation, SavedState, Steering
 from llamacli.api.options import FurtherSampling, sampling_params
+from llamacli.api.wording import argument_names
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import ContextParams, SamplingParams
 from llamacli.errors import ClosedError, UsageError
@@ -74,7 +75,8 @@ class Evaluations(Completions):
             ContextFullError: they do not fit.
             UsageError: one of them is no token id of this model.
         """
-        self.manual().eval(token_ids(tokens, "tokens"))
+        with argument_names():
+            self.manual().eval(token_ids(tokens, "tokens"))
 
     def logits(self) -> Any:
         """The logits of the last evaluated token: a numpy array of float32, (n_vocab,).
@@ -105,8 +107,9 @@ class Evaluations(Completions):
         >>> 0 <= llm.sample(temp=0) < llm.n_vocab()
         True
         """
-        params = self._sampling(top_k, top_p, min_p, typical_p, temp, repeat_penalty, sampling)
-        return self.manual().sample(params, processor_of(logits_processor))
+        with argument_names():
+            params = self._sampling(top_k, top_p, min_p, typical_p, temp, repeat_penalty, sampling)
+            return self.manual().sample(params, processor_of(logits_processor))
 
     def generate(
         self,
@@ -138,7 +141,8 @@ class Evaluations(Completions):
         >>> len(list(llm.generate([77, 78], stopping_criteria=lambda tokens, logits: len(tokens) == 5)))
         3
         """
-        params = self._sampling(top_k, top_p, min_p, typical_p, temp, repeat_penalty, sampling)
+        with argument_names():
+            params = self._sampling(top_k, top_p, min_p, typical_p, temp, repeat_penalty, sampling)
         steering = Steering(
             processor=processor_of(logits_processor), constraint=constraint_of(grammar), stops=criterion_of(stopping_criteria)
         )
@@ -149,7 +153,8 @@ class Evaluations(Completions):
 
     def _generated(self, tokens: Generator[int, Any, None]) -> Generator[int, Sequence[int] | None, None]:
         """The same. Holds this object, which would close when nobody else does."""
-        yield from tokens
+        with argument_names():
+            yield from tokens
 
     def save_state(self) -> SavedState:
         """What was evaluated by hand, with its cache.
@@ -167,7 +172,8 @@ class Evaluations(Completions):
             raise UsageError(
                 f"load_state takes what save_state gave, not {type(state).__name__}", hint="SavedState.from_bytes reads bytes"
             )
-        self.manual().load(state)
+        with argument_names():
+            self.manual().load(state)
 
     def manual(self) -> ManualEvaluation:
         """What evaluates by hand, in a context of its own that is made when it is first used."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from llamacli.api import values
 from llamacli.api.arguments import token_ids
 from llamacli.api.evaluation import Evaluations
+from llamacli.api.wording import argument_names, naming_arguments
 from llamacli.engine.chat import ChatTemplate
 from llamacli.engine.documents import Document
 from llamacli.engine.engine import Engine
@@ -59,6 +60,10 @@ class Llama(Evaluations):
         MemoryFullError: it does not fit; on a GPU the message says how many layers were tried.
     """
 
+    create_completion = __call__ = naming_arguments(Evaluations.create_completion)
+    create_chat_completion = naming_arguments(Evaluations.create_chat_completion)
+
+    @naming_arguments
     def __init__(
         self,
         model_path: str | Path,
@@ -199,10 +204,13 @@ class Llama(Evaluations):
             UsageError: it was not; or something among the texts is none.
             ContextFullError: a text that is longer than the model allows.
         """
+        with argument_names():
+            return self._embedding(_texts(input), model)
+
+    def _embedding(self, texts: list[str], model: str | None) -> Document:
         from llamacli.engine.embedding_params import NotEmbedded
 
-        texts, embedder = _texts(input), self._embedder()
-        rows, tokens = [], 0
+        embedder, rows, tokens = self._embedder(), [], 0
         try:
             for outcome in embedder.embed(texts):
                 if isinstance(outcome, NotEmbedded):
