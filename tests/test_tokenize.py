@@ -8,7 +8,7 @@ import os
 import select
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 import tiny
@@ -22,9 +22,11 @@ from llamacli.cli.console import Terminals
 from llamacli.cli.tokenize_ids import read_ids
 from llamacli.engine import tokenizing, tokenizing_text
 from llamacli.engine.model import Model
+from llamacli.engine.tokenizing_compare import Comparison, Counted, Difference
 from llamacli.engine.tokenizing_text import Document
 from llamacli.engine.vocabulary import LONGEST
 from llamacli.errors import UsageError
+from llamacli.render.tokenize import columns, format_comparison, model_names
 
 VOCABULARIES = {path.stem.removeprefix("ggml-vocab-"): path for path in cases.VOCABULARIES}
 TERMINAL = Terminals(stdin=True, stdout=True, stderr=True)
@@ -528,6 +530,60 @@ def test_spans_of_vocabularies_that_normalize(run, name):
     assert cut[1].startswith("H")
     assert "," in cut
     assert "".join(cut).replace(" ", "") == "".join(text.split())
+
+
+@pytest.mark.parametrize("width", [32, 40, 60, 80, 200])
+def test_tables_keep_to_the_width(run, width):
+    first, second = VOCABULARIES["gpt-2"], VOCABULARIES["llama-bpe"]
+    long = Path("a folder with a long name " * 3)
+    long.mkdir()
+    for name in ("one.a-long-extension", "two.py"):
+        (long / name).write_text("indentation    tokenization   日本語 \x1b" * 20)
+    how = {"terminals": TERMINAL, "environ": {"NO_COLOR": "1"}, "width": width}
+    for words in (["--compare", str(second)], ["--by-extension"]):
+        rows = run(*words, "-r", str(long), model=first, **how).stdout.splitlines()
+        assert len(rows) > 3
+        assert max(map(columns, rows)) <= width
+        assert "TOKENS" in rows[0]
+        assert len({row.split("  ")[0] for row in rows[:3]}) == 3
+
+
+def test_models_are_told_apart():
+    counts = tuple(
+        Counted(name, 1_000_000, 4_000_000) for name in ("Llama-3.2-1B-Instruct-Q4_K_M", "Llama-3.2-3B-Instruct-Q4_K_M")
+    )
+    differences = (Difference("d", 0, 2, ((b"a", b"b"), (b"ab",))),)
+    text = format_comparison(Comparison(counts, differences), lambda text, _: text, several_documents=False, width=40)
+    table, difference = text.split("\n\n")
+    for rows in (table, difference):
+        first, second = (row.split()[0] for row in rows.splitlines()[1:])
+        assert first != second
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["/m/a.gguf", "/m/b.gguf"], ["a", "b"]),
+        (["/m/a.gguf", "/m/a.gguf"], ["a", "a"]),
+        (["/m/a.gguf", "/m/a.bin"], ["a.gguf", "a.bin"]),
+        (["/m/x/a.gguf", "/m/y/a.gguf", "/m/y/b.gguf"], ["x/a.gguf", "y/a.gguf", "b"]),
+        (["/m/x/q/a.gguf", "/m/y/q/a.gguf"], ["x/q/a.gguf", "y/q/a.gguf"]),
+        (["a.gguf", "/a.gguf"], ["a.gguf", "/a.gguf"]),
+    ],
+)
+def test_names_of_models(paths, names):
+    assert model_names([PurePath(path) for path in paths]) == names
+
+
+def test_compare_models_with_the_same_stem(run, tiny_model, tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.gguf").symlink_to(tiny_model)
+    arguments = ["--compare", str(tmp_path / "two/m.gguf"), "x"]
+    document = json.loads(run("--json", *arguments, model=tmp_path / "one/m.gguf").stdout)
+    assert [one["model"] for one in document["models"]] == ["one/m.gguf", "two/m.gguf"]
+    table = run(*arguments, model=tmp_path / "one/m.gguf").stdout
+    assert [row.split()[0] for row in table.splitlines()[1:3]] == ["one/m.gguf", "two/m.gguf"]
 
 
 # --- size ------------------------------------------------------------------------------------------------------------

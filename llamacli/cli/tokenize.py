@@ -253,20 +253,22 @@ def compare(
     offline: bool,
 ) -> None:
     """Tokenizes the same with several vocabularies, and writes what is different."""
+    from llamacli.cli.tokenize_output import table_width
     from llamacli.engine.tokenizing_compare import FIRST
     from llamacli.engine.tokenizing_compare import compare as compared
-    from llamacli.render.tokenize import format_comparison
+    from llamacli.render.tokenize import format_comparison, model_names
     from llamacli.render.tokenize_json import comparison_document
 
     paths = [app.find_model(app, reference, offline=offline) for reference in references]
     with contextlib.ExitStack() as stack:
         found = spooled(app, found, stack)
-        tokenizers = [(path.stem, tokenizer_for(stack.enter_context(load(path)), source)) for path in paths]
+        loaded = [tokenizer_for(stack.enter_context(load(path)), source) for path in paths]
+        tokenizers = list(zip(model_names(paths), loaded, strict=True))
         guard = stack.enter_context(app.interrupts.guard())
         bar = stack.enter_context(app.progress(delay=PROGRESS_DELAY_SECONDS))
 
         def cancel() -> None:
-            for _, tokenizer in tokenizers:
+            for tokenizer in loaded:
                 tokenizer.cancel()
 
         guard.cancel = cancel
@@ -279,9 +281,13 @@ def compare(
     if output.json:
         app.console.write(json_format.dumps(comparison_document(result)) + "\n")
     else:
-        several = len(found.documents) > 1
-        painter = paint(app)
-        text = format_comparison(result, painter, several_documents=several, with_differences=not output.count)
+        text = format_comparison(
+            result,
+            paint(app),
+            several_documents=len(found.documents) > 1,
+            with_differences=not output.count,
+            width=table_width(app),
+        )
         app.console.write(text)
 
 

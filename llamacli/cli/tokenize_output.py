@@ -131,7 +131,7 @@ class Counts(Output):
         if self._by_extension:
             groups = by_extension(self._counts)
             document = extensions_document(self._model, groups)
-            text = format_extensions(groups)
+            text = format_extensions(groups, width=table_width(self.app))
         else:
             document = counts_document(self._model, self._counts)
             text = format_counts(self._counts)
@@ -278,6 +278,11 @@ class View(_Described):
         """The sum, if there are several."""
         if self._several:
             self.app.console.write("\ntotal: " + format_summary(self.total) + "\n")
+
+
+def table_width(app: AppContext) -> int | None:
+    """The columns that a table may have: what is no terminal takes any number."""
+    return app.console.width if app.console.terminals.stdout else None
 
 
 def by_extension(counts: Iterable[Count]) -> list[tuple[str, int, Count]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from llamacli.render.text import escape, escape_line
@@ -21,6 +24,8 @@ CONTROL_STYLE = "1;35"
 _DIM = "2"
 _GAP = 2
 _LONGEST_CELL = 60
+_MOST_PIECES = 24
+_NARROWEST = 10
 _MARKS = {code: chr(0x2400 + code) for code in range(0x20)} | {0x20: "·", 0x09: "→", 0x0A: "⏎", 0x7F: "␡"}
 
 
@@ -115,13 +120,13 @@ def format_counts(counts: Sequence[Count]) -> str:
     return "".join(f"{count.tokens:>{width}} {escape_line(count.name)}\n" for count in (*found, total))
 
 
-def format_extensions(groups: Sequence[tuple[str, int, Count]]) -> str:
-    """A table: extension, files, tokens, bytes, bytes per token; the largest first, and a total."""
+def format_extensions(groups: Sequence[tuple[str, int, Count]], *, width: int | None = None) -> str:
+    """A table: extension, files, tokens, bytes, bytes per token; the largest first, and a total. `width` None is any."""
     total = total_of([count for _, _, count in groups])
     rows = [("EXTENSION", "FILES", "TOKENS", "BYTES", "BYTES/TOKEN")]
     for extension, files, count in (*groups, ("total", sum(files for _, files, _ in groups), total)):
         rows.append((escape_line(extension), f"{files:,}", f"{count.tokens:,}", f"{count.bytes:,}", _ratio(count)))
-    return _table(rows)
+    return _table(rows, width, dispensable=(3, 4, 1))
 
 
 def total_of(counts: Iterable[Count]) -> Count:
@@ -130,48 +135,114 @@ def total_of(counts: Iterable[Count]) -> Count:
     return Count("total", sum(count.tokens for count in kept), sum(count.bytes for count in kept))
 
 
-def format_comparison(comparison: Comparison, paint: Paint, *, several_documents: bool, with_differences: bool = True) -> str:
+def model_names(paths: Sequence[PurePath]) -> list[str]:
+    """The stems of files, but as much of the ends of their paths as it takes where that would not tell them apart."""
+
+    def end(path: PurePath, parts: int) -> str:
+        return str(PurePath(*path.parts[-parts:])) if parts else path.stem
+
+    names = []
+    for path in paths:
+        others = [other for other in paths if other != path]
+        lengths = range(len(path.parts) + 1)
+        names.append(next((end(path, n) for n in lengths if all(end(path, n) != end(other, n) for other in others)), str(path)))
+    return names
+
+
+def format_comparison(
+    comparison: Comparison,
+    paint: Paint,
+    *,
+    several_documents: bool,
+    with_differences: bool = True,
+    width: int | None = None,
+) -> str:
     """A table of the vocabularies, and the first stretches that they cut differently, one below the other."""
     least = min(count.tokens for count in comparison.counts)
     rows = [("MODEL", "TOKENS", "BYTES/TOKEN", "")]
     for count in comparison.counts:
         more = f"+{100 * (count.tokens / least - 1):.1f} %" if least and count.tokens > least else ""
         rows.append((escape_line(count.name), f"{count.tokens:,}", f"{count.bytes_per_token:.2f}", more))
-    text = _table(rows)
+    text = _table(rows, width, dispensable=(2, 3))
     if not with_differences:
         return text
     if not comparison.differences:
         return text + "\nThey cut it at the same places.\n"
-    names = [escape_line(count.name) for count in comparison.counts]
+    names = _told_apart([escape_line(count.name) for count in comparison.counts], width and max(width // 3, _NARROWEST))
     for difference in comparison.differences:
-        text += "\n" + _format_difference(difference, names, paint, several_documents)
+        place = f"bytes {difference.start:,} to {difference.end:,}"
+        if several_documents:
+            document = shortened(escape_line(difference.document), width and max(width - len(place) - 2, _NARROWEST))
+            place = f"{document}, {place}"
+        text += f"\n{place}\n" + _format_difference(difference, names, paint, width)
     return text
 
 
-def _format_difference(difference: Difference, names: Sequence[str], paint: Paint, several_documents: bool) -> str:
-    where = f"{escape_line(difference.document)}, " if several_documents else ""
-    lines = [f"{where}bytes {difference.start:,} to {difference.end:,}"]
-    width = max(map(columns, names))
+def _format_difference(difference: Difference, names: Sequence[str], paint: Paint, width: int | None) -> str:
+    lines = []
+    indent = max(map(columns, names)) + 2 * _GAP
     for name, pieces in zip(names, difference.pieces, strict=True):
-        shown = [
-            paint(visible(piece)[:_LONGEST_CELL], STYLES[number % len(STYLES)]) for number, piece in enumerate(pieces[:24])
-        ]
-        more = f" … and {len(pieces) - 24} more" if len(pieces) > 24 else ""
-        lines.append(f"  {name}{' ' * (width - columns(name))}  {'|'.join(shown)}{more}")
-    return "\n".join(lines) + "\n"
+        texts = _fitting(pieces, width and max(width - indent, _NARROWEST))
+        shown = "|".join(paint(text, STYLES[number % len(STYLES)]) for number, text in enumerate(texts))
+        more = f" … and {len(pieces) - len(texts)} more" if len(pieces) > len(texts) else ""
+        lines.append(f"  {name}{' ' * (indent - 2 * _GAP - columns(name))}  {shown}{more}\n")
+    return "".join(lines)
+
+
+def _fitting(pieces: Sequence[bytes], width: int | None) -> list[str]:
+    """The first pieces, as many as there is room for beside the number of the others; one at least."""
+    texts = [shortened(visible(piece)[:_LONGEST_CELL], width) for piece in pieces[:_MOST_PIECES]]
+    if width is None or (len(texts) == len(pieces) and sum(map(columns, texts)) + len(texts) - 1 <= width):
+        return texts
+    room = width - len(f" … and {len(pieces)} more")
+    ends = list(itertools.accumulate(columns(text) + 1 for text in texts))
+    fitting = texts[: sum(end - 1 <= room for end in ends)]
+    return fitting or [shortened(texts[0], max(room, 2))]
+
+
+def _told_apart(names: Sequence[str], width: int | None) -> list[str]:
+    """Names in at most `width` columns. Those that would look the same lose what they begin with, too."""
+    if width is None or max(map(columns, names)) <= width:
+        return list(names)
+    twins: dict[str, set[str]] = {}
+    for name in names:
+        twins.setdefault(shortened(name, width), set()).add(name)
+    found = []
+    for name in names:
+        same = twins[shortened(name, width)]
+        common = os.path.commonprefix(list(same)) if len(same) > 1 else ""  # noqa: RUF071  # characters are what is wanted
+        found.append(shortened(f"…{name[len(common) :]}" if common else name, width))
+    return found
+
+
+def shortened(text: str, width: int | None) -> str:
+    """A text in at most `width` columns (None: any number): its beginning and its end."""
+    size = len(text) if width is None or columns(text) <= width else width - 1
+    short = text
+    while width is not None and columns(short) > width:
+        short = f"{text[: size - size // 2]}…{text[len(text) - size // 2 :]}"
+        size -= 1
+    return short
 
 
 def _ratio(count: Count) -> str:
     return f"{count.bytes / count.tokens:.2f}" if count.tokens else "0.00"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def _table(rows: Sequence[Sequence[str]], width: int | None, *, dispensable: Sequence[int]) -> str:
+    """Columns side by side, the first one of names. In a narrow `width` the `dispensable` go, one after the other."""
     widths = [max(columns(row[column]) for row in rows) for column in range(len(rows[0]))]
+    shown = list(range(len(widths)))
+    if width is not None:
+        least, dropped = min(widths[0], _NARROWEST), iter(dispensable)
+        while (others := sum(widths[column] + _GAP for column in shown[1:])) + least > width and (gone := next(dropped, 0)):
+            shown.remove(gone)
+        widths[0] = max(least, min(widths[0], width - others))
     lines = []
-    for row in rows:
-        first = row[0] + " " * (widths[0] - columns(row[0]))
-        lines.append("  ".join((first, *(text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)))).rstrip())
-    return "\n".join(lines) + "\n"
+    for name, row in zip(_told_apart([row[0] for row in rows], widths[0]), rows, strict=True):
+        texts = (row[column].rjust(widths[column]) for column in shown[1:])
+        lines.append("  ".join((name + " " * (widths[0] - columns(name)), *texts)).rstrip() + "\n")
+    return "".join(lines)
 
 
 def format_ids(tokens: Sequence[int], separator: str) -> str:
