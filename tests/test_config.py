@@ -352,6 +352,35 @@ def test_check_tells_everything() -> None:
     assert result.stderr == "llamacli: error: 6 mistakes in the settings\n"
 
 
+def test_check_goes_on_behind_what_has_the_wrong_shape() -> None:
+    file = write("temp = 1\n[defaults]\ntmep = 1\n[aliases]\na = 3\n[profiles]\np = 1\n[profiles.q]\ntop-k = 'x'\n")
+    result = config("check")
+    assert [line.removeprefix(f"{file}:").partition(" (")[0] for line in result.stdout.splitlines()] == [
+        "1: temp has no meaning here",
+        "3: there is no option tmep",
+        "5: the alias a must be a text: what the model is",
+        "7: p must be a table",
+        "9: top-k: it takes a whole number, not the text 'x'",
+    ]
+    assert result.stderr == "llamacli: error: 5 mistakes in the settings\n"
+
+
+@pytest.mark.parametrize("device", ["/dev/full", "/dev/null"])
+def test_a_device_is_no_settings_file(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMACLI_CONFIG", device)
+    for arguments in (("set", "temp", "1"), ("unset", "temp")):
+        result = config(*arguments)
+        assert (result.status, result.stderr) == (2, f"llamacli: error: {device} is no regular file\n")
+
+
+def test_a_file_of_any_size_is_refused() -> None:
+    with write("").open("wb") as file:
+        file.truncate(1 << 40)  # without taking room on the disk
+    for arguments in (("set", "temp", "1"), ("check",), ("show",)):
+        result = config(*arguments)
+        assert (result.status, "larger than 1 MiB" in result.stdout + result.stderr) == (2, True)
+
+
 def test_check_other_files(project: Path) -> None:
     good, bad = write("[defaults]\ntemp = 1", project / "good.toml"), write("[defaults", project / "bad.toml")
     assert config("check", str(good)).stderr == "llamacli: no mistakes in the settings\n"

@@ -185,14 +185,10 @@ def check_files(app: AppContext, files: list[Path], given: bool = False) -> None
 
     found: list[store.Problem] = [] if given else environment_problems(app.console.environ)
     for file in files:
-        try:
-            content = store.read(file, store.scope_of(file))
-        except store.PlacedError as error:
-            found.append(error.problem)
-            continue
-        if content is None and given:
+        wrong = store.examine(file, store.scope_of(file), settings.all_keys())
+        if wrong is None and given:
             raise UsageError(f"there is no file {file}")
-        found += store.problems(content, settings.all_keys()) if content else []
+        found += wrong or []
     if found:
         app.console.write(format_problems(found))
         raise SettingsError("1 mistake in the settings" if len(found) == 1 else f"{len(found)} mistakes in the settings")

@@ -25,7 +25,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,7 +36,7 @@ from llamacli.store.settings_keys import Key, Keys, Origin, Place, Setting, keys
 
 __all__ = [
     "Key", "Keys", "Origin", "Place", "PlacedError", "Problem", "Scope", "Setting", "Settings", "SettingsFile",
-    "keys_by_spelling", "load", "parse", "problems", "read", "spelling",
+    "examine", "keys_by_spelling", "load", "parse", "problems", "read", "spelling",
 ]  # fmt: skip
 
 TABLES = ("defaults", "aliases", "models", "profiles")
@@ -159,17 +159,42 @@ def load(user: Path, project: Path | None) -> Settings:
 
 def read(path: Path, scope: Scope) -> SettingsFile | None:
     """Read one file, None if it does not exist. Raises SettingsError."""
-    try:
-        if not path.is_file() and not path.is_dir():  # nothing, or /dev/null
-            return None
-        data = path.read_bytes()
-    except OSError as error:
-        raise Problem(path, 0, f"cannot be read: {error.strerror}").error() from error
-    return parse(data, path, scope)
+    data = _read_bytes(path)
+    return None if data is None else parse(data, path, scope)
 
 
 def parse(data: bytes, path: Path, scope: Scope) -> SettingsFile:
     """Make sense of a file's bytes. Raises SettingsError."""
+    file = _parse_toml(data, path, scope)
+    for problem in _wrong_shapes(file):
+        raise problem.error()
+    return file
+
+
+def examine(path: Path, scope: Scope, keys: Keys) -> list[Problem] | None:
+    """Everything that is wrong with a file, None if it does not exist. `keys` are those of all commands."""
+    try:
+        data = _read_bytes(path)
+        if data is None:
+            return None
+        file = _parse_toml(data, path, scope)
+    except PlacedError as error:
+        return [error.problem]
+    sound = replace(file, data=_well_shaped(file.data))
+    return sorted([*_wrong_shapes(file), *problems(sound, keys)], key=lambda one: one.line)
+
+
+def _read_bytes(path: Path) -> bytes | None:
+    try:
+        if not path.is_file() and not path.is_dir():  # nothing, or /dev/null
+            return None
+        with path.open("rb") as file:
+            return file.read(SIZE_LIMIT + 1)
+    except OSError as error:
+        raise Problem(path, 0, f"cannot be read: {error.strerror}").error() from error
+
+
+def _parse_toml(data: bytes, path: Path, scope: Scope) -> SettingsFile:
     import tomllib  # here because most runs have no settings file
 
     if len(data) > SIZE_LIMIT:
@@ -188,10 +213,7 @@ def parse(data: bytes, path: Path, scope: Scope) -> SettingsFile:
         raise Problem(path, number, message[:1].lower() + message[1:], hint).error() from None
     except RecursionError:
         raise Problem(path, 0, "nested too deeply").error() from None
-    file = SettingsFile(path, scope, text, document)
-    for problem in _wrong_shapes(file):
-        raise problem.error()
-    return file
+    return SettingsFile(path, scope, text, document)
 
 
 def problems(file: SettingsFile, keys: Keys) -> list[Problem]:
@@ -262,6 +284,21 @@ def _wrong_shapes(file: SettingsFile) -> Iterator[Problem]:
             for one, inner in table.items():
                 if not isinstance(inner, dict):
                     yield file.problem((name, one), f"{one} must be a table", f"write [{name}.NAME] above it")
+
+
+def _well_shaped(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What `_wrong_shapes` finds nothing wrong with."""
+    kept: dict[str, Any] = {}
+    for name, table in data.items():
+        if name not in TABLES or not isinstance(table, dict):
+            continue
+        if name == "aliases":
+            kept[name] = {alias: target for alias, target in table.items() if isinstance(target, str) and target}
+        elif name == "defaults":
+            kept[name] = table
+        else:
+            kept[name] = {one: inner for one, inner in table.items() if isinstance(inner, dict)}
+    return kept
 
 
 def _twice(file: SettingsFile, place: Place, table: Mapping[str, Any], keys: Keys) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ from llamacli.errors import SettingsError
 from llamacli.store import paths
 from llamacli.store.progress import silent
 from llamacli.store.publish import exclusive
-from llamacli.store.settings import Place, Problem, SettingsFile, parse, scope_of, spelling
+from llamacli.store.settings import SIZE_LIMIT, Place, Problem, SettingsFile, parse, scope_of, spelling
 
 TEMPLATE = """\
 # Settings of llamacli. `llamacli config check` looks for mistakes, `llamacli config show --origin` tells what counts.
@@ -99,8 +99,12 @@ def _rewrite(
 ) -> None:
     if path.is_dir():
         raise SettingsError(f"{path} is a directory")
+    if path.exists() and not path.is_file():  # /dev/full would have no end, and /dev/null be replaced by a file
+        raise SettingsError(f"{path} is no regular file")
     with exclusive(paths.cache_dir() / "settings", silent):
         try:
+            if path.is_file() and path.stat().st_size > SIZE_LIMIT:
+                raise SettingsError(f"{path} is larger than 1 MiB, which no settings file is")
             text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
