@@ -16,7 +16,7 @@ from prompt_toolkit.application import Application, create_app_session
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
-from talk import CTRL_C, ENTER, Talker, plain, talk
+from talk import CTRL_C, ENTER, TERMINAL, Talker, plain, talk
 
 from llamacli.cli.console import Terminals
 from llamacli.engine.events import Finished, Timings, Usage
@@ -445,3 +445,19 @@ def test_copy_without_a_terminal_or_a_clipboard_is_refused(tmp_path: Path, monke
     result = invoke("chat", "--script", str(tmp_path / "script"), stdin=b"", engine=Talker())
     assert (result.status, "\x1b" in result.stdout) == (2, False)
     assert "there is no clipboard" in result.stdout
+
+
+def test_a_message_that_does_not_fit_waits_for_retry() -> None:
+    engine = Talker(n_ctx=9)
+    result = talk("a b\r/undo\ra b c d e f g h i\r/system none\r", engine=engine, width=300)
+    assert "-c makes the context larger; /retry then sends the message again" in plain(result.stdout)
+    assert "there is no system prompt any more" in plain(result.stdout)  # the command did not stand behind the message
+    engine = Talker(n_ctx=9)
+    talk("a b c d e f g h i\r/set temp 0\r/retry\r", engine=engine)
+    assert engine.asked == []
+    assert engine.messages == [{"role": "user", "content": "a b c d e f g h i"}]
+
+
+def test_an_option_in_the_other_case_is_suggested() -> None:
+    result = invoke("chat", "-c", terminals=TERMINAL)
+    assert (result.status, result.stderr) == (2, "llamacli: error: -c needs a value (did you mean -C, --continue?)\n")

@@ -206,7 +206,8 @@ def test_a_bad_grammar_is_shown_with_its_place_and_nothing_is_lost() -> None:
     engine = Talker()
     keys = '/grammar root ::= "a"\r/grammar root ::= [a-\r\x15/grammar\rHi\r'
     result = talk(keys, engine=engine)
-    assert "--grammar:1:1" in plain(result.stdout)
+    assert "/grammar:1:1" in plain(result.stdout)
+    assert "--grammar" not in plain(result.stdout)
     assert "^" in result.stderr
     assert 'root ::= "a"\n' in plain(result.stdout)
     assert engine.constraint is not None
@@ -225,7 +226,7 @@ def test_answers_are_held_to_a_schema_and_checked(tmp_path: Path) -> None:
     engine = Talker(answers=[('{"a": 1}',)])
     talk('/schema {"type": "object"}\rHi\r', engine=engine)
     assert engine.constraint is not None
-    assert "this is no JSON" in plain(talk('/schema {"type": \r').stdout)
+    assert "/schema:1:9: this is no JSON" in plain(talk('/schema {"type": \r').stdout)
 
 
 def test_a_held_answer_with_the_real_engine_goes_on_within_its_grammar(tiny_model: Path, tmp_path: Path) -> None:

@@ -282,6 +282,11 @@ def test_a_template_that_knows_no_tools_is_said_once(tmp_path: Path) -> None:
     result, engine = talk(tmp_path, "One.", "Two.", typed="Hi\rHo\r", has_tools=False)
     assert plain(result.stdout).count("the chat template of this model knows no tools") == 1
     assert engine.rendering.tools == ()
+    result, engine = talk(tmp_path, "One.", typed="/tools call\rHi\r", has_tools=False)
+    assert "the next answer calls" not in plain(result.stdout)
+    assert "knows no tools (--chat-template names another one)" in " ".join(plain(result.stdout).split())
+    held = '/grammar root ::= "a"\r/tools call\r'
+    assert "answers are held to a grammar, and call no tools (/grammar off)" in plain(talk(tmp_path, typed=held)[0].stdout)
 
 
 def test_without_tools_nothing_changes() -> None:

@@ -190,8 +190,25 @@ def test_a_session_that_is_loaded_keeps_its_system_prompt() -> None:
 
 def test_an_empty_conversation_leaves_no_session() -> None:
     talk("/help\r")
-    assert invoke("chat", "--list").stdout == "there are no saved sessions\n"
+    listed = invoke("chat", "--list")
+    assert (listed.status, listed.stdout, listed.stderr) == (0, "", "llamacli: there are no saved sessions\n")
     assert talk("", "--continue").status == 2
+
+
+@pytest.mark.parametrize("more", [("Hi",), ("--session", "work"), ("--continue",)])
+def test_listing_takes_nothing_else(more: tuple[str, ...]) -> None:
+    result = invoke("chat", "--list", *more)
+    assert (result.status, "--list only lists the sessions" in result.stderr) == (2, True)
+    assert invoke("chat", "--list", environ={"LLAMACLI_SESSION": "work"}).status == 0
+
+
+def test_a_session_that_is_open_elsewhere_is_called_by_its_name() -> None:
+    talk("a\r", "--session", "work")
+    with closing(SessionStore()) as store:
+        store.open(1)
+        result = talk("", "--continue")
+    assert result.status == 2
+    assert "session work is open in another llamacli chat (leave it there, or go on with another one: " in result.stderr
 
 
 def test_no_save_leaves_no_trace() -> None:

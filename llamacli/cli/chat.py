@@ -106,6 +106,8 @@ def chat(
     commands. The model loads while the first message is typed, and each turn evaluates only what is new.
     """
     if sessions.list:
+        if prompt is not None or sessions.resume or reread.given("session"):
+            raise UsageError("--list only lists the sessions: it has no place beside PROMPT, --session and --continue")
         list_sessions(app.console)
         return
     entries = read_entries(app.console, screen.script)
@@ -226,7 +228,11 @@ def list_sessions(console: Console) -> None:
     from llamacli.store.sessions import SessionStore
 
     with closing(SessionStore()) as store:
-        console.show(format_sessions(store.sessions()))
+        found = store.sessions()
+    if found:
+        console.show(format_sessions(found))
+    else:
+        console.note("there are no saved sessions")
 
 
 def check_sessions(sessions: SessionOptions) -> None:

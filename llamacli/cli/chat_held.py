@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llamacli.cli.run_constraint import read_constraint
 from llamacli.cli.run_options import ConstraintOptions
-from llamacli.errors import UsageError
+from llamacli.errors import GrammarError, UsageError
 
 if TYPE_CHECKING:
     from llamacli.cli.console import Console
@@ -29,7 +30,11 @@ def read_held(console: Console, kind: HeldTo, given: str) -> Held:
     else:
         is_text = given.startswith("{")
         options = ConstraintOptions(json_schema=given) if is_text else ConstraintOptions(json_schema_file=Path(_file(given)))
-    held = read_constraint(console, options)
+    try:
+        held = read_constraint(console, options)
+    except GrammarError as error:  # which names an option; here it is a command
+        message = re.sub(r"^(--grammar|-j):", f"/{kind}:", error.message)
+        raise GrammarError(message, hint=error.hint) from error
     assert held is not None
     return Held(kind, given, held.constraint, held.check)
 

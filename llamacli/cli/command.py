@@ -307,6 +307,11 @@ def explained(owner: TyperCommand | TyperGroup, error: typer.TyperException, arg
         near = difflib.get_close_matches(word, option_names(owner), n=1)
         other = "--help lists them" if isinstance(owner, TyperCommand) else "options come after the command"
         return UsageError(f"no such option: {word}", hint=f"did you mean {near[0]}?" if near else other)
+    if "requires an argument" in error.format_message():
+        name = str(getattr(error, "option_name", ""))
+        flag = option_names(owner).get(name.swapcase())
+        if flag is not None and flag.is_flag:
+            return UsageError(f"{name} needs a value", hint=f"did you mean {', '.join(flag.opts)}?")
     if "unexpected extra argument" in error.format_message():
         extra = error.format_message().partition("(s) ")[2]
         return UsageError(f"unexpected argument: {extra.strip('()')}", hint="put a text of several words in quotes")

@@ -40,8 +40,8 @@ class Chat:
     """A running conversation.
 
     `overrides` are fields of SamplingParams that `/set` changed, biases with their texts. `draft` is what the next prompt line
-    begins with, `unanswered` the last message if it got no answer. `state` is a file to be brought back before the next answer, `evaluated`
-    says that the engine has evaluated this conversation since.
+    begins with, `unanswered` the last message if it got no answer. `state` is a file to be brought back before the next answer,
+    `evaluated` says that the engine has evaluated this conversation since.
     `ask` puts a question to the user and returns the typed line. `required_tool` is what the next answer must call ("" is any).
     `wants_answer`: the engine is to answer the conversation as it is now, or to begin as `beginning` says. `held` is what
     answers are held to. `first_seen` is the oldest message that the model sees, where older ones were left out. `compacted` are

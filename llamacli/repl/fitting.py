@@ -86,7 +86,7 @@ def check_room(chat: Chat, engine: Engine, turn: Turn, begun: int = 0) -> None:
             needed=used + 1,
             available=size,
             hint="/compact summarizes the older turns, /set context_shift on leaves them out, /undo takes back the last, "
-            "-c makes the context larger",
+            "-c makes the context larger" + ("; /retry then sends the message again" if chat.unanswered else ""),
         )
     if not chat.generation.context_shift and size - used < size // LOW_SHARE:
         chat.setup.screen.warn(

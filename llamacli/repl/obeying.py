@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from llamacli.errors import ContextFullError
 from llamacli.repl import compacting, holding, keeping, looking, probing, switching, talking, tooling, tuning
 from llamacli.repl.chat import Chat
 from llamacli.repl.commands import find, split_command
@@ -42,10 +43,13 @@ def obey(chat: Chat, text: str) -> None:
 
 
 def _answer(chat: Chat, before: int | None) -> None:
-    """The model's answer. If there is none the conversation is as it was before, and the message is in the prompt line."""
+    """The model's answer. If there is none the conversation is as before, and the message is the draft or for /retry."""
     asked = chat.tree.path()[-1:]
     try:
         reply(chat, chat.engine())
+    except ContextFullError:
+        chat.draft = ""  # a command comes first, and would stand behind it; /retry sends it
+        raise
     finally:
         if chat.tree.path()[-1:] == asked:
             chat.tree.move(before)

@@ -43,6 +43,10 @@ def box_names(box: Toolbox, names: list[str]) -> list[str]:
 
 
 def _require(chat: Chat, box: Toolbox, names: list[str]) -> None:
+    if chat.held is not None:
+        raise UsageError(f"answers are held to a {chat.held.kind}, and call no tools", hint=f"/{chat.held.kind} off")
+    if not chat.engine().knows_tools(chat.model.template):
+        raise UsageError("the chat template of this model knows no tools", hint="--chat-template names another one")
     chat.required_tool = box_names(box, names[:1])[0] if names else ""
     if chat.required_tool and not box.is_enabled(chat.required_tool):
         chat.required_tool = None

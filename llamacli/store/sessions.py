@@ -117,7 +117,11 @@ class SessionStore:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                raise UsageError(f"session {session} is open in another llamacli chat") from None
+                label = next((one.label for one in self._sessions("where id = ?", (session,))), session)
+                raise UsageError(
+                    f"session {label} is open in another llamacli chat",
+                    hint="leave it there, or go on with another one: llamacli chat --list lists them",
+                ) from None
         self._locks[session] = lock
 
     def release(self, session: int) -> None:
