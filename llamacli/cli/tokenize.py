@@ -132,7 +132,8 @@ def tokenize(
 
     On a terminal the pieces are shown over their ids; otherwise the ids are written, a line for each text. Texts are plain, as
     in all commands: control tokens in them stay text unless --special says otherwise. Files may be of any size; they are
-    tokenized on all cores. Only the model's vocabulary is loaded.
+    tokenized on all cores. Of several texts, one that is not UTF-8 has an error in its place and does not stop the others; the
+    exit status is then 6. Only the model's vocabulary is loaded.
     """
     check_combinations(source, output, chat, model)
     if source.detokenize:
