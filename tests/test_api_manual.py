@@ -97,3 +97,13 @@ def test_what_is_sent_is_held_to_the_grammar(llm: Llama) -> None:
     next(made)
     with pytest.raises(ConstraintError):
         made.send([b])
+
+
+def test_a_processor_may_keep_what_it_gets(tiny_model: Path) -> None:
+    kept: list[np.ndarray] = []
+    with Llama(tiny_model, n_ctx=256, n_threads=1) as llm:
+        llm("Hello", max_tokens=2, temperature=0, logit_bias={77: 1e6}, logits_processor=lambda _, scores: kept.append(scores))
+        llm.eval(llm.tokenize(b"Hello"))
+        first = llm.logits()
+    np.testing.assert_allclose(kept[0], first, atol=1e-3)
+    assert not np.array_equal(kept[0], kept[1])

@@ -50,7 +50,7 @@ def outcome(call: Callable[[], object]) -> tuple[threading.Thread, list[object]]
         except Exception as error:  # noqa: BLE001 - the test looks at it
             outcomes.append(error)
 
-    return threading.Thread(target=run), outcomes
+    return threading.Thread(target=run, daemon=True), outcomes
 
 
 def test_vectors_for_several_threads(tiny_embedding_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,3 +161,16 @@ def test_what_others_cancel_does_not_end_an_evaluation_by_hand(tiny_model: Path)
         llm.engine.cancel()
         llm.eval([77, 78])
         assert llm.n_tokens == 2
+
+
+@pytest.mark.parametrize("method", ["embed", "eval"])
+def test_closing_in_the_middle_of_a_call(method: str, tiny_embedding_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a signal's handler does, which runs on the thread that it interrupts."""
+    llm = Llama(tiny_embedding_model, embedding=True, n_threads=1)
+    call = {"embed": lambda: llm.embed("one text"), "eval": lambda: llm.eval([77])}[method]
+    call()
+    Inside(monkeypatch, llm.close)
+    thread, found = outcome(call)
+    thread.start()
+    thread.join(30)
+    assert [type(each) for each in found] == [ClosedError]

@@ -46,7 +46,7 @@ class Evaluations(Completions):
     ) -> None:
         super().__init__(engine, name=name, chat_format=chat_format, seed=seed)
         self._context_params, self._logits_all = context, logits_all
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # again by the same thread: a signal's handler may close
         self._manual: ManualEvaluation | None = None
         self._owned = ExitStack()
         """What holds memory of C: closed by `close()`, or when this object is dropped without it."""

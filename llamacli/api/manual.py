@@ -254,13 +254,12 @@ class ManualEvaluation:
 
 
 def apply(processor: Callable[[list[int], Any], Any], tokens: list[int], logits: memoryview[float]) -> None:
-    """Lets a Python callable change logits: it gets the tokens so far and the (n_vocab,) array, and returns the new one.
+    """Lets a Python callable change logits: it gets the tokens so far and a (n_vocab,) array, and returns the new one.
 
-    Changing the array in place and returning it, or returning None, is the fast way.
+    Changing the array in place and returning it or None is as good. The array is the callable's own: it may be kept.
     """
     import numpy as np
 
-    scores = np.asarray(logits)
+    scores = np.array(logits)
     changed = processor(tokens, scores)
-    if changed is not None and changed is not scores:
-        scores[:] = changed
+    np.asarray(logits)[:] = scores if changed is None else changed

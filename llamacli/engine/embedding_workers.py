@@ -44,7 +44,7 @@ class Worker:
         self._budget = budget
         self._context: Context | None = None
         self._capacity = 0
-        self._using = threading.Lock()
+        self._using = threading.RLock()  # again by the same thread: a signal's handler may close
         self._closed = False
         lib = library()
         self._width = lib.llama_model_n_cls_out(model.handle) if pooling == "rank" else lib.llama_model_n_embd_out(model.handle)
@@ -184,7 +184,7 @@ class Workers:
         beside = self._threads if _may_work_beside(model) else 0
         self._many = [Worker(model, single, **common) for _ in range(beside)]  # type: ignore[arg-type]
         self._side_by_side = False
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
         self._closed = False
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._many:
