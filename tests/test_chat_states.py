@@ -247,6 +247,11 @@ def test_every_command_of_the_manual_is_there() -> None:
     assert [name for name in wanted.split() if name not in COMMANDS or COMMANDS[name].name != name] == []
 
 
+def test_the_man_page_lists_every_command() -> None:
+    text = (Path(__file__).parent.parent / "man" / "llamacli-chat.1").read_text(encoding="ascii")
+    assert [name for name, one in COMMANDS.items() if f"\n\\fB/{one.name}" not in text] == []
+
+
 def test_another_model_has_its_own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = tmp_path / "settings.toml"
     settings.write_text("[defaults]\ntemp = 0.5\n[models.other]\ntemp = 0.25\ntop-k = 7\npredict = 9\n")

@@ -286,7 +286,9 @@ class SamplingOptions:
 
     temperature: Annotated[
         float | None,
-        _sampling("--temp", "--temperature", default=_SAMPLING.temperature, help="Randomness; 0 always takes the best token."),
+        _sampling(
+            "--temp", "--temperature", default=_SAMPLING.temperature, help="Randomness; 0 or less always takes the best token."
+        ),
     ] = None
     seed: Annotated[
         int | None,

@@ -52,6 +52,20 @@ def with_manual(program: Page) -> list[Page]:
 
 def _command(page: Page) -> Iterator[str]:
     yield from _section("Options", [_options(part) for part in page.sections])
+    if page.path == ("chat",):
+        yield from _section("Slash commands", list(_slash_commands()))
+
+
+def _slash_commands() -> Iterator[str]:
+    """What a conversation understands, as /help groups it."""
+    from llamacli.repl.commands import COMMANDS, grouped
+    from llamacli.repl.obeying import COMMAND_MODULES
+
+    assert COMMAND_MODULES  # which register the commands
+    yield _prose("A line is a command if its first word is a slash and a name. A space before it makes it text for the model.")
+    for title, commands in grouped(COMMANDS.values()).items():
+        rows = [f".TP\n\\fB{escaped(one.usage)}\\fR\n{_filled(one.about + '.')}" for one in commands]
+        yield "\n".join([f".SS {escaped(title)}", *rows])
 
 
 def _group(page: Page) -> Iterator[str]:
