@@ -80,8 +80,7 @@ class Context:
         if (
             model.is_recurrent
             or lib.llama_model_n_swa(model.handle)
-            or not self.params.kv_offload
-            or lib.llama_supports_gpu_offload()
+            or (self.params.kv_offload and lib.llama_supports_gpu_offload())
         ):
             return
         needed = cache_bytes(model, self.params) * size * self.params.n_seq_max
