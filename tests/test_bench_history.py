@@ -243,6 +243,7 @@ def test_history_filters_and_limits() -> None:
     assert numbers("--model", "TWO") == [3, 2]
     assert numbers("--limit", "1") == [3]
     assert numbers("--limit", "0", "--test", "tg") == [3, 2, 1]
+    assert numbers("--limit", "99999999999999999999") == [3, 2, 1]
     assert numbers("--test", "pp") == []
     assert numbers("--here") == []
 

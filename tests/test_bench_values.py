@@ -66,6 +66,39 @@ def test_a_file_may_have_a_comma_in_its_name(tmp_path):
     assert values.parse_models(str(file)) == (str(file),)
 
 
+@pytest.mark.parametrize("text", ["", ",", "a.gguf,", "a.gguf,,b.gguf"])
+def test_a_model_needs_a_name(text):
+    with pytest.raises(ValueError, match="name of a model is empty"):
+        values.parse_models(text)
+
+
+@pytest.mark.parametrize(("text", "why"), [("1-1000000", "more than 100,000 values"), ("1-8+0", "no end"), ("0-8*2", "no end")])
+def test_ranges_that_are_too_long(text, why):
+    with pytest.raises(ValueError, match=why):
+        values.parse_ranges(text)
+
+
+def test_too_many_tests_are_refused_before_they_are_made():
+    with pytest.raises(UsageError, match="10,000,000,000 tests"):
+        expand(WorkOptions(n_prompt=(tuple(range(1, 100_001)),), n_gen=((0,),)), SetupOptions(threads=((1,) * 100_000,)), ["m"])
+
+
+@pytest.mark.parametrize(
+    ("setup", "message"),
+    [
+        (SetupOptions(ubatch_size=((2**31,),)), "-ub must be at most 2147483647"),
+        (SetupOptions(batch_size=((2**31,),)), "-b must be at most 2147483647"),
+        (SetupOptions(ubatch_size=((0,),)), "-ub must be at least 1"),
+        (SetupOptions(main_gpu=((-1,),)), "-mg takes numbers from 0 to 2147483647"),
+        (SetupOptions(main_gpu=((2**31,),)), "-mg takes numbers from 0 to 2147483647"),
+        (SetupOptions(gpu_layers=((2**31,),)), "-ngl takes numbers from -1 to 2147483647"),
+    ],
+)
+def test_a_bound_is_the_one_that_was_passed(setup, message):
+    with pytest.raises(UsageError, match=message):
+        expand(WorkOptions(), setup, ["m"])
+
+
 def names(work: WorkOptions, setup: SetupOptions | None = None) -> list[str]:
     return [test.name for test in expand(work, setup or SetupOptions(), ["m.gguf"])]
 

@@ -49,7 +49,7 @@ def history(
     runs = []
     if database_path().exists():
         with closing(History()) as opened:
-            runs = opened.runs(model=model, test=test, machine=machine, limit=limit if limit > 0 else None)
+            runs = opened.runs(model=model, test=test, machine=machine, limit=limit if 0 < limit < 2**63 else None)
     if json:
         app.console.write(json_format.dumps(history_document(runs), indent=2) + "\n")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -18,6 +19,9 @@ from llamacli.errors import UsageError
 T = TypeVar("T")
 
 OutputFormat = Literal["table", "md", "csv", "json", "jsonl", "sql", "none"]
+
+MOST_TESTS = 100_000
+"""Combinations that one run may have: all of them are made before the first is measured."""
 
 _PLAN = MeasurePlan()
 
@@ -236,6 +240,9 @@ def expand(work: WorkOptions, setup: SetupOptions, models: Sequence[str]) -> lis
         raise UsageError("there is nothing to measure", hint="-p, -n or -pg must be more than 0")
     if work.end_to_end:
         _check_end_to_end(work, setup)
+    count = len(sizes) * math.prod(map(len, axes.values()))
+    if count > MOST_TESTS:
+        raise UsageError(f"these are {count:,} tests; {MOST_TESTS:,} are possible at once")
     return [
         BenchTest(**dict(zip(axes, values, strict=True)), workload=workload, n_prompt=n_prompt, n_gen=n_gen)
         for values in itertools.product(*axes.values())

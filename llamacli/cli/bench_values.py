@@ -34,8 +34,10 @@ def _range(text: str) -> list[int]:
     while value <= last:
         values.append(value)
         following = value + step if operator == "+" else value * step
-        if following <= value or len(values) > _MOST_VALUES:
+        if following <= value:
             raise ValueError(f"the range {text} has no end")
+        if len(values) > _MOST_VALUES:
+            raise ValueError(f"the range {text} has more than {_MOST_VALUES:,} values")
         value = following
     if not values:
         raise ValueError(f"the range {text} is empty")
@@ -54,7 +56,10 @@ def parse_models(text: str) -> tuple[str, ...]:
     """References of models with commas between; a file that exists may have commas in its name."""
     if Path(text).is_file():
         return (text,)
-    return tuple(part for part in text.split(",") if part)
+    parts = tuple(text.split(","))
+    if not all(parts):
+        raise ValueError("the name of a model is empty")
+    return parts
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

@@ -60,12 +60,14 @@ class BenchTest:
         _require(self.n_prompt + self.n_gen > 0, "a test needs tokens: -p or -n must be more than 0")
         _require(self.n_prompt + self.n_gen + self.n_depth < 2**31, "a test has at most 2147483647 tokens")
         _require(1 <= self.n_parallel <= 256, "--parallel takes numbers from 1 to 256")
-        _require(0 < self.n_batch < 2**31, "-b must be at least 1")
+        for option, size in (("-b", self.n_batch), ("-ub", self.n_ubatch)):
+            _require(size > 0, f"{option} must be at least 1")
+            _require(size < 2**31, f"{option} must be at most 2147483647")
         _require(self.n_batch >= self.n_parallel, "-b must be at least as much as --parallel")
-        _require(0 < self.n_ubatch < 2**31, "-ub must be at least 1")
         _require(1 <= self.n_threads <= 512, "-t takes numbers from 1 to 512")
         _require(0 <= self.poll <= 100, "--poll takes numbers from 0 to 100")
-        _require(self.n_gpu_layers >= -1, "-ngl takes numbers from -1")
+        _require(-1 <= self.n_gpu_layers < 2**31, "-ngl takes numbers from -1 to 2147483647")
+        _require(0 <= self.main_gpu < 2**31, "-mg takes numbers from 0 to 2147483647")
 
     @property
     def name(self) -> str:
