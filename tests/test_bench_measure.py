@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import shutil
 import sys
 import types
@@ -14,11 +15,12 @@ import tiny_bert
 
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.measuring import measure
+from llamacli.engine.measuring_cpus import check_cpus, cpu_flags, thread_ids
 from llamacli.engine.measuring_gpu import gpu_counters
 from llamacli.engine.measuring_params import BenchTest, Measured, MeasurePlan, Result, Sample, Working, latency
 from llamacli.engine.measuring_rig import Rig, describe_machine
 from llamacli.engine.measuring_rows import COLUMNS, result_row
-from llamacli.engine.measuring_setup import ReadyTest, cpu_flags, load_model, warm_until_stable
+from llamacli.engine.measuring_setup import ReadyTest, load_model, warm_until_stable
 from llamacli.engine.measuring_watch import EnergyMeter, Watch, machine_notes, mapped_bytes, memory_use
 from llamacli.errors import CancelledError, CapacityError, ModelFileError, ModelUnsupportedError, UsageError
 
@@ -170,6 +172,24 @@ def test_cpu_masks(mask, cpus):
 def test_cpu_masks_that_are_none(mask):
     with pytest.raises(UsageError, match="hexadecimal"):
         cpu_flags(mask)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no threads")
+def test_a_mask_binds_the_threads_of_its_own_test_only(base):
+    usable = os.sched_getaffinity(0)
+    mask = hex(1 << min(usable))
+    for result in results([changed(base, cpu_mask=mask, n_threads=2), changed(base, n_threads=2)]):
+        assert result.is_whole
+    assert {frozenset(os.sched_getaffinity(thread)) for thread in thread_ids()} == {frozenset(usable)}
+
+
+def test_cpus_that_are_not_there(base, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda thread: {0, 1}, raising=False)
+    check_cpus("0x0", cpu_flags("0x0"), strict=True)
+    check_cpus("0xf", cpu_flags("0xf"), strict=False)
+    for mask, strict, missing in (("0xf", True, "2, 3"), ("0xf00", False, "8, 9, 10, 11")):
+        with pytest.raises(UsageError, match=f"{mask} has CPUs that this process may not use: {missing}"):
+            check_cpus(mask, cpu_flags(mask), strict=strict)
 
 
 # --- turns ---------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -13,13 +14,11 @@ from llamacli.binding.library import library
 from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.context import Context
 from llamacli.engine.loading import interruptible
+from llamacli.engine.measuring_cpus import check_cpus, cpu_flags, thread_ids, unbound_after
 from llamacli.engine.measuring_params import BenchTest, ModelFacts, Sample
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.errors import MemoryFullError, ModelUnsupportedError, UsageError
-
-MOST_THREADS = 512
-"""GGML_MAX_N_THREADS."""
 
 _POSITIONS = "position_embd.weight"
 """The table of a model that learnt its positions: beyond its end there are none."""
@@ -125,7 +124,7 @@ def model_facts(model: Model) -> ModelFacts:
 class ReadyTest:
     """A test on a context of its own. Closed before its model. `context` is the test's, with what no test can say besides.
 
-    Raises (when built): what `Context` and `check_possible` raise; UsageError for a CPU mask that is none.
+    Raises (when built): what `Context` and `check_possible` raise; UsageError for a CPU mask that is none, or cannot be obeyed.
     """
 
     def __init__(self, test: BenchTest, model: Model, context: ContextParams | None = None) -> None:
@@ -136,12 +135,16 @@ class ReadyTest:
         self._context = interruptible(lambda: Context(model, context or context_params(test)), model.cancel)
         try:
             cpus = cpu_flags(test.cpu_mask)
+            check_cpus(test.cpu_mask, cpus, strict=test.cpu_strict)
+            self._is_bound = any(cpus)
+            others = thread_ids()
             self._workers = self._library.llamacli_workers_new(
                 test.n_threads, byte_array(cpus), len(cpus), test.cpu_strict, test.poll
             )
         except BaseException:
             self._context.close()
             raise
+        self._own_threads = thread_ids() - others
         self._library.llamacli_workers_attach(self._workers, self._context.handle)
         self._forgets = not model.is_recurrent and not self._library.llama_model_n_swa(model.handle)
         self._states: list[bytes] | None = None
@@ -163,9 +166,10 @@ class ReadyTest:
         n_batch = min(self.test.n_batch, self._context.n_batch)
         if self._in_one and n_prompt:
             n_batch = min(n_batch, self.test.n_ubatch) // n_prompt * n_prompt  # as many whole prompts as go at once
-        self._library.llamacli_measure_tokens(
-            self._context.handle, n_prompt, n_gen, self.test.n_parallel, n_batch, steps, reference(times)
-        )
+        with unbound_after(self._own_threads) if self._is_bound else nullcontext():
+            self._library.llamacli_measure_tokens(
+                self._context.handle, n_prompt, n_gen, self.test.n_parallel, n_batch, steps, reference(times)
+            )
         return Sample(
             total_ns=times.total_ns,
             prompt_ns=times.prompt_ns if timed else 0,
@@ -202,18 +206,6 @@ class ReadyTest:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def cpu_flags(mask: str) -> bytes:
-    """One byte for each CPU of a hexadecimal mask, the lowest bit first: 1 where threads may run. None set is no mask.
-
-    Raises:
-        UsageError: it is not hexadecimal, or too long.
-    """
-    digits = mask.lower().removeprefix("0x")
-    if not digits or not set(digits) <= set("0123456789abcdef") or 4 * len(digits) > MOST_THREADS:
-        raise UsageError(f"a CPU mask is hexadecimal, such as 0xff: {mask}")
-    return bytes(int(bit) for bit in reversed(f"{int(digits, 16):b}"))
 
 
 def warm_until_stable(ready: Ready, *, change: float = 0.03, most: int = 5, seconds: float = 20.0) -> int:
