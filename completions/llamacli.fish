@@ -83,7 +83,7 @@ complete -c llamacli -n '__llamacli_at run' -l resume -d 'Go on with the output 
 complete -c llamacli -n '__llamacli_at run' -l fail-fast -d 'Stop at the first row that fails'
 complete -c llamacli -n '__llamacli_at run' -l retry -r -f -d 'Try a row again at once whose answer did not meet its constraint, N times'
 complete -c llamacli -n '__llamacli_at run' -l tools -r -F -d 'Tools as OpenAI\'s JSON list'
-complete -c llamacli -n '__llamacli_at run' -l tool-choice -r -f -ka 'auto none required' -d 'Whether a tool is called, or which'
+complete -c llamacli -n '__llamacli_at run' -l tool-choice -r -f -ka 'auto none required' -d 'Whether a tool may, may not or must be called, or which must be'
 complete -c llamacli -n '__llamacli_at run' -l parallel-tool-calls -l no-parallel-tool-calls -d 'Let the model call several tools at once'
 complete -c llamacli -n '__llamacli_at run' -l reasoning -r -f -ka 'auto on off' -d 'Whether the model thinks before it answers'
 complete -c llamacli -n '__llamacli_at run' -l reasoning-budget -r -f -d 'Most tokens of thinking'

@@ -83,7 +83,7 @@ def follow(guide: Guide, model: Model, text: str) -> bool:
 @each_case
 @pytest.mark.parametrize("choice", ["auto", "required"])
 def test_recorded_answers_pass_the_grammars_of_their_templates(model, case, choice):
-    if choice == "required" and not case["calls"]:
+    if choice == "required" and (not case["calls"] or case.get("content")):
         pytest.skip("not an answer to this")
     turn = turn_for(model, case, choice)
     if turn.guidance is None or turn.guidance.constraint is None:

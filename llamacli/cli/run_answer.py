@@ -152,7 +152,8 @@ def check_samples(samples: list[Sample], held: Held | None, n_ctx: int, *, needs
                 raise ConstraintError(f"the answer was cut {how} before it was complete", hint=hint)
             held.check(sample.answer.content)
         if needs_call and not (sample.answer.tool_calls and finished.reason == "stop"):
-            raise ConstraintError("the answer has no complete call of a tool", hint=_CUT[finished.reason][1])
+            hint = None if sample.answer.content.strip() else _CUT[finished.reason][1]  # prose goes on for ever
+            raise ConstraintError("the answer has no complete call of a tool", hint=hint)
         if finished.reason == "context":
             raise context_full(finished.usage, n_ctx)
 

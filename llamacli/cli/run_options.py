@@ -105,7 +105,12 @@ class ToolOptions:
     tools: Annotated[Path | None, option("--tools", metavar="FILE", help="Tools as OpenAI's JSON list.")] = None
     tool_choice: Annotated[
         str,
-        option("--tool-choice", metavar="auto|none|required|NAME", shows="auto", help="Whether a tool is called, or which."),
+        option(
+            "--tool-choice",
+            metavar="auto|none|required|NAME",
+            shows="auto",
+            help="Whether a tool may, may not or must be called, or which must be.",
+        ),
     ] = "auto"
     parallel_tool_calls: Annotated[
         bool, option("--parallel-tool-calls/--no-parallel-tool-calls", help="Let the model call several tools at once.")

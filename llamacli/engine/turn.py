@@ -69,7 +69,7 @@ def chat_turn(
         constraint = framed(constraint, rendered, frame, state)
         needs_parser = state in ("possible", "opened") or bool(frame.opening)
     else:
-        constraint = _template_constraint(rendered)
+        constraint = _template_constraint(rendered, requires_call=uses_tools and rendering.tool_choice == "required")
         needs_parser = uses_tools or state != "none"
     thinking = None
     if state != "none":
@@ -100,17 +100,28 @@ def _check_tools(template: ChatTemplate, constraint: Constraint | None) -> None:
         raise UsageError("this chat template knows no tools", hint="use another model, or --chat-template")
 
 
-def _template_constraint(rendered: RenderedPrompt) -> Constraint | None:
+def _template_constraint(rendered: RenderedPrompt, *, requires_call: bool) -> Constraint | None:
     """The template's own grammar, for calls of tools. One from the beginning describes the end of the prompt, too."""
-    if rendered.grammar is None:
+    grammar = rendered.grammar
+    if grammar is None:
         return None
+    if requires_call and not rendered.grammar_lazy:
+        from llamacli.grammar.required_call import without_prose
+
+        grammar = without_prose(grammar, rendered.generation_prompt, lambda text: _opens_thinking(rendered, text))
     return Constraint(
-        grammar=rendered.grammar,
+        grammar=grammar,
         prefix="" if rendered.grammar_lazy else rendered.generation_prompt,
         lazy=rendered.grammar_lazy,
         triggers=rendered.triggers,
         trusted=True,
     )
+
+
+def _opens_thinking(rendered: RenderedPrompt, text: str) -> bool:
+    """Whether a text ends with what begins thinking, or may do so, where a template that thinks does not tell its mark."""
+    mark = rendered.thinking_start.strip()
+    return text.rstrip().endswith(mark) if mark else rendered.supports_thinking
 
 
 def _guidance(constraint: Constraint | None, thinking: Thinking | None) -> Guidance | None:
