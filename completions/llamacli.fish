@@ -18,7 +18,7 @@ end
 function __llamacli_names
     set -l words (commandline -opc)
     set -l program (string replace -r '^~/' $HOME/ -- $words[1])
-    $program --complete $argv[1] (string replace -r -- '^--[^=]*=' '' (commandline -ct)) 2>/dev/null
+    $program --complete $argv[1] (string replace -r -- '^--[^=]*=' '' (commandline -ct)) $words[-1] 2>/dev/null
 end
 
 complete -c llamacli -f
@@ -133,7 +133,7 @@ complete -c llamacli -n '__llamacli_at run' -l rope-freq-base -r -f -d 'Base fre
 complete -c llamacli -n '__llamacli_at run' -l rope-freq-scale -r -f -d 'Scale of RoPE\'s frequency'
 complete -c llamacli -n '__llamacli_at run' -l yarn-orig-ctx -r -f -d 'Context the model was trained with, for YaRN'
 complete -c llamacli -n '__llamacli_at run' -l save-state -r -F -d 'Save the evaluated prompt'
-complete -c llamacli -n '__llamacli_at run' -l load-state -r -F -d 'Begin with a saved state: what the prompt shares with it is not evaluated again'
+complete -c llamacli -n '__llamacli_at run' -l load-state -r -F -d 'Begin with a saved state: what the prompt shares with it is not evaluated again. The last token is then evaluated alone, which rounds differently: where two tokens are almost as probable, --temp 0 may choose the other'
 complete -c llamacli -n '__llamacli_at run' -l color -r -f -ka 'auto always never' -d 'Whether to use colours'
 complete -c llamacli -n '__llamacli_at run' -s v -l verbose -d 'Show the log on standard error; -vv shows all of it'
 complete -c llamacli -n '__llamacli_at run' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Use a profile from the settings'
@@ -792,7 +792,7 @@ complete -c llamacli -n '__llamacli_at models rm' -s v -l verbose -d 'Show the l
 complete -c llamacli -n '__llamacli_at models rm' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Use a profile from the settings'
 complete -c llamacli -n '__llamacli_at models rm' -l debug -d 'On an error show the traceback, too'
 complete -c llamacli -n '__llamacli_at models rm' -s h -l help -d 'Show this help'
-complete -c llamacli -n '__llamacli_at models rm' -f -ka '(__llamacli_names models) (__fish_complete_suffix .gguf)'
+complete -c llamacli -n '__llamacli_at models rm' -f -ka '(__llamacli_names fetched)'
 
 complete -c llamacli -n '__llamacli_at models path' -l color -r -f -ka 'auto always never' -d 'Whether to use colours'
 complete -c llamacli -n '__llamacli_at models path' -s v -l verbose -d 'Show the log on standard error; -vv shows all of it'
@@ -863,6 +863,7 @@ complete -c llamacli -n '__llamacli_at config set' -l profile -r -f -ka '(__llam
 complete -c llamacli -n '__llamacli_at config set' -l debug -d 'On an error show the traceback, too'
 complete -c llamacli -n '__llamacli_at config set' -s h -l help -d 'Show this help'
 complete -c llamacli -n '__llamacli_at config set' -f -ka 'system-prompt chat-template file raw model offline lora gpu-layers device split-mode tensor-split main-gpu mmap mlock repack check-tensors predict stop context-shift keep logprobs samples stats json-schema json-schema-file grammar grammar-file regex choices strict template parallel unordered fail-fast retry tools tool-choice parallel-tool-calls reasoning reasoning-budget hide-reasoning temp seed top-k top-p min-p repeat-penalty repeat-last-n presence-penalty frequency-penalty logit-bias ignore-eos samplers typical-p top-n-sigma min-keep dynatemp-range dynatemp-exp xtc-probability xtc-threshold dry-multiplier dry-base dry-allowed-length dry-penalty-last-n dry-sequence-breaker mirostat mirostat-lr mirostat-ent adaptive-target adaptive-decay ctx-size threads threads-batch batch-size ubatch-size flash-attn cache-type-k cache-type-v kv-offload op-offload swa-full rope-scaling rope-freq-base rope-freq-scale yarn-orig-ctx color verbose profile debug session save state mcp allow-tool max-tool-calls plain editing history input input-format field prefix output json jsonl csv similarity query rerank query-prefix pooling attention dims truncate chunk normalize chunk-rows n-prompt n-gen prompt-gen n-depth repetitions until-stable delay no-save recursive errors bos special chat detokenize ids count by-extension max compare metadata tensors key hash diff check fit system full (__llamacli_names keys)'
+complete -c llamacli -n '__llamacli_at config set' -f -ka '(__llamacli_names values)'
 
 complete -c llamacli -n '__llamacli_at config unset' -l project -d 'Use .llamacli.toml of this directory\'s project'
 complete -c llamacli -n '__llamacli_at config unset' -l color -r -f -ka 'auto always never' -d 'Whether to use colours'

@@ -51,6 +51,8 @@ LINES = {
     "llamacli models quantize notes.txt out.gguf IQ4_N": ["models", "quantize", "notes.txt", "out.gguf", "IQ4_NL"],
     "llamacli config get aliases.q": ["config", "get", "aliases.qwen"],
     "llamacli config set ctx-s": ["config", "set", "ctx-size"],
+    "llamacli config set color al": ["config", "set", "color", "always"],
+    "llamacli config set profiles.x.mmap f": ["config", "set", "profiles.x.mmap", "false"],
 }
 """A line on which the tab key is pressed at the end, and the arguments that the program gets then."""
 
@@ -192,3 +194,36 @@ def test_sessions_are_completed_by_name_or_number(isolated_home: Path, capfd: py
     store.close()
     assert print_candidates(["sessions", "hol"]) == 0
     assert capfd.readouterr().out.startswith("holiday plans\t")
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("color", ["auto", "always", "never"]),
+        ("mmap", ["true", "false"]),
+        ("defaults.gpu-layers", ["auto", "all"]),
+        ("profiles.p.flash_attn", ["auto", "on", "off"]),
+        ("temp", []),
+        ("nonsense", []),
+        ("", []),
+    ],
+)
+def test_values_are_those_of_the_key(key: str, words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    from llamacli.cli.complete import print_candidates
+
+    assert print_candidates(["values", "", key]) == 0
+    assert [line.partition("\t")[0] for line in capfd.readouterr().out.splitlines()] == words
+
+
+def test_only_what_can_be_removed_is_offered_for_it(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    from llamacli.cli.complete import print_candidates
+    from llamacli.store import inventory
+
+    homes = {"demo": "llamacli", "hf:u/r:Q4_0": "hub", "ollama:x": "ollama", "lm:y": "LM Studio"}
+    stored = [
+        inventory.StoredModel(reference=name, path=Path(name), home=home, size=1, quantization=None)
+        for name, home in homes.items()
+    ]  # type: ignore[arg-type]
+    monkeypatch.setattr(inventory, "stored", lambda aliases: stored)
+    assert print_candidates(["fetched"]) == 0
+    assert [line.partition("\t")[0] for line in capfd.readouterr().out.splitlines()] == ["demo", "hf:u/r:Q4_0"]

@@ -1,14 +1,15 @@
-"""`llamacli --complete KIND [BEGINNING]`: what the completions of the shells cannot know by themselves.
+"""`llamacli --complete KIND [BEGINNING [WORD]]`: what the completions of the shells cannot know by themselves.
 
 Writes names that begin so, one a line, each with a tab and a description. It imports neither Typer nor anything that is not
-needed: a shell asks at every press of the tab key. Whatever is wrong, with the settings for example, it says nothing.
+needed: a shell asks at every press of the tab key. Whatever is wrong, with the settings for example, it says nothing. WORD is
+what stands before: values are those of that key.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,12 @@ _MOST_RUNS = 50
 
 def print_candidates(arguments: list[str]) -> int:
     """Writes the names of a kind, and returns the exit status: 2 for a kind that there is not, else 0."""
-    kind, beginning = [*arguments, "", ""][:2]
-    find = {"models": models, "profiles": _profiles, "keys": _keys, "sessions": _sessions, "runs": _runs}.get(kind)
+    kind, beginning, before = [*arguments, "", "", ""][:3]
+    kinds: dict[str, Callable[[], Iterator[Candidate]]] = {
+        "models": models, "fetched": _fetched, "profiles": _profiles, "keys": _keys, "sessions": _sessions, "runs": _runs,
+        "values": lambda: _values(before),
+    }  # fmt: skip
+    find = kinds.get(kind)
     if find is None:
         return 2
     lines: dict[str, str] = {}
@@ -54,6 +59,36 @@ def models() -> Iterator[Candidate]:
     for entry in catalogue.ENTRIES:
         for name in (entry.name, *entry.aliases):
             yield name, entry.description
+
+
+def _fetched() -> Iterator[Candidate]:
+    """Models that llamacli may remove: not those of other programs."""
+    from llamacli.store import inventory
+
+    for one in inventory.stored({}):
+        if one.home in ("llamacli", "hub", "web"):
+            yield one.reference, f"{one.size / 1e6:,.0f} MB, {one.home}"
+
+
+def _values(key: str) -> Iterator[Candidate]:
+    """What a key of the settings may be set to."""
+    table, _, rest = key.partition(".")
+    name = rest.rpartition(".")[2] if table in ("profiles", "models") else rest if table == "defaults" else key
+    if table == "aliases" or name == "model":
+        yield from models()
+    elif name == "profile":
+        yield from _profiles()
+    else:
+        from llamacli.cli.settings import all_options, key_of  # with every command, so only here
+        from llamacli.store.settings import spelling
+
+        known = (one for one in all_options() if spelling(name) in (key_of(one).name, *key_of(one).spellings))
+        option = next(known, None)
+        if option is not None:
+            words = (option.metavar or option.kind.metavar or "").split("|")
+            switch = ("true", "false") if option.is_flag else ()
+            for word in (*switch, *(option.kind.choices or (word for word in words if word.islower()))):
+                yield word, ""
 
 
 def _profiles() -> Iterator[Candidate]:

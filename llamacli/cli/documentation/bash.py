@@ -1,7 +1,7 @@
 """Completion for bash, version 3.2 (that of macOS) or newer; nothing else is needed.
 
 What is offered for a value is one line of words: those to offer as they are, `@files`, `@gguf` (models and folders), and
-`@models`, `@profiles`, `@sessions`, `@runs` or `@keys`, for which the program is asked. Names that come from outside are never
+`@models` and others of `pages.Dynamic`, for which the program is asked. Names that come from outside are never
 given to `compgen -W`, which would carry out a `$(command)` in them.
 """
 
@@ -29,7 +29,7 @@ _llamacli_offer() {
             compgen -d -- "$current"
         ) ;;
         @*) while IFS=$'\t' read -r name _; do [[ $name != "$current"* ]] || names+=("$name"); done < <(
-            "$program" --complete "${token#@}" "$current" 2>/dev/null
+            "$program" --complete "${token#@}" "$current" "${words[number - 2]}" 2>/dev/null
         ) ;;
         *) [[ $token != "$current"* ]] || names+=("$token") ;;
         esac

@@ -27,7 +27,7 @@ end
 function __llamacli_names
     set -l words (commandline -opc)
     set -l program (string replace -r '^~/' $HOME/ -- $words[1])
-    $program --complete $argv[1] (string replace -r -- '^--[^=]*=' '' (commandline -ct)) 2>/dev/null
+    $program --complete $argv[1] (string replace -r -- '^--[^=]*=' '' (commandline -ct)) $words[-1] 2>/dev/null
 end
 
 complete -c llamacli -f

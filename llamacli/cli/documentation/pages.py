@@ -18,8 +18,14 @@ from llamacli.cli.parameters import Argument, Option
 from llamacli.cli.program import make_program
 from llamacli.cli.settings import all_keys
 
-Dynamic = Literal["models", "profiles", "sessions", "keys", "runs"]
+Dynamic = Literal["models", "fetched", "profiles", "sessions", "keys", "values", "runs"]
 """What only `llamacli --complete` knows, see `cli/complete.py`."""
+
+
+_SPECIAL: dict[tuple[str, tuple[str, ...]], Dynamic] = {
+    ("VALUE", ("config", "set")): "values",
+    ("MODEL", ("models", "rm")): "fetched",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +156,8 @@ def value_of(metavar: str, summary: str, choices: tuple[str, ...], path: tuple[s
     match metavar, path:
         case _ if choices:
             return Value(words=choices)
+        case _ if (metavar, path) in _SPECIAL:
+            return Value(dynamic=_SPECIAL[metavar, path])
         case "NAME", _ if "profile" in summary:
             return Value(dynamic="profiles")
         case "NAME", ("chat",) if "session" in summary:

@@ -17,7 +17,8 @@ _llamacli_names() {
   local line program=${(Q)_llamacli_program} tab=$'\t' expl ret=1
   local -a lines names shown
   [[ $program != '~/'* ]] || program=$HOME/${program#'~/'}
-  lines=("${(@f)$(_call_program names ${(q)program} --complete ${(q)1} ${(q)${(Q)PREFIX}} 2>/dev/null)}")
+  local -a call=(--complete "${(q)1}" "${(q)${(Q)PREFIX}}" "${(q)${(Q)words[CURRENT-1]}}")
+  lines=("${(@f)$(_call_program names ${(q)program} $call 2>/dev/null)}")
   for line in $lines; do
     names+=("${line%%$tab*}")
     shown+=("${line/$tab/  -- }")
