@@ -133,7 +133,7 @@ complete -c llamacli -n '__llamacli_at run' -l rope-freq-base -r -f -d 'Base fre
 complete -c llamacli -n '__llamacli_at run' -l rope-freq-scale -r -f -d 'Scale of RoPE\'s frequency'
 complete -c llamacli -n '__llamacli_at run' -l yarn-orig-ctx -r -f -d 'Context the model was trained with, for YaRN'
 complete -c llamacli -n '__llamacli_at run' -l save-state -r -F -d 'Save the evaluated prompt'
-complete -c llamacli -n '__llamacli_at run' -l load-state -r -F -d 'Begin with a saved state: what the prompt shares with it is not evaluated again. The last token is then evaluated alone, which rounds differently: where two tokens are almost as probable, --temp 0 may choose the other'
+complete -c llamacli -n '__llamacli_at run' -l load-state -r -F -d 'Begin with a saved state: what the prompt shares with it is not evaluated again. The last token is then evaluated alone and rounded differently: of two that are almost as probable --temp 0 may choose the other'
 complete -c llamacli -n '__llamacli_at run' -l color -r -f -ka 'auto always never' -d 'Whether to use colours'
 complete -c llamacli -n '__llamacli_at run' -s v -l verbose -d 'Show the log on standard error; -vv shows all of it'
 complete -c llamacli -n '__llamacli_at run' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Use a profile from the settings'

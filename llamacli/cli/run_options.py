@@ -171,7 +171,8 @@ class StateOptions:
         option(
             "--load-state",
             metavar="FILE",
-            help="Begin with a saved state: what the prompt shares with it is not evaluated again.",
+            help="Begin with a saved state: what the prompt shares with it is not evaluated again. The last token is then "
+            "evaluated alone and rounded differently: of two that are almost as probable --temp 0 may choose the other.",
             environment=False,
         ),
     ] = None

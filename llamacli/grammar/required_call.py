@@ -1,8 +1,8 @@
 """Grammars of chat templates for an answer that must call a tool, without the prose that they let come first.
 
-llama.cpp's grammar for a required call is `root ::= beginning thinking? until-7? tool-call`: any text, and a call at some time. A
-model that would rather talk then talks to the limit. What stands between the thinking and the call is cut out of the root rule,
-which makes the language smaller and nothing else, so that the answer is read as before.
+llama.cpp's grammar for a required call is `root ::= beginning thinking? until-7? tool-call`: any text, and a call at some time.
+A model that would rather talk then talks to the limit. What stands between the thinking and the call is cut out of the root
+rule, which makes the language smaller and nothing else, so that the answer is read as before.
 """
 
 from __future__ import annotations
