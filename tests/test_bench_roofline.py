@@ -404,6 +404,12 @@ def test_an_embedding_model_is_refused(tmp_path: Path) -> None:
     assert "token after token" in result.stderr
 
 
+def test_a_prompt_that_no_memory_holds_is_refused(tiny_model: Path) -> None:
+    result = roofline(tiny_model, "-p", "2000000000")
+    assert (result.status, result.stdout) == (4, "")
+    assert "a context of 2000000004 tokens does not fit in memory" in result.stderr
+
+
 def test_wrong_numbers_are_refused(tiny_model: Path) -> None:
     result = invoke("bench", "roofline", "-m", str(tiny_model), "-p", "0")
     assert result.status == 2

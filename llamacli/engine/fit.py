@@ -33,6 +33,9 @@ MARGIN = 256 << 20
 CELLS = 256
 """llama.cpp rounds the context up to a multiple of this."""
 
+_CELL_NOTES = 48
+"""Bytes that llama.cpp keeps on each cell: position, shift, place in an image, and the sequences that it belongs to."""
+
 FORMULA_PROGRAM = 60 << 20
 """Bytes of interpreter, libraries and vocabulary, where nothing could be measured."""
 
@@ -117,7 +120,7 @@ def estimate_model(files: ModelFiles, source: Source, model: ModelParams, contex
 
 
 def weights_by_device(path: Path, model: ModelParams, context: ContextParams, size: int) -> dict[str, int]:
-    """Bytes of weights that each device would hold, for a context of `size` tokens. Raises ModelError."""
+    """Bytes of weights that each device would hold, for a context of `size` tokens. Raises ModelError, MemoryFullError."""
     measured = _Native(path).measure(model, context, size)
     return {device.name: device.weights for device in measured.devices if device.weights}
 
@@ -145,6 +148,7 @@ class _Native:
         self.host_free = available_memory()  # once: it changes all the time, and measurements are compared
 
     def measure(self, model: ModelParams, context: ContextParams, size: int) -> _Measured:
+        self._check_cells(size * context.n_seq_max)
         lib = library()
         name = str(self.path).encode("utf-8", "surrogateescape")
         offload = lib.llama_supports_gpu_offload()
@@ -164,6 +168,13 @@ class _Native:
             self.program = _peak_memory()
         layers = (ALL_LAYERS if c_model.n_gpu_layers > document["n_layer"] else int(c_model.n_gpu_layers)) if offload else None
         return _Measured(tuple(self._share(device) for device in document["devices"]), layers)
+
+    def _check_cells(self, cells: int) -> None:
+        """llama.cpp allots no cache to measure it, but does the notes on its cells."""
+        if self.host_free is not None and cells * _CELL_NOTES > self.host_free:
+            raise MemoryFullError(
+                f"a context of {cells} tokens does not fit in memory", hint="use a smaller -c, or fewer tokens"
+            )
 
     def _reason(self, error: ModelError) -> ModelError:
         """llama-common keeps llama.cpp's own words to itself; it tells at which of two steps it failed."""

@@ -121,16 +121,16 @@ def _compare(
     path: Path, cost: ModelCost, best: Way, speeds: Speeds, plan: TunePlan, cancel: CancelFlag
 ) -> Generator[Doing, None, TypeReport | None]:
     """The question whether another quantization would do better; None where that cannot be measured, or was cancelled."""
-    held = weights_by_device(path, best.model, best.context, plan.n_prompt)
-    question = TypeQuestion(
-        cost=cost,
-        speeds=speeds,
-        device=max(held, key=lambda name: held[name]),
-        threads={phase: best.threads(phase) for phase in BOTH},
-        n_prompt=plan.n_prompt,
-        n_gen=plan.n_gen,
-    )
     try:
+        held = weights_by_device(path, best.model, best.context, plan.n_prompt)
+        question = TypeQuestion(
+            cost=cost,
+            speeds=speeds,
+            device=max(held, key=lambda name: held[name]),
+            threads={phase: best.threads(phase) for phase in BOTH},
+            n_prompt=plan.n_prompt,
+            n_gen=plan.n_gen,
+        )
         for event in compare_types(question, cancel, seconds=plan.budget):
             if isinstance(event, TypeReport):
                 return event
