@@ -182,10 +182,11 @@ def check_files(app: AppContext, files: list[Path], given: bool = False) -> None
     """
     from llamacli.cli.effective import environment_problems
     from llamacli.render.config import format_problems
+    from llamacli.store.settings_check import examine
 
     found: list[store.Problem] = [] if given else environment_problems(app.console.environ)
     for file in files:
-        wrong = store.examine(file, store.scope_of(file), settings.all_keys())
+        wrong = examine(file, store.scope_of(file), settings.all_keys())
         if wrong is None and given:
             raise UsageError(f"there is no file {file}")
         found += wrong or []

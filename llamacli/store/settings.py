@@ -25,7 +25,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,7 +36,7 @@ from llamacli.store.settings_keys import Key, Keys, Origin, Place, Setting, keys
 
 __all__ = [
     "Key", "Keys", "Origin", "Place", "PlacedError", "Problem", "Scope", "Setting", "Settings", "SettingsFile",
-    "examine", "keys_by_spelling", "load", "parse", "problems", "read", "spelling",
+    "keys_by_spelling", "load", "parse", "problems", "read", "spelling",
 ]  # fmt: skip
 
 TABLES = ("defaults", "aliases", "models", "profiles")
@@ -159,32 +159,20 @@ def load(user: Path, project: Path | None) -> Settings:
 
 def read(path: Path, scope: Scope) -> SettingsFile | None:
     """Read one file, None if it does not exist. Raises SettingsError."""
-    data = _read_bytes(path)
+    data = read_bytes(path)
     return None if data is None else parse(data, path, scope)
 
 
 def parse(data: bytes, path: Path, scope: Scope) -> SettingsFile:
     """Make sense of a file's bytes. Raises SettingsError."""
-    file = _parse_toml(data, path, scope)
-    for problem in _wrong_shapes(file):
+    file = parse_toml(data, path, scope)
+    for problem in wrong_shapes(file):
         raise problem.error()
     return file
 
 
-def examine(path: Path, scope: Scope, keys: Keys) -> list[Problem] | None:
-    """Everything that is wrong with a file, None if it does not exist. `keys` are those of all commands."""
-    try:
-        data = _read_bytes(path)
-        if data is None:
-            return None
-        file = _parse_toml(data, path, scope)
-    except PlacedError as error:
-        return [error.problem]
-    sound = replace(file, data=_well_shaped(file.data))
-    return sorted([*_wrong_shapes(file), *problems(sound, keys)], key=lambda one: one.line)
-
-
-def _read_bytes(path: Path) -> bytes | None:
+def read_bytes(path: Path) -> bytes | None:
+    """What is in a settings file, at most a little more than it may hold; None if there is none. Raises SettingsError."""
     try:
         if not path.is_file() and not path.is_dir():  # nothing, or /dev/null
             return None
@@ -194,7 +182,8 @@ def _read_bytes(path: Path) -> bytes | None:
         raise Problem(path, 0, f"cannot be read: {error.strerror}").error() from error
 
 
-def _parse_toml(data: bytes, path: Path, scope: Scope) -> SettingsFile:
+def parse_toml(data: bytes, path: Path, scope: Scope) -> SettingsFile:
+    """As `parse`, but its tables may have any shape. Raises SettingsError."""
     import tomllib  # here because most runs have no settings file
 
     if len(data) > SIZE_LIMIT:
@@ -268,7 +257,8 @@ class PlacedError(SettingsError):
         self.problem = problem
 
 
-def _wrong_shapes(file: SettingsFile) -> Iterator[Problem]:
+def wrong_shapes(file: SettingsFile) -> Iterator[Problem]:
+    """What stands where a table belongs, or is a table that has no meaning."""
     for name, table in file.data.items():
         if name not in TABLES:
             near = difflib.get_close_matches(name, TABLES, n=1)
@@ -284,21 +274,6 @@ def _wrong_shapes(file: SettingsFile) -> Iterator[Problem]:
             for one, inner in table.items():
                 if not isinstance(inner, dict):
                     yield file.problem((name, one), f"{one} must be a table", f"write [{name}.NAME] above it")
-
-
-def _well_shaped(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What `_wrong_shapes` finds nothing wrong with."""
-    kept: dict[str, Any] = {}
-    for name, table in data.items():
-        if name not in TABLES or not isinstance(table, dict):
-            continue
-        if name == "aliases":
-            kept[name] = {alias: target for alias, target in table.items() if isinstance(target, str) and target}
-        elif name == "defaults":
-            kept[name] = table
-        else:
-            kept[name] = {one: inner for one, inner in table.items() if isinstance(inner, dict)}
-    return kept
 
 
 def _twice(file: SettingsFile, place: Place, table: Mapping[str, Any], keys: Keys) -> Iterator[Problem]:

@@ -1,0 +1,50 @@
+"""Everything that is wrong with a settings file at once, for who is about to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from llamacli.store.settings import (
+    TABLES,
+    Keys,
+    PlacedError,
+    Problem,
+    Scope,
+    parse_toml,
+    problems,
+    read_bytes,
+    wrong_shapes,
+)  # fmt: skip
+
+__all__ = ["examine"]
+
+
+def examine(path: Path, scope: Scope, keys: Keys) -> list[Problem] | None:
+    """Everything that is wrong with a file, None if it does not exist. `keys` are those of all commands."""
+    try:
+        data = read_bytes(path)
+        if data is None:
+            return None
+        file = parse_toml(data, path, scope)
+    except PlacedError as error:
+        return [error.problem]
+    sound = replace(file, data=_well_shaped(file.data))
+    return sorted([*wrong_shapes(file), *problems(sound, keys)], key=lambda one: one.line)
+
+
+def _well_shaped(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What `wrong_shapes` finds nothing wrong with."""
+    kept: dict[str, Any] = {}
+    for name, table in data.items():
+        if name not in TABLES or not isinstance(table, dict):
+            continue
+        if name == "aliases":
+            kept[name] = {alias: target for alias, target in table.items() if isinstance(target, str) and target}
+        elif name == "defaults":
+            kept[name] = table
+        else:
+            kept[name] = {one: inner for one, inner in table.items() if isinstance(inner, dict)}
+    return kept
