@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from llamacli.binding.library import library
 from llamacli.engine.context import Context, can_be_invariant
-from llamacli.engine.events import Token
+from llamacli.engine.events import Prefill, Token
 from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
 from llamacli.engine.planning import InvariantPlanner, MixedPlanner
@@ -24,6 +25,7 @@ class Stub:
 
     length: int
     is_prefilling: bool = True
+    portion: int = 100
     pending: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,6 +74,26 @@ def test_a_prompt_of_one_token_is_read() -> None:
 
 def test_mixed_plans_fill_the_batch_behind_those_that_generate() -> None:
     assert plans(MixedPlanner(100), [Stub(70), Stub(60), Stub(1, is_prefilling=False)]) == [[70, 29, 1], [0, 31, 1]]
+
+
+def test_a_prompt_that_is_alone_comes_in_portions() -> None:
+    assert plans(MixedPlanner(100), [Stub(70, portion=30)]) == [[30], [30], [10]]
+    assert plans(MixedPlanner(20), [Stub(30, portion=30)]) == [[20], [10]]
+
+
+@pytest.mark.skipif(library().llama_supports_gpu_offload(), reason="a build for a device takes whole batches")
+def test_the_progress_of_a_prompt_is_told_as_it_is_computed(tiny_model: Path) -> None:
+    params = GenerationParams(max_tokens=6, sampling=SamplingParams(temperature=0, ignore_eos=True))
+    with Model(tiny_model) as model:
+        prompt = tuple(model.vocabulary.tokenize("once upon a time " * 20))
+        told = []
+        for n_ubatch in (32, len(prompt)):
+            with Context(model, ContextParams(n_ctx=1024, n_ubatch=n_ubatch, threads=1)) as context:
+                scheduler = Scheduler(context)
+                scheduler.submit(Request(prompt=prompt, params=params))
+                told.append(list(scheduler.run()))
+    done = [[event.done for event in events if isinstance(event, Prefill)] for events in told]
+    assert done == [[*range(32, len(prompt), 32), len(prompt)], [len(prompt)]]
 
 
 def test_who_can_be_invariant() -> None:

@@ -21,14 +21,17 @@ class Planner(Protocol):
 
 
 class MixedPlanner:
-    """First one token of each sequence that generates, then prompts as they fit beside them in `n_batch` tokens."""
+    """First one token of each sequence that generates, then prompts as they fit beside them in `n_batch` tokens.
+
+    A prompt that is alone comes in portions, so that its progress can be told: llama.cpp would compute it in the same ones.
+    """
 
     def __init__(self, n_batch: int) -> None:
         self._n_batch = n_batch
 
     def plan(self, active: list[Sequence]) -> list[Planned]:
         """See `Planner`."""
-        budget = self._n_batch
+        budget = min(self._n_batch, active[0].portion) if len(active) == 1 else self._n_batch
         plan = []
         for sequence in sorted(active, key=lambda sequence: sequence.is_prefilling):
             count = min(len(sequence.pending), budget)

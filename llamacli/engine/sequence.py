@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from llamacli.binding.library import check_sampling
+from llamacli.binding.library import check_sampling, library
 from llamacli.engine.burst import Choice
 from llamacli.engine.context import Context
 from llamacli.engine.events import Event, Finished, FinishReason, Prefill, Timings, Token, TokenLogprob, Usage
@@ -76,6 +76,15 @@ class Sequence:
     def is_prefilling(self) -> bool:
         """Whether prompt tokens are still to be evaluated."""
         return self._prefilling
+
+    @property
+    def portion(self) -> int:
+        """How many tokens of the prompt are worth one call: on the CPU as many as are computed at once, else a whole batch.
+
+        The CPU loses nothing between two calls (measured: the same speed to 0.5 %); a device may have several in flight.
+        """
+        params = self._context.params
+        return params.n_batch if library().llama_supports_gpu_offload() else params.n_ubatch
 
     @property
     def seed(self) -> int:
