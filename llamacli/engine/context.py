@@ -48,7 +48,7 @@ class Context:
         cancel = cancel or model.cancel
         c_params.abort_callback = cancel.abort_callback
         c_params.abort_callback_data = cancel.address
-        self._check_memory(size)
+        check_cache(model, params, size)
         self._handle: Any = self._made(c_params, size)
         self._memory = self._library.llama_get_memory(self._handle)
         if not self._memory and c_params.n_outputs_max < c_params.n_batch:
@@ -69,27 +69,6 @@ class Context:
         if not handle:
             raise _reason(size, complaints)
         return handle
-
-    def _check_memory(self, size: int) -> None:
-        """Refuses a cache that cannot be held: the system would grant it, and kill the process when it is used.
-
-        The estimate is an upper bound (full attention in each layer), so only one beyond all the memory there is is refused;
-        models whose layers keep less (sliding window, recurrent) are left to the allocator.
-        """
-        model, lib = self.model, self._library
-        if (
-            model.is_recurrent
-            or lib.llama_model_n_swa(model.handle)
-            or (self.params.kv_offload and lib.llama_supports_gpu_offload())
-        ):
-            return
-        needed = cache_bytes(model, self.params) * size * self.params.n_seq_max
-        available = available_memory()
-        if needed > _LARGE and available is not None and needed > available:
-            raise MemoryFullError(
-                f"the KV cache of {size} tokens needs {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free",
-                hint="use a smaller -c, or -ctk q8_0 -ctv q8_0",
-            )
 
     def _apply_adapters(self) -> None:
         adapters = self.model.adapters
@@ -253,6 +232,28 @@ def can_be_invariant(params: ContextParams) -> bool:
         and {params.cache_type_k, params.cache_type_v} <= whole
         and not library().llama_supports_gpu_offload()
     )
+
+
+def check_cache(model: Model, params: ContextParams, size: int) -> None:
+    """Refuses a cache that cannot be held: the system would grant it, and kill the process when it is used.
+
+    The estimate is an upper bound (full attention in each layer), so only one beyond all the memory there is is refused;
+    models whose layers keep less (sliding window, recurrent) are left to the allocator.
+
+    Raises:
+        MemoryFullError: for `size` tokens in each sequence there is too little memory.
+    """
+    lib = library()
+    on_device = params.kv_offload and lib.llama_supports_gpu_offload()
+    if model.is_recurrent or lib.llama_model_n_swa(model.handle) or on_device:
+        return
+    needed = cache_bytes(model, params) * size * params.n_seq_max
+    available = available_memory()
+    if needed > _LARGE and available is not None and needed > available:
+        raise MemoryFullError(
+            f"the KV cache of {size} tokens needs {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free",
+            hint="use a smaller -c, or -ctk q8_0 -ctv q8_0",
+        )
 
 
 def cache_bytes(model: Model, params: ContextParams) -> int:

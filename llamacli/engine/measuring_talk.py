@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llamacli.engine.cancel import CancelFlag
+from llamacli.engine.context import check_cache
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Finished, Token
 from llamacli.engine.measuring_params import BenchTest, Sample
@@ -45,6 +46,7 @@ class ReadyTalk:
         try:
             if self.engine.notes:
                 raise MemoryFullError(self.engine.notes[0].partition("; trying")[0], hint="use a smaller -ngl")
+            check_cache(self.engine.model, params, params.n_ctx or 0)  # before a text of that length is made
             self._words = self._fitting(test.n_prompt)
             self._sampling = self.engine.sampling_defaults(SamplingParams(seed=1, ignore_eos=True))
         except BaseException:
