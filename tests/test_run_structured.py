@@ -236,6 +236,12 @@ def test_what_of_a_schema_is_not_enforced_is_named_or_refused():
     assert "does not fit the schema at #/n: 2 is less than the minimum of 3" in wrong.stderr
 
 
+def test_what_is_said_of_one_of_several_and_of_one_token():
+    told = invoke("run", "Hi", "-j", '{"oneOf": [{"type": "null"}, {"type": "boolean"}]}', engine=FakeEngine(["null"]))
+    assert "#: oneOf is not enforced: it is taken as anyOf, so that more than one may match" in told.stderr
+    assert invoke("run", "Hi", "--dry-run").stderr.startswith("llamacli: 1 token; the context would have ")
+
+
 @pytest.mark.parametrize(
     ("pieces", "says"),
     [
