@@ -58,7 +58,7 @@ def test_an_index_is_of_one_adapter(tiny_embedding_model: Path, tmp_path: Path) 
         refused = invoke(*add, *lora, "world")
         assert refused.status == 2
         assert "another model" in refused.stderr
-    assert "1 texts added" in invoke(*add, "--lora", str(adapter), "world").stderr
+    assert "1 text added" in invoke(*add, "--lora", str(adapter), "world").stderr
 
 
 def answer(model: Path, *loras: str) -> str:

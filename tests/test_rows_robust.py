@@ -106,7 +106,7 @@ HOSTILE: list[tuple[dict[str, Any], str]] = [
     ({"custom_id": "kept", "url": "/v1/completions"}, "the row has no body"),
     ({"custom_id": "kept", "body": {"prompt": "x"}}, "the address None cannot be answered"),
     ({"custom_id": "kept"}, "neither a prompt nor messages"),
-    ({"prompt": "x", "json_schema": '{"const": ' + "1" * 5000 + "}"}, "thousands of digits"),
+    ({"prompt": "x", "json_schema": '{"const": ' + "1" * 5000 + "}"}, "too many digits"),
     ({"prompt": "x", "seed": 10**400}, "seed is no whole number"),
     ({"prompt": "x", "max_tokens": "1" * 5000}, "max_tokens is no whole number"),
     ({"prompt": "x", "json_schema": {"type": "object", "patternProperties": {"(": {}}}}, ""),

@@ -36,6 +36,9 @@ CELLS = 256
 _CELL_NOTES = 48
 """Bytes that llama.cpp keeps on each cell: position, shift, place in an image, and the sequences that it belongs to."""
 
+_SMALL_NOTES = 64 << 20
+"""Bytes of them that can always be tried."""
+
 FORMULA_PROGRAM = 60 << 20
 """Bytes of interpreter, libraries and vocabulary, where nothing could be measured."""
 
@@ -170,8 +173,8 @@ class _Native:
         return _Measured(tuple(self._share(device) for device in document["devices"]), layers)
 
     def _check_cells(self, cells: int) -> None:
-        """llama.cpp allots no cache to measure it, but does the notes on its cells."""
-        if self.host_free is not None and cells * _CELL_NOTES > self.host_free:
+        """llama.cpp allots no cache to measure it, but does the notes on its cells, which are nothing up to a million or so."""
+        if self.host_free is not None and cells * _CELL_NOTES > max(self.host_free, _SMALL_NOTES):
             raise MemoryFullError(
                 f"a context of {cells} tokens does not fit in memory", hint="use a smaller -c, or fewer tokens"
             )
