@@ -172,7 +172,8 @@ class SharedScheduler:
         """Lets others step. Who left meanwhile could not take its request away, so that is done here."""
         while True:
             try:
-                self._drop_leavers()
+                if self._has_leavers():
+                    self._drop_leavers()
             finally:
                 self._stepper = None
                 self._stepping.release()
@@ -208,6 +209,8 @@ class SharedScheduler:
 
     def _take_in(self) -> None:
         """Hands what was queued to the scheduler. Whoever looks meanwhile still finds it queued."""
+        if not self._inbox and not self._has_leavers():
+            return
         queued = list(self._inbox)
         for ticket in queued:
             if not ticket.left:
@@ -223,7 +226,7 @@ class SharedScheduler:
             self._drop_leavers()
 
     def _has_leavers(self) -> bool:
-        return any(ticket.left for ticket in [*self._inbox, *self._running.values()])
+        return self._cut_short or any(ticket.left for ticket in [*self._inbox, *self._running.values()])
 
     def _drop_leavers(self) -> None:
         """Ends the requests whose callers left, and takes back what cut their step short.
