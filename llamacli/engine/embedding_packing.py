@@ -24,7 +24,8 @@ Run = list[Piece]
 def pack(pieces: Iterable[Piece], *, budget: int, most: int) -> list[list[Piece]]:
     """Batches of at most `budget` tokens and `most` pieces, the longest first; a piece above the budget is alone.
 
-    Each batch holds runs that fill tiles exactly, and at its end, where that harms nobody, one that does not.
+    Each batch holds runs that fill tiles exactly, and at its end, where that harms nobody, one that does not. When the exact
+    ones are used up, what is left goes together as it comes.
     """
     stock = _Stock(pieces)
     batches: list[list[Piece]] = []

@@ -45,7 +45,6 @@ class Vocabulary:
         self.size: int = self._library.llama_vocab_n_tokens(handle)
         self.bos: int = self._library.llama_vocab_bos(handle)
         self.eos: int = self._library.llama_vocab_eos(handle)
-        self.eot: int = self._library.llama_vocab_eot(handle)
         self.newline: int = self._library.llama_vocab_nl(handle)
         self.add_bos: bool = self._library.llama_vocab_get_add_bos(handle)
         self.add_eos: bool = self._library.llama_vocab_get_add_eos(handle)
