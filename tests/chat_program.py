@@ -18,7 +18,7 @@ from fakes import FakeEngine, FakePrompt
 from llamacli.cli.app import run_program
 from llamacli.cli.console import Console
 from llamacli.cli.context import AppContext
-from llamacli.engine.chat import ChatTemplate
+from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.events import Finished, Prefill, Timings, Token, Usage
 
 HERMES = (

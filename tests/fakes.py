@@ -13,13 +13,13 @@ from typing import Any, Self
 from llamacli.cli.app import run_program
 from llamacli.cli.console import Console, Terminals
 from llamacli.cli.context import AppContext, read_defaults
-from llamacli.engine.chat import Rendering
-from llamacli.engine.constraint import Constraint
+from llamacli.engine.chat.message import Message
+from llamacli.engine.chat.template import Rendering
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.constraint.guide import Guidance
+from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.events import Event, Finished, Prefill, Timings, Token, TokenLogprob, Usage
-from llamacli.engine.guide import Guidance
-from llamacli.engine.message import Message
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
-from llamacli.engine.turn import Turn
 
 ANSWER = ("Because ", "of ", "Rayleigh ", "scattering.")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llamacli import Llama
-from llamacli.engine.context import Context
+from llamacli.engine.runtime.context import Context
 from llamacli.errors import ClosedError
 
 A_MOMENT = 0.2

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import tiny_bert
 
-from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.measuring import measure
 from llamacli.engine.measuring_cpus import check_cpus, cpu_flags, thread_ids
 from llamacli.engine.measuring_gpu import gpu_counters
@@ -22,6 +21,7 @@ from llamacli.engine.measuring_rig import Rig, describe_machine
 from llamacli.engine.measuring_rows import COLUMNS, result_row
 from llamacli.engine.measuring_setup import ReadyTest, load_model, warm_until_stable
 from llamacli.engine.measuring_watch import EnergyMeter, Watch, machine_notes, mapped_bytes, memory_use
+from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.errors import CancelledError, CapacityError, ModelFileError, ModelUnsupportedError, UsageError
 
 QUICK = MeasurePlan(repetitions=2, warmup=False)

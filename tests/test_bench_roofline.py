@@ -15,7 +15,6 @@ from fakes import Result, invoke
 
 from llamacli.binding.throughput import Products, read_memory
 from llamacli.engine import ceilings, roofline_run
-from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.ceilings import Ceiling, Rate, cache_size, ggml_name
 from llamacli.engine.roofline import (
     Job,
@@ -29,6 +28,7 @@ from llamacli.engine.roofline import (
     prompt_need,
 )
 from llamacli.engine.roofline_run import read_cost
+from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.errors import MemoryFullError, ModelUnsupportedError, UsageError
 from llamacli.gguf.cost import ModelCost, Product
 from llamacli.gguf.layout import TENSOR_TYPES

@@ -18,8 +18,8 @@ import pytest
 from fakes import Result, invoke
 
 from llamacli.engine import tuning, tuning_session, tuning_types
-from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.trial import Phase, Trials, TrialSize, Way
 from llamacli.engine.tuning import Tuner
 from llamacli.engine.tuning_dimensions import Dimension, dimensions, pinned

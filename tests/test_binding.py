@@ -120,8 +120,8 @@ def test_native_lines_go_to_logging_and_nowhere_else(tiny_model: Path) -> None:
     code = (
         "import logging, sys\n"
         "from pathlib import Path\n"
-        "from llamacli.engine.model import Model\n"
-        "from llamacli.engine.context import Context\n"
+        "from llamacli.engine.runtime.model import Model\n"
+        "from llamacli.engine.runtime.context import Context\n"
         "from llamacli.engine.params import ContextParams\n"
         "from llamacli.errors import ModelError\n"
         "with Model(Path(sys.argv[1])) as model, Context(model, ContextParams(n_ctx=64)):\n    pass\n"
@@ -140,7 +140,7 @@ def test_native_lines_go_to_logging_and_nowhere_else(tiny_model: Path) -> None:
 
 
 def test_the_log_is_complete_for_those_who_ask(tiny_model: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from llamacli.engine.model import Model
+    from llamacli.engine.runtime.model import Model
 
     with caplog.at_level(logging.INFO, "llamacli.native"):
         log.route()

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from llamacli.engine import burst
-from llamacli.engine.constraint import Constraint
-from llamacli.engine.context import Context
+from llamacli.engine.chat.prompt import plain_prompt
+from llamacli.engine.constraint.guide import Guidance
+from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.events import Event, Finished, Token
-from llamacli.engine.guide import Guidance
-from llamacli.engine.model import Model
+from llamacli.engine.generation import burst
+from llamacli.engine.generation.scheduler import Scheduler
+from llamacli.engine.generation.sequence import Request
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
-from llamacli.engine.prompt import plain_prompt
-from llamacli.engine.scheduler import Scheduler
-from llamacli.engine.sequence import Request
+from llamacli.engine.runtime.context import Context
+from llamacli.engine.runtime.model import Model
 from llamacli.errors import ConstraintError, DecodeError
 
 GREEDY = SamplingParams(temperature=0, ignore_eos=True)

@@ -12,7 +12,7 @@ from prompt_toolkit.document import Document
 from talk import Talker, plain, talk
 
 from llamacli.cli.context import open_engine
-from llamacli.engine.message import Tool
+from llamacli.engine.chat.message import Tool
 from llamacli.errors import ModelFileError, ModelNotFoundError
 from llamacli.repl import obeying
 from llamacli.repl.commands import COMMANDS
@@ -123,7 +123,7 @@ def test_a_disk_that_cannot_be_written_is_no_error(tiny_model: Path, monkeypatch
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("llamacli.engine.state.os.fsync", full)
+    monkeypatch.setattr("llamacli.engine.runtime.state.os.fsync", full)
     result = talk_to(tiny_model, f"{LONG}\r")
     assert (result.status, result.stderr) == (0, "")
     assert [file for file in folder().iterdir() if "state" in file.name] == []

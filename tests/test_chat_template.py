@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from llamacli.engine.chat import ChatTemplate, Delta, RenderedPrompt, Rendering, builtin_templates
-from llamacli.engine.message import Message, Tool, ToolCall
+from llamacli.engine.chat.message import Message, Tool, ToolCall
+from llamacli.engine.chat.template import ChatTemplate, Delta, RenderedPrompt, Rendering, builtin_templates
 from llamacli.errors import ClosedError, SchemaError, TemplateError, UsageError
 
 TEMPLATES = Path(__file__).parent.parent / "vendor" / "llama.cpp" / "models" / "templates"
@@ -215,7 +215,7 @@ ANSWERS = [
 def test_answers_are_parsed_as_they_grow(
     name: str, text: str, expected: tuple[str, str, int], step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llamacli.engine.chat.AnswerParser.PAUSE", 0.0)
+    monkeypatch.setattr("llamacli.engine.chat.template.AnswerParser.PAUSE", 0.0)
     with template(name) as chat:
         rendered = chat.render([Message("user", "hi")], Rendering(tools=(SPECIAL,)))
     with rendered.parser() as parser:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from llamacli.engine.chat import ChatTemplate
-from llamacli.engine.message import Message
+from llamacli.engine.chat.message import Message
+from llamacli.engine.chat.template import ChatTemplate
 from llamacli.errors import TemplateError
 
 TEMPLATES = Path(__file__).parent.parent / "vendor" / "llama.cpp" / "models" / "templates"

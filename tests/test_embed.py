@@ -426,7 +426,7 @@ def test_a_batch_has_at_least_one_token(bert, option):
 
 
 def test_a_batch_that_does_not_fit_is_told_in_terms_of_the_batch(bert, monkeypatch):
-    from llamacli.engine import context
+    from llamacli.engine.runtime import context
 
     monkeypatch.setattr(context, "available_memory", lambda: 1 << 28)
     refused = embed(bert, "-ub", "2000000000", "x")

@@ -18,14 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bert import tiny_bert
 
-from llamacli.engine import embedding_vectors as vectors
-from llamacli.engine.embedding import Embedder
-from llamacli.engine.embedding_ahead import ahead
-from llamacli.engine.embedding_packing import TILE, pack
-from llamacli.engine.embedding_params import Embedded, EmbeddingParams, NotEmbedded
-from llamacli.engine.embedding_pieces import Frame, Piece, cut, pair_frame, windows
-from llamacli.engine.model import Model
+from llamacli.engine.embedding import vectors
+from llamacli.engine.embedding.chunking import Frame, Piece, cut, pair_frame, windows
+from llamacli.engine.embedding.embedder import Embedder
+from llamacli.engine.embedding.packing import TILE, pack
+from llamacli.engine.embedding.params import Embedded, EmbeddingParams, NotEmbedded
+from llamacli.engine.embedding.prefetch import ahead
 from llamacli.engine.params import ContextParams
+from llamacli.engine.runtime.model import Model
 from llamacli.errors import CancelledError, ContextFullError, EngineError, ModelUnsupportedError, UsageError
 
 REFERENCE = Path(__file__).parent / "data" / "minilm.json"

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from llamacli.binding.library import find_folder
-from llamacli.engine.constraint import Constraint
-from llamacli.engine.context import Context
+from llamacli.engine.chat.prompt import Part, plain_prompt, rendered_prompt
+from llamacli.engine.constraint.guide import Guidance
+from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.events import Finished, Prefill, Token
-from llamacli.engine.guide import Guidance
-from llamacli.engine.model import Model
+from llamacli.engine.generation.sampler import Sampler
+from llamacli.engine.generation.scheduler import Scheduler
+from llamacli.engine.generation.sequence import Request, Sequence
 from llamacli.engine.params import SAMPLER_NAMES, ContextParams, GenerationParams, ModelParams, SamplingParams
-from llamacli.engine.prompt import Part, plain_prompt, rendered_prompt
-from llamacli.engine.sampler import Sampler
-from llamacli.engine.scheduler import Scheduler
-from llamacli.engine.sequence import Request, Sequence
+from llamacli.engine.runtime.context import Context
+from llamacli.engine.runtime.model import Model
 from llamacli.errors import (
     ClosedError,
     ContextFullError,
@@ -398,8 +398,8 @@ def test_a_truncated_model(tmp_path: Path, tiny_model: Path) -> None:
 
 
 def test_an_exception_while_loading_stops_it(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llamacli.engine import loading
-    from llamacli.engine.cancel import CancelFlag
+    from llamacli.engine.runtime import loading
+    from llamacli.engine.runtime.cancel import CancelFlag
 
     flag = CancelFlag()
 
@@ -418,7 +418,7 @@ def test_an_exception_while_loading_stops_it(tiny_model: Path, monkeypatch: pyte
 
 
 def test_a_failed_gpu_allocation_is_tried_again_with_fewer_layers(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llamacli.engine import model as module
+    from llamacli.engine.runtime import model as module
 
     asked: list[int] = []
     real = module.load

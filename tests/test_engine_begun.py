@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from llamacli.engine.answer import AnswerReader
-from llamacli.engine.chat import Rendering
-from llamacli.engine.constraint import Constraint
-from llamacli.engine.context import Context
+from llamacli.engine.chat.answer import AnswerReader
+from llamacli.engine.chat.message import Message
+from llamacli.engine.chat.template import Rendering
+from llamacli.engine.constraint.guide import Guidance
+from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Event, Failed, Finished, Prefill, Token
-from llamacli.engine.guide import Guidance
-from llamacli.engine.message import Message
-from llamacli.engine.model import Model
+from llamacli.engine.generation.scheduler import Scheduler
+from llamacli.engine.generation.sequence import Request
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
-from llamacli.engine.scheduler import Scheduler
-from llamacli.engine.sequence import Request
+from llamacli.engine.runtime.context import Context
+from llamacli.engine.runtime.model import Model
 from llamacli.errors import ConstraintError, StateError, UsageError
 
 TEMPLATES = Path(__file__).parent.parent / "vendor" / "llama.cpp" / "models" / "templates"

@@ -94,7 +94,7 @@ TEMPLATES = sorted((Path(__file__).parent.parent / "vendor/llama.cpp/models/temp
 
 @pytest.mark.skipif(not TEMPLATES, reason="llama.cpp's tree is not unpacked in vendor/")
 def test_real_templates_are_sound_and_their_features_are_what_llama_cpp_finds_by_running_them() -> None:
-    from llamacli.engine.chat import ChatTemplate
+    from llamacli.engine.chat.template import ChatTemplate
 
     for path in TEMPLATES:
         text = path.read_text()

@@ -9,7 +9,7 @@ import re
 import jsonschema
 import pytest
 
-from llamacli.engine.schema import schema_to_grammar
+from llamacli.engine.constraint.schema import schema_to_grammar
 from llamacli.errors import GrammarError, SchemaError
 from llamacli.grammar import parse
 from llamacli.grammar.keywords import not_enforced

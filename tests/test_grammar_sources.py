@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from llamacli.engine.schema import schema_to_grammar
+from llamacli.engine.constraint.schema import schema_to_grammar
 from llamacli.errors import GrammarError, SchemaError
 from llamacli.grammar import check_safe, parse
 from llamacli.grammar.choices import from_choices

@@ -10,9 +10,9 @@ import pytest
 
 from llamacli.binding import huge_pages
 from llamacli.binding.huge_pages import full_regions, settle_in_huge_pages
-from llamacli.engine import loading
-from llamacli.engine.model import Model
 from llamacli.engine.params import ModelParams
+from llamacli.engine.runtime import loading
+from llamacli.engine.runtime.model import Model
 
 MIB = 1 << 20
 

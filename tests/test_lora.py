@@ -11,8 +11,8 @@ import tiny
 from fakes import invoke
 
 from llamacli.cli import context
-from llamacli.engine.model import Model
 from llamacli.engine.params import LoraAdapter, ModelParams
+from llamacli.engine.runtime.model import Model
 from llamacli.errors import ModelError
 
 RANK, WIDTH = 4, 64

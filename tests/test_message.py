@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fakes import invoke
 
-from llamacli.engine.chat import ChatTemplate
-from llamacli.engine.message import Message, ToolCall, check_calls, read_messages
+from llamacli.engine.chat.message import Message, ToolCall, check_calls, read_messages
+from llamacli.engine.chat.template import ChatTemplate
 from llamacli.errors import UsageError
 
 TEMPLATES = Path(__file__).parent.parent / "vendor" / "llama.cpp" / "models" / "templates"

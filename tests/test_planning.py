@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from llamacli.binding.library import library
-from llamacli.engine.context import Context, can_be_invariant
 from llamacli.engine.events import Prefill, Token
-from llamacli.engine.model import Model
+from llamacli.engine.generation.batching import InvariantPlanner, MixedPlanner
+from llamacli.engine.generation.scheduler import Scheduler
+from llamacli.engine.generation.sequence import Request
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
-from llamacli.engine.planning import InvariantPlanner, MixedPlanner
-from llamacli.engine.scheduler import Scheduler
-from llamacli.engine.sequence import Request
+from llamacli.engine.runtime.context import Context, can_be_invariant
+from llamacli.engine.runtime.model import Model
 
 
 @dataclass

@@ -23,8 +23,8 @@ from llamacli.cli.options import ChatOptions
 from llamacli.cli.rows_question import Asking, fill
 from llamacli.cli.run_options import PromptOptions, ReasoningOptions, ToolOptions
 from llamacli.cli.run_prompt import read_base
+from llamacli.engine.generation.job_window import Tuner
 from llamacli.engine.params import GenerationParams
-from llamacli.engine.rows import Tuner
 from llamacli.errors import UsageError
 from llamacli.store.row_results import ResultFile
 from llamacli.store.rows import Row, format_of, read_rows
@@ -426,7 +426,7 @@ class Steady:
 def test_the_tuner_stops_where_more_rows_gain_nothing(
     monkeypatch: pytest.MonkeyPatch, rates: dict[int, int], expected: int
 ) -> None:
-    from llamacli.engine import rows as module
+    from llamacli.engine.generation import job_window as module
 
     now = [0.0]
     monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])

@@ -278,8 +278,8 @@ def test_formats_that_are_given(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_hidden_reasoning_is_in_no_result(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llamacli.engine.answer import AnswerReader
-    from llamacli.engine.chat import Answer
+    from llamacli.engine.chat.answer import AnswerReader
+    from llamacli.engine.chat.template import Answer
 
     monkeypatch.setattr(AnswerReader, "finish", lambda self, *, complete: (Answer("text", "thoughts"), ()))
     chat = {"messages": [{"role": "user", "content": "Hi"}]}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from fakes import FakeEngine, invoke
 
-from llamacli.engine.chat import ChatTemplate, Rendering
-from llamacli.engine.message import Message, Tool
-from llamacli.engine.model import Model
-from llamacli.engine.turn import chat_turn
+from llamacli.engine.chat.message import Message, Tool
+from llamacli.engine.chat.template import ChatTemplate, Rendering
+from llamacli.engine.chat.turn import chat_turn
+from llamacli.engine.runtime.model import Model
 from llamacli.errors import LlamacliError
 from llamacli.grammar import parse
 from llamacli.grammar.matcher import Matcher

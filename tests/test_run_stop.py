@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from llamacli.engine.constraint import Constraint
-from llamacli.engine.context import Context
+from llamacli.engine.constraint.guide import Guidance
+from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.events import Finished, Token
-from llamacli.engine.guide import Guidance
-from llamacli.engine.model import Model
+from llamacli.engine.generation.scheduler import Scheduler
+from llamacli.engine.generation.sequence import Request
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
-from llamacli.engine.scheduler import Scheduler
-from llamacli.engine.sequence import Request
+from llamacli.engine.runtime.context import Context
+from llamacli.engine.runtime.model import Model
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from llamacli.cli import context
 from llamacli.cli.console import Terminals
 from llamacli.cli.run_constraint import check_json
-from llamacli.engine.chat import ChatTemplate, Rendering
-from llamacli.engine.constraint import Constraint
+from llamacli.engine.chat.framing import frame_of, framed, until_rules
+from llamacli.engine.chat.message import Message
+from llamacli.engine.chat.template import ChatTemplate, Rendering
+from llamacli.engine.chat.turn import thinking_state
+from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.events import TokenLogprob
-from llamacli.engine.framing import frame_of, framed, until_rules
-from llamacli.engine.logit_bias import resolve_biases
-from llamacli.engine.message import Message
-from llamacli.engine.model import Model
-from llamacli.engine.turn import thinking_state
+from llamacli.engine.runtime.logit_bias import resolve_biases
+from llamacli.engine.runtime.model import Model
 from llamacli.errors import ConstraintError, UsageError
 from llamacli.grammar import parse
 from llamacli.grammar.json_places import find_value

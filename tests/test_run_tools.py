@@ -11,13 +11,13 @@ from fakes import FakeEngine, invoke
 
 from llamacli.cli import context
 from llamacli.cli.console import Terminals
-from llamacli.engine.answer import AnswerReader
-from llamacli.engine.chat import AnswerParser, ChatTemplate, Rendering, Trigger
-from llamacli.engine.constraint import Constraint
-from llamacli.engine.guide import Guidance, Guide, Thinking
-from llamacli.engine.message import Message, Tool
-from llamacli.engine.model import Model
-from llamacli.engine.turn import Turn, chat_turn
+from llamacli.engine.chat.answer import AnswerReader
+from llamacli.engine.chat.message import Message, Tool
+from llamacli.engine.chat.template import AnswerParser, ChatTemplate, Rendering, Trigger
+from llamacli.engine.chat.turn import Turn, chat_turn
+from llamacli.engine.constraint.guide import Guidance, Guide, Thinking
+from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.runtime.model import Model
 from llamacli.errors import UsageError
 
 ROOT = Path(__file__).parent.parent

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from llamacli.engine.cancel import Canceller
-from llamacli.engine.context import Context
 from llamacli.engine.events import Finished, Token
-from llamacli.engine.gate import Gate
-from llamacli.engine.model import Model
+from llamacli.engine.generation.scheduler import Scheduler
+from llamacli.engine.generation.sequence import Request
+from llamacli.engine.generation.shared import SharedScheduler
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
-from llamacli.engine.scheduler import Scheduler
-from llamacli.engine.sequence import Request
-from llamacli.engine.shared import SharedScheduler
+from llamacli.engine.runtime.cancel import Canceller
+from llamacli.engine.runtime.context import Context
+from llamacli.engine.runtime.gate import Gate
+from llamacli.engine.runtime.model import Model
 from llamacli.errors import CancelledError, ClosedError, UsageError
 
 GREEDY = SamplingParams(temperature=0, ignore_eos=True)

@@ -11,7 +11,7 @@ import pytest
 
 from llamacli.binding import bridge, log
 from llamacli.binding.library import library
-from llamacli.engine.message import Message, ToolCall, read_messages, read_tools
+from llamacli.engine.chat.message import Message, ToolCall, read_messages, read_tools
 from llamacli.errors import ClosedError, ConstraintError, GrammarError, ModelError, SchemaError, UsageError
 
 GRAMMARS = Path(__file__).parent.parent / "vendor" / "llama.cpp" / "grammars"

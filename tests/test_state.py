@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import tiny
 
-from llamacli.engine import state as states
-from llamacli.engine.context import Context
 from llamacli.engine.events import Finished, Token
-from llamacli.engine.model import Model
+from llamacli.engine.generation.scheduler import Scheduler
+from llamacli.engine.generation.sequence import Request
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
-from llamacli.engine.scheduler import Scheduler
-from llamacli.engine.sequence import Request
+from llamacli.engine.runtime import state as states
+from llamacli.engine.runtime.context import Context
+from llamacli.engine.runtime.model import Model
 from llamacli.errors import ContextFullError, StateError
 
 PARAMS = GenerationParams(max_tokens=6, sampling=SamplingParams(temperature=0, ignore_eos=True))

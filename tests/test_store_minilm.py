@@ -109,7 +109,7 @@ def test_another_model_is_refused(small: None, tmp_path: Path) -> None:
 
 
 def test_llama_cpp_loads_the_result(small: None, tmp_path: Path) -> None:
-    from llamacli.engine.model import Model
+    from llamacli.engine.runtime.model import Model
 
     target = tmp_path / "m.gguf"
     minilm.convert(make_archive()[0], FOLDER, target, what="", on_progress=silent)
@@ -119,7 +119,7 @@ def test_llama_cpp_loads_the_result(small: None, tmp_path: Path) -> None:
 
 @pytest.mark.demo
 def test_the_tokens_are_those_of_its_authors(embedding_demo_model: Path) -> None:
-    from llamacli.engine.model import Model
+    from llamacli.engine.runtime.model import Model
 
     reference = json.loads((Path(__file__).parent / "data" / "minilm.json").read_text(encoding="utf-8"))
     with Model(embedding_demo_model, vocab_only=True) as model:
@@ -132,7 +132,7 @@ def test_the_tokens_are_those_of_its_authors(embedding_demo_model: Path) -> None
     [("plain", "plain"), ("naïve Ångström", "naive Angstrom"), ("갈", "\u1100\u1161\u11af"), ("लोमड़ी", "लोमडी"), ("ﬁ", "ﬁ")],
 )
 def test_accents_are_taken_away(text: str, stripped: str) -> None:
-    from llamacli.engine.accents import without_accents
+    from llamacli.engine.runtime.accents import without_accents
 
     assert without_accents(text.encode()).decode() == stripped
 
@@ -140,7 +140,7 @@ def test_accents_are_taken_away(text: str, stripped: str) -> None:
 def test_which_models_have_their_accents_taken_away(tmp_path: Path) -> None:
     import tiny
 
-    from llamacli.engine.accents import strips_accents
+    from llamacli.engine.runtime.accents import strips_accents
 
     def header(**changes: object) -> gguf.Header:
         change = {"tokenizer.ggml.model": "bert", **{key.replace("__", "."): value for key, value in changes.items()}}

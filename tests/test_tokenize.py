@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from llamacli.cli import tokenize_input
 from llamacli.cli.console import Terminals
 from llamacli.cli.tokenize_ids import read_ids
-from llamacli.engine import tokenizing, tokenizing_text
-from llamacli.engine.model import Model
-from llamacli.engine.tokenizing_compare import Comparison, Counted, Difference
-from llamacli.engine.tokenizing_text import Document
-from llamacli.engine.vocabulary import LONGEST
+from llamacli.engine.runtime.model import Model
+from llamacli.engine.runtime.vocabulary import LONGEST
+from llamacli.engine.tokenization import documents as tokenizing_text
+from llamacli.engine.tokenization import tokenizer as tokenizing
+from llamacli.engine.tokenization.compare import Comparison, Counted, Difference
+from llamacli.engine.tokenization.documents import Document
 from llamacli.errors import UsageError
 from llamacli.render.tokenize import columns, format_comparison, model_names
 
@@ -617,8 +618,8 @@ def test_only_the_vocabulary_is_loaded(tiny_model):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LLAMACLI_")}
     code = (
         "import sys; from llamacli.cli import main; main(['tokenize', '-m', sys.argv[1], 'Hello'])\n"
-        "print(*[name for name in ('numpy', 'rich', 'prompt_toolkit', 'huggingface_hub', 'llamacli.engine.context',"
-        " 'llamacli.engine.chat', 'concurrent.futures') if name in sys.modules])"
+        "print(*[name for name in ('numpy', 'rich', 'prompt_toolkit', 'huggingface_hub', 'llamacli.engine.runtime.context',"
+        " 'llamacli.engine.chat.template', 'concurrent.futures') if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tiny_model)], capture_output=True, text=True, env=environment, check=True
@@ -627,7 +628,7 @@ def test_only_the_vocabulary_is_loaded(tiny_model):
 
 
 def test_pre_tokenizers_that_are_not_known_are_not_cut(tmp_path):
-    from llamacli.engine import tokenizing_rules as rules
+    from llamacli.engine.tokenization import split_rules as rules
 
     assert rules.for_words("gpt2", "from the future", ()).pattern is None
     assert rules.for_words("hybriddna", "default", ()).pattern is None

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import tokenize_cases as cases
 
-from llamacli.engine.model import Model
-from llamacli.engine.tokenizing import Tokenizer
-from llamacli.engine.tokenizing_text import text_document
+from llamacli.engine.runtime.model import Model
+from llamacli.engine.tokenization.documents import text_document
+from llamacli.engine.tokenization.tokenizer import Tokenizer
 
 SIZE = 1 << 20
 SLACK_SECONDS = 0.4

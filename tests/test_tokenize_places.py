@@ -10,10 +10,11 @@ import pytest
 import tiny
 import tokenize_cases as cases
 
-from llamacli.engine import tokenizing_rules, tokenizing_text
-from llamacli.engine.model import Model
-from llamacli.engine.tokenizing import Tokenizer
-from llamacli.engine.tokenizing_text import text_document
+from llamacli.engine.runtime.model import Model
+from llamacli.engine.tokenization import documents as tokenizing_text
+from llamacli.engine.tokenization import split_rules as tokenizing_rules
+from llamacli.engine.tokenization.documents import text_document
+from llamacli.engine.tokenization.tokenizer import Tokenizer
 from llamacli.errors import ModelFileError
 
 SOURCE = Path(__file__).parent.parent / "vendor/llama.cpp/src/llama-vocab.cpp"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from llamacli.engine.message import Tool
+from llamacli.engine.chat.message import Tool
 from llamacli.errors import UsageError
 from llamacli.tools.command import Command
 from llamacli.tools.outcome import Clip, Outcome, clipped

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from llamacli.engine.model import Model
-from llamacli.engine.text import TextStream
-from llamacli.engine.vocabulary import LONGEST
+from llamacli.engine.generation.text import TextStream
+from llamacli.engine.runtime.model import Model
+from llamacli.engine.runtime.vocabulary import LONGEST
 from llamacli.errors import UsageError
 
 VOCABULARIES = sorted((Path(__file__).parent.parent / "vendor/llama.cpp/models").glob("ggml-vocab-*.gguf"))

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from llamacli.api.completion import cancellable
 from llamacli.api.llama import Llama
-from llamacli.engine.cancel import Canceller
 from llamacli.engine.documents import Document
+from llamacli.engine.runtime.cancel import Canceller
 from llamacli.errors import ClosedError
 
 STREAMS = 16

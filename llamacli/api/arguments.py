@@ -9,12 +9,12 @@ from typing import Any
 
 from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.manual import apply
-from llamacli.engine.chat import Rendering
-from llamacli.engine.constraint import Constraint
+from llamacli.engine.chat.message import choose_tools, read_response_format, read_tools
+from llamacli.engine.chat.template import Rendering
+from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.schema import check_tools
 from llamacli.engine.events import Finished, Usage
-from llamacli.engine.message import choose_tools, read_response_format, read_tools
-from llamacli.engine.schema import check_tools
-from llamacli.engine.sequence import Processor
+from llamacli.engine.generation.sequence import Processor
 from llamacli.errors import UsageError
 
 PromptLike = str | Sequence[int]

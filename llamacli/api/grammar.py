@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llamacli.engine.constraint import Constraint
-from llamacli.engine.schema import schema_to_grammar
+from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.schema import schema_to_grammar
 from llamacli.errors import SchemaError, UsageError
 
 

@@ -13,7 +13,7 @@ from llamacli.api import values
 from llamacli.api.arguments import token_ids
 from llamacli.api.evaluation import Evaluations
 from llamacli.api.wording import argument_names, naming_arguments
-from llamacli.engine.chat import ChatTemplate
+from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.documents import Document
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import (
@@ -29,7 +29,7 @@ from llamacli.engine.params import (
 from llamacli.errors import CancelledError, ClosedError, UsageError
 
 if TYPE_CHECKING:
-    from llamacli.engine.embedding import Embedder
+    from llamacli.engine.embedding.embedder import Embedder
 
 DEFAULT_CONTEXT = 2048
 """Tokens of context of each call, unless n_ctx says otherwise: the cache is taken at once, for all parallel calls."""
@@ -208,7 +208,7 @@ class Llama(Evaluations):
             return self._embedding(_texts(input), model)
 
     def _embedding(self, texts: list[str], model: str | None) -> Document:
-        from llamacli.engine.embedding_params import NotEmbedded
+        from llamacli.engine.embedding.params import NotEmbedded
 
         embedder, rows, tokens = self._embedder(), [], 0
         try:
@@ -238,7 +238,7 @@ class Llama(Evaluations):
             if self._closed:
                 raise ClosedError("this Llama is closed")
             if self._vectors is None:
-                from llamacli.engine.embedding import Embedder  # and numpy, which only vectors need
+                from llamacli.engine.embedding.embedder import Embedder  # and numpy, which only vectors need
 
                 params = dataclasses.replace(self._context_params, n_ctx=None, n_seq_max=1, pooling=self._pooling)
                 self._vectors = Embedder(Path(self.model_path), self.engine.model.params, params)

@@ -8,17 +8,17 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llamacli.engine import state as states
-from llamacli.engine.cancel import CancelFlag
-from llamacli.engine.constraint import Constraint, Matcher
-from llamacli.engine.context import Context
-from llamacli.engine.sampler import Sampler
-from llamacli.engine.sequence import Processor
+from llamacli.engine.constraint.matcher import Constraint, Matcher
+from llamacli.engine.generation.sampler import Sampler
+from llamacli.engine.generation.sequence import Processor
+from llamacli.engine.runtime import state as states
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.context import Context
 from llamacli.errors import CancelledError, ClosedError, ConstraintError, ContextFullError, UsageError
 
 if TYPE_CHECKING:
-    from llamacli.engine.model import Model
     from llamacli.engine.params import ContextParams, SamplingParams
+    from llamacli.engine.runtime.model import Model
 
 
 @dataclass(frozen=True, slots=True)

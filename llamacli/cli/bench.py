@@ -105,10 +105,10 @@ class _Run:
             KeyboardInterrupt, Terminated: a signal ended it; the rows so far are in the report.
         """
         from llamacli.cli.bench_output import Steps
-        from llamacli.engine.cancel import CancelFlag
         from llamacli.engine.measuring import measure
         from llamacli.engine.measuring_params import Measured
         from llamacli.engine.measuring_rows import result_row
+        from llamacli.engine.runtime.cancel import CancelFlag
 
         failures, flag, app = [], CancelFlag(), self._app
         with app.interrupts.guard(grace=GRACE_SECONDS) as guard, app.progress(delay=0.5) as line:

@@ -59,10 +59,10 @@ def roofline(
 
 
 def _measure(app: AppContext, path: Path, way: Way, job: Job) -> RooflineReport:
-    from llamacli.engine.cancel import CancelFlag
     from llamacli.engine.measuring_watch import machine_notes
     from llamacli.engine.roofline import RooflineReport
     from llamacli.engine.roofline_run import measure_roofline
+    from llamacli.engine.runtime.cancel import CancelFlag
 
     for note in machine_notes():
         app.console.warn(note)

@@ -124,8 +124,8 @@ def tune(
 
 def _search(app: AppContext, path: Path, start: Way, request: TuneRequest, guard: Guard) -> TuneOutcome:
     """Runs the search, with its progress on a terminal."""
-    from llamacli.engine.cancel import CancelFlag
     from llamacli.engine.measuring_watch import machine_notes
+    from llamacli.engine.runtime.cancel import CancelFlag
     from llamacli.engine.tuning_session import TuneOutcome, tune_model
     from llamacli.render.bench_tune import format_event
 

@@ -53,7 +53,7 @@ def options_by_key() -> dict[str, Option]:
 
 def recommended(model: str | None, options: Mapping[str, Option]) -> dict[str, Setting]:
     """The sampling that a model's metadata recommends, if the model is on this machine."""
-    from llamacli.engine.recommended import FIELDS
+    from llamacli.engine.chat.recommended_sampling import FIELDS
     from llamacli.gguf.model import read_files
     from llamacli.store import inventory
 

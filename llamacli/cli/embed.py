@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from llamacli.cli.embed_options import OutputFormat
     from llamacli.cli.embed_output import Writer
     from llamacli.cli.embed_resume import Kept
-    from llamacli.engine.embedding import Embedder
-    from llamacli.engine.embedding_params import EmbeddingParams
+    from llamacli.engine.embedding.embedder import Embedder
+    from llamacli.engine.embedding.params import EmbeddingParams
 
 
 @command(

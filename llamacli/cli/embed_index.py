@@ -21,7 +21,7 @@ from llamacli.cli.embed_options import (
 from llamacli.cli.embed_session import DEMO, demo_instead, open_embedder, outcomes, prefix_for
 from llamacli.cli.options import JsonOption
 from llamacli.cli.parameters import argument, option
-from llamacli.engine.embedding_params import Attention, Embedded
+from llamacli.engine.embedding.params import Attention, Embedded
 from llamacli.engine.params import Pooling
 from llamacli.errors import RowsFailedError, UsageError
 from llamacli.store.references import is_path
@@ -29,8 +29,8 @@ from llamacli.store.vectors import VectorIndex, hash_of
 
 if TYPE_CHECKING:
     from llamacli.cli.embed_input import Item, Source
-    from llamacli.engine.embedding import Embedder
-    from llamacli.engine.embedding_params import EmbeddingParams
+    from llamacli.engine.embedding.embedder import Embedder
+    from llamacli.engine.embedding.params import EmbeddingParams
 
 COMMIT_EVERY = 1024
 """Texts that an interruption may cost."""
@@ -194,7 +194,7 @@ def search(
     import numpy as np
 
     from llamacli.cli.embed_search import embed_query, write_hits
-    from llamacli.engine.embedding_vectors import Best, candidates
+    from llamacli.engine.embedding.vectors import Best, candidates
     from llamacli.render.embed import Hit
 
     with VectorIndex(db) as index:

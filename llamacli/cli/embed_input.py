@@ -17,7 +17,7 @@ from llamacli.cli.prompt import STDIN, read_text_file
 from llamacli.errors import LlamacliError, UsageError
 
 if TYPE_CHECKING:
-    from llamacli.engine.embedding import Text
+    from llamacli.engine.embedding.embedder import Text
 
 _FORMATS: dict[str, InputFormat] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 STDIN_NAME = "standard input"

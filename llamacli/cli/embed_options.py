@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from llamacli.cli import values
 from llamacli.cli.options import ContextOptions, ModelOptions
 from llamacli.cli.parameters import argument, option, parse_int
-from llamacli.engine.embedding_params import Attention, EmbeddingParams, Normalization
+from llamacli.engine.embedding.params import Attention, EmbeddingParams, Normalization
 from llamacli.engine.params import Pooling
 from llamacli.errors import UsageError
 

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from llamacli.cli.embed_input import Item
-from llamacli.engine.embedding_params import Embedded, NotEmbedded, Outcome
-from llamacli.engine.embedding_vectors import Matrix
+from llamacli.engine.embedding.params import Embedded, NotEmbedded, Outcome
+from llamacli.engine.embedding.vectors import Matrix
 from llamacli.errors import UsageError
 from llamacli.render import embed as page
 

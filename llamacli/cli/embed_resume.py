@@ -15,13 +15,13 @@ import numpy as np
 
 from llamacli.cli import embed_output as forms
 from llamacli.cli.embed_options import OutputFormat
-from llamacli.engine.embedding_params import Embedded, EmbeddingParams
-from llamacli.engine.embedding_vectors import Matrix
+from llamacli.engine.embedding.params import Embedded, EmbeddingParams
+from llamacli.engine.embedding.vectors import Matrix
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
     from llamacli.cli.embed_input import Source
-    from llamacli.engine.embedding import Embedder
+    from llamacli.engine.embedding.embedder import Embedder
 
 _FLOAT = 4
 

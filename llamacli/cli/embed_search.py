@@ -11,14 +11,14 @@ import numpy as np
 from llamacli.cli.context import AppContext
 from llamacli.cli.embed_options import OutputOptions, SearchOptions
 from llamacli.cli.embed_session import outcomes
-from llamacli.engine.embedding_params import Embedded, EmbeddingParams
-from llamacli.engine.embedding_vectors import Best, Matrix, cosines, nearest
+from llamacli.engine.embedding.params import Embedded, EmbeddingParams
+from llamacli.engine.embedding.vectors import Best, Matrix, cosines, nearest
 from llamacli.errors import CapacityError, RowsFailedError, UsageError
 from llamacli.render import embed as page
 
 if TYPE_CHECKING:
     from llamacli.cli.embed_input import Item, Source
-    from llamacli.engine.embedding import Embedder
+    from llamacli.engine.embedding.embedder import Embedder
 
 MOST_COMPARED = 4096
 """Texts of which all pairs are compared: the matrix has the square of that."""

@@ -11,12 +11,12 @@ from llamacli.cli.command import Reread
 from llamacli.cli.context import AppContext
 from llamacli.cli.embed_options import BatchOptions, MakingOptions
 from llamacli.cli.options import ModelOptions
-from llamacli.engine.embedding_params import EmbeddingParams, NotEmbedded, Outcome
+from llamacli.engine.embedding.params import EmbeddingParams, NotEmbedded, Outcome
 from llamacli.errors import DownloadError, LlamacliError, RowsFailedError
 
 if TYPE_CHECKING:
     from llamacli.cli.embed_input import Item, Source
-    from llamacli.engine.embedding import Embedder
+    from llamacli.engine.embedding.embedder import Embedder
     from llamacli.gguf.header import Header
 
 DEMO = "minilm"
@@ -77,7 +77,7 @@ def open_embedder(
     pooling = vectors.pooling or ("rank" if rank else None)
     model_params, context_params = model.params(), context.params(pooling=pooling)
     path = app.find_model(app, model.model or DEMO, offline=model.offline)
-    from llamacli.engine.embedding import Embedder
+    from llamacli.engine.embedding.embedder import Embedder
 
     with app.progress(delay=DELAY_SECONDS) as bar:
         embedder = Embedder(

@@ -16,7 +16,7 @@ from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.errors import GateError, UsageError
 
 if TYPE_CHECKING:
-    from llamacli.engine.model import Model
+    from llamacli.engine.runtime.model import Model
     from llamacli.grammar.matcher import Matcher, State
 
 
@@ -84,7 +84,7 @@ def allowed(
 
 def _tokens(app: AppContext, path: Path, matcher: Matcher, state: State, text: str) -> list[tuple[int, bytes, float]]:
     """The allowed tokens with their pieces and probabilities, the likeliest first."""
-    from llamacli.engine.next_token import next_token_logprobs
+    from llamacli.engine.generation.next_token import next_token_logprobs
 
     with app.interrupts.guard(), app.open_engine(path, ModelParams(), ContextParams()) as engine:
         tokens = list(engine.text_prompt(text).tokens)

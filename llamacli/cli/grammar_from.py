@@ -147,7 +147,7 @@ def _write_schema(app: AppContext, schema: Any, *, strict: bool, json: bool) -> 
     """The grammar of a schema on standard output, and on standard error what it does not hold a text to."""
     from dataclasses import asdict
 
-    from llamacli.engine.schema import schema_to_grammar
+    from llamacli.engine.constraint.schema import schema_to_grammar
     from llamacli.grammar.keywords import not_enforced
     from llamacli.render.grammar import format_not_enforced
 

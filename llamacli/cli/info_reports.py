@@ -74,7 +74,7 @@ def show_check(app: AppContext, opened: Opened, *, as_json: bool) -> None:
 
 def _template_findings(opened: Opened) -> Iterator[Finding]:
     """What llama.cpp's own parser has to say about the chat templates."""
-    from llamacli.engine.chat import ChatTemplate
+    from llamacli.engine.chat.template import ChatTemplate
 
     for name, text in chat_templates(opened.files.header):
         try:

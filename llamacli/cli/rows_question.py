@@ -12,10 +12,10 @@ from typing import Any
 
 from llamacli.cli.run_constraint import Held, hold_to_schema
 from llamacli.cli.run_prompt import Question
-from llamacli.engine.constraint import Constraint
-from llamacli.engine.message import choose_tools, read_messages, read_response_format, read_tools
+from llamacli.engine.chat.message import choose_tools, read_messages, read_response_format, read_tools
+from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.schema import check_tools
 from llamacli.engine.params import GenerationParams
-from llamacli.engine.schema import check_tools
 from llamacli.errors import UsageError
 from llamacli.store.rows import Row
 

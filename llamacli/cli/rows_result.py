@@ -8,7 +8,7 @@ from typing import Any
 from llamacli.cli.rows_question import ENDPOINTS, Asked
 from llamacli.cli.run_constraint import check_json
 from llamacli.engine import documents
-from llamacli.engine.chat import Answer
+from llamacli.engine.chat.template import Answer
 from llamacli.engine.events import Finished, Token
 from llamacli.errors import ConstraintError
 from llamacli.store.rows import Row

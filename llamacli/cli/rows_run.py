@@ -18,12 +18,12 @@ from llamacli.cli.rows_result import check, failure, result
 from llamacli.cli.rows_tally import Tally, counted
 from llamacli.cli.run_constraint import Held, tell_not_enforced
 from llamacli.cli.run_prompt import build_turn
-from llamacli.engine.answer import AnswerReader
+from llamacli.engine.chat.answer import AnswerReader
+from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Event, Failed, Finished, Token
-from llamacli.engine.prefix_cache import common_length
-from llamacli.engine.rows import Job, Tuner, run_jobs
-from llamacli.engine.sequence import Request
-from llamacli.engine.turn import Turn
+from llamacli.engine.generation.job_window import Job, Tuner, run_jobs
+from llamacli.engine.generation.prefix_cache import common_length
+from llamacli.engine.generation.sequence import Request
 from llamacli.errors import ConstraintError, LlamacliError, RowsFailedError, UsageError
 from llamacli.store.row_results import ResultFile
 from llamacli.store.rows import NO_JSON, Row, format_of, read_rows
@@ -31,7 +31,7 @@ from llamacli.store.rows import NO_JSON, Row, format_of, read_rows
 if TYPE_CHECKING:
     from llamacli.cli.interrupt import Guard
     from llamacli.engine.engine import Engine
-    from llamacli.engine.scheduler import Scheduler
+    from llamacli.engine.generation.scheduler import Scheduler
     from llamacli.render.progress import NoProgress
 
 MOST_AUTO = 16

@@ -13,10 +13,10 @@ from llamacli.cli.context import AppContext
 from llamacli.cli.run_constraint import Held
 from llamacli.cli.run_options import OutputOptions
 from llamacli.cli.run_sinks import ChunkSink, DocumentSink, Sink, TextSink, WholeTextSink
-from llamacli.engine.answer import AnswerReader
+from llamacli.engine.chat.answer import AnswerReader
+from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Event, Finished, Prefill, Token, Usage
 from llamacli.engine.params import GenerationParams
-from llamacli.engine.turn import Turn
 from llamacli.errors import ConstraintError, ContextFullError
 from llamacli.render.documents import Documents, Sample
 from llamacli.render.stats import format_stats, format_tokens

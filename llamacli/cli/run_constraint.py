@@ -17,7 +17,7 @@ from llamacli.errors import ConstraintError, GrammarSyntaxError, SchemaError, Us
 
 if TYPE_CHECKING:
     from llamacli.cli.console import Console
-    from llamacli.engine.constraint import Constraint
+    from llamacli.engine.constraint.matcher import Constraint
     from llamacli.grammar.keywords import NotEnforced
 
 _TOO_LONG = "{} holds a number of too many digits"
@@ -97,7 +97,7 @@ def _grammar_text(console: Console, options: ConstraintOptions) -> str:
 
 def _constraint(grammar: str) -> Constraint:
     """A grammar that was checked."""
-    from llamacli.engine.constraint import Constraint
+    from llamacli.engine.constraint.matcher import Constraint
 
     return Constraint(grammar=grammar, trusted=True)
 
@@ -118,7 +118,7 @@ def hold_to_schema(text: str, *, strict: bool = False) -> Held:
     Raises:
         SchemaError: it is no JSON, no schema, or has no grammar, or with `strict` something of it cannot be enforced.
     """
-    from llamacli.engine.schema import schema_to_grammar
+    from llamacli.engine.constraint.schema import schema_to_grammar
     from llamacli.grammar.keywords import not_enforced
 
     schema = _read_schema(text)
@@ -148,7 +148,7 @@ def tell_not_enforced(console: Console, held: Held, prefix: str = "") -> None:
 
 def _place_of(text: str, schema: Any, message: str) -> int:
     """Where in a schema's text the JSON pointer leads that a message of llama.cpp's names, or what it is about stands."""
-    from llamacli.engine.schema import find_fault
+    from llamacli.engine.constraint.schema import find_fault
     from llamacli.grammar.json_places import find_value
 
     pointer = re.search(r"^at #/(.*?): ", message)

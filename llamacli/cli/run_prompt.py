@@ -17,10 +17,10 @@ from llamacli.cli.run_options import PromptOptions, ReasoningOptions, ToolOption
 from llamacli.errors import TemplateError, UsageError
 
 if TYPE_CHECKING:
-    from llamacli.engine.chat import Rendering, ToolChoice
+    from llamacli.engine.chat.message import Message, Tool
+    from llamacli.engine.chat.template import Rendering, ToolChoice
+    from llamacli.engine.chat.turn import Turn
     from llamacli.engine.engine import Engine
-    from llamacli.engine.message import Message, Tool
-    from llamacli.engine.turn import Turn
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Question:
     @property
     def messages(self) -> tuple[Message, ...]:
         """The conversation, the system prompt at its beginning, in the place of its own, and the text at its end."""
-        from llamacli.engine.message import Message
+        from llamacli.engine.chat.message import Message
 
         system: tuple[Message, ...] = ()
         conversation = self.conversation
@@ -158,7 +158,7 @@ def _read_json(console: Console, path: Path) -> Any:
 
 def _read_messages(console: Console, path: Path) -> tuple[Message, ...]:
     """The messages of a list, or of an object that has one, as a request of OpenAI's does."""
-    from llamacli.engine.message import check_calls, read_messages
+    from llamacli.engine.chat.message import check_calls, read_messages
 
     document = _read_json(console, path)
     try:
@@ -170,8 +170,8 @@ def _read_messages(console: Console, path: Path) -> tuple[Message, ...]:
 
 
 def _read_tools(console: Console, options: ToolOptions) -> dict[str, Any]:
-    from llamacli.engine.message import choose_tools, read_tools
-    from llamacli.engine.schema import check_tools
+    from llamacli.engine.chat.message import choose_tools, read_tools
+    from llamacli.engine.constraint.schema import check_tools
 
     path = options.tools
     assert path is not None
@@ -222,7 +222,7 @@ def build_turn(engine: Engine, question: Question, held: Held | None) -> Turn:
 
 
 def _rendering(question: Question) -> Rendering:
-    from llamacli.engine.chat import Rendering
+    from llamacli.engine.chat.template import Rendering
 
     return Rendering(
         tools=question.tools,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from llamacli.cli.console import Console
-from llamacli.engine.chat import Delta
+from llamacli.engine.chat.template import Delta
 from llamacli.engine.events import Token
 from llamacli.errors import ConstraintError
 from llamacli.render.code import first_code_block

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llamacli.cli.tokenize_output import Output
-    from llamacli.engine.model import Model
-    from llamacli.engine.tokenizing import Chunk, NotTokenized, Tokenizer
-    from llamacli.engine.tokenizing_text import Document
+    from llamacli.engine.runtime.model import Model
+    from llamacli.engine.tokenization.documents import Document
+    from llamacli.engine.tokenization.tokenizer import Chunk, NotTokenized, Tokenizer
 
 PROGRESS_DELAY_SECONDS = 0.5
 
@@ -169,7 +169,7 @@ def check_combinations(source: TextOptions, output: OutputOptions, chat: ChatOpt
 
 def load(path: Path) -> Model:
     """The vocabulary of a model file."""
-    from llamacli.engine.model import Model
+    from llamacli.engine.runtime.model import Model
 
     return Model(path, vocab_only=True)
 
@@ -217,7 +217,7 @@ def output_for(app: AppContext, model: Model, found: Input, options: OutputOptio
 def detokenize(app: AppContext, words: tuple[str, ...], source: TextOptions, options: VocabularyOptions) -> None:
     """Writes the bytes that ids stand for."""
     from llamacli.cli.tokenize_ids import read_ids
-    from llamacli.engine.tokenizing import Detokenizer
+    from llamacli.engine.tokenization.tokenizer import Detokenizer
 
     if words and not source.file and words != ("-",):
         words = (" ".join(words),)
@@ -255,8 +255,8 @@ def compare(
 ) -> None:
     """Tokenizes the same with several vocabularies, and writes what is different."""
     from llamacli.cli.tokenize_output import table_width
-    from llamacli.engine.tokenizing_compare import FIRST
-    from llamacli.engine.tokenizing_compare import compare as compared
+    from llamacli.engine.tokenization.compare import FIRST
+    from llamacli.engine.tokenization.compare import compare as compared
     from llamacli.render.tokenize import format_comparison, model_names
     from llamacli.render.tokenize_json import comparison_document
 
@@ -294,7 +294,7 @@ def compare(
 
 def tokenizer_for(model: Model, source: TextOptions) -> Tokenizer:
     """The tokenizer with what the options say of texts."""
-    from llamacli.engine.tokenizing import Tokenizer
+    from llamacli.engine.tokenization.tokenizer import Tokenizer
 
     return Tokenizer(model, special=source.special, wrap=source.bos, replace=source.errors == "replace")
 

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from llamacli.cli.context import AppContext
-from llamacli.engine.tokenizing_text import BLOCK, Document, text_document, utf8_blocks
+from llamacli.engine.tokenization.documents import BLOCK, Document, text_document, utf8_blocks
 from llamacli.errors import CapacityError, TemplateError, UsageError
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from llamacli.cli.options import ChatOptions
-    from llamacli.engine.model import Model
-    from llamacli.engine.tokenizing import Chunk, NotTokenized
+    from llamacli.engine.runtime.model import Model
+    from llamacli.engine.tokenization.tokenizer import Chunk, NotTokenized
 
 STDIN = "-"
 STDIN_NAME = "standard input"
@@ -105,8 +105,8 @@ def chat_chunks(
     model: Model, documents: Iterable[Document | None], chat: ChatOptions, *, as_messages: bool, replace: bool
 ) -> Iterator[Chunk | NotTokenized]:
     """Each document as a conversation, put through the chat template: a user's message, or a JSON list of messages."""
-    from llamacli.engine.tokenizing import NotTokenized
-    from llamacli.engine.tokenizing_chat import conversation_chunk, open_template
+    from llamacli.engine.tokenization.chat import conversation_chunk, open_template
+    from llamacli.engine.tokenization.tokenizer import NotTokenized
 
     system = [{"role": "system", "content": chat.system_prompt}] if chat.system_prompt is not None else []
     with open_template(model, chat.template()) as template:

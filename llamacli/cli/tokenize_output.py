@@ -8,8 +8,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from llamacli.cli.context import AppContext
-from llamacli.engine.tokenizing import Chunk
-from llamacli.engine.tokenizing_spans import Spans
+from llamacli.engine.tokenization.spans import Spans
+from llamacli.engine.tokenization.tokenizer import Chunk
 from llamacli.errors import LlamacliError, RowsFailedError
 from llamacli.render.text import escape_line
 from llamacli.render.tokenize import Count, TokenView, format_counts, format_extensions, format_ids, format_summary, total_of
@@ -25,8 +25,8 @@ from llamacli.render.tokenize_json import (
 )
 
 if TYPE_CHECKING:
-    from llamacli.engine.tokenizing import NotTokenized
-    from llamacli.engine.vocabulary import Vocabulary
+    from llamacli.engine.runtime.vocabulary import Vocabulary
+    from llamacli.engine.tokenization.tokenizer import NotTokenized
 
 
 class Output:

@@ -16,9 +16,9 @@ from typing import Any
 from llamacli.binding import log
 from llamacli.binding.library import library
 from llamacli.binding.throughput import Products, read_memory
-from llamacli.engine.cancel import CancelFlag
-from llamacli.engine.hardware import available_memory, default_threads
-from llamacli.engine.loading import interruptible
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.hardware import available_memory, default_threads
+from llamacli.engine.runtime.loading import interruptible
 from llamacli.errors import LlamacliError
 
 PROMPT_TOKENS = 512

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llamacli.engine.chat import Answer, Delta
+from llamacli.engine.chat.template import Answer, Delta
 from llamacli.engine.events import FinishReason, Timings, Token, TokenLogprob, Usage
 
 Document = dict[str, Any]

@@ -10,22 +10,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from llamacli.engine.cancel import CancelFlag, Canceller
-from llamacli.engine.constraint import Constraint
-from llamacli.engine.context import Context, cache_bytes, can_be_invariant
+from llamacli.engine.chat.prompt import Prompt
+from llamacli.engine.chat.prompts import Prompting
+from llamacli.engine.constraint.guide import Guidance
+from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.events import Event, Finished, Timings, Usage
-from llamacli.engine.guide import Guidance
-from llamacli.engine.hardware import available_memory
-from llamacli.engine.loading import interruptible
-from llamacli.engine.model import Model
+from llamacli.engine.generation.prefix_cache import PrefixCache
+from llamacli.engine.generation.samples import generate_samples
+from llamacli.engine.generation.scheduler import Scheduler
+from llamacli.engine.generation.sequence import Processor, Request
+from llamacli.engine.generation.shared import SharedScheduler
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams
-from llamacli.engine.prefix_cache import PrefixCache
-from llamacli.engine.prompt import Prompt
-from llamacli.engine.prompting import Prompting
-from llamacli.engine.samples import generate_samples
-from llamacli.engine.scheduler import Scheduler
-from llamacli.engine.sequence import Processor, Request
-from llamacli.engine.shared import SharedScheduler
+from llamacli.engine.runtime.cancel import CancelFlag, Canceller
+from llamacli.engine.runtime.context import Context, cache_bytes, can_be_invariant
+from llamacli.engine.runtime.hardware import available_memory
+from llamacli.engine.runtime.loading import interruptible
+from llamacli.engine.runtime.model import Model
 from llamacli.errors import ClosedError, ModelUnsupportedError
 
 logger = logging.getLogger("llamacli.engine")
@@ -192,7 +192,7 @@ class Engine(Prompting):
         context, self._context = self._context, None
         shared, self._shared = self._shared, None
         if context is not None and shared is not None:
-            from llamacli.engine import state as states
+            from llamacli.engine.runtime import state as states
 
             kept = states.capture(context, 0, shared.scheduler.slots.tokens_of(0))
             shared.close()
@@ -247,7 +247,7 @@ class Engine(Prompting):
         Raises:
             OSError: it cannot be written.
         """
-        from llamacli.engine import state as states
+        from llamacli.engine.runtime import state as states
 
         shared = self._shared or self._ready(0, None)  # not a larger context: an answer may be on its way in this one
         tokens = shared.scheduler.slots.tokens_of(0)
@@ -275,7 +275,7 @@ class Engine(Prompting):
             StateError: damaged, or of another model or build.
             ContextFullError: longer than the context.
         """
-        from llamacli.engine import state as states
+        from llamacli.engine.runtime import state as states
 
         state = states.read(path)
         scheduler = self._ready(len(state.tokens), None).scheduler

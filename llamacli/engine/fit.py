@@ -17,11 +17,11 @@ from typing import Any
 from llamacli import gguf
 from llamacli.binding import bridge, log
 from llamacli.binding.library import library
-from llamacli.engine.context import native_params
 from llamacli.engine.engine import DEFAULT_CONTEXT
-from llamacli.engine.hardware import available_memory
-from llamacli.engine.loading import ALL_LAYERS, fill_params
 from llamacli.engine.params import CacheType, ContextParams, ModelParams
+from llamacli.engine.runtime.context import native_params
+from llamacli.engine.runtime.hardware import available_memory
+from llamacli.engine.runtime.loading import ALL_LAYERS, fill_params
 from llamacli.errors import MemoryFullError, ModelError, ModelFileError, ModelUnsupportedError
 from llamacli.gguf import ModelFiles
 from llamacli.gguf.estimate import Workload, estimate_memory

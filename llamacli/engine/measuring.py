@@ -10,13 +10,13 @@ from types import TracebackType
 from typing import Self
 
 from llamacli.binding.library import library
-from llamacli.engine.cancel import CancelFlag
-from llamacli.engine.hardware import available_memory, default_threads
 from llamacli.engine.measuring_gpu import gpu_counters
 from llamacli.engine.measuring_params import BenchEvent, BenchTest, Measured, MeasurePlan, Result, Sample, Working
 from llamacli.engine.measuring_rig import Rig
 from llamacli.engine.measuring_setup import Ready, warm_until_stable
 from llamacli.engine.measuring_watch import EnergyMeter, Watch
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.hardware import available_memory, default_threads
 from llamacli.engine.statistics import bootstrap_interval
 from llamacli.errors import CancelledError, CapacityError, LibraryError, LlamacliError
 

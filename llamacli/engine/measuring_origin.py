@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from llamacli.engine.hardware import default_threads
+from llamacli.engine.runtime.hardware import default_threads
 from llamacli.engine.system import SystemReport, describe_system
 from llamacli.errors import LlamacliError
 from llamacli.gguf.model import read_files

@@ -7,8 +7,8 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Literal
 
-from llamacli.engine.hardware import default_threads
 from llamacli.engine.params import CacheType, FlashAttention, LoadMode, SplitMode
+from llamacli.engine.runtime.hardware import default_threads
 from llamacli.engine.statistics import percentile
 from llamacli.errors import LlamacliError, UsageError
 

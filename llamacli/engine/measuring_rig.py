@@ -11,14 +11,14 @@ from llamacli.binding import bridge, log
 from llamacli.binding.arrays import reference, size_pair
 from llamacli.binding.enums import ggml_backend_dev_type
 from llamacli.binding.library import library
-from llamacli.engine.cancel import CancelFlag
-from llamacli.engine.context import cache_bytes
 from llamacli.engine.measuring_params import BenchTest, Machine, ModelFacts
 from llamacli.engine.measuring_setup import Ready, ReadyTest, context_params, load_model, model_facts, model_params
 from llamacli.engine.measuring_talk import ReadyTalk
 from llamacli.engine.measuring_watch import mapped_bytes, memory_use
-from llamacli.engine.model import Model
 from llamacli.engine.params import ModelParams
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.context import cache_bytes
+from llamacli.engine.runtime.model import Model
 
 _GPU = (ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_GPU, ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_IGPU)
 

@@ -11,13 +11,13 @@ from typing import Protocol, Self
 
 from llamacli.binding.arrays import byte_array, int64_buffer, new_struct, reference
 from llamacli.binding.library import library
-from llamacli.engine.cancel import CancelFlag
-from llamacli.engine.context import Context
-from llamacli.engine.loading import interruptible
 from llamacli.engine.measuring_cpus import check_cpus, cpu_flags, thread_ids, unbound_after
 from llamacli.engine.measuring_params import BenchTest, ModelFacts, Sample
-from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.context import Context
+from llamacli.engine.runtime.loading import interruptible
+from llamacli.engine.runtime.model import Model
 from llamacli.errors import MemoryFullError, ModelUnsupportedError, UsageError
 
 _POSITIONS = "position_embd.weight"

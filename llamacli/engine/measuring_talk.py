@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from llamacli.engine.cancel import CancelFlag
-from llamacli.engine.context import check_cache
+from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Finished, Token
 from llamacli.engine.measuring_params import BenchTest, Sample
 from llamacli.engine.measuring_setup import context_params, model_params
 from llamacli.engine.params import GenerationParams, SamplingParams
-from llamacli.engine.prompt import Prompt
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.context import check_cache
 from llamacli.errors import CancelledError, MemoryFullError, TemplateError, UsageError
 
 _TEXT = (

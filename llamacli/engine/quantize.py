@@ -21,8 +21,8 @@ from llamacli.binding import log
 from llamacli.binding.arrays import reference
 from llamacli.binding.enums import llama_ftype
 from llamacli.binding.library import library
-from llamacli.engine.cancel import CancelFlag
-from llamacli.engine.loading import interruptible
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.loading import interruptible
 from llamacli.errors import LlamacliError, ModelFileError, ModelUnsupportedError, UsageError
 
 TYPES: dict[str, llama_ftype] = {

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.ceilings import CPU, Ceiling, cache_size, faster_of, measure_ceiling, without_lost
 from llamacli.engine.fit import weights_by_device
 from llamacli.engine.roofline import (
@@ -20,6 +19,7 @@ from llamacli.engine.roofline import (
     prompt_need,
     types_to_measure,
 )
+from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.statistics import bootstrap_interval
 from llamacli.engine.trial import Phase, Trials, TrialSize, Way
 from llamacli.gguf.cost import ModelCost, model_cost

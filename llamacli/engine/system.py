@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import llamacli
 from llamacli.binding import bridge, log
 from llamacli.binding.library import library
-from llamacli.engine.hardware import available_memory, default_threads
+from llamacli.engine.runtime.hardware import available_memory, default_threads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

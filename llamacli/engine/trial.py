@@ -14,13 +14,13 @@ from types import TracebackType
 from typing import Literal, Self
 
 from llamacli.binding import log
-from llamacli.engine.cancel import CancelFlag
-from llamacli.engine.hardware import available_memory, default_threads
 from llamacli.engine.measuring_params import BenchTest
 from llamacli.engine.measuring_setup import ReadyTest
 from llamacli.engine.measuring_watch import Watch, memory_use
-from llamacli.engine.model import Model
 from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.hardware import available_memory, default_threads
+from llamacli.engine.runtime.model import Model
 from llamacli.errors import MemoryFullError
 
 Phase = Literal["prompt", "generation"]

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from llamacli.engine.hardware import default_threads
 from llamacli.engine.params import CacheType, FlashAttention
+from llamacli.engine.runtime.hardware import default_threads
 from llamacli.engine.trial import Phase, Way
 from llamacli.engine.tuning_params import Value
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llamacli.binding.library import library
-from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.fit import weights_by_device
-from llamacli.engine.hardware import logical_cpus
 from llamacli.engine.params import CacheType
 from llamacli.engine.roofline_run import read_cost
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.hardware import logical_cpus
 from llamacli.engine.trial import Phase, Trials, TrialSize, Way
 from llamacli.engine.tuning import Tuner
 from llamacli.engine.tuning_dimensions import BOTH, dimensions, pinned

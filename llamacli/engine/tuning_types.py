@@ -17,11 +17,11 @@ from typing import Any
 
 from llamacli.binding import log
 from llamacli.binding.throughput import Products
-from llamacli.engine.cancel import CancelFlag
 from llamacli.engine.ceilings import PROMPT_TOKENS, cache_size, ggml_name, product_request, seconds_of
 from llamacli.engine.comparing import Outcome, compare_rounds
-from llamacli.engine.hardware import available_memory
 from llamacli.engine.roofline import BITS
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.trial import Phase
 from llamacli.errors import CapacityError, MemoryFullError, ModelError, UsageError
 from llamacli.gguf.cost import ModelCost, Product

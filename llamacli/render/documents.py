@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llamacli.engine import documents
-from llamacli.engine.chat import Answer, Delta
+from llamacli.engine.chat.template import Answer, Delta
 from llamacli.engine.events import Finished, Timings, Token, Usage
 
 

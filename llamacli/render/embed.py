@@ -12,7 +12,7 @@ from llamacli.errors import LlamacliError
 from llamacli.render.text import escape_line
 
 if TYPE_CHECKING:
-    from llamacli.engine.embedding_vectors import Matrix
+    from llamacli.engine.embedding.vectors import Matrix
 
 SHOWN_ROWS = 20
 """Texts that the view shows; the others are only counted."""

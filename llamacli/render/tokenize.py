@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from llamacli.render.text import escape, escape_line
 
 if TYPE_CHECKING:
-    from llamacli.engine.tokenizing_compare import Comparison, Difference
+    from llamacli.engine.tokenization.compare import Comparison, Difference
     from llamacli.errors import LlamacliError
 
 Paint = Callable[[str, str], str]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llamacli.render.tokenize import Count, total_of
 
 if TYPE_CHECKING:
-    from llamacli.engine.tokenizing_compare import Comparison
+    from llamacli.engine.tokenization.compare import Comparison
 
 Token = tuple[int, bytes, tuple[int, int] | None, bool]
 """An id, its bytes, its span in the document (bytes from and to; None if unknown), whether it is a control token."""

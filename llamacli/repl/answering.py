@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llamacli.engine.answer import AnswerReader
+from llamacli.engine.chat.answer import AnswerReader
+from llamacli.engine.chat.message import Message, ToolCall
+from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Event, Finished, Prefill, Token
-from llamacli.engine.message import Message, ToolCall
 from llamacli.engine.params import GenerationParams
-from llamacli.engine.turn import Turn
 from llamacli.render.conversation import AnswerView, MarkdownView, PlainView
 from llamacli.repl.tracing import Step, Trace
 

@@ -6,7 +6,7 @@ import difflib
 import threading
 from typing import TYPE_CHECKING, Any
 
-from llamacli.engine.message import Message, ToolCall
+from llamacli.engine.chat.message import Message, ToolCall
 from llamacli.errors import UsageError
 from llamacli.render.calls import FoldedOutput, format_call
 from llamacli.tools.outcome import Outcome, clipped

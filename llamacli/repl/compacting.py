@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from llamacli.engine.chat import Rendering
-from llamacli.engine.message import Message
-from llamacli.engine.turn import Turn
+from llamacli.engine.chat.message import Message
+from llamacli.engine.chat.template import Rendering
+from llamacli.engine.chat.turn import Turn
 from llamacli.errors import ContextFullError, UsageError
 from llamacli.repl.answering import Answering, Plan
 from llamacli.repl.chat import Chat

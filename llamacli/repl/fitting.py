@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llamacli.engine.chat import Rendering
-from llamacli.engine.message import Message
-from llamacli.engine.turn import Turn
+from llamacli.engine.chat.message import Message
+from llamacli.engine.chat.template import Rendering
+from llamacli.engine.chat.turn import Turn
 from llamacli.errors import ContextFullError
 from llamacli.repl.calling import rendering_of_tools
 

@@ -9,7 +9,7 @@ import subprocess
 from html import escape as html_escape
 from pathlib import Path
 
-from llamacli.engine.message import Message
+from llamacli.engine.chat.message import Message
 from llamacli.errors import UsageError
 from llamacli.render.stats import format_stats
 from llamacli.repl.chat import Chat

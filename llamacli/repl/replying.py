@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from llamacli.engine.chat.turn import Turn
 from llamacli.engine.params import GenerationParams
-from llamacli.engine.turn import Turn
 from llamacli.errors import ConstraintError
 from llamacli.repl.answering import Answering, Plan, Room
 from llamacli.repl.calling import run_calls

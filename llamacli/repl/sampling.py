@@ -14,7 +14,7 @@ from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
-    from llamacli.engine.logit_bias import Bias
+    from llamacli.engine.runtime.logit_bias import Bias
 
 ALIASES = {
     "temp": "temperature",

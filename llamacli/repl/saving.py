@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from llamacli.engine.message import read_messages
+from llamacli.engine.chat.message import read_messages
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.render.calls import FoldedOutput, format_call
 from llamacli.repl.states import expect_state, keep_state

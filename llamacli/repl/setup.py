@@ -14,9 +14,9 @@ from llamacli.render.progress import NoProgress
 from llamacli.render.text import escape, escape_line
 
 if TYPE_CHECKING:
-    from llamacli.engine.constraint import Constraint
+    from llamacli.engine.constraint.matcher import Constraint
     from llamacli.engine.engine import Engine
-    from llamacli.engine.logit_bias import Bias
+    from llamacli.engine.runtime.logit_bias import Bias
     from llamacli.store.sessions import SessionStore
     from llamacli.tools.servers import Servers
     from llamacli.tools.toolbox import Toolbox

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from llamacli.engine.message import Message
+from llamacli.engine.chat.message import Message
 from llamacli.errors import UsageError
 from llamacli.repl.calling import STOPPED, close_calls
 from llamacli.repl.chat import Attachment, Chat

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llamacli.engine.prompt import Prompt
+from llamacli.engine.chat.prompt import Prompt
 
 if TYPE_CHECKING:
     from llamacli.repl.tree import Node

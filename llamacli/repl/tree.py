@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from llamacli.engine.message import Message
+from llamacli.engine.chat.message import Message
 
 
 @dataclass(frozen=True, slots=True)

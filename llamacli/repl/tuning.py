@@ -11,7 +11,7 @@ from llamacli.repl.commands import command
 from llamacli.repl.sampling import format_biases, format_value, is_generation, read_value, setting_name, setting_names
 
 if TYPE_CHECKING:
-    from llamacli.engine.logit_bias import Bias
+    from llamacli.engine.runtime.logit_bias import Bias
 
 
 @command("system", arguments="[TEXT | none]", summary="Show or change the system prompt")

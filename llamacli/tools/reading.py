@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llamacli.engine.message import read_tools
+from llamacli.engine.chat.message import read_tools
 from llamacli.errors import UsageError
 from llamacli.tools.command import SECONDS, Command
 from llamacli.tools.servers import Server

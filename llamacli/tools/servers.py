@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from llamacli.engine.message import Tool
+from llamacli.engine.chat.message import Tool
 from llamacli.errors import UsageError
 from llamacli.tools.outcome import Outcome, clipped
 from llamacli.tools.toolbox import Offer, check_schema

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from llamacli.engine.message import Tool
+from llamacli.engine.chat.message import Tool
 from llamacli.errors import UsageError
 from llamacli.tools.outcome import Outcome
 

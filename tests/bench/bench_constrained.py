@@ -19,14 +19,14 @@ from pathlib import Path
 
 import peers
 
-from llamacli.engine.constraint import Constraint
+from llamacli.engine.chat.message import Message
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.constraint.guide import Guidance
+from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.schema import schema_to_grammar
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Token
-from llamacli.engine.guide import Guidance
-from llamacli.engine.message import Message
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
-from llamacli.engine.schema import schema_to_grammar
-from llamacli.engine.turn import Turn
 
 SCHEMAS = sorted((Path(__file__).parent.parent / "data" / "schemas").glob("*.json"))
 QUESTION = "Invent an example, and write it as JSON."

@@ -30,8 +30,8 @@ from pathlib import Path
 
 import peers
 
-from llamacli.engine.embedding_params import Embedded
-from llamacli.engine.hardware import default_threads
+from llamacli.engine.embedding.params import Embedded
+from llamacli.engine.runtime.hardware import default_threads
 from llamacli.store import catalogue
 
 MICRO_BATCHES = (256, 512, 1024, 2048)
@@ -181,7 +181,7 @@ def report(times: dict[str, Sequence[float]], texts: int) -> int:
 def where_the_time_goes(model: Path, texts: Path) -> None:
     """Prints the parts of our time, one after the other in one process; in the command they overlap."""
     started = time.perf_counter()
-    from llamacli.engine.embedding import Embedder
+    from llamacli.engine.embedding.embedder import Embedder
     from llamacli.render.embed import json_vector
 
     imported = time.perf_counter()

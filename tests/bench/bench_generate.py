@@ -20,12 +20,12 @@ import peers
 CHILD = r"""
 import json, sys
 from pathlib import Path
-from llamacli.engine.context import Context
+from llamacli.engine.runtime.context import Context
 from llamacli.engine.events import Finished, Token
-from llamacli.engine.model import Model
+from llamacli.engine.runtime.model import Model
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
-from llamacli.engine.scheduler import Scheduler
-from llamacli.engine.sequence import Request
+from llamacli.engine.generation.scheduler import Scheduler
+from llamacli.engine.generation.sequence import Request
 import time
 
 path, prompt, predict, threads, sampled = sys.argv[1], *map(int, sys.argv[2:6])

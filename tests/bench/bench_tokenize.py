@@ -20,10 +20,10 @@ import peers
 
 from llamacli.binding.arrays import token_buffer, token_values
 from llamacli.binding.library import library
-from llamacli.engine import vocabulary as vocabularies
-from llamacli.engine.model import Model
-from llamacli.engine.tokenizing import Tokenizer
-from llamacli.engine.tokenizing_text import text_document
+from llamacli.engine.runtime import vocabulary as vocabularies
+from llamacli.engine.runtime.model import Model
+from llamacli.engine.tokenization.documents import text_document
+from llamacli.engine.tokenization.tokenizer import Tokenizer
 from llamacli.gguf.arrays import read_strings
 from llamacli.gguf.source import FileSource
 from llamacli.store import catalogue

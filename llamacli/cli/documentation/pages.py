@@ -198,6 +198,6 @@ def _grammars() -> tuple[str, ...]:
 
 
 def _templates() -> tuple[str, ...]:
-    from llamacli.engine.chat import builtin_templates
+    from llamacli.engine.chat.template import builtin_templates
 
     return builtin_templates()

@@ -1,0 +1,120 @@
+"""Where the constrained part of an answer begins: after the thinking, and after what the chat template puts around the content.
+
+What a template puts there is seen by rendering an answer that is known, and looking at what stands around it. So no table of
+models is needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llamacli.engine.chat.message import Message
+from llamacli.engine.chat.template import ChatTemplate, RenderedPrompt, Rendering
+from llamacli.engine.constraint.guide import ThinkingState
+from llamacli.engine.constraint.matcher import Constraint
+from llamacli.errors import TemplateError
+from llamacli.grammar.writing import char_class, choice, literal, rules_text
+
+_REASON, _CONTENT = "Rq7sonProbe", "Cq7ntentProbe"
+_GAP = "[ \\t\\r\\n]{0,4}"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Text that must come before the content: without thinking, and after the end of thinking."""
+
+    opening: str = ""
+    after_thinking: str = ""
+
+
+def frame_of(template: ChatTemplate, rendered: RenderedPrompt, messages: Sequence[Message], rendering: Rendering) -> Frame:
+    """The frame that a template puts around the content of an answer; an empty one where it cannot be told."""
+    rendering = dataclasses.replace(rendering, add_generation_prompt=False, json_schema=None, grammar=None)
+    return Frame(
+        _opening(rendered, _rendered(template, [*messages, Message("assistant", _CONTENT)], rendering)),
+        _after_thinking(
+            rendered, _rendered(template, [*messages, Message("assistant", _CONTENT, reasoning_content=_REASON)], rendering)
+        ),
+    )
+
+
+def _rendered(template: ChatTemplate, messages: Sequence[Message], rendering: Rendering) -> str:
+    try:
+        return template.render(messages, rendering).text
+    except TemplateError:
+        return ""
+
+
+def _opening(rendered: RenderedPrompt, text: str) -> str:
+    head, found, _ = text.partition(_CONTENT)
+    if not found or not head.startswith(rendered.text):
+        return ""
+    opening = head[len(rendered.text) :]
+    start, ends = rendered.thinking_start, rendered.thinking_ends
+    if start and start in opening:  # an empty block of thinking, which the answer need not have
+        opening = _behind(opening, ends)
+    return opening if opening.strip() else ""
+
+
+def _after_thinking(rendered: RenderedPrompt, text: str) -> str:
+    _, _, rest = text.partition(_REASON)
+    between, found, _ = rest.partition(_CONTENT)
+    after = _behind(between, rendered.thinking_ends) if found else ""
+    return after if after.strip() else ""
+
+
+def _behind(text: str, ends: Sequence[str]) -> str:
+    """What stands behind the first of `ends`, or nothing."""
+    places = [(text.find(end), end) for end in ends if end in text]
+    return text[min(places)[0] + len(min(places)[1]) :] if places else ""
+
+
+def framed(constraint: Constraint, rendered: RenderedPrompt, frame: Frame, state: ThinkingState) -> Constraint:
+    """The constraint with what comes before the content: a grammar for the whole answer."""
+    if state in ("none", "closed") and not frame.opening:
+        return constraint
+    name = "answer-frame"
+    while name in constraint.grammar:
+        name += "-x"
+    opening = literal(frame.opening) if frame.opening else ""
+    rules = {}
+    if state in ("possible", "opened"):
+        after = literal(frame.after_thinking) if frame.after_thinking else _GAP
+        thinking = f"{name}-0 {after}"
+        rules = until_rules(f"{name}-", _own_ends(rendered.thinking_ends))
+        begun = f"({choice([f'{literal(rendered.thinking_start)} {thinking}', opening])})"
+        opening = thinking if state == "opened" else begun
+    rules = {name: f"{opening} {constraint.root}", **rules}
+    grammar = constraint.grammar if constraint.grammar.endswith("\n") else constraint.grammar + "\n"
+    return dataclasses.replace(constraint, grammar=grammar + rules_text(rules), root=name)
+
+
+def _own_ends(ends: Sequence[str]) -> list[str]:
+    """The ends of thinking but for those that are the beginning of something else, such as a call of a tool."""
+    return [end for end in ends if end.strip() == ends[0].strip()]
+
+
+def until_rules(prefix: str, ends: Sequence[str]) -> dict[str, str]:
+    """Rules that match any text up to and with the first of `ends`; the first of them is called `prefix` + "0".
+
+    They are the states of an Aho-Corasick automaton, so that the end is found wherever it begins (Aho, Corasick, "Efficient
+    string matching", CACM 1975).
+    """
+    states = list(dict.fromkeys(end[:length] for end in ends for length in range(len(end))))
+    alphabet = sorted({char for end in ends for char in end})
+    rules = {}
+    for number, state in enumerate(states):
+        options = []
+        known = [(ord(char), ord(char)) for char in alphabet]
+        for char in alphabet:
+            text = state + char
+            if any(text.endswith(end) for end in ends):
+                options.append(literal(char))
+            else:
+                target = next(text[i:] for i in range(len(text) + 1) if text[i:] in states)
+                options.append(f"{literal(char)} {prefix}{states.index(target)}")
+        options.append(f"{char_class(tuple(known), negated=True)} {prefix}0")
+        rules[f"{prefix}{number}"] = choice(options)
+    return rules

@@ -1,0 +1,129 @@
+"""What a model is asked: templates, prompts and turns, before anything is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llamacli.engine.chat.answer import answer_tokens
+from llamacli.engine.chat.infill import infill_prompt
+from llamacli.engine.chat.message import Message, read_messages
+from llamacli.engine.chat.prompt import Prompt, plain_prompt, rendered_prompt
+from llamacli.engine.chat.recommended_sampling import with_recommendations
+from llamacli.engine.chat.template import ChatTemplate, Rendering
+from llamacli.engine.chat.turn import Turn, chat_turn, text_turn
+from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.params import SamplingParams
+from llamacli.engine.runtime.logit_bias import Bias, resolve_biases
+from llamacli.engine.runtime.model import Model
+from llamacli.errors import TemplateError
+
+
+class Prompting:
+    """The prompts of a model. A base of `Engine`, which loads it."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._templates: dict[str | None, ChatTemplate] = {}
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model brings a chat template."""
+        return self.model.chat_template() is not None
+
+    @property
+    def recommended_sampling(self) -> dict[str, str]:
+        """What the model's metadata recommends for sampling, as it stands there."""
+        return self.model.recommended_sampling()
+
+    def sampling_defaults(self, base: SamplingParams) -> SamplingParams:
+        """`base` with what the model's metadata recommends. Recommendations that make no sense are left out, and logged."""
+        return with_recommendations(base, self.recommended_sampling)
+
+    def template(self, source: str | None = None) -> ChatTemplate:
+        """The chat template by name or Jinja text; the model's own for None.
+
+        Raises:
+            TemplateError: it does not parse, or the model has none.
+        """
+        if source not in self._templates:
+            text = source if source is not None else self.model.chat_template()
+            if text is None:
+                raise TemplateError("this model has no chat template", hint="give one with --chat-template, or use --raw")
+            vocabulary = self.model.vocabulary
+            bos, eos = (
+                vocabulary.special_piece(token).decode("utf-8", "replace") if token >= 0 else ""
+                for token in (vocabulary.bos, vocabulary.eos)
+            )
+            self._templates[source] = ChatTemplate(text, bos=bos, eos=eos)
+        return self._templates[source]
+
+    def knows_tools(self, source: str | None = None) -> bool:
+        """Whether the chat template (see `template`) tells a model of tools, or renders their calls. Raises TemplateError."""
+        capabilities = self.template(source).capabilities
+        return capabilities.tools or capabilities.tool_calls
+
+    def chat_prompt(self, messages: Sequence[dict[str, Any]], *, template: str | None = None) -> Prompt:
+        """The prompt that asks for the answer to OpenAI-shaped messages.
+
+        Raises:
+            TemplateError: no template, or it refuses the messages.
+            UsageError: messages that are not shaped like OpenAI's.
+        """
+        rendered = self.template(template).render(read_messages(list(messages)))
+        return rendered_prompt(self.model.vocabulary, rendered.parts, rendered.stops)
+
+    def text_prompt(self, text: str) -> Prompt:
+        """A prompt that continues the text as it is."""
+        return plain_prompt(self.model.vocabulary, text)
+
+    def chat_turn(
+        self,
+        messages: Sequence[Message],
+        rendering: Rendering | None = None,
+        *,
+        template: str | None = None,
+        constraint: Constraint | None = None,
+        budget: int | None = None,
+    ) -> Turn:
+        """The prompt that asks for the answer to messages, and what belongs to the answer (see `turn.chat_turn`)."""
+        return chat_turn(
+            self.model.vocabulary,
+            self.template(template),
+            messages,
+            rendering or Rendering(),
+            constraint=constraint,
+            budget=budget,
+        )
+
+    def answer_tokens(
+        self, turn: Turn, messages: Sequence[Message], rendering: Rendering, *, template: str | None = None
+    ) -> tuple[int, ...]:
+        """The tokens of an answer to `turn` that is the last of `messages` and is to go on (see `answer.answer_tokens`)."""
+        return answer_tokens(self.model.vocabulary, self.template(template), turn, messages, rendering)
+
+    def ends_answer(self, token: int) -> bool:
+        """Whether a token is one of those with which the model ends its answers."""
+        return self.model.vocabulary.is_end(token)
+
+    def text_turn(self, text: str, constraint: Constraint | None = None) -> Turn:
+        """The prompt that continues the text as it is."""
+        return text_turn(self.text_prompt(text), constraint)
+
+    def infill_turn(self, prefix: str, suffix: str, constraint: Constraint | None = None) -> Turn:
+        """The prompt that asks for what stands between two texts.
+
+        Raises:
+            UsageError: the model cannot fill in.
+        """
+        return text_turn(infill_prompt(self.model.vocabulary, prefix, suffix), constraint)
+
+    def resolve_biases(self, biases: Sequence[Bias]) -> tuple[tuple[int, float], ...]:
+        """Biases by token id (see `logit_bias.resolve_biases`)."""
+        return resolve_biases(self.model.vocabulary, biases)
+
+    def close_templates(self) -> None:
+        """Frees the templates."""
+        for template in self._templates.values():
+            template.close()
+        self._templates = {}

@@ -1,0 +1,215 @@
+"""What steers an answer beside the samplers: a constraint that begins with a trigger, and an end to thinking.
+
+Each token costs the same, however long the answer is: only its last bytes are looked at.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import deque
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llamacli.engine.chat.template import Trigger
+from llamacli.engine.constraint.matcher import Constraint, Matcher
+from llamacli.engine.runtime.model import Model
+
+_WINDOW = 512
+"""Bytes in which a trigger that is a regular expression is looked for."""
+
+
+ThinkingState = Literal["none", "possible", "opened", "closed"]
+"""Whether an answer has thinking: never; if the model begins it; the prompt has begun it; the prompt has ended it already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thinking:
+    """How a model marks what it thinks, from `start` to one of `ends`. `opened`: the prompt has begun it.
+
+    `budget` is how many tokens it may take before its end is written for the model; None is no limit.
+    """
+
+    start: str
+    ends: tuple[str, ...]
+    opened: bool = False
+    budget: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guidance:
+    """What an answer is held to."""
+
+    constraint: Constraint | None = None
+    thinking: Thinking | None = None
+
+
+class Guide:
+    """The guidance of one answer at work. Owns the constraint's matcher; `close()` may be called twice.
+
+    Raises (when built): what `Matcher` raises.
+    """
+
+    def __init__(self, model: Model, guidance: Guidance) -> None:
+        self._model = model
+        self._vocabulary = model.vocabulary
+        self._constraint = constraint = guidance.constraint
+        self._matcher = Matcher(model, constraint) if constraint is not None else None
+        self._lazy = constraint is not None and constraint.lazy
+        self._trigger = _TriggerWatch(constraint.triggers) if constraint is not None and constraint.lazy else None
+        self._thinking = _ThinkingWatch(guidance.thinking) if guidance.thinking is not None else None
+        self._forced: deque[int] = deque()
+        self._end_thinking()
+
+    @property
+    def matcher(self) -> Any:
+        """The C object that holds the next token to the grammar, or None where anything goes."""
+        return self._matcher.handle if self._matcher is not None and self._trigger is None else None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the matcher is all there is to it: no trigger or end of thinking to look out for, no token to force."""
+        return self._trigger is None and self._thinking is None and not self._forced
+
+    @property
+    def must_end(self) -> bool:
+        """Whether the grammar lets nothing follow."""
+        return self._matcher is not None and self._trigger is None and self._matcher.must_end
+
+    @property
+    def satisfied(self) -> bool | None:
+        """Whether the answer so far is complete; None if no grammar was there from its beginning."""
+        return self._matcher.may_end if self._matcher is not None and not self._lazy else None
+
+    def would_satisfy(self, text: str) -> bool | None:
+        """Whether an answer that is `text` and no more is complete; None if no grammar was there from its beginning."""
+        if self._constraint is None or self._lazy:
+            return None
+        with closing(Matcher(self._model, self._constraint)) as matcher:
+            return matcher.accept_text(text.encode()) and matcher.may_end
+
+    def forced(self) -> int | None:
+        """The token that comes next whatever the model says, or None."""
+        while self._forced:
+            token = self._forced.popleft()
+            if self._matcher is None or self._trigger is not None or self._matcher.accept(token):
+                return token
+            self._forced.clear()
+        return None
+
+    def take(self, token: int) -> bool:
+        """Takes a token that was not chosen here. False, and the answer cannot go on, if the grammar does not allow it."""
+        self._forced.clear()
+        allowed = self._matcher is None or self._trigger is not None or self._matcher.accept(token)
+        self.see(token)
+        return allowed
+
+    def see(self, token: int) -> None:
+        """Notes a token of the answer."""
+        if self._trigger is None and self._thinking is None:
+            return
+        piece = self._vocabulary.special_piece(token)
+        was_inside = self._thinking is not None and self._thinking.inside
+        if self._thinking is not None:
+            self._thinking.feed(piece)
+            self._end_thinking()
+        if self._trigger is None:
+            return
+        if was_inside and self._thinking is not None:
+            piece = self._thinking.since_end  # the end of thinking may be the trigger
+        if piece:
+            self._begin(self._trigger.feed(piece))
+
+    def _end_thinking(self) -> None:
+        """Forces the end of thinking when its budget is used up."""
+        thinking = self._thinking
+        if thinking is not None and thinking.is_spent and not self._forced:
+            self._forced.extend(self._vocabulary.tokenize(thinking.end, special=True))
+
+    def _begin(self, text: bytes | None) -> None:
+        """Begins the constraint with the text from its trigger on. A text that it does not allow is left to the parser."""
+        if text is not None and self._matcher is not None:
+            self._trigger = None
+            if not self._matcher.accept_text(text):
+                self.close()
+
+    def close(self) -> None:
+        """Frees the matcher."""
+        matcher, self._matcher = self._matcher, None
+        if matcher is not None:
+            matcher.close()
+
+
+class _ThinkingWatch:
+    """Tells thinking from the rest in a text that grows."""
+
+    def __init__(self, thinking: Thinking) -> None:
+        self.inside = thinking.opened
+        self.end = thinking.ends[0]
+        self._start = thinking.start.encode()
+        self._ends = tuple(end.encode() for end in thinking.ends)
+        self._longest = max(map(len, (self._start, *self._ends)))
+        self._budget = thinking.budget
+        self._used = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._tail = b""
+        self.since_end = b""
+        """What the last piece brought from an end of thinking on."""
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the budget is used up while the thinking goes on, and no character is left half-written."""
+        spent = self.inside and self._budget is not None and self._used >= self._budget
+        return spent and not self._decoder.getstate()[0]
+
+    def feed(self, piece: bytes) -> None:
+        """Adds the text of one token."""
+        self._used += self.inside
+        self._decoder.decode(piece)
+        self._tail += piece
+        self.since_end = b""
+        while True:
+            marks = self._ends if self.inside else (self._start,)
+            found = [(self._tail.find(mark), mark) for mark in marks if mark and mark in self._tail]
+            if not found:
+                break
+            place, mark = min(found)
+            self._tail = self._tail[place + len(mark) :]
+            self.since_end = mark + self._tail if self.inside else b""
+            self.inside = not self.inside
+            self._used = 0
+        self._tail = self._tail[-self._longest :]
+
+
+class _TriggerWatch:
+    """Looks for the first trigger in a text that grows."""
+
+    def __init__(self, triggers: tuple[Trigger, ...]) -> None:
+        self._text = b""
+        self._length = 0
+        self._patterns = [_compiled(trigger) for trigger in triggers]
+
+    def feed(self, piece: bytes) -> bytes | None:
+        """The text from the trigger on, if `piece` completes one."""
+        self._text = (self._text + piece)[-(_WINDOW + len(piece)) :]
+        self._length += len(piece)
+        is_whole = len(self._text) == self._length
+        for pattern, anchored in self._patterns:
+            # A beginning that has left the window is none: `^` must not match where the window begins.
+            if anchored:
+                match = pattern.fullmatch(self._text) if is_whole else None
+            else:
+                match = pattern.search(self._text if is_whole else b"\0" + self._text, 0 if is_whole else 1)
+            if match:
+                start = next((match.start(i) for i in range(1, pattern.groups + 1) if match.group(i)), match.start())
+                return match.string[start:]
+        return None
+
+
+def _compiled(trigger: Trigger) -> tuple[re.Pattern[bytes], bool]:
+    """The pattern, and whether the whole text must match it."""
+    if trigger.kind in ("word", "token"):
+        return re.compile(re.escape(trigger.value).encode()), False
+    anchored = trigger.kind == "pattern_full" or (trigger.value.startswith("^") and trigger.value.endswith("$"))
+    return re.compile(trigger.value.encode()), anchored

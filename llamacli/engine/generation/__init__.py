@@ -1,0 +1,1 @@
+"""Generation: scheduler, sequences, slots, sampling and the prefix cache."""

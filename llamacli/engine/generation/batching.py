@@ -1,0 +1,87 @@
+"""Which sequences evaluate how many of their pending tokens in the next batch."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from llamacli.engine.generation.sequence import Sequence
+
+AMPLE = 256
+"""Tokens of a prompt that are worth a batch of their own: more make it hardly faster for each token."""
+
+Planned = tuple[Sequence, int]
+"""A sequence, and how many of its pending tokens are to be evaluated."""
+
+
+class Planner(Protocol):
+    """Makes one plan after the other."""
+
+    def plan(self, active: list[Sequence]) -> list[Planned]:
+        """What the next batch holds of the sequences that run; empty if nothing is pending."""
+
+
+class MixedPlanner:
+    """First one token of each sequence that generates, then prompts as they fit beside them in `n_batch` tokens.
+
+    A prompt that is alone comes in portions, so that its progress can be told: llama.cpp would compute it in the same ones.
+    """
+
+    def __init__(self, n_batch: int) -> None:
+        self._n_batch = n_batch
+
+    def plan(self, active: list[Sequence]) -> list[Planned]:
+        """See `Planner`."""
+        budget = min(self._n_batch, active[0].portion) if len(active) == 1 else self._n_batch
+        plan = []
+        for sequence in sorted(active, key=lambda sequence: sequence.is_prefilling):
+            count = min(len(sequence.pending), budget)
+            if count:
+                plan.append((sequence, count))
+                budget -= count
+        return plan
+
+
+class InvariantPlanner:
+    """Batches in which each sequence gets, to the bit, the numbers that it would get alone.
+
+    ggml multiplies one column with other kernels than several, and those add up in another order. So a prompt is never
+    evaluated by single tokens, nor beside sequences that generate, whose tokens are always single. llama.cpp splits a batch
+    into parts in which all sequences have equally many tokens: equal numbers leave it nothing to split. Short prompts go
+    together, ample ones alone, and after `n_batch` tokens of prompts the sequences that generate have a turn.
+    """
+
+    def __init__(self, n_batch: int, n_ubatch: int) -> None:
+        self._n_batch = n_batch
+        self._n_ubatch = n_ubatch
+        self._spent = 0
+
+    def plan(self, active: list[Sequence]) -> list[Planned]:
+        """See `Planner`."""
+        prompts = [sequence for sequence in active if sequence.is_prefilling and sequence.pending]
+        others = [sequence for sequence in active if not sequence.is_prefilling and sequence.pending]
+        if prompts and (not others or self._spent < self._n_batch):
+            plan = self._prompts(prompts)
+            self._spent += sum(count for _, count in plan)
+            return plan
+        self._spent = 0
+        return [(sequence, len(sequence.pending)) for sequence in others]
+
+    def _prompts(self, prompts: list[Sequence]) -> list[Planned]:
+        single = [sequence for sequence in prompts if len(sequence.pending) == 1]  # it was the whole prompt
+        longest = sorted(prompts, key=lambda sequence: -len(sequence.pending))
+        size = len(longest[0].pending)
+        together = single or (longest[:1] if size >= AMPLE else longest[: max(1, self._n_ubatch // size)])
+        count = self._share(together)
+        if not count:
+            together = together[:1]
+            count = self._share(together)
+        return [(sequence, count) for sequence in together]
+
+    def _share(self, prompts: list[Sequence]) -> int:
+        """How many tokens each evaluates: the most that leave none of them with a single one. 0 if there is no such number."""
+        pending = [len(sequence.pending) for sequence in prompts]
+        most = max(1, min(*pending, self._n_ubatch // len(prompts)))
+        if most == 1:
+            return 1
+        alone = most if len(prompts) == 1 else 0
+        return next((count for count in range(most, 1, -1) if all(rest - count != 1 for rest in pending)), alone)

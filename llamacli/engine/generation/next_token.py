@@ -1,0 +1,33 @@
+"""What a model thinks of the next token, without choosing one."""
+
+from __future__ import annotations
+
+import math
+
+from llamacli.engine.params import ContextParams
+from llamacli.engine.runtime.context import Context
+from llamacli.engine.runtime.model import Model
+from llamacli.errors import ContextFullError
+
+_BATCH = 512
+
+
+def next_token_logprobs(model: Model, tokens: list[int]) -> list[float]:
+    """Natural-log probabilities of every token of the vocabulary after `tokens`, before any sampler.
+
+    Raises:
+        ContextFullError: more tokens than the model was trained for.
+        MemoryFullError, DecodeError: see `Context`.
+    """
+    if model.n_ctx_train and len(tokens) > model.n_ctx_train:
+        message = f"the text has {len(tokens):,} tokens, and the model holds {model.n_ctx_train:,}"
+        raise ContextFullError(message, needed=len(tokens), available=model.n_ctx_train)
+    with Context(model, ContextParams(n_ctx=len(tokens) + 1, n_batch=_BATCH, n_ubatch=_BATCH)) as context:
+        for start in range(0, len(tokens), _BATCH):
+            chunk = tokens[start : start + _BATCH]
+            places = list(range(start, start + len(chunk)))
+            context.decode(chunk, places, [0] * len(chunk), [0] * (len(chunk) - 1) + [1])
+        logits = list(context.logits(len(chunk) - 1))
+    most = max(logits)
+    total = most + math.log(math.fsum(math.exp(logit - most) for logit in logits))
+    return [logit - total for logit in logits]

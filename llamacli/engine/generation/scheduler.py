@@ -1,0 +1,210 @@
+"""One scheduler serves everything: each step evaluates one batch for all sequences, samples in C, and tells what happened.
+
+Continuous batching: a sequence that ends leaves its slot to the next request at once, and prompts are prefilled in chunks
+beside the sequences that generate (Yu et al., "Orca", OSDI 2022; Agrawal et al., "Sarathi-Serve", OSDI 2024).
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from llamacli.engine.events import Event, Failed, Finished
+from llamacli.engine.generation.batching import InvariantPlanner, MixedPlanner, Planned, Planner
+from llamacli.engine.generation.burst import Burst
+from llamacli.engine.generation.sequence import Request, Sequence
+from llamacli.engine.generation.slots import Slots
+from llamacli.engine.runtime.context import Context
+from llamacli.errors import CancelledError, ContextFullError, UsageError
+
+
+class Scheduler:
+    """Runs requests on a context, as many at once as it has sequences. Not thread-safe: one thread steps."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.slots = Slots(context)
+        self._bursts = Burst(context)
+        n_batch, n_ubatch = context.n_batch, min(context.n_batch, context.params.n_ubatch)
+        self._planner: Planner = InvariantPlanner(n_batch, n_ubatch) if context.is_invariant else MixedPlanner(n_batch)
+        self._waiting: deque[Sequence] = deque()
+        self._ids = itertools.count()
+        self.limit = context.params.n_seq_max
+        """How many sequences may run at once, at most as many as there are slots."""
+
+    def submit(self, request: Request) -> Sequence:
+        """Queues a request.
+
+        Raises:
+            TypeError: a number of tokens that is no whole number.
+            UsageError: an empty prompt, or token ids outside the vocabulary.
+            ContextFullError: a prompt longer than the context.
+            GrammarError: a grammar that llama.cpp does not take.
+        """
+        context = self._context
+        needed = len(request.prompt)
+        if not needed:
+            raise UsageError("the prompt is empty, and this model has no token to begin with")
+        context.model.vocabulary.check_ids(request.prompt)
+        operator.index(request.params.max_tokens or 0)
+        if needed > context.n_ctx:
+            raise ContextFullError(
+                f"the prompt has {needed} tokens, the context holds {context.n_ctx}",
+                needed=needed,
+                available=context.n_ctx,
+                hint=f"use -c {_rounded(needed + 256)} or more"
+                if needed <= context.model.n_ctx_train
+                else f"shorten the prompt; the model was trained with {context.model.n_ctx_train} tokens",
+            )
+        sequence = Sequence(next(self._ids), request, context)
+        self._waiting.append(sequence)
+        return sequence
+
+    @property
+    def active(self) -> int:
+        """How many sequences are running."""
+        return len(self.slots.active())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing left to do."""
+        return not self._waiting and not self.slots.active()
+
+    def run(self) -> Iterator[Event]:
+        """The events of all requests until none is left."""
+        while not self.is_idle:
+            yield from self.step()
+
+    def step(self) -> list[Event]:
+        """Evaluates one batch.
+
+        Raises:
+            DecodeError, MemoryFullError: the batch failed; all its sequences are gone.
+        """
+        if self._waiting:
+            self._admit()
+        events = self._make_room()
+        plan = self._planner.plan([sequence for _, sequence in self.slots.active()])
+        if not plan:
+            return events
+        steps = min(sequence.steps_alone for sequence, _ in plan)
+        if len(plan) < self.active:
+            steps = min(steps, 1)  # prompts wait
+        try:
+            return events + (self._burst(plan, steps) if steps > 1 else self._single(plan))
+        except BaseException:
+            self.reset()
+            raise
+
+    def _single(self, plan: list[Planned]) -> list[Event]:
+        """Evaluates what is planned, and samples where prompts are in."""
+        try:
+            outputs = self._evaluate(plan)
+        except CancelledError:
+            return self._cancel_all()
+        events: list[Event] = []
+        for sequence, count in plan:
+            events += self._advance(sequence, partial(sequence.evaluated, count, outputs.get(sequence.slot)))
+        return events
+
+    def _burst(self, plan: list[Planned], steps: int) -> list[Event]:
+        """Lets C evaluate and sample several times. What a sequence turns out not to have needed is cut off again."""
+        done, cancelled = self._bursts.run([sequence.lane() for sequence, _ in plan], steps)
+        events: list[Event] = []
+        for choices in done:
+            for (sequence, _), choice in zip(plan, choices, strict=True):
+                if not sequence.finished:
+                    events += self._advance(sequence, partial(sequence.chosen, choice))
+        if cancelled:
+            return events + self._cancel_all()
+        for sequence, _ in plan:
+            if sequence.finished:
+                self.slots.trim(sequence.slot)
+        return events
+
+    def _admit(self) -> None:
+        """Gives free slots to waiting sequences."""
+        for sequence in list(self._waiting):
+            if self.active >= self.limit:
+                return
+            if not self.slots.is_under_way(sequence.request.prompt):
+                self._waiting.remove(sequence)
+                self.slots.give(sequence)
+
+    def _make_room(self) -> list[Event]:
+        """Ends, or shifts, the sequences whose context is full."""
+        events: list[Event] = []
+        for slot, sequence in self.slots.active():
+            if len(sequence.cached) + 1 > self._context.n_ctx and not self.slots.shift(sequence):
+                slot.sequence = None
+                events.append(sequence.finish("context"))
+        return events
+
+    def _evaluate(self, plan: list[Planned]) -> dict[int, int]:
+        """Decodes the planned tokens.
+
+        Returns the index of each slot's logits, for the slots whose pending tokens are all in.
+        """
+        tokens: list[int] = []
+        positions: list[int] = []
+        sequences: list[int] = []
+        outputs: list[int] = []
+        places = {}
+        for sequence, count in plan:
+            start = len(sequence.cached)
+            tokens += sequence.pending[:count]
+            positions += range(start, start + count)
+            sequences += [sequence.slot] * count
+            outputs += [0] * count
+            if count == len(sequence.pending):
+                outputs[-1] = 1
+                places[sequence.slot] = len(tokens) - 1
+        self._context.decode(tokens, positions, sequences, outputs)
+        return places
+
+    def _advance(self, sequence: Sequence, go_on: Callable[[], list[Event]]) -> list[Event]:
+        """Goes on with one sequence. What fails there, a callable of the request for one, ends this sequence only."""
+        try:
+            events = go_on()
+        except Exception as error:  # noqa: BLE001 - its caller gets it
+            sequence.close()
+            events = [Failed(sequence.id, error)]
+        if sequence.finished:
+            self.slots.free(sequence)
+        return events
+
+    def cancel(self, sequence: Sequence) -> Finished | None:
+        """Ends one sequence; what it evaluated stays in its slot for reuse. None if it had ended already."""
+        if sequence.finished:
+            return None
+        if sequence in self._waiting:
+            self._waiting.remove(sequence)
+        self.slots.free(sequence)
+        return sequence.finish("cancelled")
+
+    def _cancel_all(self) -> list[Event]:
+        """Ends all sequences after an evaluation that was cut short: what it left in the cache is unknown, so it goes."""
+        events: list[Event] = []
+        for slot, sequence in self.slots.active():
+            events.append(sequence.finish("cancelled"))
+            slot.sequence = None
+            self.slots.trim(slot.index)
+        while self._waiting:
+            events.append(self._waiting.popleft().finish("cancelled"))
+        return events
+
+    def reset(self) -> None:
+        """Drops all sequences and empties the cache."""
+        for _, sequence in self.slots.active():
+            sequence.close()
+        for sequence in self._waiting:
+            sequence.close()
+        self._waiting.clear()
+        self.slots.clear()
+
+
+def _rounded(tokens: int) -> int:
+    return -(-tokens // 256) * 256

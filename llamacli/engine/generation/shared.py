@@ -1,0 +1,293 @@
+"""One scheduler for many threads, without a thread of its own: whoever waits for an event steps for everybody.
+
+A lone caller pays for a few locks a step and nothing else. With many callers their requests run side by side on the sequences
+of one batch; a caller that is slow to take its events, or that goes away, holds nobody up.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+
+from llamacli.engine.events import Event, Failed, Finished
+from llamacli.engine.generation.scheduler import Scheduler
+from llamacli.engine.generation.sequence import Request
+from llamacli.engine.generation.sequence import Sequence as Running
+from llamacli.engine.runtime.cancel import CancelFlag, Canceller
+from llamacli.errors import CancelledError, ClosedError, UsageError
+
+_PATIENCE_SECONDS = 0.2
+
+
+class Ticket:
+    """A request on its way: its events that nobody has taken yet, and the error that ended it, if one did."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.sequence: Running | None = None
+        self.events: deque[Event] = deque()
+        self.error: BaseException | None = None
+        self.left = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self.events) or self.error is not None or self.left
+
+
+class SharedScheduler:
+    """Runs requests from any thread. `close()` makes the calls that are waiting raise ClosedError.
+
+    `_changed` guards what `submit`, `leave` and a step share: which requests are queued and running, and whose cancel flag it
+    is. `_stepping` is held by the thread that steps.
+    """
+
+    def __init__(self, scheduler: Scheduler, flag: CancelFlag) -> None:
+        self.scheduler = scheduler
+        self._flag = flag
+        self._stepping = threading.Lock()
+        self._stepper: int | None = None
+        self._changed = threading.Condition()
+        self._inbox: deque[Ticket] = deque()
+        self._running: dict[int, Ticket] = {}
+        self._cancelled = False  # the flag is set for all that run
+        self._cut_short = False  # the flag is set for the step of a request whose caller left, and for nobody else's
+        self._closed = False
+        self._afterwards: list[Callable[[], None]] = []
+
+    def events(self, request: Request, cancel: Canceller | None = None) -> Generator[Event, None, None]:
+        """The events of one request, the last of them `Finished`. Closing the iterator ends the request, as `cancel` does.
+
+        Raises:
+            ClosedError: `close()` was called.
+            CancelledError: `cancel` was set.
+            UsageError: the thread is in the middle of a step of this very scheduler.
+            Exception: what `Scheduler.submit` and `Scheduler.step` raise, and the request's own failure.
+        """
+        for _, event in self.together([request], cancel):
+            yield event
+
+    def together(
+        self, requests: Sequence[Request], cancel: Canceller | None = None
+    ) -> Generator[tuple[int, Event], None, None]:
+        """The events of several requests as they come, with the place of the request. Raises like `events`."""
+        if self._is_stepping_here:
+            raise UsageError("this thread is in the middle of a step of this model: what is called back there cannot generate")
+        waiting = {place: self.submit(request) for place, request in enumerate(requests)}
+        tickets = list(waiting.values())
+        if cancel is not None:
+            cancel.then(lambda: self._leave_all(tickets))
+        try:
+            while waiting:
+                self._wait(waiting.values())
+                for place, ticket in list(waiting.items()):
+                    while ticket.events:
+                        event = ticket.events.popleft()
+                        if isinstance(event, Finished):
+                            del waiting[place]
+                            if event.reason == "cancelled":
+                                self._require_open()  # closing is what cancelled it
+                        yield place, event
+                    if ticket.left:
+                        raise CancelledError("the call was cancelled")
+                    if ticket.error is not None:
+                        raise ticket.error
+        finally:
+            self._leave_all(tickets)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is queued or running."""
+        return not self._inbox and not self._running
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody cancelled what runs and what is queued."""
+        return self._flag.is_set and (self._cancelled or not self._cut_short)
+
+    @property
+    def _is_stepping_here(self) -> bool:
+        return self._stepper == threading.get_ident()
+
+    def submit(self, request: Request) -> Ticket:
+        """Queues a request."""
+        ticket = Ticket(request)
+        with self._changed:
+            self._require_open()
+            if self.is_idle:
+                self._clear_flag()  # a cancel that nobody was left to obey
+            self._inbox.append(ticket)
+        return ticket
+
+    def cancel(self) -> None:
+        """Ends all that runs. Safe from any thread and from a signal's handler."""
+        self._cancelled = True
+        self._flag.set()
+
+    def leave(self, ticket: Ticket) -> None:
+        """Ends a request whose events nobody wants any more; what others run goes on.
+
+        Safe from any thread, also from one that is in the middle of a step (a generator that is collected there), and when the
+        request has ended. A thread that waits for its events gets CancelledError.
+        """
+        ticket.left = True
+        if ticket.sequence is not None and ticket.sequence.finished:
+            return
+        with self._changed:
+            if list(self._running.values()) == [ticket] and self._stepping.locked():
+                self._cut_short = True  # it is alone: the step under way is for nobody
+                self._flag.set()
+            self._changed.notify_all()
+        if self._acquire():
+            self._release()
+
+    def _leave_all(self, tickets: Iterable[Ticket]) -> None:
+        for ticket in tickets:
+            self.leave(ticket)
+
+    def _wait(self, tickets: Iterable[Ticket]) -> None:
+        """Steps, or waits for who does, until there is something to take for one of the tickets."""
+        while not any(ticket.is_ready for ticket in tickets):
+            self._require_open()
+            if self._acquire():
+                try:
+                    if not any(ticket.is_ready for ticket in tickets):
+                        self._step()
+                finally:
+                    self._release()
+            else:
+                with self._changed:
+                    if not any(ticket.is_ready for ticket in tickets) and self._stepping.locked():
+                        self._changed.wait(_PATIENCE_SECONDS)
+
+    def _acquire(self) -> bool:
+        """Whether nobody steps, and this thread may."""
+        if not self._stepping.acquire(blocking=False):
+            return False
+        self._stepper = threading.get_ident()
+        return True
+
+    def _release(self) -> None:
+        """Lets others step. Who left meanwhile could not take its request away, so that is done here."""
+        while True:
+            try:
+                if self._has_leavers():
+                    self._drop_leavers()
+            finally:
+                self._stepper = None
+                self._stepping.release()
+            if not self._has_leavers() or not self._acquire():
+                break
+        with self._changed:
+            self._changed.notify_all()
+        while self._afterwards:
+            self._afterwards.pop()()
+
+    def _step(self) -> None:
+        """Takes in what was queued and evaluates one batch. Only for the thread that holds `_stepping`."""
+        try:
+            self._take_in()
+            if self._closed:
+                return
+            events = self.scheduler.step()
+        except BaseException as error:
+            self._fail_all(error)
+            raise
+        for event in events:
+            ticket = self._running.get(event.sequence)
+            if ticket is None:
+                continue
+            if isinstance(event, Failed):
+                ticket.error = event.error
+            else:
+                ticket.events.append(event)
+            if isinstance(event, Failed | Finished):
+                del self._running[event.sequence]
+        if self._flag.is_set and self.scheduler.is_idle and not self._closed:
+            self._clear_flag()
+
+    def _take_in(self) -> None:
+        """Hands what was queued to the scheduler. Whoever looks meanwhile still finds it queued."""
+        if not self._inbox and not self._has_leavers():
+            return
+        queued = list(self._inbox)
+        for ticket in queued:
+            if not ticket.left:
+                try:
+                    ticket.sequence = self.scheduler.submit(ticket.request)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is its caller's and nobody else's
+                    ticket.error = error
+        with self._changed:  # from here on `leave` knows that nobody is alone
+            for ticket in queued:
+                self._inbox.remove(ticket)
+                if ticket.sequence is not None:
+                    self._running[ticket.sequence.id] = ticket
+            self._drop_leavers()
+
+    def _has_leavers(self) -> bool:
+        return self._cut_short or any(ticket.left for ticket in [*self._inbox, *self._running.values()])
+
+    def _drop_leavers(self) -> None:
+        """Ends the requests whose callers left, and takes back what cut their step short.
+
+        Only for the thread that holds `_stepping`.
+        """
+        with self._changed:
+            for ticket in [ticket for ticket in self._inbox if ticket.left]:
+                self._inbox.remove(ticket)
+            for identity, ticket in list(self._running.items()):
+                if ticket.left and ticket.sequence is not None:
+                    self.scheduler.cancel(ticket.sequence)
+                    del self._running[identity]
+            if self._cut_short and not self._cancelled and not self._closed:
+                self._clear_flag()
+            self._cut_short = False
+
+    def _clear_flag(self) -> None:
+        self._cancelled = self._cut_short = False
+        self._flag.clear()
+
+    def _fail_all(self, error: BaseException) -> None:
+        """The batch failed, and it held everybody's tokens.
+
+        An interrupt is the stepping thread's own; the others are cancelled by it.
+        """
+        shared = error if isinstance(error, Exception) else CancelledError("another thread of this program was interrupted")
+        self.scheduler.reset()
+        with self._changed:
+            for ticket in [*self._inbox, *self._running.values()]:
+                ticket.error = shared
+            self._inbox.clear()
+            self._running.clear()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the engine was closed")
+
+    def close(self, afterwards: Callable[[], None] = lambda: None) -> None:
+        """Ends everything: running calls raise ClosedError. Then the scheduler is empty, and `afterwards` is called.
+
+        That has happened when this returns, unless it is called in the middle of a step, by a signal's handler or what a
+        request calls back: then it happens at the end of the step.
+        """
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._flag.set()
+        if self._is_stepping_here:
+            self._afterwards.append(lambda: self._finish(afterwards))
+        else:
+            self._finish(afterwards)
+
+    def _finish(self, afterwards: Callable[[], None]) -> None:
+        with self._stepping:
+            for ticket in [*self._inbox, *self._running.values()]:
+                ticket.error = ClosedError("the engine was closed")
+            self._inbox.clear()
+            self._running.clear()
+            self.scheduler.reset()
+            self._clear_flag()
+        with self._changed:
+            self._changed.notify_all()
+        afterwards()

@@ -1,0 +1,274 @@
+"""A context: a model's KV cache and compute buffers, in which batches are evaluated."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+from llamacli.binding import log
+from llamacli.binding.arrays import BatchArrays, byte_array, byte_buffer, float_array, float_view, pointer_array
+from llamacli.binding.enums import ggml_type, llama_flash_attn_type, llama_pooling_type, llama_rope_scaling_type
+from llamacli.binding.library import library
+from llamacli.engine.params import ContextParams
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.hardware import available_memory, default_threads
+from llamacli.engine.runtime.loading import because
+from llamacli.engine.runtime.model import Model
+from llamacli.errors import ClosedError, EngineError, MemoryFullError, ModelUnsupportedError, StateError
+
+_CACHE_TYPES = {name.removeprefix("GGML_TYPE_").lower(): member for name, member in ggml_type.__members__.items()}
+_FLASH = {
+    "auto": llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_AUTO,
+    "on": llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+    "off": llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+}
+_LARGE = 1 << 28
+"""Bytes of KV cache below which nobody needs to ask whether they fit."""
+
+
+class Context:
+    """Evaluates batches for up to `params.n_seq_max` sequences of `n_ctx` tokens each. Closed before its model.
+
+    `n_ctx` of the parameters must be a number here: the size that None leaves open is the caller's choice. `cancel` ends what
+    is evaluated; without one, the model's own flag does.
+
+    Raises (when built):
+        MemoryFullError: cache and buffers do not fit.
+        ModelUnsupportedError: these parameters are not possible with this model.
+    """
+
+    def __init__(self, model: Model, params: ContextParams, *, cancel: CancelFlag | None = None) -> None:
+        self.model = model
+        self.params = params
+        self._library = library()
+        size = params.n_ctx or model.n_ctx_train
+        self.is_invariant = params.invariant and can_be_invariant(params)
+        """Whether what a sequence gets does not depend on what is evaluated beside it, to the bit."""
+        c_params = native_params(params, size)
+        cancel = cancel or model.cancel
+        c_params.abort_callback = cancel.abort_callback
+        c_params.abort_callback_data = cancel.address
+        check_cache(model, params, size)
+        self._handle: Any = self._made(c_params, size)
+        self._memory = self._library.llama_get_memory(self._handle)
+        if not self._memory and c_params.n_outputs_max < c_params.n_batch:
+            # A model without a memory gives an output for every token of a batch, and llama.cpp aborts without room for it.
+            self.close()
+            c_params.n_outputs_max = c_params.n_batch
+            self._handle = self._made(c_params, size)
+        # llama.cpp rounds up to 256: what was asked for is what holds.
+        self.n_ctx = min(size, int(self._library.llama_n_ctx_seq(self._handle)))
+        self.n_batch = int(self._library.llama_n_batch(self._handle))
+        self._batch = BatchArrays(self.n_batch)
+        self._apply_adapters()
+
+    def _made(self, c_params: Any, size: int) -> Any:
+        """The `llama_context` pointer."""
+        with log.complaints() as complaints:
+            handle = self._library.llama_init_from_model(self.model.handle, c_params)
+        if not handle:
+            raise _reason(size, complaints)
+        return handle
+
+    def _apply_adapters(self) -> None:
+        adapters = self.model.adapters
+        if adapters:
+            handles = pointer_array("llama_adapter_lora", [handle for handle, _ in adapters])
+            scales = float_array(scale for _, scale in adapters)
+            if self._library.llama_set_adapters_lora(self._handle, handles, len(adapters), scales) != 0:
+                self.close()
+                raise EngineError("llama.cpp could not apply the LoRA adapters")
+
+    @property
+    def handle(self) -> Any:
+        """The `llama_context` pointer.
+
+        Raises:
+            ClosedError: the context was closed.
+        """
+        if self._handle is None:
+            raise ClosedError("the context is closed")
+        self.model.require_open()
+        return self._handle
+
+    def decode(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[int]) -> None:
+        """Evaluates one batch; all lists have one entry a token, `outputs` 1 where logits are wanted.
+
+        Raises:
+            ContextFullError: no place in the cache.
+            CancelledError: the cancel flag was set; an unknown part of the batch is in the cache then.
+            DecodeError: llama.cpp failed.
+        """
+        self._library.llama_decode(self.handle, self._batch.fill(tokens, positions, sequences, outputs))
+
+    def encode(self, tokens: list[int]) -> None:
+        """Runs the encoder of an encoder-decoder model over a prompt of at most `n_batch` tokens."""
+        count = len(tokens)
+        self._library.llama_encode(self.handle, self._batch.fill(tokens, list(range(count)), [0] * count, [1] * count))
+
+    def logits(self, index: int) -> memoryview[float]:
+        """The logits of output `index` of the last batch: n_vocab floats, valid until the next batch."""
+        pointer = self._library.llama_get_logits_ith(self.handle, index)
+        if not pointer:
+            raise EngineError(f"the last batch has no output {index}")
+        return float_view(pointer, self.model.vocabulary.size)
+
+    def forget(self, sequence: int, start: int = 0, end: int = -1) -> bool:
+        """Removes the positions [start, end) of a sequence from the cache.
+
+        An `end` of -1 is the end of the sequence. False if this memory cannot do that.
+        """
+        return bool(self._library.llama_memory_seq_rm(self._live_memory(), sequence, start, end))
+
+    def keeps(self, sequence: int, length: int) -> bool:
+        """Whether the cache can go on from the first `length` tokens of a sequence alone.
+
+        Recurrent models keep only the last state; sliding-window layers only the last window.
+        """
+        if self.model.is_recurrent:
+            return False
+        window = self._library.llama_model_n_swa(self.model.handle)
+        oldest = self._library.llama_memory_seq_pos_min(self._live_memory(), sequence)
+        return not window or self.params.swa_full or oldest <= max(0, length - window - 1)
+
+    def copy(self, source: int, target: int) -> None:
+        """Makes `target` hold what `source` holds, whole."""
+        self.forget(target)
+        self._library.llama_memory_seq_cp(self._live_memory(), source, target, -1, -1)
+
+    def shift(self, sequence: int, start: int, end: int, delta: int) -> None:
+        """Moves the positions [start, end) of a sequence by `delta`."""
+        self._library.llama_memory_seq_add(self._live_memory(), sequence, start, end, delta)
+
+    @property
+    def can_shift(self) -> bool:
+        """Whether positions in the cache can be moved."""
+        return bool(self._library.llama_memory_can_shift(self._live_memory()))
+
+    def length(self, sequence: int) -> int:
+        """How many positions of a sequence the cache holds."""
+        return int(self._library.llama_memory_seq_pos_max(self._live_memory(), sequence)) + 1
+
+    def clear(self) -> None:
+        """Empties the cache."""
+        self._library.llama_memory_clear(self._live_memory(), False)
+
+    def sequence_bytes(self, sequence: int) -> int:
+        """How long what `save_sequence` gives would be."""
+        return int(self._library.llama_state_seq_get_size(self.handle, sequence))
+
+    def save_sequence(self, sequence: int) -> bytes:
+        """The cache of one sequence as llama.cpp writes it."""
+        size = self.sequence_bytes(sequence)
+        buffer = byte_buffer(size)
+        written = self._library.llama_state_seq_get_data(self.handle, buffer, size, sequence)
+        return bytes(memoryview(buffer)[:written])
+
+    def restore_sequence(self, sequence: int, data: bytes) -> None:
+        """Puts back what `save_sequence` gave. Only for bytes that are known to be whole: llama.cpp aborts on damaged ones.
+
+        Raises:
+            StateError: llama.cpp refused them.
+        """
+        with log.complaints():
+            read = self._library.llama_state_seq_set_data(self.handle, byte_array(data), len(data), sequence)
+        if read != len(data):
+            self.forget(sequence)
+            raise StateError("llama.cpp refused the saved state")
+
+    def _live_memory(self) -> Any:
+        if self._handle is None:
+            raise ClosedError("the context is closed")
+        return self._memory
+
+    def close(self) -> None:
+        """Frees cache and buffers."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            self._library.llama_free(handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def native_params(p: ContextParams, size: int) -> Any:
+    """The `llama_context_params` for `size` tokens in each sequence."""
+    c = library().llama_context_default_params()
+    threads = p.threads or default_threads()
+    c.n_ctx = min(size * p.n_seq_max, 2**32 - 1)
+    c.n_batch = min(p.n_batch, c.n_ctx)
+    c.n_ubatch = min(p.n_ubatch, c.n_batch)
+    c.n_seq_max = p.n_seq_max
+    # Room for one row of logits a sequence, not for one a token of the batch: 100 MB less on a small model.
+    c.n_outputs_max = c.n_batch if p.embeddings or p.all_outputs else p.n_seq_max
+    c.n_threads, c.n_threads_batch = threads, p.threads_batch or threads
+    c.flash_attn_type = _FLASH["off" if p.invariant and can_be_invariant(p) else p.flash_attention]
+    c.type_k, c.type_v = _CACHE_TYPES[p.cache_type_k], _CACHE_TYPES[p.cache_type_v]
+    c.offload_kqv, c.op_offload, c.swa_full = p.kv_offload, p.op_offload, p.swa_full
+    c.kv_unified = p.kv_unified
+    c.rope_freq_base, c.rope_freq_scale, c.yarn_orig_ctx = p.rope_freq_base, p.rope_freq_scale, p.yarn_orig_ctx
+    if p.rope_scaling is not None:
+        c.rope_scaling_type = llama_rope_scaling_type[f"LLAMA_ROPE_SCALING_TYPE_{p.rope_scaling.upper()}"]
+    if p.pooling is not None:
+        c.pooling_type = llama_pooling_type[f"LLAMA_POOLING_TYPE_{p.pooling.upper()}"]
+    c.embeddings = p.embeddings
+    c.no_perf = True
+    return c
+
+
+def can_be_invariant(params: ContextParams) -> bool:
+    """Whether batches can be made such that a sequence gets to the bit what it gets alone.
+
+    Flash attention takes one of three ways by the size of the batch, sequences in one buffer add up in the order in which
+    they came, and what the kernels of a GPU do is not known.
+    """
+    whole = {"f32", "f16", "bf16"}
+    return (
+        params.flash_attention in ("auto", "off")
+        and not params.kv_unified
+        and {params.cache_type_k, params.cache_type_v} <= whole
+        and not library().llama_supports_gpu_offload()
+    )
+
+
+def check_cache(model: Model, params: ContextParams, size: int) -> None:
+    """Refuses a cache that cannot be held: the system would grant it, and kill the process when it is used.
+
+    The estimate is an upper bound (full attention in each layer), so only one beyond all the memory there is is refused;
+    models whose layers keep less (sliding window, recurrent) are left to the allocator.
+
+    Raises:
+        MemoryFullError: for `size` tokens in each sequence there is too little memory.
+    """
+    lib = library()
+    on_device = params.kv_offload and lib.llama_supports_gpu_offload()
+    if model.is_recurrent or lib.llama_model_n_swa(model.handle) or on_device:
+        return
+    needed = cache_bytes(model, params) * size * params.n_seq_max
+    available = available_memory()
+    if needed > _LARGE and available is not None and needed > available:
+        raise MemoryFullError(
+            f"the KV cache of {size} tokens needs {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free",
+            hint="use a smaller -c, or -ctk q8_0 -ctv q8_0",
+        )
+
+
+def cache_bytes(model: Model, params: ContextParams) -> int:
+    """Bytes of KV cache for each token of a sequence, as if every layer attended to all of it."""
+    lib = library()
+    heads = max(1, lib.llama_model_n_head(model.handle))
+    width = lib.llama_model_n_embd(model.handle) // heads * lib.llama_model_n_head_kv(model.handle)
+    row = sum(lib.ggml_row_size(_CACHE_TYPES[kind], width) for kind in (params.cache_type_k, params.cache_type_v))
+    return int(row * lib.llama_model_n_layer(model.handle))
+
+
+def _reason(size: int, complaints: list[str]) -> Exception:
+    text = " ".join(complaints).lower()
+    if any(phrase in text for phrase in ("flash_attn", "flash attention", "quantized v cache", "does not divide")):
+        return ModelUnsupportedError(
+            f"this context is not possible with this model{because(complaints)}", hint="try other -fa, -ctk and -ctv"
+        )
+    return MemoryFullError(f"a context of {size} tokens does not fit in memory{because(complaints)}", hint="use a smaller -c")

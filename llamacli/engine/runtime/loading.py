@@ -1,0 +1,175 @@
+"""How a model file gets into memory: parameters for C, a thread that can be interrupted, and reasons for failures."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from llamacli.binding import log
+from llamacli.binding.arrays import float_array, pointer_array, switches
+from llamacli.binding.enums import llama_load_mode, llama_split_mode
+from llamacli.binding.library import library
+from llamacli.engine.params import ModelParams
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.hardware import available_memory
+from llamacli.errors import LlamacliError, MemoryFullError, ModelFileError, ModelUnsupportedError, UsageError
+from llamacli.gguf import Header
+
+T = TypeVar("T")
+
+ALL_LAYERS = -1
+
+_POLL_SECONDS = 0.05
+_PATIENCE_SECONDS = 0.1
+_MOST_IN_HUGE_PAGES = 1 << 30
+_OUT_OF_MEMORY = ("failed to allocate", "out of memory", "unable to allocate", "cannot allocate", "bad_alloc", "buffer of size")
+_SPLIT_MODES = {
+    "none": llama_split_mode.LLAMA_SPLIT_MODE_NONE,
+    "layer": llama_split_mode.LLAMA_SPLIT_MODE_LAYER,
+    "row": llama_split_mode.LLAMA_SPLIT_MODE_ROW,
+    "tensor": llama_split_mode.LLAMA_SPLIT_MODE_TENSOR,
+}
+_LOAD_MODES: dict[object, llama_load_mode] = {  # by (mmap, mlock), and by name
+    "auto": llama_load_mode.LLAMA_LOAD_MODE_AUTO,
+    "none": llama_load_mode.LLAMA_LOAD_MODE_NONE,
+    "mmap": llama_load_mode.LLAMA_LOAD_MODE_MMAP,
+    "mlock": llama_load_mode.LLAMA_LOAD_MODE_MLOCK,
+    "mmap+mlock": llama_load_mode.LLAMA_LOAD_MODE_MMAP_MLOCK,
+    "dio": llama_load_mode.LLAMA_LOAD_MODE_DIRECT_IO,
+    (False, False): llama_load_mode.LLAMA_LOAD_MODE_NONE,
+    (True, False): llama_load_mode.LLAMA_LOAD_MODE_MMAP,
+    (False, True): llama_load_mode.LLAMA_LOAD_MODE_MLOCK,
+    (True, True): llama_load_mode.LLAMA_LOAD_MODE_MMAP_MLOCK,
+}
+
+
+def load(
+    path: Path,
+    params: ModelParams,
+    gpu_layers: int,
+    vocab_only: bool,
+    cancel: CancelFlag,
+    on_load: Callable[[float], None] | None,
+    changes: Mapping[str, bool] | None = None,
+) -> Any:
+    """The `llama_model` pointer of a file. `changes` replace switches in its metadata.
+
+    Raises:
+        ModelError, MemoryFullError: llama.cpp could not load it; the message gives the reason it logged.
+        CancelledError: `cancel` was set meanwhile.
+    """
+    lib = library()
+    c_params = lib.llama_model_default_params()
+    kept = fill_params(c_params, params, gpu_layers, vocab_only)
+    if changes:
+        c_params.kv_overrides = switches(changes)
+    c_params.progress_callback = cancel.progress_callback
+    c_params.progress_callback_user_data = cancel.address
+    name = str(path).encode("utf-8", "surrogateescape")
+    with log.complaints() as complaints:
+        handle = interruptible(lambda: lib.llama_model_load_from_file(name, c_params), cancel, on_load)
+    del kept  # C reads these arrays while it loads
+    if not handle:
+        cancel.check()
+        raise _reason(path, complaints)
+    return handle
+
+
+def can_use_huge_pages(header: Header, params: ModelParams) -> bool:
+    """Whether reading the weights into memory that no other process shares costs little of time and of what is free."""
+    if header.integer("split.count") or (params.gpu_layers != 0 and library().llama_supports_gpu_offload()):
+        return False
+    available = available_memory()
+    return available is not None and header.size <= min(_MOST_IN_HUGE_PAGES, available // 4)
+
+
+def interruptible(work: Callable[[], T], cancel: CancelFlag, on_poll: Callable[[float], None] | None = None) -> T:
+    """Runs `work`, which is inside C for long, on a thread, so that the caller's thread can take a Ctrl-C meanwhile.
+
+    `on_poll` is told `cancel.progress` at once, and then now and then. An exception in the caller's thread sets `cancel`, waits
+    a moment for the work to notice and goes on upwards.
+    """
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="llamacli-load", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            if on_poll is not None:
+                on_poll(cancel.progress)
+            thread.join(_POLL_SECONDS)
+    except BaseException:
+        cancel.set()
+        thread.join(_PATIENCE_SECONDS)
+        raise
+    if failure:
+        raise failure[0]
+    return outcome[0]
+
+
+def fill_params(c_params: Any, params: ModelParams, gpu_layers: int, vocab_only: bool) -> list[Any]:
+    """Writes the parameters for C; returns the arrays that must live as long as C reads them."""
+    lib = library()
+    c_params.n_gpu_layers = gpu_layers
+    c_params.split_mode = _SPLIT_MODES[params.split_mode]
+    c_params.main_gpu = params.main_gpu
+    c_params.load_mode = _LOAD_MODES[params.load_mode or (params.mmap, params.mlock)]
+    c_params.use_extra_bufts, c_params.no_host = params.repack, params.no_host
+    c_params.check_tensors = params.check_tensors
+    c_params.vocab_only = vocab_only
+    kept: list[Any] = []
+    if params.tensor_split:
+        most = lib.llama_max_devices()
+        if len(params.tensor_split) > most:
+            raise UsageError(f"-ts names {len(params.tensor_split)} devices; at most {most} are possible")
+        shares = float_array([*params.tensor_split, *[0.0] * (most - len(params.tensor_split))])
+        c_params.tensor_split = shares
+        kept.append(shares)
+    if params.devices:
+        names = () if params.devices == ("none",) else params.devices
+        devices = pointer_array("ggml_backend_device", [_device(name) for name in names])
+        c_params.devices = devices
+        kept.append(devices)
+    return kept
+
+
+def _device(name: str) -> Any:
+    lib = library()
+    device = lib.ggml_backend_dev_by_name(name.encode())
+    if not device:
+        known = [lib.ggml_backend_dev_name(lib.ggml_backend_dev_get(i)).decode() for i in range(lib.ggml_backend_dev_count())]
+        raise UsageError(f"there is no device {name}; this machine and build have {', '.join(known)}")
+    return device
+
+
+def because(complaints: list[str]) -> str:
+    """The reason that llama.cpp logged last, in brackets; empty if it logged none."""
+    reasons = [line for line in complaints if "failed to load model" not in line]
+    if not reasons:
+        return ""
+    return f" ({reasons[-1].rpartition('error loading model: ')[2].rpartition(': failed: ')[2]})"
+
+
+def _reason(path: Path, complaints: list[str]) -> LlamacliError:
+    text = " ".join(complaints)
+    if "unknown model architecture" in text:
+        architecture = text.partition("unknown model architecture: ")[2].partition("'")[2].partition("'")[0]
+        return ModelUnsupportedError(
+            f"{path.name}: this build of llama.cpp does not know the architecture {architecture!r}",
+            hint="a newer llamacli may",
+        )
+    if any(phrase in text.lower() for phrase in _OUT_OF_MEMORY):
+        return MemoryFullError(
+            f"{path.name} does not fit in memory{because(complaints)}",
+            hint="a smaller quantization, or fewer layers with -ngl, needs less",
+        )
+    return ModelFileError(f"llama.cpp cannot load {path.name}{because(complaints)}")

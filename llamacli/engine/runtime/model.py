@@ -1,0 +1,235 @@
+"""A loaded model file."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from llamacli import gguf
+from llamacli.binding import log
+from llamacli.binding.arrays import char_buffer, int32, reference
+from llamacli.binding.enums import llama_model_meta_key
+from llamacli.binding.huge_pages import settle_in_huge_pages
+from llamacli.binding.library import library
+from llamacli.engine.params import LoraAdapter, ModelParams
+from llamacli.engine.runtime.accents import ACCENTS_KEPT, strips_accents, without_accents
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.gate import Gate
+from llamacli.engine.runtime.loading import ALL_LAYERS, because, can_use_huge_pages, load
+from llamacli.engine.runtime.vocabulary import Vocabulary
+from llamacli.errors import ClosedError, MemoryFullError, ModelUnsupportedError
+
+logger = logging.getLogger("llamacli.engine")
+
+_NEVER_CAUSAL = ("gemma-embedding",)
+"""Architectures whose files need not say that their attention is not causal."""
+
+
+class Model:
+    """The weights and vocabulary of a GGUF file. A context manager; `close()` frees it, and may be called twice.
+
+    Loading runs on a thread of its own, so that the caller's `on_load` is told the progress, 0 to 1, at once and about 20 times
+    a second, and an exception raised in it, KeyboardInterrupt for one, stops the loading.
+
+    Raises (when built):
+        ModelError: the file is missing, damaged, foreign or not supported; the header is checked before llama.cpp sees it.
+        MemoryFullError: it does not fit in memory.
+        CancelledError: `cancel` was set.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        params: ModelParams | None = None,
+        *,
+        cancel: CancelFlag | None = None,
+        on_load: Callable[[float], None] | None = None,
+        vocab_only: bool = False,
+    ) -> None:
+        started = time.perf_counter()
+        self.path = path
+        self.params = params or ModelParams()
+        self.header = gguf.check_loadable(path, vocabulary_only=vocab_only)
+        huge_pages = self.params.huge_pages and not vocab_only and can_use_huge_pages(self.header, self.params)
+        if huge_pages:
+            self.params = dataclasses.replace(self.params, mmap=False)
+        self._strips_accents = strips_accents(self.header)
+        self.cancel = cancel or CancelFlag()
+        self._library = library()
+        self.gate = Gate("the model")
+        """Inside of it the model is not freed. Whoever calls C with its handle goes through, but for contexts."""
+        self._adapters: list[tuple[Any, float]] = []
+        self.notes: list[str] = []
+        """What the user should know: what was done otherwise than asked."""
+        self._handle = self._load_fitting(on_load, vocab_only)
+        if huge_pages:
+            settle_in_huge_pages()
+        try:
+            handle = self._library.llama_model_get_vocab(self._handle)
+            self.vocabulary = Vocabulary(self, handle, normalize=without_accents if self._strips_accents else None)
+            for lora in self.params.loras:
+                self._load_adapter(lora)
+        except BaseException:
+            self.close()
+            raise
+        self.load_ms = 1e3 * (time.perf_counter() - started)
+
+    def _load_fitting(self, on_load: Callable[[float], None] | None, vocab_only: bool) -> Any:
+        """Loads with the layers asked for; if a device has too little memory, with fewer and fewer of them."""
+        offload = self._library.llama_supports_gpu_offload() and not vocab_only
+        layers = ALL_LAYERS if self.params.gpu_layers is None else self.params.gpu_layers
+        if self.params.gpu_layers and not offload and not vocab_only:
+            logger.warning("this build has no GPU to put layers on: -ngl has no effect")
+        total = (self.header.integer(f"{self.header.architecture}.block_count") or 0) + 1
+        while True:
+            try:
+                layers_here, changes = layers if offload else 0, ACCENTS_KEPT if self._strips_accents else None
+                return load(self.path, self.params, layers_here, vocab_only, self.cancel, on_load, changes)
+            except MemoryFullError as error:
+                current = total if layers < 0 else min(layers, total)
+                if not offload or current == 0:
+                    raise
+                layers = current * 3 // 4
+                self.notes.append(f"{error.message}; trying again with {layers} of {total} layers on the GPU (-ngl {layers})")
+                logger.warning(self.notes[-1])
+
+    def _load_adapter(self, lora: LoraAdapter) -> None:
+        path = Path(lora.path)
+        header = gguf.check_file(path)
+        if header.text("general.type") != "adapter":
+            raise ModelUnsupportedError(f"{path} is not a LoRA adapter")
+        with log.complaints() as complaints:
+            handle = self._library.llama_adapter_lora_init(self.handle, str(path).encode("utf-8", "surrogateescape"))
+        if not handle:
+            raise ModelUnsupportedError(f"the LoRA adapter {path} does not fit this model{because(complaints)}")
+        self._adapters.append((handle, lora.scale))
+
+    @property
+    def handle(self) -> Any:
+        """The `llama_model` pointer.
+
+        Raises:
+            ClosedError: the model was closed.
+        """
+        self.require_open()
+        return self._handle
+
+    @property
+    def adapters(self) -> list[tuple[Any, float]]:
+        """The loaded LoRA adapters: handle and scale."""
+        return self._adapters
+
+    def require_open(self) -> None:
+        """Raises ClosedError if the model was closed."""
+        if self._handle is None or self.gate.is_closed:
+            raise ClosedError("the model is closed")
+
+    @functools.cached_property
+    def n_ctx_train(self) -> int:
+        """Tokens of context that the model was trained with."""
+        trained = int(self._library.llama_model_n_ctx_train(self.handle))  # 0 when only the vocabulary was loaded
+        return trained or self.header.integer(f"{self.header.architecture}.context_length") or 0
+
+    @functools.cached_property
+    def description(self) -> str:
+        """llama.cpp's short description: architecture, size class, quantization."""
+        buffer = char_buffer(256)
+        self._library.llama_model_desc(self.handle, buffer, 256)
+        return bytes(buffer.value).decode("utf-8", "replace")
+
+    @functools.cached_property
+    def n_embd(self) -> int:
+        """The width of the embeddings."""
+        return int(self._library.llama_model_n_embd(self.handle))
+
+    @property
+    def can_generate(self) -> bool:
+        """Whether there is a decoder that continues text: no encoder, and no model that fills in a whole text at once."""
+        lib = self._library
+        is_decoder = lib.llama_model_has_decoder(self.handle) and not lib.llama_model_is_diffusion(self.handle)
+        return bool(is_decoder) and self.is_causal
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token sees only those before it."""
+        architecture = self.header.architecture
+        return architecture not in _NEVER_CAUSAL and self.header.flag(f"{architecture}.attention.causal") is not False
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether the prompt goes through an encoder first."""
+        return bool(self._library.llama_model_has_encoder(self.handle))
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether the state of a sequence cannot be cut back to an earlier token."""
+        lib = self._library
+        return bool(lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle))
+
+    def chat_template(self) -> str | None:
+        """The source of the model's own chat template, or None."""
+        with self.gate:
+            text = self._library.llama_model_chat_template(self.handle, None)
+            return text.decode("utf-8", "replace") if text else None
+
+    def metadata(self, key: str) -> str | None:
+        """A scalar of the file's metadata as text, or None."""
+        size = 1024
+        while True:
+            buffer = char_buffer(size)
+            with self.gate:
+                count = self._library.llama_model_meta_val_str(self.handle, key.encode(), buffer, size)
+            if count < size:
+                return bytes(buffer.value).decode("utf-8", "replace") if count >= 0 else None
+            size = count + 1
+
+    def all_metadata(self) -> dict[str, str]:
+        """All scalars of the file's metadata, as text."""
+        buffer = char_buffer(1024)
+        found = {}
+        with self.gate:
+            for index in range(self._library.llama_model_meta_count(self.handle)):
+                self._library.llama_model_meta_key_by_index(self.handle, index, buffer, 1024)
+                key = bytes(buffer.value).decode("utf-8", "replace")
+                found[key] = self.metadata(key) or ""
+        return found
+
+    def recommended_sampling(self) -> dict[str, str]:
+        """What the model's metadata recommends, by llama.cpp's key without its prefix (`temp`, `top_k`, ...)."""
+        found = {}
+        for key in llama_model_meta_key:
+            name = self._library.llama_model_meta_key_str(key).decode()
+            value = self.metadata(name)
+            if value is not None:
+                found[name.removeprefix("general.sampling.")] = value
+        return found
+
+    def suppressed_tokens(self) -> list[int]:
+        """Tokens that the model's file says must never be generated."""
+        count = int32()
+        tokens = self._library.llama_vocab_get_suppress_tokens(
+            self._library.llama_model_get_vocab(self.handle), reference(count)
+        )
+        return list(tokens[: count.value]) if count.value else []
+
+    def close(self) -> None:
+        """Frees the model and its adapters, when nobody is inside of `gate` any more."""
+        self.gate.close(self._free)
+
+    def _free(self) -> None:
+        handle, self._handle = self._handle, None
+        self._adapters = []
+        if handle is not None:
+            self._library.llama_model_free(handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,210 @@
+"""Saved states: the evaluated tokens of a sequence and their KV cache, in a container of our own.
+
+llama.cpp accepts some altered state files in silence and aborts on others. So nothing reaches it unless the checksum over the
+whole file holds and the fingerprint says that the same model, build and cache types made it.
+
+Layout: the magic line; a line of JSON (`version, fingerprint, tokens, payload, sha256`), the token ids as little-endian
+int32, the payload. `sha256` covers fingerprint, tokens and payload.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import stat
+import tempfile
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from llamacli.binding.library import library
+from llamacli.engine.runtime.context import Context
+from llamacli.errors import ContextFullError, StateError
+
+MAGIC = b"llamacli-state\n"
+VERSION = 1
+_LONGEST_HEADER = 4096
+_SAMPLES = 64
+_CHUNK = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The tokens of a sequence and what llama.cpp wrote of their cache."""
+
+    fingerprint: str
+    tokens: tuple[int, ...]
+    payload: bytes
+
+    def digest(self) -> str:
+        """sha256 of everything that matters."""
+        return hashlib.sha256(self.fingerprint.encode() + _packed(self.tokens) + self.payload).hexdigest()
+
+
+def fingerprint(context: Context) -> str:
+    """What a state must share with the context that it is restored into: model, build, cache types, RoPE settings."""
+    params, model = context.params, context.model
+    adapters = [(lora.scale, model_digest(Path(lora.path))) for lora in model.params.loras]
+    parts = [
+        library().build["commit"], model_digest(model.path), adapters, params.cache_type_k, params.cache_type_v,
+        params.flash_attention, params.rope_scaling, params.rope_freq_base, params.rope_freq_scale, params.yarn_orig_ctx,
+        params.swa_full, context.is_invariant,
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def model_digest(path: Path) -> str:
+    """A digest of a model file that does not read it whole: of its size and 64 samples of 4 KiB, both ends included."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for i in range(_SAMPLES):
+            file.seek((size - 4096) * i // (_SAMPLES - 1) if size > 4096 else 0)
+            digest.update(file.read(4096))
+    return digest.hexdigest()
+
+
+def capture(context: Context, sequence: int, tokens: list[int]) -> State:
+    """The state of one sequence, whose cache holds `tokens`."""
+    return State(fingerprint(context), tuple(tokens), context.save_sequence(sequence))
+
+
+def restore(context: Context, sequence: int, state: State) -> None:
+    """Puts a state into a sequence of the cache.
+
+    Raises:
+        StateError: it belongs to another model, build or context.
+        ContextFullError: it holds more tokens than the context.
+    """
+    if state.fingerprint != fingerprint(context):
+        raise StateError("the saved state belongs to another model, build or cache type")
+    if len(state.tokens) > context.n_ctx:
+        raise ContextFullError(
+            f"the saved state has {len(state.tokens)} tokens, the context holds {context.n_ctx}",
+            needed=len(state.tokens),
+            available=context.n_ctx,
+            hint=f"use -c {len(state.tokens) + 256} or more",
+        )
+    context.model.vocabulary.check_ids(state.tokens)
+    context.forget(sequence)
+    context.restore_sequence(sequence, state.payload)
+
+
+def pack(state: State) -> bytes:
+    """The state in the form of the container."""
+    header = {
+        "version": VERSION,
+        "fingerprint": state.fingerprint,
+        "tokens": len(state.tokens),
+        "payload": len(state.payload),
+        "sha256": state.digest(),
+    }
+    return b"".join((MAGIC, json.dumps(header).encode(), b"\n", _packed(state.tokens), state.payload))
+
+
+def unpack(data: bytes, name: str = "the saved state") -> State:
+    """The state that `pack` put into the container. `name` is used in messages.
+
+    Raises:
+        StateError: it is something else, or truncated or altered.
+    """
+    return _read(io.BytesIO(data), name, len(data))
+
+
+def _read(file: IO[bytes], name: str, length: int | None) -> State:
+    """The state in a file of `length` bytes, or in a pipe (None), of which no more is read than its beginning announces."""
+    if file.read(len(MAGIC)) != MAGIC:
+        raise StateError(f"{name} is not a saved state of llamacli")
+    line = file.readline(_LONGEST_HEADER)
+    try:
+        header = json.loads(line)
+        version, count, size = header["version"], int(header["tokens"]), int(header["payload"])
+        expected, made_by = str(header["sha256"]), str(header["fingerprint"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StateError(f"{name} is damaged in its header") from error
+    if version != VERSION:
+        raise StateError(f"{name} has format version {version}, this program reads {VERSION}")
+    announced = 4 * count + size
+    found = announced if length is None else length - len(MAGIC) - len(line)
+    tokens, payload = b"", b""
+    if count >= 0 and size >= 0 and found == announced:
+        tokens, payload = _taken(file, 4 * count), _taken(file, size)
+        found = len(tokens) + len(payload) + len(file.read(1))
+    if count < 0 or size < 0 or found != announced:
+        raise StateError(f"{name} is not whole: {announced} bytes expected, {found} found")
+    state = State(made_by, _unpacked(tokens), payload)
+    if state.digest() != expected:
+        raise StateError(f"{name} was altered or damaged: its checksum does not fit")
+    return state
+
+
+def _taken(file: IO[bytes], count: int) -> bytes:
+    """Up to `count` bytes. A number that is a lie takes no more memory than there are bytes."""
+    chunks = []
+    while count > 0 and (chunk := file.read(min(count, _CHUNK))):
+        chunks.append(chunk)
+        count -= len(chunk)
+    return b"".join(chunks)
+
+
+def write(path: Path, state: State) -> None:
+    """Writes the file at once or not at all, readable by its owner only. A link stays a link, a device a device.
+
+    Raises:
+        OSError: it cannot be written; `filename` is the path.
+    """
+    try:
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            target.write_bytes(pack(state))
+        else:
+            _replace(target, pack(state))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _replace(target: Path, data: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # mkstemp makes it 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path) -> State:
+    """Reads and verifies a file. One of another kind is refused by its first bytes.
+
+    Raises:
+        StateError: it is missing, is not a state file, or is truncated or altered.
+    """
+    try:
+        with path.open("rb") as file:
+            about = os.fstat(file.fileno())
+            return _read(file, f"the saved state {path}", about.st_size if stat.S_ISREG(about.st_mode) else None)
+    except OSError as error:
+        raise StateError(f"cannot read the saved state {path}: {error.strerror}") from error
+
+
+def _packed(tokens: tuple[int, ...]) -> bytes:
+    packed = array("i", tokens)
+    if _BIG_ENDIAN:
+        packed.byteswap()
+    return packed.tobytes()
+
+
+def _unpacked(data: bytes) -> tuple[int, ...]:
+    packed = array("i", data)
+    if _BIG_ENDIAN:
+        packed.byteswap()
+    return tuple(packed)
+
+
+_BIG_ENDIAN = array("H", [1]).tobytes() == b"\x00\x01"

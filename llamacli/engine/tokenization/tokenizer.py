@@ -1,0 +1,220 @@
+"""Tokenizing documents of any size on all cores, and turning tokens back into bytes."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import threading
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from llamacli.binding.enums import llama_token_attr, llama_vocab_type
+from llamacli.engine.runtime.hardware import default_threads
+from llamacli.engine.runtime.model import Model
+from llamacli.engine.runtime.vocabulary import STACK_PER_BYTE, Vocabulary
+from llamacli.engine.tokenization.documents import PART, Document, Part, parts_of
+from llamacli.engine.tokenization.parallel import in_order
+from llamacli.engine.tokenization.split_rules import Rules
+from llamacli.engine.tokenization.vocabulary_rules import rules_of
+from llamacli.errors import CancelledError, CapacityError, LlamacliError, UsageError
+
+_JOB = 64 << 10
+"""Bytes of short documents that are handed to a thread together."""
+
+_JOINED = 1 << 16
+"""Pieces that are put together at a time."""
+
+_CUT_OUT = (
+    llama_token_attr.LLAMA_TOKEN_ATTR_CONTROL
+    | llama_token_attr.LLAMA_TOKEN_ATTR_USER_DEFINED
+    | llama_token_attr.LLAMA_TOKEN_ATTR_UNKNOWN
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The tokens of one part of a document. The first `lead` and the last `tail` stand for no text: BOS, EOS and their like.
+
+    `has_added_space`: the first piece of the text begins with a space that is not in it.
+    """
+
+    part: Part
+    tokens: array[int]
+    lead: int = 0
+    tail: int = 0
+    has_added_space: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotTokenized:
+    """In the place of a document, or of the rest of one: why it has no tokens."""
+
+    document: Document
+    error: LlamacliError
+
+
+class Tokenizer:
+    """A model's vocabulary with a way of using it. Texts are plain unless `special`; `wrap` adds what the model wants around
+    a text (BOS, EOS); `replace` reads what is not UTF-8 as U+FFFD; `threads` None uses every core.
+    """
+
+    def __init__(
+        self, model: Model, *, special: bool = False, wrap: bool = True, replace: bool = False, threads: int | None = None
+    ) -> None:
+        self.model = model
+        self.vocabulary: Vocabulary = model.vocabulary
+        self.special = special
+        self.begin, self.end = wrapping(self.vocabulary) if wrap else ((), ())
+        self._replace = replace
+        self._threads = threads or default_threads()
+        self._cancelled = threading.Event()
+        self._lengths: dict[bytes, int] = {}
+
+    @functools.cached_property
+    def rules(self) -> Rules:
+        """Where texts may be cut."""
+        return rules_of(self.model, special=self.special)
+
+    @functools.cached_property
+    def adds_space(self) -> bool:
+        """Whether a text is tokenized as if a space stood before it."""
+        return adds_space(self.vocabulary)
+
+    def stream(self, documents: Iterable[Document]) -> Iterator[Chunk]:
+        """The chunks of the documents, in order. The tokens of a document's chunks are the tokens of its whole text.
+
+        Raises:
+            UsageError: a document cannot be read, or is not UTF-8.
+            CapacityError: it has a very long stretch without a place where it may be cut.
+            CancelledError: `cancel` was called.
+        """
+        for outcome in self.outcomes(documents):
+            if isinstance(outcome, NotTokenized):
+                raise outcome.error
+            yield outcome
+
+    def outcomes(self, documents: Iterable[Document | None]) -> Iterator[Chunk | NotTokenized]:
+        """Like `stream`, but a document's error stands where its next chunk would, and the next document follows.
+
+        None among the documents: the next has to be waited for, so that what there is of the others comes first.
+        """
+        stack = PART * STACK_PER_BYTE
+        for outcomes in in_order(self._jobs(documents), self._work, threads=self._threads, stack=stack):
+            yield from outcomes
+
+    def cancel(self) -> None:
+        """Ends what runs; safe from any thread."""
+        self._cancelled.set()
+
+    def _jobs(self, documents: Iterable[Document | None]) -> Iterator[list[Part | NotTokenized] | None]:
+        job: list[Part | NotTokenized] = []
+        size = 0
+        for document in documents:
+            if document is None:
+                yield job
+                yield None
+                job, size = [], 0
+                continue
+            for part in self._parts(document):
+                if self._cancelled.is_set():
+                    raise CancelledError("cancelled")
+                job.append(part)
+                size += 64 + (len(part.data) if isinstance(part, Part) else 0)  # an empty document is work, too
+                if size >= _JOB:
+                    yield job
+                    job, size = [], 0
+        if job:
+            yield job
+
+    def _parts(self, document: Document) -> Iterator[Part | NotTokenized]:
+        try:
+            yield from parts_of(document, lambda: self.rules, replace=self._replace)
+        except (UsageError, CapacityError) as error:
+            yield NotTokenized(document, error)
+
+    def _work(self, job: list[Part | NotTokenized]) -> list[Chunk | NotTokenized]:
+        return [self._chunk(part) if isinstance(part, Part) else part for part in job]
+
+    def _chunk(self, part: Part) -> Chunk:
+        tokens = self.vocabulary.token_array(part.before + part.data, special=self.special, stack_bytes=PART)
+        if part.before:
+            del tokens[: self._length(part.before)]
+        lead = self.begin if part.is_first else ()
+        tail = self.end if part.is_last else ()
+        if lead or tail:
+            tokens = array("i", lead) + tokens + array("i", tail)
+        return Chunk(part, tokens, len(lead), len(tail), self.adds_space and not part.before)
+
+    def _length(self, text: bytes) -> int:
+        """How many tokens a character is."""
+        if text not in self._lengths:
+            self._lengths[text] = len(self.vocabulary.token_array(text, special=self.special))
+        return self._lengths[text]
+
+
+def wrapping(vocabulary: Vocabulary) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The tokens that the model wants before and after a text."""
+    plain = vocabulary.tokenize("a")
+    wrapped = vocabulary.tokenize("a", add_special=True)
+    lead = next(place for place in range(len(wrapped)) if wrapped[place : place + len(plain)] == plain)
+    return tuple(wrapped[:lead]), tuple(wrapped[lead + len(plain) :])
+
+
+def adds_space(vocabulary: Vocabulary) -> bool:
+    """Whether the pieces of a text begin with a space that is not in it."""
+    tokens = vocabulary.tokenize("a")
+    return bool(tokens) and vocabulary.piece(tokens[0]).startswith(b" ")
+
+
+class Detokenizer:
+    """Tokens back to bytes, as they come. `special` writes control tokens, but for what `wrapping` adds around a text.
+
+    For a text that the vocabulary can express, these are the bytes that were tokenized.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, *, special: bool = False, wrap: bool = True) -> None:
+        self._vocabulary = vocabulary
+        self._special = special
+        self._begin, self._end = wrapping(vocabulary) if wrap and special else ((), ())
+        self._adds_space = adds_space(vocabulary)
+        self._is_wordpiece = vocabulary.type == llama_vocab_type.LLAMA_VOCAB_TYPE_WPM
+        self._attributes: dict[int, int] = {}
+
+    def document(self, tokens: Sequence[int]) -> Iterator[bytes]:
+        """The bytes of one text, in parts: joining takes 100 bytes of memory for each token.
+
+        Raises:
+            UsageError: an id that is not in the vocabulary.
+        """
+        self._vocabulary.check_ids(tokens)
+        if self._begin and tuple(tokens[: len(self._begin)]) == self._begin:
+            tokens = tokens[len(self._begin) :]
+        if self._end and tuple(tokens[-len(self._end) :]) == self._end:
+            tokens = tokens[: -len(self._end)]
+        if self._is_wordpiece:  # punctuation gets spaces around it: llama.cpp knows where none belong
+            yield self._vocabulary.detokenize(tokens, special=self._special).removeprefix(b" ")
+            return
+        if self._adds_space:
+            pieces = self._without_added_spaces(tokens)
+        else:
+            pieces = map(self._vocabulary.special_piece if self._special else self._vocabulary.piece, tokens)
+        for _ in range(0, len(tokens), _JOINED):
+            yield b"".join(itertools.islice(pieces, _JOINED))
+
+    def _without_added_spaces(self, tokens: Sequence[int]) -> Iterator[bytes]:
+        """A space is added at the beginning, and after each token that is cut out of the text."""
+        vocabulary = self._vocabulary
+        added = True
+        for token in tokens:
+            cut_out = is_cut_out(vocabulary, token, self._attributes)
+            piece = vocabulary.special_piece(token) if self._special else vocabulary.piece(token)
+            yield piece.removeprefix(b" ") if added and not cut_out else piece
+            added = cut_out
+
+
+def is_cut_out(vocabulary: Vocabulary, token: int, known: dict[int, int]) -> bool:
+    """Whether a token is one that is cut out of texts before they are tokenized. `known` keeps attributes."""
+    if token not in known:
+        known[token] = vocabulary.attribute(token)
+    return bool(known[token] & _CUT_OUT)
