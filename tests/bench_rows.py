@@ -6,9 +6,9 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from llamacli.engine.measuring_params import BenchTest, Machine, ModelFacts, Result, Sample
-from llamacli.engine.measuring_rows import result_row
-from llamacli.engine.statistics import bootstrap_interval
+from llamacli.bench.measure.params import BenchTest, Machine, ModelFacts, Result, Sample
+from llamacli.bench.measure.rows import result_row
+from llamacli.bench.statistics import bootstrap_interval
 
 MACHINE = Machine(build_commit="0c1e57098", build_number=0, cpu_info="AMD EPYC", gpu_info="", backends="CPU")
 FACTS = ModelFacts(kind="llama 256M Q4_1", size=96_576_768, n_params=134_515_008)

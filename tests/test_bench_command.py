@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from fakes import Result, invoke
 
+from llamacli.bench.measure.rows import EXTRA_COLUMNS, LLAMA_BENCH_COLUMNS
 from llamacli.cli.console import Terminals
-from llamacli.engine.measuring_rows import EXTRA_COLUMNS, LLAMA_BENCH_COLUMNS
 from llamacli.store.history import History
 
 DATA = Path(__file__).parent / "data"

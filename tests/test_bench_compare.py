@@ -12,7 +12,7 @@ import pytest
 from bench_rows import MACHINE, ORIGIN, make_row, noisy
 from fakes import invoke
 
-from llamacli.engine.comparing_rows import Measurement, Side, compare_sides, name_of, speeds, thing
+from llamacli.bench.compare.runs import Measurement, Side, compare_sides, name_of, speeds, thing
 from llamacli.errors import UsageError
 from llamacli.store.history import History, NewRow
 

@@ -17,11 +17,11 @@ import pytest
 from bench_rows import ORIGIN, make_row, noisy
 from fakes import invoke
 
+from llamacli.bench.compare.runs import thing
+from llamacli.bench.measure.provenance import describe_origin
 from llamacli.cli.bench_keeping import command_line, keep
 from llamacli.cli.bench_options import PlanOptions, SetupOptions, WorkOptions
 from llamacli.cli.complete import print_candidates
-from llamacli.engine.comparing_rows import thing
-from llamacli.engine.measuring_origin import describe_origin
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.store import history
 from llamacli.store.history import History, NewRow, fingerprint

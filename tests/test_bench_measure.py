@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import tiny_bert
 
-from llamacli.engine.measuring import measure
-from llamacli.engine.measuring_cpus import check_cpus, cpu_flags, thread_ids
-from llamacli.engine.measuring_gpu import gpu_counters
-from llamacli.engine.measuring_params import BenchTest, Measured, MeasurePlan, Result, Sample, Working, latency
-from llamacli.engine.measuring_rig import Rig, describe_machine
-from llamacli.engine.measuring_rows import COLUMNS, result_row
-from llamacli.engine.measuring_setup import ReadyTest, load_model, warm_until_stable
-from llamacli.engine.measuring_watch import EnergyMeter, Watch, machine_notes, mapped_bytes, memory_use
+from llamacli.bench.measure.affinity import check_cpus, cpu_flags, thread_ids
+from llamacli.bench.measure.gpu_energy import gpu_counters
+from llamacli.bench.measure.monitor import EnergyMeter, Watch, machine_notes, mapped_bytes, memory_use
+from llamacli.bench.measure.params import BenchTest, Measured, MeasurePlan, Result, Sample, Working, latency
+from llamacli.bench.measure.resources import Rig, describe_machine
+from llamacli.bench.measure.rows import COLUMNS, result_row
+from llamacli.bench.measure.run import measure
+from llamacli.bench.measure.token_test import ReadyTest, load_model, warm_until_stable
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.errors import CancelledError, CapacityError, ModelFileError, ModelUnsupportedError, UsageError
 
@@ -245,7 +245,7 @@ def test_what_does_not_fit_beside_others_is_tried_alone(base, monkeypatch):
 
 
 def test_little_memory_makes_groups(base, monkeypatch):
-    monkeypatch.setattr("llamacli.engine.measuring.available_memory", lambda: 1)
+    monkeypatch.setattr("llamacli.bench.measure.run.available_memory", lambda: 1)
     events = list(measure([base, changed(base, n_prompt=4)], QUICK))
     order = [event.index for event in events if isinstance(event, Working) and event.stage == "measure"]
     assert order == [0, 0, 1, 1]
@@ -381,10 +381,10 @@ def write(root: Path, files: dict[str, str]) -> Path:
 )
 def test_what_disturbs_is_told(tmp_path, monkeypatch, change, warning):
     clock = iter([0.0, 1.0, 1.0, 2.0])
-    monkeypatch.setattr("llamacli.engine.measuring_watch.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("llamacli.bench.measure.monitor.time.monotonic", lambda: next(clock))
     times = type("Times", (), {"user": 1.0, "system": 0.0})
-    monkeypatch.setattr("llamacli.engine.measuring_watch.os.times", lambda: times)
-    monkeypatch.setattr("llamacli.engine.measuring_watch._TICKS", 100)
+    monkeypatch.setattr("llamacli.bench.measure.monitor.os.times", lambda: times)
+    monkeypatch.setattr("llamacli.bench.measure.monitor._TICKS", 100)
     watch = Watch(threads=2, cores=2, root=write(tmp_path, QUIET))
     with watch.watching():
         pass
@@ -396,7 +396,7 @@ def test_what_disturbs_is_told(tmp_path, monkeypatch, change, warning):
 
 def test_spare_cores_may_be_used_by_others(tmp_path, monkeypatch):
     clock = iter([0.0, 2.0])
-    monkeypatch.setattr("llamacli.engine.measuring_watch.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("llamacli.bench.measure.monitor.time.monotonic", lambda: next(clock))
     watch = Watch(threads=2, cores=8, root=write(tmp_path, QUIET))
     with watch.watching():
         write(tmp_path, {"proc/stat": "cpu  1900 0 100 9000 0 0 0 0 0 0\n"})

@@ -15,7 +15,7 @@ from fakes import invoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llamacli.engine.comparing_rows import thing
+from llamacli.bench.compare.runs import thing
 from llamacli.render.bench_bars import format_bars
 from llamacli.render.bench_chart import make_chart
 from llamacli.render.bench_plot import WIDTH, draw_chart

@@ -13,10 +13,10 @@ import pytest
 import tiny
 from fakes import Result, invoke
 
-from llamacli.binding.throughput import Products, read_memory
-from llamacli.engine import ceilings, roofline_run
-from llamacli.engine.ceilings import Ceiling, Rate, cache_size, ggml_name
-from llamacli.engine.roofline import (
+from llamacli.bench.roofline import measure as roofline_run
+from llamacli.bench.roofline import peaks as ceilings
+from llamacli.bench.roofline.measure import read_cost
+from llamacli.bench.roofline.model import (
     Job,
     Limit,
     Need,
@@ -27,7 +27,8 @@ from llamacli.engine.roofline import (
     make_limit,
     prompt_need,
 )
-from llamacli.engine.roofline_run import read_cost
+from llamacli.bench.roofline.peaks import Ceiling, Rate, cache_size, ggml_name
+from llamacli.binding.throughput import Products, read_memory
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.errors import MemoryFullError, ModelUnsupportedError, UsageError
 from llamacli.gguf.cost import ModelCost, Product
@@ -327,7 +328,7 @@ def test_caches_of_the_last_level_are_added_up(tmp_path: Path) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measurements of milliseconds, on little memory, that may come out as they like."""
-    monkeypatch.setattr("llamacli.engine.roofline.MOST_SHARE", math.inf)
+    monkeypatch.setattr("llamacli.bench.roofline.model.MOST_SHARE", math.inf)
     monkeypatch.setattr(ceilings, "LOST", 0.0)
     monkeypatch.setattr(ceilings, "READING_SECONDS", 0.01)
     monkeypatch.setattr(ceilings, "PRODUCT_SECONDS", 0.005)
@@ -380,7 +381,7 @@ def test_what_a_busy_machine_spoilt_is_measured_once_more(
         rates = {name: Rate(type=name, prompt=speed, single=speed, buffer="CPU") for name in types}
         return Ceiling(device=device, description="a CPU", threads=threads, reading=speed, rates=rates)
 
-    monkeypatch.setattr("llamacli.engine.roofline.MOST_SHARE", 1.1)
+    monkeypatch.setattr("llamacli.bench.roofline.model.MOST_SHARE", 1.1)
     monkeypatch.setattr(roofline_run, "measure_ceiling", measure)
     monkeypatch.setattr(roofline_run, "cache_size", lambda: 1)
     result = roofline(tiny_model)

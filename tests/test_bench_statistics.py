@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llamacli.engine.comparing import Drift, compare_rounds, compare_runs, level_for, observed_drift
-from llamacli.engine.statistics import (
+from llamacli.bench.compare.compare import Drift, compare_rounds, compare_runs, level_for, observed_drift
+from llamacli.bench.statistics import (
     bootstrap_interval,
     describe,
     percentile,

@@ -17,15 +17,17 @@ from typing import Any
 import pytest
 from fakes import Result, invoke
 
-from llamacli.engine import tuning, tuning_session, tuning_types
+from llamacli.bench.measure.trial import Phase, Trials, TrialSize, Way
+from llamacli.bench.tune import quantizations as tuning_types
+from llamacli.bench.tune import search as tuning
+from llamacli.bench.tune import session as tuning_session
+from llamacli.bench.tune.dimensions import Dimension, dimensions, pinned
+from llamacli.bench.tune.params import Choice, Gain, TuneEvent, TunePlan, TuneReport
+from llamacli.bench.tune.profile import changed_flags, profile_of
+from llamacli.bench.tune.quantizations import CANDIDATES, TypeQuestion, TypeReport, compare_types, model_speeds
+from llamacli.bench.tune.search import Tuner
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.runtime.cancel import CancelFlag
-from llamacli.engine.trial import Phase, Trials, TrialSize, Way
-from llamacli.engine.tuning import Tuner
-from llamacli.engine.tuning_dimensions import Dimension, dimensions, pinned
-from llamacli.engine.tuning_params import Choice, Gain, TuneEvent, TunePlan, TuneReport
-from llamacli.engine.tuning_profile import changed_flags, profile_of
-from llamacli.engine.tuning_types import CANDIDATES, TypeQuestion, TypeReport, compare_types, model_speeds
 from llamacli.errors import CancelledError, ModelUnsupportedError
 from llamacli.gguf.cost import ModelCost, Product
 
@@ -38,7 +40,7 @@ def make_way(**context: object) -> Way:
 
 @pytest.fixture(autouse=True)
 def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llamacli.engine.tuning_dimensions.default_threads", lambda: 4)
+    monkeypatch.setattr("llamacli.bench.tune.dimensions.default_threads", lambda: 4)
 
 
 def all_dimensions(**changes: object) -> list[Dimension]:
@@ -248,7 +250,7 @@ def test_trials_take_turns_and_bound_what_they_hold(tiny_model: Path, monkeypatc
             assert trials.seconds(way, "prompt") > 0
             assert trials.seconds(way, "generation") > 0
         assert len(trials._ready) == 6
-        monkeypatch.setattr("llamacli.engine.trial.available_memory", lambda: -1)
+        monkeypatch.setattr("llamacli.bench.measure.trial.available_memory", lambda: -1)
         trials.seconds(make_way(threads=1, threads_batch=1, n_ubatch=32), "prompt")
         assert len(trials._ready) == 1
         trials.resize(TrialSize(n_prompt=16, n_gen=2))
@@ -280,7 +282,7 @@ def test_only_the_products_become_faster() -> None:
 @pytest.fixture
 def milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products of few matrices for a short time, and one core: with more threads than cores nothing ends soon."""
-    monkeypatch.setattr("llamacli.engine.tuning_dimensions.default_threads", lambda: 1)
+    monkeypatch.setattr("llamacli.bench.tune.dimensions.default_threads", lambda: 1)
     monkeypatch.setattr(tuning_session, "logical_cpus", lambda: 1)
     monkeypatch.setattr(tuning_types, "_PASS_SECONDS", 1e-4)
     monkeypatch.setattr(tuning_types, "_LEAST_BYTES", 1 << 20)

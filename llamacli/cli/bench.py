@@ -12,7 +12,7 @@ from llamacli.cli.context import AppContext
 from llamacli.errors import CancelledError, LlamacliError, RowsFailedError
 
 if TYPE_CHECKING:
-    from llamacli.engine.measuring_params import BenchTest, Machine, MeasurePlan
+    from llamacli.bench.measure.params import BenchTest, Machine, MeasurePlan
 
 GRACE_SECONDS = 5.0
 """How long a run may take after Ctrl-C to write what was measured."""
@@ -48,7 +48,7 @@ def bench(
     faster and how sure that is. `roofline` shows how close a model comes to what this machine can do, `tune` finds the
     fastest settings for it.
     """
-    from llamacli.engine.measuring_rig import describe_machine
+    from llamacli.bench.measure.resources import describe_machine
 
     if report.json:
         report = replace(report, output="json")
@@ -83,10 +83,10 @@ class _Run:
     """One run of `bench`: its rows go to the report as they come, and at the end into the history."""
 
     def __init__(self, app: AppContext, options: ReportOptions, machine: Machine, tests: list[BenchTest]) -> None:
+        from llamacli.bench.measure.monitor import machine_notes
+        from llamacli.bench.measure.params import Result
+        from llamacli.bench.measure.rows import result_row
         from llamacli.cli.bench_output import Report
-        from llamacli.engine.measuring_params import Result
-        from llamacli.engine.measuring_rows import result_row
-        from llamacli.engine.measuring_watch import machine_notes
 
         self._app = app
         self._options = options
@@ -104,10 +104,10 @@ class _Run:
         Raises:
             KeyboardInterrupt, Terminated: a signal ended it; the rows so far are in the report.
         """
+        from llamacli.bench.measure.params import Measured
+        from llamacli.bench.measure.rows import result_row
+        from llamacli.bench.measure.run import measure
         from llamacli.cli.bench_output import Steps
-        from llamacli.engine.measuring import measure
-        from llamacli.engine.measuring_params import Measured
-        from llamacli.engine.measuring_rows import result_row
         from llamacli.engine.runtime.cancel import CancelFlag
 
         failures, flag, app = [], CancelFlag(), self._app

@@ -16,9 +16,9 @@ from llamacli.cli.parameters import argument, option, parse_float
 from llamacli.errors import GateError
 
 if TYPE_CHECKING:
-    from llamacli.engine.comparing import Drift
-    from llamacli.engine.comparing_rows import Comparison, Measurement, RecallDrift, Side
-    from llamacli.engine.measuring_rows import Row
+    from llamacli.bench.compare.compare import Drift
+    from llamacli.bench.compare.runs import Comparison, Measurement, RecallDrift, Side
+    from llamacli.bench.measure.rows import Row
     from llamacli.store.history import History
 
 SIDE = "Runs: numbers with + between, last, last~1, or a file of ours or llama-bench's; :N or :COLUMN=VALUE picks rows."
@@ -67,9 +67,9 @@ def compare(
     a run, and how much is learnt from the history of this machine, from several runs of each side, or assumed. Most is told by
     runs that took turns, and by settings measured in one run, where repetitions take turns by themselves.
     """
+    from llamacli.bench.compare.compare import RESOLUTION
+    from llamacli.bench.compare.runs import compare_sides
     from llamacli.cli.bench_side import parse_side
-    from llamacli.engine.comparing import RESOLUTION
-    from llamacli.engine.comparing_rows import compare_sides
     from llamacli.render.bench_compare import comparison_document, format_comparison
     from llamacli.store.history import History
 
@@ -90,8 +90,8 @@ def compare(
 
 def _recall(first: Side, second: Side, open_history: Callable[[], History]) -> RecallDrift:
     """The noise between runs as other runs of the same build on the same machine show it."""
-    from llamacli.engine.comparing import observed_drift
-    from llamacli.engine.comparing_rows import thing
+    from llamacli.bench.compare.compare import observed_drift
+    from llamacli.bench.compare.runs import thing
 
     compared = [run.stored for side in (first, second) for run in side.runs if run.stored is not None]
 

@@ -15,7 +15,7 @@ from llamacli.cli.options import JsonOption
 from llamacli.cli.parameters import argument, option
 
 if TYPE_CHECKING:
-    from llamacli.engine.measuring_rows import Row
+    from llamacli.bench.measure.rows import Row
     from llamacli.store.history import History, StoredRun
 
 ExportFormat = Literal["csv", "json", "jsonl", "md", "sql"]
@@ -152,7 +152,7 @@ def _opened() -> Iterator[History]:
 
 def _this_machine() -> str:
     """The fingerprint of this machine."""
-    from llamacli.engine.measuring_origin import describe_origin
+    from llamacli.bench.measure.provenance import describe_origin
     from llamacli.store.history import fingerprint
 
     return fingerprint(describe_origin()["machine"])

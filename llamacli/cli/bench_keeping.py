@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
+from llamacli.bench.compare.runs import thing
+from llamacli.bench.measure.provenance import describe_origin
+from llamacli.bench.measure.rows import Row
 from llamacli.cli.bench_options import PlanOptions, ReportOptions, SetupOptions, WorkOptions
 from llamacli.cli.bench_plot import write_plot
 from llamacli.cli.context import AppContext
-from llamacli.engine.comparing_rows import thing
-from llamacli.engine.measuring_origin import describe_origin
-from llamacli.engine.measuring_rows import Row
 from llamacli.errors import LlamacliError
 from llamacli.store.history import History, NewRow
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
+from llamacli.bench.measure.params import BenchTest, MeasurePlan, Workload
 from llamacli.cli import bench_values as lists
 from llamacli.cli.bench_plot import PlotOption
 from llamacli.cli.options import JsonOption, OfflineOption
 from llamacli.cli.parameters import option
-from llamacli.engine.measuring_params import BenchTest, MeasurePlan, Workload
 from llamacli.engine.params import CacheType, FlashAttention, LoadMode, SplitMode
 from llamacli.errors import UsageError
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from llamacli.bench.measure.params import Working
+from llamacli.bench.measure.rows import Row
 from llamacli.cli.bench_options import OutputFormat, ReportOptions
 from llamacli.cli.console import Console
-from llamacli.engine.measuring_params import Working
-from llamacli.engine.measuring_rows import Row
 from llamacli.render.bench_formats import Csv, Form, Json, JsonLines, Markdown, Sql
 from llamacli.render.bench_table import Table, format_warnings
 from llamacli.render.progress import NoProgress

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+from llamacli.bench.measure.rows import Row
 from llamacli.cli.context import AppContext
 from llamacli.cli.parameters import option
-from llamacli.engine.measuring_rows import Row
 from llamacli.errors import LlamacliError, UsageError
 
 TERMINAL = "-"

@@ -14,8 +14,8 @@ from llamacli.cli.options import ContextOptions, JsonOption, ModelOptions
 from llamacli.errors import CancelledError
 
 if TYPE_CHECKING:
-    from llamacli.engine.roofline import Job, RooflineReport
-    from llamacli.engine.trial import Way
+    from llamacli.bench.measure.trial import Way
+    from llamacli.bench.roofline.model import Job, RooflineReport
 
 GRACE_SECONDS = 5.0
 """How long a measurement may take to notice Ctrl-C."""
@@ -35,7 +35,7 @@ def roofline(
     Measures how fast memory is read and how fast ggml multiplies with each type of weights, counts what a token of this model
     needs of both, and compares the speed that follows with the one that is reached. Takes about 20 seconds.
     """
-    from llamacli.engine.roofline import Job
+    from llamacli.bench.roofline.model import Job
     from llamacli.render.bench_roofline import format_roofline, roofline_document
 
     path = app.find_model(app, model.model, offline=model.offline)
@@ -59,9 +59,9 @@ def roofline(
 
 
 def _measure(app: AppContext, path: Path, way: Way, job: Job) -> RooflineReport:
-    from llamacli.engine.measuring_watch import machine_notes
-    from llamacli.engine.roofline import RooflineReport
-    from llamacli.engine.roofline_run import measure_roofline
+    from llamacli.bench.measure.monitor import machine_notes
+    from llamacli.bench.roofline.measure import measure_roofline
+    from llamacli.bench.roofline.model import RooflineReport
     from llamacli.engine.runtime.cancel import CancelFlag
 
     for note in machine_notes():

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llamacli.engine.comparing_rows import Measurement, Side
+from llamacli.bench.compare.runs import Measurement, Side
 from llamacli.errors import UsageError
 from llamacli.store.bench_files import read_rows
 
 if TYPE_CHECKING:
-    from llamacli.engine.measuring_rows import Row
+    from llamacli.bench.measure.rows import Row
     from llamacli.store.history import History
 
 _NUMBER = re.compile(r"[0-9]{1,9}")

@@ -10,7 +10,7 @@ from llamacli.cli.parameters import option
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
-    from llamacli.engine.trial import Way
+    from llamacli.bench.measure.trial import Way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,6 @@ class JobOptions:
 
 def way_of(model: ModelOptions, context: ContextOptions) -> Way:
     """The way of running a model that the options stand for."""
-    from llamacli.engine.trial import Way
+    from llamacli.bench.measure.trial import Way
 
     return Way(model=model.params(), context=context.params())

@@ -22,9 +22,9 @@ from llamacli.errors import CancelledError, UsageError
 from llamacli.store.references import is_path
 
 if TYPE_CHECKING:
+    from llamacli.bench.measure.trial import Way
+    from llamacli.bench.tune.session import TuneOutcome, TuneRequest
     from llamacli.cli.interrupt import Guard
-    from llamacli.engine.trial import Way
-    from llamacli.engine.tuning_session import TuneOutcome, TuneRequest
 
 GRACE_SECONDS = 10.0
 """How long the end of a measurement and the report may take after Ctrl-C."""
@@ -101,8 +101,8 @@ def tune(
 
     Ctrl-C ends the search, shows what is known by then and keeps nothing.
     """
-    from llamacli.engine.tuning_params import TunePlan
-    from llamacli.engine.tuning_session import TuneRequest
+    from llamacli.bench.tune.params import TunePlan
+    from llamacli.bench.tune.session import TuneRequest
 
     path = app.find_model(app, model.model, offline=model.offline)
     request = TuneRequest(
@@ -124,9 +124,9 @@ def tune(
 
 def _search(app: AppContext, path: Path, start: Way, request: TuneRequest, guard: Guard) -> TuneOutcome:
     """Runs the search, with its progress on a terminal."""
-    from llamacli.engine.measuring_watch import machine_notes
+    from llamacli.bench.measure.monitor import machine_notes
+    from llamacli.bench.tune.session import TuneOutcome, tune_model
     from llamacli.engine.runtime.cancel import CancelFlag
-    from llamacli.engine.tuning_session import TuneOutcome, tune_model
     from llamacli.render.bench_tune import format_event
 
     for note in machine_notes():
@@ -158,8 +158,8 @@ def _show(app: AppContext, outcome: TuneOutcome, reference: str | None, path: Pa
 
 def _save(app: AppContext, outcome: TuneOutcome, tuning: TuneOptions, reference: str | None) -> None:
     """Writes the best settings into the user's file."""
+    from llamacli.bench.tune.profile import profile_of
     from llamacli.cli import settings
-    from llamacli.engine.tuning_profile import profile_of
     from llamacli.store import paths, settings_edit
     from llamacli.store import settings as store
     from llamacli.store.models import names_of

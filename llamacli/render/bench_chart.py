@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llamacli.engine.measuring_rows import Row
+from llamacli.bench.measure.rows import Row
 from llamacli.render.bench_formats import SHORT_NAMES, format_value, shown_settings
 
 _SWEPT = {

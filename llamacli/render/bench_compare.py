@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from llamacli.engine.comparing import LEVEL, Outcome
-from llamacli.engine.comparing_rows import Compared, Comparison
+from llamacli.bench.compare.compare import LEVEL, Outcome
+from llamacli.bench.compare.runs import Compared, Comparison
 from llamacli.render.text import escape_line
 
 Paint = Callable[[str, str], str]

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from llamacli.engine.measuring_rows import COLUMNS, LLAMA_BENCH_COLUMNS, Row
+from llamacli.bench.measure.rows import COLUMNS, LLAMA_BENCH_COLUMNS, Row
 
 SHORT_NAMES = {
     "n_gpu_layers": "ngl", "split_mode": "sm", "n_threads": "threads", "no_kv_offload": "nkvo", "flash_attn": "fa",

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from llamacli.engine.ceilings import PROMPT_TOKENS, Ceiling
-from llamacli.engine.roofline import Limit, RooflineReport
+from llamacli.bench.roofline.model import Limit, RooflineReport
+from llamacli.bench.roofline.peaks import PROMPT_TOKENS, Ceiling
 from llamacli.render.progress import format_bytes
 from llamacli.render.text import escape_line
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llamacli.engine.measuring_rows import Row
+from llamacli.bench.measure.rows import Row
 from llamacli.render.bench_formats import (
     SHORT_NAMES,
     format_model_size,

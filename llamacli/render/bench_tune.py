@@ -9,11 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llamacli.engine.comparing import Outcome
-from llamacli.engine.tuning_params import Checking, Choice, Gain, Racing, TuneEvent
-from llamacli.engine.tuning_profile import changed_flags, profile_of
-from llamacli.engine.tuning_session import Doing, TuneOutcome
-from llamacli.engine.tuning_types import TypeReport, TypeSpeed
+from llamacli.bench.compare.compare import Outcome
+from llamacli.bench.tune.params import Checking, Choice, Gain, Racing, TuneEvent
+from llamacli.bench.tune.profile import changed_flags, profile_of
+from llamacli.bench.tune.quantizations import TypeReport, TypeSpeed
+from llamacli.bench.tune.session import Doing, TuneOutcome
 from llamacli.render.progress import format_bytes
 from llamacli.render.text import escape_line
 

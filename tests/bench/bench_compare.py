@@ -24,7 +24,7 @@ CHILD = """
 import sys, time
 from dataclasses import replace
 from llamacli.cli import main
-from llamacli.engine.measuring_setup import ReadyTest
+from llamacli.bench.measure.token_test import ReadyTest
 
 share, poll = float(sys.argv.pop(1)), int(sys.argv.pop(1))
 measure = ReadyTest._measure

@@ -19,7 +19,7 @@ import peers
 
 sys.path.insert(0, str(peers.ROOT))
 
-from llamacli.engine.statistics import signed_rank_interval
+from llamacli.bench.statistics import signed_rank_interval
 
 
 def rates(command: list[str | Path]) -> list[list[float]]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from llamacli.bench.measure.monitor import Watch, memory_use
+from llamacli.bench.measure.params import BenchTest
+from llamacli.bench.measure.token_test import ReadyTest
 from llamacli.binding import log
-from llamacli.engine.measuring_params import BenchTest
-from llamacli.engine.measuring_setup import ReadyTest
-from llamacli.engine.measuring_watch import Watch, memory_use
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import available_memory, default_threads

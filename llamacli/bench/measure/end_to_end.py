@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from llamacli.bench.measure.params import BenchTest, Sample
+from llamacli.bench.measure.token_test import context_params, model_params
 from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Finished, Token
-from llamacli.engine.measuring_params import BenchTest, Sample
-from llamacli.engine.measuring_setup import context_params, model_params
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.context import check_cache

@@ -12,10 +12,10 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from llamacli.engine.comparing import Outcome, compare_rounds
-from llamacli.engine.statistics import student_quantile
-from llamacli.engine.trial import Way
-from llamacli.engine.tuning_params import Value
+from llamacli.bench.compare.compare import Outcome, compare_rounds
+from llamacli.bench.measure.trial import Way
+from llamacli.bench.statistics import student_quantile
+from llamacli.bench.tune.params import Value
 from llamacli.errors import CancelledError, LlamacliError
 
 LEAST_ROUNDS, MOST_ROUNDS = 3, 12

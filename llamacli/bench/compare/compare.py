@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llamacli.engine.statistics import Interval, signed_rank_interval, signed_rank_middle, student_quantile
+from llamacli.bench.statistics import Interval, signed_rank_interval, signed_rank_middle, student_quantile
 
 Verdict = Literal["faster", "slower", "no difference shown", "too noisy to tell"]
 Method = Literal["rounds", "paired runs", "runs"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llamacli.engine.ceilings import Ceiling
+from llamacli.bench.roofline.peaks import Ceiling
 from llamacli.engine.params import CacheType
 from llamacli.gguf.cost import ModelCost
 from llamacli.gguf.layout import TENSOR_TYPES

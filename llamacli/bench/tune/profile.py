@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from llamacli.bench.measure.trial import Way
+from llamacli.bench.tune.params import TuneReport, Value
 from llamacli.engine.params import ContextParams, ModelParams
-from llamacli.engine.trial import Way
-from llamacli.engine.tuning_params import TuneReport, Value
 
 _DEFAULT = Way(model=ModelParams(), context=ContextParams())
 

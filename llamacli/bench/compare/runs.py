@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from llamacli.engine.comparing import RESOLUTION, Drift, Order, Outcome, compare_rounds, compare_runs, level_for
-from llamacli.engine.measuring_rows import LLAMA_BENCH_COLUMNS, Row
+from llamacli.bench.compare.compare import RESOLUTION, Drift, Order, Outcome, compare_rounds, compare_runs, level_for
+from llamacli.bench.measure.rows import LLAMA_BENCH_COLUMNS, Row
 from llamacli.errors import UsageError
 
 _NO_PART_OF_A_TEST = {

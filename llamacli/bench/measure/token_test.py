@@ -9,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from llamacli.bench.measure.affinity import check_cpus, cpu_flags, thread_ids, unbound_after
+from llamacli.bench.measure.params import BenchTest, ModelFacts, Sample
 from llamacli.binding.arrays import byte_array, int64_buffer, new_struct, reference
 from llamacli.binding.library import library
-from llamacli.engine.measuring_cpus import check_cpus, cpu_flags, thread_ids, unbound_after
-from llamacli.engine.measuring_params import BenchTest, ModelFacts, Sample
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.context import Context

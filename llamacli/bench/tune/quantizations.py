@@ -15,14 +15,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from llamacli.bench.compare.compare import Outcome, compare_rounds
+from llamacli.bench.measure.trial import Phase
+from llamacli.bench.roofline.model import BITS
+from llamacli.bench.roofline.peaks import PROMPT_TOKENS, cache_size, ggml_name, product_request, seconds_of
 from llamacli.binding import log
 from llamacli.binding.throughput import Products
-from llamacli.engine.ceilings import PROMPT_TOKENS, cache_size, ggml_name, product_request, seconds_of
-from llamacli.engine.comparing import Outcome, compare_rounds
-from llamacli.engine.roofline import BITS
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import available_memory
-from llamacli.engine.trial import Phase
 from llamacli.errors import CapacityError, MemoryFullError, ModelError, UsageError
 from llamacli.gguf.cost import ModelCost, Product
 

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
+from llamacli.bench.measure.gpu_energy import gpu_counters
+from llamacli.bench.measure.monitor import EnergyMeter, Watch
+from llamacli.bench.measure.params import BenchEvent, BenchTest, Measured, MeasurePlan, Result, Sample, Working
+from llamacli.bench.measure.resources import Rig
+from llamacli.bench.measure.token_test import Ready, warm_until_stable
+from llamacli.bench.statistics import bootstrap_interval
 from llamacli.binding.library import library
-from llamacli.engine.measuring_gpu import gpu_counters
-from llamacli.engine.measuring_params import BenchEvent, BenchTest, Measured, MeasurePlan, Result, Sample, Working
-from llamacli.engine.measuring_rig import Rig
-from llamacli.engine.measuring_setup import Ready, warm_until_stable
-from llamacli.engine.measuring_watch import EnergyMeter, Watch
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import available_memory, default_threads
-from llamacli.engine.statistics import bootstrap_interval
 from llamacli.errors import CancelledError, CapacityError, LibraryError, LlamacliError
 
 MOST_TOGETHER = 64

@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
-from llamacli.engine.comparing import Outcome, compare_rounds, level_for
-from llamacli.engine.trial import Phase, Way
-from llamacli.engine.tuning_dimensions import BOTH, Dimension
-from llamacli.engine.tuning_params import Checking, Choice, Gain, Racing, TuneEvent, TunePlan, TuneReport, Value
-from llamacli.engine.tuning_race import LEAST_ROUNDS, RESOLUTION, Arm, race, winner
+from llamacli.bench.compare.compare import Outcome, compare_rounds, level_for
+from llamacli.bench.measure.trial import Phase, Way
+from llamacli.bench.tune.dimensions import BOTH, Dimension
+from llamacli.bench.tune.params import Checking, Choice, Gain, Racing, TuneEvent, TunePlan, TuneReport, Value
+from llamacli.bench.tune.race import LEAST_ROUNDS, RESOLUTION, Arm, race, winner
 from llamacli.errors import CancelledError
 
 Meter = Callable[[Way, Phase], float]

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from llamacli.bench.measure.trial import Phase, Way
+from llamacli.bench.tune.params import Value
 from llamacli.engine.params import CacheType, FlashAttention
 from llamacli.engine.runtime.hardware import default_threads
-from llamacli.engine.trial import Phase, Way
-from llamacli.engine.tuning_params import Value
 
 BOTH: tuple[Phase, ...] = ("prompt", "generation")
 UBATCHES = (64, 128, 256, 512, 1024, 2048)

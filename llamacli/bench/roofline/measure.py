@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamacli.engine.ceilings import CPU, Ceiling, cache_size, faster_of, measure_ceiling, without_lost
-from llamacli.engine.fit import weights_by_device
-from llamacli.engine.roofline import (
+from llamacli.bench.measure.trial import Phase, Trials, TrialSize, Way
+from llamacli.bench.roofline.model import (
     Job,
     Limit,
     RooflineReport,
@@ -19,9 +18,10 @@ from llamacli.engine.roofline import (
     prompt_need,
     types_to_measure,
 )
+from llamacli.bench.roofline.peaks import CPU, Ceiling, cache_size, faster_of, measure_ceiling, without_lost
+from llamacli.bench.statistics import bootstrap_interval
+from llamacli.engine.fit import weights_by_device
 from llamacli.engine.runtime.cancel import CancelFlag
-from llamacli.engine.statistics import bootstrap_interval
-from llamacli.engine.trial import Phase, Trials, TrialSize, Way
 from llamacli.gguf.cost import ModelCost, model_cost
 from llamacli.gguf.model import read_files
 from llamacli.gguf.source import FileSource

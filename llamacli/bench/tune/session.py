@@ -8,17 +8,17 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llamacli.bench.measure.trial import Phase, Trials, TrialSize, Way
+from llamacli.bench.roofline.measure import read_cost
+from llamacli.bench.tune.dimensions import BOTH, dimensions, pinned
+from llamacli.bench.tune.params import TuneEvent, TunePlan, TuneReport
+from llamacli.bench.tune.quantizations import Speeds, TypeQuestion, TypeReport, compare_types
+from llamacli.bench.tune.search import Tuner
 from llamacli.binding.library import library
 from llamacli.engine.fit import weights_by_device
 from llamacli.engine.params import CacheType
-from llamacli.engine.roofline_run import read_cost
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import logical_cpus
-from llamacli.engine.trial import Phase, Trials, TrialSize, Way
-from llamacli.engine.tuning import Tuner
-from llamacli.engine.tuning_dimensions import BOTH, dimensions, pinned
-from llamacli.engine.tuning_params import TuneEvent, TunePlan, TuneReport
-from llamacli.engine.tuning_types import Speeds, TypeQuestion, TypeReport, compare_types
 from llamacli.errors import CancelledError, CapacityError, ModelUnsupportedError
 from llamacli.gguf.cost import ModelCost
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from llamacli.engine.measuring_params import Machine, Result, latency
+from llamacli.bench.measure.params import Machine, Result, latency
 
 ColumnType = Literal["text", "integer", "real", "boolean"]
 

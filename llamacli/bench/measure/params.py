@@ -7,9 +7,9 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Literal
 
+from llamacli.bench.statistics import percentile
 from llamacli.engine.params import CacheType, FlashAttention, LoadMode, SplitMode
 from llamacli.engine.runtime.hardware import default_threads
-from llamacli.engine.statistics import percentile
 from llamacli.errors import LlamacliError, UsageError
 
 Workload = Literal["speed", "latency", "end-to-end"]

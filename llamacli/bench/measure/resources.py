@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from llamacli.bench.measure.end_to_end import ReadyTalk
+from llamacli.bench.measure.monitor import mapped_bytes, memory_use
+from llamacli.bench.measure.params import BenchTest, Machine, ModelFacts
+from llamacli.bench.measure.token_test import Ready, ReadyTest, context_params, load_model, model_facts, model_params
 from llamacli.binding import bridge, log
 from llamacli.binding.arrays import reference, size_pair
 from llamacli.binding.enums import ggml_backend_dev_type
 from llamacli.binding.library import library
-from llamacli.engine.measuring_params import BenchTest, Machine, ModelFacts
-from llamacli.engine.measuring_setup import Ready, ReadyTest, context_params, load_model, model_facts, model_params
-from llamacli.engine.measuring_talk import ReadyTalk
-from llamacli.engine.measuring_watch import mapped_bytes, memory_use
 from llamacli.engine.params import ModelParams
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.context import cache_bytes

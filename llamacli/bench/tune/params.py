@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llamacli.engine.comparing import Outcome
-from llamacli.engine.trial import Way
+from llamacli.bench.compare.compare import Outcome
+from llamacli.bench.measure.trial import Way
 from llamacli.errors import UsageError
 
 Value = int | str

@@ -1,0 +1,1 @@
+"""Measurements: speed, latency, comparison, tuning and the roofline model."""

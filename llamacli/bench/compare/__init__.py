@@ -1,0 +1,1 @@
+"""Comparison of stored benchmark runs."""

@@ -1,0 +1,1 @@
+"""Measurement of a model's speed, memory and energy."""

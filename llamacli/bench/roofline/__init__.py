@@ -1,0 +1,1 @@
+"""The roofline model: how fast this machine could run a model."""
