@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny
 
-from llamacli.store import catalogue
+from llamacli.store.models import catalogue
 
 REAL_ENVIRONMENT = dict(os.environ)
 """The environment as it was before any test: only `demo_model` looks at it."""

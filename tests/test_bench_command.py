@@ -19,7 +19,7 @@ from fakes import Result, invoke
 
 from llamacli.bench.measure.rows import EXTRA_COLUMNS, LLAMA_BENCH_COLUMNS
 from llamacli.cli.console import Terminals
-from llamacli.store.history import History
+from llamacli.store.benchmarks.history import History
 
 DATA = Path(__file__).parent / "data"
 THEIRS = json.loads((DATA / "llama_bench.json").read_text())

@@ -14,7 +14,7 @@ from fakes import invoke
 
 from llamacli.bench.compare.runs import Measurement, Side, compare_sides, name_of, speeds, thing
 from llamacli.errors import UsageError
-from llamacli.store.history import History, NewRow
+from llamacli.store.benchmarks.history import History, NewRow
 
 STEADY = {"deviation": 0.002, "count": 5}
 

@@ -23,8 +23,8 @@ from llamacli.cli.bench_keeping import command_line, keep
 from llamacli.cli.bench_options import PlanOptions, SetupOptions, WorkOptions
 from llamacli.cli.complete import print_candidates
 from llamacli.errors import LlamacliError, UsageError
-from llamacli.store import history
-from llamacli.store.history import History, NewRow, fingerprint
+from llamacli.store.benchmarks import history
+from llamacli.store.benchmarks.history import History, NewRow, fingerprint
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_two_programs_at_once(tmp_path: Path) -> None:
 import sys
 sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
 from pathlib import Path
-from llamacli.store.history import History
+from llamacli.store.benchmarks.history import History
 from test_bench_history import make_row, save
 opened = History(Path({str(tmp_path / "h" / "history.db")!r}))
 for _ in range(20):

@@ -27,7 +27,7 @@ from llamacli.repl.commands import COMMANDS, GROUPS, split_command
 from llamacli.repl.editing import edit
 from llamacli.repl.keys import is_open_block, without_fences
 from llamacli.repl.toolbar import format_toolbar
-from llamacli.store import paths
+from llamacli.store.files import paths
 
 if TYPE_CHECKING:
     from llamacli.repl.chat import Chat

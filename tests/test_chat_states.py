@@ -17,8 +17,9 @@ from llamacli.errors import ModelFileError, ModelNotFoundError
 from llamacli.repl import obeying
 from llamacli.repl.commands import COMMANDS
 from llamacli.repl.completer import ChatCompleter
-from llamacli.store import paths, session_states
-from llamacli.store.sessions import SessionStore
+from llamacli.store.files import paths
+from llamacli.store.sessions import kv_states as session_states
+from llamacli.store.sessions.store import SessionStore
 from llamacli.tools.outcome import Outcome
 from llamacli.tools.toolbox import Offer, Toolbox
 

@@ -16,7 +16,7 @@ import pytest
 from test_chat_tools import called
 from tmux import Pane, Tmux, missing
 
-from llamacli.store.sessions import SessionStore
+from llamacli.store.sessions.store import SessionStore
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 

@@ -12,7 +12,7 @@ from fakes import Result, invoke
 
 from llamacli.cli import settings
 from llamacli.cli.console import Terminals
-from llamacli.store import paths
+from llamacli.store.files import paths
 
 
 @pytest.fixture(autouse=True)

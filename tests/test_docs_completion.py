@@ -185,7 +185,7 @@ def test_completion_is_fast() -> None:
 
 def test_sessions_are_completed_by_name_or_number(isolated_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from llamacli.cli.complete import print_candidates
-    from llamacli.store.sessions import SessionStore
+    from llamacli.store.sessions.store import SessionStore
 
     assert print_candidates(["sessions"]) == 0
     assert capfd.readouterr().out == ""
@@ -217,7 +217,7 @@ def test_values_are_those_of_the_key(key: str, words: list[str], capfd: pytest.C
 
 def test_only_what_can_be_removed_is_offered_for_it(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     from llamacli.cli.complete import print_candidates
-    from llamacli.store import inventory
+    from llamacli.store.models import inventory
 
     homes = {"demo": "llamacli", "hf:u/r:Q4_0": "hub", "ollama:x": "ollama", "lm:y": "LM Studio"}
     stored = [

@@ -23,7 +23,9 @@ from fakes import Result, invoke
 from llamacli import gguf
 from llamacli.cli.console import Terminals
 from llamacli.cli.context import find_model
-from llamacli.store import catalogue, paths, transfer, web
+from llamacli.store.files import paths
+from llamacli.store.models import catalogue, web
+from llamacli.store.models import download as transfer
 
 REPO = "user/Tiny-GGUF"
 

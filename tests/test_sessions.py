@@ -14,8 +14,8 @@ from fakes import invoke
 from talk import Talker, plain, talk
 
 from llamacli.errors import LlamacliError, UsageError
-from llamacli.store import paths
-from llamacli.store.sessions import SavedMessage, SessionStore
+from llamacli.store.files import paths
+from llamacli.store.sessions.store import SavedMessage, SessionStore
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_what_was_said_survives_kill_9(tmp_path: Path) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
-from llamacli.store.sessions import SavedMessage, SessionStore
+from llamacli.store.sessions.store import SavedMessage, SessionStore
 store = SessionStore(Path({str(tmp_path / "s.db")!r}))
 session = store.create(model="a")
 for number in range(1, 50):

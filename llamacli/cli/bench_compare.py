@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from llamacli.bench.compare.compare import Drift
     from llamacli.bench.compare.runs import Comparison, Measurement, RecallDrift, Side
     from llamacli.bench.measure.rows import Row
-    from llamacli.store.history import History
+    from llamacli.store.benchmarks.history import History
 
 SIDE = "Runs: numbers with + between, last, last~1, or a file of ours or llama-bench's; :N or :COLUMN=VALUE picks rows."
 
@@ -71,7 +71,7 @@ def compare(
     from llamacli.bench.compare.runs import compare_sides
     from llamacli.cli.bench_side import parse_side
     from llamacli.render.bench_compare import comparison_document, format_comparison
-    from llamacli.store.history import History
+    from llamacli.store.benchmarks.history import History
 
     with ExitStack() as stack:
         open_history = cache(lambda: stack.enter_context(closing(History())))

@@ -16,7 +16,7 @@ from llamacli.cli.parameters import argument, option
 
 if TYPE_CHECKING:
     from llamacli.bench.measure.rows import Row
-    from llamacli.store.history import History, StoredRun
+    from llamacli.store.benchmarks.history import History, StoredRun
 
 ExportFormat = Literal["csv", "json", "jsonl", "md", "sql"]
 
@@ -43,7 +43,7 @@ def history(
 ) -> None:
     """List the benchmarks that were stored, the latest first."""
     from llamacli.render.bench_history import format_history, history_document
-    from llamacli.store.history import History, database_path
+    from llamacli.store.benchmarks.history import History, database_path
 
     machine = _this_machine() if here else ""
     runs = []
@@ -144,7 +144,7 @@ def _runs(names: Sequence[str]) -> list[StoredRun]:
 
 @contextmanager
 def _opened() -> Iterator[History]:
-    from llamacli.store.history import History
+    from llamacli.store.benchmarks.history import History
 
     with closing(History()) as opened:
         yield opened
@@ -153,6 +153,6 @@ def _opened() -> Iterator[History]:
 def _this_machine() -> str:
     """The fingerprint of this machine."""
     from llamacli.bench.measure.provenance import describe_origin
-    from llamacli.store.history import fingerprint
+    from llamacli.store.benchmarks.history import fingerprint
 
     return fingerprint(describe_origin()["machine"])

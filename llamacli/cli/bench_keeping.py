@@ -16,7 +16,7 @@ from llamacli.cli.bench_options import PlanOptions, ReportOptions, SetupOptions,
 from llamacli.cli.bench_plot import write_plot
 from llamacli.cli.context import AppContext
 from llamacli.errors import LlamacliError
-from llamacli.store.history import History, NewRow
+from llamacli.store.benchmarks.history import History, NewRow
 
 Group = WorkOptions | SetupOptions | PlanOptions
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from llamacli.bench.compare.runs import Measurement, Side
 from llamacli.errors import UsageError
-from llamacli.store.bench_files import read_rows
+from llamacli.store.benchmarks.files import read_rows
 
 if TYPE_CHECKING:
     from llamacli.bench.measure.rows import Row
-    from llamacli.store.history import History
+    from llamacli.store.benchmarks.history import History
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _LAST = re.compile(r"last(?:~([0-9]{1,9}))?")

@@ -19,7 +19,7 @@ from llamacli.cli.parameters import option
 from llamacli.cli.values import parse_names
 from llamacli.engine.params import CacheType
 from llamacli.errors import CancelledError, UsageError
-from llamacli.store.references import is_path
+from llamacli.store.models.references import is_path
 
 if TYPE_CHECKING:
     from llamacli.bench.measure.trial import Way
@@ -160,9 +160,10 @@ def _save(app: AppContext, outcome: TuneOutcome, tuning: TuneOptions, reference:
     """Writes the best settings into the user's file."""
     from llamacli.bench.tune.profile import profile_of
     from llamacli.cli import settings
-    from llamacli.store import paths, settings_edit
-    from llamacli.store import settings as store
-    from llamacli.store.models import names_of
+    from llamacli.store.files import paths
+    from llamacli.store.models.resolve import names_of
+    from llamacli.store.settings import edit as settings_edit
+    from llamacli.store.settings import settings as store
 
     file, values = paths.settings_file(), profile_of(outcome.report)
 

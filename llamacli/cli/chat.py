@@ -20,7 +20,7 @@ from llamacli.cli.prompt import STDIN, read_text_file
 from llamacli.cli.values import parse_logit_bias
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import ModelUnsupportedError, UsageError
-from llamacli.store import paths
+from llamacli.store.files import paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -129,7 +129,7 @@ def chat(
     from llamacli.repl.setup import ChatSetup, Screen
 
     found = find_model(app, model.model, **options)
-    from llamacli.store.sessions import SessionStore
+    from llamacli.store.sessions.store import SessionStore
 
     store = SessionStore() if sessions.save else None
     with closing_servers(servers), closing(store) if store is not None else nullcontext():
@@ -225,7 +225,7 @@ def read_entries(console: Console, script: Path | None) -> tuple[str, ...] | Non
 def list_sessions(console: Console) -> None:
     """Writes a line for each saved session."""
     from llamacli.repl.keeping import format_sessions
-    from llamacli.store.sessions import SessionStore
+    from llamacli.store.sessions.store import SessionStore
 
     with closing(SessionStore()) as store:
         found = store.sessions()

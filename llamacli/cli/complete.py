@@ -51,7 +51,7 @@ def models() -> Iterator[Candidate]:
     """Aliases, models on this machine, and what the catalogue could fetch."""
     for alias, target in _tables("aliases"):
         yield alias, str(target)
-    from llamacli.store import catalogue, inventory
+    from llamacli.store.models import catalogue, inventory
 
     stored = inventory.stored({})
     for one in stored:
@@ -63,7 +63,7 @@ def models() -> Iterator[Candidate]:
 
 def _fetched() -> Iterator[Candidate]:
     """Models that llamacli may remove: not those of other programs."""
-    from llamacli.store import inventory
+    from llamacli.store.models import inventory
 
     for one in inventory.stored({}):
         if one.home in ("llamacli", "hub", "web"):
@@ -80,7 +80,7 @@ def _values(key: str) -> Iterator[Candidate]:
         yield from _profiles()
     else:
         from llamacli.cli.settings import all_options, key_of  # with every command, so only here
-        from llamacli.store.settings import spelling
+        from llamacli.store.settings.settings import spelling
 
         known = (one for one in all_options() if spelling(name) in (key_of(one).name, *key_of(one).spellings))
         option = next(known, None)
@@ -98,7 +98,7 @@ def _profiles() -> Iterator[Candidate]:
 
 def _sessions() -> Iterator[Candidate]:
     """Saved conversations, by name or number."""
-    from llamacli.store import sessions
+    from llamacli.store.sessions import store as sessions
 
     if sessions.database_path().exists():
         with contextlib.closing(sessions.SessionStore()) as store:
@@ -108,7 +108,7 @@ def _sessions() -> Iterator[Candidate]:
 
 def _runs() -> Iterator[Candidate]:
     """Stored benchmarks, the latest first."""
-    from llamacli.store import history
+    from llamacli.store.benchmarks import history
 
     if history.database_path().exists():
         with contextlib.closing(history.History()) as opened:
@@ -132,7 +132,8 @@ def _keys() -> Iterator[Candidate]:
 
 def _tables(name: str) -> Iterator[tuple[str, Any]]:
     """What a table of the settings holds, in the project's file and in the user's. One with mistakes counts as empty."""
-    from llamacli.store import paths, settings
+    from llamacli.store.files import paths
+    from llamacli.store.settings import settings
 
     files: list[tuple[Path | None, settings.Scope]] = [
         (paths.project_settings_file(), "project"),

@@ -16,9 +16,9 @@ from llamacli.cli.context import AppContext
 from llamacli.cli.options import CommonOptions, JsonOption
 from llamacli.cli.parameters import argument, option
 from llamacli.errors import LlamacliError, SettingsError, UsageError
-from llamacli.store import paths
-from llamacli.store import settings as store
-from llamacli.store.references import is_path
+from llamacli.store.files import paths
+from llamacli.store.models.references import is_path
+from llamacli.store.settings import settings as store
 
 KEY_HELP = "An option's long name, aliases.NAME, profiles.NAME.OPTION or models.NAME.OPTION."
 
@@ -101,7 +101,7 @@ def set_(
 
     The value is checked first. Comments and order in the file stay as they are.
     """
-    from llamacli.store import settings_edit
+    from llamacli.store.settings import edit as settings_edit
 
     place = place_of(key)
     file = settings_path(project)
@@ -111,7 +111,7 @@ def set_(
 @command(examples=(("Go back to the built-in default.", "llamacli config unset temp"),))
 def unset(app: AppContext, key: KeyArgument, *, project: ProjectOption = False) -> None:
     """Take an option out of the settings file."""
-    from llamacli.store import settings_edit
+    from llamacli.store.settings import edit as settings_edit
 
     file = settings_path(project)
     as_written = tuple(key.split(".")) if "." in key else ("defaults", key)  # a mistake, too, can be taken out
@@ -131,7 +131,7 @@ def edit(app: AppContext, *, project: ProjectOption = False) -> None:
 
     The editor is $VISUAL, $EDITOR, nano or vi. A file that does not exist yet begins with a commented example.
     """
-    from llamacli.store import settings_edit
+    from llamacli.store.settings import edit as settings_edit
 
     if not (app.console.terminals.stdin and app.console.terminals.stdout):
         raise UsageError("config edit needs a terminal", hint="`llamacli config set` works without one")
@@ -182,7 +182,7 @@ def check_files(app: AppContext, files: list[Path], given: bool = False) -> None
     """
     from llamacli.cli.effective import environment_problems
     from llamacli.render.config import format_problems
-    from llamacli.store.settings_check import examine
+    from llamacli.store.settings.check import examine
 
     found: list[store.Problem] = [] if given else environment_problems(app.console.environ)
     for file in files:

@@ -55,7 +55,7 @@ def open_engine(
 def find_model(app: AppContext, reference: str | None, *, offline: bool) -> Path:
     """Finds or fetches a model."""
     from llamacli.cli import settings
-    from llamacli.store import models
+    from llamacli.store.models import resolve as models
 
     with app.progress() as bar:
         return models.resolve(

@@ -9,7 +9,7 @@ from pathlib import Path
 from llamacli.cli import settings
 from llamacli.cli.parameters import ENVIRONMENT_PREFIX, Option, parse_text
 from llamacli.errors import ModelError, SettingsError, UsageError
-from llamacli.store.settings import Key, Origin, Problem, Setting
+from llamacli.store.settings.settings import Key, Origin, Problem, Setting
 
 OTHER_VARIABLES = ("LLAMACLI_CONFIG", "LLAMACLI_DATA_DIR", "LLAMACLI_CACHE_DIR")
 """Variables of ours that are not options."""
@@ -55,7 +55,7 @@ def recommended(model: str | None, options: Mapping[str, Option]) -> dict[str, S
     """The sampling that a model's metadata recommends, if the model is on this machine."""
     from llamacli.engine.chat.recommended_sampling import FIELDS
     from llamacli.gguf.model import read_files
-    from llamacli.store import inventory
+    from llamacli.store.models import inventory
 
     try:
         path = inventory.locate(model, settings.current().aliases())

@@ -24,7 +24,7 @@ from llamacli.cli.parameters import argument, option
 from llamacli.engine.embedding.params import Attention, Embedded
 from llamacli.engine.params import Pooling
 from llamacli.errors import RowsFailedError, UsageError
-from llamacli.store.references import is_path
+from llamacli.store.models.references import is_path
 from llamacli.store.vectors import VectorIndex, hash_of
 
 if TYPE_CHECKING:

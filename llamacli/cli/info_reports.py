@@ -17,7 +17,7 @@ from llamacli.errors import LibraryError, LlamacliError, MemoryFullError, ModelF
 from llamacli.gguf.loading import require_complete
 from llamacli.gguf.soundness import Finding
 from llamacli.gguf.summary import chat_templates
-from llamacli.store import paths
+from llamacli.store.files import paths
 
 if TYPE_CHECKING:
     from llamacli.cli.console import Style

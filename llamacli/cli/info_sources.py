@@ -16,7 +16,7 @@ from llamacli.gguf.arrays import read_array, read_bytes, read_numbers, read_stri
 from llamacli.gguf.header import Lazy
 from llamacli.gguf.layout import ValueType
 from llamacli.gguf.source import FileSource, Source
-from llamacli.store.references import expand_alias
+from llamacli.store.models.references import expand_alias
 
 DELAY_SECONDS = 0.5
 """A server that answers faster shows no progress."""
@@ -67,7 +67,7 @@ def open_files(app: AppContext, reference: str | None, *, offline: bool) -> Iter
     """The model that `reference` stands for. Raises what finding and reading it raises."""
     target = expand_alias(reference, settings.current().aliases()) if reference is not None else None
     if target is not None and target.startswith(("hf:", "https://", "http://")):
-        from llamacli.store import remote
+        from llamacli.store.models import remote
 
         if model := remote.find_remote(target, offline=offline):
             with app.progress(delay=DELAY_SECONDS) as bar:

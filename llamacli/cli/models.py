@@ -14,12 +14,12 @@ from llamacli.cli.options import JsonOption, OfflineOption
 from llamacli.cli.parameters import argument, option
 from llamacli.cli.values import parse_threads
 from llamacli.errors import ModelError, UsageError
-from llamacli.store import paths
+from llamacli.store.files import paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llamacli.store.progress import OnProgress
+    from llamacli.store.files.progress import OnProgress
 
 MODEL_HELP = "A GGUF file, hf:user/repo[:quant], an https:// address, or a name from `llamacli models list`."
 
@@ -35,7 +35,7 @@ def list_(app: AppContext, *, json: JsonOption = False) -> None:
     ollama, which are used where they are. A star marks the model that is used when none is named.
     """
     from llamacli.render.models import format_models, models_document
-    from llamacli.store import inventory
+    from llamacli.store.models import inventory
 
     aliases = settings.current().aliases()
     found = inventory.stored(aliases)
@@ -67,7 +67,7 @@ def pull(
     of the Hugging Face hub the newest revision is fetched; without a quantization Q4_K_M is taken, or another that fits into
     memory. For gated or private repositories set HF_TOKEN.
     """
-    from llamacli.store import fetching
+    from llamacli.store.models import pull as fetching
 
     aliases = settings.current().aliases()
     for reference in model:
@@ -84,7 +84,7 @@ def rm(app: AppContext, model: Annotated[tuple[str, ...], argument(metavar="MODE
     cache that other programs share.
     """
     from llamacli.render.models import format_removed
-    from llamacli.store import inventory
+    from llamacli.store.models import inventory
 
     aliases = settings.current().aliases()
     for reference in model:
@@ -97,7 +97,7 @@ def path(app: AppContext, model: OptionalModel = None) -> None:
 
     Nothing is fetched. Without a name it is the model that is used when none is named.
     """
-    from llamacli.store import inventory
+    from llamacli.store.models import inventory
 
     aliases = settings.current().aliases()
     app.console.show(f"{inventory.locate(model if model is not None else default_reference(app), aliases)}\n")
@@ -114,7 +114,7 @@ def show(app: AppContext, model: OptionalModel = None, *, json: JsonOption = Fal
     from llamacli.gguf.source import FileSource
     from llamacli.gguf.summary import summarize
     from llamacli.render.models import format_model, model_document
-    from llamacli.store import catalogue, inventory
+    from llamacli.store.models import catalogue, inventory
 
     aliases = settings.current().aliases()
     reference = model if model is not None else default_reference(app)
@@ -136,8 +136,9 @@ def default(app: AppContext, model: OptionalModel = None) -> None:
     That is the one that is used when none is named. It is stored in the settings; `llamacli config unset model` goes back to
     the demo model.
     """
-    from llamacli.store import catalogue, inventory, settings_edit
-    from llamacli.store.settings import problems
+    from llamacli.store.models import catalogue, inventory
+    from llamacli.store.settings import edit as settings_edit
+    from llamacli.store.settings.settings import problems
 
     if model is None:
         app.console.write(f"{default_reference(app) or catalogue.DEMO.name}\n")
@@ -215,7 +216,7 @@ def default_reference(app: AppContext) -> str | None:
 
 def default_path(app: AppContext) -> Path | None:
     """The file of that model, with links followed, or None if it is not here."""
-    from llamacli.store import inventory
+    from llamacli.store.models import inventory
 
     try:
         return inventory.locate(default_reference(app), settings.current().aliases()).resolve()

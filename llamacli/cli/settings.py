@@ -15,8 +15,9 @@ from typer.core import TyperGroup
 
 from llamacli import __version__
 from llamacli.cli.parameters import Kind, Option, parse_float, parse_int, parse_path, parse_raw_text, parse_text
-from llamacli.store import paths, settings
-from llamacli.store.settings import Key, Settings
+from llamacli.store.files import paths
+from llamacli.store.settings import settings
+from llamacli.store.settings.settings import Key, Settings
 
 if TYPE_CHECKING:
     from llamacli.cli.command import Command
@@ -73,7 +74,7 @@ def values_for(found: Settings, keys: settings.Keys, *, profile: str | None, mod
     if model is None:
         stated = found.stated("model", profile=profile)
         model = stated if isinstance(stated, str) else None
-    from llamacli.store.models import names_of
+    from llamacli.store.models.resolve import names_of
 
     names = names_of(model, found.aliases())
     return found.values(keys, every=all_keys, profile=profile, models=names, elsewhere=known_elsewhere)

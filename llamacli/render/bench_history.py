@@ -9,7 +9,7 @@ from typing import Any
 
 from llamacli.render.progress import format_bytes
 from llamacli.render.text import escape_line
-from llamacli.store.history import Listed, StoredRun
+from llamacli.store.benchmarks.history import Listed, StoredRun
 
 _GAP = "  "
 _TABLE_WIDTH = 72

@@ -8,7 +8,7 @@ from typing import Any
 
 from llamacli.render.models import format_columns
 from llamacli.render.text import escape_line
-from llamacli.store.settings import Problem, Setting
+from llamacli.store.settings.settings import Problem, Setting
 
 
 def format_settings(found: Sequence[Setting], *, origin: bool) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from llamacli.gguf.summary import Summary
 from llamacli.render.progress import format_bytes
 from llamacli.render.text import escape_line
-from llamacli.store.inventory import Removed, StoredModel
+from llamacli.store.models.inventory import Removed, StoredModel
 
 
 def format_models(found: Sequence[StoredModel], *, default: Path | None) -> str:

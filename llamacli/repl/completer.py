@@ -14,7 +14,7 @@ from llamacli.errors import LlamacliError
 from llamacli.render.text import escape_line
 from llamacli.repl.commands import COMMANDS, SlashCommand
 from llamacli.repl.sampling import settings_beginning
-from llamacli.store.sessions import SessionStore
+from llamacli.store.sessions.store import SessionStore
 
 if TYPE_CHECKING:
     from llamacli.repl.chat import Chat

@@ -8,7 +8,7 @@ from llamacli.errors import UsageError
 from llamacli.repl.chat import Chat
 from llamacli.repl.commands import command
 from llamacli.repl.saving import Saver, show_last, take_up
-from llamacli.store.sessions import Session, SessionStore
+from llamacli.store.sessions.store import Session, SessionStore
 
 _AROUND, _PREVIEW = 30, 60
 

@@ -10,7 +10,7 @@ from llamacli.errors import LlamacliError, UsageError
 from llamacli.render.calls import FoldedOutput, format_call
 from llamacli.repl.states import expect_state, keep_state
 from llamacli.repl.tree import Node, Tree
-from llamacli.store.sessions import SavedMessage, Session, SessionStore
+from llamacli.store.sessions.store import SavedMessage, Session, SessionStore
 
 if TYPE_CHECKING:
     from llamacli.repl.chat import Chat

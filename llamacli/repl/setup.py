@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llamacli.engine.constraint.matcher import Constraint
     from llamacli.engine.engine import Engine
     from llamacli.engine.runtime.logit_bias import Bias
-    from llamacli.store.sessions import SessionStore
+    from llamacli.store.sessions.store import SessionStore
     from llamacli.tools.servers import Servers
     from llamacli.tools.toolbox import Toolbox
 

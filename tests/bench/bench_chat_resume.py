@@ -24,7 +24,7 @@ import peers
 
 sys.path.insert(0, str(peers.ROOT))
 
-from llamacli.store.sessions import SavedMessage, SessionStore
+from llamacli.store.sessions.store import SavedMessage, SessionStore
 
 WORDS = "the model reads a long text about rivers and mountains before it answers a short question "
 END = "This is the end of it."

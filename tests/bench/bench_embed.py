@@ -32,7 +32,7 @@ import peers
 
 from llamacli.engine.embedding.params import Embedded
 from llamacli.engine.runtime.hardware import default_threads
-from llamacli.store import catalogue
+from llamacli.store.models import catalogue
 
 MICRO_BATCHES = (256, 512, 1024, 2048)
 DEFAULT_LIMIT, BEST_LIMIT = 1.15, 1.0

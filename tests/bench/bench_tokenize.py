@@ -26,7 +26,7 @@ from llamacli.engine.tokenization.documents import text_document
 from llamacli.engine.tokenization.tokenizer import Tokenizer
 from llamacli.gguf.arrays import read_strings
 from llamacli.gguf.source import FileSource
-from llamacli.store import catalogue
+from llamacli.store.models import catalogue
 
 ROOT = Path(__file__).parent.parent.parent
 

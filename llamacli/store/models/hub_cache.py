@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamacli.errors import UsageError
-from llamacli.store import paths
-from llamacli.store.publish import disk_errors
-from llamacli.store.quantization import RemoteFile
+from llamacli.store.files import paths
+from llamacli.store.files.atomic import disk_errors
+from llamacli.store.models.quantization import RemoteFile
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FOLDER = re.compile(r"models--(?P<user>[\w.-]+?)--(?P<repo>[\w.-]+)", re.ASCII)

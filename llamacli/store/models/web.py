@@ -15,11 +15,11 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 
 from llamacli.errors import DownloadError, UsageError
-from llamacli.store import paths
-from llamacli.store.progress import OnProgress
-from llamacli.store.publish import disk_errors, exclusive, publish
-from llamacli.store.references import LOOPBACK
-from llamacli.store.split import part_names
+from llamacli.store.files import paths
+from llamacli.store.files.atomic import disk_errors, exclusive, publish
+from llamacli.store.files.progress import OnProgress
+from llamacli.store.models.references import LOOPBACK
+from llamacli.store.models.split import part_names
 
 ADDRESS_NAME = "address"
 _HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
@@ -104,7 +104,7 @@ def stored() -> list[WebModel]:
 
 def _fetch_file(address: str, target: Path, sha256: str | None, on_progress: OnProgress) -> None:
     from llamacli.gguf import check_file
-    from llamacli.store.transfer import Source, transfer  # here because listing what is stored needs no network
+    from llamacli.store.models.download import Source, transfer  # here because listing what is stored needs no network
 
     part = target.with_name(f".{target.name}.incomplete")
     parts = urlsplit(address)

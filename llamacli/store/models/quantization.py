@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from llamacli.errors import ModelNotFoundError
-from llamacli.store.split import part_names
+from llamacli.store.models.split import part_names
 
 PREFERRED = ("Q4_K_M", "UD-Q4_K_XL", "Q4_K_S", "IQ4_XS", "Q4_0", "Q4_1", "IQ4_NL", "MXFP4", "Q5_K_M", "Q5_K_S", "Q6_K", "Q8_0",
              "Q3_K_M", "Q3_K_L", "F16", "BF16")  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamacli.store import paths
+from llamacli.store.files import paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

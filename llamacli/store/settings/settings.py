@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llamacli.errors import SettingsError
-from llamacli.store import paths
-from llamacli.store.references import expand_alias, is_path
-from llamacli.store.settings_keys import Key, Keys, Origin, Place, Setting, keys_by_spelling, line_of, spelling
+from llamacli.store.files import paths
+from llamacli.store.models.references import expand_alias, is_path
+from llamacli.store.settings.keys import Key, Keys, Origin, Place, Setting, keys_by_spelling, line_of, spelling
 
 __all__ = [
     "Key", "Keys", "Origin", "Place", "PlacedError", "Problem", "Scope", "Setting", "Settings", "SettingsFile",

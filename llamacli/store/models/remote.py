@@ -13,10 +13,10 @@ from llamacli.gguf import ModelFiles, read_header
 from llamacli.gguf.header import Header
 from llamacli.gguf.model import gather
 from llamacli.gguf.remote import Allowance, RangeSource
-from llamacli.store import paths
-from llamacli.store.references import LOOPBACK, expand_alias
-from llamacli.store.split import part_names
-from llamacli.store.transfer import StatusError, open_url
+from llamacli.store.files import paths
+from llamacli.store.models.download import StatusError, open_url
+from llamacli.store.models.references import LOOPBACK, expand_alias
+from llamacli.store.models.split import part_names
 
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
@@ -40,7 +40,7 @@ def find_remote(
     target = expand_alias(reference, aliases or {}) if reference else ""
     if offline or paths.offline_requested() or not target.startswith(("hf:", "https://", "http://")):
         return None
-    from llamacli.store import hub, web
+    from llamacli.store.models import hub, web
 
     if not target.startswith("hf:"):
         if not (hub_reference := web.hub_reference(target)):
@@ -71,7 +71,7 @@ def read_remote(model: RemoteModel) -> tuple[ModelFiles, list[RangeSource]]:
 
 
 def _on_the_web(address: str) -> RemoteModel | None:
-    from llamacli.store import web
+    from llamacli.store.models import web
 
     stored = web.locate(address)
     if all(stored.path.with_name(name).is_file() for name in part_names(stored.path.name)):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from llamacli.store import catalogue, models, paths
-from llamacli.store.progress import OnProgress
-from llamacli.store.publish import file_sha256
-from llamacli.store.references import expand_alias
+from llamacli.store.files import paths
+from llamacli.store.files.atomic import file_sha256
+from llamacli.store.files.progress import OnProgress
+from llamacli.store.models import catalogue
+from llamacli.store.models import resolve as models
+from llamacli.store.models.references import expand_alias
 
 
 def pull(reference: str, *, aliases: Mapping[str, str], offline: bool, force: bool, on_progress: OnProgress) -> Path:
@@ -24,7 +26,7 @@ def pull(reference: str, *, aliases: Mapping[str, str], offline: bool, force: bo
             return entry.path
         entry.path.unlink()
     if not offline and target.startswith(("hf:", "https://", "http://")):
-        from llamacli.store import hub, web
+        from llamacli.store.models import hub, web
 
         hub_reference = target if target.startswith("hf:") else web.hub_reference(target)
         if hub_reference is not None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamacli.errors import ModelNotFoundError
-from llamacli.store import paths
-from llamacli.store.split import first_part, is_later_part
+from llamacli.store.files import paths
+from llamacli.store.models.split import first_part, is_later_part
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _MODEL_LAYER = "application/vnd.ollama.image.model"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO
 
 from llamacli.errors import DownloadError
-from llamacli.store import paths
-from llamacli.store.progress import OnProgress, Progress, silent
+from llamacli.store.files import paths
+from llamacli.store.files.progress import OnProgress, Progress, silent
 
 CHUNK = 1 << 20
 

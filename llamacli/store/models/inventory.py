@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Literal
 
 from llamacli.errors import DownloadError, ModelError, ModelNotFoundError, UsageError
-from llamacli.store import catalogue, hub, models, neighbours, web
-from llamacli.store.hub_cache import Repository, repositories
-from llamacli.store.progress import silent
-from llamacli.store.publish import disk_errors, exclusive
-from llamacli.store.quantization import NOT_A_MODEL, Candidate, candidates, choose, quantization_of
-from llamacli.store.references import SCHEMES, expand_alias
-from llamacli.store.split import part_names
+from llamacli.store.files.atomic import disk_errors, exclusive
+from llamacli.store.files.progress import silent
+from llamacli.store.models import catalogue, hub, web
+from llamacli.store.models import other_apps as neighbours
+from llamacli.store.models import resolve as models
+from llamacli.store.models.hub_cache import Repository, repositories
+from llamacli.store.models.quantization import NOT_A_MODEL, Candidate, candidates, choose, quantization_of
+from llamacli.store.models.references import SCHEMES, expand_alias
+from llamacli.store.models.split import part_names
 
 Home = Literal["llamacli", "hub", "web", "LM Studio", "ollama"]
 

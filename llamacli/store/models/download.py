@@ -21,9 +21,9 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from llamacli.errors import DownloadError
-from llamacli.store.progress import OnProgress, Progress
-from llamacli.store.publish import CHUNK, disk_errors, require_space
-from llamacli.store.references import LOOPBACK
+from llamacli.store.files.atomic import CHUNK, disk_errors, require_space
+from llamacli.store.files.progress import OnProgress, Progress
+from llamacli.store.models.references import LOOPBACK
 
 TIMEOUT_SECONDS = 30.0
 """How long a server may stay silent."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llamacli.store.settings import (
+from llamacli.store.settings.settings import (  # fmt: skip
     TABLES,
     Keys,
     PlacedError,
@@ -17,7 +17,7 @@ from llamacli.store.settings import (
     problems,
     read_bytes,
     wrong_shapes,
-)  # fmt: skip
+)
 
 __all__ = ["examine"]
 

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from llamacli.errors import DownloadError
-from llamacli.store.catalogue import Wheel
-from llamacli.store.progress import OnProgress, Progress
-from llamacli.store.publish import file_sha256
+from llamacli.store.files.atomic import file_sha256
+from llamacli.store.files.progress import OnProgress, Progress
+from llamacli.store.models.catalogue import Wheel
 
 POLL_SECONDS = 0.1
 

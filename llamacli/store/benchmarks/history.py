@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from llamacli.errors import UsageError
-from llamacli.store import paths
-from llamacli.store.database import Database
+from llamacli.store.files import paths
+from llamacli.store.files.database import Database
 
 _SCHEMA = """
 create table run (

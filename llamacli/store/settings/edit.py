@@ -12,10 +12,10 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from llamacli.errors import SettingsError
-from llamacli.store import paths
-from llamacli.store.progress import silent
-from llamacli.store.publish import exclusive
-from llamacli.store.settings import SIZE_LIMIT, Place, Problem, SettingsFile, parse, scope_of, spelling
+from llamacli.store.files import paths
+from llamacli.store.files.atomic import exclusive
+from llamacli.store.files.progress import silent
+from llamacli.store.settings.settings import SIZE_LIMIT, Place, Problem, SettingsFile, parse, scope_of, spelling
 
 TEMPLATE = """\
 # Settings of llamacli. `llamacli config check` looks for mistakes, `llamacli config show --origin` tells what counts.

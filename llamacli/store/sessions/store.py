@@ -15,9 +15,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from llamacli.errors import UsageError
-from llamacli.store import paths, session_search
-from llamacli.store.database import Database
-from llamacli.store.session_states import SessionStates
+from llamacli.store.files import paths
+from llamacli.store.files.database import Database
+from llamacli.store.sessions import search as session_search
+from llamacli.store.sessions.kv_states import SessionStates
 
 _STEPS = ("""
 create table session (

@@ -1,0 +1,1 @@
+"""Paths, databases and atomic files."""
