@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llamacli.bench.compare.runs import thing
-from llamacli.render.bench_bars import format_bars
-from llamacli.render.bench_chart import make_chart
-from llamacli.render.bench_plot import WIDTH, draw_chart
+from llamacli.render.bench.bars import format_bars
+from llamacli.render.bench.chart import make_chart
+from llamacli.render.bench.plot import WIDTH, draw_chart
 from llamacli.store.benchmarks.history import History, NewRow
 
 SVG = "{http://www.w3.org/2000/svg}"

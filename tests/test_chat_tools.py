@@ -21,7 +21,7 @@ from talk import CTRL_C, CTRL_D, TERMINAL, plain
 
 from llamacli.cli import settings
 from llamacli.errors import UsageError
-from llamacli.render.calls import FoldedOutput, format_call
+from llamacli.render.chat.tool_calls import FoldedOutput, format_call
 from llamacli.render.text import escape_all
 
 QUESTION = "run it?"

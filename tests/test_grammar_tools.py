@@ -19,7 +19,7 @@ from llamacli.grammar.formatter import WIDTH, format_grammar
 from llamacli.grammar.linter import lint
 from llamacli.grammar.matcher import Matcher
 from llamacli.grammar.sampler import Sampler
-from llamacli.render.grammar_diagram import format_diagram
+from llamacli.render.grammar.diagram import format_diagram
 
 # --- the linter ------------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from llamacli.gguf import read_files
 from llamacli.gguf.diff import Difference
 from llamacli.gguf.numbers import shortest
 from llamacli.gguf.source import FileSource
-from llamacli.render.info_reports import format_differences, format_fit
+from llamacli.render.info.reports import format_differences, format_fit
 
 TERMINAL = Terminals(stdin=True, stdout=True, stderr=True)
 

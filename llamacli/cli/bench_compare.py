@@ -70,7 +70,7 @@ def compare(
     from llamacli.bench.compare.compare import RESOLUTION
     from llamacli.bench.compare.runs import compare_sides
     from llamacli.cli.bench_side import parse_side
-    from llamacli.render.bench_compare import comparison_document, format_comparison
+    from llamacli.render.bench.compare import comparison_document, format_comparison
     from llamacli.store.benchmarks.history import History
 
     with ExitStack() as stack:

@@ -42,7 +42,7 @@ def history(
     json: JsonOption = False,
 ) -> None:
     """List the benchmarks that were stored, the latest first."""
-    from llamacli.render.bench_history import format_history, history_document
+    from llamacli.render.bench.history import format_history, history_document
     from llamacli.store.benchmarks.history import History, database_path
 
     machine = _this_machine() if here else ""
@@ -71,7 +71,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show a stored benchmark: its rows, how it was made, and on what."""
-    from llamacli.render.bench_history import run_document
+    from llamacli.render.bench.history import run_document
 
     check_plot(plot)
     (stored,) = _runs([run])
@@ -84,8 +84,8 @@ def show(
 
 
 def _show_table(app: AppContext, stored: StoredRun) -> None:
-    from llamacli.render.bench_history import format_run
-    from llamacli.render.bench_table import Table
+    from llamacli.render.bench.history import format_run
+    from llamacli.render.bench.table import Table
 
     console = app.console
     table = Table(
@@ -116,7 +116,7 @@ def export(
 
     The formats are those of `llamacli bench -o`. JSON and JSONL have every sample, and `llamacli bench compare` reads them.
     """
-    from llamacli.render.bench_formats import Csv, Form, Json, JsonLines, Markdown, Sql
+    from llamacli.render.bench.formats import Csv, Form, Json, JsonLines, Markdown, Sql
 
     rows: list[Row] = [row for stored in _runs(run) for row in stored.rows]
     forms: dict[ExportFormat, type[Csv | Json | JsonLines | Sql]] = {"csv": Csv, "json": Json, "jsonl": JsonLines, "sql": Sql}

@@ -8,8 +8,8 @@ from llamacli.bench.measure.params import Working
 from llamacli.bench.measure.rows import Row
 from llamacli.cli.bench_options import OutputFormat, ReportOptions
 from llamacli.cli.console import Console
-from llamacli.render.bench_formats import Csv, Form, Json, JsonLines, Markdown, Sql
-from llamacli.render.bench_table import Table, format_warnings
+from llamacli.render.bench.formats import Csv, Form, Json, JsonLines, Markdown, Sql
+from llamacli.render.bench.table import Table, format_warnings
 from llamacli.render.progress import NoProgress
 
 

@@ -42,7 +42,7 @@ def check_plot(plot: str | None) -> None:
         return
     path = Path(plot)
     if path.suffix.lower() == ".png":
-        from llamacli.render.bench_canvas import require_png
+        from llamacli.render.bench.canvas import require_png
 
         require_png()
     if not path.parent.is_dir():
@@ -57,16 +57,16 @@ def write_plot(app: AppContext, plot: str, rows: Sequence[Row], *, to_error: boo
     Raises:
         UsageError: Pillow is missing. LlamacliError: the file cannot be written.
     """
-    from llamacli.render.bench_chart import make_chart
+    from llamacli.render.bench.chart import make_chart
 
     chart = make_chart(rows)
     if plot == TERMINAL:
-        from llamacli.render.bench_bars import format_bars
+        from llamacli.render.bench.bars import format_bars
 
         text = format_bars(chart, width=app.console.width)
         (app.console.write_error if to_error else app.console.write)("\n" + text)
         return
-    from llamacli.render.bench_plot import draw_chart
+    from llamacli.render.bench.plot import draw_chart
 
     path = Path(plot)
     data = draw_chart(chart, path.suffix.lower().removeprefix("."))

@@ -36,7 +36,7 @@ def roofline(
     needs of both, and compares the speed that follows with the one that is reached. Takes about 20 seconds.
     """
     from llamacli.bench.roofline.model import Job
-    from llamacli.render.bench_roofline import format_roofline, roofline_document
+    from llamacli.render.bench.roofline import format_roofline, roofline_document
 
     path = app.find_model(app, model.model, offline=model.offline)
     way = way_of(model, context)

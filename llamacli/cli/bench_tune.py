@@ -127,7 +127,7 @@ def _search(app: AppContext, path: Path, start: Way, request: TuneRequest, guard
     from llamacli.bench.measure.monitor import machine_notes
     from llamacli.bench.tune.session import TuneOutcome, tune_model
     from llamacli.engine.runtime.cancel import CancelFlag
-    from llamacli.render.bench_tune import format_event
+    from llamacli.render.bench.tune import format_event
 
     for note in machine_notes():
         app.console.warn(note)
@@ -144,7 +144,7 @@ def _search(app: AppContext, path: Path, start: Way, request: TuneRequest, guard
 
 
 def _show(app: AppContext, outcome: TuneOutcome, reference: str | None, path: Path, *, as_json: bool) -> None:
-    from llamacli.render.bench_tune import format_tuning, tuning_document
+    from llamacli.render.bench.tune import format_tuning, tuning_document
 
     console = app.console
     if as_json:

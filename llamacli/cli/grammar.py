@@ -47,7 +47,7 @@ def check(
     grammar is wrong.
     """
     from llamacli.grammar.matcher import Matcher
-    from llamacli.render.grammar import format_match, format_sound, match_document
+    from llamacli.render.grammar.text import format_match, format_sound, match_document
 
     source = read_grammar(app.console, file)
     grammar = parse_grammar(app.console, source, root)
@@ -84,7 +84,7 @@ def lint(
     """
     from llamacli.grammar.linter import lint as find_problems
     from llamacli.grammar.places import Places
-    from llamacli.render.grammar import format_problem, problem_document
+    from llamacli.render.grammar.text import format_problem, problem_document
 
     source = read_grammar(app.console, file)
     problems, places = find_problems(source.text, root), Places(source.text)
@@ -162,12 +162,12 @@ def explain(
     from dataclasses import asdict
 
     from llamacli.grammar.explain import explain as in_words
-    from llamacli.render.grammar import format_rules
+    from llamacli.render.grammar.text import format_rules
 
     source = read_grammar(app.console, file)
     grammar = parse_grammar(app.console, source, root)
     if diagram is not None:
-        from llamacli.render.grammar_diagram import format_diagram
+        from llamacli.render.grammar.diagram import format_diagram
 
         write_file(diagram, format_diagram(grammar))
     rules = in_words(grammar)

@@ -51,7 +51,7 @@ def allowed(
     it gives to each, and their share among those that are allowed. Exit status 8 if the text itself is not allowed.
     """
     from llamacli.grammar.matcher import Matcher
-    from llamacli.render.grammar import expected_document, format_expected, format_match, format_tokens
+    from llamacli.render.grammar.text import expected_document, format_expected, format_match, format_tokens
 
     if number < 0:
         raise UsageError("-n must be a number from 0")

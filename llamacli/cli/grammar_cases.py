@@ -81,7 +81,7 @@ def run_cases(
     Exit status 8 if any case goes wrong.
     """
     from llamacli.grammar.matcher import Matcher
-    from llamacli.render.grammar import format_cases
+    from llamacli.render.grammar.text import format_cases
 
     if file == cases == STDIN:
         raise UsageError("the grammar and the cases cannot both come from standard input")

@@ -149,7 +149,7 @@ def _write_schema(app: AppContext, schema: Any, *, strict: bool, json: bool) -> 
 
     from llamacli.engine.constraint.schema import schema_to_grammar
     from llamacli.grammar.keywords import not_enforced
-    from llamacli.render.grammar import format_not_enforced
+    from llamacli.render.grammar.text import format_not_enforced
 
     text = schema_to_grammar(schema)
     findings = not_enforced(schema)

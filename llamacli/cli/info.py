@@ -110,12 +110,12 @@ def info(
 
 def _page(app: AppContext, opened: Opened, show: ShowOptions) -> None:
     """The page, the lists that were asked for, or everything as a document."""
-    from llamacli.render import info as page
+    from llamacli.render.info import page
 
     files, header = opened.files, opened.files.header
     summary = summarize(files, opened.sources[0])
     if show.json:
-        from llamacli.render.info_json import model_document
+        from llamacli.render.info.json import model_document
 
         return write_document(
             app, model_document(summary, opened.place, header, files.tensors, opened.elements, full=show.full)
@@ -133,7 +133,7 @@ def _page(app: AppContext, opened: Opened, show: ShowOptions) -> None:
 
 def _key(app: AppContext, opened: Opened, key: str, show: ShowOptions) -> None:
     """One value as it is. A long array is never in memory as a whole."""
-    from llamacli.render.info_json import entry_value
+    from llamacli.render.info.json import entry_value
 
     entry = opened.files.header.metadata.get(key)
     if entry is None:
@@ -173,8 +173,8 @@ def _template(app: AppContext, opened: Opened, show: ShowOptions) -> None:
 
 def _hash(app: AppContext, opened: Opened, show: ShowOptions) -> None:
     from llamacli.gguf.hashing import hash_model
-    from llamacli.render.info_json import hashes_document
-    from llamacli.render.info_reports import format_hashes
+    from llamacli.render.info.json import hashes_document
+    from llamacli.render.info.reports import format_hashes
 
     opened.require_local("--hash")
     with app.progress() as bar:

@@ -32,8 +32,8 @@ WRITE_SIZE = 1 << 16
 def show_diff(app: AppContext, old: Opened, new: Opened, *, as_json: bool) -> None:
     """What differs between two models, in the data too if both are here. Ends with status 8 if anything does."""
     from llamacli.gguf.diff import compare, compare_data
-    from llamacli.render.info_json import differences_document
-    from llamacli.render.info_reports import format_differences
+    from llamacli.render.info.json import differences_document
+    from llamacli.render.info.reports import format_differences
 
     differences = compare(old.files, new.files, old.sources[0], new.sources[0])
     if old.is_local and new.is_local:
@@ -60,8 +60,8 @@ def show_diff(app: AppContext, old: Opened, new: Opened, *, as_json: bool) -> No
 def show_check(app: AppContext, opened: Opened, *, as_json: bool) -> None:
     """Whether the file is sound. Raises ModelFileError, after the findings, if it is not."""
     from llamacli.gguf.checker import check_model
-    from llamacli.render.info_json import findings_document
-    from llamacli.render.info_reports import format_findings, verdict
+    from llamacli.render.info.json import findings_document
+    from llamacli.render.info.reports import format_findings, verdict
 
     findings = [*check_model(opened.files, opened.sources), *_template_findings(opened)]
     if as_json:
@@ -88,8 +88,8 @@ def _template_findings(opened: Opened) -> Iterator[Finding]:
 def show_fit(app: AppContext, opened: Opened, model: ModelParams, context: ContextParams, *, as_json: bool) -> None:
     """Whether the model fits. Raises MemoryFullError, after the table, if it does not."""
     from llamacli.engine.fit import estimate_model, fit_model
-    from llamacli.render.info_json import fit_document
-    from llamacli.render.info_reports import format_fit, mebibytes
+    from llamacli.render.info.json import fit_document
+    from llamacli.render.info.reports import format_fit, mebibytes
 
     if opened.path is not None:
         report = fit_model(opened.path, model, context)
@@ -109,8 +109,8 @@ def show_fit(app: AppContext, opened: Opened, model: ModelParams, context: Conte
 def show_system(app: AppContext, *, as_json: bool) -> None:
     """What this machine and this build offer."""
     from llamacli.engine.system import describe_system
-    from llamacli.render.info_json import system_document
-    from llamacli.render.info_reports import format_system
+    from llamacli.render.info.json import system_document
+    from llamacli.render.info.reports import format_system
 
     report = describe_system()
     report = replace(report, libraries=_without_home(report.libraries))
@@ -136,7 +136,7 @@ def _without_home(path: str) -> str:
 
 def write_document(app: AppContext, document: Mapping[str, Any]) -> None:
     """Writes one JSON document, piece by piece."""
-    from llamacli.render.info_json import encode
+    from llamacli.render.info.json import encode
 
     waiting: list[str] = []
     size = 0

@@ -140,7 +140,7 @@ def _strict(held: Held) -> Held:
 
 def tell_not_enforced(console: Console, held: Held, prefix: str = "") -> None:
     """Warns of what of a schema cannot be enforced."""
-    from llamacli.render.grammar import format_not_enforced
+    from llamacli.render.grammar.text import format_not_enforced
 
     for finding in held.not_enforced:
         console.warn(prefix + format_not_enforced(finding))

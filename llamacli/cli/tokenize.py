@@ -257,8 +257,8 @@ def compare(
     from llamacli.cli.tokenize_output import table_width
     from llamacli.engine.tokenization.compare import FIRST
     from llamacli.engine.tokenization.compare import compare as compared
-    from llamacli.render.tokenize import format_comparison, model_names
-    from llamacli.render.tokenize_json import comparison_document
+    from llamacli.render.tokenize.json import comparison_document
+    from llamacli.render.tokenize.view import format_comparison, model_names
 
     paths = [app.find_model(app, reference, offline=offline) for reference in references]
     with contextlib.ExitStack() as stack:

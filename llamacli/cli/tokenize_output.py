@@ -12,8 +12,7 @@ from llamacli.engine.tokenization.spans import Spans
 from llamacli.engine.tokenization.tokenizer import Chunk
 from llamacli.errors import LlamacliError, RowsFailedError
 from llamacli.render.text import escape_line
-from llamacli.render.tokenize import Count, TokenView, format_counts, format_extensions, format_ids, format_summary, total_of
-from llamacli.render.tokenize_json import (
+from llamacli.render.tokenize.json import (
     Token,
     TokenObjects,
     begin_document,
@@ -22,6 +21,15 @@ from llamacli.render.tokenize_json import (
     extensions_document,
     json_text,
     sizes,
+)
+from llamacli.render.tokenize.view import (
+    Count,
+    TokenView,
+    format_counts,
+    format_extensions,
+    format_ids,
+    format_summary,
+    total_of,
 )
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from llamacli.engine.chat.message import Message, ToolCall
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Event, Finished, Prefill, Token
 from llamacli.engine.params import GenerationParams
-from llamacli.render.conversation import AnswerView, MarkdownView, PlainView
+from llamacli.render.chat.answer import AnswerView, MarkdownView, PlainView
 from llamacli.repl.tracing import Step, Trace
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llamacli.engine.chat.message import Message, ToolCall
 from llamacli.errors import UsageError
-from llamacli.render.calls import FoldedOutput, format_call
+from llamacli.render.chat.tool_calls import FoldedOutput, format_call
 from llamacli.tools.outcome import Outcome, clipped
 from llamacli.tools.toolbox import Toolbox
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.05
 _PATIENCE_SECONDS = 0.5
-_NEEDED_LATER = "llamacli.render.markdown"
+_NEEDED_LATER = "llamacli.render.chat.markdown"
 
 
 class Loader:

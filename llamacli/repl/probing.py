@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llamacli.engine.events import Token, TokenLogprob
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.errors import UsageError
-from llamacli.render.probabilities import LEGEND, format_alternatives, format_probabilities
+from llamacli.render.chat.probabilities import LEGEND, format_alternatives, format_probabilities
 from llamacli.repl.chat import Chat
 from llamacli.repl.commands import command, numbered
 from llamacli.repl.tracing import Beginning, Step, Trace

@@ -86,7 +86,7 @@ def generation(chat: Chat, engine: Engine, tip: int | None = None) -> Generation
 
 def last_block(text: str) -> str:
     """The end of an answer that may still grow: its last block, as Markdown has them."""
-    from llamacli.render.markdown import unfinished_from
+    from llamacli.render.chat.markdown import unfinished_from
 
     return text[unfinished_from(text) :]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llamacli.engine.chat.message import read_messages
 from llamacli.errors import LlamacliError, UsageError
-from llamacli.render.calls import FoldedOutput, format_call
+from llamacli.render.chat.tool_calls import FoldedOutput, format_call
 from llamacli.repl.states import expect_state, keep_state
 from llamacli.repl.tree import Node, Tree
 from llamacli.store.sessions.store import SavedMessage, Session, SessionStore

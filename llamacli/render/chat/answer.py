@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from llamacli.render.live import LiveRegion, Row, Size
+from llamacli.render.chat.live import LiveRegion, Row, Size
 from llamacli.render.stream import AnswerStream
 
 _PAUSE, _LONGEST_PAUSE = 8.0, 0.3
@@ -105,7 +105,7 @@ class MarkdownView:
         self._draw(final=True)
 
     def _fold(self) -> None:
-        from llamacli.render.markdown import dim_rows
+        from llamacli.render.chat.markdown import dim_rows
 
         seconds = self._clock() - (self._thinking_since or 0.0)
         self._thinking_since = None
@@ -121,7 +121,7 @@ class MarkdownView:
             self._next = now + min(_PAUSE * (now - begin), _LONGEST_PAUSE)
 
     def _draw(self, *, final: bool) -> None:
-        from llamacli.render.markdown import dim_rows, markdown_rows, unfinished_from
+        from llamacli.render.chat.markdown import dim_rows, markdown_rows, unfinished_from
 
         if self._thinking_since is not None:
             if not self._grows:

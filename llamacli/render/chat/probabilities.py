@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from llamacli.render.tokenize import Paint, columns, visible
+from llamacli.render.tokenize.view import Paint, columns, visible
 
 if TYPE_CHECKING:
     from llamacli.engine.events import TokenLogprob

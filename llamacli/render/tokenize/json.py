@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from llamacli.render.tokenize import Count, total_of
+from llamacli.render.tokenize.view import Count, total_of
 
 if TYPE_CHECKING:
     from llamacli.engine.tokenization.compare import Comparison

@@ -15,7 +15,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 from rich.theme import Theme
 
-from llamacli.render.live import Row
+from llamacli.render.chat.live import Row
 from llamacli.render.text import escape, escape_line
 
 _THEME = Theme(

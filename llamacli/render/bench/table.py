@@ -9,13 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llamacli.bench.measure.rows import Row
-from llamacli.render.bench_formats import (
-    SHORT_NAMES,
-    format_model_size,
-    format_parameters,
-    format_value,
-    shown_settings,
-)
+from llamacli.render.bench.formats import SHORT_NAMES, format_model_size, format_parameters, format_value, shown_settings
 from llamacli.render.text import escape_line
 
 StyleName = Literal["bold", "red"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from llamacli.render.bench_canvas import TEXT_WIDTH, Canvas, Place, PngCanvas, SvgCanvas
-from llamacli.render.bench_chart import Chart, Panel, Point, Series
+from llamacli.render.bench.canvas import TEXT_WIDTH, Canvas, Place, PngCanvas, SvgCanvas
+from llamacli.render.bench.chart import Chart, Panel, Point, Series
 
 WIDTH = 860
 _MARGIN = 24

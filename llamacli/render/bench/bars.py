@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from llamacli.render.bench_chart import Chart, Panel, Point
+from llamacli.render.bench.chart import Chart, Panel, Point
 from llamacli.render.text import escape_line
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"

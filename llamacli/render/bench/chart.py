@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llamacli.bench.measure.rows import Row
-from llamacli.render.bench_formats import SHORT_NAMES, format_value, shown_settings
+from llamacli.render.bench.formats import SHORT_NAMES, format_value, shown_settings
 
 _SWEPT = {
     "n_depth": "tokens in the context before", "n_threads": "threads", "n_parallel": "sequences side by side",

@@ -1,0 +1,1 @@
+"""Benchmarks as text, tables, charts and files."""

@@ -1,0 +1,1 @@
+"""Model files as text and JSON."""
