@@ -21,16 +21,16 @@ from talk import CTRL_C, ENTER, TERMINAL, Talker, plain, talk
 from llamacli.cli.console import Terminals
 from llamacli.engine.events import Finished, Timings, Usage
 from llamacli.errors import DecodeError, ModelFileError
-from llamacli.repl import obeying
-from llamacli.repl.answering import Measured
-from llamacli.repl.commands import COMMANDS, GROUPS, split_command
-from llamacli.repl.editing import edit
-from llamacli.repl.keys import is_open_block, without_fences
-from llamacli.repl.toolbar import format_toolbar
+from llamacli.repl import dispatch as obeying
+from llamacli.repl.app.external_editor import edit
+from llamacli.repl.app.key_bindings import is_open_block, without_fences
+from llamacli.repl.app.toolbar import format_toolbar
+from llamacli.repl.commands.registry import COMMANDS, GROUPS, split_command
+from llamacli.repl.conversation.stream import Measured
 from llamacli.store.files import paths
 
 if TYPE_CHECKING:
-    from llamacli.repl.chat import Chat
+    from llamacli.repl.conversation.state import Chat
 
 ALT_ENTER, CTRL_J = "\x1b\r", "\n"
 

@@ -12,7 +12,7 @@ from talk import ENTER, Talker, plain, talk
 from llamacli.cli.context import open_engine
 from llamacli.engine.events import TokenLogprob
 from llamacli.errors import DecodeError
-from llamacli.repl.compacting import INSTRUCTION
+from llamacli.repl.commands.compact import INSTRUCTION
 
 
 def talk_to(model: Path, keys: str, *arguments: str):

@@ -15,7 +15,7 @@ from talk import Talker
 from test_chat_tools import LOOK, called
 
 from llamacli.errors import DecodeError, ModelFileError, UsageError
-from llamacli.repl.scripting import read_script
+from llamacli.repl.script import read_script
 
 PROGRAM = str(Path(__file__).parent / "chat_program.py")
 

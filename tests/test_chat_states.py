@@ -14,9 +14,9 @@ from talk import Talker, plain, talk
 from llamacli.cli.context import open_engine
 from llamacli.engine.chat.message import Tool
 from llamacli.errors import ModelFileError, ModelNotFoundError
-from llamacli.repl import obeying
-from llamacli.repl.commands import COMMANDS
-from llamacli.repl.completer import ChatCompleter
+from llamacli.repl import dispatch as obeying
+from llamacli.repl.app.completer import ChatCompleter
+from llamacli.repl.commands.registry import COMMANDS
 from llamacli.store.files import paths
 from llamacli.store.sessions import kv_states as session_states
 from llamacli.store.sessions.store import SessionStore

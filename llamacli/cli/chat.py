@@ -203,11 +203,11 @@ def picked(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 def begin(setup: ChatSetup, entries: tuple[str, ...] | None) -> None:
     """Has the conversation, with a person or from a script."""
     if entries is None:
-        from llamacli.repl.loop import converse
+        from llamacli.repl.app.loop import converse
 
         converse(setup)
     else:
-        from llamacli.repl.scripting import play
+        from llamacli.repl.script import play
 
         play(setup, entries)
 
@@ -217,14 +217,14 @@ def read_entries(console: Console, script: Path | None) -> tuple[str, ...] | Non
     if script is None:
         check_terminal(console)
         return None
-    from llamacli.repl.scripting import read_script
+    from llamacli.repl.script import read_script
 
     return read_script(console.read_input() if str(script) == STDIN else read_text_file(script), str(script))
 
 
 def list_sessions(console: Console) -> None:
     """Writes a line for each saved session."""
-    from llamacli.repl.keeping import format_sessions
+    from llamacli.repl.commands.sessions import format_sessions
     from llamacli.store.sessions.store import SessionStore
 
     with closing(SessionStore()) as store:

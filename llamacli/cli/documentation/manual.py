@@ -58,8 +58,8 @@ def _command(page: Page) -> Iterator[str]:
 
 def _slash_commands() -> Iterator[str]:
     """What a conversation understands, as /help groups it."""
-    from llamacli.repl.commands import COMMANDS, grouped
-    from llamacli.repl.obeying import COMMAND_MODULES
+    from llamacli.repl.commands.registry import COMMANDS, grouped
+    from llamacli.repl.dispatch import COMMAND_MODULES
 
     assert COMMAND_MODULES  # which register the commands
     yield _prose("A line is a command if its first word is a slash and a name. A space before it makes it text for the model.")

@@ -12,7 +12,7 @@ from llamacli.errors import LlamacliError
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
-    from llamacli.repl.chat import Chat
+    from llamacli.repl.conversation.state import Chat
 
 logger = logging.getLogger(__name__)
 

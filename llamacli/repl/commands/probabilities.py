@@ -8,12 +8,12 @@ from llamacli.engine.events import Token, TokenLogprob
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.errors import UsageError
 from llamacli.render.chat.probabilities import LEGEND, format_alternatives, format_probabilities
-from llamacli.repl.chat import Chat
-from llamacli.repl.commands import command, numbered
-from llamacli.repl.tracing import Beginning, Step, Trace
+from llamacli.repl.commands.registry import command, numbered
+from llamacli.repl.conversation.state import Chat
+from llamacli.repl.conversation.trace import Beginning, Step, Trace
 
 if TYPE_CHECKING:
-    from llamacli.repl.tree import Node
+    from llamacli.repl.conversation.tree import Node
 
 _ALTERNATIVES = 10
 _PARAMS = GenerationParams(max_tokens=1, logprobs=_ALTERNATIVES, sampling=SamplingParams(temperature=0, ignore_eos=True))

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.params import GenerationParams
 from llamacli.errors import ConstraintError
-from llamacli.repl.answering import Answering, Plan, Room
-from llamacli.repl.calling import run_calls
-from llamacli.repl.fitting import LOW_SHARE, check_room, fitting_turn, messages_of, rendering, room
-from llamacli.repl.states import restore_state
-from llamacli.repl.tracing import Beginning, Step
+from llamacli.repl.conversation.context_window import LOW_SHARE, check_room, fitting_turn, messages_of, rendering, room
+from llamacli.repl.conversation.kv_state import restore_state
+from llamacli.repl.conversation.stream import Answering, Plan, Room
+from llamacli.repl.conversation.tool_calls import run_calls
+from llamacli.repl.conversation.trace import Beginning, Step
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
-    from llamacli.repl.chat import Chat
-    from llamacli.repl.tree import Node
+    from llamacli.repl.conversation.state import Chat
+    from llamacli.repl.conversation.tree import Node
 
 
 def reply(chat: Chat, engine: Engine) -> None:

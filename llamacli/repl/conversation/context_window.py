@@ -8,11 +8,11 @@ from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.template import Rendering
 from llamacli.engine.chat.turn import Turn
 from llamacli.errors import ContextFullError
-from llamacli.repl.calling import rendering_of_tools
+from llamacli.repl.conversation.tool_calls import rendering_of_tools
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
-    from llamacli.repl.chat import Chat
+    from llamacli.repl.conversation.state import Chat
 
 LOW_SHARE = 8
 """When less than one part in so many of the context is left, the user is told, or the oldest turns are left out."""

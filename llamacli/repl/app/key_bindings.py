@@ -9,7 +9,7 @@ from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition, emacs_insert_mode, emacs_mode, has_focus, vi_insert_mode, vi_navigation_mode
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-from llamacli.repl.editing import edit
+from llamacli.repl.app.external_editor import edit
 
 FENCE = '"""'
 

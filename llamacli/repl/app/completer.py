@@ -12,12 +12,12 @@ from prompt_toolkit.document import Document
 
 from llamacli.errors import LlamacliError
 from llamacli.render.text import escape_line
-from llamacli.repl.commands import COMMANDS, SlashCommand
-from llamacli.repl.sampling import settings_beginning
+from llamacli.repl.commands.registry import COMMANDS, SlashCommand
+from llamacli.repl.commands.setting_values import settings_beginning
 from llamacli.store.sessions.store import SessionStore
 
 if TYPE_CHECKING:
-    from llamacli.repl.chat import Chat
+    from llamacli.repl.conversation.state import Chat
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.template import Rendering
 from llamacli.engine.chat.turn import Turn
 from llamacli.errors import ContextFullError, UsageError
-from llamacli.repl.answering import Answering, Plan
-from llamacli.repl.chat import Chat
-from llamacli.repl.commands import command
-from llamacli.repl.fitting import build_turn, room
-from llamacli.repl.replying import generation
-from llamacli.repl.tree import Node, Tree
+from llamacli.repl.commands.registry import command
+from llamacli.repl.conversation.context_window import build_turn, room
+from llamacli.repl.conversation.reply import generation
+from llamacli.repl.conversation.state import Chat
+from llamacli.repl.conversation.stream import Answering, Plan
+from llamacli.repl.conversation.tree import Node, Tree
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine

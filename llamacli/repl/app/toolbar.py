@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llamacli.render.text import escape_line
 
 if TYPE_CHECKING:
-    from llamacli.repl.chat import Chat
+    from llamacli.repl.conversation.state import Chat
 
 _SEPARATOR = " · "
 _FORMS = 3

@@ -18,19 +18,19 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
-from llamacli.repl.asking import ask
-from llamacli.repl.chat import Chat
-from llamacli.repl.completer import ChatCompleter
-from llamacli.repl.failing import tell
-from llamacli.repl.keys import make_bindings
-from llamacli.repl.loading import Loader
-from llamacli.repl.marking import ShowHidden
-from llamacli.repl.obeying import obey, send, take_turn
-from llamacli.repl.running import running
+from llamacli.repl.app.completer import ChatCompleter
+from llamacli.repl.app.confirm import ask
+from llamacli.repl.app.hidden_characters import ShowHidden
+from llamacli.repl.app.key_bindings import make_bindings
+from llamacli.repl.app.noecho import quiet
+from llamacli.repl.app.toolbar import format_toolbar
+from llamacli.repl.conversation.kv_state import restore_state
+from llamacli.repl.conversation.model_loader import Loader
+from llamacli.repl.conversation.state import Chat
+from llamacli.repl.dispatch import obey, send, take_turn
+from llamacli.repl.errors import tell
+from llamacli.repl.lifecycle import running
 from llamacli.repl.setup import ChatSetup
-from llamacli.repl.states import restore_state
-from llamacli.repl.terminal import quiet
-from llamacli.repl.toolbar import format_toolbar
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from llamacli.errors import UsageError
-from llamacli.repl.calling import toolbox
-from llamacli.repl.chat import Chat
-from llamacli.repl.commands import command
+from llamacli.repl.commands.registry import command
+from llamacli.repl.conversation.state import Chat
+from llamacli.repl.conversation.tool_calls import toolbox
 from llamacli.tools.toolbox import Toolbox
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llamacli.engine.chat.prompt import Prompt
 
 if TYPE_CHECKING:
-    from llamacli.repl.tree import Node
+    from llamacli.repl.conversation.tree import Node
 
 _ANSWERS = 50
 """So many of the latest answers are remembered."""

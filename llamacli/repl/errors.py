@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llamacli.errors import ClosedError, LlamacliError
 
 if TYPE_CHECKING:
-    from llamacli.repl.chat import Chat
+    from llamacli.repl.conversation.state import Chat
 
 logger = logging.getLogger(__name__)
 

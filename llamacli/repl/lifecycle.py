@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from llamacli.repl.chat import Chat
-from llamacli.repl.saving import begin
-from llamacli.repl.states import keep_state
+from llamacli.repl.conversation.autosave import begin
+from llamacli.repl.conversation.kv_state import keep_state
+from llamacli.repl.conversation.state import Chat
 
 
 @contextmanager

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llamacli.repl.conversation.trace import Beginning, Traces
+from llamacli.repl.conversation.tree import Tree
 from llamacli.repl.setup import ChatSetup
-from llamacli.repl.tracing import Beginning, Traces
-from llamacli.repl.tree import Tree
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
     from llamacli.engine.params import GenerationParams, SamplingParams
-    from llamacli.repl.answering import Measured
-    from llamacli.repl.loading import Loader
-    from llamacli.repl.saving import Saver
+    from llamacli.repl.conversation.autosave import Saver
+    from llamacli.repl.conversation.model_loader import Loader
+    from llamacli.repl.conversation.stream import Measured
     from llamacli.repl.setup import FoundModel, Held
 
 

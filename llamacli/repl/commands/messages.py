@@ -7,13 +7,13 @@ from pathlib import Path
 
 from llamacli.engine.chat.message import Message
 from llamacli.errors import UsageError
-from llamacli.repl.calling import STOPPED, close_calls
-from llamacli.repl.chat import Attachment, Chat
-from llamacli.repl.commands import COMMANDS, command, find, format_help, numbered
-from llamacli.repl.compacting import take_back
-from llamacli.repl.keys import without_fences
-from llamacli.repl.tracing import Beginning
-from llamacli.repl.tree import Node
+from llamacli.repl.app.key_bindings import without_fences
+from llamacli.repl.commands.compact import take_back
+from llamacli.repl.commands.registry import COMMANDS, command, find, format_help, numbered
+from llamacli.repl.conversation.state import Attachment, Chat
+from llamacli.repl.conversation.tool_calls import STOPPED, close_calls
+from llamacli.repl.conversation.trace import Beginning
+from llamacli.repl.conversation.tree import Node
 
 _PREVIEW = 60
 

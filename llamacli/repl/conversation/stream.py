@@ -15,13 +15,13 @@ from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Event, Finished, Prefill, Token
 from llamacli.engine.params import GenerationParams
 from llamacli.render.chat.answer import AnswerView, MarkdownView, PlainView
-from llamacli.repl.tracing import Step, Trace
+from llamacli.repl.conversation.trace import Step, Trace
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
-    from llamacli.repl.chat import Chat
+    from llamacli.repl.conversation.state import Chat
+    from llamacli.repl.conversation.tree import Node, Tree
     from llamacli.repl.setup import Cancelling
-    from llamacli.repl.tree import Node, Tree
 
 SAVE_SECONDS = 0.05
 """What comes in so short a time is shown and saved together."""

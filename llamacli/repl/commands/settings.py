@@ -6,9 +6,16 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from llamacli.errors import UsageError
-from llamacli.repl.chat import Chat
-from llamacli.repl.commands import command
-from llamacli.repl.sampling import format_biases, format_value, is_generation, read_value, setting_name, setting_names
+from llamacli.repl.commands.registry import command
+from llamacli.repl.commands.setting_values import (
+    format_biases,
+    format_value,
+    is_generation,
+    read_value,
+    setting_name,
+    setting_names,
+)
+from llamacli.repl.conversation.state import Chat
 
 if TYPE_CHECKING:
     from llamacli.engine.runtime.logit_bias import Bias

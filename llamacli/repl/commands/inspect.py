@@ -12,9 +12,9 @@ from pathlib import Path
 from llamacli.engine.chat.message import Message
 from llamacli.errors import UsageError
 from llamacli.render.stats import format_stats
-from llamacli.repl.chat import Chat
-from llamacli.repl.commands import command
-from llamacli.repl.fitting import build_turn, messages_of, room
+from llamacli.repl.commands.registry import command
+from llamacli.repl.conversation.context_window import build_turn, messages_of, room
+from llamacli.repl.conversation.state import Chat
 
 _CLIPBOARDS = (
     ("pbcopy",), ("wl-copy",), ("xclip", "-selection", "clipboard"), ("xsel", "--input", "--clipboard"), ("clip.exe",),

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from llamacli.engine.chat.message import read_messages
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.render.chat.tool_calls import FoldedOutput, format_call
-from llamacli.repl.states import expect_state, keep_state
-from llamacli.repl.tree import Node, Tree
+from llamacli.repl.conversation.kv_state import expect_state, keep_state
+from llamacli.repl.conversation.tree import Node, Tree
 from llamacli.store.sessions.store import SavedMessage, Session, SessionStore
 
 if TYPE_CHECKING:
-    from llamacli.repl.chat import Chat
+    from llamacli.repl.conversation.state import Chat
 
 
 class Saver:
@@ -107,7 +107,7 @@ def begin(chat: Chat) -> None:
 
 def show_last(chat: Chat) -> None:
     """Where the conversation was: its last exchange."""
-    from llamacli.repl.answering import make_view
+    from llamacli.repl.conversation.stream import make_view
 
     path, screen = chat.tree.path(), chat.setup.screen
     session = chat.saver.session if chat.saver is not None else None

@@ -13,14 +13,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llamacli.errors import UsageError
-from llamacli.repl.chat import Chat
-from llamacli.repl.failing import tell
-from llamacli.repl.keys import is_open_block
-from llamacli.repl.loading import Loader
-from llamacli.repl.obeying import obey, send, take_turn
-from llamacli.repl.running import running
+from llamacli.repl.app.key_bindings import is_open_block
+from llamacli.repl.conversation.kv_state import restore_state
+from llamacli.repl.conversation.model_loader import Loader
+from llamacli.repl.conversation.state import Chat
+from llamacli.repl.dispatch import obey, send, take_turn
+from llamacli.repl.errors import tell
+from llamacli.repl.lifecycle import running
 from llamacli.repl.setup import ChatSetup
-from llamacli.repl.states import restore_state
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from llamacli.errors import LlamacliError
-from llamacli.repl.chat import Chat
-from llamacli.repl.commands import command
+from llamacli.repl.commands.registry import command
+from llamacli.repl.conversation.state import Chat
 from llamacli.repl.setup import HeldTo
 
 

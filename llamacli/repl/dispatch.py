@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llamacli.errors import ContextFullError
-from llamacli.repl import compacting, holding, keeping, looking, probing, switching, talking, tooling, tuning
-from llamacli.repl.chat import Chat
-from llamacli.repl.commands import find, split_command
-from llamacli.repl.replying import reply
-from llamacli.repl.talking import send
+from llamacli.repl.commands import compact as compacting
+from llamacli.repl.commands import constraints as holding
+from llamacli.repl.commands import inspect as looking
+from llamacli.repl.commands import messages as talking
+from llamacli.repl.commands import model as switching
+from llamacli.repl.commands import probabilities as probing
+from llamacli.repl.commands import sessions as keeping
+from llamacli.repl.commands import settings as tuning
+from llamacli.repl.commands import tools as tooling
+from llamacli.repl.commands.messages import send
+from llamacli.repl.commands.registry import find, split_command
+from llamacli.repl.conversation.reply import reply
+from llamacli.repl.conversation.state import Chat
 
 __all__ = ["COMMAND_MODULES", "obey", "send", "take_turn"]
 

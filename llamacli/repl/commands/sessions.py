@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from llamacli.errors import UsageError
-from llamacli.repl.chat import Chat
-from llamacli.repl.commands import command
-from llamacli.repl.saving import Saver, show_last, take_up
+from llamacli.repl.commands.registry import command
+from llamacli.repl.conversation.autosave import Saver, show_last, take_up
+from llamacli.repl.conversation.state import Chat
 from llamacli.store.sessions.store import Session, SessionStore
 
 _AROUND, _PREVIEW = 30, 60

@@ -14,7 +14,7 @@ from llamacli.tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
-    from llamacli.repl.chat import Chat
+    from llamacli.repl.conversation.state import Chat
 
 STOPPED = "[not run: the user stopped]"
 _QUESTION = "run it? y(es), a(lways this tool), n(o) [REASON]: "

@@ -6,9 +6,9 @@ import dataclasses
 from typing import Any
 
 from llamacli.engine.params import GenerationParams
-from llamacli.repl.chat import Chat
-from llamacli.repl.commands import command
-from llamacli.repl.states import expect_state, keep_state
+from llamacli.repl.commands.registry import command
+from llamacli.repl.conversation.kv_state import expect_state, keep_state
+from llamacli.repl.conversation.state import Chat
 
 
 @command("model", arguments="[MODEL]", summary="Show the model, or go on with another one", completes="models")

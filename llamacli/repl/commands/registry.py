@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
-    from llamacli.repl.chat import Chat
+    from llamacli.repl.conversation.state import Chat
 
 _COMMAND = re.compile(r"/([a-z][a-z-]*)(?:[ \t]+(.*))?\s*", re.DOTALL)
 

@@ -1,0 +1,1 @@
+"""The terminal application: loop, key bindings, completion, toolbar."""

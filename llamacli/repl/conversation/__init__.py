@@ -1,0 +1,1 @@
+"""The conversation: its tree, replies, storage and context window."""
