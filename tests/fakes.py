@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from llamacli.cli.app import run_program
-from llamacli.cli.console import Console, Terminals
-from llamacli.cli.context import AppContext, read_defaults
+from llamacli.cli.framework.console import Console, Terminals
+from llamacli.cli.framework.context import AppContext, read_defaults
+from llamacli.cli.main import run_program
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.template import Rendering
 from llamacli.engine.chat.turn import Turn

@@ -13,7 +13,7 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from llamacli.cli.console import Terminals
+from llamacli.cli.framework.console import Terminals
 
 TERMINAL = Terminals(stdin=True, stdout=True)
 CTRL_C, CTRL_D, ENTER = "\x03", "\x04", "\r"

@@ -18,7 +18,7 @@ import pytest
 from fakes import Result, invoke
 
 from llamacli.bench.measure.rows import EXTRA_COLUMNS, LLAMA_BENCH_COLUMNS
-from llamacli.cli.console import Terminals
+from llamacli.cli.framework.console import Terminals
 from llamacli.store.benchmarks.history import History
 
 DATA = Path(__file__).parent / "data"

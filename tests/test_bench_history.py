@@ -19,8 +19,8 @@ from fakes import invoke
 
 from llamacli.bench.compare.runs import thing
 from llamacli.bench.measure.provenance import describe_origin
-from llamacli.cli.bench_keeping import command_line, keep
-from llamacli.cli.bench_options import PlanOptions, SetupOptions, WorkOptions
+from llamacli.cli.bench.options import PlanOptions, SetupOptions, WorkOptions
+from llamacli.cli.bench.save import command_line, keep
 from llamacli.cli.complete import print_candidates
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.store.benchmarks import history

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from llamacli.cli import bench_values as values
-from llamacli.cli.bench_options import SetupOptions, WorkOptions, expand
+from llamacli.cli.bench import ranges as values
+from llamacli.cli.bench.options import SetupOptions, WorkOptions, expand
 from llamacli.errors import UsageError
 
 

@@ -18,7 +18,7 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from talk import CTRL_C, ENTER, TERMINAL, Talker, plain, talk
 
-from llamacli.cli.console import Terminals
+from llamacli.cli.framework.console import Terminals
 from llamacli.engine.events import Finished, Timings, Usage
 from llamacli.errors import DecodeError, ModelFileError
 from llamacli.repl import dispatch as obeying

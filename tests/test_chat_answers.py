@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from talk import ENTER, Talker, plain, talk
 
-from llamacli.cli.context import open_engine
+from llamacli.cli.framework.context import open_engine
 from llamacli.engine.events import TokenLogprob
 from llamacli.errors import DecodeError
 from llamacli.repl.commands.compact import INSTRUCTION

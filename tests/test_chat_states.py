@@ -11,7 +11,7 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 from talk import Talker, plain, talk
 
-from llamacli.cli.context import open_engine
+from llamacli.cli.framework.context import open_engine
 from llamacli.engine.chat.message import Tool
 from llamacli.errors import ModelFileError, ModelNotFoundError
 from llamacli.repl import dispatch as obeying

@@ -19,7 +19,7 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from talk import CTRL_C, CTRL_D, TERMINAL, plain
 
-from llamacli.cli import settings
+from llamacli.cli.framework import settings
 from llamacli.errors import UsageError
 from llamacli.render.chat.tool_calls import FoldedOutput, format_call
 from llamacli.render.text import escape_all

@@ -18,13 +18,13 @@ from typer.core import TyperGroup
 
 from llamacli import __version__, errors
 from llamacli.cli import main
-from llamacli.cli.app import REGISTRY
 from llamacli.cli.boundary import STATUS, describe
-from llamacli.cli.command import command
-from llamacli.cli.console import Terminals
-from llamacli.cli.context import AppContext
-from llamacli.cli.options import ContextOptions, GenerationOptions, ModelOptions, SamplingOptions
-from llamacli.cli.parameters import Option, environment_variable
+from llamacli.cli.framework.command import command
+from llamacli.cli.framework.console import Terminals
+from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.options import ContextOptions, GenerationOptions, ModelOptions, SamplingOptions
+from llamacli.cli.framework.parameters import Option, environment_variable
+from llamacli.cli.main import REGISTRY
 from llamacli.cli.program import make_program
 from llamacli.engine.params import ContextParams, GenerationParams, LoraAdapter, ModelParams, SamplingParams
 
@@ -101,7 +101,7 @@ def test_the_summary_in_the_list_is_the_first_sentence_of_the_help(entry):
 def test_root_help_lists_all_commands_without_loading_any():
     script = (
         "import sys; from llamacli.cli import main; status = main(['--help']);"
-        "loaded = [m for m in sys.modules if m.startswith(('llamacli.engine.engine', 'llamacli.binding', 'llamacli.cli.run'))];"
+        "loaded = [m for m in sys.modules if m.startswith(('llamacli.engine.engine', 'llamacli.binding', 'llamacli.cli.run.command'))];"
         "sys.exit(str(loaded) if loaded else status)"
     )
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)

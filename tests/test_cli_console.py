@@ -17,10 +17,10 @@ from fakes import Unwritable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llamacli.cli.command import command
-from llamacli.cli.console import Console, PipeClosedError, Terminals, decode
-from llamacli.cli.interrupt import Interrupts, Terminated
-from llamacli.cli.parameters import argument
+from llamacli.cli.framework.command import command
+from llamacli.cli.framework.console import Console, PipeClosedError, Terminals, decode
+from llamacli.cli.framework.parameters import argument
+from llamacli.cli.framework.signals import Interrupts, Terminated
 from llamacli.engine.events import Finished, Timings, Usage
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.render.progress import ProgressLine, format_bytes, format_progress

@@ -10,8 +10,8 @@ import pytest
 import tiny
 from fakes import Result, invoke
 
-from llamacli.cli import settings
-from llamacli.cli.console import Terminals
+from llamacli.cli.framework import settings
+from llamacli.cli.framework.console import Terminals
 from llamacli.store.files import paths
 
 

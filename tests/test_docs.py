@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from fakes import invoke
 
-from llamacli.cli.app import COMMANDS, HELPERS, REGISTRY
 from llamacli.cli.boundary import INTERRUPTED, PIPE_CLOSED, STATUS, TERMINATED
-from llamacli.cli.documentation import __main__ as generator
-from llamacli.cli.documentation.bash import offered
-from llamacli.cli.documentation.manual import escaped, styled, with_manual
-from llamacli.cli.documentation.pages import Value, read_program, value_of
-from llamacli.cli.documentation.topics import ENVIRONMENT, EXIT_STATUS
+from llamacli.cli.docs import __main__ as generator
+from llamacli.cli.docs.bash import offered
+from llamacli.cli.docs.manual import escaped, styled, with_manual
+from llamacli.cli.docs.pages import Value, read_program, value_of
+from llamacli.cli.docs.topics import ENVIRONMENT, EXIT_STATUS
+from llamacli.cli.main import COMMANDS, HELPERS, REGISTRY
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = read_program()

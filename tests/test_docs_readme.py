@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from screenshots import shown
 
-from llamacli.cli.app import REGISTRY
+from llamacli.cli.main import REGISTRY
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

@@ -18,7 +18,7 @@ from fakes import Result, invoke
 from rich.cells import cell_len
 from tiny_bert import tiny_bert
 
-from llamacli.cli.console import Terminals
+from llamacli.cli.framework.console import Terminals
 from llamacli.errors import DownloadError
 
 ROOT = Path(__file__).parent.parent
@@ -466,7 +466,7 @@ def test_an_interrupted_run_goes_on(bert, tmp_path, name, kept):
 
 def interrupted(model: Path, *arguments: str) -> Result:
     """A run that Ctrl-C ends after 35 texts."""
-    from llamacli.cli import embed as module
+    from llamacli.cli.embed import command as module
 
     real = module.outcomes
 
@@ -702,7 +702,7 @@ def test_a_closed_pipe_ends_the_program_silently(bert):
 
 def test_no_other_command_imports_numpy():
     code = (
-        "import sys; from llamacli.cli import app, run, info, models, config; import llamacli.cli.embed;"
+        "import sys; from llamacli.cli import app, run, info, models, config; import llamacli.cli.embed.command;"
         "import llamacli.engine.engine;"
         "from llamacli.cli.program import make_program; make_program(app.REGISTRY); sys.exit('numpy' in sys.modules)"
     )

@@ -12,9 +12,9 @@ import pytest
 from fakes import Result, invoke
 from tiny_bert import tiny_bert
 
-from llamacli.cli import embed_index
-from llamacli.cli.console import Terminals
-from llamacli.cli.embed_session import outcomes
+from llamacli.cli.embed import index as embed_index
+from llamacli.cli.embed.session import outcomes
+from llamacli.cli.framework.console import Terminals
 from llamacli.errors import ModelNotFoundError, UsageError
 from llamacli.store.vectors import VectorIndex
 

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from llamacli.cli.console import Console, Terminals
+from llamacli.cli.embed.options import SourceOptions
 from llamacli.cli.embed_input import Item, open_source
-from llamacli.cli.embed_options import SourceOptions
-from llamacli.cli.parameters import parse_path
+from llamacli.cli.framework.console import Console, Terminals
+from llamacli.cli.framework.parameters import parse_path
 from llamacli.errors import LlamacliError, UsageError
 
 

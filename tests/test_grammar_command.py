@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fakes import invoke
 
-from llamacli.cli.context import open_engine
+from llamacli.cli.framework.context import open_engine
 from llamacli.grammar import check_safe, parse
 from llamacli.grammar.builtins import builtin, builtin_names
 from llamacli.grammar.matcher import Matcher
@@ -98,7 +98,7 @@ def test_check_with_another_root(file):
 
 
 def test_control_characters_of_a_text_do_not_reach_the_terminal(file):
-    from llamacli.cli.console import Terminals
+    from llamacli.cli.framework.console import Terminals
 
     result = grammar("check", file, "a\x1b[2J", terminals=Terminals(stdin=True, stdout=True, stderr=True))
     assert "\x1b[2J" not in result.stdout

@@ -14,8 +14,8 @@ from fake_hub import running
 from fakes import Result, invoke
 from tiny import ARRAY, F32, STRING, Tensor, Typed
 
-from llamacli.cli.console import Terminals
-from llamacli.cli.context import find_model
+from llamacli.cli.framework.console import Terminals
+from llamacli.cli.framework.context import find_model
 from llamacli.engine import fit
 from llamacli.engine.fit import DeviceShare, FitReport
 from llamacli.engine.params import ContextParams, ModelParams

@@ -7,7 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from llamacli.cli.app import REGISTRY
+from llamacli.cli.main import REGISTRY
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llamacli"

@@ -10,7 +10,7 @@ import pytest
 import tiny
 from fakes import invoke
 
-from llamacli.cli import context
+from llamacli.cli.framework import context
 from llamacli.engine.params import LoraAdapter, ModelParams
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import ModelError

@@ -21,8 +21,8 @@ from fake_hub import COMMIT, FakeHub
 from fakes import Result, invoke
 
 from llamacli import gguf
-from llamacli.cli.console import Terminals
-from llamacli.cli.context import find_model
+from llamacli.cli.framework.console import Terminals
+from llamacli.cli.framework.context import find_model
 from llamacli.store.files import paths
 from llamacli.store.models import catalogue, web
 from llamacli.store.models import download as transfer

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from fakes import Result, invoke
 
-from llamacli.cli import context
-from llamacli.cli.console import Console
-from llamacli.cli.options import ChatOptions
+from llamacli.cli.framework import context
+from llamacli.cli.framework.console import Console
+from llamacli.cli.framework.options import ChatOptions
 from llamacli.cli.rows_question import Asking, fill
-from llamacli.cli.run_options import PromptOptions, ReasoningOptions, ToolOptions
-from llamacli.cli.run_prompt import read_base
+from llamacli.cli.run.options import PromptOptions, ReasoningOptions, ToolOptions
+from llamacli.cli.run.prompt import read_base
 from llamacli.engine.generation.job_window import Tuner
 from llamacli.engine.params import GenerationParams
 from llamacli.errors import UsageError

@@ -10,7 +10,7 @@ import pytest
 from fakes import invoke
 from test_rows import answers, lines, run, write
 
-from llamacli.cli import context
+from llamacli.cli.framework import context
 from llamacli.store.row_results import ResultFile
 
 

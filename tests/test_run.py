@@ -9,7 +9,7 @@ import pytest
 from fakes import ANSWER, FakeEngine, Unwritable, invoke
 
 from llamacli import errors
-from llamacli.cli.console import MAX_INPUT_BYTES, Terminals
+from llamacli.cli.framework.console import MAX_INPUT_BYTES, Terminals
 from llamacli.engine.params import SamplingParams
 
 TERMINALS = Terminals(stdin=True, stdout=True, stderr=True)
@@ -102,8 +102,8 @@ def test_a_file_without_permission(monkeypatch):
 
 
 def test_endless_input_is_refused_before_it_fills_the_memory(monkeypatch, tmp_path):
-    monkeypatch.setattr("llamacli.cli.console.MAX_INPUT_BYTES", 1 << 20)
-    monkeypatch.setattr("llamacli.cli.prompt.MAX_INPUT_BYTES", 1 << 20)
+    monkeypatch.setattr("llamacli.cli.framework.console.MAX_INPUT_BYTES", 1 << 20)
+    monkeypatch.setattr("llamacli.cli.framework.files.MAX_INPUT_BYTES", 1 << 20)
     result = invoke("run", stdin=b"y\n" * (1 << 20))
     assert result.status == 4
     assert "standard input is larger than 1 MiB" in result.stderr
@@ -298,7 +298,7 @@ def test_a_full_disk_is_an_error():
 
 
 def test_progress_is_shown_on_a_terminal_and_cleared(monkeypatch):
-    monkeypatch.setattr("llamacli.cli.run_options.DELAY_SECONDS", 0.0)
+    monkeypatch.setattr("llamacli.cli.run.options.DELAY_SECONDS", 0.0)
     result = invoke("run", "hi", terminals=TERMINALS)
     assert "loading demo.gguf" in result.stderr
     assert result.stderr.endswith("\r\x1b[K")
@@ -313,7 +313,7 @@ def test_a_model_that_loads_at_once_shows_no_progress():
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 def test_the_progress_line_fits_the_terminal(monkeypatch, width):
-    monkeypatch.setattr("llamacli.cli.run_options.DELAY_SECONDS", 0.0)
+    monkeypatch.setattr("llamacli.cli.run.options.DELAY_SECONDS", 0.0)
     result = invoke("run", "hi", "-m", "a-model-with-a-long-name-Q4_K_M.gguf", terminals=TERMINALS, width=width)
     lines = result.stderr.split("\r\x1b[K")
     assert any(lines)

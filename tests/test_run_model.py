@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fakes import Result, invoke
 
-from llamacli.cli import context
+from llamacli.cli.framework import context
 
 ROOT = Path(__file__).parent.parent
 LATE, SLACK = 0.2, 0.8

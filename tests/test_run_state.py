@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fakes import FakeEngine, Result, invoke
 
-from llamacli.cli import context
+from llamacli.cli.framework import context
 
 TEXT = "Hello world, the weather is in the world and in us. " * 4
 

@@ -12,9 +12,9 @@ from fakes import FakeEngine, Result, invoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llamacli.cli import context
-from llamacli.cli.console import Terminals
-from llamacli.cli.run_constraint import check_json
+from llamacli.cli.framework import context
+from llamacli.cli.framework.console import Terminals
+from llamacli.cli.run.constraint import check_json
 from llamacli.engine.chat.framing import frame_of, framed, until_rules
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.template import ChatTemplate, Rendering

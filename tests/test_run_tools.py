@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from fakes import FakeEngine, invoke
 
-from llamacli.cli import context
-from llamacli.cli.console import Terminals
+from llamacli.cli.framework import context
+from llamacli.cli.framework.console import Terminals
 from llamacli.engine.chat.answer import AnswerReader
 from llamacli.engine.chat.message import Message, Tool
 from llamacli.engine.chat.template import AnswerParser, ChatTemplate, Rendering, Trigger

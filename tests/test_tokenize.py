@@ -17,9 +17,9 @@ from fakes import Result, invoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llamacli.cli import tokenize_input
-from llamacli.cli.console import Terminals
-from llamacli.cli.tokenize_ids import read_ids
+from llamacli.cli.framework.console import Terminals
+from llamacli.cli.tokenize import input as tokenize_input
+from llamacli.cli.tokenize.ids import read_ids
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.vocabulary import LONGEST
 from llamacli.engine.tokenization import documents as tokenizing_text
@@ -45,7 +45,7 @@ def loaded():
 def run(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded):
     """Runs `tokenize` with the tiny model, in an empty directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("llamacli.cli.tokenize.load", lambda path: contextlib.nullcontext(loaded(path)))
+    monkeypatch.setattr("llamacli.cli.tokenize.command.load", lambda path: contextlib.nullcontext(loaded(path)))
 
     def call(*arguments: str, model: Path = tiny_model, **how) -> Result:
         return invoke("tokenize", "-m", str(model), *arguments, **how)
@@ -606,7 +606,7 @@ def test_too_long_without_a_place(run):
 
 
 def test_progress_on_a_terminal(run, monkeypatch):
-    monkeypatch.setattr("llamacli.cli.tokenize.PROGRESS_DELAY_SECONDS", 0.0)
+    monkeypatch.setattr("llamacli.cli.tokenize.command.PROGRESS_DELAY_SECONDS", 0.0)
     Path("big").write_text("Hello world, user.\n" * 120_000)
     result = run("--count", "-f", "big", terminals=Terminals(stdin=True, stderr=True), environ={})
     assert result.status == 0

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         return print_candidates(arguments[1:])
     gc.set_threshold(GC_THRESHOLD)
     try:
-        from llamacli.cli.app import run_program
+        from llamacli.cli.main import run_program
 
         status = run_program(arguments)
     except KeyboardInterrupt:  # before the boundary's own handlers were there, or after

@@ -6,8 +6,8 @@ import traceback
 from collections.abc import Callable
 
 from llamacli import errors
-from llamacli.cli.console import Console, PipeClosedError
-from llamacli.cli.interrupt import Terminated
+from llamacli.cli.framework.console import Console, PipeClosedError
+from llamacli.cli.framework.signals import Terminated
 
 INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamacli.cli import embed_output as forms
-from llamacli.cli.console import Console
-from llamacli.cli.embed_options import RESUMABLE, OutputFormat
+from llamacli.cli.embed.options import RESUMABLE, OutputFormat
 from llamacli.cli.embed_resume import NOTHING, Kept, whole_texts
+from llamacli.cli.framework.console import Console
 from llamacli.errors import LlamacliError, UsageError
 
 

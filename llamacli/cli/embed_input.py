@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from llamacli.cli.console import Console
-from llamacli.cli.embed_options import InputFormat, SourceOptions
-from llamacli.cli.prompt import STDIN, read_text_file
+from llamacli.cli.embed.options import InputFormat, SourceOptions
+from llamacli.cli.framework.console import Console
+from llamacli.cli.framework.files import STDIN, read_text_file
 from llamacli.errors import LlamacliError, UsageError
 
 if TYPE_CHECKING:

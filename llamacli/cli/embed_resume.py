@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llamacli.cli import embed_output as forms
-from llamacli.cli.embed_options import OutputFormat
+from llamacli.cli.embed.options import OutputFormat
 from llamacli.engine.embedding.params import Embedded, EmbeddingParams
 from llamacli.engine.embedding.vectors import Matrix
 from llamacli.errors import UsageError

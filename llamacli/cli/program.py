@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llamacli.cli.command import Group, command
-from llamacli.cli.parameters import option
+from llamacli.cli.framework.command import Group, command
+from llamacli.cli.framework.parameters import option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llamacli.cli.app import Entry
+    from llamacli.cli.main import Entry
 
 HELP = """Run local language models (GGUF files) from the terminal. Every command has --help. With no model named, a small one
 is fetched.

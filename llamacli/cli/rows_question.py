@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llamacli.cli.run_constraint import Held, hold_to_schema
-from llamacli.cli.run_prompt import Question
+from llamacli.cli.run.constraint import Held, hold_to_schema
+from llamacli.cli.run.prompt import Question
 from llamacli.engine.chat.message import choose_tools, read_messages, read_response_format, read_tools
 from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.constraint.schema import check_tools

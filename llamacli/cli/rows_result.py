@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llamacli.cli.rows_question import ENDPOINTS, Asked
-from llamacli.cli.run_constraint import check_json
+from llamacli.cli.run.constraint import check_json
 from llamacli.engine import documents
 from llamacli.engine.chat.template import Answer
 from llamacli.engine.events import Finished, Token

@@ -11,13 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from llamacli.cli.context import AppContext
-from llamacli.cli.rows_options import RowOptions
+from llamacli.cli.framework.context import AppContext
 from llamacli.cli.rows_question import Asked, Asking
 from llamacli.cli.rows_result import check, failure, result
 from llamacli.cli.rows_tally import Tally, counted
-from llamacli.cli.run_constraint import Held, tell_not_enforced
-from llamacli.cli.run_prompt import build_turn
+from llamacli.cli.run.batch_options import RowOptions
+from llamacli.cli.run.constraint import Held, tell_not_enforced
+from llamacli.cli.run.prompt import build_turn
 from llamacli.engine.chat.answer import AnswerReader
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Event, Failed, Finished, Token
@@ -29,7 +29,7 @@ from llamacli.store.row_results import ResultFile
 from llamacli.store.rows import NO_JSON, Row, format_of, read_rows
 
 if TYPE_CHECKING:
-    from llamacli.cli.interrupt import Guard
+    from llamacli.cli.framework.signals import Guard
     from llamacli.engine.engine import Engine
     from llamacli.engine.generation.scheduler import Scheduler
     from llamacli.render.progress import NoProgress

@@ -1,0 +1,286 @@
+"""The options of `bench`: llama-bench's, which take lists, and ours. A list may be given in one option or in several."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from llamacli.bench.measure.params import BenchTest, MeasurePlan, Workload
+from llamacli.cli.bench import ranges as lists
+from llamacli.cli.bench.plot import PlotOption
+from llamacli.cli.framework.options import JsonOption, OfflineOption
+from llamacli.cli.framework.parameters import option
+from llamacli.engine.params import CacheType, FlashAttention, LoadMode, SplitMode
+from llamacli.errors import UsageError
+
+T = TypeVar("T")
+
+OutputFormat = Literal["table", "md", "csv", "json", "jsonl", "sql", "none"]
+
+MOST_TESTS = 100_000
+"""Combinations that one run may have: all of them are made before the first is measured."""
+
+_PLAN = MeasurePlan()
+
+Numbers = tuple[tuple[int, ...], ...]
+Switches = tuple[tuple[bool, ...], ...]
+
+
+def _numbers(*names: str, help: str, **more: Any) -> Any:  # noqa: A002
+    return option(*names, metavar="LIST", parser=lists.parse_ranges, help=help, **more)
+
+
+def _switches(*names: str, help: str, **more: Any) -> Any:  # noqa: A002
+    return option(*names, metavar="0|1", parser=lists.parse_switches, shows=more.pop("shows", 0), help=help, **more)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkOptions:
+    """What is measured."""
+
+    PANEL: ClassVar[str] = "Tests"
+
+    model: Annotated[
+        tuple[tuple[str, ...], ...],
+        option(
+            "-m", "--model", metavar="MODEL", parser=lists.parse_models, shows="the demo model",
+            help="A model as for `run`; several with commas between, or given many times.",
+        ),
+    ] = ()  # fmt: skip
+    offline: OfflineOption = False
+    n_prompt: Annotated[Numbers, _numbers("-p", "--n-prompt", shows=512, help="Tokens of the prompt; 0 is no such test.")] = ()
+    n_gen: Annotated[Numbers, _numbers("-n", "--n-gen", shows=128, help="Tokens to generate; 0 is no such test.")] = ()
+    prompt_gen: Annotated[
+        tuple[tuple[int, int], ...],
+        option("-pg", "--prompt-gen", metavar="PP,TG", parser=lists.parse_pair, help="A prompt and generation in one test."),
+    ] = ()
+    n_depth: Annotated[Numbers, _numbers("-d", "--n-depth", shows=0, help="Tokens that are in the context before.")] = ()
+    parallel: Annotated[
+        Numbers, _numbers("--parallel", shows=1, help="Sequences side by side; speeds are those of all together.")
+    ] = ()
+    latency: Annotated[
+        bool,
+        option(
+            "--latency", environment=False,
+            help="Measure the time to the first token and between tokens, for each -p with each -n.",
+        ),
+    ] = False  # fmt: skip
+    end_to_end: Annotated[
+        bool,
+        option(
+            "--end-to-end", environment=False,
+            help="Measure what a user waits for: with template, tokenizing, sampling and text, for each -p with each -n.",
+        ),
+    ] = False  # fmt: skip
+
+    @property
+    def references(self) -> tuple[str | None, ...]:
+        """The models as they were given; None is the default model."""
+        return _joined(self.model) or (None,)
+
+    def sizes(self) -> Iterator[tuple[Workload, int, int]]:
+        """What each combination of the other options is measured with: workload, tokens of the prompt, tokens to generate."""
+        prompts, answers = _joined(self.n_prompt) or (512,), _joined(self.n_gen) or (128,)
+        asked: dict[Workload, bool] = {"latency": self.latency, "end-to-end": self.end_to_end}
+        workloads = [workload for workload, wanted in asked.items() if wanted]
+        if not workloads:
+            yield from (("speed", prompt, 0) for prompt in prompts if prompt)
+            yield from (("speed", 0, answer) for answer in answers if answer)
+            yield from (("speed", *pair) for pair in self.prompt_gen if any(pair))
+            return
+        pairs = [pair for pair in itertools.product(prompts, answers) if all(pair)]
+        for workload, pair in itertools.product(workloads, [*pairs, *self.prompt_gen]):
+            yield workload, *pair
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupOptions:
+    """How models are loaded and evaluated. With several values each combination is measured."""
+
+    PANEL: ClassVar[str] = "Setup"
+
+    batch_size: Annotated[Numbers, _numbers("-b", "--batch-size", shows=2048, help="Tokens given to the model at once.")] = ()
+    ubatch_size: Annotated[Numbers, _numbers("-ub", "--ubatch-size", shows=512, help="Tokens computed at once.")] = ()
+    threads: Annotated[Numbers, _numbers("-t", "--threads", shows="physical cores", help="Threads.")] = ()
+    cpu_mask: Annotated[
+        tuple[tuple[str, ...], ...],
+        option(
+            "-C", "--cpu-mask", metavar="HEX", parser=lists.parse_texts, shows="0x0", environment=False,
+            help="CPUs that the threads may run on.",
+        ),
+    ] = ()  # fmt: skip
+    cpu_strict: Annotated[Switches, _switches("--cpu-strict", help="Bind each thread to one CPU.", environment=False)] = ()
+    poll: Annotated[
+        Numbers, _numbers("--poll", shows=50, help="How eagerly threads wait, 0 (sleep) to 100.", environment=False)
+    ] = ()
+    flash_attn: Annotated[
+        tuple[tuple[FlashAttention, ...], ...],
+        option("-fa", "--flash-attn", metavar="on|off|auto", parser=lists.parse_flash, shows="auto", help="Flash attention."),
+    ] = ()
+    cache_type_k: Annotated[
+        tuple[tuple[CacheType, ...], ...],
+        option(
+            "-ctk", "--cache-type-k", metavar="TYPES", parser=lists.parse_types, shows="f16", help="Type of the cache's keys."
+        ),
+    ] = ()
+    cache_type_v: Annotated[
+        tuple[tuple[CacheType, ...], ...],
+        option(
+            "-ctv", "--cache-type-v", metavar="TYPES", parser=lists.parse_types, shows="f16", help="Type of the cache's values."
+        ),
+    ] = ()
+    gpu_layers: Annotated[
+        Numbers,
+        option(
+            "-ngl", "--gpu-layers", "--n-gpu-layers", metavar="LIST", parser=lists.parse_layers, shows="all",
+            help="Layers that a GPU holds.",
+        ),
+    ] = ()  # fmt: skip
+    split_mode: Annotated[
+        tuple[tuple[SplitMode, ...], ...],
+        option(
+            "-sm", "--split-mode", metavar="none|layer|row|tensor", parser=lists.parse_splits, shows="layer",
+            help="How a model is spread over several GPUs.",
+        ),
+    ] = ()  # fmt: skip
+    main_gpu: Annotated[Numbers, _numbers("-mg", "--main-gpu", shows=0, help="The GPU that -sm none uses.")] = ()
+    device: Annotated[
+        tuple[tuple[tuple[str, ...], ...], ...],
+        option(
+            "-dev", "--device", metavar="A/B", parser=lists.parse_devices, shows="auto", environment=False,
+            help="Devices to use, with slashes between; none is the CPU.",
+        ),
+    ] = ()  # fmt: skip
+    tensor_split: Annotated[
+        tuple[tuple[tuple[float, ...], ...], ...],
+        option(
+            "-ts", "--tensor-split", metavar="N/N", parser=lists.parse_shares, environment=False,
+            help="Each GPU's share, with slashes between.",
+        ),
+    ] = ()  # fmt: skip
+    load_mode: Annotated[
+        tuple[tuple[LoadMode, ...], ...],
+        option(
+            "-lm", "--load-mode", metavar="MODES", parser=lists.parse_load_modes, shows="auto", environment=False,
+            help="How the file is loaded: auto, none, mmap, mlock, mmap+mlock or dio.",
+        ),
+    ] = ()  # fmt: skip
+    mmap: Annotated[
+        Switches, _switches("-mmp", "--mmap", help="Short for -lm none, -lm mmap.", environment=False, shows=1)
+    ] = ()
+    no_kv_offload: Annotated[
+        Switches, _switches("-nkvo", "--no-kv-offload", help="Keep the cache off the GPU.", environment=False)
+    ] = ()
+    no_op_offload: Annotated[
+        Switches,
+        _switches("-nopo", "--no-op-offload", help="Keep the CPU's layers off the GPU.", environment=False),
+    ] = ()
+    embeddings: Annotated[Switches, _switches("-embd", "--embeddings", help="Compute embeddings, too.", environment=False)] = ()
+    no_host: Annotated[Switches, _switches("--no-host", help="Leave host buffers out.", environment=False)] = ()
+    repack: Annotated[
+        Switches, _switches("--repack", shows=1, help="Bring weights into this CPU's layout.", environment=False)
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """How often."""
+
+    PANEL: ClassVar[str] = "Repetitions"
+
+    repetitions: Annotated[int, option("-r", "--repetitions", help="Repetitions of each test; tests take turns.")] = (
+        _PLAN.repetitions
+    )
+    until_stable: Annotated[
+        float | None,
+        option("--until-stable", metavar="PCT", help="Repeat until the median is known to ±PCT percent, -r times or more."),
+    ] = _PLAN.until_stable
+    delay: Annotated[float, option("--delay", metavar="SECONDS", help="Rest before each repetition.")] = _PLAN.delay
+    no_warmup: Annotated[bool, option("--no-warmup", help="Do not warm up first.", environment=False)] = False
+
+    def plan(self) -> MeasurePlan:
+        """What the engine needs of these."""
+        return MeasurePlan(
+            repetitions=self.repetitions, warmup=not self.no_warmup, delay=self.delay, until_stable=self.until_stable
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOptions:
+    """Where the rows go."""
+
+    PANEL: ClassVar[str] = "Output"
+
+    output: Annotated[
+        OutputFormat | None,
+        option(
+            "-o", "--output", shows="table on a terminal, else md", environment=False,
+            help="Format of standard output. md, csv, json, jsonl and sql are llama-bench's, with more columns after its own.",
+        ),
+    ] = None  # fmt: skip
+    json: JsonOption = False
+    output_err: Annotated[
+        OutputFormat, option("-oe", "--output-err", environment=False, help="Write the rows to standard error, too.")
+    ] = "none"
+    progress: Annotated[bool, option("--progress", environment=False, help="Tell each step on standard error.")] = False
+    plot: PlotOption = None
+    no_save: Annotated[bool, option("--no-save", help="Leave the run out of the history.")] = False
+
+
+def expand(work: WorkOptions, setup: SetupOptions, models: Sequence[str]) -> list[BenchTest]:
+    """All combinations, in llama-bench's order: a model is loaded as few times as possible."""
+    axes = {"model": tuple(models), **_axes(setup), "n_depth": _joined(work.n_depth) or (0,)}
+    axes["poll"] = _joined(setup.poll) or (50,)
+    axes["n_parallel"] = _joined(work.parallel) or (1,)
+    sizes = list(work.sizes())
+    if not sizes:
+        raise UsageError("there is nothing to measure", hint="-p, -n or -pg must be more than 0")
+    if work.end_to_end:
+        _check_end_to_end(work, setup)
+    count = len(sizes) * math.prod(map(len, axes.values()))
+    if count > MOST_TESTS:
+        raise UsageError(f"these are {count:,} tests; {MOST_TESTS:,} are possible at once")
+    return [
+        BenchTest(**dict(zip(axes, values, strict=True)), workload=workload, n_prompt=n_prompt, n_gen=n_gen)
+        for values in itertools.product(*axes.values())
+        for workload, n_prompt, n_gen in sizes
+    ]
+
+
+def _axes(setup: SetupOptions) -> dict[str, tuple[Any, ...]]:
+    given = {
+        "n_gpu_layers": setup.gpu_layers,
+        "split_mode": setup.split_mode,
+        "load_mode": setup.load_mode or tuple(tuple("mmap" if on else "none" for on in part) for part in setup.mmap),
+        "main_gpu": setup.main_gpu,
+        "devices": setup.device,
+        "tensor_split": setup.tensor_split,
+        "no_host": setup.no_host,
+        "repack": setup.repack,
+        "embeddings": setup.embeddings,
+        "no_op_offload": setup.no_op_offload,
+        "n_batch": setup.batch_size,
+        "n_ubatch": setup.ubatch_size,
+        "type_k": setup.cache_type_k,
+        "type_v": setup.cache_type_v,
+        "no_kv_offload": setup.no_kv_offload,
+        "flash_attn": setup.flash_attn,
+        "n_threads": setup.threads,
+        "cpu_mask": setup.cpu_mask,
+        "cpu_strict": setup.cpu_strict,
+    }
+    return {name: _joined(values) for name, values in given.items() if values}
+
+
+def _check_end_to_end(work: WorkOptions, setup: SetupOptions) -> None:
+    if any(_joined(work.n_depth)) or set(_joined(work.parallel)) - {1}:
+        raise UsageError("--end-to-end is one chat turn in an empty context: it goes with neither -d nor --parallel")
+    if setup.cpu_mask or setup.cpu_strict or setup.poll or setup.embeddings:
+        raise UsageError("--end-to-end uses the engine's own threads: it goes with none of -C, --cpu-strict, --poll and -embd")
+
+
+def _joined(parts: tuple[tuple[T, ...], ...]) -> tuple[T, ...]:
+    return tuple(itertools.chain.from_iterable(parts))

@@ -1,0 +1,83 @@
+"""What happens to the rows of a benchmark when it has ended: they are stored in the history, and drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import typing
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+from llamacli.bench.compare.runs import thing
+from llamacli.bench.measure.provenance import describe_origin
+from llamacli.bench.measure.rows import Row
+from llamacli.cli.bench.options import PlanOptions, ReportOptions, SetupOptions, WorkOptions
+from llamacli.cli.bench.plot import write_plot
+from llamacli.cli.framework.context import AppContext
+from llamacli.errors import LlamacliError
+from llamacli.store.benchmarks.history import History, NewRow
+
+Group = WorkOptions | SetupOptions | PlanOptions
+
+
+def finish(app: AppContext, report: ReportOptions, groups: Sequence[Group], rows: Sequence[Row], *, interrupted: bool) -> None:
+    """Stores the rows, unless --no-save was given or nothing was measured, and draws them. What fails is told as a warning.
+
+    The rows have been written by then, and were measured with patience: they shall not end in an error.
+    """
+    if not any(row["repetitions"] for row in rows):
+        return
+    try:
+        if not report.no_save:
+            app.console.note(f"stored as run {keep(rows, groups, interrupted=interrupted)}")
+        if report.plot is not None:
+            on_terminal = report.output in (None, "table", "md")
+            write_plot(app, report.plot, rows, to_error=not on_terminal)
+    except LlamacliError as error:
+        app.console.warn(str(error))
+
+
+def keep(rows: Sequence[Row], groups: Sequence[Group], *, interrupted: bool = False) -> int:
+    """Stores rows as one run, with what they ran on and the options that made them; its number.
+
+    Raises:
+        LlamacliError: the history cannot be written.
+    """
+    origin = describe_origin(row["model_filename"] for row in rows)
+    options = {name: value for group in groups for name, value in dataclasses.asdict(group).items()}
+    with closing(History()) as history:
+        return history.save(
+            [NewRow(thing(row), row) for row in rows],
+            origin=origin,
+            command=command_line(groups),
+            options=options,
+            interrupted=interrupted,
+        )
+
+
+def command_line(groups: Sequence[Group]) -> str:
+    """The command line that means the same: options that are not at their defaults, with their first names."""
+    return shlex.join(["llamacli", "bench", *(word for group in groups for word in _words(group))])
+
+
+def _words(group: Group) -> Iterator[str]:
+    hints = typing.get_type_hints(type(group), include_extras=True)
+    for field in dataclasses.fields(group):
+        value = getattr(group, field.name)
+        if value == field.default:
+            continue
+        declared = typing.get_args(hints[field.name])[1]
+        name = (declared.param_decls or (declared.default,))[0]  # Typer takes a single name for the default
+        if value is True:
+            yield name
+        else:
+            for given in value if isinstance(value, tuple) else (value,):
+                yield from (name, _text(given, ","))
+
+
+def _text(value: Any, separator: str) -> str:
+    """A list with commas; lists inside of it with slashes, as llama-bench writes devices."""
+    if isinstance(value, tuple):
+        return separator.join(_text(item, "/") for item in value)
+    return str(int(value)) if isinstance(value, bool) else str(value)

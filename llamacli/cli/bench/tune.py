@@ -1,0 +1,180 @@
+"""`llamacli bench tune`: the fastest way to run a model on this machine, kept as a profile."""
+
+from __future__ import annotations
+
+import json as json_format
+import re
+import shlex
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, cast, get_args
+
+from llamacli.cli.bench.job_options import JobOptions, way_of
+from llamacli.cli.framework.command import command
+from llamacli.cli.framework.console import Style
+from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.options import ContextOptions, JsonOption, ModelOptions
+from llamacli.cli.framework.parameters import option
+from llamacli.cli.framework.parsers import parse_names
+from llamacli.engine.params import CacheType
+from llamacli.errors import CancelledError, UsageError
+from llamacli.store.models.references import is_path
+
+if TYPE_CHECKING:
+    from llamacli.bench.measure.trial import Way
+    from llamacli.bench.tune.session import TuneOutcome, TuneRequest
+    from llamacli.cli.framework.signals import Guard
+
+GRACE_SECONDS = 10.0
+"""How long the end of a measurement and the report may take after Ctrl-C."""
+
+_PROFILE = re.compile(r"[^\x00-\x1f\x7f]+")
+
+
+def parse_cache_types(text: str) -> tuple[CacheType, ...]:
+    """Types of the cache with commas between."""
+    names = parse_names(text)
+    unknown = [name for name in names if name not in get_args(CacheType)]
+    if unknown or not names:
+        raise ValueError(f"'{text}' is not a list of {', '.join(get_args(CacheType))}")
+    return cast("tuple[CacheType, ...]", names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneOptions:
+    """The search, and what becomes of its result."""
+
+    PANEL: ClassVar[str] = "Tuning"
+
+    budget: Annotated[
+        float, option("--budget", metavar="SECONDS", shows=120, help="How long it may take.", environment=False)
+    ] = 120.0
+    cache_types: Annotated[
+        tuple[CacheType, ...],
+        option(
+            "--cache-types", metavar="TYPES", parser=parse_cache_types, environment=False,
+            help="Types of the cache to try, such as f16,q8_0; those below f16 lower the quality.",
+        ),
+    ] = ()  # fmt: skip
+    quantizations: Annotated[
+        bool,
+        option(
+            "--quantizations/--no-quantizations", help="Also look whether another quantization is faster.", environment=False
+        ),
+    ] = True
+    save_profile: Annotated[
+        str | None,
+        option("--save-profile", metavar="NAME", help="Keep the result as a profile, for --profile NAME.", environment=False),
+    ] = None
+    save_for_model: Annotated[
+        bool, option("--save-for-model", help="Keep the result in the settings of this model.", environment=False)
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.save_profile is not None and not _PROFILE.fullmatch(self.save_profile):
+            raise UsageError("a profile needs a name without control characters")
+
+
+@command(
+    examples=(
+        ("Find the fastest settings, for `llamacli run --profile fast`.", "llamacli bench tune --save-profile fast"),
+        ("Keep them for every use of a model.", "llamacli bench tune -m qwen --save-for-model"),
+        ("Long prompts and short answers, in a minute.", "llamacli bench tune -p 2048 -n 32 --budget 60"),
+        ("Also with a smaller cache.", "llamacli bench tune --cache-types f16,q8_0"),
+    )
+)
+def tune(
+    app: AppContext,
+    *,
+    job: JobOptions,
+    tuning: TuneOptions,
+    model: ModelOptions,
+    context: ContextOptions,
+    json: JsonOption = False,
+) -> None:
+    """Find the fastest way to run a model on this machine.
+
+    Tries threads, micro-batch, batch, flash attention and layers on GPUs within a time budget, starting from the settings and
+    options that are given. Values race in rounds, and what wins is compared with the start once more, so that only what noise
+    does not explain is told as a gain. Also estimates whether another quantization would be faster on this machine.
+
+    Ctrl-C ends the search, shows what is known by then and keeps nothing.
+    """
+    from llamacli.bench.tune.params import TunePlan
+    from llamacli.bench.tune.session import TuneRequest
+
+    path = app.find_model(app, model.model, offline=model.offline)
+    request = TuneRequest(
+        plan=TunePlan(budget=tuning.budget, n_prompt=job.n_prompt, n_gen=job.n_gen),
+        depth=job.n_depth,
+        cache_types=tuning.cache_types,
+        types=tuning.quantizations,
+    )
+    with app.interrupts.guard(grace=GRACE_SECONDS) as guard:
+        try:
+            outcome = _search(app, path, way_of(model, context), request, guard)
+        except CancelledError:
+            if guard.received is None:
+                raise
+            return
+        _show(app, outcome, model.model, path, as_json=json)
+    _save(app, outcome, tuning, model.model)
+
+
+def _search(app: AppContext, path: Path, start: Way, request: TuneRequest, guard: Guard) -> TuneOutcome:
+    """Runs the search, with its progress on a terminal."""
+    from llamacli.bench.measure.monitor import machine_notes
+    from llamacli.bench.tune.session import TuneOutcome, tune_model
+    from llamacli.engine.runtime.cancel import CancelFlag
+    from llamacli.render.bench.tune import format_event
+
+    for note in machine_notes():
+        app.console.warn(note)
+    flag = CancelFlag()
+    guard.cancel = flag.set
+    began = time.monotonic()
+    with app.progress() as line:
+        for event in tune_model(path, start, request, flag, lambda share: line.update("loading", share, 1.0)):
+            if isinstance(event, TuneOutcome):
+                return event
+            spent, budget = time.monotonic() - began, request.plan.budget
+            line.update(format_event(event), min(spent, budget), budget, at_once=True)
+    raise AssertionError("the outcome is the last event")
+
+
+def _show(app: AppContext, outcome: TuneOutcome, reference: str | None, path: Path, *, as_json: bool) -> None:
+    from llamacli.render.bench.tune import format_tuning, tuning_document
+
+    console = app.console
+    if as_json:
+        console.write(json_format.dumps(tuning_document(outcome), indent=2, allow_nan=False) + "\n")
+    else:
+        paint = lambda text, style: console.styled(text, cast("Style", style), stdout=True)  # noqa: E731
+        console.write(format_tuning(outcome, source=reference, path=path, width=console.width, paint=paint))
+    for warning in outcome.warnings:
+        console.warn(warning)
+
+
+def _save(app: AppContext, outcome: TuneOutcome, tuning: TuneOptions, reference: str | None) -> None:
+    """Writes the best settings into the user's file."""
+    from llamacli.bench.tune.profile import profile_of
+    from llamacli.cli.framework import settings
+    from llamacli.store.files import paths
+    from llamacli.store.models.resolve import names_of
+    from llamacli.store.settings import edit as settings_edit
+    from llamacli.store.settings import settings as store
+
+    file, values = paths.settings_file(), profile_of(outcome.report)
+
+    def keep(place: store.Place) -> None:
+        settings_edit.set_values(file, place, values, lambda one: store.problems(one, settings.all_keys()))
+
+    if tuning.save_profile is not None:
+        keep(("profiles", tuning.save_profile))
+        app.console.note(f"kept as a profile in {file}; use it with --profile {shlex.quote(tuning.save_profile)}")
+    if tuning.save_for_model:
+        names = names_of(reference, settings.current().aliases())
+        name = names[-1] if is_path(names[0]) else names[0]
+        keep(("models", name))
+        app.console.note(f"kept for the model {name} in {file}")

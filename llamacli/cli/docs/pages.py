@@ -1,0 +1,203 @@
+"""The facts about every command, as man pages and completions need them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from llamacli.cli.framework.command import Example
+from llamacli.cli.framework.help import Section, command_summary, sections, sentence, usage
+from llamacli.cli.framework.parameters import Argument, Option
+from llamacli.cli.framework.settings import all_keys
+from llamacli.cli.main import REGISTRY
+from llamacli.cli.program import make_program
+
+Dynamic = Literal["models", "fetched", "profiles", "sessions", "keys", "values", "runs"]
+"""What only `llamacli --complete` knows, see `cli/complete.py`."""
+
+
+_SPECIAL: dict[tuple[str, tuple[str, ...]], Dynamic] = {
+    ("VALUE", ("config", "set")): "values",
+    ("MODEL", ("models", "rm")): "fetched",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """How a value is completed: with words, with what only the program knows, with files; with nothing if it is empty.
+
+    `files` is the ending of their names, `*` for any.
+    """
+
+    words: tuple[str, ...] = ()
+    dynamic: Dynamic | None = None
+    files: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """An option. `value` is None for one that takes no value; `metavar` is how the help calls the value.
+
+    `variable` is the environment variable that sets it, None if none does.
+    """
+
+    names: tuple[str, ...]
+    summary: str
+    metavar: str
+    value: Value | None
+    repeats: bool
+    variable: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Positional:
+    """An argument that is no option. One that `repeats` is the last."""
+
+    metavar: str
+    summary: str
+    value: Value
+    repeats: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A command, a group of commands or the program. `path` is what is written after `llamacli`: `("models", "pull")`.
+
+    A command may have children too: groups of commands about the same matter, as `embed` has `embed index`.
+    """
+
+    path: tuple[str, ...]
+    summary: str
+    help: str
+    usage: str
+    sections: tuple[Section, ...]
+    switches: tuple[Switch, ...]
+    positionals: tuple[Positional, ...]
+    examples: tuple[Example, ...]
+    children: tuple[Page, ...]
+    is_group: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the man page: `llamacli-models`."""
+        return "-".join(("llamacli", *self.path))
+
+    def below(self) -> Iterator[Page]:
+        """This page and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.below()
+
+
+def read_program() -> Page:
+    """The pages of the whole program, as a tree."""
+    program = make_program(REGISTRY)
+    return _page(program, typer.Context(program, info_name="llamacli"), (), "run local language models from the terminal")
+
+
+def _page(owner: Any, ctx: typer.Context, path: tuple[str, ...], summary: str) -> Page:
+    options = [one for one in owner.params if isinstance(one, Option) and not one.hidden]
+    arguments = [one for one in owner.params if isinstance(one, Argument)]
+    return Page(
+        path=path,
+        summary=summary,
+        help=inspect.cleandoc(owner.help or ""),
+        usage=usage(ctx),
+        sections=tuple(sections(ctx)),
+        switches=tuple(_switch(one, path) for one in options),
+        positionals=tuple(_positional(one, path) for one in arguments),
+        examples=owner.examples,
+        children=tuple(_children(owner, ctx, path)),
+        is_group=isinstance(owner, TyperGroup),
+    )
+
+
+def _children(owner: Any, ctx: typer.Context, path: tuple[str, ...]) -> Iterator[Page]:
+    if not isinstance(owner, TyperGroup):
+        for name in owner.groups:
+            group = owner.group(name)
+            summary = sentence(inspect.cleandoc(group.help or "").partition("\n")[0])
+            yield _page(group, typer.Context(group, info_name=f"{ctx.command_path} {name}"), (*path, name), summary)
+        return
+    for name in owner.list_commands(ctx):
+        found = owner.get_command(ctx, name)
+        context = typer.Context(found, info_name=name, parent=ctx)  # type: ignore[arg-type]  # the list holds only what there is
+        yield _page(found, context, (*path, name), command_summary(owner, ctx, name)[1])
+
+
+def _switch(option: Option, path: tuple[str, ...]) -> Switch:
+    takes_value = not (option.is_flag or option.count)
+    metavar = (option.metavar or option.kind.metavar) if takes_value else ""
+    summary = sentence(option.help or "")
+    return Switch(
+        names=(*option.opts, *option.secondary_opts),
+        summary=summary,
+        metavar=metavar,
+        value=value_of(metavar, summary, option.kind.choices, path) if takes_value else None,
+        repeats=bool(option.multiple or option.count),
+        variable=str(option.envvar) if option.envvar else None,
+    )
+
+
+def _positional(argument: Argument, path: tuple[str, ...]) -> Positional:
+    metavar, summary = argument.metavar or argument.name, sentence(argument.help or "")
+    value = value_of(metavar, summary, argument.kind.choices, path)
+    return Positional(metavar=metavar, summary=summary, value=value, repeats=argument.nargs == -1)
+
+
+def value_of(metavar: str, summary: str, choices: tuple[str, ...], path: tuple[str, ...]) -> Value:
+    """How a value is completed, as the help tells: FILE with files, `auto|all|N` with auto and all, and so on."""
+    match metavar, path:
+        case _ if choices:
+            return Value(words=choices)
+        case _ if (metavar, path) in _SPECIAL:
+            return Value(dynamic=_SPECIAL[metavar, path])
+        case "NAME", _ if "profile" in summary:
+            return Value(dynamic="profiles")
+        case "NAME", ("chat",) if "session" in summary:
+            return Value(dynamic="sessions")
+        case "RUN", ("bench", *_):
+            return Value(dynamic="runs")
+        case "A" | "B", ("bench", "compare"):
+            return Value(dynamic="runs", files="*")
+        case "KEY", ("config", *_):
+            return Value(words=_keys(), dynamic="keys")
+        case "TYPE", ("models", "quantize"):
+            return Value(words=_quantizations())
+        case "MODEL" | "OTHER", _:
+            return Value(dynamic="models", files=".gguf")
+    files = "*" if {"FILE", "PATH", "OUT", "CASES"}.intersection(re.split(r"[^A-Z]", metavar)) else None
+    if "built-in grammar" in summary:
+        return Value(words=_grammars(), files=files)
+    if metavar == "NAME|FILE" and "chat template" in summary:
+        return Value(words=_templates(), files=files)
+    words = metavar.split("|") if "|" in metavar else []
+    return Value(words=tuple(word for word in words if word.islower()), files=files)
+
+
+def _keys() -> tuple[str, ...]:
+    return tuple(dict.fromkeys(key.name for key in all_keys().values()))
+
+
+def _quantizations() -> tuple[str, ...]:
+    from llamacli.engine.quantize import TYPES
+
+    return tuple(TYPES)
+
+
+def _grammars() -> tuple[str, ...]:
+    from llamacli.grammar.builtins import builtin_names
+
+    return tuple(builtin_names())
+
+
+def _templates() -> tuple[str, ...]:
+    from llamacli.engine.chat.template import builtin_templates
+
+    return builtin_templates()

@@ -1,0 +1,143 @@
+"""A loaded embedding model, and texts on their way through it: what all of `embed` shares."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from llamacli.cli.embed.options import BatchOptions, MakingOptions
+from llamacli.cli.framework.command import Reread
+from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.options import ModelOptions
+from llamacli.engine.embedding.params import EmbeddingParams, NotEmbedded, Outcome
+from llamacli.errors import DownloadError, LlamacliError, RowsFailedError
+
+if TYPE_CHECKING:
+    from llamacli.cli.embed_input import Item, Source
+    from llamacli.engine.embedding.embedder import Embedder
+    from llamacli.gguf.header import Header
+
+DEMO = "minilm"
+"""The model that is used when none is named."""
+
+PREFIX_KEY = "adapter.lora.prompt_prefix"
+"""The one place where a GGUF file says what belongs before a text: the adapters of jina-embeddings have it."""
+
+DELAY_SECONDS = 0.5
+"""Work shows a progress bar only if it takes longer."""
+
+
+def demo_instead(app: AppContext, model: ModelOptions, line: Reread) -> str | None:
+    """The option that names the demo model, and a note, if the model is a default that was chosen for something else.
+
+    The settings and the environment have one default for all commands. It counts here if it is made for vectors.
+
+    Raises:
+        UsageError, ModelError: the default is no model.
+    """
+    if model.model is None or line.given("model"):
+        return None
+    from llamacli.gguf.model import read_files
+
+    try:
+        path = app.find_model(app, model.model, offline=True)
+    except DownloadError:
+        app.console.note(f"{model.model}, the default, is not on this machine: {DEMO} is used (-m names another model)")
+    else:
+        if _makes_vectors(read_files(path).header):
+            return None
+        app.console.note(f"{path.name}, the default, is not made for vectors: {DEMO} is used (-m names another model)")
+    return f"--model={DEMO}"
+
+
+def _makes_vectors(header: Header) -> bool:
+    architecture = header.architecture
+    return bool(header.integer(f"{architecture}.pooling_type")) or header.flag(f"{architecture}.attention.causal") is False
+
+
+def prefix_for(app: AppContext, given: str | None, model: ModelOptions) -> str:
+    """What is put before each text: as given, else what the last adapter's metadata says that its task wants."""
+    if given is not None or not model.lora:
+        return given or ""
+    from llamacli.gguf.model import read_files
+
+    prefix = read_files(model.lora[-1].path).header.text(PREFIX_KEY)
+    if prefix:
+        app.console.note(f"{prefix!r} is put before each text, as the adapter wants it (--prefix says otherwise)")
+    return prefix or ""
+
+
+@contextmanager
+def open_embedder(
+    app: AppContext, model: ModelOptions, context: BatchOptions, vectors: MakingOptions, *, rank: bool = False
+) -> Iterator[Embedder]:
+    """The model, loaded, and closed afterwards. `rank` makes it a reranking model unless --pooling says otherwise."""
+    pooling = vectors.pooling or ("rank" if rank else None)
+    model_params, context_params = model.params(), context.params(pooling=pooling)
+    path = app.find_model(app, model.model or DEMO, offline=model.offline)
+    from llamacli.engine.embedding.embedder import Embedder
+
+    with app.progress(delay=DELAY_SECONDS) as bar:
+        embedder = Embedder(
+            path,
+            model_params,
+            context_params,
+            attention=vectors.attention,
+            budget=context.budget,
+            on_load=lambda share: bar.update(f"loading {path.name}", share, 1.0),
+        )
+    with embedder:
+        for note in embedder.notes:
+            app.console.note(note)
+        yield embedder
+
+
+def outcomes(
+    app: AppContext,
+    embedder: Embedder,
+    source: Source,
+    params: EmbeddingParams,
+    *,
+    rerank: str | None = None,
+    before: tuple[int, int] = (0, 0),
+) -> Iterator[tuple[Item, Outcome]]:
+    """Each item with its outcome, in order, behind a progress bar. `before` are texts of an earlier run, and how many failed.
+
+    Raises:
+        RowsFailedError: at the end, if some items have no vector, now or before.
+    """
+    total, failed = before
+    first_error = None
+    started = time.monotonic()
+    with app.progress(delay=DELAY_SECONDS) as bar:
+
+        def show(done: int) -> None:
+            rate = done / max(time.monotonic() - started, 1e-3)
+            what = f"embedding {done:,} texts, {rate:,.0f}/s"
+            bar.update(what, before[0] + done, source.total)
+
+        texts = source.texts()
+        found = (
+            embedder.embed(texts, params, on_done=show)
+            if rerank is None
+            else embedder.rerank(rerank, texts, params, on_done=show)
+        )
+        for outcome in found:
+            total += 1
+            if isinstance(outcome, NotEmbedded):
+                failed += 1
+                first_error = first_error or outcome.error
+            yield source.take(outcome.index), outcome
+    if failed:
+        raise rows_failed(failed, total, first_error)
+
+
+def rows_failed(failed: int, total: int, first: LlamacliError | None) -> RowsFailedError:
+    """The error at the end of a run in which not all went well. `first` is None if that was in an earlier run."""
+    which = "the text has" if total == 1 else f"{failed:,} of {total:,} texts {'has' if failed == 1 else 'have'}"
+    if first is None:
+        return RowsFailedError(f"{which} no vector, as an earlier run found", failed=failed, total=total)
+    reason = first.message if failed == 1 else f"the first: {first.message}"
+    return RowsFailedError(f"{which} no vector: {reason}", failed=failed, total=total, hint=first.hint)

@@ -1,0 +1,90 @@
+"""Where a prompt comes from: the argument, files and standard input."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from llamacli.cli.framework.console import MAX_INPUT_BYTES, Console, decode
+from llamacli.errors import CapacityError, UsageError
+
+STDIN = "-"
+
+
+def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *, raw: bool) -> str:
+    """The prompt: files in their order, then standard input, then the argument, with a blank line between.
+
+    What is piped or in files is the material and the argument the instruction, which models follow best at the end. `-` as the
+    argument or as a file puts standard input in its place; a terminal is read only then. One newline at the end of a file or of
+    standard input is left out, because it ends the line and is not meant.
+
+    Raises UsageError if there is nothing, or if something cannot be read.
+    """
+    stdin_among_files = any(str(file) == STDIN for file in files)
+    asked = stdin_among_files or argument == STDIN
+    piped = console.read_input() if asked or console.has_piped_input else ""
+    material = [piped if str(file) == STDIN else read_text_file(file) for file in files]
+    if not stdin_among_files:
+        material.append(piped)
+    parts = [_without_last_newline(text) for text in material]
+    if argument is not None and argument != STDIN:
+        parts.append(argument)
+    text = "\n\n".join(part for part in parts if part)
+    if not text or not (raw or text.strip()):
+        raise UsageError(_nothing(argument, files, console), hint="give one as an argument, with -f FILE, or on standard input")
+    return text
+
+
+def read_text_file(path: Path) -> str:
+    """A file's text. Raises UsageError if it is missing, no file, unreadable or not UTF-8; CapacityError if it is huge."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_INPUT_BYTES + 1)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except ValueError as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    if len(data) > MAX_INPUT_BYTES:
+        raise CapacityError(f"{path} is larger than {MAX_INPUT_BYTES >> 20} MiB", hint="no context holds as much")
+    return decode(data, str(path))
+
+
+def read_json_file(path: Path) -> Any:
+    """What a JSON file holds. Raises like `read_text_file`, and UsageError with the place of what is no JSON."""
+    return parse_json(read_text_file(path), str(path))
+
+
+def parse_json(text: str, name: str) -> Any:
+    """What JSON text holds. Raises UsageError with the place of what is no JSON."""
+    import json
+
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{name}:{error.lineno}:{error.colno}: this is no JSON: {error.msg}") from error
+    except ValueError as error:
+        raise UsageError(f"{name}: the JSON holds a number of too many digits") from error
+    except RecursionError:
+        raise UsageError(f"{name}: the JSON is nested too deep") from None
+
+
+def _unreadable(path: Path, error: OSError) -> UsageError:
+    if isinstance(error, IsADirectoryError):
+        return UsageError(f"{path} is a directory")
+    if isinstance(error, FileNotFoundError):
+        names = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, names, n=1)
+        return UsageError(f"{path} does not exist", hint=f"did you mean {path.with_name(near[0])}?" if near else None)
+    return UsageError(f"cannot read {path}: {error.strerror or error}")
+
+
+def _without_last_newline(text: str) -> str:
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _nothing(argument: str | None, files: Sequence[Path], console: Console) -> str:
+    if argument is None and not files and not console.has_piped_input:
+        return "there is no prompt"
+    return "the prompt is empty"

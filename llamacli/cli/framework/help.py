@@ -1,0 +1,162 @@
+"""`--help`: the same facts as the man pages and the completions, laid out for the width at hand."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from llamacli.cli.framework.parameters import ENVIRONMENT_PREFIX, Argument, Option
+
+MAX_WIDTH = 100
+_NAMES_WIDTH, _COMMANDS_WIDTH, _EXAMPLE_WIDTH = 30, 18, 44
+_NARROW = 60
+
+OPTIONS = "Options"
+"""The section of options that belong to no panel; all that a group of commands has."""
+
+ENVIRONMENT_NOTE = (
+    f"Most options can be set by an environment variable: {ENVIRONMENT_PREFIX} and the option's long name, "
+    f"as in {ENVIRONMENT_PREFIX}CTX_SIZE=8192. Defaults are in brackets."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A command, an argument or an option: how it is written, and what it does."""
+
+    names: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Rows that belong together."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+def format_help(ctx: typer.Context, *, width: int, bold: Callable[[str], str]) -> str:
+    """The help of a command or a group, at most `width` columns wide. `bold` makes a heading stand out."""
+    owner: Any = ctx.command
+    width = max(min(width, MAX_WIDTH), 24)
+    call = textwrap.fill(f"Usage: {usage(ctx)}", width, subsequent_indent="  ", break_on_hyphens=False)
+    blocks = [call.replace("Usage:", bold("Usage:"), 1), *paragraphs(owner.help or "", width)]
+    short = isinstance(owner, TyperGroup)
+    blocks += [_section(part, width, bold, short=short) for part in sections(ctx)]
+    if owner.examples:
+        beside = width if short else 0
+        blocks.append("\n".join([bold("Examples:"), *(_example(what, line, beside) for what, line in owner.examples)]))
+    if not short:
+        blocks.append(textwrap.fill(ENVIRONMENT_NOTE, width))
+    return "\n\n".join(blocks) + "\n"
+
+
+def usage(ctx: typer.Context) -> str:
+    """The command line in one line: `llamacli run [OPTIONS] [PROMPT]`."""
+    pieces = [ctx.command_path]
+    if isinstance(ctx.command, TyperGroup):
+        return " ".join([*pieces, "COMMAND [OPTIONS] ..."])
+    pieces.append("[OPTIONS]")
+    for parameter in ctx.command.params:
+        if isinstance(parameter, Argument):
+            name = (parameter.metavar or parameter.name) + ("..." if parameter.nargs == -1 else "")
+            pieces.append(name if parameter.required else f"[{name}]")
+    return " ".join(pieces)
+
+
+def sections(ctx: typer.Context) -> list[Section]:
+    """Subcommands, arguments and options, grouped by panel, in the order of their declaration."""
+    panels: dict[str, list[Row]] = {}
+    owner = ctx.command
+    if isinstance(owner, TyperGroup):
+        for name in owner.list_commands(ctx):
+            title, summary = command_summary(owner, ctx, name)
+            panels.setdefault(title, []).append(Row(name, summary))
+    for parameter in owner.params:
+        if isinstance(parameter, Argument):
+            panels.setdefault("Arguments", []).append(Row(parameter.metavar or parameter.name, sentence(parameter.help or "")))
+        elif isinstance(parameter, Option) and not parameter.hidden:
+            panel = parameter.rich_help_panel if isinstance(owner, TyperCommand) else None
+            panels.setdefault(panel or OPTIONS, []).append(Row(spelling(parameter), described(parameter)))
+    return [Section(title, tuple(rows)) for title, rows in panels.items()]
+
+
+def command_summary(owner: TyperGroup, ctx: typer.Context, name: str) -> tuple[str, str]:
+    """The panel and the one-line help of a subcommand, without loading it where the group knows them."""
+    known = getattr(owner, "summaries", {})
+    if name in known:
+        panel, summary = known[name]
+        return str(panel), str(summary)
+    found = owner.get_command(ctx, name)
+    text = inspect.cleandoc((found.help if found else None) or "")
+    return "Commands", text.partition("\n")[0].removesuffix(".")
+
+
+def spelling(option: Option) -> str:
+    """All names and the value: `-c, --ctx-size N`, `--mmap, --no-mmap`."""
+    names = ", ".join([*option.opts, *option.secondary_opts])
+    if option.is_flag or option.count:
+        return names
+    return f"{names} {option.metavar or option.kind.metavar}"
+
+
+def described(option: Option) -> str:
+    """The help text with the default."""
+    default = default_text(option)
+    text = sentence(option.help or "")
+    return f"{text} [{default}]" if default else text
+
+
+def sentence(text: str) -> str:
+    """Without its full stop. Three dots stay: they stand for more of the same."""
+    return text if text.endswith("...") else text.removesuffix(".")
+
+
+def default_text(option: Option) -> str | None:
+    """The default as people read it, or None if there is none worth saying."""
+    if isinstance(option.show_default, str):
+        return option.show_default
+    value = option.default
+    if value is None or value is False or value in ((), "", 0) or option.count:
+        return None
+    return "on" if value is True else str(value)
+
+
+def paragraphs(text: str, width: int) -> list[str]:
+    """A docstring's paragraphs, filled. Indented ones and tables stay as they are."""
+    blocks = inspect.cleandoc(text).split("\n\n") if text else []
+    return [block if block.startswith((" ", "|")) else textwrap.fill(" ".join(block.split()), width) for block in blocks]
+
+
+def _section(part: Section, width: int, bold: Callable[[str], str], *, short: bool) -> str:
+    """A heading and its rows. `short` is for a group, which has to fit a screen: its few options stand in one line."""
+    title = bold(part.title + ":")
+    if short and part.title == OPTIONS:
+        return f"{title} {'; '.join(row.names for row in part.rows)}"
+    column = _COMMANDS_WIDTH if short else _NAMES_WIDTH
+    return "\n".join([title, *(_layout(row, width, column) for row in part.rows)])
+
+
+def _example(what: str, line: str, width: int) -> str:
+    """A command line with what it does beside it, or above it where `width` columns leave no room."""
+    beside = f"  {line:<{_EXAMPLE_WIDTH}}  # {sentence(what)}"
+    return beside if len(beside) <= width else f"  # {what}\n  {line}"
+
+
+def _layout(row: Row, width: int, column: int) -> str:
+    column = 2 if width < _NARROW else column
+    indent = " " * (6 if width < _NARROW else column)
+    lines = textwrap.wrap(row.help, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    names = f"  {row.names}"
+    if len(names) + 2 > column or not lines:
+        return "\n".join(
+            [*textwrap.wrap(names, width, initial_indent="", subsequent_indent="      ", break_on_hyphens=False), *lines]
+        )
+    return "\n".join([names.ljust(column) + lines[0].lstrip(), *lines[1:]])

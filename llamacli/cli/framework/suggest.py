@@ -1,0 +1,74 @@
+"""The words of a command line: which are options, which are mistyped, and what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from llamacli.cli.framework.parameters import Option
+from llamacli.errors import UsageError
+
+_NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+
+
+def option_names(owner: TyperCommand | TyperGroup) -> dict[str, Option]:
+    """Every spelling of every option."""
+    return {
+        name: option for option in owner.params if isinstance(option, Option) for name in (*option.opts, *option.secondary_opts)
+    }
+
+
+def reject_single_dash(owner: TyperCommand, args: list[str]) -> None:
+    """Refuses `-temp 0.5`, which would be taken for `-t emp`, with a file named 0.5 beside it."""
+    names = option_names(owner)
+    takes_value = False
+    for word in args:
+        if word == "--":
+            return
+        name = word.partition("=")[0]
+        if word.startswith("-") and not takes_value and name not in names and f"-{name}" in names:
+            raise UsageError(f"no such option: {name}", hint=f"did you mean -{name}?")
+        option = names.get(word)
+        takes_value = not takes_value and option is not None and not option.is_flag and not option.count
+
+
+def with_numbers_apart(owner: TyperCommand, args: list[str]) -> list[str]:
+    """The same words with all arguments behind `--`, if a negative number is among them."""
+    names = option_names(owner)
+    options: list[str] = []
+    arguments: list[str] = []
+    takes_value = False
+    for place, word in enumerate(args):
+        if word == "--" and not takes_value:
+            arguments += args[place + 1 :]
+            break
+        is_option = word.startswith("-") and word != "-" and not _NEGATIVE.fullmatch(word)
+        (options if is_option or takes_value else arguments).append(word)
+        option = names.get(word)
+        takes_value = not takes_value and option is not None and not option.is_flag and not option.count
+    return [*options, "--", *arguments] if any(map(_NEGATIVE.fullmatch, arguments)) else args
+
+
+def explained(owner: TyperCommand | TyperGroup, error: typer.TyperException, args: list[str]) -> Exception:
+    """The same error with a hint, where there is one."""
+    if hasattr(error, "possibilities"):
+        wrong = str(getattr(error, "option_name", ""))
+        word = next((word for word in args if word.partition("=")[0] == wrong or word.startswith(wrong)), wrong)
+        if " " in word.strip():
+            return UsageError(f"no such option: {word}", hint="write -- before a text that begins with a dash")
+        word = word.partition("=")[0]
+        near = difflib.get_close_matches(word, option_names(owner), n=1)
+        other = "--help lists them" if isinstance(owner, TyperCommand) else "options come after the command"
+        return UsageError(f"no such option: {word}", hint=f"did you mean {near[0]}?" if near else other)
+    if "requires an argument" in error.format_message():
+        name = str(getattr(error, "option_name", ""))
+        flag = option_names(owner).get(name.swapcase())
+        if flag is not None and flag.is_flag:
+            return UsageError(f"{name} needs a value", hint=f"did you mean {', '.join(flag.opts)}?")
+    if "unexpected extra argument" in error.format_message():
+        extra = error.format_message().partition("(s) ")[2]
+        return UsageError(f"unexpected argument: {extra.strip('()')}", hint="put a text of several words in quotes")
+    return error

@@ -1,0 +1,189 @@
+"""`llamacli info`: what is in a model file, without loading it."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from llamacli.cli.framework.command import command
+from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.options import ContextOptions, ModelOptions
+from llamacli.cli.framework.parameters import argument, option
+from llamacli.cli.info.reports import show_check, show_diff, show_fit, show_system, write_document
+from llamacli.cli.info.sources import Opened, open_files
+from llamacli.errors import TemplateError, UsageError
+from llamacli.gguf.header import Lazy
+from llamacli.gguf.loading import require_complete
+from llamacli.gguf.numbers import shortest
+from llamacli.gguf.summary import chat_templates, summarize
+
+ModelArgument = Annotated[
+    str | None,
+    argument(metavar="MODEL", help="Instead of -m. Of hf: and https:// models that are not here only the header is fetched."),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowOptions:
+    """What is shown instead of the page, or with it."""
+
+    PANEL: ClassVar[str] = "What to show"
+
+    metadata: Annotated[bool, option("--metadata", help="All keys and values.")] = False
+    tensors: Annotated[bool, option("--tensors", help="Every tensor, and sums by type and by layer.")] = False
+    key: Annotated[str | None, option("--key", metavar="KEY", help="One value, raw; an array has a line for each element.")] = (
+        None
+    )
+    template: Annotated[bool, option("--template", help="The chat template, raw.")] = False
+    hash: Annotated[bool, option("--hash", help="SHA-256 of each tensor and of the file.")] = False
+    diff: Annotated[
+        str | None,
+        option("--diff", metavar="OTHER", help="What is different in another model; exit status 8 if anything is."),
+    ] = None
+    check: Annotated[bool, option("--check", help="Whether the file is sound and safe; exit status 3 if it is not.")] = False
+    fit: Annotated[
+        bool, option("--fit", help="Whether it fits in memory with -c, -ngl, -ctk, -ctv, -b, -np; exit status 4 if not.")
+    ] = False
+    parallel: Annotated[int, option("-np", "--parallel", help="Sequences that --fit plans for.")] = 1
+    system: Annotated[bool, option("--system", help="What this machine and this build offer; for bug reports.")] = False
+    json: Annotated[bool, option("--json", help="One JSON document.")] = False
+    full: Annotated[bool, option("--full", help="With --json, long arrays whole and not only their length.")] = False
+
+    def __post_init__(self) -> None:
+        views = [("--metadata", self.metadata), ("--tensors", self.tensors)]
+        modes = [
+            ("--key", self.key is not None),
+            ("--template", self.template),
+            ("--hash", self.hash),
+            ("--diff", self.diff is not None),
+            ("--check", self.check),
+            ("--fit", self.fit),
+            ("--system", self.system),
+        ]
+        given = [name for name, on in modes if on]
+        if len(given) > 1 or (given and any(on for _, on in views)):
+            given += [name for name, on in views if on]
+            raise UsageError(f"{' and '.join(given[:2])} cannot be combined")
+        if self.full and not self.json:
+            raise UsageError("--full is for --json")
+        if self.parallel != 1 and not self.fit:
+            raise UsageError("-np is for --fit")
+
+
+@command(
+    examples=(
+        ("See what a model is.", "llamacli info model.gguf"),
+        ("Look before a download, and see whether it fits.", "llamacli info hf:user/repo:Q4_K_M --fit -c 8192"),
+        ("Is this file sound and safe?", "llamacli info model.gguf --check"),
+        ("Get the chat template.", "llamacli info model.gguf --template > template.jinja"),
+        ("See what another quantization changed.", "llamacli info old.gguf --diff new.gguf"),
+    )
+)
+def info(
+    app: AppContext, name: ModelArgument = None, *, show: ShowOptions, model: ModelOptions, context: ContextOptions
+) -> None:
+    """Look into a model file.
+
+    Reads the header only, in milliseconds, whatever the size of the model; only --hash reads all of a file, --diff where the
+    headers agree, and --fit asks llama.cpp to lay out the model, without loading it.
+    """
+    if show.system:
+        return show_system(app, as_json=show.json)
+    with open_files(app, name or model.model, offline=model.offline) as opened:
+        if show.diff is not None:
+            with open_files(app, show.diff, offline=model.offline) as other:
+                return show_diff(app, opened, other, as_json=show.json)
+        if show.check:
+            return show_check(app, opened, as_json=show.json)
+        require_complete(opened.files)
+        if show.fit:
+            return show_fit(app, opened, model.params(), context.params(n_seq_max=show.parallel), as_json=show.json)
+        if show.key is not None:
+            return _key(app, opened, show.key, show)
+        if show.template:
+            return _template(app, opened, show)
+        return _hash(app, opened, show) if show.hash else _page(app, opened, show)
+
+
+def _page(app: AppContext, opened: Opened, show: ShowOptions) -> None:
+    """The page, the lists that were asked for, or everything as a document."""
+    from llamacli.render.info import page
+
+    files, header = opened.files, opened.files.header
+    summary = summarize(files, opened.sources[0])
+    if show.json:
+        from llamacli.render.info.json import model_document
+
+        return write_document(
+            app, model_document(summary, opened.place, header, files.tensors, opened.elements, full=show.full)
+        )
+    bold = _bold(app)
+    if show.metadata:
+        previews = {key: opened.preview(entry.value) for key, entry in header.metadata.items()}
+        app.console.show(page.format_metadata(header.metadata.values(), previews))
+    if show.tensors:
+        app.console.write(("\n" if show.metadata else "") + page.format_tensors(files.tensors, bold=bold))
+    if not show.metadata and not show.tensors:
+        app.console.write(page.format_summary(summary, opened.place, bold=bold))
+    return None
+
+
+def _key(app: AppContext, opened: Opened, key: str, show: ShowOptions) -> None:
+    """One value as it is. A long array is never in memory as a whole."""
+    from llamacli.render.info.json import entry_value
+
+    entry = opened.files.header.metadata.get(key)
+    if entry is None:
+        near = difflib.get_close_matches(key, opened.files.header.metadata, n=1)
+        raise UsageError(f"there is no key {key}", hint=f"did you mean {near[0]}?" if near else "--metadata lists them")
+    if show.json:
+        write_document(app, {key: entry_value(entry, opened.elements, full=True)})
+        return
+    if not isinstance(entry.value, Lazy):
+        app.console.show(f"{raw(entry.value)}\n")
+        return
+    separator = "\n" if entry.value.element is not None else ""
+    lines = (raw(element) + separator for element in opened.elements(entry.value))
+    while piece := "".join(itertools.islice(lines, 4096)):
+        app.console.show(piece)
+    if not separator:
+        app.console.show("\n")
+
+
+def raw(value: Any) -> str:
+    """A value as text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(shortest(value)) if isinstance(value, float) else str(value)
+
+
+def _template(app: AppContext, opened: Opened, show: ShowOptions) -> None:
+    templates = dict(chat_templates(opened.files.header))
+    if "default" not in templates:
+        hint = f"there are --key tokenizer.chat_template.{', '.join(templates)}" if templates else "it is a base model"
+        raise TemplateError(f"{opened.files.header.name} has no chat template", hint=hint)
+    if show.json:
+        write_document(app, {"chat_template": templates["default"]})
+    else:
+        app.console.show(templates["default"] + ("" if templates["default"].endswith("\n") else "\n"))
+
+
+def _hash(app: AppContext, opened: Opened, show: ShowOptions) -> None:
+    from llamacli.gguf.hashing import hash_model
+    from llamacli.render.info.json import hashes_document
+    from llamacli.render.info.reports import format_hashes
+
+    opened.require_local("--hash")
+    with app.progress() as bar:
+        hashes = hash_model(opened.files, opened.sources, lambda done, total: bar.update("hashing", done, total, unit="B"))
+    if show.json:
+        write_document(app, hashes_document(hashes))
+    else:
+        app.console.show(format_hashes(hashes))
+
+
+def _bold(app: AppContext) -> Callable[[str], str]:
+    return lambda text: app.console.styled(text, "bold", stdout=True)

@@ -1,0 +1,154 @@
+"""The reports of `llamacli info`: differences, soundness, memory and the system."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import typer
+
+from llamacli.cli.framework.context import AppContext
+from llamacli.cli.info.sources import Opened
+from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.errors import LibraryError, LlamacliError, MemoryFullError, ModelFileError
+from llamacli.gguf.loading import require_complete
+from llamacli.gguf.soundness import Finding
+from llamacli.gguf.summary import chat_templates
+from llamacli.store.files import paths
+
+if TYPE_CHECKING:
+    from llamacli.cli.framework.console import Style
+
+DIFFERENT = 8
+"""The exit status of `--diff` when anything differs."""
+
+WRITE_SIZE = 1 << 16
+"""Characters of a document that are written at once."""
+
+
+def show_diff(app: AppContext, old: Opened, new: Opened, *, as_json: bool) -> None:
+    """What differs between two models, in the data too if both are here. Ends with status 8 if anything does."""
+    from llamacli.gguf.diff import compare, compare_data
+    from llamacli.render.info.json import differences_document
+    from llamacli.render.info.reports import format_differences
+
+    differences = compare(old.files, new.files, old.sources[0], new.sources[0])
+    if old.is_local and new.is_local:
+        for opened in (old, new):
+            require_complete(opened.files)
+        with app.progress() as bar:
+            differences += compare_data(
+                old.files,
+                new.files,
+                old.sources,
+                new.sources,
+                lambda done, total: bar.update("comparing", done, total, unit="B"),
+            )
+    elif not differences:
+        app.console.note("only the headers were compared: the data of models on a server is not read")
+    if as_json:
+        write_document(app, differences_document(old.place, new.place, differences))
+    else:
+        app.console.write(format_differences(differences, width=app.console.width, paint=paint(app)))
+    if differences:
+        raise typer.Exit(DIFFERENT)
+
+
+def show_check(app: AppContext, opened: Opened, *, as_json: bool) -> None:
+    """Whether the file is sound. Raises ModelFileError, after the findings, if it is not."""
+    from llamacli.gguf.checker import check_model
+    from llamacli.render.info.json import findings_document
+    from llamacli.render.info.reports import format_findings, verdict
+
+    findings = [*check_model(opened.files, opened.sources), *_template_findings(opened)]
+    if as_json:
+        write_document(app, findings_document(opened.place, findings))
+    else:
+        app.console.write(format_findings(findings, paint=paint(app)))
+    if any(finding.severity == "error" for finding in findings):
+        raise ModelFileError(f"{opened.files.header.name} is {verdict(findings)}")
+
+
+def _template_findings(opened: Opened) -> Iterator[Finding]:
+    """What llama.cpp's own parser has to say about the chat templates."""
+    from llamacli.engine.chat.template import ChatTemplate
+
+    for name, text in chat_templates(opened.files.header):
+        try:
+            ChatTemplate(text).close()
+        except LibraryError:
+            return
+        except LlamacliError as error:
+            yield Finding("error", f"template {name}", error.message)
+
+
+def show_fit(app: AppContext, opened: Opened, model: ModelParams, context: ContextParams, *, as_json: bool) -> None:
+    """Whether the model fits. Raises MemoryFullError, after the table, if it does not."""
+    from llamacli.engine.fit import estimate_model, fit_model
+    from llamacli.render.info.json import fit_document
+    from llamacli.render.info.reports import format_fit, mebibytes
+
+    if opened.path is not None:
+        report = fit_model(opened.path, model, context)
+    else:
+        report = estimate_model(opened.files, opened.sources[0], model, context)
+    if as_json:
+        write_document(app, fit_document(opened.place, report))
+    else:
+        app.console.write(format_fit(report, paint=paint(app)))
+    if not report.fits:
+        raise MemoryFullError(
+            f"{opened.files.header.name} does not fit: it takes {mebibytes(report.total)}",
+            hint=f"use {' '.join(report.flags)}" if report.flags else "use a smaller quantization",
+        )
+
+
+def show_system(app: AppContext, *, as_json: bool) -> None:
+    """What this machine and this build offer."""
+    from llamacli.engine.system import describe_system
+    from llamacli.render.info.json import system_document
+    from llamacli.render.info.reports import format_system
+
+    report = describe_system()
+    report = replace(report, libraries=_without_home(report.libraries))
+    places = {
+        "settings": paths.settings_file(),
+        "data": paths.data_dir(),
+        "cache": paths.cache_dir(),
+        "models": paths.models_dir(),
+        "hub cache": paths.hub_cache(),
+    }
+    shown = {name: _without_home(str(path)) for name, path in places.items()}
+    if as_json:
+        write_document(app, system_document(report, shown))
+    else:
+        app.console.show(format_system(report, shown))
+
+
+def _without_home(path: str) -> str:
+    """A path that does not tell a bug report's readers who the user is."""
+    home = str(Path.home())
+    return f"~{path[len(home) :]}" if path.startswith(home + os.sep) else path
+
+
+def write_document(app: AppContext, document: Mapping[str, Any]) -> None:
+    """Writes one JSON document, piece by piece."""
+    from llamacli.render.info.json import encode
+
+    waiting: list[str] = []
+    size = 0
+    for piece in encode(document):
+        waiting.append(piece)
+        size += len(piece)
+        if size >= WRITE_SIZE:
+            app.console.write("".join(waiting))
+            waiting, size = [], 0
+    app.console.write("".join(waiting))
+
+
+def paint(app: AppContext) -> Callable[[str, str], str]:
+    """How the reports give a text a style on this console."""
+    return lambda text, style: app.console.styled(text, cast("Style", style), stdout=True)

@@ -1,0 +1,236 @@
+"""`llamacli models`: what is on this machine, and what is fetched, removed, named and quantized."""
+
+from __future__ import annotations
+
+import json as json_format
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from llamacli.cli.framework import settings
+from llamacli.cli.framework.command import command, group
+from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.options import JsonOption, OfflineOption
+from llamacli.cli.framework.parameters import argument, option
+from llamacli.cli.framework.parsers import parse_threads
+from llamacli.errors import ModelError, UsageError
+from llamacli.store.files import paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llamacli.store.files.progress import OnProgress
+
+MODEL_HELP = "A GGUF file, hf:user/repo[:quant], an https:// address, or a name from `llamacli models list`."
+
+ModelArgument = Annotated[str, argument(metavar="MODEL", help=MODEL_HELP)]
+OptionalModel = Annotated[str | None, argument(metavar="MODEL", help=MODEL_HELP)]
+
+
+@command(name="list", examples=(("Which models are here, and how to call them.", "llamacli models list"),))
+def list_(app: AppContext, *, json: JsonOption = False) -> None:
+    """List the models on this machine.
+
+    These are the models that llamacli fetched, those in the shared cache of the Hugging Face hub, and those of LM Studio and
+    ollama, which are used where they are. A star marks the model that is used when none is named.
+    """
+    from llamacli.render.models import format_models, models_document
+    from llamacli.store.models import inventory
+
+    aliases = settings.current().aliases()
+    found = inventory.stored(aliases)
+    default = default_path(app)
+    if json:
+        write_json(app, models_document(found, default=default))
+    else:
+        app.console.write(format_models(found, default=default))
+
+
+@command(
+    examples=(
+        ("Fetch the demo model.", "llamacli models pull demo"),
+        ("Fetch one quantization of a repository.", "llamacli models pull hf:Qwen/Qwen3-4B-GGUF:Q4_K_M"),
+    )
+)
+def pull(
+    app: AppContext,
+    model: Annotated[tuple[str, ...], argument(metavar="MODEL", help=MODEL_HELP)],
+    *,
+    offline: OfflineOption = False,
+    force: Annotated[
+        bool, option("--force", help="Fetch what came from an address again, in case it changed.", environment=False)
+    ] = False,
+) -> None:
+    """Fetch models and check them.
+
+    The path of each is written to standard output. A download that was interrupted goes on where it stopped. For a repository
+    of the Hugging Face hub the newest revision is fetched; without a quantization Q4_K_M is taken, or another that fits into
+    memory. For gated or private repositories set HF_TOKEN.
+    """
+    from llamacli.store.models import pull as fetching
+
+    aliases = settings.current().aliases()
+    for reference in model:
+        with reporting(app) as on_progress:
+            path = fetching.pull(reference, aliases=aliases, offline=offline, force=force, on_progress=on_progress)
+        app.console.show(f"{path}\n")
+
+
+@command(examples=(("Remove the demo model.", "llamacli models rm demo"),))
+def rm(app: AppContext, model: Annotated[tuple[str, ...], argument(metavar="MODEL", help=MODEL_HELP)]) -> None:
+    """Remove models that were fetched.
+
+    Files of your own, and those of LM Studio and ollama, are never touched. Models of the Hugging Face hub are removed from the
+    cache that other programs share.
+    """
+    from llamacli.render.models import format_removed
+    from llamacli.store.models import inventory
+
+    aliases = settings.current().aliases()
+    for reference in model:
+        app.console.note(format_removed(reference, inventory.remove(reference, aliases)))
+
+
+@command(examples=(("Hand a model to another program.", "llama-bench -m $(llamacli models path demo)"),))
+def path(app: AppContext, model: OptionalModel = None) -> None:
+    """Write the path of a model on this machine.
+
+    Nothing is fetched. Without a name it is the model that is used when none is named.
+    """
+    from llamacli.store.models import inventory
+
+    aliases = settings.current().aliases()
+    app.console.show(f"{inventory.locate(model if model is not None else default_reference(app), aliases)}\n")
+
+
+@command(examples=(("What is this model?", "llamacli models show demo"),))
+def show(app: AppContext, model: OptionalModel = None, *, json: JsonOption = False) -> None:
+    """Show one model at a glance.
+
+    That is where it is, how large it is, its quantization and its context. `llamacli info` tells everything that is in the
+    file.
+    """
+    from llamacli.gguf.model import read_files
+    from llamacli.gguf.source import FileSource
+    from llamacli.gguf.summary import summarize
+    from llamacli.render.models import format_model, model_document
+    from llamacli.store.models import catalogue, inventory
+
+    aliases = settings.current().aliases()
+    reference = model if model is not None else default_reference(app)
+    file = inventory.locate(reference, aliases)
+    with FileSource(file) as source:
+        summary = summarize(read_files(file), source)
+    home = next((one.home for one in inventory.stored(aliases) if one.path.resolve() == file.resolve()), None)
+    name = reference or catalogue.DEMO.name
+    if json:
+        write_json(app, model_document(name, file, summary, home))
+    else:
+        app.console.write(format_model(name, file, summary, home))
+
+
+@command(examples=(("Use this model when none is named.", "llamacli models default hf:Qwen/Qwen3-4B-GGUF:Q4_K_M"),))
+def default(app: AppContext, model: OptionalModel = None) -> None:
+    """Show or set the default model.
+
+    That is the one that is used when none is named. It is stored in the settings; `llamacli config unset model` goes back to
+    the demo model.
+    """
+    from llamacli.store.models import catalogue, inventory
+    from llamacli.store.settings import edit as settings_edit
+    from llamacli.store.settings.settings import problems
+
+    if model is None:
+        app.console.write(f"{default_reference(app) or catalogue.DEMO.name}\n")
+        return
+    model = inventory.lasting(model, settings.current().aliases())
+    file = paths.settings_file()
+    settings_edit.set_value(file, ("defaults", "model"), model, lambda changed: problems(changed, settings.all_keys()))
+    app.console.note(f"the default model is {model} from now on ({file})")
+
+
+@command(
+    examples=(
+        ("Make a model smaller.", "llamacli models quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M"),
+        ("How large would it be?", "llamacli models quantize --forecast f16.gguf q8_0.gguf Q8_0"),
+    )
+)
+def quantize(
+    app: AppContext,
+    model: ModelArgument,
+    output: Annotated[Path, argument(metavar="OUT", help="The file to write, which must not exist.")],
+    type: Annotated[str, argument(metavar="TYPE", help="What to quantize to: Q4_K_M, Q8_0, F16, ...")],  # noqa: A002
+    *,
+    forecast: Annotated[bool, option("--forecast", help="Only say how large the result would be.", environment=False)] = False,
+    threads: Annotated[
+        int | None,
+        option("-t", "--threads", metavar="N", parser=parse_threads, shows="all", help="Threads to use.", environment=False),
+    ] = None,
+    allow_requantize: Annotated[
+        bool,
+        option("--allow-requantize", help="Take a model that is quantized already; the result is worse.", environment=False),
+    ] = False,
+    pure: Annotated[
+        bool, option("--pure", help="The same type for every tensor, without exceptions.", environment=False)
+    ] = False,
+) -> None:
+    """Write a model again with smaller numbers.
+
+    The best start is an F16, BF16 or F32 file. The result appears whole and checked, or not at all; an existing file is never
+    overwritten.
+    """
+    from llamacli.engine import quantize as engine
+    from llamacli.render.models import format_sizes
+
+    name = engine.parse_type(type)
+    source = app.find_model(app, model, offline=True)
+    if forecast:
+        sizes = engine.forecast(source, name, allow_requantize=allow_requantize, pure=pure)
+        app.console.write(f"{name}: {format_sizes(sizes.before, sizes.after)}\n")
+        return
+    with app.progress() as bar:
+        sizes = engine.quantize(
+            source,
+            output,
+            name,
+            threads=threads or 0,
+            allow_requantize=allow_requantize,
+            pure=pure,
+            on_progress=lambda done, total: bar.update(f"quantizing to {name}", done, total),
+        )
+    app.console.note(f"{output}: {name}, {format_sizes(sizes.before, sizes.after)}")
+
+
+@contextmanager
+def reporting(app: AppContext) -> Iterator[OnProgress]:
+    """A progress bar, as the store calls it."""
+    with app.progress() as bar:
+        yield lambda progress: bar.update(progress.what, progress.done, progress.total, unit="B")
+
+
+def default_reference(app: AppContext) -> str | None:
+    """What the environment or the settings say is the model when none is named; None is the demo model."""
+    environ = app.console.environ
+    return environ.get("LLAMACLI_MODEL") or settings.default_model(environ.get("LLAMACLI_PROFILE") or None)
+
+
+def default_path(app: AppContext) -> Path | None:
+    """The file of that model, with links followed, or None if it is not here."""
+    from llamacli.store.models import inventory
+
+    try:
+        return inventory.locate(default_reference(app), settings.current().aliases()).resolve()
+    except (ModelError, UsageError):
+        return None
+
+
+def write_json(app: AppContext, document: object) -> None:
+    """One JSON document on standard output."""
+    app.console.write(json_format.dumps(document, indent=2) + "\n")
+
+
+models = group(
+    "models", list_, pull, rm, path, show, default, quantize,
+    help="List, fetch, remove and quantize models.",
+    examples=(("What is here?", "llamacli models list"), ("Fetch a model.", "llamacli models pull hf:Qwen/Qwen3-4B-GGUF")),
+)  # fmt: skip

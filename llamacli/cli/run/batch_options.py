@@ -1,0 +1,101 @@
+"""The options of `llamacli run` for many prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from llamacli.cli.framework.parameters import option, parse_path
+from llamacli.errors import UsageError
+from llamacli.store.rows import RowFormat
+
+MOST_PARALLEL = 256
+
+
+def parse_parallel(text: str) -> int | None:
+    """A number of sequences, or auto."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_PARALLEL:
+        raise ValueError(f"'{text}' is neither auto nor a number from 1 to {MOST_PARALLEL}")
+    return int(text)
+
+
+def parse_output(text: str) -> Path | None:
+    """A file; - is standard output (None)."""
+    return None if text == "-" else parse_path(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowOptions:
+    """Rows in, rows out."""
+
+    PANEL: ClassVar[str] = "Many prompts"
+
+    input: Annotated[
+        Path | None,
+        option(
+            "--input",
+            metavar="FILE",
+            help="Answer each row of a file: JSON lines, OpenAI Batch, .csv, .tsv, or .txt with a prompt a line; - is stdin.",
+            environment=False,
+        ),
+    ] = None
+    input_format: Annotated[
+        RowFormat | None,
+        option("--input-format", shows="by the file's name, else jsonl", help="What --input holds.", environment=False),
+    ] = None
+    output: Annotated[
+        Path | None,
+        option(
+            "--output", metavar="FILE", parser=parse_output, shows="stdout", environment=False,
+            help="Where the results go, as JSON lines; - is stdout.",
+        ),
+    ] = None  # fmt: skip
+    template: Annotated[
+        str | None,
+        option("--template", metavar="TEXT", help="The prompt of a row; {name} is its field of that name, {{ is {."),
+    ] = None
+    parallel: Annotated[
+        int | None,
+        option("--parallel", metavar="N|auto", parser=parse_parallel, shows="auto", help="How many rows at once."),
+    ] = None
+    unordered: Annotated[
+        bool, option("--unordered", help="Write each result as soon as it is there, not in the order of the rows.")
+    ] = False
+    resume: Annotated[
+        bool,
+        option(
+            "--resume",
+            help="Go on with the output file of an interrupted run. Rows that failed there are not tried again: "
+            "take their lines out for that.",
+            environment=False,
+        ),
+    ] = False
+    fail_fast: Annotated[bool, option("--fail-fast", help="Stop at the first row that fails.")] = False
+    retry: Annotated[
+        int,
+        option(
+            "--retry", metavar="N", shows=0, help="Try a row again at once whose answer did not meet its constraint, N times."
+        ),
+    ] = 0
+
+
+def check_rows(options: RowOptions) -> None:
+    """Whether the options for rows make sense together. Raises UsageError if they do not."""
+    if options.input is None:
+        given = [name for name in ("input_format", "output", "template", "parallel") if getattr(options, name) is not None]
+        given += [name for name in ("unordered", "resume", "fail_fast", "retry") if getattr(options, name)]
+        if given:
+            raise UsageError(f"--{given[0].replace('_', '-')} needs --input")
+        return
+    if options.resume and options.output is None:
+        raise UsageError("--resume needs the --output file to go on with")
+    if str(options.input) != "-" and not options.input.exists():
+        raise UsageError(f"{options.input} does not exist")
+    if options.retry < 0:
+        raise UsageError("--retry takes a number from 0")
+    both_exist = options.output is not None and options.input.exists() and options.output.exists()
+    if both_exist and options.output is not None and options.input.samefile(options.output):
+        raise UsageError("--input and --output are the same file")

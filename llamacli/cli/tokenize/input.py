@@ -1,0 +1,272 @@
+"""What `tokenize` reads: a text, files, directories, standard input; whole, or line by line; and ids to be turned back."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+import os
+import re
+import select
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from llamacli.cli.framework.context import AppContext
+from llamacli.engine.tokenization.documents import BLOCK, Document, text_document, utf8_blocks
+from llamacli.errors import CapacityError, TemplateError, UsageError
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from llamacli.cli.framework.options import ChatOptions
+    from llamacli.engine.runtime.model import Model
+    from llamacli.engine.tokenization.tokenizer import Chunk, NotTokenized
+
+STDIN = "-"
+STDIN_NAME = "standard input"
+
+_SNIFFED = 8192
+_GLOB = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Documents, and how many bytes they have together (None: nobody knows). `are_files`: the command line names files."""
+
+    documents: list[Document]
+    size: int | None
+    are_files: bool = False
+
+
+def find_input(
+    app: AppContext,
+    words: tuple[str, ...],
+    paths: tuple[str, ...],
+    *,
+    recursive: bool = False,
+    replace: bool = False,
+    live: bool = False,
+) -> Input:
+    """The documents that a command line names. With files, words are files, too: the shell makes them of a pattern.
+
+    `live`: the blocks of standard input are what there is; an empty one says that the next has to be waited for.
+    """
+    stdin = Document(STDIN_NAME, lambda: (_live_blocks if live else _blocks)(app.console.input_stream()))
+    if paths or recursive:
+        return _files(app, (*paths, *words), stdin, recursive=recursive, replace=replace)
+    if len(words) > 1:
+        raise UsageError(f"unexpected argument: {words[1]}", hint="put a text of several words in quotes")
+    if words and words[0] != STDIN:
+        data = os.fsencode(words[0])
+        return Input([text_document("the text", data)], len(data))
+    if not words and not app.console.has_piped_input:
+        raise UsageError("there is no text", hint="give one as an argument, with -f FILE, or on standard input")
+    return Input([stdin], None)
+
+
+def spooled(app: AppContext, found: Input, stack: ExitStack) -> Input:
+    """The same, to be read several times: standard input is kept in a temporary file until `stack` is closed."""
+    documents = []
+    for document in found.documents:
+        if document.name == STDIN_NAME:
+            import tempfile  # it takes a while, and few need it
+
+            kept = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # a context it is
+            for block in document.blocks():
+                kept.write(block)
+            documents.append(Document(STDIN_NAME, lambda kept=kept: _positioned(kept)))  # type: ignore[misc]
+        else:
+            documents.append(document)
+    return Input(documents, found.size, found.are_files)
+
+
+def lines_of(document: Document) -> Iterator[Document | None]:
+    """Each line as a document, without what ends it; None where the next has to be waited for."""
+    count, begun = 0, list[bytes]()
+    for block in document.blocks():
+        if not block:
+            yield None
+            continue
+        *lines, rest = block.split(b"\n")
+        if lines:
+            lines[0] = b"".join((*begun, lines[0]))
+            begun.clear()
+        for line in lines:
+            count += 1
+            yield _line_document(document, count, line)
+        begun.append(rest)
+    if last := b"".join(begun):
+        yield _line_document(document, count + 1, last)
+
+
+def chat_chunks(
+    model: Model, documents: Iterable[Document | None], chat: ChatOptions, *, as_messages: bool, replace: bool
+) -> Iterator[Chunk | NotTokenized]:
+    """Each document as a conversation, put through the chat template: a user's message, or a JSON list of messages."""
+    from llamacli.engine.tokenization.chat import conversation_chunk, open_template
+    from llamacli.engine.tokenization.tokenizer import NotTokenized
+
+    system = [{"role": "system", "content": chat.system_prompt}] if chat.system_prompt is not None else []
+    with open_template(model, chat.template()) as template:
+        for document in filter(None, documents):
+            try:
+                text = b"".join(utf8_blocks(document.blocks(), document.name, replace=replace)).decode()
+                messages = read_messages(text, document.name) if as_messages else [{"role": "user", "content": text}]
+                chunk = conversation_chunk(model.vocabulary, template, document.name, [*system, *messages])
+            except (UsageError, TemplateError, CapacityError) as error:
+                yield NotTokenized(document, error)
+            else:
+                yield chunk
+
+
+def read_messages(text: str, name: str) -> list[Any]:
+    """A JSON list of messages, or an object that has one, as requests do."""
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{name} is not JSON: {error}", hint="--chat -f takes a JSON list of messages") from None
+    except RecursionError:
+        raise UsageError(f"{name} is nested too deeply") from None
+    messages = document.get("messages") if isinstance(document, dict) else document
+    if not isinstance(messages, list):
+        raise UsageError(f"{name} is not a JSON list of messages")
+    return messages
+
+
+def _line_document(document: Document, number: int, line: bytes) -> Document:
+    return text_document(f"{document.name}, line {number}", line.removesuffix(b"\r"))
+
+
+def _files(app: AppContext, names: tuple[str, ...], stdin: Document, *, recursive: bool, replace: bool) -> Input:
+    documents: list[Document] = []
+    size, skipped = 0, 0
+    streams = False
+    for name in names:
+        if name == STDIN:
+            if streams:
+                raise UsageError("standard input can be read only once")
+            streams = True
+            documents.append(stdin)
+            continue
+        for path, is_named in _paths(name, recursive=recursive):
+            if not is_named and not _is_text(app, path, replace=replace):
+                skipped += 1
+                continue
+            documents.append(_file_document(path))
+            size += path.stat().st_size
+    if skipped:
+        app.console.note(f"{skipped} {'file is' if skipped == 1 else 'files are'} not text and left out")
+    if not documents:
+        raise UsageError("there are no text files", hint="files whose names begin with a dot are not looked for")
+    return Input(documents, None if streams else size, are_files=True)
+
+
+def _paths(name: str, *, recursive: bool) -> Iterator[tuple[Path, bool]]:
+    """The files that a word names, and whether it names just that file."""
+    path = Path(name)
+    try:
+        is_directory, exists = path.is_dir(), path.exists()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {name}: {error}") from error
+    if is_directory:
+        if not recursive:
+            raise UsageError(f"{name} is a directory", hint="-r takes the files in it")
+        yield from ((found, False) for found in _walk(path))
+    elif exists:
+        yield path, True
+    elif _GLOB.search(name):
+        import glob
+
+        matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute pattern
+        if not matches:
+            raise UsageError(f"no file matches {name}")
+        for match in map(Path, matches):
+            if match.is_file():
+                yield match, False
+            elif recursive:
+                yield from ((found, False) for found in _walk(match))
+    else:
+        raise UsageError(f"{name} does not exist")
+
+
+def _walk(top: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(top):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(folder, name)
+            if not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _is_text(app: AppContext, path: Path, *, replace: bool) -> bool:
+    """Whether a file that was found, not named, is text. One that cannot be read is passed over with a warning."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with path.open("rb") as file:
+            block = file.read(BLOCK)
+            if b"\0" in block[:_SNIFFED]:
+                return False
+            while block and not replace:
+                decoder.decode(block)
+                block = file.read(BLOCK)
+            decoder.decode(b"", final=not replace)
+    except UnicodeDecodeError:
+        return False
+    except OSError as error:
+        app.console.warn(f"cannot read {path}: {error.strerror or error}")
+        return False
+    return True
+
+
+def _file_document(path: Path) -> Document:
+    def blocks() -> Iterator[bytes]:
+        try:
+            with path.open("rb") as file:
+                yield from iter(lambda: file.read(BLOCK), b"")
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+
+    return Document(str(path), blocks)
+
+
+def _blocks(stream: io.BufferedIOBase) -> Iterator[bytes]:
+    try:
+        yield from iter(lambda: stream.read(BLOCK), b"")
+    except OSError as error:
+        raise UsageError(f"cannot read {STDIN_NAME}: {error.strerror or error}") from error
+
+
+def _live_blocks(stream: io.BufferedIOBase) -> Iterator[bytes]:
+    try:
+        while True:
+            if not _is_ready(stream, 0):
+                yield b""
+                _is_ready(stream, None)
+            block = stream.read1(BLOCK)
+            if not block:
+                return
+            yield block
+    except OSError as error:
+        raise UsageError(f"cannot read {STDIN_NAME}: {error.strerror or error}") from error
+
+
+def _is_ready(stream: io.BufferedIOBase, seconds: float | None) -> bool:
+    """Whether there is something to read, or the end of it, within `seconds` (None: it is waited for)."""
+    try:
+        return bool(select.select([stream], [], [], seconds)[0])
+    except io.UnsupportedOperation:  # bytes in memory
+        return True
+
+
+def _positioned(file: IO[bytes]) -> Iterator[bytes]:
+    """A file that several read by turns, from its beginning."""
+    place = 0
+    while True:
+        file.seek(place)
+        block = file.read(BLOCK)
+        if not block:
+            return
+        place += len(block)
+        yield block
