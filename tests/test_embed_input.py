@@ -7,8 +7,8 @@ import json
 
 import pytest
 
+from llamacli.batch.texts import Item, open_source
 from llamacli.cli.embed.options import SourceOptions
-from llamacli.cli.embed_input import Item, open_source
 from llamacli.cli.framework.console import Console, Terminals
 from llamacli.cli.framework.parameters import parse_path
 from llamacli.errors import LlamacliError, UsageError

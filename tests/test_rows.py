@@ -17,17 +17,17 @@ from typing import Any
 import pytest
 from fakes import Result, invoke
 
+from llamacli.batch.reader import Row, format_of, read_rows
+from llamacli.batch.results import ResultFile
 from llamacli.cli.framework import context
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.options import ChatOptions
-from llamacli.cli.rows_question import Asking, fill
 from llamacli.cli.run.options import PromptOptions, ReasoningOptions, ToolOptions
 from llamacli.cli.run.prompt import read_base
 from llamacli.engine.generation.job_window import Tuner
 from llamacli.engine.params import GenerationParams
 from llamacli.errors import UsageError
-from llamacli.store.row_results import ResultFile
-from llamacli.store.rows import Row, format_of, read_rows
+from llamacli.openai.batch_request import Asking, fill
 
 ROOT = Path(__file__).parent.parent
 

@@ -10,12 +10,12 @@ import pytest
 from fakes import invoke
 from test_rows import answers, lines, run, write
 
+from llamacli.batch.results import ResultFile
 from llamacli.cli.framework import context
-from llamacli.store.row_results import ResultFile
 
 
 def held_back(monkeypatch: pytest.MonkeyPatch, most: int = 8) -> None:
-    monkeypatch.setattr("llamacli.cli.rows_run.HELD_BACK", most)
+    monkeypatch.setattr("llamacli.batch.runner.HELD_BACK", most)
 
 
 def test_many_rows_that_fail_behind_one_that_has_not_run(
@@ -147,7 +147,7 @@ def test_tables_as_programs_write_them(tiny_model: Path, tmp_path: Path) -> None
 def test_a_field_that_no_table_has_is_the_rows_problem(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llamacli.store.rows.LONGEST_LINE", 1000)
+    monkeypatch.setattr("llamacli.batch.reader.LONGEST_LINE", 1000)
     table = tmp_path / "rows.csv"
     lines_of_one_field = "a line\n" * 200
     table.write_text(f'prompt\nfirst\n"{lines_of_one_field}"\nlast\n')

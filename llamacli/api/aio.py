@@ -11,9 +11,9 @@ from typing import Any, Self
 
 from llamacli.api.completion import cancellable
 from llamacli.api.llama import Llama
-from llamacli.engine.documents import Document
 from llamacli.engine.runtime.cancel import Canceller
 from llamacli.errors import ClosedError
+from llamacli.openai.response import Document
 
 STREAMS = 16
 """Threads beside those for the calls that run at once."""

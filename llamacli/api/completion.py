@@ -20,19 +20,19 @@ from llamacli.api.arguments import (
 )
 from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.options import SamplingKeywords, generation, sampling_params
-from llamacli.engine import documents
 from llamacli.engine.chat.answer import AnswerReader
 from llamacli.engine.chat.infill import infill_prompt
 from llamacli.engine.chat.message import read_messages
 from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.chat.turn import Turn, chat_turn, text_turn
-from llamacli.engine.documents import Document, Heading
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Event, Finished, Token
 from llamacli.engine.generation.sequence import Processor
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.engine.runtime.cancel import Canceller
 from llamacli.errors import ClosedError, UsageError
+from llamacli.openai import response as documents
+from llamacli.openai.response import Document, Heading
 
 _thread = threading.local()
 

@@ -14,7 +14,6 @@ from llamacli.api.arguments import token_ids
 from llamacli.api.evaluation import Evaluations
 from llamacli.api.wording import argument_names, naming_arguments
 from llamacli.engine.chat.template import ChatTemplate
-from llamacli.engine.documents import Document
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import (
     CacheType,
@@ -27,6 +26,7 @@ from llamacli.engine.params import (
     SplitMode,
 )
 from llamacli.errors import CancelledError, ClosedError, UsageError
+from llamacli.openai.response import Document
 
 if TYPE_CHECKING:
     from llamacli.engine.embedding.embedder import Embedder

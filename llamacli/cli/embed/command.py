@@ -24,11 +24,11 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.errors import RowsFailedError, UsageError
 
 if TYPE_CHECKING:
+    from llamacli.batch.texts import Source
+    from llamacli.batch.vector_file import Shape
+    from llamacli.batch.vector_formats import Writer
+    from llamacli.batch.vector_resume import Kept
     from llamacli.cli.embed.options import OutputFormat
-    from llamacli.cli.embed_file import Shape
-    from llamacli.cli.embed_input import Source
-    from llamacli.cli.embed_output import Writer
-    from llamacli.cli.embed_resume import Kept
     from llamacli.engine.embedding.embedder import Embedder
     from llamacli.engine.embedding.params import EmbeddingParams
 
@@ -62,7 +62,7 @@ def embed(
 
     `llamacli embed index` keeps vectors in a file and searches them.
     """
-    from llamacli.cli.embed_input import open_source
+    from llamacli.batch.texts import open_source
 
     if other := demo_instead(app, model, line):
         options, names = line(other), ("source", "output", "search", "model", "making", "form", "context")
@@ -122,9 +122,9 @@ def write_vectors(app: AppContext, embedder: Embedder, items: Source, params: Em
 @contextmanager
 def open_writer(app: AppContext, output: OutputOptions, shape: Shape) -> Iterator[tuple[Writer, Kept]]:
     """Where the vectors go, and what is there already."""
-    from llamacli.cli import embed_output as forms
-    from llamacli.cli.embed_file import open_output
-    from llamacli.cli.embed_resume import NOTHING
+    from llamacli.batch import vector_formats as forms
+    from llamacli.batch.vector_file import open_output
+    from llamacli.batch.vector_resume import NOTHING
 
     console = app.console
     kind = output.format(terminal=console.terminals.stdout)
@@ -165,8 +165,8 @@ def require_finished(
         UsageError: it is not.
         RowsFailedError: it is, and some of its texts have no vector.
     """
-    from llamacli.cli.embed_file import require_form
-    from llamacli.cli.embed_resume import finished_texts
+    from llamacli.batch.vector_file import require_form
+    from llamacli.batch.vector_resume import finished_texts
 
     require_form(path, kind, shape, resume=True)
     kept = finished_texts(embedder, items, params, path, kind, shape.dims)
@@ -182,7 +182,7 @@ def is_whole(path: Path) -> bool:
 
 def shape_of(embedder: Embedder, params: EmbeddingParams) -> Shape:
     """What the vectors of this model will be like."""
-    from llamacli.cli.embed_file import Shape
+    from llamacli.batch.vector_file import Shape
 
     def settings() -> str:
         import hashlib

@@ -28,7 +28,7 @@ from llamacli.store.models.references import is_path
 from llamacli.store.vectors import VectorIndex, hash_of
 
 if TYPE_CHECKING:
-    from llamacli.cli.embed_input import Item, Source
+    from llamacli.batch.texts import Item, Source
     from llamacli.engine.embedding.embedder import Embedder
     from llamacli.engine.embedding.params import EmbeddingParams
 
@@ -87,7 +87,7 @@ def add(
     one that had this id before. An index holds vectors of one model, made in one way; others are refused. The model is the one
     that the index was made with, unless -m names it.
     """
-    from llamacli.cli.embed_input import open_source
+    from llamacli.batch.texts import open_source
 
     with VectorIndex(db, create=True) as index:
         if own := _own_model(index, line) or demo_instead(app, model, line):
@@ -110,7 +110,7 @@ def add(
 
 def _add_all(app: AppContext, embedder: Embedder, index: VectorIndex, items: Source, params: EmbeddingParams) -> None:
     """Embeds and adds what is not there yet, and says what is kept, even if not all of it could be added."""
-    from llamacli.cli.embed_input import Source
+    from llamacli.batch.texts import Source
 
     fresh = _Fresh(items.items(), index.hashes())
     is_told = False

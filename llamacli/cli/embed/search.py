@@ -17,7 +17,7 @@ from llamacli.errors import CapacityError, RowsFailedError, UsageError
 from llamacli.render import embed as page
 
 if TYPE_CHECKING:
-    from llamacli.cli.embed_input import Item, Source
+    from llamacli.batch.texts import Item, Source
     from llamacli.engine.embedding.embedder import Embedder
 
 MOST_COMPARED = 4096

@@ -15,7 +15,7 @@ from llamacli.engine.embedding.params import EmbeddingParams, NotEmbedded, Outco
 from llamacli.errors import DownloadError, LlamacliError, RowsFailedError
 
 if TYPE_CHECKING:
-    from llamacli.cli.embed_input import Item, Source
+    from llamacli.batch.texts import Item, Source
     from llamacli.engine.embedding.embedder import Embedder
     from llamacli.gguf.header import Header
 

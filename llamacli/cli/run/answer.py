@@ -18,7 +18,7 @@ from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Event, Finished, Prefill, Token, Usage
 from llamacli.engine.params import GenerationParams
 from llamacli.errors import ConstraintError, ContextFullError
-from llamacli.render.documents import Documents, Sample
+from llamacli.openai.documents import Documents, Sample
 from llamacli.render.stats import format_stats, format_tokens
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+from llamacli.batch.reader import RowFormat
 from llamacli.cli.framework.parameters import option, parse_path
 from llamacli.errors import UsageError
-from llamacli.store.rows import RowFormat
 
 MOST_PARALLEL = 256
 

@@ -89,8 +89,8 @@ def run(
         base = read_base(app.console, prompt, source, chat, tools, reasoning)
         path = app.find_model(app, model.model, offline=model.offline)
         with app.interrupts.guard() as guard, load(app, path, model_params, context_params) as engine:
-            from llamacli.cli.rows_question import Asking
-            from llamacli.cli.rows_run import run_rows
+            from llamacli.batch.runner import run_rows
+            from llamacli.openai.batch_request import Asking
 
             params = generation.params(sampling_params(engine, sampling))
             asking = Asking(base, params, held, rows.template, constraint.strict, reasoning.hide_reasoning)

@@ -10,8 +10,8 @@ from llamacli.cli.framework.console import Console
 from llamacli.engine.chat.template import Delta
 from llamacli.engine.events import Token
 from llamacli.errors import ConstraintError
+from llamacli.openai.documents import Documents, Sample, tool_calls
 from llamacli.render.code import first_code_block
-from llamacli.render.documents import Documents, Sample, tool_calls
 from llamacli.render.stream import AnswerStream
 from llamacli.render.text import escape
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llamacli.cli import embed_output as forms
+from llamacli.batch import vector_formats as forms
 from llamacli.cli.embed.options import OutputFormat
 from llamacli.engine.embedding.params import Embedded, EmbeddingParams
 from llamacli.engine.embedding.vectors import Matrix
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
-    from llamacli.cli.embed_input import Source
+    from llamacli.batch.texts import Source
     from llamacli.engine.embedding.embedder import Embedder
 
 _FLOAT = 4

@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from llamacli.batch.reader import NO_JSON, Row, format_of, read_rows
+from llamacli.batch.results import ResultFile
+from llamacli.batch.summary import Tally, counted
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.rows_question import Asked, Asking
-from llamacli.cli.rows_result import check, failure, result
-from llamacli.cli.rows_tally import Tally, counted
 from llamacli.cli.run.batch_options import RowOptions
 from llamacli.cli.run.constraint import Held, tell_not_enforced
 from llamacli.cli.run.prompt import build_turn
@@ -25,8 +25,8 @@ from llamacli.engine.generation.job_window import Job, Tuner, run_jobs
 from llamacli.engine.generation.prefix_cache import common_length
 from llamacli.engine.generation.sequence import Request
 from llamacli.errors import ConstraintError, LlamacliError, RowsFailedError, UsageError
-from llamacli.store.row_results import ResultFile
-from llamacli.store.rows import NO_JSON, Row, format_of, read_rows
+from llamacli.openai.batch_request import Asked, Asking
+from llamacli.openai.batch_result import check, failure, result
 
 if TYPE_CHECKING:
     from llamacli.cli.framework.signals import Guard

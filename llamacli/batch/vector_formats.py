@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from llamacli.cli.embed_input import Item
+from llamacli.batch.texts import Item
 from llamacli.engine.embedding.params import Embedded, NotEmbedded, Outcome
 from llamacli.engine.embedding.vectors import Matrix
 from llamacli.errors import UsageError

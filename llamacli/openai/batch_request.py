@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llamacli.batch.reader import Row
 from llamacli.cli.run.constraint import Held, hold_to_schema
 from llamacli.cli.run.prompt import Question
 from llamacli.engine.chat.message import choose_tools, read_messages, read_response_format, read_tools
@@ -17,7 +18,6 @@ from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.constraint.schema import check_tools
 from llamacli.engine.params import GenerationParams
 from llamacli.errors import UsageError
-from llamacli.store.rows import Row
 
 ENDPOINTS = {"/v1/chat/completions": True, "/v1/completions": False}
 """The addresses of an OpenAI Batch file that can be answered, and whether they are chats."""

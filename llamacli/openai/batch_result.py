@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llamacli.cli.rows_question import ENDPOINTS, Asked
+from llamacli.batch.reader import Row
 from llamacli.cli.run.constraint import check_json
-from llamacli.engine import documents
 from llamacli.engine.chat.template import Answer
 from llamacli.engine.events import Finished, Token
 from llamacli.errors import ConstraintError
-from llamacli.store.rows import Row
+from llamacli.openai import response as documents
+from llamacli.openai.batch_request import ENDPOINTS, Asked
 
 
 def check(asked: Asked, answer: Answer, finished: Finished) -> None:

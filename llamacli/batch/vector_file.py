@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamacli.cli import embed_output as forms
+from llamacli.batch import vector_formats as forms
+from llamacli.batch.vector_resume import NOTHING, Kept, whole_texts
 from llamacli.cli.embed.options import RESUMABLE, OutputFormat
-from llamacli.cli.embed_resume import NOTHING, Kept, whole_texts
 from llamacli.cli.framework.console import Console
 from llamacli.errors import LlamacliError, UsageError
 

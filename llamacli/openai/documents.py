@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llamacli.engine import documents
 from llamacli.engine.chat.template import Answer, Delta
 from llamacli.engine.events import Finished, Timings, Token, Usage
+from llamacli.openai import response as documents
 
 
 @dataclass(frozen=True, slots=True)

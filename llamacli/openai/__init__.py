@@ -1,0 +1,1 @@
+"""OpenAI's JSON documents, as values in and values out."""
