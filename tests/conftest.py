@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 import tiny
 
@@ -41,7 +41,7 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny llama model with a ChatML template (see tests/tiny.py)."""
+    """A tiny llama model with a ChatML template (see tests/support/tiny.py)."""
     return tiny.tiny_model(tmp_path_factory.mktemp("models") / "tiny.gguf")
 
 

@@ -136,7 +136,7 @@ def known_elsewhere(name: str) -> bool:
 
     Finding out takes the import of every command; so it is noted down, for as long as the commands stay as they are.
     """
-    modules = list(Path(__file__).parent.glob("*.py"))
+    modules = list(Path(__file__).parents[1].rglob("*.py"))
     stamp = [__version__, len(modules), max(module.stat().st_mtime_ns for module in modules)]
     note = paths.cache_dir() / "option-names.json"
     try:

@@ -1,0 +1,297 @@
+"""The shim's other functions: JSON schemas, grammars stepped by bytes, memory, the system; and that nothing native prints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llamacli.binding import bridge, log
+from llamacli.binding.library import library
+from llamacli.engine.chat.message import Message, ToolCall, read_messages, read_tools
+from llamacli.errors import ClosedError, ConstraintError, GrammarError, ModelError, SchemaError, UsageError
+
+GRAMMARS = Path(__file__).parents[2] / "vendor" / "llama.cpp" / "grammars"
+
+
+@pytest.fixture(autouse=True)
+def silence(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Whatever a test does, nothing comes out of the native side."""
+    log.route()
+    yield
+    assert capfd.readouterr() == ("", "")
+
+
+# --- JSON schemas ---------------------------------------------------------------------------------------------------------
+
+
+def matches(grammar: str, text: str) -> bool:
+    with bridge.Grammar(grammar) as matcher:
+        return matcher.accept(text.encode()) == len(text.encode()) and matcher.is_complete
+
+
+def test_schema_becomes_grammar() -> None:
+    schema = {
+        "$defs": {"node": {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}}}},
+        "$ref": "#/$defs/node",
+    }
+    grammar, warning = bridge.schema_to_grammar(schema)
+    assert warning is None
+    assert matches(grammar, '{"next": {"next": null}}')
+    assert not matches(grammar, '{"next": 1}')
+
+
+def test_schema_may_hold_more_than_a_grammar() -> None:
+    grammar, warning = bridge.schema_to_grammar({"type": "string", "pattern": "a+"})
+    assert warning is not None
+    assert "pattern a+ is not supported" in warning
+    assert matches(grammar, '"anything"')
+
+
+def doubled(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(depth):
+        schema = {"type": ["object", "array"], "properties": {"a": schema}}
+    return schema
+
+
+def shared(depth: int) -> dict[str, Any]:
+    references = [{"allOf": [{"$ref": f"#/$defs/a{i + 1}"}] * 2} for i in range(depth)]
+    return {
+        "$defs": {f"a{i}": {"type": "object", "properties": {"x": reference}} for i, reference in enumerate(references)},
+        "allOf": [{"$ref": "#/$defs/a0"}],
+    }
+
+
+ITSELF = {"$defs": {"a": {"$ref": "#/$defs/a"}}}
+INSIDE_ITSELF = {"$defs": {"a": {"type": "object", "properties": {"x": {"allOf": [{"$ref": "#/$defs/a"}]}}}}}
+
+BAD_SCHEMAS = [
+    ({"type": "foo"}, "unrecognized type foo"),
+    ([], "schema must be an object"),
+    ({"$ref": "#/nowhere"}, "cannot resolve"),
+    ({"type": "string", "pattern": "^(a$"}, "unbalanced parentheses"),
+    ({"enum": []}, "non-empty"),
+    ({"type": "string", "minLength": 5, "maxLength": 3}, "minLength is greater than maxLength"),
+    ({"type": "array", "items": {}, "minItems": 5, "maxItems": 3}, "minItems is greater than maxItems"),
+    ({"type": "integer", "minimum": 5, "maximum": 3}, "minimum is greater than maximum"),
+    ({"type": "string", "pattern": "^a{5,3}$"}, "bounds reversed"),
+    (doubled(40), "too large when it is written out"),
+    (shared(40), "too large when it is written out"),
+    ({**ITSELF, "$ref": "#/$defs/a"}, "can begin with itself"),
+    ({**ITSELF, "allOf": [{"$ref": "#/$defs/a"}]}, "contains itself"),
+    ({**INSIDE_ITSELF, "allOf": [{"$ref": "#/$defs/a"}]}, "contains itself"),
+    ({"properties": {f"p{i}": {} for i in range(1000)}}, "more than 400 optional properties"),
+    ({"enum": ["x" * (1 << 20)]}, "longer than 1 MiB"),
+]
+
+
+@pytest.mark.parametrize(("schema", "reason"), BAD_SCHEMAS)
+def test_bad_schema(schema: Any, reason: str) -> None:
+    begin = time.monotonic()
+    with pytest.raises(SchemaError) as caught:
+        bridge.schema_to_grammar(schema)
+    assert reason in caught.value.message
+    assert "\n" not in caught.value.message
+    assert time.monotonic() - begin < 10
+
+
+def test_what_is_no_json_is_a_usage_error() -> None:
+    nested: list[Any] = []
+    for _ in range(500):
+        nested = [nested]
+    for schema in (nested, {1, 2}, float("nan")):
+        with pytest.raises(UsageError):
+            bridge.schema_to_grammar(schema)
+
+
+# --- grammars -------------------------------------------------------------------------------------------------------------
+
+
+def test_grammar_is_stepped_by_bytes() -> None:
+    with bridge.Grammar('root ::= "a" [b-d]+ "é"') as grammar:
+        states = []
+        for i in range(4):
+            assert grammar.accept(b"ab\xc3\xa9"[i : i + 1]) == 1
+            states.append((grammar.is_alive, grammar.is_complete))
+        assert states == [(True, False)] * 3 + [(True, True)]
+        assert grammar.accept(b"a") == 0
+        assert not grammar.is_alive
+        grammar.reset()
+        assert grammar.is_alive
+        assert grammar.accept(b"abxb") == 2
+        grammar.reset()
+        assert grammar.accept(b"ab\xc3(") == 3
+    with pytest.raises(ClosedError):
+        grammar.reset()
+
+
+def test_grammar_knows_bytes_that_c_strings_do_not() -> None:
+    with bridge.Grammar("root ::= [^a]*") as grammar:
+        assert grammar.accept(b"x\x00y\xff") == 3
+    with bridge.Grammar('start ::= "x"', "start") as grammar:
+        assert grammar.accept(b"x") == 1
+        assert grammar.is_complete
+
+
+@pytest.mark.parametrize("path", sorted(GRAMMARS.glob("*.gbnf")), ids=lambda path: path.stem)
+def test_llama_cpps_own_grammars_are_read(path: Path) -> None:
+    with bridge.Grammar(path.read_text()) as grammar:
+        assert grammar.is_alive
+
+
+def test_many_choices_are_followed() -> None:
+    with bridge.Grammar("root ::= " + " | ".join(f'"v{i}"' for i in range(5000))) as grammar:
+        assert grammar.accept(b"v4999") == 5
+        assert grammar.is_complete
+
+
+BAD_GRAMMARS = [
+    ("", "no rule root"),
+    ('other ::= "a"', "no rule root"),
+    ('root ::= "a" x', "the rule x is used but not defined"),
+    ("root ::= (", "expecting ')'"),
+    ('root ::= "\\q"', "unknown escape"),
+    ("root ::= [a-", "unexpected end"),
+    ('root ::= "a\x00"', "NUL"),
+    ('root ::= root "a"', "left recursion"),
+    ('root ::= "" | x\nx ::= root', "left recursion"),
+    ('root ::= "a"{5,3}', "bounds reversed"),
+    ('root ::= "a"{0,99999999999999999999}', "stoull"),
+    ('root ::= "' + "a" * 100_000 + '"{2000}', "repeats too much"),
+    ("root ::= " + "(" * 60_000 + '"a"' + ")" * 60_000, "nested more than 1000 deep"),
+    ('root ::= "' + "a" * (5 << 20) + '"', "longer than 4 MiB"),
+    ("root ::= a0\n" + "".join(f'a{i} ::= a{i + 1} "x" | a{i + 1} "y"\n' for i in range(60)) + 'a60 ::= "z"', "too ambiguous"),
+]
+
+
+@pytest.mark.parametrize(("grammar", "reason"), BAD_GRAMMARS)
+def test_bad_grammar(grammar: str, reason: str) -> None:
+    begin = time.monotonic()
+    with pytest.raises(GrammarError) as caught:
+        bridge.Grammar(grammar)
+    assert reason in caught.value.message
+    assert "\n" not in caught.value.message
+    assert time.monotonic() - begin < 10
+
+
+def test_ambiguity_that_grows_is_an_error() -> None:
+    with bridge.Grammar('root ::= "a" root "x" | "a" root "y" | ""') as grammar:
+        with pytest.raises(GrammarError, match="too ambiguous"):
+            grammar.accept(b"a" * 60)
+        assert not grammar.is_alive
+
+
+# --- memory and system ----------------------------------------------------------------------------------------------------
+
+
+def test_memory_grows_with_the_context(tiny_model: Path) -> None:
+    lib = library()
+    model, context = lib.llama_model_default_params(), lib.llama_context_default_params()
+    sizes = []
+    for n_ctx in (256, 4096):
+        context.n_ctx = n_ctx
+        document = bridge.memory(str(tiny_model).encode(), model, context)
+        assert document["devices"][-1]["host"]
+        assert document["n_layer"] > 0
+        sizes.append(document["devices"][-1]["context"])
+    assert sizes[1] >= 8 * sizes[0] > 0
+
+
+def test_parameters_are_fitted(tiny_model: Path) -> None:
+    lib = library()
+    model, context = lib.llama_model_default_params(), lib.llama_context_default_params()
+    context.n_ctx = 0
+    with bridge.Fitted(str(tiny_model).encode(), model, context, margin=1 << 20, n_ctx_min=64) as fitted:
+        assert fitted.description["fits"]
+        assert fitted.description["n_ctx"] == context.n_ctx > 0
+
+
+def test_a_missing_model_is_a_model_error(tmp_path: Path) -> None:
+    lib = library()
+    with pytest.raises(ModelError):
+        bridge.memory(
+            str(tmp_path / "none.gguf").encode(), lib.llama_model_default_params(), lib.llama_context_default_params()
+        )
+    with log.complaints() as complaints:
+        lib.llama_sampler_free(lib.llama_sampler_init_greedy())
+    assert complaints == []  # the log goes where it went before
+
+
+def test_system() -> None:
+    system = bridge.system()
+    devices = [device for backend in system["backends"] for device in backend["devices"]]
+    assert system["commit"] == library().build["commit"]
+    assert any(device["type"] == "cpu" and device["total"] > 0 for device in devices)
+    assert any("CPU" in backend["name"] and backend["features"] for backend in system["backends"])
+
+
+def test_an_answer_in_no_format_is_a_constraint_error() -> None:
+    with pytest.raises(UsageError, match="unknown format"):
+        bridge.Parser({"format": "none"})
+    with bridge.Parser({"format": "Content-only"}) as parser, pytest.raises(ConstraintError, match="nested too deep"):
+        parser.parse("[" * 20_000, partial=False)
+
+
+# --- messages and tools ---------------------------------------------------------------------------------------------------
+
+
+def test_messages_are_read() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+    document = [
+        {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        {"role": "assistant", "content": None, "tool_calls": [call], "reasoning_content": "well"},
+        {"role": "tool", "content": "2", "tool_call_id": "1", "name": "f"},
+    ]
+    messages = read_messages(document)
+    assert messages == (
+        Message("user", ("a", "b")),
+        Message("assistant", None, (ToolCall("f", '{"a": 1}', "1"),), "well"),
+        Message("tool", "2", tool_call_id="1", name="f"),
+    )
+    assert messages[0].text == "a\nb"
+    assert read_messages([message.to_json() for message in messages]) == messages
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ({}, "must be a list"),
+        ([], "at least one"),
+        (["x"], "message 1 must be an object"),
+        ([{"content": "x"}], "message 1 has no role"),
+        ([{"role": "user"}], "neither content nor tool calls"),
+        ([{"role": "user", "content": 1}], "content must be a text or a list"),
+        (
+            [{"role": "user", "content": [{"type": "image_url"}]}],
+            "only content parts of type text are supported, not 'image_url'",
+        ),
+        ([{"role": "user", "content": "x", "name": 1}], "name must be a text"),
+        ([{"role": "assistant", "tool_calls": "x"}], "tool_calls must be a list"),
+        ([{"role": "assistant", "tool_calls": [{"function": {}}]}], "message 1, tool call 1 has no name"),
+    ],
+)
+def test_bad_messages(document: Any, reason: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_messages(document)
+    assert reason in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ({}, "must be a list"),
+        ([1], "tool 1 must be an object"),
+        ([{"type": "web"}], "only tools of type function"),
+        ([{"function": {"description": "x"}}], "tool 1 has no name"),
+        ([{"function": {"name": "f", "parameters": []}}], "its parameters must be an object"),
+        ([{"function": {"name": "f"}}, {"function": {"name": "f"}}], "same name"),
+    ],
+)
+def test_bad_tools(document: Any, reason: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_tools(document)
+    assert reason in caught.value.message

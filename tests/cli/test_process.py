@@ -1,0 +1,246 @@
+"""The program as the shell sees it: real descriptors, real signals, a real terminal; only the engine is a fake."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = [sys.executable, str(ROOT / "tests" / "fake_program.py")]
+LATE = 0.2
+"""Seconds after Ctrl-C when the program must be gone, by the specification."""
+
+SLACK = 0.8
+"""Seconds that a busy machine may add: to start a thread, to end a process."""
+
+
+@pytest.fixture(autouse=True)
+def import_from_the_sources(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def start(*arguments: str, **how) -> subprocess.Popen[bytes]:
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([*PROGRAM, *arguments], **{**streams, **how})
+
+
+def wait_for(process: subprocess.Popen[bytes], word: bytes) -> bytes:
+    """Reads standard error up to a line."""
+    said = b""
+    while word not in said:
+        piece = os.read(process.stderr.fileno(), 1024)
+        assert piece, said
+        said += piece
+    return said
+
+
+# --- where standard output goes --------------------------------------------------------------------------------------
+
+
+def test_the_reader_of_a_pipe_goes_away():
+    line = f"{sys.executable} {PROGRAM[1]} big run hi; echo status $? >&2"
+    result = subprocess.run(["sh", "-c", f"({line}) | head -c 10"], capture_output=True, text=True, timeout=60, check=False)
+    assert result.stdout == "word word "
+    assert result.stderr == "ready\nengine freed\nstatus 141\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["run", "hi"], ["--help"], ["--version"], ["run", "--help"]])
+def test_a_full_disk(arguments):
+    with Path("/dev/full").open("wb") as full:
+        process = start("plain", *arguments, stdout=full)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    lines = [line for line in said.decode().splitlines() if line != "engine freed"]
+    assert lines == ["llamacli: error: cannot write to standard output: No space left on device"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_the_fast_version_notices_a_full_disk_and_a_closed_pipe():
+    program = [sys.executable, "-m", "llamacli", "--version"]
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(program, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (result.returncode, result.stderr) == (
+        1,
+        "llamacli: error: cannot write to standard output: No space left on device\n",
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(program, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("arguments", [["run", "hi"], ["run", "--help"]])
+def test_standard_output_is_closed(arguments):
+    line = " ".join([*PROGRAM, "plain", *arguments, ">&-"])
+    result = subprocess.run(
+        ["sh", "-c", line], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr.replace("engine freed\n", "") == "llamacli: error: standard output is closed\n"
+
+
+def test_standard_error_is_closed():
+    line = " ".join([*PROGRAM, "plain", "run", "--stats", "hi", "2>&-"])
+    result = subprocess.run(
+        ["sh", "-c", line], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.stdout == "Because of Rayleigh scattering.\n"
+
+
+def test_standard_input_is_closed():
+    line = " ".join([*PROGRAM, "plain", "run", "hi", "<&-"])
+    result = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout) == (0, "Because of Rayleigh scattering.\n")
+    line = " ".join([*PROGRAM, "plain", "run", "-", "<&-"])
+    result = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (2, "llamacli: error: standard input is closed\n")
+
+
+def test_a_slow_reader_of_a_non_blocking_pipe_gets_everything():
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    process = start("big", "run", "hi", stdout=writer)
+    os.close(writer)
+    wait_for(process, b"ready")
+    time.sleep(0.2)
+    with os.fdopen(reader, "rb") as stream:
+        assert len(stream.read()) == 5000 * 500 + 1
+    assert process.wait(timeout=60) == 0
+    process.stderr.close()
+    process.stdout = None
+
+
+def test_the_answer_is_visible_while_it_is_made():
+    process = start("endless", "run", "hi")
+    assert os.read(process.stdout.fileno(), 5) == b"word "
+    process.terminate()
+    process.communicate(timeout=60)
+
+
+# --- signals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("mode", ["endless", "prefill"])
+def test_a_signal_cancels_the_engine_in_order(mode, number, status):
+    process = start(mode, "run", "--stats", "hi")
+    said = wait_for(process, b"ready")
+    time.sleep(0.1)
+    sent = time.monotonic()
+    process.send_signal(number)
+    out, rest = process.communicate(timeout=60)
+    assert time.monotonic() - sent < LATE + SLACK
+    assert process.returncode == status
+    lines = (said + rest).decode().splitlines()
+    assert lines[1] == "cancel"
+    assert lines[2].endswith("cancelled")
+    assert lines[3:] == ["engine freed"]
+    assert out.endswith(b"word \n") if mode == "endless" else out == b""
+
+
+@pytest.mark.parametrize(("mode", "ready"), [("stuck", b"ready"), ("loading", b"loading")])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_work_that_does_not_stop_is_ended(mode, ready, number, status):
+    process = start(mode, "run", "hi")
+    wait_for(process, ready)
+    time.sleep(0.3)
+    sent = time.monotonic()
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=15)
+    assert time.monotonic() - sent < LATE + SLACK
+    assert process.returncode == status
+    assert out == (b"some text" if mode == "stuck" else b"")
+
+
+def test_a_second_signal_ends_the_process_at_once():
+    process = start("stuck", "run", "hi")
+    wait_for(process, b"ready")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=15)
+    assert process.returncode == 130
+
+
+def test_ctrl_c_while_reading_standard_input():
+    process = start("plain", "run", stdin=subprocess.PIPE)
+    time.sleep(0.7)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=15) == 130
+    assert process.communicate()[1] == b""
+
+
+def test_a_signal_that_the_parent_ignores_stays_ignored():
+    process = start("big", "run", "hi", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    wait_for(process, b"ready")
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert len(out) == 5000 * 500 + 1
+
+
+# --- a terminal ------------------------------------------------------------------------------------------------------
+
+
+def in_terminal(*arguments: str, keys: bytes = b"", after: bytes = b"", environ=None) -> tuple[int, str]:
+    """Runs the program on a terminal, types `keys` once it has shown `after`. Returns the status and what was shown."""
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", **(environ or {})}
+    process = subprocess.Popen(
+        [*PROGRAM, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True,
+        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(slave)
+    shown, typed, deadline = b"", not after, time.monotonic() + 30
+    if not after:
+        os.write(master, keys)
+    while time.monotonic() < deadline and select.select([master], [], [], 30)[0]:
+        try:
+            piece = os.read(master, 4096)
+        except OSError:  # how Linux tells that nobody has the other end open any more
+            break
+        shown += piece
+        if not piece:
+            break
+        if not typed and after in shown:
+            os.write(master, keys)
+            typed = True
+    os.close(master)
+    return process.wait(timeout=30), shown.decode().replace("\r\n", "\n")
+
+
+def test_on_a_terminal_errors_are_coloured_and_no_color_is_respected():
+    status, screen = in_terminal("plain", "run", "--tmep", "x")
+    assert (status, screen) == (2, "llamacli: \x1b[31merror:\x1b[0m no such option: --tmep (did you mean --temp?)\n")
+    status, screen = in_terminal("plain", "run", "--tmep", "x", environ={"NO_COLOR": "1"})
+    assert screen == "llamacli: error: no such option: --tmep (did you mean --temp?)\n"
+
+
+def test_on_a_terminal_without_a_prompt_nothing_is_read():
+    status, screen = in_terminal("plain", "run")
+    assert status == 2
+    assert "there is no prompt" in screen
+
+
+def test_on_a_terminal_a_dash_reads_what_is_typed():
+    status, screen = in_terminal("plain", "run", "-", keys=b"why?\n\x04")
+    assert status == 0
+    assert "Because of Rayleigh scattering.\n" in screen
+
+
+def test_ctrl_c_on_a_terminal():
+    status, screen = in_terminal("endless", "run", "hi", keys=b"\x03", after=b"word word ")
+    assert status == 130
+    assert "word ^C" in screen
+    assert "Traceback" not in screen
+    assert screen.endswith("\nengine freed\n")

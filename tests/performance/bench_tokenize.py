@@ -1,0 +1,136 @@
+"""How fast `tokenize` is: beside one call of the C function, and beside HF `tokenizers` with the same vocabulary.
+
+    python tests/performance/bench_tokenize.py [MODEL] [--megabytes 50]
+
+HF `tokenizers` is compared with if it is installed (`pip install tokenizers`); its tokenizer is made of the model's own tokens
+and merges. The text is this repository's source code and documentation, over and over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import time
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peers
+
+from llamacli.binding.arrays import token_buffer, token_values
+from llamacli.binding.library import library
+from llamacli.engine.runtime import vocabulary as vocabularies
+from llamacli.engine.runtime.model import Model
+from llamacli.engine.tokenization.documents import text_document
+from llamacli.engine.tokenization.tokenizer import Tokenizer
+from llamacli.gguf.arrays import read_strings
+from llamacli.gguf.source import FileSource
+from llamacli.store.models import catalogue
+
+ROOT = Path(__file__).parents[2]
+
+
+def corpus(size: int) -> bytes:
+    """About `size` bytes of source code and prose."""
+    texts = [
+        path.read_bytes() for pattern in ("llamacli/**/*.py", "tests/**/*.py", "*.md") for path in sorted(ROOT.glob(pattern))
+    ]
+    data = b"\n".join(texts)
+    data = (data * (size // len(data) + 1))[:size]
+    return data.decode(errors="ignore").encode()
+
+
+def one_call(model: Model, data: bytes) -> array[int]:
+    """The C function, once, over everything, on one thread."""
+    vocabulary = model.vocabulary
+    buffer = token_buffer(len(data) + 8)
+
+    def work() -> int:
+        return int(library().llama_tokenize(vocabulary.handle, data, len(data), buffer, len(buffer), False, False))
+
+    return token_values(buffer, vocabularies._on_large_stack(work, 1 << 30))
+
+
+def ours(model: Model, data: bytes) -> array[int]:
+    """All cores."""
+    tokens = array("i")
+    for chunk in Tokenizer(model, wrap=False).stream([text_document("text", data)]):
+        tokens += chunk.tokens
+    return tokens
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def hugging_face(model: Model) -> Any:
+    """A byte-level BPE tokenizer of the model's tokens and merges. The splitting is that of the demo model and of GPT-2."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+
+    header = model.header
+    pre = header.text("tokenizer.ggml.pre")
+    if header.text("tokenizer.ggml.model") != "gpt2" or pre not in ("smollm", "gpt-2"):
+        raise SystemExit(f"the splitting of {pre} is not written down here for HF tokenizers")
+    with FileSource(model.path) as source:
+        tokens, merges = (
+            [text.decode() for text in read_strings(source, header, header.array(f"tokenizer.ggml.{name}"))]
+            for name in ("tokens", "merges")
+        )
+    pairs = [tuple(merge.split(" ", 1)) for merge in merges]
+    tokenizer = Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, pairs))
+    digits = [pre_tokenizers.Split(Regex(r"\p{N}"), "isolated")] if pre == "smollm" else []
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    return tokenizer
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", nargs="?", type=Path, default=catalogue.DEMO.path)
+    parser.add_argument("--megabytes", type=float, default=50)
+    parser.add_argument("--pairs", type=int, default=3)
+    options = parser.parse_args()
+    data = corpus(int(options.megabytes * 1e6))
+    size = len(data) / 1e6
+    with Model(options.model, vocab_only=True) as model:
+        same = ours(model, data) == one_call(model, data)
+        print(f"{size:.1f} MB, equal ids: {same}")
+        result = peers.interleaved(
+            lambda: size / timed(lambda: ours(model, data)), lambda: size / timed(lambda: one_call(model, data)), options.pairs
+        )
+        print(f"MB/s, all cores / one call of llama_tokenize   {result}")
+        if importlib.util.find_spec("tokenizers") is None:
+            print("HF tokenizers is not installed: pip install tokenizers")
+            return
+        theirs = hugging_face(model)
+        text = data.decode()
+        lines = text.splitlines(keepends=True)
+        sample = lines[: len(lines) // 50]
+        equal = [token for line in theirs.encode_batch(["".join(sample)]) for token in line.ids] == model.vocabulary.tokenize(
+            "".join(sample)
+        )
+        print(f"HF tokenizers gives equal ids: {equal}")
+        documents = ["".join(lines[start : start + 400]) for start in range(0, len(lines), 400)]
+        whole = peers.interleaved(
+            lambda: size / timed(lambda: ours(model, data)), lambda: size / timed(lambda: theirs.encode(text)), options.pairs
+        )
+        print(f"MB/s, one document / HF encode                {whole}")
+        batch = peers.interleaved(
+            lambda: (
+                size
+                / timed(
+                    lambda: list(Tokenizer(model, wrap=False).stream([text_document("", part.encode()) for part in documents]))
+                )
+            ),
+            lambda: size / timed(lambda: theirs.encode_batch_fast(documents)),
+            options.pairs,
+        )
+        print(f"MB/s, {len(documents):,} documents / HF encode_batch_fast   {batch}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Draws the README's screenshots: what the program shows on a terminal, as SVG.
+
+python tests/support/screenshots.py        writes man/screenshots/*.svg; needs the demo model
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import struct
+import sys
+import termios
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "man" / "screenshots"
+WIDTH, HEIGHT = 92, 60
+HOME = "/home/ada"
+"""What the pictures show for the home directory."""
+
+SCREENSHOTS = {
+    "info": ["llamacli info"],
+    "tokenize": [
+        'llamacli tokenize "Grüße! Tokenization isn\'t obvious: 3.14159 🦙"',
+        "llamacli tokenize --count LICENSE -f pyproject.toml",
+    ],
+}
+"""The command lines on each picture."""
+
+
+def main() -> int:
+    """Runs the command lines and writes the pictures."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, lines in SCREENSHOTS.items():
+        screen = Console(record=True, width=WIDTH, file=io.StringIO())
+        for line in lines:
+            screen.print(Text(f"$ {line}", style="bold"))
+            screen.print(Text.from_ansi(shown(line)))
+        (FOLDER / f"{name}.svg").write_text(screen.export_svg(title="llamacli", unique_id=name), encoding="utf-8")
+    return 0
+
+
+def shown(line: str, folder: Path = ROOT) -> str:
+    """What a command line shows on a terminal in the end: progress bars that were wiped away are not part of it."""
+    process, descriptor = pty.fork()
+    if not process:
+        os.chdir(folder)
+        environ = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        environ["PYTHONPATH"] = str(ROOT)
+        code = f'llamacli() {{ "{sys.executable}" -m llamacli "$@"; }}; {line}'
+        os.execvpe("bash", ["bash", "-c", code], environ)
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
+    data = b""
+    try:
+        while piece := os.read(descriptor, 65536):
+            data += piece
+    except OSError:  # Linux says so when the program has ended
+        pass
+    os.waitpid(process, 0)
+    lines = data.decode().replace("\r\n", "\n").rstrip("\n").split("\n")
+    return "\n".join(line.rpartition("\r\x1b[K")[2] for line in lines).replace(str(Path.home()), HOME)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
