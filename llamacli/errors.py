@@ -2,7 +2,8 @@
 
     LlamacliError
     ├── UsageError                 the caller asked for something that makes no sense
-    │   └── SettingsError          a settings file, profile or environment variable is wrong
+    │   ├── SettingsError          a settings file, profile or environment variable is wrong
+    │   └── InvalidJSONError       text from outside is not JSON; `line` and `column` (both from 1) and `offset` say where
     ├── ModelError                 the model is missing, unreadable, corrupt or unsupported
     │   ├── ModelNotFoundError     no such file, alias, repository or quantization
     │   ├── ModelFileError         the file is not a sound GGUF file; `offset` says where it stops making sense
@@ -55,6 +56,21 @@ class UsageError(LlamacliError):
 
 class SettingsError(UsageError):
     """A settings file, a profile or an environment variable is wrong."""
+
+
+class InvalidJSONError(UsageError):
+    """Text from outside is not JSON, or exceeds a bound of the reader (`llamacli.json_text`).
+
+    `reason` says why. `line` and `column` count from 1 and `offset` from 0, the last two in characters.
+    """
+
+    def __init__(self, reason: str, *, source: str | None = None, line: int = 1, column: int = 1, offset: int = 0) -> None:
+        subject = f"{source}: " if source is not None else ""
+        super().__init__(f"{subject}invalid JSON at line {line}, column {column}: {reason}")
+        self.reason = reason
+        self.line = line
+        self.column = column
+        self.offset = offset
 
 
 class ModelError(LlamacliError):
