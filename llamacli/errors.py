@@ -149,8 +149,10 @@ class GrammarSyntaxError(GrammarError):
 class SchemaError(GrammarError):
     """A JSON schema that cannot be turned into a grammar. `place` is where in its text, in characters, if that is known."""
 
-    def __init__(self, message: str, *, hint: str | None = None, place: int | None = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(
+        self, message: str, *, hint: str | None = None, parameter: str | None = None, place: int | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, parameter=parameter)
         self.place = place
 
 

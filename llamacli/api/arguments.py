@@ -13,7 +13,7 @@ from llamacli.engine.chat.message import choose_tools, read_response_format, rea
 from llamacli.engine.chat.template import Rendering
 from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.constraint.schema import check_tools
-from llamacli.engine.events import Finished, Usage
+from llamacli.engine.events import Answer, Usage
 from llamacli.engine.generation.sequence import Processor
 from llamacli.errors import UsageError
 
@@ -107,7 +107,7 @@ def criterion_of(criterion: StoppingCriterion | Sequence[StoppingCriterion] | No
     return lambda tokens, logits: any(each(tokens, logits) for each in criteria)
 
 
-def total_usage(ends: Sequence[Finished]) -> Usage:
+def total_usage(ends: Sequence[Answer]) -> Usage:
     """The tokens of several answers together."""
     return Usage(
         sum(end.usage.prompt_tokens for end in ends),

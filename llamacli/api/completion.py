@@ -20,18 +20,19 @@ from llamacli.api.arguments import (
 )
 from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.options import SamplingKeywords, generation, sampling_params
-from llamacli.engine.chat.answer import AnswerReader
 from llamacli.engine.chat.infill import infill_prompt
 from llamacli.engine.chat.message import read_messages
 from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.chat.turn import Turn, chat_turn, text_turn
 from llamacli.engine.engine import Engine
-from llamacli.engine.events import Event, Finished, Token
+from llamacli.engine.events import Answer, AnswerEvent, Failed, Piece
+from llamacli.engine.generation.job_window import Job
 from llamacli.engine.generation.sequence import Processor
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.engine.runtime.cancel import Canceller
 from llamacli.errors import ClosedError, UsageError
-from llamacli.openai import response as documents
+from llamacli.openai import response
+from llamacli.openai.documents import Documents
 from llamacli.openai.response import Document, Heading
 
 _thread = threading.local()
@@ -60,6 +61,11 @@ class Task:
     processor: Processor | None
     index: int = 0
     echo: str = ""
+
+    def documents(self, heading: Heading) -> Documents:
+        """Return the maker of the answer's documents."""
+        logprobs, prompt = self.params.logprobs is not None, self.echo if self.echo and not heading.is_chat else None
+        return Documents(heading=heading, logprobs=logprobs, prompt=prompt, role={"role": "assistant"})
 
 
 class Completions:
@@ -129,7 +135,7 @@ class Completions:
             turn = text_turn(asked, constraint)
             tasks.append(Task(turn=turn, params=params, processor=processor_of(logits_processor), index=index, echo=shown))
         heading = Heading(model or self._name, is_chat=False)
-        return self._stream_texts(heading, tasks) if stream else self._whole_texts(heading, tasks)
+        return self._stream(heading, tasks) if stream else self._whole(heading, tasks)
 
     __call__ = create_completion
 
@@ -177,18 +183,9 @@ class Completions:
             turn = chat_turn(vocabulary, template, read_messages(list(messages)), rendering, constraint=constraint)
         task = Task(turn=turn, params=params, processor=processor_of(logits_processor))
         heading = Heading(model or self._name)
-        return self._stream_chat(heading, task) if stream else self._whole_chat(heading, task)
+        return self._stream(heading, [task]) if stream else self._whole(heading, [task])
 
     # --- the answers ----------------------------------------------------------------------------------------------------
-
-    def _events(self, task: Task) -> Generator[Event, None, None]:
-        return self.engine.generate(
-            task.turn.prompt,
-            task.params,
-            guidance=task.turn.guidance,
-            processor=task.processor,
-            cancel=_own_cancel(),
-        )
 
     def _prompt(self, prompt: PromptLike, suffix: str | None) -> Prompt:
         vocabulary = self.engine.model.vocabulary
@@ -198,85 +195,31 @@ class Completions:
             raise UsageError("a suffix goes with a text prompt, not with tokens")
         return Prompt(vocabulary.detokenize(prompt, special=True).decode("utf-8", "replace"), tuple(prompt))
 
-    def _together(self, tasks: Sequence[Task]) -> Generator[tuple[Task, Event], None, None]:
-        """The events of all tasks, which run side by side."""
-        requests = [
-            self.engine.request(task.turn.prompt, task.params, guidance=task.turn.guidance, processor=task.processor)
-            for task in tasks
-        ]
-        with closing(self.engine.generate_together(requests, _own_cancel())) as events:
-            for place, event in events:
-                yield tasks[place], event
-
-    def _whole_texts(self, heading: Heading, tasks: Sequence[Task]) -> Document:
-        texts = {task.index: [task.echo] for task in tasks}
-        tokens: dict[int, list[Token]] = {task.index: [] for task in tasks}
-        ends: dict[int, Finished] = {}
-        for task, event in self._together(tasks):
-            if isinstance(event, Token):
-                texts[task.index].append(event.text)
-                tokens[task.index].append(event)
-            elif isinstance(event, Finished):
-                texts[task.index].append(event.text)
-                ends[task.index] = event
-        choices = []
-        for task in tasks:
-            logprobs = None
-            if task.params.logprobs is not None:
-                logprobs = documents.text_logprobs(tokens[task.index], len(task.echo))
-            reason = documents.finish_reason(ends[task.index].reason)
-            choices.append(documents.text_choice(task.index, "".join(texts[task.index]), reason, logprobs))
-        return heading.document(choices, usage=documents.usage(total_usage(list(ends.values()))))
-
-    def _stream_texts(self, heading: Heading, tasks: Sequence[Task]) -> Iterator[Document]:
-        lengths = {task.index: len(task.echo) for task in tasks}
-        for task in tasks:
-            if task.echo:
-                yield heading.document([documents.text_choice(task.index, task.echo, None)], chunk=True)
-        for task, event in self._together(tasks):
-            if isinstance(event, Token) and (event.text or task.params.logprobs is not None):
-                wanted = task.params.logprobs is not None
-                logprobs = documents.text_logprobs([event], lengths[task.index]) if wanted else None
-                lengths[task.index] += len(event.text)
-                yield heading.document([documents.text_choice(task.index, event.text, None, logprobs)], chunk=True)
-            elif isinstance(event, Finished):
-                reason = documents.finish_reason(event.reason)
-                choice = documents.text_choice(task.index, event.text, reason)
-                yield heading.document([choice], chunk=True, usage=documents.usage(event.usage))
-
-    def _whole_chat(self, heading: Heading, task: Task) -> Document:
-        tokens: list[Token] = []
-        with AnswerReader(task.turn) as reader, closing(self._events(task)) as events:
+    def _answers(self, tasks: Sequence[Task]) -> Generator[AnswerEvent, None, None]:
+        """The events of all tasks, which run side by side. An error of one is raised."""
+        jobs = (Job(number=task.index, turn=task.turn, params=task.params, processor=task.processor) for task in tasks)
+        with closing(self.engine.answer_many(jobs, cancel=_own_cancel())) as events:
             for event in events:
-                if isinstance(event, Token):
-                    tokens.append(event)
-                if isinstance(event, Token | Finished):
-                    reader.feed(event.text)
-            assert isinstance(event, Finished)
-            answer, _ = reader.finish(complete=event.reason == "stop")
-        logprobs = documents.chat_logprobs(tokens) if task.params.logprobs is not None else None
-        choice = documents.chat_choice(0, answer, documents.finish_reason(event.reason, answer), logprobs)
-        used, measured = documents.usage(event.usage), documents.timings(event.timings)
-        return heading.document([choice], usage=used, timings=measured)
+                if isinstance(event, Failed):
+                    raise event.error
+                yield event
 
-    def _stream_chat(self, heading: Heading, task: Task) -> Iterator[Document]:
-        def chunk(delta: Document, reason: str | None = None, tokens: Sequence[Token] = ()) -> Document:
-            logprobs = documents.chat_logprobs(tokens) if task.params.logprobs is not None and tokens else None
-            return heading.document([documents.chat_chunk(0, delta, reason, logprobs)], chunk=True)
+    def _whole(self, heading: Heading, tasks: Sequence[Task]) -> Document:
+        answers = {event.index: event for event in self._answers(tasks) if isinstance(event, Answer)}
+        choices = [task.documents(heading).choice(answers[task.index]) for task in tasks]
+        timings = response.timings(answers[0].timings) if heading.is_chat else None
+        return heading.document(choices, usage=response.usage(total_usage(list(answers.values()))), timings=timings)
 
-        yield chunk({"role": "assistant"})
-        tokens: list[Token] = []
-        with AnswerReader(task.turn) as reader, closing(self._events(task)) as events:
-            for event in events:
-                if isinstance(event, Token):
-                    tokens.append(event)
-                if isinstance(event, Token | Finished):
-                    for delta in reader.feed(event.text):
-                        yield chunk(documents.delta_json(delta), None, tokens)
-                        tokens = []
-            assert isinstance(event, Finished)
-            answer, deltas = reader.finish(complete=event.reason == "stop")
-        for delta in deltas:
-            yield chunk(documents.delta_json(delta), None, tokens)
-            tokens = []
-        yield chunk({}, documents.finish_reason(event.reason, answer))
+    def _stream(self, heading: Heading, tasks: Sequence[Task]) -> Iterator[Document]:
+        makers = [task.documents(heading) for task in tasks]
+        offsets = [len(task.echo) for task in tasks]
+        for task, maker in zip(tasks, makers, strict=True):
+            if (chunk := maker.first_chunk(task.index)) is not None:
+                yield chunk
+        for event in self._answers(tasks):
+            if isinstance(event, Piece):
+                yield from makers[event.index].chunks(event, offsets[event.index])
+                offsets[event.index] += sum(len(delta.content) for delta in event.deltas)
+            elif isinstance(event, Answer):
+                usage = None if heading.is_chat else response.usage(event.usage)
+                yield makers[event.index].last_chunk(event, usage=usage)

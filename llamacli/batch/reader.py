@@ -8,11 +8,11 @@ import io
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 from llamacli.errors import UsageError
+from llamacli.openai.batch_row import Row
 
 RowFormat = Literal["lines", "jsonl", "csv", "tsv"]
 
@@ -23,20 +23,6 @@ NO_JSON = "the row is no JSON"
 """How the problem of a row begins that is none."""
 
 _FORMATS: dict[str, RowFormat] = {".csv": "csv", ".tsv": "tsv", ".txt": "lines", ".text": "lines"}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of input: its number from 0, its fields, or what is wrong with it."""
-
-    number: int
-    fields: dict[str, Any] = field(default_factory=dict)
-    problem: str | None = None
-
-    @property
-    def is_batch(self) -> bool:
-        """Whether it is a request of an OpenAI Batch file, be it one that lacks something."""
-        return "custom_id" in self.fields and ("body" in self.fields or "url" in self.fields)
 
 
 def format_of(name: str) -> RowFormat:

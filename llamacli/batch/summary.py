@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from llamacli.engine.events import Finished
+from llamacli.engine.events import Usage
 
 
 @dataclass(slots=True)
@@ -19,11 +19,19 @@ class Tally:
     completion_tokens: int = 0
     started: float = field(default_factory=time.perf_counter)
 
-    def add(self, finished: Finished) -> None:
-        """Counts the tokens of an answer."""
-        self.prompt_tokens += finished.usage.prompt_tokens
-        self.cached_tokens += finished.usage.cached_tokens
-        self.completion_tokens += finished.usage.completion_tokens
+    def add(self, usage: Usage) -> None:
+        """Count the tokens of an answer."""
+        self.prompt_tokens += usage.prompt_tokens
+        self.cached_tokens += usage.cached_tokens
+        self.completion_tokens += usage.completion_tokens
+
+    def status(self, done: int, total: int | None) -> str:
+        """Return rows, speed, and the time left, estimated from the share of the input in bytes that was read."""
+        text = f"{counted(self.rows, 'row')}, {self.rate():.0f} tokens/s"
+        if not total or not 0 < done < total:
+            return text
+        left = (time.perf_counter() - self.started) * (total - done) / done
+        return f"{text}, {int(left // 60)}:{int(left % 60):02d} left"
 
     def rate(self) -> float:
         """Generated tokens per second so far."""

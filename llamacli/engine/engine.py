@@ -1,43 +1,44 @@
-"""A model, its context and its scheduler as one thing: what commands and the Python API work with."""
+"""A model with its context and its scheduler: questions in, answers out, in this process."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Literal, Self
 
+from llamacli.engine.chat.answer import AnswerBuilder, read_answers
 from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.chat.prompts import Prompting
+from llamacli.engine.chat.turn import Turn, text_turn
 from llamacli.engine.constraint.guide import Guidance
-from llamacli.engine.constraint.matcher import Constraint
-from llamacli.engine.events import Event, Finished, Timings, Usage
-from llamacli.engine.generation.prefix_cache import PrefixCache
-from llamacli.engine.generation.samples import generate_samples
-from llamacli.engine.generation.scheduler import Scheduler
+from llamacli.engine.events import Answer, AnswerEvent, Event, Failed, Finished, Timings, Usage
+from llamacli.engine.generation.contexts import Contexts
+from llamacli.engine.generation.job_window import LOOK_AHEAD, Job, JobWindow, Tuner
+from llamacli.engine.generation.room import Room, stream_with_room
+from llamacli.engine.generation.samples import stream_samples
 from llamacli.engine.generation.sequence import Processor, Request
 from llamacli.engine.generation.shared import SharedScheduler
-from llamacli.engine.params import ContextParams, GenerationParams, ModelParams
+from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams, Pooling
 from llamacli.engine.runtime.cancel import CancelFlag, Canceller
-from llamacli.engine.runtime.context import Context, cache_bytes, can_be_invariant
-from llamacli.engine.runtime.hardware import available_memory
-from llamacli.engine.runtime.loading import interruptible
 from llamacli.engine.runtime.model import Model
-from llamacli.errors import ClosedError, ModelUnsupportedError
+from llamacli.errors import ModelUnsupportedError
 
-logger = logging.getLogger("llamacli.engine")
+if TYPE_CHECKING:
+    from llamacli.engine.embedding.embedder import Embedder, Text
+    from llamacli.engine.embedding.params import EmbeddingParams, Outcome
 
-DEFAULT_CONTEXT = 4096
-"""Tokens of context when nobody says how many are needed: a model trained with a million would take all memory."""
+Stream = Generator[tuple[int, Event], None, None]
 
 
 class Engine(Prompting):
-    """Loads a model and generates. A context manager; `close()` frees everything and may be called twice.
+    """Loads a model and answers. A context manager; `close()` frees everything and may be called twice.
 
-    `cancel` may be made by the caller beforehand, so that loading can be cancelled too. `on_load` is told the progress, 0 to 1.
+    `cancel` may be made by the caller beforehand, so that loading can be cancelled too. `on_load` is called with the progress
+    of loading, 0 to 1.
 
     Raises (when built): what `Model` raises.
     """
@@ -51,15 +52,12 @@ class Engine(Prompting):
         cancel: CancelFlag | None = None,
         on_load: Callable[[float], None] | None = None,
     ) -> None:
-        self._flag = cancel or CancelFlag()
+        flag = cancel or CancelFlag()
         vocab_only = model is not None and model.vocabulary_only
-        super().__init__(Model(path, model, cancel=self._flag, on_load=on_load, vocab_only=vocab_only))
-        self._params = context or ContextParams()
-        self._context: Context | None = None
-        self._shared: SharedScheduler | None = None
-        self._preparing = threading.RLock()
-        self._grows = False
-        self._closed = False
+        super().__init__(Model(path, model, cancel=flag, on_load=on_load, vocab_only=vocab_only))
+        self.contexts = Contexts(self.model, context or ContextParams(), flag)
+        self._embedding = threading.Lock()
+        self._embedder: Embedder | None = None
 
     @property
     def load_ms(self) -> float:
@@ -68,7 +66,7 @@ class Engine(Prompting):
 
     @property
     def notes(self) -> list[str]:
-        """What was done otherwise than asked."""
+        """Deviations from what was requested, one sentence each."""
         return self.model.notes
 
     @property
@@ -79,247 +77,245 @@ class Engine(Prompting):
     @property
     def n_ctx(self) -> int:
         """Tokens that a sequence may have; grows with the prompts unless the context size was given."""
-        return self._context.n_ctx if self._context else self._context_size(0, None)
+        return self.contexts.n_ctx
 
     @property
     def n_parallel(self) -> int:
         """Sequences that run at once."""
-        return self._params.n_seq_max
+        return self.contexts.n_parallel
 
     def context_for(self, prompt: Prompt, max_tokens: int | None) -> int:
-        """Tokens of the context that generating would use."""
-        return max(self._context_size(len(prompt.tokens), max_tokens), self._context.n_ctx if self._context else 0)
+        """Return the size in tokens of the context that generating would use."""
+        return max(self.contexts.size_for(len(prompt.tokens), max_tokens), self.n_ctx if self.contexts.is_made else 0)
+
+    # --- answers --------------------------------------------------------------------------------------------------------
+
+    def answer(
+        self,
+        turn: Turn,
+        params: GenerationParams | None = None,
+        *,
+        samples: int = 1,
+        processor: Processor | None = None,
+        started: Sequence[int] = (),
+        closes_gap: bool = False,
+        make_room: Callable[[int], Room | None] | None = None,
+        cancel: Canceller | None = None,
+    ) -> Generator[AnswerEvent, None, None]:
+        """Return the events of the answer to a turn: `Prefill`, `Piece`, and at the end one `Answer` for each of `samples`.
+
+        Closing the iterator ends the work, and `cancel` does so from any thread. Safe from any thread.
+
+        `processor` changes the logits before each choice. `started` are tokens with which the answer starts; they are events
+        like the others. `closes_gap` moves up what the cache holds behind a gap (see `Request`). `make_room` is called with
+        the number of tokens of the answer when the context is full; it returns how to go on, None ends the answer. Several
+        samples share the evaluation of the prompt, numbered from 0, and run side by side if the context has as many sequences.
+
+        Raises:
+            ContextFullError, MemoryFullError: if the prompt, or the context that it needs, does not fit.
+            ModelUnsupportedError: if the model does not generate text.
+            CancelledError: if `cancel` was set.
+            ClosedError: if `close()` was called.
+            DecodeError, GrammarError, ConstraintError: as documented there.
+        """
+        params = params or GenerationParams()
+        if make_room is None:
+            request = request_of(turn, params, processor=processor, started=started, closes_gap=closes_gap)
+            events = self._stream(request, samples, cancel)
+        else:
+
+            def start(turn: Turn, params: GenerationParams, started: tuple[int, ...], closes_gap: bool) -> Stream:
+                request = request_of(turn, params, processor=processor, started=started, closes_gap=closes_gap)
+                return self._stream(request, 1, cancel)
+
+            events = stream_with_room(start, turn, params, tuple(started), closes_gap=closes_gap, make_room=make_room)
+        keeps = params.logprobs is not None
+        return read_answers(events, lambda number: AnswerBuilder(turn, number, keeps_tokens=keeps, raises=True))
+
+    def answer_many(
+        self,
+        jobs: Iterator[Job | None],
+        *,
+        parallel: int | Literal["auto"] | None = None,
+        cancel: Canceller | None = None,
+    ) -> Generator[AnswerEvent, None, None]:
+        """Yield the events of many answers side by side, each with its job's number; the last of each is `Answer` or `Failed`.
+
+        Jobs are taken when places come free; None among them means that none is available until another has ended. `parallel`
+        is the number of sequences, each independent of the others to the bit where that can be had; "auto" finds the number
+        that is fastest. None uses the sequences that the engine was made with. For one caller at a time unless it is None.
+
+        Raises: as `answer`, for what concerns all jobs.
+        """
+        window = JobWindow(jobs, lambda job: self.context_for(job.turn.prompt, job.params.max_tokens))
+
+        def builder_of(number: int) -> AnswerBuilder:
+            job = window.job(number)
+            return AnswerBuilder(job.turn, number, keeps_tokens=job.params.logprobs is not None)
+
+        while window.fill(LOOK_AHEAD):
+            size = window.grow()
+            if parallel is None:
+                shared = self._ready_for(size - 1, 0)
+            else:
+                self._require_generation()
+                count = None if parallel == "auto" else parallel
+                shared = self.contexts.parallel(size, count, shared=window.shares_prefix)
+                if parallel == "auto":
+                    shared.scheduler.tuner = Tuner(shared.scheduler, shared.scheduler.limit).step
+            requests = window.requests(lambda job: request_of(job.turn, job.params, processor=job.processor))
+            with closing(read_answers(shared.stream(requests, cancel), builder_of)) as events:
+                for event in events:
+                    if isinstance(event, Answer):
+                        window.done(event.index)
+                    elif isinstance(event, Failed):
+                        window.done(event.sequence)
+                    yield event
 
     def generate(
         self,
         prompt: Prompt,
         params: GenerationParams | None = None,
         *,
-        grammar: str | None = None,
         guidance: Guidance | None = None,
-        samples: int = 1,
         processor: Processor | None = None,
-        begun: Sequence[int] = (),
-        closes_gap: bool = False,
+        started: Sequence[int] = (),
         cancel: Canceller | None = None,
     ) -> Generator[Event, None, None]:
-        """The events of one answer, or of several whose sequences are numbered from 0. Closing the iterator ends the work, and
-        `cancel` does so from any thread. Safe from any thread.
+        """Yield the scheduler's own events for a prompt, unparsed. Raises as `answer`."""
+        turn = dataclasses.replace(text_turn(prompt), guidance=guidance)
+        for _, event in self._stream(request_of(turn, params, processor=processor, started=started), 1, cancel):
+            if isinstance(event, Failed):
+                raise event.error
+            yield event
 
-        `grammar` is GBNF for the whole answer, `guidance` what else holds it, `processor` changes the logits of each
-        choice. `begun` are tokens that the answer begins with, told like the others; `closes_gap` moves up what the cache holds
-        behind a gap (see `Request`). Several answers share the evaluation of the prompt, and go on side by side if the context
-        was made for as many sequences.
-
-        Raises:
-            ContextFullError, MemoryFullError: the prompt, or the context that it needs, does not fit.
-            ModelUnsupportedError: the model does not generate.
-            CancelledError: `cancel` was set.
-            ClosedError: `close()` was called.
-            DecodeError, GrammarError, ConstraintError: see there.
-        """
-        if grammar is not None:
-            guidance = Guidance(constraint=Constraint(grammar=grammar))
-        request = self.request(prompt, params, guidance=guidance, processor=processor, begun=begun, closes_gap=closes_gap)
-        shared = self._ready_for([request])
+    def _stream(self, request: Request, samples: int, cancel: Canceller | None) -> Stream:
+        shared = self._ready_for(len(request.prompt), request.params.max_tokens)
         if shared.is_cancelled:  # while the context was made
-            yield Finished(0, "cancelled", Usage(len(request.prompt), 0), Timings(0, 0.0, 0, 0.0))
-            return
-        yield from shared.events(request, cancel) if samples == 1 else generate_samples(shared, request, samples, cancel)
+            return _cancelled(request)
+        if samples > 1:
+            return stream_samples(shared, request, samples, cancel)
+        return shared.stream(iter(((0, request),)), cancel)
 
-    def request(
-        self,
-        prompt: Prompt,
-        params: GenerationParams | None = None,
-        *,
-        guidance: Guidance | None = None,
-        processor: Processor | None = None,
-        begun: Sequence[int] = (),
-        closes_gap: bool = False,
-    ) -> Request:
-        """What `generate` asks of the scheduler, for `generate_together`."""
-        params = params or GenerationParams()
-        return Request(
-            prompt=(*prompt.tokens, *begun),
-            params=dataclasses.replace(params, stop=(*params.stop, *prompt.stops)),
-            begun=len(begun),
-            closes_gap=closes_gap,
-            preserved=prompt.preserved,
-            guidance=guidance,
-            processor=processor,
+    def _ready_for(self, prompt: int, max_tokens: int | None) -> SharedScheduler:
+        self._require_generation()
+        return self.contexts.ready(prompt, max_tokens)
+
+    def _require_generation(self) -> None:
+        if not self.model.can_generate or self.model.has_encoder:
+            raise ModelUnsupportedError("this model does not generate text", hint="llamacli embed uses embedding models")
+
+    # --- vectors and tokens ---------------------------------------------------------------------------------------------
+
+    def embedder(self, pooling: Pooling | None = None) -> Embedder:
+        """Return what makes vectors with this model, in its own context; made at the first call, with this pooling.
+
+        Raises: what `Embedder` raises.
+        """
+        with self._embedding:
+            self.contexts.require_open()
+            if self._embedder is None:
+                from llamacli.engine.embedding.embedder import Embedder  # and numpy, which only vectors need
+
+                params = dataclasses.replace(self.contexts.params, n_ctx=None, n_seq_max=1, pooling=pooling)
+                self._embedder = Embedder(self.model.path, self.model.params, params)
+            return self._embedder
+
+    def embed(self, texts: Iterable[Text], params: EmbeddingParams | None = None) -> Iterator[Outcome]:
+        """Yield the vectors of each text, in order: float32, (rows, dimension). Raises as `Embedder.embed`."""
+        return self.embedder().embed(texts, params)
+
+    def tokenize(self, text: str, *, add_special: bool = False, special: bool = False) -> list[int]:
+        """Return the token ids of a text. `special` recognizes control tokens in it, `add_special` adds BOS and EOS."""
+        return self.model.vocabulary.tokenize(text, add_special=add_special, special=special)
+
+    def describe(self) -> Description:
+        """Return the model's name, size and limits."""
+        return Description(
+            model=self.model.path.name,
+            kind=self.description,
+            n_ctx=self.n_ctx,
+            n_ctx_train=self.model.n_ctx_train,
+            n_parallel=self.n_parallel,
+            n_vocab=self.model.vocabulary.size,
+            has_chat_template=self.has_chat_template,
         )
 
-    def generate_together(
-        self, requests: Sequence[Request], cancel: Canceller | None = None
-    ) -> Generator[tuple[int, Event], None, None]:
-        """The events of several answers as they come, each with the place of its request. Raises like `generate`."""
-        yield from self._ready_for(requests).together(requests, cancel)
+    # --- state ----------------------------------------------------------------------------------------------------------
 
-    def _ready_for(self, requests: Sequence[Request]) -> SharedScheduler:
-        """The scheduler, with a context for the longest of these requests."""
-        with self._preparing:
-            self._require_open()
-            if not self.model.can_generate or self.model.has_encoder:
-                raise ModelUnsupportedError("this model does not generate text", hint="llamacli embed uses embedding models")
-            if self._shared is None or self._shared.is_idle:
-                self._flag.clear()
-            unbounded = any(request.params.max_tokens is None for request in requests)
-            answer = None if unbounded else max(request.params.max_tokens or 0 for request in requests)
-            return self._ready(max(len(request.prompt) for request in requests), answer)
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise ClosedError("the engine was closed")
-
-    def _ready(self, prompt: int, max_tokens: int | None) -> SharedScheduler:
-        """The scheduler, with a context that is large enough if its size is ours to choose."""
-        with self._preparing:
-            self._require_open()
-            size = self._context_size(prompt, max_tokens)
-            fits = self._context is not None and (self._params.n_ctx is not None or size <= self._context.n_ctx)
-            return self._shared if fits and self._shared is not None else self._grow(size)
-
-    def _context_size(self, prompt: int, max_tokens: int | None) -> int:
-        trained = self.model.n_ctx_train
-        if self._params.n_ctx is not None:
-            return self._params.n_ctx or trained
-        needed = prompt + max_tokens + 1 if max_tokens is not None else max(DEFAULT_CONTEXT, prompt + DEFAULT_CONTEXT // 2)
-        return min(-(-needed // 256) * 256, trained) if trained else needed
-
-    def _grow(self, size: int) -> SharedScheduler:
-        """Makes the context, or a larger one that keeps what the first slot of the old one holds."""
-        kept = None
-        context, self._context = self._context, None
-        shared, self._shared = self._shared, None
-        if context is not None and shared is not None:
-            from llamacli.engine.runtime import state as states
-
-            kept = states.capture(context, 0, shared.scheduler.slots.tokens_of(0))
-            shared.close()
-            context.close()
-        params = dataclasses.replace(self._params, n_ctx=size)
-        self._grows = True
-        try:
-            self._context = interruptible(lambda: Context(self.model, params), self._flag)
-        finally:
-            self._grows = False
-            if self._closed:  # by a signal's handler, which could not free the model under the context
-                self._free()
-        self._require_open()
-        self._shared = SharedScheduler(Scheduler(self._context), self._flag)
-        if kept is not None and kept.tokens:
-            states.restore(self._context, 0, kept)
-            self._shared.scheduler.slots.adopt(0, list(kept.tokens))
-        return self._shared
-
-    def prepare(self, size: int, sequences: int, *, shared: bool = False) -> Scheduler:
-        """The scheduler for `sequences` at once, each with a context of `size` tokens, or the one there is if it is as large.
-
-        What a sequence gets does not depend on the others where that can be had; where not, one buffer holds all of them if
-        `shared`, which says that they have much in common. For callers who step it themselves, on one thread, while nobody
-        else generates.
-        """
-        params = dataclasses.replace(self._params, n_ctx=size, n_seq_max=sequences, invariant=True)
-        params = dataclasses.replace(params, kv_unified=shared and not can_be_invariant(params))
-        with self._preparing:
-            if self._context is None or self._shared is None or self._context.n_ctx < size:
-                self._params = params
-                return self._grow(size).scheduler
-            return self._shared.scheduler
-
-    def parallel_for(self, size: int, most: int) -> int:
-        """How many sequences of `size` tokens, at most `most`, find room for their cache in half of the free memory."""
-        available = available_memory()
-        if available is None:
-            return most
-        return max(1, min(most, available // 2 // (cache_bytes(self.model, self._params) * size or 1)))
+    @property
+    def state(self) -> Contexts:
+        """What is evaluated, to be saved and restored."""
+        return self.contexts
 
     def keep_prefixes(self, capacity: int) -> None:
-        """Keeps evaluated prompts in up to `capacity` bytes of memory when others take their place;
-
-        0 keeps none from now on.
-        """
-        self._ready(0, 1).scheduler.slots.prefixes = PrefixCache(capacity) if capacity > 0 else None
+        """Keep evaluated prompts in up to `capacity` bytes of memory when others take their slots; 0 keeps none from now on."""
+        self.contexts.keep_prefixes(capacity)
 
     def save_state(self, path: Path) -> int:
-        """Writes what the cache holds of the last answer and its prompt to a file; returns the number of tokens.
+        """Write the cache of the last answer and its prompt to a file (see `Contexts.save_state`); return the tokens."""
+        return self.contexts.save_state(path)
 
-        Raises:
-            OSError: it cannot be written.
-        """
-        from llamacli.engine.runtime import state as states
-
-        shared = self._shared or self._ready(0, None)  # not a larger context: an answer may be on its way in this one
-        tokens = shared.scheduler.slots.tokens_of(0)
-        if self._context is not None:
-            states.write(path, states.capture(self._context, 0, tokens))
-        return len(tokens)
+    def load_state(self, path: Path) -> int:
+        """Restore what `save_state` wrote (see `Contexts.load_state`); return the number of tokens."""
+        return self.contexts.load_state(path)
 
     @property
     def cached_tokens(self) -> int:
-        """How many tokens of the last prompt and its answer are in the cache."""
-        return len(self._shared.scheduler.slots.tokens_of(0)) if self._shared is not None else 0
+        """Tokens of the last prompt and its answer in the cache."""
+        return self.contexts.cached_tokens
 
     @property
     def state_bytes(self) -> int:
-        """About how large a file `save_state` would write; 0 while there is nothing to save."""
-        if self._context is None or self._shared is None or not self._shared.scheduler.slots.tokens_of(0):
-            return 0
-        return self._context.sequence_bytes(0)
-
-    def load_state(self, path: Path) -> int:
-        """Brings back what `save_state` wrote, so that prompts that begin with it are not evaluated again; returns the
-        number of tokens.
-
-        Raises:
-            StateError: damaged, or of another model or build.
-            ContextFullError: longer than the context.
-        """
-        from llamacli.engine.runtime import state as states
-
-        state = states.read(path)
-        scheduler = self._ready(len(state.tokens), None).scheduler
-        scheduler.slots.adopt(0, [])  # restoring empties the place before it can fail
-        if self._context is not None:
-            states.restore(self._context, 0, state)
-            scheduler.slots.adopt(0, list(state.tokens))
-        return len(state.tokens)
+        """Approximate size of the file that `save_state` would write; 0 while there is nothing to save."""
+        return self.contexts.state_bytes
 
     def cancel(self) -> None:
-        """Ends what runs, from any thread: its events end with `Finished(reason="cancelled")`."""
-        if self._shared is not None:
-            self._shared.cancel()
-        else:
-            self._flag.set()
+        """End what runs, from any thread: its answers end with finish reason "cancelled"."""
+        self.contexts.cancel()
 
     def close(self) -> None:
-        """Frees the context and the model. Calls that are under way on other threads raise ClosedError first.
+        """Free the context and the model. Calls that run on other threads raise ClosedError first.
 
-        Called by a signal's handler, or by what a request calls back, it returns before that: it frees when the step is over.
+        In a signal handler or a callback of a request it returns before that: everything is freed when the step ends.
         """
-        self._closed = True
-        self._flag.set()  # what runs on another thread need not be finished
-        with self._preparing:
-            if not self._grows:
-                self._free()
+        self.contexts.close(self._free)
 
     def _free(self) -> None:
+        embedder, self._embedder = self._embedder, None
+        if embedder is not None:
+            embedder.cancel()
+            embedder.close()
         self.close_templates()
-        context, self._context = self._context, None
-        shared, self._shared = self._shared, None
-
-        def free() -> None:
-            if context is not None:
-                context.close()
-            self.model.close()
-
-        if shared is not None:
-            shared.close(free)
-        else:
-            free()
+        self.model.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def request_of(
+    turn: Turn,
+    params: GenerationParams | None = None,
+    *,
+    processor: Processor | None = None,
+    started: Sequence[int] = (),
+    closes_gap: bool = False,
+) -> Request:
+    """Return the scheduler's request for a turn."""
+    params, prompt = params or GenerationParams(), turn.prompt
+    return Request(
+        prompt=(*prompt.tokens, *started),
+        params=dataclasses.replace(params, stop=(*params.stop, *prompt.stops)) if prompt.stops else params,
+        started=len(started),
+        closes_gap=closes_gap,
+        preserved=prompt.preserved,
+        guidance=turn.guidance,
+        processor=processor,
+    )
+
+
+def _cancelled(request: Request) -> Stream:
+    yield 0, Finished(0, "cancelled", Usage(len(request.prompt), 0), Timings(0, 0.0, 0, 0.0))

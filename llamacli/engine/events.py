@@ -1,9 +1,15 @@
-"""What the scheduler tells while it works. Events are plain frozen values; what to do with them is the caller's business."""
+"""Events of generation: plain frozen values, without ctypes.
+
+The scheduler emits `Prefill`, `Token`, `Finished` and `Failed`, one stream for each sequence. `Engine.answer` turns them into
+`Prefill`, `Piece` and one closing `Answer`, in which the text is parsed into content, reasoning and tool calls.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+from llamacli.engine.chat.message import Message, ToolCall
 
 FinishReason = Literal["stop", "length", "context", "cancelled"]
 """`stop`: an end-of-generation token or a stop text; `length`: max_tokens; `context`: the context is full; `cancelled`."""
@@ -11,7 +17,7 @@ FinishReason = Literal["stop", "length", "context", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one sequence. `cached_tokens` of the prompt were in the cache already and were not evaluated."""
+    """Token counts of one sequence. `cached_tokens` of the prompt were in the cache and were not evaluated."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -34,12 +40,12 @@ class Timings:
 
     @property
     def prompt_per_second(self) -> float:
-        """Prompt tokens evaluated per second, 0.0 when none was."""
+        """Prompt tokens evaluated per second, 0.0 if none was evaluated."""
         return 1e3 * self.prompt_n / self.prompt_ms if self.prompt_ms else 0.0
 
     @property
     def predicted_per_second(self) -> float:
-        """Generated tokens per second, 0.0 when none was."""
+        """Generated tokens per second, 0.0 if none was generated."""
         return 1e3 * self.predicted_n / self.predicted_ms if self.predicted_ms else 0.0
 
 
@@ -54,7 +60,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """`done` of `total` prompt tokens of a sequence are evaluated. The last of these events has done == total."""
+    """Progress of a prompt: `done` of `total` tokens are evaluated. The last of these events has done == total."""
 
     sequence: int
     done: int
@@ -63,9 +69,9 @@ class Prefill:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A sampled token. `text` is what became certain with it: whole characters, and nothing that could begin a stop text.
+    """A sampled token. `text` is what became certain with it: whole characters, nothing that could begin a stop text.
 
-    It may be empty, and may hold characters of earlier tokens. `logprob` and `top` are filled when logprobs were asked for.
+    `text` may be empty, and may contain characters of earlier tokens. `logprob` and `top` are set if logprobs were requested.
     """
 
     sequence: int
@@ -78,10 +84,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A sequence ended. `text` is the rest of its text (held back for a stop text or an incomplete character), often empty.
+    """The end of a sequence. `text` is its remaining text (withheld for a stop text or a partial character), often empty.
 
-    `stop_text` is the stop text that was met, if one was. An incomplete character at the very end becomes U+FFFD. `satisfied`
-    says whether the text is complete under the grammar that held it; None if none did from the beginning.
+    `stop_text` is the stop text that matched, if any. A partial character at the very end becomes U+FFFD. `satisfied` is True
+    if the text is complete under the grammar that constrained it from its beginning, None without such a grammar.
     """
 
     sequence: int
@@ -95,10 +101,70 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A sequence ended with an error of its own; the others go on."""
+    """The end of a sequence by its own error; other sequences continue."""
 
     sequence: int
     error: Exception
 
 
 Event = Prefill | Token | Finished | Failed
+"""An event of the scheduler."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """New text of tool call number `index`: `id` and `name` come with its first delta, `arguments` is JSON text."""
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New text of a growing answer."""
+
+    content: str = ""
+    reasoning_content: str = ""
+    tool_call: ToolCallDelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One step of answer number `index`: the deltas that became certain, often none, and the token, if one was sampled."""
+
+    index: int
+    deltas: tuple[Delta, ...]
+    token: Token | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A whole answer, number `index` of its call.
+
+    `tokens` are kept if log probabilities were requested. `first_token_ms` is the time from the request to the first token in
+    milliseconds, None if no token was sampled. `stop_text` and `satisfied` are those of `Finished`. `well_formed` is False for
+    text outside the template's own format: all of it is `content`.
+    """
+
+    index: int = 0
+    content: str = ""
+    reasoning_content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    well_formed: bool = True
+    tokens: tuple[Token, ...] = ()
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
+    stop_text: str | None = None
+    satisfied: bool | None = None
+    first_token_ms: float | None = None
+
+    def message(self) -> Message:
+        """Return the answer as a message of the conversation."""
+        return Message("assistant", self.content, tool_calls=self.tool_calls, reasoning_content=self.reasoning_content or None)
+
+
+AnswerEvent = Prefill | Piece | Answer | Failed
+"""An event of `Engine.answer` and `Engine.answer_many`; `Failed` comes from the latter only."""

@@ -17,8 +17,7 @@ from typing import Any
 from llamacli import gguf
 from llamacli.binding import bridge, log
 from llamacli.binding.library import library
-from llamacli.engine.engine import DEFAULT_CONTEXT
-from llamacli.engine.params import CacheType, ContextParams, ModelParams
+from llamacli.engine.params import DEFAULT_CONTEXT, CacheType, ContextParams, ModelParams
 from llamacli.engine.runtime.context import native_params
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.runtime.loading import ALL_LAYERS, fill_params

@@ -25,6 +25,9 @@ SAMPLER_NAMES = (
 
 _LARGEST_FLOAT = 3.4e38  # what a C float holds; not true of nan either
 
+DEFAULT_CONTEXT = 4096
+"""Tokens of context if the need is unknown: a model trained with a million would take all memory."""
+
 DEFAULT_SAMPLERS = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
 
 
@@ -185,6 +188,19 @@ class GenerationParams:
         _require(self.max_tokens is None or self.max_tokens >= 0, "-n must be a number from 0, or -1 for no limit")
         _require(self.logprobs is None or 0 <= self.logprobs <= 1000, "the number of log probabilities must be from 0 to 1000")
         _require(all(self.stop), "a stop text must not be empty")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A loaded model: its file's name, its kind (architecture, size class, quantization) and its limits in tokens."""
+
+    model: str
+    kind: str
+    n_ctx: int
+    n_ctx_train: int
+    n_parallel: int
+    n_vocab: int
+    has_chat_template: bool
 
 
 def _require(condition: bool, message: str) -> None:

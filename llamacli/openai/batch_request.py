@@ -1,4 +1,4 @@
-"""From a row of input to what is asked of the model."""
+"""From a row of input to a question and its parameters."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llamacli.batch.reader import Row
-from llamacli.cli.run.constraint import Held, hold_to_schema
-from llamacli.cli.run.prompt import Question
 from llamacli.engine.chat.message import choose_tools, read_messages, read_response_format, read_tools
-from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.chat.question import Question
+from llamacli.engine.constraint.answer_constraint import AnswerConstraint, grammar_constraint, schema_constraint
 from llamacli.engine.constraint.schema import check_tools
 from llamacli.engine.params import GenerationParams
 from llamacli.errors import UsageError
+from llamacli.openai.batch_row import Row
 
 ENDPOINTS = {"/v1/chat/completions": True, "/v1/completions": False}
-"""The addresses of an OpenAI Batch file that can be answered, and whether they are chats."""
+"""Supported endpoints of OpenAI Batch files; True for chats."""
 
 _NUMBERS = {
     "temperature": float,
@@ -33,39 +32,33 @@ _NUMBERS = {
     "repeat_penalty": float,
     "seed": int,
 }
-"""Sampling that a row may set, by the names of SamplingParams."""
+"""Sampling parameters that a row may set, by the names of SamplingParams."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A row, what it asks and how it is to be generated. `held` is what its answer is held to."""
+class RowRequest:
+    """A row, its question and the parameters of its answer."""
 
     row: Row
     question: Question
     params: GenerationParams
-    held: Held | None
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """What the command line says for all rows: the defaults of each. `strict` refuses schemas that cannot be enforced.
-
-    `hides_reasoning` leaves it out of the results.
-    """
+class RowDefaults:
+    """Defaults of all rows. `template` makes prompts from their fields; `strict` refuses schemas that cannot be enforced."""
 
     base: Question
     params: GenerationParams
-    held: Held | None = None
     template: str | None = None
     strict: bool = False
-    hides_reasoning: bool = False
 
-    def ask(self, row: Row) -> Asked:
-        """What a row asks.
+    def request(self, row: Row) -> RowRequest:
+        """Return the request of a row.
 
         Raises:
-            UsageError: a field is missing or makes no sense.
-            GrammarError: its own grammar or schema is invalid.
+            UsageError: if a field is missing or invalid.
+            GrammarError: if the row's own grammar or schema is invalid.
         """
         if row.problem is not None:
             raise UsageError(row.problem)
@@ -74,7 +67,8 @@ class Asking:
         question = self._question(fields, raw=raw)
         _check_characters(question, has_tools=question.tools is not self.base.tools)
         params = _params(fields, self.params, is_chat=not raw)
-        return Asked(row=row, question=question, params=params, held=_held(fields, strict=self.strict) or self.held)
+        constraint = _constraint(fields, strict=self.strict) or self.base.constraint
+        return RowRequest(row=row, question=dataclasses.replace(question, constraint=constraint), params=params)
 
     def _question(self, fields: Mapping[str, Any], *, raw: bool) -> Question:
         base, system = self.base, _text(fields, "system")
@@ -95,25 +89,25 @@ class Asking:
 def _body(row: Row) -> dict[str, Any]:
     url, body = row.fields.get("url"), row.fields.get("body")
     if not isinstance(url, str) or url not in ENDPOINTS:
-        raise UsageError(f"the address {url!r} cannot be answered; {' and '.join(ENDPOINTS)} can")
+        raise UsageError(f"unsupported endpoint {url!r}; supported are {' and '.join(ENDPOINTS)}")
     if not isinstance(body, dict):
-        raise UsageError("body is no JSON object" if "body" in row.fields else "the row has no body")
+        raise UsageError("body is not a JSON object" if "body" in row.fields else "the row has no body")
     return body
 
 
 def _check_characters(question: Question, *, has_tools: bool) -> None:
-    """Raises UsageError for what JSON can say and a model cannot be told: half of a character."""
+    """Raise UsageError for half a character, which JSON can contain and a model cannot read."""
     parts = [message.to_json() for message in question.messages]
     if has_tools:
         parts += [tool.to_json() for tool in question.tools]
     try:
         json.dumps(parts, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise UsageError("the row holds half of a surrogate pair, which is no character") from error
+        raise UsageError("the row contains half of a surrogate pair, which is not a character") from error
 
 
 def _tools(fields: Mapping[str, Any], base: Question) -> dict[str, Any]:
-    """A row's own tools, or its choice among those of all rows."""
+    """The row's own tools, or its choice among those of all rows."""
     tools = base.tools
     if fields.get("tools"):
         tools = read_tools(fields["tools"])
@@ -126,17 +120,17 @@ def _tools(fields: Mapping[str, Any], base: Question) -> dict[str, Any]:
 
 
 def fill(template: str, fields: Mapping[str, Any]) -> str:
-    """The template with `{name}` replaced by the row's fields; `{{` and `}}` are braces.
+    """Return the template with `{name}` replaced by the row's fields; `{{` and `}}` are braces.
 
     Raises:
-        UsageError: a field that the row does not have.
+        UsageError: if the row lacks a field of the template.
     """
 
     def value(match: re.Match[str]) -> str:
         if match[0] in ("{{", "}}"):
             return match[0][0]
         if match[1] not in fields:
-            raise UsageError(f"the row has no field {match[1]!r}, which the template names")
+            raise UsageError(f"the row has no field {match[1]!r}, which the template uses")
         found = fields[match[1]]
         return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
 
@@ -157,40 +151,40 @@ def _params(fields: Mapping[str, Any], params: GenerationParams, *, is_chat: boo
     if _given(fields, limit):
         more["max_tokens"] = _number(fields[limit], limit, int)
         if more["max_tokens"] < 0:
-            raise UsageError(f"{limit} is no number from 0: {fields[limit]!r}")
+            raise UsageError(f"{limit} must be at least 0: {fields[limit]!r}")
     if fields.get("stop"):
         stop = fields["stop"]
         more["stop"] = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, list) else (None,)
         if not all(isinstance(text, str) for text in more["stop"]):
-            raise UsageError("stop is a text or a list of texts")
+            raise UsageError("stop must be a string or a list of strings")
     if fields.get("n") not in (None, "", 1, "1"):
-        raise UsageError("n of a row is 1", hint="write the row again for another answer")
+        raise UsageError("n must be 1", hint="repeat the row for another answer")
     return dataclasses.replace(params, sampling=sampling, **more)
 
 
 def _given(fields: Mapping[str, Any], name: str) -> bool:
-    """Whether a field says anything; those of CSV files are empty where they do not."""
+    """Return whether a field has a value; in CSV files it is empty without one."""
     return fields.get(name) not in (None, "")
 
 
 def _number(value: Any, name: str, kind: type) -> Any:
-    """A number, or the text of one, as CSV files have it."""
+    """Parse a number, or the text of one, as CSV files have it."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise UsageError(f"{name} is no number: {value!r}")
+        raise UsageError(f"{name} is not a number: {value!r}")
     try:
         number = float(value) if kind is float else int(value)
         is_finite = math.isfinite(number)
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"{name} is no {'whole ' if kind is int else ''}number: {value!r}") from error
+        raise UsageError(f"{name} is not a {'whole ' if kind is int else ''}number: {value!r}") from error
     if not is_finite or (isinstance(value, float) and number != value):
-        raise UsageError(f"{name} is no {'whole' if kind is int else 'finite'} number: {value!r}")
+        raise UsageError(f"{name} is not a {'whole' if kind is int else 'finite'} number: {value!r}")
     return number
 
 
 def _biases(document: Any) -> tuple[tuple[int | str, float], ...]:
-    """Biases as OpenAI has them: an object of token ids. False forbids a token."""
+    """Parse biases as OpenAI has them: an object of token ids. False forbids a token."""
     if not isinstance(document, Mapping):
-        raise UsageError("logit_bias is no object of token ids and biases")
+        raise UsageError("logit_bias must be an object of token ids and biases")
     found: list[tuple[int | str, float]] = []
     for token, bias in document.items():
         value = -math.inf if bias is False else _number(bias, f"the bias of {token}", float)
@@ -199,50 +193,50 @@ def _biases(document: Any) -> tuple[tuple[int | str, float], ...]:
 
 
 def _logprobs(fields: Mapping[str, Any], *, is_chat: bool) -> int | None:
-    """How many log probabilities: `logprobs` is their number, or in a chat yes, and `top_logprobs` their number."""
+    """The number of log probabilities: `logprobs`, or in a chat `top_logprobs` if `logprobs` is true."""
     wanted = fields.get("logprobs")
     if wanted in (None, "", False):
         return None
     if wanted is True and not is_chat:
-        raise UsageError("logprobs of a text completion is a number")
+        raise UsageError("logprobs of a text completion must be a number")
     number: int = (
         _number(fields.get("top_logprobs") or 0, "top_logprobs", int) if wanted is True else _number(wanted, "logprobs", int)
     )
     return number
 
 
-def _held(fields: Mapping[str, Any], *, strict: bool) -> Held | None:
+def _constraint(fields: Mapping[str, Any], *, strict: bool) -> AnswerConstraint | None:
     schema = fields.get("json_schema") or read_response_format(fields.get("response_format") or None)
     given = {"json_schema": schema, **{name: fields.get(name) or None for name in ("grammar", "regex", "choices")}}
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
-        raise UsageError(f"{' and '.join(names)} exclude each other")
+        raise UsageError(f"{names[0]} cannot be used with {' or '.join(names[1:])}")
     if schema is not None:
         try:
-            return hold_to_schema(schema if isinstance(schema, str) else json.dumps(schema, sort_keys=True), strict=strict)
+            return schema_constraint(schema if isinstance(schema, str) else json.dumps(schema, sort_keys=True), strict=strict)
         except ValueError as error:
-            raise UsageError("the schema cannot be read: a number of it has thousands of digits") from error
+            raise UsageError("the schema contains a number with too many digits") from error
     grammar = _text(fields, "grammar")
     if grammar:
-        return Held(Constraint(grammar=grammar))
+        return grammar_constraint(grammar)
     pattern = _text(fields, "regex")
     if pattern:
         from llamacli.grammar.regex import from_regex
 
-        return Held(Constraint(grammar=from_regex(pattern)))
-    return Held(Constraint(grammar=_one_of(fields["choices"]))) if names else None
+        return grammar_constraint(from_regex(pattern))
+    return grammar_constraint(_one_of(fields["choices"])) if names else None
 
 
 def _one_of(choices: Any) -> str:
     from llamacli.grammar.choices import from_choices
 
     if not isinstance(choices, list) or not all(isinstance(choice, str) and choice for choice in choices):
-        raise UsageError("choices is no list of texts")
+        raise UsageError("choices must be a list of strings")
     return from_choices(choices)
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str | None:
     value = fields.get(name)
     if value is not None and not isinstance(value, str):
-        raise UsageError(f"{name} is no text")
+        raise UsageError(f"{name} must be a string")
     return value

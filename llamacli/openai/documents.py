@@ -1,115 +1,100 @@
-"""Answers as OpenAI's documents: `chat.completion`, `text_completion` and their chunks, with llama-server's timings."""
+"""The documents of one request: OpenAI's `chat.completion`, `text_completion` and their chunks, with llama-server's timings."""
 
 from __future__ import annotations
 
 import dataclasses
-import secrets
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llamacli.engine.chat.template import Answer, Delta
-from llamacli.engine.events import Finished, Timings, Token, Usage
-from llamacli.openai import response as documents
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One answer with how it ended; `tokens` are kept when log probabilities were asked for."""
-
-    answer: Answer
-    finished: Finished
-    tokens: tuple[Token, ...] = ()
+from llamacli.engine.events import Answer, Delta, Piece, Timings, Usage
+from llamacli.openai import response
+from llamacli.openai.response import Document, Heading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Documents:
-    """Makes the documents of one request. `prompt` is its text if it is to be echoed, `logprobs` whether they are shown."""
+    """Maker of the documents of one request.
 
-    model: str
-    is_chat: bool
+    `prompt` is its text if it is to be echoed. `logprobs`: log probabilities are shown. `hides_reasoning` leaves it out.
+    """
+
+    heading: Heading
     hides_reasoning: bool = False
     logprobs: bool = False
     prompt: str | None = None
-    id: str = field(default_factory=lambda: secrets.token_hex(12))
-    created: int = field(default_factory=lambda: int(time.time()))
+    role: Document = field(default_factory=lambda: {"role": "assistant", "content": ""})
+    """The delta of the first chunk of a chat."""
 
-    def completion(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        """The whole answer, or all of them."""
-        choices = [self._choice(i, sample) for i, sample in enumerate(samples)]
-        finished = [sample.finished for sample in samples]
-        return {**self._head("chat.completion"), "choices": choices, **_totals(finished)}
+    def completion(self, answers: Sequence[Answer]) -> Document:
+        """Return the document of all answers to one prompt."""
+        return self._headed([self.choice(answer) for answer in answers], **totals(answers))
 
-    def first_chunks(self, samples: int) -> list[dict[str, Any]]:
-        """What comes before any delta: in a chat the role, in a text the prompt that is echoed."""
-        if self.is_chat:
-            deltas = [(i, {"role": "assistant", "content": ""}) for i in range(samples)]
-            chunks = [self._chunk({"index": i, "delta": delta, "finish_reason": None}) for i, delta in deltas]
-            return [{**chunk, "prompt": self.prompt} for chunk in chunks] if self.prompt is not None else chunks
-        return [self.text_chunk(i, self.prompt) for i in range(samples)] if self.prompt is not None else []
+    def choice(self, answer: Answer) -> Document:
+        """Return one choice of a whole document."""
+        reason = response.finish_reason(answer)
+        if not self.heading.is_chat:
+            logprobs = response.text_logprobs(answer.tokens, len(self.prompt or "")) if self.logprobs else None
+            return response.text_choice(answer.index, (self.prompt or "") + answer.content, reason, logprobs)
+        logprobs = response.chat_logprobs(answer.tokens) if self.logprobs else None
+        return response.chat_choice(self._shown(answer), reason, logprobs)
 
-    def delta_chunk(self, index: int, delta: Delta, tokens: Sequence[Token], offset: int = 0) -> dict[str, Any] | None:
-        """What is new in answer number `index`, after `offset` characters of text; None if nothing of it is shown."""
-        if not self.is_chat:
-            return self.text_chunk(index, delta.content, tokens, offset)
-        change = documents.delta_json(dataclasses.replace(delta, reasoning_content="") if self.hides_reasoning else delta)
-        choice = {"index": index, "delta": change, "finish_reason": None}
-        if self.logprobs and tokens:
-            choice["logprobs"] = documents.chat_logprobs(tokens)
-        return self._chunk(choice) if change or (self.logprobs and tokens) else None
+    def first_chunk(self, index: int) -> Document | None:
+        """Return the chunk before any delta: in a chat the role, in a text the prompt that is echoed, None without one."""
+        if self.heading.is_chat:
+            return self._headed([response.chat_chunk(index, self.role)], chunk=True)
+        return self._chunk(response.text_choice(index, self.prompt, None)) if self.prompt is not None else None
 
-    def text_chunk(self, index: int, text: str, tokens: Sequence[Token] = (), offset: int = 0) -> dict[str, Any]:
-        """A piece of a text that is continued, after `offset` characters."""
-        logprobs = documents.text_logprobs(tokens, offset) if self.logprobs and tokens else None
-        return self._chunk({"index": index, "text": text, "logprobs": logprobs, "finish_reason": None})
+    def chunks(self, piece: Piece, offset: int = 0) -> Iterator[Document]:
+        """Yield the chunks of a piece that comes after `offset` characters of text; log probabilities are in the first."""
+        tokens = (piece.token,) if self.logprobs and piece.token is not None else ()
+        for delta in piece.deltas or ((Delta(),) if tokens else ()):
+            if not self.heading.is_chat:
+                logprobs = response.text_logprobs(tokens, offset) if tokens else None
+                yield self._chunk(response.text_choice(piece.index, delta.content, None, logprobs))
+            else:
+                change = response.delta_json(self._shown_delta(delta))
+                logprobs = response.chat_logprobs(tokens) if tokens else None
+                if change or logprobs:
+                    yield self._chunk(response.chat_chunk(piece.index, change, None, logprobs))
+            offset += len(delta.content)
+            tokens = ()
 
-    def last_chunk(self, index: int, answer: Answer, finished: Finished) -> dict[str, Any]:
-        """The end of answer number `index`, with its usage and timings."""
-        empty: dict[str, Any] = {"delta": {}} if self.is_chat else {"text": "", "logprobs": None}
-        chunk = self._chunk({"index": index, **empty, "finish_reason": documents.finish_reason(finished.reason, answer)})
-        return {**chunk, **_totals([finished])}
+    def last_chunk(self, answer: Answer, **more: Any) -> Document:
+        """Return the chunk that ends an answer. `more` are further keys, such as `totals`; those that are None are left out."""
+        reason = response.finish_reason(answer)
+        chat = self.heading.is_chat
+        choice = response.chat_chunk(answer.index, {}, reason) if chat else response.text_choice(answer.index, "", reason)
+        return self._chunk(choice, **more)
 
-    def _choice(self, index: int, sample: Sample) -> dict[str, Any]:
-        reason = documents.finish_reason(sample.finished.reason, sample.answer)
-        if not self.is_chat:
-            logprobs = documents.text_logprobs(sample.tokens, len(self.prompt or "")) if self.logprobs else None
-            text = (self.prompt or "") + sample.answer.content
-            return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
-        logprobs = documents.chat_logprobs(sample.tokens) if self.logprobs else None
-        return {"index": index, "message": self._message(sample.answer), "logprobs": logprobs, "finish_reason": reason}
+    def _shown(self, answer: Answer) -> Answer:
+        return dataclasses.replace(answer, reasoning_content="") if self.hides_reasoning else answer
 
-    def _message(self, answer: Answer) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": answer.content}
-        if answer.reasoning_content and not self.hides_reasoning:
-            message["reasoning_content"] = answer.reasoning_content
-        if answer.tool_calls:
-            message["content"] = answer.content or None
-            message["tool_calls"] = tool_calls(answer)
-        return message
+    def _shown_delta(self, delta: Delta) -> Delta:
+        return dataclasses.replace(delta, reasoning_content="") if self.hides_reasoning else delta
 
-    def _chunk(self, choice: dict[str, Any]) -> dict[str, Any]:
-        return {**self._head("chat.completion.chunk", echoes=False), "choices": [choice]}
+    def _chunk(self, choice: Document, **more: Any) -> Document:
+        return self.heading.document([choice], chunk=True, **more)
 
-    def _head(self, kind: str, *, echoes: bool = True) -> dict[str, Any]:
-        prefix, kind = ("chatcmpl", kind) if self.is_chat else ("cmpl", "text_completion")
-        head = {"id": f"{prefix}-{self.id}", "object": kind, "created": self.created, "model": self.model}
-        return {**head, "prompt": self.prompt} if echoes and self.is_chat and self.prompt is not None else head
+    def _headed(self, choices: Sequence[Document], *, chunk: bool = False, **more: Any) -> Document:
+        """A document that echoes the prompt of a chat; that of a text is part of the text."""
+        echoed = self.prompt if self.heading.is_chat else None
+        return self.heading.document(choices, chunk=chunk, prompt=echoed, **more)
 
 
-def tool_calls(answer: Answer) -> list[dict[str, Any]]:
-    """The calls of an answer as OpenAI has them."""
+def tool_calls(answer: Answer) -> list[Document]:
+    """Return the tool calls of an answer as OpenAI has them."""
     return [call.to_json() for call in answer.tool_calls]
 
 
-def _totals(finished: Sequence[Finished]) -> dict[str, Any]:
-    """Usage and timings of answers that shared one prompt: it counts once."""
-    first = finished[0]
-    usage = Usage(first.usage.prompt_tokens, sum(each.usage.completion_tokens for each in finished), first.usage.cached_tokens)
+def totals(answers: Sequence[Answer]) -> Document:
+    """Return usage and timings of answers that shared one prompt: it counts once."""
+    first = answers[0]
+    usage = Usage(first.usage.prompt_tokens, sum(each.usage.completion_tokens for each in answers), first.usage.cached_tokens)
     timings = Timings(
         first.timings.prompt_n,
         first.timings.prompt_ms,
-        sum(each.timings.predicted_n for each in finished),
-        max(each.timings.predicted_ms for each in finished),
+        sum(each.timings.predicted_n for each in answers),
+        max(each.timings.predicted_ms for each in answers),
     )
-    return {"usage": documents.usage(usage), "timings": documents.timings(timings)}
+    return {"usage": response.usage(usage), "timings": response.timings(timings)}

@@ -1,4 +1,4 @@
-"""Answers as OpenAI's JSON documents: completions, chats, and the chunks of both. Timings have llama-server's names."""
+"""Parts of OpenAI's JSON documents: headings, choices of completions, chats and chunks, usage; timings as llama-server has."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llamacli.engine.chat.template import Answer, Delta
-from llamacli.engine.events import FinishReason, Timings, Token, TokenLogprob, Usage
+from llamacli.engine.events import Answer, Delta, Timings, Token, TokenLogprob, Usage
 
 Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What all documents of one request share. `created` is in seconds since 1970."""
+    """The common keys of the documents of one request. `created` is in seconds since 1970."""
 
     model: str
     is_chat: bool = True
@@ -24,7 +23,7 @@ class Heading:
     created: int = field(default_factory=lambda: int(time.time()))
 
     def document(self, choices: Sequence[Document], *, chunk: bool = False, **more: Any) -> Document:
-        """A document with these choices. `more` are the keys at its end; those that are None are left out."""
+        """Return a document with these choices. `more` are further keys; those that are None are left out."""
         kind = ("chat.completion.chunk" if chunk else "chat.completion") if self.is_chat else "text_completion"
         prefix = "chatcmpl" if self.is_chat else "cmpl"
         return {
@@ -37,15 +36,15 @@ class Heading:
         }
 
 
-def finish_reason(reason: FinishReason, answer: Answer | None = None) -> str:
-    """OpenAI's word for why an answer ended."""
-    if answer is not None and answer.tool_calls and reason == "stop":
-        return "tool_calls"
-    return "stop" if reason == "stop" else "length"
+def finish_reason(answer: Answer) -> str:
+    """Return OpenAI's word for the end of an answer: a truncated tool call is `length`."""
+    if answer.finish_reason == "stop":
+        return "tool_calls" if answer.tool_calls else "stop"
+    return "length"
 
 
 def usage(used: Usage) -> Document:
-    """Counts of tokens."""
+    """Return token counts."""
     return {
         "prompt_tokens": used.prompt_tokens,
         "completion_tokens": used.completion_tokens,
@@ -55,33 +54,34 @@ def usage(used: Usage) -> Document:
 
 
 def timings(measured: Timings) -> Document:
-    """Durations in milliseconds and rates per second."""
+    """Return durations in milliseconds and rates per second."""
     names = ("prompt_n", "prompt_ms", "prompt_per_second", "predicted_n", "predicted_ms", "predicted_per_second")
     return {name: round(getattr(measured, name), 3) for name in names}
 
 
 def text_choice(index: int, text: str, reason: str | None, logprobs: Document | None = None) -> Document:
-    """One choice of a text completion, or of a chunk of one."""
+    """Return one choice of a text completion, or of a chunk of one."""
     return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
 
 
-def chat_choice(index: int, answer: Answer, reason: str, logprobs: Document | None = None) -> Document:
-    """One choice of a chat completion."""
+def chat_choice(answer: Answer, reason: str, logprobs: Document | None = None) -> Document:
+    """Return one choice of a chat completion."""
     message: Document = {"role": "assistant", "content": answer.content or (None if answer.tool_calls else "")}
     if answer.reasoning_content:
         message["reasoning_content"] = answer.reasoning_content
     if answer.tool_calls:
         message["tool_calls"] = [call.to_json() for call in answer.tool_calls]
-    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": reason}
+    return {"index": answer.index, "message": message, "logprobs": logprobs, "finish_reason": reason}
 
 
 def chat_chunk(index: int, delta: Document, reason: str | None = None, logprobs: Document | None = None) -> Document:
-    """One choice of a chunk of a chat completion."""
-    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+    """Return one choice of a chunk of a chat completion."""
+    choice: Document = {"index": index, "delta": delta, "finish_reason": reason}
+    return choice if logprobs is None else {**choice, "logprobs": logprobs}
 
 
 def delta_json(delta: Delta) -> Document:
-    """What is new in an answer."""
+    """Return the delta of a chunk."""
     document: Document = {}
     if delta.content:
         document["content"] = delta.content
@@ -99,7 +99,7 @@ def delta_json(delta: Delta) -> Document:
 
 
 def chat_logprobs(tokens: Sequence[Token]) -> Document:
-    """Log probabilities as chat completions have them; tokens that were forced have none."""
+    """Return log probabilities as chat completions have them; forced tokens have none."""
     content = [
         {
             **_token_json(TokenLogprob(token.id, token.piece, token.logprob)),
@@ -117,7 +117,7 @@ def _token_json(candidate: TokenLogprob) -> Document:
 
 
 def text_logprobs(tokens: Sequence[Token], offset: int = 0) -> Document:
-    """Log probabilities as text completions have them; `offset` is where the first token's text begins, in characters."""
+    """Return log probabilities as text completions have them; the first token is at `offset` characters of the text."""
     offsets, at = [], offset
     for token in tokens:
         offsets.append(at)

@@ -1,15 +1,15 @@
-"""How fast it went, on one line."""
+"""The statistics of an answer on one line."""
 
 from __future__ import annotations
 
-from llamacli.engine.events import Finished
+from llamacli.engine.events import Answer
 
 _REASONS = {"stop": "finished", "length": "cut by -n", "context": "context full", "cancelled": "cancelled"}
 
 
-def format_stats(finished: Finished, *, load_ms: float, first_token_ms: float | None) -> str:
-    """The line of `--stats`. `first_token_ms` counts from the moment the prompt was handed over; None if there was none."""
-    usage, timings = finished.usage, finished.timings
+def format_stats(answer: Answer, *, load_ms: float) -> str:
+    """Return the line of `--stats`."""
+    usage, timings, first_token_ms = answer.usage, answer.timings, answer.first_token_ms
     prompt = f"prompt {format_tokens(usage.prompt_tokens)}"
     if usage.cached_tokens:
         prompt += f" ({usage.cached_tokens} cached)"
@@ -19,11 +19,11 @@ def format_stats(finished: Finished, *, load_ms: float, first_token_ms: float | 
     if timings.predicted_n:
         generated += f" at {timings.predicted_per_second:.1f}/s"
     first = [] if first_token_ms is None else [f"first token after {_seconds(first_token_ms)}"]
-    return " · ".join([f"load {_seconds(load_ms)}", prompt, *first, generated, _REASONS[finished.reason]])
+    return " · ".join([f"load {_seconds(load_ms)}", prompt, *first, generated, _REASONS[answer.finish_reason]])
 
 
 def format_tokens(count: int) -> str:
-    """The number with its noun."""
+    """Return the number with its noun."""
     return f"{count} token" if count == 1 else f"{count} tokens"
 
 

@@ -54,14 +54,14 @@ def test_an_answer_of_an_earlier_program_goes_on() -> None:
     talk("Count\r", engine=Talker(answers=[("One ", "two ", "three ", "four.")], interrupt_at=3))
     engine = Talker(answers=[("five.",)])
     result = talk("/continue\r/prompt\r", "--continue", engine=engine)
-    assert len(engine.begun) == 3
+    assert len(engine.started) == 3
     assert "<assistant>One two three five." in plain(result.stdout)
 
 
 def test_stopped_again_before_anything_came_it_stays_as_it_was() -> None:
     class Stubborn(Talker):
         def generate(self, prompt, params, **more):
-            if more["begun"]:
+            if more.get("started"):
                 self.interrupt_at = 0
             return super().generate(prompt, params, **more)
 
@@ -101,10 +101,10 @@ def test_nothing_is_evaluated_twice_when_an_answer_goes_on(tiny_model: Path, tmp
 
 def test_a_context_that_may_grow_grows_in_the_middle_of_an_answer(tiny_model: Path, tmp_path: Path) -> None:
     """Without -c the context is a part of what the model was trained with: that is no end."""
-    from llamacli.engine import engine as engines
+    from llamacli.engine.generation import contexts
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "DEFAULT_CONTEXT", 256)
+        patch.setattr(contexts, "DEFAULT_CONTEXT", 256)
         arguments = ("--temp", "0", "--ignore-eos")
         result = talk_to(tiny_model, f"Hello\r/export {tmp_path}/a.json\r/context\r", *arguments)
     assert "[the context is full]" in plain(result.stdout)
@@ -170,7 +170,7 @@ def test_places_and_alternatives_that_there_are_not() -> None:
     assert "/pick needs the number of a token and an alternative" in out
     assert "9 is none of the 3 alternatives" in out
     assert "this is the end of the answer" in out
-    assert engine.begun == (8,)
+    assert engine.started == (8,)
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
@@ -226,7 +226,7 @@ def test_answers_are_held_to_a_schema_and_checked(tmp_path: Path) -> None:
     engine = Talker(answers=[('{"a": 1}',)])
     talk('/schema {"type": "object"}\rHi\r', engine=engine)
     assert engine.constraint is not None
-    assert "/schema:1:9: this is no JSON" in plain(talk('/schema {"type": \r').stdout)
+    assert "/schema:1:9: invalid JSON" in plain(talk('/schema {"type": \r').stdout)
 
 
 def test_a_held_answer_with_the_real_engine_goes_on_within_its_grammar(tiny_model: Path, tmp_path: Path) -> None:

@@ -19,14 +19,13 @@ from prompt_toolkit.output import DummyOutput
 from talk import CTRL_C, ENTER, TERMINAL, Talker, plain, talk
 
 from llamacli.cli.framework.console import Terminals
-from llamacli.engine.events import Finished, Timings, Usage
+from llamacli.engine.events import Answer, Timings, Usage
 from llamacli.errors import DecodeError, ModelFileError
 from llamacli.repl import dispatch as obeying
 from llamacli.repl.app.external_editor import edit
 from llamacli.repl.app.key_bindings import is_open_block, without_fences
 from llamacli.repl.app.toolbar import format_toolbar
 from llamacli.repl.commands.registry import COMMANDS, GROUPS, split_command
-from llamacli.repl.conversation.stream import Measured
 from llamacli.store.files import paths
 
 if TYPE_CHECKING:
@@ -363,12 +362,13 @@ NAME = "SmolLM2-135M-Instruct.Q4_1"
 
 def bar(width: int, *, answered: bool = True, made: int = 180, files: int = 2) -> str:
     """The status bar behind an answer."""
-    finished = Finished(0, "stop", Usage(104, made), Timings(104, 100.0, made, 1125.0))
+    usage, timings, first = Usage(104, made), Timings(104, 100.0, made, 1125.0), 170.0 if made else None
+    answer = Answer(finish_reason="stop", usage=usage, timings=timings, first_token_ms=first)
     chat = SimpleNamespace(
         hint="",
         model=SimpleNamespace(name=NAME),
         loader=SimpleNamespace(engine=object(), share=1.0),
-        measured=Measured(finished, 170.0 if made else None) if answered else None,
+        measured=answer if answered else None,
         largest_context=8192,
         setup=SimpleNamespace(profile="careful"),
         attachments=[None] * files,

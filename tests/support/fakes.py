@@ -13,13 +13,16 @@ from typing import Any, Self
 from llamacli.cli.framework.console import Console, Terminals
 from llamacli.cli.framework.context import AppContext, read_defaults
 from llamacli.cli.main import run_program
+from llamacli.engine.chat.answer import AnswerBuilder, read_answers
 from llamacli.engine.chat.message import Message
+from llamacli.engine.chat.prompts import Prompting
 from llamacli.engine.chat.template import Rendering
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.guide import Guidance
 from llamacli.engine.constraint.matcher import Constraint
-from llamacli.engine.events import Event, Finished, Prefill, Timings, Token, TokenLogprob, Usage
-from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
+from llamacli.engine.events import AnswerEvent, Event, Finished, Prefill, Timings, Token, TokenLogprob, Usage
+from llamacli.engine.generation.room import Room, stream_with_room
+from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams, SamplingParams
 
 ANSWER = ("Because ", "of ", "Rayleigh ", "scattering.")
 
@@ -70,7 +73,7 @@ class FakeEngine:
         self.budget: int | None = None
         self.prompt: FakePrompt | None = None
         self.params: GenerationParams | None = None
-        self.begun: tuple[int, ...] = ()
+        self.started: tuple[int, ...] = ()
         self.words: dict[int, str] = {}
         self.cancelled = False
         self.closed = False
@@ -161,6 +164,38 @@ class FakeEngine:
         path.read_bytes()
         return 1
 
+    render = Prompting.render
+
+    def describe(self) -> Description:
+        name = self.path.name if self.path else ""
+        limits = {"n_ctx": self.n_ctx, "n_ctx_train": self.n_ctx, "n_parallel": 1, "n_vocab": 100}
+        return Description(model=name, kind=self.description, **limits, has_chat_template=self.has_chat_template)
+
+    def answer(
+        self,
+        turn: Turn,
+        params: GenerationParams | None = None,
+        *,
+        samples: int = 1,
+        started: Sequence[int] = (),
+        closes_gap: bool = False,
+        make_room: Callable[[int], Room | None] | None = None,
+    ) -> Iterator[AnswerEvent]:
+        params = params or GenerationParams()
+
+        def start(turn, params, started, closes_gap):
+            more = {"samples": samples if samples > 1 else None, "started": started, "closes_gap": closes_gap}
+            given = {name: value for name, value in more.items() if value}
+            for event in self.generate(turn.prompt, params, guidance=turn.guidance, **given):
+                yield (event.sequence if samples > 1 else 0), event
+
+        if make_room is None:
+            events = start(turn, params, started, closes_gap)
+        else:
+            events = stream_with_room(start, turn, params, tuple(started), closes_gap=closes_gap, make_room=make_room)
+        keeps = params.logprobs is not None
+        return read_answers(events, lambda number: AnswerBuilder(turn, number, keeps_tokens=keeps, raises=True))
+
     def generate(
         self,
         prompt: FakePrompt,
@@ -168,17 +203,17 @@ class FakeEngine:
         *,
         guidance: Guidance | None = None,
         samples: int = 1,
-        begun: Sequence[int] = (),
+        started: Sequence[int] = (),
         closes_gap: bool = False,
     ) -> Iterator[Event]:
         for number in range(samples):
-            yield from self._answer(number, prompt, params, begun)
+            yield from self._numbered(number, prompt, params, started)
 
-    def _answer(self, number: int, prompt: FakePrompt, params: GenerationParams, begun: Sequence[int]) -> Iterator[Event]:
-        self.prompt, self.params, self.begun = prompt, params, tuple(begun)
-        count = len(prompt.tokens) + len(begun)
+    def _numbered(self, number: int, prompt: FakePrompt, params: GenerationParams, started: Sequence[int]) -> Iterator[Event]:
+        self.prompt, self.params, self.started = prompt, params, tuple(started)
+        count = len(prompt.tokens) + len(started)
         yield Prefill(number, count, count)
-        for token in begun:
+        for token in started:
             text = self.words.get(token, f"<{token}>")
             yield Token(number, token, text.encode(), text)
         made = 0

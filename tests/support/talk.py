@@ -35,7 +35,7 @@ class Talker(FakeEngine):
         self.asked: list[list[tuple[str, str]]] = []
         self.seen_params = []
 
-    def generate(self, prompt, params, *, guidance=None, samples=1, begun=(), closes_gap=False):
+    def generate(self, prompt, params, *, guidance=None, samples=1, started=(), closes_gap=False):
         self.asked.append([(message["role"], message["content"]) for message in self.messages])
         self.seen_params.append(params)
         if self.refuses:
@@ -44,7 +44,7 @@ class Talker(FakeEngine):
         pieces = self.pieces
         self.pieces = self.answers.pop(0) if self.answers else pieces
         at, self.interrupt_at = self.interrupt_at, None
-        for number, event in enumerate(super().generate(prompt, params, begun=begun)):
+        for number, event in enumerate(super().generate(prompt, params, started=started)):
             if at is not None and number == at:
                 os.kill(os.getpid(), signal.SIGINT)
                 deadline = time.monotonic() + 5

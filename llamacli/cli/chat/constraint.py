@@ -1,45 +1,41 @@
-"""What a conversation holds answers to: a grammar or a JSON schema, as text or from a file."""
+"""The constraint of a conversation: a grammar or a JSON schema, as text or from a file."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from llamacli.cli.run.constraint import read_constraint
-from llamacli.cli.run.options import ConstraintOptions
-from llamacli.errors import GrammarError, UsageError
-
-if TYPE_CHECKING:
-    from llamacli.cli.framework.console import Console
-    from llamacli.repl.setup import Held, HeldTo
+from llamacli.cli.framework.console import Console
+from llamacli.cli.framework.constraints import (
+    constraint_from_grammar,
+    constraint_from_grammar_file,
+    constraint_from_schema,
+)
+from llamacli.cli.framework.files import STDIN, read_text_file
+from llamacli.cli.framework.grammar_files import Source
+from llamacli.errors import UsageError
+from llamacli.repl.setup import Held, HeldTo
 
 
 def read_held(console: Console, kind: HeldTo, given: str) -> Held:
-    """The constraint that `given` is the text of, or the file. What of a schema cannot be enforced is said.
+    """Return the constraint of a text, or of a file. Warns of what of a schema cannot be enforced.
 
     Raises:
-        UsageError: a file that cannot be read.
-        GrammarError: it is invalid; where, is shown.
+        UsageError: if the file cannot be read.
+        GrammarError: if it is invalid; the line is shown.
     """
-    from llamacli.repl.setup import Held
-
     if kind == "grammar":
         is_text = "::=" in given
-        options = ConstraintOptions(grammar=given) if is_text else ConstraintOptions(grammar_file=_file(given))
+        source = Source(f"/{kind}", given)
+        found = constraint_from_grammar(console, source) if is_text else constraint_from_grammar_file(console, _file(given))
+    elif given.startswith("{"):
+        found = constraint_from_schema(console, f"/{kind}", given)
     else:
-        is_text = given.startswith("{")
-        options = ConstraintOptions(json_schema=given) if is_text else ConstraintOptions(json_schema_file=Path(_file(given)))
-    try:
-        held = read_constraint(console, options)
-    except GrammarError as error:  # which names an option; here it is a command
-        message = re.sub(r"^(--grammar|-j):", f"/{kind}:", error.message)
-        raise GrammarError(message, hint=error.hint) from error
-    assert held is not None
-    return Held(kind, given, held.constraint, held.check)
+        file = _file(given)
+        found = constraint_from_schema(console, file, read_text_file(Path(file)))
+    return Held(kind, given, found.grammar, found.check)
 
 
 def _file(given: str) -> str:
-    if given == "-":
+    if given == STDIN:
         raise UsageError("standard input is where you type: name a file")
     return str(Path(given).expanduser())

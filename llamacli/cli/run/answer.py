@@ -1,46 +1,37 @@
-"""From a turn to its answers: runs the engine, hands what comes to a sink, and says when it is not what was asked for."""
+"""From a turn to its answers: events of the engine to a sink, and the statistics."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.run import options as run_options
-from llamacli.cli.run.constraint import Held
 from llamacli.cli.run.options import OutputOptions
 from llamacli.cli.run.output import ChunkSink, DocumentSink, Sink, TextSink, WholeTextSink
-from llamacli.engine.chat.answer import AnswerReader
+from llamacli.engine.chat.judgement import check_answer
 from llamacli.engine.chat.turn import Turn
-from llamacli.engine.events import Event, Finished, Prefill, Token, Usage
+from llamacli.engine.events import Answer, AnswerEvent, Piece, Prefill
 from llamacli.engine.params import GenerationParams
-from llamacli.errors import ConstraintError, ContextFullError
-from llamacli.openai.documents import Documents, Sample
+from llamacli.errors import ContextFullError
+from llamacli.openai.documents import Documents
+from llamacli.openai.response import Heading
 from llamacli.render.stats import format_stats, format_tokens
 
 if TYPE_CHECKING:
-    from llamacli.cli.framework.signals import Guard
-    from llamacli.engine.engine import Engine
+    from collections.abc import Generator
 
-_CUT = {
-    "length": ("by -n", "a larger -n lets it be completed"),
-    "context": ("by the end of the context", "-c makes it larger"),
-    "stop": ("by a stop text", None),
-    "cancelled": ("short", None),
-}
+    from llamacli.engine.engine import Engine
 
 
 def make_sink(app: AppContext, turn: Turn, options: OutputOptions, *, model: str, exact: bool, hides_reasoning: bool) -> Sink:
-    """What the output options ask for. `exact` text gets no newline at its end."""
+    """Return the sink of the output options. `exact` text gets no newline at its end."""
     console = app.console
     prompt = turn.prompt.text if options.echo else None
     if options.json or options.stream_json:
         documents = Documents(
-            model=model,
-            is_chat=turn.is_chat,
+            heading=Heading(model, is_chat=turn.is_chat),
             hides_reasoning=hides_reasoning,
             logprobs=options.logprobs is not None,
             prompt=prompt,
@@ -51,119 +42,72 @@ def make_sink(app: AppContext, turn: Turn, options: OutputOptions, *, model: str
     return TextSink(console, exact=exact, hides_reasoning=hides_reasoning, prompt=prompt)
 
 
-@dataclass(slots=True)
-class _Running:
-    """One answer on its way."""
+def write_answers(
+    app: AppContext, events: Generator[AnswerEvent, None, None], sink: Sink, on_prefill: Callable[[], None]
+) -> list[Answer]:
+    """Write answers as their events come, and return them: all that were completed or cut.
 
-    reader: AnswerReader
-    tokens: list[Token]
-    first_token_ms: float | None = None
-    sample: Sample | None = None
-
-
-class Answering:
-    """Runs one turn. `on_prefill` is called when the prompt is evaluated and nothing of the answer is."""
-
-    def __init__(
-        self, app: AppContext, engine: Engine, turn: Turn, options: OutputOptions, sink: Sink, on_prefill: Callable[[], None]
-    ) -> None:
-        self._app = app
-        self._engine = engine
-        self._turn = turn
-        self._options = options
-        self._sink = sink
-        self._on_prefill = on_prefill
-        self._running: list[_Running] = []
-        self._started = 0.0
-
-    def run(self, guard: Guard, params: GenerationParams) -> list[Sample]:
-        """Writes the answers, and the statistics if they were asked for; gives those that were completed or cut."""
-        count = self._options.samples
-        guard.cancel = self._engine.cancel
-        self._started = time.perf_counter()
-        with ExitStack() as stack:
-            self._running = [_Running(stack.enter_context(AnswerReader(self._turn)), []) for _ in range(count)]
-            stack.callback(self._sink.close)
-            bar = stack.enter_context(self._app.progress(delay=run_options.DELAY_SECONDS))
-            events = self._engine.generate(self._turn.prompt, params, guidance=self._turn.guidance, samples=count)
-            for event in events:
-                if isinstance(event, Prefill):
-                    bar.update("reading the prompt", event.done, event.total)
-                    if event.done == event.total and event.sequence == self._first(event):
-                        self._on_prefill()
-                else:
-                    bar.finish()
-                    self._take(event)
-            samples = [running.sample for running in self._running if running.sample is not None]
-            if samples:
-                self._sink.finish(samples)
-        if self._options.stats:
-            self._tell_stats()
-        return samples
-
-    def _first(self, event: Prefill) -> int:
-        """The number of the first answer: engines number on where there is only one."""
-        return 0 if self._options.samples > 1 else event.sequence
-
-    def _take(self, event: Event) -> None:
-        if not isinstance(event, Token | Finished):
-            return
-        index = event.sequence if self._options.samples > 1 else 0
-        running = self._running[index]
-        tokens = []
-        if isinstance(event, Token):
-            if running.first_token_ms is None:
-                running.first_token_ms = (time.perf_counter() - self._started) * 1e3
-            if self._options.logprobs is not None:
-                tokens = [event]
-                running.tokens.append(event)
-        deltas = running.reader.feed(event.text)
-        if isinstance(event, Finished):
-            answer, last = running.reader.finish(complete=event.reason == "stop")
-            deltas += last
-        if deltas or tokens:
-            self._sink.add(index, deltas, tokens)
-        if isinstance(event, Finished):
-            running.sample = Sample(answer, event, tuple(running.tokens))
-            self._sink.end(index, running.sample)
-
-    def _tell_stats(self) -> None:
-        for running in self._running:
-            if running.sample is not None:
-                finished, first = running.sample.finished, running.first_token_ms
-                self._app.console.note(format_stats(finished, load_ms=self._engine.load_ms, first_token_ms=first))
+    `on_prefill` is called once, when the prompt is evaluated and nothing of the answer is.
+    """
+    answers: list[Answer] = []
+    evaluated = False
+    with app.progress(delay=run_options.DELAY_SECONDS) as bar, closing(sink), closing(events):
+        for event in events:
+            if isinstance(event, Prefill):
+                bar.update("reading the prompt", event.done, event.total)
+                if event.done == event.total and not evaluated:
+                    evaluated = True
+                    on_prefill()
+                continue
+            bar.finish()
+            if isinstance(event, Piece):
+                if event.deltas or event.token is not None:
+                    sink.add(event)
+            elif isinstance(event, Answer):
+                answers.append(event)
+                sink.end(event)
+        answers.sort(key=lambda answer: answer.index)
+        if answers:
+            sink.finish(answers)
+    return answers
 
 
-def check_samples(samples: list[Sample], held: Held | None, n_ctx: int, *, needs_call: bool) -> None:
-    """Whether the answers are what a script may take them for.
+def answer(
+    app: AppContext,
+    engine: Engine,
+    turn: Turn,
+    params: GenerationParams,
+    options: OutputOptions,
+    sink: Sink,
+    on_prefill: Callable[[], None],
+) -> list[Answer]:
+    """Answer a turn on `sink`, with the statistics if they are wanted, and check the answers.
 
     Raises:
-        ConstraintError: one was cut before it was complete under its constraint, or does not fit its schema, or has no call
-            of a tool although one was required.
-        ContextFullError: one was cut because the context is full.
+        ConstraintError: if an answer is not what the turn requires.
+        ContextFullError: if an answer was cut because the context is full.
     """
-    for sample in samples:
-        finished = sample.finished
-        if finished.reason == "cancelled":
-            continue
-        if held is not None:
-            if finished.reason != "stop" or finished.satisfied is False:
-                how, hint = _CUT[finished.reason]
-                raise ConstraintError(f"the answer was cut {how} before it was complete", hint=hint)
-            held.check(sample.answer.content)
-        if needs_call and not (sample.answer.tool_calls and finished.reason == "stop"):
-            hint = None if sample.answer.content.strip() else _CUT[finished.reason][1]  # prose goes on for ever
-            raise ConstraintError("the answer has no complete call of a tool", hint=hint)
-        if finished.reason == "context":
-            raise context_full(finished.usage, n_ctx)
+    answers = write_answers(app, engine.answer(turn, params, samples=options.samples), sink, on_prefill)
+    if options.stats:
+        for one in answers:
+            app.console.note(format_stats(one, load_ms=engine.load_ms))
+    return answers
 
 
-def context_full(usage: Usage, size: int) -> ContextFullError:
-    """The error for an answer that ends because there is no room for more."""
-    return ContextFullError(
-        f"the answer was cut: {format_tokens(usage.prompt_tokens)} of the prompt and {usage.completion_tokens} of the answer "
-        f"fill the context of {size}",
-        needed=usage.total_tokens + 1,
-        available=size,
-        hint="-c makes it larger, --context-shift goes on without the oldest tokens, -n ends the answer sooner",
-    )
+def check_answers(turn: Turn, answers: list[Answer], n_ctx: int) -> None:
+    """Raise if a script could take an answer for what it is not.
+
+    Raises:
+        ConstraintError: see `check_answer`.
+        ContextFullError: if an answer was cut because the context is full.
+    """
+    for one in answers:
+        check_answer(turn, one)
+        if one.finish_reason == "context":
+            raise ContextFullError(
+                f"the answer was cut: {format_tokens(one.usage.prompt_tokens)} of the prompt and "
+                f"{one.usage.completion_tokens} of the answer fill the context of {n_ctx}",
+                needed=one.usage.total_tokens + 1,
+                available=n_ctx,
+                hint="-c makes it larger, --context-shift continues without the oldest tokens, -n ends the answer sooner",
+            )

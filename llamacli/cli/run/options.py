@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from llamacli.cli.framework.options import ChatOptions, GenerationOptions, ModelOptions, SamplingOptions
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.framework.parsers import parse_limit
+from llamacli.engine.params import ContextParams, ModelParams, SamplingParams
 
 DELAY_SECONDS = 0.5
 """Loading, or reading the prompt, shows a progress bar only if it takes longer."""
@@ -176,3 +178,30 @@ class StateOptions:
             environment=False,
         ),
     ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The options that say what is asked and how it is answered."""
+
+    chat: ChatOptions
+    source: PromptOptions
+    tools: ToolOptions
+    reasoning: ReasoningOptions
+    constraint: ConstraintOptions
+    generation: GenerationOptions
+    sampling: SamplingOptions
+
+    def check(self, *, logprobs: int | None = None) -> None:
+        """Check the numbers before a model is loaded. Raises UsageError."""
+        self.sampling.params()
+        self.generation.params(SamplingParams(), logprobs=logprobs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """The model, and how it is loaded."""
+
+    model: ModelOptions
+    params: ModelParams
+    context: ContextParams

@@ -1,4 +1,4 @@
-"""Where the answers of `run` go: text as it comes, text when it is complete, one document, or chunks."""
+"""Sinks of the answers of `run`: text as it comes, text when it is complete, one document, or chunks."""
 
 from __future__ import annotations
 
@@ -7,54 +7,53 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from llamacli.cli.framework.console import Console
-from llamacli.engine.chat.template import Delta
-from llamacli.engine.events import Token
+from llamacli.engine.events import Answer, Piece
 from llamacli.errors import ConstraintError
-from llamacli.openai.documents import Documents, Sample, tool_calls
+from llamacli.openai.documents import Documents, tool_calls, totals
 from llamacli.render.code import first_code_block
 from llamacli.render.stream import AnswerStream
 from llamacli.render.text import escape
 
 
 class Sink(Protocol):
-    """Takes what is new in answers, numbered from 0, and at the end the whole of them."""
+    """Receiver of answers, numbered from 0: their pieces, each whole answer, and at the end all of them."""
 
-    def add(self, index: int, deltas: Sequence[Delta], tokens: Sequence[Token]) -> None:
-        """What became certain with these tokens."""
+    def add(self, piece: Piece) -> None:
+        """Take a piece of an answer."""
 
-    def end(self, index: int, sample: Sample) -> None:
-        """Answer number `index` is complete."""
+    def end(self, answer: Answer) -> None:
+        """Take a whole answer."""
 
-    def finish(self, samples: Sequence[Sample]) -> None:
-        """All answers are complete."""
+    def finish(self, answers: Sequence[Answer]) -> None:
+        """Take all answers."""
 
     def close(self) -> None:
-        """Nothing more comes, be it for an error."""
+        """End the output, also after an error."""
 
 
 class ReasoningLine:
-    """What a model thinks, on standard error: dim on a terminal, as it is elsewhere, on lines of its own."""
+    """Reasoning on standard error, on separate lines: dim on a terminal, raw elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last = ""
 
     def add(self, text: str) -> None:
-        """Writes a piece of it."""
+        """Write a piece."""
         if text:
             shown = escape(text) if self._console.terminals.stderr else text
             self._console.write_error(self._console.styled(shown, "dim") if self._console.terminals.stderr else shown)
             self._last = text[-1]
 
     def finish(self) -> None:
-        """Ends the line."""
+        """End the line."""
         if self._last not in ("", "\n"):
             self._console.write_error("\n")
         self._last = ""
 
 
 class TextSink:
-    """One answer, written as it comes; calls of tools as one line of JSON at its end."""
+    """One answer, written as it comes; tool calls as one line of JSON at its end."""
 
     def __init__(self, console: Console, *, exact: bool, hides_reasoning: bool, prompt: str | None) -> None:
         self._console = console
@@ -63,32 +62,32 @@ class TextSink:
         if prompt is not None:
             self._stream.add(prompt)
 
-    def add(self, index: int, deltas: Sequence[Delta], tokens: Sequence[Token]) -> None:
-        """Writes it."""
-        for delta in deltas:
+    def add(self, piece: Piece) -> None:
+        """Write the text."""
+        for delta in piece.deltas:
             if self._reasoning is not None:
                 self._reasoning.add(delta.reasoning_content)
                 if delta.content:
                     self._reasoning.finish()
             self._stream.add(delta.content)
 
-    def end(self, index: int, sample: Sample) -> None:
-        """Writes the calls of tools."""
+    def end(self, answer: Answer) -> None:
+        """Write the tool calls."""
         self.close()
-        write_calls(self._console, sample)
+        write_calls(self._console, answer)
 
-    def finish(self, samples: Sequence[Sample]) -> None:
-        """Nothing is left."""
+    def finish(self, answers: Sequence[Answer]) -> None:
+        """Do nothing: all is written."""
 
     def close(self) -> None:
-        """Ends the lines."""
+        """End the lines."""
         if self._reasoning is not None:
             self._reasoning.finish()
         self._stream.finish()
 
 
 class WholeTextSink:
-    """Answers that are written when all are complete, with an empty line between; or only their first block of code."""
+    """Answers written when all are complete, with an empty line between; or only their first code block."""
 
     def __init__(self, console: Console, *, exact: bool, extract: bool, hides_reasoning: bool, prompt: str | None) -> None:
         self._console = console
@@ -97,42 +96,42 @@ class WholeTextSink:
         self._hides_reasoning = hides_reasoning
         self._prompt = prompt
 
-    def add(self, index: int, deltas: Sequence[Delta], tokens: Sequence[Token]) -> None:
-        """Waits for the rest."""
+    def add(self, piece: Piece) -> None:
+        """Wait for the rest."""
 
-    def end(self, index: int, sample: Sample) -> None:
-        """Waits for the others."""
+    def end(self, answer: Answer) -> None:
+        """Wait for the others."""
 
-    def finish(self, samples: Sequence[Sample]) -> None:
-        """Writes all.
+    def finish(self, answers: Sequence[Answer]) -> None:
+        """Write all.
 
         Raises:
-            ConstraintError: code was asked for, and an answer has none; it is shown on standard error.
+            ConstraintError: if code is wanted and an answer has none; it is shown on standard error.
         """
-        for number, sample in enumerate(samples):
+        for number, answer in enumerate(answers):
             if number:
                 self._console.write("\n")
             reasoning = ReasoningLine(self._console)
-            reasoning.add("" if self._hides_reasoning else sample.answer.reasoning_content)
+            reasoning.add("" if self._hides_reasoning else answer.reasoning_content)
             reasoning.finish()
             stream = AnswerStream(self._console.write, terminal=self._console.terminals.stdout, exact=self._exact)
-            stream.add((self._prompt or "") + (self._code(sample) if self._extract else sample.answer.content))
+            stream.add((self._prompt or "") + (self._code(answer) if self._extract else answer.content))
             stream.finish()
-            write_calls(self._console, sample)
+            write_calls(self._console, answer)
 
-    def _code(self, sample: Sample) -> str:
-        code = first_code_block(sample.answer.content)
+    def _code(self, answer: Answer) -> str:
+        code = first_code_block(answer.content)
         if code is not None:
             return code
         shown = ReasoningLine(self._console)
-        shown.add(sample.answer.content)
+        shown.add(answer.content)
         shown.finish()
-        if sample.finished.reason == "cancelled":
-            return ""  # who stopped it knows why there is none
-        raise ConstraintError("the answer has no fenced code block that is complete")
+        if answer.finish_reason == "cancelled":
+            return ""
+        raise ConstraintError("the answer has no complete fenced code block")
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class DocumentSink:
@@ -142,56 +141,54 @@ class DocumentSink:
         self._console = console
         self._documents = documents
 
-    def add(self, index: int, deltas: Sequence[Delta], tokens: Sequence[Token]) -> None:
-        """Waits for the rest."""
+    def add(self, piece: Piece) -> None:
+        """Wait for the rest."""
 
-    def end(self, index: int, sample: Sample) -> None:
-        """Waits for the others."""
+    def end(self, answer: Answer) -> None:
+        """Wait for the others."""
 
-    def finish(self, samples: Sequence[Sample]) -> None:
-        """Writes the document."""
-        write_line(self._console, self._documents.completion(samples))
+    def finish(self, answers: Sequence[Answer]) -> None:
+        """Write the document."""
+        write_line(self._console, self._documents.completion(answers))
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class ChunkSink:
-    """OpenAI's chunks, one a line, as they come."""
+    """OpenAI's chunks as they come, one a line."""
 
     def __init__(self, console: Console, documents: Documents, samples: int) -> None:
         self._console = console
         self._documents = documents
         self._lengths = [len(documents.prompt or "")] * samples
-        for chunk in documents.first_chunks(samples):
-            write_line(console, chunk)
+        for index in range(samples):
+            if (chunk := documents.first_chunk(index)) is not None:
+                write_line(console, chunk)
 
-    def add(self, index: int, deltas: Sequence[Delta], tokens: Sequence[Token]) -> None:
-        """Writes a chunk for each delta; log probabilities come with the first."""
-        for delta in deltas or ([Delta()] if tokens and self._documents.logprobs else []):
-            chunk = self._documents.delta_chunk(index, delta, tokens, self._lengths[index])
-            self._lengths[index] += len(delta.content)
-            if chunk is not None:
-                write_line(self._console, chunk)
-            tokens = ()
+    def add(self, piece: Piece) -> None:
+        """Write a chunk for each delta."""
+        for chunk in self._documents.chunks(piece, self._lengths[piece.index]):
+            write_line(self._console, chunk)
+        self._lengths[piece.index] += sum(len(delta.content) for delta in piece.deltas)
 
-    def end(self, index: int, sample: Sample) -> None:
-        """Writes the last chunk of the answer."""
-        write_line(self._console, self._documents.last_chunk(index, sample.answer, sample.finished))
+    def end(self, answer: Answer) -> None:
+        """Write the last chunk of an answer."""
+        write_line(self._console, self._documents.last_chunk(answer, **totals([answer])))
 
-    def finish(self, samples: Sequence[Sample]) -> None:
-        """Nothing is left."""
+    def finish(self, answers: Sequence[Answer]) -> None:
+        """Do nothing: all is written."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def write_line(console: Console, document: Any) -> None:
-    """A JSON document on one line of standard output."""
+    """Write a JSON document on one line of standard output."""
     console.write(json.dumps(document, ensure_ascii=console.terminals.stdout) + "\n")
 
 
-def write_calls(console: Console, sample: Sample) -> None:
-    """The calls of tools in an answer, as one line of JSON, if there are any."""
-    if sample.answer.tool_calls:
-        write_line(console, {"tool_calls": tool_calls(sample.answer)})
+def write_calls(console: Console, answer: Answer) -> None:
+    """Write the tool calls of an answer as one line of JSON, if there are any."""
+    if answer.tool_calls:
+        write_line(console, {"tool_calls": tool_calls(answer)})

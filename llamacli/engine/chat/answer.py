@@ -1,80 +1,112 @@
-"""Reading an answer while it grows: what of it is content, reasoning, or the call of a tool."""
+"""From the events of a sequence to its answer: what of the growing text is content, reasoning or a tool call."""
 
 from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
 from types import TracebackType
 from typing import Self
 
-from llamacli.engine.chat.message import Message
-from llamacli.engine.chat.template import Answer, AnswerParser, ChatTemplate, Delta, Rendering
-from llamacli.engine.chat.turn import Turn, turn_prompt
-from llamacli.engine.runtime.vocabulary import Vocabulary
-from llamacli.errors import UsageError
+from llamacli.engine.chat.template import AnswerParser, ParsedAnswer
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.events import Answer, AnswerEvent, Delta, Event, Failed, Finished, Piece, Prefill, Token
 
 
-def answer_tokens(
-    vocabulary: Vocabulary, template: ChatTemplate, turn: Turn, messages: Sequence[Message], rendering: Rendering
-) -> tuple[int, ...]:
-    """The tokens with which the answer to `turn` begins if it is to go on from the last of `messages`.
+def read_answers(
+    events: Generator[tuple[int, Event], None, None], builder_of: Callable[[int], AnswerBuilder]
+) -> Generator[AnswerEvent, None, None]:
+    """Yield the answer events of numbered sequences. Each answer ends with one `Answer` or `Failed`.
 
-    Raises:
-        UsageError: what the template makes of such a beginning would not be read as the same answer.
-        TemplateError: the template refuses the messages.
+    `builder_of` returns the builder of an answer's number at its first event. Closing the iterator closes `events`.
     """
-    plain = tuple(vocabulary.tokenize(messages[-1].text))
-    formatted = _formatted(vocabulary, template, turn, messages, rendering) if turn.answer_format is not None else plain
-    for tokens in (formatted, plain):
-        if _reads_as(vocabulary, turn, tokens, messages[-1]):
-            return tokens
-    raise UsageError("the chat template of this model cannot go on with an answer from its text alone")
+    builders: dict[int, AnswerBuilder] = {}
+    try:
+        with closing(events):
+            for number, event in events:
+                builder = builders.get(number)
+                if builder is None:
+                    builder = builders[number] = builder_of(number)
+                if isinstance(event, Token):
+                    yield builder.add(event)
+                elif isinstance(event, Prefill):
+                    yield dataclasses.replace(event, sequence=builder.index)
+                else:
+                    del builders[number]
+                    yield from builder.end(event)
+    finally:
+        for builder in builders.values():
+            builder.close()
 
 
-def _formatted(
-    vocabulary: Vocabulary, template: ChatTemplate, turn: Turn, messages: Sequence[Message], rendering: Rendering
-) -> tuple[int, ...]:
-    """What llama.cpp puts behind the prompt for an answer that has begun; nothing where it changes the prompt, too."""
-    rendered = template.render(messages, dataclasses.replace(rendering, continue_final_message="auto"))
-    longer = turn_prompt(vocabulary, rendered, keeps_marks=False)
-    length = len(turn.prompt.tokens)
-    if longer.tokens[:length] == turn.prompt.tokens:
-        return longer.tokens[length:]
-    pairs = enumerate(zip(turn.prompt.text, longer.text, strict=False))
-    common = next((place for place, (ours, theirs) in pairs if ours != theirs), len(turn.prompt.text))
-    if turn.prompt.text[common:].strip():
-        return ()
-    tokens, rest = [], longer.text[common:]
-    for text in filter(None, (messages[-1].reasoning_content, messages[-1].text)):
-        mark, found, after = rest.partition(text)
-        if found:
-            tokens += [*vocabulary.tokenize(mark, special=True), *vocabulary.tokenize(text)]
-            rest = after
-    return tuple(tokens)
+class AnswerBuilder:
+    """Builder of answer number `index` to `turn` from the events of its sequence.
 
+    `keeps_tokens`: the answer has its tokens. `raises`: an error of the sequence is raised, not yielded.
+    """
 
-def _reads_as(vocabulary: Vocabulary, turn: Turn, tokens: tuple[int, ...], message: Message) -> bool:
-    """Whether an answer of these tokens would be taken for the message."""
-    with AnswerReader(turn) as reader:
-        reader.feed(vocabulary.detokenize(list(tokens), special=True).decode("utf-8", "replace"))
-        read, _ = reader.finish(complete=False)
-    same_thoughts = read.reasoning_content.strip() == (message.reasoning_content or "").strip()
-    return same_thoughts and read.content.strip() == message.text.strip()
+    def __init__(self, turn: Turn, index: int = 0, *, keeps_tokens: bool = False, raises: bool = False) -> None:
+        self.index = index
+        self._reader = AnswerReader(turn)
+        self._tokens: list[Token] | None = [] if keeps_tokens else None
+        self._raises = raises
+        self._started = time.perf_counter()
+        self._first_token_ms: float | None = None
+
+    def add(self, token: Token) -> Piece:
+        """Add a token and return what became certain with it."""
+        if self._first_token_ms is None:
+            self._first_token_ms = (time.perf_counter() - self._started) * 1e3
+        if self._tokens is not None:
+            self._tokens.append(token)
+        return Piece(self.index, self._reader.feed(token.text), token)
+
+    def end(self, event: Finished | Failed) -> list[AnswerEvent]:
+        """Return the last events: the remaining deltas and the answer, or the failure. Frees the parser."""
+        try:
+            if isinstance(event, Failed):
+                if self._raises:
+                    raise event.error
+                return [Failed(self.index, event.error)]
+            deltas = self._reader.feed(event.text)
+            parsed, rest = self._reader.finish(complete=event.reason == "stop")
+        finally:
+            self.close()
+        answer = Answer(
+            index=self.index,
+            content=parsed.content,
+            reasoning_content=parsed.reasoning_content,
+            tool_calls=parsed.tool_calls,
+            well_formed=parsed.well_formed,
+            tokens=tuple(self._tokens or ()),
+            finish_reason=event.reason,
+            usage=event.usage,
+            timings=event.timings,
+            stop_text=event.stop_text,
+            satisfied=event.satisfied,
+            first_token_ms=self._first_token_ms,
+        )
+        return [Piece(self.index, deltas + rest), answer] if deltas or rest else [answer]
+
+    def close(self) -> None:
+        """Free the parser."""
+        self._reader.close()
 
 
 class AnswerReader:
-    """Takes the text of one answer to `turn` and tells what is new in it. Every tool call gets an id, as OpenAI's have."""
+    """Parser of one growing answer to `turn`: text in, deltas out. Every tool call gets an id, as OpenAI's have."""
 
     def __init__(self, turn: Turn) -> None:
         self._parser = AnswerParser(turn.answer_format) if turn.answer_format is not None else None
-        self._is_held = turn.is_held
-        self._trimming = self._parser is not None  # what stands between thinking and content belongs to neither
+        self._is_constrained = turn.is_constrained
+        self._trimming = self._parser is not None  # white space between reasoning and content belongs to neither
         self._content: list[str] = []
         self._ids: dict[int, str] = {}
 
     def feed(self, text: str) -> tuple[Delta, ...]:
-        """Adds text to the answer: what became certain with it, often nothing."""
+        """Add text and return the deltas that became certain with it, often none."""
         if not text:
             return ()
         if self._parser is None:
@@ -82,11 +114,11 @@ class AnswerReader:
             return (Delta(text),)
         return self._shaped(self._parser.feed(text))
 
-    def finish(self, *, complete: bool) -> tuple[Answer, tuple[Delta, ...]]:
-        """The whole answer, and what was not yet in the deltas. `complete` is False when it was cut off."""
+    def finish(self, *, complete: bool) -> tuple[ParsedAnswer, tuple[Delta, ...]]:
+        """Return the whole answer and its remaining deltas. `complete` is False for an answer that was cut."""
         if self._parser is None:
-            return Answer("".join(self._content)), ()
-        answer, deltas = self._parser.finish(complete=complete and not self._is_held)
+            return ParsedAnswer("".join(self._content)), ()
+        answer, deltas = self._parser.finish(complete=complete and not self._is_constrained)
         deltas = self._shaped(deltas)
         content = answer.content.lstrip()
         calls = tuple(dataclasses.replace(call, id=self._id(i, call.id)) for i, call in enumerate(answer.tool_calls))
@@ -112,7 +144,7 @@ class AnswerReader:
         return self._ids[index]
 
     def close(self) -> None:
-        """Frees the parser."""
+        """Free the parser."""
         if self._parser is not None:
             self._parser.close()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import Any
 
-from llamacli.engine.chat.answer import answer_tokens
+from llamacli.engine.chat.continuation import answer_tokens
 from llamacli.engine.chat.infill import infill_prompt
 from llamacli.engine.chat.message import Message, read_messages
 from llamacli.engine.chat.prompt import Prompt, plain_prompt, rendered_prompt
+from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.recommended_sampling import with_recommendations
 from llamacli.engine.chat.template import ChatTemplate, Rendering
 from llamacli.engine.chat.turn import Turn, chat_turn, text_turn
@@ -16,7 +19,9 @@ from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.params import SamplingParams
 from llamacli.engine.runtime.logit_bias import Bias, resolve_biases
 from llamacli.engine.runtime.model import Model
-from llamacli.errors import TemplateError
+from llamacli.errors import TemplateError, UsageError
+
+logger = logging.getLogger(__name__)
 
 
 class Prompting:
@@ -77,6 +82,19 @@ class Prompting:
         """A prompt that continues the text as it is."""
         return plain_prompt(self.model.vocabulary, text)
 
+    def render(self, question: Question) -> Turn:
+        """Return the turn of a question: the prompt in tokens, through a chat template if there is one, and its constraint.
+
+        Raises:
+            TemplateError: if the model's own template does not parse, or refuses the messages.
+            UsageError: if a given template does so, or if the model cannot answer such a question.
+        """
+        turn = _turn(self, question, question.constraint.grammar if question.constraint is not None else None)
+        requires_call = question.tool_choice == "required"
+        if question.constraint is None and not requires_call:
+            return turn
+        return dataclasses.replace(turn, expected=question.constraint, requires_call=requires_call)
+
     def chat_turn(
         self,
         messages: Sequence[Message],
@@ -99,7 +117,7 @@ class Prompting:
     def answer_tokens(
         self, turn: Turn, messages: Sequence[Message], rendering: Rendering, *, template: str | None = None
     ) -> tuple[int, ...]:
-        """The tokens of an answer to `turn` that is the last of `messages` and is to go on (see `answer.answer_tokens`)."""
+        """Return the tokens of a started answer to `turn`, the last of `messages` (see `continuation.answer_tokens`)."""
         return answer_tokens(self.model.vocabulary, self.template(template), turn, messages, rendering)
 
     def ends_answer(self, token: int) -> bool:
@@ -127,3 +145,51 @@ class Prompting:
         for template in self._templates.values():
             template.close()
         self._templates = {}
+
+
+def _turn(engine: Prompting, question: Question, constraint: Constraint | None) -> Turn:
+    if question.gap is not None:
+        return engine.infill_turn(*question.gap, constraint)
+    if question.raw:
+        return engine.text_turn(question.text, constraint)
+    if question.template is None and not engine.has_chat_template:
+        return _plain_turn(engine, question, constraint)
+    try:
+        turn = engine.chat_turn(
+            question.messages, _rendering(question), template=question.template, constraint=constraint, budget=question.budget
+        )
+    except TemplateError as error:
+        if question.template is None:
+            raise
+        message = f"chat_template: {error.message}"  # the model is sound
+        raise UsageError(message, hint=error.hint, parameter="chat_template") from error
+    if (question.reasoning == "on" or question.budget is not None) and not turn.thinks:
+        logger.warning("this chat template does not support reasoning: the reasoning settings have no effect")
+    return turn
+
+
+def _plain_turn(engine: Prompting, question: Question, constraint: Constraint | None) -> Turn:
+    """The turn for a model without a chat template: the text is continued."""
+    unusable = (
+        (question.system is not None, "a system prompt"),
+        (question.conversation, "messages"),
+        (question.tools, "tools"),
+    )
+    for given, name in unusable:
+        if given:
+            raise UsageError(
+                f"this model has no chat template: {name} cannot be used",
+                hint="chat_template names one",
+                parameter="chat_template",
+            )
+    logger.info("this model has no chat template: the text is continued as it is")
+    return engine.text_turn(question.text, constraint)
+
+
+def _rendering(question: Question) -> Rendering:
+    return Rendering(
+        tools=question.tools,
+        tool_choice=question.tool_choice,
+        parallel_tool_calls=question.parallel_tool_calls,
+        enable_thinking=question.reasoning != "off",
+    )

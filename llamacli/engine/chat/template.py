@@ -24,6 +24,7 @@ from llamacli.binding import bridge
 from llamacli.binding.library import find_folder
 from llamacli.engine.chat.message import Message, Tool, ToolCall, check_calls
 from llamacli.engine.chat.prompt import Part
+from llamacli.engine.events import Delta, ToolCallDelta
 from llamacli.errors import ConstraintError, TemplateError, UsageError
 
 ToolChoice = Literal["auto", "none", "required"]
@@ -120,36 +121,13 @@ class RenderedPrompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A parsed answer. `well_formed` is False when it is not in the model's own format: then it is all content."""
+class ParsedAnswer:
+    """The text of an answer, parsed. `well_formed` is False for text outside the model's own format: all of it is content."""
 
     content: str
     reasoning_content: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     well_formed: bool = True
-
-    def message(self) -> Message:
-        """The answer as a message of the conversation."""
-        return Message("assistant", self.content, tool_calls=self.tool_calls, reasoning_content=self.reasoning_content or None)
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCallDelta:
-    """What is new in the tool call number `index`: `id` and `name` come with its first delta, `arguments` is JSON text."""
-
-    index: int
-    id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """What is new in an answer that grows."""
-
-    content: str = ""
-    reasoning_content: str = ""
-    tool_call: ToolCallDelta | None = None
 
 
 class ChatTemplate:
@@ -253,14 +231,14 @@ class AnswerParser:
         self._next = now + self.PAUSE * (now - begin)
         return deltas
 
-    def finish(self, *, complete: bool = True) -> tuple[Answer, tuple[Delta, ...]]:
+    def finish(self, *, complete: bool = True) -> tuple[ParsedAnswer, tuple[Delta, ...]]:
         """The whole answer, and what was not yet in the deltas. `complete` is False when it was cut off."""
         try:
             parsed = self._parse(partial=not complete)
         except ConstraintError:
             text = "".join(self._pieces)
             rest = self._rest(text)
-            return Answer(text, well_formed=False), (Delta(rest),) if rest else ()
+            return ParsedAnswer(text, well_formed=False), (Delta(rest),) if rest else ()
         return _answer(parsed), self._deltas(parsed)
 
     def _deltas(self, parsed: Mapping[str, Any]) -> tuple[Delta, ...]:
@@ -341,9 +319,9 @@ def _request(messages: Sequence[Message], rendering: Rendering) -> dict[str, Any
     }
 
 
-def _answer(parsed: Mapping[str, Any]) -> Answer:
+def _answer(parsed: Mapping[str, Any]) -> ParsedAnswer:
     calls = tuple(ToolCall(call["name"], call["arguments"], id=call["id"] or None) for call in parsed["tool_calls"])
-    return Answer(parsed["content"], parsed["reasoning_content"], calls)
+    return ParsedAnswer(parsed["content"], parsed["reasoning_content"], calls)
 
 
 def _delta(delta: Mapping[str, Any]) -> Delta:

@@ -9,6 +9,7 @@ from typing import Any
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.prompt import Prompt, rendered_prompt
 from llamacli.engine.chat.template import ChatTemplate, RenderedPrompt, Rendering
+from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 from llamacli.engine.constraint.guide import Guidance, Thinking, ThinkingState
 from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.runtime.vocabulary import Vocabulary
@@ -19,17 +20,19 @@ from llamacli.errors import UsageError
 class Turn:
     """A prompt and what belongs to its answer.
 
-    `answer_format` is for `chat.AnswerParser`; None when the text of the answer is its content. `is_held`: a constraint ends
-    the content, so that what the template writes behind it is missing. `thinks`: the answer may begin with thinking. `is_chat`
-    is False for text that is only continued.
+    `answer_format` is for `AnswerParser`; None if the text of the answer is its content. `is_constrained`: a constraint ends
+    the content, so that what the template writes after it is missing. `thinks`: the answer may start with reasoning. `is_chat`
+    is False for text that is only continued. `expected` and `requires_call` are what `check_answer` checks.
     """
 
     prompt: Prompt
     guidance: Guidance | None = None
     answer_format: Mapping[str, Any] | None = None
-    is_held: bool = False
+    is_constrained: bool = False
     thinks: bool = False
     is_chat: bool = True
+    expected: AnswerConstraint | None = None
+    requires_call: bool = False
 
 
 def text_turn(prompt: Prompt, constraint: Constraint | None = None) -> Turn:
@@ -59,8 +62,8 @@ def chat_turn(
         _check_tools(template, constraint)
     rendered = template.render(messages, rendering)
     state = thinking_state(rendered)
-    is_held = constraint is not None
-    if is_held and state == "possible" and not rendering.enable_thinking:
+    is_constrained = constraint is not None
+    if is_constrained and state == "possible" and not rendering.enable_thinking:
         state = "closed"
     if constraint is not None:
         from llamacli.engine.chat.framing import frame_of, framed  # only answers under a constraint pay for it
@@ -78,7 +81,7 @@ def chat_turn(
         prompt=turn_prompt(vocabulary, rendered, keeps_marks=needs_parser),
         guidance=_guidance(constraint, thinking),
         answer_format=rendered.answer_format if needs_parser else None,
-        is_held=is_held,
+        is_constrained=is_constrained,
         thinks=state in ("possible", "opened"),
     )
 

@@ -102,10 +102,10 @@ class Guide:
         """Takes a token that was not chosen here. False, and the answer cannot go on, if the grammar does not allow it."""
         self._forced.clear()
         allowed = self._matcher is None or self._trigger is not None or self._matcher.accept(token)
-        self.see(token)
+        self.observe(token)
         return allowed
 
-    def see(self, token: int) -> None:
+    def observe(self, token: int) -> None:
         """Notes a token of the answer."""
         if self._trigger is None and self._thinking is None:
             return

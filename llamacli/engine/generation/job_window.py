@@ -1,67 +1,89 @@
-"""Many prompts through one model: a window of jobs over the sequences of one scheduler, results as they come."""
+"""Many answers from one engine: a window of jobs whose size follows the model, the memory and the measured speed."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from llamacli.engine.events import Event, Failed, Finished, Token
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.generation.prefix_cache import common_length
 from llamacli.engine.generation.scheduler import Scheduler
-from llamacli.engine.generation.sequence import Request, Sequence
-from llamacli.errors import LlamacliError
+from llamacli.engine.generation.sequence import Processor, Request
+from llamacli.engine.params import GenerationParams
 
-AHEAD = 4
-"""Jobs that wait for each that runs: the scheduler sees who shares a beginning, and a free place is taken at once."""
+LOOK_AHEAD = 64
+"""Jobs that are read before the first runs, to choose the size of the context."""
+
+LONG_PREFIX = 256
+"""Shared prompt tokens from which one cache for all sequences is better than one each."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A request and whatever its owner wants to find again with its events."""
+    """One of many answers to make. Its events carry `number`, which is unique among the jobs in flight."""
 
-    request: Request
-    owner: Any
+    number: int
+    turn: Turn
+    params: GenerationParams
+    processor: Processor | None = None
 
 
-def run_jobs(scheduler: Scheduler, take: Callable[[], Job | None], tuner: Tuner | None = None) -> Iterator[tuple[Any, Event]]:
-    """The events of jobs with their owners, each job's in order. `take` is asked for the next job when places come near.
+class JobWindow:
+    """Jobs read ahead from `jobs`, where None means: none at the moment, ask again after an event.
 
-    Ends when nothing runs and `take` gives None. A job that fails, or is refused from the beginning, ends with `Failed`; the
-    others go on.
-
-    Raises:
-        DecodeError, MemoryFullError: the batch failed.
+    `size_of` returns the context size in tokens that a job needs; a job that needs more than `size` waits for a larger context.
     """
-    running: dict[int, Any] = {}
-    while True:
-        while len(running) < scheduler.limit * (1 + AHEAD):
-            job = take()
-            if job is None:
-                break
-            try:
-                sequence: Sequence = scheduler.submit(job.request)
-            except LlamacliError as error:
-                yield job.owner, Failed(-1, error)
+
+    def __init__(self, jobs: Iterator[Job | None], size_of: Callable[[Job], int]) -> None:
+        self._jobs = jobs
+        self._size_of = size_of
+        self._ready: deque[tuple[Job, int]] = deque()
+        self._in_flight: dict[int, Job] = {}
+        self.size = 0
+
+    def fill(self, count: int) -> bool:
+        """Read ahead up to `count` jobs. Return whether any is left."""
+        while len(self._ready) < count and (job := next(self._jobs, None)) is not None:
+            self._ready.append((job, self._size_of(job)))
+        return bool(self._ready)
+
+    def grow(self) -> int:
+        """Return the context size in tokens that suffices for the jobs read ahead and all before them."""
+        self.size = max(self.size, *(size for _, size in self._ready))
+        return self.size
+
+    @property
+    def shares_prefix(self) -> bool:
+        """True if the jobs read ahead have a long beginning of their prompts in common."""
+        prompts = [job.turn.prompt.tokens for job, _ in self._ready]
+        return min((common_length(prompts[0], prompt) for prompt in prompts[1:]), default=0) >= LONG_PREFIX
+
+    def requests(self, request_of: Callable[[Job], Request]) -> Iterator[tuple[int, Request] | None]:
+        """Yield requests for the scheduler, with the numbers of their jobs; None when there is none at the moment."""
+        while True:
+            if not self.fill(1) or self._ready[0][1] > self.size:
+                yield None
                 continue
-            running[sequence.id] = job.owner
-        if not running:
-            return
-        events = scheduler.step()
-        if tuner is not None:
-            tuner.step(sum(isinstance(event, Token) for event in events))
-        for event in events:
-            owner = running[event.sequence]
-            if isinstance(event, Finished | Failed):
-                del running[event.sequence]
-            yield owner, event
+            job, _ = self._ready.popleft()
+            self._in_flight[job.number] = job
+            yield job.number, request_of(job)
+
+    def job(self, number: int) -> Job:
+        """Return the job in flight that has a number."""
+        return self._in_flight[number]
+
+    def done(self, number: int) -> None:
+        """Forget a job that has ended."""
+        del self._in_flight[number]
 
 
 class Tuner:
-    """Finds how many sequences at once give most tokens a second, by trying while the work goes on.
+    """Search for the number of sequences that generates most tokens per second, while the work goes on.
 
-    Doubles the scheduler's limit from `start` as long as it gains `GAIN`, and goes back one step when it does not. What is
-    measured is the tokens that `STEPS` steps generate with all places taken.
+    Double the scheduler's limit from `start` while that gains `GAIN`, and go back one step when it does not. The measure is the
+    number of tokens generated in `STEPS` steps with all places taken.
     """
 
     STEPS = 24
@@ -78,11 +100,11 @@ class Tuner:
         scheduler.limit = min(start, most)
 
     def step(self, generated: int) -> None:
-        """Tells that a step generated so many tokens."""
+        """Take in the number of tokens that a step generated."""
         if self.done:
             return
         if self._scheduler.active < self._scheduler.limit or generated < self._scheduler.limit:
-            self._restart()  # places are free or prompts are being read: this says nothing
+            self._restart()  # free places or prompts in prefill: no measure of generation
             return
         self._tokens += generated
         self._steps += 1

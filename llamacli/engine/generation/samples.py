@@ -4,40 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 
-from llamacli.engine.events import Event, Finished, Prefill
+from llamacli.engine.events import Event, Prefill
 from llamacli.engine.generation.sequence import Request
-from llamacli.engine.generation.shared import SharedScheduler
+from llamacli.engine.generation.shared import SharedScheduler, Source
 from llamacli.engine.runtime.cancel import Canceller
 
 
-def generate_samples(
+def stream_samples(
     scheduler: SharedScheduler, request: Request, count: int, cancel: Canceller | None = None
-) -> Iterator[Event]:
-    """The events of `count` answers, their sequences numbered from 0, each with the seed after that of the one before.
+) -> Generator[tuple[int, Event], None, None]:
+    """Yield the events of `count` answers, numbered from 0, each with the seed after that of the answer before it.
 
-    The others begin when the first has its prompt evaluated: the scheduler copies what they share with it.
+    The others start when the prompt of the first is evaluated: the scheduler copies what they share with it.
 
-    Raises: what `SharedScheduler.events` raises.
+    Raises: what `SharedScheduler.stream` raises.
     """
-    seed = request.params.sampling.seed
-    seed = secrets.randbits(32) if seed is None else seed
-    waiting = [_seeded(request, (seed + i) % 2**32) for i in range(count)]
-    running = {0: scheduler.events(waiting.pop(0), cancel)}
-    try:
-        while running:
-            for number, events in list(running.items()):
-                event = next(events)
-                yield dataclasses.replace(event, sequence=number)
-                if isinstance(event, Finished):
-                    del running[number]
-                if waiting and isinstance(event, Prefill) and event.done == event.total:
-                    running |= {count - len(waiting) + i: scheduler.events(other, cancel) for i, other in enumerate(waiting)}
-                    waiting = []
-    finally:
-        for events in running.values():
-            events.close()
+    evaluated = False
+
+    def source() -> Source:
+        seed = request.params.sampling.seed
+        seed = secrets.randbits(32) if seed is None else seed
+        yield 0, _seeded(request, seed)
+        while not evaluated:
+            yield None
+        for number in range(1, count):
+            yield number, _seeded(request, (seed + number) % 2**32)
+
+    with closing(scheduler.stream(source(), cancel)) as events:
+        for number, event in events:
+            evaluated = evaluated or not isinstance(event, Prefill) or event.done == event.total
+            yield number, event
 
 
 def _seeded(request: Request, seed: int) -> Request:

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from llamacli.engine.events import Event, Failed, Finished
+from llamacli.engine.events import Event, Failed, Finished, Token
 from llamacli.engine.generation.batching import InvariantPlanner, MixedPlanner, Planned, Planner
-from llamacli.engine.generation.burst import Burst
+from llamacli.engine.generation.burst import Burst, Choice
 from llamacli.engine.generation.sequence import Request, Sequence
 from llamacli.engine.generation.slots import Slots
 from llamacli.engine.runtime.context import Context
@@ -33,7 +33,9 @@ class Scheduler:
         self._waiting: deque[Sequence] = deque()
         self._ids = itertools.count()
         self.limit = context.params.n_seq_max
-        """How many sequences may run at once, at most as many as there are slots."""
+        """The number of sequences that may run at once, at most the number of slots."""
+        self.tuner: Callable[[int], None] | None = None
+        """Called after each step with the number of tokens that it generated."""
 
     def submit(self, request: Request) -> Sequence:
         """Queues a request.
@@ -55,7 +57,8 @@ class Scheduler:
                 f"the prompt has {needed} tokens, the context holds {context.n_ctx}",
                 needed=needed,
                 available=context.n_ctx,
-                hint=f"use -c {_rounded(needed + 256)} or more"
+                parameter="n_ctx",
+                hint=f"n_ctx {_rounded(needed + 256)} is enough"
                 if needed <= context.model.n_ctx_train
                 else f"shorten the prompt; the model was trained with {context.model.n_ctx_train} tokens",
             )
@@ -90,29 +93,37 @@ class Scheduler:
         plan = self._planner.plan([sequence for _, sequence in self.slots.active()])
         if not plan:
             return events
-        steps = min(sequence.steps_alone for sequence, _ in plan)
+        steps = min(sequence.burst_limit for sequence, _ in plan)
         if len(plan) < self.active:
             steps = min(steps, 1)  # prompts wait
         try:
-            return events + (self._burst(plan, steps) if steps > 1 else self._single(plan))
+            if steps > 1:
+                events += self._finish_burst(plan, *self._bursts.run([sequence.lane() for sequence, _ in plan], steps))
+            else:
+                tokens, positions, sequences, outputs = _batch_of(plan)
+                self._context.decode(tokens, positions, sequences, outputs)
+                events += self._finish_batch(plan, outputs)
+        except CancelledError:
+            events += self._cancel_all()
         except BaseException:
             self.reset()
             raise
-
-    def _single(self, plan: list[Planned]) -> list[Event]:
-        """Evaluates what is planned, and samples where prompts are in."""
-        try:
-            outputs = self._evaluate(plan)
-        except CancelledError:
-            return self._cancel_all()
-        events: list[Event] = []
-        for sequence, count in plan:
-            events += self._advance(sequence, partial(sequence.evaluated, count, outputs.get(sequence.slot)))
+        if self.tuner is not None:
+            self.tuner(sum(isinstance(event, Token) for event in events))
         return events
 
-    def _burst(self, plan: list[Planned], steps: int) -> list[Event]:
-        """Lets C evaluate and sample several times. What a sequence turns out not to have needed is cut off again."""
-        done, cancelled = self._bursts.run([sequence.lane() for sequence, _ in plan], steps)
+    def _finish_batch(self, plan: list[Planned], outputs: list[int]) -> list[Event]:
+        """Sample for the sequences whose pending tokens are all evaluated."""
+        events: list[Event] = []
+        end = 0
+        for sequence, count in plan:
+            end += count
+            output = end - 1 if outputs[end - 1] else None
+            events += self._advance(sequence, partial(sequence.evaluated, count, output))
+        return events
+
+    def _finish_burst(self, plan: list[Planned], done: list[list[Choice]], cancelled: bool) -> list[Event]:
+        """Take in what C chose. Tokens after the end of a sequence are cut off the cache."""
         events: list[Event] = []
         for choices in done:
             for (sequence, _), choice in zip(plan, choices, strict=True):
@@ -130,9 +141,9 @@ class Scheduler:
         for sequence in list(self._waiting):
             if self.active >= self.limit:
                 return
-            if not self.slots.is_under_way(sequence.request.prompt):
+            if not self.slots.prefix_in_flight(sequence.request.prompt):
                 self._waiting.remove(sequence)
-                self.slots.give(sequence)
+                self.slots.assign(sequence)
 
     def _make_room(self) -> list[Event]:
         """Ends, or shifts, the sequences whose context is full."""
@@ -142,28 +153,6 @@ class Scheduler:
                 slot.sequence = None
                 events.append(sequence.finish("context"))
         return events
-
-    def _evaluate(self, plan: list[Planned]) -> dict[int, int]:
-        """Decodes the planned tokens.
-
-        Returns the index of each slot's logits, for the slots whose pending tokens are all in.
-        """
-        tokens: list[int] = []
-        positions: list[int] = []
-        sequences: list[int] = []
-        outputs: list[int] = []
-        places = {}
-        for sequence, count in plan:
-            start = len(sequence.cached)
-            tokens += sequence.pending[:count]
-            positions += range(start, start + count)
-            sequences += [sequence.slot] * count
-            outputs += [0] * count
-            if count == len(sequence.pending):
-                outputs[-1] = 1
-                places[sequence.slot] = len(tokens) - 1
-        self._context.decode(tokens, positions, sequences, outputs)
-        return places
 
     def _advance(self, sequence: Sequence, go_on: Callable[[], list[Event]]) -> list[Event]:
         """Goes on with one sequence. What fails there, a callable of the request for one, ends this sequence only."""
@@ -204,6 +193,22 @@ class Scheduler:
             sequence.close()
         self._waiting.clear()
         self.slots.clear()
+
+
+def _batch_of(plan: list[Planned]) -> tuple[list[int], list[int], list[int], list[int]]:
+    """The tokens of a batch, their positions and slots, and which give logits: the last pending one of a sequence."""
+    tokens: list[int] = []
+    positions: list[int] = []
+    sequences: list[int] = []
+    outputs: list[int] = []
+    for sequence, count in plan:
+        start = len(sequence.cached)
+        tokens += sequence.pending[:count]
+        positions += range(start, start + count)
+        sequences += [sequence.slot] * count
+        outputs += [0] * (count - 1)
+        outputs.append(int(count == len(sequence.pending)))
+    return tokens, positions, sequences, outputs
 
 
 def _rounded(tokens: int) -> int:

@@ -24,9 +24,9 @@ Processor = Callable[[list[int], "memoryview[float]"], None]
 class Request:
     """What to generate: prompt token ids and parameters.
 
-    The last `begun` tokens of the prompt are the beginning of the answer: they are told and held to the guidance as if they had
-    been chosen, but do not count for `max_tokens`. `closes_gap`: what the cache holds of the prompt behind a gap is moved up
-    instead of evaluated again, so that what was left out there still has a faint influence.
+    The last `started` tokens of the prompt are the beginning of the answer: they are events and under the guidance as if they
+    had been chosen, but do not count for `max_tokens`. `closes_gap`: what the cache holds of the prompt behind a gap is moved
+    up instead of evaluated again, so that what was left out there still has a faint influence.
     `preserved`: control tokens whose text belongs to the answer (the marks of tool calls, for one); others are left out.
     `guidance`: what the answer is held to. `processor` is given the tokens so far and the logits before each choice, and may
     change the logits: floats, n_vocab of them.
@@ -34,7 +34,7 @@ class Request:
 
     prompt: tuple[int, ...]
     params: GenerationParams
-    begun: int = 0
+    started: int = 0
     closes_gap: bool = False
     preserved: frozenset[int] = frozenset()
     guidance: Guidance | None = None
@@ -113,7 +113,7 @@ class Sequence:
             self._prefilling = False
             self._sampler.remember(list(self.request.prompt))
             self._first = time.perf_counter()
-            self._tell_begun(events)
+            self._add_started(events)
             if self.finished:
                 return events
         if self.request.params.max_tokens == 0:
@@ -123,7 +123,7 @@ class Sequence:
         return events
 
     @property
-    def steps_alone(self) -> int:
+    def burst_limit(self) -> int:
         """How many steps C may take without asking: none while there is a prompt, or a callable, or a text to look out for."""
         guide, params = self._guide, self.request.params
         if self._prefilling or self.request.processor is not None or self._sampler.tells_top:
@@ -153,13 +153,13 @@ class Sequence:
         token, forced = self._next(output)
         self._take(token, None if forced else self._sampler.logprob(), self._sampler.top(), events)
 
-    def _tell_begun(self, events: list[Event]) -> None:
+    def _add_started(self, events: list[Event]) -> None:
         """Says what came of the tokens of the answer that were in the prompt.
 
         Raises:
             ConstraintError: the grammar does not allow them.
         """
-        for token in self.request.prompt[len(self.request.prompt) - self.request.begun :]:
+        for token in self.request.prompt[len(self.request.prompt) - self.request.started :]:
             if self._guide is not None and not self._guide.take(token):
                 raise ConstraintError("the grammar does not allow this beginning of an answer")
             piece = self._piece(token)
@@ -210,7 +210,7 @@ class Sequence:
             token = self._sampler.sample(self._context.handle, output, guide.matcher)
         else:
             self._sampler.force(token)
-        guide.see(token)
+        guide.observe(token)
         return token, forced
 
     def finish(self, reason: FinishReason) -> Finished:

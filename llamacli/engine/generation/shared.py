@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 from llamacli.engine.events import Event, Failed, Finished
 from llamacli.engine.generation.scheduler import Scheduler
@@ -18,6 +18,12 @@ from llamacli.engine.runtime.cancel import CancelFlag, Canceller
 from llamacli.errors import CancelledError, ClosedError, UsageError
 
 _PATIENCE_SECONDS = 0.2
+
+AHEAD = 4
+"""Requests of one call that wait for each place: the scheduler sees who shares a prefix, and fills a free place at once."""
+
+Source = Iterator[tuple[int, Request] | None]
+"""Numbered requests of one call."""
 
 
 class Ticket:
@@ -32,8 +38,15 @@ class Ticket:
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is something to take."""
+        """True if there is something to take."""
         return bool(self.events) or self.error is not None or self.left
+
+    def check(self) -> None:
+        """Raise CancelledError if the caller left, or the error that ended the request."""
+        if self.left:
+            raise CancelledError("the call was cancelled")
+        if self.error is not None:
+            raise self.error
 
 
 class SharedScheduler:
@@ -56,45 +69,58 @@ class SharedScheduler:
         self._closed = False
         self._afterwards: list[Callable[[], None]] = []
 
-    def events(self, request: Request, cancel: Canceller | None = None) -> Generator[Event, None, None]:
-        """The events of one request, the last of them `Finished`. Closing the iterator ends the request, as `cancel` does.
+    def stream(self, source: Source, cancel: Canceller | None = None) -> Generator[tuple[int, Event], None, None]:
+        """Yield the events of requests with their numbers; the last of each request is `Finished` or `Failed`.
+
+        A request is taken from `source` when a place is near; a None there means: none at the moment, ask again after an event.
+        Closing the iterator ends the requests, as `cancel` does.
 
         Raises:
-            ClosedError: `close()` was called.
-            CancelledError: `cancel` was set.
-            UsageError: the thread is in the middle of a step of this very scheduler.
-            Exception: what `Scheduler.submit` and `Scheduler.step` raise, and the request's own failure.
+            ClosedError: if `close()` was called.
+            CancelledError: if `cancel` was set.
+            UsageError: if the thread is in the middle of a step of this scheduler.
+            Exception: what `Scheduler.step` raises.
         """
-        for _, event in self.together([request], cancel):
-            yield event
-
-    def together(
-        self, requests: Sequence[Request], cancel: Canceller | None = None
-    ) -> Generator[tuple[int, Event], None, None]:
-        """The events of several requests as they come, with the place of the request. Raises like `events`."""
         if self._is_stepping_here:
-            raise UsageError("this thread is in the middle of a step of this model: what is called back there cannot generate")
-        waiting = {place: self.submit(request) for place, request in enumerate(requests)}
-        tickets = list(waiting.values())
+            raise UsageError("this thread is in the middle of a step of this model: a callback of a step cannot generate")
+        running: dict[int, Ticket] = {}
         if cancel is not None:
-            cancel.then(lambda: self._leave_all(tickets))
+            cancel.then(lambda: self._leave_all(list(running.values())))
         try:
-            while waiting:
-                self._wait(waiting.values())
-                for place, ticket in list(waiting.items()):
+            while self._fill(running, source, cancel):
+                while not any(ticket.is_ready for ticket in running.values()):
+                    self._require_open()
+                    if self._acquire():
+                        self._step(running.values())
+                    else:
+                        self._wait(running.values())
+                for number, ticket in list(running.items()):
                     while ticket.events:
                         event = ticket.events.popleft()
-                        if isinstance(event, Finished):
-                            del waiting[place]
-                            if event.reason == "cancelled":
-                                self._require_open()  # closing is what cancelled it
-                        yield place, event
-                    if ticket.left:
-                        raise CancelledError("the call was cancelled")
-                    if ticket.error is not None:
-                        raise ticket.error
+                        if isinstance(event, Finished | Failed):
+                            del running[number]
+                            self._require_open_after(event)
+                        yield number, event
+                    ticket.check()
         finally:
-            self._leave_all(tickets)
+            self._leave_all(list(running.values()))
+
+    def _require_open_after(self, event: Event) -> None:
+        """Raise ClosedError if closing is what cancelled a request."""
+        if isinstance(event, Finished) and event.reason == "cancelled":
+            self._require_open()
+
+    def _fill(self, running: dict[int, Ticket], source: Source, cancel: Canceller | None) -> bool:
+        """Submit requests until enough of them wait. Return whether any is running or waiting."""
+        while len(running) < self.scheduler.limit * (1 + AHEAD):
+            entry = next(source, None)
+            if entry is None:
+                break
+            number, request = entry
+            running[number] = self.submit(request)
+            if cancel is not None and cancel.is_set:
+                self.leave(running[number])
+        return bool(running)
 
     @property
     def is_idle(self) -> bool:
@@ -147,19 +173,10 @@ class SharedScheduler:
             self.leave(ticket)
 
     def _wait(self, tickets: Iterable[Ticket]) -> None:
-        """Steps, or waits for who does, until there is something to take for one of the tickets."""
-        while not any(ticket.is_ready for ticket in tickets):
-            self._require_open()
-            if self._acquire():
-                try:
-                    if not any(ticket.is_ready for ticket in tickets):
-                        self._step()
-                finally:
-                    self._release()
-            else:
-                with self._changed:
-                    if not any(ticket.is_ready for ticket in tickets) and self._stepping.locked():
-                        self._changed.wait(_PATIENCE_SECONDS)
+        """Wait for the thread that steps."""
+        with self._changed:
+            if not any(ticket.is_ready for ticket in tickets) and self._stepping.locked():
+                self._changed.wait(_PATIENCE_SECONDS)
 
     def _acquire(self) -> bool:
         """Whether nobody steps, and this thread may."""
@@ -184,24 +201,30 @@ class SharedScheduler:
         while self._afterwards:
             self._afterwards.pop()()
 
-    def _step(self) -> None:
-        """Takes in what was queued and evaluates one batch. Only for the thread that holds `_stepping`."""
+    def _step(self, tickets: Iterable[Ticket]) -> None:
+        """Take in what was queued and evaluate one batch, unless one of the tickets is ready. The thread holds `_stepping`."""
         try:
-            self._take_in()
-            if self._closed:
+            if any(ticket.is_ready for ticket in tickets):
                 return
-            events = self.scheduler.step()
-        except BaseException as error:
-            self._fail_all(error)
-            raise
+            try:
+                self._take_in()
+                if self._closed:
+                    return
+                events = self.scheduler.step()
+            except BaseException as error:
+                self._fail_all(error)
+                raise
+            self._distribute(events)
+        finally:
+            self._release()
+
+    def _distribute(self, events: Iterable[Event]) -> None:
+        """Hand events to their tickets."""
         for event in events:
             ticket = self._running.get(event.sequence)
             if ticket is None:
                 continue
-            if isinstance(event, Failed):
-                ticket.error = event.error
-            else:
-                ticket.events.append(event)
+            ticket.events.append(event)
             if isinstance(event, Failed | Finished):
                 del self._running[event.sequence]
         if self._flag.is_set and self.scheduler.is_idle and not self._closed:
@@ -216,8 +239,8 @@ class SharedScheduler:
             if not ticket.left:
                 try:
                     ticket.sequence = self.scheduler.submit(ticket.request)
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is its caller's and nobody else's
-                    ticket.error = error
+                except Exception as error:  # noqa: BLE001 - it belongs to the caller of this request only
+                    ticket.events.append(Failed(-1, error))
         with self._changed:  # from here on `leave` knows that nobody is alone
             for ticket in queued:
                 self._inbox.remove(ticket)

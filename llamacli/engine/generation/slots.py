@@ -41,7 +41,7 @@ class Slots:
         """The slots in which a sequence runs."""
         return [(slot, slot.sequence) for slot in self._slots if slot.sequence is not None]
 
-    def give(self, sequence: Sequence) -> None:
+    def assign(self, sequence: Sequence) -> None:
         """Gives a free slot to a sequence: the one that already holds most of its prompt."""
         prompt = sequence.request.prompt
         shared = {slot.index: self._reusable(slot, prompt) for slot in self._slots}
@@ -60,7 +60,7 @@ class Slots:
         sequence.start(slot.index, list(prompt[:kept]))
         slot.tokens = sequence.cached
 
-    def is_under_way(self, prompt: tuple[int, ...]) -> bool:
+    def prefix_in_flight(self, prompt: tuple[int, ...]) -> bool:
         """Whether a running sequence is about to evaluate much of the prompt that no slot holds yet: that is worth a wait."""
         held = max(common_length(slot.tokens, prompt) for slot in self._slots)
         coming = [common_length(sequence.request.prompt, prompt) for _, sequence in self.active() if sequence.is_prefilling]
@@ -82,7 +82,7 @@ class Slots:
         params, context = sequence.request.params, self._context
         if not params.context_shift or not context.can_shift:
             return False
-        keep = len(sequence.request.prompt) - sequence.request.begun if params.keep < 0 else params.keep
+        keep = len(sequence.request.prompt) - sequence.request.started if params.keep < 0 else params.keep
         if sequence.request.prompt[0] == context.model.vocabulary.bos:
             keep = max(keep, 1)  # models write nonsense without the token that every text began with
         keep = min(keep, context.n_ctx - 2)

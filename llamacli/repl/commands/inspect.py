@@ -55,9 +55,7 @@ def stats(chat: Chat, argument: str) -> None:
     if chat.measured is None:
         raise UsageError("nothing was answered yet")
     measured = chat.measured
-    chat.setup.screen.show(
-        format_stats(measured.finished, load_ms=chat.engine().load_ms, first_token_ms=measured.first_token_ms)
-    )
+    chat.setup.screen.show(format_stats(measured, load_ms=chat.engine().load_ms))
 
 
 @command("copy", summary="Copy the last answer to the clipboard")

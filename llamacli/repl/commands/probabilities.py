@@ -91,7 +91,7 @@ def _alternatives(chat: Chat, trace: Trace, number: int) -> tuple[TokenLogprob, 
     top: tuple[TokenLogprob, ...] = ()
     with chat.setup.guard() as guard:
         guard.cancel = engine.cancel
-        for event in engine.generate(trace.prompt, _PARAMS, begun=begun):
+        for event in engine.generate(trace.prompt, _PARAMS, started=begun):
             if isinstance(event, Token):
                 top = event.top
     if not top:

@@ -6,11 +6,12 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from llamacli.engine.chat.turn import Turn
+from llamacli.engine.generation.room import Room
 from llamacli.engine.params import GenerationParams
 from llamacli.errors import ConstraintError
 from llamacli.repl.conversation.context_window import LOW_SHARE, check_room, fitting_turn, messages_of, rendering, room
 from llamacli.repl.conversation.kv_state import restore_state
-from llamacli.repl.conversation.stream import Answering, Plan, Room
+from llamacli.repl.conversation.stream import Answering, Plan
 from llamacli.repl.conversation.tool_calls import run_calls
 from llamacli.repl.conversation.trace import Beginning, Step
 

@@ -14,10 +14,10 @@ from llamacli.repl.setup import ChatSetup
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
+    from llamacli.engine.events import Answer
     from llamacli.engine.params import GenerationParams, SamplingParams
     from llamacli.repl.conversation.autosave import Saver
     from llamacli.repl.conversation.model_loader import Loader
-    from llamacli.repl.conversation.stream import Measured
     from llamacli.repl.setup import FoundModel, Held
 
 
@@ -55,7 +55,7 @@ class Chat:
     generation: GenerationParams = field(init=False)
     overrides: dict[str, Any] = field(default_factory=dict)
     attachments: list[Attachment] = field(default_factory=list)
-    measured: Measured | None = None
+    measured: Answer | None = None
     saver: Saver | None = None
     largest_context: int = 0
     draft: str = ""

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llamacli.engine.chat.answer import AnswerReader
 from llamacli.engine.chat.message import Message, ToolCall
 from llamacli.engine.chat.turn import Turn
-from llamacli.engine.events import Event, Finished, Prefill, Token
+from llamacli.engine.events import Answer, AnswerEvent, Piece, Prefill, Token
+from llamacli.engine.generation.room import Room
 from llamacli.engine.params import GenerationParams
 from llamacli.render.chat.answer import AnswerView, MarkdownView, PlainView
 from llamacli.repl.conversation.trace import Step, Trace
@@ -28,22 +28,6 @@ SAVE_SECONDS = 0.05
 
 BROKEN_CALL = "it called a tool with arguments that are no JSON"
 CUTS = {"length": "cut by the limit of tokens", "context": "the context is full", "cancelled": "stopped"}
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """How the last answer went. `first_token_ms` counts from when it was asked for, None if nothing came."""
-
-    finished: Finished
-    first_token_ms: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How an answer goes on: behind this prompt, and without so many of its oldest tokens."""
-
-    turn: Turn
-    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,18 +63,18 @@ class Answering:
         self._node = plan.node
         self._next = 0.0
         self._first_token_ms: float | None = None
+        self._started = time.perf_counter()
 
     def run(self) -> Node | None:
         """Streams the answer. None if it was stopped before anything came.
 
         Raises:
-            LlamacliError: what `Engine.generate` raises. What came before stays.
+            LlamacliError: what `Engine.answer` raises. What came before stays.
             KeyboardInterrupt: a signal stopped the answer, which is kept.
         """
         setup = self._chat.setup
         self._chat.evaluated = True
-        started = time.perf_counter()
-        with setup.guard() as guard, setup.progress() as bar, AnswerReader(self._plan.turn) as reader:
+        with setup.guard() as guard, setup.progress() as bar:
             guard.cancel = self._engine.cancel
             try:
                 for event in self._events():
@@ -99,8 +83,10 @@ class Answering:
                         bar.update("reading the prompt", event.done, event.total)
                         continue
                     bar.finish()
-                    if isinstance(event, Token | Finished):
-                        self._take(reader, event, started)
+                    if isinstance(event, Piece):
+                        self._take(event)
+                    elif isinstance(event, Answer):
+                        self._finish(event)
             finally:
                 bar.finish()
                 self._flush(force=True)
@@ -109,75 +95,62 @@ class Answering:
                     self._chat.traces.put(self._node.id, Trace(self._plan.turn.prompt, tuple(self._steps)))
         return self._node
 
-    def _events(self) -> Iterator[Event]:
-        """What the engine tells, also where the context fills up in the middle of the answer and there is a way to go on."""
-        plan, turn, generation = self._plan, self._plan.turn, self._plan.generation
-        begun = [step.id for step in plan.steps]
-        known = 0  # tokens that were told before the context was full
-        while True:
-            told = 0
-            gap = self._chat.first_seen is not None or turn is not plan.turn  # otherwise what differs was edited
-            shifts = gap and self._chat.generation.context_shift
-            events = self._engine.generate(turn.prompt, generation, guidance=turn.guidance, begun=begun, closes_gap=shifts)
-            for event in events:
-                if isinstance(event, Finished) and event.reason == "context":
-                    room = plan.make_room(len(self._steps))
-                    if room is not None:
-                        break
-                told += isinstance(event, Token)
-                if not isinstance(event, Token) or told > known:
-                    yield event
-            else:
-                return
-            turn, begun = room.turn, [step.id for step in self._steps[room.left_out :]]
-            known = len(begun)
-            if plan.generation.max_tokens is not None:
-                made = len(self._steps) - len(plan.steps)
-                generation = dataclasses.replace(generation, max_tokens=plan.generation.max_tokens - made)
+    def _events(self) -> Iterator[AnswerEvent]:
+        """The engine's events, also where the context fills up in the middle of the answer and there is a way to continue."""
+        plan, shifts = self._plan, self._chat.generation.context_shift
+
+        def make_room(count: int) -> Room | None:
+            room = plan.make_room(count)
+            return None if room is None else dataclasses.replace(room, closes_gap=shifts)
+
+        return self._engine.answer(
+            plan.turn,
+            plan.generation,
+            started=[step.id for step in plan.steps],
+            closes_gap=shifts and self._chat.first_seen is not None,  # otherwise what differs was edited
+            make_room=make_room,
+        )
 
     def _insist(self, guard: Cancelling, event: object) -> None:
         """A cancel that came before the engine had begun was not for it."""
-        if guard.received is not None and not isinstance(event, Finished):
+        if guard.received is not None and not isinstance(event, Answer):
             self._engine.cancel()
 
-    def _take(self, reader: AnswerReader, event: Token | Finished, started: float) -> None:
-        if isinstance(event, Token):
-            self._note(event, started)
-        deltas = reader.feed(event.text)
-        if not isinstance(event, Finished):
-            for delta in deltas:
-                self._content += delta.content
-                self._reasoning += delta.reasoning_content
-            if len(self._steps) == len(self._plan.steps):
-                self._shown = [len(self._content), len(self._reasoning)]
-                self._show_unseen()
-            elif len(self._steps) > len(self._plan.steps):
-                self._flush()
-            return
-        if len(self._steps) < len(self._plan.steps):
-            return  # stopped before it could go on: what there was stays as it was
-        answer, last = reader.finish(complete=event.reason == "stop")
-        for delta in (*deltas, *last):
+    def _take(self, piece: Piece) -> None:
+        if piece.token is not None:
+            self._note(piece.token)
+        for delta in piece.deltas:
             self._content += delta.content
             self._reasoning += delta.reasoning_content
+        if piece.token is None:
+            return
+        if len(self._steps) == len(self._plan.steps):
+            self._shown = [len(self._content), len(self._reasoning)]
+            self._show_unseen()
+        elif len(self._steps) > len(self._plan.steps):
+            self._flush()
+
+    def _finish(self, answer: Answer) -> None:
+        if len(self._steps) < len(self._plan.steps):
+            return  # stopped before it could go on: what there was stays as it was
         self._flush(force=True)
-        self._chat.measured = Measured(event, self._first_token_ms)
-        cut = CUTS.get(event.reason, "")
-        if self._node is not None or event.reason != "cancelled":
+        self._chat.measured = dataclasses.replace(answer, first_token_ms=self._first_token_ms)
+        cut = CUTS.get(answer.finish_reason, "")
+        if self._node is not None or answer.finish_reason != "cancelled":
             message = answer.message()
-            if message.tool_calls and not (event.reason == "stop" and all(map(is_sound, message.tool_calls))):
+            if message.tool_calls and not (answer.finish_reason == "stop" and all(map(is_sound, message.tool_calls))):
                 message = dataclasses.replace(message, tool_calls=())  # no template takes half a call
                 cut = cut or BROKEN_CALL
             node = self._node or self._plan.tree.add(message)
             self._node = self._plan.tree.grow(node, message, cut)
 
-    def _note(self, event: Token, started: float) -> None:
+    def _note(self, event: Token) -> None:
         """Remembers a token, with what was known of it if the answer begins with it."""
         known = self._plan.steps
         number = len(self._steps)
         self._steps.append(known[number] if number < len(known) else Step(event.id, event.piece, event.logprob))
         if number >= len(known) and self._first_token_ms is None:
-            self._first_token_ms = (time.perf_counter() - started) * 1e3
+            self._first_token_ms = (time.perf_counter() - self._started) * 1e3
 
     def _show_unseen(self) -> None:
         """Shows what is to be shown of the beginning, which is in the tree already if a node grows."""

@@ -21,7 +21,7 @@ from llamacli.cli.framework.command import command
 from llamacli.cli.framework.console import Console, PipeClosedError, Terminals, decode
 from llamacli.cli.framework.parameters import argument
 from llamacli.cli.framework.signals import Interrupts, Terminated
-from llamacli.engine.events import Finished, Timings, Usage
+from llamacli.engine.events import Answer, Finished, Timings, Usage
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.render.progress import ProgressLine, format_bytes, format_progress
 from llamacli.render.stats import format_stats
@@ -258,7 +258,8 @@ def test_progress_never_fills_the_line(what, share, width):
     ],
 )
 def test_statistics(finished, first, line):
-    assert format_stats(finished, load_ms=350.0, first_token_ms=first) == line
+    answer = Answer(finish_reason=finished.reason, usage=finished.usage, timings=finished.timings, first_token_ms=first)
+    assert format_stats(answer, load_ms=350.0) == line
 
 
 # --- the rest of the frame -------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def test_stop_texts_end_the_answer_before_them(tiny_model):
 def test_a_prompt_longer_than_the_context(tiny_model):
     result = run(tiny_model, "-c", "128", "Hello " * 80)
     assert (result.status, result.stdout) == (4, "")
-    assert re.search(r"the prompt has \d+ tokens, the context holds 128 \(use -c \d+ or more\)", result.stderr)
+    assert re.search(r"the prompt has \d+ tokens, the context holds 128 \(-c \d+ is enough\)", result.stderr)
 
 
 def test_a_full_context_is_an_error_and_context_shift_goes_on(tiny_model):

@@ -138,4 +138,4 @@ def test_prose_in_place_of_a_call_is_no_matter_of_its_length(tmp_path):
     result = invoke(
         "run", "Hi", "--tools", str(file), "--tool-choice", "required", engine=FakeEngine(["Well"], reason="length")
     )
-    assert (result.status, result.stderr) == (5, "llamacli: error: the answer has no complete call of a tool\n")
+    assert (result.status, result.stderr) == (5, "llamacli: error: the answer has no complete tool call\n")

@@ -26,7 +26,7 @@ from llamacli.cli.run.prompt import read_base
 from llamacli.engine.generation.job_window import Tuner
 from llamacli.engine.params import GenerationParams
 from llamacli.errors import UsageError
-from llamacli.openai.batch_request import Asking, fill
+from llamacli.openai.batch_request import RowDefaults, fill
 
 ROOT = Path(__file__).parents[3]
 
@@ -111,7 +111,7 @@ def test_openai_batch_files(tiny_model: Path, tmp_path: Path) -> None:
     assert found[0]["response"]["body"]["usage"]["completion_tokens"] == 3
     assert found[1]["response"]["body"]["choices"][0]["text"]
     assert found[2]["response"] is None
-    assert "cannot be answered" in found[2]["error"]["message"]
+    assert "unsupported endpoint" in found[2]["error"]["message"]
 
 
 def test_csv_text_and_templates(tiny_model: Path, tmp_path: Path) -> None:
@@ -163,35 +163,35 @@ def test_constraints_and_retries(tiny_model: Path, tmp_path: Path) -> None:
 
 
 BAD_FIELDS = [
-    ({"json_schema": "{bad"}, "this is no JSON"),
-    ({"json_schema": 5}, "this is no JSON schema"),
-    ({"json_schema": {"type": "objct"}}, "this is no JSON schema"),
+    ({"json_schema": "{bad"}, "invalid JSON"),
+    ({"json_schema": 5}, "invalid JSON schema"),
+    ({"json_schema": {"type": "objct"}}, "invalid JSON schema"),
     ({"json_schema": {"$ref": "#/x"}}, "cannot resolve $ref"),
     ({"response_format": 5}, "response_format must be an object"),
     ({"response_format": {"type": "json_schema", "json_schema": [1]}}, "needs a schema"),
     ({"response_format": {"type": "x"}}, "unknown type 'x'"),
     ({"grammar": "root ::= x"}, "the rule x is not defined"),
     ({"regex": "(a"}, "no closing parenthesis"),
-    ({"choices": "a"}, "choices is no list of texts"),
-    ({"choices": [""]}, "choices is no list of texts"),
-    ({"choices": ["a"], "regex": "a"}, "regex and choices exclude each other"),
-    ({"stop": 5}, "stop is a text or a list of texts"),
-    ({"stop": [1]}, "stop is a text or a list of texts"),
-    ({"max_tokens": -1}, "max_tokens is no number from 0"),
-    ({"max_tokens": 1.5}, "max_tokens is no whole number"),
-    ({"seed": 1.5}, "seed is no whole number"),
-    ({"seed": True}, "seed is no number"),
-    ({"temperature": float("inf")}, "temperature is no finite number"),
-    ({"temperature": {}}, "temperature is no number"),
-    ({"logit_bias": [1]}, "logit_bias is no object"),
-    ({"logit_bias": {"x": 1}}, "a token of logit_bias is no whole number"),
-    ({"logit_bias": {"5": "x"}}, "the bias of 5 is no number"),
+    ({"choices": "a"}, "choices must be a list of strings"),
+    ({"choices": [""]}, "choices must be a list of strings"),
+    ({"choices": ["a"], "regex": "a"}, "regex cannot be used with choices"),
+    ({"stop": 5}, "stop must be a string or a list of strings"),
+    ({"stop": [1]}, "stop must be a string or a list of strings"),
+    ({"max_tokens": -1}, "max_tokens must be at least 0"),
+    ({"max_tokens": 1.5}, "max_tokens is not a whole number"),
+    ({"seed": 1.5}, "seed is not a whole number"),
+    ({"seed": True}, "seed is not a number"),
+    ({"temperature": float("inf")}, "temperature is not a finite number"),
+    ({"temperature": {}}, "temperature is not a number"),
+    ({"logit_bias": [1]}, "logit_bias must be an object"),
+    ({"logit_bias": {"x": 1}}, "a token of logit_bias is not a whole number"),
+    ({"logit_bias": {"5": "x"}}, "the bias of 5 is not a number"),
     ({"logit_bias": {"999999": 1}}, "token 999999 is not in the vocabulary"),
     ({"logprobs": -1}, "log probabilities"),
-    ({"n": 2}, "n of a row is 1"),
+    ({"n": 2}, "n must be 1"),
     ({"tools": 5}, "the tools must be a list"),
     ({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "g"}, "there is no tool g (there are f)"),
-    ({"system": 1}, "system is no text"),
+    ({"system": 1}, "system must be a string"),
 ]
 
 
@@ -240,14 +240,13 @@ def test_what_of_a_rows_schema_is_not_enforced_is_named_once_or_refused(tiny_mod
 def test_tools_for_all_rows(tmp_path: Path) -> None:
     tools = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in "fg"]
     (tmp_path / "tools.json").write_text(json.dumps(tools))
-    question = read_base(
-        Console.system(), None, PromptOptions(), ChatOptions(), ToolOptions(tools=tmp_path / "tools.json"), ReasoningOptions()
-    )
-    asking = Asking(question, GenerationParams())
-    assert [tool.name for tool in asking.ask(Row(0, {"prompt": "a"})).question.tools] == ["f", "g"]
-    chosen = asking.ask(Row(1, {"prompt": "a", "tool_choice": {"type": "function", "function": {"name": "g"}}})).question
+    given = ToolOptions(tools=tmp_path / "tools.json")
+    question = read_base(Console.system(), None, PromptOptions(), ChatOptions(), given, ReasoningOptions(), None)
+    defaults = RowDefaults(question, GenerationParams())
+    assert [tool.name for tool in defaults.request(Row(0, {"prompt": "a"})).question.tools] == ["f", "g"]
+    chosen = defaults.request(Row(1, {"prompt": "a", "tool_choice": {"type": "function", "function": {"name": "g"}}})).question
     assert ([tool.name for tool in chosen.tools], chosen.tool_choice) == (["g"], "required")
-    own = asking.ask(Row(2, {"prompt": "a", "tools": [{"type": "function", "function": {"name": "h"}}]})).question
+    own = defaults.request(Row(2, {"prompt": "a", "tools": [{"type": "function", "function": {"name": "h"}}]})).question
     assert ([tool.name for tool in own.tools], own.tool_choice) == (["h"], "auto")
 
 
@@ -338,10 +337,10 @@ def test_a_full_disk_is_an_error(tiny_model: Path, rows: Path) -> None:
         (["--input", "missing.jsonl"], "missing.jsonl does not exist"),
         (["--input", "-", "--resume"], "--resume needs"),
         (["--input", "-", "--parallel", "0"], "neither auto nor a number"),
-        (["--input", "-", "A prompt"], "no place beside --input"),
+        (["--input", "-", "A prompt"], "cannot be used with --input"),
         (["--input", "-", "--retry", "-1"], "--retry"),
-        (["--input", "-", "--json"], "--json has no place beside --input"),
-        (["--input", "-", "--save-state", "x"], "--save-state has no place beside --input"),
+        (["--input", "-", "--json"], "--json cannot be used with --input"),
+        (["--input", "-", "--save-state", "x"], "--save-state cannot be used with --input"),
     ],
 )
 def test_bad_usage(tiny_model: Path, arguments: list[str], said: str) -> None:

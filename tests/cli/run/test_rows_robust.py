@@ -15,7 +15,7 @@ from llamacli.cli.framework import context
 
 
 def held_back(monkeypatch: pytest.MonkeyPatch, most: int = 8) -> None:
-    monkeypatch.setattr("llamacli.batch.runner.HELD_BACK", most)
+    monkeypatch.setattr("llamacli.batch.runner.MAX_HELD_BACK", most)
 
 
 def test_many_rows_that_fail_behind_one_that_has_not_run(
@@ -101,14 +101,14 @@ def test_half_a_character_stops_nothing(tiny_model: Path, tmp_path: Path) -> Non
 
 
 HOSTILE: list[tuple[dict[str, Any], str]] = [
-    ({"custom_id": 5, "url": ["a"], "body": {"prompt": "x"}}, "the address ['a'] cannot be answered"),
-    ({"custom_id": 5, "url": {}, "body": {"prompt": "x"}}, "the address {} cannot be answered"),
+    ({"custom_id": 5, "url": ["a"], "body": {"prompt": "x"}}, "unsupported endpoint ['a']"),
+    ({"custom_id": 5, "url": {}, "body": {"prompt": "x"}}, "unsupported endpoint {}"),
     ({"custom_id": "kept", "url": "/v1/completions"}, "the row has no body"),
-    ({"custom_id": "kept", "body": {"prompt": "x"}}, "the address None cannot be answered"),
+    ({"custom_id": "kept", "body": {"prompt": "x"}}, "unsupported endpoint None"),
     ({"custom_id": "kept"}, "neither a prompt nor messages"),
     ({"prompt": "x", "json_schema": '{"const": ' + "1" * 5000 + "}"}, "too many digits"),
-    ({"prompt": "x", "seed": 10**400}, "seed is no whole number"),
-    ({"prompt": "x", "max_tokens": "1" * 5000}, "max_tokens is no whole number"),
+    ({"prompt": "x", "seed": 10**400}, "seed is not a whole number"),
+    ({"prompt": "x", "max_tokens": "1" * 5000}, "max_tokens is not a whole number"),
     ({"prompt": "x", "json_schema": {"type": "object", "patternProperties": {"(": {}}}}, ""),
     ({"prompt": "x", "json_schema": {"type": "string", "pattern": "(?P<"}}, ""),
     ({"prompt": "x", "tool_choice": {"function": []}, "tools": [{"type": "function", "function": {"name": "f"}}]}, ""),
@@ -263,7 +263,7 @@ def test_formats_that_are_given(tiny_model: Path, tmp_path: Path) -> None:
     prompts = b"\xef\xbb\xbffirst\nsecond\n"
     wrong = run(tiny_model, "--input", "-", stdin=prompts)
     assert wrong.status == 6
-    assert wrong.stderr.count("warning: the first row is no JSON: --input-format lines") == 1
+    assert wrong.stderr.count("warning: the first row is not JSON: --input-format lines") == 1
     right = run(tiny_model, "--input", "-", "--input-format", "lines", stdin=prompts)
     assert (right.status, "warning" in right.stderr) == (0, False)
     path = write(tmp_path / "rows.jsonl", [{"prompt": "first"}, {"prompt": "second"}])
@@ -279,9 +279,9 @@ def test_formats_that_are_given(tiny_model: Path, tmp_path: Path) -> None:
 
 def test_hidden_reasoning_is_in_no_result(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from llamacli.engine.chat.answer import AnswerReader
-    from llamacli.engine.chat.template import Answer
+    from llamacli.engine.chat.template import ParsedAnswer
 
-    monkeypatch.setattr(AnswerReader, "finish", lambda self, *, complete: (Answer("text", "thoughts"), ()))
+    monkeypatch.setattr(AnswerReader, "finish", lambda self, *, complete: (ParsedAnswer("text", "thoughts"), ()))
     chat = {"messages": [{"role": "user", "content": "Hi"}]}
     path = write(tmp_path / "rows.jsonl", [{"prompt": "a"}, {"custom_id": "b", "url": "/v1/chat/completions", "body": chat}])
     assert run(tiny_model, "--input", str(path)).stdout.count("thoughts") == 2

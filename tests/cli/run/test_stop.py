@@ -45,7 +45,7 @@ def test_what_a_stop_text_leaves_is_held_to_the_grammar(
     prompt = (*model.vocabulary.tokenize("a"), *beginning)
     with Context(model, ContextParams(n_ctx=256, threads=1)) as context:
         scheduler = Scheduler(context)
-        scheduler.submit(Request(prompt=prompt, begun=len(beginning), params=params, guidance=guidance))
+        scheduler.submit(Request(prompt=prompt, started=len(beginning), params=params, guidance=guidance))
         events = list(scheduler.run())
     last = events[-1]
     assert isinstance(last, Finished)

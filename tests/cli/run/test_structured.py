@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from llamacli.cli.framework import context
 from llamacli.cli.framework.console import Terminals
-from llamacli.cli.run.constraint import check_json
 from llamacli.engine.chat.framing import frame_of, framed, until_rules
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.template import ChatTemplate, Rendering
 from llamacli.engine.chat.turn import thinking_state
+from llamacli.engine.constraint.answer_constraint import check_json
 from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.events import TokenLogprob
 from llamacli.engine.runtime.logit_bias import resolve_biases
@@ -67,7 +67,7 @@ def test_schemas_hold_or_the_program_says_so(tiny_model, schema, seed):
         check_json(result.stdout, json.loads(schema.read_text()))
     else:
         assert result.status == 5
-        assert "the answer was cut by the end of the context" in result.stderr
+        assert "the answer was cut because the context is full" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,9 @@ def test_schemas_with_the_demo_model(demo_model, schema):
 @pytest.mark.parametrize(
     ("arguments", "says", "caret"),
     [
-        (["-j", '{"type": }'], "-j:1:10: this is no JSON", 9),
-        (["-j", '{"type": "strin"}'], "-j:1:10: this is no JSON schema", 9),
-        (["-j", '{"a": 1, "properties": {"x": {"minimum": "1"}}}'], "-j:1:42: this is no JSON schema", 41),
+        (["-j", '{"type": }'], "-j:1:10: invalid JSON", 9),
+        (["-j", '{"type": "strin"}'], "-j:1:10: invalid JSON schema", 9),
+        (["-j", '{"a": 1, "properties": {"x": {"minimum": "1"}}}'], "-j:1:42: invalid JSON schema", 41),
         (["--grammar", 'root ::= "a" |  )'], "--grammar:1:17: ", 16),
         (["--grammar", "root ::= nothing"], "--grammar:1:10: ", 9),
         (["--regex", "a(b"], "--regex:1:2: this group has no closing parenthesis", 1),
@@ -165,7 +165,7 @@ def test_what_is_invalid_is_shown_with_a_caret(arguments, says, caret):
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        (["--choices", "a,b", "--regex", "c"], 2, "--regex and --choices exclude each other"),
+        (["--choices", "a,b", "--regex", "c"], 2, "--regex cannot be used with --choices"),
         (["--choices", "a,,b"], 2, "holds an empty choice"),
         (["-jf", "missing.json"], 2, "missing.json does not exist"),
         (["--grammar-file", "missing"], 2, "no such file or built-in grammar: missing"),
@@ -207,11 +207,11 @@ def test_other_mistakes_in_constraints(arguments, status, says):
             " " * 41 + "^\n",
             "-j:2:38: the schema has no usable grammar",
         ),
-        ('{"const": ' + "1" * 5000 + "}", " " * 14 + "^\n", "-j:1:11: the schema holds a number of too many digits"),
-        ("", "", "-j:1:1: this is no JSON: Expecting value"),
-        ("5", "    5\n    ^\n", "-j:1:1: this is no JSON schema, which is an object"),
-        ('{"$schema": 1}', "    ^\n", "-j:1:1: this is no JSON schema: its $schema is no text"),
-        ('{"minimum": NaN}', "                ^\n", "-j:1:13: this is no JSON: NaN is no number"),
+        ('{"const": ' + "1" * 5000 + "}", " " * 14 + "^\n", "-j:1:11: the schema contains a number with too many digits"),
+        ("", "", "-j:1:1: invalid JSON: Expecting value"),
+        ("5", "    5\n    ^\n", "-j:1:1: invalid JSON schema: it is not an object"),
+        ('{"$schema": 1}', "    ^\n", "-j:1:1: invalid JSON schema: $schema is not a string"),
+        ('{"minimum": NaN}', "                ^\n", "-j:1:13: invalid JSON: NaN is not a JSON number"),
     ],
 )
 def test_a_schema_without_a_grammar_is_shown_with_its_place(schema, shown, says):
@@ -245,11 +245,11 @@ def test_what_is_said_of_one_of_several_and_of_one_token():
 @pytest.mark.parametrize(
     ("pieces", "says"),
     [
-        (["{"], "the answer is no JSON"),
+        (["{"], "the answer is not valid JSON"),
         (['{"age": "x"}'], "does not fit the schema at #/age"),
         (["{}"], "'age' is a required property"),
         (["[" * 100_000], "the answer is nested too deep"),
-        (["1" * 5000], "the answer holds a number of too many digits"),
+        (["1" * 5000], "the answer contains a number with too many digits"),
     ],
 )
 def test_what_comes_out_is_checked(pieces, says):
@@ -260,7 +260,7 @@ def test_what_comes_out_is_checked(pieces, says):
 
 @pytest.mark.parametrize(
     ("reason", "says"),
-    [("length", "cut by -n"), ("context", "cut by the end of the context"), ("stop", "cut by a stop text")],
+    [("length", "cut by -n"), ("context", "cut because the context is full"), ("stop", "cut by a stop text")],
 )
 def test_a_cut_document_is_still_written(reason, says):
     engine = FakeEngine(['{"age": '], reason=reason, satisfied=False)
@@ -507,7 +507,7 @@ def test_extract_writes_code_or_fails():
     assert (result.status, result.stdout, result.stderr) == (0, "ls\n", "")
     none = invoke("run", "x", "-x", engine=FakeEngine(["rm it"]))
     assert (none.status, none.stdout) == (5, "")
-    assert none.stderr == "rm it\nllamacli: error: the answer has no fenced code block that is complete\n"
+    assert none.stderr == "rm it\nllamacli: error: the answer has no complete fenced code block\n"
 
 
 def test_extract_of_an_answer_that_was_interrupted():
@@ -590,7 +590,7 @@ def test_infill(tmp_path):
     assert invoke("run", "--at", "1:1").status == 2
     piped = invoke("run", "-f", "-", "--at", "2:2", stdin=b"ab\ncd\n")
     assert (piped.status, piped.engine.prompt.text) == (0, "ab\nc<gap>d\n")
-    assert "standard input has no place 9:1" in invoke("run", "-f", "-", "--at", "9:1", stdin=b"ab\n").stderr
+    assert "standard input has no position 9:1" in invoke("run", "-f", "-", "--at", "9:1", stdin=b"ab\n").stderr
     file.write_text("a\x0cb\u2028c\r\nd\re\n", newline="")
     for place, expected in {"2:1": "a\x0cb\u2028c\r\n<gap>d\re\n", "3:2": "a\x0cb\u2028c\r\nd\re<gap>\n"}.items():
         assert invoke("run", "-f", str(file), "--at", place).engine.prompt.text == expected

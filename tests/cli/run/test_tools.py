@@ -76,7 +76,7 @@ def follow(guide: Guide, model: Model, text: str) -> bool:
         if guide.matcher is not None:
             constrained = True
             assert guide._matcher.accept(token), model.vocabulary.special_piece(token)
-        guide.see(token)
+        guide.observe(token)
     return constrained
 
 
@@ -116,7 +116,7 @@ def test_tools_need_a_template_that_knows_them(model):
             chat_turn(model.vocabulary, chat, QUESTION, Rendering(tools=TOOLS), constraint=constraint)
         assert chat_turn(
             model.vocabulary, chat, QUESTION, Rendering(tools=TOOLS, tool_choice="none"), constraint=constraint
-        ).is_held
+        ).is_constrained
 
 
 # --- triggers and thinking --------------------------------------------------------------------------------------------
@@ -178,14 +178,14 @@ def test_the_end_of_thinking_is_forced_when_its_budget_is_used_up(model, budget)
     tokens = model.vocabulary.tokenize("abcdefgh")
     for token in tokens[:budget]:
         assert guide.forced() is None
-        guide.see(token)
+        guide.observe(token)
     forced = []
     while (token := guide.forced()) is not None:
         forced.append(token)
-        guide.see(token)
+        guide.observe(token)
     assert model.vocabulary.detokenize(forced) == b"</think>"
     for token in tokens:
-        guide.see(token)
+        guide.observe(token)
         assert guide.forced() is None
     guide.close()
 
@@ -195,9 +195,9 @@ def test_thinking_is_not_ended_in_the_middle_of_a_character(model):
     pieces = model.vocabulary.tokenize("🏠")
     assert len(pieces) == 4
     for token in pieces[:3]:
-        guide.see(token)
+        guide.observe(token)
         assert guide.forced() is None
-    guide.see(pieces[3])
+    guide.observe(pieces[3])
     assert guide.forced() is not None
     guide.close()
 
@@ -295,7 +295,7 @@ def test_tool_choice(files, choice, tools, asked):
     assert (rendering.tool_choice, rendering.parallel_tool_calls) == (asked, True)
     assert result.status == (5 if asked == "required" else 0)
     if asked == "required":
-        assert "the answer has no complete call of a tool" in result.stderr
+        assert "the answer has no complete tool call" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -306,16 +306,16 @@ def test_tool_choice(files, choice, tools, asked):
         (["--tool-choice", "required"], "--tool-choice needs --tools"),
         (["--tools", "tools.json", "--raw"], "--raw uses no chat template"),
         (["--tools", "bad.json"], "bad.json:1:2: this is no JSON"),
-        (["--tools", "empty.json"], "empty.json has no tools"),
+        (["--tools", "empty.json"], "empty.json contains no tools"),
         (["--tools", "wrong.json"], "wrong.json: tool 1, its function must be an object"),
         (["--messages", "wrong.json"], "wrong.json: message 1 has no role"),
         (["--messages", "bad.json"], "bad.json:1:2: this is no JSON"),
         (["--messages", "deep.json"], "deep.json: the JSON is nested too deep"),
         (["--messages", "long.json"], "long.json: the JSON holds a number of too many digits"),
         (["--infill", "x", "--messages", "wrong.json"], "--infill uses no chat template"),
-        (["--json", "--stream-json"], "exclude each other"),
+        (["--json", "--stream-json"], "cannot be used with"),
         (["-x", "--json"], "-x writes text"),
-        (["--logprobs", "2"], "add --json or --stream-json"),
+        (["--logprobs", "2"], "needs --json or --stream-json"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_a_model_is_loaded(files, monkeypatch, arguments, says):
@@ -362,7 +362,7 @@ def test_messages_from_standard_input_and_their_end(tmp_path):
     answered.write_text('[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]')
     result = invoke("run", "--messages", str(answered))
     assert result.status == 2
-    assert "there is nothing to answer" in result.stderr
+    assert "nothing to answer" in result.stderr
     assert invoke("run", "--messages", str(answered), "Why?").status == 0
 
 
@@ -370,7 +370,7 @@ def test_messages_from_standard_input_and_their_end(tmp_path):
 def test_reasoning_options_reach_the_template(option, thinks):
     result = invoke("run", "Hi", "--reasoning", option, "--reasoning-budget", "7")
     assert (result.engine.rendering.enable_thinking, result.engine.budget) == (thinks, 7)
-    assert "knows no thinking" in result.stderr
+    assert "does not support reasoning" in result.stderr
 
 
 def test_tools_with_the_real_engine(tiny_model, files):

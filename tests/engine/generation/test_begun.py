@@ -40,7 +40,7 @@ def scheduler(model: Model) -> Iterator[Scheduler]:
 def run(scheduler: Scheduler, prompt: list[int], begun: list[int], *, guidance: Guidance | None = None, **more) -> list[Event]:
     closes_gap = more.pop("closes_gap", False)
     params = GenerationParams(sampling=GREEDY, **more)
-    request = Request(prompt=(*prompt, *begun), begun=len(begun), params=params, guidance=guidance, closes_gap=closes_gap)
+    request = Request(prompt=(*prompt, *begun), started=len(begun), params=params, guidance=guidance, closes_gap=closes_gap)
     scheduler.submit(request)
     return list(scheduler.run())
 
@@ -163,7 +163,7 @@ def test_a_template_that_cannot_go_on_says_so(tiny_model: Path) -> None:
     source, messages = (TEMPLATES / "LFM2-8B-A1B.jinja").read_text(), [Message("user", "Hi"), BEGUN[1]]
     with Engine(tiny_model) as engine:
         turn = engine.chat_turn(messages[:1], Rendering(), template=source)
-        with pytest.raises(UsageError, match="cannot go on with an answer from its text alone"):
+        with pytest.raises(UsageError, match="cannot continue an answer from its text alone"):
             engine.answer_tokens(turn, messages, Rendering(), template=source)
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from llamacli.engine.events import Finished, Token
+from llamacli.engine.events import Event, Failed, Finished, Token
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.generation.sequence import Request
-from llamacli.engine.generation.shared import SharedScheduler
+from llamacli.engine.generation.shared import SharedScheduler, Ticket
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
 from llamacli.engine.runtime.cancel import Canceller
 from llamacli.engine.runtime.context import Context
@@ -44,8 +44,22 @@ def request(model: Model, text: str, max_tokens: int | None = 8) -> Request:
     )
 
 
+def events_of(shared: SharedScheduler, wanted: Request, cancel: Canceller | None = None) -> Iterator[Event]:
+    """The events of one request; its error is raised."""
+    for _, event in shared.stream(iter([(0, wanted)]), cancel):
+        if isinstance(event, Failed):
+            raise event.error
+        yield event
+
+
+def step_until_ready(shared: SharedScheduler, ticket: Ticket) -> None:
+    while not ticket.is_ready:
+        assert shared._acquire()
+        shared._step([ticket])
+
+
 def tokens(shared: SharedScheduler, wanted: Request) -> list[int]:
-    return [event.id for event in shared.events(wanted) if isinstance(event, Token)]
+    return [event.id for event in events_of(shared, wanted) if isinstance(event, Token)]
 
 
 def test_many_threads_get_what_each_gets_alone(model: Model, shared: SharedScheduler) -> None:
@@ -72,7 +86,7 @@ def test_many_threads_get_what_each_gets_alone(model: Model, shared: SharedSched
 
 def test_threads_that_die_half_way_hold_nobody_up(model: Model, shared: SharedScheduler) -> None:
     def dies() -> None:
-        events = shared.events(request(model, "one that is given up", 10**6))
+        events = events_of(shared, request(model, "one that is given up", 10**6))
         for _ in range(3):
             next(events)
         events.close()
@@ -89,7 +103,7 @@ def test_threads_that_die_half_way_hold_nobody_up(model: Model, shared: SharedSc
 
 def test_one_that_leaves_during_a_step_is_gone_after_it(model: Model, shared: SharedScheduler) -> None:
     alone, other = (shared.submit(request(model, text, 10**6)) for text in ("alone", "other"))
-    shared._wait([alone])
+    step_until_ready(shared, alone)
     with shared._stepping:
         shared.leave(other)
         shared.leave(alone)
@@ -107,7 +121,7 @@ def test_one_that_leaves_late_cuts_short_nobody_else(model: Model) -> None:
     with Context(model, ContextParams(n_ctx=128, n_seq_max=1, threads=1)) as context:
         shared = SharedScheduler(Scheduler(context), model.cancel)
         left = shared.submit(request(model, "one that is given up", 10**6))
-        shared._wait([left])
+        step_until_ready(shared, left)
         with shared._stepping:
             shared.leave(left)
         assert model.cancel.is_set
@@ -117,7 +131,7 @@ def test_one_that_leaves_late_cuts_short_nobody_else(model: Model) -> None:
 
 
 def test_a_slow_reader_holds_nobody_up(model: Model, shared: SharedScheduler) -> None:
-    slow = shared.events(request(model, "slow", 50))
+    slow = events_of(shared, request(model, "slow", 50))
     next(slow)
     assert len(tokens(shared, request(model, "fast", 20))) == 20
     assert sum(isinstance(event, Token) for event in slow) == 50
@@ -125,7 +139,7 @@ def test_a_slow_reader_holds_nobody_up(model: Model, shared: SharedScheduler) ->
 
 def test_an_error_of_one_request_is_its_own(model: Model, shared: SharedScheduler) -> None:
     with pytest.raises(UsageError):
-        list(shared.events(Request(prompt=(), params=GenerationParams())))
+        list(events_of(shared, Request(prompt=(), params=GenerationParams())))
     assert len(tokens(shared, request(model, "fine"))) == 8
 
 
@@ -146,16 +160,15 @@ def test_whatever_fails_in_one_request_is_its_own(
 ) -> None:
     expected = tokens(shared, request(model, "fine"))
     fine, other = shared.submit(request(model, "fine")), shared.submit(request(model, "fine"))
-    bad = shared.events(dataclasses.replace(request(model, "bad"), **wrong))
+    bad = events_of(shared, dataclasses.replace(request(model, "bad"), **wrong))
     late = shared.submit(request(model, "fine"))
     with pytest.raises(error):
         list(bad)
     for ticket in (fine, other, late):
         while not any(isinstance(event, Finished) for event in ticket.events):
             assert ticket.error is None
-            shared._acquire()
-            shared._step()
-            shared._release()
+            assert shared._acquire()
+            shared._step([])
         assert [event.id for event in ticket.events if isinstance(event, Token)] == expected
     assert shared.is_idle
 
@@ -173,7 +186,7 @@ def test_an_interrupt_while_requests_are_taken_in_loses_none(
 
     monkeypatch.setattr(shared.scheduler, "submit", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        shared._wait([first])
+        step_until_ready(shared, first)
     assert isinstance(first.error, CancelledError)
     assert isinstance(second.error, CancelledError)
     assert shared.is_idle
@@ -181,7 +194,7 @@ def test_an_interrupt_while_requests_are_taken_in_loses_none(
 
 
 def test_several_requests_tell_what_comes_as_it_comes(model: Model, shared: SharedScheduler) -> None:
-    events = shared.together([request(model, f"number {i}") for i in range(12)])
+    events = shared.stream(iter([(i, request(model, f"number {i}")) for i in range(12)]))
     next(event for _, event in events if isinstance(event, Token))
     assert len(shared.scheduler._waiting) == 8  # four run, and nothing waits for the others
     ends = [place for place, event in events if isinstance(event, Finished)]
@@ -190,7 +203,7 @@ def test_several_requests_tell_what_comes_as_it_comes(model: Model, shared: Shar
 
 def test_a_canceller_ends_a_call_from_another_thread(model: Model, shared: SharedScheduler) -> None:
     cancel, endless = Canceller(), GenerationParams(sampling=GREEDY, context_shift=True)
-    events = shared.events(dataclasses.replace(request(model, "endless"), params=endless), cancel)
+    events = events_of(shared, dataclasses.replace(request(model, "endless"), params=endless), cancel)
     next(events)
     threading.Timer(0.05, cancel.set).start()
     with pytest.raises(CancelledError):
@@ -198,7 +211,7 @@ def test_a_canceller_ends_a_call_from_another_thread(model: Model, shared: Share
     assert shared.scheduler.is_idle
     assert not model.cancel.is_set
     with pytest.raises(CancelledError):
-        list(shared.events(request(model, "too late"), cancel))
+        list(events_of(shared, request(model, "too late"), cancel))
 
 
 @pytest.mark.parametrize("what", ["generate", "close"])
@@ -223,9 +236,10 @@ def test_what_a_request_calls_back_cannot_hang(tiny_model: Path, what: str) -> N
 
 
 def test_closing_waits_for_a_context_that_is_made(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llamacli.engine import engine as module
+    from llamacli.engine.engine import Engine
+    from llamacli.engine.generation import contexts as module
 
-    engine = module.Engine(tiny_model)
+    engine = Engine(tiny_model)
     prompt, making, go_on = engine.text_prompt("Hello"), threading.Event(), threading.Event()
     real = module.Context
 
@@ -292,11 +306,12 @@ def test_close_raises_in_those_who_generate(model: Model, shared: SharedSchedule
     begun = threading.Barrier(5)
 
     def work() -> None:
-        events = shared.events(
+        events = events_of(
+            shared,
             Request(
                 prompt=tuple(model.vocabulary.tokenize("for ever")),
                 params=GenerationParams(sampling=GREEDY, context_shift=True),
-            )
+            ),
         )
         next(events)
         begun.wait(30)
@@ -317,12 +332,12 @@ def test_close_raises_in_those_who_generate(model: Model, shared: SharedSchedule
         thread.join(30)
     assert [type(outcome) for outcome in outcomes] == [ClosedError] * 4
     with pytest.raises(ClosedError):
-        next(shared.events(request(model, "too late")))
+        next(events_of(shared, request(model, "too late")))
     assert not model.cancel.is_set
 
 
 def test_cancelling_ends_what_runs_and_nothing_later(model: Model, shared: SharedScheduler) -> None:
-    events = shared.events(request(model, "long", 10**6))
+    events = events_of(shared, request(model, "long", 10**6))
     next(events)
     model.cancel.set()
     last = list(events)[-1]
@@ -336,7 +351,7 @@ def test_cancelling_ends_what_runs_and_nothing_later(model: Model, shared: Share
 def test_a_cancel_before_the_first_step_is_obeyed(model: Model, shared: SharedScheduler) -> None:
     ticket = shared.submit(request(model, "long", 10**6))
     model.cancel.set()
-    shared._wait([ticket])
+    step_until_ready(shared, ticket)
     event = ticket.events.popleft()
     assert isinstance(event, Finished)
     assert event.reason == "cancelled"
@@ -347,8 +362,8 @@ def test_a_cancel_while_the_context_is_made_is_obeyed(tiny_model: Path, monkeypa
     from llamacli.engine.engine import Engine
 
     with Engine(tiny_model) as engine:
-        prompt, ready = engine.text_prompt("Hello"), engine._ready
-        monkeypatch.setattr(engine, "_ready", lambda *sizes: (engine.cancel(), ready(*sizes))[1])
+        prompt, grow = engine.text_prompt("Hello"), engine.contexts._grow
+        monkeypatch.setattr(engine.contexts, "_grow", lambda size: (engine.cancel(), grow(size))[1])
         (event,) = engine.generate(prompt, GenerationParams(sampling=GREEDY))
         assert isinstance(event, Finished)
         assert event.reason == "cancelled"

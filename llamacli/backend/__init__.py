@@ -1,0 +1,1 @@
+"""Where computing happens: in this process, in a child process, or at an address."""

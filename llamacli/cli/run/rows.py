@@ -1,0 +1,110 @@
+"""`llamacli run --input`: rows in, rows out, with progress and a summary."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from llamacli.batch.reader import NO_JSON, format_of, read_rows
+from llamacli.batch.results import ResultFile
+from llamacli.batch.runner import RowRunner, RunParams
+from llamacli.batch.summary import counted
+from llamacli.cli.framework.constraints import warn_not_enforced
+from llamacli.cli.framework.context import AppContext
+from llamacli.cli.run.batch_options import RowOptions
+from llamacli.engine.constraint.answer_constraint import AnswerConstraint
+from llamacli.errors import LlamacliError, UsageError
+from llamacli.openai.batch_request import RowDefaults
+from llamacli.openai.batch_row import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llamacli.engine.engine import Engine
+
+
+def run_rows(app: AppContext, engine: Engine, options: RowOptions, defaults: RowDefaults, *, hides_reasoning: bool) -> None:
+    """Read the rows, answer them, and write a summary at the end.
+
+    Raises:
+        UsageError: if the input or the output cannot be used.
+        RowsFailedError: if some rows failed.
+    """
+    results = ResultFile(options.output, app.console.write_bytes, resume=options.resume)
+    if results.kept:
+        failed = f", {results.failed} of them failed" if results.failed else ""
+        app.console.note(f"{counted(results.kept, 'row')} {'is' if results.kept == 1 else 'are'} done already{failed}")
+    stream = open_input(app, options)
+    params = RunParams(
+        parallel=options.parallel,
+        retry=options.retry,
+        unordered=options.unordered,
+        fail_fast=options.fail_fast,
+        hides_reasoning=hides_reasoning,
+    )
+    runner = RowRunner(engine, defaults, params, results, on_constraint=_Warnings(app, defaults.base.constraint).warn)
+    cancelled = True
+    try:
+        with app.progress(delay=0.5) as bar:
+            total = _size_of(stream)
+            for _ in runner.run(_rows(app, options, stream)):
+                done = stream.tell() if total else 0
+                bar.update(runner.tally.status(done, total), done or runner.tally.rows, total)
+        cancelled = runner.cancelled
+        runner.finish(whole=not cancelled)
+    except BaseException:
+        with suppress(LlamacliError):  # the first error is the one to report
+            runner.finish(whole=False)
+        with suppress(LlamacliError):
+            results.close()
+        raise
+    else:
+        results.close()
+    finally:
+        stream.close()
+        app.console.note(runner.tally.summary())
+    if not cancelled:
+        runner.check()
+
+
+class _Warnings:
+    """Warnings of what of the rows' schemas cannot be enforced, each once; those of `base` were printed already."""
+
+    def __init__(self, app: AppContext, base: AnswerConstraint | None) -> None:
+        self._app = app
+        self._printed = set(base.not_enforced) if base is not None else set()
+
+    def warn(self, row: Row, constraint: AnswerConstraint) -> None:
+        """Warn of what of a row's schema cannot be enforced."""
+        if not self._printed.issuperset(constraint.not_enforced):
+            self._printed.update(constraint.not_enforced)
+            warn_not_enforced(self._app.console, constraint, f"row {row.number}: ")
+
+
+def _rows(app: AppContext, options: RowOptions, stream: BinaryIO) -> Iterator[Row]:
+    """The rows of a stream. Warns once if they look like another format."""
+    given = options.input_format
+    for row in read_rows(stream, given or format_of(str(options.input))):
+        if row.number == 0 and given is None and (row.problem or "").startswith(f"{NO_JSON}:"):
+            app.console.warn("the first row is not JSON: --input-format lines reads each line as a prompt, csv a table")
+        yield row
+
+
+def open_input(app: AppContext, options: RowOptions) -> BinaryIO:
+    """Open the rows' file, or standard input. Raises UsageError if it cannot be read."""
+    if str(options.input) == "-":
+        return cast("BinaryIO", app.console.input_stream())
+    assert options.input is not None
+    try:
+        return options.input.open("rb")
+    except OSError as error:
+        raise UsageError(f"cannot read {options.input}: {error.strerror or error}") from error
+
+
+def _size_of(stream: BinaryIO) -> int | None:
+    """The bytes of a regular file; None for a pipe."""
+    try:
+        return os.fstat(stream.fileno()).st_size or None if stream.seekable() else None
+    except OSError:
+        return None

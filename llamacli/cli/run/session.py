@@ -1,0 +1,132 @@
+"""`run` at work: the model is loaded, the question rendered, answered and written."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from llamacli.cli.framework.context import AppContext
+from llamacli.cli.run import options as run_options
+from llamacli.cli.run.batch_options import RowOptions
+from llamacli.cli.run.constraint import read_constraint
+from llamacli.cli.run.options import Asked, OutputOptions, Setup, StateOptions
+from llamacli.cli.run.prompt import read_base, read_question
+from llamacli.engine.params import ModelParams
+from llamacli.errors import LlamacliError
+
+if TYPE_CHECKING:
+    from llamacli.engine.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+
+def answer_prompt(
+    app: AppContext, prompt: str | None, asked: Asked, setup: Setup, output: OutputOptions, state: StateOptions
+) -> None:
+    """Answer one prompt, once or several times.
+
+    Raises:
+        LlamacliError: what reading the options, loading and `Engine.answer` raise; ConstraintError and ContextFullError for
+            answers that are not what was asked for.
+    """
+    asked.check(logprobs=output.logprobs)
+    constraint = read_constraint(app.console, asked.constraint)
+    question = read_question(app.console, prompt, asked.source, asked.chat, asked.tools, asked.reasoning, constraint)
+    with _engine(app, setup) as engine:
+        from llamacli.cli.run.answer import answer, check_answers, make_sink
+
+        params = asked.generation.params(asked.sampling.resolved(engine), logprobs=output.logprobs)
+        turn = engine.render(question)
+        _load_state(engine, state)
+        hides_reasoning, exact = asked.reasoning.hide_reasoning, question.is_text
+        sink = make_sink(app, turn, output, model=engine.describe().model, exact=exact, hides_reasoning=hides_reasoning)
+        answers = answer(app, engine, turn, params, output, sink, lambda: _save_state(engine, state))
+        _check_state(app, state, reused=any(one.usage.cached_tokens for one in answers))
+        check_answers(turn, answers, engine.n_ctx)
+
+
+def answer_rows(app: AppContext, prompt: str | None, asked: Asked, setup: Setup, rows: RowOptions) -> None:
+    """Answer each row of a file.
+
+    Raises:
+        RowsFailedError: if some rows failed.
+        LlamacliError: what reading the options, loading, reading and writing raise.
+    """
+    asked.check()
+    constraint = read_constraint(app.console, asked.constraint)
+    base = read_base(app.console, prompt, asked.source, asked.chat, asked.tools, asked.reasoning, constraint)
+    with _engine(app, setup) as engine:
+        from llamacli.cli.run.rows import run_rows
+        from llamacli.openai.batch_request import RowDefaults
+
+        params = asked.generation.params(asked.sampling.resolved(engine))
+        strict, hides_reasoning = asked.constraint.strict, asked.reasoning.hide_reasoning
+        run_rows(app, engine, rows, RowDefaults(base, params, rows.template, strict=strict), hides_reasoning=hides_reasoning)
+
+
+def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: Setup, *, json: bool) -> None:
+    """Write the prompt exactly, and its length and its context's size to standard error. Loads no weights."""
+    asked.check()
+    constraint = read_constraint(app.console, asked.constraint)
+    question = read_question(app.console, prompt, asked.source, asked.chat, asked.tools, asked.reasoning, constraint)
+    path = app.find_model(app, setup.model.model, offline=setup.model.offline)
+    with app.open_engine(path, ModelParams(vocabulary_only=True, gpu_layers=0), setup.context) as engine:
+        turn = engine.render(question)
+        tokens, size = turn.prompt.tokens, engine.context_for(turn.prompt, asked.generation.predict)
+    from llamacli.cli.run.output import write_line
+    from llamacli.render.stats import format_tokens
+
+    if json:
+        document = {"prompt": turn.prompt.text, "prompt_tokens": len(tokens), "n_ctx": size, "tokens": list(tokens)}
+        write_line(app.console, document)
+        return
+    app.console.show(turn.prompt.text + ("\n" if app.console.terminals.stdout else ""))
+    fits = "" if len(tokens) <= size else ", which is too small"
+    app.console.note(f"{format_tokens(len(tokens))}; the context would have {size}{fits}")
+
+
+@contextmanager
+def _engine(app: AppContext, setup: Setup) -> Iterator[Engine]:
+    """The engine with the model loaded, with a progress bar if that takes more than a moment; signals cancel what it does."""
+    path = app.find_model(app, setup.model.model, offline=setup.model.offline)
+    with app.interrupts.guard() as guard:
+        with app.progress(delay=run_options.DELAY_SECONDS) as bar:
+
+            def on_load(share: float) -> None:
+                importlib.import_module("llamacli.cli.run.answer")  # while C reads the weights, not after it
+                bar.update(f"loading {path.name}", share, 1.0)
+
+            engine = app.open_engine(path, setup.params, setup.context, on_load=on_load)
+        with engine:
+            guard.cancel = engine.cancel
+            if engine.recommended_sampling:
+                named = ", ".join(f"{name} {value}" for name, value in engine.recommended_sampling.items())
+                logger.info("the model recommends: %s (used where no option says otherwise)", named)
+            yield engine
+
+
+def _load_state(engine: Engine, state: StateOptions) -> None:
+    if state.load_state is not None:
+        from llamacli.render.stats import format_tokens
+
+        tokens = engine.load_state(state.load_state)
+        logger.info("%s contains %s", state.load_state, format_tokens(tokens))
+
+
+def _save_state(engine: Engine, state: StateOptions) -> None:
+    """Save the evaluated prompt, if it is wanted. Raises LlamacliError if the file cannot be written."""
+    if state.save_state is None:
+        return
+    try:
+        engine.save_state(state.save_state)
+    except OSError as error:
+        raise LlamacliError(f"cannot write the saved state {state.save_state}: {error.strerror or error}") from error
+
+
+def _check_state(app: AppContext, state: StateOptions, *, reused: bool) -> None:
+    """Warn if a state was loaded in vain."""
+    if state.load_state is not None and not reused:
+        app.console.warn(f"the prompt has nothing in common with {state.load_state}: all of it was evaluated")

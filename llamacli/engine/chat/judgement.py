@@ -1,0 +1,34 @@
+"""The judgement of an answer: cut or complete, and what its turn requires."""
+
+from __future__ import annotations
+
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.events import Answer
+from llamacli.errors import ConstraintError
+
+_CUTS: dict[str, tuple[str, str | None, str | None]] = {
+    "length": ("by max_tokens", "max_tokens", "raise max_tokens"),
+    "context": ("because the context is full", "n_ctx", "raise n_ctx"),
+    "stop": ("by a stop text", None, None),
+}
+"""How an answer was cut, the parameter that cut it, and what helps."""
+
+
+def check_answer(turn: Turn, answer: Answer) -> None:
+    """Check that an answer is complete under the constraint of its turn. A cancelled answer passes.
+
+    Raises:
+        ConstraintError: if it was cut before it was complete, does not fit its schema, or lacks a required tool call.
+    """
+    if answer.finish_reason == "cancelled":
+        return
+    how, parameter, hint = _CUTS[answer.finish_reason]
+    if turn.expected is not None:
+        if answer.finish_reason != "stop" or answer.satisfied is False:
+            raise ConstraintError(f"the answer was cut {how} before it was complete", hint=hint, parameter=parameter)
+        turn.expected.check(answer.content)
+    if turn.requires_call and not (answer.tool_calls and answer.finish_reason == "stop"):
+        helps = not answer.content.strip()  # prose would continue without end
+        raise ConstraintError(
+            "the answer has no complete tool call", hint=hint if helps else None, parameter=parameter if helps else None
+        )

@@ -1,0 +1,49 @@
+"""A question as its caller puts it, before a model makes a turn of it."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from llamacli.engine.chat.message import Message, Tool
+from llamacli.engine.chat.template import ToolChoice
+from llamacli.engine.constraint.answer_constraint import AnswerConstraint
+
+_SYSTEM_ROLES = ("system", "developer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One question: `text` to be answered or continued, or a `conversation`, or a gap between two texts.
+
+    `system` replaces the system messages of the conversation. `template` is a chat template by name or text, None for the
+    model's. `raw` continues the text without one. `reasoning` is "on", "off" or "auto", `budget` the tokens it may take.
+    """
+
+    text: str = ""
+    conversation: tuple[Message, ...] = ()
+    gap: tuple[str, str] | None = None
+    system: str | None = None
+    template: str | None = None
+    raw: bool = False
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool = False
+    reasoning: str = "auto"
+    budget: int | None = None
+    constraint: AnswerConstraint | None = None
+
+    @property
+    def is_text(self) -> bool:
+        """True if text is continued or filled in without a chat template."""
+        return self.raw or self.gap is not None
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation, with `system` in place of its system messages and the text as the last message."""
+        system: tuple[Message, ...] = ()
+        conversation = self.conversation
+        if self.system is not None:
+            system = (Message("system", self.system),)
+            conversation = tuple(itertools.dropwhile(lambda message: message.role in _SYSTEM_ROLES, conversation))
+        return (*system, *conversation, *((Message("user", self.text),) if self.text else ()))

@@ -1,0 +1,20 @@
+"""A row of a batch: a line of OpenAI's Batch JSON, or one of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of input: its number from 0, and its fields, or the problem with it."""
+
+    number: int
+    fields: dict[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+
+    @property
+    def is_batch(self) -> bool:
+        """True for a request of an OpenAI Batch file, also for an incomplete one."""
+        return "custom_id" in self.fields and ("body" in self.fields or "url" in self.fields)
