@@ -33,12 +33,17 @@ from __future__ import annotations
 
 
 class LlamacliError(Exception):
-    """The root of the tree. `message` is one line; `hint` says how to fix it, or is None."""
+    """The root of the tree. `message` is one line; `hint` says how to fix it, or is None.
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    `parameter` is the parameter at fault, by its name in `engine.params` (`n_ctx`), or None. Each interface words it in its own
+    terms: the command line as a flag, the Python API as an argument, the server as a JSON key.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, parameter: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.parameter = parameter
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
@@ -63,8 +68,10 @@ class ModelNotFoundError(ModelError):
 class ModelFileError(ModelError):
     """The file is not a sound GGUF file. `offset` is the byte at which it stops making sense, or None."""
 
-    def __init__(self, message: str, *, hint: str | None = None, offset: int | None = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(
+        self, message: str, *, hint: str | None = None, parameter: str | None = None, offset: int | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, parameter=parameter)
         self.offset = offset
 
 
@@ -91,8 +98,10 @@ class CapacityError(LlamacliError):
 class ContextFullError(CapacityError):
     """More tokens are needed than the context holds."""
 
-    def __init__(self, message: str, *, needed: int, available: int, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(
+        self, message: str, *, needed: int, available: int, hint: str | None = None, parameter: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, parameter=parameter)
         self.needed = needed
         self.available = available
 
