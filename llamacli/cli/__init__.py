@@ -14,7 +14,7 @@ GC_THRESHOLD = 50_000
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command line (`sys.argv` if None) and returns its exit status."""
+    """Run one command line (`sys.argv` if None) and return its exit status."""
     arguments = sys.argv[1:] if argv is None else argv
     if arguments == ["--version"]:
         from llamacli.cli.version import print_version
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         return print_candidates(arguments[1:])
     gc.set_threshold(GC_THRESHOLD)
     try:
-        from llamacli.cli.main import run_program
+        from llamacli.cli.boundary import run_program
 
         status = run_program(arguments)
     except KeyboardInterrupt:  # before the boundary's own handlers were there, or after

@@ -279,7 +279,7 @@ def test_arguments_that_are_missing_or_many():
     def take(files: Annotated[tuple[Path, ...], argument(metavar="FILE", help="Files.")]) -> None:
         seen.append(files)
 
-    app = SimpleNamespace(console=console(), read_defaults=lambda app, command, arguments: {})
+    app = SimpleNamespace(console=console(), read_defaults=lambda environ, options, given: {})
     with pytest.raises(UsageError, match="FILE is missing"):
         take.make_context("take", [], obj=app)
     context = take.make_context("take", ["a", "b"], obj=app)
