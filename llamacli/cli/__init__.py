@@ -10,7 +10,7 @@ import os
 import sys
 
 GC_THRESHOLD = 50_000
-"""New objects after which Python looks for garbage: imports make many, and none of it."""
+"""Number of new objects before a garbage collection: imports make many objects and no garbage."""
 
 
 def main(argv: list[str] | None = None) -> int:

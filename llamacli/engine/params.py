@@ -44,7 +44,7 @@ class LoraAdapter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelParams:
-    """How a model file is loaded.
+    """The parameters that a model file is loaded with.
 
     `gpu_layers`: None offloads as many layers as fit (auto), -1 all, N that many. `tensor_split`: the share of each device, in
     any scale. `devices`: names as `info --system` lists them; empty means all. `vocabulary_only` loads no weights, for prompts
@@ -140,7 +140,7 @@ def _sampling(default: object, help: str, *, range: Range | None = None, argumen
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How the next token is chosen. Each field is declared here once; see `sampling_fields` for what derives from it.
+    """The parameters of sampling. Each field is declared here once; see `sampling_fields` for what derives from it.
 
     `temperature` <= 0 is greedy. `seed` None draws one from the system. `samplers` is the order of the chain. `logit_bias`
     holds (token id, bias) pairs; -inf forbids a token.
@@ -241,7 +241,7 @@ def sampling_numbers() -> dict[str, type[int | float]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationParams:
-    """When generation ends.
+    """The limits of generation.
 
     `max_tokens`: None continues to the end of the answer or of the context; 0 only evaluates the prompt.
     `logprobs`: the number of most probable tokens to report at each position beside the chosen one; None reports no

@@ -229,7 +229,7 @@ def test_on_a_terminal_errors_are_coloured_and_no_color_is_respected():
 def test_on_a_terminal_without_a_prompt_nothing_is_read():
     status, screen = in_terminal("plain", "run")
     assert status == 2
-    assert "there is no prompt" in screen
+    assert "the prompt is missing" in screen
 
 
 def test_on_a_terminal_a_dash_reads_what_is_typed():

@@ -27,7 +27,7 @@ from llamacli.errors import LlamacliError, UsageError
 __all__ = ["Command", "Example", "Group", "Reread", "command", "group"]
 
 Example = tuple[str, str]
-"""What a command line does, and the command line."""
+"""The comment on a command line, and the command line."""
 
 
 class Command(TyperCommand):

@@ -1,4 +1,4 @@
-"""The context that the model works in, and how fast it computes."""
+"""The context of the model, and the parameters of its speed."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -12,7 +12,7 @@ _CONTEXT = ContextParams()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextOptions:
-    """The context that the model works in, and how fast it computes."""
+    """The context of the model, and the parameters of its speed."""
 
     PANEL: ClassVar[str] = "Context and speed"
 

@@ -1,4 +1,4 @@
-"""When the answer ends."""
+"""The limits of the answer."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -12,7 +12,7 @@ _GENERATION = GenerationParams()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationOptions:
-    """When the answer ends."""
+    """The limits of the answer."""
 
     PANEL: ClassVar[str] = "Answer"
 

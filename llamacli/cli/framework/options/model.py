@@ -1,4 +1,4 @@
-"""Which model is used, and how it is loaded."""
+"""The model, and the parameters that it is loaded with."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -21,7 +21,7 @@ ModelOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
-    """Which model is used, and how it is loaded."""
+    """The model, and the parameters that it is loaded with."""
 
     PANEL: ClassVar[str] = "Model"
 

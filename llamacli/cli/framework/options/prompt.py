@@ -1,4 +1,4 @@
-"""How a prompt is put to a chat model."""
+"""The system prompt and the chat template."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ _TEMPLATE_FILES = (".jinja", ".jinja2", ".j2", ".txt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatOptions:
-    """How a prompt is put to a chat model."""
+    """The system prompt and the chat template."""
 
     PANEL: ClassVar[str] = "Prompt"
 

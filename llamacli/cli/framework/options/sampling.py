@@ -1,4 +1,4 @@
-"""How the next token is chosen: an option for each field of SamplingParams."""
+"""The sampling options: one for each field of SamplingParams."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TEXTS: dict[str, dict[str, Any]] = {
     "samplers": {"metavar": "NAMES", "parser": parse_names, "shows": ", ".join(_SAMPLING.samplers)},
     "dry_sequence_breakers": {"metavar": "TEXT", "parser": parse_escaped, "shows": r"\n : \" *"},
 }
-"""How the values are written that are not single numbers."""
+"""The values that are not single numbers."""
 
 _NOTES = {
     "logit_bias": "; can be repeated",
