@@ -62,9 +62,7 @@ class PromptOptions:
     ] = None
     at: Annotated[
         tuple[int, int] | None,
-        option(
-            "--at", metavar="LINE:COL", parser=parse_place, help="Fill in at this position of the file -f.", environment=False
-        ),
+        option("--at", metavar="LINE:COL", parser=parse_place, help="Fill in at this position of -f.", environment=False),
     ] = None
     dry_run: Annotated[
         bool, option("--dry-run", help="Write the rendered prompt and its length, without generating.", environment=False)
@@ -82,11 +80,9 @@ class ConstraintOptions:
     ] = None
     json_schema_file: Annotated[
         Path | None,
-        option("-jf", "--json-schema-file", metavar="FILE", help="Constrain the answer to the JSON schema in this file."),
+        option("-jf", "--json-schema-file", metavar="FILE", help="Constrain the answer to a schema in a file."),
     ] = None
-    grammar: Annotated[str | None, option("--grammar", metavar="GBNF", help="Constrain the answer to this GBNF grammar.")] = (
-        None
-    )
+    grammar: Annotated[str | None, option("--grammar", metavar="GBNF", help="Constrain the answer to a GBNF grammar.")] = None
     grammar_file: Annotated[
         str | None,
         option(
@@ -95,9 +91,7 @@ class ConstraintOptions:
             help="Constrain the answer to the grammar in this file, or to a built-in grammar by name.",
         ),
     ] = None
-    regex: Annotated[str | None, option("--regex", metavar="RE", help="Constrain the answer to this regular expression.")] = (
-        None
-    )
+    regex: Annotated[str | None, option("--regex", metavar="RE", help="Constrain the answer to a regular expression.")] = None
     choices: Annotated[
         tuple[str, ...],
         option(
@@ -157,9 +151,7 @@ class OutputOptions:
 
     PANEL: ClassVar[str] = "Output"
 
-    json: Annotated[
-        bool, option("--json", help="Write one JSON document as in OpenAI's API (chat.completion).", environment=False)
-    ] = False
+    json: Annotated[bool, option("--json", help="Write one JSON document as in OpenAI's API.", environment=False)] = False
     stream_json: Annotated[
         bool, option("--stream-json", help="Stream JSON chunks as in OpenAI's API, one a line.", environment=False)
     ] = False
