@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llamacli.errors import CapacityError, LlamacliError, UsageError
-from llamacli.render.text import escape, escape_line
+from llamacli.render.text import escape, escape_line, harmless
 
 ColorMode = Literal["auto", "always", "never"]
 Style = Literal["bold", "dim", "red", "green", "yellow", "cyan"]
@@ -123,8 +123,11 @@ class Console:
     # --- standard output and error ---------------------------------------------------------------------------------------
 
     def write(self, text: str) -> None:
-        """Write `text` to standard output unchanged. Raises PipeClosedError, or LlamacliError if the disk is full."""
-        self.write_bytes(_encode(text))
+        """Write `text` to standard output: unchanged into a pipe or a file, and harmless on a terminal.
+
+        Raises PipeClosedError, or LlamacliError if the disk is full.
+        """
+        self.write_bytes(_encode(harmless(text) if self.terminals.stdout else text))
 
     def write_bytes(self, data: bytes) -> None:
         """Write `data` to standard output. Raises like `write`."""
@@ -163,12 +166,12 @@ class Console:
         self._status_shown = bool(text)
 
     def write_error(self, text: str) -> None:
-        """Write `text` to standard error unchanged. Failures are ignored: there is nowhere to report them."""
+        """Write `text` to standard error, harmless on a terminal. Failures are ignored: there is nowhere to report them."""
         if self._status_shown:
             self.show_status("")
         if self._stderr is not None:
             try:
-                _write_all(self._stderr, _encode(text))
+                _write_all(self._stderr, _encode(harmless(text) if self.terminals.stderr else text))
             except OSError:
                 self._stderr = None
 
