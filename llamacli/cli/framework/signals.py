@@ -41,19 +41,26 @@ class Guard:
 class Interrupts:
     """Handlers of SIGINT and SIGTERM, installed on the main thread.
 
-    Outside a guard, a signal raises KeyboardInterrupt or Terminated. Inside one it cancels the work, and ends the process
+    Until `start` is called, which is when a command runs, a signal ends the process at once: Python is still importing.
+    Outside a guard, it raises KeyboardInterrupt or Terminated. Inside one it cancels the work, and ends the process
     if the work does not stop within the grace. A second signal ends the process at once.
     """
 
     def __init__(self) -> None:
         self._guard: Guard | None = None
         self._count = 0
+        self._started = False
+
+    def start(self) -> None:
+        """From now on, signals end the work in order."""
+        self._started = True
 
     @contextlib.contextmanager
     def guard(self, *, grace: float | None = GRACE_SECONDS) -> Iterator[Guard]:
         """Guard the block. If a signal cancelled its work, raise the signal's exception when the work has ended."""
         guard = self._guard = Guard(grace)
         self._count = 0
+        self.start()
         try:
             yield guard
         finally:
@@ -114,6 +121,8 @@ class Interrupts:
         if guard is not None and guard.cancel is not None:
             guard.received = number
             return
+        if not self._started:
+            _end(number)
         raise _exception(number)
 
 

@@ -97,6 +97,7 @@ class Signature:
         arguments = {part.name: part.value(values) for part in self._parts}
         received = {AppContext: app, CommonOptions: common, Reread: Reread(ctx, self._parts)}
         arguments |= {name: received[kind] for kind, name in self._received.items()}
+        app.interrupts.start()
         with log_to(app.console, common.verbose):
             self.function(**arguments)
 
