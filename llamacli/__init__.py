@@ -7,9 +7,11 @@ Importing this package imports nothing heavy: the Python API is loaded when one 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # typing takes longer to import than `--version` takes
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from llamacli.api import AsyncLlama, Llama, LlamaGrammar, SavedState
 
 __version__ = "0.1.0"

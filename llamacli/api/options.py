@@ -1,4 +1,4 @@
-"""From the keyword arguments that people know to the engine's parameters."""
+"""The keyword arguments of llama-cpp-python, as the engine's parameters."""
 
 from __future__ import annotations
 
@@ -7,29 +7,43 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from llamacli.api import values
-from llamacli.engine.params import GenerationParams, SamplingParams
+from llamacli.engine.params import GenerationParams, SamplingParams, sampling_fields
 from llamacli.errors import UsageError
-
-_OTHER_NAMES = {"mirostat_mode": "mirostat"}
 
 
 class FurtherSampling(TypedDict, total=False):
-    """How a token is chosen, beside what can be given by position too."""
-
-    frequency_penalty: float | None
-    presence_penalty: float | None
-    mirostat_mode: int | None
-    mirostat_tau: float | None
-    mirostat_eta: float | None
-    seed: int | None
-    logit_bias: Mapping[int | str, float] | None
-
-
-class SamplingKeywords(FurtherSampling, total=False):
-    """How a token is chosen. What is None or not given is the model's recommendation, or else llama.cpp's default.
+    """The sampling arguments that have no position. `engine.params` declares what each one does.
 
     A `seed` that is negative or LLAMA_DEFAULT_SEED is a random one. `logit_bias` has token ids for keys.
     """
+
+    seed: int | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    repeat_last_n: int | None
+    logit_bias: Mapping[int | str, float] | None
+    ignore_eos: bool | None
+    samplers: Sequence[str] | None
+    top_n_sigma: float | None
+    min_keep: int | None
+    dynatemp_range: float | None
+    dynatemp_exponent: float | None
+    xtc_probability: float | None
+    xtc_threshold: float | None
+    dry_multiplier: float | None
+    dry_base: float | None
+    dry_allowed_length: int | None
+    dry_penalty_last_n: int | None
+    dry_sequence_breakers: Sequence[str] | None
+    mirostat_mode: int | None
+    mirostat_eta: float | None
+    mirostat_tau: float | None
+    adaptive_target: float | None
+    adaptive_decay: float | None
+
+
+class SamplingKeywords(FurtherSampling, total=False):
+    """The sampling arguments. One that is None or missing is the model's recommendation, or else llama.cpp's default."""
 
     temperature: float | None
     top_p: float | None
@@ -40,27 +54,29 @@ class SamplingKeywords(FurtherSampling, total=False):
 
 
 def sampling_params(base: SamplingParams, keywords: Mapping[str, Any]) -> SamplingParams:
-    """The engine's parameters: `base` with what `SamplingKeywords` says.
+    """The engine's parameters: `base` changed by the arguments of `SamplingKeywords`.
 
     Raises:
-        TypeError: a keyword that there is not.
-        UsageError: values that make no sense.
+        TypeError: an argument is unknown.
+        UsageError: a value is out of range.
     """
-    unknown = keywords.keys() - SamplingKeywords.__annotations__.keys()
+    names = {one.argument: one.name for one in sampling_fields().values()}
+    unknown = keywords.keys() - names.keys()
     if unknown:
         raise TypeError(f"got an unexpected keyword argument {min(unknown)!r}")
-    given = {_OTHER_NAMES.get(name, name): value for name, value in keywords.items() if value is not None}
+    given = {names[argument]: value for argument, value in keywords.items() if value is not None}
     if "seed" in given:
         given["seed"] = values.seed(given["seed"])
-    if given.get("logit_bias") is not None:
+    if "logit_bias" in given:
         given["logit_bias"] = tuple((_token(key), float(bias)) for key, bias in given["logit_bias"].items())
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return dataclasses.replace(base, **given)
 
 
 def generation(
     sampling: SamplingParams, *, max_tokens: int | None, stop: str | Sequence[str] | None, logprobs: int | None
 ) -> GenerationParams:
-    """When to end. `max_tokens` None or below 1 goes on to the end of the context."""
+    """The limits of generation. `max_tokens` None or below 1 continues to the end of the context."""
     stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
     return GenerationParams(
         max_tokens=max_tokens if max_tokens is not None and max_tokens > 0 else None,
@@ -74,4 +90,4 @@ def _token(key: int | str) -> int:
     try:
         return int(key)
     except ValueError as error:
-        raise UsageError(f"logit_bias takes token ids, not {key!r}") from error
+        raise UsageError(f"logit_bias: {key!r} is not a token id", parameter="logit_bias") from error

@@ -1,20 +1,24 @@
 """The command line.
 
-This module imports nothing, so that `--version` and `--complete` answer at once; the rest is loaded when it is needed.
+This module imports nothing of ours, so that `--version` and `--complete` answer at once; the rest is loaded when it is needed.
 """
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # built in: signal imports enum, in which Ctrl-C could end in a traceback
 import gc
 import os
 import sys
 
 GC_THRESHOLD = 50_000
-"""New objects after which Python looks for garbage: imports make many, and none of it."""
+"""Number of new objects before a garbage collection: imports make many objects and no garbage."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command line (`sys.argv` if None) and returns its exit status."""
+    """Run one command line (`sys.argv` if None) and return its exit status."""
+    if argv is None and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        # Raising KeyboardInterrupt while Python imports can end in a traceback, or be swallowed.
+        _signal.signal(_signal.SIGINT, _end)
     arguments = sys.argv[1:] if argv is None else argv
     if arguments == ["--version"]:
         from llamacli.cli.version import print_version
@@ -26,13 +30,18 @@ def main(argv: list[str] | None = None) -> int:
         return print_candidates(arguments[1:])
     gc.set_threshold(GC_THRESHOLD)
     try:
-        from llamacli.cli.main import run_program
+        from llamacli.cli.boundary import run_program
 
         status = run_program(arguments)
-    except KeyboardInterrupt:  # before the boundary's own handlers were there, or after
+    except KeyboardInterrupt:  # before or after the boundary
         status = 130
     if argv is None:
         # At once: no output is buffered, taking the interpreter and the libraries apart is 0.05 s of work for nothing, and a
         # thread may still be inside a library that would be torn down.
         os._exit(status)
     return status
+
+
+def _end(_number: int, _frame: object) -> None:
+    """End the process at once: nothing has been started that needs an orderly end."""
+    os._exit(130)

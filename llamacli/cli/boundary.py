@@ -1,12 +1,15 @@
-"""The error boundary: the one place where exceptions become a line on standard error and an exit status."""
+"""One command line, and the error boundary around it: the only place where exceptions become an exit status."""
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from llamacli import errors
 from llamacli.cli.framework.console import Console, PipeClosedError
+from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.signals import Terminated
 
 INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
@@ -22,11 +25,30 @@ STATUS: tuple[tuple[type[errors.LlamacliError], int], ...] = (
     (errors.CancelledError, INTERRUPTED),
     (errors.LlamacliError, 1),
 )
-"""The exit status of each branch of the tree; the first that fits."""
+"""The exit status of each branch of the tree; the first match counts."""
+
+
+def run_program(arguments: list[str], app: AppContext | None = None) -> int:
+    """Run one command line and return its exit status. Without `app`, use the process's own streams and signals."""
+    app = app or AppContext(console=Console.system())
+    debug = "--debug" in arguments or app.console.environ.get("LLAMACLI_DEBUG", "") not in ("", "0")
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    with app.interrupts.installed() if on_main_thread else nullcontext():
+        return guarded(lambda: _invoke(arguments, app), app.console, debug=debug)
+
+
+def _invoke(arguments: list[str], app: AppContext) -> int:
+    from llamacli.cli.program import Program  # inside the boundary: Ctrl-C may come while Typer is being imported
+    from llamacli.cli.registry import REGISTRY
+
+    program = Program(REGISTRY)
+    with program.make_context("llamacli", list(arguments), obj=app) as ctx:
+        program.invoke(ctx)
+    return 0
 
 
 def guarded(work: Callable[[], int], console: Console, *, debug: bool) -> int:
-    """Runs `work` and returns its exit status, or that of the exception which ended it."""
+    """Run `work` and return its exit status, or that of the exception which ended it."""
     try:
         status = work()
         console.finish()
@@ -49,7 +71,7 @@ def guarded(work: Callable[[], int], console: Console, *, debug: bool) -> int:
 
 
 def describe(error: Exception) -> tuple[int, str]:
-    """The exit status for an exception, and what to say (nothing if empty)."""
+    """The exit status of an exception, and its message, which may be empty."""
     if isinstance(error, errors.LlamacliError):
         return next(status for branch, status in STATUS if isinstance(error, branch)), str(error)
     if isinstance(error, MemoryError):
@@ -62,13 +84,13 @@ def describe(error: Exception) -> tuple[int, str]:
         return error.exit_code, _usage_message(error.format_message())
     if isinstance(error, OSError) and error.strerror:
         subject = f"{error.filename}: " if error.filename is not None else ""
-        return 1, f"{subject}{error.strerror} (--debug shows where)"
+        return 1, f"{subject}{error.strerror} (--debug shows the traceback)"
     detail = str(error).strip().splitlines()
     reason = f": {detail[0]}" if detail else ""
-    return 1, f"unexpected {type(error).__name__}{reason} (this is a bug; --debug shows where)"
+    return 1, f"unexpected {type(error).__name__}{reason} (this is a bug; --debug shows the traceback)"
 
 
 def _usage_message(message: str) -> str:
-    """Typer's message in the form of ours: no capital, no full stop."""
+    """Typer's message in our form: no capital, no full stop."""
     message = message.removesuffix(".")
     return message[:1].lower() + message[1:]

@@ -1,8 +1,8 @@
-"""`llamacli --complete KIND [BEGINNING [WORD]]`: what the completions of the shells cannot know by themselves.
+"""`llamacli --complete KIND [PREFIX [WORD]]`: names for the completions of the shells.
 
-Writes names that begin so, one a line, each with a tab and a description. It imports neither Typer nor anything that is not
-needed: a shell asks at every press of the tab key. Whatever is wrong, with the settings for example, it says nothing. WORD is
-what stands before: values are those of that key.
+Write the names that begin with PREFIX, one a line, each followed by a tab and a description. WORD is the word before: the key
+whose values are completed. A shell calls this at every press of the tab key, so that nothing unnecessary is imported; errors,
+such as broken settings, are silent.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 from llamacli.errors import LlamacliError
 
 Candidate = tuple[str, str]
-"""A name, and what it is."""
+"""A name and its description."""
 
 
 _MOST_RUNS = 50
 
 
 def print_candidates(arguments: list[str]) -> int:
-    """Writes the names of a kind, and returns the exit status: 2 for a kind that there is not, else 0."""
-    kind, beginning, before = [*arguments, "", "", ""][:3]
+    """Write the names of a kind and return the exit status: 2 for an unknown kind, else 0."""
+    kind, prefix, before = [*arguments, "", "", ""][:3]
     kinds: dict[str, Callable[[], Iterator[Candidate]]] = {
         "models": models, "fetched": _fetched, "profiles": _profiles, "keys": _keys, "sessions": _sessions, "runs": _runs,
         "values": lambda: _values(before),
@@ -35,10 +35,10 @@ def print_candidates(arguments: list[str]) -> int:
     lines: dict[str, str] = {}
     try:
         for name, description in find():
-            if name.startswith(beginning) and name.isprintable():
+            if name.startswith(prefix) and name.isprintable():
                 lines.setdefault(name, "".join(char for char in description if char.isprintable()))
     except (LlamacliError, OSError):
-        pass  # what was found until then is better than nothing
+        pass  # the names found so far are better than none
     data = "".join(f"{name}\t{description}\n" for name, description in lines.items())
     try:
         os.write(1, data.encode("utf-8", "surrogateescape"))
@@ -48,7 +48,7 @@ def print_candidates(arguments: list[str]) -> int:
 
 
 def models() -> Iterator[Candidate]:
-    """Aliases, models on this machine, and what the catalogue could fetch."""
+    """Aliases, models on this machine, and models of the catalogue."""
     for alias, target in _tables("aliases"):
         yield alias, str(target)
     from llamacli.store.models import catalogue, inventory
@@ -62,7 +62,7 @@ def models() -> Iterator[Candidate]:
 
 
 def _fetched() -> Iterator[Candidate]:
-    """Models that llamacli may remove: not those of other programs."""
+    """Models that llamacli may remove, which are not those of other programs."""
     from llamacli.store.models import inventory
 
     for one in inventory.stored({}):
@@ -71,7 +71,7 @@ def _fetched() -> Iterator[Candidate]:
 
 
 def _values(key: str) -> Iterator[Candidate]:
-    """What a key of the settings may be set to."""
+    """Values of a key of the settings."""
     table, _, rest = key.partition(".")
     name = rest.rpartition(".")[2] if table in ("profiles", "models") else rest if table == "defaults" else key
     if table == "aliases" or name == "model":
@@ -79,7 +79,7 @@ def _values(key: str) -> Iterator[Candidate]:
     elif name == "profile":
         yield from _profiles()
     else:
-        from llamacli.cli.framework.settings import all_options, key_of  # with every command, so only here
+        from llamacli.cli.framework.settings import all_options, key_of  # imports every command
         from llamacli.store.settings.settings import spelling
 
         known = (one for one in all_options() if spelling(name) in (key_of(one).name, *key_of(one).spellings))
@@ -121,7 +121,7 @@ def _runs() -> Iterator[Candidate]:
 
 
 def _keys() -> Iterator[Candidate]:
-    """Keys of the tables in the settings; those of options are in the scripts."""
+    """Keys of the tables in the settings. The scripts know the options themselves."""
     for alias, target in _tables("aliases"):
         yield f"aliases.{alias}", str(target)
     for table in ("profiles", "models"):
@@ -131,7 +131,7 @@ def _keys() -> Iterator[Candidate]:
 
 
 def _tables(name: str) -> Iterator[tuple[str, Any]]:
-    """What a table of the settings holds, in the project's file and in the user's. One with mistakes counts as empty."""
+    """The entries of a table of the settings, the project's and the user's. A broken file counts as empty."""
     from llamacli.store.files import paths
     from llamacli.store.settings import settings
 

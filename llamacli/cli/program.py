@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from llamacli.cli.framework.command import Group, command
+from llamacli.cli.framework.command import Group
 from llamacli.cli.framework.parameters import option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llamacli.cli.main import Entry
+    from llamacli.cli.registry import Entry
 
-HELP = """Run local language models (GGUF files) from the terminal. Every command has --help. With no model named, a small one
-is fetched.
+HELP = """Run local language models (GGUF files) from the terminal. Every command has --help. Without -m, a small demo model
+is fetched and used.
 """
 
 EXAMPLES = (
     ("Ask the demo model.", 'llamacli run "Why is the sky blue?"'),
-    ("Use a model of your own.", 'llamacli run -m model.gguf "Who are you?"'),
+    ("Use your own model.", 'llamacli run -m model.gguf "Who are you?"'),
 )
 
 
 class Program(Group):
-    """Commands by name, imported when they are asked for."""
+    """Commands by name, each imported when it is called."""
 
-    registry: dict[str, Entry]
+    def __init__(self, registry: Sequence[Entry]) -> None:
+        declared = option("--version", help="Show the version.", callback=show_version, environment=False)
+        super().__init__("llamacli", help=HELP, options=[declared.build("version", bool, False)], examples=EXAMPLES)
+        self.registry = {entry.name: entry for entry in registry}
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # the base names its private class
         """The names, in the order of `--help`."""
         return list(self.registry)
 
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
-        """Imports one command, or returns None."""
+        """Import a command, or return None if it is unknown."""
         entry = self.registry.get(cmd_name)
         return getattr(importlib.import_module(entry.module), entry.attribute) if entry else None
 
@@ -45,32 +48,14 @@ class Program(Group):
         return {entry.name: (entry.panel, entry.summary) for entry in self.registry.values()}
 
     def near_command(self, ctx: Any, word: str) -> str:
-        """What was probably meant: a command, or a question to the model."""
+        """A hint about an unknown command, which may be a prompt."""
         if " " in word:
             return "to ask a model something, write llamacli run and the text in quotes"
         return super().near_command(ctx, word)
 
 
-def make_program(registry: Sequence[Entry]) -> Program:
-    """The command `llamacli` with these commands in it."""
-
-    @command()
-    def root(
-        version: Annotated[
-            bool, option("--version", help="Show the version.", callback=show_version, environment=False)
-        ] = False,
-    ) -> None:
-        """Only its options are used."""
-
-    program = Program(name="llamacli", help=HELP, add_help_option=False, rich_markup_mode=None)
-    program.params = [parameter for parameter in root.params if parameter.name in ("version", "help")]
-    program.examples = EXAMPLES
-    program.registry = {entry.name: entry for entry in registry}
-    return program
-
-
 def show_version(ctx: typer.Context, value: bool) -> None:
-    """Prints the version and ends the program."""
+    """Print the version and end the program."""
     if value and not ctx.resilient_parsing:
         from llamacli.cli.version import format_version
 

@@ -1,4 +1,4 @@
-"""`--version`: what this is and what it was built with, without loading Typer or the native library."""
+"""`--version`: the version and the build, without loading Typer or the native library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llamacli import __version__
 
 
 def print_version() -> int:
-    """Writes the version to stdout and returns the exit status, without the error boundary, which takes longer to load."""
+    """Write the version to stdout and return the exit status. The error boundary takes longer to load, so it is not used."""
     data = (format_version() + "\n").encode()
     try:
         os.write(1, data)
@@ -22,7 +22,7 @@ def print_version() -> int:
 
 
 def format_version() -> str:
-    """Our version, then llama.cpp's commit with the CPU features and devices that were compiled in."""
+    """The version, then llama.cpp's commit, CPU features and backends of the build."""
     return f"llamacli {__version__}\n{_describe_build()}"
 
 
@@ -30,7 +30,7 @@ def _describe_build() -> str:
     build = _read_build()
     if build is None:
         return "native library not built"
-    lines = [f"llama.cpp {build.get('commit', 'of an unknown commit')}"]
+    lines = [f"llama.cpp {build.get('commit', 'unknown commit')}"]
     features = _features(str(build.get("system_info", "")))
     backends = build.get("backends")
     if features:
@@ -56,7 +56,7 @@ def _features(system_info: str) -> str:
 
 
 def _read_build() -> dict[str, object] | None:
-    """The note that the build leaves beside the libraries; `binding` reads the same one, but loads ctypes to do so."""
+    """The build's description beside the libraries. `binding` reads it, too, but imports ctypes."""
     import json
 
     import llamacli

@@ -1,13 +1,18 @@
-"""The engine's parameters and their defaults. They live here once: options, settings and the Python API take theirs from here.
+"""The engine's parameters and their defaults, written here once: options, settings and the Python API take theirs from here.
 
-Names and defaults are llama.cpp's (`common/common.h`), but for those that say otherwise.
+Names and defaults are llama.cpp's (`common/common.h`) unless a comment says otherwise. What is out of range raises UsageError
+with the parameter's name, which each interface words in its own terms.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+import types
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Any, Literal
 
 from llamacli.errors import UsageError
 
@@ -21,19 +26,20 @@ Pooling = Literal["none", "mean", "cls", "last", "rank"]
 SAMPLER_NAMES = (
     "penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature", "adaptive_p", "infill",
 )  # fmt: skip
-"""What `--samplers` may name, in llama.cpp's words."""
-
-_LARGEST_FLOAT = 3.4e38  # what a C float holds; not true of nan either
+"""The samplers that a chain can hold, by llama.cpp's names."""
 
 DEFAULT_CONTEXT = 4096
 """Tokens of context if the need is unknown: a model trained with a million would take all memory."""
 
 DEFAULT_SAMPLERS = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
 
+_LARGEST_INT = 2**31 - 1
+_LARGEST_FLOAT = 3.4e38  # of a C float; comparisons with it are false for nan, too
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraAdapter:
-    """A LoRA adapter file and how strongly it is applied (1.0 = as trained)."""
+    """A LoRA adapter file and the scale it is applied with (1.0 = as trained)."""
 
     path: str
     scale: float = 1.0
@@ -41,13 +47,13 @@ class LoraAdapter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelParams:
-    """How a model file is loaded.
+    """The parameters that a model file is loaded with.
 
-    `gpu_layers`: None offloads what fits (auto), -1 all layers, N that many. `tensor_split`: share of each device, any scale.
-    `devices`: names as `info --system` lists them; empty means all. `vocabulary_only` loads no weights: for prompts in tokens.
-    `load_mode` says in llama.cpp's words what `mmap` and `mlock` cannot; None leaves it to those. `repack`: weights are brought
-    into the layout that this CPU computes fastest with. `no_host`: no host buffers, which leaves extra buffers to be used.
-    `huge_pages`: where the weights are few and stay with the CPU, they are read into huge pages of Linux, whatever `mmap` says.
+    `gpu_layers`: None offloads as many layers as fit (auto), -1 all, N that many. `tensor_split`: the share of each device, in
+    any scale. `devices`: names as `info --system` lists them; empty means all. `vocabulary_only` loads no weights, for prompts
+    in tokens. `load_mode` is llama.cpp's and comes before `mmap` and `mlock`; None leaves it to those. `repack` rearranges
+    weights for the widest instructions of this CPU. `no_host` allocates no host buffers, so that extra buffers can be used.
+    `huge_pages` reads weights that are small and stay with the CPU into huge pages (Linux only), even with `mmap`.
     """
 
     gpu_layers: int | None = None
@@ -66,22 +72,22 @@ class ModelParams:
     huge_pages: bool = False
 
     def __post_init__(self) -> None:
-        _require(self.gpu_layers is None or self.gpu_layers >= -1, "-ngl must be auto, all or a number from 0")
-        _require(all(math.isfinite(lora.scale) for lora in self.loras), "a LoRA scale must be a finite number")
-        _require(all(math.isfinite(x) and x >= 0 for x in self.tensor_split), "-ts takes numbers from 0")
+        _require(self.gpu_layers is None or self.gpu_layers >= -1, "gpu_layers", "must be None, -1 or a number from 0")
+        _require(all(math.isfinite(lora.scale) for lora in self.loras), "loras", "must have finite scales")
+        _require(all(math.isfinite(x) and x >= 0 for x in self.tensor_split), "tensor_split", "must hold numbers from 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextParams:
     """The context that a model is evaluated in.
 
-    `n_ctx`: tokens for each sequence; None is the smaller of what the model was trained with and 4,096 (so that a model with a
-    context of a million tokens does not take all memory unasked; the engine makes it what the prompt needs, up to the
-    trained length); 0 is what the model was trained with. `threads`: None is the physical cores this process may use.
-    `n_seq_max`: how many sequences can live in the cache at once. `kv_unified`: one buffer for all sequences, better when
-    they share a long prefix. `invariant`: what a sequence gets shall not depend, to the last bit, on what is evaluated beside
-    it; that holds where `can_be_invariant`, for weights whose kernels are (Q4_1, Q8_0). `all_outputs`: room for the logits of
-    every token of a batch, not of one a sequence.
+    `n_ctx`: tokens for each sequence. 0 is the trained length; None is the smaller of the trained length and 4,096, which the
+    engine raises to what a prompt needs, so that a model trained with a million tokens does not fill the memory unasked.
+    `threads`: None is the number of physical cores that this process may use. `n_seq_max`: the number of sequences that fit in
+    the cache at once. `kv_unified`: one buffer for all sequences, which is better when they share a long prefix. `invariant`:
+    the results of a sequence do not depend, to the last bit, on what is evaluated beside it; this holds where
+    `can_be_invariant` does, for weights with such kernels (Q4_1, Q8_0). `all_outputs`: room for the logits of every token of a
+    batch instead of one for each sequence.
     """
 
     n_ctx: int | None = None
@@ -107,74 +113,143 @@ class ContextParams:
     pooling: Pooling | None = None
 
     def __post_init__(self) -> None:
-        _require(self.n_ctx is None or 0 <= self.n_ctx < 2**31, "-c must be from 0 to 2147483647")
-        for option, size in (("-b", self.n_batch), ("-ub", self.n_ubatch)):
-            _require(size > 0, f"{option} must be at least 1")
-            _require(size < 2**31, f"{option} must be at most 2147483647")
-        _require(1 <= self.n_seq_max <= 256, "the number of sequences must be from 1 to 256")
-        for threads in (self.threads, self.threads_batch):
-            _require(threads is None or 1 <= threads <= 512, "the number of threads must be from 1 to 512")
+        _require(self.n_ctx is None or 0 <= self.n_ctx <= _LARGEST_INT, "n_ctx", f"must be from 0 to {_LARGEST_INT}")
+        for name in ("n_batch", "n_ubatch"):
+            size = getattr(self, name)
+            _require(size > 0, name, "must be at least 1")
+            _require(size <= _LARGEST_INT, name, f"must be at most {_LARGEST_INT}")
+        _require(1 <= self.n_seq_max <= 256, "n_seq_max", "must be from 1 to 256")
+        for name in ("threads", "threads_batch"):
+            threads = getattr(self, name)
+            _require(threads is None or 1 <= threads <= 512, name, "must be from 1 to 512")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The numbers from `low` to `high`, both included; `words` describe them in messages."""
+
+    low: float
+    high: float
+    words: str
+
+
+_INDEX = Range(-1, _LARGEST_INT, f"from -1 to {_LARGEST_INT}")
+
+
+def _sampling(default: object, help: str, *, range: Range | None = None, argument: str | None = None) -> Any:  # noqa: A002
+    """Declare a field of SamplingParams: see `SamplingField`."""
+    return field(default=default, metadata={"help": help, "range": range, "argument": argument})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How the next token is chosen. `temperature` <= 0 is greedy. `seed` None draws one from the system.
+    """The parameters of sampling. Each field is declared here once; see `sampling_fields` for what derives from it.
 
-    `logit_bias`: (token id, bias) pairs; -inf forbids a token. `samplers` orders the chain.
+    `temperature` <= 0 is greedy. `seed` None draws one from the system. `samplers` is the order of the chain. `logit_bias`
+    holds (token id, bias) pairs; -inf forbids a token.
     """
 
-    seed: int | None = None
-    samplers: tuple[str, ...] = DEFAULT_SAMPLERS
-    temperature: float = 0.8
-    dynatemp_range: float = 0.0
-    dynatemp_exponent: float = 1.0
-    top_k: int = 40
-    top_p: float = 0.95
-    min_p: float = 0.05
-    typical_p: float = 1.0
-    top_n_sigma: float = -1.0
-    xtc_probability: float = 0.0
-    xtc_threshold: float = 0.1
-    min_keep: int = 0
-    repeat_last_n: int = 64
-    repeat_penalty: float = 1.0
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    dry_multiplier: float = 0.0
-    dry_base: float = 1.75
-    dry_allowed_length: int = 2
-    dry_penalty_last_n: int = 64
-    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
-    mirostat: Literal[0, 1, 2] = 0
-    mirostat_tau: float = 5.0
-    mirostat_eta: float = 0.1
-    adaptive_target: float = -1.0
-    adaptive_decay: float = 0.9
-    logit_bias: tuple[tuple[int, float], ...] = ()
-    ignore_eos: bool = False
+    temperature: float = _sampling(0.8, "Randomness; 0 or less always takes the most probable token.")
+    seed: int | None = _sampling(
+        None,
+        "Seed of the random numbers; the same seed gives the same text.",
+        range=Range(0, 2**32 - 1, "from 0 to 4294967295"),
+    )
+    top_k: int = _sampling(40, "Keep only the K most probable tokens; 0 keeps all.", range=_INDEX)
+    top_p: float = _sampling(0.95, "Keep the most probable tokens up to this total probability; 1 keeps all.")
+    min_p: float = _sampling(0.05, "Keep tokens with at least this share of the top token's probability; 0 keeps all.")
+    repeat_penalty: float = _sampling(
+        1.0, "Penalty for repeated tokens; 1 disables.", range=Range(1e-30, math.inf, "greater than 0")
+    )
+    repeat_last_n: int = _sampling(64, "Number of last tokens that penalties look at; -1 is the whole context.", range=_INDEX)
+    presence_penalty: float = _sampling(0.0, "Penalty for tokens that occurred at all; 0 disables.")
+    frequency_penalty: float = _sampling(0.0, "Penalty for each time that a token occurred; 0 disables.")
+    logit_bias: tuple[tuple[int, float], ...] = _sampling(
+        (), "Make a token, by its id or text, likelier (cat=1), less likely (15043=-1) or impossible (cat=false)."
+    )
+    ignore_eos: bool = _sampling(False, "Continue where the model would end the answer.")
+    samplers: tuple[str, ...] = _sampling(DEFAULT_SAMPLERS, "Samplers of the chain, in order.")
+    typical_p: float = _sampling(1.0, "Locally typical sampling; 1 disables.")
+    top_n_sigma: float = _sampling(-1.0, "Keep tokens whose logit is within N standard deviations of the highest; -1 disables.")
+    min_keep: int = _sampling(0, "Number of tokens that every filter keeps at least.", range=_INDEX)
+    dynatemp_range: float = _sampling(0.0, "Range of dynamic temperature; 0 disables.")
+    dynatemp_exponent: float = _sampling(1.0, "Exponent of dynamic temperature.")
+    xtc_probability: float = _sampling(0.0, "Probability that XTC removes the top tokens; 0 disables.")
+    xtc_threshold: float = _sampling(0.1, "Probability from which XTC removes tokens.")
+    dry_multiplier: float = _sampling(0.0, "Multiplier of DRY's penalty for repeated phrases; 0 disables.")
+    dry_base: float = _sampling(1.75, "Base of DRY's penalty, which grows with the length of the phrase.")
+    dry_allowed_length: int = _sampling(2, "Length in tokens of the phrases that DRY lets repeat.", range=_INDEX)
+    dry_penalty_last_n: int = _sampling(64, "Number of last tokens that DRY looks at; -1 is the whole context.", range=_INDEX)
+    dry_sequence_breakers: tuple[str, ...] = _sampling(("\n", ":", '"', "*"), "Text that ends a phrase for DRY.")
+    mirostat: Literal[0, 1, 2] = _sampling(0, "Use Mirostat 1 or 2 in place of the other samplers.", argument="mirostat_mode")
+    mirostat_eta: float = _sampling(0.1, "Learning rate of Mirostat (eta).")
+    mirostat_tau: float = _sampling(5.0, "Target entropy of Mirostat (tau).")
+    adaptive_target: float = _sampling(-1.0, "Target probability of adaptive-p; below 0 disables.")
+    adaptive_decay: float = _sampling(
+        0.9, "Decay of adaptive-p's average, from 0 to 0.99; higher adapts more slowly.", range=Range(0, 0.99, "from 0 to 0.99")
+    )
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            value = getattr(self, item.name)
-            _require(not isinstance(value, float) or abs(value) < _LARGEST_FLOAT, f"{item.name} must be a finite number")
-        _require(self.seed is None or 0 <= self.seed < 2**32, "the seed must be from 0 to 4294967295")
-        _require(self.repeat_penalty >= 1e-30, "--repeat-penalty must be greater than 0")
-        _require(self.mirostat in (0, 1, 2), "--mirostat must be 0, 1 or 2")
-        _require(0 <= self.adaptive_decay <= 0.99, "--adaptive-decay must be from 0 to 0.99")
-        for name in ("top_k", "repeat_last_n", "dry_penalty_last_n", "min_keep", "dry_allowed_length"):
-            _require(-1 <= getattr(self, name) < 2**31, f"{name} must be from -1 to 2147483647")
-        _require(all(bias < _LARGEST_FLOAT for _, bias in self.logit_bias), "a logit bias must be a number, or -inf")
+            value, allowed = getattr(self, item.name), item.metadata["range"]
+            if isinstance(value, float):
+                _require(abs(value) < _LARGEST_FLOAT, item.name, "must be a finite number")
+            if allowed is not None and value is not None:
+                _require(allowed.low <= value <= allowed.high, item.name, f"must be {allowed.words}")
+        _require(self.mirostat in (0, 1, 2), "mirostat", "must be 0, 1 or 2")
+        _require(all(bias < _LARGEST_FLOAT for _, bias in self.logit_bias), "logit_bias", "must hold numbers, or -inf")
         unknown = [name for name in self.samplers if name not in SAMPLER_NAMES]
-        _require(not unknown, f"unknown sampler {', '.join(unknown)}; known are {', '.join(SAMPLER_NAMES)}")
+        if unknown:
+            known = ", ".join(SAMPLER_NAMES)
+            raise UsageError(f"unknown sampler {', '.join(unknown)}; known are {known}", parameter="samplers")
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingField:
+    """One field of SamplingParams, as its declaration describes it.
+
+    `name` is also llama-server's JSON key, and the key in a row of a batch; `argument` is its name in llama-cpp-python.
+    `annotation` is its type, `number` int or float if it is a number, else None.
+    """
+
+    name: str
+    argument: str
+    help: str
+    default: object
+    annotation: Any
+    number: type[int | float] | None
+
+
+@functools.cache
+def sampling_fields() -> Mapping[str, SamplingField]:
+    """The fields of SamplingParams by name. Options, the keys of rows and the arguments of the Python API derive from these."""
+    hints = typing.get_type_hints(SamplingParams)
+    return {
+        one.name: SamplingField(
+            name=one.name,
+            argument=one.metadata["argument"] or one.name,
+            help=one.metadata["help"],
+            default=one.default,
+            annotation=hints[one.name],
+            number=_number(hints[one.name]),
+        )
+        for one in fields(SamplingParams)
+    }
+
+
+def sampling_numbers() -> dict[str, type[int | float]]:
+    """The fields of SamplingParams that are numbers, with their type: the keys that a row or a request may set."""
+    return {name: one.number for name, one in sampling_fields().items() if one.number is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationParams:
-    """When generation ends. `max_tokens` None goes on to the end of the answer or of the context; 0 evaluates the prompt only.
+    """The limits of generation.
 
-    `logprobs`: how many of the most probable tokens to tell at each position beside the chosen one; None tells no
-    probabilities, which saves computing them. `context_shift` drops the oldest tokens, but for the first `keep` and the
-    token of the beginning, when the context is full (-1 keeps the whole prompt).
+    `max_tokens`: None continues to the end of the answer or of the context; 0 only evaluates the prompt.
+    `logprobs`: the number of most probable tokens to report at each position beside the chosen one; None reports no
+    probabilities, which saves computing them. `context_shift`: drop the oldest tokens when the context is full, except the
+    first `keep` and the beginning-of-text token (-1 keeps the whole prompt).
     """
 
     max_tokens: int | None = None
@@ -185,9 +260,10 @@ class GenerationParams:
     logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        _require(self.max_tokens is None or self.max_tokens >= 0, "-n must be a number from 0, or -1 for no limit")
-        _require(self.logprobs is None or 0 <= self.logprobs <= 1000, "the number of log probabilities must be from 0 to 1000")
-        _require(all(self.stop), "a stop text must not be empty")
+        limit = self.max_tokens
+        _require(limit is None or limit >= 0, "max_tokens", "must be a number from 0, or -1 for no limit")
+        _require(self.logprobs is None or 0 <= self.logprobs <= 1000, "logprobs", "must be from 0 to 1000")
+        _require(all(self.stop), "stop", "must not be an empty string")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +279,14 @@ class Description:
     has_chat_template: bool
 
 
-def _require(condition: bool, message: str) -> None:
+def _require(condition: bool, parameter: str, problem: str) -> None:
     if not condition:
-        raise UsageError(message)
+        raise UsageError(f"{parameter} {problem}", parameter=parameter)
+
+
+def _number(annotation: Any) -> type[int | float] | None:
+    """The type of number that an annotation allows, None beside it or not."""
+    parts = [one for one in typing.get_args(annotation) or (annotation,) if one is not types.NoneType]
+    if typing.get_origin(annotation) is Literal:
+        return int if all(isinstance(one, int) for one in parts) else None
+    return parts[0] if parts[0] in (int, float) else None

@@ -1,39 +1,66 @@
-"""Text from outside (a model, a file's metadata, a file's name) made harmless for a terminal."""
+"""Text from outside (a model, a file's metadata, a file's name) made safe for a terminal.
+
+`escape` and its variants mark what is hostile in one piece of text. `harmless` is the last gate: everything that is shown
+passes it, with our own colours and cursor movements left alone.
+"""
 
 from __future__ import annotations
 
 import re
 
-_HOSTILE = re.compile(
-    "["
-    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, but for tab and newline
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # the order of what is shown
-    "\u200b\u2028\u2029\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # what is not shown at all
-    "\ud800-\udfff"  # bytes of a file name that are not UTF-8
-    "]"
+_C0 = "\x00-\x08\x0b-\x1f"  # control characters, except tab and newline
+_C1 = "\x7f-\x9f"  # as UTF-8 they are CSI, OSC and others to many terminals
+_ORDER = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional controls change the order of the text
+_UNSEEN = (
+    "\xad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u2028\u2029\u2060-\u2065\u206a-\u206f\u2800\u3164\ufeff\uffa0\ufff9-\ufffb"
+    "\U000e0000-\U000e0fff"  # tags and further variation selectors
 )
+_BYTES = "\ud800-\udfff"  # bytes of a file name that are not UTF-8
 
+_HOSTILE = re.compile(f"[{_C0}{_C1}{_ORDER}{_UNSEEN}{_BYTES}]")
+_NEVER_OURS = re.compile(f"[{_C1}{_ORDER}{_UNSEEN.replace(chr(0x2800), '')}]")  # the plots draw with U+2800
+_CONTROL = re.compile(f"[{_C0}]")
+_OURS = re.compile(
+    "\r(?=\x1b\\[)|\x1b\\[[0-9;]*[mKAJ]"  # colours, and the cursor movements of progress bars and live answers
+    "|\x1b\\]52;c;[A-Za-z0-9+/=]*\x07"  # /copy
+)
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
-"""What Python takes for printable, though nothing is to be seen of it."""
+"""Characters that Python takes for printable, though they are invisible."""
+
+
+def harmless(text: str) -> str:
+    r"""Text for a terminal, in which only the escape sequences that this program writes are left; the rest become `\u001b`.
+
+    >>> harmless("\x1b[1mbold\x1b[0m \x1b]0;title\x07 \x9b31m")
+    '\x1b[1mbold\x1b[0m \\u001b]0;title\\u0007 \\u009b31m'
+    """
+    text = _NEVER_OURS.sub(_json_mark, text)
+    if not _CONTROL.search(text):
+        return text
+    parts, end = [], 0
+    for ours in _OURS.finditer(text):
+        parts += [_CONTROL.sub(_json_mark, text[end : ours.start()]), ours[0]]
+        end = ours.end()
+    return "".join([*parts, _CONTROL.sub(_json_mark, text[end:])])
 
 
 def escape(text: str) -> str:
-    r"""`text` with every character that could steer a terminal or hide something shown as `\x1b` or `\u202e`.
+    r"""Mark every character that could control a terminal or hide something, as `\x1b` or `\u202e`.
 
-    Tab and newline stay. The joiners that scripts and emoji need (U+200C, U+200D) stay as well.
+    Tab and newline stay, as do the joiners and variation selectors that scripts and emoji need (U+200C, U+200D, U+FE0F).
     """
     return _HOSTILE.sub(_mark, text)
 
 
 def escape_line(text: str) -> str:
-    r"""Like `escape`, for what must stay on one line: tab and newline become `\t` and `\n`."""
+    r"""Mark like `escape`, for one line: tab and newline become `\t` and `\n`."""
     return escape(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def escape_all(text: str) -> str:
-    r"""`text` with every character that cannot be seen, but for the common space, as JSON writes it: `\n`, `\u200b`.
+    r"""Mark every invisible character except the space, as JSON does: `\n`, `\u200b`.
 
-    For what somebody is asked to agree to. Joiners and variation selectors are shown too, though text in some scripts has them.
+    For text that the user must agree to. Joiners and variation selectors are marked too, though some scripts use them.
     """
     if text.isprintable() and not _INVISIBLE.search(text):
         return text
@@ -42,12 +69,17 @@ def escape_all(text: str) -> str:
     return "".join(char if char.isprintable() and not _INVISIBLE.match(char) else json.dumps(char)[1:-1] for char in text)
 
 
+def _json_mark(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
 def _mark(match: re.Match[str]) -> str:
     character = match[0]
     if character == "\r":
         return "\\r"
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # how Python carries a byte that is not UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # Python's stand-in for a byte that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     if code < 0x100:
         return f"\\x{code:02x}"

@@ -24,12 +24,12 @@ from llamacli.cli.framework.console import Terminals
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ContextOptions, GenerationOptions, ModelOptions, SamplingOptions
 from llamacli.cli.framework.parameters import Option, environment_variable
-from llamacli.cli.main import REGISTRY
-from llamacli.cli.program import make_program
+from llamacli.cli.program import Program
+from llamacli.cli.registry import REGISTRY
 from llamacli.engine.params import ContextParams, GenerationParams, LoraAdapter, ModelParams, SamplingParams
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = make_program(REGISTRY)
+PROGRAM = Program(REGISTRY)
 ALL_TERMINALS = Terminals(stdin=True, stdout=True, stderr=True)
 
 
@@ -112,7 +112,7 @@ def test_root_help_lists_all_commands_without_loading_any():
 
 def test_a_run_does_not_load_what_it_does_not_need():
     script = (
-        "import sys; sys.path.insert(0, 'tests'); from fakes import invoke; assert invoke('run', 'x').status == 0;"
+        "import sys; sys.path.insert(0, 'tests/support'); from fakes import invoke; assert invoke('run', 'x').status == 0;"
         "heavy = {'pydantic', 'rich', 'numpy', 'huggingface_hub', 'prompt_toolkit', 'asyncio', 'jsonschema', "
         "'llamacli.grammar'};"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
@@ -192,7 +192,7 @@ def test_every_engine_parameter_has_an_option():
     assert ContextOptions().params() == ContextParams()
     assert SamplingOptions().params() == SamplingParams()
     assert GenerationOptions().params(SamplingParams()) == GenerationParams()
-    assert {field.name for field in fields(SamplingOptions)} == {field.name for field in fields(SamplingParams)}
+    assert [option.name for option in SamplingOptions.declared()] == [field.name for field in fields(SamplingParams)]
 
 
 @pytest.mark.parametrize(
@@ -333,8 +333,8 @@ USAGE_ERRORS = [
     (["run", "-temp", "1", "x"], "no such option: -temp (did you mean --temp?)"),
     (["run", "-model=x", "x"], "no such option: -model (did you mean --model?)"),
     (["run", "--xyzzy"], "no such option: --xyzzy (--help lists them)"),
-    (["run", "-5 + 3 = ?"], "write -- before a text that begins with a dash"),
-    (["run", "why", "is", "it"], "unexpected argument: is it (put a text of several words in quotes)"),
+    (["run", "-5 + 3 = ?"], "write -- before text that begins with a dash"),
+    (["run", "why", "is", "it"], "unexpected argument: is it (put text of several words in quotes)"),
     (["run", "-c"], "option '-c' requires an argument"),
     (["run", "-n", "-5", "x"], "-5 is not a number from 0, or -1 for no limit"),
     (["run", "-n", "few", "x"], "'few' is not a whole number"),
@@ -342,7 +342,7 @@ USAGE_ERRORS = [
     (["run", "-c", "99999999999", "x"], "-c must be from 0 to 2147483647"),
     (["run", "-c", "-1", "x"], "-c must be from 0"),
     (["run", "-b", "0", "x"], "-b must be at least 1"),
-    (["run", "-t", "0", "x"], "number of threads"),
+    (["run", "-t", "0", "x"], "-t must be from 1 to 512"),
     (["run", "--temp", "nan", "x"], "--temp/--temperature: 'nan' is not a finite number"),
     (["run", "--top-p", "inf", "x"], "'inf' is not a finite number"),
     (["run", "--temp", "warm", "x"], "'warm' is not a number"),
@@ -354,9 +354,9 @@ USAGE_ERRORS = [
     (["run", "--samplers", "top_q", "x"], "unknown sampler top_q"),
     (["run", "-l", "Hello+1", "x"], "is not a token and a bias"),
     (["run", "--mirostat", "3", "x"], "'3' is not one of 0, 1, 2"),
-    (["run", "-s", "4294967296", "x"], "the seed must be from 0"),
+    (["run", "-s", "4294967296", "x"], "-s must be from 0"),
     (["run", "--repeat-penalty", "0", "x"], "--repeat-penalty must be greater than 0"),
-    (["run", "--stop", "", "x"], "a stop text must not be empty"),
+    (["run", "--stop", "", "x"], "--stop must not be an empty string"),
     (["run", "--lora", "", "x"], "the path is empty"),
     (["run", "--color", "pink", "x"], "'pink' is not one of auto, always, never"),
     (["run", "--stats=yes", "x"], "does not take a value"),
@@ -431,7 +431,7 @@ def test_every_branch_of_the_error_tree_has_a_status():
 def test_the_traceback_is_shown_only_with_debug():
     engine = FakeEngine(error=RuntimeError("boom"))
     plain, debug = invoke("run", "x", engine=engine), invoke("run", "x", "--debug", engine=engine)
-    assert plain.stderr == "llamacli: error: unexpected RuntimeError: boom (this is a bug; --debug shows where)\n"
+    assert plain.stderr == "llamacli: error: unexpected RuntimeError: boom (this is a bug; --debug shows the traceback)\n"
     assert "Traceback" in debug.stderr
     assert debug.stderr.splitlines()[-1] == plain.stderr.strip()
     assert "Traceback" in invoke("run", "x", engine=engine, environ={"LLAMACLI_DEBUG": "1"}).stderr

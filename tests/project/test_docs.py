@@ -17,7 +17,7 @@ from llamacli.cli.docs.bash import offered
 from llamacli.cli.docs.manual import escaped, styled, with_manual
 from llamacli.cli.docs.pages import Value, read_program, value_of
 from llamacli.cli.docs.topics import ENVIRONMENT, EXIT_STATUS
-from llamacli.cli.main import COMMANDS, HELPERS, REGISTRY
+from llamacli.cli.registry import COMMANDS, HELPERS, REGISTRY
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = read_program()

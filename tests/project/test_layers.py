@@ -7,7 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from llamacli.cli.main import REGISTRY
+from llamacli.cli.registry import REGISTRY
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "llamacli"

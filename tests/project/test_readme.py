@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from screenshots import shown
 
-from llamacli.cli.main import REGISTRY
+from llamacli.cli.registry import REGISTRY
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()

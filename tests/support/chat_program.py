@@ -15,9 +15,9 @@ from pathlib import Path
 
 from fakes import FakeEngine, FakePrompt
 
+from llamacli.cli.boundary import run_program
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.main import run_program
 from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.events import Finished, Prefill, Timings, Token, Usage
 

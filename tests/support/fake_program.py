@@ -14,9 +14,9 @@ from pathlib import Path
 
 from fakes import FakeEngine
 
+from llamacli.cli.boundary import run_program
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.main import run_program
 from llamacli.engine.events import Finished, Timings, Token, Usage
 
 

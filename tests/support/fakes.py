@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from llamacli.cli.boundary import run_program
 from llamacli.cli.framework.console import Console, Terminals
 from llamacli.cli.framework.context import AppContext, read_defaults
-from llamacli.cli.main import run_program
 from llamacli.engine.chat.answer import AnswerBuilder, read_answers
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.prompts import Prompting
@@ -282,7 +282,7 @@ def invoke(
         **{
             "open_engine": engine.open,
             "find_model": lambda app, reference, *, offline: Path(reference or "demo.gguf"),
-            "read_defaults": (lambda app, command, arguments: defaults) if defaults is not None else read_defaults,
+            "read_defaults": (lambda environ, options, given: defaults) if defaults is not None else read_defaults,
             **replaced,
         },
     )

@@ -8,17 +8,28 @@ from pathlib import Path
 from llamacli.cli.docs import bash, fish, zsh
 from llamacli.cli.docs.manual import format_manual, with_manual
 from llamacli.cli.docs.pages import read_program
+from llamacli.cli.framework.settings import all_keys
 
 ROOT = Path(__file__).resolve().parents[3]
+
+_OPTION_NAMES = Path("llamacli", "cli", "framework", "option_names.py")
 
 
 def documents() -> dict[Path, str]:
     """Every file, by its path from the root of the checkout."""
     program = read_program()
     found = {Path("man", f"{page.name}.1"): format_manual(page, program) for page in with_manual(program)}
+    found[_OPTION_NAMES] = format_option_names()
     for shell, name in ((bash, "llamacli"), (zsh, "_llamacli"), (fish, "llamacli.fish")):
         found[Path("completions", name)] = shell.format_completion(program)
     return found
+
+
+def format_option_names() -> str:
+    """The module that tells a command which keys of the settings belong to other commands."""
+    heading = '"""The names of all options in the settings. Written by llamacli.cli.docs from the options: do not edit."""'
+    names = "".join(f'        "{name}",\n' for name in sorted(all_keys()))
+    return f"{heading}\n\nOPTION_NAMES = frozenset(\n    {{\n{names}    }}\n)\n"
 
 
 def outdated(root: Path = ROOT) -> list[Path]:
@@ -27,6 +38,7 @@ def outdated(root: Path = ROOT) -> list[Path]:
     there = {
         path.relative_to(root) for folder in ("man", "completions") for path in (root / folder).glob("*") if path.is_file()
     }
+    there |= {_OPTION_NAMES}
     changed = [path for path, text in wanted.items() if path not in there or (root / path).read_text(encoding="utf-8") != text]
     return sorted({*changed, *(there - wanted.keys())})
 

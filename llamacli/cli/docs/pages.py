@@ -15,8 +15,8 @@ from llamacli.cli.framework.command import Example
 from llamacli.cli.framework.help import Section, command_summary, sections, sentence, usage
 from llamacli.cli.framework.parameters import Argument, Option
 from llamacli.cli.framework.settings import all_keys
-from llamacli.cli.main import REGISTRY
-from llamacli.cli.program import make_program
+from llamacli.cli.program import Program
+from llamacli.cli.registry import REGISTRY
 
 Dynamic = Literal["models", "fetched", "profiles", "sessions", "keys", "values", "runs"]
 """What only `llamacli --complete` knows, see `cli/complete.py`."""
@@ -97,7 +97,7 @@ class Page:
 
 def read_program() -> Page:
     """The pages of the whole program, as a tree."""
-    program = make_program(REGISTRY)
+    program = Program(REGISTRY)
     return _page(program, typer.Context(program, info_name="llamacli"), (), "run local language models from the terminal")
 
 

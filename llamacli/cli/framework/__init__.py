@@ -1,1 +1,1 @@
-"""What every command is built from: options, console, signals, settings, help."""
+"""The parts that every command is built from: options, console, signals, settings, help."""

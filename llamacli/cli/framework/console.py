@@ -1,7 +1,7 @@
-"""The one owner of standard input, output and error. Commands get it from their context; tests swap it whole.
+"""The only owner of standard input, output and error. Commands get it from their context; tests replace it whole.
 
-Output goes straight to the descriptors: nothing is left in a buffer that could fail at exit, and what was written is out even
-if the process is killed. It is always UTF-8; bytes of file names that are not come out as they went in.
+Output is not buffered: nothing can fail at exit or be lost if the process is killed. It is always UTF-8; other bytes of file
+names are written unchanged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llamacli.errors import CapacityError, LlamacliError, UsageError
-from llamacli.render.text import escape, escape_line
+from llamacli.render.text import escape, escape_line, harmless
 
 ColorMode = Literal["auto", "always", "never"]
 Style = Literal["bold", "dim", "red", "green", "yellow", "cyan"]
@@ -24,7 +24,7 @@ Stream = io.RawIOBase | io.BufferedIOBase
 """An unbuffered binary stream, or bytes in memory."""
 
 MAX_INPUT_BYTES = 64 << 20
-"""More text than any context holds: reading on would only fill the memory."""
+"""Limit of text that is read: more than any context holds."""
 
 _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _CHUNK = 1 << 20
@@ -32,12 +32,12 @@ _CLEAR_LINE = "\r\x1b[K"
 
 
 class PipeClosedError(Exception):
-    """Whoever read standard output has gone. It is no error of ours, so it is not in the tree of `errors`."""
+    """The reader of standard output has closed the pipe. This is not an error, so it is not in the tree of `errors`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terminals:
-    """Which of the three streams are terminals."""
+    """The streams that are terminals."""
 
     stdin: bool = False
     stdout: bool = False
@@ -45,7 +45,7 @@ class Terminals:
 
 
 class Console:
-    """Standard input, output and error, and how they may be used."""
+    """Standard input, output and error, with their terminals and colours."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Console:
 
     @classmethod
     def system(cls) -> Console:
-        """The process's own streams. A stream that was closed from the start is None here, and its descriptor is occupied.
+        """The process's own streams. One that was closed from the start is None, and its descriptor points to the null device.
 
         Otherwise the next file to be opened would become standard output.
         """
@@ -94,11 +94,11 @@ class Console:
 
     @property
     def has_piped_input(self) -> bool:
-        """Whether standard input is open and is not a terminal. A terminal is read only when the user asks for it with `-`."""
+        """True if standard input is open and not a terminal. A terminal is read only for `-`."""
         return self._stdin is not None and not self.terminals.stdin
 
     def read_input(self) -> str:
-        """All of standard input. Raises UsageError if it is closed or not UTF-8, CapacityError if it does not end."""
+        """Read all of standard input. Raises UsageError if it is closed or not UTF-8, CapacityError if it is too large."""
         if self._stdin is None:
             raise UsageError("standard input is closed")
         data = bytearray()
@@ -113,10 +113,7 @@ class Console:
         return decode(bytes(data), "standard input")
 
     def input_stream(self) -> io.BufferedIOBase:
-        """Standard input, for what is read piece by piece: one reader, however often it is asked for, since it reads ahead.
-
-        Raises UsageError if standard input is closed.
-        """
+        """Standard input as a stream: always the same reader, since it reads ahead. Raises UsageError if it is closed."""
         if self._stdin is None:
             raise UsageError("standard input is closed")
         if self._reader is None:
@@ -126,11 +123,14 @@ class Console:
     # --- standard output and error ---------------------------------------------------------------------------------------
 
     def write(self, text: str) -> None:
-        """Writes `text` to standard output as it is. Raises PipeClosedError, or LlamacliError on a full disk."""
-        self.write_bytes(_encode(text))
+        """Write `text` to standard output: unchanged into a pipe or a file, and harmless on a terminal.
+
+        Raises PipeClosedError, or LlamacliError if the disk is full.
+        """
+        self.write_bytes(_encode(harmless(text) if self.terminals.stdout else text))
 
     def write_bytes(self, data: bytes) -> None:
-        """Writes `data` to standard output. Raises like `write`."""
+        """Write `data` to standard output. Raises like `write`."""
         if self._stdout is None:
             raise LlamacliError("standard output is closed")
         if self.terminals.stdout:
@@ -143,40 +143,40 @@ class Console:
             raise LlamacliError(f"cannot write to standard output: {error.strerror or error}") from error
 
     def show(self, text: str) -> None:
-        """Writes text that came from outside: as it is into a pipe or a file, with harmless marks on a terminal."""
+        """Write text from outside: unchanged into a pipe or a file, with control characters marked on a terminal."""
         self.write(escape(text) if self.terminals.stdout else text)
 
     def note(self, message: str) -> None:
-        """One line for people on standard error, in our name."""
+        """Print one line of information on standard error."""
         self.write_error(f"llamacli: {escape_line(message)}\n")
 
     def warn(self, message: str) -> None:
-        """One line on standard error about something that is probably not what the user wants."""
+        """Print a warning of one line on standard error."""
         self.write_error(f"llamacli: {self.styled('warning:', 'yellow')} {escape_line(message)}\n")
 
     def fail(self, message: str) -> None:
-        """The one line that says why the program ends."""
+        """Print the error that ends the program."""
         self.write_error(f"llamacli: {self.styled('error:', 'red')} {escape_line(message)}\n")
 
     def show_status(self, text: str) -> None:
-        """Shows a line on standard error, a terminal, until anything else is written there. An empty text removes it."""
+        """Show a line on standard error, a terminal, until anything else is written. An empty text removes it."""
         shown, self._status_shown = self._status_shown, False
         if shown or text:
             self.write_error(_CLEAR_LINE + text)
         self._status_shown = bool(text)
 
     def write_error(self, text: str) -> None:
-        """Writes `text` to standard error as it is. If that fails there is nowhere to say so, and nothing happens."""
+        """Write `text` to standard error, harmless on a terminal. Failures are ignored: there is nowhere to report them."""
         if self._status_shown:
             self.show_status("")
         if self._stderr is not None:
             try:
-                _write_all(self._stderr, _encode(text))
+                _write_all(self._stderr, _encode(harmless(text) if self.terminals.stderr else text))
             except OSError:
                 self._stderr = None
 
     def finish(self) -> None:
-        """Asks the file system whether all that was written has arrived: some report a full disk only on close."""
+        """Check that the file system has accepted all output: some report a full disk only on close."""
         if self._stdout is None:
             return
         try:
@@ -191,22 +191,22 @@ class Console:
 
     @property
     def stdout_color(self) -> bool:
-        """Whether standard output may be coloured."""
+        """True if standard output may be coloured."""
         return self._may_color(self.terminals.stdout)
 
     @property
     def stderr_color(self) -> bool:
-        """Whether standard error may be coloured."""
+        """True if standard error may be coloured."""
         return self._may_color(self.terminals.stderr)
 
     @property
     def shows_progress(self) -> bool:
-        """Whether a line on standard error can be redrawn."""
+        """True if a line on standard error can be redrawn."""
         return self.terminals.stderr and self.environ.get("TERM") != "dumb"
 
     @property
     def width(self) -> int:
-        """Columns: of the terminal, or 80."""
+        """Columns of the terminal, or 80."""
         if self._width is not None:
             return self._width
         columns = self.environ.get("COLUMNS", "")
@@ -236,7 +236,7 @@ class Console:
 
 
 def decode(data: bytes, name: str) -> str:
-    """UTF-8 text without its byte order mark. Raises UsageError with the offset of what is not UTF-8."""
+    """Decode UTF-8 text without its byte order mark. Raises UsageError with the offset of the first other byte."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UsageError(f"{name} is UTF-16 text", hint="convert it first, for example with iconv -f UTF-16 -t UTF-8")
     try:
@@ -255,10 +255,10 @@ def _encode(text: str) -> bytes:
 
 
 def _write_all(stream: Stream, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        written = stream.write(left)
-        if written is None:  # somebody made the pipe non-blocking, and it is full
+    remaining = memoryview(data)
+    while remaining:
+        written = stream.write(remaining)
+        if written is None:  # another process made the pipe non-blocking, and it is full
             select.select([], [stream], [])
             continue
-        left = left[written:]
+        remaining = remaining[written:]

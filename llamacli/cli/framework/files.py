@@ -1,4 +1,4 @@
-"""Where a prompt comes from: the argument, files and standard input."""
+"""Prompts and other text from the argument, files and standard input."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ STDIN = "-"
 
 
 def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *, raw: bool) -> str:
-    """The prompt: files in their order, then standard input, then the argument, with a blank line between.
+    """Return the prompt: files in their order, then standard input, then the argument, separated by blank lines.
 
-    What is piped or in files is the material and the argument the instruction, which models follow best at the end. `-` as the
-    argument or as a file puts standard input in its place; a terminal is read only then. One newline at the end of a file or of
-    standard input is left out, because it ends the line and is not meant.
+    Files and piped text are the material and the argument is the instruction, which models follow best at the end. `-` as the
+    argument or as a file puts standard input in its place; a terminal is read only then. The newline at the end of a file or of
+    standard input is dropped.
 
-    Raises UsageError if there is nothing, or if something cannot be read.
+    Raises:
+        UsageError: the prompt is empty, or something cannot be read.
     """
     stdin_among_files = any(str(file) == STDIN for file in files)
     asked = stdin_among_files or argument == STDIN
@@ -33,12 +34,12 @@ def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *
         parts.append(argument)
     text = "\n\n".join(part for part in parts if part)
     if not text or not (raw or text.strip()):
-        raise UsageError(_nothing(argument, files, console), hint="give one as an argument, with -f FILE, or on standard input")
+        raise UsageError(_nothing(argument, files, console), hint="pass it as an argument, with -f FILE, or on standard input")
     return text
 
 
 def read_text_file(path: Path) -> str:
-    """A file's text. Raises UsageError if it is missing, no file, unreadable or not UTF-8; CapacityError if it is huge."""
+    """Read a file's text. Raises UsageError if it is missing, a directory, unreadable or not UTF-8; CapacityError if huge."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_INPUT_BYTES + 1)
@@ -52,12 +53,12 @@ def read_text_file(path: Path) -> str:
 
 
 def read_json_file(path: Path) -> Any:
-    """What a JSON file holds. Raises like `read_text_file`, and UsageError with the place of what is no JSON."""
+    """Read a JSON file. Raises like `read_text_file`, and UsageError with the position if it is invalid JSON."""
     return parse_json(read_text_file(path), str(path))
 
 
 def parse_json(text: str, name: str) -> Any:
-    """What JSON text holds. Raises UsageError with the place of what is no JSON."""
+    """Parse JSON text. Raises UsageError with the position if it is invalid."""
     import json
 
     try:
@@ -86,5 +87,5 @@ def _without_last_newline(text: str) -> str:
 
 def _nothing(argument: str | None, files: Sequence[Path], console: Console) -> str:
     if argument is None and not files and not console.has_piped_input:
-        return "there is no prompt"
+        return "the prompt is missing"
     return "the prompt is empty"

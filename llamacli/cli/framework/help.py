@@ -1,4 +1,4 @@
-"""`--help`: the same facts as the man pages and the completions, laid out for the width at hand."""
+"""`--help`: the same facts as the man pages and the completions, laid out for the width of the terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMES_WIDTH, _COMMANDS_WIDTH, _EXAMPLE_WIDTH = 30, 18, 44
 _NARROW = 60
 
 OPTIONS = "Options"
-"""The section of options that belong to no panel; all that a group of commands has."""
+"""The section of the options without a panel, such as those of a group of commands."""
 
 ENVIRONMENT_NOTE = (
     f"Most options can be set by an environment variable: {ENVIRONMENT_PREFIX} and the option's long name, "
@@ -28,7 +28,7 @@ ENVIRONMENT_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A command, an argument or an option: how it is written, and what it does."""
+    """A command, an argument or an option: its names, and what it does."""
 
     names: str
     help: str
@@ -36,14 +36,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Rows that belong together."""
+    """Rows under one title."""
 
     title: str
     rows: tuple[Row, ...]
 
 
 def format_help(ctx: typer.Context, *, width: int, bold: Callable[[str], str]) -> str:
-    """The help of a command or a group, at most `width` columns wide. `bold` makes a heading stand out."""
+    """Return the help of a command or a group, at most `width` columns wide. `bold` styles headings."""
     owner: Any = ctx.command
     width = max(min(width, MAX_WIDTH), 24)
     call = textwrap.fill(f"Usage: {usage(ctx)}", width, subsequent_indent="  ", break_on_hyphens=False)
@@ -59,7 +59,7 @@ def format_help(ctx: typer.Context, *, width: int, bold: Callable[[str], str]) -
 
 
 def usage(ctx: typer.Context) -> str:
-    """The command line in one line: `llamacli run [OPTIONS] [PROMPT]`."""
+    """The synopsis in one line: `llamacli run [OPTIONS] [PROMPT]`."""
     pieces = [ctx.command_path]
     if isinstance(ctx.command, TyperGroup):
         return " ".join([*pieces, "COMMAND [OPTIONS] ..."])
@@ -72,7 +72,7 @@ def usage(ctx: typer.Context) -> str:
 
 
 def sections(ctx: typer.Context) -> list[Section]:
-    """Subcommands, arguments and options, grouped by panel, in the order of their declaration."""
+    """The subcommands, arguments and options by panel, in the order of their declaration."""
     panels: dict[str, list[Row]] = {}
     owner = ctx.command
     if isinstance(owner, TyperGroup):
@@ -89,7 +89,7 @@ def sections(ctx: typer.Context) -> list[Section]:
 
 
 def command_summary(owner: TyperGroup, ctx: typer.Context, name: str) -> tuple[str, str]:
-    """The panel and the one-line help of a subcommand, without loading it where the group knows them."""
+    """The panel and the one-line help of a subcommand, without importing it if the group knows them."""
     known = getattr(owner, "summaries", {})
     if name in known:
         panel, summary = known[name]
@@ -100,7 +100,7 @@ def command_summary(owner: TyperGroup, ctx: typer.Context, name: str) -> tuple[s
 
 
 def spelling(option: Option) -> str:
-    """All names and the value: `-c, --ctx-size N`, `--mmap, --no-mmap`."""
+    """All names and the value of an option: `-c, --ctx-size N`, `--mmap, --no-mmap`."""
     names = ", ".join([*option.opts, *option.secondary_opts])
     if option.is_flag or option.count:
         return names
@@ -108,19 +108,19 @@ def spelling(option: Option) -> str:
 
 
 def described(option: Option) -> str:
-    """The help text with the default."""
+    """The help of an option, with the default in brackets."""
     default = default_text(option)
     text = sentence(option.help or "")
     return f"{text} [{default}]" if default else text
 
 
 def sentence(text: str) -> str:
-    """Without its full stop. Three dots stay: they stand for more of the same."""
+    """The text without its full stop. Three dots stay: they stand for more of the same."""
     return text if text.endswith("...") else text.removesuffix(".")
 
 
 def default_text(option: Option) -> str | None:
-    """The default as people read it, or None if there is none worth saying."""
+    """The default as help shows it, or None if it says nothing."""
     if isinstance(option.show_default, str):
         return option.show_default
     value = option.default
@@ -130,13 +130,13 @@ def default_text(option: Option) -> str | None:
 
 
 def paragraphs(text: str, width: int) -> list[str]:
-    """A docstring's paragraphs, filled. Indented ones and tables stay as they are."""
+    """The paragraphs of a docstring, wrapped. Indented ones and tables stay unchanged."""
     blocks = inspect.cleandoc(text).split("\n\n") if text else []
     return [block if block.startswith((" ", "|")) else textwrap.fill(" ".join(block.split()), width) for block in blocks]
 
 
 def _section(part: Section, width: int, bold: Callable[[str], str], *, short: bool) -> str:
-    """A heading and its rows. `short` is for a group, which has to fit a screen: its few options stand in one line."""
+    """A heading and its rows. `short` is for groups, whose help fits a screen: their few options share a line."""
     title = bold(part.title + ":")
     if short and part.title == OPTIONS:
         return f"{title} {'; '.join(row.names for row in part.rows)}"
@@ -145,7 +145,7 @@ def _section(part: Section, width: int, bold: Callable[[str], str], *, short: bo
 
 
 def _example(what: str, line: str, width: int) -> str:
-    """A command line with what it does beside it, or above it where `width` columns leave no room."""
+    """A command line with its comment beside it, or above it if `width` columns are too few."""
     beside = f"  {line:<{_EXAMPLE_WIDTH}}  # {sentence(what)}"
     return beside if len(beside) <= width else f"  # {what}\n  {line}"
 

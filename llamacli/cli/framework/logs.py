@@ -1,4 +1,4 @@
-"""Where the log goes: warnings always, the rest with `-v` or `-vv`, each as a line on standard error."""
+"""The log on standard error, line by line: warnings always, the rest with `-v` or `-vv`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
 class ConsoleHandler(logging.Handler):
-    """Writes log lines to the console: warnings in our name, llama.cpp's lines in its own."""
+    """Writes log records to the console: warnings as llamacli's, llama.cpp's lines under its own name."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one record."""
+        """Write one record."""
         message = record.getMessage()
         if record.name == "llamacli.native":
             line = self._console.styled(f"llama.cpp: {escape(message)}", "dim")
@@ -35,7 +35,7 @@ class ConsoleHandler(logging.Handler):
 
 @contextmanager
 def log_to(console: Console, verbosity: int) -> Iterator[None]:
-    """Sends the log of every part of llamacli to `console`. `verbosity`: 0 warnings, 1 information (`-v`), 2 everything."""
+    """Send llamacli's log to `console`. `verbosity`: 0 warnings, 1 information (`-v`), 2 everything (`-vv`)."""
     logger = logging.getLogger("llamacli")
     before = logger.level, logger.propagate
     handler = ConsoleHandler(console)

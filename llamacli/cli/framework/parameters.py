@@ -1,8 +1,8 @@
 """Single options and arguments: how they are declared, and how their text becomes a value.
 
-Typer would convert with pydantic, of which the import takes longer than the rest of the start together; so `process_value`
-converts here, and only what a command line needs. Values come from the command line, the environment or the settings, in that
-order, and every one of them goes through the same conversion.
+Typer's parameters convert values with pydantic, whose import takes longer than the rest of the start together. So `Option` and
+`Argument` override `process_value` and convert only what a command line needs. A value comes from the command line, the
+environment or the settings, in that order, and each source goes through the same conversion.
 """
 
 from __future__ import annotations
@@ -23,6 +23,44 @@ from llamacli.errors import UsageError
 ENVIRONMENT_PREFIX = "LLAMACLI_"
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+_NO_TYPE: Any = None  # Typer describes types for its own conversion, which is not used here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionDeclaration:
+    """An option without its type, name and default, which the annotated parameter or field provides."""
+
+    names: tuple[str, ...]
+    help: str
+    metavar: str | None
+    parser: Callable[[str], object] | None
+    shows: str | None
+    panel: str | None
+    count: bool
+    callback: Callable[[typer.Context, Any], object] | None
+    environment: bool
+    sets: str | None
+
+    def build(self, name: str, annotation: Any, default: object, panel: str | None = None) -> Option:
+        """The option of one command. A panel of its own comes before `panel`, that of its group."""
+        return Option(self, name, kind_of(annotation, self.parser), default=default, panel=self.panel or panel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArgumentDeclaration:
+    """An argument without its type, name and default."""
+
+    metavar: str
+    help: str
+    parser: Callable[[str], object] | None
+
+    def build(self, name: str, annotation: Any, default: object, panel: str | None = None) -> Argument:
+        """The argument of one command; arguments have one panel, whatever their group."""
+        return Argument(self, name, kind_of(annotation, self.parser), default=default)
+
+
+REQUIRED: Any = object()
+"""The default of an argument that must be given."""
 
 
 def option(
@@ -33,32 +71,25 @@ def option(
     shows: object = None,
     panel: str | None = None,
     count: bool = False,
-    callback: Callable[..., object] | None = None,
+    callback: Callable[[typer.Context, Any], object] | None = None,
     environment: bool = True,
-) -> Any:
-    """Declares an option, to stand in an `Annotated`. Names are llama.cpp's; the first long one also names it in the settings.
+    sets: str | None = None,
+) -> OptionDeclaration:
+    """Declare an option inside `Annotated`. Names are llama.cpp's; the first long one is also its name in the settings.
 
-    `parser` raises ValueError with the reason. `shows` is the default for people to read, where the real one is None or speaks
-    for itself badly. The environment variable is LLAMACLI_ and the first long name.
+    `parser` raises ValueError with the reason. `shows` is the default as help prints it, where the real one is None or says
+    little. `sets` is the engine's parameter (`n_ctx`), where it has another name than the option. The environment variable is
+    LLAMACLI_ and the first long name.
     """
-    return typer.Option(
-        *names,
-        help=help,
-        metavar=metavar,
-        parser=parser,
-        show_default=False if shows is None else str(shows),
-        rich_help_panel=panel,
-        count=count,
-        callback=callback,
-        is_eager=callback is not None,
-        expose_value=callback is None,
-        envvar=environment_variable(names) if environment else None,
-    )
+    return OptionDeclaration(
+        names=names, help=help, metavar=metavar, parser=parser, shows=None if shows is None else str(shows), panel=panel,
+        count=count, callback=callback, environment=environment, sets=sets,
+    )  # fmt: skip
 
 
-def argument(*, metavar: str, help: str, parser: Callable[[str], object] | None = None) -> Any:  # noqa: A002
-    """Declares a positional argument, to stand in an `Annotated`. `parser` raises ValueError with the reason."""
-    return typer.Argument(metavar=metavar, help=help, parser=parser, show_default=False)
+def argument(*, metavar: str, help: str, parser: Callable[[str], object] | None = None) -> ArgumentDeclaration:  # noqa: A002
+    """Declare a positional argument inside `Annotated`. `parser` raises ValueError with the reason."""
+    return ArgumentDeclaration(metavar=metavar, help=help, parser=parser)
 
 
 def environment_variable(names: Sequence[str]) -> str:
@@ -69,7 +100,7 @@ def environment_variable(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a parameter's text becomes: `convert` raises ValueError; `metavar` stands for the value in help."""
+    """The type of a parameter: `convert` raises ValueError; `metavar` stands for the value in help."""
 
     convert: Callable[[str], object]
     metavar: str
@@ -78,9 +109,9 @@ class Kind:
 
 
 def kind_of(annotation: Any, parser: Callable[[str], object] | None = None) -> Kind:
-    """The kind for a type: `X`, `X | None`, or `tuple[X, ...]` (given many times), of str, int, float, bool, Path and Literal.
+    """The kind of a type: `X`, `X | None` or `tuple[X, ...]` (can be repeated), of str, int, float, bool, Path and Literal.
 
-    With a parser X is what it returns. One that returns a tuple takes the whole list in one text: `-ts 3,1`.
+    With a parser, X is what it returns. A parser that returns a tuple takes the whole list in one text: `-ts 3,1`.
     """
     annotation = _without_none(annotation)
     if typing.get_origin(annotation) is tuple and (parser is None or _without_none(_result_of(parser)) != annotation):
@@ -95,23 +126,43 @@ def kind_of(annotation: Any, parser: Callable[[str], object] | None = None) -> K
 
 
 class Option(TyperOption):
-    """An option whose value is converted here."""
+    """An option that converts its own value. `sets` is the engine's parameter that it sets, by default its own name."""
 
-    kind: Kind
+    def __init__(self, declared: OptionDeclaration, name: str, kind: Kind, *, default: object, panel: str | None) -> None:
+        super().__init__(
+            param_decls=[name, *declared.names],
+            type_descriptor=_NO_TYPE,
+            default=default,
+            metavar=declared.metavar,
+            expose_value=declared.callback is None,
+            is_eager=declared.callback is not None,
+            envvar=environment_variable(declared.names) if declared.environment else None,
+            show_default=False if declared.shows is None else declared.shows,
+            is_flag=kind is _KINDS[bool] and not declared.count,
+            multiple=kind.multiple,
+            count=declared.count,
+            help=declared.help,
+            rich_help_panel=panel,
+        )
+        self.kind = kind
+        self.sets = declared.sets or name
+        self._action = declared.callback
 
     def process_value(self, ctx: typer.Context, value: Any) -> Any:  # type: ignore[override]  # the base names its private class
         """The value, converted unless it is the built-in default."""
-        if value is None or source_of(ctx, self.name) == "DEFAULT":
-            value = () if value is None and self.multiple else value
-        elif self.multiple:
-            given = [value] if isinstance(value, str) else value
-            value = tuple(_convert(self, ctx, item) for item in given)
-        elif not (self.is_flag and isinstance(value, bool)) and not (self.count and isinstance(value, int)):
-            value = _convert(self, ctx, value)
-        return self.callback(ctx, self, value) if self.callback is not None else value
+        if value is not None and source_of(ctx, self.name) != "DEFAULT":
+            value = self._converted(ctx, value)
+        return self._action(ctx, value) if self._action is not None else value
+
+    def _converted(self, ctx: typer.Context, value: Any) -> Any:
+        if self.multiple:
+            return tuple(_convert(self, ctx, item) for item in ([value] if isinstance(value, str) else value))
+        if (self.is_flag and isinstance(value, bool)) or (self.count and isinstance(value, int)):
+            return value
+        return _convert(self, ctx, value)
 
     def value_from_envvar(self, ctx: typer.Context) -> str | Sequence[str] | None:  # type: ignore[override]
-        """The variable's text; an option that may be given many times takes one value from each line."""
+        """The variable's text; an option that can be repeated takes one value from each line."""
         text = self.resolve_envvar_value(ctx)
         return text.splitlines() if text and self.multiple else text
 
@@ -121,12 +172,23 @@ class Option(TyperOption):
 
 
 class Argument(TyperArgument):
-    """A positional argument whose value is converted here."""
+    """A positional argument that converts its own value."""
 
-    kind: Kind
+    def __init__(self, declared: ArgumentDeclaration, name: str, kind: Kind, *, default: object) -> None:
+        super().__init__(
+            param_decls=[name],
+            type_descriptor=_NO_TYPE,
+            required=default is REQUIRED,
+            nargs=-1 if kind.multiple else None,
+            default=None if default is REQUIRED else default,
+            metavar=declared.metavar,
+            help=declared.help,
+            show_default=False,
+        )
+        self.kind = kind
 
     def process_value(self, ctx: typer.Context, value: Any) -> Any:  # type: ignore[override]
-        """The value, converted unless it is the built-in default."""
+        """The value, converted unless it is the built-in default. Raises UsageError if it is missing."""
         if value is None or value == ():
             if self.required:
                 required = [one.metavar or one.name for one in ctx.command.params if isinstance(one, Argument) and one.required]
@@ -145,31 +207,21 @@ class Argument(TyperArgument):
 
 
 def source_of(ctx: typer.Context, name: str) -> str:
-    """Where a value came from: COMMANDLINE, ENVIRONMENT, DEFAULT_MAP (the settings) or DEFAULT."""
+    """The source of a value: COMMANDLINE, ENVIRONMENT, DEFAULT_MAP (the settings) or DEFAULT."""
     source = ctx.get_parameter_source(name)
     return source.name if source is not None else "DEFAULT"
 
 
-def adopt(parameter: object, kind: Kind) -> None:
-    """Makes a parameter that Typer built from a signature one of ours: Typer cannot be told which classes to build."""
-    if isinstance(parameter, TyperOption):
-        parameter.__class__ = Option
-    elif isinstance(parameter, TyperArgument):
-        parameter.__class__ = Argument
-    if isinstance(parameter, (Option, Argument)):
-        parameter.kind = kind
-
-
 def parse_bool(text: str) -> bool:
-    """A switch in the environment or in the settings."""
+    """Parse a switch in the environment or in the settings."""
     word = text.strip().lower()
     if word not in _TRUE + _FALSE:
-        raise ValueError(f"'{text}' is neither true nor false")
+        raise ValueError(f"'{text}' is not true or false")
     return word in _TRUE
 
 
 def parse_text(text: str) -> str:
-    """Text, which must have been UTF-8."""
+    """Return text that was valid UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -178,12 +230,12 @@ def parse_text(text: str) -> str:
 
 
 def parse_raw_text(text: str) -> str:
-    """Text as it came: the names of files need not be UTF-8, and what is not is kept as surrogates."""
+    """Return text unchanged: file names need not be UTF-8, and their other bytes are kept as surrogates."""
     return text
 
 
 def parse_int(text: str) -> int:
-    """A whole number."""
+    """Parse a whole number."""
     try:
         return int(text)
     except ValueError:
@@ -191,7 +243,7 @@ def parse_int(text: str) -> int:
 
 
 def parse_float(text: str) -> float:
-    """A finite number."""
+    """Parse a finite number."""
     try:
         value = float(text)
     except ValueError:
@@ -202,7 +254,7 @@ def parse_float(text: str) -> float:
 
 
 def parse_path(text: str) -> Path:
-    """The path of a file or a directory."""
+    """Parse the path of a file or a directory."""
     if not text:
         raise ValueError("the path is empty")
     return Path(text)
@@ -219,7 +271,7 @@ def _choice_parser(choices: tuple[Any, ...]) -> Callable[[str], object]:
 
 
 def _convert(parameter: Option | Argument, ctx: typer.Context, value: object) -> object:
-    """`value` is text, or what a settings file holds."""
+    """Convert text, or a value from a settings file."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     try:
         return parameter.kind.convert(text)
@@ -230,7 +282,7 @@ def _convert(parameter: Option | Argument, ctx: typer.Context, value: object) ->
 
 
 def _setting(parameter: Option | Argument) -> str:
-    """How an option is called in the settings: its first long name without the dashes."""
+    """An option's name in the settings: its first long name without the dashes."""
     return next((name for name in parameter.opts if name.startswith("--")), parameter.name).removeprefix("--")
 
 

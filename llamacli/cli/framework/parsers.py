@@ -1,4 +1,4 @@
-"""What the values of single options look like. Each parser raises ValueError with the reason."""
+"""Parsers of option values. Each raises ValueError with the reason."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def parse_gpu_layers(text: str) -> int | None:
-    """`auto` (None), `all` (-1) or a number."""
+    """Parse `auto` (None), `all` (-1) or a number of layers."""
     if text in ("auto", "all"):
         return None if text == "auto" else -1
     if not text.isdecimal():
@@ -21,7 +21,7 @@ def parse_gpu_layers(text: str) -> int | None:
 
 
 def parse_limit(text: str) -> int | None:
-    """A number of tokens; -1 is no limit (None)."""
+    """Parse a number of tokens; -1 is no limit (None)."""
     value = parse_int(text)
     if value < -1:
         raise ValueError(f"{value} is not a number from 0, or -1 for no limit")
@@ -29,44 +29,44 @@ def parse_limit(text: str) -> int | None:
 
 
 def parse_threads(text: str) -> int | None:
-    """A number of threads; llama.cpp's -1 is the default (None)."""
+    """Parse a number of threads; llama.cpp's -1 is the default (None)."""
     value = parse_int(text)
     return None if value == -1 else value
 
 
 def parse_seed(text: str) -> int | None:
-    """A seed; -1 draws one (None)."""
+    """Parse a seed; -1 is a random one (None)."""
     value = parse_int(text)
     return None if value == -1 else value
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:
-    """Numbers with commas between."""
+    """Parse comma-separated numbers."""
     return tuple(parse_float(part) for part in text.split(","))
 
 
 def parse_names(text: str) -> tuple[str, ...]:
-    """Names with commas or semicolons between."""
+    """Parse comma- or semicolon-separated names."""
     return tuple(part.strip() for part in text.replace(";", ",").split(",") if part.strip())
 
 
 def parse_lora(text: str) -> LoraAdapter:
-    """PATH or PATH:SCALE."""
+    """Parse PATH or PATH:SCALE."""
     path, colon, scale = text.rpartition(":")
     if colon and path:
         try:
             return LoraAdapter(path=path, scale=parse_float(scale))
         except ValueError:
-            pass  # a colon that belongs to the path
+            pass  # the colon belongs to the path
     if not text:
         raise ValueError("the path is empty")
     return LoraAdapter(path=text)
 
 
 def parse_logit_bias(text: str) -> tuple[int | str, float]:
-    """A token's id or a text, `=` and a number; `false` forbids it. Also llama.cpp's TOKEN_ID+BIAS and TOKEN_ID-BIAS.
+    """Parse a token's id or text, `=` and a number or `false`, which forbids the token.
 
-    A text in double quotes is one whatever it holds: `"42"=1`.
+    llama.cpp's TOKEN_ID+BIAS and TOKEN_ID-BIAS are accepted, too. Double quotes make digits a text: `"42"=1`.
     """
     digits = len(text) - len(text.lstrip("0123456789"))
     token, bias = text[:digits], text[digits:]
@@ -83,5 +83,5 @@ def parse_logit_bias(text: str) -> tuple[int | str, float]:
 
 
 def parse_escaped(text: str) -> str:
-    r"""Text in which `\n`, `\t`, `\r`, `\\` and quotes after a backslash stand for what they do in llama.cpp."""
+    r"""Parse text with llama.cpp's escapes: `\n`, `\t`, `\r`, `\\` and quotes after a backslash."""
     return _ESCAPES.sub(lambda match: _ESCAPED.get(match[1], match[1]), parse_text(text))

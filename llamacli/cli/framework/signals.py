@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM, noticed at once even while the main thread computes in C.
+"""Ctrl-C and SIGTERM, handled at once even while the main thread computes in C.
 
-Python runs its signal handlers between bytecodes of the main thread, so that a handler waits for the end of a long prefill. The
-C half of a handler runs at once, though, and writes the signal's number to the wakeup descriptor: a thread waits there.
+Python runs signal handlers between bytecodes of the main thread, so that a handler waits for the end of a long prefill. The C
+part of a handler runs at once and writes the signal's number to the wakeup descriptor, which a thread reads.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 GRACE_SECONDS = 0.15
-"""How long cancelled work may take to stop before the process is ended under it."""
+"""Time for cancelled work to stop before the process is ended."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived. Like KeyboardInterrupt it is no Exception, so that nothing takes it for a failure."""
+    """SIGTERM arrived. Like KeyboardInterrupt it is not an Exception, so that nothing takes it for a failure."""
 
 
 class Guard:
-    """Work that a signal cancels instead of tearing apart. `received` is the signal that did, or None.
+    """Work that a signal cancels instead of interrupting. `received` is the signal that cancelled it, or None.
 
-    `cancel` is called on another thread, must be safe there, and must make the work return soon. While it is None a signal
-    raises KeyboardInterrupt or Terminated in the main thread, as everywhere else. `grace` None never ends the process, however
-    many signals come: a conversation outlives its answers.
+    `cancel` is called on another thread and must make the work return soon. While it is None, a signal raises
+    KeyboardInterrupt or Terminated in the main thread. With `grace` None the process is never ended, however many signals
+    arrive: a conversation outlives its answers.
     """
 
     def __init__(self, grace: float | None) -> None:
@@ -39,21 +39,28 @@ class Guard:
 
 
 class Interrupts:
-    """The handlers of SIGINT and SIGTERM while its `with` block runs, which must be on the main thread.
+    """Handlers of SIGINT and SIGTERM, installed on the main thread.
 
-    Outside of a guard a signal raises KeyboardInterrupt or Terminated. Inside of one it also cancels the work, and ends the
-    process if the work does not stop within the grace. A second signal ends the process at once.
+    Until `start` is called, which is when a command runs, a signal ends the process at once: Python is still importing.
+    Outside a guard, it raises KeyboardInterrupt or Terminated. Inside one it cancels the work, and ends the process
+    if the work does not stop within the grace. A second signal ends the process at once.
     """
 
     def __init__(self) -> None:
         self._guard: Guard | None = None
         self._count = 0
+        self._started = False
+
+    def start(self) -> None:
+        """From now on, signals end the work in order."""
+        self._started = True
 
     @contextlib.contextmanager
     def guard(self, *, grace: float | None = GRACE_SECONDS) -> Iterator[Guard]:
-        """Protects the block. If a signal cancelled its work and the work ended in order, raises what the signal stands for."""
+        """Guard the block. If a signal cancelled its work, raise the signal's exception when the work has ended."""
         guard = self._guard = Guard(grace)
         self._count = 0
+        self.start()
         try:
             yield guard
         finally:
@@ -63,7 +70,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
-        """Takes the signals over, and gives them back. Signals that the parent process ignores stay ignored."""
+        """Install the handlers for the block. Signals that the parent process ignores stay ignored."""
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
         handlers = {
@@ -83,7 +90,7 @@ class Interrupts:
             os.close(reader)
 
     def _watch(self, reader: int) -> None:
-        """The thread: reads the number of each signal until the pipe is closed."""
+        """Read the number of each signal, on a thread, until the pipe is closed."""
         deadline: int | None = None
         while True:
             guard = self._guard
@@ -114,11 +121,13 @@ class Interrupts:
         if guard is not None and guard.cancel is not None:
             guard.received = number
             return
+        if not self._started:
+            _end(number)
         raise _exception(number)
 
 
 def _end(number: int) -> None:
-    """Ends the process at once. What was written is out already; the shell's prompt gets a line of its own."""
+    """End the process at once. Output is not buffered; a newline keeps the shell's prompt on a separate line."""
     if os.isatty(2):
         os.write(2, b"\n")
     os._exit(128 + number)

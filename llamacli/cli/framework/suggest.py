@@ -1,4 +1,4 @@
-"""The words of a command line: which are options, which are mistyped, and what was probably meant."""
+"""Hints about a wrong command line: mistyped options, and what was probably meant."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def option_names(owner: TyperCommand | TyperGroup) -> dict[str, Option]:
-    """Every spelling of every option."""
+    """The options of a command by every spelling."""
     return {
         name: option for option in owner.params if isinstance(option, Option) for name in (*option.opts, *option.secondary_opts)
     }
 
 
 def reject_single_dash(owner: TyperCommand, args: list[str]) -> None:
-    """Refuses `-temp 0.5`, which would be taken for `-t emp`, with a file named 0.5 beside it."""
+    """Refuse `-temp 0.5`, which would be parsed as `-t emp` and the argument 0.5. Raises UsageError."""
     names = option_names(owner)
     takes_value = False
     for word in args:
@@ -36,14 +36,14 @@ def reject_single_dash(owner: TyperCommand, args: list[str]) -> None:
 
 
 def with_numbers_apart(owner: TyperCommand, args: list[str]) -> list[str]:
-    """The same words with all arguments behind `--`, if a negative number is among them."""
+    """The same words with all arguments after `--` if one of them is a negative number."""
     names = option_names(owner)
     options: list[str] = []
     arguments: list[str] = []
     takes_value = False
-    for place, word in enumerate(args):
+    for index, word in enumerate(args):
         if word == "--" and not takes_value:
-            arguments += args[place + 1 :]
+            arguments += args[index + 1 :]
             break
         is_option = word.startswith("-") and word != "-" and not _NEGATIVE.fullmatch(word)
         (options if is_option or takes_value else arguments).append(word)
@@ -53,12 +53,12 @@ def with_numbers_apart(owner: TyperCommand, args: list[str]) -> list[str]:
 
 
 def explained(owner: TyperCommand | TyperGroup, error: typer.TyperException, args: list[str]) -> Exception:
-    """The same error with a hint, where there is one."""
+    """The same error, with a hint if one is known."""
     if hasattr(error, "possibilities"):
         wrong = str(getattr(error, "option_name", ""))
         word = next((word for word in args if word.partition("=")[0] == wrong or word.startswith(wrong)), wrong)
         if " " in word.strip():
-            return UsageError(f"no such option: {word}", hint="write -- before a text that begins with a dash")
+            return UsageError(f"no such option: {word}", hint="write -- before text that begins with a dash")
         word = word.partition("=")[0]
         near = difflib.get_close_matches(word, option_names(owner), n=1)
         other = "--help lists them" if isinstance(owner, TyperCommand) else "options come after the command"
@@ -70,5 +70,5 @@ def explained(owner: TyperCommand | TyperGroup, error: typer.TyperException, arg
             return UsageError(f"{name} needs a value", hint=f"did you mean {', '.join(flag.opts)}?")
     if "unexpected extra argument" in error.format_message():
         extra = error.format_message().partition("(s) ")[2]
-        return UsageError(f"unexpected argument: {extra.strip('()')}", hint="put a text of several words in quotes")
+        return UsageError(f"unexpected argument: {extra.strip('()')}", hint="put text of several words in quotes")
     return error

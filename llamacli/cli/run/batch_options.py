@@ -44,41 +44,39 @@ class RowOptions:
     ] = None
     input_format: Annotated[
         RowFormat | None,
-        option("--input-format", shows="by the file's name, else jsonl", help="What --input holds.", environment=False),
+        option("--input-format", shows="by the file's name, else jsonl", help="Format of --input.", environment=False),
     ] = None
     output: Annotated[
         Path | None,
         option(
             "--output", metavar="FILE", parser=parse_output, shows="stdout", environment=False,
-            help="Where the results go, as JSON lines; - is stdout.",
+            help="File for the results, as JSON lines; - is stdout.",
         ),
     ] = None  # fmt: skip
     template: Annotated[
         str | None,
-        option("--template", metavar="TEXT", help="The prompt of a row; {name} is its field of that name, {{ is {."),
+        option("--template", metavar="TEXT", help="Template of each prompt; {name} is a field of the row, {{ is {."),
     ] = None
     parallel: Annotated[
         int | None,
-        option("--parallel", metavar="N|auto", parser=parse_parallel, shows="auto", help="How many rows at once."),
+        option("--parallel", metavar="N|auto", parser=parse_parallel, shows="auto", help="Number of rows to answer at once."),
     ] = None
     unordered: Annotated[
-        bool, option("--unordered", help="Write each result as soon as it is there, not in the order of the rows.")
+        bool, option("--unordered", help="Write each result as soon as it is complete, not in the order of the rows.")
     ] = False
     resume: Annotated[
         bool,
         option(
             "--resume",
-            help="Go on with the output file of an interrupted run. Rows that failed there are not tried again: "
-            "take their lines out for that.",
+            help="Continue the output file of an interrupted run. Rows that failed there are not retried: "
+            "remove their lines to retry them.",
             environment=False,
         ),
     ] = False
     fail_fast: Annotated[bool, option("--fail-fast", help="Stop at the first row that fails.")] = False
     retry: Annotated[
         int,
-        option(
-            "--retry", metavar="N", shows=0, help="Try a row again at once whose answer did not meet its constraint, N times."
-        ),
+        option("--retry", metavar="N", shows=0, help="Number of retries for an answer that does not satisfy its constraint."),
     ] = 0
 
 

@@ -16,7 +16,7 @@ DELAY_SECONDS = 0.5
 
 PromptArgument = Annotated[
     str | None,
-    argument(metavar="PROMPT", help="The question or instruction; - is standard input."),
+    argument(metavar="PROMPT", help="Question or instruction; - is standard input."),
 ]
 
 
@@ -45,29 +45,29 @@ class PromptOptions:
     file: Annotated[
         tuple[Path, ...],
         option(
-            "-f", "--file", metavar="FILE", help="Text to put before the prompt; may be given many times; - is standard input."
+            "-f", "--file", metavar="FILE", help="Text file to put before the prompt; can be repeated; - is standard input."
         ),
     ] = ()
-    raw: Annotated[bool, option("--raw", help="Continue the text as it is, without a chat template.")] = False
+    raw: Annotated[bool, option("--raw", help="Continue the text unchanged, without a chat template.")] = False
     messages: Annotated[
         Path | None,
         option(
             "--messages",
             metavar="FILE",
-            help="A whole conversation, as OpenAI's JSON; a prompt comes after it, -sys in place of its system message.",
+            help="JSON file of messages as in OpenAI's API; a prompt is appended, -sys replaces the system message.",
             environment=False,
         ),
     ] = None
     infill: Annotated[
         str | None,
-        option("--infill", metavar="PREFIX SUFFIX", help="Write what stands between two texts.", environment=False),
+        option("--infill", metavar="PREFIX SUFFIX", help="Fill in the middle between two texts.", environment=False),
     ] = None
     at: Annotated[
         tuple[int, int] | None,
-        option("--at", metavar="LINE:COL", parser=parse_place, help="Fill in at this place of the file -f.", environment=False),
+        option("--at", metavar="LINE:COL", parser=parse_place, help="Fill in at this position of -f.", environment=False),
     ] = None
     dry_run: Annotated[
-        bool, option("--dry-run", help="Write the prompt as the model would get it, and its length.", environment=False)
+        bool, option("--dry-run", help="Write the rendered prompt and its length, without generating.", environment=False)
     ] = False
 
 
@@ -78,23 +78,33 @@ class ConstraintOptions:
     PANEL: ClassVar[str] = "Structured output"
 
     json_schema: Annotated[
-        str | None, option("-j", "--json-schema", metavar="SCHEMA", help="The answer is JSON that fits this JSON schema.")
+        str | None, option("-j", "--json-schema", metavar="SCHEMA", help="Constrain the answer to this JSON schema.")
     ] = None
     json_schema_file: Annotated[
-        Path | None, option("-jf", "--json-schema-file", metavar="FILE", help="The same, the schema from a file.")
+        Path | None,
+        option("-jf", "--json-schema-file", metavar="FILE", help="Constrain the answer to a schema in a file."),
     ] = None
-    grammar: Annotated[str | None, option("--grammar", metavar="GBNF", help="The answer matches this grammar.")] = None
+    grammar: Annotated[str | None, option("--grammar", metavar="GBNF", help="Constrain the answer to a GBNF grammar.")] = None
     grammar_file: Annotated[
         str | None,
-        option("--grammar-file", metavar="FILE", help="The same, from a file, or the name of a built-in grammar."),
+        option(
+            "--grammar-file",
+            metavar="FILE",
+            help="Constrain the answer to the grammar in this file, or to a built-in grammar by name.",
+        ),
     ] = None
-    regex: Annotated[str | None, option("--regex", metavar="RE", help="The answer matches this regular expression.")] = None
+    regex: Annotated[str | None, option("--regex", metavar="RE", help="Constrain the answer to a regular expression.")] = None
     choices: Annotated[
         tuple[str, ...],
-        option("--choices", metavar="A,B,C", parser=parse_choices, help="The answer is one of these texts."),
+        option(
+            "--choices",
+            metavar="A,B,C",
+            parser=parse_choices,
+            help="Constrain the answer to one of these comma-separated texts.",
+        ),
     ] = ()
     strict: Annotated[
-        bool, option("--strict", help="Refuse a schema of which a keyword cannot be enforced, instead of warning.")
+        bool, option("--strict", help="Refuse a schema with a keyword that cannot be enforced, instead of warning.")
     ] = False
 
 
@@ -104,18 +114,18 @@ class ToolOptions:
 
     PANEL: ClassVar[str] = "Tools"
 
-    tools: Annotated[Path | None, option("--tools", metavar="FILE", help="Tools as OpenAI's JSON list.")] = None
+    tools: Annotated[Path | None, option("--tools", metavar="FILE", help="JSON file of tools as in OpenAI's API.")] = None
     tool_choice: Annotated[
         str,
         option(
             "--tool-choice",
             metavar="auto|none|required|NAME",
             shows="auto",
-            help="Whether a tool may, may not or must be called, or which must be.",
+            help="Whether the model may, must not or must call a tool, or the tool that it must call.",
         ),
     ] = "auto"
     parallel_tool_calls: Annotated[
-        bool, option("--parallel-tool-calls/--no-parallel-tool-calls", help="Let the model call several tools at once.")
+        bool, option("--parallel-tool-calls/--no-parallel-tool-calls", help="Allow several tool calls in one answer.")
     ] = False
 
 
@@ -126,13 +136,15 @@ class ReasoningOptions:
     PANEL: ClassVar[str] = "Reasoning"
 
     reasoning: Annotated[
-        Literal["auto", "on", "off"], option("--reasoning", shows="auto", help="Whether the model thinks before it answers.")
+        Literal["auto", "on", "off"], option("--reasoning", shows="auto", help="Reasoning before the answer.")
     ] = "auto"
     reasoning_budget: Annotated[
         int | None,
-        option("--reasoning-budget", metavar="N", parser=parse_limit, shows="no limit", help="Most tokens of thinking."),
+        option(
+            "--reasoning-budget", metavar="N", parser=parse_limit, shows="no limit", help="Maximum number of reasoning tokens."
+        ),
     ] = None
-    hide_reasoning: Annotated[bool, option("--hide-reasoning", help="Do not show what the model thinks.")] = False
+    hide_reasoning: Annotated[bool, option("--hide-reasoning", help="Do not show the reasoning.")] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,22 +153,25 @@ class OutputOptions:
 
     PANEL: ClassVar[str] = "Output"
 
-    json: Annotated[bool, option("--json", help="Write one JSON document, OpenAI's chat.completion.", environment=False)] = (
-        False
-    )
+    json: Annotated[bool, option("--json", help="Write one JSON document as in OpenAI's API.", environment=False)] = False
     stream_json: Annotated[
-        bool, option("--stream-json", help="Write OpenAI's chunks as they come, one a line.", environment=False)
+        bool, option("--stream-json", help="Stream JSON chunks as in OpenAI's API, one a line.", environment=False)
     ] = False
     logprobs: Annotated[
         int | None,
-        option("--logprobs", metavar="N", shows="none", help="With --json: log probabilities, of the N best tokens too."),
+        option(
+            "--logprobs",
+            metavar="N",
+            shows="none",
+            help="With --json, report log probabilities, with the N most probable tokens at each position.",
+        ),
     ] = None
-    samples: Annotated[int, option("--samples", metavar="N", shows=1, help="How many answers to write.")] = 1
+    samples: Annotated[int, option("--samples", metavar="N", shows=1, help="Number of answers.")] = 1
     extract: Annotated[bool, option("-x", "--extract", help="Write only the first fenced code block.", environment=False)] = (
         False
     )
-    echo: Annotated[bool, option("--echo", help="Write the prompt, too.", environment=False)] = False
-    stats: Annotated[bool, option("--stats", help="Say on standard error how long it took.")] = False
+    echo: Annotated[bool, option("--echo", help="Write the prompt before the answer.", environment=False)] = False
+    stats: Annotated[bool, option("--stats", help="Print statistics on standard error.")] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,15 +181,15 @@ class StateOptions:
     PANEL: ClassVar[str] = "Saved state"
 
     save_state: Annotated[
-        Path | None, option("--save-state", metavar="FILE", help="Save the evaluated prompt.", environment=False)
+        Path | None, option("--save-state", metavar="FILE", help="Save the state of the evaluated prompt.", environment=False)
     ] = None
     load_state: Annotated[
         Path | None,
         option(
             "--load-state",
             metavar="FILE",
-            help="Begin with a saved state: what the prompt shares with it is not evaluated again. The last token is then "
-            "evaluated alone and rounded differently: of two that are almost as probable --temp 0 may choose the other.",
+            help="Start from a saved state: the prefix that the prompt shares with it is not evaluated again. The last token "
+            "is then evaluated alone and rounds differently, so that --temp 0 can choose another of two near-equal tokens.",
             environment=False,
         ),
     ] = None

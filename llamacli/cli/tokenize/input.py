@@ -57,7 +57,7 @@ def find_input(
     if paths or recursive:
         return _files(app, (*paths, *words), stdin, recursive=recursive, replace=replace)
     if len(words) > 1:
-        raise UsageError(f"unexpected argument: {words[1]}", hint="put a text of several words in quotes")
+        raise UsageError(f"unexpected argument: {words[1]}", hint="put text of several words in quotes")
     if words and words[0] != STDIN:
         data = os.fsencode(words[0])
         return Input([text_document("the text", data)], len(data))

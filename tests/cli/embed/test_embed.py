@@ -702,8 +702,10 @@ def test_a_closed_pipe_ends_the_program_silently(bert):
 
 def test_no_other_command_imports_numpy():
     code = (
-        "import sys; from llamacli.cli import app, run, info, models, config; import llamacli.cli.embed.command;"
+        "import sys; import llamacli.cli.embed.command, llamacli.cli.run.command, llamacli.cli.info.command;"
+        "import llamacli.cli.models.command, llamacli.cli.config.command;"
         "import llamacli.engine.engine;"
-        "from llamacli.cli.program import make_program; make_program(app.REGISTRY); sys.exit('numpy' in sys.modules)"
+        "from llamacli.cli.registry import REGISTRY; from llamacli.cli.program import Program; Program(REGISTRY);"
+        "sys.exit('numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

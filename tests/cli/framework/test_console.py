@@ -280,7 +280,7 @@ def test_arguments_that_are_missing_or_many():
     def take(files: Annotated[tuple[Path, ...], argument(metavar="FILE", help="Files.")]) -> None:
         seen.append(files)
 
-    app = SimpleNamespace(console=console(), read_defaults=lambda app, command, arguments: {})
+    app = SimpleNamespace(console=console(), interrupts=Interrupts(), read_defaults=lambda environ, options, given: {})
     with pytest.raises(UsageError, match="FILE is missing"):
         take.make_context("take", [], obj=app)
     context = take.make_context("take", ["a", "b"], obj=app)
@@ -311,7 +311,9 @@ def test_signals_outside_of_a_guard_and_the_handlers_afterwards():
 
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     for number, kind in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)):
-        with Interrupts().installed(), pytest.raises(kind):
+        interrupts = Interrupts()
+        interrupts.start()
+        with interrupts.installed(), pytest.raises(kind):
             send(number)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert not [thread for thread in threading.enumerate() if thread.name == "signals"]

@@ -11,7 +11,7 @@ import tiny
 
 PROGRAM = """
 import sys
-from llamacli.cli.main import run_program
+from llamacli.cli.boundary import run_program
 status = run_program(sys.argv[1:])
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")), file=sys.stderr)
 sys.exit(status)

@@ -59,7 +59,7 @@ def test_prompt(arguments, stdin, prompt, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "stdin", "says"),
     [
-        ([], None, "there is no prompt (give one as an argument, with -f FILE, or on standard input)"),
+        ([], None, "the prompt is missing (pass it as an argument, with -f FILE, or on standard input)"),
         ([], b"", "the prompt is empty"),
         ([], b"\n", "the prompt is empty"),
         ([], b" \n\n", "the prompt is empty"),

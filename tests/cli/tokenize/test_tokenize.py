@@ -226,7 +226,7 @@ def test_gate(run):
     ("arguments", "status", "says"),
     [
         ([], 2, "there is no text (give one as an argument, with -f FILE, or on standard input)"),
-        (["two", "words"], 2, "unexpected argument: words (put a text of several words in quotes)"),
+        (["two", "words"], 2, "unexpected argument: words (put text of several words in quotes)"),
         (["-f", "missing"], 2, "missing does not exist"),
         (["-f", "*.none"], 2, "no file matches *.none"),
         (["-f", "-", "-", "--count"], 2, "standard input can be read only once"),

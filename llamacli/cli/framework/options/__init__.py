@@ -1,0 +1,18 @@
+"""Options that several commands have, declared once. Help, man pages, completions and settings derive from these.
+
+Names are llama.cpp's where it has one. Defaults are the engine's; one that depends on the model or the machine is None, and
+the help says in brackets what it becomes. A group is a dataclass whose fields are options; `params()` makes the engine's
+parameters from it.
+"""
+
+from llamacli.cli.framework.options.common import CommonOptions, JsonOption, OfflineOption, show_help
+from llamacli.cli.framework.options.context import ContextOptions
+from llamacli.cli.framework.options.generation import GenerationOptions
+from llamacli.cli.framework.options.model import ModelOption, ModelOptions
+from llamacli.cli.framework.options.prompt import ChatOptions
+from llamacli.cli.framework.options.sampling import SamplingOptions
+
+__all__ = [
+    "ChatOptions", "CommonOptions", "ContextOptions", "GenerationOptions", "JsonOption", "ModelOption", "ModelOptions",
+    "OfflineOption", "SamplingOptions", "show_help",
+]  # fmt: skip

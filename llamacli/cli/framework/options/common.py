@@ -1,0 +1,37 @@
+"""The options of every command, and single ones that many have."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import typer
+
+from llamacli.cli.framework.console import ColorMode
+from llamacli.cli.framework.parameters import option
+
+
+def show_help(ctx: typer.Context, value: bool) -> None:
+    """Print the help and end the program."""
+    if value and not ctx.resilient_parsing:
+        from llamacli.cli.framework.help import format_help
+
+        console = ctx.obj.console
+        console.write(format_help(ctx, width=console.width, bold=lambda text: console.styled(text, "bold", stdout=True)))
+        raise typer.Exit
+
+
+OfflineOption = Annotated[bool, option("--offline", help="Do not download anything.")]
+
+JsonOption = Annotated[bool, option("--json", help="Write one JSON document.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommonOptions:
+    """The options of every command, which the framework obeys."""
+
+    PANEL: ClassVar[str] = "Common"
+
+    color: Annotated[ColorMode, option("--color", help="When to use colours.")] = "auto"
+    verbose: Annotated[int, option("-v", "--verbose", count=True, help="Show the log on standard error; -vv shows more.")] = 0
+    profile: Annotated[str | None, option("--profile", metavar="NAME", help="Profile from the settings.")] = None
+    debug: Annotated[bool, option("--debug", help="Show the traceback of an error.")] = False
+    help: Annotated[bool, option("-h", "--help", help="Show this help.", callback=show_help, environment=False)] = False
