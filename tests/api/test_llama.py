@@ -389,8 +389,8 @@ def test_a_call_that_was_stopped_holds_nothing(llm: Llama) -> None:
     cancel.set()
     with pytest.raises(CancelledError) as kept:
         completion.cancellable(cancel, lambda: llm.create_completion("Hello", max_tokens=10**6))
-    assert llm.engine._shared is not None
-    assert llm.engine._shared.is_idle
+    assert llm.engine.contexts._shared is not None
+    assert llm.engine.contexts._shared.is_idle
     del kept
 
 
@@ -419,7 +419,7 @@ def test_leaving_a_stream_ends_it_while_others_work(tiny_model: Path) -> None:
             await stream.aclose()
             answers = await asyncio.gather(*others)
             assert [answer["usage"]["completion_tokens"] for answer in answers] == [30] * 40
-            assert llm.llama.engine._shared.is_idle  # type: ignore[union-attr]
+            assert llm.llama.engine.contexts._shared.is_idle  # type: ignore[union-attr]
 
     asyncio.run(talk())
 

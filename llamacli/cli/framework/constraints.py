@@ -13,6 +13,8 @@ from llamacli.engine.constraint.answer_constraint import (
     schema_constraint,
 )
 from llamacli.errors import GrammarSyntaxError, SchemaError
+from llamacli.grammar import check_safe
+from llamacli.grammar.choices import from_choices
 from llamacli.grammar.places import Places
 from llamacli.grammar.regex import from_regex
 
@@ -77,10 +79,15 @@ def constraint_from_grammar_file(console: Console, name: str) -> AnswerConstrain
     return constraint_from_grammar(console, read_grammar(console, name))
 
 
-def grammar_from_regex(console: Console, name: str, pattern: str) -> str:
-    """Return the grammar of a regular expression; `name` is its source.
+def constraint_from_regex_or_choices(
+    console: Console, name: str, pattern: str | None, choices: tuple[str, ...]
+) -> AnswerConstraint:
+    """Return the constraint of a regular expression, `name` its source, or without one that of choices.
 
     Raises:
-        SchemaError: if it is invalid; the line is shown on standard error.
+        SchemaError: if the expression is invalid; the line is shown on standard error.
+        GrammarError: if the grammar is too large.
     """
-    return _located(console, name, pattern, lambda: from_regex(pattern))
+    grammar = from_choices(choices) if pattern is None else _located(console, name, pattern, lambda: from_regex(pattern))
+    check_safe(grammar)
+    return grammar_constraint(grammar, trusted=True)

@@ -7,13 +7,13 @@ import re
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llamacli.engine.constraint.matcher import Constraint
-from llamacli.engine.constraint.schema import find_fault, schema_to_grammar
 from llamacli.errors import ConstraintError, SchemaError
-from llamacli.grammar.json_places import find_value
-from llamacli.grammar.keywords import NotEnforced, not_enforced
+
+if TYPE_CHECKING:
+    from llamacli.grammar.keywords import NotEnforced
 
 _TOO_LONG = "{} contains a number with too many digits"
 
@@ -49,6 +49,9 @@ def schema_constraint(text: str, *, strict: bool = False) -> AnswerConstraint:
     Raises:
         SchemaError: if it is not JSON, not a schema, or has no grammar; with `strict` also if a part cannot be enforced.
     """
+    from llamacli.engine.constraint.schema import schema_to_grammar
+    from llamacli.grammar.keywords import not_enforced
+
     schema = _read_schema(text)
     try:
         grammar = schema_to_grammar(schema)
@@ -71,6 +74,9 @@ def require_enforced(constraint: AnswerConstraint) -> AnswerConstraint:
 
 def _position(text: str, schema: Any, message: str) -> int:
     """The position in a schema's text of the JSON pointer in a message of llama.cpp's, or of what the message is about."""
+    from llamacli.engine.constraint.schema import find_fault
+    from llamacli.grammar.json_places import find_value
+
     pointer = re.search(r"^at #/(.*?): ", message)
     return find_value(text, pointer[1].split("/") if pointer else find_fault(schema, message))
 
@@ -100,6 +106,8 @@ def _read_schema(text: str) -> Any:
     except ValueError as error:
         raise SchemaError(_TOO_LONG.format("the schema"), place=_long_number(text)) from error
     except jsonschema.SchemaError as error:
+        from llamacli.grammar.json_places import find_value
+
         place = find_value(text, list(error.absolute_path))
         raise SchemaError(f"invalid JSON schema: {error.message}", place=place) from error
     except RecursionError:

@@ -58,7 +58,7 @@ class Scheduler:
                 needed=needed,
                 available=context.n_ctx,
                 parameter="n_ctx",
-                hint=f"n_ctx {_rounded(needed + 256)} is enough"
+                hint=f"n_ctx={_rounded(needed + 256)} is enough"
                 if needed <= context.model.n_ctx_train
                 else f"shorten the prompt; the model was trained with {context.model.n_ctx_train} tokens",
             )

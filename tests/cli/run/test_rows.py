@@ -187,7 +187,7 @@ BAD_FIELDS = [
     ({"logit_bias": {"x": 1}}, "a token of logit_bias is not a whole number"),
     ({"logit_bias": {"5": "x"}}, "the bias of 5 is not a number"),
     ({"logit_bias": {"999999": 1}}, "token 999999 is not in the vocabulary"),
-    ({"logprobs": -1}, "log probabilities"),
+    ({"logprobs": -1}, "logprobs must be from 0"),
     ({"n": 2}, "n must be 1"),
     ({"tools": 5}, "the tools must be a list"),
     ({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "g"}, "there is no tool g (there are f)"),
