@@ -25,7 +25,7 @@ FLAGS = ["-std=c11", "-fsyntax-only", "-pedantic-errors", "-Werror=missing-field
 def compiles(source: object, folder: Path) -> subprocess.CompletedProcess[str]:
     path = folder / "check.c"
     path.write_text(abi_check.generate(source))  # type: ignore[arg-type]
-    includes = [f"-I{TREE / 'include'}", f"-I{TREE / 'ggml/include'}", f"-I{ROOT / 'llamacli/binding'}"]
+    includes = [f"-I{TREE / 'include'}", f"-I{TREE / 'ggml/include'}", f"-I{ROOT / 'llamacli/binding/shim'}"]
     compiler = shutil.which("cc") or shutil.which("gcc") or "clang"
     return subprocess.run([compiler, *FLAGS, *includes, str(path)], capture_output=True, text=True, check=False)
 
@@ -67,7 +67,7 @@ def test_a_declaration_that_does_not_fit_fails_the_build(tmp_path: Path, old: st
 def test_a_wrong_enumerator_fails_the_build(tmp_path: Path) -> None:
     text = abi_check.generate().replace("LLAMA_POOLING_TYPE_MEAN == 1", "LLAMA_POOLING_TYPE_MEAN == 2")
     (tmp_path / "check.c").write_text(text)
-    includes = [f"-I{TREE / 'include'}", f"-I{TREE / 'ggml/include'}", f"-I{ROOT / 'llamacli/binding'}"]
+    includes = [f"-I{TREE / 'include'}", f"-I{TREE / 'ggml/include'}", f"-I{ROOT / 'llamacli/binding/shim'}"]
     result = subprocess.run(["cc", *FLAGS, *includes, str(tmp_path / "check.c")], capture_output=True, text=True, check=False)
     assert "enum llama_pooling_type: LLAMA_POOLING_TYPE_MEAN" in result.stderr
 
