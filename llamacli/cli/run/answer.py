@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.run import options as run_options
@@ -13,16 +12,10 @@ from llamacli.cli.run.output import ChunkSink, DocumentSink, Sink, TextSink, Who
 from llamacli.engine.chat.judgement import check_answer
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent, Piece, Prefill
-from llamacli.engine.params import GenerationParams
 from llamacli.errors import ContextFullError
 from llamacli.openai.documents import Documents
 from llamacli.openai.response import Heading
 from llamacli.render.stats import format_stats, format_tokens
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from llamacli.engine.engine import Engine
 
 
 def make_sink(app: AppContext, turn: Turn, options: OutputOptions, *, model: str, exact: bool, hides_reasoning: bool) -> Sink:
@@ -72,26 +65,10 @@ def write_answers(
     return answers
 
 
-def answer(
-    app: AppContext,
-    engine: Engine,
-    turn: Turn,
-    params: GenerationParams,
-    options: OutputOptions,
-    sink: Sink,
-    on_prefill: Callable[[], None],
-) -> list[Answer]:
-    """Answer a turn on `sink`, with the statistics if they are wanted, and check the answers.
-
-    Raises:
-        ConstraintError: if an answer is not what the turn requires.
-        ContextFullError: if an answer was cut because the context is full.
-    """
-    answers = write_answers(app, engine.answer(turn, params, samples=options.samples), sink, on_prefill)
-    if options.stats:
-        for one in answers:
-            app.console.note(format_stats(one, load_ms=engine.load_ms))
-    return answers
+def write_stats(app: AppContext, answers: list[Answer], load_ms: float) -> None:
+    """Write the statistics of answers to standard error."""
+    for one in answers:
+        app.console.note(format_stats(one, load_ms=load_ms))
 
 
 def check_answers(turn: Turn, answers: list[Answer], n_ctx: int) -> None:

@@ -36,14 +36,17 @@ def answer_prompt(
     constraint = read_constraint(app.console, asked.constraint)
     question = read_question(app.console, prompt, asked.source, asked.chat, asked.tools, asked.reasoning, constraint)
     with _engine(app, setup) as engine:
-        from llamacli.cli.run.answer import answer, check_answers, make_sink
+        from llamacli.cli.run.answer import check_answers, make_sink, write_answers, write_stats
 
         params = asked.generation.params(asked.sampling.resolved(engine), logprobs=output.logprobs)
         turn = engine.render(question)
         _load_state(engine, state)
         hides_reasoning, exact = asked.reasoning.hide_reasoning, question.is_text
         sink = make_sink(app, turn, output, model=engine.describe().model, exact=exact, hides_reasoning=hides_reasoning)
-        answers = answer(app, engine, turn, params, output, sink, lambda: _save_state(engine, state))
+        events = engine.answer(turn, params, samples=output.samples)
+        answers = write_answers(app, events, sink, lambda: _save_state(engine, state))
+        if output.stats:
+            write_stats(app, answers, engine.load_ms)
         _check_state(app, state, reused=any(one.usage.cached_tokens for one in answers))
         check_answers(turn, answers, engine.n_ctx)
 

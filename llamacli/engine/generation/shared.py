@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 
 from llamacli.engine.events import Event, Failed, Finished
 from llamacli.engine.generation.scheduler import Scheduler
@@ -91,7 +92,9 @@ class SharedScheduler:
                 while not any(ticket.is_ready for ticket in running.values()):
                     self._require_open()
                     if self._acquire():
-                        self._step(running.values())
+                        with self._turn():
+                            if not any(ticket.is_ready for ticket in running.values()) and self._take_in():
+                                self._distribute(self.scheduler.step())
                     else:
                         self._wait(running.values())
                 for number, ticket in list(running.items()):
@@ -201,20 +204,14 @@ class SharedScheduler:
         while self._afterwards:
             self._afterwards.pop()()
 
-    def _step(self, tickets: Iterable[Ticket]) -> None:
-        """Take in what was queued and evaluate one batch, unless one of the tickets is ready. The thread holds `_stepping`."""
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The turn of the thread that holds `_stepping`; what fails in it fails all requests."""
         try:
-            if any(ticket.is_ready for ticket in tickets):
-                return
-            try:
-                self._take_in()
-                if self._closed:
-                    return
-                events = self.scheduler.step()
-            except BaseException as error:
-                self._fail_all(error)
-                raise
-            self._distribute(events)
+            yield
+        except BaseException as error:
+            self._fail_all(error)
+            raise
         finally:
             self._release()
 
@@ -230,10 +227,10 @@ class SharedScheduler:
         if self._flag.is_set and self.scheduler.is_idle and not self._closed:
             self._clear_flag()
 
-    def _take_in(self) -> None:
-        """Hands what was queued to the scheduler. Whoever looks meanwhile still finds it queued."""
+    def _take_in(self) -> bool:
+        """Hand what was queued to the scheduler; whoever looks meanwhile still finds it queued. Return whether to step."""
         if not self._inbox and not self._has_leavers():
-            return
+            return not self._closed
         queued = list(self._inbox)
         for ticket in queued:
             if not ticket.left:
@@ -247,6 +244,7 @@ class SharedScheduler:
                 if ticket.sequence is not None:
                     self._running[ticket.sequence.id] = ticket
             self._drop_leavers()
+        return not self._closed
 
     def _has_leavers(self) -> bool:
         return self._cut_short or any(ticket.left for ticket in [*self._inbox, *self._running.values()])

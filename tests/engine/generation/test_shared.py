@@ -52,10 +52,16 @@ def events_of(shared: SharedScheduler, wanted: Request, cancel: Canceller | None
         yield event
 
 
+def step(shared: SharedScheduler) -> None:
+    assert shared._acquire()
+    with shared._turn():
+        shared._take_in()
+        shared._distribute(shared.scheduler.step())
+
+
 def step_until_ready(shared: SharedScheduler, ticket: Ticket) -> None:
     while not ticket.is_ready:
-        assert shared._acquire()
-        shared._step([ticket])
+        step(shared)
 
 
 def tokens(shared: SharedScheduler, wanted: Request) -> list[int]:
@@ -167,8 +173,7 @@ def test_whatever_fails_in_one_request_is_its_own(
     for ticket in (fine, other, late):
         while not any(isinstance(event, Finished) for event in ticket.events):
             assert ticket.error is None
-            assert shared._acquire()
-            shared._step([])
+            step(shared)
         assert [event.id for event in ticket.events if isinstance(event, Token)] == expected
     assert shared.is_idle
 
