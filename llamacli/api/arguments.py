@@ -1,4 +1,4 @@
-"""From the arguments of completions to what the engine takes."""
+"""From the arguments of completions to the engine's values."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _PROMPT = "a prompt is a text or a list of token ids"
 
 
 def several(prompt: PromptLike | Sequence[PromptLike]) -> list[PromptLike]:
-    """One prompt or several: a text, a list of token ids, or a list of texts and lists of token ids.
+    """Return the prompts of an argument: a text, a list of token ids, or a list of texts and lists of token ids.
 
     Raises:
-        UsageError: it is something else; the message names the item.
+        UsageError: if it is something else; the message names the item.
     """
     if isinstance(prompt, str):
         return [prompt]
@@ -42,10 +42,10 @@ def several(prompt: PromptLike | Sequence[PromptLike]) -> list[PromptLike]:
 
 
 def token_ids(tokens: Iterable[Any], name: str) -> list[int]:
-    """Token ids as Python's integers, from integers of any kind, NumPy's too. `name` is what the caller calls them.
+    """Return token ids as Python's integers, from integers of any kind, NumPy's too. `name` is for messages.
 
     Raises:
-        UsageError: an item that is no integer.
+        UsageError: if an item is not an integer.
     """
     found = []
     for place, item in enumerate(_items(tokens, name)):
@@ -63,14 +63,14 @@ def _items(values: Any, name: str) -> list[Any]:
 
 
 def constraint_of(grammar: LlamaGrammar | str | None) -> Constraint | None:
-    """What a grammar argument holds the answer to."""
+    """Return the constraint of a grammar argument."""
     if grammar is None:
         return None
     return (grammar if isinstance(grammar, LlamaGrammar) else LlamaGrammar.from_string(grammar)).constraint()
 
 
 def response_constraint(response_format: Mapping[str, Any] | None) -> Constraint | None:
-    """What `response_format` holds the answer to."""
+    """Return the constraint of `response_format`."""
     schema = read_response_format(response_format)
     return LlamaGrammar.from_json_schema(json.dumps(schema)).constraint() if schema is not None else None
 
@@ -78,7 +78,7 @@ def response_constraint(response_format: Mapping[str, Any] | None) -> Constraint
 def rendering_of(
     tools: Sequence[Mapping[str, Any]] | None, tool_choice: str | Mapping[str, Any] | None, parallel: bool
 ) -> Rendering:
-    """How tools and their choice are put to the chat template."""
+    """Return the rendering of tools and their choice."""
     if not tools:
         return Rendering()
     known, choice = choose_tools(read_tools(list(tools)), tool_choice)
@@ -87,7 +87,7 @@ def rendering_of(
 
 
 def processor_of(processor: LogitsProcessor | Sequence[LogitsProcessor] | None) -> Processor | None:
-    """A logits processor, or several in turn, as the engine takes them."""
+    """Return one processor for the engine that runs one logits processor, or several in turn."""
     processors = [processor] if callable(processor) else list(processor or ())
     if not processors:
         return None
@@ -100,7 +100,7 @@ def processor_of(processor: LogitsProcessor | Sequence[LogitsProcessor] | None) 
 
 
 def criterion_of(criterion: StoppingCriterion | Sequence[StoppingCriterion] | None) -> StoppingCriterion | None:
-    """A stopping criterion, or several of which one is enough, as one."""
+    """Return one criterion that is met when any of the given criteria is."""
     criteria = [criterion] if callable(criterion) else list(criterion or ())
     if not criteria:
         return None
@@ -108,7 +108,7 @@ def criterion_of(criterion: StoppingCriterion | Sequence[StoppingCriterion] | No
 
 
 def total_usage(ends: Sequence[Answer]) -> Usage:
-    """The tokens of several answers together."""
+    """Return the total token counts of several answers."""
     return Usage(
         sum(end.usage.prompt_tokens for end in ends),
         sum(end.usage.completion_tokens for end in ends),

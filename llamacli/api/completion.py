@@ -39,7 +39,7 @@ _thread = threading.local()
 
 
 def cancellable(cancel: Canceller, call: Callable[[], Any]) -> Any:
-    """Runs `call`. What generates in it raises CancelledError when `cancel` is set, also when it goes on later, elsewhere."""
+    """Run `call`. Generation in it raises CancelledError when `cancel` is set, also when it continues later, elsewhere."""
     _thread.cancel = cancel
     try:
         return call()
@@ -54,7 +54,7 @@ def _own_cancel() -> Canceller | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One answer to make: what is asked, how to generate, and what the documents need to know."""
+    """One answer to make: its turn, its parameters, and what its documents need."""
 
     turn: Turn
     params: GenerationParams
@@ -69,7 +69,7 @@ class Task:
 
 
 class Completions:
-    """The calls that generate. A base of `Llama`, which loads the model."""
+    """Calls that generate. A base of `Llama`, which loads the model."""
 
     def __init__(self, engine: Engine, *, name: str, chat_format: str | None, seed: int | None) -> None:
         self._engine = engine
@@ -81,10 +81,10 @@ class Completions:
 
     @property
     def engine(self) -> Engine:
-        """The engine underneath.
+        """Engine underneath.
 
         Raises:
-            ClosedError: `close()` was called.
+            ClosedError: after `close()`.
         """
         if self._closed:
             raise ClosedError("this Llama is closed")
@@ -105,11 +105,11 @@ class Completions:
         grammar: LlamaGrammar | str | None = None,
         **sampling: Unpack[SamplingKeywords],
     ) -> Document | Iterator[Document]:
-        """Continues a text, a list of token ids, or several texts as one batch on parallel sequences.
+        """Continue a text, a list of token ids, or several texts as one batch on parallel sequences.
 
-        `suffix` is what comes after the gap that is filled, for models trained for it. `max_tokens` None or below 1 has no
-        limit. A logits processor gets the tokens so far and a (n_vocab,) array of logits that it changes or returns anew.
-        Gives OpenAI's `text_completion`, or an iterator of its chunks with `stream`.
+        `suffix` follows the gap that is filled, for models trained for infill. `max_tokens` None or below 1 is no limit. A
+        logits processor gets the tokens so far and a (n_vocab,) array of logits, which it changes or returns anew.
+        Returns OpenAI's `text_completion`, or an iterator of its chunks with `stream`.
 
         >>> answer = llm.create_completion("Once upon a time", max_tokens=4, temperature=0)
         >>> answer["object"], answer["choices"][0]["finish_reason"]
@@ -122,9 +122,9 @@ class Completions:
         [0, 1]
 
         Raises:
-            ContextFullError: a prompt that is longer than the context.
-            GrammarError: a bad grammar, or one that the model cannot satisfy.
-            UsageError: values that make no sense.
+            ContextFullError: if a prompt is longer than the context.
+            GrammarError: if the grammar is invalid, or the model cannot satisfy it.
+            UsageError: if an argument is invalid.
         """
         params = generation(sampling_params(self._defaults, sampling), max_tokens=max_tokens, stop=stop, logprobs=logprobs)
         constraint = constraint_of(grammar)
@@ -157,7 +157,7 @@ class Completions:
         top_logprobs: int = 0,
         **sampling: Unpack[SamplingKeywords],
     ) -> Document | Iterator[Document]:
-        """Answers a conversation: OpenAI's `chat.completion`, or an iterator of its chunks with `stream`.
+        """Answer a conversation. Returns OpenAI's `chat.completion`, or an iterator of its chunks with `stream`.
 
         `response_format` is `{"type": "json_object"}`, with a `schema` if wanted, or OpenAI's `json_schema`.
 
@@ -170,7 +170,7 @@ class Completions:
         {'role': 'assistant'}
 
         Raises:
-            TemplateError: the chat template refuses the messages, or there is none.
+            TemplateError: if the chat template refuses the messages, or there is none.
             ContextFullError, GrammarError, UsageError: as `create_completion`.
         """
         wanted = top_logprobs if logprobs else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -54,10 +53,10 @@ class Llama(Evaluations):
     >>> llm.close()
 
     Raises (when built):
-        UsageError: values that make no sense.
-        TemplateError: there is no such `chat_format`, or it does not parse.
-        ModelError: the file is missing, damaged, foreign or unsupported.
-        MemoryFullError: it does not fit; on a GPU the message says how many layers were tried.
+        UsageError: if an argument is invalid.
+        TemplateError: if `chat_format` is unknown, or does not parse.
+        ModelError: if the file is missing, corrupt, foreign or unsupported.
+        MemoryFullError: if the model does not fit; on a GPU the message has the layers that were tried.
     """
 
     create_completion = __call__ = naming_arguments(Evaluations.create_completion)
@@ -125,12 +124,11 @@ class Llama(Evaluations):
             mlock=use_mlock,
             loras=(LoraAdapter(path=str(lora_path), scale=lora_scale),) if lora_path is not None else (),
         )
-        SamplingParams(seed=seed)  # what is wrong is told before loading
+        SamplingParams(seed=seed)  # check it before loading
         self._embeds, self._pooling = embedding, values.pooling(pooling_type)
         if chat_format is not None:
             ChatTemplate(chat_format).close()
         self.model_path = str(model_path)
-        self._vectors: Embedder | None = None
         engine = Engine(path, model, context, on_load=on_load)
         try:
             super().__init__(engine, context, name=self.model_path, chat_format=chat_format, seed=seed, logits_all=logits_all)
@@ -141,7 +139,7 @@ class Llama(Evaluations):
     # --- tokens ---------------------------------------------------------------------------------------------------------
 
     def tokenize(self, text: bytes | str, add_bos: bool = True, special: bool = False) -> list[int]:
-        """The token ids of a text. `special` lets control tokens in it become tokens.
+        """Return the token ids of a text. `special` recognizes control tokens in it.
 
         >>> llm.detokenize(llm.tokenize(b"Hello, world", add_bos=False))
         b'Hello, world'
@@ -149,43 +147,43 @@ class Llama(Evaluations):
         return self.engine.model.vocabulary.tokenize(text, special=special, add_special=add_bos)
 
     def detokenize(self, tokens: Sequence[int], special: bool = False) -> bytes:
-        """The bytes of tokens. Raises UsageError for ids outside the vocabulary."""
+        """Return the bytes of tokens. Raises UsageError for ids outside the vocabulary."""
         return self.engine.model.vocabulary.detokenize(token_ids(tokens, "tokens"), special=special)
 
     def token_to_piece(self, token: int, special: bool = False) -> bytes:
-        """The bytes of one token."""
+        """Return the bytes of one token."""
         vocabulary = self.engine.model.vocabulary
         return vocabulary.special_piece(token) if special else vocabulary.piece(token)
 
     def token_bos(self) -> int:
-        """The token that begins a text, or -1."""
+        """Return the BOS token, or -1."""
         return self.engine.model.vocabulary.bos
 
     def token_eos(self) -> int:
-        """The token that ends a text, or -1."""
+        """Return the EOS token, or -1."""
         return self.engine.model.vocabulary.eos
 
     def token_nl(self) -> int:
-        """The token of a line break, or -1."""
+        """Return the newline token, or -1."""
         return self.engine.model.vocabulary.newline
 
     # --- the model ------------------------------------------------------------------------------------------------------
 
     def n_ctx(self) -> int:
-        """Tokens of context of one call."""
+        """Return the context size of one call in tokens."""
         return self.engine.n_ctx
 
     def n_vocab(self) -> int:
-        """How many tokens the vocabulary has."""
+        """Return the number of tokens in the vocabulary."""
         return self.engine.model.vocabulary.size
 
     def n_embd(self) -> int:
-        """The width of the model's embeddings."""
+        """Return the dimension of the model's embeddings."""
         return self.engine.model.n_embd
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The scalars of the file's metadata, as text.
+        """Scalars of the file's metadata, as text.
 
         >>> llm.metadata["general.architecture"]
         'llama'
@@ -195,14 +193,14 @@ class Llama(Evaluations):
     # --- vectors --------------------------------------------------------------------------------------------------------
 
     def create_embedding(self, input: str | Sequence[str], model: str | None = None) -> Document:  # noqa: A002
-        """The vectors of one text or of several, in OpenAI's form, of length 1 each.
+        """Return the vectors of one text or several, in OpenAI's form, each of length 1.
 
-        The object must have been made with `embedding=True`; `pooling_type` is the model's own unless given. With "none", each
-        `embedding` is a list of vectors, one a token.
+        The object must be made with `embedding=True`; `pooling_type` is the model's own unless given. With "none", each
+        `embedding` is a list of vectors, one for each token.
 
         Raises:
-            UsageError: it was not; or something among the texts is none.
-            ContextFullError: a text that is longer than the model allows.
+            UsageError: if it was made without `embedding=True`, or an item is not a text.
+            ContextFullError: if a text is longer than the model allows.
         """
         with argument_names():
             return self._embedding(_texts(input), model)
@@ -227,31 +225,21 @@ class Llama(Evaluations):
         return {"object": "list", "model": model or self.model_path, "data": rows, "usage": usage}
 
     def embed(self, input: str | Sequence[str]) -> Any:  # noqa: A002
-        """The vector of a text, or a list of the vectors of several; with pooling "none" a list of vectors for each."""
+        """Return the vector of a text, or a list of the vectors of several; with pooling "none" a list of vectors for each."""
         vectors = [row["embedding"] for row in self.create_embedding(input)["data"]]
         return vectors[0] if isinstance(input, str) else vectors
 
     def _embedder(self) -> Embedder:
         if not self._embeds:
-            raise UsageError("this Llama makes no vectors", hint="make it with embedding=True")
-        with self._lock:
-            if self._closed:
-                raise ClosedError("this Llama is closed")
-            if self._vectors is None:
-                from llamacli.engine.embedding.embedder import Embedder  # and numpy, which only vectors need
-
-                params = dataclasses.replace(self._context_params, n_ctx=None, n_seq_max=1, pooling=self._pooling)
-                self._vectors = Embedder(Path(self.model_path), self.engine.model.params, params)
-                self._owned.callback(self._vectors.close)
-                self._owned.callback(self._vectors.cancel)  # before that
-            return self._vectors
+            raise UsageError("this Llama was made without embedding=True")
+        return self.engine.embedder(self._pooling)
 
     # --- the end --------------------------------------------------------------------------------------------------------
 
     def set_cache(self, capacity_bytes: int | None = 2 << 30) -> None:
-        """Keeps evaluated prompts in memory, so that one that comes back later is not evaluated again; None or 0 keeps none.
+        """Keep evaluated prompts in memory, so that a prompt that returns is not evaluated again; None or 0 keeps none.
 
-        What the last `n_parallel` calls evaluated is reused anyway; this is for more prompts that take turns.
+        The prompts of the last `n_parallel` calls are reused anyway; this is for more prompts that alternate.
 
         >>> llm.set_cache(64 << 20)
         """
@@ -265,7 +253,7 @@ class Llama(Evaluations):
 
 
 def _texts(given: Any) -> list[str]:
-    """The texts of `create_embedding`."""
+    """Return the texts of `create_embedding`."""
     if isinstance(given, str):
         return [given]
     if isinstance(given, bytes) or not isinstance(given, Iterable):
@@ -278,7 +266,7 @@ def _texts(given: Any) -> list[str]:
 
 
 def _context_size(path: Path, wanted: int | None) -> int:
-    """The context of each call; without a wish, the default or what the model was trained with, if that is less."""
+    """Return the context size of each call: the given one, else the default or the trained size, if that is less."""
     if wanted is not None:
         return wanted
     from llamacli import gguf

@@ -1,4 +1,4 @@
-"""The options of `llamacli run` for many prompts."""
+"""Options of `llamacli run` for many prompts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_PARALLEL = 256
 
 
 def parse_parallel(text: str) -> int | None:
-    """A number of sequences, or auto."""
+    """Parse a number of sequences, or auto (None)."""
     if text == "auto":
         return None
     if not text.isdecimal() or not 1 <= int(text) <= MOST_PARALLEL:
@@ -23,7 +23,7 @@ def parse_parallel(text: str) -> int | None:
 
 
 def parse_output(text: str) -> Path | None:
-    """A file; - is standard output (None)."""
+    """Parse a file name; - is standard output (None)."""
     return None if text == "-" else parse_path(text)
 
 
@@ -81,7 +81,7 @@ class RowOptions:
 
 
 def check_rows(options: RowOptions) -> None:
-    """Whether the options for rows make sense together. Raises UsageError if they do not."""
+    """Check that the options for rows can be used together. Raises UsageError if not."""
     if options.input is None:
         given = [name for name in ("input_format", "output", "template", "parallel") if getattr(options, name) is not None]
         given += [name for name in ("unordered", "resume", "fail_fast", "retry") if getattr(options, name)]
@@ -89,11 +89,11 @@ def check_rows(options: RowOptions) -> None:
             raise UsageError(f"--{given[0].replace('_', '-')} needs --input")
         return
     if options.resume and options.output is None:
-        raise UsageError("--resume needs the --output file to go on with")
+        raise UsageError("--resume needs the --output file to continue")
     if str(options.input) != "-" and not options.input.exists():
         raise UsageError(f"{options.input} does not exist")
     if options.retry < 0:
-        raise UsageError("--retry takes a number from 0")
+        raise UsageError("--retry must be at least 0")
     both_exist = options.output is not None and options.input.exists() and options.output.exists()
     if both_exist and options.output is not None and options.input.samefile(options.output):
         raise UsageError("--input and --output are the same file")

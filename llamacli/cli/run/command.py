@@ -55,12 +55,12 @@ def run(
 ) -> None:
     """Stream an answer to a prompt.
 
-    The prompt is the argument, files (-f), what is piped in, or all of them: files and piped text come first, as the material,
-    and the argument last, as the instruction. The answer goes to standard output and ends with a newline; everything else goes
-    to standard error. With --raw and standard output redirected the text comes exactly as the model wrote it.
+    The prompt is the argument, files (-f), piped text, or all of them: files and piped text come first, as the material, and
+    the argument last, as the instruction. The answer goes to standard output and ends with a newline; everything else goes to
+    standard error. With --raw and redirected standard output, the text is exactly what the model wrote.
 
-    With -j, --grammar, --regex or --choices the answer is what was asked for, or the exit status is 5: a grammar or schema that
-    is invalid, an answer that was cut, or one that does not fit the schema. Calls of tools are the last line, as JSON.
+    With -j, --grammar, --regex or --choices the answer fits its constraint, or the exit status is 5: for an invalid grammar or
+    schema, an answer that was cut, or one that does not fit the schema. Tool calls are the last line, as JSON.
 
     With --input each row of a file is answered, many at once; the result of a row that fails is an error object in its place,
     and the exit status is then 6.

@@ -1,4 +1,4 @@
-"""The options that only `llamacli run` has."""
+"""Options of `llamacli run` alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llamacli.cli.framework.parsers import parse_limit
 from llamacli.engine.params import ContextParams, ModelParams, SamplingParams
 
 DELAY_SECONDS = 0.5
-"""Loading, or reading the prompt, shows a progress bar only if it takes longer."""
+"""Seconds of loading or prefill before a progress bar shows."""
 
 PromptArgument = Annotated[
     str | None,
@@ -21,7 +21,7 @@ PromptArgument = Annotated[
 
 
 def parse_place(text: str) -> tuple[int, int]:
-    """LINE:COL, both from 1."""
+    """Parse LINE:COL, both from 1."""
     line, colon, column = text.partition(":")
     if not (line.isdecimal() and int(line) > 0 and (not colon or (column.isdecimal() and int(column) > 0))):
         raise ValueError(f"'{text}' is not LINE:COL, such as 12:5")
@@ -29,16 +29,16 @@ def parse_place(text: str) -> tuple[int, int]:
 
 
 def parse_choices(text: str) -> tuple[str, ...]:
-    r"""Texts with commas between; `\,` is a comma."""
+    r"""Parse comma-separated texts; `\,` is a comma."""
     choices = tuple(part.replace("\0", ",").strip() for part in text.replace("\\,", "\0").split(","))
     if not all(choices):
-        raise ValueError(f"'{text}' holds an empty choice")
+        raise ValueError(f"'{text}' contains an empty choice")
     return choices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptOptions:
-    """What the prompt is made of."""
+    """The parts of the prompt."""
 
     PANEL: ClassVar[str] = "Prompt"
 
@@ -73,7 +73,7 @@ class PromptOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConstraintOptions:
-    """What the answer is held to. At most one of these."""
+    """The constraint of the answer, at most one."""
 
     PANEL: ClassVar[str] = "Structured output"
 
@@ -110,7 +110,7 @@ class ConstraintOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolOptions:
-    """What the model may call."""
+    """The tools of the model."""
 
     PANEL: ClassVar[str] = "Tools"
 
@@ -131,7 +131,7 @@ class ToolOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasoningOptions:
-    """How a model that thinks first does it."""
+    """Reasoning before the answer."""
 
     PANEL: ClassVar[str] = "Reasoning"
 
@@ -149,7 +149,7 @@ class ReasoningOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions:
-    """How the answer is written, and what else."""
+    """The form of the output."""
 
     PANEL: ClassVar[str] = "Output"
 
@@ -176,7 +176,7 @@ class OutputOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateOptions:
-    """Keeping what was evaluated."""
+    """The state of the evaluated prompt."""
 
     PANEL: ClassVar[str] = "Saved state"
 

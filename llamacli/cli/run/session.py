@@ -1,4 +1,4 @@
-"""`run` at work: the model is loaded, the question rendered, answered and written."""
+"""`run` at work: load the model, render the question, answer and write."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from llamacli.engine.runtime.vocabulary import Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What is evaluated: `text` for people, `tokens` for the model. `stops` are stop texts that come with the chat template."""
+    """A prompt: `text` for people, `tokens` for the model. `stops` are the stop texts of the chat template."""
 
     text: str
     tokens: tuple[int, ...]
@@ -20,23 +20,22 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A stretch of a rendered prompt; `is_input` when it came from a message and not from the template."""
+    """A part of a rendered prompt; `is_input` if it came from a message and not from the template."""
 
     text: str
     is_input: bool
 
 
 def plain_prompt(vocabulary: Vocabulary, text: str) -> Prompt:
-    """The text as it is, after the model's BOS token if it wants one."""
+    """Return the text as it is, after the model's BOS token if it wants one."""
     return Prompt(text, tuple(vocabulary.tokenize(text, add_special=True)) or _begin(vocabulary))
 
 
 def rendered_prompt(vocabulary: Vocabulary, parts: Sequence[Part], stops: tuple[str, ...] = ()) -> Prompt:
-    """The tokens of a rendered chat template.
+    """Return the tokens of a rendered chat template.
 
-    The whole text is tokenized at once, as the model saw it in training, unless input text would become control tokens that
-    way:
-    then the control tokens of the template are found first, and what lies between them is plain text.
+    The whole text is tokenized at once, as in training, unless input would become control tokens: then the control tokens of
+    the template are found first, and the text between them is plain.
     """
     text = "".join(part.text for part in parts)
     tokens = vocabulary.tokenize(text, special=True)
@@ -49,7 +48,7 @@ def rendered_prompt(vocabulary: Vocabulary, parts: Sequence[Part], stops: tuple[
 
 
 def _apart(vocabulary: Vocabulary, parts: Sequence[Part]) -> list[int]:
-    """The tokens of parts whose input looks like control tokens: only those that the template itself wrote become any."""
+    """The tokens of parts whose input looks like control tokens: only the template's own text becomes control tokens."""
     tokens: list[int] = []
     text = ""
     for part in parts:

@@ -1,4 +1,4 @@
-"""What a model is asked: templates, prompts and turns, before anything is evaluated."""
+"""Prompts of a model: from questions and messages to turns, before anything is evaluated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Prompting:
-    """The prompts of a model. A base of `Engine`, which loads it."""
+    """Maker of the prompts of a model. A base of `Engine`, which loads it."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -33,28 +33,30 @@ class Prompting:
 
     @property
     def has_chat_template(self) -> bool:
-        """Whether the model brings a chat template."""
+        """True if the model has a chat template."""
         return self.model.chat_template() is not None
 
     @property
     def recommended_sampling(self) -> dict[str, str]:
-        """What the model's metadata recommends for sampling, as it stands there."""
+        """The sampling that the model's metadata recommends, as text by name."""
         return self.model.recommended_sampling()
 
     def sampling_defaults(self, base: SamplingParams) -> SamplingParams:
-        """`base` with what the model's metadata recommends. Recommendations that make no sense are left out, and logged."""
+        """Return `base` with the recommendations of the model's metadata. Invalid ones are left out and logged."""
         return with_recommendations(base, self.recommended_sampling)
 
     def template(self, source: str | None = None) -> ChatTemplate:
-        """The chat template by name or Jinja text; the model's own for None.
+        """Return the chat template by name or Jinja text; the model's own for None.
 
         Raises:
-            TemplateError: it does not parse, or the model has none.
+            TemplateError: if it does not parse, or the model has none.
         """
         if source not in self._templates:
             text = source if source is not None else self.model.chat_template()
             if text is None:
-                raise TemplateError("this model has no chat template", hint="give one with --chat-template, or use --raw")
+                raise TemplateError(
+                    "this model has no chat template", hint="chat_template names one", parameter="chat_template"
+                )
             vocabulary = self.model.vocabulary
             bos, eos = (
                 vocabulary.special_piece(token).decode("utf-8", "replace") if token >= 0 else ""
@@ -64,22 +66,22 @@ class Prompting:
         return self._templates[source]
 
     def knows_tools(self, source: str | None = None) -> bool:
-        """Whether the chat template (see `template`) tells a model of tools, or renders their calls. Raises TemplateError."""
+        """Return whether the chat template (see `template`) describes tools or renders their calls. Raises TemplateError."""
         capabilities = self.template(source).capabilities
         return capabilities.tools or capabilities.tool_calls
 
     def chat_prompt(self, messages: Sequence[dict[str, Any]], *, template: str | None = None) -> Prompt:
-        """The prompt that asks for the answer to OpenAI-shaped messages.
+        """Return the prompt of OpenAI's messages.
 
         Raises:
-            TemplateError: no template, or it refuses the messages.
-            UsageError: messages that are not shaped like OpenAI's.
+            TemplateError: if there is no template, or it refuses the messages.
+            UsageError: if the messages do not have OpenAI's form.
         """
         rendered = self.template(template).render(read_messages(list(messages)))
         return rendered_prompt(self.model.vocabulary, rendered.parts, rendered.stops)
 
     def text_prompt(self, text: str) -> Prompt:
-        """A prompt that continues the text as it is."""
+        """Return a prompt that continues the text as it is."""
         return plain_prompt(self.model.vocabulary, text)
 
     def render(self, question: Question) -> Turn:
@@ -104,7 +106,7 @@ class Prompting:
         constraint: Constraint | None = None,
         budget: int | None = None,
     ) -> Turn:
-        """The prompt that asks for the answer to messages, and what belongs to the answer (see `turn.chat_turn`)."""
+        """Return the turn that answers messages (see `turn.chat_turn`)."""
         return chat_turn(
             self.model.vocabulary,
             self.template(template),
@@ -121,27 +123,27 @@ class Prompting:
         return answer_tokens(self.model.vocabulary, self.template(template), turn, messages, rendering)
 
     def ends_answer(self, token: int) -> bool:
-        """Whether a token is one of those with which the model ends its answers."""
+        """Return whether a token ends an answer of this model."""
         return self.model.vocabulary.is_end(token)
 
     def text_turn(self, text: str, constraint: Constraint | None = None) -> Turn:
-        """The prompt that continues the text as it is."""
+        """Return the turn that continues the text as it is."""
         return text_turn(self.text_prompt(text), constraint)
 
     def infill_turn(self, prefix: str, suffix: str, constraint: Constraint | None = None) -> Turn:
-        """The prompt that asks for what stands between two texts.
+        """Return the turn that fills the gap between two texts.
 
         Raises:
-            UsageError: the model cannot fill in.
+            UsageError: if the model does not support infill.
         """
         return text_turn(infill_prompt(self.model.vocabulary, prefix, suffix), constraint)
 
     def resolve_biases(self, biases: Sequence[Bias]) -> tuple[tuple[int, float], ...]:
-        """Biases by token id (see `logit_bias.resolve_biases`)."""
+        """Return biases by token id (see `logit_bias.resolve_biases`)."""
         return resolve_biases(self.model.vocabulary, biases)
 
     def close_templates(self) -> None:
-        """Frees the templates."""
+        """Free the templates."""
         for template in self._templates.values():
             template.close()
         self._templates = {}

@@ -1,4 +1,4 @@
-"""One turn of a conversation: the prompt, what holds the answer, and how the answer is read."""
+"""One turn of a conversation: the prompt, the constraint of the answer, and its format."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Turn:
 
 
 def text_turn(prompt: Prompt, constraint: Constraint | None = None) -> Turn:
-    """A turn without a chat template: the text goes on."""
+    """Return a turn without a chat template: the text is continued."""
     return Turn(prompt=prompt, guidance=Guidance(constraint=constraint) if constraint else None, is_chat=False)
 
 
@@ -49,13 +49,13 @@ def chat_turn(
     constraint: Constraint | None = None,
     budget: int | None = None,
 ) -> Turn:
-    """The turn that answers `messages`.
+    """Return the turn that answers `messages`.
 
-    `constraint` holds the content of the answer, `budget` is how many tokens its thinking may take (None: no limit).
+    `constraint` is for the content of the answer, `budget` is the number of tokens of its reasoning (None: no limit).
 
     Raises:
-        TemplateError: the template refuses the messages.
-        UsageError: tools with a template that knows none, or with a constraint.
+        TemplateError: if the template refuses the messages.
+        UsageError: if tools are used with a template that does not support them, or with a constraint.
     """
     uses_tools = bool(rendering.tools) and rendering.tool_choice != "none"
     if uses_tools:
@@ -66,7 +66,7 @@ def chat_turn(
     if is_constrained and state == "possible" and not rendering.enable_thinking:
         state = "closed"
     if constraint is not None:
-        from llamacli.engine.chat.framing import frame_of, framed  # only answers under a constraint pay for it
+        from llamacli.engine.chat.framing import frame_of, framed  # needed only with a constraint
 
         frame = frame_of(template, rendered, messages, rendering)
         constraint = framed(constraint, rendered, frame, state)
@@ -87,7 +87,7 @@ def chat_turn(
 
 
 def thinking_state(rendered: RenderedPrompt) -> ThinkingState:
-    """Whether the answer may begin with thinking, or the prompt has begun or ended it already."""
+    """Return whether the answer may start with reasoning, or the prompt has started or ended it."""
     if not rendered.thinking_start or not rendered.thinking_ends:
         return "none"
     _, begun, rest = rendered.generation_prompt.rpartition(rendered.thinking_start)
@@ -98,13 +98,17 @@ def thinking_state(rendered: RenderedPrompt) -> ThinkingState:
 
 def _check_tools(template: ChatTemplate, constraint: Constraint | None) -> None:
     if constraint is not None:
-        raise UsageError("an answer cannot be held to a grammar or schema and call tools too", hint="use --tool-choice none")
+        raise UsageError(
+            "a grammar or schema cannot be used with tools", hint="set tool_choice to none", parameter="tool_choice"
+        )
     if not (template.capabilities.tools or template.capabilities.tool_calls):
-        raise UsageError("this chat template knows no tools", hint="use another model, or --chat-template")
+        raise UsageError(
+            "this chat template does not support tools", hint="use another model or chat_template", parameter="chat_template"
+        )
 
 
 def _template_constraint(rendered: RenderedPrompt, *, requires_call: bool) -> Constraint | None:
-    """The template's own grammar, for calls of tools. One from the beginning describes the end of the prompt, too."""
+    """The template's own grammar for tool calls. A grammar that is not lazy includes the end of the prompt."""
     grammar = rendered.grammar
     if grammar is None:
         return None
@@ -122,13 +126,13 @@ def _template_constraint(rendered: RenderedPrompt, *, requires_call: bool) -> Co
 
 
 def _opens_thinking(rendered: RenderedPrompt, text: str) -> bool:
-    """Whether a text ends with what begins thinking, or may do so, where a template that thinks does not tell its mark."""
+    """Return whether text ends with the start of reasoning, or may, if a template that reasons does not name its mark."""
     mark = rendered.thinking_start.strip()
     return text.rstrip().endswith(mark) if mark else rendered.supports_thinking
 
 
 def _guidance(constraint: Constraint | None, thinking: Thinking | None) -> Guidance | None:
-    """None where nothing would be looked at: thinking alone matters only for its budget."""
+    """The guidance, None if there is nothing to watch: reasoning alone matters only for its budget."""
     if constraint is None and (thinking is None or thinking.budget is None):
         return None
     watched = thinking if thinking is not None and (thinking.budget is not None or (constraint and constraint.lazy)) else None
@@ -136,7 +140,7 @@ def _guidance(constraint: Constraint | None, thinking: Thinking | None) -> Guida
 
 
 def turn_prompt(vocabulary: Vocabulary, rendered: RenderedPrompt, *, keeps_marks: bool) -> Prompt:
-    """The tokens of a rendered prompt. `keeps_marks`: the marks of thinking and of calls belong to the text of the answer."""
+    """Return the tokens of a rendered prompt. `keeps_marks`: the marks of reasoning and calls belong to the answer's text."""
     prompt = rendered_prompt(vocabulary, rendered.parts, rendered.stops)
     if not keeps_marks:
         return prompt

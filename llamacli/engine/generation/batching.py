@@ -1,4 +1,4 @@
-"""Which sequences evaluate how many of their pending tokens in the next batch."""
+"""Plans of batches: which sequences evaluate how many of their pending tokens."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Protocol
 from llamacli.engine.generation.sequence import Sequence
 
 AMPLE = 256
-"""Tokens of a prompt that are worth a batch of their own: more make it hardly faster for each token."""
+"""Prompt tokens that fill a batch well: a token is hardly faster in a larger one."""
 
 Planned = tuple[Sequence, int]
-"""A sequence, and how many of its pending tokens are to be evaluated."""
+"""A sequence, and the number of its pending tokens to evaluate."""
 
 
 class Planner(Protocol):
-    """Makes one plan after the other."""
+    """Maker of plans, one for each batch."""
 
     def plan(self, active: list[Sequence]) -> list[Planned]:
-        """What the next batch holds of the sequences that run; empty if nothing is pending."""
+        """Return the plan of the next batch for the running sequences; empty if nothing is pending."""
 
 
 class MixedPlanner:
-    """First one token of each sequence that generates, then prompts as they fit beside them in `n_batch` tokens.
+    """Planner of one token for each generating sequence, and of prompts as they fit beside them in `n_batch` tokens.
 
-    A prompt that is alone comes in portions, so that its progress can be told: llama.cpp would compute it in the same ones.
+    A prompt that is alone is split into portions, to report its progress: llama.cpp would compute the same ones.
     """
 
     def __init__(self, n_batch: int) -> None:
@@ -42,12 +42,12 @@ class MixedPlanner:
 
 
 class InvariantPlanner:
-    """Batches in which each sequence gets, to the bit, the numbers that it would get alone.
+    """Planner of batches in which each sequence gets, to the bit, the numbers that it would get alone.
 
-    ggml multiplies one column with other kernels than several, and those add up in another order. So a prompt is never
-    evaluated by single tokens, nor beside sequences that generate, whose tokens are always single. llama.cpp splits a batch
-    into parts in which all sequences have equally many tokens: equal numbers leave it nothing to split. Short prompts go
-    together, ample ones alone, and after `n_batch` tokens of prompts the sequences that generate have a turn.
+    ggml multiplies one column with other kernels than several, and they sum in another order. So a prompt is never evaluated
+    by single tokens, nor beside generating sequences, whose tokens are always single. llama.cpp splits a batch into parts in
+    which all sequences have the same number of tokens: equal numbers leave nothing to split. Short prompts share a batch,
+    ample ones have their own, and after `n_batch` prompt tokens the generating sequences have a step.
     """
 
     def __init__(self, n_batch: int, n_ubatch: int) -> None:
@@ -78,7 +78,7 @@ class InvariantPlanner:
         return [(sequence, count) for sequence in together]
 
     def _share(self, prompts: list[Sequence]) -> int:
-        """How many tokens each evaluates: the most that leave none of them with a single one. 0 if there is no such number."""
+        """The tokens that each evaluates: the most that leave no prompt with a single one, 0 if no number does."""
         pending = [len(sequence.pending) for sequence in prompts]
         most = max(1, min(*pending, self._n_ubatch // len(prompts)))
         if most == 1:

@@ -1,7 +1,7 @@
-"""Several steps in one call: while all sequences only generate, C evaluates and samples without coming back for each token.
+"""Several steps in one call: while all sequences generate, C evaluates and samples without a return to Python for each.
 
-What Python does between two tokens takes microseconds when it is repeated, but twenty times as long after the model's weights
-have passed through the caches. A burst pays that once. It is short enough that nobody sees tokens come in groups.
+Python's work between two tokens takes microseconds in a loop, but twenty times as long after the model's weights have passed
+through the caches. A burst pays that once. It is too short for tokens to be seen in groups.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from llamacli.engine.runtime.context import Context
 from llamacli.errors import CancelledError
 
 SECONDS = 0.03
-"""How long a burst lasts at most, but for its first step: two frames of a screen."""
+"""Longest duration of a burst after its first step: two frames of a screen."""
 
 STEPS = 32
-"""Steps of a burst at most."""
+"""Most steps of a burst."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A token that C chose and its natural-log probability, NaN unless asked for; `is_last` in its burst.
+    """A token that C chose and its natural-log probability, NaN unless requested; `is_last` of its burst.
 
-    Where none could be chosen, `status` says why, as `llamacli_sample` does.
+    Without a choice, `status` is the reason, as of `llamacli_sample`.
     """
 
     token: int
@@ -36,7 +36,7 @@ class Choice:
 
 
 class Burst:
-    """Runs bursts on a context."""
+    """Runner of bursts on a context."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -45,13 +45,13 @@ class Burst:
         self._lanes: dict[int, Any] = {}
 
     def run(self, lanes: Series[Any], steps: int) -> tuple[list[list[Choice]], bool]:
-        """Evaluates and samples at most `steps` times for all lanes (`Sampler.lane`).
+        """Evaluate and sample at most `steps` times for all lanes (`Sampler.lane`).
 
-        Returns what was chosen, a list of steps with a choice for each lane, and whether the cancel flag ended it; the
-        caller need not know where the cache stands then.
+        Return the choices, a list of steps with a choice for each lane, and True if the cancel flag ended the burst: the
+        state of the cache is unknown then.
 
         Raises:
-            ContextFullError, DecodeError, MemoryFullError: the first evaluation failed.
+            ContextFullError, DecodeError, MemoryFullError: if the first evaluation failed.
         """
         count = len(lanes)
         if count not in self._lanes:

@@ -1,4 +1,4 @@
-"""What a model thinks of the next token, without choosing one."""
+"""The probabilities of the next token, without a choice."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _BATCH = 512
 
 
 def next_token_logprobs(model: Model, tokens: list[int]) -> list[float]:
-    """Natural-log probabilities of every token of the vocabulary after `tokens`, before any sampler.
+    """Return the natural-log probability of each token of the vocabulary after `tokens`, before any sampler.
 
     Raises:
-        ContextFullError: more tokens than the model was trained for.
-        MemoryFullError, DecodeError: see `Context`.
+        ContextFullError: if there are more tokens than the model was trained for.
+        MemoryFullError, DecodeError: as `Context`.
     """
     if model.n_ctx_train and len(tokens) > model.n_ctx_train:
         message = f"the text has {len(tokens):,} tokens, and the model holds {model.n_ctx_train:,}"

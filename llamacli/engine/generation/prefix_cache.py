@@ -1,4 +1,4 @@
-"""Evaluated prompts kept in memory when others take their place in the cache: they come back without evaluation."""
+"""Evaluated prompts kept in memory when others take their slots: they return without evaluation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 
 WORTHWHILE = 16
-"""Tokens that must be spared: fewer are evaluated faster than their state is copied."""
+"""Least tokens worth a copy of their state: fewer are evaluated faster."""
 
 
 class PrefixCache:
@@ -25,7 +25,7 @@ class PrefixCache:
         return len(self._states)
 
     def put(self, tokens: list[int], state: bytes) -> None:
-        """Keeps a state, and drops others until all fit. One that is larger than the capacity is not kept."""
+        """Keep a state, and drop others until all fit. A state larger than the capacity is not kept."""
         if len(state) > self.capacity:
             return
         key = tuple(tokens)
@@ -37,9 +37,9 @@ class PrefixCache:
                 self.size -= len(dropped)
 
     def find(self, prompt: tuple[int, ...]) -> tuple[int, tuple[int, ...], bytes]:
-        """The state that shares most with the prompt:
+        """Return the state that shares most with the prompt: the number of shared tokens, its tokens and its bytes.
 
-        how many tokens that are, its tokens and its bytes. (0, (), b"") if none.
+        Return (0, (), b"") without one.
         """
         with self._lock:
             best = max(self._states, key=lambda tokens: common_length(tokens, prompt), default=())
@@ -51,7 +51,7 @@ class PrefixCache:
 
 
 def common_length(a: list[int] | tuple[int, ...], b: tuple[int, ...]) -> int:
-    """The length of the longest common beginning, found by halving: comparing slices is much faster than a loop."""
+    """Return the length of the longest common prefix, found by bisection: comparing slices is much faster than a loop."""
     low, high = 0, min(len(a), len(b))
     while low < high:
         middle = (low + high + 1) // 2

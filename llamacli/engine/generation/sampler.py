@@ -1,4 +1,4 @@
-"""Choosing the next token: llama.cpp's sampler chain, built from `SamplingParams`."""
+"""Sampling of the next token: llama.cpp's sampler chain, built from `SamplingParams`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from llamacli.engine.runtime.model import Model
 from llamacli.errors import ClosedError, MemoryFullError
 
 _KEEP_BEST = {"top_n_sigma", "top_k", "top_p", "min_p", "temperature"}
-"""Samplers that never drop the most probable token nor let another overtake it."""
+"""Samplers that keep the most probable token the most probable."""
 
 
 class Sampler:
-    """One sampler chain, with its random state and what it remembers of the text. Belongs to one sequence.
+    """Sampler chain of one sequence, with its random state and the tokens that its penalties see.
 
-    `seed` is the seed in use, drawn here when the parameters leave it open.
+    `seed` is the seed in use, drawn here if the parameters have none.
 
     Raises (when built):
-        MemoryFullError: llama.cpp could not make a sampler.
+        MemoryFullError: if llama.cpp could not make a sampler.
     """
 
     def __init__(self, model: Model, params: SamplingParams, *, logprobs: int | None = None) -> None:
@@ -52,11 +52,11 @@ class Sampler:
         lane.top_k = max(params.top_k, params.min_keep, 1) if prefilter else 0
 
     def sample(self, context_handle: Any, index: int, matcher: Any = None) -> int:
-        """Chooses a token from the logits of output `index`, and remembers it; `matcher` is the handle of a constraint.
+        """Choose a token from the logits of output `index`, and accept it; `matcher` is the handle of a constraint.
 
         Raises:
-            ConstraintError: the constraint allows no token here.
-            DecodeError: the logits hold no finite number.
+            ConstraintError: if the constraint allows no token here.
+            DecodeError: if no logit is finite.
         """
         self._require_open()
         self._lane.constraint = matcher
@@ -64,10 +64,10 @@ class Sampler:
         return int(self._choice.token)
 
     def lane(self, sequence: int, position: int, token: int, matcher: Any) -> Any:
-        """What C needs to go on alone after `token` at `position` of a sequence of the cache: see `Burst`.
+        """Return what C needs to continue alone after `token` at `position` of a sequence of the cache (see `Burst`).
 
         Raises:
-            ClosedError: the sampler was closed.
+            ClosedError: if the sampler was closed.
         """
         self._require_open()
         lane = self._lane
@@ -76,7 +76,7 @@ class Sampler:
 
     @property
     def tells_top(self) -> bool:
-        """Whether the most probable tokens are told beside the chosen one."""
+        """True if the most probable tokens are reported beside the chosen one."""
         return self._n_top > 0
 
     def _require_open(self) -> None:
@@ -84,37 +84,37 @@ class Sampler:
             raise ClosedError("the sampler is closed")
 
     def logprob(self) -> float | None:
-        """The natural-log probability of the last token before any sampler, or None unless log probabilities were asked for."""
+        """Return the natural-log probability of the last token before any sampler, None unless it was requested."""
         return float(self._choice.logprob) if self._n_top >= 0 else None
 
     def top(self) -> tuple[TokenLogprob, ...]:
-        """The most probable tokens at the last place, the best first."""
+        """Return the most probable tokens at the last position, the best first."""
         if not self._choice.n_top:
             return ()
         rows = self._top[: self._choice.n_top]
         return tuple(TokenLogprob(row.token, self._model.vocabulary.piece(row.token), row.logprob) for row in rows)
 
     def force(self, token: int) -> None:
-        """Remembers a token that was not sampled but is part of the answer."""
+        """Accept a token that was not sampled but is part of the answer."""
         self._choice.n_top = 0
         self._library.llama_sampler_accept(self._chain, token)
 
     def remember(self, tokens: list[int]) -> None:
-        """Tells the penalties about tokens that were not sampled here: the prompt."""
+        """Show the penalties the tokens of the prompt, which were not sampled here."""
         if self.remembers:
             window = max(_window(self._model, n) for n in (self.params.repeat_last_n, self.params.dry_penalty_last_n))
             for token in tokens[-window:] if window else []:
                 self._library.llama_sampler_accept(self._chain, token)
 
     def close(self) -> None:
-        """Frees the chain."""
+        """Free the chain."""
         chain, self._chain = self._chain, None
         if chain is not None:
             self._library.llama_sampler_free(chain)
 
 
 def _active_samplers(params: SamplingParams) -> list[str]:
-    """The samplers of the chain that do anything with these parameters, in order."""
+    """The samplers of the chain that have an effect with these parameters, in order."""
     does = {
         "penalties": params.repeat_last_n != 0
         and (params.repeat_penalty != 1 or params.frequency_penalty != 0 or params.presence_penalty != 0),
@@ -190,5 +190,5 @@ def _makers(model: Model, p: SamplingParams) -> dict[str, Callable[[], Any]]:
 
 
 def _window(model: Model, length: int) -> int:
-    """How many tokens to look back; -1 means the whole context, and more than that would only take memory."""
+    """The number of tokens to look back; -1 is the whole context, and more would only take memory."""
     return min(length, model.n_ctx_train) if length >= 0 else model.n_ctx_train

@@ -1,7 +1,7 @@
-"""One scheduler serves everything: each step evaluates one batch for all sequences, samples in C, and tells what happened.
+"""Scheduler of sequences: each step evaluates one batch for all of them, samples in C, and returns events.
 
-Continuous batching: a sequence that ends leaves its slot to the next request at once, and prompts are prefilled in chunks
-beside the sequences that generate (Yu et al., "Orca", OSDI 2022; Agrawal et al., "Sarathi-Serve", OSDI 2024).
+Continuous batching: the slot of a sequence that ends is assigned at once, and prompts are prefilled in chunks beside
+generating sequences (Yu et al., "Orca", OSDI 2022; Agrawal et al., "Sarathi-Serve", OSDI 2024).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from llamacli.errors import CancelledError, ContextFullError, UsageError
 
 
 class Scheduler:
-    """Runs requests on a context, as many at once as it has sequences. Not thread-safe: one thread steps."""
+    """Runner of requests on a context, up to its number of sequences at once. Not thread-safe: one thread steps."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -38,18 +38,18 @@ class Scheduler:
         """Called after each step with the number of tokens that it generated."""
 
     def submit(self, request: Request) -> Sequence:
-        """Queues a request.
+        """Queue a request.
 
         Raises:
-            TypeError: a number of tokens that is no whole number.
-            UsageError: an empty prompt, or token ids outside the vocabulary.
-            ContextFullError: a prompt longer than the context.
-            GrammarError: a grammar that llama.cpp does not take.
+            TypeError: if a number of tokens is not a whole number.
+            UsageError: if the prompt is empty, or a token id is outside the vocabulary.
+            ContextFullError: if the prompt is longer than the context.
+            GrammarError: if llama.cpp does not accept the grammar.
         """
         context = self._context
         needed = len(request.prompt)
         if not needed:
-            raise UsageError("the prompt is empty, and this model has no token to begin with")
+            raise UsageError("the prompt is empty, and this model has no BOS token")
         context.model.vocabulary.check_ids(request.prompt)
         operator.index(request.params.max_tokens or 0)
         if needed > context.n_ctx:
@@ -68,24 +68,24 @@ class Scheduler:
 
     @property
     def active(self) -> int:
-        """How many sequences are running."""
+        """Number of running sequences."""
         return len(self.slots.active())
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing left to do."""
+        """True if no sequence is running or waiting."""
         return not self._waiting and not self.slots.active()
 
     def run(self) -> Iterator[Event]:
-        """The events of all requests until none is left."""
+        """Yield the events of all requests until none is left."""
         while not self.is_idle:
             yield from self.step()
 
     def step(self) -> list[Event]:
-        """Evaluates one batch.
+        """Evaluate one batch and return its events.
 
         Raises:
-            DecodeError, MemoryFullError: the batch failed; all its sequences are gone.
+            DecodeError, MemoryFullError: if the batch failed; all its sequences are dropped.
         """
         if self._waiting:
             self._admit()
@@ -137,7 +137,7 @@ class Scheduler:
         return events
 
     def _admit(self) -> None:
-        """Gives free slots to waiting sequences."""
+        """Assign free slots to waiting sequences."""
         for sequence in list(self._waiting):
             if self.active >= self.limit:
                 return
@@ -146,7 +146,7 @@ class Scheduler:
                 self.slots.assign(sequence)
 
     def _make_room(self) -> list[Event]:
-        """Ends, or shifts, the sequences whose context is full."""
+        """Shift, or end, the sequences whose context is full."""
         events: list[Event] = []
         for slot, sequence in self.slots.active():
             if len(sequence.cached) + 1 > self._context.n_ctx and not self.slots.shift(sequence):
@@ -155,7 +155,7 @@ class Scheduler:
         return events
 
     def _advance(self, sequence: Sequence, go_on: Callable[[], list[Event]]) -> list[Event]:
-        """Goes on with one sequence. What fails there, a callable of the request for one, ends this sequence only."""
+        """Advance one sequence. An error, of a callback of its request for example, ends this sequence only."""
         try:
             events = go_on()
         except Exception as error:  # noqa: BLE001 - its caller gets it
@@ -166,7 +166,7 @@ class Scheduler:
         return events
 
     def cancel(self, sequence: Sequence) -> Finished | None:
-        """Ends one sequence; what it evaluated stays in its slot for reuse. None if it had ended already."""
+        """End one sequence; its evaluated tokens stay in its slot for reuse. Return None if it had ended already."""
         if sequence.finished:
             return None
         if sequence in self._waiting:
@@ -175,7 +175,7 @@ class Scheduler:
         return sequence.finish("cancelled")
 
     def _cancel_all(self) -> list[Event]:
-        """Ends all sequences after an evaluation that was cut short: what it left in the cache is unknown, so it goes."""
+        """End all sequences after a cancelled evaluation: what it left in the cache is unknown, so it is cut off."""
         events: list[Event] = []
         for slot, sequence in self.slots.active():
             events.append(sequence.finish("cancelled"))
@@ -186,7 +186,7 @@ class Scheduler:
         return events
 
     def reset(self) -> None:
-        """Drops all sequences and empties the cache."""
+        """Drop all sequences and empty the cache."""
         for _, sequence in self.slots.active():
             sequence.close()
         for sequence in self._waiting:

@@ -1,4 +1,4 @@
-"""One sequence on its way from a prompt to an answer. The scheduler evaluates; this knows what and what then."""
+"""One sequence from its prompt to its answer: what to evaluate next, and the events of what was sampled."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Processor = Callable[[list[int], "memoryview[float]"], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to generate: prompt token ids and parameters.
+    """Request of one answer: prompt token ids and parameters.
 
     The last `started` tokens of the prompt are the beginning of the answer: they are events and under the guidance as if they
     had been chosen, but do not count for `max_tokens`. `closes_gap`: what the cache holds of the prompt behind a gap is moved
-    up instead of evaluated again, so that what was left out there still has a faint influence.
-    `preserved`: control tokens whose text belongs to the answer (the marks of tool calls, for one); others are left out.
-    `guidance`: what the answer is held to. `processor` is given the tokens so far and the logits before each choice, and may
-    change the logits: floats, n_vocab of them.
+    up instead of evaluated again, so that the tokens in the gap still have a faint influence.
+    `preserved`: control tokens whose text belongs to the answer (marks of tool calls, for example); others are left out.
+    `guidance` constrains the answer. `processor` gets the tokens so far and the logits, (n_vocab,) floats, before each choice,
+    and may change the logits.
     """
 
     prompt: tuple[int, ...]
@@ -57,7 +57,7 @@ class Sequence:
         self._context = context
         self._vocabulary = context.model.vocabulary
         self._stream = TextStream(request.params.stop)
-        self._told: list[str] = []  # the text of an answer that a stop text may cut away from what its grammar wants
+        self._texts: list[str] = []  # of an answer that a stop text may cut before its grammar is satisfied
         self._reused = 0
         self._sampled = 0
         self._shown = 0
@@ -74,12 +74,12 @@ class Sequence:
 
     @property
     def is_prefilling(self) -> bool:
-        """Whether prompt tokens are still to be evaluated."""
+        """True while prompt tokens are to be evaluated."""
         return self._prefilling
 
     @property
     def portion(self) -> int:
-        """How many tokens of the prompt are worth one call: on the CPU as many as are computed at once, else a whole batch.
+        """Prompt tokens of one call: on the CPU a micro-batch, on a device a whole batch.
 
         The CPU loses nothing between two calls (measured: the same speed to 0.5 %); a device may have several in flight.
         """
@@ -88,20 +88,20 @@ class Sequence:
 
     @property
     def seed(self) -> int:
-        """The seed in use."""
+        """Seed in use."""
         return self._sampler.seed
 
     def start(self, slot: int, cached: list[int]) -> None:
-        """Takes a slot whose cache holds `cached`, which the prompt begins with."""
+        """Start in a slot whose cache holds `cached`, a prefix of the prompt."""
         self.slot, self.cached = slot, cached
         self._reused = len(cached)
         self.pending = list(self.request.prompt[len(cached) :])
         self._started = time.perf_counter()
 
     def evaluated(self, count: int, output: int | None) -> list[Event]:
-        """Goes on after `count` pending tokens were evaluated.
+        """Advance by `count` evaluated pending tokens and return the events.
 
-        `output` is the index of the last one's logits, None if none were asked for.
+        `output` is the index of the last token's logits, None without logits.
         """
         self.cached += self.pending[:count]
         del self.pending[:count]
@@ -124,7 +124,7 @@ class Sequence:
 
     @property
     def burst_limit(self) -> int:
-        """How many steps C may take without asking: none while there is a prompt, or a callable, or a text to look out for."""
+        """Steps that C may take alone: none during a prompt, or with a callback or a text to watch for."""
         guide, params = self._guide, self.request.params
         if self._prefilling or self.request.processor is not None or self._sampler.tells_top:
             return 0
@@ -134,12 +134,12 @@ class Sequence:
         return room if params.max_tokens is None else min(room, params.max_tokens - self._shown)
 
     def lane(self) -> Any:
-        """What C needs to go on from the pending token."""
+        """Return what C needs to continue from the pending token."""
         matcher = self._guide.matcher if self._guide is not None else None
         return self._sampler.lane(self.slot, len(self.cached), self.pending[0], matcher)
 
     def chosen(self, choice: Choice) -> list[Event]:
-        """Goes on after the pending token was evaluated and the next one chosen by C."""
+        """Advance by the pending token, which C evaluated, and the next one, which C chose."""
         self.cached += self.pending
         self.pending.clear()
         check_sampling(choice.status)
@@ -149,19 +149,19 @@ class Sequence:
         return events
 
     def _choose(self, output: int, events: list[Event]) -> None:
-        """Samples the next token and says what came of it."""
+        """Sample the next token and add its events."""
         token, forced = self._next(output)
         self._take(token, None if forced else self._sampler.logprob(), self._sampler.top(), events)
 
     def _add_started(self, events: list[Event]) -> None:
-        """Says what came of the tokens of the answer that were in the prompt.
+        """Add the events of the tokens of the answer that were in the prompt.
 
         Raises:
-            ConstraintError: the grammar does not allow them.
+            ConstraintError: if the grammar does not allow them.
         """
         for token in self.request.prompt[len(self.request.prompt) - self.request.started :]:
             if self._guide is not None and not self._guide.take(token):
-                raise ConstraintError("the grammar does not allow this beginning of an answer")
+                raise ConstraintError("the grammar does not allow an answer that starts like this")
             piece = self._piece(token)
             events.append(Token(self.id, token, piece, self._text(piece)))
             if self._stream.stop is not None or (self._guide is not None and self._guide.must_end):
@@ -172,16 +172,16 @@ class Sequence:
         return self._vocabulary.special_piece(token) if token in self.request.preserved else self._vocabulary.piece(token)
 
     def _text(self, piece: bytes) -> str:
-        """What became certain with `piece`."""
+        """The text that became certain with `piece`."""
         text = self._stream.feed(piece)
         if self._guide is not None and self.request.params.stop:
-            self._told.append(text)
+            self._texts.append(text)
         return text
 
     def _take(
         self, token: int, logprob: float | None, top: tuple[TokenLogprob, ...], events: list[Event], *, may_end: bool = True
     ) -> None:
-        """Says what came of a token. `may_end`: the grammar stands where this token left it, and may end the answer."""
+        """Add the events of a token. `may_end`: this token is the grammar's last, which may end the answer."""
         self._sampled += 1
         if self._vocabulary.is_end(token):
             events.append(self.finish("stop"))
@@ -198,7 +198,7 @@ class Sequence:
             self.pending.append(token)
 
     def _next(self, output: int) -> tuple[int, bool]:
-        """The next token, and whether it was forced."""
+        """The next token, and True if it was forced."""
         guide = self._guide
         if self.request.processor is not None:
             self.request.processor(self.cached, self._context.logits(output))
@@ -214,7 +214,7 @@ class Sequence:
         return token, forced
 
     def finish(self, reason: FinishReason) -> Finished:
-        """The closing event; the sampler is freed."""
+        """Free the sampler and return the closing event."""
         satisfied = self._satisfied()
         self.close()
         now = time.perf_counter()
@@ -225,13 +225,13 @@ class Sequence:
         return Finished(self.id, reason, usage, timings, self._stream.finish(), self._stream.stop, satisfied)
 
     def _satisfied(self) -> bool | None:
-        """Whether the text is complete under its grammar, which has seen what a stop text then cut away."""
+        """True if the text, without what a stop text cut off, is complete under its grammar; None without one."""
         if self._guide is None:
             return None
-        return self._guide.satisfied if self._stream.stop is None else self._guide.would_satisfy("".join(self._told))
+        return self._guide.satisfied if self._stream.stop is None else self._guide.would_satisfy("".join(self._texts))
 
     def close(self) -> None:
-        """Frees the sampler and the guide of a sequence that never finished."""
+        """Free the sampler and the guide."""
         self.finished = True
         self._sampler.close()
         if self._guide is not None:

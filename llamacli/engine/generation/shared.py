@@ -1,7 +1,8 @@
-"""One scheduler for many threads, without a thread of its own: whoever waits for an event steps for everybody.
+"""One scheduler for many threads, without its own thread: a caller that waits for an event steps for all of them.
 
-A lone caller pays for a few locks a step and nothing else. With many callers their requests run side by side on the sequences
-of one batch; a caller that is slow to take its events, or that goes away, holds nobody up.
+A lone caller pays for a few locks a step and nothing else. The requests of several callers run side by side on the sequences
+of one batch; a caller that takes its events slowly, or leaves, does not delay the others. (A thread of its own with a queue
+would cost a switch of threads for each step, on cores that compute.)
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Source = Iterator[tuple[int, Request] | None]
 
 
 class Ticket:
-    """A request on its way: its events that nobody has taken yet, and the error that ended it, if one did."""
+    """A request in flight: its events that are not yet taken, and the error that ended it, if any."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -51,10 +52,10 @@ class Ticket:
 
 
 class SharedScheduler:
-    """Runs requests from any thread. `close()` makes the calls that are waiting raise ClosedError.
+    """Runner of requests from any thread. `close()` makes waiting calls raise ClosedError.
 
-    `_changed` guards what `submit`, `leave` and a step share: which requests are queued and running, and whose cancel flag it
-    is. `_stepping` is held by the thread that steps.
+    `_changed` guards what `submit`, `leave` and a step share: the queued and running requests, and the owner of the cancel
+    flag. `_stepping` is held by the thread that steps.
     """
 
     def __init__(self, scheduler: Scheduler, flag: CancelFlag) -> None:
@@ -66,7 +67,7 @@ class SharedScheduler:
         self._inbox: deque[Ticket] = deque()
         self._running: dict[int, Ticket] = {}
         self._cancelled = False  # the flag is set for all that run
-        self._cut_short = False  # the flag is set for the step of a request whose caller left, and for nobody else's
+        self._cut_short = False  # the flag is set only for the step of a request whose caller left
         self._closed = False
         self._afterwards: list[Callable[[], None]] = []
 
@@ -127,12 +128,12 @@ class SharedScheduler:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is queued or running."""
+        """True if no request is queued or running."""
         return not self._inbox and not self._running
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether somebody cancelled what runs and what is queued."""
+        """True if the running and queued requests were cancelled."""
         return self._flag.is_set and (self._cancelled or not self._cut_short)
 
     @property
@@ -140,32 +141,32 @@ class SharedScheduler:
         return self._stepper == threading.get_ident()
 
     def submit(self, request: Request) -> Ticket:
-        """Queues a request."""
+        """Queue a request."""
         ticket = Ticket(request)
         with self._changed:
             self._require_open()
             if self.is_idle:
-                self._clear_flag()  # a cancel that nobody was left to obey
+                self._clear_flag()  # of a cancel that found no request
             self._inbox.append(ticket)
         return ticket
 
     def cancel(self) -> None:
-        """Ends all that runs. Safe from any thread and from a signal's handler."""
+        """End all requests. Safe from any thread and from a signal handler."""
         self._cancelled = True
         self._flag.set()
 
     def leave(self, ticket: Ticket) -> None:
-        """Ends a request whose events nobody wants any more; what others run goes on.
+        """End a request whose caller left; the others continue.
 
-        Safe from any thread, also from one that is in the middle of a step (a generator that is collected there), and when the
-        request has ended. A thread that waits for its events gets CancelledError.
+        Safe from any thread, also in the middle of a step (when a generator is collected there), and after the request has
+        ended. A thread that waits for its events gets CancelledError.
         """
         ticket.left = True
         if ticket.sequence is not None and ticket.sequence.finished:
             return
         with self._changed:
             if list(self._running.values()) == [ticket] and self._stepping.locked():
-                self._cut_short = True  # it is alone: the step under way is for nobody
+                self._cut_short = True  # it is alone: no other request needs the running step
                 self._flag.set()
             self._changed.notify_all()
         if self._acquire():
@@ -182,14 +183,14 @@ class SharedScheduler:
                 self._changed.wait(_PATIENCE_SECONDS)
 
     def _acquire(self) -> bool:
-        """Whether nobody steps, and this thread may."""
+        """Return True if this thread may step now."""
         if not self._stepping.acquire(blocking=False):
             return False
         self._stepper = threading.get_ident()
         return True
 
     def _release(self) -> None:
-        """Lets others step. Who left meanwhile could not take its request away, so that is done here."""
+        """Let other threads step, after the requests whose callers left meanwhile are dropped."""
         while True:
             try:
                 if self._has_leavers():
@@ -228,7 +229,7 @@ class SharedScheduler:
             self._clear_flag()
 
     def _take_in(self) -> bool:
-        """Hand what was queued to the scheduler; whoever looks meanwhile still finds it queued. Return whether to step."""
+        """Hand what was queued to the scheduler; until then it stays queued for other threads. Return whether to step."""
         if not self._inbox and not self._has_leavers():
             return not self._closed
         queued = list(self._inbox)
@@ -250,7 +251,7 @@ class SharedScheduler:
         return self._cut_short or any(ticket.left for ticket in [*self._inbox, *self._running.values()])
 
     def _drop_leavers(self) -> None:
-        """Ends the requests whose callers left, and takes back what cut their step short.
+        """End the requests whose callers left, and clear the flag that cut their step short.
 
         Only for the thread that holds `_stepping`.
         """
@@ -270,9 +271,9 @@ class SharedScheduler:
         self._flag.clear()
 
     def _fail_all(self, error: BaseException) -> None:
-        """The batch failed, and it held everybody's tokens.
+        """Fail all requests: the batch failed, and it held the tokens of all of them.
 
-        An interrupt is the stepping thread's own; the others are cancelled by it.
+        An interrupt belongs to the stepping thread; it cancels the others.
         """
         shared = error if isinstance(error, Exception) else CancelledError("another thread of this program was interrupted")
         self.scheduler.reset()
@@ -287,10 +288,10 @@ class SharedScheduler:
             raise ClosedError("the engine was closed")
 
     def close(self, afterwards: Callable[[], None] = lambda: None) -> None:
-        """Ends everything: running calls raise ClosedError. Then the scheduler is empty, and `afterwards` is called.
+        """End everything: running calls raise ClosedError, the scheduler is emptied, and `afterwards` is called.
 
-        That has happened when this returns, unless it is called in the middle of a step, by a signal's handler or what a
-        request calls back: then it happens at the end of the step.
+        All of it has happened on return, unless this is called in the middle of a step, by a signal handler or a callback of a
+        request: then it happens at the end of the step.
         """
         with self._changed:
             self._closed = True

@@ -1,4 +1,4 @@
-"""The places of sequences in the cache: what each holds, and what of it the next prompt can use."""
+"""Slots of sequences in the cache: the tokens of each, and what of them the next prompt can reuse."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from llamacli.engine.generation.sequence import Sequence
 from llamacli.engine.runtime.context import Context
 
 WORTH_WAITING = 64
-"""Tokens of a prompt that another sequence must be about to evaluate for its own to wait for them."""
+"""Least tokens of a prompt that a running sequence is about to evaluate for the prompt to wait."""
 
 WORTH_MOVING = 32
-"""Tokens that the cache must hold behind a gap for them to be moved up."""
+"""Least tokens behind a gap that are worth moving up."""
 
 
 @dataclass(slots=True)
 class Slot:
-    """A place in the cache: the tokens it holds, and the sequence that works on them, if any.
+    """A slot of the cache: its tokens, and the sequence that runs in it, if any.
 
-    The first `read` of the tokens were evaluated as a prompt; the rest was generated, or came from elsewhere.
+    The first `read` tokens were evaluated as a prompt; the rest was generated or restored.
     """
 
     index: int
@@ -29,20 +29,20 @@ class Slot:
 
 
 class Slots:
-    """The slots of a context, as many as it has sequences."""
+    """The slots of a context, one for each of its sequences."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._slots = [Slot(index) for index in range(context.params.n_seq_max)]
         self.prefixes: PrefixCache | None = None
-        """Where evaluated tokens go when their slot is given to another prompt, if anywhere."""
+        """The cache of evaluated tokens whose slot was assigned to another prompt, or None."""
 
     def active(self) -> list[tuple[Slot, Sequence]]:
-        """The slots in which a sequence runs."""
+        """Return the slots in which a sequence runs."""
         return [(slot, slot.sequence) for slot in self._slots if slot.sequence is not None]
 
     def assign(self, sequence: Sequence) -> None:
-        """Gives a free slot to a sequence: the one that already holds most of its prompt."""
+        """Assign a free slot to a sequence: the one that holds most of its prompt."""
         prompt = sequence.request.prompt
         shared = {slot.index: self._reusable(slot, prompt) for slot in self._slots}
         free = [slot for slot in self._slots if slot.sequence is None]
@@ -61,30 +61,30 @@ class Slots:
         slot.tokens = sequence.cached
 
     def prefix_in_flight(self, prompt: tuple[int, ...]) -> bool:
-        """Whether a running sequence is about to evaluate much of the prompt that no slot holds yet: that is worth a wait."""
+        """Return whether a running sequence is about to evaluate much of the prompt that no slot holds yet: worth a wait."""
         held = max(common_length(slot.tokens, prompt) for slot in self._slots)
         coming = [common_length(sequence.request.prompt, prompt) for _, sequence in self.active() if sequence.is_prefilling]
         return max(coming, default=0) - held >= WORTH_WAITING and not self._context.model.is_recurrent
 
     def trim(self, index: int) -> None:
-        """Cuts off what the cache holds beyond the tokens that are known of a slot."""
+        """Cut off what the cache holds beyond the known tokens of a slot."""
         slot = self._slots[index]
         self._cut(slot, len(slot.tokens))
 
     def free(self, sequence: Sequence) -> None:
-        """Takes its slot from a sequence; the tokens stay for reuse."""
+        """Free the slot of a sequence; the tokens stay for reuse."""
         for slot in self._slots:
             if slot.sequence is sequence:
                 slot.sequence = None
 
     def shift(self, sequence: Sequence) -> bool:
-        """Drops the older half of what comes after the kept tokens, if the request allows it and the memory can."""
+        """Drop the older half of the tokens after the kept ones. Return whether the request and the memory allow it."""
         params, context = sequence.request.params, self._context
         if not params.context_shift or not context.can_shift:
             return False
         keep = len(sequence.request.prompt) - sequence.request.started if params.keep < 0 else params.keep
         if sequence.request.prompt[0] == context.model.vocabulary.bos:
-            keep = max(keep, 1)  # models write nonsense without the token that every text began with
+            keep = max(keep, 1)  # models fail without the token that every training text started with
         keep = min(keep, context.n_ctx - 2)
         gone = (len(sequence.cached) - keep + 1) // 2
         if not context.forget(sequence.slot, keep, keep + gone):
@@ -96,32 +96,32 @@ class Slots:
         return True
 
     def clear(self) -> None:
-        """Empties the cache, and takes their slots from all sequences."""
+        """Empty the cache and free all slots."""
         self._slots = [Slot(slot.index) for slot in self._slots]
         self._context.clear()
 
     def tokens_of(self, slot: int = 0) -> list[int]:
-        """The tokens whose positions a slot of the cache holds."""
+        """Return the tokens of a slot."""
         return list(self._slots[slot].tokens)
 
     def adopt(self, slot: int, tokens: list[int]) -> None:
-        """Tells that the cache of a free slot holds these tokens now: a state was restored into it."""
+        """Record the tokens of a state that was restored into a free slot."""
         self._slots[slot].tokens, self._slots[slot].read = list(tokens), 0
 
     def _reusable(self, slot: Slot, prompt: tuple[int, ...]) -> int:
-        """How many tokens of a prompt need not be evaluated in this slot. One must be, to get its logits."""
+        """The number of prompt tokens that this slot saves. One must be evaluated, for its logits."""
         if not self._context.is_invariant:
             return min(common_length(slot.tokens, prompt), len(prompt) - 1)
-        # What was generated was evaluated by single tokens, and a single one must not be left.
+        # Generated tokens were evaluated one by one, and a single token must not be left.
         return max(0, min(common_length(slot.tokens[: slot.read], prompt), len(prompt) - 2))
 
     def _remember(self, slot: Slot, kept: int) -> None:
-        """Puts aside what a slot holds if much of it is about to go."""
+        """Save the tokens of a slot if many of them are about to be dropped."""
         if self.prefixes is not None and len(slot.tokens) - kept >= WORTHWHILE:
             self.prefixes.put(slot.tokens, self._context.save_sequence(slot.index))
 
     def _recall(self, slot: Slot, prompt: tuple[int, ...]) -> None:
-        """Brings back what was put aside if it holds much more of the prompt than the slot does."""
+        """Restore saved tokens if they have much more of the prompt than the slot has."""
         if self.prefixes is None:
             return
         shared, tokens, state = self.prefixes.find(prompt)
@@ -131,7 +131,7 @@ class Slots:
             slot.tokens, slot.read = list(tokens), 0
 
     def _close_gap(self, slot: Slot, prompt: tuple[int, ...]) -> None:
-        """Where the prompt leaves out a part of what a slot holds, drops it there and moves the rest up."""
+        """Drop a part of a slot that the prompt leaves out, and move the rest up."""
         start = common_length(slot.tokens, prompt)
         rest = list(prompt[start : start + WORTH_MOVING])
         place = _find(slot.tokens, rest, start) if len(rest) == WORTH_MOVING else -1
@@ -141,7 +141,7 @@ class Slots:
             slot.read = min(slot.read, start)
 
     def _cut(self, slot: Slot, length: int) -> int:
-        """Cuts a slot's cache back to `length` tokens, or to none where the memory cannot; returns what is left."""
+        """Cut a slot back to `length` tokens, or to none if the memory cannot; return the remaining number."""
         context = self._context
         if length and length < len(slot.tokens) and not context.keeps(slot.index, length):
             length = 0
@@ -153,7 +153,7 @@ class Slots:
 
 
 def _find(tokens: list[int], part: list[int], start: int) -> int:
-    """Where `part` stands in `tokens` at `start` or behind it, or -1."""
+    """Return the index of `part` in `tokens` from `start` on, or -1."""
     while True:
         try:
             start = tokens.index(part[0], start)

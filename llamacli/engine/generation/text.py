@@ -1,4 +1,4 @@
-"""From token bytes to text that may be shown: whole characters only, and nothing that could still become a stop text."""
+"""From token bytes to text: whole characters only, without what could still become a stop text."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import codecs
 
 
 class TextStream:
-    """Takes pieces of bytes, gives text. The cost of a piece does not depend on how much came before it."""
+    """Stream of text from pieces of bytes. The cost of a piece does not depend on the length before it."""
 
     def __init__(self, stops: tuple[str, ...] = ()) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stops = stops
         self._held = ""
         self.stop: str | None = None
-        """The stop text that was met, or None."""
+        """The stop text that matched, or None."""
 
     def feed(self, piece: bytes) -> str:
-        """The text that became certain with `piece`. Once `stop` is set, this is the last text before the stop text."""
+        """Return the text that became certain with `piece`; with `stop` set, the last text before the stop text."""
         text = self._decoder.decode(piece)
         return self._release(text) if self._stops else text
 
     def finish(self) -> str:
-        """The text that was held back; an incomplete character becomes U+FFFD. Empty if a stop text was met."""
+        """Return the withheld text; a partial character becomes U+FFFD. Empty after a stop text."""
         if self.stop is not None:
             return ""
         rest = self._release(self._decoder.decode(b"", final=True)) + self._held
@@ -41,7 +41,7 @@ class TextStream:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """The length of the longest proper beginning of `stop` that `text` ends with."""
+    """Return the length of the longest proper prefix of `stop` that is a suffix of `text`."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:length]):
             return length

@@ -108,11 +108,11 @@ def test_a_required_call_is_not_left_out(model):
 
 
 def test_tools_need_a_template_that_knows_them(model):
-    with template("google-gemma-2-2b-it") as chat, pytest.raises(UsageError, match="knows no tools"):
+    with template("google-gemma-2-2b-it") as chat, pytest.raises(UsageError, match="does not support tools"):
         chat_turn(model.vocabulary, chat, QUESTION, Rendering(tools=TOOLS))
     with template("Qwen-Qwen3-0.6B") as chat:
         constraint = Constraint(grammar='root ::= "a"')
-        with pytest.raises(UsageError, match="call tools too"):
+        with pytest.raises(UsageError, match="cannot be used with tools"):
             chat_turn(model.vocabulary, chat, QUESTION, Rendering(tools=TOOLS), constraint=constraint)
         assert chat_turn(
             model.vocabulary, chat, QUESTION, Rendering(tools=TOOLS, tool_choice="none"), constraint=constraint
