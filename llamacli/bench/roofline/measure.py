@@ -20,7 +20,7 @@ from llamacli.bench.roofline.model import (
 )
 from llamacli.bench.roofline.peaks import CPU, Ceiling, cache_size, faster_of, measure_ceiling, without_lost
 from llamacli.bench.statistics import bootstrap_interval
-from llamacli.engine.fit import weights_by_device
+from llamacli.engine.fit.search import weights_by_device
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.gguf.cost import ModelCost, model_cost
 from llamacli.gguf.model import read_files

@@ -15,7 +15,7 @@ from llamacli.bench.tune.params import TuneEvent, TunePlan, TuneReport
 from llamacli.bench.tune.quantizations import Speeds, TypeQuestion, TypeReport, compare_types
 from llamacli.bench.tune.search import Tuner
 from llamacli.binding.library import library
-from llamacli.engine.fit import weights_by_device
+from llamacli.engine.fit.search import weights_by_device
 from llamacli.engine.params import CacheType
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import logical_cpus

@@ -152,7 +152,8 @@ def _opened() -> Iterator[History]:
 
 def _this_machine() -> str:
     """The fingerprint of this machine."""
+    from llamacli import __version__
     from llamacli.bench.measure.provenance import describe_origin
     from llamacli.store.benchmarks.history import fingerprint
 
-    return fingerprint(describe_origin()["machine"])
+    return fingerprint(describe_origin(version=__version__)["machine"])

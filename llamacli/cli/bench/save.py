@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
+from llamacli import __version__
 from llamacli.bench.compare.runs import thing
 from llamacli.bench.measure.provenance import describe_origin
 from llamacli.bench.measure.rows import Row
@@ -44,7 +45,7 @@ def keep(rows: Sequence[Row], groups: Sequence[Group], *, interrupted: bool = Fa
     Raises:
         LlamacliError: the history cannot be written.
     """
-    origin = describe_origin(row["model_filename"] for row in rows)
+    origin = describe_origin((row["model_filename"] for row in rows), version=__version__)
     options = {name: value for group in groups for name, value in dataclasses.asdict(group).items()}
     with closing(History()) as history:
         return history.save(

@@ -184,14 +184,14 @@ def test_command_line_is_made_of_what_is_not_default() -> None:
 
 def test_origin_names_machine_build_and_model(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "not.gguf").write_bytes(b"nothing")
-    origin = describe_origin([str(tiny_model), str(tiny_model), str(tmp_path / "not.gguf"), "/nowhere.gguf"])
+    origin = describe_origin([str(tiny_model), str(tiny_model), str(tmp_path / "not.gguf"), "/nowhere.gguf"], version="1.0")
     assert set(origin) == {"machine", "build", "system", "models"}
     assert list(origin["models"]) == [str(tiny_model)]
     assert len(origin["models"][str(tiny_model)]["header_sha256"]) == 64
     assert origin["machine"]["cores"] >= 1
     assert origin["machine"]["memory"] > 1 << 28
     assert json.loads(json.dumps(origin)) == origin
-    assert fingerprint(origin["machine"]) == fingerprint(describe_origin()["machine"])
+    assert fingerprint(origin["machine"]) == fingerprint(describe_origin(version="1.0")["machine"])
 
 
 def test_keep_stores_what_the_commands_find(tiny_model: Path) -> None:
