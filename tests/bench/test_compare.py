@@ -12,7 +12,7 @@ import pytest
 from fakes import invoke
 from measured_rows import MACHINE, ORIGIN, make_row, noisy
 
-from llamacli.bench.compare.runs import Measurement, Side, compare_sides, name_of, speeds, thing
+from llamacli.bench.compare.runs import BenchRun, RunGroup, compare_benchmarks, name_of, speeds, subject_of
 from llamacli.errors import UsageError
 from llamacli.store.benchmarks.history import History, NewRow
 
@@ -21,7 +21,7 @@ STEADY = {"deviation": 0.002, "count": 5}
 
 def store(*rows: dict[str, Any], origin: dict[str, Any] = ORIGIN) -> int:
     with closing(History()) as history:
-        new = [NewRow(thing(row), row) for row in rows]
+        new = [NewRow(subject_of(row), row) for row in rows]
         return history.save(new, origin=origin, command="llamacli bench", options={})
 
 
@@ -81,7 +81,7 @@ def test_gate_that_cannot_tell_says_so(tmp_path: Path) -> None:
     second = written(tmp_path / "b.json", [make_row(noisy(97, 2, deviation=0.1))])
     result = invoke("bench", "compare", first, second, "--fail-if-slower", "3")
     assert result.status == 0
-    assert "warning: too noisy to tell whether it is slower by 3 %: tg16" in result.stderr
+    assert "warning: too noisy to tell whether these are slower by 3 %: tg16" in result.stderr
 
 
 @pytest.mark.parametrize("percentage", ["-1", "100", "fast", "nan"])
@@ -136,7 +136,7 @@ def test_models_are_told_apart_by_what_they_are_not_by_their_files(tmp_path: Pat
 def test_a_grid_is_matched_by_its_settings() -> None:
     grid = [make_row(noisy(speed, 1, **STEADY), n_threads=count) for count, speed in ((1, 50), (2, 95), (4, 180))]
     slower = [make_row([0.9 * speed for speed in row["samples_ts"]], n_threads=row["n_threads"]) for row in grid]
-    comparison = compare_sides(Side("a", (Measurement(tuple(grid)),)), Side("b", (Measurement(tuple(slower)),)))
+    comparison = compare_benchmarks(RunGroup("a", (BenchRun(tuple(grid)),)), RunGroup("b", (BenchRun(tuple(slower)),)))
     assert [test.test for test in comparison.tests] == ["tg16, threads 1", "tg16, threads 2", "tg16, threads 4"]
     assert {test.outcome.verdict for test in comparison.tests} == {"slower"}
     assert comparison.tests[0].outcome.level == pytest.approx(1 - 0.01 / 3)
@@ -261,15 +261,15 @@ def test_other_things_that_are_no_runs(tmp_path: Path) -> None:
     for side, reason in (
         ("99", "there is no run 99"),
         ("last~5", "there are only 1 stored runs"),
-        ("nothing.json", "there is no run and no file nothing.json"),
+        ("nothing.json", "no run or file 'nothing.json' found"),
         (str(tmp_path), "cannot read"),
         (str(tmp_path / "binary"), "is not UTF-8 text"),
-        (f"{number}:2", "there are rows 1 to 1"),
-        (f"{number}:color=red", "a column that the rows have"),
-        (f"{number}:n_threads=99", "there is no such row"),
-        (f"{number}+", "there is no run and no file"),
-        ("long" * 2000, "there is no run and no file"),
-        ("", "there is no run and no file"),
+        (f"{number}:2", "row 2 does not exist, only rows 1 to 1"),
+        (f"{number}:color=red", "with a column of the rows"),
+        (f"{number}:n_threads=99", "no rows match"),
+        (f"{number}+", "no run or file"),
+        ("long" * 2000, "no run or file"),
+        ("", "no run or file"),
     ):
         result = invoke("bench", "compare", str(number), side)
         assert result.status == 2, side
@@ -285,8 +285,8 @@ def test_no_history_at_all() -> None:
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
-        ({"n_prompt": 64}, "one has tg16; the other pp64"),
-        ({"n_gen": 16, "error": "out of memory"}, "the other none that ended well"),
+        ({"n_prompt": 64}, "one has tg16; the other has pp64"),
+        ({"n_gen": 16, "error": "out of memory"}, "the other has no successful test"),
     ],
 )
 def test_no_common_tests(tmp_path: Path, other: dict[str, Any], reason: str) -> None:
@@ -302,7 +302,7 @@ def test_no_common_tests_in_grids_that_differ_in_two_settings() -> None:
     one = tuple(make_row(n_threads=count, n_batch=512) for count in (1, 2))
     two = tuple(make_row(n_threads=count, n_batch=512) for count in (4, 8))
     with pytest.raises(UsageError, match="differ in model, threads"):
-        compare_sides(Side("a", (Measurement(one),)), Side("b", (Measurement(two),)))
+        compare_benchmarks(RunGroup("a", (BenchRun(one),)), RunGroup("b", (BenchRun(two),)))
 
 
 def test_single_samples_have_no_interval(tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ from llamacli.bench.roofline import measure as roofline_run
 from llamacli.bench.roofline import peaks as ceilings
 from llamacli.bench.roofline.measure import read_cost
 from llamacli.bench.roofline.model import (
-    Job,
     Limit,
     Need,
+    RooflineJob,
+    RooflineReport,
     faster_type,
     generation_need,
     main_type,
-    make_advice,
     make_limit,
     prompt_need,
 )
@@ -33,6 +33,7 @@ from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.errors import MemoryFullError, ModelUnsupportedError, UsageError
 from llamacli.gguf.cost import ModelCost, Product
 from llamacli.gguf.layout import TENSOR_TYPES
+from llamacli.render.bench.advice import format_advice
 
 CPU = "CPU"
 
@@ -93,7 +94,7 @@ def test_of_a_mixture_the_used_experts_are_read(tmp_path: Path) -> None:
     cost = read_cost(path)
     assert cost.weights - plain.weights == 4 * 64 * 16 * 2
     assert cost.operations(output=False)["F32"] - plain.operations(output=False)["F32"] == 2 * 64 * 16 * 2
-    job = Job(n_prompt=512, n_gen=1, depth=0, ubatch=512, cache_type_k="f16", cache_type_v="f16")
+    job = RooflineJob(n_prompt=512, n_gen=1, depth=0, ubatch=512, cache_type_k="f16", cache_type_v="f16")
     read = [need.bytes * 512 for need in (prompt_need(plain, job), prompt_need(cost, job))]
     assert read[1] - read[0] == pytest.approx(4 * 64 * 16 * 8)  # a micro-batch wants all of them
 
@@ -142,7 +143,7 @@ def make_ceiling(reading: float = 1e9, **rates: tuple[float, float]) -> Ceiling:
     return Ceiling(device=CPU, description="a CPU", threads=2, reading=reading, rates=found)
 
 
-JOB = Job(n_prompt=100, n_gen=10, depth=0, ubatch=50, cache_type_k="f16", cache_type_v="f16")
+JOB = RooflineJob(n_prompt=100, n_gen=10, depth=0, ubatch=50, cache_type_k="f16", cache_type_v="f16")
 RATES = {"Q4_1": (4e9, 2e9), "Q8_0": (8e9, 4e9), "Q4_0": (10e9, 3e9)}
 
 
@@ -155,6 +156,21 @@ def make_limits(ceiling: Ceiling, *, prompt: float = 800.0, generation: float = 
             ("tg10", generation_need(cost, JOB), generation),
         )
     ]
+
+
+def make_report(prompt: Limit, generation: Limit, ceiling: Ceiling) -> RooflineReport:
+    cost = make_cost()
+    return RooflineReport(
+        model="model.gguf",
+        ceilings=(ceiling,),
+        cost=cost,
+        shares={CPU: 1.0},
+        prompt=prompt,
+        generation=generation,
+        is_cached=False,
+        faster=faster_type(ceiling, main_type(cost)),
+        warnings=(),
+    )
 
 
 def test_limits_by_hand() -> None:
@@ -197,11 +213,11 @@ def test_a_type_of_unknown_speed_counts_as_the_fastest() -> None:
 @pytest.mark.parametrize(
     ("reading", "prompt", "generation", "rates", "expected"),
     [
-        (0.5e9, 990.0, 320.0, {}, ["what memory allows: reading 2 MB takes 3 ms", "Q4_0 is multiplied 2.5 times as fast"]),
-        (1e9, 990.0, 400.0, {}, ["the arithmetic units allow: more cores", "Q4_1 is the brake"]),
-        (1e9, 990.0, 100.0, {}, ["lost between many small steps", "Q4_1 is the brake"]),
+        (0.5e9, 990.0, 320.0, {}, ["what memory allows: reading 2 MB takes 3 ms", "Q4_0 products are 2.5 times as fast"]),
+        (1e9, 990.0, 400.0, {}, ["the arithmetic units allow: more cores", "Q4_1 is the bottleneck"]),
+        (1e9, 990.0, 100.0, {}, ["lost between many small steps", "Q4_1 is the bottleneck"]),
         (1e9, 990.0, 400.0, {"Q4_0": (4e9, 2e9), "Q8_0": (4e9, 4e9)}, ["more cores", "only a faster processor helps"]),
-        (1e9, 400.0, 400.0, {"Q4_0": (4e9, 2e9), "Q8_0": (4e9, 4e9)}, ["more cores", "attention and to threads that wait"]),
+        (1e9, 400.0, 400.0, {"Q4_0": (4e9, 2e9), "Q8_0": (4e9, 4e9)}, ["more cores", "attention and waiting threads"]),
         (1e7, 400.0, 6.0, {}, ["what memory allows: reading 2 MB takes 150 ms", "a larger micro-batch (-ub)"]),
     ],
 )
@@ -210,9 +226,9 @@ def test_advice(
 ) -> None:
     ceiling = make_ceiling(reading=reading, **RATES | rates)
     limits = make_limits(ceiling, prompt=prompt, generation=generation)
-    told = list(make_advice(*limits, ceiling, make_cost(), is_cached=False))
-    assert len(told) == len(expected)
-    for sentence, part in zip(told, expected, strict=True):
+    sentences = list(format_advice(make_report(*limits, ceiling)))
+    assert len(sentences) == len(expected)
+    for sentence, part in zip(sentences, expected, strict=True):
         assert part in sentence
 
 
@@ -222,8 +238,8 @@ def test_a_limit_that_was_passed_is_none() -> None:
     prompt, generation = make_limits(ceiling)
     assert generation.share > 50
     assert (prompt.is_known, generation.is_known) == (True, False)
-    (told,) = make_advice(prompt, generation, ceiling, make_cost(), is_cached=False)
-    assert told.startswith("Prompts reach")
+    (sentence,) = format_advice(make_report(prompt, generation, ceiling))
+    assert sentence.startswith("Prompts reach")
 
 
 def test_what_more_threads_lost_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,7 +406,7 @@ def test_what_a_busy_machine_spoilt_is_measured_once_more(
     assert (result.status, text.count("not measured: machine busy"), "reach" in text.partition("limit set by")[2]) == (
         (0, 0, True) if times == 1 else (0, 2, False)
     )
-    assert ("kept the limit" in result.stderr) == (times == 2)
+    assert ("the limit could not be measured" in result.stderr) == (times == 2)
     if times == 2:
         measured.clear()
         generation = json.loads(roofline(tiny_model, "--json").stdout)["generation"]
@@ -414,4 +430,4 @@ def test_a_prompt_that_no_memory_holds_is_refused(tiny_model: Path) -> None:
 def test_wrong_numbers_are_refused(tiny_model: Path) -> None:
     result = invoke("bench", "roofline", "-m", str(tiny_model), "-p", "0")
     assert result.status == 2
-    assert "-p and -n take numbers from 1" in result.stderr
+    assert "-p and -n must be at least 1" in result.stderr

@@ -24,10 +24,10 @@ CHILD = """
 import sys, time
 from dataclasses import replace
 from llamacli.cli import main
-from llamacli.bench.measure.token_test import ReadyTest
+from llamacli.bench.measure.token_test import TokenTest
 
 share, poll = float(sys.argv.pop(1)), int(sys.argv.pop(1))
-measure = ReadyTest._measure
+measure = TokenTest._measure
 
 def slowed(self, *arguments):
     sample = measure(self, *arguments)
@@ -38,7 +38,7 @@ def slowed(self, *arguments):
         pass
     return replace(sample, total_ns=sample.total_ns + time.perf_counter_ns() - started)
 
-ReadyTest._measure = slowed
+TokenTest._measure = slowed
 sys.exit(main())
 """
 PAIRS = 10

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from measured_rows import ORIGIN, make_row, noisy
 
-from llamacli.bench.compare.runs import thing
+from llamacli.bench.compare.runs import subject_of
 from llamacli.render.bench.bars import format_bars
 from llamacli.render.bench.chart import make_chart
 from llamacli.render.bench.plot import WIDTH, draw_chart
@@ -55,7 +55,7 @@ def test_a_grid_has_bars_and_a_panel_for_each_kind_of_test() -> None:
 @pytest.mark.parametrize(
     ("column", "axis"),
     [
-        ("n_depth", "tokens in the context before"), ("n_threads", "threads"), ("n_parallel", "sequences side by side"),
+        ("n_depth", "tokens in the context"), ("n_threads", "threads"), ("n_parallel", "parallel sequences"),
         ("n_batch", "tokens in a batch"), ("n_ubatch", "tokens in a micro-batch"), ("n_gen", "tokens generated"),
     ],
 )  # fmt: skip
@@ -205,7 +205,7 @@ def test_bars_are_shaded_over_the_interval() -> None:
 @pytest.fixture
 def stored() -> str:
     with closing(History()) as history:
-        rows = [NewRow(thing(row), row) for row in grid()]
+        rows = [NewRow(subject_of(row), row) for row in grid()]
         return str(history.save(rows, origin=ORIGIN, command="llamacli bench", options={}))
 
 
@@ -213,7 +213,7 @@ def test_show_draws_into_files(stored: str, tmp_path: Path) -> None:
     path = tmp_path / "chart.SVG"
     result = invoke("bench", "show", stored, "--plot", str(path))
     assert result.status == 0
-    assert result.stderr == f"llamacli: the chart is in {path}\n"
+    assert result.stderr == f"llamacli: wrote the chart to {path}\n"
     assert "pp512, fa off" in texts(path.read_bytes())
 
 
@@ -227,9 +227,9 @@ def test_show_draws_bars(stored: str) -> None:
 @pytest.mark.parametrize(
     ("plot", "reason"),
     [
-        ("chart.jpg", "an .svg or .png file"),
-        ("chart", "an .svg or .png file"),
-        ("/nowhere/chart.svg", "there is no folder /nowhere"),
+        ("chart.jpg", "is not an .svg or .png file"),
+        ("chart", "is not an .svg or .png file"),
+        ("/nowhere/chart.svg", "folder /nowhere does not exist"),
         ("/proc/chart.svg", "cannot write /proc/chart.svg"),
     ],
 )

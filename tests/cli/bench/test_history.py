@@ -17,10 +17,10 @@ import pytest
 from fakes import invoke
 from measured_rows import ORIGIN, make_row, noisy, save
 
-from llamacli.bench.compare.runs import thing
+from llamacli.bench.compare.runs import subject_of
 from llamacli.bench.measure.provenance import describe_origin
 from llamacli.cli.bench.options import PlanOptions, SetupOptions, WorkOptions
-from llamacli.cli.bench.save import command_line, keep
+from llamacli.cli.bench.save import command_line, store_run
 from llamacli.cli.complete import print_candidates
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.store.benchmarks import history
@@ -108,21 +108,21 @@ def test_remove_takes_all_or_none(store: History) -> None:
     assert save(store, make_row()) == two + 1, "numbers are never given twice"
 
 
-def test_speeds_of_the_same_thing(store: History) -> None:
+def test_speeds_of_the_same_subject(store: History) -> None:
     speeds = [100.0, 101.0, 99.0]
     runs = [save(store, make_row([speed] * 3)) for speed in speeds]
     save(store, make_row([50.0] * 3, n_threads=4))
     save(store, make_row([51.0] * 3), origin=ORIGIN | {"build": ORIGIN["build"] | {"llama_cpp": "other"}})
     save(store, make_row((), error="out of memory"))
     machine, build = fingerprint(ORIGIN["machine"]), fingerprint(ORIGIN["build"])
-    found = store.speeds(thing(make_row()), machine=machine, build=build)
+    found = store.speeds(subject_of(make_row()), machine=machine, build=build)
     assert found == pytest.approx(speeds[::-1])
-    assert store.speeds(thing(make_row()), machine=machine, build=build, but=runs[:2]) == pytest.approx([99.0])
+    assert store.speeds(subject_of(make_row()), machine=machine, build=build, but=runs[:2]) == pytest.approx([99.0])
 
 
-def test_a_thing_is_what_was_measured_not_where_or_how_fast() -> None:
+def test_a_subject_is_the_test_not_the_machine_or_the_speed() -> None:
     row = make_row()
-    assert thing(row) == thing(make_row(noisy(5, 1), model="/other/name.gguf", when="2027-01-01T00:00:00Z"))
+    assert subject_of(row) == subject_of(make_row(noisy(5, 1), model="/other/name.gguf", when="2027-01-01T00:00:00Z"))
     for other in (
         {"n_threads": 3},
         {"n_gen": 17},
@@ -131,7 +131,7 @@ def test_a_thing_is_what_was_measured_not_where_or_how_fast() -> None:
         {"type_k": "q8_0"},
         {"workload": "latency"},
     ):
-        assert thing(row) != thing(make_row(**other)), other
+        assert subject_of(row) != subject_of(make_row(**other)), other
 
 
 def test_two_programs_at_once(tmp_path: Path) -> None:
@@ -194,8 +194,8 @@ def test_origin_names_machine_build_and_model(tiny_model: Path, tmp_path: Path) 
     assert fingerprint(origin["machine"]) == fingerprint(describe_origin(version="1.0")["machine"])
 
 
-def test_keep_stores_what_the_commands_find(tiny_model: Path) -> None:
-    number = keep([make_row(model=str(tiny_model))], (WorkOptions(n_prompt=((64,),)), PlanOptions()))
+def test_store_run_stores_what_the_commands_find(tiny_model: Path) -> None:
+    number = store_run([make_row(model=str(tiny_model))], (WorkOptions(n_prompt=((64,),)), PlanOptions()))
     document = json.loads(invoke("bench", "show", str(number), "--json").stdout)
     assert document["options"]["n_prompt"] == [[64]]
     assert document["command"].endswith(" 64")
@@ -209,7 +209,7 @@ def test_keep_stores_what_the_commands_find(tiny_model: Path) -> None:
 
 def test_an_empty_history_is_not_made_by_looking() -> None:
     result = invoke("bench", "history")
-    assert (result.status, "`llamacli bench` makes and stores one" in result.stdout) == (0, True)
+    assert (result.status, "`llamacli bench` runs and stores one" in result.stdout) == (0, True)
     assert json.loads(invoke("bench", "history", "--json").stdout) == {"object": "list", "data": []}
     assert not history.database_path().exists()
 
@@ -296,7 +296,7 @@ def test_what_is_no_run(name: str) -> None:
     stored(make_row())
     for text, reason in (
         ("7", "there is no run 7"),
-        ("first", "a run is a number, or last"),
+        ("first", "invalid run 'first'"),
         ("last~1", "only 1 stored"),
         ("-1", ""),
     ):
