@@ -1,4 +1,4 @@
-"""Measuring with the tiny model: what is evaluated, what a row knows, failures, cancelling, and what disturbs."""
+"""Measurements with the tiny model: evaluation, rows, failures, cancellation and disturbances."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def results(tests: list[BenchTest], plan: MeasurePlan = QUICK) -> list[BenchResu
     return [event.result for event in sorted(found, key=lambda event: event.index)]
 
 
-# --- what is evaluated ---------------------------------------------------------------------------------------------------
+# --- evaluation ----------------------------------------------------------------------------------------------------------
 
 
 def lengths(ready: TokenTest) -> list[int]:
@@ -69,7 +69,7 @@ def test_a_warm_up_leaves_out_the_depth_and_most_of_the_answer(base):
         assert lengths(ready) == [128]
 
 
-def test_depth_is_restored_where_the_cache_cannot_be_cut(base, monkeypatch):
+def test_depth_is_restored_if_the_cache_cannot_be_truncated(base, monkeypatch):
     test = changed(base, n_prompt=0, n_gen=4, n_depth=12, n_parallel=2)
     with load_model(test, CancelFlag()) as model, TokenTest(test, model) as ready:
         ready._can_truncate = False
@@ -80,7 +80,7 @@ def test_depth_is_restored_where_the_cache_cannot_be_cut(base, monkeypatch):
         assert lengths(ready) == [12, 12]
 
 
-def test_end_to_end_asks_with_as_many_tokens_and_gets_as_many(base):
+def test_end_to_end_reads_and_generates_the_requested_tokens(base):
     test = changed(base, n_prompt=60, n_gen=6, workload="end-to-end")
     resources = BenchResources(CancelFlag())
     ready = resources.prepare(test)
@@ -112,13 +112,13 @@ def test_end_to_end_without_a_template(tiny_base_model):
         {"devices": ("none",), "split_mode": "none", "load_mode": "mmap"},
     ],
 )
-def test_every_setting_is_taken(base, values):
+def test_every_setting_is_accepted(base, values):
     (result,) = results([changed(base, **values)])
     assert (result.error, len(result.samples)) == (None, 2)
 
 
 @pytest.mark.parametrize("values", [{}, {"no_kv_offload": True}, {"workload": "end-to-end", "n_gen": 4}])
-def test_a_cache_that_no_memory_holds_is_refused_before_it_is_taken(base, values):
+def test_a_too_large_cache_is_refused_before_its_allocation(base, values):
     (result,) = results([changed(base, n_prompt=2_000_000_000, **values)])
     assert "the KV cache of 20000000" in result.error
 
@@ -150,14 +150,14 @@ def test_prompts_of_an_encoder_are_measured(bert, values):
         ({"n_prompt": 1, "n_parallel": 4, "n_ubatch": 2}, "reads a prompt in a single micro-batch"),
     ],
 )
-def test_what_an_encoder_cannot_do_fails_and_the_rest_goes_on(bert, base, values, why):
+def test_tests_impossible_for_an_encoder_fail_and_others_continue(bert, base, values, why):
     failed, other = results([changed(bert, **values), base])
     assert why in failed.error
     assert not failed.samples
     assert other.error is None
 
 
-def test_an_encoder_that_does_not_say_what_it_is_has_room_for_its_outputs(tmp_path):
+def test_an_encoder_declared_causal_has_room_for_its_outputs(tmp_path):
     path = tiny_bert.tiny_bert(tmp_path / "bert.gguf", change={"bert.attention.causal": True})
     (result,) = results([BenchTest(model=str(path), n_prompt=8, n_threads=1)])
     assert result.error is None
@@ -169,13 +169,13 @@ def test_cpu_masks(mask, cpus):
 
 
 @pytest.mark.parametrize("mask", ["", "0x", "xyz", "0x" + "f" * 200])
-def test_cpu_masks_that_are_none(mask):
+def test_invalid_cpu_masks_are_refused(mask):
     with pytest.raises(UsageError, match="hexadecimal"):
         cpu_flags(mask)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no threads")
-def test_a_mask_binds_the_threads_of_its_own_test_only(base):
+def test_a_mask_binds_only_the_threads_of_its_test(base):
     usable = os.sched_getaffinity(0)
     mask = hex(1 << min(usable))
     for result in results([changed(base, cpu_mask=mask, n_threads=2), changed(base, n_threads=2)]):
@@ -183,7 +183,7 @@ def test_a_mask_binds_the_threads_of_its_own_test_only(base):
     assert {frozenset(os.sched_getaffinity(thread)) for thread in thread_ids()} == {frozenset(usable)}
 
 
-def test_cpus_that_are_not_there(base, monkeypatch):
+def test_masks_with_unusable_cpus_are_refused(base, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda thread: {0, 1}, raising=False)
     check_cpus("0x0", cpu_flags("0x0"), strict=True)
     check_cpus("0xf", cpu_flags("0xf"), strict=False)
@@ -192,10 +192,10 @@ def test_cpus_that_are_not_there(base, monkeypatch):
             check_cpus(mask, cpu_flags(mask), strict=strict)
 
 
-# --- turns ---------------------------------------------------------------------------------------------------------------
+# --- interleaving --------------------------------------------------------------------------------------------------------
 
 
-def test_repetitions_take_turns(base):
+def test_repetitions_are_interleaved(base):
     tests = [base, changed(base, n_prompt=0, n_gen=2)]
     events = list(measure(tests, MeasurePlan(repetitions=3)))
     order = [(event.index, event.number) for event in events if isinstance(event, StageStarted) and event.stage == "measure"]
@@ -205,7 +205,7 @@ def test_repetitions_take_turns(base):
     assert 2 <= first.warmups <= 5
 
 
-def test_a_test_that_fails_is_a_row_and_the_others_go_on(base, tmp_path):
+def test_a_failed_test_has_a_row_and_others_continue(base, tmp_path):
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF and no more")
     tests = [
@@ -228,7 +228,7 @@ def test_a_test_that_fails_is_a_row_and_the_others_go_on(base, tmp_path):
     assert found[4].error is None
 
 
-def test_what_does_not_fit_beside_others_is_tried_alone(base, monkeypatch):
+def test_a_test_that_does_not_fit_beside_others_is_tried_alone(base, monkeypatch):
     made: list[int] = []
     prepare = BenchResources.prepare
 
@@ -265,7 +265,7 @@ def test_a_failure_in_the_middle_keeps_the_samples_before(base, monkeypatch):
     assert (result.error, len(result.samples)) == ("it broke", 2)
 
 
-def test_cancelling_tells_what_was_measured(base):
+def test_cancelling_keeps_the_results_so_far(base):
     flag, found = CancelFlag(), []
     events = measure([base, changed(base, n_gen=2)], MeasurePlan(repetitions=100), cancel=flag)
 
@@ -282,7 +282,7 @@ def test_cancelling_tells_what_was_measured(base):
     assert kept[0].warnings[-1] == "interrupted after 3 repetitions"
 
 
-def test_until_stable_goes_on_and_gives_up(base, monkeypatch):
+def test_until_stable_continues_and_gives_up(base, monkeypatch):
     times = iter([100, 200] * 50)
     monkeypatch.setattr(TokenTest, "run", lambda self: Repetition(total_ns=next(times)))
     (result,) = results([base], MeasurePlan(repetitions=2, warmup=False, until_stable=1, max_repetitions=30))
@@ -293,7 +293,7 @@ def test_until_stable_goes_on_and_gives_up(base, monkeypatch):
     assert (len(result.samples), result.warnings) == (5, ())
 
 
-def test_warming_up_ends_when_it_is_steady():
+def test_warming_up_ends_when_times_are_steady():
     class Cold:
         def __init__(self, *times: int) -> None:
             self.times = list(times)
@@ -310,7 +310,7 @@ def test_warming_up_ends_when_it_is_steady():
 # --- rows ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_row_knows_what_the_test_cost(base, tiny_model):
+def test_a_row_has_the_cost_of_the_test(base, tiny_model):
     (result,) = results([base], MeasurePlan(repetitions=3))
     row = result_row(result, describe_machine())
     assert list(COLUMNS) == [name for name in row if name not in ("samples_ns", "samples_ts")]
@@ -344,14 +344,14 @@ def test_latency_of_all_tokens():
 
 
 def test_mapped_files_are_counted(tiny_model, tmp_path):
-    path = tmp_path / "alone.gguf"  # what other tests have not mapped
+    path = tmp_path / "alone.gguf"  # a file that other tests have not mapped
     shutil.copyfile(tiny_model, path)
     with load_model(BenchTest(model=str(path), n_gen=1, load_mode="mmap"), CancelFlag()):
         assert mapped_bytes(path) > 0
     assert mapped_bytes(path) == 0
 
 
-# --- what disturbs -------------------------------------------------------------------------------------------------------
+# --- disturbances --------------------------------------------------------------------------------------------------------
 
 CPU = "sys/devices/system/cpu/cpu0"
 QUIET = {
@@ -381,7 +381,7 @@ def write(root: Path, files: dict[str, str]) -> Path:
         ({f"{CPU}/cpufreq/scaling_cur_freq": "3000000\n"}, "the CPU's clock fell from 4.0 to 3.0 GHz"),
     ],
 )
-def test_what_disturbs_is_told(tmp_path, monkeypatch, change, warning):
+def test_disturbances_are_reported(tmp_path, monkeypatch, change, warning):
     clock = iter([0.0, 1.0, 1.0, 2.0])
     monkeypatch.setattr("llamacli.bench.measure.monitor.time.monotonic", lambda: next(clock))
     times = type("Times", (), {"user": 1.0, "system": 0.0})
@@ -405,7 +405,7 @@ def test_spare_cores_may_be_used_by_others(tmp_path, monkeypatch):
     assert monitor.warnings() == ()
 
 
-def test_nothing_is_said_where_nothing_is_known(tmp_path):
+def test_without_counters_there_are_no_warnings(tmp_path):
     monitor = DisturbanceMonitor(threads=2, cores=2, root=tmp_path)
     with monitor.observing():
         pass

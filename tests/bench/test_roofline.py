@@ -1,4 +1,4 @@
-"""`llamacli bench roofline`: what tokens cost, the arithmetic of the limits, and the measurements on a tiny model."""
+"""`llamacli bench roofline`: the cost of tokens, the arithmetic of the limits, and measurements on a tiny model."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_of_a_mixture_the_used_experts_are_read(tmp_path: Path) -> None:
     assert read[1] - read[0] == pytest.approx(4 * 64 * 16 * 8)  # a micro-batch wants all of them
 
 
-def test_layers_for_several_tokens_and_other_heads_are_left_alone(tmp_path: Path) -> None:
+def test_layers_for_several_tokens_and_other_heads_are_ignored(tmp_path: Path) -> None:
     extra = (
         tiny.Tensor("blk.2.attn_q.weight", (64, 64), tiny.floats([0.5] * 4096)),
         tiny.Tensor("cls.weight", (64, 64), tiny.floats([0.5] * 4096)),
@@ -109,7 +109,7 @@ def test_layers_for_several_tokens_and_other_heads_are_left_alone(tmp_path: Path
     assert cost.products == read_cost(write_model(tmp_path / "plain.gguf")).products
 
 
-def test_a_model_that_generates_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_does_not_generate_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelUnsupportedError, match="token after token"):
         read_cost(write_model(tmp_path / "encoder.gguf", {"llama.attention.causal": False}))
 
@@ -191,7 +191,7 @@ def test_slow_memory_bounds_generation() -> None:
     assert (generation.bound, generation.limit) == ("memory", pytest.approx(1 / 3e-3))
 
 
-def test_what_is_in_the_caches_need_not_be_read() -> None:
+def test_cached_weights_are_not_read_from_memory() -> None:
     _, generation = make_limits(make_ceiling(reading=1e6, **RATES), is_cached=True)
     assert generation.bound == "arithmetic"
 
@@ -232,8 +232,8 @@ def test_advice(
         assert part in sentence
 
 
-def test_a_limit_that_was_passed_is_none() -> None:
-    """Two threads of which another program had one: 5,000 % of the limit is no finding, and no ground for advice."""
+def test_an_exceeded_limit_is_unknown() -> None:
+    """Another program used one of two threads: 5,000 % of the limit is not a finding, and no reason for advice."""
     ceiling = make_ceiling(Q4_1=(4e9, 2e6), Q8_0=(8e9, 4e6))
     prompt, generation = make_limits(ceiling)
     assert generation.share > 50
@@ -242,7 +242,7 @@ def test_a_limit_that_was_passed_is_none() -> None:
     assert sentence.startswith("Prompts reach")
 
 
-def test_what_more_threads_lost_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_lost_with_more_threads_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ceilings, "default_threads", lambda: 2)
     one = replace(make_ceiling(**RATES), threads=1)
     two = make_ceiling(reading=0.09e9, Q4_1=(0.39e9, 2e9), Q8_0=(8e9, 0.41e9))
@@ -252,7 +252,7 @@ def test_what_more_threads_lost_is_marked(monkeypatch: pytest.MonkeyPatch) -> No
     assert not prompt.is_known
     assert not generation.is_known
     assert make_limits(found, generation=1.0, is_cached=True)[1].is_known  # the rates of one token are whole
-    assert not ceilings.without_lost(replace(two, threads=8), [one]).lost  # so many threads are slow by themselves
+    assert not ceilings.without_lost(replace(two, threads=8), [one]).lost  # more threads than cores are slow in any case
     again = ceilings.without_lost(ceilings.faster_of(found, replace(make_ceiling(**RATES), threads=2)), [one])
     assert (again.lost, again.figures()) == (frozenset(), make_ceiling(**RATES).figures())
 
@@ -343,7 +343,7 @@ def test_caches_of_the_last_level_are_added_up(tmp_path: Path) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measurements of milliseconds, on little memory, that may come out as they like."""
+    """Measurements of milliseconds on little memory, with arbitrary results."""
     monkeypatch.setattr("llamacli.bench.roofline.model.MOST_SHARE", math.inf)
     monkeypatch.setattr(ceilings, "LOST", 0.0)
     monkeypatch.setattr(ceilings, "READING_SECONDS", 0.01)
@@ -385,10 +385,8 @@ def test_the_document(tiny_model: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("times", [1, 2])
-def test_what_a_busy_machine_spoilt_is_measured_once_more(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, times: int
-) -> None:
-    """The ceiling with two threads comes out at a millionth, once or every time."""
+def test_lost_ceilings_are_measured_again(tiny_model: Path, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """The ceiling with two threads is a millionth of the real one, once or every time."""
     measured = []
 
     def measure(device: str, threads: int, types: Any, cancel: CancelFlag) -> Ceiling:
@@ -421,7 +419,7 @@ def test_an_embedding_model_is_refused(tmp_path: Path) -> None:
     assert "token after token" in result.stderr
 
 
-def test_a_prompt_that_no_memory_holds_is_refused(tiny_model: Path) -> None:
+def test_a_prompt_larger_than_the_memory_is_refused(tiny_model: Path) -> None:
     result = roofline(tiny_model, "-p", "2000000000")
     assert (result.status, result.stdout) == (4, "")
     assert "a context of 2000000004 tokens does not fit in memory" in result.stderr

@@ -1,4 +1,4 @@
-"""The statistics of benchmarks: against known values, and whether a verdict can be trusted, on samples of a real machine."""
+"""The statistics of benchmarks against known values, and the reliability of verdicts on samples of a real machine."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_percentile_is_numpys(samples: list[float], share: float) -> None:
 
 
 def test_signed_rank_interval_is_that_of_the_tables() -> None:
-    """The critical values for n = 6, 8, 10 and 20 at 5 % are 0, 3, 8 and 52: as many means fall off at each end."""
+    """The critical values for n = 6, 8, 10 and 20 at 5 % are 0, 3, 8 and 52: that number of means is dropped at each end."""
     generator = random.Random(1)
     for count, critical in ((6, 0), (8, 3), (10, 8), (20, 52)):
         samples = [generator.gauss(1, 1) for _ in range(count)]
@@ -64,7 +64,7 @@ def test_signed_rank_interval_is_that_of_the_tables() -> None:
 
 
 @pytest.mark.parametrize("samples", [[], [1.0, math.nan], [math.inf]])
-def test_what_is_no_sample_is_refused(samples: list[float]) -> None:
+def test_invalid_samples_are_refused(samples: list[float]) -> None:
     for refusing in (bootstrap_interval, lambda values: percentile(values, 0.5)):
         with pytest.raises(ValueError, match="sample"):
             refusing(samples)
@@ -79,7 +79,7 @@ def test_what_is_no_sample_is_refused(samples: list[float]) -> None:
 
 @settings(max_examples=25)
 @given(st.lists(st.floats(1, 1e9), min_size=2, max_size=30))
-def test_interval_holds_the_median_and_is_the_same_every_time(samples: list[float]) -> None:
+def test_interval_contains_the_median_and_is_reproducible(samples: list[float]) -> None:
     interval = bootstrap_interval(samples)
     assert interval == bootstrap_interval(list(reversed(samples)))
     assert interval is not None
@@ -88,8 +88,8 @@ def test_interval_holds_the_median_and_is_the_same_every_time(samples: list[floa
 
 @pytest.mark.parametrize("count", [5, 6, 20])
 @pytest.mark.parametrize("statistic", ["median", "mean"])
-def test_interval_holds_the_truth_as_often_as_it_says(count: int, statistic: str) -> None:
-    """Of a skewed distribution. The mean of few samples is hard: there an interval of 95 % may hold in 87."""
+def test_interval_has_the_stated_coverage(count: int, statistic: str) -> None:
+    """A skewed distribution. For the mean of few samples a 95 % interval may have a coverage of 87 %."""
     truth = math.log(2) if statistic == "median" else 1.0
     hits = 0
     for seed in range(150):
@@ -124,7 +124,7 @@ def test_many_samples_take_no_time_and_give_a_narrow_interval() -> None:
 
 
 def rounds_of(sequence: Sequence[float], seed: int) -> tuple[list[float], list[float]]:
-    """Samples of one long run as if two had taken turns: of two neighbours each has one, and who goes first changes."""
+    """Samples of one long run as if two tests were interleaved, in random order within each pair."""
     generator = random.Random(seed)
     start = generator.randrange(len(sequence) - 2 * ROUNDS)
     window = speeds(sequence[start : start + 2 * ROUNDS])
@@ -146,7 +146,7 @@ def test_rounds_of_the_same_raise_no_alarm_and_five_percent_are_found(test: str)
 @pytest.mark.parametrize("machine", ["quiet", "busy"])
 @pytest.mark.parametrize("runs", [1, 3, 8])
 def test_runs_of_the_same_raise_no_alarm(machine: str, runs: int) -> None:
-    """Here the speed jumps by a tenth between runs while the samples inside agree within 2 %."""
+    """The speed jumps by a tenth between runs, while the samples within a run agree within 2 %."""
     alarms = 0
     for seed in range(COMPARISONS):
         chosen = random.Random(seed).sample(range(len(RECORDED[machine]["pp64"])), 2 * runs)
@@ -160,8 +160,8 @@ def test_runs_of_the_same_raise_no_alarm(machine: str, runs: int) -> None:
 
 @pytest.mark.parametrize("machine", ["quiet", "busy"])
 @pytest.mark.parametrize("runs", [1, 2, 4, 8])
-def test_runs_one_after_the_other_raise_no_alarm(machine: str, runs: int) -> None:
-    """First all runs of the one, then all of the other: more of them must not make it surer."""
+def test_consecutive_runs_raise_no_alarm(machine: str, runs: int) -> None:
+    """All runs of one side before those of the other: more of them must not increase the confidence."""
     recorded = [[speeds(run) for run in RECORDED[machine][test]] for test in TESTS]
     starts = range(len(recorded[0]) - 2 * runs + 1)
     alarms = 0
@@ -175,7 +175,7 @@ def test_runs_one_after_the_other_raise_no_alarm(machine: str, runs: int) -> Non
 
 
 def test_an_interval_from_the_samples_alone_would_raise_alarms() -> None:
-    """Why the deviation between runs is needed at all."""
+    """The reason for estimating the deviation between runs."""
     alarms = 0
     for seed in range(COMPARISONS):
         one, two = (bootstrap_interval(run) for run in random.Random(seed).sample(RECORDED["quiet"]["tg16"], 2))
@@ -187,7 +187,7 @@ def test_an_interval_from_the_samples_alone_would_raise_alarms() -> None:
 
 @pytest.mark.parametrize("deviation", [0.003, 0.006])
 def test_single_runs_on_a_steady_machine_find_five_percent(deviation: float) -> None:
-    """There the recorded noise is made smaller until runs differ by so much."""
+    """The recorded noise is scaled until runs differ by `deviation`."""
     recorded = RECORDED["quiet"]["tg16"]
     typical = statistics.fmean(math.log(statistics.median(run)) for run in recorded)
     spread = statistics.stdev(math.log(statistics.median(run)) for run in recorded)
@@ -203,8 +203,8 @@ def test_single_runs_on_a_steady_machine_find_five_percent(deviation: float) -> 
     assert found >= 95
 
 
-def test_runs_that_took_turns_are_compared_in_pairs() -> None:
-    """The machine becomes slower and slower, which hits both."""
+def test_alternating_runs_are_compared_in_pairs() -> None:
+    """The machine becomes slower and slower, which affects both."""
     generator = random.Random(5)
     pace = [100 * 0.97**number for number in range(12)]
     first = [[speed * generator.gauss(1, 0.003) for _ in range(5)] for speed in pace]
@@ -221,7 +221,7 @@ def test_runs_that_took_turns_are_compared_in_pairs() -> None:
 # --- verdicts in words ---------------------------------------------------------------------------------------------------
 
 
-def test_history_decides_where_the_samples_cannot() -> None:
+def test_history_decides_if_the_samples_cannot() -> None:
     one, two = [[100.0, 101.0, 99.0]], [[94.0, 95.0, 93.0]]
     steady, wild = Drift(0.004, 20), Drift(0.05, 20)
     assert compare_runs(one, two, history=[steady]).verdict == "slower"
@@ -256,7 +256,7 @@ def test_few_rounds_are_compared_with_students_t() -> None:
     assert same.needed >= 8
 
 
-def test_no_number_of_rounds_shows_less_than_the_place_of_the_code() -> None:
+def test_no_number_of_rounds_detects_less_than_the_floor() -> None:
     speeds_of_both = [100.0] * 500, [99.6] * 500
     assert compare_rounds(*speeds_of_both).verdict == "no difference shown"
     assert compare_rounds(speeds_of_both[0], [99.0] * 500).verdict == "slower"

@@ -51,7 +51,7 @@ def all_dimensions(**changes: object) -> list[Dimension]:
 
 @dataclass
 class Landscape:
-    """Speeds by settings, noise (the deviation of the logarithm), and a clock that goes on by what was measured."""
+    """Speeds by settings, noise (the deviation of the logarithm), and a clock that advances with each measurement."""
 
     speeds: Callable[[Setup, Phase], float]
     noise: float = 0.02
@@ -122,7 +122,7 @@ def test_the_optimum_is_found(seed: int) -> None:
     assert not report.interrupted
 
 
-def test_no_gain_is_claimed_where_there_is_none() -> None:
+def test_no_false_gain_is_claimed() -> None:
     claims = 0
     for seed in range(60):
         report = tune(Landscape(flat, noise=0.05, seed=seed), budget=60.0)
@@ -132,8 +132,8 @@ def test_no_gain_is_claimed_where_there_is_none() -> None:
     assert claims <= 1
 
 
-def test_a_gain_that_noise_explains_is_taken_back() -> None:
-    """Races that were decided by a disturbance are lost in the comparison at the end."""
+def test_a_gain_explained_by_noise_is_reverted() -> None:
+    """Races decided by a disturbance are lost in the final comparison."""
     disturbing = True
 
     def disturbed(setup: Setup, phase: Phase) -> float:
@@ -152,21 +152,21 @@ def test_a_gain_that_noise_explains_is_taken_back() -> None:
     assert not event.generation.is_shown
 
 
-def test_a_change_that_helps_one_phase_is_kept_when_the_other_has_none() -> None:
+def test_a_change_that_helps_one_phase_is_kept() -> None:
     def speeds(setup: Setup, phase: Phase) -> float:
         return flat(setup, phase) * (1.4 if phase == "generation" and setup.context.threads == 2 else 1.0)
 
     report = tune(Landscape(speeds))
     assert report.best.context.threads == 2
-    assert report.prompt is None  # nothing that touches prompts was changed, so that nothing was compared
+    assert report.prompt is None  # no change affects prompts, so that nothing was compared
     shown(report.generation)
 
 
-def test_the_budget_holds() -> None:
+def test_the_budget_is_kept() -> None:
     for budget in (5.0, 20.0, 60.0):
         land = Landscape(peaked)
         report = tune(land, budget=budget)
-        assert report.seconds <= budget * 1.1 + 4  # what was begun is finished
+        assert report.seconds <= budget * 1.1 + 4  # started measurements are finished
 
 
 def test_a_short_budget_says_what_was_not_tried() -> None:
@@ -175,7 +175,7 @@ def test_a_short_budget_says_what_was_not_tried() -> None:
     assert "not tried: the budget is too short" in notes.values()
 
 
-def test_what_is_not_possible_is_passed_over_with_its_reason() -> None:
+def test_impossible_values_are_skipped_with_a_reason() -> None:
     def speeds(setup: Setup, phase: Phase) -> float:
         if setup.context.cache_type_v != "f16":
             raise ModelUnsupportedError("a quantized V cache needs flash attention")
@@ -188,7 +188,7 @@ def test_what_is_not_possible_is_passed_over_with_its_reason() -> None:
     assert choice.note == "q8_0: a quantized V cache needs flash attention"
 
 
-def test_cache_types_are_tried_on_demand_only() -> None:
+def test_cache_types_are_tried_only_on_request() -> None:
     quicker = Landscape(lambda setup, phase: flat(setup, phase) * (2.0 if setup.context.cache_type_k == "q8_0" else 1.0))
     assert tune(quicker).best.context.cache_type_k == "f16"
     best = tune(replace(quicker, asked=[], now=0.0), cache_types=("f16", "q8_0")).best.context
@@ -210,12 +210,12 @@ def test_gpu_layers_race_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 10, 60, 400])
-def test_cancelling_tells_what_is_known(after: int) -> None:
-    told = list(events(Landscape(peaked, cancel_after=after)))
-    report = told[-1]
+def test_cancelling_reports_the_results_so_far(after: int) -> None:
+    seen = list(events(Landscape(peaked, cancel_after=after)))
+    report = seen[-1]
     assert isinstance(report, TuneReport)
     assert report.interrupted == (after < 400)
-    decided = {choice.name: choice.after for choice in told if isinstance(choice, SettingChoice)}
+    decided = {choice.name: choice.after for choice in seen if isinstance(choice, SettingChoice)}
     assert {choice.name for choice in report.choices} == set(decided)
     if after == 60:
         assert decided["threads"] == 2
@@ -237,7 +237,7 @@ def test_values_worth_trying() -> None:
     assert by_name["cache-type"].values(setup) == ("f16",)
 
 
-def test_threads_become_numbers() -> None:
+def test_threads_become_explicit() -> None:
     setup = pinned(Setup(model=ModelParams(), context=ContextParams(threads=3)))
     assert (setup.context.threads, setup.context.threads_batch) == (3, 3)
 
@@ -245,7 +245,7 @@ def test_threads_become_numbers() -> None:
 # --- trials ------------------------------------------------------------------------------------------------------------------
 
 
-def test_trials_take_turns_and_bound_what_they_hold(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_bound_the_number_of_contexts(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setups = [make_setup(threads=1, threads_batch=1, n_ubatch=size) for size in (64, 128, 256)]
     with Trials(tiny_model, TrialSize(n_prompt=32, n_gen=4, depth=8), CancelFlag()) as trials:
         for setup in setups:
@@ -261,7 +261,7 @@ def test_trials_take_turns_and_bound_what_they_hold(tiny_model: Path, monkeypatc
     trials.close()
 
 
-def test_a_cancelled_trial_says_so(tiny_model: Path) -> None:
+def test_a_cancelled_trial_raises(tiny_model: Path) -> None:
     flag = CancelFlag()
     with Trials(tiny_model, TrialSize(n_prompt=8, n_gen=2), flag) as trials:
         trials.seconds(make_setup(threads=1), "prompt")
@@ -277,13 +277,13 @@ def test_only_the_products_become_faster() -> None:
     """A token takes 10 ms, 8 of them in products: with those four times as fast it takes 2 + 2 ms."""
     assert model_speeds(100.0, [8e-3], [2e-3]) == [pytest.approx(250.0)]
     assert model_speeds(100.0, [8e-3], [8e-3]) == [pytest.approx(100.0)]
-    # Noise may have the products alone take longer than the whole model did: then they are all of it.
+    # If by noise the products alone take longer than the whole model did, they count as all of it.
     assert model_speeds(100.0, [20e-3], [5e-3]) == [pytest.approx(400.0)]
 
 
 @pytest.fixture
 def milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Products of few matrices for a short time, and one core: with more threads than cores nothing ends soon."""
+    """Products of few matrices for a short time, and one core: more threads than cores would be slow."""
     monkeypatch.setattr("llamacli.bench.tune.dimensions.default_threads", lambda: 1)
     monkeypatch.setattr(tuning_session, "logical_cpus", lambda: 1)
     monkeypatch.setattr(tuning_types, "_PASS_SECONDS", 1e-4)
@@ -310,7 +310,7 @@ def compared(cost: ModelCost, **changes: Any) -> TypeReport:
 
 
 @pytest.mark.usefixtures("milliseconds")
-def test_types_are_compared_with_the_file_as_it_is() -> None:
+def test_types_are_compared_with_the_file() -> None:
     row = 512 // 32 * 20
     cost = ModelCost((Product("Q4_1", 512, 512, 4, row), Product("Q8_0", 512, 1000, 1, 544, is_output=True)), 100, (), 0)
     report = compared(cost)
@@ -325,10 +325,10 @@ def test_types_are_compared_with_the_file_as_it_is() -> None:
 
 
 @pytest.mark.usefixtures("milliseconds")
-def test_types_that_the_shapes_do_not_allow_are_left_out() -> None:
+def test_types_impossible_for_the_shapes_are_left_out() -> None:
     cost = ModelCost((Product("Q4_0", 96, 64, 2, 54),), 0, (), 0)
     report = compared(cost)
-    assert [one.type for one in report.others] == ["IQ4_NL", "Q8_0"]  # of 256 elements a block is no part of 96
+    assert [one.type for one in report.others] == ["IQ4_NL", "Q8_0"]  # blocks of 256 elements do not divide 96
 
 
 @pytest.mark.usefixtures("milliseconds")
@@ -343,7 +343,7 @@ def test_mixtures_are_compared_and_routers_stay_in_f32() -> None:
 
 
 @pytest.mark.usefixtures("milliseconds")
-def test_what_would_fill_the_memory_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_types_that_would_fill_the_memory_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     cost = ModelCost((Product("Q4_1", 1024, 1024, 4, 1024 // 32 * 20),), 0, (), 0)
     monkeypatch.setattr(tuning_types, "available_memory", lambda: 4 * 900_000)
     report = compared(cost, types=("Q4_0", "Q8_0"))
@@ -374,7 +374,7 @@ def test_the_command(tiny_model: Path) -> None:
 
 
 @pytest.mark.usefixtures("milliseconds")
-def test_a_profile_is_kept_beside_what_the_file_has_and_used(tiny_model: Path, isolated_home: Path) -> None:
+def test_a_profile_is_added_to_the_file_and_used(tiny_model: Path, isolated_home: Path) -> None:
     file = isolated_home / ".config/llamacli/config.toml"
     file.parent.mkdir(parents=True)
     file.write_text('# mine\n[defaults]\ntemp = 0 # greedy\n\n[profiles."a b"]\n# old\nthreads = 2\nseed = 3\n')
@@ -396,7 +396,7 @@ def test_a_profile_is_kept_beside_what_the_file_has_and_used(tiny_model: Path, i
 
 
 @pytest.mark.usefixtures("milliseconds")
-def test_settings_can_be_kept_for_the_model(tiny_model: Path) -> None:
+def test_settings_can_be_saved_for_the_model(tiny_model: Path) -> None:
     result = run_tune(tiny_model, "-t", "1", "--save-for-model")
     assert result.status == 0, result.stderr
     assert "saved for the model tiny.gguf" in result.stderr
@@ -421,14 +421,14 @@ def test_the_document(tiny_model: Path) -> None:
     assert set(document["gains"]) == {"prompt", "generation", "overall"}
 
 
-def test_interrupted_before_anything_was_known(tiny_model: Path) -> None:
+def test_interrupted_before_any_result(tiny_model: Path) -> None:
     report = tune(Landscape(peaked, cancel_after=0))
     assert report.interrupted
     assert report.choices == ()
 
 
 @pytest.mark.usefixtures("milliseconds")
-def test_interrupted_shows_what_is_known_and_keeps_nothing(
+def test_interrupted_shows_the_results_and_saves_nothing(
     tiny_model: Path, isolated_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = itertools.count(1)

@@ -1,4 +1,4 @@
-"""Rows of benchmarks that nobody ran, as `llamacli bench` would have written them."""
+"""Fake rows of benchmarks, as `llamacli bench` would write them."""
 
 from __future__ import annotations
 

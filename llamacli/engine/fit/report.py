@@ -43,7 +43,7 @@ class DeviceShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitReport:
-    """Whether a model fits. Contexts are in tokens for each of `sequences`.
+    """The result for one model. Contexts are in tokens for each of `sequences`.
 
     `largest_context` is the largest that fits with all other parameters unchanged, up to the trained length; 0 if none fits.
     `settings` are values of engine parameters (`n_ctx`, `cache_type_k`, `cache_type_v`, `gpu_layers`) with which the model

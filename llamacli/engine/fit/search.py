@@ -1,4 +1,4 @@
-"""Whether a model fits with given parameters, and the largest context that does.
+"""The check whether a model fits with given parameters, and the search for the largest context that does.
 
 The numbers are llama.cpp's own: it lays out model, cache and graphs without allocating them. The memory of the process itself
 is measured meanwhile, when it holds all that a run holds except the weights, the cache and the buffers. A model of which only

@@ -48,7 +48,7 @@ def test_only_the_user_may_enter(store: History, tmp_path: Path) -> None:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
 
 
-def test_what_was_saved_comes_back(store: History) -> None:
+def test_a_saved_run_is_read_back(store: History) -> None:
     rows = [make_row(noisy(370, 1), n_prompt=64), make_row((), error="out of memory", n_gen=16)]
     number = save(store, *rows, interrupted=True)
     run = store.run(number)
@@ -151,7 +151,7 @@ for _ in range(20):
         assert sorted(run.id for run in opened.runs()) == list(range(1, 61))
 
 
-def test_a_newer_version_and_what_is_no_database(tmp_path: Path) -> None:
+def test_a_newer_version_and_an_invalid_database(tmp_path: Path) -> None:
     newer = tmp_path / "newer.db"
     with closing(sqlite3.connect(newer)) as database:
         database.execute("pragma user_version = 99")
@@ -165,10 +165,10 @@ def test_a_newer_version_and_what_is_no_database(tmp_path: Path) -> None:
         History(Path("/proc/nowhere/history.db"))
 
 
-# --- what a run was ------------------------------------------------------------------------------------------------------
+# --- provenance ----------------------------------------------------------------------------------------------------------
 
 
-def test_command_line_is_made_of_what_is_not_default() -> None:
+def test_command_line_has_the_options_that_differ_from_defaults() -> None:
     groups = (
         WorkOptions(model=(("a b.gguf", "c"),), n_prompt=((64, 128), (256,)), prompt_gen=((64, 16),), latency=True),
         SetupOptions(flash_attn=(("on", "off"),), repack=((False, True),), device=((("CUDA0", "CUDA1"), ("none",)),)),
@@ -207,7 +207,7 @@ def test_store_run_stores_what_the_commands_find(tiny_model: Path) -> None:
 # --- commands ------------------------------------------------------------------------------------------------------------
 
 
-def test_an_empty_history_is_not_made_by_looking() -> None:
+def test_listing_does_not_create_a_history() -> None:
     result = invoke("bench", "history")
     assert (result.status, "`llamacli bench` runs and stores one" in result.stdout) == (0, True)
     assert json.loads(invoke("bench", "history", "--json").stdout) == {"object": "list", "data": []}
@@ -292,7 +292,7 @@ def test_rm_forgets_runs() -> None:
 
 
 @pytest.mark.parametrize("name", ["show", "export", "rm"])
-def test_what_is_no_run(name: str) -> None:
+def test_invalid_runs(name: str) -> None:
     stored(make_row())
     for text, reason in (
         ("7", "there is no run 7"),
@@ -305,7 +305,7 @@ def test_what_is_no_run(name: str) -> None:
         assert reason in result.stderr
 
 
-def test_names_from_outside_cannot_steer_the_terminal() -> None:
+def test_control_characters_in_names_are_escaped() -> None:
     number = stored(make_row(noisy(98, 2), model="/models/\x1b[2J.gguf"))
     for words in (("history",), ("show", str(number))):
         for width in (40, 80, 200):

@@ -27,7 +27,7 @@ def test_ranges(text, expected):
 
 
 @pytest.mark.parametrize("text", ["", "a", "1,", "1-", "1-4*1", "1-4+0", "0-4*2", "4-1", "1-4-8", "1;2", "1-100000000"])
-def test_ranges_that_make_no_sense(text):
+def test_invalid_ranges(text):
     with pytest.raises(ValueError, match=r"range|number"):
         values.parse_ranges(text)
 
@@ -55,7 +55,7 @@ def test_other_lists(parse, text, expected):
     ("parse", "text"),
     [(values.parse_flash, "2"), (values.parse_types, "q3_k"), (values.parse_pair, "512"), (values.parse_switches, "2")],
 )
-def test_other_lists_that_make_no_sense(parse, text):
+def test_invalid_lists(parse, text):
     with pytest.raises(ValueError, match=text):
         parse(text)
 
@@ -96,7 +96,7 @@ def test_too_many_tests_are_refused_before_they_are_made():
         (SetupOptions(gpu_layers=((2**31,),)), "gpu_layers must be from -1 to 2147483647"),
     ],
 )
-def test_a_bound_is_the_one_that_was_passed(setup, message):
+def test_a_value_out_of_range_names_its_parameter_and_bounds(setup, message):
     with pytest.raises(UsageError, match=message) as caught:
         expand(WorkOptions(), setup, ["m"])
     assert caught.value.parameter == message.partition(" ")[0]
@@ -147,6 +147,6 @@ def test_mmap_is_a_load_mode():
         (WorkOptions(), SetupOptions(gpu_layers=((-2,),))),
     ],
 )
-def test_what_makes_no_sense_is_said_before_anything_is_measured(work, setup):
+def test_invalid_combinations_are_refused_before_measuring(work, setup):
     with pytest.raises(UsageError):
         expand(work, setup, ["m.gguf"])
