@@ -154,6 +154,13 @@ def test_rows_of_one_run_are_compared_as_rounds() -> None:
         assert document["differing"] == {"n_threads": ["1", "2"]}
 
 
+def test_two_disjoint_samples_are_told_apart() -> None:
+    number = store(make_row([31.6, 20.1], n_threads=1), make_row([0.14, 0.14], n_threads=2, when="2026-05-01T12:00:01Z"))
+    (test,) = json.loads(invoke("bench", "compare", f"{number}:1", f"{number}:2", "--json").stdout)["tests"]
+    assert (test["method"], test["verdict"], test["needed"]) == ("rounds", "slower", None)
+    assert 1e-4 < test["interval"][0] < test["interval"][1] < 0.2
+
+
 def test_consecutive_rows_of_one_run_are_not_compared_as_rounds() -> None:
     number = store(
         make_row(noisy(1, 1, count=9), n_threads=1), make_row(noisy(1, 2, count=9), n_threads=2, when="2026-05-01T12:09:00Z")

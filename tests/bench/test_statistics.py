@@ -265,3 +265,39 @@ def test_no_number_of_rounds_detects_less_than_the_floor() -> None:
 def test_level_holds_for_all_tests_together() -> None:
     assert level_for(1) == pytest.approx(0.99)
     assert level_for(10) == pytest.approx(0.999)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ([31.6, 31.2], [0.14, 0.19]),
+        ([31.6, 20.1], [0.14, 0.14]),
+        ([31.6, 31.2, 31.5], [0.14, 0.15, 0.9]),
+        ([100.0, 101.0, 102.0, 103.0, 104.0], [99.0, 98.0, 60.0, 97.0, 98.5]),  # paired, one outlier hides the difference
+    ],
+)
+def test_few_disjoint_samples_are_told_apart(first: list[float], second: list[float]) -> None:
+    slower, faster = compare_rounds(first, second), compare_rounds(second, first)
+    assert (slower.verdict, faster.verdict) == ("slower", "faster")
+    assert slower.interval is not None
+    assert slower.interval[0] < slower.ratio < slower.interval[1] < 1
+    assert slower.interval[0] > 1e-4
+    assert slower.needed is None
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 7])
+@pytest.mark.parametrize("test", TESTS)
+def test_few_rounds_of_the_same_raise_no_alarm(test: str, count: int) -> None:
+    alarms = 0
+    for seed in range(COMPARISONS):
+        first, second = rounds_of(RECORDED["sequences"][test], seed)
+        alarms += compare_rounds(first[:count], second[:count]).verdict in ALARMS
+    assert alarms <= 5
+
+
+def test_a_difference_far_beyond_any_drift_is_shown_by_single_samples() -> None:
+    two_runs = observed_drift([100.0, 125.0])
+    assert two_runs is not None
+    assert compare_runs([[31.6]], [[0.14]], history=[two_runs]).verdict == "slower"
+    assert compare_runs([[0.14]], [[31.6]], history=[two_runs]).verdict == "faster"
+    assert compare_runs([[31.6]], [[29.0]], history=[two_runs]).verdict == "too noisy to tell"
