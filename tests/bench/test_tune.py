@@ -22,7 +22,7 @@ from llamacli.bench.tune import quantizations as tuning_types
 from llamacli.bench.tune import search as tuning
 from llamacli.bench.tune import session as tuning_session
 from llamacli.bench.tune.dimensions import Dimension, dimensions, pinned
-from llamacli.bench.tune.params import Gain, SettingChoice, TuneEvent, TunePlan, TuneReport
+from llamacli.bench.tune.params import Gain, RaceRound, SettingChoice, TuneEvent, TunePlan, TuneReport
 from llamacli.bench.tune.profile import profile_of
 from llamacli.bench.tune.quantizations import CANDIDATES, TypeReport, TypeRequest, compare_quantizations, model_speeds
 from llamacli.bench.tune.search import Tuner
@@ -31,7 +31,7 @@ from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.errors import CancelledError, ModelUnsupportedError
 from llamacli.gguf.cost import ModelCost, Product
-from llamacli.render.bench.tune import format_flags
+from llamacli.render.bench.tune import format_event, format_flags
 
 N_PROMPT, N_GEN = 512, 64
 
@@ -167,6 +167,13 @@ def test_the_budget_is_kept() -> None:
         land = Landscape(peaked)
         report = tune(land, budget=budget)
         assert report.seconds <= budget * 1.1 + 4  # started measurements are finished
+
+
+def test_a_race_is_announced_with_its_setting_and_values() -> None:
+    land = Landscape(peaked)
+    first = next(iter(events(land)))
+    assert (first, len(land.asked)) == (RaceRound("threads", 1, (4, 1, 2, 3, 8)), 4)
+    assert format_event(first) == "threads, round 1: 4, 1, 2, 3, 8"
 
 
 def test_a_short_budget_says_what_was_not_tried() -> None:
@@ -408,10 +415,36 @@ def test_settings_can_be_saved_for_the_model(tiny_model: Path) -> None:
 
 
 @pytest.mark.usefixtures("milliseconds")
+def test_repetitions_shorter_than_the_job_are_reported(tiny_model: Path) -> None:
+    command = (
+        "bench",
+        "tune",
+        "-m",
+        str(tiny_model),
+        "-p",
+        "64",
+        "-n",
+        "512",
+        "-t",
+        "1",
+        "--budget",
+        "1",
+        "--no-quantizations",
+    )
+    lines = invoke(*command).stdout.splitlines()
+    assert "answers of 512 tokens" not in lines[0]
+    assert "Measured in this size instead of prompts of 64 and answers of 512 tokens" in " ".join(lines[1:4])
+    assert "(see --budget)" in " ".join(lines[1:4])
+    document = json.loads(invoke(*command, "--json").stdout)
+    assert document["tokens"]["generation"] < 512
+    assert document["job_tokens"] == {"prompt": 64, "generation": 512, "depth": 0}
+
+
+@pytest.mark.usefixtures("milliseconds")
 def test_the_document(tiny_model: Path) -> None:
     result = invoke("bench", "tune", "-m", str(tiny_model), "-p", "64", "-n", "8", "--budget", "1.5", "-t", "1", "--json")
     document = json.loads(result.stdout)
-    assert document["tokens"] == {"prompt": 64, "generation": 8, "depth": 0}
+    assert document["tokens"] == document["job_tokens"] == {"prompt": 64, "generation": 8, "depth": 0}
     assert not document["interrupted"]
     settings = {one["name"]: one for one in document["settings"]}
     assert settings["threads"]["before"] == 1

@@ -50,12 +50,13 @@ class TuneRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuneOutcome:
-    """The result of a session. `size` is that of the repetitions, which are shorter than the job if the budget requires it.
+    """The result of a session. `size` is that of the repetitions, which are shorter than the `job` if the budget requires it.
 
     `speeds` are tokens per second of the best setup. `types` is None if not requested, or if there was no time.
     """
 
     model: str
+    job: TrialSize
     size: TrialSize
     report: TuneReport
     speeds: dict[Phase, float]
@@ -81,6 +82,8 @@ def tune_model(
         trials.model(start.model)
         yield TuneStep("measuring the start")
         trials.resize(_size_for(trials, start, request))
+        if trials.size != _job(request):
+            yield TuneStep(f"measuring prompts of {trials.size.n_prompt} and answers of {trials.size.n_gen} tokens")
         remaining = max(1.0, budget - (time.monotonic() - started))
         report = yield from _search(trials, start, request, replace(request.plan, budget=remaining))
         speeds = _speeds(trials, report)
@@ -91,6 +94,7 @@ def tune_model(
         types = yield from _compare(path, cost, report.best, speeds, replace(request.plan, budget=remaining), cancel)
     yield TuneOutcome(
         model=path.name,
+        job=_job(request),
         size=size,
         report=replace(report, interrupted=report.interrupted or cancel.is_set),
         speeds=speeds,
@@ -125,7 +129,7 @@ def _compare(
     """Estimate the speed in other quantizations; return None if it cannot be measured, or was cancelled."""
     try:
         weights = weights_by_device(path, best.model, best.context, plan.n_prompt)
-        question = TypeRequest(
+        comparison = TypeRequest(
             cost=cost,
             speeds=speeds,
             device=max(weights, key=lambda name: weights[name]),
@@ -133,7 +137,7 @@ def _compare(
             n_prompt=plan.n_prompt,
             n_gen=plan.n_gen,
         )
-        for event in compare_quantizations(question, cancel, seconds=plan.budget):
+        for event in compare_quantizations(comparison, cancel, seconds=plan.budget):
             if isinstance(event, TypeReport):
                 return event
             yield TuneStep(event)
@@ -142,14 +146,17 @@ def _compare(
     return None
 
 
+def _job(request: TuneRequest) -> TrialSize:
+    return TrialSize(n_prompt=request.plan.n_prompt, n_gen=request.plan.n_gen, depth=request.depth)
+
+
 def _size_for(trials: Trials, start: Setup, request: TuneRequest) -> TrialSize:
     """Return the size of repetitions: that of the job, or less, so that the budget suffices for enough of them."""
     most = request.plan.budget / _SAMPLES
     lengths = []
-    requested = {"prompt": request.plan.n_prompt, "generation": request.plan.n_gen}
     for phase, least in zip(BOTH, (_LEAST_PROMPT, _LEAST_GEN), strict=True):
         per_token = trials.seconds(start, phase) / trials.size.tokens(phase)
-        length = requested[phase]
+        length = _job(request).tokens(phase)
         while length * per_token > most and length // 2 >= least:
             length //= 2
         lengths.append(length)

@@ -87,15 +87,16 @@ class _BenchSession:
         from llamacli.bench.measure.params import BenchResult
         from llamacli.bench.measure.rows import result_row
         from llamacli.cli.bench.report import Report
+        from llamacli.render.bench.chart import row_names
 
         self._app = app
         self._options = options
         self._machine = machine
         self._tests = tests
         self._is_complete = False
-        self._report = Report(
-            app.console, options, [result_row(BenchResult(test=test, test_time=""), machine) for test in tests]
-        )
+        planned = [result_row(BenchResult(test=test, test_time=""), machine) for test in tests]
+        self._names = row_names(planned)
+        self._report = Report(app.console, options, planned)
         for note in machine_notes():
             app.console.warn(note)
         self._report.begin()
@@ -115,7 +116,7 @@ class _BenchSession:
         failures, flag, app = [], CancelFlag(), self._app
         with app.interrupts.guard(grace=GRACE_SECONDS) as guard, app.progress(delay=0.5) as line:
             guard.cancel = flag.set
-            steps = ProgressReporter(app.console, line, len(self._tests), plan.repetitions, lines=self._options.progress)
+            steps = ProgressReporter(app.console, line, self._names, plan.repetitions, lines=self._options.progress)
             try:
                 for event in measure(self._tests, plan, cancel=flag, on_load=steps.loading):
                     if isinstance(event, ResultReady):

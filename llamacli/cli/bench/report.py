@@ -74,11 +74,11 @@ def painter(console: Console, *, stdout: bool = True) -> Callable[[str, str], st
 class ProgressReporter:
     """Progress of a benchmark on standard error: on a redrawn line, or with `--progress` in a line for each step."""
 
-    def __init__(self, console: Console, line: NoProgress, tests: int, repetitions: int, *, lines: bool) -> None:
+    def __init__(self, console: Console, line: NoProgress, names: Sequence[str], repetitions: int, *, lines: bool) -> None:
         self._console = console
         self._line = line
-        self._tests = tests
-        self._total = tests * (repetitions + 1)
+        self._names = names
+        self._total = len(names) * (repetitions + 1)
         self._done = 0
         self._lines = lines
         self._loading = ""
@@ -87,15 +87,16 @@ class ProgressReporter:
         """Report the start of a step."""
         of = f" {event.number}/{event.count}" if event.count is not None else f" {event.number}"
         doing = {"load": "load", "warm-up": "warm up", "measure": f"repetition{of}"}[event.stage]
-        what = f"{event.test.name}: {doing}"
+        name = self._names[event.index]
+        what = f"{name}: {doing}"
         if self._lines:
-            self._console.note(f"test {event.index + 1}/{self._tests}, {what}")
+            self._console.note(f"test {event.index + 1}/{len(self._names)}, {what}")
             return
-        self._loading = event.test.name if event.stage == "load" else ""
-        self._line.update(f"{event.index + 1}/{self._tests} {what}", min(self._done, self._total), self._total)
+        self._loading = name if event.stage == "load" else ""
+        self._line.update(f"{event.index + 1}/{len(self._names)} {what}", min(self._done, self._total), self._total)
         self._done += event.stage != "load"
 
     def loading(self, share: float) -> None:
         """Report the loaded share of a model, from 0 to 1."""
         if not self._lines and self._loading:
-            self._line.update("loading the model", share, 1.0)
+            self._line.update(f"{self._loading}: loading the model", share, 1.0)

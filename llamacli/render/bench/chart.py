@@ -74,6 +74,11 @@ def make_chart(rows: Sequence[Row]) -> Chart:
     return Chart(title, "; ".join(dict.fromkeys(about)), tuple(panels), tuple(dict.fromkeys(failed)))
 
 
+def row_names(rows: Sequence[Row]) -> list[str]:
+    """Return a name for each row: its test and the settings that vary, such as `pp512, threads 2`."""
+    return list(map(_namer(rows, None), rows))
+
+
 def _panel(kind: str, rows: list[Row]) -> Panel:
     axis = _swept(rows)
     if axis is not None:

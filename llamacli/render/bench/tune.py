@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llamacli.bench.compare.compare import Outcome
+from llamacli.bench.measure.trial import TrialSize
 from llamacli.bench.tune.params import Gain, PairCompared, RaceRound, SettingChoice, TuneEvent, TuneReport
 from llamacli.bench.tune.profile import changed_settings, profile_of
 from llamacli.bench.tune.quantizations import TypeReport, TypeSpeed
@@ -35,7 +36,7 @@ def format_event(event: TuneStep | TuneEvent) -> str:
         case TuneStep():
             return event.text
         case RaceRound():
-            return f"{event.name}: round {event.round}, {', '.join(map(str, event.remaining))}"
+            return f"{event.name}, round {event.round}: {', '.join(map(str, event.remaining))}"
         case SettingChoice():
             return f"{event.name}: {event.after}"
         case PairCompared():
@@ -53,6 +54,9 @@ def format_tuning(outcome: TuneOutcome, *, source: str | None, path: Path, width
     depth = f" after {size.depth:,}" if size.depth else ""
     title = f"{escape_line(outcome.model)}: prompts of {size.n_prompt:,} and answers of {size.n_gen:,} tokens{depth}"
     lines = [paint(title, "bold")]
+    if size != outcome.job:
+        job = f"prompts of {outcome.job.n_prompt:,} and answers of {outcome.job.n_gen:,} tokens"
+        lines += _wrapped(f"Measured in this size instead of {job}, because the budget is short (see {flag('budget')}).", width)
     if report.choices:
         lines += [*_choice_lines(outcome, width, paint, flag), ""]
     if outcome.speeds or report.prompt or report.generation:
@@ -193,7 +197,8 @@ def tuning_document(outcome: TuneOutcome, *, flag: Flag) -> dict[str, Any]:
     report = outcome.report
     return {
         "model": outcome.model,
-        "tokens": {"prompt": outcome.size.n_prompt, "generation": outcome.size.n_gen, "depth": outcome.size.depth},
+        "tokens": _size_document(outcome.size),
+        "job_tokens": _size_document(outcome.job),
         "seconds": round(outcome.seconds, 3),
         "interrupted": report.interrupted,
         "settings": [
@@ -210,6 +215,10 @@ def tuning_document(outcome: TuneOutcome, *, flag: Flag) -> dict[str, Any]:
         "types": _types_document(outcome.types) if outcome.types is not None else None,
         "warnings": list(outcome.warnings),
     }
+
+
+def _size_document(size: TrialSize) -> dict[str, int]:
+    return {"prompt": size.n_prompt, "generation": size.n_gen, "depth": size.depth}
 
 
 def _gain_document(gain: Gain | None) -> dict[str, Any] | None:

@@ -230,6 +230,14 @@ def test_progress_in_lines(tiny_model):
     ]
 
 
+def test_progress_names_the_settings_that_vary(tiny_model):
+    result = bench(tiny_model, "-p", "8", "-n", "0", "-ub", "16,512", "-fa", "on", "--progress", "-r", "1")
+    assert [line for line in result.stderr.splitlines() if "repetition" in line] == [
+        "llamacli: test 1/2, pp8, n_ubatch 16: repetition 1/1",
+        "llamacli: test 2/2, pp8, n_ubatch 512: repetition 1/1",
+    ]
+
+
 def test_runs_are_stored_by_default(tiny_model):
     result = bench(tiny_model, "-p", "8", "-n", "0")
     assert "llamacli: stored as run 1" in result.stderr.splitlines()
