@@ -484,7 +484,7 @@ def test_interrupted_shows_the_results_and_saves_nothing(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--budget", "0"], "must be above 0, and at most 86400 seconds"),
+        (["--budget", "0"], "--budget must be above 0, and at most 86400 seconds"),
         (["--cache-types", "q9"], "is not a comma-separated list of"),
         (["-n", "0"], "-p and -n must be at least 1"),
         (["--save-profile", "a\tb"], "--save-profile needs a name"),

@@ -95,7 +95,7 @@ class EndToEndTest:
         if least > n_prompt:
             raise UsageError(
                 f"the template alone has {least} tokens, more than the prompt",
-                hint=f"use n_prompt {least} or more",
+                hint=f"use n_prompt={least} or more",
                 parameter="n_prompt",
             )
         low, high = 0, len(_TEXT) * (1 + n_prompt // 16)

@@ -102,18 +102,20 @@ def check_possible(test: BenchTest, model: Model) -> None:
         raise ModelUnsupportedError(f"{name} reads its prompt with an encoder beside the decoder, which cannot be measured")
     if not model.can_generate and test.n_gen:
         raise ModelUnsupportedError(
-            f"{name} does not generate text, so only prompts can be measured", hint="use n_gen 0", parameter="n_gen"
+            f"{name} does not generate text, so only prompts can be measured", hint="use n_gen=0", parameter="n_gen"
         )
     if not model.can_generate and test.n_depth:
         raise ModelUnsupportedError(
-            f"{name} does not keep tokens that a prompt could follow", hint="use n_depth 0", parameter="n_depth"
+            f"{name} does not keep tokens that a prompt could follow", hint="use n_depth=0", parameter="n_depth"
         )
     if length > model.n_ctx_train and any(tensor.name == _POSITIONS for tensor in model.header.tensors):
         raise UsageError(f"{name} has positions for {model.n_ctx_train} tokens, but the test has {length}")
     needed = max(test.n_prompt, test.n_parallel)
     if not model.is_causal and needed > min(test.n_batch, test.n_ubatch):
         raise UsageError(
-            f"{name} reads a prompt in a single micro-batch", hint=f"use n_ubatch {needed} or more", parameter="n_ubatch"
+            f"{name} reads a prompt in a single micro-batch",
+            hint=f"use n_batch and n_ubatch of {needed} or more",
+            parameter="n_ubatch",
         )
 
 

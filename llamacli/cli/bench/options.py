@@ -109,8 +109,12 @@ class SetupOptions:
 
     PANEL: ClassVar[str] = "Setup"
 
-    batch_size: Annotated[Numbers, _numbers("-b", "--batch-size", shows=2048, help="Batch size in tokens.")] = ()
-    ubatch_size: Annotated[Numbers, _numbers("-ub", "--ubatch-size", shows=512, help="Micro-batch size in tokens.")] = ()
+    batch_size: Annotated[
+        Numbers, _numbers("-b", "--batch-size", shows=2048, help="Batch size in tokens.", sets="n_batch")
+    ] = ()
+    ubatch_size: Annotated[
+        Numbers, _numbers("-ub", "--ubatch-size", shows=512, help="Micro-batch size in tokens.", sets="n_ubatch")
+    ] = ()
     threads: Annotated[Numbers, _numbers("-t", "--threads", shows="physical cores", help="Number of CPU threads.")] = ()
     cpu_mask: Annotated[
         tuple[tuple[str, ...], ...],

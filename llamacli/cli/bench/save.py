@@ -58,7 +58,7 @@ def store_run(rows: Sequence[Row], groups: Sequence[Group], *, interrupted: bool
 
 
 def command_line(groups: Sequence[Group]) -> str:
-    """Return an equivalent command line: the options that differ from their defaults, by their first names."""
+    """Return an equivalent command line: the options that differ from their defaults, by their long names."""
     return shlex.join(["llamacli", "bench", *(word for group in groups for word in _words(group))])
 
 
@@ -69,7 +69,7 @@ def _words(group: Group) -> Iterator[str]:
         if value == field.default:
             continue
         declared = typing.get_args(hints[field.name])[1]
-        name = (declared.param_decls or (declared.default,))[0]  # Typer stores a single name as the default
+        name = next(name for name in declared.names if name.startswith("--"))
         if value is True:
             yield name
         else:

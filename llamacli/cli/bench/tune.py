@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json as json_format
 import re
 import shlex
 import time
-import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, cast, get_args
@@ -18,6 +16,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ContextOptions, JsonOption, ModelOptions
 from llamacli.cli.framework.parameters import option
 from llamacli.cli.framework.parsers import parse_names
+from llamacli.cli.framework.signature import options_of
 from llamacli.engine.params import CacheType
 from llamacli.errors import CancelledError, UsageError
 from llamacli.store.models.references import is_path
@@ -184,12 +183,6 @@ def _save(app: AppContext, outcome: TuneOutcome, tuning: TuneOptions, reference:
 
 
 def flag_of(name: str) -> str:
-    """Return the first option name for a parameter of the search or for a key of the settings."""
-    for group in (JobOptions, TuneOptions, ModelOptions, ContextOptions):
-        hints = typing.get_type_hints(group, include_extras=True)
-        for field in dataclasses.fields(group):
-            declared = typing.get_args(hints[field.name])[1]
-            names = (declared.default, *(declared.param_decls or ()))  # Typer stores the first name as the default
-            if field.name == name or f"--{name}" in names:
-                return str(names[0])
-    return f"--{name}"
+    """Return the first name of the option for a parameter of the search, or for a key of the settings."""
+    options = (option for group in (JobOptions, TuneOptions, ModelOptions, ContextOptions) for option in options_of(group))
+    return next((option.opts[0] for option in options if option.name == name or f"--{name}" in option.opts), f"--{name}")

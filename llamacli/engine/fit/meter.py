@@ -107,7 +107,7 @@ class NativeMeter:
         if "context" in error.message:
             message = f"{self.path.name}: llama.cpp cannot create such a context for this model"
             return ModelUnsupportedError(
-                message, hint="try an f16 KV cache, a smaller n_ctx or fewer sequences", parameter="n_ctx"
+                message, hint="try cache_type_k=f16 cache_type_v=f16, a smaller n_ctx or fewer sequences", parameter="n_ctx"
             )
         return ModelFileError(f"llama.cpp cannot read {self.path.name}: {error.message}")
 

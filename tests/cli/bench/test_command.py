@@ -221,6 +221,24 @@ def test_usage_errors(tiny_model, arguments):
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-ub", "0"), "-ub must be from 1 to 2147483647"),
+        (("-b", "0"), "-b must be from 1 to 2147483647"),
+        (("-t", "0"), "-t must be from 1 to 512"),
+        (("-ngl", "2147483648"), "-ngl must be from -1 to 2147483647"),
+        (("--parallel", "300"), "--parallel must be from 1 to 256"),
+        (("-d", "-1"), "-d must be from 0 to 2147483647"),
+        (("-r", "0"), "-r must be from 1 to 100000"),
+        (("--until-stable", "0"), "--until-stable must be a percentage above 0"),
+    ],
+)
+def test_values_out_of_range_name_their_options(tiny_model, arguments, message):
+    result = invoke("bench", "-m", str(tiny_model), "-p", "8", *arguments)
+    assert (result.status, message in result.stderr) == (2, True), result.stderr
+
+
 def test_progress_in_lines(tiny_model):
     lines = bench(tiny_model, "-p", "8", "-n", "0", "--progress").stderr.splitlines()
     assert [line for line in lines if "test 1/1" in line] == [

@@ -360,7 +360,7 @@ def test_fit_of_a_model_here(tiny_model: Path) -> None:
     assert found["total"] == sum(host[part] for part in ("weights", "cache", "compute", "program"))
     result = info(tiny_model, "--fit", "-ctk", "q8_0")  # the heads of this model are shorter than a block of q8_0
     assert result.status == 3
-    assert "cannot create such a context for this model (try an f16 KV cache" in result.stderr
+    assert "cannot create such a context for this model (try -ctk f16 -ctv f16" in result.stderr
     shown = page(tiny_model, "--fit").splitlines()
     assert shown[0] == "memory for a context of 512 tokens, as llama.cpp lays it out"
     assert "verdict           fits" in shown
