@@ -1,6 +1,6 @@
-"""Statistics of few, noisy measurements: intervals that need no assumption about how the noise is distributed.
+"""Statistics of few, noisy measurements, without assumptions about the distribution of the noise.
 
-Everything here is seeded: the same samples give the same interval. Durations and speeds have long tails, so medians come first.
+Everything is seeded: equal samples give equal intervals. Durations and speeds have long tails, so medians are preferred.
 """
 
 from __future__ import annotations
@@ -9,61 +9,39 @@ import math
 import random
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 from typing import Literal
 
 Statistic = Literal["median", "mean"]
 Interval = tuple[float, float]
-"""The lower bound, then the upper one."""
+"""The lower bound, then the upper bound."""
 
 RESAMPLES = 2000
 _MOST_DRAWS = 1_000_000
 _SEED = 20_090_422
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """Samples in a few numbers. `deviation` is that of a sample, 0 for one; `interval` bounds the median, None for one."""
-
-    count: int
-    median: float
-    mean: float
-    deviation: float
-    interval: Interval | None
-
-
-def describe(samples: Sequence[float], *, level: float = 0.95) -> Description:
-    """The usual numbers. Raises ValueError for no samples, or one that is not finite."""
-    _check(samples)
-    return Description(
-        len(samples),
-        statistics.median(samples),
-        statistics.fmean(samples),
-        statistics.stdev(samples) if len(samples) > 1 else 0.0,
-        bootstrap_interval(samples, level=level),
-    )
-
-
 def percentile(samples: Sequence[float], share: float) -> float:
-    """The value below which `share` (0 to 1) of the samples lie, interpolated between neighbours as numpy does it.
+    """Return the value below which `share` (0 to 1) of the samples lie, interpolated between neighbours as numpy does.
 
-    That is definition 7 of Hyndman and Fan, "Sample quantiles in statistical packages" (1996).
+    That is definition 7 of Hyndman and Fan, "Sample quantiles in statistical packages" (1996). Raises ValueError without
+    samples, or if one is not finite.
     """
     _check(samples)
     ordered = sorted(samples)
-    place = share * (len(ordered) - 1)
-    below = int(place)
+    position = share * (len(ordered) - 1)
+    below = int(position)
     above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
 
 
 def bootstrap_interval(samples: Sequence[float], statistic: Statistic = "median", level: float = 0.95) -> Interval | None:
-    """The bootstrap interval of the median or the mean; None for a single sample, which tells nothing about the noise.
+    """Return the bootstrap interval of the median or the mean; None for a single sample.
 
-    It is the percentile interval of Efron (1979), expanded for small samples as in Hesterberg, "What teachers should know about
-    the bootstrap" (2015), section 3.3: otherwise it is too narrow by a factor of sqrt((n - 1) / n) and for want of Student's t.
+    This is the percentile interval of Efron (1979), expanded for small samples as in Hesterberg, "What teachers should know
+    about the bootstrap" (2015), section 3.3: unexpanded it is too narrow, by sqrt((n - 1) / n) and by the normal quantile in
+    place of Student's t. Raises ValueError without samples, or if one is not finite.
     """
     _check(samples)
     count = len(samples)
@@ -77,26 +55,26 @@ def bootstrap_interval(samples: Sequence[float], statistic: Statistic = "median"
 
 
 def _medians(ordered: Sequence[float], generator: random.Random) -> Iterator[float]:
-    """Medians of resamples, each drawn in one step.
+    """Draw the median of each resample in one step.
 
     The k-th smallest of n uniform numbers has a beta distribution (David and Nagaraja, "Order Statistics", 2.2); floor(n u) is
-    then the place of the k-th smallest of n draws with replacement. Given it, the next one is the smallest of the n - k others.
+    then the index of the k-th smallest of n draws with replacement. Given it, the next is the smallest of the n - k others.
     """
     count = len(ordered)
     rank = (count + 1) // 2
     for _ in range(RESAMPLES):
-        place = generator.betavariate(rank, count - rank + 1)
-        lower = ordered[min(int(count * place), count - 1)]
+        quantile = generator.betavariate(rank, count - rank + 1)
+        lower = ordered[min(int(count * quantile), count - 1)]
         if count % 2:
             yield lower
         else:
-            place += (1 - place) * (1 - generator.random() ** (1 / (count - rank)))
-            yield (lower + ordered[min(int(count * place), count - 1)]) / 2
+            quantile += (1 - quantile) * (1 - generator.random() ** (1 / (count - rank)))
+            yield (lower + ordered[min(int(count * quantile), count - 1)]) / 2
 
 
 def _means(samples: Sequence[float], generator: random.Random) -> Iterator[float]:
     count = len(samples)
-    if RESAMPLES * count > _MOST_DRAWS:  # as many samples make the mean normal, whatever they are themselves
+    if RESAMPLES * count > _MOST_DRAWS:  # the mean of this many samples is normal, by the central limit theorem
         normal = statistics.NormalDist(statistics.fmean(samples), statistics.pstdev(samples) / math.sqrt(count))
         yield from (normal.inv_cdf((number + 0.5) / RESAMPLES) for number in range(RESAMPLES))
         return
@@ -105,10 +83,11 @@ def _means(samples: Sequence[float], generator: random.Random) -> Iterator[float
 
 
 def signed_rank_interval(differences: Sequence[float], level: float) -> Interval | None:
-    """The exact interval for the middle of paired differences; None if there are too few of them for that level.
+    """Return the exact interval for the center of paired differences; None if there are too few for that level.
 
     It inverts Wilcoxon's signed-rank test: means of all pairs of differences, counted in from both ends (Hollander and Wolfe,
-    "Nonparametric Statistical Methods", 3.3). A jump of the machine's speed inside a few of the pairs does not move it.
+    "Nonparametric Statistical Methods", 3.3). It is robust to jumps of the machine's speed within a few pairs. Raises
+    ValueError without differences, or if one is not finite.
     """
     _check(differences)
     count = len(differences)
@@ -119,28 +98,28 @@ def signed_rank_interval(differences: Sequence[float], level: float) -> Interval
     return means[skipped - 1], means[-skipped]
 
 
-def signed_rank_middle(differences: Sequence[float]) -> float:
-    """The estimate that belongs to `signed_rank_interval`: the median of the means of pairs (Hodges and Lehmann, 1963)."""
+def signed_rank_center(differences: Sequence[float]) -> float:
+    """Return the point estimate of `signed_rank_interval`: the median of the means of pairs (Hodges and Lehmann, 1963)."""
     count = len(differences)
     return statistics.median((differences[i] + differences[j]) / 2 for i in range(count) for j in range(i, count))
 
 
 @cache
 def _signed_rank_bound(count: int, error: float) -> int:
-    """The least sum of signed ranks that is not yet significant at that two-sided error."""
-    ways = [1]
+    """Return the smallest sum of signed ranks that is not significant at that two-sided error."""
+    subsets = [1]  # the number of sets of ranks by their sum
     for rank in range(1, count + 1):
-        longer = ways + [0] * rank
-        for total, number in enumerate(ways):
+        longer = subsets + [0] * rank
+        for total, number in enumerate(subsets):
             longer[total + rank] += number
-        ways = longer
+        subsets = longer
     significant = error * 2 ** (count - 1)
-    return next(bound for bound, seen in enumerate(accumulate(ways)) if seen > significant)
+    return next(bound for bound, cumulated in enumerate(accumulate(subsets)) if cumulated > significant)
 
 
 @cache
 def student_quantile(share: float, degrees: int) -> float:
-    """The quantile of Student's t for `share` above one half, by bisection."""
+    """Return the quantile of Student's t for a `share` above one half, by bisection."""
     low, high = 0.0, 1.0
     while _student(high, degrees) < share:
         high *= 2
@@ -151,7 +130,7 @@ def student_quantile(share: float, degrees: int) -> float:
 
 
 def _student(t: float, degrees: int) -> float:
-    """The distribution of Student's t for t >= 0 and whole degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
+    """Return the cumulative distribution of Student's t for t >= 0 (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
     angle = math.atan(t / math.sqrt(degrees))
     square = math.cos(angle) ** 2
     odd = degrees % 2
@@ -165,6 +144,6 @@ def _student(t: float, degrees: int) -> float:
 
 def _check(samples: Sequence[float]) -> None:
     if not samples:
-        raise ValueError("there are no samples")
+        raise ValueError("no samples")
     if not all(map(math.isfinite, samples)):
         raise ValueError("a sample is not a finite number")

@@ -1,6 +1,6 @@
-"""Writing a model again with smaller numbers, through `llama_model_quantize`.
+"""Quantization: a copy of a model with weights of fewer bits, written by `llama_model_quantize`.
 
-llama.cpp tells progress and sizes in its log and nowhere else, so its lines are read here.
+llama.cpp reports progress and sizes only in its log, so its log lines are parsed here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TYPES: dict[str, llama_ftype] = {
     for member in llama_ftype
     if member is not llama_ftype.LLAMA_FTYPE_GUESSED
 }
-"""What a model can be quantized to, by llama.cpp's names."""
+"""The types that a model can be quantized to, by llama.cpp's names."""
 
 _SYNONYMS = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 _TENSOR = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
@@ -39,10 +39,8 @@ _MEBIBYTE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """Bytes of all tensors before and after, to about 0.01 MiB. `needs_importance` says that llama.cpp would refuse without an
-    importance matrix.
-    """
+class QuantizedSizes:
+    """Bytes of all tensors before and after, to about 0.01 MiB. `needs_importance`: llama.cpp requires an importance matrix."""
 
     before: int
     after: int
@@ -50,21 +48,25 @@ class Sizes:
 
 
 def parse_type(name: str) -> str:
-    """llama.cpp's name for a quantization, in any case of letters. Raises UsageError with the near one, or all of them."""
+    """Return llama.cpp's name for a quantization written in any case.
+
+    Raises:
+        UsageError: if the type is unknown; the hint has the nearest name, or all names.
+    """
     known = _SYNONYMS.get(name.upper(), name.upper())
     if known not in TYPES:
         near = difflib.get_close_matches(known, TYPES, n=1, cutoff=0.75)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(TYPES))}"
-        raise UsageError(f"there is no quantization {name}", hint=hint)
+        hint = f"did you mean {near[0]}?" if near else f"known types are {', '.join(sorted(TYPES))}"
+        raise UsageError(f"unknown quantization {name}", hint=hint)
     return known
 
 
-def forecast(source: Path, type_name: str, *, allow_requantize: bool = False, pure: bool = False) -> Sizes:
-    """How large the result would be. Raises like `quantize`."""
+def forecast(source: Path, type_name: str, *, allow_requantize: bool = False, pure: bool = False) -> QuantizedSizes:
+    """Return the sizes that `quantize` would give. Raises like `quantize`."""
     gguf.check_file(source)
-    with _Lines() as lines:
+    with _LogReader() as reader:
         _run(source, Path(os.devnull), type_name, allow_requantize=allow_requantize, pure=pure, dry_run=True)
-    return lines.sizes()
+    return reader.sizes()
 
 
 def quantize(
@@ -76,33 +78,33 @@ def quantize(
     allow_requantize: bool = False,
     pure: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Sizes:
-    """Write `source` to `target` with another type. `target` must not exist; it appears whole, checked, or not at all.
+) -> QuantizedSizes:
+    """Write `source` to `target` with another type. `target` must not exist; it appears complete and checked, or not at all.
 
-    `on_progress` is told how many tensors of how many are done. `pure` gives every tensor the same type. `threads` 0 uses all
-    cores.
+    `on_progress` is called with the number of finished tensors and of all. `pure` gives every tensor the same type. `threads` 0
+    uses all cores.
 
     Raises:
-        UsageError: the type is unknown, or `target` exists.
-        ModelError: the file is not sound, or llama.cpp cannot quantize it; the message gives its reason.
-        LlamacliError: the disk is full or read-only.
+        UsageError: if the type is unknown, or `target` exists.
+        ModelError: if the file is corrupt, or llama.cpp cannot quantize it; the message gives its reason.
+        LlamacliError: if the disk is full or read-only.
     """
     if target.exists() or target.is_symlink():
-        raise UsageError(f"{target} exists", hint="choose another name, or remove it first")
+        raise UsageError(f"{target} exists already", hint="choose another name, or remove the file first")
     sizes = forecast(source, type_name, allow_requantize=allow_requantize, pure=pure)
     if sizes.needs_importance:
         raise ModelUnsupportedError(
-            f"{type_name} needs an importance matrix, and {source.name} comes without one", hint="IQ3_S and larger do without"
+            f"{type_name} needs an importance matrix, which {source.name} does not have", hint="use IQ3_S or a larger type"
         )
     part = target.with_name(f".{target.name}.{os.getpid()}.partial")
     with _disk_errors(target):
         free = shutil.disk_usage(target.absolute().parent).free
         if free < sizes.after:
             raise LlamacliError(
-                f"{target} needs {sizes.after / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free there", hint="free some space"
+                f"{target} needs {sizes.after / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB are free", hint="free some space"
             )
         try:
-            with _Lines(on_progress):
+            with _LogReader(on_progress):
                 _run(source, part, type_name, threads=threads, allow_requantize=allow_requantize, pure=pure)
             gguf.check_file(part)
             _publish(part, target)
@@ -140,17 +142,18 @@ def _reason(source: Path, type_name: str, complaints: list[str]) -> LlamacliErro
     if "requantizing from type" in text:
         return ModelUnsupportedError(
             f"{source.name} is quantized already, and quantizing it again loses more quality than starting from F16",
-            hint="--allow-requantize does it all the same",
+            hint="allow_requantize quantizes it anyway",
+            parameter="allow_requantize",
         )
     if "imatrix" in text or "importance matrix" in text:
-        return ModelUnsupportedError(f"{type_name} needs an importance matrix, and {source.name} comes without one")
+        return ModelUnsupportedError(f"{type_name} needs an importance matrix, which {source.name} does not have")
     if any(word in text for word in ("write", "iostream", "No space")):
         return LlamacliError(f"the result cannot be written: {text}", hint="is the disk full?")
-    return ModelFileError(f"llama.cpp cannot quantize {source.name}: {text or 'it does not say why'}")
+    return ModelFileError(f"llama.cpp cannot quantize {source.name}: {text or 'no reason given'}")
 
 
-class _Lines(logging.Handler):
-    """Reads llama.cpp's log while it works. Lines go on to where they usually go only if somebody asked for them."""
+class _LogReader(logging.Handler):
+    """A reader of llama.cpp's log during the call. Lines reach other handlers only if the caller enabled that level."""
 
     def __init__(self, on_progress: Callable[[int, int], None] | None = None) -> None:
         super().__init__()
@@ -160,7 +163,7 @@ class _Lines(logging.Handler):
         self._before = (log.logger.level, log.logger.propagate)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Notes what one line tells."""
+        """Record the progress or size in one line."""
         line = record.getMessage()
         self._needs_importance |= "will require an imatrix" in line
         if size := _SIZE.search(line):
@@ -169,10 +172,10 @@ class _Lines(logging.Handler):
             self._on_progress(int(tensor[1]) - 1, int(tensor[2]))
 
     def __enter__(self) -> Self:
-        asked_for = log.logger.isEnabledFor(logging.INFO)
+        enabled = log.logger.isEnabledFor(logging.INFO)
         self._before = (log.logger.level, log.logger.propagate)
         log.logger.addHandler(self)
-        log.logger.propagate = asked_for
+        log.logger.propagate = enabled
         log.logger.setLevel(logging.DEBUG if log.logger.isEnabledFor(logging.DEBUG) else logging.INFO)
         return self
 
@@ -182,22 +185,22 @@ class _Lines(logging.Handler):
         log.logger.propagate = self._before[1]
         log.route()
 
-    def sizes(self) -> Sizes:
-        """What the lines told. Raises ModelFileError if they told nothing."""
+    def sizes(self) -> QuantizedSizes:
+        """Return the sizes found in the log. Raises ModelFileError if there were none."""
         if len(self._found) < 2:
-            raise ModelFileError("llama.cpp does not say how large the result would be")
+            raise ModelFileError("llama.cpp did not report the size of the result")
         before, after = (round(self._found[name] * _MEBIBYTE) for name in ("model", "quant"))
-        return Sizes(before, after, self._needs_importance)
+        return QuantizedSizes(before, after, self._needs_importance)
 
 
 def _publish(part: Path, target: Path) -> None:
-    """Give the finished file its name, unless somebody has taken that meanwhile."""
+    """Give the finished file its name, unless another process has taken that meanwhile."""
     with part.open("rb") as file:
         os.fsync(file.fileno())
     try:
         os.link(part, target)
     except FileExistsError:
-        raise UsageError(f"{target} has appeared meanwhile", hint="choose another name") from None
+        raise UsageError(f"{target} was created by another process meanwhile", hint="choose another name") from None
     except OSError:  # a file system without hard links
         part.rename(target)
 

@@ -1,4 +1,4 @@
-"""What this machine and this build offer."""
+"""The machine and the build: processors, devices, backends and their features."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import llamacli
 from llamacli.binding import bridge, log
 from llamacli.binding.library import library
 from llamacli.engine.runtime.hardware import available_memory, default_threads
@@ -26,7 +26,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """A backend that was compiled in, the features it was built with or found, and its devices."""
+    """A backend of the build, its compiled or detected features, and its devices."""
 
     name: str
     features: Mapping[str, str]
@@ -35,7 +35,7 @@ class Backend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemReport:
-    """The program, the build and the machine. `threads` is what generation uses unless told otherwise."""
+    """The program, the build and the machine. `threads` is the default number for generation; memory is in bytes."""
 
     version: str
     python: str
@@ -50,36 +50,38 @@ class SystemReport:
     memory_available: int | None
 
 
-def describe_system() -> SystemReport:
-    """Asks llama.cpp and the system. Raises LibraryError if the native library is missing."""
+def describe_system(version: str) -> SystemReport:
+    """Return the report of this machine for a program of that version.
+
+    Raises:
+        LibraryError: if the native library is missing.
+    """
     log.route()
     native = bridge.system()
     return SystemReport(
-        version=llamacli.__version__,
+        version=version,
         python=f"{platform.python_implementation()} {platform.python_version()}",
         platform=platform.platform(),
         llama_cpp=native["commit"],
         compiler=native["compiler"],
         target=native["target"],
         libraries=str(library().folder),
-        backends=tuple(
-            Backend(
-                name=backend["name"],
-                features=backend["features"],
-                devices=tuple(
-                    Device(
-                        name=device["name"],
-                        description=device["description"],
-                        kind=device["type"],
-                        memory=device["total"],
-                        free=device["free"],
-                    )
-                    for device in backend["devices"]
-                ),
-            )
-            for backend in native["backends"]
-        ),
+        backends=tuple(_backend(document) for document in native["backends"]),
         threads=default_threads(),
         logical_cpus=os.cpu_count() or 1,
         memory_available=available_memory(),
     )
+
+
+def _backend(document: Mapping[str, Any]) -> Backend:
+    devices = tuple(
+        Device(
+            name=device["name"],
+            description=device["description"],
+            kind=device["type"],
+            memory=device["total"],
+            free=device["free"],
+        )
+        for device in document["devices"]
+    )
+    return Backend(name=document["name"], features=document["features"], devices=devices)

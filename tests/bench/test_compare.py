@@ -1,4 +1,4 @@
-"""`llamacli bench compare`: files, stored runs and parts of them; verdicts as text, as JSON and as an exit status."""
+"""`llamacli bench compare`: files, stored runs and rows of them; verdicts as text, as JSON and as an exit status."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from fakes import invoke
 from measured_rows import MACHINE, ORIGIN, make_row, noisy
 
-from llamacli.bench.compare.runs import Measurement, Side, compare_sides, name_of, speeds, thing
+from llamacli.bench.compare.runs import BenchRun, RunGroup, compare_benchmarks, name_of, speeds, subject_of
 from llamacli.errors import UsageError
 from llamacli.store.benchmarks.history import History, NewRow
 
@@ -21,7 +21,7 @@ STEADY = {"deviation": 0.002, "count": 5}
 
 def store(*rows: dict[str, Any], origin: dict[str, Any] = ORIGIN) -> int:
     with closing(History()) as history:
-        new = [NewRow(thing(row), row) for row in rows]
+        new = [NewRow(subject_of(row), row) for row in rows]
         return history.save(new, origin=origin, command="llamacli bench", options={})
 
 
@@ -76,20 +76,20 @@ def test_gate(tmp_path: Path, factor: float, percentage: str, status: int) -> No
     assert "VERDICT" in result.stdout
 
 
-def test_gate_that_cannot_tell_says_so(tmp_path: Path) -> None:
+def test_gate_warns_if_the_result_is_uncertain(tmp_path: Path) -> None:
     first = written(tmp_path / "a.json", [make_row(noisy(100, 1, deviation=0.1))])
     second = written(tmp_path / "b.json", [make_row(noisy(97, 2, deviation=0.1))])
     result = invoke("bench", "compare", first, second, "--fail-if-slower", "3")
     assert result.status == 0
-    assert "warning: too noisy to tell whether it is slower by 3 %: tg16" in result.stderr
+    assert "warning: too noisy to tell whether these are slower by 3 %: tg16" in result.stderr
 
 
 @pytest.mark.parametrize("percentage", ["-1", "100", "fast", "nan"])
-def test_gate_wants_a_percentage(percentage: str) -> None:
+def test_gate_accepts_only_percentages(percentage: str) -> None:
     assert invoke("bench", "compare", "a", "b", "--fail-if-slower", percentage).status == 2
 
 
-# --- what is compared ----------------------------------------------------------------------------------------------------
+# --- references and matching ---------------------------------------------------------------------------------------------
 
 
 def test_stored_runs_and_last() -> None:
@@ -101,7 +101,7 @@ def test_stored_runs_and_last() -> None:
     assert invoke("bench", "compare", "last~1", "last", width=90).stdout == by_number.stdout
 
 
-def test_llama_benchs_own_rows_are_compared_with_ours(tmp_path: Path) -> None:
+def test_rows_of_llama_bench_are_compared_with_ours(tmp_path: Path) -> None:
     theirs = written(tmp_path / "theirs.json", [llama_bench(make_row(noisy(100, 1, **STEADY)))])
     ours = written(tmp_path / "ours.json", [make_row(noisy(100, 2, **STEADY))])
     document = json.loads(invoke("bench", "compare", theirs, ours, "--json").stdout)
@@ -109,7 +109,7 @@ def test_llama_benchs_own_rows_are_compared_with_ours(tmp_path: Path) -> None:
     assert document["differing"] == {}
 
 
-def test_a_setting_with_one_value_on_each_side_is_what_is_compared(tmp_path: Path) -> None:
+def test_a_setting_with_one_value_on_each_side_is_the_subject(tmp_path: Path) -> None:
     slow = written(tmp_path / "a.json", [make_row(noisy(50, 1, **STEADY), n_threads=1), make_row(noisy(90, 1), n_prompt=8)])
     fast = written(tmp_path / "b.json", [make_row(noisy(95, 2, **STEADY), n_threads=2)])
     rows = json.loads(Path(slow).read_text())
@@ -122,7 +122,7 @@ def test_a_setting_with_one_value_on_each_side_is_what_is_compared(tmp_path: Pat
     assert document["tests"][0]["verdict"] == "faster"
 
 
-def test_models_are_told_apart_by_what_they_are_not_by_their_files(tmp_path: Path) -> None:
+def test_models_are_identified_by_their_properties_not_by_file_names(tmp_path: Path) -> None:
     row = make_row(noisy(100, 1, **STEADY))
     moved = row | {"model_filename": "/elsewhere/other.gguf"}
     other = row | {"model_type": "llama 256M Q8_0", "model_size": 1}
@@ -136,13 +136,13 @@ def test_models_are_told_apart_by_what_they_are_not_by_their_files(tmp_path: Pat
 def test_a_grid_is_matched_by_its_settings() -> None:
     grid = [make_row(noisy(speed, 1, **STEADY), n_threads=count) for count, speed in ((1, 50), (2, 95), (4, 180))]
     slower = [make_row([0.9 * speed for speed in row["samples_ts"]], n_threads=row["n_threads"]) for row in grid]
-    comparison = compare_sides(Side("a", (Measurement(tuple(grid)),)), Side("b", (Measurement(tuple(slower)),)))
+    comparison = compare_benchmarks(RunGroup("a", (BenchRun(tuple(grid)),)), RunGroup("b", (BenchRun(tuple(slower)),)))
     assert [test.test for test in comparison.tests] == ["tg16, threads 1", "tg16, threads 2", "tg16, threads 4"]
     assert {test.outcome.verdict for test in comparison.tests} == {"slower"}
     assert comparison.tests[0].outcome.level == pytest.approx(1 - 0.01 / 3)
 
 
-def test_parts_of_one_run_took_turns() -> None:
+def test_rows_of_one_run_are_compared_as_rounds() -> None:
     number = store(
         make_row(noisy(100, 1, count=30), n_threads=1),
         make_row(noisy(90, 2, count=30), n_threads=2, when="2026-05-01T12:00:01Z"),
@@ -154,7 +154,14 @@ def test_parts_of_one_run_took_turns() -> None:
         assert document["differing"] == {"n_threads": ["1", "2"]}
 
 
-def test_rows_of_one_run_that_went_one_after_the_other_are_no_pairs() -> None:
+def test_two_disjoint_samples_are_told_apart() -> None:
+    number = store(make_row([31.6, 20.1], n_threads=1), make_row([0.14, 0.14], n_threads=2, when="2026-05-01T12:00:01Z"))
+    (test,) = json.loads(invoke("bench", "compare", f"{number}:1", f"{number}:2", "--json").stdout)["tests"]
+    assert (test["method"], test["verdict"], test["needed"]) == ("rounds", "slower", None)
+    assert 1e-4 < test["interval"][0] < test["interval"][1] < 0.2
+
+
+def test_consecutive_rows_of_one_run_are_not_compared_as_rounds() -> None:
     number = store(
         make_row(noisy(1, 1, count=9), n_threads=1), make_row(noisy(1, 2, count=9), n_threads=2, when="2026-05-01T12:09:00Z")
     )
@@ -162,7 +169,7 @@ def test_rows_of_one_run_that_went_one_after_the_other_are_no_pairs() -> None:
     assert document["tests"][0]["method"] == "runs"
 
 
-def test_runs_that_took_turns_are_pairs(tmp_path: Path) -> None:
+def test_alternating_runs_are_compared_in_pairs(tmp_path: Path) -> None:
     numbers = [
         store(
             make_row(
@@ -180,7 +187,7 @@ def test_runs_that_took_turns_are_pairs(tmp_path: Path) -> None:
     assert json.loads(invoke("bench", "compare", *apart, "--json").stdout)["tests"][0]["method"] == "runs"
 
 
-def test_history_of_this_machine_counts_without_the_compared_runs() -> None:
+def test_history_of_this_machine_is_used_without_the_compared_runs() -> None:
     for seed in range(9):
         store(make_row(noisy(100 * (1 + 0.05 * (-1) ** seed), seed, **STEADY)))
     store(make_row(noisy(100, 10, **STEADY)))
@@ -190,7 +197,7 @@ def test_history_of_this_machine_counts_without_the_compared_runs() -> None:
     assert document["tests"][0]["drift"] == pytest.approx(0.042, abs=0.01)
 
 
-def test_a_few_steady_runs_before_sharpen_the_verdict(tmp_path: Path) -> None:
+def test_earlier_steady_runs_sharpen_the_verdict(tmp_path: Path) -> None:
     rows = [make_row(noisy(speed, seed, deviation=0.02)) for seed, speed in ((1, 100), (2, 95))]
     files = [written(tmp_path / f"{number}.json", [row]) for number, row in enumerate(rows)]
     alone = json.loads(invoke("bench", "compare", *files, "--json").stdout)["tests"][0]
@@ -215,7 +222,7 @@ def test_different_machines_are_named(tmp_path: Path) -> None:
     assert "build: 0c1e57098 -> abc\n" in result.stdout
 
 
-def test_machines_of_one_name_are_told_apart_by_fingerprints() -> None:
+def test_machines_with_equal_names_are_distinguished_by_fingerprints() -> None:
     store(make_row(noisy(100, 1, **STEADY)))
     store(make_row(noisy(100, 2, **STEADY)), origin=ORIGIN | {"machine": ORIGIN["machine"] | {"cores": 64}})
     document = json.loads(invoke("bench", "compare", "last~1", "last", "--json").stdout)
@@ -223,7 +230,7 @@ def test_machines_of_one_name_are_told_apart_by_fingerprints() -> None:
     assert len(set(document["machines"])) == 2
 
 
-# --- what cannot be compared ---------------------------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -245,7 +252,7 @@ def test_machines_of_one_name_are_told_apart_by_fingerprints() -> None:
         ("[" * 100_000, "neither JSON nor JSONL"),
     ],
 )
-def test_files_that_are_none(tmp_path: Path, text: str, reason: str) -> None:
+def test_invalid_files_are_refused(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "bad.json"
     path.write_text(text)
     good = written(tmp_path / "good.json", [make_row()])
@@ -255,28 +262,28 @@ def test_files_that_are_none(tmp_path: Path, text: str, reason: str) -> None:
     assert result.stderr.count("\n") == 1
 
 
-def test_other_things_that_are_no_runs(tmp_path: Path) -> None:
+def test_invalid_references_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\0")
     number = store(make_row())
     for side, reason in (
         ("99", "there is no run 99"),
         ("last~5", "there are only 1 stored runs"),
-        ("nothing.json", "there is no run and no file nothing.json"),
+        ("nothing.json", "no run or file 'nothing.json' found"),
         (str(tmp_path), "cannot read"),
         (str(tmp_path / "binary"), "is not UTF-8 text"),
-        (f"{number}:2", "there are rows 1 to 1"),
-        (f"{number}:color=red", "a column that the rows have"),
-        (f"{number}:n_threads=99", "there is no such row"),
-        (f"{number}+", "there is no run and no file"),
-        ("long" * 2000, "there is no run and no file"),
-        ("", "there is no run and no file"),
+        (f"{number}:2", "row 2 does not exist, only rows 1 to 1"),
+        (f"{number}:color=red", "with a column of the rows"),
+        (f"{number}:n_threads=99", "no rows match"),
+        (f"{number}+", "no run or file"),
+        ("long" * 2000, "no run or file"),
+        ("", "no run or file"),
     ):
         result = invoke("bench", "compare", str(number), side)
         assert result.status == 2, side
         assert reason in result.stderr, side
 
 
-def test_no_history_at_all() -> None:
+def test_without_a_history() -> None:
     result = invoke("bench", "compare", "last~1", "last")
     assert result.status == 2
     assert "there are no stored runs" in result.stderr
@@ -285,8 +292,8 @@ def test_no_history_at_all() -> None:
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
-        ({"n_prompt": 64}, "one has tg16; the other pp64"),
-        ({"n_gen": 16, "error": "out of memory"}, "the other none that ended well"),
+        ({"n_prompt": 64}, "one has tg16; the other has pp64"),
+        ({"n_gen": 16, "error": "out of memory"}, "the other has no successful test"),
     ],
 )
 def test_no_common_tests(tmp_path: Path, other: dict[str, Any], reason: str) -> None:
@@ -302,7 +309,7 @@ def test_no_common_tests_in_grids_that_differ_in_two_settings() -> None:
     one = tuple(make_row(n_threads=count, n_batch=512) for count in (1, 2))
     two = tuple(make_row(n_threads=count, n_batch=512) for count in (4, 8))
     with pytest.raises(UsageError, match="differ in model, threads"):
-        compare_sides(Side("a", (Measurement(one),)), Side("b", (Measurement(two),)))
+        compare_benchmarks(RunGroup("a", (BenchRun(one),)), RunGroup("b", (BenchRun(two),)))
 
 
 def test_single_samples_have_no_interval(tmp_path: Path) -> None:
@@ -313,18 +320,18 @@ def test_single_samples_have_no_interval(tmp_path: Path) -> None:
     assert "A single sample says nothing about the noise" in result.stdout
 
 
-def test_rows_without_samples_count_by_their_mean() -> None:
+def test_rows_without_samples_use_their_mean() -> None:
     row = make_row(noisy(100, 1))
     assert speeds({name: value for name, value in row.items() if name not in ("samples_ts", "samples_ns")}) == (row["avg_ts"],)
     assert speeds(make_row((), error="out of memory")) == ()
     assert name_of({"n_prompt": 512, "n_gen": 128, "n_depth": 4096}) == "pp512+tg128 @ d4096"
 
 
-# --- how it looks --------------------------------------------------------------------------------------------------------
+# --- output --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-def test_it_fits_the_width(width: int) -> None:
+def test_the_output_fits_the_width(width: int) -> None:
     rows = [make_row(noisy(370, 1), n_prompt=512, n_depth=depth) for depth in (0, 16384)]
     first, second = str(store(*rows)), str(store(*rows))
     result = invoke("bench", "compare", first, second, width=width)
@@ -350,7 +357,7 @@ def test_colours_are_for_terminals(tmp_path: Path) -> None:
     assert "\x1b[31mslower by" in result.stdout
 
 
-def test_names_from_outside_cannot_steer_the_terminal(tmp_path: Path) -> None:
+def test_control_characters_in_names_are_escaped(tmp_path: Path) -> None:
     row = make_row(noisy(100, 1)) | {"test": "tg16\x1b[2J", "model_type": "x\x1b]0;y\x07"}
     first = written(tmp_path / "a\x1b[31m.json", [row])
     assert "\x1b" not in invoke("bench", "compare", first, first).stdout

@@ -1,4 +1,4 @@
-"""Measuring with the tiny model: what is evaluated, what a row knows, failures, cancelling, and what disturbs."""
+"""Measurements with the tiny model: evaluation, rows, failures, cancellation and disturbances."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import tiny_bert
 
 from llamacli.bench.measure.affinity import check_cpus, cpu_flags, thread_ids
 from llamacli.bench.measure.gpu_energy import gpu_counters
-from llamacli.bench.measure.monitor import EnergyMeter, Watch, machine_notes, mapped_bytes, memory_use
-from llamacli.bench.measure.params import BenchTest, Measured, MeasurePlan, Result, Sample, Working, latency
-from llamacli.bench.measure.resources import Rig, describe_machine
+from llamacli.bench.measure.monitor import DisturbanceMonitor, EnergyMeter, machine_notes, mapped_bytes, memory_use
+from llamacli.bench.measure.params import BenchResult, BenchTest, MeasurePlan, Repetition, ResultReady, StageStarted, latency
+from llamacli.bench.measure.resources import BenchResources, describe_machine
 from llamacli.bench.measure.rows import COLUMNS, result_row
 from llamacli.bench.measure.run import measure
-from llamacli.bench.measure.token_test import ReadyTest, load_model, warm_until_stable
+from llamacli.bench.measure.token_test import TokenTest, load_model, warm_until_stable
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.errors import CancelledError, CapacityError, ModelFileError, ModelUnsupportedError, UsageError
 
@@ -36,21 +36,21 @@ def changed(test: BenchTest, **values) -> BenchTest:
     return dataclasses.replace(test, **values)
 
 
-def results(tests: list[BenchTest], plan: MeasurePlan = QUICK) -> list[Result]:
-    found = [event for event in measure(tests, plan) if isinstance(event, Measured)]
+def results(tests: list[BenchTest], plan: MeasurePlan = QUICK) -> list[BenchResult]:
+    found = [event for event in measure(tests, plan) if isinstance(event, ResultReady)]
     return [event.result for event in sorted(found, key=lambda event: event.index)]
 
 
-# --- what is evaluated ---------------------------------------------------------------------------------------------------
+# --- evaluation ----------------------------------------------------------------------------------------------------------
 
 
-def lengths(ready: ReadyTest) -> list[int]:
+def lengths(ready: TokenTest) -> list[int]:
     return [ready._context.length(sequence) for sequence in range(ready.test.n_parallel)]
 
 
 def test_a_run_leaves_the_tokens_of_its_test_in_the_cache(base):
     test = changed(base, n_prompt=40, n_gen=3, n_depth=20, n_parallel=3, n_batch=16, workload="latency")
-    with load_model(test, CancelFlag()) as model, ReadyTest(test, model) as ready:
+    with load_model(test, CancelFlag()) as model, TokenTest(test, model) as ready:
         for _ in range(3):
             sample = ready.run()
             assert lengths(ready) == [63, 63, 63]
@@ -61,7 +61,7 @@ def test_a_run_leaves_the_tokens_of_its_test_in_the_cache(base):
 
 def test_a_warm_up_leaves_out_the_depth_and_most_of_the_answer(base):
     test = changed(base, n_prompt=8, n_gen=100, n_depth=20)
-    with load_model(test, CancelFlag()) as model, ReadyTest(test, model) as ready:
+    with load_model(test, CancelFlag()) as model, TokenTest(test, model) as ready:
         ready.run()
         assert ready.warm_up() > 0
         assert lengths(ready) == [24]
@@ -69,21 +69,21 @@ def test_a_warm_up_leaves_out_the_depth_and_most_of_the_answer(base):
         assert lengths(ready) == [128]
 
 
-def test_depth_is_restored_where_the_cache_cannot_be_cut(base, monkeypatch):
+def test_depth_is_restored_if_the_cache_cannot_be_truncated(base, monkeypatch):
     test = changed(base, n_prompt=0, n_gen=4, n_depth=12, n_parallel=2)
-    with load_model(test, CancelFlag()) as model, ReadyTest(test, model) as ready:
-        ready._forgets = False
+    with load_model(test, CancelFlag()) as model, TokenTest(test, model) as ready:
+        ready._can_truncate = False
         ready.run()
         assert [len(state) > 0 for state in ready._states] == [True, True]
         monkeypatch.setattr(ready, "_measure", lambda *arguments: None)
-        ready._go_to_depth()
+        ready._restore_depth()
         assert lengths(ready) == [12, 12]
 
 
-def test_end_to_end_asks_with_as_many_tokens_and_gets_as_many(base):
+def test_end_to_end_reads_and_generates_the_requested_tokens(base):
     test = changed(base, n_prompt=60, n_gen=6, workload="end-to-end")
-    rig = Rig(CancelFlag())
-    ready = rig.make_ready(test)
+    resources = BenchResources(CancelFlag())
+    ready = resources.prepare(test)
     assert len(ready._prompt(ready._words).tokens) == 60
     sample = ready.run()
     assert len(sample.steps_ns) == 5
@@ -112,13 +112,13 @@ def test_end_to_end_without_a_template(tiny_base_model):
         {"devices": ("none",), "split_mode": "none", "load_mode": "mmap"},
     ],
 )
-def test_every_setting_is_taken(base, values):
+def test_every_setting_is_accepted(base, values):
     (result,) = results([changed(base, **values)])
     assert (result.error, len(result.samples)) == (None, 2)
 
 
 @pytest.mark.parametrize("values", [{}, {"no_kv_offload": True}, {"workload": "end-to-end", "n_gen": 4}])
-def test_a_cache_that_no_memory_holds_is_refused_before_it_is_taken(base, values):
+def test_a_too_large_cache_is_refused_before_its_allocation(base, values):
     (result,) = results([changed(base, n_prompt=2_000_000_000, **values)])
     assert "the KV cache of 20000000" in result.error
 
@@ -144,23 +144,23 @@ def test_prompts_of_an_encoder_are_measured(bert, values):
         ({"n_gen": 2, "embeddings": True}, "does not generate"),
         ({"n_gen": 2, "workload": "latency"}, "does not generate"),
         ({"n_prompt": 60, "n_gen": 2, "workload": "end-to-end"}, "does not generate"),
-        ({"n_depth": 4}, "keeps no tokens"),
-        ({"n_prompt": 65}, "has positions for 64 tokens, and the test has 65"),
-        ({"n_prompt": 32, "n_ubatch": 16}, "reads a prompt at once"),
-        ({"n_prompt": 1, "n_parallel": 4, "n_ubatch": 2}, "reads a prompt at once"),
+        ({"n_depth": 4}, "does not keep tokens"),
+        ({"n_prompt": 65}, "has positions for 64 tokens, but the test has 65"),
+        ({"n_prompt": 32, "n_ubatch": 16}, "reads a prompt in a single micro-batch"),
+        ({"n_prompt": 1, "n_parallel": 4, "n_ubatch": 2}, "reads a prompt in a single micro-batch"),
     ],
 )
-def test_what_an_encoder_cannot_do_fails_and_the_rest_goes_on(bert, base, values, why):
+def test_tests_impossible_for_an_encoder_fail_and_others_continue(bert, base, values, why):
     failed, other = results([changed(bert, **values), base])
     assert why in failed.error
     assert not failed.samples
-    assert other.is_whole
+    assert other.error is None
 
 
-def test_an_encoder_that_does_not_say_what_it_is_has_room_for_its_outputs(tmp_path):
+def test_an_encoder_declared_causal_has_room_for_its_outputs(tmp_path):
     path = tiny_bert.tiny_bert(tmp_path / "bert.gguf", change={"bert.attention.causal": True})
     (result,) = results([BenchTest(model=str(path), n_prompt=8, n_threads=1)])
-    assert result.is_whole
+    assert result.error is None
 
 
 @pytest.mark.parametrize(("mask", "cpus"), [("0x0", [0]), ("0x5", [1, 0, 1]), ("F", [1, 1, 1, 1]), ("0x100", [0] * 8 + [1])])
@@ -169,21 +169,21 @@ def test_cpu_masks(mask, cpus):
 
 
 @pytest.mark.parametrize("mask", ["", "0x", "xyz", "0x" + "f" * 200])
-def test_cpu_masks_that_are_none(mask):
+def test_invalid_cpu_masks_are_refused(mask):
     with pytest.raises(UsageError, match="hexadecimal"):
         cpu_flags(mask)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no threads")
-def test_a_mask_binds_the_threads_of_its_own_test_only(base):
+def test_a_mask_binds_only_the_threads_of_its_test(base):
     usable = os.sched_getaffinity(0)
     mask = hex(1 << min(usable))
     for result in results([changed(base, cpu_mask=mask, n_threads=2), changed(base, n_threads=2)]):
-        assert result.is_whole
+        assert result.error is None
     assert {frozenset(os.sched_getaffinity(thread)) for thread in thread_ids()} == {frozenset(usable)}
 
 
-def test_cpus_that_are_not_there(base, monkeypatch):
+def test_masks_with_unusable_cpus_are_refused(base, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda thread: {0, 1}, raising=False)
     check_cpus("0x0", cpu_flags("0x0"), strict=True)
     check_cpus("0xf", cpu_flags("0xf"), strict=False)
@@ -192,20 +192,20 @@ def test_cpus_that_are_not_there(base, monkeypatch):
             check_cpus(mask, cpu_flags(mask), strict=strict)
 
 
-# --- turns ---------------------------------------------------------------------------------------------------------------
+# --- interleaving --------------------------------------------------------------------------------------------------------
 
 
-def test_repetitions_take_turns(base):
+def test_repetitions_are_interleaved(base):
     tests = [base, changed(base, n_prompt=0, n_gen=2)]
     events = list(measure(tests, MeasurePlan(repetitions=3)))
-    order = [(event.index, event.number) for event in events if isinstance(event, Working) and event.stage == "measure"]
+    order = [(event.index, event.number) for event in events if isinstance(event, StageStarted) and event.stage == "measure"]
     assert order == [(0, 1), (1, 1), (0, 2), (1, 2), (0, 3), (1, 3)]
-    first, second = (event.result for event in events if isinstance(event, Measured))
+    first, second = (event.result for event in events if isinstance(event, ResultReady))
     assert (first.test, second.test) == (tests[0], tests[1])
     assert 2 <= first.warmups <= 5
 
 
-def test_a_test_that_fails_is_a_row_and_the_others_go_on(base, tmp_path):
+def test_a_failed_test_has_a_row_and_others_continue(base, tmp_path):
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF and no more")
     tests = [
@@ -215,7 +215,7 @@ def test_a_test_that_fails_is_a_row_and_the_others_go_on(base, tmp_path):
         changed(base, cpu_mask="zebra"),
         base,
     ]
-    events = [event for event in measure(tests, QUICK) if isinstance(event, Measured)]
+    events = [event for event in measure(tests, QUICK) if isinstance(event, ResultReady)]
     failures = {event.index: event.failure for event in events}
     assert isinstance(failures[0], ModelFileError)
     assert isinstance(failures[1], CapacityError)
@@ -225,20 +225,20 @@ def test_a_test_that_fails_is_a_row_and_the_others_go_on(base, tmp_path):
     found = {event.index: event.result for event in events}
     assert "2000000000 tokens" in found[1].error
     assert not found[1].samples
-    assert found[4].is_whole
+    assert found[4].error is None
 
 
-def test_what_does_not_fit_beside_others_is_tried_alone(base, monkeypatch):
+def test_a_test_that_does_not_fit_beside_others_is_tried_alone(base, monkeypatch):
     made: list[int] = []
-    make_ready = Rig.make_ready
+    prepare = BenchResources.prepare
 
     def crowded(self, test):
         if test.n_gen and self._contexts:
             raise CapacityError("no room")
         made.append(test.n_gen)
-        return make_ready(self, test)
+        return prepare(self, test)
 
-    monkeypatch.setattr(Rig, "make_ready", crowded)
+    monkeypatch.setattr(BenchResources, "prepare", crowded)
     found = results([base, changed(base, n_gen=1), changed(base, n_gen=2)])
     assert [result.error for result in found] == [None, None, None]
     assert made == [0, 1, 2]
@@ -247,12 +247,12 @@ def test_what_does_not_fit_beside_others_is_tried_alone(base, monkeypatch):
 def test_little_memory_makes_groups(base, monkeypatch):
     monkeypatch.setattr("llamacli.bench.measure.run.available_memory", lambda: 1)
     events = list(measure([base, changed(base, n_prompt=4)], QUICK))
-    order = [event.index for event in events if isinstance(event, Working) and event.stage == "measure"]
+    order = [event.index for event in events if isinstance(event, StageStarted) and event.stage == "measure"]
     assert order == [0, 0, 1, 1]
 
 
 def test_a_failure_in_the_middle_keeps_the_samples_before(base, monkeypatch):
-    run, count = ReadyTest.run, [0]
+    run, count = TokenTest.run, [0]
 
     def failing(self):
         count[0] += 1
@@ -260,40 +260,40 @@ def test_a_failure_in_the_middle_keeps_the_samples_before(base, monkeypatch):
             raise CapacityError("it broke")
         return run(self)
 
-    monkeypatch.setattr(ReadyTest, "run", failing)
+    monkeypatch.setattr(TokenTest, "run", failing)
     (result,) = results([base], MeasurePlan(repetitions=5, warmup=False))
-    assert (result.error, len(result.samples), result.is_whole) == ("it broke", 2, False)
+    assert (result.error, len(result.samples)) == ("it broke", 2)
 
 
-def test_cancelling_tells_what_was_measured(base):
+def test_cancelling_keeps_the_results_so_far(base):
     flag, found = CancelFlag(), []
     events = measure([base, changed(base, n_gen=2)], MeasurePlan(repetitions=100), cancel=flag)
 
     def cancelled_in_the_third_round() -> None:
         for event in events:
             found.append(event)
-            if isinstance(event, Working) and event.stage == "measure" and (event.index, event.number) == (1, 3):
+            if isinstance(event, StageStarted) and event.stage == "measure" and (event.index, event.number) == (1, 3):
                 flag.set()
 
     with pytest.raises(CancelledError):
         cancelled_in_the_third_round()
-    kept = [event.result for event in found if isinstance(event, Measured)]
+    kept = [event.result for event in found if isinstance(event, ResultReady)]
     assert [len(result.samples) for result in kept] == [3, 2]
     assert kept[0].warnings[-1] == "interrupted after 3 repetitions"
 
 
-def test_until_stable_goes_on_and_gives_up(base, monkeypatch):
+def test_until_stable_continues_and_gives_up(base, monkeypatch):
     times = iter([100, 200] * 50)
-    monkeypatch.setattr(ReadyTest, "run", lambda self: Sample(total_ns=next(times)))
+    monkeypatch.setattr(TokenTest, "run", lambda self: Repetition(total_ns=next(times)))
     (result,) = results([base], MeasurePlan(repetitions=2, warmup=False, until_stable=1, max_repetitions=30))
     assert len(result.samples) == 30
     assert "not stable after 30 repetitions" in result.warnings[-1]
-    monkeypatch.setattr(ReadyTest, "run", lambda self: Sample(total_ns=1000))
+    monkeypatch.setattr(TokenTest, "run", lambda self: Repetition(total_ns=1000))
     (result,) = results([base], MeasurePlan(repetitions=2, warmup=False, until_stable=1))
     assert (len(result.samples), result.warnings) == (5, ())
 
 
-def test_warming_up_ends_when_it_is_steady():
+def test_warming_up_ends_when_times_are_steady():
     class Cold:
         def __init__(self, *times: int) -> None:
             self.times = list(times)
@@ -310,7 +310,7 @@ def test_warming_up_ends_when_it_is_steady():
 # --- rows ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_row_knows_what_the_test_cost(base, tiny_model):
+def test_a_row_has_the_cost_of_the_test(base, tiny_model):
     (result,) = results([base], MeasurePlan(repetitions=3))
     row = result_row(result, describe_machine())
     assert list(COLUMNS) == [name for name in row if name not in ("samples_ns", "samples_ts")]
@@ -323,33 +323,35 @@ def test_a_row_knows_what_the_test_cost(base, tiny_model):
 
 def test_means_are_those_of_llama_bench():
     test = BenchTest(model="m", n_prompt=100, n_parallel=2)
-    result = Result(test=test, test_time="", samples=(Sample(total_ns=10**9), Sample(total_ns=2 * 10**9)))
+    result = BenchResult(test=test, test_time="", samples=(Repetition(total_ns=10**9), Repetition(total_ns=2 * 10**9)))
     assert result.samples_ts == (200, 100)
     assert (result.avg_ts, result.avg_ns) == (150, 1.5e9)
     assert result.stddev_ts == pytest.approx(70.7107, abs=1e-3)
 
 
 def test_latency_of_all_tokens():
-    samples = tuple(Sample(total_ns=1, prompt_ns=p * 10**6, steps_ns=tuple(range(10**6, 11 * 10**6, 10**6))) for p in (5, 7, 9))
-    found = latency(Result(test=BenchTest(model="m", n_gen=10, workload="latency"), test_time="", samples=samples))
+    samples = tuple(
+        Repetition(total_ns=1, prompt_ns=p * 10**6, steps_ns=tuple(range(10**6, 11 * 10**6, 10**6))) for p in (5, 7, 9)
+    )
+    found = latency(BenchResult(test=BenchTest(model="m", n_gen=10, workload="latency"), test_time="", samples=samples))
     assert (found.ttft_ms, found.p50_ms, found.max_ms) == (7, 5.5, 10)
     assert 9 <= found.p90_ms <= found.p99_ms <= 10
-    one = Result(
-        test=BenchTest(model="m", n_prompt=1, workload="latency"), test_time="", samples=(Sample(total_ns=1, prompt_ns=5),)
+    one = BenchResult(
+        test=BenchTest(model="m", n_prompt=1, workload="latency"), test_time="", samples=(Repetition(total_ns=1, prompt_ns=5),)
     )
     assert math.isnan(latency(one).p50_ms)
     assert result_row(one, describe_machine())["itl_p50_ms"] is None
 
 
 def test_mapped_files_are_counted(tiny_model, tmp_path):
-    path = tmp_path / "alone.gguf"  # what other tests have not mapped
+    path = tmp_path / "alone.gguf"  # a file that other tests have not mapped
     shutil.copyfile(tiny_model, path)
     with load_model(BenchTest(model=str(path), n_gen=1, load_mode="mmap"), CancelFlag()):
         assert mapped_bytes(path) > 0
     assert mapped_bytes(path) == 0
 
 
-# --- what disturbs -------------------------------------------------------------------------------------------------------
+# --- disturbances --------------------------------------------------------------------------------------------------------
 
 CPU = "sys/devices/system/cpu/cpu0"
 QUIET = {
@@ -379,35 +381,35 @@ def write(root: Path, files: dict[str, str]) -> Path:
         ({f"{CPU}/cpufreq/scaling_cur_freq": "3000000\n"}, "the CPU's clock fell from 4.0 to 3.0 GHz"),
     ],
 )
-def test_what_disturbs_is_told(tmp_path, monkeypatch, change, warning):
+def test_disturbances_are_reported(tmp_path, monkeypatch, change, warning):
     clock = iter([0.0, 1.0, 1.0, 2.0])
     monkeypatch.setattr("llamacli.bench.measure.monitor.time.monotonic", lambda: next(clock))
     times = type("Times", (), {"user": 1.0, "system": 0.0})
     monkeypatch.setattr("llamacli.bench.measure.monitor.os.times", lambda: times)
     monkeypatch.setattr("llamacli.bench.measure.monitor._TICKS", 100)
-    watch = Watch(threads=2, cores=2, root=write(tmp_path, QUIET))
-    with watch.watching():
+    monitor = DisturbanceMonitor(threads=2, cores=2, root=write(tmp_path, QUIET))
+    with monitor.observing():
         pass
-    with watch.watching():
+    with monitor.observing():
         write(tmp_path, change)
-    assert len(watch.warnings()) == (warning is not None)
-    assert warning is None or warning in watch.warnings()[0]
+    assert len(monitor.warnings()) == (warning is not None)
+    assert warning is None or warning in monitor.warnings()[0]
 
 
 def test_spare_cores_may_be_used_by_others(tmp_path, monkeypatch):
     clock = iter([0.0, 2.0])
     monkeypatch.setattr("llamacli.bench.measure.monitor.time.monotonic", lambda: next(clock))
-    watch = Watch(threads=2, cores=8, root=write(tmp_path, QUIET))
-    with watch.watching():
+    monitor = DisturbanceMonitor(threads=2, cores=8, root=write(tmp_path, QUIET))
+    with monitor.observing():
         write(tmp_path, {"proc/stat": "cpu  1900 0 100 9000 0 0 0 0 0 0\n"})
-    assert watch.warnings() == ()
+    assert monitor.warnings() == ()
 
 
-def test_nothing_is_said_where_nothing_is_known(tmp_path):
-    watch = Watch(threads=2, cores=2, root=tmp_path)
-    with watch.watching():
+def test_without_counters_there_are_no_warnings(tmp_path):
+    monitor = DisturbanceMonitor(threads=2, cores=2, root=tmp_path)
+    with monitor.observing():
         pass
-    assert watch.warnings() == ()
+    assert monitor.warnings() == ()
     assert machine_notes(tmp_path) == []
     assert EnergyMeter(tmp_path).source == ""
 

@@ -1,4 +1,4 @@
-"""`llamacli bench roofline`: what tokens cost, the arithmetic of the limits, and the measurements on a tiny model."""
+"""`llamacli bench roofline`: the cost of tokens, the arithmetic of the limits, and measurements on a tiny model."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from llamacli.bench.roofline import measure as roofline_run
 from llamacli.bench.roofline import peaks as ceilings
 from llamacli.bench.roofline.measure import read_cost
 from llamacli.bench.roofline.model import (
-    Job,
     Limit,
     Need,
+    RooflineJob,
+    RooflineReport,
     faster_type,
     generation_need,
     main_type,
-    make_advice,
     make_limit,
     prompt_need,
 )
@@ -33,6 +33,7 @@ from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.errors import MemoryFullError, ModelUnsupportedError, UsageError
 from llamacli.gguf.cost import ModelCost, Product
 from llamacli.gguf.layout import TENSOR_TYPES
+from llamacli.render.bench.advice import format_advice
 
 CPU = "CPU"
 
@@ -93,12 +94,12 @@ def test_of_a_mixture_the_used_experts_are_read(tmp_path: Path) -> None:
     cost = read_cost(path)
     assert cost.weights - plain.weights == 4 * 64 * 16 * 2
     assert cost.operations(output=False)["F32"] - plain.operations(output=False)["F32"] == 2 * 64 * 16 * 2
-    job = Job(n_prompt=512, n_gen=1, depth=0, ubatch=512, cache_type_k="f16", cache_type_v="f16")
+    job = RooflineJob(n_prompt=512, n_gen=1, depth=0, ubatch=512, cache_type_k="f16", cache_type_v="f16")
     read = [need.bytes * 512 for need in (prompt_need(plain, job), prompt_need(cost, job))]
     assert read[1] - read[0] == pytest.approx(4 * 64 * 16 * 8)  # a micro-batch wants all of them
 
 
-def test_layers_for_several_tokens_and_other_heads_are_left_alone(tmp_path: Path) -> None:
+def test_layers_for_several_tokens_and_other_heads_are_ignored(tmp_path: Path) -> None:
     extra = (
         tiny.Tensor("blk.2.attn_q.weight", (64, 64), tiny.floats([0.5] * 4096)),
         tiny.Tensor("cls.weight", (64, 64), tiny.floats([0.5] * 4096)),
@@ -108,7 +109,7 @@ def test_layers_for_several_tokens_and_other_heads_are_left_alone(tmp_path: Path
     assert cost.products == read_cost(write_model(tmp_path / "plain.gguf")).products
 
 
-def test_a_model_that_generates_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_does_not_generate_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelUnsupportedError, match="token after token"):
         read_cost(write_model(tmp_path / "encoder.gguf", {"llama.attention.causal": False}))
 
@@ -142,7 +143,7 @@ def make_ceiling(reading: float = 1e9, **rates: tuple[float, float]) -> Ceiling:
     return Ceiling(device=CPU, description="a CPU", threads=2, reading=reading, rates=found)
 
 
-JOB = Job(n_prompt=100, n_gen=10, depth=0, ubatch=50, cache_type_k="f16", cache_type_v="f16")
+JOB = RooflineJob(n_prompt=100, n_gen=10, depth=0, ubatch=50, cache_type_k="f16", cache_type_v="f16")
 RATES = {"Q4_1": (4e9, 2e9), "Q8_0": (8e9, 4e9), "Q4_0": (10e9, 3e9)}
 
 
@@ -155,6 +156,21 @@ def make_limits(ceiling: Ceiling, *, prompt: float = 800.0, generation: float = 
             ("tg10", generation_need(cost, JOB), generation),
         )
     ]
+
+
+def make_report(prompt: Limit, generation: Limit, ceiling: Ceiling) -> RooflineReport:
+    cost = make_cost()
+    return RooflineReport(
+        model="model.gguf",
+        ceilings=(ceiling,),
+        cost=cost,
+        shares={CPU: 1.0},
+        prompt=prompt,
+        generation=generation,
+        is_cached=False,
+        faster=faster_type(ceiling, main_type(cost)),
+        warnings=(),
+    )
 
 
 def test_limits_by_hand() -> None:
@@ -175,7 +191,7 @@ def test_slow_memory_bounds_generation() -> None:
     assert (generation.bound, generation.limit) == ("memory", pytest.approx(1 / 3e-3))
 
 
-def test_what_is_in_the_caches_need_not_be_read() -> None:
+def test_cached_weights_are_not_read_from_memory() -> None:
     _, generation = make_limits(make_ceiling(reading=1e6, **RATES), is_cached=True)
     assert generation.bound == "arithmetic"
 
@@ -197,11 +213,11 @@ def test_a_type_of_unknown_speed_counts_as_the_fastest() -> None:
 @pytest.mark.parametrize(
     ("reading", "prompt", "generation", "rates", "expected"),
     [
-        (0.5e9, 990.0, 320.0, {}, ["what memory allows: reading 2 MB takes 3 ms", "Q4_0 is multiplied 2.5 times as fast"]),
-        (1e9, 990.0, 400.0, {}, ["the arithmetic units allow: more cores", "Q4_1 is the brake"]),
-        (1e9, 990.0, 100.0, {}, ["lost between many small steps", "Q4_1 is the brake"]),
+        (0.5e9, 990.0, 320.0, {}, ["what memory allows: reading 2 MB takes 3 ms", "Q4_0 products are 2.5 times as fast"]),
+        (1e9, 990.0, 400.0, {}, ["the arithmetic units allow: more cores", "Q4_1 is the bottleneck"]),
+        (1e9, 990.0, 100.0, {}, ["lost between many small steps", "Q4_1 is the bottleneck"]),
         (1e9, 990.0, 400.0, {"Q4_0": (4e9, 2e9), "Q8_0": (4e9, 4e9)}, ["more cores", "only a faster processor helps"]),
-        (1e9, 400.0, 400.0, {"Q4_0": (4e9, 2e9), "Q8_0": (4e9, 4e9)}, ["more cores", "attention and to threads that wait"]),
+        (1e9, 400.0, 400.0, {"Q4_0": (4e9, 2e9), "Q8_0": (4e9, 4e9)}, ["more cores", "attention and waiting threads"]),
         (1e7, 400.0, 6.0, {}, ["what memory allows: reading 2 MB takes 150 ms", "a larger micro-batch (-ub)"]),
     ],
 )
@@ -210,23 +226,23 @@ def test_advice(
 ) -> None:
     ceiling = make_ceiling(reading=reading, **RATES | rates)
     limits = make_limits(ceiling, prompt=prompt, generation=generation)
-    told = list(make_advice(*limits, ceiling, make_cost(), is_cached=False))
-    assert len(told) == len(expected)
-    for sentence, part in zip(told, expected, strict=True):
+    sentences = list(format_advice(make_report(*limits, ceiling)))
+    assert len(sentences) == len(expected)
+    for sentence, part in zip(sentences, expected, strict=True):
         assert part in sentence
 
 
-def test_a_limit_that_was_passed_is_none() -> None:
-    """Two threads of which another program had one: 5,000 % of the limit is no finding, and no ground for advice."""
+def test_an_exceeded_limit_is_unknown() -> None:
+    """Another program used one of two threads: 5,000 % of the limit is not a finding, and no reason for advice."""
     ceiling = make_ceiling(Q4_1=(4e9, 2e6), Q8_0=(8e9, 4e6))
     prompt, generation = make_limits(ceiling)
     assert generation.share > 50
     assert (prompt.is_known, generation.is_known) == (True, False)
-    (told,) = make_advice(prompt, generation, ceiling, make_cost(), is_cached=False)
-    assert told.startswith("Prompts reach")
+    (sentence,) = format_advice(make_report(prompt, generation, ceiling))
+    assert sentence.startswith("Prompts reach")
 
 
-def test_what_more_threads_lost_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_lost_with_more_threads_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ceilings, "default_threads", lambda: 2)
     one = replace(make_ceiling(**RATES), threads=1)
     two = make_ceiling(reading=0.09e9, Q4_1=(0.39e9, 2e9), Q8_0=(8e9, 0.41e9))
@@ -236,7 +252,7 @@ def test_what_more_threads_lost_is_marked(monkeypatch: pytest.MonkeyPatch) -> No
     assert not prompt.is_known
     assert not generation.is_known
     assert make_limits(found, generation=1.0, is_cached=True)[1].is_known  # the rates of one token are whole
-    assert not ceilings.without_lost(replace(two, threads=8), [one]).lost  # so many threads are slow by themselves
+    assert not ceilings.without_lost(replace(two, threads=8), [one]).lost  # more threads than cores are slow in any case
     again = ceilings.without_lost(ceilings.faster_of(found, replace(make_ceiling(**RATES), threads=2)), [one])
     assert (again.lost, again.figures()) == (frozenset(), make_ceiling(**RATES).figures())
 
@@ -327,7 +343,7 @@ def test_caches_of_the_last_level_are_added_up(tmp_path: Path) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measurements of milliseconds, on little memory, that may come out as they like."""
+    """Measurements of milliseconds on little memory, with arbitrary results."""
     monkeypatch.setattr("llamacli.bench.roofline.model.MOST_SHARE", math.inf)
     monkeypatch.setattr(ceilings, "LOST", 0.0)
     monkeypatch.setattr(ceilings, "READING_SECONDS", 0.01)
@@ -369,10 +385,8 @@ def test_the_document(tiny_model: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("times", [1, 2])
-def test_what_a_busy_machine_spoilt_is_measured_once_more(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, times: int
-) -> None:
-    """The ceiling with two threads comes out at a millionth, once or every time."""
+def test_lost_ceilings_are_measured_again(tiny_model: Path, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """The ceiling with two threads is a millionth of the real one, once or every time."""
     measured = []
 
     def measure(device: str, threads: int, types: Any, cancel: CancelFlag) -> Ceiling:
@@ -390,7 +404,7 @@ def test_what_a_busy_machine_spoilt_is_measured_once_more(
     assert (result.status, text.count("not measured: machine busy"), "reach" in text.partition("limit set by")[2]) == (
         (0, 0, True) if times == 1 else (0, 2, False)
     )
-    assert ("kept the limit" in result.stderr) == (times == 2)
+    assert ("the limit could not be measured" in result.stderr) == (times == 2)
     if times == 2:
         measured.clear()
         generation = json.loads(roofline(tiny_model, "--json").stdout)["generation"]
@@ -405,7 +419,7 @@ def test_an_embedding_model_is_refused(tmp_path: Path) -> None:
     assert "token after token" in result.stderr
 
 
-def test_a_prompt_that_no_memory_holds_is_refused(tiny_model: Path) -> None:
+def test_a_prompt_larger_than_the_memory_is_refused(tiny_model: Path) -> None:
     result = roofline(tiny_model, "-p", "2000000000")
     assert (result.status, result.stdout) == (4, "")
     assert "a context of 2000000004 tokens does not fit in memory" in result.stderr
@@ -414,4 +428,4 @@ def test_a_prompt_that_no_memory_holds_is_refused(tiny_model: Path) -> None:
 def test_wrong_numbers_are_refused(tiny_model: Path) -> None:
     result = invoke("bench", "roofline", "-m", str(tiny_model), "-p", "0")
     assert result.status == 2
-    assert "-p and -n take numbers from 1" in result.stderr
+    assert "-p and -n must be at least 1" in result.stderr

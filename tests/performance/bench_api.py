@@ -1,4 +1,4 @@
-"""`Llama.__call__` against llama-cpp-python's on the same file, each in a fresh process of its own environment, by turns.
+"""`Llama.__call__` against that of llama-cpp-python on the same file, interleaved, in fresh processes of separate environments.
 
 python tests/performance/bench_api.py MODEL --other PYTHON_WITH_LLAMA_CPP_PYTHON [--pairs 5] [--threads N]
 """
@@ -34,16 +34,15 @@ print(json.dumps({"tokens": answer["usage"]["completion_tokens"], "seconds": sec
 
 
 def rate(python: str, module: str, model: str, predict: int, threads: int) -> float:
-    """Tokens per second of one call."""
-    command = [python, "-c", CHILD, module, model, str(predict), str(threads)]
-    environment = {"PYTHONPATH": str(peers.ROOT)} if module == "llamacli" else {}
-    found = json.loads(peers.run(command, **environment).output)
+    """Return the tokens per second of one call."""
+    command = [python, "-P", "-c", CHILD, module, model, str(predict), str(threads)]
+    found = json.loads(peers.run(command).output)
     return float(found["tokens"]) / float(found["seconds"])
 
 
 def main() -> None:
-    """Prints one line a length."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print one line for each length."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=lambda text: str(Path(text).resolve()))
     parser.add_argument("--other", required=True, help="the Python that has llama-cpp-python")
     parser.add_argument("--pairs", type=int, default=5)

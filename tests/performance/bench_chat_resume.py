@@ -1,9 +1,9 @@
-"""Time from the start of `llamacli chat --continue "…"` to the first token, with the state beside the session and without.
+"""Time from the start of `llamacli chat --continue "…"` to the first token, with the saved state of the session and without.
 
     python tests/performance/bench_chat_resume.py MODEL [--pairs 5] [--tokens 2000]
 
-Runs on a pseudo-terminal, by turns, each on a copy of the same session. Starting the program and loading the model are part of
-both times. Ratios below 1 mean that the state saves time.
+Runs are interleaved, on a pseudo-terminal, each with a copy of the same session. Both times include the start of the program
+and the loading of the model. Ratios below 1 mean that the state saves time.
 """
 
 from __future__ import annotations
@@ -14,15 +14,12 @@ import os
 import pty
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
 
 import peers
-
-sys.path.insert(0, str(peers.ROOT))
 
 from llamacli.store.sessions.store import SavedMessage, SessionStore
 
@@ -32,15 +29,15 @@ MESSAGE = "And what else?"
 
 
 def first_token(model: Path, data: Path, *flags: str) -> float:
-    """Seconds from the start of the program until its answer begins. The conversation is then left in order."""
+    """Return the seconds from the start of the program until its answer begins; then leave the conversation properly."""
     command = [
-        sys.executable, "-m", "llamacli", "chat", "-m", str(model), "--continue", MESSAGE, "-n", "2", "-c", "4096",
+        *peers.LLAMACLI, "chat", "-m", str(model), "--continue", MESSAGE, "-n", "2", "-c", "4096",
         "--ignore-eos", "--temp", "0", "--plain", "--color", "never", *flags,
     ]  # fmt: skip
     started = time.perf_counter()
     terminal, inner = pty.openpty()
     process = subprocess.Popen(
-        command, cwd=peers.ROOT, stdin=inner, stdout=inner, stderr=subprocess.DEVNULL,
+        command, stdin=inner, stdout=inner, stderr=subprocess.DEVNULL,
         env={**os.environ, "LLAMACLI_DATA_DIR": str(data), "TERM": "dumb"},
     )  # fmt: skip
     os.close(inner)
@@ -50,7 +47,7 @@ def first_token(model: Path, data: Path, *flags: str) -> float:
         shown += os.read(terminal, 4096)
     seconds = time.perf_counter() - started
     os.write(terminal, b"/quit\r")
-    with contextlib.suppress(OSError):  # Linux says so when the program has ended
+    with contextlib.suppress(OSError):  # Linux reports the end of the program so
         while os.read(terminal, 4096):
             pass
     os.close(terminal)
@@ -60,7 +57,7 @@ def first_token(model: Path, data: Path, *flags: str) -> float:
 
 
 def prepare(model: Path, data: Path, tokens: int) -> None:
-    """A session of about so many tokens, which was evaluated and left once."""
+    """Create a session of about that number of tokens, which was evaluated and left once."""
     os.environ["LLAMACLI_DATA_DIR"] = str(data)
     text = " ".join((WORDS * (tokens // len(WORDS.split()) + 1)).split()[:tokens])
     with closing(SessionStore()) as store:
@@ -80,11 +77,11 @@ def prepare(model: Path, data: Path, tokens: int) -> None:
 
 
 def main() -> None:
-    """Prints the size of the state and the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print the size of the state and the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=lambda text: Path(text).resolve())
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=2000, help="about how long the conversation is")
+    parser.add_argument("--tokens", type=int, default=2000, help="approximate length of the conversation")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"

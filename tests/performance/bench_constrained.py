@@ -1,9 +1,10 @@
-"""What a JSON schema costs: against generation without one, and against llama.cpp's own llama-completion -j.
+"""The cost of a JSON schema: against generation without one, and against llama.cpp's own llama-completion -j.
 
     python tests/performance/bench_constrained.py MODEL [--pairs 5] [--threads N]
 
-Each schema of tests/data/schemas. A rate is tokens a second between the first token and the last; those of llama-completion
-come from the wall time of a whole answer less that of one token. Ratios above 1 mean that ours under the schema is faster.
+All schemas of tests/data/schemas are used. A rate is that of the tokens between the first and the last; for llama-completion it
+is computed from the wall time of a whole answer less that of one token. Ratios above 1 mean that ours with the schema is
+faster.
 """
 
 from __future__ import annotations
@@ -34,20 +35,20 @@ LIMIT = 200
 
 
 def constrained(engine: Engine, schema: str, sampling: SamplingParams) -> tuple[float, int]:
-    """Tokens per second under a schema, and how many there were."""
+    """Return the tokens per second with a schema, and the number of tokens."""
     grammar = schema_to_grammar(json.loads(schema))
     turn = engine.chat_turn([Message("user", QUESTION)], constraint=Constraint(grammar=grammar))
     return rate(engine, turn, GenerationParams(max_tokens=LIMIT, sampling=sampling), turn.guidance)
 
 
 def unconstrained(engine: Engine, count: int, sampling: SamplingParams) -> float:
-    """Tokens per second without a schema, for as many tokens."""
+    """Return the tokens per second without a schema, for `count` tokens."""
     turn = engine.chat_turn([Message("user", QUESTION)])
     return rate(engine, turn, GenerationParams(max_tokens=count, sampling=sampling), None)[0]
 
 
 def rate(engine: Engine, turn: Turn, params: GenerationParams, guidance: Guidance | None) -> tuple[float, int]:
-    """Tokens per second of one answer, and its tokens."""
+    """Return the tokens per second of one answer, and the number of its tokens."""
     times = [
         time.perf_counter() for event in engine.generate(turn.prompt, params, guidance=guidance) if isinstance(event, Token)
     ]
@@ -55,7 +56,7 @@ def rate(engine: Engine, turn: Turn, params: GenerationParams, guidance: Guidanc
 
 
 def completion(model: str, schema: Path, limit: int, threads: int) -> tuple[float, int]:
-    """Wall seconds of llama-completion, and the tokens that it evaluated one by one."""
+    """Return the wall seconds of llama-completion, and the number of tokens that it evaluated one by one."""
     command = [
         peers.program("llama-completion"), "-m", model, "-p", QUESTION, "-j", schema.read_text(), "-n", str(limit), "-t",
         str(threads), "--temp", "0", "-no-cnv", "--no-warmup", "-c", "1024", "--perf",
@@ -68,15 +69,15 @@ def completion(model: str, schema: Path, limit: int, threads: int) -> tuple[floa
 
 
 def theirs(model: str, schema: Path, threads: int) -> float:
-    """Tokens per second of llama-completion."""
+    """Return the tokens per second of llama-completion."""
     short, _ = completion(model, schema, 1, threads)
     long, count = completion(model, schema, LIMIT, threads)
     return count / (long - short)
 
 
 def main() -> None:
-    """Prints two lines a schema."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print three lines for each schema."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=lambda text: Path(text).resolve())
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -86,13 +87,13 @@ def main() -> None:
     with Engine(options.model, context=ContextParams(n_ctx=1024, threads=options.threads)) as engine:
         for schema in SCHEMAS:
             for name, sampling in (("greedy", greedy), ("sampled", sampled)):
-                held = functools.partial(constrained, engine, schema.read_text(), sampling)
-                plain = functools.partial(unconstrained, engine, held()[1], free[name])
-                result = peers.interleaved(lambda held=held: held()[0], plain, options.pairs)
+                limited = functools.partial(constrained, engine, schema.read_text(), sampling)
+                plain = functools.partial(unconstrained, engine, limited()[1], free[name])
+                result = peers.interleaved(lambda limited=limited: limited()[0], plain, options.pairs)
                 print(f"{schema.stem:8}{name:8} against no schema         {result}", flush=True)
-            held = functools.partial(constrained, engine, schema.read_text(), greedy)
+            limited = functools.partial(constrained, engine, schema.read_text(), greedy)
             peer = functools.partial(theirs, str(options.model), schema, options.threads)
-            result = peers.interleaved(lambda held=held: held()[0], peer, options.pairs)
+            result = peers.interleaved(lambda limited=limited: limited()[0], peer, options.pairs)
             print(f"{schema.stem:8}greedy   against llama-completion  {result}", flush=True)
 
 

@@ -1,16 +1,16 @@
-"""Texts per second of `llamacli embed`, as whole processes beside llama-embedding, and beside Python libraries where they are.
+"""Texts per second of `llamacli embed` as whole processes, against llama-embedding and installed Python libraries.
 
     python tests/performance/bench_embed.py [--texts 1000] [--rounds 5] [--model FILE] [--python PYTHON]... [--weights FOLDER]
                                       [--save FILE] [--only NAME]...
 
 Sentences of mixed length (3 to 120 words) are turned into vectors by all-MiniLM-L6-v2, or by `--model`. llama-embedding, built
-from the same tree, runs at its own default and at four sizes of micro-batch. Each `--python` is an interpreter that may have
-llama-cpp-python, sentence-transformers or onnxruntime; the latter two need `--weights`, the folder that the model is in (with
-`config.json`; for onnxruntime also `model.onnx` and `tokenizer.json`). Programs take turns, so that a busy machine slows them
-alike; ratios are medians over the rounds. With `--save` the times are kept in a file, and those that are there already count
-too: a long measurement can be made in short pieces. `--only` leaves out the programs whose names do not begin so.
+from the same tree, runs with its default and with four sizes of micro-batch. Each `--python` is an interpreter that may have
+llama-cpp-python, sentence-transformers or onnxruntime; the latter two need `--weights`, the folder of the model (with
+`config.json`; for onnxruntime also `model.onnx` and `tokenizer.json`). Programs are interleaved, so that a busy machine slows
+them alike; ratios are medians over the rounds. With `--save` the times are stored in a file and added to those already in it,
+so that a long measurement can be made in short pieces. `--only` selects the programs whose names begin with its value.
 
-Below the table stands where our time goes: loading, tokenizing, evaluating and writing, measured inside of one process.
+The last line is the distribution of our time over loading, tokenizing, evaluating and writing, measured in one process.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from llamacli.store.models import catalogue
 
 MICRO_BATCHES = (256, 512, 1024, 2048)
 DEFAULT_LIMIT, BEST_LIMIT = 1.15, 1.0
-"""How many times the texts per second of llama-embedding are asked for, at its default and at its best."""
+"""Required ratios of our speed to that of llama-embedding, at its default and at its best."""
 
 WORDS = (
     "the of and to in is that for it as was with be by on not he his but at are this have from or had an they which one you"
@@ -88,7 +88,7 @@ print(count)
 
 
 def main() -> int:
-    """Measures and reports. Returns 1 if llama-embedding is too near."""
+    """Measure and report; return 1 if a required ratio is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -108,7 +108,7 @@ def main() -> int:
         for number in range(options.rounds + 1):
             for name, command in commands.items():
                 run = peers.run(command)
-                if number:  # the first round fills the caches
+                if number:  # the first round warms the caches
                     times.setdefault(name, []).append(run.seconds)
         if options.save:
             options.save.write_text(json.dumps(times), encoding="utf-8")
@@ -118,17 +118,17 @@ def main() -> int:
 
 
 def saved(path: Path | None) -> dict[str, list[float]]:
-    """Times of earlier pieces."""
+    """Return the times of earlier pieces."""
     return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else {}
 
 
 def own_commands(model: Path, texts: Path) -> dict[str, list[str | Path]]:
-    """Our command, and llama-embedding in its variants."""
+    """Return our command, and the variants of llama-embedding."""
     threads = str(default_threads())
     program = peers.program("llama-embedding")
     base: list[str | Path] = [program, "-m", model, "-f", texts, "-t", threads, "--embd-output-format", "raw", "-lv", "0"]
     commands: dict[str, list[str | Path]] = {
-        "llamacli embed": [sys.executable, "-m", "llamacli", "embed", "-m", model, "--input", texts, "-t", threads],
+        "llamacli embed": [*peers.LLAMACLI, "embed", "-m", model, "--input", texts, "-t", threads],
         "llama-embedding": base,
     }
     for size in map(str, MICRO_BATCHES):
@@ -137,7 +137,7 @@ def own_commands(model: Path, texts: Path) -> dict[str, list[str | Path]]:
 
 
 def library_commands(options: argparse.Namespace, texts: Path) -> dict[str, list[str | Path]]:
-    """What the other interpreters have."""
+    """Return the commands for the libraries of the other interpreters."""
     threads, weights = str(default_threads()), options.weights
     libraries = [("llama-cpp-python", "llama_cpp", LLAMA_CPP_PYTHON, options.model)]
     if weights:
@@ -153,19 +153,19 @@ def library_commands(options: argparse.Namespace, texts: Path) -> dict[str, list
 
 
 def has(python: Path, module: str) -> bool:
-    """Whether an interpreter has a library."""
+    """Return whether an interpreter has a library."""
     return subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
 
 
 def sentences(count: int) -> list[str]:
-    """Texts of 3 to 120 common words, most of them short."""
+    """Return sentences of 3 to 120 common words, most of them short."""
     draw = random.Random(1)
     lengths = (min(120, max(3, round(draw.lognormvariate(2.8, 0.8)))) for _ in range(count))
     return [" ".join(draw.choices(WORDS.split(), k=length)).capitalize() + "." for length in lengths]
 
 
 def report(times: dict[str, Sequence[float]], texts: int) -> int:
-    """Prints a line for each, and whether the limits hold."""
+    """Print a line for each program and the required ratios; return 1 if one is missed."""
     ours = times["llamacli embed"]
     ratios = {}
     for name, seconds in times.items():
@@ -174,12 +174,12 @@ def report(times: dict[str, Sequence[float]], texts: int) -> int:
         print(f"{name:26} {rate:8.1f} texts/s   llamacli is {ratios[name]:6.2f} x as fast   ({len(seconds)} runs)")
     limits = [(ratio, DEFAULT_LIMIT) for name, ratio in ratios.items() if name == "llama-embedding"]
     limits += [(ratio, BEST_LIMIT) for name, ratio in ratios.items() if name.startswith(("llama-embedding -ub", "llama-cpp"))]
-    print("asked for: " + ", ".join(f"{ratio:.2f} of {limit}" for ratio, limit in limits))
+    print("required: " + ", ".join(f"{ratio:.2f} of {limit}" for ratio, limit in limits))
     return int(any(ratio < limit for ratio, limit in limits))
 
 
 def where_the_time_goes(model: Path, texts: Path) -> None:
-    """Prints the parts of our time, one after the other in one process; in the command they overlap."""
+    """Print the parts of our time, measured sequentially in one process; in the command they overlap."""
     started = time.perf_counter()
     from llamacli.engine.embedding.embedder import Embedder
     from llamacli.render.embed import json_vector
@@ -200,7 +200,6 @@ def where_the_time_goes(model: Path, texts: Path) -> None:
 
 
 if __name__ == "__main__":
-    os.chdir(peers.ROOT)
     if not shutil.which("cmake") and "LLAMACLI_BENCH_PEERS" not in os.environ:
-        sys.exit("llama-embedding must be built: cmake is missing, and LLAMACLI_BENCH_PEERS is not set")
+        sys.exit("cannot build llama-embedding: cmake is not installed, and LLAMACLI_BENCH_PEERS is not set")
     sys.exit(main())

@@ -1,8 +1,8 @@
-"""Generation and prompt processing against llama-bench, both as fresh processes, by turns.
+"""Generation and prompt processing against llama-bench, interleaved, both as fresh processes.
 
     python tests/performance/bench_generate.py MODEL [--pairs 7] [--threads N]
 
-Ratios above 1 mean that ours is faster, for memory that ours takes more.
+Ratios above 1 mean that ours is faster, or for memory that ours uses more.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ with Context(model, ContextParams(n_ctx=max(256, prompt + predict + 8), threads=
 
 
 def ours(model: str, prompt: int, predict: int, threads: int, *, sampled: bool = False) -> tuple[dict[str, float], int]:
-    """Tokens per second and peak memory of our engine in a fresh process."""
-    command = [sys.executable, "-c", CHILD, model, str(prompt), str(predict), str(threads), str(int(sampled))]
-    result = peers.run(command, PYTHONPATH=str(peers.ROOT))
+    """Return the tokens per second and the peak memory of our engine in a fresh process."""
+    command = [sys.executable, "-P", "-c", CHILD, model, str(prompt), str(predict), str(threads), str(int(sampled))]
+    result = peers.run(command)
     return json.loads(result.output), result.peak
 
 
 def theirs(model: str, prompt: int, predict: int, threads: int) -> tuple[float, int]:
-    """Tokens per second and peak memory of llama-bench, one repetition after its warm-up."""
+    """Return the tokens per second and the peak memory of llama-bench, for one repetition after its warm-up."""
     sizes = ["-p", str(prompt), "-n", "0"] if prompt else ["-p", "0", "-n", str(predict)]
     command = [peers.program("llama-bench"), "-m", model, *sizes, "-t", str(threads), "-r", "1", "-o", "json"]
     result = peers.run(command)
@@ -69,18 +69,18 @@ def theirs(model: str, prompt: int, predict: int, threads: int) -> tuple[float, 
 
 
 def generation(model: str, predict: int, threads: int, *, sampled: bool) -> float:
-    """Our tokens per second."""
+    """Return our tokens per second."""
     return ours(model, 1, predict, threads, sampled=sampled)[0]["tg"]
 
 
 def reference_generation(model: str, predict: int, threads: int) -> float:
-    """llama-bench's tokens per second."""
+    """Return the tokens per second of llama-bench."""
     return theirs(model, 0, predict, threads)[0]
 
 
 def main() -> None:
-    """Prints one line a test."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print one line for each test."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=lambda text: str(Path(text).resolve()))
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))

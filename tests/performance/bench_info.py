@@ -1,12 +1,12 @@
-"""How long `info` takes beside gguf-dump, and how near `--fit` comes to the memory that `run` then takes.
+"""The time of `info` against gguf-dump, and the error of `info --fit` against the memory that `run` uses.
 
     python tests/performance/bench_info.py speed [--file GGUF] [--rounds N]
     python tests/performance/bench_info.py fit --model GGUF
 
-`speed` wants the package `gguf`, and a vocabulary of 250,000 tokens, which llama.cpp's tree has. It prints medians, and fails
-beyond 0.25 s for the process and 0.03 s for reading the header, or below 30 times the speed of gguf-dump. `fit` runs 20
-configurations of a model on prompts that fill several batches, and fails if an estimate is off by more than 5 %. Run `speed`
-on an idle machine: times from a busy one tell nothing.
+`speed` needs the package `gguf`, and a vocabulary of 250,000 tokens, which is in llama.cpp's tree. It prints medians, and fails
+above 0.25 s for the process or 0.03 s for reading the header, or below 30 times the speed of gguf-dump. `fit` runs 20
+configurations of a model on prompts that fill several batches, and fails if an estimate is wrong by more than 5 %. The machine
+should be idle for `speed`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from peers import TREE, run
+from peers import LLAMACLI, TREE, run
 
 from llamacli.gguf import read_header
 from llamacli.gguf.source import FileSource
 
 VOCABULARY = TREE / "models/ggml-vocab-gemma-4.gguf"
-PROGRAM = (sys.executable, "-m", "llamacli")
 PROCESS_LIMIT, READING_LIMIT, DUMP_RATIO, FIT_LIMIT = 0.25, 0.03, 30.0, 0.05
 
 SENTENCE, SENTENCE_TOKENS = "The quick brown fox jumps over the lazy dog. ", 10
 LONGEST_PROMPT = 2048
-"""Tokens; a prompt that nearly fills the context, or several batches, uses all of what was set aside."""
+"""Tokens; a prompt that nearly fills the context, or several batches, uses all reserved memory."""
 
 CONFIGURATIONS: tuple[tuple[str, ...], ...] = (
     *(("-c", size) for size in ("1024", "2048", "4096", "8192")),
@@ -46,7 +45,7 @@ CONFIGURATIONS: tuple[tuple[str, ...], ...] = (
 
 
 def main() -> int:
-    """Runs one of the two comparisons. Returns 1 if a limit is exceeded."""
+    """Run one of the two comparisons; return 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("comparison", choices=("speed", "fit"))
     parser.add_argument("--file", type=Path, default=VOCABULARY)
@@ -61,11 +60,11 @@ def main() -> int:
 
 
 def speed(file: Path, rounds: int) -> int:
-    """Times the process, the reading in it, and gguf-dump."""
+    """Time the process, the reading of the header, and gguf-dump."""
     dump = (sys.executable, "-m", "gguf.scripts.gguf_dump", file)
     processes, readings, dumps = [], [], []
     for number in range(rounds):
-        processes.append(run((*PROGRAM, "info", file)).seconds)
+        processes.append(run((*LLAMACLI, "info", file)).seconds)
         started = time.perf_counter()
         with FileSource(file) as source:
             read_header(source)
@@ -80,15 +79,15 @@ def speed(file: Path, rounds: int) -> int:
 
 
 def fit(model: Path) -> int:
-    """Compares the estimate of `--fit` with the peak resident memory of `run`, for each configuration."""
+    """Compare the estimate of `--fit` with the peak resident memory of `run`, for each configuration."""
     worst = 0.0
     with tempfile.TemporaryDirectory() as folder:
         prompt = Path(folder) / "prompt.txt"
         for options in CONFIGURATIONS:
             tokens = min(int(options[1]), LONGEST_PROMPT) * 9 // 10
             prompt.write_text(SENTENCE * (tokens // SENTENCE_TOKENS))
-            report = json.loads(subprocess.check_output([*PROGRAM, "info", model, "--fit", "--json", *options]))
-            taken = run((*PROGRAM, "run", "-m", model, "--raw", "-f", prompt, "-n", "4", "--temp", "0", *options)).peak
+            report = json.loads(subprocess.check_output([*LLAMACLI, "info", model, "--fit", "--json", *options]))
+            taken = run((*LLAMACLI, "run", "-m", model, "--raw", "-f", prompt, "-n", "4", "--temp", "0", *options)).peak
             off = report["total"] / taken - 1
             worst = max(worst, abs(off))
             print(

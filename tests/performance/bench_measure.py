@@ -1,8 +1,8 @@
-"""`llamacli bench` against llama-bench on the same file, by turns: the figures have to agree.
+"""`llamacli bench` against llama-bench on the same file, interleaved: the figures must agree.
 
-On a machine that is shared with others, what disturbs only slows: there the fastest repetitions say most.
+On a shared machine the fastest repetitions are the most meaningful, as disturbances only slow them down.
 
-python tests/performance/bench_measure.py MODEL [--pairs 5] [--repetitions 3] [-p 512] [-n 128] [-d 0]
+    python tests/performance/bench_measure.py MODEL [--pairs 5] [--repetitions 3] [-p 512] [-n 128] [-d 0]
 """
 
 from __future__ import annotations
@@ -11,35 +11,32 @@ import argparse
 import json
 import math
 import statistics
-import sys
 import time
 from pathlib import Path
 
 import peers
 
-sys.path.insert(0, str(peers.ROOT))
-
 from llamacli.bench.statistics import signed_rank_interval
 
 
 def rates(command: list[str | Path]) -> list[list[float]]:
-    """Tokens per second of each test and repetition, as the program says in its JSON."""
-    rows = json.loads(peers.run([*command, "-o", "json"], PYTHONPATH=str(peers.ROOT)).output)
+    """Return the tokens per second of each test and repetition, from the program's JSON."""
+    rows = json.loads(peers.run([*command, "-o", "json"]).output)
     return [row["samples_ts"] for row in rows]
 
 
 def main() -> None:
-    """Prints one line a test."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print one line for each test."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=lambda text: str(Path(text).resolve()))
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no pair after so long")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="start no pair after this time")
     parser.add_argument("--repetitions", default="3")
     for name, default in (("-p", "512"), ("-n", "128"), ("-d", "0")):
         parser.add_argument(name, default=default)
     options = parser.parse_args()
     same = ["-m", options.model, "-p", options.p, "-n", options.n, "-d", options.d, "-r", options.repetitions]
-    ours: list[str | Path] = [sys.executable, "-m", "llamacli", "bench", "--no-save", *same]
+    ours: list[str | Path] = [*peers.LLAMACLI, "bench", "--no-save", *same]
     theirs: list[str | Path] = [peers.program("llama-bench"), *same]
     pairs = []
     started = time.monotonic()
@@ -64,9 +61,9 @@ def main() -> None:
 
 
 def json_names(options: list[str]) -> list[str]:
-    """What the tests are called: one cheap repetition tells."""
-    command = [sys.executable, "-m", "llamacli", "bench", "--no-save", "--no-warmup", *options[:-1], "1", "-o", "json"]
-    return [str(row["test"]) for row in json.loads(peers.run(command, PYTHONPATH=str(peers.ROOT)).output)]
+    """Return the names of the tests, from one cheap repetition."""
+    command = [*peers.LLAMACLI, "bench", "--no-save", "--no-warmup", *options[:-1], "1", "-o", "json"]
+    return [str(row["test"]) for row in json.loads(peers.run(command).output)]
 
 
 if __name__ == "__main__":

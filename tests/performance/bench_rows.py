@@ -1,9 +1,9 @@
-"""Rows through one model: side by side against one by one, against llama-batched-bench, and against a loop over llama-cpp-
-python.
+"""Rows through one model: in parallel against one by one, llama-batched-bench, and a loop over llama-cpp-python.
 
-    tests/performance/bench_rows.py MODEL [--other PYTHON_WITH_LLAMA_CPP_PYTHON] [--parallel 16] [--pairs 3] [--threads N]
+    python tests/performance/bench_rows.py MODEL [--other PYTHON_WITH_LLAMA_CPP_PYTHON] [--parallel 16] [--pairs 3]
+                                            [--threads N]
 
-64 rows of about 128 + 64 tokens; then 32 questions on one document of about 1,500 tokens, with and without sharing it.
+64 rows of about 128 + 64 tokens; then 32 questions about one document of about 1,500 tokens, with and without a shared prefix.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import random
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -41,30 +40,29 @@ print(tokens / (time.perf_counter() - started))
 
 
 def text(words: int, seed: int) -> str:
-    """Words in no order."""
+    """Return words in random order."""
     generator = random.Random(seed)
     return " ".join(generator.choice(WORDS) for _ in range(words))
 
 
 def ours(model: str, rows: Path, threads: int, parallel: str) -> tuple[float, float]:
-    """Tokens per second, in and out, and seconds, as the summary tells them: without starting and loading."""
+    """Return the tokens per second, in and out, and the seconds of the summary, which exclude start and loading."""
     command = [
-        sys.executable, "-m", "llamacli", "run", "-m", model, "--raw", "--input", str(rows), "--output", os.devnull,
+        *peers.LLAMACLI, "run", "-m", model, "--raw", "--input", str(rows), "--output", os.devnull,
         "--parallel", parallel, "-n", "64", "--temp", "0", "--ignore-eos", "-t", str(threads),
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(peers.ROOT)}
-    result = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
     rate, seconds = re.findall(r"([\d.]+) tokens/s · ([\d.]+) s", result.stderr)[-1]
     return float(rate), float(seconds)
 
 
 def rate(model: str, rows: Path, threads: int, parallel: str) -> float:
-    """Tokens per second."""
+    """Return our tokens per second."""
     return ours(model, rows, threads, parallel)[0]
 
 
 def batched(model: str, threads: int, parallel: int) -> float:
-    """Tokens per second of llama-batched-bench with as many sequences of 128 + 64 tokens."""
+    """Return the tokens per second of llama-batched-bench with that number of sequences of 128 + 64 tokens."""
     command = [
         peers.program("llama-batched-bench"), "-m", model, "-c", str(parallel * 192), "-b", "2048", "-ub", "512", "-npp", "128",
         "-ntg", "64", "-npl", str(parallel), "-t", str(threads), "--output-format", "jsonl",
@@ -74,13 +72,13 @@ def batched(model: str, threads: int, parallel: int) -> float:
 
 
 def loop(python: str, model: str, rows: Path, threads: int) -> float:
-    """Tokens per second of llama-cpp-python, row by row."""
+    """Return the tokens per second of llama-cpp-python, row by row."""
     return float(peers.run([python, "-c", LOOP, model, str(rows), str(threads)]).output)
 
 
 def main() -> None:
-    """Prints one line a comparison."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print one line for each comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=lambda name: str(Path(name).resolve()))
     parser.add_argument("--other")
     parser.add_argument("--parallel", type=int, default=16)

@@ -1,9 +1,10 @@
-"""How long starting takes, as interleaved medians and ratios: machines are noisy, so only what ran side by side is compared.
+"""Start-up times as interleaved medians and ratios: on a noisy machine only neighbouring runs can be compared.
 
-    tests/performance/bench_start.py [--rounds N] [--program 'python -m llamacli'] [--model FILE --reference llama-completion]
+    python tests/performance/bench_start.py [--rounds N] [--program 'python -P -m llamacli']
+                                            [--model FILE --reference llama-completion]
 
-With a model and llama.cpp's own `llama-completion`, built from the same tree, `run -n 1` is compared with that, too.
-Prints one line for each command, and fails if `--version` takes more than 3 times what `python -c pass` takes.
+With a model and llama.cpp's own `llama-completion`, built from the same tree, `run -n 1` is compared with that as well. Prints
+one line for each command, and fails if `--version` takes more than 3 times as long as `python -c pass`.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ import subprocess
 import sys
 import time
 
+import peers
+
 VERSION_LIMIT = 3.0
 
 
 def main() -> int:
-    """Measures and reports. Returns 1 if the limit is exceeded."""
+    """Measure and report; return 1 if the limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=21)
-    parser.add_argument("--program", default=f"{shlex.quote(sys.executable)} -m llamacli")
+    parser.add_argument("--program", default=shlex.join(peers.LLAMACLI))
     parser.add_argument("--model")
     parser.add_argument("--reference")
     options = parser.parse_args()
@@ -55,7 +58,7 @@ def main() -> int:
 
 
 def measure(commands: dict[str, list[str]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each run. Every round runs every command once; a first round warms the caches and does not count."""
+    """Return the seconds of each run. Every round runs each command once; a first round warms the caches and does not count."""
     times: dict[str, list[float]] = {name: [] for name in commands}
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for number in range(rounds + 1):
@@ -68,7 +71,7 @@ def measure(commands: dict[str, list[str]], rounds: int) -> dict[str, list[float
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float:
-    """The median of the ratios of runs in the same round."""
+    """Return the median of the ratios of runs in the same round."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 

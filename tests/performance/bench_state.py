@@ -1,16 +1,15 @@
-"""Time to the first token with a saved state and without, as fresh processes, by turns.
+"""Time to the first token with a saved state and without, interleaved, as fresh processes.
 
     python tests/performance/bench_state.py MODEL [--pairs 5] [--tokens 1800]
 
-The time is that of `llamacli run` from its start to the first byte on standard output; ratios below 1 mean that the state
-saves time.
+The time is that of `llamacli run` from its start to the first byte on standard output. Ratios below 1 mean that the state saves
+time.
 """
 
 from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,13 +20,11 @@ WORDS = "the model reads a long text about rivers and mountains before it answer
 
 
 def first_byte(model: Path, prompt: Path, *extra: str) -> float:
-    """Seconds until the answer begins."""
-    command = [sys.executable, "-m", "llamacli", "run", "-m", str(model), "--raw", "-f", str(prompt), "-n", "2", "-c", "4096",
+    """Return the seconds until the answer begins."""
+    command = [*peers.LLAMACLI, "run", "-m", str(model), "--raw", "-f", str(prompt), "-n", "2", "-c", "4096",
                "--ignore-eos", "--temp", "0", *extra]  # fmt: skip
     started = time.perf_counter()
-    with subprocess.Popen(
-        command, cwd=peers.ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.read(1)
         seconds = time.perf_counter() - started
@@ -38,11 +35,11 @@ def first_byte(model: Path, prompt: Path, *extra: str) -> float:
 
 
 def main() -> None:
-    """Prints the size of the state and the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print the size of the state and the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=lambda text: Path(text).resolve())
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=1800, help="about how long the prompt is")
+    parser.add_argument("--tokens", type=int, default=1800, help="approximate length of the prompt")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         prompt, state = Path(folder) / "prompt.txt", Path(folder) / "prompt.state"

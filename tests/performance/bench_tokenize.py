@@ -1,15 +1,16 @@
-"""How fast `tokenize` is: beside one call of the C function, and beside HF `tokenizers` with the same vocabulary.
+"""The speed of `tokenize` against one call of the C function, and against HF `tokenizers` with the same vocabulary.
 
     python tests/performance/bench_tokenize.py [MODEL] [--megabytes 50]
 
-HF `tokenizers` is compared with if it is installed (`pip install tokenizers`); its tokenizer is made of the model's own tokens
-and merges. The text is this repository's source code and documentation, over and over.
+HF `tokenizers` is used if it is installed (`pip install tokenizers`), with a tokenizer made of the model's own tokens and
+merges. The text is this repository's source code and documentation, repeated.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import threading
 import time
 from array import array
 from collections.abc import Callable
@@ -20,7 +21,6 @@ import peers
 
 from llamacli.binding.arrays import token_buffer, token_values
 from llamacli.binding.library import library
-from llamacli.engine.runtime import vocabulary as vocabularies
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.tokenization.documents import text_document
 from llamacli.engine.tokenization.tokenizer import Tokenizer
@@ -28,13 +28,16 @@ from llamacli.gguf.arrays import read_strings
 from llamacli.gguf.source import FileSource
 from llamacli.store.models import catalogue
 
-ROOT = Path(__file__).parents[2]
+STACK = 1 << 30
+"""Bytes."""
 
 
 def corpus(size: int) -> bytes:
-    """About `size` bytes of source code and prose."""
+    """Return about `size` bytes of source code and prose."""
     texts = [
-        path.read_bytes() for pattern in ("llamacli/**/*.py", "tests/**/*.py", "*.md") for path in sorted(ROOT.glob(pattern))
+        path.read_bytes()
+        for pattern in ("llamacli/**/*.py", "tests/**/*.py", "*.md")
+        for path in sorted(peers.ROOT.glob(pattern))
     ]
     data = b"\n".join(texts)
     data = (data * (size // len(data) + 1))[:size]
@@ -42,39 +45,52 @@ def corpus(size: int) -> bytes:
 
 
 def one_call(model: Model, data: bytes) -> array[int]:
-    """The C function, once, over everything, on one thread."""
+    """Return the tokens of all data from one call of the C function, on one thread."""
     vocabulary = model.vocabulary
     buffer = token_buffer(len(data) + 8)
 
     def work() -> int:
         return int(library().llama_tokenize(vocabulary.handle, data, len(data), buffer, len(buffer), False, False))
 
-    return token_values(buffer, vocabularies._on_large_stack(work, 1 << 30))
+    return token_values(buffer, on_large_stack(work))
 
 
 def ours(model: Model, data: bytes) -> array[int]:
-    """All cores."""
+    """Return the tokens of all data from our tokenizer, on all cores."""
     tokens = array("i")
     for chunk in Tokenizer(model, wrap=False).stream([text_document("text", data)]):
         tokens += chunk.tokens
     return tokens
 
 
+def on_large_stack(work: Callable[[], int]) -> int:
+    """Run `work` on a thread with a stack that is large enough for the recursion of std::regex over the whole text."""
+    results: list[int] = []
+    before = threading.stack_size(STACK)
+    try:
+        thread = threading.Thread(target=lambda: results.append(work()))
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(before)
+    return results[0]
+
+
 def timed(work: Callable[[], Any]) -> float:
-    """Seconds."""
+    """Return the seconds that `work` takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def hugging_face(model: Model) -> Any:
-    """A byte-level BPE tokenizer of the model's tokens and merges. The splitting is that of the demo model and of GPT-2."""
+    """Return a byte-level BPE tokenizer of the model's tokens and merges, with the splitting of the demo model or of GPT-2."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
     header = model.header
     pre = header.text("tokenizer.ggml.pre")
     if header.text("tokenizer.ggml.model") != "gpt2" or pre not in ("smollm", "gpt-2"):
-        raise SystemExit(f"the splitting of {pre} is not written down here for HF tokenizers")
+        raise SystemExit(f"unsupported pre-tokenizer {pre}: no equivalent for HF tokenizers is implemented here")
     with FileSource(model.path) as source:
         tokens, merges = (
             [text.decode() for text in read_strings(source, header, header.array(f"tokenizer.ggml.{name}"))]
@@ -88,8 +104,8 @@ def hugging_face(model: Model) -> Any:
 
 
 def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser()
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", type=Path, default=catalogue.DEMO.path)
     parser.add_argument("--megabytes", type=float, default=50)
     parser.add_argument("--pairs", type=int, default=3)
@@ -113,7 +129,7 @@ def main() -> None:
         equal = [token for line in theirs.encode_batch(["".join(sample)]) for token in line.ids] == model.vocabulary.tokenize(
             "".join(sample)
         )
-        print(f"HF tokenizers gives equal ids: {equal}")
+        print(f"HF tokenizers returns equal ids: {equal}")
         documents = ["".join(lines[start : start + 400]) for start in range(0, len(lines), 400)]
         whole = peers.interleaved(
             lambda: size / timed(lambda: ours(model, data)), lambda: size / timed(lambda: theirs.encode(text)), options.pairs

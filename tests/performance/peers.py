@@ -1,7 +1,13 @@
-"""What the benchmarks compare with: llama.cpp's own programs, from the same tree with the same flags; and how to compare."""
+"""The peers of the benchmarks, llama.cpp's own programs built from the same tree with the same flags, and how to compare.
+
+The benchmarks measure the package that is installed for the interpreter that runs them. They need the checkout only for the
+peers, and neither put it on the path nor let the current folder precede the installed package: sources without the native
+library would hide it.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import statistics
@@ -12,13 +18,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+if importlib.util.find_spec("llamacli") is None:
+    sys.exit("llamacli is not installed for this Python: pip install .")
+
 ROOT = Path(__file__).parents[2]
 TREE = ROOT / "vendor/llama.cpp"
+LLAMACLI = (sys.executable, "-P", "-m", "llamacli")
+"""The command of the installed program. `-P` keeps the sources in the current folder off the path."""
+
 PROGRAMS = ("llama-bench", "llama-completion", "llama-batched-bench", "llama-embedding", "llama-tokenize")
 
 
 def program(name: str) -> Path:
-    """A program of llama.cpp's, built into LLAMACLI_BENCH_PEERS (default: build/peers) unless it is there already."""
+    """Return a program of llama.cpp, built into LLAMACLI_BENCH_PEERS (default: build/peers) if it does not exist yet."""
     folder = Path(os.environ.get("LLAMACLI_BENCH_PEERS", ROOT / "build/peers"))
     path = folder / "bin" / name
     if not path.exists():
@@ -27,7 +39,7 @@ def program(name: str) -> Path:
 
 
 def build(folder: Path) -> None:
-    """Configures and builds the programs; ccache makes most of it a copy of what the package's build compiled."""
+    """Configure and build the programs; with ccache most objects are those of the package's build."""
     launcher = []
     if ccache := shutil.which("ccache"):
         command = f"cmake;-E;env;CCACHE_BASEDIR=/;CCACHE_NOHASHDIR=1;{ccache}"
@@ -48,7 +60,7 @@ class Run:
 
 
 def run(command: Sequence[str | Path], **environment: str) -> Run:
-    """Runs a process and measures it. Raises CalledProcessError if it fails."""
+    """Run a process and measure it. Raises CalledProcessError if it fails."""
     started = time.perf_counter()
     process = subprocess.Popen(
         [str(word) for word in command],
@@ -72,7 +84,7 @@ def run(command: Sequence[str | Path], **environment: str) -> Run:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Medians of ours and theirs, and the median of the ratios ours / theirs of pairs measured one after the other."""
+    """Medians of ours and theirs, and the median of the ratios ours / theirs of pairs measured consecutively."""
 
     ours: float
     theirs: float
@@ -83,7 +95,7 @@ class Comparison:
 
 
 def interleaved(ours: Callable[[], float], theirs: Callable[[], float], pairs: int) -> Comparison:
-    """Measures both by turns, the order changing, after one pair that does not count."""
+    """Measure both interleaved, in alternating order, after one pair that does not count."""
     ours(), theirs()
     rows = []
     for pair in range(pairs):

@@ -1,4 +1,4 @@
-"""Charts of benchmarks: which chart is chosen, and that it is drawn whole as SVG, as PNG and in the terminal."""
+"""Charts of benchmarks: the choice of the chart, and its drawing as SVG, as PNG and in the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from measured_rows import ORIGIN, make_row, noisy
 
-from llamacli.bench.compare.runs import thing
+from llamacli.bench.compare.runs import subject_of
 from llamacli.render.bench.bars import format_bars
 from llamacli.render.bench.chart import make_chart
 from llamacli.render.bench.plot import WIDTH, draw_chart
@@ -40,7 +40,7 @@ def texts(svg: bytes) -> list[str]:
     return [element.text or "" for element in ET.fromstring(svg).iter(f"{SVG}text")]
 
 
-# --- which chart ---------------------------------------------------------------------------------------------------------
+# --- the choice of the chart ---------------------------------------------------------------------------------------------
 
 
 def test_a_grid_has_bars_and_a_panel_for_each_kind_of_test() -> None:
@@ -55,7 +55,7 @@ def test_a_grid_has_bars_and_a_panel_for_each_kind_of_test() -> None:
 @pytest.mark.parametrize(
     ("column", "axis"),
     [
-        ("n_depth", "tokens in the context before"), ("n_threads", "threads"), ("n_parallel", "sequences side by side"),
+        ("n_depth", "tokens in the context"), ("n_threads", "threads"), ("n_parallel", "parallel sequences"),
         ("n_batch", "tokens in a batch"), ("n_ubatch", "tokens in a micro-batch"), ("n_gen", "tokens generated"),
     ],
 )  # fmt: skip
@@ -68,20 +68,20 @@ def test_a_sweep_has_a_line(column: str, axis: str) -> None:
     assert line.name == ("tg" if column == "n_gen" else "tg16")
 
 
-def test_what_else_varies_makes_more_lines() -> None:
+def test_other_varying_settings_give_more_lines() -> None:
     rows = sweep("n_threads", 1, 2, 4) + sweep("n_threads", 1, 2, 4, type_k="q8_0") + sweep("n_threads", 1, 2, 4, n_depth=512)
     (panel,) = make_chart(rows).panels
     assert [one.name for one in panel.series] == ["tg16, type_k f16", "tg16, type_k q8_0", "tg16 @ d512, type_k f16"]
 
 
-def test_too_few_or_scattered_values_are_no_sweep() -> None:
+def test_too_few_or_scattered_values_give_bars() -> None:
     assert make_chart(sweep("n_threads", 1, 2)).panels[0].axis is None
     scattered = [*sweep("n_threads", 1, 2, 3), *sweep("n_threads", 4, type_k="q8_0")]
     assert make_chart(scattered).panels[0].axis is None
     assert make_chart(sweep("n_threads", 1, 2, 3) * 2).panels[0].axis is None
 
 
-def test_several_models_are_told_apart() -> None:
+def test_several_models_are_named() -> None:
     other = [row | {"model_type": "llama 256M Q8_0"} for row in sweep("n_threads", 1, 2, 4)]
     (panel,) = make_chart(sweep("n_threads", 1, 2, 4) + other).panels
     assert [one.name for one in panel.series] == ["llama 256M Q4_1, tg16", "llama 256M Q8_0, tg16"]
@@ -125,7 +125,7 @@ def test_everything_lies_inside() -> None:
             assert len(element.text or "") * int(element.get("font-size", 0)) * 0.5 < WIDTH
 
 
-def test_names_cannot_break_the_document() -> None:
+def test_names_are_escaped_in_the_document() -> None:
     row = make_row(noisy(5, 1), type_k="f16") | {
         "model_type": '<script>alert("&")</script>\0\x1b\ud800\ufffe',
         "cpu_info": "]]>",
@@ -205,7 +205,7 @@ def test_bars_are_shaded_over_the_interval() -> None:
 @pytest.fixture
 def stored() -> str:
     with closing(History()) as history:
-        rows = [NewRow(thing(row), row) for row in grid()]
+        rows = [NewRow(subject_of(row), row) for row in grid()]
         return str(history.save(rows, origin=ORIGIN, command="llamacli bench", options={}))
 
 
@@ -213,7 +213,7 @@ def test_show_draws_into_files(stored: str, tmp_path: Path) -> None:
     path = tmp_path / "chart.SVG"
     result = invoke("bench", "show", stored, "--plot", str(path))
     assert result.status == 0
-    assert result.stderr == f"llamacli: the chart is in {path}\n"
+    assert result.stderr == f"llamacli: wrote the chart to {path}\n"
     assert "pp512, fa off" in texts(path.read_bytes())
 
 
@@ -227,13 +227,13 @@ def test_show_draws_bars(stored: str) -> None:
 @pytest.mark.parametrize(
     ("plot", "reason"),
     [
-        ("chart.jpg", "an .svg or .png file"),
-        ("chart", "an .svg or .png file"),
-        ("/nowhere/chart.svg", "there is no folder /nowhere"),
+        ("chart.jpg", "is not an .svg or .png file"),
+        ("chart", "is not an .svg or .png file"),
+        ("/nowhere/chart.svg", "folder /nowhere does not exist"),
         ("/proc/chart.svg", "cannot write /proc/chart.svg"),
     ],
 )
-def test_where_no_chart_can_be(stored: str, plot: str, reason: str) -> None:
+def test_unwritable_charts_are_refused(stored: str, plot: str, reason: str) -> None:
     result = invoke("bench", "show", stored, "--plot", plot)
     assert result.status in (1, 2)
     assert reason in result.stderr

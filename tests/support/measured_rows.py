@@ -1,4 +1,4 @@
-"""Rows of benchmarks that nobody ran, as `llamacli bench` would have written them."""
+"""Fake rows of benchmarks, as `llamacli bench` would write them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from llamacli.bench.compare.runs import thing
-from llamacli.bench.measure.params import BenchTest, Machine, ModelFacts, Result, Sample
+from llamacli.bench.compare.runs import subject_of
+from llamacli.bench.measure.params import BenchResult, BenchTest, Machine, ModelFacts, Repetition
 from llamacli.bench.measure.rows import result_row
 from llamacli.bench.statistics import bootstrap_interval
 from llamacli.store.benchmarks.history import History, NewRow
@@ -39,8 +39,8 @@ def make_row(
     """A row with these speeds in tokens per second; `test` are fields of BenchTest."""
     shape = {"n_gen": 16} if not {"n_prompt", "n_gen"} & test.keys() else {}
     of = BenchTest(**{"model": "/models/small.gguf", "n_threads": 2, **shape, **test})
-    samples = tuple(Sample(total_ns=round(1e9 * of.tokens / speed)) for speed in speeds)
-    result = Result(
+    samples = tuple(Repetition(total_ns=round(1e9 * of.tokens / speed)) for speed in speeds)
+    result = BenchResult(
         test=of,
         test_time=when,
         model=facts,
@@ -60,5 +60,5 @@ def noisy(speed: float, seed: int = 0, *, deviation: float = 0.02, count: int = 
 
 
 def save(to: History, *rows: dict[str, Any], origin: dict[str, Any] = ORIGIN, interrupted: bool = False) -> int:
-    new = [NewRow(thing(row), row) for row in rows]
+    new = [NewRow(subject_of(row), row) for row in rows]
     return to.save(new, origin=origin, command="llamacli bench -p 64", options={"n_prompt": [[64]]}, interrupted=interrupted)

@@ -1,52 +1,55 @@
-"""Which of two is faster, and is it only noise?
+"""The comparison of two sets of speeds: which is faster, or whether noise explains the difference.
 
-Samples inside a run agree with each other better than two runs of the same thing do: between them the clock, the neighbours and
-the placement of memory have changed. An interval from the samples alone therefore raises false alarms (Kalibera and Jones,
-"Rigorous benchmarking in reasonable time", 2013). So the unit here is what was measured under one set of conditions:
+Samples within a run agree better than two runs of the same test: between runs the clock, other processes and the placement of
+memory change. An interval from the samples alone therefore raises false alarms (Kalibera and Jones, "Rigorous benchmarking in
+reasonable time", 2013). The unit of comparison is a measurement under one set of conditions:
 
-- **rounds** of one run, in which both took turns, are compared in pairs: what changes slowly hits both and drops out;
-- **runs that took turns** are compared in pairs in the same way;
-- **other runs** count as one number each, with a deviation between runs that is learnt from the runs given, from the history
-  of the same machine, and, while there are few of those, from an assumption: that it is as large as the one inside the runs.
-  Many runs of one, and then many of the other, are no better than one of each: what changed in between does not average out.
+- **rounds** of one run, in which both were interleaved, are compared in pairs: a slow drift affects both and cancels out;
+- **interleaved runs** are compared in pairs as well;
+- **other runs** count as one number each. The deviation between runs is estimated from the given runs, from the history of the
+  same machine, and, if these are few, from the assumption that it equals the deviation within the runs. Many runs of one side
+  followed by many of the other are no better than one of each: a change in between does not average out.
 
-Speeds are compared as logarithms, so that a ratio and its inverse are alike.
+Speeds are compared as logarithms, so that a ratio and its inverse are treated alike.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llamacli.bench.statistics import Interval, signed_rank_interval, signed_rank_middle, student_quantile
+from llamacli.bench.statistics import Interval, signed_rank_center, signed_rank_interval, student_quantile
 
 Verdict = Literal["faster", "slower", "no difference shown", "too noisy to tell"]
 Method = Literal["rounds", "paired runs", "runs"]
-Order = Literal["in turns", "mixed", "apart"]
-"""How runs of two sides lie in time: the n-th ones of both beside each other, in disorder, or all of one before the other."""
+Order = Literal["alternating", "mixed", "apart"]
+"""The order in time of the runs of two sides: alternating, mixed, or all runs of one side before those of the other."""
 
 LEVEL = 0.99
-"""How sure a verdict is, over all tests of a comparison together. With 95 % one comparison of twenty would be a false alarm."""
+"""Confidence level of all verdicts of a comparison together. At 95 % one comparison in twenty would be a false alarm."""
 
 RESOLUTION = 0.05
-"""A difference of this share is worth knowing: an interval that leaves it open is too wide."""
+"""The smallest relative difference of interest: an interval that cannot exclude it is too wide."""
 
 FLOOR = 0.005
-"""What no number of rounds makes smaller: where code and data happen to lie moves the speed of the very same program by so much
-(Mytkowicz and others, "Producing wrong data without doing anything obviously wrong!", 2009)."""
+"""Relative uncertainty that no number of rounds reduces: the placement of code and data alone changes the speed of a program by
+this much (Mytkowicz and others, "Producing wrong data without doing anything obviously wrong!", 2009)."""
 
 _PRIOR_DEGREES = 4
-"""How much the assumed deviation counts beside what was observed, as in Smyth's moderated t (2004)."""
+"""Weight of the assumed deviation beside the observed ones, in degrees of freedom, as in Smyth's moderated t (2004)."""
+_ASSUMED_DEVIATION = 0.1
+"""The deviation between runs that is assumed, with the weight above, if a drift of fewer degrees of freedom shows nothing."""
+
 _LEAST_PAIRS = 8
 _MOST_BLOCKS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How much runs of the same thing differ: the deviation of the logarithm of their speed, from `degrees` + 1 runs."""
+    """The deviation between runs of the same test: of the logarithm of their speeds, from `degrees` + 1 runs."""
 
     deviation: float
     degrees: int
@@ -54,10 +57,10 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Speed of the second over that of the first. The interval is None when nothing is known about the noise.
+    """The speed of the second side over that of the first. `interval` is None if the noise is unknown.
 
-    `units` are rounds, pairs or runs on each side; `drift` is the deviation between runs that was reckoned with, None where
-    both took turns. `needed` is how many rounds, or pairs of runs, would probably do; None where there are enough.
+    `units` are rounds, pairs or runs on each side; `drift` is the assumed deviation between runs, None for pairs. `needed` is
+    the number of rounds, or of pairs of runs, that would probably suffice; None if there are enough.
     """
 
     ratio: float
@@ -71,12 +74,12 @@ class Outcome:
 
 
 def level_for(tests: int) -> float:
-    """The level of each of so many tests at which they hold together with LEVEL (Bonferroni)."""
+    """Return the level of each test at which all `tests` together hold with LEVEL (Bonferroni)."""
     return 1 - (1 - LEVEL) / max(1, tests)
 
 
 def observed_drift(speeds: Sequence[float]) -> Drift | None:
-    """The drift that the speeds of some runs of the same thing show; None for fewer than two."""
+    """Return the drift between runs of the same test with these speeds; None for fewer than two."""
     if len(speeds) < 2:
         return None
     return Drift(statistics.stdev(map(math.log, speeds)), len(speeds) - 1)
@@ -85,14 +88,21 @@ def observed_drift(speeds: Sequence[float]) -> Drift | None:
 def compare_rounds(
     first: Sequence[float], second: Sequence[float], *, level: float = LEVEL, resolution: float = RESOLUTION
 ) -> Outcome:
-    """Compares the speeds of two that took turns, a round after the other, in one run.
+    """Compare the speeds of two tests that were interleaved in one run, round by round.
 
-    Raises ValueError for no samples, or speeds that are not positive and finite.
+    Raises:
+        ValueError: without samples, or if a speed is not positive and finite.
     """
-    one, two = _logarithms(first), _logarithms(second)
-    count = min(len(one), len(two))
-    differences = [after - before for before, after in zip(one[:count], two[:count], strict=True)]
-    return _paired(_blocks(differences), "rounds", count, FLOOR, level, resolution)
+    count = min(len(first), len(second))
+    one, two = _logarithms(first[:count]), _logarithms(second[:count])
+    differences = [after - before for before, after in zip(one, two, strict=True)]
+    outcome = _paired(_blocks(differences), "rounds", count, FLOOR, level, resolution)
+    if outcome.verdict == "too noisy to tell" and count < _LEAST_PAIRS:
+        for low, high in _unpaired_intervals(one, two, level):
+            if low - FLOOR > 0 or high + FLOOR < 0:
+                center = statistics.fmean(differences)
+                return _outcome(center, (low - FLOOR, high + FLOOR), "rounds", level, resolution, (count, count))
+    return outcome
 
 
 def compare_runs(
@@ -104,13 +114,14 @@ def compare_runs(
     level: float = LEVEL,
     resolution: float = RESOLUTION,
 ) -> Outcome:
-    """Compares runs, each with the speeds of its samples.
+    """Compare runs, each with the speeds of its samples.
 
-    Raises ValueError for no runs, no samples, or speeds that are not positive and finite.
+    Raises:
+        ValueError: without runs or samples, or if a speed is not positive and finite.
     """
     runs = [[_logarithms(run) for run in side] for side in (first, second)]
     one, two = ([statistics.median(run) for run in side] for side in runs)
-    if order == "in turns" and len(one) == len(two) >= _LEAST_PAIRS:
+    if order == "alternating" and len(one) == len(two) >= _LEAST_PAIRS:
         differences = [after - before for before, after in zip(one, two, strict=True)]
         return _paired(differences, "paired runs", len(one), 0.0, level, resolution)
     difference = statistics.median(two) - statistics.median(one)
@@ -119,26 +130,50 @@ def compare_runs(
     if drift is None:
         return _outcome(difference, None, "runs", level, resolution, units, needed=_LEAST_PAIRS)
     variances = (1.0, 1.0) if order == "apart" else (_variance_of_median(len(one)), _variance_of_median(len(two)))
-    half = student_quantile((1 + level) / 2, drift.degrees) * drift.deviation * math.sqrt(sum(variances))
+    half = _half_width(drift, level, sum(variances))
+    if drift.degrees < _PRIOR_DEGREES and abs(difference) <= half:  # known from very few runs
+        assumed = _half_width(_pooled([drift, Drift(_ASSUMED_DEVIATION, _PRIOR_DEGREES)]), level, sum(variances))
+        half = assumed if assumed < abs(difference) else half
     interval = difference - half, difference + half
     needed = _pairs_for(drift.deviation * math.sqrt(2), resolution)
     return _outcome(difference, interval, "runs", level, resolution, units, drift=drift.deviation, needed=needed)
 
 
 def _paired(differences: Sequence[float], method: Method, count: int, floor: float, level: float, resolution: float) -> Outcome:
-    """Compares by the differences of pairs: by their ranks, or by Student's t where they are too few for that."""
+    """Compare by the differences of pairs: by their ranks, or by Student's t if they are too few for ranks."""
     pairs = len(differences)
-    middle = signed_rank_middle(differences)
+    center = signed_rank_center(differences)
     interval = signed_rank_interval(differences, level) if pairs >= _LEAST_PAIRS else None
     if interval is None and pairs > 1:
-        middle = statistics.fmean(differences)
+        center = statistics.fmean(differences)
         half = student_quantile((1 + level) / 2, pairs - 1) * statistics.stdev(differences) / math.sqrt(pairs)
-        interval = middle - half, middle + half
+        interval = center - half, center + half
     needed = _LEAST_PAIRS
     if interval is not None:
         interval = interval[0] - floor, interval[1] + floor
         needed = max(needed, math.ceil(count * ((interval[1] - interval[0]) / resolution) ** 2))
-    return _outcome(middle, interval, method, level, resolution, (count, count), needed=needed)
+    return _outcome(center, interval, method, level, resolution, (count, count), needed=needed)
+
+
+def _unpaired_intervals(one: Sequence[float], two: Sequence[float], level: float) -> Iterator[Interval]:
+    """Yield intervals for the difference of few equally long samples that detect large differences better than their pairs.
+
+    Two pairs leave Student's t a single degree of freedom, and one outlier widens its interval without bounds. The samples of
+    both sides together have twice as many degrees of freedom. Disjoint sets differ if chance separates equal ones rarely
+    enough: in 2 of (2n over n) cases (Mann and Whitney, 1947).
+    """
+    count = len(one)
+    if count > 1:
+        variance = (statistics.variance(one) + statistics.variance(two)) / 2
+        center = statistics.fmean(two) - statistics.fmean(one)
+        half = student_quantile((3 + level) / 4, 2 * count - 2) * math.sqrt(2 * variance / count)
+        yield center - half, center + half
+    if 2 / math.comb(2 * count, count) <= 1 - level:
+        yield min(two) - max(one), max(two) - min(one)
+
+
+def _half_width(drift: Drift, level: float, variances: float) -> float:
+    return student_quantile((1 + level) / 2, drift.degrees) * drift.deviation * math.sqrt(variances)
 
 
 def _outcome(
@@ -152,7 +187,7 @@ def _outcome(
     drift: float | None = None,
     needed: int | None = None,
 ) -> Outcome:
-    """The verdict: a difference counts when the interval leaves no doubt of its sign, and none when it is narrow enough."""
+    """Return the outcome: a difference if the interval excludes 1, no difference if it is narrow enough around it."""
     verdict: Verdict = "too noisy to tell"
     bounds = None
     if interval is not None:
@@ -168,38 +203,41 @@ def _outcome(
 def _deviation_between(
     runs: Sequence[Sequence[float]], sides: Sequence[Sequence[float]], history: Sequence[Drift]
 ) -> Drift | None:
-    """The deviation between runs: observed and assumed variances, each with the weight of its degrees of freedom."""
+    """Return the deviation between runs: observed and assumed variances, each weighted by its degrees of freedom."""
     known = [Drift(statistics.stdev(side), len(side) - 1) for side in sides if len(side) > 1] + list(history)
-    inside = [run for run in runs if len(run) > 1]
-    if inside:
-        freedom = sum(len(run) - 1 for run in inside)
-        variance = sum(statistics.variance(run) * (len(run) - 1) for run in inside) / freedom
+    repeated = [run for run in runs if len(run) > 1]
+    if repeated:
+        freedom = sum(len(run) - 1 for run in repeated)
+        variance = sum(statistics.variance(run) * (len(run) - 1) for run in repeated) / freedom
         known.append(Drift(max(FLOOR, math.sqrt(variance)), _PRIOR_DEGREES))
-    degrees = sum(one.degrees for one in known)
-    if not degrees:
-        return None
-    return Drift(math.sqrt(sum(one.deviation**2 * one.degrees for one in known) / degrees), degrees)
+    return _pooled(known) if known else None
+
+
+def _pooled(drifts: Sequence[Drift]) -> Drift:
+    """Return the drift with the mean variance, weighted by degrees of freedom."""
+    degrees = sum(one.degrees for one in drifts)
+    return Drift(math.sqrt(sum(one.deviation**2 * one.degrees for one in drifts) / degrees), degrees)
 
 
 def _variance_of_median(count: int) -> float:
-    """The variance of the median of so many normal values, as a multiple of theirs; that of one or two is the mean's."""
+    """Return the variance of the median of `count` normal values, as a multiple of theirs; of one or two, that of the mean."""
     return 1 / count if count < 3 else math.pi / 2 / count
 
 
 def _pairs_for(deviation: float, resolution: float) -> int:
-    """How many pairs with that deviation of their differences make an interval half as wide as the resolution on each side."""
+    """Return the number of pairs, with that deviation of their differences, whose interval is as wide as the resolution."""
     return max(_LEAST_PAIRS, math.ceil((2 * statistics.NormalDist().inv_cdf((1 + LEVEL) / 2) * deviation / resolution) ** 2))
 
 
 def _blocks(differences: Sequence[float]) -> list[float]:
-    """Medians of neighbours, so many together that there are not too many: neighbours in time are not independent."""
+    """Return medians of blocks of neighbours, at most _MOST_BLOCKS: neighbours in time are not independent."""
     size = -(-len(differences) // _MOST_BLOCKS)
     return [statistics.median(differences[start : start + size]) for start in range(0, len(differences), size)]
 
 
 def _logarithms(speeds: Sequence[float]) -> list[float]:
     if not speeds or not all(0 < speed < math.inf for speed in speeds):
-        raise ValueError("speeds must be positive and finite, and there must be some")
+        raise ValueError("speeds must be positive and finite, and at least one is needed")
     return [math.log(speed) for speed in speeds]
 
 

@@ -1,4 +1,4 @@
-"""Compares benchmark runs test by test: rows with llama-bench's columns, from wherever they come."""
+"""The comparison of benchmark runs test by test. Rows have llama-bench's columns, whichever program wrote them."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from llamacli.bench.compare.compare import RESOLUTION, Drift, Order, Outcome, co
 from llamacli.bench.measure.rows import LLAMA_BENCH_COLUMNS, Row
 from llamacli.errors import UsageError
 
-_NO_PART_OF_A_TEST = {
+_RESULT_COLUMNS = {
     "build_commit", "build_number", "cpu_info", "gpu_info", "backends", "model_filename", "model_type", "model_size",
     "model_n_params", "test_time", "avg_ns", "stddev_ns", "avg_ts", "stddev_ts",
 }  # fmt: skip
 _DEFAULTS: Final = {"workload": "speed", "n_parallel": 1}
-"""Our own columns that belong to a test, with what llama-bench does."""
+"""Our own columns that describe a test, with the values that hold for llama-bench."""
 
-PARAMETERS: Final = (*(name for name in LLAMA_BENCH_COLUMNS if name not in _NO_PART_OF_A_TEST), *_DEFAULTS)
-"""The columns that say what a test is, but for its model."""
+PARAMETERS: Final = (*(name for name in LLAMA_BENCH_COLUMNS if name not in _RESULT_COLUMNS), *_DEFAULTS)
+"""The columns that describe a test, without its model."""
 
 MODEL: Final = "model"
-"""Stands for the three columns that say which model it is: another file name does not make it another model."""
+"""The name for the three columns that identify a model: the file name does not matter."""
 
 _SHAPE = ("n_prompt", "n_gen", "workload")
-"""Tests that differ in these have nothing in common."""
+"""Columns that cannot be compared: tests with other values are different tests."""
 
 _MACHINE = ("cpu_info", "gpu_info")
 _MODEL_COLUMNS = ("model_type", "model_size", "model_n_params")
-_TURN_SECONDS = 2.0
+_ROUND_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
+class BenchRun:
     """The rows of one run. `stored` is its number in the history, None for a file, which has no fingerprints either."""
 
     rows: tuple[Row, ...]
@@ -46,16 +46,16 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One of the two that are compared: what it is called, and its runs."""
+class RunGroup:
+    """One side of a comparison: a label and its runs."""
 
     label: str
-    runs: tuple[Measurement, ...]
+    runs: tuple[BenchRun, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """A test that both sides have. `first` and `second` are their speeds, medians over runs, in tokens per second."""
+class ComparedTest:
+    """A test that both sides have. `first` and `second` are their speeds in tokens per second, medians over runs."""
 
     test: str
     first: float
@@ -65,14 +65,14 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was found. `differing`: parameters (or the model) in which the sides differ as a whole, with both values.
+    """The result. `differing`: parameters (or the model) in which the sides differ as a whole, with both values.
 
-    `models`, `builds` and `machines` are names; `same_machine` knows about fingerprints, too. `left_out` are tests that only
-    one side has, or that failed there.
+    `models`, `builds` and `machines` are names; `same_machine` takes the fingerprints into account. `left_out` are tests that
+    only one side has, or that failed there.
     """
 
     labels: tuple[str, str]
-    tests: tuple[Compared, ...]
+    tests: tuple[ComparedTest, ...]
     differing: Mapping[str, tuple[str, str]]
     models: tuple[str, str]
     builds: tuple[str, str]
@@ -81,22 +81,22 @@ class Comparison:
     left_out: tuple[str, ...]
     resolution: float
 
-    def slower_by(self, share: float) -> list[Compared]:
-        """The tests that are slower beyond doubt, by that share or more."""
+    def slower_by(self, share: float) -> list[ComparedTest]:
+        """Return the tests that are surely slower, by that share or more."""
         return [one for one in self.tests if one.outcome.verdict == "slower" and one.outcome.ratio <= 1 - share]
 
 
-RecallDrift = Callable[[Measurement, Row], Drift | None]
-"""What the history says about the noise between runs of a row's test; `store.history` behind it, or nothing."""
+RecallDrift = Callable[[BenchRun, Row], Drift | None]
+"""A function that returns the drift between runs of a row's test, as known from the history, or None."""
 
 
-def thing(row: Row) -> str:
-    """What a row measured, whatever it was measured on: rows with the same one differ by machine, build and noise only."""
+def subject_of(row: Row) -> str:
+    """Return the subject of a row, its test and model as text. Rows with equal ones differ only by machine, build and noise."""
     return json.dumps([_model(row), *(_value(row, name) for name in PARAMETERS)], ensure_ascii=False)
 
 
 def name_of(row: Row) -> str:
-    """`pp512`, `tg128 x4`, `pp512+tg128 @ d4096`, also for rows of llama-bench, which have no such column."""
+    """Return the name of a test, such as `pp512`, `tg128 x4` or `pp512+tg128 @ d4096`; llama-bench's rows lack that column."""
     if row.get("test"):
         return str(row["test"])
     parts = [f"{mark}{row[name]}" for mark, name in (("pp", "n_prompt"), ("tg", "n_gen")) if row.get(name)]
@@ -105,44 +105,45 @@ def name_of(row: Row) -> str:
 
 
 def speeds(row: Row) -> tuple[float, ...]:
-    """The samples of a row in tokens per second; its mean alone if there are none; nothing for one that failed."""
+    """Return the samples of a row in tokens per second: only its mean if it has no samples, none if the test failed."""
     if row.get("error"):
         return ()
     samples = row.get("samples_ts") or ([row["avg_ts"]] if row.get("avg_ts") else [])
     return tuple(float(speed) for speed in samples if speed > 0)
 
 
-def compare_sides(
-    first: Side, second: Side, *, recall: RecallDrift | None = None, resolution: float = RESOLUTION
+def compare_benchmarks(
+    first: RunGroup, second: RunGroup, *, recall: RecallDrift | None = None, resolution: float = RESOLUTION
 ) -> Comparison:
-    """Compares what both have in common.
+    """Compare the tests that both have in common.
 
-    A parameter that has one value on one side and another on the other is what is compared; tests are matched by all others.
+    A parameter with a single value on each side, and a different one, is the subject of the comparison; tests are matched by
+    all others.
 
     Raises:
-        UsageError: they have no test in common.
+        UsageError: if they have no test in common.
     """
     one, two = ([(run, row) for run in side.runs for row in run.rows if speeds(row)] for side in (first, second))
     names = [name for name in (MODEL, *PARAMETERS) if all(_known(row, name) for _, row in one + two)]
     differing = _differing(names, [row for _, row in one], [row for _, row in two])
     names = [name for name in names if name not in differing]
-    there, here = _by_test(one, names), _by_test(two, names)
-    common = [test for test in there if test in here]
+    before, after = _by_test(one, names), _by_test(two, names)
+    common = [test for test in before if test in after]
     if not common:
-        raise UsageError(f"{first.label} and {second.label} have no test in common", hint=_what_they_have(one, two))
-    varying = [name for place, name in enumerate(names) if len({test[place] for test in common}) > 1]
+        raise UsageError(f"{first.label} and {second.label} have no test in common", hint=_no_common_test(one, two))
+    varying = [name for index, name in enumerate(names) if len({test[index] for test in common}) > 1]
     level = level_for(len(common))
     tests = tuple(
-        Compared(
-            _label(there[test][0][1], varying),
-            _middle(there[test]),
-            _middle(here[test]),
-            _outcome(there[test], here[test], recall, level, resolution),
+        ComparedTest(
+            _label(before[test][0][1], varying),
+            _median_speed(before[test]),
+            _median_speed(after[test]),
+            _outcome(before[test], after[test], recall, level, resolution),
         )
         for test in common
     )
     everything = [row for side in (first, second) for run in side.runs for row in run.rows]
-    compared = {id(row) for test in common for _, row in there[test] + here[test]}
+    compared = {id(row) for test in common for _, row in before[test] + after[test]}
     return Comparison(
         (first.label, second.label),
         tests,
@@ -155,7 +156,7 @@ def compare_sides(
     )
 
 
-_Rows = list[tuple[Measurement, Row]]
+_Rows = list[tuple[BenchRun, Row]]
 
 
 def _outcome(first: _Rows, second: _Rows, recall: RecallDrift | None, level: float, resolution: float) -> Outcome:
@@ -166,7 +167,7 @@ def _outcome(first: _Rows, second: _Rows, recall: RecallDrift | None, level: flo
         for run, row in first[:1] + second[:1]:
             drift = recall(run, row)
             if drift is not None:
-                history[f"{run.machine} {row.get('build_commit')} {thing(row)}"] = drift
+                history[f"{run.machine} {row.get('build_commit')} {subject_of(row)}"] = drift
     one, two = _by_time(first), _by_time(second)
     return compare_runs(
         [speeds(row) for _, row in one],
@@ -178,24 +179,24 @@ def _outcome(first: _Rows, second: _Rows, recall: RecallDrift | None, level: flo
     )
 
 
-def _shared_rounds(first: tuple[Measurement, Row], second: tuple[Measurement, Row]) -> bool:
-    """Whether two rows took turns in one run of ours: then the later one began before the other was half done."""
+def _shared_rounds(first: tuple[BenchRun, Row], second: tuple[BenchRun, Row]) -> bool:
+    """Return whether two rows were interleaved in one stored run: the later one then started before the other was half done."""
     (run, early), (other, late) = sorted((first, second), key=lambda one: _time(one[1]))
     if run.stored is None or run.stored != other.stored:
         return False
     seconds = sum(early.get("samples_ns") or ()) / 1e9
-    return _time(late) - _time(early) < max(_TURN_SECONDS, seconds / 2)
+    return _time(late) - _time(early) < max(_ROUND_SECONDS, seconds / 2)
 
 
 def _order(first: _Rows, second: _Rows) -> Order:
-    """How the runs of both sides, each in order, lie in time."""
+    """Return the order in time of the runs of both sides, each sorted by time."""
     one, two = ([_time(row) for _, row in rows] for rows in (first, second))
     if one[-1] <= two[0] or two[-1] <= one[0]:
         return "apart"
     if len(one) == len(two):
         pairs = [sorted(pair) for pair in zip(one, two, strict=True)]
         if all(before[1] <= after[0] for before, after in itertools.pairwise(pairs)):
-            return "in turns"
+            return "alternating"
     return "mixed"
 
 
@@ -204,7 +205,7 @@ def _by_time(rows: _Rows) -> _Rows:
 
 
 def _time(row: Row) -> float:
-    """Seconds since 1970 at the start of a test, 0 where it does not say."""
+    """Return the start of a test in seconds since 1970, 0 if unknown."""
     try:
         return datetime.fromisoformat(str(row.get("test_time", ""))).timestamp()
     except ValueError:
@@ -227,7 +228,7 @@ def _differing(names: Sequence[str], first: Sequence[Row], second: Sequence[Row]
     return found
 
 
-def _middle(rows: _Rows) -> float:
+def _median_speed(rows: _Rows) -> float:
     return statistics.median(statistics.median(speeds(row)) for _, row in rows)
 
 
@@ -256,13 +257,13 @@ def _model(row: Row) -> tuple[Any, ...]:
 
 
 def _names(rows: _Rows, *columns: str) -> str:
-    """What these columns say, each once."""
-    said = (", ".join(filter(None, (str(row.get(column) or "") for column in columns))) for _, row in rows)
-    return "; ".join(dict.fromkeys(filter(None, said)))
+    """Return the distinct values of these columns, joined."""
+    values = (", ".join(filter(None, (str(row.get(column) or "") for column in columns))) for _, row in rows)
+    return "; ".join(dict.fromkeys(filter(None, values)))
 
 
 def _machines(first: _Rows, second: _Rows) -> tuple[tuple[str, str], bool]:
-    """The names of the machines, and whether they are the same; equal names get their fingerprints if they are not."""
+    """Return the names of the machines, and whether they are the same machine; equal names of two get their fingerprints."""
     one, two = (_names(rows, *_MACHINE) for rows in (first, second))
     marks = [{run.machine for run, _ in rows if run.machine} for rows in (first, second)]
     same = one == two and (marks[0] == marks[1] or not all(marks))
@@ -271,6 +272,7 @@ def _machines(first: _Rows, second: _Rows) -> tuple[tuple[str, str], bool]:
     return (one, two), same
 
 
-def _what_they_have(first: _Rows, second: _Rows) -> str:
-    one, two = (", ".join(dict.fromkeys(name_of(row) for _, row in rows)) or "none that ended well" for rows in (first, second))
-    return f"one has {one}; the other {two}" if one != two else "they differ in model, threads, batch or the like"
+def _no_common_test(first: _Rows, second: _Rows) -> str:
+    """Return what the sides have instead of a common test."""
+    one, two = (", ".join(dict.fromkeys(name_of(row) for _, row in rows)) or "no successful test" for rows in (first, second))
+    return f"one has {one}; the other has {two}" if one != two else "they differ in model, threads, batch size or the like"

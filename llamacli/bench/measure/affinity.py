@@ -16,24 +16,24 @@ _THREADS = Path("/proc/self/task")
 
 
 def cpu_flags(mask: str) -> bytes:
-    """One byte for each CPU of a hexadecimal mask, the lowest bit first: 1 where threads may run. None set is no mask.
+    """Return one byte for each CPU of a hexadecimal mask, the lowest bit first: 1 where threads may run. All zero: no mask.
 
     Raises:
-        UsageError: it is not hexadecimal, or too long.
+        UsageError: if the mask is not hexadecimal, or too long.
     """
     digits = mask.lower().removeprefix("0x")
     if not digits or not set(digits) <= set("0123456789abcdef") or 4 * len(digits) > MOST_CPUS:
-        raise UsageError(f"a CPU mask is hexadecimal, such as 0xff: {mask}")
+        raise UsageError(f"invalid CPU mask {mask!r}: use a hexadecimal number such as 0xff", parameter="cpu_mask")
     return bytes(int(bit) for bit in reversed(f"{int(digits, 16):b}"))
 
 
 def check_cpus(mask: str, flags: bytes, *, strict: bool) -> None:
-    """Refuses a mask that could not be obeyed: threads would run anywhere, and the figures would tell of something else.
+    """Refuse a mask that cannot be applied: threads would run anywhere, and the figures would be of another test.
 
-    One CPU must be there for all threads together, or, if each is bound to one, every CPU.
+    At least one of the CPUs must be usable or, if each thread is bound to one (`strict`), all of them.
 
     Raises:
-        UsageError: this process may not use those CPUs.
+        UsageError: if this process may not use those CPUs.
     """
     wanted = {cpu for cpu, flag in enumerate(flags) if flag}
     if not wanted or not hasattr(os, "sched_getaffinity"):
@@ -41,11 +41,11 @@ def check_cpus(mask: str, flags: bytes, *, strict: bool) -> None:
     usable = os.sched_getaffinity(0)
     if not wanted <= usable if strict else wanted.isdisjoint(usable):
         missing = ", ".join(str(cpu) for cpu in sorted(wanted - usable)[:8])
-        raise UsageError(f"the CPU mask {mask} has CPUs that this process may not use: {missing}")
+        raise UsageError(f"the CPU mask {mask} has CPUs that this process may not use: {missing}", parameter="cpu_mask")
 
 
 def thread_ids() -> set[int]:
-    """The threads of this process; none where the system does not tell."""
+    """Return the ids of the threads of this process; none if the system does not list them."""
     try:
         return {int(path.name) for path in _THREADS.iterdir()}
     except OSError:
@@ -54,10 +54,10 @@ def thread_ids() -> set[int]:
 
 @contextmanager
 def unbound_after(own: set[int]) -> Iterator[None]:
-    """Threads that the block binds to CPUs may run where they could before, but for a test's `own`.
+    """Undo at the end of the block the binding of all threads to CPUs, except the test's `own`.
 
-    ggml binds whichever threads work for it, OpenMP's and the caller's, and leaves them so: tests that take turns would inherit
-    the mask of another.
+    ggml binds whichever threads work for it, OpenMP's and the caller's, and leaves them bound: interleaved tests would inherit
+    each other's mask.
     """
     if not hasattr(os, "sched_setaffinity"):
         yield
@@ -67,5 +67,5 @@ def unbound_after(own: set[int]) -> Iterator[None]:
         yield
     finally:
         for thread in thread_ids() - own:
-            with suppress(OSError):  # it has ended
+            with suppress(OSError):  # the thread has ended
                 os.sched_setaffinity(thread, before)

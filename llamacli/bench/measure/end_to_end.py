@@ -1,4 +1,4 @@
-"""End to end: what a user waits for. Messages go through the template and are tokenized, tokens are sampled and become text."""
+"""The end-to-end test: the time that a user waits, with template, tokenization, sampling and detokenization."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from llamacli.bench.measure.params import BenchTest, Sample
+from llamacli.bench.measure.params import BenchTest, Repetition
 from llamacli.bench.measure.token_test import context_params, model_params
 from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.engine import Engine
@@ -24,18 +24,18 @@ _TEXT = (
 )
 _SMALL_WORD = " a"
 _MARGIN = 8
-"""Tokens of context beside prompt and answer: the template's end of a turn."""
+"""Tokens of context in addition to prompt and answer: the template's end of a turn."""
 
 _WARM_TOKENS = 16
 
 
-class ReadyTalk:
-    """A chat turn of `n_prompt` tokens (all of the template's included) that is answered with `n_gen` tokens.
+class EndToEndTest:
+    """A chat turn of `n_prompt` tokens (including the template's) that is answered with `n_gen` tokens.
 
-    Each repetition asks something else from its first words on, so that no evaluated prompt is used again. Models without a
-    template get the text as it is. Sampling is what `run` would do, with a fixed seed, but goes on at the end of an answer.
+    The prompts of all repetitions differ from their first words, so that no evaluated prefix is reused. Models without a
+    template get plain text. Sampling is that of `run`, with a fixed seed, but continues at the end of an answer.
 
-    Raises (when built): what `Engine` raises; UsageError when the template alone is longer than the prompt.
+    Raises (by the constructor): what `Engine` raises; UsageError if the template alone is longer than the prompt.
     """
 
     def __init__(self, test: BenchTest, cancel: CancelFlag, on_load: Callable[[float], None] | None = None) -> None:
@@ -45,23 +45,25 @@ class ReadyTalk:
         self._count = 0
         try:
             if self.engine.notes:
-                raise MemoryFullError(self.engine.notes[0].partition("; trying")[0], hint="use a smaller -ngl")
-            check_cache(self.engine.model, params, params.n_ctx or 0)  # before a text of that length is made
-            self._words = self._fitting(test.n_prompt)
+                raise MemoryFullError(
+                    self.engine.notes[0].partition("; trying")[0], hint="use a smaller gpu_layers", parameter="gpu_layers"
+                )
+            check_cache(self.engine.model, params, params.n_ctx or 0)  # before text of that length is generated
+            self._words = self._text_of_length(test.n_prompt)
             self._sampling = self.engine.sampling_defaults(SamplingParams(seed=1, ignore_eos=True))
         except BaseException:
             self.engine.close()
             raise
 
-    def run(self) -> Sample:
-        """One chat turn."""
+    def run(self) -> Repetition:
+        """Run one chat turn."""
         return self._turn(self.test.n_gen)
 
     def warm_up(self) -> int:
-        """A chat turn with a short answer."""
+        """Run a chat turn with a short answer; return nanoseconds."""
         return self._turn(min(self.test.n_gen, _WARM_TOKENS)).total_ns
 
-    def _turn(self, n_gen: int) -> Sample:
+    def _turn(self, n_gen: int) -> Repetition:
         params = GenerationParams(max_tokens=n_gen, sampling=self._sampling)
         started = time.perf_counter_ns()
         prompt = self._prompt(self._words)
@@ -75,7 +77,7 @@ class ReadyTalk:
         self._count += 1
         first = arrivals[0] if arrivals else ended
         steps = tuple(after - before for before, after in itertools.pairwise(arrivals))
-        return Sample(total_ns=ended - started, prompt_ns=first - started, steps_ns=steps)
+        return Repetition(total_ns=ended - started, prompt_ns=first - started, steps_ns=steps)
 
     def _prompt(self, words: str) -> Prompt:
         text = f"{self._count % 1000:03d}. {words}"
@@ -84,14 +86,18 @@ class ReadyTalk:
         question = {"role": "user", "content": text}
         try:
             return self.engine.chat_prompt([{"role": "system", "content": f"{self._count % 1000:03d}."}, question])
-        except TemplateError:  # a template that knows no system message
+        except TemplateError:  # a template that does not support system messages
             return self.engine.chat_prompt([question])
 
-    def _fitting(self, n_prompt: int) -> str:
-        """Text with which the prompt has as many tokens, or one less where the vocabulary does not allow it."""
+    def _text_of_length(self, n_prompt: int) -> str:
+        """Return text that gives a prompt of `n_prompt` tokens, or of one less if the vocabulary does not allow it."""
         least = len(self._prompt("").tokens)
         if least > n_prompt:
-            raise UsageError(f"the template alone has {least} tokens, more than the prompt", hint=f"use -p {least} or more")
+            raise UsageError(
+                f"the template alone has {least} tokens, more than the prompt",
+                hint=f"use n_prompt={least} or more",
+                parameter="n_prompt",
+            )
         low, high = 0, len(_TEXT) * (1 + n_prompt // 16)
         text = _TEXT * (1 + n_prompt // 16)
         while low < high:
@@ -106,5 +112,5 @@ class ReadyTalk:
         return words
 
     def close(self) -> None:
-        """Frees engine and model."""
+        """Free the engine and its model."""
         self.engine.close()

@@ -1,4 +1,4 @@
-"""The energy of NVIDIA's GPUs, from NVML: with the package `nvidia-ml-py` (extra `nvml`), where there is such a driver."""
+"""Energy of NVIDIA GPUs, from NVML: needs the package `nvidia-ml-py` (extra `nvml`) and the driver."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 @functools.cache
 def gpu_counters() -> tuple[Callable[[], float], ...]:
-    """A function for each GPU that counts its energy: joules since the driver was loaded. None without NVML.
+    """Return a counter for each GPU: a function that returns its joules since the driver was loaded. Empty without NVML.
 
-    GPUs before Volta do not count; they are left out.
+    GPUs before Volta have no counter and are left out.
     """
     try:
         nvml: Any = importlib.import_module("pynvml")

@@ -1,6 +1,6 @@
-"""What disturbs a measurement: other programs, a hypervisor, a quota, heat. And what it costs: energy and memory.
+"""Disturbances of a measurement (other programs, a hypervisor, a quota, heat), and its cost in energy and memory.
 
-Read from Linux's /proc and /sys; elsewhere nothing is known and nothing is said.
+Both are read from Linux's /proc and /sys; on other systems they are unknown.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _SHORTEST_SECONDS = 0.2
-"""The kernel counts CPU time in hundredths of a second: what ran shorter than this is not judged."""
+"""The kernel counts CPU time in hundredths of a second: shorter measurements are not judged."""
 
 _SHARE = 0.1
-"""Cores that others may use, and share of the time that may be spent waiting for a core, before it is worth a warning."""
+"""Number of cores that others may use, and share of the time that may be spent waiting for a core, without a warning."""
 
 _STOLEN = 0.01
 _CLOCK_DROP = 0.1
@@ -25,7 +25,7 @@ _CLOCK_DROP = 0.1
 
 @dataclass(frozen=True, slots=True)
 class _Counters:
-    """Seconds since the start of the system, but for `heat`, a number of events, and `clock` in Hz (0 where unknown)."""
+    """Seconds since the start of the system, except `heat`, a number of events, and `clock` in Hz (0 if unknown)."""
 
     at: float
     busy: float
@@ -37,10 +37,10 @@ class _Counters:
     clock: float
 
 
-class Watch:
-    """Counts what happened on the machine during the repetitions of one test.
+class DisturbanceMonitor:
+    """Counters of what happened on the machine during the repetitions of one test.
 
-    `root` is where /proc and /sys are; `cores` how many physical cores there are for `threads` of the test.
+    `root` holds /proc and /sys; `cores` is the number of physical cores for the test's `threads`.
     """
 
     def __init__(self, *, threads: int, cores: int, root: Path = Path("/")) -> None:
@@ -52,8 +52,8 @@ class Watch:
         self._heat = 0
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """The block is one repetition."""
+    def observing(self) -> Iterator[None]:
+        """Count during the block, which is one repetition."""
         before = self._read()
         yield
         after = self._read()
@@ -68,7 +68,7 @@ class Watch:
         self._clocks.append(after.clock)
 
     def warnings(self) -> tuple[str, ...]:
-        """What was not as it should be, each with what helps."""
+        """Return the disturbances, each with a remedy."""
         if self._seconds < _SHORTEST_SECONDS:
             return ()
         return tuple(line for line in (self._busy(), self._steal(), self._quota(), self._hot()) if line)
@@ -82,23 +82,21 @@ class Watch:
     def _steal(self) -> str:
         share = self._stolen / self._seconds / self._cores
         if share > _STOLEN:
-            return f"the hypervisor took {share:.0%} of the CPU time: measure again, or on a machine of your own"
+            return f"the hypervisor took {share:.0%} of the CPU time: measure again, or on a dedicated machine"
         return ""
 
     def _quota(self) -> str:
         share = self._throttled / self._seconds
         if share > _STOLEN:
-            return f"the CPU quota of this container stopped it {share:.0%} of the time: raise it, or use fewer threads (-t)"
+            return f"the CPU quota of this container stopped it {share:.0%} of the time: raise it, or use fewer threads"
         return ""
 
     def _hot(self) -> str:
         if self._heat > 0:
-            return "the CPU slowed down because of heat: cool it, or rest between repetitions (--delay)"
+            return "the CPU slowed down because of heat: cool it, or rest longer between repetitions"
         highest, lowest = max(self._clocks), min(self._clocks)
         if lowest < highest * (1 - _CLOCK_DROP):
-            return (
-                f"the CPU's clock fell from {highest / 1e9:.1f} to {lowest / 1e9:.1f} GHz: rest between repetitions (--delay)"
-            )
+            return f"the CPU's clock fell from {highest / 1e9:.1f} to {lowest / 1e9:.1f} GHz: rest longer between repetitions"
         return ""
 
     def _read(self) -> _Counters | None:
@@ -120,7 +118,7 @@ class Watch:
 
 
 def machine_notes(root: Path = Path("/")) -> list[str]:
-    """What makes every figure of this machine worse or less steady than it could be, each with what helps."""
+    """Return the properties of this machine that make all figures worse or less steady, each with a remedy."""
     notes = []
     frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
     governor, driver = ("".join(_words(frequency / name)) for name in ("scaling_governor", "scaling_driver"))
@@ -137,9 +135,9 @@ def machine_notes(root: Path = Path("/")) -> list[str]:
 
 
 class EnergyMeter:
-    """Joules that CPU packages (RAPL) and the given GPUs used. `gpus` count joules, as `gpu_counters` does.
+    """A meter of the energy in joules of CPU packages (RAPL) and GPUs. `gpus` are counters of joules, as from `gpu_counters`.
 
-    `source` names what is counted; it is empty where there is no counter, or it may not be read.
+    `source` names the counters; it is empty without a readable one.
     """
 
     def __init__(self, root: Path = Path("/"), gpus: Sequence[Callable[[], float]] = ()) -> None:
@@ -152,27 +150,27 @@ class EnergyMeter:
 
     @contextmanager
     def metering(self) -> Iterator[None]:
-        """Adds what the block uses to `joules`."""
+        """Add the energy used during the block to `joules`."""
         before = [_number(path / "energy_uj") for path in self._packages]
         gpus_before = [count() for count in self._gpus]
         yield
         for path, start in zip(self._packages, before, strict=True):
             used = _number(path / "energy_uj") - start
-            wrapped = used < 0  # the counter begins again at its limit
+            wrapped = used < 0  # the counter restarts at its limit
             self.joules += (used + (_number(path / "max_energy_range_uj") if wrapped else 0)) / 1e6
         self.joules += sum(max(0.0, count() - first) for count, first in zip(self._gpus, gpus_before, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """Bytes of this process that are in memory: its own, and those of mapped files."""
+    """Resident bytes of this process: its own, and those of mapped files."""
 
     own: int
     mapped: int
 
 
 def memory_use() -> MemoryUse | None:
-    """What this process has in memory now; None where the system does not tell."""
+    """Return the memory use of this process now; None if the system does not report it."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         fields = {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
@@ -183,7 +181,7 @@ def memory_use() -> MemoryUse | None:
 
 
 def mapped_bytes(path: Path) -> int:
-    """Bytes of a file that this process has mapped and in memory; 0 where the system does not tell."""
+    """Return the resident bytes of a file that this process has mapped; 0 if the system does not report them."""
     total, inside = 0, False
     name = str(path.resolve())
     try:
@@ -200,7 +198,7 @@ def mapped_bytes(path: Path) -> int:
 
 
 def _words(path: Path) -> list[str]:
-    """The words of the first line; none if there is no such file."""
+    """Return the words of the first line; none if the file does not exist."""
     try:
         with path.open(encoding="ascii", errors="replace") as file:
             return file.readline().split()

@@ -1,4 +1,4 @@
-"""What a benchmark is asked for and what it finds. Names are those of llama-bench (`tools/llama-bench`) where it has one."""
+"""Parameters and results of a benchmark. Names are llama-bench's (`tools/llama-bench`) where it has one."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from llamacli.engine.runtime.hardware import default_threads
 from llamacli.errors import LlamacliError, UsageError
 
 Workload = Literal["speed", "latency", "end-to-end"]
-"""`speed`: what llama-bench measures; `latency`: the same with the time of each token; `end-to-end`: a chat turn with
-everything that belongs to it, through the engine."""
+"""`speed`: the tests of llama-bench; `latency`: the same with the time of each token; `end-to-end`: a complete chat turn
+through the engine."""
 
 Stage = Literal["load", "warm-up", "measure"]
+
+_INT_MAX = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchTest:
-    """One test: a model file, how it is loaded and evaluated, and how many tokens.
+    """One test: a model file, the parameters of loading and evaluation, and the numbers of tokens.
 
     `n_prompt` tokens are evaluated, then `n_gen` one by one, both after `n_depth` tokens that are not timed; all this for each
-    of `n_parallel` sequences. `n_gpu_layers` -1 is all. `devices` empty is llama.cpp's choice, ("none",) the CPU. `cpu_mask` is
-    hexadecimal, 0x0 is no mask. `poll` is how eagerly threads wait, from 0 to 100.
+    of `n_parallel` sequences. `n_gpu_layers` -1 means all. Empty `devices` leave the choice to llama.cpp, ("none",) is the CPU.
+    `cpu_mask` is hexadecimal, 0x0 means no mask. `poll` is the polling level of waiting threads, from 0 (sleep) to 100.
+
+    Raises:
+        UsageError: if a number is out of range; `parameter` is its name.
     """
 
     model: str
@@ -56,22 +61,26 @@ class BenchTest:
     repack: bool = True
 
     def __post_init__(self) -> None:
-        _require(min(self.n_prompt, self.n_gen, self.n_depth) >= 0, "-p, -n and -d take numbers from 0")
-        _require(self.n_prompt + self.n_gen > 0, "a test needs tokens: -p or -n must be more than 0")
-        _require(self.n_prompt + self.n_gen + self.n_depth < 2**31, "a test has at most 2147483647 tokens")
-        _require(1 <= self.n_parallel <= 256, "--parallel takes numbers from 1 to 256")
-        for option, size in (("-b", self.n_batch), ("-ub", self.n_ubatch)):
-            _require(size > 0, f"{option} must be at least 1")
-            _require(size < 2**31, f"{option} must be at most 2147483647")
-        _require(self.n_batch >= self.n_parallel, "-b must be at least as much as --parallel")
-        _require(1 <= self.n_threads <= 512, "-t takes numbers from 1 to 512")
-        _require(0 <= self.poll <= 100, "--poll takes numbers from 0 to 100")
-        _require(-1 <= self.n_gpu_layers < 2**31, "-ngl takes numbers from -1 to 2147483647")
-        _require(0 <= self.main_gpu < 2**31, "-mg takes numbers from 0 to 2147483647")
+        for parameter, value, least, most in (
+            ("n_prompt", self.n_prompt, 0, _INT_MAX),
+            ("n_gen", self.n_gen, 0, _INT_MAX),
+            ("n_depth", self.n_depth, 0, _INT_MAX),
+            ("parallel", self.n_parallel, 1, 256),
+            ("n_batch", self.n_batch, 1, _INT_MAX),
+            ("n_ubatch", self.n_ubatch, 1, _INT_MAX),
+            ("threads", self.n_threads, 1, 512),
+            ("poll", self.poll, 0, 100),
+            ("gpu_layers", self.n_gpu_layers, -1, _INT_MAX),
+            ("main_gpu", self.main_gpu, 0, _INT_MAX),
+        ):
+            _require(least <= value <= most, f"{parameter} must be from {least} to {most}", parameter)
+        _require(self.n_prompt + self.n_gen > 0, "a test needs at least one token to evaluate or to generate")
+        _require(self.n_prompt + self.n_gen + self.n_depth <= _INT_MAX, f"a test can have at most {_INT_MAX} tokens")
+        _require(self.n_batch >= self.n_parallel, "n_batch must be at least the number of sequences", "n_batch")
 
     @property
     def name(self) -> str:
-        """`pp512`, `tg128`, `pp512+tg128 @ d4096`, `tg128 x4`, as llama-bench's tables have it."""
+        """The name as in llama-bench's tables: `pp512`, `tg128`, `pp512+tg128 @ d4096`, `tg128 x4`."""
         parts = [f"pp{self.n_prompt}"] * (self.n_prompt > 0) + [f"tg{self.n_gen}"] * (self.n_gen > 0)
         name = "+".join(parts)
         name = {"speed": name, "latency": f"{name} latency", "end-to-end": f"{name} end to end"}[self.workload]
@@ -81,17 +90,19 @@ class BenchTest:
 
     @property
     def tokens(self) -> int:
-        """How many tokens are timed: those of all sequences."""
+        """The number of timed tokens, of all sequences."""
         return (self.n_prompt + self.n_gen) * self.n_parallel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasurePlan:
-    """How often tests are repeated. Repetitions take turns over the tests that fit in memory together.
+    """The number of repetitions. Those of tests that fit in memory together are interleaved.
 
-    `until_stable`: go on until the median is known to plus or minus so many percent (half of its 95 % interval), for
-    `max_repetitions` at most.
-    `delay`: seconds of rest before each repetition.
+    `until_stable`: continue until half of the median's 95 % interval is at most this percentage of it, for at most
+    `max_repetitions`. `delay`: seconds of rest before each repetition.
+
+    Raises:
+        UsageError: if a number is out of range; `parameter` is its name.
     """
 
     repetitions: int = 5
@@ -101,16 +112,17 @@ class MeasurePlan:
     max_repetitions: int = 100
 
     def __post_init__(self) -> None:
-        _require(1 <= self.repetitions <= 100_000, "-r takes numbers from 1 to 100000")
-        _require(0 <= self.delay <= 86_400, "--delay takes seconds from 0 to 86400")
-        _require(self.until_stable is None or 0 < self.until_stable <= 100, "--until-stable takes a percentage above 0")
+        _require(1 <= self.repetitions <= 100_000, "repetitions must be from 1 to 100000", "repetitions")
+        _require(0 <= self.delay <= 86_400, "delay must be from 0 to 86400 seconds", "delay")
+        stable = self.until_stable is None or 0 < self.until_stable <= 100
+        _require(stable, "until_stable must be a percentage above 0, and at most 100", "until_stable")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One repetition, in nanoseconds. `prompt_ns` and `steps_ns` (one for each generated token) are kept for latency.
+class Repetition:
+    """The times of one repetition in nanoseconds. `prompt_ns` and `steps_ns` (one for each generated token) serve latency.
 
-    For an end-to-end test `prompt_ns` goes from the messages to the first piece of text.
+    For an end-to-end test `prompt_ns` is the time from the messages to the first piece of text.
     """
 
     total_ns: int
@@ -120,7 +132,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """The model of a test. `size` in bytes of tensors, `kind` is llama.cpp's description."""
+    """The model of a test. `size` is in bytes of tensors, `kind` is llama.cpp's description."""
 
     kind: str
     size: int
@@ -139,19 +151,19 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What one test found. With an `error` there may be fewer samples than asked for, or none.
+class BenchResult:
+    """The result of one test. With an `error` there may be fewer samples than requested, or none.
 
-    `test_time` is RFC 3339 in UTC. `load_ms` is the time to load the model, `peak_memory` the bytes of the process's memory
-    that this test needed at most, as if it had run alone, `device_memory` those on GPUs. `energy_j`: joules for each
-    repetition, of whatever `energy_source` names (empty where the machine does not tell). `warmups`: how many runs went before.
-    `interval_ns`: the 95 % interval of the median.
+    `test_time` is RFC 3339 in UTC. `load_ms` is the time to load the model, `peak_memory` the peak memory of the process in
+    bytes as if this test had run alone, `device_memory` the bytes on GPUs. `energy_j`: joules for each repetition, of the
+    counters that `energy_source` names (empty without counters). `warmups`: the number of warm-up runs. `interval_ns`: the 95 %
+    interval of the median.
     """
 
     test: BenchTest
     test_time: str
     model: ModelFacts | None = None
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[Repetition, ...] = ()
     interval_ns: tuple[float, float] | None = None
     warmups: int = 0
     load_ms: float | None = None
@@ -169,7 +181,7 @@ class Result:
 
     @property
     def samples_ts(self) -> tuple[float, ...]:
-        """Tokens per second of each repetition: those of prompt and generation together."""
+        """Tokens per second of each repetition, prompt and generation together."""
         return tuple(1e9 * self.test.tokens / max(1, ns) for ns in self.samples_ns)
 
     @property
@@ -184,7 +196,7 @@ class Result:
 
     @property
     def avg_ts(self) -> float:
-        """The mean of the speeds, as llama-bench has it (not the speed of the mean)."""
+        """The mean of the speeds, as in llama-bench (not the speed of the mean)."""
         return statistics.fmean(self.samples_ts) if self.samples else 0.0
 
     @property
@@ -210,11 +222,6 @@ class Result:
         low, high = self.interval_ns
         return 1e9 * self.test.tokens / high, 1e9 * self.test.tokens / low
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether the test ran to its end."""
-        return self.error is None and bool(self.samples)
-
 
 @dataclass(frozen=True, slots=True)
 class Latency:
@@ -227,10 +234,10 @@ class Latency:
     max_ms: float
 
 
-def latency(result: Result) -> Latency | None:
-    """The latency of a result whose samples have the time of each token, else None.
+def latency(result: BenchResult) -> Latency | None:
+    """Return the latency of a result whose samples have the time of each token, else None.
 
-    With one token there are no times between tokens: these are nan then.
+    The times between tokens are nan if there was only one token.
     """
     timed = [sample for sample in result.samples if sample.steps_ns or sample.prompt_ns]
     if not timed or result.test.workload == "speed":
@@ -244,8 +251,8 @@ def latency(result: Result) -> Latency | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Working:
-    """A stage of a test, or a repetition begins; `number` of `count` (None where nobody knows beforehand)."""
+class StageStarted:
+    """The start of a stage of a test, or of repetition `number` of `count` (None if unknown in advance)."""
 
     index: int
     test: BenchTest
@@ -255,17 +262,17 @@ class Working:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """A test has ended, well or not: `failure` is what `result.error` tells. `index` is its place in the list of tests."""
+class ResultReady:
+    """The end of a test. `failure` is the exception if it failed. `index` is the position in the list of tests."""
 
     index: int
-    result: Result
+    result: BenchResult
     failure: LlamacliError | None = None
 
 
-BenchEvent = Working | Measured
+BenchEvent = StageStarted | ResultReady
 
 
-def _require(condition: bool, message: str) -> None:
+def _require(condition: bool, message: str, parameter: str | None = None) -> None:
     if not condition:
-        raise UsageError(message)
+        raise UsageError(message, parameter=parameter)

@@ -1,4 +1,4 @@
-"""What a benchmark ran on, as a document to be stored beside its rows: machine, build, system and models."""
+"""The provenance of a benchmark, a document that is stored with its rows: machine, build, system and models."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from llamacli.gguf.model import read_files
 from llamacli.gguf.source import FileSource
 
 
-def describe_origin(models: Iterable[str] = ()) -> dict[str, Any]:
-    """`machine` and `build` say nothing that changes from run to run, so that equal ones mean the same; sizes are in bytes.
+def describe_origin(models: Iterable[str] = (), *, version: str) -> dict[str, Any]:
+    """Return the provenance of a run of llamacli `version` with these model files; sizes are in bytes.
+
+    `machine` and `build` hold nothing that changes from run to run, so that equal documents mean the same machine or build.
 
     Raises:
-        LibraryError: the native library is missing.
+        LibraryError: if the native library is missing.
     """
-    report = describe_system()
+    report = describe_system(version)
     return {
         "machine": _machine(report),
         "build": {
@@ -53,7 +55,7 @@ def _machine(report: SystemReport) -> dict[str, Any]:
 
 
 def _model(path: str) -> dict[str, Any] | None:
-    """The name, the size and the hash of everything before the data; None for a file that cannot be read."""
+    """Return the name, the size and the hash of the header; None for a file that cannot be read."""
     try:
         files = read_files(path)
         with FileSource(files.places[0]) as source:

@@ -1,4 +1,4 @@
-"""The rows of a benchmark: llama-bench's columns with its names, values and order, then ours."""
+"""The rows of a benchmark: llama-bench's columns with its names, values and order, then our own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from llamacli.bench.measure.params import Machine, Result, latency
+from llamacli.bench.measure.params import BenchResult, Machine, latency
 
 ColumnType = Literal["text", "integer", "real", "boolean"]
 
 Row = Mapping[str, Any]
-"""Values by column: str, int, float, bool or None; `samples_ns` and `samples_ts` are lists, and those of TIMING_COLUMNS."""
+"""Values by column: str, int, float, bool or None; `samples_ns`, `samples_ts` and TIMING_COLUMNS are lists."""
 
 LLAMA_BENCH_COLUMNS: dict[str, ColumnType] = {
     "build_commit": "text", "build_number": "integer", "cpu_info": "text", "gpu_info": "text", "backends": "text",
@@ -34,18 +34,18 @@ EXTRA_COLUMNS: dict[str, ColumnType] = {
     "ttft_ms": "real", "itl_p50_ms": "real", "itl_p90_ms": "real", "itl_p99_ms": "real", "itl_max_ms": "real",
     "warnings": "text", "error": "text",
 }  # fmt: skip
-"""What llama-bench has not. None where it is not known. `low` and `high` bound the 95 % interval of the median."""
+"""Columns that llama-bench lacks. None if unknown. `low` and `high` are the bounds of the median's 95 % interval."""
 
 TIMING_COLUMNS = ("prompt_ns", "steps_ns")
-"""Lists with an entry for each repetition, in JSON only, of tests that time each token (`steps_ns` has a list in each)."""
+"""Lists with an entry for each repetition, only in JSON, for tests that time each token (entries of `steps_ns` are lists)."""
 
 COLUMNS: dict[str, ColumnType] = LLAMA_BENCH_COLUMNS | EXTRA_COLUMNS
 
 _FLASH = {"auto": -1, "off": 0, "on": 1}
 
 
-def result_row(result: Result, machine: Machine) -> dict[str, Any]:
-    """The row of a result: the columns of llama-bench, `samples_ns`, `samples_ts`, ours, and TIMING_COLUMNS if it has them."""
+def result_row(result: BenchResult, machine: Machine) -> dict[str, Any]:
+    """Return the row of a result: llama-bench's columns, `samples_ns`, `samples_ts`, our own, and TIMING_COLUMNS if timed."""
     row = _llama_bench_part(result, machine)
     row["samples_ns"] = list(result.samples_ns)
     row["samples_ts"] = [float(f"{speed:.6g}") for speed in result.samples_ts]
@@ -56,7 +56,7 @@ def result_row(result: Result, machine: Machine) -> dict[str, Any]:
     return row
 
 
-def _llama_bench_part(result: Result, machine: Machine) -> dict[str, Any]:
+def _llama_bench_part(result: BenchResult, machine: Machine) -> dict[str, Any]:
     test, model = result.test, result.model
     values = {
         **dataclasses.asdict(machine),
@@ -82,7 +82,7 @@ def _llama_bench_part(result: Result, machine: Machine) -> dict[str, Any]:
     return {name: values[name] if name in values else getattr(test, name) for name in LLAMA_BENCH_COLUMNS}
 
 
-def _own_part(result: Result) -> dict[str, Any]:
+def _own_part(result: BenchResult) -> dict[str, Any]:
     test, times, speeds = result.test, result.interval_ns, result.interval_ts
     found = latency(result)
     row = {

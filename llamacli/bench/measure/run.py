@@ -1,4 +1,4 @@
-"""Runs benchmarks: tests are made ready, warmed up, repeated in turns, watched, and told as events."""
+"""The benchmark run: tests are prepared, warmed up, repeated interleaved, monitored, and reported as events."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from types import TracebackType
 from typing import Self
 
 from llamacli.bench.measure.gpu_energy import gpu_counters
-from llamacli.bench.measure.monitor import EnergyMeter, Watch
-from llamacli.bench.measure.params import BenchEvent, BenchTest, Measured, MeasurePlan, Result, Sample, Working
-from llamacli.bench.measure.resources import Rig
-from llamacli.bench.measure.token_test import Ready, warm_until_stable
+from llamacli.bench.measure.monitor import DisturbanceMonitor, EnergyMeter
+from llamacli.bench.measure.params import BenchEvent, BenchResult, BenchTest, MeasurePlan, Repetition, ResultReady, StageStarted
+from llamacli.bench.measure.resources import BenchResources
+from llamacli.bench.measure.token_test import PreparedTest, warm_until_stable
 from llamacli.bench.statistics import bootstrap_interval
 from llamacli.binding.library import library
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import available_memory, default_threads
 from llamacli.errors import CancelledError, CapacityError, LibraryError, LlamacliError
 
-MOST_TOGETHER = 64
-"""So many tests take turns at most: the first rows would come too late."""
+MOST_INTERLEAVED = 64
+"""The largest number of interleaved tests: with more the first rows would come too late."""
 
 _STABLE_SAMPLES = 5
-"""An interval of fewer samples says little about how steady they are."""
+"""An interval of fewer samples says little about their stability."""
 
 
 def measure(
@@ -34,62 +34,63 @@ def measure(
     cancel: CancelFlag | None = None,
     on_load: Callable[[float], None] | None = None,
 ) -> Iterator[BenchEvent]:
-    """Runs the tests. Those that fit in memory together take turns, so that what changes on the machine meanwhile changes all.
+    """Run the tests. Those that fit in memory together are interleaved, so that a change of the machine affects all of them.
 
-    A test that fails has a `Measured` with its error, and the others go on. `on_load` is told how far a model is loaded.
+    A test that fails gets a `ResultReady` with its error, and the others continue. `on_load` is called with the loaded share of
+    a model, from 0 to 1.
 
     Raises:
-        CancelledError: `cancel` was set; what had been measured until then was told before.
-        LibraryError: the native library is missing.
+        CancelledError: if `cancel` was set; the results so far are yielded before.
+        LibraryError: if the native library is missing.
     """
     plan = plan or MeasurePlan()
     waiting = list(enumerate(tests))
-    with _Round(plan, cancel or CancelFlag(), on_load) as turns:
+    with _InterleavedTests(plan, cancel or CancelFlag(), on_load) as group:
         while waiting:
-            while waiting and turns.has_room(waiting[0][1]):
+            while waiting and group.has_room(waiting[0][1]):
                 try:
-                    yield from turns.prepare(*waiting[0])
+                    yield from group.prepare(*waiting[0])
                 except CapacityError as error:
-                    if turns.is_shared:
-                        break  # alone it may fit
-                    turns.fail(*waiting[0], error)
+                    if group.is_shared:
+                        break  # it may fit alone
+                    group.fail(*waiting[0], error)
                 waiting.pop(0)
-            yield from turns.repeat()
-            turns.clear([test for _, test in waiting[:1]])
+            yield from group.repeat()
+            group.clear([test for _, test in waiting[:1]])
 
 
-def failed(test: BenchTest, error: LlamacliError) -> Result:
-    """The row of a test that never ran."""
-    return Result(test=test, test_time=_now(), error=error.message)
+def failed(test: BenchTest, error: LlamacliError) -> BenchResult:
+    """Return the result of a test that never ran."""
+    return BenchResult(test=test, test_time=_now(), error=error.message)
 
 
-class _Slot:
-    """One test of a round, and what was found so far."""
+class _RunningTest:
+    """One of the interleaved tests, and its samples so far."""
 
-    def __init__(self, index: int, ready: Ready, rig: Rig, warmups: int) -> None:
+    def __init__(self, index: int, prepared: PreparedTest, resources: BenchResources, warmups: int) -> None:
         self.index = index
-        self.ready = ready
-        self.test = ready.test
-        self.samples: list[Sample] = []
+        self.prepared = prepared
+        self.test = prepared.test
+        self.samples: list[Repetition] = []
         self.warmups = warmups
         self.error: LlamacliError | None = None
-        self._rig = rig
-        self._watch = Watch(threads=ready.test.n_threads, cores=default_threads())
+        self._resources = resources
+        self._monitor = DisturbanceMonitor(threads=prepared.test.n_threads, cores=default_threads())
         self._energy = EnergyMeter(gpus=gpu_counters() if library().llama_supports_gpu_offload() else ())
         self._started = _now()
 
     def repeat(self) -> None:
-        """One repetition."""
+        """Run one repetition."""
         if self.samples:
             self._run()
             return
         self._started = _now()
-        with self._rig.growing(self.ready):  # there may have been no warm-up, and none has the test's depth
+        with self._resources.counting_growth(self.prepared):  # warm-ups are optional, and have no depth
             self._run()
 
     def _run(self) -> None:
-        with self._watch.watching(), self._energy.metering():
-            sample = self.ready.run()
+        with self._monitor.observing(), self._energy.metering():
+            sample = self.prepared.run()
         self.samples.append(sample)
 
     @property
@@ -101,15 +102,15 @@ class _Slot:
         interval = bootstrap_interval(times)
         return 50 * (interval[1] - interval[0]) / times[len(times) // 2] if interval else float("inf")
 
-    def result(self, plan: MeasurePlan, *, cut_short: bool = False) -> Result:
-        """The row."""
-        count, warnings = len(self.samples), self._watch.warnings()
+    def result(self, plan: MeasurePlan, *, cut_short: bool = False) -> BenchResult:
+        """Return the result so far."""
+        count, warnings = len(self.samples), self._monitor.warnings()
         if cut_short:
             warnings += (f"interrupted after {count} repetition{'s' if count > 1 else ''}",)
         elif plan.until_stable is not None and self.error is None and self.spread > plan.until_stable:
             warnings += (f"not stable after {count} repetitions: the median is known to ±{self.spread:.1f} %",)
-        memory = self._rig.footprint(self.ready)
-        return Result(
+        memory = self._resources.footprint(self.prepared)
+        return BenchResult(
             test=self.test,
             test_time=self._started,
             model=memory.facts,
@@ -126,103 +127,105 @@ class _Slot:
         )
 
 
-class _Round:
-    """The tests that take turns, on one rig."""
+class _InterleavedTests:
+    """A group of tests that are held in memory together and repeated by turns."""
 
     def __init__(self, plan: MeasurePlan, cancel: CancelFlag, on_load: Callable[[float], None] | None) -> None:
         self._plan = plan
         self._cancel = cancel
-        self._rig = Rig(cancel, on_load)
-        self._slots: list[_Slot] = []
-        self._failed: list[Measured] = []
+        self._resources = BenchResources(cancel, on_load)
+        self._running: list[_RunningTest] = []
+        self._failed: list[ResultReady] = []
 
     @property
     def is_shared(self) -> bool:
-        """Whether others hold memory, too."""
-        return bool(self._slots)
+        """True if other tests hold memory, too."""
+        return bool(self._running)
 
     def has_room(self, test: BenchTest) -> bool:
-        """Whether the test probably fits beside the others; it does if there are none."""
-        if not self._slots:
+        """Return whether the test probably fits beside the others; the first one is always tried."""
+        if not self._running:
             return True
         available = available_memory()
-        return len(self._slots) < MOST_TOGETHER and (available is None or self._rig.expected_bytes(test) < available // 2)
+        return len(self._running) < MOST_INTERLEAVED and (
+            available is None or self._resources.expected_bytes(test) < available // 2
+        )
 
     def prepare(self, index: int, test: BenchTest) -> Iterator[BenchEvent]:
-        """Loads and warms up one more test.
+        """Load and warm up one more test.
 
         Raises:
-            CapacityError: it does not fit.
+            CapacityError: if it does not fit.
         """
-        ready: Ready | None = None
+        prepared: PreparedTest | None = None
         try:
-            yield Working(index, test, "load", 1, 1)
-            ready = self._rig.make_ready(test)
+            yield StageStarted(index, test, "load", 1, 1)
+            prepared = self._resources.prepare(test)
             warmups = 0
             if self._plan.warmup:
-                yield Working(index, test, "warm-up", 1, None)
-                warmups = warm_until_stable(ready)
-            self._rig.take_note(ready)
+                yield StageStarted(index, test, "warm-up", 1, None)
+                warmups = warm_until_stable(prepared)
+            self._resources.record_memory(prepared)
         except (CancelledError, CapacityError, LibraryError):
-            self._rig.discard(ready)
+            self._resources.discard(prepared)
             raise
         except LlamacliError as error:
-            self._rig.discard(ready)
+            self._resources.discard(prepared)
             self.fail(index, test, error)
             return
-        self._slots.append(_Slot(index, ready, self._rig, warmups))
+        self._running.append(_RunningTest(index, prepared, self._resources, warmups))
 
     def fail(self, index: int, test: BenchTest, error: LlamacliError) -> None:
-        """Notes a test that could not be made ready. It is told in its place among the others."""
-        self._failed.append(Measured(index, failed(test, error), error))
+        """Record a test that could not be prepared. It is reported in order with the others."""
+        self._failed.append(ResultReady(index, failed(test, error), error))
 
     def repeat(self) -> Iterator[BenchEvent]:
-        """All repetitions of all tests, each followed by the same one of the next test."""
-        active = list(self._slots)
+        """Run all repetitions of all tests, each followed by the same one of the next test."""
+        active = list(self._running)
         count = self._plan.repetitions if self._plan.until_stable is None else None
         try:
             for number in itertools.count(1):
-                for slot in list(active):
-                    yield Working(slot.index, slot.test, "measure", number, count)
+                for running in list(active):
+                    yield StageStarted(running.index, running.test, "measure", number, count)
                     self._rest()
-                    self._repeat(slot)
-                    if self._is_done(slot):
-                        active.remove(slot)
-                        yield from self._failures(slot.index)
-                        yield Measured(slot.index, slot.result(self._plan), slot.error)
+                    self._repeat(running)
+                    if self._is_done(running):
+                        active.remove(running)
+                        yield from self._failures(running.index)
+                        yield ResultReady(running.index, running.result(self._plan), running.error)
                 if not active:
                     break
         except CancelledError:
-            for slot in active:
-                if slot.samples:
-                    yield from self._failures(slot.index)
-                    yield Measured(slot.index, slot.result(self._plan, cut_short=True), slot.error)
+            for running in active:
+                if running.samples:
+                    yield from self._failures(running.index)
+                    yield ResultReady(running.index, running.result(self._plan, cut_short=True), running.error)
             yield from self._failures()
             raise
         yield from self._failures()
 
     def _failures(self, before: int | None = None) -> Iterator[BenchEvent]:
-        """The failed tests in front of that one, each told once."""
+        """Yield the failed tests before that index, each once."""
         due = [event for event in self._failed if before is None or event.index < before]
         self._failed = [event for event in self._failed if event not in due]
         yield from due
 
     @staticmethod
-    def _repeat(slot: _Slot) -> None:
+    def _repeat(running: _RunningTest) -> None:
         try:
-            slot.repeat()
+            running.repeat()
         except (CancelledError, LibraryError):
             raise
         except LlamacliError as error:
-            slot.error = error
+            running.error = error
 
-    def _is_done(self, slot: _Slot) -> bool:
-        plan, count = self._plan, len(slot.samples)
-        if slot.error is not None:
+    def _is_done(self, running: _RunningTest) -> bool:
+        plan, count = self._plan, len(running.samples)
+        if running.error is not None:
             return True
         if plan.until_stable is None or count < plan.repetitions:
             return count >= plan.repetitions
-        return count >= plan.max_repetitions or slot.spread <= plan.until_stable
+        return count >= plan.max_repetitions or running.spread <= plan.until_stable
 
     def _rest(self) -> None:
         end = time.monotonic() + self._plan.delay
@@ -232,11 +235,11 @@ class _Round:
             self._cancel.check()
 
     def clear(self, following: Sequence[BenchTest] = ()) -> None:
-        """Frees the contexts, and the models that no following test needs."""
-        for slot in self._slots:
-            slot.ready.close()
-        self._slots = []
-        self._rig.drop_models(following)
+        """Free the contexts, and the models that no following test needs."""
+        for running in self._running:
+            running.prepared.close()
+        self._running = []
+        self._resources.drop_models(following)
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,7 @@
-"""One way of running a model, tried: how long it takes to read a prompt and to generate.
+"""Trials of setups: the times to read a prompt and to generate with given parameters of model and context.
 
-Unlike a test of the benchmark a trial knows everything that `run` can be told, and contexts stay ready between repetitions, so
-that ways to run a model can take turns.
+Unlike a test of the benchmark, a trial supports all parameters of `run`, and contexts stay prepared between repetitions, so
+that setups can be interleaved.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from llamacli.bench.measure.monitor import Watch, memory_use
+from llamacli.bench.measure.monitor import DisturbanceMonitor, memory_use
 from llamacli.bench.measure.params import BenchTest
-from llamacli.bench.measure.token_test import ReadyTest
+from llamacli.bench.measure.token_test import TokenTest
 from llamacli.binding import log
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.runtime.cancel import CancelFlag
@@ -26,20 +26,20 @@ from llamacli.errors import MemoryFullError
 Phase = Literal["prompt", "generation"]
 
 MOST_CONTEXTS = 16
-"""Contexts that are kept ready: as many as take turns, for both phases."""
+"""The largest number of prepared contexts: of all interleaved setups, for both phases."""
 
 MOST_MODELS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """A way of running a model: the parameters of model and context."""
+class Setup:
+    """The parameters of model and context that a model runs with."""
 
     model: ModelParams
     context: ContextParams
 
     def threads(self, phase: Phase) -> int:
-        """The threads that a phase uses."""
+        """Return the number of threads of a phase."""
         context = self.context
         threads = context.threads or default_threads()
         return (context.threads_batch or threads) if phase == "prompt" else threads
@@ -47,22 +47,19 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialSize:
-    """Tokens of a repetition: of a prompt, or generated, after `depth` tokens."""
+    """The tokens of a repetition: of a prompt, or generated, after `depth` tokens."""
 
     n_prompt: int
     n_gen: int
     depth: int = 0
 
     def tokens(self, phase: Phase) -> int:
-        """How many tokens are timed."""
+        """Return the number of timed tokens."""
         return self.n_prompt if phase == "prompt" else self.n_gen
 
 
 class Trials:
-    """Repeats a model's prompts and generations in any ways, in turns. Closed when done.
-
-    `notes` says what was done otherwise than asked for.
-    """
+    """Repetitions of a model's prompts and generations with any setups, in any order. The caller closes it."""
 
     def __init__(self, path: Path, size: TrialSize, cancel: CancelFlag, on_load: Callable[[float], None] | None = None) -> None:
         log.route()
@@ -71,37 +68,37 @@ class Trials:
         self._cancel = cancel
         self._on_load = on_load
         self._models: OrderedDict[ModelParams, Model] = OrderedDict()
-        self._ready: OrderedDict[tuple[Way, Phase], ReadyTest] = OrderedDict()
-        self._watch = Watch(threads=default_threads(), cores=default_threads())
-        self._largest = 0  # bytes that a context took
+        self._prepared: OrderedDict[tuple[Setup, Phase], TokenTest] = OrderedDict()
+        self._monitor = DisturbanceMonitor(threads=default_threads(), cores=default_threads())
+        self._largest = 0  # bytes of the largest context so far
 
-    def seconds(self, way: Way, phase: Phase) -> float:
-        """One repetition; a way that is new is warmed up first.
+    def seconds(self, setup: Setup, phase: Phase) -> float:
+        """Run one repetition and return its seconds; a new setup is warmed up first.
 
         Raises:
-            ModelError, CapacityError: it is not possible in this way.
-            CancelledError: it was cancelled.
+            ModelError, CapacityError: if the setup is impossible for this model.
+            CancelledError: if the flag was set.
         """
         self._cancel.check()
-        ready = self._get_ready(way, phase)
-        with self._watch.watching():
-            sample = ready.run()
+        prepared = self._prepare(setup, phase)
+        with self._monitor.observing():
+            sample = prepared.run()
         return sample.total_ns / 1e9
 
     def resize(self, size: TrialSize) -> None:
-        """Other numbers of tokens from now on."""
+        """Use other numbers of tokens from now on."""
         self._close_contexts()
         self.size = size
 
     def warnings(self) -> tuple[str, ...]:
-        """What disturbed the repetitions."""
-        return self._watch.warnings()
+        """Return the disturbances during the repetitions."""
+        return self._monitor.warnings()
 
     def model(self, params: ModelParams) -> Model:
-        """The model, loaded in a way.
+        """Return the model loaded with these parameters.
 
         Raises:
-            ModelError, MemoryFullError: it cannot be loaded like this.
+            ModelError, MemoryFullError: if it cannot be loaded with them.
         """
         if params not in self._models:
             while len(self._models) >= MOST_MODELS:
@@ -120,41 +117,41 @@ class Trials:
         return Model(self._path, params, cancel=self._cancel, on_load=self._on_load)
 
     def _drop_model(self) -> None:
-        """Closes the model that was not used for longest, and its contexts."""
+        """Close the least recently used model, and its contexts."""
         params, model = self._models.popitem(last=False)
-        for key in [key for key in self._ready if key[0].model == params]:
-            self._ready.pop(key).close()
+        for key in [key for key in self._prepared if key[0].model == params]:
+            self._prepared.pop(key).close()
         model.close()
 
-    def _get_ready(self, way: Way, phase: Phase) -> ReadyTest:
-        key = (way, phase)
-        if key not in self._ready:
-            model = self.model(way.model)
-            while self._ready and not self._has_room():
-                self._ready.popitem(last=False)[1].close()
+    def _prepare(self, setup: Setup, phase: Phase) -> TokenTest:
+        key = (setup, phase)
+        if key not in self._prepared:
+            model = self.model(setup.model)
+            while self._prepared and not self._has_room():
+                self._prepared.popitem(last=False)[1].close()
             before = memory_use()
             try:
-                ready = self._make(way, phase, model)
+                prepared = self._create(setup, phase, model)
             except MemoryFullError:
-                if not self._ready:
+                if not self._prepared:
                     raise
                 self._close_contexts()
-                ready = self._make(way, phase, model)
-            self._ready[key] = ready
-            ready.warm_up()
+                prepared = self._create(setup, phase, model)
+            self._prepared[key] = prepared
+            prepared.warm_up()
             after = memory_use()
             if before is not None and after is not None:
                 self._largest = max(self._largest, after.own - before.own)
-        self._ready.move_to_end(key)
-        return self._ready[key]
+        self._prepared.move_to_end(key)
+        return self._prepared[key]
 
     def _has_room(self) -> bool:
-        """Whether one more context may be beside those that are ready: the system would grant it, and kill the process."""
+        """Return whether one more context probably fits; the system would grant the memory, and kill the process later."""
         free = available_memory()
-        return len(self._ready) < MOST_CONTEXTS and (free is None or free > 2 * self._largest)
+        return len(self._prepared) < MOST_CONTEXTS and (free is None or free > 2 * self._largest)
 
-    def _make(self, way: Way, phase: Phase, model: Model) -> ReadyTest:
-        size, context = self.size, way.context
+    def _create(self, setup: Setup, phase: Phase, model: Model) -> TokenTest:
+        size, context = self.size, setup.context
         needed = size.tokens(phase) + size.depth
         test = BenchTest(
             model=str(self._path),
@@ -163,19 +160,19 @@ class Trials:
             n_depth=size.depth,
             n_batch=context.n_batch,
             n_ubatch=context.n_ubatch,
-            n_threads=way.threads(phase),
+            n_threads=setup.threads(phase),
         )
-        # One kind of threads is attached, and does the work of both phases.
-        return ReadyTest(
+        # A single thread pool is attached, for both phases.
+        return TokenTest(
             test, model, replace(context, n_ctx=max(context.n_ctx or 0, needed), threads=test.n_threads, threads_batch=None)
         )
 
     def _close_contexts(self) -> None:
-        while self._ready:
-            self._ready.popitem()[1].close()
+        while self._prepared:
+            self._prepared.popitem()[1].close()
 
     def close(self) -> None:
-        """Frees everything."""
+        """Free all contexts and models."""
         self._close_contexts()
         while self._models:
             self._models.popitem()[1].close()

@@ -1,1 +1,1 @@
-"""The roofline model: how fast this machine could run a model."""
+"""The roofline model: the speed that this machine allows for a model."""

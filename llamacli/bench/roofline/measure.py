@@ -1,4 +1,4 @@
-"""Measures what the roofline model needs: the ceilings of the devices that hold a model, and how fast the model runs."""
+"""The measurements of the roofline model: the ceilings of the devices that hold a model, and the model's own speed."""
 
 from __future__ import annotations
 
@@ -7,92 +7,94 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamacli.bench.measure.trial import Phase, Trials, TrialSize, Way
+from llamacli.bench.measure.trial import Phase, Setup, Trials, TrialSize
 from llamacli.bench.roofline.model import (
-    Job,
     Limit,
+    RooflineJob,
     RooflineReport,
+    faster_type,
     generation_need,
-    make_advice,
+    main_type,
     make_limit,
     prompt_need,
     types_to_measure,
 )
 from llamacli.bench.roofline.peaks import CPU, Ceiling, cache_size, faster_of, measure_ceiling, without_lost
 from llamacli.bench.statistics import bootstrap_interval
-from llamacli.engine.fit import weights_by_device
+from llamacli.engine.fit.search import weights_by_device
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.gguf.cost import ModelCost, model_cost
 from llamacli.gguf.model import read_files
 from llamacli.gguf.source import FileSource
 
 COMPARED_TYPES = ("Q4_0", "Q8_0", "F16", "F32")
-"""Types that are measured beside the model's own."""
+"""Types that are measured in addition to the model's own."""
 
 REPETITIONS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What is measured next; `done` of `total` steps are behind."""
+class RooflineStep:
+    """The next measurement; `done` of `total` steps are finished."""
 
-    what: str
+    text: str
     done: int
     total: int
 
 
 def read_cost(path: Path) -> ModelCost:
-    """What the model's tokens cost. Raises ModelError."""
+    """Return the cost of the model's tokens. Raises ModelError if the file cannot be read, or does not generate text."""
     files = read_files(path)
     with FileSource(files.places[0]) as source:
         return model_cost(files, source)
 
 
 def measure_roofline(
-    path: Path, way: Way, job: Job, cancel: CancelFlag, on_load: Callable[[float], None] | None = None
-) -> Iterator[Step | RooflineReport]:
-    """Steps, and at the end the report. What a busy machine has spoilt is measured once more.
+    path: Path, setup: Setup, job: RooflineJob, cancel: CancelFlag, on_load: Callable[[float], None] | None = None
+) -> Iterator[RooflineStep | RooflineReport]:
+    """Yield the steps, and finally the report. Ceilings that a busy machine made too low are measured again.
 
     Raises:
-        ModelError, CapacityError: the model cannot be run in this way.
-        CancelledError: `cancel` was set.
+        ModelError, CapacityError: if the model cannot run with this setup.
+        CancelledError: if `cancel` was set.
     """
     cost = read_cost(path)
     size = TrialSize(n_prompt=job.n_prompt, n_gen=job.n_gen, depth=job.depth)
-    weights = weights_by_device(path, way.model, way.context, job.n_prompt + job.n_gen + job.depth)
+    weights = weights_by_device(path, setup.model, setup.context, job.n_prompt + job.n_gen + job.depth)
     shares = {name: bytes_held / sum(weights.values()) for name, bytes_held in weights.items()}
-    counts = sorted({1, way.threads("generation"), way.threads("prompt")})
+    counts = sorted({1, setup.threads("generation"), setup.threads("prompt")})
     total = len(shares) * len(counts) + REPETITIONS + 1
     types = types_to_measure(cost, COMPARED_TYPES)
     ceilings: list[Ceiling] = []
     for device in shares:
         for threads in counts if device == CPU else counts[-1:]:
-            yield Step(f"{device}, {threads} thread{'s' if threads > 1 else ''}", len(ceilings), total)
+            yield RooflineStep(f"{device}, {threads} thread{'s' if threads > 1 else ''}", len(ceilings), total)
             ceilings.append(_ceiling(device, threads, types, ceilings, cancel))
     speeds: dict[Phase, list[float]] = {"prompt": [], "generation": []}
     with Trials(path, size, cancel, on_load) as trials:
         for repetition in range(REPETITIONS):
-            yield Step("the model itself", total - REPETITIONS + repetition, total)
+            yield RooflineStep("the model itself", total - REPETITIONS + repetition, total)
             for phase, found in speeds.items():
-                found.append(size.tokens(phase) / trials.seconds(way, phase))
+                found.append(size.tokens(phase) / trials.seconds(setup, phase))
         warnings = trials.warnings()
-    report = _report(path, way, job, cost, shares, ceilings, speeds, warnings)
+    report = _report(path, setup, job, cost, shares, ceilings, speeds, warnings)
     if not (report.prompt.is_known and report.generation.is_known):
-        yield Step("the limits once more", total - 1, total)
-        used = {way.threads("generation"), way.threads("prompt")}
+        yield RooflineStep("the limits again", total - 1, total)
+        used = {setup.threads("generation"), setup.threads("prompt")}
         ceilings = [
-            _once_more(one, types, ceilings, cancel) if one.device != CPU or one.threads in used else one for one in ceilings
+            _measured_again(one, types, ceilings, cancel) if one.device != CPU or one.threads in used else one
+            for one in ceilings
         ]
-        report = _report(path, way, job, cost, shares, ceilings, speeds, warnings)
+        report = _report(path, setup, job, cost, shares, ceilings, speeds, warnings)
     yield report
 
 
 def _ceiling(device: str, threads: int, types: Sequence[str], others: Sequence[Ceiling], cancel: CancelFlag) -> Ceiling:
     found = without_lost(measure_ceiling(device, threads, types, cancel), _fewer(device, threads, others))
-    return _once_more(found, types, others, cancel) if found.lost else found
+    return _measured_again(found, types, others, cancel) if found.lost else found
 
 
-def _once_more(ceiling: Ceiling, types: Sequence[str], others: Sequence[Ceiling], cancel: CancelFlag) -> Ceiling:
+def _measured_again(ceiling: Ceiling, types: Sequence[str], others: Sequence[Ceiling], cancel: CancelFlag) -> Ceiling:
     device, threads = ceiling.device, ceiling.threads
     found = faster_of(ceiling, measure_ceiling(device, threads, types, cancel))
     return without_lost(found, _fewer(device, threads, others))
@@ -104,8 +106,8 @@ def _fewer(device: str, threads: int, ceilings: Sequence[Ceiling]) -> list[Ceili
 
 def _report(
     path: Path,
-    way: Way,
-    job: Job,
+    setup: Setup,
+    job: RooflineJob,
     cost: ModelCost,
     shares: Mapping[str, float],
     ceilings: list[Ceiling],
@@ -120,7 +122,7 @@ def _report(
         phase: make_limit(
             names[phase],
             needs[phase],
-            _at(ceilings, way.threads(phase)),
+            _with_threads(ceilings, setup.threads(phase)),
             shares,
             statistics.median(found),
             bootstrap_interval(found),
@@ -129,8 +131,6 @@ def _report(
         for phase, found in speeds.items()
     }
     main = max(shares, key=lambda name: shares[name])
-    ceiling = _at(ceilings, way.threads("prompt"))[main]
-    advice = make_advice(limits["prompt"], limits["generation"], ceiling, cost, is_cached=is_cached)
     return RooflineReport(
         model=path.name,
         ceilings=tuple(ceilings),
@@ -139,15 +139,15 @@ def _report(
         prompt=limits["prompt"],
         generation=limits["generation"],
         is_cached=is_cached,
-        advice=tuple(advice),
+        faster=faster_type(_with_threads(ceilings, setup.threads("prompt"))[main], main_type(cost)),
         warnings=(*warnings, *(_unknown(limit) for limit in limits.values() if not limit.is_known)),
     )
 
 
 def _unknown(limit: Limit) -> str:
-    return f"{limit.test}: other programs kept the limit from being measured: close them and measure again"
+    return f"{limit.test}: the limit could not be measured because of other programs: close them and measure again"
 
 
-def _at(ceilings: list[Ceiling], threads: int) -> dict[str, Ceiling]:
-    """The ceilings by device: of the CPU with so many threads, of others as they are."""
+def _with_threads(ceilings: list[Ceiling], threads: int) -> dict[str, Ceiling]:
+    """Return the ceilings by device: of the CPU with that number of threads, of other devices the only one."""
     return {one.device: one for one in ceilings if one.device != CPU or one.threads == threads}

@@ -1,9 +1,9 @@
-"""What a device can do at most: how fast it reads memory, and how fast ggml multiplies with it.
+"""The peak rates of a device: of reading memory, and of ggml's matrix products.
 
 The fastest pass counts, as in STREAM (McCalpin, "Memory bandwidth and machine balance in current high performance computers",
-1995): whatever disturbs a measurement makes it slower. Memory is read from a buffer far larger than the caches. Products are
-ggml's own, with weights in the buffers that llama.cpp would give them, so that a type that is rearranged when a model is loaded
-is measured rearranged.
+1995): disturbances only make a measurement slower. Memory is read from a buffer far larger than the caches. Products are ggml's
+own, with weights in the buffers that llama.cpp would use, so that a type that is repacked when a model is loaded is measured
+repacked.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from llamacli.engine.runtime.loading import interruptible
 from llamacli.errors import LlamacliError
 
 PROMPT_TOKENS = 512
-"""Columns of the products that stand for reading a prompt."""
+"""Columns of the products that represent reading a prompt."""
 
 CPU = "CPU"
 READING_SECONDS, PRODUCT_SECONDS = 1.0, 0.3
 
 LOST = 0.1
-"""A speed with more threads below such a part of that with fewer was lost to other programs."""
+"""A speed below this part of the speed with fewer threads was lost to other programs."""
 
 _CACHE_MULTIPLE = 8
 _LEAST_BUFFER, _MOST_BUFFER = 256 << 20, 4 << 30
@@ -41,9 +41,9 @@ _GPU_MATRICES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """How fast a type is multiplied, in operations per second: with many tokens, and with one where memory does not matter.
+    """The rate of products in a type, in operations per second: with many tokens, and with one from the caches.
 
-    `buffer` is llama.cpp's name for where such weights lie; CPU_REPACK is rearranged for the CPU.
+    `buffer` is llama.cpp's name for the buffer of such weights; in CPU_REPACK they are repacked for the CPU.
     """
 
     type: str
@@ -54,10 +54,10 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceiling:
-    """What one device can do with so many threads. `reading` in bytes per second; `rates` by the type's name in capitals.
+    """The peak rates of one device with a number of threads. `reading` in bytes per second; `rates` by the type's name.
 
-    `lost` names the figures that say nothing, as other programs had the cores: `reading`, and `prompt` or `single` after a
-    type's name.
+    `lost` names the figures that are meaningless because other programs used the cores: `reading`, and a type's name followed
+    by `prompt` or `single`.
     """
 
     device: str
@@ -68,7 +68,7 @@ class Ceiling:
     lost: frozenset[str] = frozenset()
 
     def figures(self) -> dict[str, float]:
-        """All speeds, by the names that `lost` has."""
+        """Return all speeds by their names in `lost`."""
         found = {"reading": self.reading}
         for name, rate in self.rates.items():
             found |= {f"{name} prompt": rate.prompt, f"{name} single": rate.single}
@@ -76,11 +76,11 @@ class Ceiling:
 
 
 def measure_ceiling(device: str, threads: int, types: Sequence[str], cancel: CancelFlag) -> Ceiling:
-    """Measures a device. Types that it cannot multiply are left out.
+    """Measure a device. Types that it cannot multiply are left out.
 
     Raises:
-        MemoryFullError: there is too little memory even for this.
-        CancelledError: `cancel` was set.
+        MemoryFullError: if there is too little memory for the buffer.
+        CancelledError: if `cancel` was set.
     """
     is_cpu = device == CPU
     reading = _reading(threads, cancel) if is_cpu else _device_reading(device, threads, cancel)
@@ -94,9 +94,9 @@ def measure_ceiling(device: str, threads: int, types: Sequence[str], cancel: Can
 
 
 def without_lost(ceiling: Ceiling, fewer: Iterable[Ceiling]) -> Ceiling:
-    """The ceiling with what was lost marked, by what the same device did with fewer threads.
+    """Return the ceiling with lost figures marked, by comparison with the same device and fewer threads.
 
-    Threads beyond the cores are slow by themselves: of these nothing can be told.
+    More threads than cores are slow in any case, so that these are not judged.
     """
     lost: set[str] = set()
     if ceiling.threads <= default_threads():
@@ -107,7 +107,7 @@ def without_lost(ceiling: Ceiling, fewer: Iterable[Ceiling]) -> Ceiling:
 
 
 def faster_of(first: Ceiling, second: Ceiling) -> Ceiling:
-    """The faster of each figure of two measurements of one device: whatever disturbs makes slower."""
+    """Return the faster of each figure of two measurements of one device: disturbances only make slower."""
     rates = dict(second.rates)
     for name, rate in first.rates.items():
         other = rates.get(name, rate)
@@ -116,31 +116,31 @@ def faster_of(first: Ceiling, second: Ceiling) -> Ceiling:
 
 
 def device_description(name: str) -> str:
-    """What llama.cpp calls the device, such as the name of the CPU."""
+    """Return llama.cpp's description of the device, such as the name of the CPU."""
     lib = library()
     found = lib.ggml_backend_dev_by_name(name.encode())
     return str(lib.ggml_backend_dev_description(found).decode(errors="replace")) if found else name
 
 
 def seconds_of(products: Products, threads: int, seconds: float, cancel: CancelFlag) -> list[float]:
-    """How long each pass took. Raises CancelledError."""
+    """Run products and return the seconds of each pass. Raises CancelledError if `cancel` was set."""
     found = interruptible(lambda: products.run(threads, seconds, cancel.handle), cancel)
     cancel.check()
     return found
 
 
 def product_request(type_name: str, columns: int, rows: int, count: int = 1, **mixture: int) -> dict[str, Any]:
-    """One kind of matrices as the shim wants it."""
+    """Return the shim's description of one kind of matrices."""
     return {"type": ggml_name(type_name), "columns": columns, "rows": rows, "count": count, **mixture}
 
 
 def ggml_name(type_name: str) -> str:
-    """The tensor type as ggml itself spells it: `q4_0`, but `q4_K`."""
+    """Return ggml's spelling of a tensor type: `q4_0`, but `q4_K`."""
     return type_name[:-2].lower() + "_K" if type_name.endswith("_K") else type_name.lower()
 
 
 def cache_size(cpus: Path = _CPUS) -> int:
-    """Bytes in all caches of the last level together; a guess where the system does not tell."""
+    """Return the bytes of all last-level caches together; a guess if the system does not report them."""
     shared: dict[str, tuple[int, int]] = {}
     for index in cpus.glob("cpu[0-9]*/cache/index*"):
         try:
@@ -153,7 +153,7 @@ def cache_size(cpus: Path = _CPUS) -> int:
 
 
 def buffer_size() -> int:
-    """Bytes to read from: far more than the caches hold, and not more than a quarter of the memory that is free."""
+    """Return the size of the buffer to read: far larger than the caches, at most a quarter of the free memory."""
     free = available_memory() or 4 * _MOST_BUFFER
     return max(1 << 20, min(max(_LEAST_BUFFER, _CACHE_MULTIPLE * cache_size()), _MOST_BUFFER, free // 4))
 
@@ -165,7 +165,7 @@ def _reading(threads: int, cancel: CancelFlag) -> float:
 
 
 def _device_reading(device: str, threads: int, cancel: CancelFlag) -> float:
-    """Of a GPU nothing but products can be measured: those with one token do little else than read."""
+    """Measure the reading rate of a GPU by products with one token, which do little else than read."""
     request = product_request("F16", _GPU_SIDE, _GPU_SIDE, _GPU_MATRICES)
     with _opened(device, request, 1) as products:
         return float(products.description["bytes"]) / min(seconds_of(products, threads, READING_SECONDS, cancel))

@@ -1,20 +1,20 @@
-"""What a search for the fastest way to run a model is told, and what it tells."""
+"""Parameters and results of a search for the fastest setup of a model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from llamacli.bench.compare.compare import Outcome
-from llamacli.bench.measure.trial import Way
+from llamacli.bench.measure.trial import Setup
 from llamacli.errors import UsageError
 
 Value = int | str
-"""Of a setting, as the settings file has it."""
+"""A value of a setting, as in the settings file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunePlan:
-    """`budget` in seconds; `n_prompt` and `n_gen` are the tokens of the job that is to be fast as a whole."""
+    """`budget` in seconds; `n_prompt` and `n_gen` are the tokens of the job whose total time is minimized."""
 
     budget: float
     n_prompt: int
@@ -23,41 +23,48 @@ class TunePlan:
 
     def __post_init__(self) -> None:
         if not 0 < self.budget <= 86_400:
-            raise UsageError("--budget takes seconds from 1 to 86400")
-        if self.n_prompt < 1 or self.n_gen < 1:
-            raise UsageError("-p and -n must be at least 1: reading and generating are tuned together")
+            raise UsageError("budget must be above 0, and at most 86400 seconds", parameter="budget")
+        for parameter, tokens in (("n_prompt", self.n_prompt), ("n_gen", self.n_gen)):
+            if tokens < 1:
+                raise UsageError(
+                    f"{parameter} must be at least 1: reading and generating are tuned together", parameter=parameter
+                )
 
 
 @dataclass(frozen=True, slots=True)
-class Racing:
-    """A round of the values of a setting is over; `left` are still in the race."""
+class RaceRound:
+    """The start of a round of the race between values of a setting; `remaining` are still in the race."""
 
     name: str
     round: int
-    left: tuple[Value, ...]
+    remaining: tuple[Value, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Checking:
-    """A pair of the comparison at the end was measured."""
+class PairCompared:
+    """The end of a pair of measurements in the final comparison."""
 
     pair: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """What became of one setting. `tried` are the values that were measured; `note` says why some or all were not."""
+class SettingChoice:
+    """The decision about one setting. `tried` are the measured values; `note` says why some or all were not tried.
+
+    `parameters` are those of the search that would allow more to be tried.
+    """
 
     name: str
     before: Value
     after: Value
     tried: tuple[Value, ...] = ()
     note: str | None = None
+    parameters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
-    """Tokens per second at the start and at the end (medians of the comparison), and what the comparison says."""
+    """Tokens per second before and after (medians of the comparison), and the outcome of the comparison."""
 
     before: float
     after: float
@@ -65,21 +72,21 @@ class Gain:
 
     @property
     def is_shown(self) -> bool:
-        """Whether it is faster, beyond what noise explains."""
+        """True if it is faster beyond noise."""
         return self.outcome.verdict == "faster"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuneReport:
-    """What was found. A gain is None where nothing was changed that could bring one, or where it was not compared any more.
+    """The result. A gain is None if no change could bring one, or if there was no time to compare.
 
-    `overall` is of the job as a whole, prompt and generation one after the other. With `interrupted` the best way is what was
-    found until then, and may rest on races alone.
+    `overall` is the gain of the whole job, prompt and generation. If `interrupted`, the best setup is the best so far, and may
+    rest on races alone.
     """
 
-    start: Way
-    best: Way
-    choices: tuple[Choice, ...]
+    start: Setup
+    best: Setup
+    choices: tuple[SettingChoice, ...]
     prompt: Gain | None
     generation: Gain | None
     overall: Gain | None
@@ -87,4 +94,4 @@ class TuneReport:
     interrupted: bool
 
 
-TuneEvent = Racing | Checking | Choice | TuneReport
+TuneEvent = RaceRound | PairCompared | SettingChoice | TuneReport

@@ -1,47 +1,31 @@
-"""The settings that stand for a way of running a model, under the options' long names."""
+"""Setups as settings, under the keys of the settings file."""
 
 from __future__ import annotations
 
-from llamacli.bench.measure.trial import Way
+from llamacli.bench.measure.trial import Setup
 from llamacli.bench.tune.params import TuneReport, Value
 from llamacli.engine.params import ContextParams, ModelParams
 
-_DEFAULT = Way(model=ModelParams(), context=ContextParams())
+_DEFAULT = Setup(model=ModelParams(), context=ContextParams())
 
 
 def profile_of(report: TuneReport) -> dict[str, Value]:
-    """The settings of the best way: those that were tried, and those that are not the built-in default."""
+    """Return the settings of the best setup: those that were tried, and those that differ from the built-in default."""
     tried = {choice.name for choice in report.choices if choice.tried}
     if "cache-type" in tried:
         tried |= {"cache-type-k", "cache-type-v"}
-    standard = _values(_DEFAULT)
-    return {name: value for name, value in _values(report.best).items() if name in tried or value != standard[name]}
+    standard = _settings(_DEFAULT)
+    return {name: value for name, value in _settings(report.best).items() if name in tried or value != standard[name]}
 
 
-def changed_flags(report: TuneReport) -> list[str]:
-    """What differs from the start, as it stands on a command line."""
-    before, after = _values(report.start), _values(report.best)
-    words: list[str] = []
-    for name, value in after.items():
-        if value != before[name]:
-            words += [_FLAGS[name], str(value)]
-    return words
+def changed_settings(report: TuneReport) -> dict[str, Value]:
+    """Return the settings of the best setup that differ from the start."""
+    before, after = _settings(report.start), _settings(report.best)
+    return {name: value for name, value in after.items() if value != before[name]}
 
 
-_FLAGS = {
-    "threads": "-t",
-    "threads-batch": "-tb",
-    "batch-size": "-b",
-    "ubatch-size": "-ub",
-    "flash-attn": "-fa",
-    "cache-type-k": "-ctk",
-    "cache-type-v": "-ctv",
-    "gpu-layers": "-ngl",
-}
-
-
-def _values(way: Way) -> dict[str, Value]:
-    context, layers = way.context, way.model.gpu_layers
+def _settings(setup: Setup) -> dict[str, Value]:
+    context, layers = setup.context, setup.model.gpu_layers
     return {
         "threads": context.threads if context.threads is not None else -1,
         "threads-batch": context.threads_batch if context.threads_batch is not None else -1,

@@ -1,9 +1,8 @@
-"""Would the same model be faster in another quantization on this machine?
+"""An estimate of a model's speed in other quantizations on this machine.
 
-The matrices of the model's layers are multiplied in each type, with ggml, as llama.cpp would lay them out, rounds of all types
-taking turns. What the model takes besides its products stays as it was measured, so that a type that is multiplied twice as
-fast makes the model less than twice as fast (Amdahl, "Validity of the single processor approach", 1967). The result is an
-estimate of the speed; the quality is not looked at.
+The matrices of the model's layers are multiplied by ggml in each type, laid out as llama.cpp would, with the rounds of all
+types interleaved. The time besides the products stays as measured, so that a type with products twice as fast makes the model
+less than twice as fast (Amdahl, "Validity of the single processor approach", 1967). The estimate does not consider quality.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from llamacli.gguf.cost import ModelCost, Product
 CANDIDATES = ("Q4_0", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
 
 HELPS = 1.1
-"""How many times as fast the whole job must be in another type to be worth a word."""
+"""The smallest speed-up of the whole job that makes another type worth mentioning."""
 
 LEAST_ROUNDS, MOST_ROUNDS = 3, 12
 
-_LOSSLESS_BITS = 8.0  # per weight: nobody notices what is lost
-_FEWER_BITS = 1.0  # than the file has: about the same quality
+_LOSSLESS_BITS = 8.0  # per weight: the loss is not noticeable
+_FEWER_BITS = 1.0  # below those of the file: about the same quality
 _TOKENS = 128
-"""Columns of a prompt's products: enough to be as fast as with more."""
+"""Columns of a prompt's products: enough for full speed."""
 
 _PROMPT_OPERATIONS = 10e9
 _CACHE_MULTIPLE = 4
@@ -49,8 +48,8 @@ Speeds = Mapping[Phase, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypeSpeed:
-    """What the model would probably do with its layers in a type. `size` in bytes of the whole model, `bits` of a weight of the
-    layers; speeds in tokens per second, `outcomes` against the file as it is. `is_rearranged`: for this CPU, when loaded.
+    """The estimated speed of the model with its layers in a type. `size` in bytes of the whole model, `bits` per weight of the
+    layers; speeds in tokens per second, `outcomes` against the file itself. `is_repacked`: for this CPU, on loading.
     """
 
     type: str
@@ -58,13 +57,13 @@ class TypeSpeed:
     bits: float
     speeds: Speeds
     outcomes: Mapping[Phase, Outcome]
-    is_rearranged: bool
+    is_repacked: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypeReport:
-    """The file as it is, and in other types. `better` are those that are worth having, the fastest first: about as good in
-    quality as the file, and surely faster at the whole job.
+    """The file itself, and its model in other types. `better` are the types worth using, the fastest first: of about the
+    quality of the file, and surely faster at the whole job.
     """
 
     own: TypeSpeed
@@ -73,10 +72,10 @@ class TypeReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TypeQuestion:
-    """What is compared: a model with the speeds that it has, on a device, with so many threads for each phase.
+class TypeRequest:
+    """The model to compare, with its own speeds, the device and the threads for each phase.
 
-    `n_prompt` and `n_gen` are the tokens of the job that is to be fast as a whole.
+    `n_prompt` and `n_gen` are the tokens of the job whose total time is estimated.
     """
 
     cost: ModelCost
@@ -95,24 +94,24 @@ class _Candidate:
     products: dict[Phase, Products] = field(default_factory=dict)
     scale: dict[Phase, float] = field(default_factory=dict)
     seconds: dict[Phase, list[float]] = field(default_factory=lambda: {"prompt": [], "generation": []})
-    is_rearranged: bool = False
+    is_repacked: bool = False
 
 
-def compare_types(
-    question: TypeQuestion,
+def compare_quantizations(
+    request: TypeRequest,
     cancel: CancelFlag,
     *,
     seconds: float,
     types: Sequence[str] = CANDIDATES,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[str | TypeReport]:
-    """What is being done, and at the end the report. Takes about `seconds`, but for the fewest rounds.
+    """Yield the current step in words, and finally the report. Takes about `seconds`, or the time of the fewest rounds.
 
     Raises:
-        MemoryFullError: there is no room even for the file's own matrices.
-        CancelledError: `cancel` was set.
+        MemoryFullError: if there is no room for the file's own matrices.
+        CancelledError: if `cancel` was set.
     """
-    layers = [product for product in question.cost.products if not product.is_output]
+    layers = [product for product in request.cost.products if not product.is_output]
     own_types = {product.type for product in layers if product.type in BITS}
     deadline = clock() + seconds
     with ExitStack() as stack:
@@ -120,22 +119,22 @@ def compare_types(
         for name in (None, *(name for name in types if own_types != {name})):
             yield f"{name or 'own'} matrices"
             try:
-                candidates.append(_make(name, layers, question.device, len(types) + 1, stack))
+                candidates.append(_make(name, layers, request.device, len(types) + 1, stack))
             except (UsageError, ModelError, CapacityError):
                 if name is None:
-                    raise  # without the file's own there is nothing to compare with
+                    raise  # there is nothing to compare with
             cancel.check()
         for number in range(1, MOST_ROUNDS + 1):
             if number > LEAST_ROUNDS and clock() >= deadline:
                 break
             yield f"products, round {number}"
             for candidate in candidates:
-                _measure(candidate, question, cancel)
-        yield _report(question, layers, candidates)
+                _measure(candidate, request, cancel)
+        yield _report(request, layers, candidates)
 
 
 def _make(name: str | None, layers: Sequence[Product], device: str, sharers: int, stack: ExitStack) -> _Candidate:
-    """The products of a type, laid out on the device. Raises MemoryFullError if they would take too much of what is free."""
+    """Return the products of a type on the device. Raises MemoryFullError if they need too much of the free memory."""
     made = _Candidate(name)
     free = available_memory() or _LEAST_BYTES * 4 * sharers
     room = min(max(_LEAST_BYTES, _CACHE_MULTIPLE * cache_size()), free // (4 * sharers))
@@ -145,18 +144,18 @@ def _make(name: str | None, layers: Sequence[Product], device: str, sharers: int
         "prompt": (_TOKENS, _for_prompt(layers, name, _PROMPT_OPERATIONS / (_TOKENS * operations), room)),
     }
     for phase, (tokens, requests) in parts.items():
-        if sum(_request_size(request) for request in requests) > free // 4:
+        if sum(_request_size(item) for item in requests) > free // 4:
             raise MemoryFullError(f"too little memory to multiply in {name}")
         with log.complaints():
             products = stack.enter_context(Products(device, requests, tokens))
         made.products[phase] = products
         made.scale[phase] = operations / float(products.description["operations"])
-        made.is_rearranged |= any("REPACK" in buffer for buffer in products.description["buffers"].values())
+        made.is_repacked |= any("REPACK" in buffer for buffer in products.description["buffers"].values())
     return made
 
 
 def _for_generation(layers: Sequence[Product], type_name: str | None, share: float) -> list[dict[str, Any]]:
-    """A part of the matrices that a token reads. Of a mixture those experts that it uses: each time others, in a real model."""
+    """Return a part of the matrices that a token reads; of a mixture only the experts that it uses."""
     requests = []
     for product in layers:
         count = product.count * (product.used or 1)
@@ -166,7 +165,7 @@ def _for_generation(layers: Sequence[Product], type_name: str | None, share: flo
 
 
 def _for_prompt(layers: Sequence[Product], type_name: str | None, share: float, room: int) -> list[dict[str, Any]]:
-    """A part of the matrices that a prompt goes through; of a mixture so few experts that each has as many tokens as usual."""
+    """Return a part of the matrices of a prompt; of a mixture so few experts that each gets its usual number of tokens."""
     requests = []
     for product in layers:
         kind = _type_of(product, layers, type_name)
@@ -182,7 +181,7 @@ def _for_prompt(layers: Sequence[Product], type_name: str | None, share: float, 
 
 
 def _type_of(product: Product, layers: Sequence[Product], type_name: str | None) -> str:
-    """What a matrix would be in: those that are left in F32 beside quantized ones stay what they are."""
+    """Return the type of a matrix in another quantization: F32 matrices beside quantized ones stay F32."""
     kept = product.type == "F32" and any(other.type != "F32" for other in layers)
     return product.type if type_name is None or kept else type_name
 
@@ -192,47 +191,45 @@ def _request_size(request: Mapping[str, Any]) -> float:
     return float(elements * BITS[next(name for name in BITS if ggml_name(name) == request["type"])] / 8)
 
 
-def _measure(candidate: _Candidate, question: TypeQuestion, cancel: CancelFlag) -> None:
-    """One round."""
+def _measure(candidate: _Candidate, request: TypeRequest, cancel: CancelFlag) -> None:
+    """Measure one round."""
     for phase, products in candidate.products.items():
-        passes = seconds_of(products, question.threads[phase], _PASS_SECONDS, cancel)
+        passes = seconds_of(products, request.threads[phase], _PASS_SECONDS, cancel)
         candidate.seconds[phase].append(statistics.median(passes) * candidate.scale[phase])
 
 
-def _report(question: TypeQuestion, layers: Sequence[Product], candidates: Sequence[_Candidate]) -> TypeReport:
-    own, *others = [_speed(question, layers, candidate, candidates[0]) for candidate in candidates]
-    better = sorted(
-        (one for one in others if _is_better(question, own, one)), key=lambda one: _job_seconds(question, one.speeds)
-    )
+def _report(request: TypeRequest, layers: Sequence[Product], candidates: Sequence[_Candidate]) -> TypeReport:
+    own, *others = [_speed(request, layers, candidate, candidates[0]) for candidate in candidates]
+    better = sorted((one for one in others if _is_better(request, own, one)), key=lambda one: _job_seconds(request, one.speeds))
     return TypeReport(own=own, others=tuple(others), better=tuple(better))
 
 
-def _speed(question: TypeQuestion, layers: Sequence[Product], candidate: _Candidate, own: _Candidate) -> TypeSpeed:
+def _speed(request: TypeRequest, layers: Sequence[Product], candidate: _Candidate, own: _Candidate) -> TypeSpeed:
     speeds: dict[Phase, float] = {}
     outcomes: dict[Phase, Outcome] = {}
-    for phase, measured in question.speeds.items():
+    for phase, measured in request.speeds.items():
         before, after = (model_speeds(measured, own.seconds[phase], one.seconds[phase]) for one in (own, candidate))
         speeds[phase] = statistics.median(after)
         outcomes[phase] = compare_rounds(before, after)
-    changed = [one for one in layers if _type_of(one, layers, "") == ""]  # not what stays in F32
+    changed = [one for one in layers if _type_of(one, layers, "") == ""]  # without those that stay in F32
     elements = sum(one.columns * one.rows * one.count * (one.experts or 1) for one in changed)
     in_file = sum(_whole_size(one) for one in changed)
     bits = BITS[candidate.type] if candidate.type else 8 * in_file / elements
-    whole = sum(_whole_size(one) for one in question.cost.products) + question.cost.other
+    whole = sum(_whole_size(one) for one in request.cost.products) + request.cost.other
     return TypeSpeed(
         type=candidate.type or _most_used(layers),
         size=round(whole - in_file + elements * bits / 8),
         bits=bits,
         speeds=speeds,
         outcomes=outcomes,
-        is_rearranged=candidate.is_rearranged,
+        is_repacked=candidate.is_repacked,
     )
 
 
 def model_speeds(measured: float, own: Sequence[float], other: Sequence[float]) -> list[float]:
-    """The model's speed in each round if its products took as long as `other` and not as long as `own`, in seconds a token.
+    """Return the model's speed in each round if its products took `other` instead of `own`, in seconds per token.
 
-    `measured` is its speed as it is. If its products take longer than the whole model took (noise), they are all of it.
+    `measured` is its actual speed. If its products alone take longer than the whole model did (noise), they count as all of it.
     """
     typical = statistics.median(own)
     rest = max(0.0, 1 / measured - typical)
@@ -241,7 +238,7 @@ def model_speeds(measured: float, own: Sequence[float], other: Sequence[float]) 
 
 
 def _whole_size(product: Product) -> int:
-    """Bytes of all its matrices, of experts that are not used as well."""
+    """Return the bytes of all its matrices, including unused experts."""
     return product.row_size * product.rows * product.count * (product.experts or 1)
 
 
@@ -249,13 +246,13 @@ def _most_used(layers: Sequence[Product]) -> str:
     return max(layers, key=lambda product: sum(one.operations for one in layers if one.type == product.type)).type
 
 
-def _is_better(question: TypeQuestion, own: TypeSpeed, other: TypeSpeed) -> bool:
+def _is_better(request: TypeRequest, own: TypeSpeed, other: TypeSpeed) -> bool:
     if other.bits < min(own.bits - _FEWER_BITS, _LOSSLESS_BITS):
         return False
     verdicts = [outcome.verdict for outcome in other.outcomes.values()]
-    times = _job_seconds(question, own.speeds) / _job_seconds(question, other.speeds)
+    times = _job_seconds(request, own.speeds) / _job_seconds(request, other.speeds)
     return times >= HELPS and "faster" in verdicts
 
 
-def _job_seconds(question: TypeQuestion, speeds: Speeds) -> float:
-    return question.n_prompt / speeds["prompt"] + question.n_gen / speeds["generation"]
+def _job_seconds(request: TypeRequest, speeds: Speeds) -> float:
+    return request.n_prompt / speeds["prompt"] + request.n_gen / speeds["generation"]

@@ -1,9 +1,9 @@
-"""Looks for the fastest way to run a model, within a time budget, and knows what is only noise.
+"""The search for the fastest setup of a model, within a time budget and without mistaking noise for a gain.
 
 It is coordinate descent: one setting after the other, the most influential first, until a whole sweep changes nothing. The
-values of a setting race against each other (`engine.tuning_race`). What comes out is compared with the start once more, on
-fresh measurements in pairs, because the winner of many races is partly a lucky one; only that comparison is told as a gain, and
-what it does not confirm is taken back.
+values of a setting race against each other (`bench.tune.race`). The result is compared with the start on fresh measurements in
+pairs, because the winner of many races is partly a lucky one. Only that comparison is reported as a gain, and changes that it
+does not confirm are reverted.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
 from llamacli.bench.compare.compare import Outcome, compare_rounds, level_for
-from llamacli.bench.measure.trial import Phase, Way
+from llamacli.bench.measure.trial import Phase, Setup
 from llamacli.bench.tune.dimensions import BOTH, Dimension
-from llamacli.bench.tune.params import Checking, Choice, Gain, Racing, TuneEvent, TunePlan, TuneReport, Value
+from llamacli.bench.tune.params import Gain, PairCompared, RaceRound, SettingChoice, TuneEvent, TunePlan, TuneReport, Value
 from llamacli.bench.tune.race import LEAST_ROUNDS, RESOLUTION, Arm, race, winner
 from llamacli.errors import CancelledError
 
-Meter = Callable[[Way, Phase], float]
-"""Measures once how many tokens a second a way of running makes in a phase. Raises LlamacliError where it is not possible."""
+Meter = Callable[[Setup, Phase], float]
+"""A function that measures the tokens per second of a setup in a phase once. Raises LlamacliError for an impossible setup."""
 
 LEAST_PAIRS, ENOUGH_PAIRS, MOST_PAIRS = 3, 10, 40
 
-_CHECK_SHARE = 0.3  # of the budget: for the comparison at the end
-_NARROW = 0.01  # half the width of an interval that needs no more pairs
+_CHECK_SHARE = 0.3  # of the budget, for the final comparison
+_NARROW = 0.01  # half the width of an interval that is narrow enough
 
 
 class Tuner:
-    """One search from `start`, whose threads are numbers. `measure` is asked for everything; `clock` tells seconds."""
+    """One search from `start`, which has explicit numbers of threads. `measure` measures; `clock` is in seconds."""
 
     def __init__(
         self,
-        start: Way,
+        start: Setup,
         settings: Sequence[Dimension],
         measure: Meter,
         plan: TunePlan,
@@ -46,16 +46,16 @@ class Tuner:
         self._measure = measure
         self._plan = plan
         self._clock = clock
-        self._began = clock()
+        self._started = clock()
         self._random = random.Random(plan.seed)
-        self._choices: dict[str, Choice] = {}
+        self._choices: dict[str, SettingChoice] = {}
         self._settled: dict[str, tuple[Value, ...]] = {}
         self._races = 0
         self._seconds: dict[Phase, float] = {}
         self._speeds: dict[Phase, tuple[list[float], list[float]]] = {}
 
     def run(self) -> Iterator[TuneEvent]:
-        """The search, told as it goes; the last event is the report, also when it was cancelled."""
+        """Yield the events of the search; the last one is the report, also after cancellation."""
         interrupted = False
         try:
             yield from self._search()
@@ -67,9 +67,9 @@ class Tuner:
     # --- the search ------------------------------------------------------------------------------------------------------
 
     def _search(self) -> Iterator[TuneEvent]:
-        """Sweeps over the settings until none is left that another one's change could have made worth a second look."""
-        end = self._began + self._plan.budget * (1 - _CHECK_SHARE)
-        for phase in BOTH * 2:  # to know how long that takes; the first time it includes getting ready
+        """Sweep over the settings until no change of another setting justifies a second look at one."""
+        end = self._started + self._plan.budget * (1 - _CHECK_SHARE)
+        for phase in BOTH * 2:  # to learn how long it takes; the first time includes the preparation
             self._speed(self._start, phase)
         while True:
             before = self._races
@@ -83,26 +83,28 @@ class Tuner:
                 return
 
     def _work(self, setting: Dimension) -> int:
-        """How much there is to measure for a setting; 0 if it has been decided under the same circumstances."""
+        """Return the number of measurements for a setting; 0 if it was decided with the same values of the others."""
         count = len(setting.values(self._best))
         settled = self._settled.get(setting.name) == self._circumstances(setting)
         return count * len(setting.phases) if count > 1 and not settled else 0
 
     def _circumstances(self, setting: Dimension) -> tuple[Value, ...]:
-        """The values of all other settings that touch the same phases."""
+        """Return the values of all other settings that affect the same phases."""
         others = (one for one in self._settings if one is not setting and set(one.phases) & set(setting.phases))
         return tuple(one.get(self._best) for one in others)
 
     def _decide(self, setting: Dimension, deadline: float, end: float) -> Iterator[TuneEvent]:
-        """Races the values of one setting until `deadline`, and moves on to the best of them. The search ends at `end`."""
+        """Race the values of one setting until `deadline`, and adopt the best. The search ends at `end`."""
         name, current, values = setting.name, setting.get(self._best), setting.values(self._best)
         first = self._choices[name].before if name in self._choices else current
         if len(values) < 2:
-            choice = Choice(name=name, before=first, after=current, note=setting.note(self._best))
+            choice = SettingChoice(name=name, before=first, after=current, note=setting.note, parameters=setting.parameters)
         elif self._clock() + self._least_seconds(setting, len(values)) > end:
-            if name in self._choices:  # a sweep for which there is no time says nothing new
+            if name in self._choices:  # without time for a sweep the earlier decision stands
                 return
-            choice = Choice(name=name, before=first, after=current, note="not tried: the budget is too short")
+            choice = SettingChoice(
+                name=name, before=first, after=current, note="not tried: the budget is too short", parameters=("budget",)
+            )
         else:
             self._races += 1
             self._settled[name] = self._circumstances(setting)
@@ -110,38 +112,39 @@ class Tuner:
             self._best = setting.set(self._best, after)
             tried = tuple(dict.fromkeys(arm.value for arm in arms if arm.seconds))
             failures = [f"{arm.value}: {arm.error.message}" for arm in arms if arm.error is not None]
-            choice = Choice(name=name, before=first, after=after, tried=tried, note="; ".join(failures) or None)
+            choice = SettingChoice(name=name, before=first, after=after, tried=tried, note="; ".join(failures) or None)
         self._choices[name] = choice
         yield choice
 
     def _least_seconds(self, setting: Dimension, values: int) -> float:
-        """What the fewest rounds take, and a warm-up."""
+        """Return the seconds of a warm-up and the fewest rounds."""
         return values * (LEAST_ROUNDS + 1) * sum(self._seconds[phase] for phase in setting.phases)
 
     def _race(
         self, setting: Dimension, values: Sequence[Value], deadline: float
     ) -> Generator[TuneEvent, None, tuple[Value, list[Arm]]]:
-        """The best value, and all that raced: together, or each against the best so far."""
+        """Race the values together, or each against the best so far; return the best value and all arms."""
         best = setting.get(self._best)
         rivals = [value for value in values if value != best]
         arms: list[Arm] = []
         for challengers in [[rival] for rival in rivals] if setting.one_by_one else [rivals]:
             runners = [Arm(value, setting.set(self._best, value)) for value in (best, *challengers)]
-            for number, left in race(
-                runners, lambda way: self._job_seconds(way, setting.phases), lambda: self._clock() < deadline, self._random
+            yield RaceRound(setting.name, 1, tuple(arm.value for arm in runners))
+            for number, remaining in race(
+                runners, lambda setup: self._job_seconds(setup, setting.phases), lambda: self._clock() < deadline, self._random
             ):
-                yield Racing(setting.name, number, tuple(arm.value for arm in left))
+                yield RaceRound(setting.name, number + 1, tuple(arm.value for arm in remaining))
             best = winner(runners, best)
             arms += runners
         return best, arms
 
-    def _job_seconds(self, way: Way, phases: Sequence[Phase]) -> float:
-        """How long the phases of the job take, by one measurement of each."""
-        return sum(self._tokens(phase) / self._speed(way, phase) for phase in phases)
+    def _job_seconds(self, setup: Setup, phases: Sequence[Phase]) -> float:
+        """Return the seconds of the phases of the job, by one measurement of each."""
+        return sum(self._tokens(phase) / self._speed(setup, phase) for phase in phases)
 
-    def _speed(self, way: Way, phase: Phase) -> float:
+    def _speed(self, setup: Setup, phase: Phase) -> float:
         before = self._clock()
-        speed = self._measure(way, phase)
+        speed = self._measure(setup, phase)
         took = self._clock() - before
         self._seconds[phase] = min(took, self._seconds.get(phase, took))
         return speed
@@ -149,30 +152,30 @@ class Tuner:
     def _tokens(self, phase: Phase) -> int:
         return self._plan.n_prompt if phase == "prompt" else self._plan.n_gen
 
-    # --- the comparison at the end ---------------------------------------------------------------------------------------
+    # --- the final comparison ----------------------------------------------------------------------------------------------
 
     def _changed(self) -> list[Dimension]:
         return [setting for setting in self._settings if setting.get(self._best) != setting.get(self._start)]
 
     def _check(self) -> Iterator[TuneEvent]:
-        """Pairs of start and best, in the phases that a change touches; then what was not confirmed is taken back."""
+        """Compare start and best in pairs, in the phases that a change affects; then revert unconfirmed changes."""
         phases = [phase for phase in BOTH if any(phase in setting.phases for setting in self._changed())]
         self._speeds = {phase: ([], []) for phase in phases}
         for pair in range(1, MOST_PAIRS + 1):
-            if not phases or (pair > LEAST_PAIRS and self._clock() >= self._began + self._plan.budget):
+            if not phases or (pair > LEAST_PAIRS and self._clock() >= self._started + self._plan.budget):
                 break
             if pair > ENOUGH_PAIRS and all(_is_narrow(self._outcome(phase)) for phase in phases):
                 break
             for phase in phases:
                 sides = [(self._start, self._speeds[phase][0]), (self._best, self._speeds[phase][1])]
-                for way, speeds in sides if pair % 2 else reversed(sides):
-                    speeds.append(self._speed(way, phase))
-            yield Checking(pair)
+                for setup, speeds in sides if pair % 2 else reversed(sides):
+                    speeds.append(self._speed(setup, phase))
+            yield PairCompared(pair)
         for setting in self._unconfirmed():
             self._best = setting.set(self._best, setting.get(self._start))
 
     def _unconfirmed(self) -> list[Dimension]:
-        """The changes that the comparison does not show to help. One that touches both phases is judged with all the others."""
+        """Return the changes without a proven gain. If one affects both phases, all are judged together."""
         changed = self._changed()
         if any(len(setting.phases) > 1 for setting in changed):
             overall = self._overall()
@@ -190,7 +193,7 @@ class Tuner:
         return compare_rounds(*self._speeds[phase], level=level_for(len(self._speeds)), resolution=RESOLUTION)
 
     def _overall(self) -> Gain | None:
-        """The whole job, in tokens per second."""
+        """Return the gain of the whole job, in tokens per second."""
         if len(self._speeds) < len(BOTH) or not all(both[0] and both[1] for both in self._speeds.values()):
             return None
         total = sum(self._tokens(phase) for phase in BOTH)
@@ -218,7 +221,7 @@ class Tuner:
             prompt=self._gain("prompt"),
             generation=self._gain("generation"),
             overall=self._overall(),
-            seconds=self._clock() - self._began,
+            seconds=self._clock() - self._started,
             interrupted=interrupted,
         )
 

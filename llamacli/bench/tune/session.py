@@ -1,4 +1,4 @@
-"""A search for the fastest way to run one model, from loading it to whether another quantization would do better."""
+"""A tuning session: from loading a model, over the search for its fastest setup, to the estimates of other quantizations."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llamacli.bench.measure.trial import Phase, Trials, TrialSize, Way
+from llamacli.bench.measure.trial import Phase, Setup, Trials, TrialSize
 from llamacli.bench.roofline.measure import read_cost
 from llamacli.bench.tune.dimensions import BOTH, dimensions, pinned
 from llamacli.bench.tune.params import TuneEvent, TunePlan, TuneReport
-from llamacli.bench.tune.quantizations import Speeds, TypeQuestion, TypeReport, compare_types
+from llamacli.bench.tune.quantizations import Speeds, TypeReport, TypeRequest, compare_quantizations
 from llamacli.bench.tune.search import Tuner
 from llamacli.binding.library import library
-from llamacli.engine.fit import weights_by_device
+from llamacli.engine.fit.search import weights_by_device
 from llamacli.engine.params import CacheType
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import logical_cpus
@@ -23,24 +23,24 @@ from llamacli.errors import CancelledError, CapacityError, ModelUnsupportedError
 from llamacli.gguf.cost import ModelCost
 
 TYPES_SHARE = 0.2
-"""Of the budget, for other quantizations."""
+"""Share of the budget for other quantizations."""
 
-_SAMPLES = 60  # that a search takes, roughly
+_SAMPLES = 60  # of a search, roughly
 _LEAST_PROMPT, _LEAST_GEN = 64, 8
 _SPEED_SAMPLES = 3
 _LEAST_TYPES_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Doing:
-    """What is done next, in a few words."""
+class TuneStep:
+    """The next step, in a few words."""
 
-    what: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuneRequest:
-    """The job and the budget (`plan`), the tokens before it, the cache types to try, and whether to look at quantizations."""
+    """The job and the budget (`plan`), the tokens before it, the cache types to try, and whether to compare quantizations."""
 
     plan: TunePlan
     depth: int = 0
@@ -50,12 +50,13 @@ class TuneRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuneOutcome:
-    """Everything that was found. `size` is what repetitions measured: shorter than the job where the budget asks for that.
+    """The result of a session. `size` is that of the repetitions, which are shorter than the `job` if the budget requires it.
 
-    `speeds` are tokens per second of the best way. `types` is None where nothing was asked or there was no time.
+    `speeds` are tokens per second of the best setup. `types` is None if not requested, or if there was no time.
     """
 
     model: str
+    job: TrialSize
     size: TrialSize
     report: TuneReport
     speeds: dict[Phase, float]
@@ -65,43 +66,48 @@ class TuneOutcome:
 
 
 def tune_model(
-    path: Path, start: Way, request: TuneRequest, cancel: CancelFlag, on_load: Callable[[float], None] | None = None
-) -> Iterator[Doing | TuneEvent | TuneOutcome]:
-    """The search, told as it goes; the outcome comes last, also after `cancel` was set.
+    path: Path, start: Setup, request: TuneRequest, cancel: CancelFlag, on_load: Callable[[float], None] | None = None
+) -> Iterator[TuneStep | TuneEvent | TuneOutcome]:
+    """Yield the events of the session; the outcome comes last, also after `cancel` was set.
 
     Raises:
-        ModelError, CapacityError: the model cannot be run as the start says.
-        CancelledError: `cancel` was set before anything could be measured.
+        ModelError, CapacityError: if the model cannot run with the start.
+        CancelledError: if `cancel` was set before anything was measured.
     """
-    began, start = time.monotonic(), pinned(start)
+    started, start = time.monotonic(), pinned(start)
     cost = read_cost(path)
     budget = request.plan.budget * (1 - TYPES_SHARE * request.types)
     with Trials(path, TrialSize(n_prompt=_LEAST_PROMPT, n_gen=_LEAST_GEN, depth=request.depth), cancel, on_load) as trials:
-        yield Doing("loading")
+        yield TuneStep("loading")
         trials.model(start.model)
-        yield Doing("looking how fast it is")
+        yield TuneStep("measuring the start")
         trials.resize(_size_for(trials, start, request))
-        left = max(1.0, budget - (time.monotonic() - began))
-        report = yield from _search(trials, start, request, replace(request.plan, budget=left))
+        if trials.size != _job(request):
+            yield TuneStep(f"measuring prompts of {trials.size.n_prompt} and answers of {trials.size.n_gen} tokens")
+        remaining = max(1.0, budget - (time.monotonic() - started))
+        report = yield from _search(trials, start, request, replace(request.plan, budget=remaining))
         speeds = _speeds(trials, report)
         size, warnings = trials.size, trials.warnings()
     types: TypeReport | None = None
     if request.types and speeds and not report.interrupted:
-        left = max(_LEAST_TYPES_SECONDS, request.plan.budget - (time.monotonic() - began))
-        types = yield from _compare(path, cost, report.best, speeds, replace(request.plan, budget=left), cancel)
+        remaining = max(_LEAST_TYPES_SECONDS, request.plan.budget - (time.monotonic() - started))
+        types = yield from _compare(path, cost, report.best, speeds, replace(request.plan, budget=remaining), cancel)
     yield TuneOutcome(
         model=path.name,
+        job=_job(request),
         size=size,
         report=replace(report, interrupted=report.interrupted or cancel.is_set),
         speeds=speeds,
         types=types,
         warnings=warnings,
-        seconds=time.monotonic() - began,
+        seconds=time.monotonic() - started,
     )
 
 
-def _search(trials: Trials, start: Way, request: TuneRequest, plan: TunePlan) -> Generator[Doing | TuneEvent, None, TuneReport]:
-    """The search for settings."""
+def _search(
+    trials: Trials, start: Setup, request: TuneRequest, plan: TunePlan
+) -> Generator[TuneStep | TuneEvent, None, TuneReport]:
+    """Search for the fastest settings; return the report."""
     size, lib = trials.size, library()
     settings = dimensions(
         size.n_prompt,
@@ -110,7 +116,7 @@ def _search(trials: Trials, start: Way, request: TuneRequest, plan: TunePlan) ->
         has_gpu=bool(lib.llama_supports_gpu_offload()) and start.model.devices != ("none",),
         cache_types=request.cache_types,
     )
-    for event in Tuner(start, settings, lambda way, phase: size.tokens(phase) / trials.seconds(way, phase), plan).run():
+    for event in Tuner(start, settings, lambda setup, phase: size.tokens(phase) / trials.seconds(setup, phase), plan).run():
         if isinstance(event, TuneReport):
             return event
         yield event
@@ -118,36 +124,39 @@ def _search(trials: Trials, start: Way, request: TuneRequest, plan: TunePlan) ->
 
 
 def _compare(
-    path: Path, cost: ModelCost, best: Way, speeds: Speeds, plan: TunePlan, cancel: CancelFlag
-) -> Generator[Doing, None, TypeReport | None]:
-    """The question whether another quantization would do better; None where that cannot be measured, or was cancelled."""
+    path: Path, cost: ModelCost, best: Setup, speeds: Speeds, plan: TunePlan, cancel: CancelFlag
+) -> Generator[TuneStep, None, TypeReport | None]:
+    """Estimate the speed in other quantizations; return None if it cannot be measured, or was cancelled."""
     try:
-        held = weights_by_device(path, best.model, best.context, plan.n_prompt)
-        question = TypeQuestion(
+        weights = weights_by_device(path, best.model, best.context, plan.n_prompt)
+        comparison = TypeRequest(
             cost=cost,
             speeds=speeds,
-            device=max(held, key=lambda name: held[name]),
+            device=max(weights, key=lambda name: weights[name]),
             threads={phase: best.threads(phase) for phase in BOTH},
             n_prompt=plan.n_prompt,
             n_gen=plan.n_gen,
         )
-        for event in compare_types(question, cancel, seconds=plan.budget):
+        for event in compare_quantizations(comparison, cancel, seconds=plan.budget):
             if isinstance(event, TypeReport):
                 return event
-            yield Doing(event)
+            yield TuneStep(event)
     except (CancelledError, ModelUnsupportedError, CapacityError):
         pass
     return None
 
 
-def _size_for(trials: Trials, start: Way, request: TuneRequest) -> TrialSize:
-    """Repetitions as long as the job, or shorter so that the budget holds enough of them."""
+def _job(request: TuneRequest) -> TrialSize:
+    return TrialSize(n_prompt=request.plan.n_prompt, n_gen=request.plan.n_gen, depth=request.depth)
+
+
+def _size_for(trials: Trials, start: Setup, request: TuneRequest) -> TrialSize:
+    """Return the size of repetitions: that of the job, or less, so that the budget suffices for enough of them."""
     most = request.plan.budget / _SAMPLES
     lengths = []
-    asked = {"prompt": request.plan.n_prompt, "generation": request.plan.n_gen}
     for phase, least in zip(BOTH, (_LEAST_PROMPT, _LEAST_GEN), strict=True):
         per_token = trials.seconds(start, phase) / trials.size.tokens(phase)
-        length = asked[phase]
+        length = _job(request).tokens(phase)
         while length * per_token > most and length // 2 >= least:
             length //= 2
         lengths.append(length)
@@ -155,7 +164,7 @@ def _size_for(trials: Trials, start: Way, request: TuneRequest) -> TrialSize:
 
 
 def _speeds(trials: Trials, report: TuneReport) -> dict[Phase, float]:
-    """How fast the best way is: by the comparison, or measured once more. Empty if that was interrupted."""
+    """Return the speeds of the best setup, by the comparison or measured again; empty if that was interrupted."""
     found: dict[Phase, float] = {}
     gains = {"prompt": report.prompt, "generation": report.generation}
     try:

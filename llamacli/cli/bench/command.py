@@ -1,4 +1,4 @@
-"""`llamacli bench`: how fast models run here, in figures that can be trusted and compared."""
+"""`llamacli bench`: measure the speed of models on this machine."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from llamacli.bench.measure.params import BenchTest, Machine, MeasurePlan
 
 GRACE_SECONDS = 5.0
-"""How long a run may take after Ctrl-C to write what was measured."""
+"""Seconds that a run may take after Ctrl-C to write its results."""
 
 
 @command(
     examples=(
-        ("The usual two figures: prompt and generation.", "llamacli bench -m model.gguf"),
-        ("Which number of threads is best?", "llamacli bench -t 1-8*2"),
-        ("How long does a user wait?", "llamacli bench --latency -p 256,1024 -n 64"),
-        ("Many users at once.", "llamacli bench -p 0 -n 64 --parallel 1-8*2"),
-        ("With a long context, until ±1 % is known.", "llamacli bench -d 0,4096 --until-stable 1"),
+        ("Measure prompt processing and generation.", "llamacli bench -m model.gguf"),
+        ("Compare numbers of threads.", "llamacli bench -t 1-8*2"),
+        ("Measure the time to the first token and between tokens.", "llamacli bench --latency -p 256,1024 -n 64"),
+        ("Measure several sequences in parallel.", "llamacli bench -p 0 -n 64 --parallel 1-8*2"),
+        ("Measure with a long context, to a precision of ±1 %.", "llamacli bench -d 0,4096 --until-stable 1"),
     )
 )
 def bench(
@@ -37,16 +37,16 @@ def bench(
 ) -> None:
     """Measure how fast models run.
 
-    The options are llama-bench's, and so are the tests: pp is tokens of a prompt, tg generated tokens, in tokens per second.
-    Lists (512,1024), ranges (128-512+128, 1-8*2) and repeated options measure each combination.
+    Options and tests are those of llama-bench: pp is prompt processing, tg is text generation, in tokens per second. Lists
+    (512,1024), ranges (128-512+128, 1-8*2) and repeated options measure each combination.
 
-    Tests are warmed up until they are steady, and their repetitions take turns. The table shows the median with its 95 %
-    interval. What disturbs a test is told with what helps. A test that fails has a row that says so, and the others go on:
-    exit status 6. Ctrl-C keeps what was measured.
+    Tests are warmed up until they are steady, and their repetitions are interleaved. The table shows the median with its 95 %
+    interval. Disturbances are reported with a remedy. A failed test has a row with its error, the other tests continue, and the
+    exit status is 6. Ctrl-C keeps the results so far.
 
-    Runs are stored: `llamacli bench history` lists them, `show` and `export` write them again, `compare` says whether one is
-    faster and how sure that is. `roofline` shows how close a model comes to what this machine can do, `tune` finds the
-    fastest settings for it.
+    Runs are stored: `llamacli bench history` lists them, `show` and `export` write them again, `compare` tells whether one is
+    faster beyond noise. `roofline` shows which share of this machine's limits a model reaches, `tune` finds the fastest
+    settings for it.
     """
     from llamacli.bench.measure.resources import describe_machine
 
@@ -54,10 +54,10 @@ def bench(
         report = replace(report, output="json")
     check_plot(report.plot)
     planned = plan.plan()
-    expand(work, setup, [""])  # mistakes are told before a model is fetched
+    expand(work, setup, [""])  # report mistakes before a model is downloaded
     models = [str(app.find_model(app, reference, offline=work.offline)) for reference in work.references]
     tests = expand(work, setup, models)
-    run = _Run(app, report, describe_machine(), tests)
+    run = _BenchSession(app, report, describe_machine(), tests)
     try:
         failures = run.measure(planned)
     finally:
@@ -79,57 +79,60 @@ bench.groups = {
 }
 
 
-class _Run:
-    """One run of `bench`: its rows go to the report as they come, and at the end into the history."""
+class _BenchSession:
+    """One run of `bench`: its rows are reported as they come, and stored in the history at the end."""
 
     def __init__(self, app: AppContext, options: ReportOptions, machine: Machine, tests: list[BenchTest]) -> None:
         from llamacli.bench.measure.monitor import machine_notes
-        from llamacli.bench.measure.params import Result
+        from llamacli.bench.measure.params import BenchResult
         from llamacli.bench.measure.rows import result_row
         from llamacli.cli.bench.report import Report
+        from llamacli.render.bench.chart import row_names
 
         self._app = app
         self._options = options
         self._machine = machine
         self._tests = tests
-        self._is_whole = False
-        self._report = Report(app.console, options, [result_row(Result(test=test, test_time=""), machine) for test in tests])
+        self._is_complete = False
+        planned = [result_row(BenchResult(test=test, test_time=""), machine) for test in tests]
+        self._names = row_names(planned)
+        self._report = Report(app.console, options, planned)
         for note in machine_notes():
             app.console.warn(note)
         self._report.begin()
 
     def measure(self, plan: MeasurePlan) -> list[LlamacliError]:
-        """Runs all tests; what those that failed raised.
+        """Run all tests and return the errors of those that failed.
 
         Raises:
-            KeyboardInterrupt, Terminated: a signal ended it; the rows so far are in the report.
+            KeyboardInterrupt, Terminated: if a signal ended the run; the rows so far are in the report.
         """
-        from llamacli.bench.measure.params import Measured
+        from llamacli.bench.measure.params import ResultReady
         from llamacli.bench.measure.rows import result_row
         from llamacli.bench.measure.run import measure
-        from llamacli.cli.bench.report import Steps
+        from llamacli.cli.bench.report import ProgressReporter
         from llamacli.engine.runtime.cancel import CancelFlag
 
         failures, flag, app = [], CancelFlag(), self._app
         with app.interrupts.guard(grace=GRACE_SECONDS) as guard, app.progress(delay=0.5) as line:
             guard.cancel = flag.set
-            steps = Steps(app.console, line, len(self._tests), plan.repetitions, lines=self._options.progress)
+            steps = ProgressReporter(app.console, line, self._names, plan.repetitions, lines=self._options.progress)
             try:
                 for event in measure(self._tests, plan, cancel=flag, on_load=steps.loading):
-                    if isinstance(event, Measured):
+                    if isinstance(event, ResultReady):
                         self._report.add(result_row(event.result, self._machine))
                         failures += [event.failure] if event.failure is not None else []
                     else:
                         steps.step(event)
-                self._is_whole = True  # the number of rows does not tell: one that a signal cut short is among them
+                self._is_complete = True  # the rows alone do not show it: they include one that a signal cut short
             except CancelledError:
                 if guard.received is None:
                     raise
         return failures
 
     def end(self, groups: tuple[WorkOptions, SetupOptions, PlanOptions]) -> None:
-        """Ends the report, stores the rows and draws them."""
+        """End the report, and store and draw the rows."""
         from llamacli.cli.bench.save import finish
 
         self._report.end()
-        finish(self._app, self._options, groups, self._report.rows, interrupted=not self._is_whole)
+        finish(self._app, self._options, groups, self._report.rows, interrupted=not self._is_complete)

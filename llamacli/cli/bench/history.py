@@ -1,15 +1,14 @@
-"""`llamacli bench history`, `show`, `export` and `rm`: the runs that were stored."""
+"""`llamacli bench history`, `show`, `export` and `rm`: the stored runs."""
 
 from __future__ import annotations
 
 import json as json_format
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from llamacli.cli.bench.plot import PlotOption, check_plot, write_plot
 from llamacli.cli.framework.command import command
-from llamacli.cli.framework.console import Style
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import JsonOption
 from llamacli.cli.framework.parameters import argument, option
@@ -20,28 +19,36 @@ if TYPE_CHECKING:
 
 ExportFormat = Literal["csv", "json", "jsonl", "md", "sql"]
 
-RUN = "A run's number from `llamacli bench history`; last is the last one, last~1 the one before."
+RUN = "A run's number from `llamacli bench history`; last is the latest run, last~1 the one before."
 RunsArgument = Annotated[tuple[str, ...], argument(metavar="RUN", help=RUN)]
 
 
 @command(
     examples=(
-        ("What was measured?", "llamacli bench history"),
-        ("All runs of one model on this machine.", "llamacli bench history --here --model qwen --limit 0"),
+        ("List the stored runs.", "llamacli bench history"),
+        ("List all runs of a model on this machine.", "llamacli bench history --here --model qwen --limit 0"),
     )
 )
 def history(
     app: AppContext,
     *,
-    model: Annotated[str, option("--model", environment=False, help="Only runs of models with this in the file's name.")] = "",
+    model: Annotated[str, option("--model", environment=False, help="Only runs of models whose file name contains this.")] = "",
     test: Annotated[
-        str, option("--test", metavar="NAME", environment=False, help="Only runs of tests with this in their name: pp512, tg.")
+        str,
+        option(
+            "--test",
+            metavar="NAME",
+            environment=False,
+            help="Only runs of tests whose name contains this, such as pp512 or tg.",
+        ),
     ] = "",
-    here: Annotated[bool, option("--here", environment=False, help="Only runs of this machine.")] = False,
-    limit: Annotated[int, option("--limit", metavar="N", shows=20, environment=False, help="At most N runs; 0 is all.")] = 20,
+    here: Annotated[bool, option("--here", environment=False, help="Only runs on this machine.")] = False,
+    limit: Annotated[
+        int, option("--limit", metavar="N", shows=20, environment=False, help="Maximum number of runs; 0 lists all.")
+    ] = 20,
     json: JsonOption = False,
 ) -> None:
-    """List the benchmarks that were stored, the latest first."""
+    """List the stored benchmarks, the latest first."""
     from llamacli.render.bench.history import format_history, history_document
     from llamacli.store.benchmarks.history import History, database_path
 
@@ -59,8 +66,8 @@ def history(
 @command(
     examples=(
         ("Show the last run again.", "llamacli bench show last"),
-        ("All that is known of run 12.", "llamacli bench show 12 --json"),
-        ("A chart for a report.", "llamacli bench show 12 --plot run12.svg"),
+        ("Show run 12 with all its data.", "llamacli bench show 12 --json"),
+        ("Draw a chart of run 12.", "llamacli bench show 12 --plot run12.svg"),
     )
 )
 def show(
@@ -70,7 +77,7 @@ def show(
     plot: PlotOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a stored benchmark: its rows, how it was made, and on what."""
+    """Show a stored benchmark: its rows, command, machine and build."""
     from llamacli.render.bench.history import run_document
 
     check_plot(plot)
@@ -84,6 +91,7 @@ def show(
 
 
 def _show_table(app: AppContext, stored: StoredRun) -> None:
+    from llamacli.cli.bench.report import painter
     from llamacli.render.bench.history import format_run
     from llamacli.render.bench.table import Table
 
@@ -91,7 +99,7 @@ def _show_table(app: AppContext, stored: StoredRun) -> None:
     table = Table(
         stored.rows,
         width=console.width,
-        style=lambda text, style: console.styled(text, cast("Style", style), stdout=True),
+        style=painter(console),
     )
     console.write(format_run(stored, width=console.width))
     console.write(table.begin() + "".join(map(table.row, stored.rows)) + table.end())
@@ -99,9 +107,9 @@ def _show_table(app: AppContext, stored: StoredRun) -> None:
 
 @command(
     examples=(
-        ("For a spreadsheet.", "llamacli bench export 12 13 -o csv > runs.csv"),
-        ("For an issue.", "llamacli bench export last -o md"),
-        ("Into SQLite, as llama-bench does it.", "llamacli bench export last -o sql | sqlite3 runs.db"),
+        ("Export for a spreadsheet.", "llamacli bench export 12 13 -o csv > runs.csv"),
+        ("Export for an issue.", "llamacli bench export last -o md"),
+        ("Load into SQLite.", "llamacli bench export last -o sql | sqlite3 runs.db"),
     )
 )
 def export(
@@ -109,22 +117,21 @@ def export(
     run: RunsArgument,
     *,
     output: Annotated[
-        ExportFormat, option("-o", "--output", environment=False, help="The format: llama-bench's, with more columns.")
+        ExportFormat, option("-o", "--output", environment=False, help="Output format, as llama-bench's but with more columns.")
     ] = "json",
 ) -> None:
-    """Write the rows of stored benchmarks in a format for other programs.
+    """Export the rows of stored benchmarks.
 
-    The formats are those of `llamacli bench -o`. JSON and JSONL have every sample, and `llamacli bench compare` reads them.
+    The formats are those of `llamacli bench -o`. JSON and JSONL contain every sample, and `llamacli bench compare` reads them.
     """
-    from llamacli.render.bench.formats import Csv, Form, Json, JsonLines, Markdown, Sql
+    from llamacli.cli.bench.report import make_format
 
     rows: list[Row] = [row for stored in _runs(run) for row in stored.rows]
-    forms: dict[ExportFormat, type[Csv | Json | JsonLines | Sql]] = {"csv": Csv, "json": Json, "jsonl": JsonLines, "sql": Sql}
-    form: Form = Markdown(rows) if output == "md" else forms[output]()
+    form = make_format(output, rows, app.console)
     app.console.write(form.begin() + "".join(map(form.row, rows)) + form.end())
 
 
-@command(examples=(("Forget two runs.", "llamacli bench rm 3 4"),))
+@command(examples=(("Remove two runs.", "llamacli bench rm 3 4"),))
 def rm(app: AppContext, run: RunsArgument) -> None:
     """Remove stored benchmarks."""
     from llamacli.cli.bench.run_refs import stored_number
@@ -151,8 +158,9 @@ def _opened() -> Iterator[History]:
 
 
 def _this_machine() -> str:
-    """The fingerprint of this machine."""
+    """Return the fingerprint of this machine."""
+    from llamacli import __version__
     from llamacli.bench.measure.provenance import describe_origin
     from llamacli.store.benchmarks.history import fingerprint
 
-    return fingerprint(describe_origin()["machine"])
+    return fingerprint(describe_origin(version=__version__)["machine"])

@@ -1,4 +1,4 @@
-"""The options of `bench`: llama-bench's, which take lists, and ours. A list may be given in one option or in several."""
+"""The options of `bench`: llama-bench's, which accept lists, and our own. List options can be repeated."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from llamacli.errors import UsageError
 
 T = TypeVar("T")
 
+RowFormatName = Literal["table", "md", "csv", "json", "jsonl", "sql"]
 OutputFormat = Literal["table", "md", "csv", "json", "jsonl", "sql", "none"]
 
 MOST_TESTS = 100_000
-"""Combinations that one run may have: all of them are made before the first is measured."""
+"""The largest number of tests in a run: all are created before the first is measured."""
 
 _PLAN = MeasurePlan()
 
@@ -39,7 +40,7 @@ def _switches(*names: str, help: str, **more: Any) -> Any:  # noqa: A002
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkOptions:
-    """What is measured."""
+    """The tests."""
 
     PANEL: ClassVar[str] = "Tests"
 
@@ -47,19 +48,25 @@ class WorkOptions:
         tuple[tuple[str, ...], ...],
         option(
             "-m", "--model", metavar="MODEL", parser=lists.parse_models, shows="the demo model",
-            help="A model as for `run`; several with commas between, or given many times.",
+            help="Model, as for `run`; comma-separated for several, can be repeated.",
         ),
     ] = ()  # fmt: skip
     offline: OfflineOption = False
-    n_prompt: Annotated[Numbers, _numbers("-p", "--n-prompt", shows=512, help="Tokens of the prompt; 0 is no such test.")] = ()
-    n_gen: Annotated[Numbers, _numbers("-n", "--n-gen", shows=128, help="Tokens to generate; 0 is no such test.")] = ()
+    n_prompt: Annotated[
+        Numbers, _numbers("-p", "--n-prompt", shows=512, help="Number of prompt tokens; 0 skips this test.")
+    ] = ()
+    n_gen: Annotated[
+        Numbers, _numbers("-n", "--n-gen", shows=128, help="Number of tokens to generate; 0 skips this test.")
+    ] = ()
     prompt_gen: Annotated[
         tuple[tuple[int, int], ...],
-        option("-pg", "--prompt-gen", metavar="PP,TG", parser=lists.parse_pair, help="A prompt and generation in one test."),
+        option(
+            "-pg", "--prompt-gen", metavar="PP,TG", parser=lists.parse_pair, help="A test of a prompt followed by generation."
+        ),
     ] = ()
-    n_depth: Annotated[Numbers, _numbers("-d", "--n-depth", shows=0, help="Tokens that are in the context before.")] = ()
+    n_depth: Annotated[Numbers, _numbers("-d", "--n-depth", shows=0, help="Number of tokens already in the context.")] = ()
     parallel: Annotated[
-        Numbers, _numbers("--parallel", shows=1, help="Sequences side by side; speeds are those of all together.")
+        Numbers, _numbers("--parallel", shows=1, help="Number of parallel sequences; speeds are their sum.")
     ] = ()
     latency: Annotated[
         bool,
@@ -72,17 +79,17 @@ class WorkOptions:
         bool,
         option(
             "--end-to-end", environment=False,
-            help="Measure what a user waits for: with template, tokenizing, sampling and text, for each -p with each -n.",
+            help="Measure a chat turn with template, tokenization, sampling and text, for each -p with each -n.",
         ),
     ] = False  # fmt: skip
 
     @property
     def references(self) -> tuple[str | None, ...]:
-        """The models as they were given; None is the default model."""
+        """The references of the models; None is the default model."""
         return _joined(self.model) or (None,)
 
     def sizes(self) -> Iterator[tuple[Workload, int, int]]:
-        """What each combination of the other options is measured with: workload, tokens of the prompt, tokens to generate."""
+        """Yield the workload, the prompt tokens and the tokens to generate of each test."""
         prompts, answers = _joined(self.n_prompt) or (512,), _joined(self.n_gen) or (128,)
         asked: dict[Workload, bool] = {"latency": self.latency, "end-to-end": self.end_to_end}
         workloads = [workload for workload, wanted in asked.items() if wanted]
@@ -98,23 +105,28 @@ class WorkOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetupOptions:
-    """How models are loaded and evaluated. With several values each combination is measured."""
+    """The parameters of loading and evaluation. Each combination of several values is measured."""
 
     PANEL: ClassVar[str] = "Setup"
 
-    batch_size: Annotated[Numbers, _numbers("-b", "--batch-size", shows=2048, help="Tokens given to the model at once.")] = ()
-    ubatch_size: Annotated[Numbers, _numbers("-ub", "--ubatch-size", shows=512, help="Tokens computed at once.")] = ()
-    threads: Annotated[Numbers, _numbers("-t", "--threads", shows="physical cores", help="Threads.")] = ()
+    batch_size: Annotated[
+        Numbers, _numbers("-b", "--batch-size", shows=2048, help="Batch size in tokens.", sets="n_batch")
+    ] = ()
+    ubatch_size: Annotated[
+        Numbers, _numbers("-ub", "--ubatch-size", shows=512, help="Micro-batch size in tokens.", sets="n_ubatch")
+    ] = ()
+    threads: Annotated[Numbers, _numbers("-t", "--threads", shows="physical cores", help="Number of CPU threads.")] = ()
     cpu_mask: Annotated[
         tuple[tuple[str, ...], ...],
         option(
             "-C", "--cpu-mask", metavar="HEX", parser=lists.parse_texts, shows="0x0", environment=False,
-            help="CPUs that the threads may run on.",
+            help="Mask of the CPUs that threads may run on.",
         ),
     ] = ()  # fmt: skip
     cpu_strict: Annotated[Switches, _switches("--cpu-strict", help="Bind each thread to one CPU.", environment=False)] = ()
     poll: Annotated[
-        Numbers, _numbers("--poll", shows=50, help="How eagerly threads wait, 0 (sleep) to 100.", environment=False)
+        Numbers,
+        _numbers("--poll", shows=50, help="Polling level of waiting threads, from 0 (sleep) to 100.", environment=False),
     ] = ()
     flash_attn: Annotated[
         tuple[tuple[FlashAttention, ...], ...],
@@ -123,86 +135,100 @@ class SetupOptions:
     cache_type_k: Annotated[
         tuple[tuple[CacheType, ...], ...],
         option(
-            "-ctk", "--cache-type-k", metavar="TYPES", parser=lists.parse_types, shows="f16", help="Type of the cache's keys."
+            "-ctk",
+            "--cache-type-k",
+            metavar="TYPES",
+            parser=lists.parse_types,
+            shows="f16",
+            help="Type of the KV cache's keys.",
         ),
     ] = ()
     cache_type_v: Annotated[
         tuple[tuple[CacheType, ...], ...],
         option(
-            "-ctv", "--cache-type-v", metavar="TYPES", parser=lists.parse_types, shows="f16", help="Type of the cache's values."
+            "-ctv",
+            "--cache-type-v",
+            metavar="TYPES",
+            parser=lists.parse_types,
+            shows="f16",
+            help="Type of the KV cache's values.",
         ),
     ] = ()
     gpu_layers: Annotated[
         Numbers,
         option(
             "-ngl", "--gpu-layers", "--n-gpu-layers", metavar="LIST", parser=lists.parse_layers, shows="all",
-            help="Layers that a GPU holds.",
+            help="Number of layers on the GPU.",
         ),
     ] = ()  # fmt: skip
     split_mode: Annotated[
         tuple[tuple[SplitMode, ...], ...],
         option(
             "-sm", "--split-mode", metavar="none|layer|row|tensor", parser=lists.parse_splits, shows="layer",
-            help="How a model is spread over several GPUs.",
+            help="Distribution of a model over several GPUs.",
         ),
     ] = ()  # fmt: skip
-    main_gpu: Annotated[Numbers, _numbers("-mg", "--main-gpu", shows=0, help="The GPU that -sm none uses.")] = ()
+    main_gpu: Annotated[Numbers, _numbers("-mg", "--main-gpu", shows=0, help="GPU to use with -sm none.")] = ()
     device: Annotated[
         tuple[tuple[tuple[str, ...], ...], ...],
         option(
             "-dev", "--device", metavar="A/B", parser=lists.parse_devices, shows="auto", environment=False,
-            help="Devices to use, with slashes between; none is the CPU.",
+            help="Devices to use, slash-separated; `none` is the CPU.",
         ),
     ] = ()  # fmt: skip
     tensor_split: Annotated[
         tuple[tuple[tuple[float, ...], ...], ...],
         option(
             "-ts", "--tensor-split", metavar="N/N", parser=lists.parse_shares, environment=False,
-            help="Each GPU's share, with slashes between.",
+            help="Share of each GPU, slash-separated.",
         ),
     ] = ()  # fmt: skip
     load_mode: Annotated[
         tuple[tuple[LoadMode, ...], ...],
         option(
             "-lm", "--load-mode", metavar="MODES", parser=lists.parse_load_modes, shows="auto", environment=False,
-            help="How the file is loaded: auto, none, mmap, mlock, mmap+mlock or dio.",
+            help="Loading mode of the file: auto, none, mmap, mlock, mmap+mlock or dio.",
         ),
     ] = ()  # fmt: skip
     mmap: Annotated[
-        Switches, _switches("-mmp", "--mmap", help="Short for -lm none, -lm mmap.", environment=False, shows=1)
+        Switches, _switches("-mmp", "--mmap", help="Short for -lm none (0) and -lm mmap (1).", environment=False, shows=1)
     ] = ()
     no_kv_offload: Annotated[
-        Switches, _switches("-nkvo", "--no-kv-offload", help="Keep the cache off the GPU.", environment=False)
+        Switches, _switches("-nkvo", "--no-kv-offload", help="Keep the KV cache off the GPU.", environment=False)
     ] = ()
     no_op_offload: Annotated[
         Switches,
-        _switches("-nopo", "--no-op-offload", help="Keep the CPU's layers off the GPU.", environment=False),
+        _switches(
+            "-nopo", "--no-op-offload", help="Do not offload operations of the CPU's layers to the GPU.", environment=False
+        ),
     ] = ()
-    embeddings: Annotated[Switches, _switches("-embd", "--embeddings", help="Compute embeddings, too.", environment=False)] = ()
-    no_host: Annotated[Switches, _switches("--no-host", help="Leave host buffers out.", environment=False)] = ()
+    embeddings: Annotated[
+        Switches, _switches("-embd", "--embeddings", help="Compute embeddings as well.", environment=False)
+    ] = ()
+    no_host: Annotated[Switches, _switches("--no-host", help="Do not use host buffers.", environment=False)] = ()
     repack: Annotated[
-        Switches, _switches("--repack", shows=1, help="Bring weights into this CPU's layout.", environment=False)
+        Switches, _switches("--repack", shows=1, help="Repack weights into the layout of this CPU.", environment=False)
     ] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
-    """How often."""
+    """The repetitions."""
 
     PANEL: ClassVar[str] = "Repetitions"
 
-    repetitions: Annotated[int, option("-r", "--repetitions", help="Repetitions of each test; tests take turns.")] = (
-        _PLAN.repetitions
-    )
+    repetitions: Annotated[
+        int, option("-r", "--repetitions", help="Number of repetitions of each test; tests are interleaved.")
+    ] = _PLAN.repetitions
     until_stable: Annotated[
         float | None,
-        option("--until-stable", metavar="PCT", help="Repeat until the median is known to ±PCT percent, -r times or more."),
+        option("--until-stable", metavar="PCT", help="Repeat at least -r times, until the median is known to ±PCT percent."),
     ] = _PLAN.until_stable
-    delay: Annotated[float, option("--delay", metavar="SECONDS", help="Rest before each repetition.")] = _PLAN.delay
+    delay: Annotated[float, option("--delay", metavar="SECONDS", help="Rest before each repetition, in seconds.")] = _PLAN.delay
     no_warmup: Annotated[bool, option("--no-warmup", help="Do not warm up first.", environment=False)] = False
 
     def plan(self) -> MeasurePlan:
-        """What the engine needs of these."""
+        """Return the plan that these options describe."""
         return MeasurePlan(
             repetitions=self.repetitions, warmup=not self.no_warmup, delay=self.delay, until_stable=self.until_stable
         )
@@ -210,7 +236,7 @@ class PlanOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportOptions:
-    """Where the rows go."""
+    """The output of rows."""
 
     PANEL: ClassVar[str] = "Output"
 
@@ -218,31 +244,35 @@ class ReportOptions:
         OutputFormat | None,
         option(
             "-o", "--output", shows="table on a terminal, else md", environment=False,
-            help="Format of standard output. md, csv, json, jsonl and sql are llama-bench's, with more columns after its own.",
+            help="Format of standard output; md, csv, json, jsonl and sql are llama-bench's, with additional columns.",
         ),
     ] = None  # fmt: skip
     json: JsonOption = False
     output_err: Annotated[
-        OutputFormat, option("-oe", "--output-err", environment=False, help="Write the rows to standard error, too.")
+        OutputFormat, option("-oe", "--output-err", environment=False, help="Format of rows on standard error.")
     ] = "none"
-    progress: Annotated[bool, option("--progress", environment=False, help="Tell each step on standard error.")] = False
+    progress: Annotated[bool, option("--progress", environment=False, help="Report each step on standard error.")] = False
     plot: PlotOption = None
-    no_save: Annotated[bool, option("--no-save", help="Leave the run out of the history.")] = False
+    no_save: Annotated[bool, option("--no-save", help="Do not store the run in the history.")] = False
 
 
 def expand(work: WorkOptions, setup: SetupOptions, models: Sequence[str]) -> list[BenchTest]:
-    """All combinations, in llama-bench's order: a model is loaded as few times as possible."""
+    """Return the tests of all combinations, in llama-bench's order: each model is loaded as few times as possible.
+
+    Raises:
+        UsageError: if there are no tests or too many, or a value is out of range.
+    """
     axes = {"model": tuple(models), **_axes(setup), "n_depth": _joined(work.n_depth) or (0,)}
     axes["poll"] = _joined(setup.poll) or (50,)
     axes["n_parallel"] = _joined(work.parallel) or (1,)
     sizes = list(work.sizes())
     if not sizes:
-        raise UsageError("there is nothing to measure", hint="-p, -n or -pg must be more than 0")
+        raise UsageError("nothing to measure", hint="-p, -n or -pg must be above 0")
     if work.end_to_end:
         _check_end_to_end(work, setup)
     count = len(sizes) * math.prod(map(len, axes.values()))
     if count > MOST_TESTS:
-        raise UsageError(f"these are {count:,} tests; {MOST_TESTS:,} are possible at once")
+        raise UsageError(f"{count:,} tests are too many for one run: at most {MOST_TESTS:,} are possible")
     return [
         BenchTest(**dict(zip(axes, values, strict=True)), workload=workload, n_prompt=n_prompt, n_gen=n_gen)
         for values in itertools.product(*axes.values())
@@ -277,9 +307,9 @@ def _axes(setup: SetupOptions) -> dict[str, tuple[Any, ...]]:
 
 def _check_end_to_end(work: WorkOptions, setup: SetupOptions) -> None:
     if any(_joined(work.n_depth)) or set(_joined(work.parallel)) - {1}:
-        raise UsageError("--end-to-end is one chat turn in an empty context: it goes with neither -d nor --parallel")
+        raise UsageError("--end-to-end cannot be used with -d or --parallel: it is one chat turn in an empty context")
     if setup.cpu_mask or setup.cpu_strict or setup.poll or setup.embeddings:
-        raise UsageError("--end-to-end uses the engine's own threads: it goes with none of -C, --cpu-strict, --poll and -embd")
+        raise UsageError("--end-to-end cannot be used with -C, --cpu-strict, --poll or -embd: it uses the engine's own threads")
 
 
 def _joined(parts: tuple[tuple[T, ...], ...]) -> tuple[T, ...]:

@@ -17,9 +17,9 @@ _KINDS = (".svg", ".png")
 
 
 def parse_plot(text: str) -> str:
-    """`-`, or the name of an SVG or PNG file."""
+    """Parse `-` or the name of an SVG or PNG file. Raises ValueError for other names."""
     if text != TERMINAL and Path(text).suffix.lower() not in _KINDS:
-        raise ValueError(f"a chart is an .svg or .png file, or - for bars in the terminal: {text}")
+        raise ValueError(f"{text!r} is not an .svg or .png file, nor - for bars in the terminal")
     return text
 
 
@@ -27,16 +27,16 @@ PlotOption = Annotated[
     str | None,
     option(
         "--plot", metavar="FILE", parser=parse_plot, environment=False,
-        help="Draw a chart: an .svg or .png file, or - for bars in the terminal.",
+        help="Draw a chart into an .svg or .png file, or as bars in the terminal (-).",
     ),
 ]  # fmt: skip
 
 
 def check_plot(plot: str | None) -> None:
-    """Finds out before anything is measured whether a chart could be written afterwards.
+    """Check before the measurement that the chart can be written afterwards.
 
     Raises:
-        UsageError: it could not.
+        UsageError: if it cannot.
     """
     if plot is None or plot == TERMINAL:
         return
@@ -46,16 +46,16 @@ def check_plot(plot: str | None) -> None:
 
         require_png()
     if not path.parent.is_dir():
-        raise UsageError(f"there is no folder {path.parent} for the chart")
+        raise UsageError(f"cannot write {path}: folder {path.parent} does not exist")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UsageError(f"{path} cannot be written")
+        raise UsageError(f"cannot write {path}: permission denied, or it is a folder")
 
 
 def write_plot(app: AppContext, plot: str, rows: Sequence[Row], *, to_error: bool = False) -> None:
-    """Draws the rows: bars on standard output (or standard error), else the file.
+    """Draw the rows as bars on standard output (or standard error), or into the file.
 
     Raises:
-        UsageError: Pillow is missing. LlamacliError: the file cannot be written.
+        UsageError: if Pillow is missing; LlamacliError: if the file cannot be written.
     """
     from llamacli.render.bench.chart import make_chart
 
@@ -74,4 +74,4 @@ def write_plot(app: AppContext, plot: str, rows: Sequence[Row], *, to_error: boo
         path.write_bytes(data)
     except OSError as error:
         raise LlamacliError(f"cannot write {path}: {error.strerror or error}") from error
-    app.console.note(f"the chart is in {path}")
+    app.console.note(f"wrote the chart to {path}")

@@ -19,7 +19,7 @@ _FLASH = {"0": "off", "1": "on", "-1": "auto"}
 
 
 def parse_ranges(text: str) -> tuple[int, ...]:
-    """Numbers, and ranges `first-last`, `first-last+step` and `first-last*factor`, with commas between."""
+    """Parse comma-separated numbers and ranges `first-last`, `first-last+step` and `first-last*factor`."""
     return tuple(value for part in text.split(",") for value in _range(part.strip()))
 
 
@@ -35,7 +35,7 @@ def _range(text: str) -> list[int]:
         values.append(value)
         following = value + step if operator == "+" else value * step
         if following <= value:
-            raise ValueError(f"the range {text} has no end")
+            raise ValueError(f"the range {text} never ends")
         if len(values) > _MOST_VALUES:
             raise ValueError(f"the range {text} has more than {_MOST_VALUES:,} values")
         value = following
@@ -45,7 +45,7 @@ def _range(text: str) -> list[int]:
 
 
 def parse_pair(text: str) -> tuple[int, int]:
-    """Two numbers of tokens: PP,TG."""
+    """Parse two numbers of tokens: PP,TG."""
     prompt, comma, answer = text.partition(",")
     if not comma:
         raise ValueError(f"'{text}' is not two numbers, such as 512,128")
@@ -53,7 +53,7 @@ def parse_pair(text: str) -> tuple[int, int]:
 
 
 def parse_models(text: str) -> tuple[str, ...]:
-    """References of models with commas between; a file that exists may have commas in its name."""
+    """Parse comma-separated references of models; the name of an existing file may contain commas."""
     if Path(text).is_file():
         return (text,)
     parts = tuple(text.split(","))
@@ -63,47 +63,47 @@ def parse_models(text: str) -> tuple[str, ...]:
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
-    """Like `parse_ranges`; `all` and `auto` are -1."""
+    """Parse ranges as `parse_ranges`, with `all` and `auto` as -1."""
     return tuple(value for part in text.split(",") for value in ((-1,) if part in ("all", "auto") else _range(part)))
 
 
 def parse_switches(text: str) -> tuple[bool, ...]:
-    """0 and 1 with commas between."""
+    """Parse comma-separated 0 and 1."""
     return tuple(parse_bool(part) for part in text.split(","))
 
 
 def parse_flash(text: str) -> tuple[FlashAttention, ...]:
-    """`on`, `off` and `auto` with commas between, or 1, 0 and -1."""
+    """Parse comma-separated `on`, `off` and `auto`, or 1, 0 and -1."""
     return _words((_FLASH.get(part, part) for part in text.split(",")), get_args(FlashAttention))
 
 
 def parse_types(text: str) -> tuple[CacheType, ...]:
-    """Types of the cache with commas between."""
+    """Parse comma-separated cache types."""
     return _words(text.split(","), get_args(CacheType))
 
 
 def parse_splits(text: str) -> tuple[SplitMode, ...]:
-    """Split modes with commas between."""
+    """Parse comma-separated split modes."""
     return _words(text.split(","), get_args(SplitMode))
 
 
 def parse_load_modes(text: str) -> tuple[LoadMode, ...]:
-    """Load modes with commas between."""
+    """Parse comma-separated load modes."""
     return _words(text.split(","), get_args(LoadMode))
 
 
 def parse_devices(text: str) -> tuple[tuple[str, ...], ...]:
-    """Lists of devices with commas between, each with slashes between its devices; `auto` is llama.cpp's choice."""
+    """Parse comma-separated lists of slash-separated devices; `auto` is llama.cpp's choice."""
     return tuple(() if part == "auto" else tuple(name for name in part.split("/") if name) for part in text.split(","))
 
 
 def parse_shares(text: str) -> tuple[tuple[float, ...], ...]:
-    """Lists of each GPU's share with commas between, each with slashes (or semicolons) between its numbers."""
+    """Parse comma-separated lists of the GPUs' shares, separated by slashes or semicolons."""
     return tuple(tuple(parse_float(share) for share in re.split("[/;]", part)) for part in text.split(","))
 
 
 def parse_texts(text: str) -> tuple[str, ...]:
-    """Texts with commas between."""
+    """Parse comma-separated text."""
     return tuple(text.split(","))
 
 

@@ -1,64 +1,63 @@
-"""`llamacli bench roofline`: how near a model comes to what this machine can do."""
+"""`llamacli bench roofline`: compare a model's speed with the limits of this machine."""
 
 from __future__ import annotations
 
 import json as json_format
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from llamacli.cli.bench.job_options import JobOptions, way_of
+from llamacli.cli.bench.job_options import JobOptions, setup_of
 from llamacli.cli.framework.command import command
-from llamacli.cli.framework.console import Style
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ContextOptions, JsonOption, ModelOptions
 from llamacli.errors import CancelledError
 
 if TYPE_CHECKING:
-    from llamacli.bench.measure.trial import Way
-    from llamacli.bench.roofline.model import Job, RooflineReport
+    from llamacli.bench.measure.trial import Setup
+    from llamacli.bench.roofline.model import RooflineJob, RooflineReport
 
 GRACE_SECONDS = 5.0
-"""How long a measurement may take to notice Ctrl-C."""
+"""Seconds that a measurement may take to notice Ctrl-C."""
 
 
 @command(
     examples=(
-        ("What bounds the speed of this model here?", "llamacli bench roofline -m model.gguf"),
-        ("With a long context, and four threads.", "llamacli bench roofline -d 4096 -t 4"),
+        ("Show what limits the speed of a model.", "llamacli bench roofline -m model.gguf"),
+        ("Measure with a long context and four threads.", "llamacli bench roofline -d 4096 -t 4"),
     )
 )
 def roofline(
     app: AppContext, *, job: JobOptions, model: ModelOptions, context: ContextOptions, json: JsonOption = False
 ) -> None:
-    """Show how near a model comes to what this machine can do.
+    """Show which share of this machine's limits a model reaches.
 
-    Measures how fast memory is read and how fast ggml multiplies with each type of weights, counts what a token of this model
-    needs of both, and compares the speed that follows with the one that is reached. Takes about 20 seconds.
+    Measures the rates of reading memory and of ggml's products with each type of weights, counts the bytes and operations of a
+    token of this model, and compares the resulting limit with the measured speed. Takes about 20 seconds.
     """
-    from llamacli.bench.roofline.model import Job
+    from llamacli.bench.roofline.model import RooflineJob
+    from llamacli.cli.bench.report import painter
     from llamacli.render.bench.roofline import format_roofline, roofline_document
 
     path = app.find_model(app, model.model, offline=model.offline)
-    way = way_of(model, context)
-    wanted = Job(
+    setup = setup_of(model, context)
+    wanted = RooflineJob(
         n_prompt=job.n_prompt,
         n_gen=job.n_gen,
         depth=job.n_depth,
-        ubatch=way.context.n_ubatch,
-        cache_type_k=way.context.cache_type_k,
-        cache_type_v=way.context.cache_type_v,
+        ubatch=setup.context.n_ubatch,
+        cache_type_k=setup.context.cache_type_k,
+        cache_type_v=setup.context.cache_type_v,
     )
-    report, console = _measure(app, path, way, wanted), app.console
+    report, console = _measure(app, path, setup, wanted), app.console
     if json:
         console.write(json_format.dumps(roofline_document(report), indent=2, allow_nan=False) + "\n")
     else:
-        paint = lambda text, style: console.styled(text, cast("Style", style), stdout=True)  # noqa: E731
-        console.write(format_roofline(report, width=console.width, paint=paint))
+        console.write(format_roofline(report, width=console.width, paint=painter(console)))
     for warning in report.warnings:
         console.warn(warning)
 
 
-def _measure(app: AppContext, path: Path, way: Way, job: Job) -> RooflineReport:
+def _measure(app: AppContext, path: Path, setup: Setup, job: RooflineJob) -> RooflineReport:
     from llamacli.bench.measure.monitor import machine_notes
     from llamacli.bench.roofline.measure import measure_roofline
     from llamacli.bench.roofline.model import RooflineReport
@@ -70,10 +69,10 @@ def _measure(app: AppContext, path: Path, way: Way, job: Job) -> RooflineReport:
     with app.interrupts.guard(grace=GRACE_SECONDS) as guard, app.progress() as line:
         guard.cancel = flag.set
         try:
-            for event in measure_roofline(path, way, job, flag, lambda share: line.update("loading", share, 1.0)):
+            for event in measure_roofline(path, setup, job, flag, lambda share: line.update("loading", share, 1.0)):
                 if isinstance(event, RooflineReport):
                     return event
-                line.update(f"measuring {event.what}", event.done, event.total, at_once=True)
+                line.update(f"measuring {event.text}", event.done, event.total, at_once=True)
         except CancelledError:
             if guard.received is None:
                 raise

@@ -1,4 +1,4 @@
-"""What happens to the rows of a benchmark when it has ended: they are stored in the history, and drawn."""
+"""The end of a benchmark: its rows are stored in the history, and drawn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-from llamacli.bench.compare.runs import thing
+from llamacli import __version__
+from llamacli.bench.compare.runs import subject_of
 from llamacli.bench.measure.provenance import describe_origin
 from llamacli.bench.measure.rows import Row
 from llamacli.cli.bench.options import PlanOptions, ReportOptions, SetupOptions, WorkOptions
@@ -22,15 +23,15 @@ Group = WorkOptions | SetupOptions | PlanOptions
 
 
 def finish(app: AppContext, report: ReportOptions, groups: Sequence[Group], rows: Sequence[Row], *, interrupted: bool) -> None:
-    """Stores the rows, unless --no-save was given or nothing was measured, and draws them. What fails is told as a warning.
+    """Store the rows, unless --no-save was given or nothing was measured, and draw them.
 
-    The rows have been written by then, and were measured with patience: they shall not end in an error.
+    Failures are only warnings: the rows have been written already, and their measurement took time.
     """
     if not any(row["repetitions"] for row in rows):
         return
     try:
         if not report.no_save:
-            app.console.note(f"stored as run {keep(rows, groups, interrupted=interrupted)}")
+            app.console.note(f"stored as run {store_run(rows, groups, interrupted=interrupted)}")
         if report.plot is not None:
             on_terminal = report.output in (None, "table", "md")
             write_plot(app, report.plot, rows, to_error=not on_terminal)
@@ -38,17 +39,17 @@ def finish(app: AppContext, report: ReportOptions, groups: Sequence[Group], rows
         app.console.warn(str(error))
 
 
-def keep(rows: Sequence[Row], groups: Sequence[Group], *, interrupted: bool = False) -> int:
-    """Stores rows as one run, with what they ran on and the options that made them; its number.
+def store_run(rows: Sequence[Row], groups: Sequence[Group], *, interrupted: bool = False) -> int:
+    """Store rows as one run, with their provenance and options; return its number.
 
     Raises:
-        LlamacliError: the history cannot be written.
+        LlamacliError: if the history cannot be written.
     """
-    origin = describe_origin(row["model_filename"] for row in rows)
+    origin = describe_origin((row["model_filename"] for row in rows), version=__version__)
     options = {name: value for group in groups for name, value in dataclasses.asdict(group).items()}
     with closing(History()) as history:
         return history.save(
-            [NewRow(thing(row), row) for row in rows],
+            [NewRow(subject_of(row), row) for row in rows],
             origin=origin,
             command=command_line(groups),
             options=options,
@@ -57,7 +58,7 @@ def keep(rows: Sequence[Row], groups: Sequence[Group], *, interrupted: bool = Fa
 
 
 def command_line(groups: Sequence[Group]) -> str:
-    """The command line that means the same: options that are not at their defaults, with their first names."""
+    """Return an equivalent command line: the options that differ from their defaults, by their long names."""
     return shlex.join(["llamacli", "bench", *(word for group in groups for word in _words(group))])
 
 
@@ -68,7 +69,7 @@ def _words(group: Group) -> Iterator[str]:
         if value == field.default:
             continue
         declared = typing.get_args(hints[field.name])[1]
-        name = (declared.param_decls or (declared.default,))[0]  # Typer takes a single name for the default
+        name = next(name for name in declared.names if name.startswith("--"))
         if value is True:
             yield name
         else:
@@ -77,7 +78,7 @@ def _words(group: Group) -> Iterator[str]:
 
 
 def _text(value: Any, separator: str) -> str:
-    """A list with commas; lists inside of it with slashes, as llama-bench writes devices."""
+    """Return a list with commas and nested lists with slashes, as llama-bench writes devices."""
     if isinstance(value, tuple):
         return separator.join(_text(item, "/") for item in value)
     return str(int(value)) if isinstance(value, bool) else str(value)

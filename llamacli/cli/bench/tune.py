@@ -1,4 +1,4 @@
-"""`llamacli bench tune`: the fastest way to run a model on this machine, kept as a profile."""
+"""`llamacli bench tune`: find the fastest settings for a model on this machine, and save them."""
 
 from __future__ import annotations
 
@@ -10,78 +10,79 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, cast, get_args
 
-from llamacli.cli.bench.job_options import JobOptions, way_of
+from llamacli.cli.bench.job_options import JobOptions, setup_of
 from llamacli.cli.framework.command import command
-from llamacli.cli.framework.console import Style
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ContextOptions, JsonOption, ModelOptions
 from llamacli.cli.framework.parameters import option
 from llamacli.cli.framework.parsers import parse_names
+from llamacli.cli.framework.signature import options_of
 from llamacli.engine.params import CacheType
 from llamacli.errors import CancelledError, UsageError
 from llamacli.store.models.references import is_path
 
 if TYPE_CHECKING:
-    from llamacli.bench.measure.trial import Way
+    from llamacli.bench.measure.trial import Setup
     from llamacli.bench.tune.session import TuneOutcome, TuneRequest
     from llamacli.cli.framework.signals import Guard
 
 GRACE_SECONDS = 10.0
-"""How long the end of a measurement and the report may take after Ctrl-C."""
+"""Seconds that the end of a measurement and the report may take after Ctrl-C."""
 
 _PROFILE = re.compile(r"[^\x00-\x1f\x7f]+")
 
 
 def parse_cache_types(text: str) -> tuple[CacheType, ...]:
-    """Types of the cache with commas between."""
+    """Parse comma-separated cache types. Raises ValueError for an unknown one."""
     names = parse_names(text)
     unknown = [name for name in names if name not in get_args(CacheType)]
     if unknown or not names:
-        raise ValueError(f"'{text}' is not a list of {', '.join(get_args(CacheType))}")
+        raise ValueError(f"'{text}' is not a comma-separated list of {', '.join(get_args(CacheType))}")
     return cast("tuple[CacheType, ...]", names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuneOptions:
-    """The search, and what becomes of its result."""
+    """The search, and the use of its result."""
 
     PANEL: ClassVar[str] = "Tuning"
 
     budget: Annotated[
-        float, option("--budget", metavar="SECONDS", shows=120, help="How long it may take.", environment=False)
+        float, option("--budget", metavar="SECONDS", shows=120, help="Time budget in seconds.", environment=False)
     ] = 120.0
     cache_types: Annotated[
         tuple[CacheType, ...],
         option(
             "--cache-types", metavar="TYPES", parser=parse_cache_types, environment=False,
-            help="Types of the cache to try, such as f16,q8_0; those below f16 lower the quality.",
+            help="Cache types to try, such as f16,q8_0; types below f16 lower the quality.",
         ),
     ] = ()  # fmt: skip
     quantizations: Annotated[
         bool,
-        option(
-            "--quantizations/--no-quantizations", help="Also look whether another quantization is faster.", environment=False
-        ),
+        option("--quantizations/--no-quantizations", help="Also estimate the speed of other quantizations.", environment=False),
     ] = True
     save_profile: Annotated[
         str | None,
-        option("--save-profile", metavar="NAME", help="Keep the result as a profile, for --profile NAME.", environment=False),
+        option("--save-profile", metavar="NAME", help="Save the result as a profile, for --profile NAME.", environment=False),
     ] = None
     save_for_model: Annotated[
-        bool, option("--save-for-model", help="Keep the result in the settings of this model.", environment=False)
+        bool, option("--save-for-model", help="Save the result in the settings of this model.", environment=False)
     ] = False
 
     def __post_init__(self) -> None:
         if self.save_profile is not None and not _PROFILE.fullmatch(self.save_profile):
-            raise UsageError("a profile needs a name without control characters")
+            raise UsageError("--save-profile needs a name without control characters")
 
 
 @command(
     examples=(
-        ("Find the fastest settings, for `llamacli run --profile fast`.", "llamacli bench tune --save-profile fast"),
-        ("Keep them for every use of a model.", "llamacli bench tune -m qwen --save-for-model"),
-        ("Long prompts and short answers, in a minute.", "llamacli bench tune -p 2048 -n 32 --budget 60"),
-        ("Also with a smaller cache.", "llamacli bench tune --cache-types f16,q8_0"),
+        (
+            "Save the fastest settings as a profile, for `llamacli run --profile fast`.",
+            "llamacli bench tune --save-profile fast",
+        ),
+        ("Save them in the settings of a model.", "llamacli bench tune -m qwen --save-for-model"),
+        ("Tune for long prompts and short answers, in a minute.", "llamacli bench tune -p 2048 -n 32 --budget 60"),
+        ("Also try a smaller KV cache.", "llamacli bench tune --cache-types f16,q8_0"),
     )
 )
 def tune(
@@ -93,13 +94,13 @@ def tune(
     context: ContextOptions,
     json: JsonOption = False,
 ) -> None:
-    """Find the fastest way to run a model on this machine.
+    """Find the fastest settings for a model on this machine.
 
-    Tries threads, micro-batch, batch, flash attention and layers on GPUs within a time budget, starting from the settings and
-    options that are given. Values race in rounds, and what wins is compared with the start once more, so that only what noise
-    does not explain is told as a gain. Also estimates whether another quantization would be faster on this machine.
+    Tries threads, micro-batch, batch, flash attention and layers on GPUs within a time budget, starting from the given settings
+    and options. Values race in rounds, and the winners are compared with the start again, so that only gains beyond noise are
+    reported. Also estimates whether another quantization would be faster on this machine.
 
-    Ctrl-C ends the search, shows what is known by then and keeps nothing.
+    Ctrl-C ends the search, shows the results so far and saves nothing.
     """
     from llamacli.bench.tune.params import TunePlan
     from llamacli.bench.tune.session import TuneRequest
@@ -113,7 +114,7 @@ def tune(
     )
     with app.interrupts.guard(grace=GRACE_SECONDS) as guard:
         try:
-            outcome = _search(app, path, way_of(model, context), request, guard)
+            outcome = _search(app, path, setup_of(model, context), request, guard)
         except CancelledError:
             if guard.received is None:
                 raise
@@ -122,8 +123,8 @@ def tune(
     _save(app, outcome, tuning, model.model)
 
 
-def _search(app: AppContext, path: Path, start: Way, request: TuneRequest, guard: Guard) -> TuneOutcome:
-    """Runs the search, with its progress on a terminal."""
+def _search(app: AppContext, path: Path, start: Setup, request: TuneRequest, guard: Guard) -> TuneOutcome:
+    """Run the search, with its progress on a terminal."""
     from llamacli.bench.measure.monitor import machine_notes
     from llamacli.bench.tune.session import TuneOutcome, tune_model
     from llamacli.engine.runtime.cancel import CancelFlag
@@ -133,31 +134,32 @@ def _search(app: AppContext, path: Path, start: Way, request: TuneRequest, guard
         app.console.warn(note)
     flag = CancelFlag()
     guard.cancel = flag.set
-    began = time.monotonic()
+    started = time.monotonic()
     with app.progress() as line:
         for event in tune_model(path, start, request, flag, lambda share: line.update("loading", share, 1.0)):
             if isinstance(event, TuneOutcome):
                 return event
-            spent, budget = time.monotonic() - began, request.plan.budget
+            spent, budget = time.monotonic() - started, request.plan.budget
             line.update(format_event(event), min(spent, budget), budget, at_once=True)
     raise AssertionError("the outcome is the last event")
 
 
 def _show(app: AppContext, outcome: TuneOutcome, reference: str | None, path: Path, *, as_json: bool) -> None:
+    from llamacli.cli.bench.report import painter
     from llamacli.render.bench.tune import format_tuning, tuning_document
 
     console = app.console
     if as_json:
-        console.write(json_format.dumps(tuning_document(outcome), indent=2, allow_nan=False) + "\n")
+        console.write(json_format.dumps(tuning_document(outcome, flag=flag_of), indent=2, allow_nan=False) + "\n")
     else:
-        paint = lambda text, style: console.styled(text, cast("Style", style), stdout=True)  # noqa: E731
-        console.write(format_tuning(outcome, source=reference, path=path, width=console.width, paint=paint))
+        text = format_tuning(outcome, source=reference, path=path, width=console.width, paint=painter(console), flag=flag_of)
+        console.write(text)
     for warning in outcome.warnings:
         console.warn(warning)
 
 
 def _save(app: AppContext, outcome: TuneOutcome, tuning: TuneOptions, reference: str | None) -> None:
-    """Writes the best settings into the user's file."""
+    """Write the best settings into the user's settings file."""
     from llamacli.bench.tune.profile import profile_of
     from llamacli.cli.framework import settings
     from llamacli.store.files import paths
@@ -167,14 +169,20 @@ def _save(app: AppContext, outcome: TuneOutcome, tuning: TuneOptions, reference:
 
     file, values = paths.settings_file(), profile_of(outcome.report)
 
-    def keep(place: store.Place) -> None:
-        settings_edit.set_values(file, place, values, lambda one: store.problems(one, settings.all_keys()))
+    def write(location: store.Place) -> None:
+        settings_edit.set_values(file, location, values, lambda one: store.problems(one, settings.all_keys()))
 
     if tuning.save_profile is not None:
-        keep(("profiles", tuning.save_profile))
-        app.console.note(f"kept as a profile in {file}; use it with --profile {shlex.quote(tuning.save_profile)}")
+        write(("profiles", tuning.save_profile))
+        app.console.note(f"saved as a profile in {file}; use it with --profile {shlex.quote(tuning.save_profile)}")
     if tuning.save_for_model:
         names = names_of(reference, settings.current().aliases())
         name = names[-1] if is_path(names[0]) else names[0]
-        keep(("models", name))
-        app.console.note(f"kept for the model {name} in {file}")
+        write(("models", name))
+        app.console.note(f"saved for the model {name} in {file}")
+
+
+def flag_of(name: str) -> str:
+    """Return the first name of the option for a parameter of the search, or for a key of the settings."""
+    options = (option for group in (JobOptions, TuneOptions, ModelOptions, ContextOptions) for option in options_of(group))
+    return next((option.opts[0] for option in options if option.name == name or f"--{name}" in option.opts), f"--{name}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
+from llamacli import __version__
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.info.sources import Opened
 from llamacli.engine.params import ContextParams, ModelParams
@@ -87,7 +88,8 @@ def _template_findings(opened: Opened) -> Iterator[Finding]:
 
 def show_fit(app: AppContext, opened: Opened, model: ModelParams, context: ContextParams, *, as_json: bool) -> None:
     """Whether the model fits. Raises MemoryFullError, after the table, if it does not."""
-    from llamacli.engine.fit import estimate_model, fit_model
+    from llamacli.cli.framework.wording import flag_of
+    from llamacli.engine.fit.search import estimate_model, fit_model
     from llamacli.render.info.json import fit_document
     from llamacli.render.info.reports import format_fit, mebibytes
 
@@ -95,14 +97,16 @@ def show_fit(app: AppContext, opened: Opened, model: ModelParams, context: Conte
         report = fit_model(opened.path, model, context)
     else:
         report = estimate_model(opened.files, opened.sources[0], model, context)
+    words = ("all" if value == -1 else value for value in report.settings.values())  # -1 layers are all
+    flags = [word for name, value in zip(report.settings, words, strict=True) for word in (flag_of(name), str(value))]
     if as_json:
-        write_document(app, fit_document(opened.place, report))
+        write_document(app, fit_document(opened.place, report, flags))
     else:
-        app.console.write(format_fit(report, paint=paint(app)))
+        app.console.write(format_fit(report, flags, paint=paint(app)))
     if not report.fits:
         raise MemoryFullError(
             f"{opened.files.header.name} does not fit: it takes {mebibytes(report.total)}",
-            hint=f"use {' '.join(report.flags)}" if report.flags else "use a smaller quantization",
+            hint=f"use {' '.join(flags)}" if flags else "use a smaller quantization",
         )
 
 
@@ -112,7 +116,7 @@ def show_system(app: AppContext, *, as_json: bool) -> None:
     from llamacli.render.info.json import system_document
     from llamacli.render.info.reports import format_system
 
-    report = describe_system()
+    report = describe_system(__version__)
     report = replace(report, libraries=_without_home(report.libraries))
     places = {
         "settings": paths.settings_file(),

@@ -12,10 +12,10 @@ _NARROWEST = 8
 
 
 def format_bars(chart: Chart, *, width: int) -> str:
-    """A bar for each point; it is solid up to the lower bound of the interval, and shaded from there to the upper one."""
+    """Return a bar for each point, solid up to the lower bound of its interval and shaded up to the upper bound."""
     lines = [line for panel in chart.panels for line in _panel(panel, width)]
     lines += [f"failed: {', '.join(map(escape_line, chart.failed))}"] if chart.failed else []
-    return "\n".join(lines) + "\n" if lines else "There is nothing to draw.\n"
+    return "\n".join(lines) + "\n" if lines else "Nothing to draw.\n"
 
 
 def _panel(panel: Panel, width: int) -> Iterator[str]:
@@ -25,15 +25,15 @@ def _panel(panel: Panel, width: int) -> Iterator[str]:
     label = min(max(len(name) for name, _ in bars), max(width // 3, _NARROWEST))
     figure = max(len(f"{point.value:.2f}") for _, point in bars)
     room = max(width - label - figure - 5, _NARROWEST)
-    left = iter(bars)
+    remaining = iter(bars)
     for one in panel.series:
         if swept:
             yield f" {escape_line(one.name)}"
         for _ in one.points:
-            name, point = next(left)
+            name, point = next(remaining)
             shown = name if len(name) <= label else f"{name[: label - 1]}…"
-            placed = shown.rjust(label) if swept else shown.ljust(label)
-            yield f"  {placed} {_bar(point, panel.top, room)} {point.value:{figure}.2f}"
+            aligned = shown.rjust(label) if swept else shown.ljust(label)
+            yield f"  {aligned} {_bar(point, panel.top, room)} {point.value:{figure}.2f}"
     yield ""
 
 

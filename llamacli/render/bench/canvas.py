@@ -1,4 +1,4 @@
-"""What charts are drawn on: SVG text of our own, or pixels with Pillow."""
+"""Canvases for charts: SVG, or pixels with Pillow."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ if TYPE_CHECKING:
     from PIL import ImageFont
 
 Anchor = Literal["start", "middle", "end"]
-Place = tuple[float, float]
+Position = tuple[float, float]
 
 TEXT_WIDTH = 0.6
-"""How wide a letter is on average, as a share of the size: text is laid out before anybody knows the font."""
+"""The average width of a character as a share of the font size: the layout does not know the font."""
 
 _SCALE = 2
 _MIDDLE = 0.35
 
 
 class Canvas(Protocol):
-    """Something to draw on, in pixels from the upper left. Texts are placed by the middle of their height."""
+    """A drawing surface, in pixels from the upper left. Text is positioned by the middle of its height."""
 
-    def line(self, start: Place, end: Place, color: str, width: float = 1.0) -> None:
-        """A straight line."""
+    def line(self, start: Position, end: Position, color: str, width: float = 1.0) -> None:
+        """Draw a straight line."""
 
-    def box(self, corner: Place, size: Place, color: str) -> None:
-        """A filled rectangle."""
+    def box(self, corner: Position, size: Position, color: str) -> None:
+        """Draw a filled rectangle."""
 
-    def path(self, places: Sequence[Place], color: str, width: float) -> None:
-        """Lines from place to place."""
+    def path(self, positions: Sequence[Position], color: str, width: float) -> None:
+        """Draw lines between positions."""
 
-    def shape(self, places: Sequence[Place], color: str) -> None:
-        """A filled polygon."""
+    def shape(self, positions: Sequence[Position], color: str) -> None:
+        """Draw a filled polygon."""
 
     def text(
-        self, place: Place, text: str, *, size: int, anchor: Anchor = "start", color: str = "#222", bold: bool = False
+        self, position: Position, text: str, *, size: int, anchor: Anchor = "start", color: str = "#222", bold: bool = False
     ) -> None:
-        """One line of text."""
+        """Draw one line of text."""
 
     def finish(self) -> bytes:
-        """The file."""
+        """Return the content of the file."""
 
 
 class SvgCanvas:
-    """A document that needs nothing from outside, on a white ground."""
+    """A self-contained SVG document with a white background."""
 
     def __init__(self, width: float, height: float, title: str) -> None:
         size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
@@ -57,47 +57,47 @@ class SvgCanvas:
             '<rect width="100%" height="100%" fill="#fff"/>\n',
         ]
 
-    def line(self, start: Place, end: Place, color: str, width: float = 1.0) -> None:
-        """A straight line."""
+    def line(self, start: Position, end: Position, color: str, width: float = 1.0) -> None:
+        """Draw a straight line."""
         (x1, y1), (x2, y2) = start, end
         self._parts.append(
             f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}" stroke-width="{width:g}"/>\n'
         )
 
-    def box(self, corner: Place, size: Place, color: str) -> None:
-        """A filled rectangle."""
+    def box(self, corner: Position, size: Position, color: str) -> None:
+        """Draw a filled rectangle."""
         (x, y), (width, height) = corner, size
         self._parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{color}"/>\n')
 
-    def path(self, places: Sequence[Place], color: str, width: float) -> None:
-        """Lines from place to place."""
+    def path(self, positions: Sequence[Position], color: str, width: float) -> None:
+        """Draw lines between positions."""
         self._parts.append(
-            f'<polyline points="{_points(places)}" fill="none" stroke="{color}" stroke-width="{width:g}" '
+            f'<polyline points="{_points(positions)}" fill="none" stroke="{color}" stroke-width="{width:g}" '
             'stroke-linejoin="round"/>\n'
         )
 
-    def shape(self, places: Sequence[Place], color: str) -> None:
-        """A filled polygon."""
-        self._parts.append(f'<polygon points="{_points(places)}" fill="{color}"/>\n')
+    def shape(self, positions: Sequence[Position], color: str) -> None:
+        """Draw a filled polygon."""
+        self._parts.append(f'<polygon points="{_points(positions)}" fill="{color}"/>\n')
 
     def text(
-        self, place: Place, text: str, *, size: int, anchor: Anchor = "start", color: str = "#222", bold: bool = False
+        self, position: Position, text: str, *, size: int, anchor: Anchor = "start", color: str = "#222", bold: bool = False
     ) -> None:
-        """One line of text."""
-        x, y = place[0], place[1] + _MIDDLE * size  # the attribute dominant-baseline is not known everywhere
+        """Draw one line of text."""
+        x, y = position[0], position[1] + _MIDDLE * size  # dominant-baseline is not supported everywhere
         look = f'font-size="{size}" text-anchor="{anchor}" fill="{color}"' + (' font-weight="bold"' if bold else "")
         self._parts.append(f'<text x="{x:.1f}" y="{y:.1f}" {look}>{_text(text)}</text>\n')
 
     def finish(self) -> bytes:
-        """The document."""
+        """Return the content of the file."""
         return ("".join(self._parts) + "</svg>\n").encode()
 
 
 class PngCanvas:
-    """Pixels, twice as many each way as the SVG has, in Pillow's own font.
+    """A pixel image of twice the SVG's width and height, in Pillow's own font.
 
     Raises:
-        UsageError: Pillow is not installed.
+        UsageError: if Pillow is not installed.
     """
 
     def __init__(self, width: float, height: float, title: str) -> None:
@@ -110,56 +110,56 @@ class PngCanvas:
         self._about.add_itxt("Title", title)
         self._fonts: dict[int, ImageFont.FreeTypeFont | ImageFont.ImageFont] = {}
 
-    def line(self, start: Place, end: Place, color: str, width: float = 1.0) -> None:
-        """A straight line."""
+    def line(self, start: Position, end: Position, color: str, width: float = 1.0) -> None:
+        """Draw a straight line."""
         self._draw.line([_scaled(start), _scaled(end)], color, round(width * _SCALE))
 
-    def box(self, corner: Place, size: Place, color: str) -> None:
-        """A filled rectangle."""
+    def box(self, corner: Position, size: Position, color: str) -> None:
+        """Draw a filled rectangle."""
         (x, y), (width, height) = corner, size
         self._draw.rectangle([_scaled(corner), _scaled((x + width, y + height))], color)
 
-    def path(self, places: Sequence[Place], color: str, width: float) -> None:
-        """Lines from place to place."""
-        self._draw.line([_scaled(place) for place in places], color, round(width * _SCALE), joint="curve")
+    def path(self, positions: Sequence[Position], color: str, width: float) -> None:
+        """Draw lines between positions."""
+        self._draw.line([_scaled(position) for position in positions], color, round(width * _SCALE), joint="curve")
 
-    def shape(self, places: Sequence[Place], color: str) -> None:
-        """A filled polygon."""
-        self._draw.polygon([_scaled(place) for place in places], color)
+    def shape(self, positions: Sequence[Position], color: str) -> None:
+        """Draw a filled polygon."""
+        self._draw.polygon([_scaled(position) for position in positions], color)
 
     def text(
-        self, place: Place, text: str, *, size: int, anchor: Anchor = "start", color: str = "#222", bold: bool = False
+        self, position: Position, text: str, *, size: int, anchor: Anchor = "start", color: str = "#222", bold: bool = False
     ) -> None:
-        """One line of text."""
+        """Draw one line of text."""
         from PIL import ImageFont
 
         font = self._fonts.setdefault(size, ImageFont.load_default(size * _SCALE))
         mark = {"start": "l", "middle": "m", "end": "r"}[anchor] + "m"
-        self._draw.text(_scaled(place), text, color, font, mark, stroke_width=0.25 * _SCALE if bold else 0)
+        self._draw.text(_scaled(position), text, color, font, mark, stroke_width=0.25 * _SCALE if bold else 0)
 
     def finish(self) -> bytes:
-        """The file."""
+        """Return the content of the file."""
         data = io.BytesIO()
         self._image.save(data, "PNG", pnginfo=self._about, optimize=True)
         return data.getvalue()
 
 
 def require_png() -> None:
-    """Raises UsageError if PNG files cannot be drawn here."""
+    """Raise UsageError if Pillow, which draws PNG files, is not installed."""
     try:
         import PIL  # noqa: F401
     except ImportError:
         raise UsageError("PNG needs Pillow", hint="pip install 'llamacli[plot]', or write an .svg") from None
 
 
-def _scaled(place: Place) -> Place:
-    return place[0] * _SCALE, place[1] * _SCALE
+def _scaled(position: Position) -> Position:
+    return position[0] * _SCALE, position[1] * _SCALE
 
 
-def _points(places: Sequence[Place]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+def _points(positions: Sequence[Position]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in positions)
 
 
 def _text(text: str) -> str:
-    """What XML may hold."""
+    """Return the text escaped for XML, without unprintable characters."""
     return escape("".join(char for char in text if char.isprintable()))

@@ -1,4 +1,4 @@
-"""Which chart shows benchmark rows best: bars for a grid, lines for a sweep, a panel for each kind of test."""
+"""The choice of a chart for benchmark rows: bars for a grid, lines for a sweep, a panel for each kind of test."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from llamacli.bench.measure.rows import Row
 from llamacli.render.bench.formats import SHORT_NAMES, format_value, shown_settings
 
 _SWEPT = {
-    "n_depth": "tokens in the context before", "n_threads": "threads", "n_parallel": "sequences side by side",
+    "n_depth": "tokens in the context", "n_threads": "threads", "n_parallel": "parallel sequences",
     "n_batch": "tokens in a batch", "n_ubatch": "tokens in a micro-batch", "n_gpu_layers": "layers on the GPU",
     "n_prompt": "tokens of the prompt", "n_gen": "tokens generated",
 }  # fmt: skip
-"""Columns that can be an axis, with its name; of several with as many values the first is taken."""
+"""Columns that can be an axis, with its label; of several with equally many values the first is used."""
 
 _LEAST_STEPS = 3
-"""With fewer values of the swept column bars say more."""
+"""The least number of values of a swept column; fewer are drawn as bars."""
 
 _FLASH = {-1: "auto", 0: "off", 1: "on"}
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A measured speed in tokens per second, with its interval if there is one. `x` counts in sweeps only."""
+    """A measured speed in tokens per second, with its interval if known. `x` is the value of the swept column."""
 
     x: float
     value: float
@@ -33,7 +33,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A line, or a bar, which has one point."""
+    """A line, or a bar with one point."""
 
     name: str
     points: tuple[Point, ...]
@@ -55,7 +55,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """All panels, with a title, what it was measured on, and the names of tests that are not drawn because they failed."""
+    """All panels, with a title, the machine as subtitle, and the names of failed tests, which are not drawn."""
 
     title: str
     subtitle: str
@@ -64,7 +64,7 @@ class Chart:
 
 
 def make_chart(rows: Sequence[Row]) -> Chart:
-    """The chart for rows with llama-bench's columns and ours."""
+    """Return the chart for rows with llama-bench's columns and our own."""
     drawn = [row for row in rows if row["median_ts"]]
     failed = [str(row["test"]) for row in rows if not row["median_ts"]]
     kinds = list(dict.fromkeys(map(_kind, drawn)))
@@ -72,6 +72,11 @@ def make_chart(rows: Sequence[Row]) -> Chart:
     title = ", ".join(dict.fromkeys(_model(row) for row in rows))
     about = (", ".join(filter(None, (row["cpu_info"], row["gpu_info"], f"llama.cpp {row['build_commit']}"))) for row in rows)
     return Chart(title, "; ".join(dict.fromkeys(about)), tuple(panels), tuple(dict.fromkeys(failed)))
+
+
+def row_names(rows: Sequence[Row]) -> list[str]:
+    """Return a name for each row: its test and the settings that vary, such as `pp512, threads 2`."""
+    return list(map(_namer(rows, None), rows))
 
 
 def _panel(kind: str, rows: list[Row]) -> Panel:
@@ -88,7 +93,7 @@ def _panel(kind: str, rows: list[Row]) -> Panel:
 
 
 def _swept(rows: Sequence[Row]) -> str | None:
-    """The column to be the axis: the one with the most values, if every line has at least two points, none twice."""
+    """Return the column for the axis: with the most values, if every line has at least two distinct points; else None."""
     found: str | None = None
     most = _LEAST_STEPS - 1
     for column in _SWEPT:
@@ -105,7 +110,7 @@ def _swept(rows: Sequence[Row]) -> str | None:
 
 
 def _namer(rows: Sequence[Row], axis: str | None) -> Callable[[Row], str]:
-    """How a row is told from the others: by its test and what varies, but for the axis."""
+    """Return a function that names a row by its test and the varying settings, without the axis."""
     settings = [name for name in shown_settings(rows) if name != axis and len({row[name] for row in rows}) > 1]
     several = len({_model(row) for row in rows}) > 1
 
@@ -119,7 +124,7 @@ def _namer(rows: Sequence[Row], axis: str | None) -> Callable[[Row], str]:
 
 
 def _test_without(row: Row, axis: str) -> str:
-    """`pp512 @ d4096` without its depth is `pp512`."""
+    """Return the name of a test without the axis: `pp512 @ d4096` without its depth is `pp512`."""
     parts = [f"{mark}{'' if axis == name else row[name]}" for mark, name in (("pp", "n_prompt"), ("tg", "n_gen")) if row[name]]
     text = "+".join(parts)
     if row["n_parallel"] > 1 and axis != "n_parallel":
@@ -128,7 +133,7 @@ def _test_without(row: Row, axis: str) -> str:
 
 
 def _kind(row: Row) -> str:
-    """What can share a scale."""
+    """Return the kind of a test: tests of one kind share a scale."""
     names = {"latency": "latency: prompt and generation", "end-to-end": "end to end"}
     if row["workload"] in names:
         return names[row["workload"]]

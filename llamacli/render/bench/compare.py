@@ -1,4 +1,4 @@
-"""A comparison of benchmarks: as a table for people, as a document for programs."""
+"""A comparison of benchmarks, as a table or as a JSON document."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from llamacli.bench.compare.compare import LEVEL, Outcome
-from llamacli.bench.compare.runs import Compared, Comparison
+from llamacli.bench.compare.runs import ComparedTest, Comparison
 from llamacli.render.text import escape_line
 
 Paint = Callable[[str, str], str]
-"""Gives a text one of the styles bold, dim, red, green, yellow, cyan."""
+"""A function that returns text in one of the styles bold, dim, red, green, yellow and cyan."""
 
 _COLORS = {"faster": "green", "slower": "red", "too noisy to tell": "yellow", "no difference shown": "dim"}
 _MOST_NEEDED = 500
 
 
 def format_comparison(comparison: Comparison, *, width: int, paint: Paint) -> str:
-    """What is compared, a row for each test (two lines where it is narrow), and what the verdicts rest on."""
+    """Return the subjects, a row for each test (several lines on a narrow terminal), and the basis of the verdicts."""
     room = max(width, 20)
     labels = [
         paint(_cut(f"{mark}: {escape_line(label)}", room), "bold") for mark, label in zip("AB", comparison.labels, strict=True)
@@ -31,7 +31,7 @@ def format_comparison(comparison: Comparison, *, width: int, paint: Paint) -> st
 
 
 def comparison_document(comparison: Comparison) -> dict[str, Any]:
-    """The same for programs. Ratios are those of speeds, second over first; an interval is null when it is not known."""
+    """Return the JSON document. Ratios are those of speeds, second over first; an unknown interval is null."""
     return {
         "first": comparison.labels[0],
         "second": comparison.labels[1],
@@ -48,14 +48,14 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
 
 
 def describe_verdict(outcome: Outcome) -> str:
-    """`slower by 5.1 %`, or the verdict alone."""
+    """Return `slower by 5.1 %`, or the verdict alone."""
     if outcome.verdict not in ("faster", "slower"):
         return outcome.verdict
     return f"{outcome.verdict} by {100 * abs(outcome.ratio - 1):.1f} %"
 
 
 def _facts(comparison: Comparison) -> Iterator[str]:
-    """What both are, and in what they differ."""
+    """Yield the common facts, and the differences."""
     if "model" not in comparison.differing:
         yield from _fact("model", comparison.models)
     yield from _fact("machine" if comparison.same_machine else "different machines", comparison.machines)
@@ -71,7 +71,7 @@ def _fact(name: str, values: tuple[str, str]) -> Iterator[str]:
 
 
 def _table(comparison: Comparison, paint: Paint, width: int) -> list[str] | None:
-    """A line for each test; None if they do not fit."""
+    """Return a line for each test; None if they do not fit the width."""
     rows = [["TEST", "A t/s", "B t/s", "B/A", "INTERVAL"]]
     for test in comparison.tests:
         outcome = test.outcome
@@ -99,34 +99,34 @@ def _stacked(comparison: Comparison, paint: Paint) -> Iterator[str]:
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
-    """How sure it is, and what would make it surer."""
+    """Yield the confidence of the verdicts, and how to increase it."""
     count = len(comparison.tests)
     together = "" if count == 1 else f" for all {count} tests together"
-    yield f"B/A is the speed of B over that of A; the intervals hold with {_percent(LEVEL)}{together}."
+    yield f"B/A is the speed of B over that of A; the intervals have a confidence of {_percent(LEVEL)}{together}."
     outcomes = [test.outcome for test in comparison.tests]
     drifts = [outcome.drift for outcome in outcomes if outcome.drift is not None]
     if drifts:
         between = " to ".join(dict.fromkeys(f"{100 * drift:.1f}" for drift in (min(drifts), max(drifts))))
-        yield f"Runs of the same thing were taken to differ by {between} % (standard deviation)."
+        yield f"Runs of the same test were assumed to differ by {between} % (standard deviation)."
     needed = [outcome.needed for outcome in outcomes if outcome.needed is not None]
     if needed:
         yield _advice(outcomes, max(needed), comparison.resolution)
     if comparison.left_out:
-        yield f"Left out, because only one side has them or they failed: {', '.join(map(escape_line, comparison.left_out))}."
+        yield f"Left out (only on one side, or failed): {', '.join(map(escape_line, comparison.left_out))}."
 
 
 def _advice(outcomes: list[Outcome], needed: int, resolution: float) -> str:
     if any(outcome.interval is None for outcome in outcomes):
         return "A single sample says nothing about the noise: measure with -r 5 or more."
-    apart = f"To tell {_percent(resolution)} apart on this machine"
+    apart = f"To detect {_percent(resolution)} on this machine"
     if needed > _MOST_NEEDED:
         return f"{apart}, make it quiet first: close other programs."
     if all(outcome.method == "rounds" for outcome in outcomes):
         return f"{apart}, repeat about {needed} times (-r {needed})."
-    return f"{apart}, let the two take turns, about {needed} short runs of each, and compare them as 1+3+5... 2+4+6..."
+    return f"{apart}, alternate about {needed} short runs of each, and compare them as 1+3+5... 2+4+6..."
 
 
-def _test_document(test: Compared) -> dict[str, Any]:
+def _test_document(test: ComparedTest) -> dict[str, Any]:
     outcome = test.outcome
     return {
         "test": test.test,
@@ -160,6 +160,6 @@ def _percent(share: float) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    """A name without its middle, if it is too long."""
+    """Return a name, without its middle if it is too long."""
     half = (width - 1) // 2
     return text if len(text) <= width else f"{text[:half]}…{text[-half:]}"

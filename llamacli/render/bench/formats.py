@@ -1,6 +1,6 @@
-"""Benchmark rows in llama-bench's formats: CSV, JSON, JSON lines, SQL and Markdown. Ours come after its columns.
+"""Benchmark rows in llama-bench's formats: CSV, JSON, JSON lines, SQL and Markdown. Our columns follow llama-bench's.
 
-Every form is written as it goes: what begins it, each row, what ends it.
+Every format is written incrementally: its beginning, each row, its end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SHORT_NAMES = {
     "load_mode": "lm", "embeddings": "embd", "no_op_offload": "nopo", "no_host": "noh", "repack": "rpk", "devices": "dev",
     "tensor_split": "ts",
 }  # fmt: skip
-"""llama-bench's names for columns of its tables, where they are not the columns' own."""
+"""llama-bench's headings for columns whose names it does not use in tables."""
 
 _SETTINGS: dict[str, object] = {
     "n_gpu_layers": None, "n_threads": None, "cpu_mask": "0x0", "cpu_strict": False, "poll": 50, "n_batch": 2048,
@@ -35,24 +35,24 @@ _WIDTHS = {
     "n_batch": 7, "n_ubatch": 8, "type_k": 6, "type_v": 6, "split_mode": 6, "flash_attn": 3, "devices": -12,
     "no_op_offload": 4, "no_host": 4, "repack": 3, "load_mode": 10,
 }  # fmt: skip
-"""Of Markdown's columns, as llama-bench has them; below 0: aligned to the left."""
+"""Widths of Markdown columns as in llama-bench; negative means aligned to the left."""
 
 
-class Form(Protocol):
-    """How rows are written."""
+class RowFormat(Protocol):
+    """A format in which rows are written."""
 
     def begin(self) -> str:
-        """What stands before the first row."""
+        """Return the text before the first row."""
 
     def row(self, row: Row) -> str:
-        """One row."""
+        """Return the text of one row."""
 
     def end(self) -> str:
-        """What stands after the last row."""
+        """Return the text after the last row."""
 
 
 def shown_settings(rows: Sequence[Row]) -> list[str]:
-    """The settings that a table of these rows has to show."""
+    """Return the settings that a table of these rows must show."""
     on_cpu = all(any(name in row["backends"] for name in ("CPU", "BLAS", "ZenDNN")) for row in rows)
     shown = []
     for name, default in _SETTINGS.items():
@@ -68,83 +68,83 @@ def shown_settings(rows: Sequence[Row]) -> list[str]:
     return shown
 
 
-class Csv:
+class CsvFormat:
     """A line of names, then a line of quoted values for each row."""
 
     def begin(self) -> str:
-        """The names."""
+        """Return the line of names."""
         return ",".join(COLUMNS) + "\n"
 
     def row(self, row: Row) -> str:
-        """The values; what is not known is empty."""
+        """Return the line of values; unknown ones are empty."""
         cells = (format_value(name, row.get(name)) for name in COLUMNS)
         return ",".join('"' + (cell or "").replace('"', '""') + '"' for cell in cells) + "\n"
 
     def end(self) -> str:
-        """Nothing."""
+        """Return the empty string."""
         return ""
 
 
-class JsonLines:
+class JsonLinesFormat:
     """An object on each line."""
 
     def begin(self) -> str:
-        """Nothing."""
+        """Return the empty string."""
         return ""
 
     def row(self, row: Row) -> str:
-        """The object."""
+        """Return the object on one line."""
         return json.dumps(dict(row)) + "\n"
 
     def end(self) -> str:
-        """Nothing."""
+        """Return the empty string."""
         return ""
 
 
-class Json:
+class JsonFormat:
     """One array of objects."""
 
     def __init__(self) -> None:
         self._first = True
 
     def begin(self) -> str:
-        """The bracket."""
+        """Return the opening bracket."""
         return "[\n"
 
     def row(self, row: Row) -> str:
-        """The object, a line for each value."""
+        """Return the object with a line for each value."""
         before = "" if self._first else ",\n"
         self._first = False
         return before + "  {\n" + ",\n".join(f'    "{name}": {json.dumps(value)}' for name, value in row.items()) + "\n  }"
 
     def end(self) -> str:
-        """The other bracket."""
+        """Return the closing bracket."""
         return "]\n" if self._first else "\n]\n"
 
 
-class Sql:
+class SqlFormat:
     """Statements for SQLite: a table of llama-bench's name, and the rows."""
 
-    _TYPES = {"text": "TEXT", "integer": "INTEGER", "boolean": "INTEGER", "real": "REAL"}  # noqa: RUF012  # never changed
+    _TYPES = {"text": "TEXT", "integer": "INTEGER", "boolean": "INTEGER", "real": "REAL"}  # noqa: RUF012  # constant
 
     def begin(self) -> str:
-        """The table."""
+        """Return the statement that creates the table."""
         columns = ",\n".join(f"  {name} {self._TYPES[kind]}" for name, kind in COLUMNS.items())
         return f"CREATE TABLE IF NOT EXISTS llama_bench (\n{columns}\n);\n\n"
 
     def row(self, row: Row) -> str:
-        """One INSERT."""
+        """Return an INSERT statement."""
         cells = (format_value(name, row.get(name)) for name in COLUMNS)
         values = ", ".join("NULL" if cell is None else "'" + cell.replace("'", "''") + "'" for cell in cells)
-        return f"INSERT INTO llama_bench ({', '.join(COLUMNS)}) VALUES ({values});\n"  # noqa: S608  # for SQLite's shell, with its quotes
+        return f"INSERT INTO llama_bench ({', '.join(COLUMNS)}) VALUES ({values});\n"  # noqa: S608  # quoted for SQLite's shell
 
     def end(self) -> str:
-        """Nothing."""
+        """Return the empty string."""
         return ""
 
 
-class Markdown:
-    """llama-bench's table. `planned` are the rows to come, as far as they are known: their settings decide about columns."""
+class MarkdownFormat:
+    """llama-bench's table. `planned` are the coming rows as far as known: their settings determine the columns."""
 
     def __init__(self, planned: Sequence[Row]) -> None:
         latency = any(row["workload"] != "speed" for row in planned)
@@ -153,24 +153,24 @@ class Markdown:
         self._build = f"{planned[0]['build_commit']} ({planned[0]['build_number']})" if planned else ""
 
     def begin(self) -> str:
-        """The names, and the line that makes it a table."""
+        """Return the headings and the rule below them."""
         names = (SHORT_NAMES.get(column, _LATENCY.get(column, column)) for column in self._columns)
         widths = [_width(column) for column in self._columns]
         rules = ("-" * (abs(width) - 1) + (":" if width > 0 else "-") for width in widths)
         return _line(names, widths) + _line(rules, widths)
 
     def row(self, row: Row) -> str:
-        """One line."""
+        """Return the line of a row."""
         cells = [_cell(row, column) for column in self._columns]
         return _line(cells, [_width(column) for column in self._columns])
 
     def end(self) -> str:
-        """Which build it was."""
+        """Return the line that names the build."""
         return f"\nbuild: {self._build}\n"
 
 
 def format_value(name: str, value: Any) -> str | None:
-    """A value as llama-bench writes it outside of JSON: 1 for true, six digits after the point. None stays None."""
+    """Return a value as llama-bench writes it outside JSON: 1 for true, six decimals for speeds. None stays None."""
     if value is None:
         return None
     if isinstance(value, bool):
@@ -181,12 +181,12 @@ def format_value(name: str, value: Any) -> str | None:
 
 
 def format_model_size(size: int) -> str:
-    """Bytes of a model's tensors: `92.10 MiB`."""
+    """Return the size of a model's tensors: `92.10 MiB`."""
     return f"{size / 2**20:.2f} MiB" if size < 2**30 else f"{size / 2**30:.2f} GiB"
 
 
 def format_parameters(count: int) -> str:
-    """`134.52 M`."""
+    """Return the number of parameters: `134.52 M`."""
     return f"{count / 1e6:.2f} M" if count < 10**9 else f"{count / 1e9:.2f} B"
 
 

@@ -1,4 +1,4 @@
-"""Stored benchmark runs: a list of them, and what one ran on, as text for people and documents for programs."""
+"""Stored benchmark runs, listed or with their provenance, as text or as JSON documents."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MODEL_WIDTH = 28
 
 
 def format_history(runs: Sequence[Listed], *, width: int) -> str:
-    """A line for each run; where it is narrow, two or more."""
+    """Return a line for each run; two or more on a narrow terminal."""
     if not runs:
-        return "There is no such benchmark; `llamacli bench` makes and stores one.\n"
+        return "No benchmarks found; `llamacli bench` runs and stores one.\n"
     number = max(3, *(len(str(run.id)) for run in runs))
     if width < _TABLE_WIDTH:
         return "\n".join(line for run in runs for line in _stacked(run, number, width)) + "\n"
@@ -37,12 +37,12 @@ def format_history(runs: Sequence[Listed], *, width: int) -> str:
 
 
 def history_document(runs: Sequence[Listed]) -> dict[str, Any]:
-    """The same for programs, the latest run first; a speed is null where the test failed."""
+    """Return the JSON document, the latest run first; the speed of a failed test is null."""
     return {"object": "list", "data": [_listed_document(run) for run in runs]}
 
 
 def format_run(run: StoredRun, *, width: int) -> str:
-    """What stands above the rows of a run: when and how it was made, and on what."""
+    """Return the header of a run: its time, command and provenance."""
     machine, build, system = run.origin["machine"], run.origin["build"], run.origin["system"]
     devices = [f"{one['description']} ({format_bytes(one['memory'])})" for one in machine["devices"]]
     facts = [
@@ -60,7 +60,7 @@ def format_run(run: StoredRun, *, width: int) -> str:
 
 
 def run_document(run: StoredRun) -> dict[str, Any]:
-    """All that is known of a run."""
+    """Return the JSON document of a run."""
     return {
         "id": run.id,
         "object": "benchmark",
@@ -86,7 +86,7 @@ def _models(run: StoredRun) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _feature(text: str) -> str:
-    """`AVX2=1` is shown as AVX2, others as they are."""
+    """Return `AVX2=1` as AVX2, others unchanged."""
     return text.removesuffix("=1")
 
 
@@ -98,7 +98,7 @@ def _stacked(run: Listed, number: int, width: int) -> Iterator[str]:
 
 
 def _results(run: Listed) -> str:
-    """`pp512 376.30, tg128 98.10`."""
+    """Return the tests with their speeds: `pp512 376.30, tg128 98.10`."""
     parts = [f"{escape_line(test)} {'failed' if speed is None else f'{speed:.2f}'}" for test, speed in run.results]
     return ", ".join(parts) + (" (interrupted)" if run.interrupted else "")
 

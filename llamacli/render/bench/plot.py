@@ -1,11 +1,11 @@
-"""Draws a chart of benchmark rows: panels below each other, intervals on every bar and point."""
+"""The drawing of a chart: panels below each other, with intervals on every bar and point."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from llamacli.render.bench.canvas import TEXT_WIDTH, Canvas, Place, PngCanvas, SvgCanvas
+from llamacli.render.bench.canvas import TEXT_WIDTH, Canvas, PngCanvas, Position, SvgCanvas
 from llamacli.render.bench.chart import Chart, Panel, Point, Series
 
 WIDTH = 860
@@ -17,17 +17,17 @@ _PLOT_HEIGHT = 260
 _AXIS = 46
 _INK, _FAINT, _GRID = "#222", "#666", "#ddd"
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#444444")
-"""Those of Okabe and Ito, which people tell apart who see colours differently; shapes of the points tell, too."""
+"""The palette of Okabe and Ito for colour-blind readers; points also differ in shape."""
 
 _LONGEST_LABEL = 46
 _FOOT = "Medians with their 95 % intervals; more is better."
 
 
 def draw_chart(chart: Chart, kind: str) -> bytes:
-    """The file of a chart; `kind` is svg or png.
+    """Return the file of a chart; `kind` is svg or png.
 
     Raises:
-        UsageError: png, and Pillow is not installed.
+        UsageError: for png, if Pillow is not installed.
     """
     height = 2 * _MARGIN + 52 + sum(_height(panel) + _MARGIN for panel in chart.panels) + 20 * (1 + bool(chart.failed))
     canvas: Canvas = (SvgCanvas if kind == "svg" else PngCanvas)(WIDTH, height, chart.title)
@@ -82,15 +82,15 @@ def _draw_lines(canvas: Canvas, panel: Panel, top: float) -> None:
     for step in steps:
         canvas.line((left, up(step)), (right, up(step)), _GRID)
         canvas.text((left - 8, up(step)), _figure(step), size=12, anchor="end", color=_FAINT)
-    places = sorted({point.x for one in panel.series for point in one.points})
-    along = _along(places, left + 16, right - 16)
+    positions = sorted({point.x for one in panel.series for point in one.points})
+    along = _along(positions, left + 16, right - 16)
     free = -math.inf
-    for place in places:
-        canvas.line((along(place), lower), (along(place), lower + 5), _FAINT)
-        half = _wide(_figure(place), 12) / 2
-        if along(place) - half > free:
-            canvas.text((along(place), lower + 15), _figure(place), size=12, anchor="middle", color=_FAINT)
-            free = along(place) + half + 6
+    for position in positions:
+        canvas.line((along(position), lower), (along(position), lower + 5), _FAINT)
+        half = _wide(_figure(position), 12) / 2
+        if along(position) - half > free:
+            canvas.text((along(position), lower + 15), _figure(position), size=12, anchor="middle", color=_FAINT)
+            free = along(position) + half + 6
     canvas.line((left, lower), (right, lower), _FAINT)
     canvas.text(((left + right) / 2, lower + 34), panel.axis or "", size=13, anchor="middle", color=_FAINT)
     for number, one in enumerate(panel.series):
@@ -109,14 +109,14 @@ def _draw_series(
 
 
 def _head(canvas: Canvas, panel: Panel, top: float) -> None:
-    """The panel's title, with the name of a single line."""
+    """Draw the panel's title, with the name of a single line."""
     only = f": {panel.series[0].name}" if panel.axis is not None and len(panel.series) == 1 else ""
     title = _cut(f"{panel.title}{only}, tokens/s", WIDTH - 2 * _MARGIN, 15)
     canvas.text((_MARGIN, top + 10), title, size=15, bold=True)
 
 
 def _draw_legend(canvas: Canvas, series: Sequence[Series], top: float) -> float:
-    """Names with their marks, in as many rows as they need; how high it is."""
+    """Draw names with their marks, in as many rows as needed; return the height."""
     rows = list(_legend_rows(series))
     for row, entries in enumerate(rows):
         x = float(_MARGIN)
@@ -130,7 +130,7 @@ def _draw_legend(canvas: Canvas, series: Sequence[Series], top: float) -> float:
 
 
 def _legend_rows(series: Sequence[Series]) -> Iterator[list[tuple[int, str]]]:
-    """Numbers and names of lines, as many in a row as fit; nothing for a single line."""
+    """Yield rows of as many numbers and names of lines as fit; none for a single line."""
     if len(series) == 1:
         return
     row: list[tuple[int, str]] = []
@@ -150,8 +150,8 @@ def _entry(name: str) -> float:
     return 32 + _wide(name, 13) + 24
 
 
-def _whisker(canvas: Canvas, start: Place, end: Place, color: str) -> None:
-    """A line with a stroke across each end."""
+def _whisker(canvas: Canvas, start: Position, end: Position, color: str) -> None:
+    """Draw a line with a stroke across each end."""
     canvas.line(start, end, color, 1.5)
     for x, y in (start, end):
         if start[0] == end[0]:
@@ -160,20 +160,20 @@ def _whisker(canvas: Canvas, start: Place, end: Place, color: str) -> None:
             canvas.line((x, y - 4), (x, y + 4), color, 1.5)
 
 
-def _mark(place: Place, number: int) -> list[Place]:
-    """A small shape: a disc, a square, a triangle or a diamond, in turn."""
+def _mark(position: Position, number: int) -> list[Position]:
+    """Return the corners of a mark: a disc, a square, a triangle or a diamond, by its number."""
     corners, turn, size = ((16, 0.0, 4.5), (4, math.pi / 4, 5.5), (3, -math.pi / 2, 6.0), (4, 0.0, 6.0))[number % 4]
     angles = [turn + 2 * math.pi * corner / corners for corner in range(corners)]
-    return [(place[0] + size * math.cos(angle), place[1] + size * math.sin(angle)) for angle in angles]
+    return [(position[0] + size * math.cos(angle), position[1] + size * math.sin(angle)) for angle in angles]
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
     return lambda value: start + (value - low) / (high - low) * (end - start)
 
 
-def _along(places: Sequence[float], start: float, end: float) -> Callable[[float], float]:
-    """The axis of what is swept: doublings are equal steps if it goes far enough and has no zero."""
-    low, high = places[0], places[-1]
+def _along(positions: Sequence[float], start: float, end: float) -> Callable[[float], float]:
+    """Return the scale of the swept column: logarithmic if its range is wide and excludes zero."""
+    low, high = positions[0], positions[-1]
     if low > 0 and high / low >= 8:
         scale = _scale(math.log2(low), math.log2(high), start, end)
         return lambda value: scale(math.log2(value))
@@ -181,7 +181,7 @@ def _along(places: Sequence[float], start: float, end: float) -> Callable[[float
 
 
 def _steps(top: float, most: int) -> list[float]:
-    """Round numbers from 0 to beyond `top`, at most so many steps."""
+    """Return round numbers from 0 to beyond `top`, in at most `most` steps."""
     rough = max(top, 1e-9) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))

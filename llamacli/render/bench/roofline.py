@@ -1,4 +1,4 @@
-"""The roofline of a model on a machine: as tables for people, as a document for programs."""
+"""The roofline of a model on a machine, as tables or as a JSON document."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from typing import Any
 
 from llamacli.bench.roofline.model import Limit, RooflineReport
 from llamacli.bench.roofline.peaks import PROMPT_TOKENS, Ceiling
+from llamacli.render.bench.advice import format_advice
 from llamacli.render.progress import format_bytes
 from llamacli.render.text import escape_line
 
 Paint = Callable[[str, str], str]
-"""Gives a text one of the styles bold, dim, red, green, yellow, cyan."""
+"""A function that returns text in one of the styles bold, dim, red, green, yellow and cyan."""
 
 _LABEL, _CELL = 36, 13
-_REARRANGED = "REPACK"
+_REPACKED = "REPACK"
 _BUSY = "busy"
 
 
 def format_roofline(report: RooflineReport, *, width: int, paint: Paint) -> str:
-    """What the devices can do, what a token needs, how near the model comes, and what follows from it."""
+    """Return the peaks of the devices, the needs of a token, the limits of the model, and advice."""
     lines: list[str] = []
     for _, group in groupby(report.ceilings, key=lambda ceiling: ceiling.device):
         lines += [*_device_lines(list(group), paint), ""]
     lines += [paint(f"{escape_line(report.model)}, for each token of", "bold") + _heads("a prompt", "an answer")]
     lines += [*_need_lines(report), "", *_limit_lines(report, paint), ""]
-    for sentence in report.advice:
+    for sentence in format_advice(report):
         lines += textwrap.wrap(sentence, max(40, min(width - 1, 100)), break_on_hyphens=False)
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
@@ -41,7 +42,7 @@ def _row(label: str, cells: Sequence[str]) -> str:
 
 
 def _device_lines(ceilings: Sequence[Ceiling], paint: Paint) -> Iterator[str]:
-    """A table: the columns are numbers of threads."""
+    """Yield the table of a device with a column for each number of threads."""
     first = ceilings[0]
     yield paint(f"{escape_line(first.device)}: {escape_line(first.description)}", "bold")
     yield _row("", [f"{one.threads} thread{'s' if one.threads > 1 else ''}" for one in ceilings])
@@ -54,8 +55,8 @@ def _device_lines(ceilings: Sequence[Ceiling], paint: Paint) -> Iterator[str]:
         yield title
         for name in first.rates:
             rates = [one.rates.get(name) for one in ceilings]
-            rearranged = any(rate and _REARRANGED in rate.buffer for rate in rates)
-            label = f"  {name}" + (" (rearranged when loaded)" if rearranged else "")
+            repacked = any(rate and _REPACKED in rate.buffer for rate in rates)
+            label = f"  {name}" + (" (repacked on loading)" if repacked else "")
             figures = [one.figures().get(f"{name} {field}") for one in ceilings]
             lost = [f"{name} {field}" in one.lost for one in ceilings]
             yield _row(label, [_BUSY if busy else _rate(speed) for speed, busy in zip(figures, lost, strict=True)])
@@ -85,7 +86,7 @@ def _limit_cells(limit: Limit) -> str:
 
 
 def _rate(speed: float | None) -> str:
-    """Operations per second as billions, with a decimal where there are few."""
+    """Return operations per second in billions, with a decimal below 10."""
     if speed is None:
         return "-"
     return f"{speed / 1e9:,.0f}" if speed >= 1e10 else f"{speed / 1e9:.1f}"
@@ -96,9 +97,9 @@ def _speed(value: float) -> str:
 
 
 def roofline_document(report: RooflineReport) -> dict[str, Any]:
-    """The same for programs: bytes, operations and seconds are those of one token, speeds tokens or operations per second.
+    """Return the JSON document: bytes, operations and seconds are those of one token, speeds tokens or operations per second.
 
-    What could not be measured on a busy machine is null.
+    Values that could not be measured on a busy machine are null.
     """
     return {
         "model": report.model,
@@ -108,7 +109,7 @@ def roofline_document(report: RooflineReport) -> dict[str, Any]:
         "weights_in_cache": report.is_cached,
         "prompt": _limit_document(report.prompt),
         "generation": _limit_document(report.generation),
-        "advice": list(report.advice),
+        "advice": list(format_advice(report)),
         "warnings": list(report.warnings),
     }
 

@@ -1,4 +1,4 @@
-"""Benchmark rows as a table for people, written as it goes: the median with its interval, and what the test cost."""
+"""Benchmark rows as a table, written incrementally: the median with its interval, and the cost of the test."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from llamacli.render.text import escape_line
 StyleName = Literal["bold", "red"]
 
 Style = Callable[[str, StyleName], str]
-"""A text in a style, if colours are allowed."""
+"""A function that returns text in a style, if colours are allowed."""
 
 _GAP = "  "
 _LONGEST_MODEL = 30
-_MATTERS = 1
-"""The `spare` of what is left out only when settings have become lines already."""
+_ESSENTIAL = 1
+"""The `drop_order` of columns that are left out only after settings have become lines."""
 
 _NARROW = 24
 _FLASH = {-1: "auto", 0: "off", 1: "on"}
@@ -28,20 +28,20 @@ _FLASH = {-1: "auto", 0: "off", 1: "on"}
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column: its title, the text of a row, its width, and how soon it is left out where there is little room (0: never)."""
+    """A column: its title, the text of a row, its width, and how soon it is left out for lack of room (0: never)."""
 
     title: str
     text: Callable[[Row], str]
     width: int
-    spare: int = 0
+    drop_order: int = 0
     left: bool = False
     style: StyleName | None = None
 
 
 class Table:
-    """The rows as a table of at most `width` columns. `planned` are the rows to come, as far as they are known.
+    """The rows as a table of at most `width` characters. `planned` are the coming rows as far as known.
 
-    What does not fit is left out, the least important first; settings that do not fit become lines of their own.
+    Columns that do not fit are left out, the least important first; settings that do not fit become separate lines.
     """
 
     def __init__(self, planned: Sequence[Row], *, width: int, style: Style = lambda text, _: text) -> None:
@@ -54,17 +54,17 @@ class Table:
         if len(self._names) > 1:
             leading.insert(0, _model_column(self._names))
         self._columns, self._headed = _fitting(leading, _figures(planned), width)
-        self._begun = False
+        self._started = False
         self._heading = ""
 
     def begin(self) -> str:
-        """Nothing: what the table is about is known with its first row."""
+        """Return the empty string: the heading comes with the first row."""
         return ""
 
     def row(self, row: Row) -> str:
-        """One row, and before the first the names."""
-        lines = [] if self._begun else self._title(row)
-        self._begun = True
+        """Return a row, the first one with the heading."""
+        lines = [] if self._started else self._title(row)
+        self._started = True
         if self._headed:
             heading = _GAP.join(f"{column.title} {column.text(row)}" for column in self._headed)
             if heading != self._heading:
@@ -76,7 +76,7 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def end(self) -> str:
-        """Nothing."""
+        """Return the empty string."""
         return ""
 
     def _title(self, row: Row) -> list[str]:
@@ -107,7 +107,7 @@ class Table:
 
 
 def format_warnings(rows: Iterable[Row]) -> list[str]:
-    """The warnings of rows, each kind once, with the tests that it is about."""
+    """Return the warnings of rows, each kind once, with its tests."""
     kinds: dict[str, tuple[str, list[str]]] = {}
     for row in rows:
         for warning in (row["warnings"] or "").split("; "):
@@ -117,7 +117,7 @@ def format_warnings(rows: Iterable[Row]) -> list[str]:
 
 
 def _figures(planned: Sequence[Row]) -> list[_Column]:
-    """The test, and its figures."""
+    """Return the columns of the test and its figures."""
     test = max((len(row["test"]) for row in planned), default=0)
     columns = [_Column("test", lambda row: str(row["test"]), max(4, test), left=True)]
     latency = any(row["workload"] != "speed" for row in planned)
@@ -144,13 +144,13 @@ def _figures(planned: Sequence[Row]) -> list[_Column]:
 
 
 def _fitting(leading: list[_Column], figures: list[_Column], width: int) -> tuple[list[_Column], list[_Column]]:
-    """The columns that fit, and those of `leading` that have to become lines of their own."""
+    """Return the columns that fit, and those of `leading` that must become separate lines."""
     columns = [*leading, *figures]
     while _total(columns) > width:
-        spare = max(column.spare for column in columns)
-        if spare <= (_MATTERS if leading else 0):
+        drop_order = max(column.drop_order for column in columns)
+        if drop_order <= (_ESSENTIAL if leading else 0):
             break
-        columns = [column for column in columns if column.spare != spare]
+        columns = [column for column in columns if column.drop_order != drop_order]
     if _total(columns) > width and leading:
         return _fitting([], figures, width)[0], leading
     return columns, []

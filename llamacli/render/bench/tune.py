@@ -1,4 +1,4 @@
-"""A search for the fastest way to run a model: how far it is, and what it found, for people and for programs."""
+"""The result of a tuning session as text or as a JSON document, and its progress."""
 
 from __future__ import annotations
 
@@ -10,74 +10,92 @@ from pathlib import Path
 from typing import Any
 
 from llamacli.bench.compare.compare import Outcome
-from llamacli.bench.tune.params import Checking, Choice, Gain, Racing, TuneEvent
-from llamacli.bench.tune.profile import changed_flags, profile_of
+from llamacli.bench.measure.trial import TrialSize
+from llamacli.bench.tune.params import Gain, PairCompared, RaceRound, SettingChoice, TuneEvent, TuneReport
+from llamacli.bench.tune.profile import changed_settings, profile_of
 from llamacli.bench.tune.quantizations import TypeReport, TypeSpeed
-from llamacli.bench.tune.session import Doing, TuneOutcome
+from llamacli.bench.tune.session import TuneOutcome, TuneStep
 from llamacli.render.progress import format_bytes
 from llamacli.render.text import escape_line
 
 Paint = Callable[[str, str], str]
-"""Gives a text one of the styles bold, dim, red, green, yellow, cyan."""
+"""A function that returns text in one of the styles bold, dim, red, green, yellow and cyan."""
+
+Flag = Callable[[str], str]
+"""A function that returns the command line's option for a parameter or a setting."""
 
 _PHASES = {"prompt": "prompt", "generation": "generation", "overall": "the whole job"}
 _VERDICTS = {"faster": "green", "slower": "red"}
 _WIDEST = 100
-_TOLD = 35  # column
+_NOTES_COLUMN = 35
 
 
-def format_event(event: Doing | TuneEvent) -> str:
-    """What is being done, in a few words."""
+def format_event(event: TuneStep | TuneEvent) -> str:
+    """Return the current step, in a few words."""
     match event:
-        case Doing():
-            return event.what
-        case Racing():
-            return f"{event.name}: round {event.round}, {', '.join(map(str, event.left))}"
-        case Choice():
+        case TuneStep():
+            return event.text
+        case RaceRound():
+            return f"{event.name}, round {event.round}: {', '.join(map(str, event.remaining))}"
+        case SettingChoice():
             return f"{event.name}: {event.after}"
-        case Checking():
+        case PairCompared():
             return f"comparing with the start, pair {event.pair}"
         case _:
             return "done"
 
 
-def format_tuning(outcome: TuneOutcome, *, source: str | None, path: Path, width: int, paint: Paint) -> str:
-    """What became of each setting, what it brings, and what other quantizations would. `source`: how the model was named."""
+def format_tuning(outcome: TuneOutcome, *, source: str | None, path: Path, width: int, paint: Paint, flag: Flag) -> str:
+    """Return the decision about each setting, the gains, and the estimates of other quantizations.
+
+    `source` is the reference of the model on the command line, or None.
+    """
     report, size = outcome.report, outcome.size
     depth = f" after {size.depth:,}" if size.depth else ""
     title = f"{escape_line(outcome.model)}: prompts of {size.n_prompt:,} and answers of {size.n_gen:,} tokens{depth}"
     lines = [paint(title, "bold")]
+    if size != outcome.job:
+        job = f"prompts of {outcome.job.n_prompt:,} and answers of {outcome.job.n_gen:,} tokens"
+        lines += _wrapped(f"Measured in this size instead of {job}, because the budget is short (see {flag('budget')}).", width)
     if report.choices:
-        lines += [*_choice_lines(outcome, width, paint), ""]
+        lines += [*_choice_lines(outcome, width, paint, flag), ""]
     if outcome.speeds or report.prompt or report.generation:
         lines += [*_gain_lines(outcome, paint), ""]
-    lines += _wrapped(_verdict(outcome), width)
+    lines += _wrapped(_verdict(outcome, flag), width)
     if outcome.types is not None:
         lines += ["", *_type_lines(outcome.types, paint), ""]
         for sentence in _type_advice(outcome.types, source, path):
             lines += _wrapped(sentence, width)
     if report.interrupted:
-        lines += ["", *_wrapped("Interrupted: this is what was known by then, and nothing was kept.", width)]
+        lines += ["", *_wrapped("Interrupted: these are the results so far, and nothing was saved.", width)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Lines of a paragraph; one with a command in it (it is indented) stays whole, so that it can be copied."""
+    """Return the lines of a paragraph; an indented command stays on one line, so that it can be copied."""
     if text.startswith("  "):
         return [text]
     return textwrap.wrap(text, max(40, min(width - 1, _WIDEST)), break_on_hyphens=False, break_long_words=False)
 
 
-def _choice_lines(outcome: TuneOutcome, width: int, paint: Paint) -> Iterator[str]:
+def _choice_lines(outcome: TuneOutcome, width: int, paint: Paint, flag: Flag) -> Iterator[str]:
     yield paint(f"{'setting':<16}{'before':>8}{'best':>8}   tried", "bold")
     for choice in outcome.report.choices:
         tried = ", ".join(map(str, choice.tried)) if len(choice.tried) > 1 else ""
-        told = escape_line("; ".join(filter(None, (tried, choice.note))))
-        first, *more = textwrap.wrap(told, max(30, min(width - 1, _WIDEST) - _TOLD), break_on_hyphens=False) or [""]
+        notes = escape_line("; ".join(filter(None, (tried, _note(choice, flag)))))
+        room = max(30, min(width - 1, _WIDEST) - _NOTES_COLUMN)
+        first, *more = textwrap.wrap(notes, room, break_on_hyphens=False) or [""]
         best = f"{choice.after!s:>8}"
         mark = paint(best, "green") if choice.after != choice.before else best
         yield f"{choice.name:<16}{choice.before!s:>8}{mark}   {first}"
-        yield from (" " * _TOLD + line for line in more)
+        yield from (" " * _NOTES_COLUMN + line for line in more)
+
+
+def _note(choice: SettingChoice, flag: Flag) -> str | None:
+    """Return the note of a setting with the options that allow more values to be tried: `…, see -p, --budget`."""
+    if choice.note is None or not choice.parameters:
+        return choice.note
+    return f"{choice.note} (see {', '.join(map(flag, choice.parameters))})"
 
 
 def _gain_lines(outcome: TuneOutcome, paint: Paint) -> Iterator[str]:
@@ -91,7 +109,7 @@ def _gain_lines(outcome: TuneOutcome, paint: Paint) -> Iterator[str]:
             yield f"{_PHASES[name]:<18}{_speed(gain.before):>9}{_speed(gain.after):>9}{_gain(gain.outcome, paint)}"
         elif name in outcome.speeds:
             speed = _speed(outcome.speeds[name])
-            yield f"{_PHASES[name]:<18}{speed:>9}{speed:>9}{'':>11}no change touches it"
+            yield f"{_PHASES[name]:<18}{speed:>9}{speed:>9}{'':>11}no change affects it"
 
 
 def _gain(outcome: Outcome, paint: Paint) -> str:
@@ -105,14 +123,19 @@ def _speed(value: float) -> str:
     return f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
 
 
-def _verdict(outcome: TuneOutcome) -> str:
+def format_flags(report: TuneReport, flag: Flag) -> list[str]:
+    """Return the words of a command line for the settings of the best setup that differ from the start."""
+    return [word for name, value in changed_settings(report).items() for word in (flag(name), str(value))]
+
+
+def _verdict(outcome: TuneOutcome, flag: Flag) -> str:
     report = outcome.report
-    flags = changed_flags(report)
+    flags = format_flags(report, flag)
     if not flags:
         tried = any(len(choice.tried) > 1 for choice in report.choices)
-        return "Nothing that was tried is faster than what you have, beyond noise." if tried else "Nothing was tried."
+        return "No tried setting is faster than the start beyond noise." if tried else "Nothing was tried."
     checked = any(gain is not None for gain in (report.prompt, report.generation))
-    doubt = "" if checked and not report.interrupted else ", though that was not checked to the end"
+    doubt = "" if checked and not report.interrupted else ", although the final comparison is incomplete"
     return f"Use {shlex.join(flags)}{doubt}."
 
 
@@ -120,14 +143,14 @@ def _type_lines(report: TypeReport, paint: Paint) -> Iterator[str]:
     yield paint(f"{'layers in':<20}{'size':>10}{'bits':>6}{'prompt t/s':>12}{'':>8}{'answer t/s':>12}", "bold")
     for one in (report.own, *report.others):
         own = one is report.own
-        label = f"{one.type}{' (the file)' if own else ''}{' *' if one.is_rearranged else ''}"
+        label = f"{one.type}{' (the file)' if own else ''}{' *' if one.is_repacked else ''}"
         cells = "".join(
             f"{_speed(one.speeds[phase]):>12}{'' if own else _times(one.outcomes[phase], paint):>8}"
             for phase in ("prompt", "generation")
         )
         yield f"{label:<20}{format_bytes(one.size):>10}{one.bits:>6.1f}{cells}"
-    if any(one.is_rearranged for one in (report.own, *report.others)):
-        yield paint("* rearranged for this CPU when loaded", "dim")
+    if any(one.is_repacked for one in (report.own, *report.others)):
+        yield paint("* repacked for this CPU on loading", "dim")
 
 
 def _times(outcome: Outcome, paint: Paint) -> str:
@@ -137,15 +160,15 @@ def _times(outcome: Outcome, paint: Paint) -> str:
 
 
 def _type_advice(report: TypeReport, source: str | None, path: Path) -> Iterator[str]:
-    """What the estimate means, and the command that makes the better file."""
+    """Yield the meaning of the estimate, and the commands that give the better file."""
     if not report.better:
-        yield "By this estimate no quantization of about the same quality is worth a change on this machine."
+        yield "By this estimate no quantization of about the same quality is worth changing to on this machine."
         return
     best = report.better[0]
     reads, generates = _factor(best, "prompt"), _factor(best, "generation")
     yield (
         f"{report.own.type} is slow on this machine: by this estimate the model would read prompts {reads} and generate "
-        f"{generates} as {best.type}. Best fetch a file that was made as {' or '.join(one.type for one in report.better[:3])} "
+        f"{generates} as {best.type}. Prefer a file that was quantized to {' or '.join(one.type for one in report.better[:3])} "
         "from the original model; quantizing this one again loses quality:"
     )
     if source is not None and source.startswith("hf:"):
@@ -157,7 +180,7 @@ def _type_advice(report: TypeReport, source: str | None, path: Path) -> Iterator
 
 
 def _repository(source: str) -> str:
-    """`hf:user/repo` of a reference that may name a quantization."""
+    """Return `hf:user/repo` of a reference that may name a quantization."""
     return ":".join(source.split(":")[:2])
 
 
@@ -169,20 +192,21 @@ def _factor(one: TypeSpeed, phase: str) -> str:
     return f"{outcome.ratio:.1f} times{bounds} as fast"
 
 
-def tuning_document(outcome: TuneOutcome) -> dict[str, Any]:
-    """The same for programs. Speeds are tokens per second, gains are ratios of speeds."""
+def tuning_document(outcome: TuneOutcome, *, flag: Flag) -> dict[str, Any]:
+    """Return the JSON document. Speeds are tokens per second, gains are ratios of speeds."""
     report = outcome.report
     return {
         "model": outcome.model,
-        "tokens": {"prompt": outcome.size.n_prompt, "generation": outcome.size.n_gen, "depth": outcome.size.depth},
+        "tokens": _size_document(outcome.size),
+        "job_tokens": _size_document(outcome.job),
         "seconds": round(outcome.seconds, 3),
         "interrupted": report.interrupted,
         "settings": [
-            {"name": one.name, "before": one.before, "after": one.after, "tried": list(one.tried), "note": one.note}
+            {"name": one.name, "before": one.before, "after": one.after, "tried": list(one.tried), "note": _note(one, flag)}
             for one in report.choices
         ],
         "best": profile_of(report),
-        "flags": changed_flags(report),
+        "flags": format_flags(report, flag),
         "gains": {
             name: _gain_document(gain)
             for name, gain in (("prompt", report.prompt), ("generation", report.generation), ("overall", report.overall))
@@ -191,6 +215,10 @@ def tuning_document(outcome: TuneOutcome) -> dict[str, Any]:
         "types": _types_document(outcome.types) if outcome.types is not None else None,
         "warnings": list(outcome.warnings),
     }
+
+
+def _size_document(size: TrialSize) -> dict[str, int]:
+    return {"prompt": size.n_prompt, "generation": size.n_gen, "depth": size.depth}
 
 
 def _gain_document(gain: Gain | None) -> dict[str, Any] | None:
@@ -211,7 +239,7 @@ def _types_document(report: TypeReport) -> dict[str, Any]:
             "type": one.type,
             "size": one.size,
             "bits_per_weight": one.bits,
-            "rearranged": one.is_rearranged,
+            "rearranged": one.is_repacked,
             "speeds": dict(one.speeds),
             "gains": {phase: _outcome_document(outcome) for phase, outcome in one.outcomes.items()},
         }

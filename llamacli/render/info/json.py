@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from llamacli.engine.fit import FitReport
+from llamacli.engine.fit.report import FitReport
 from llamacli.engine.system import SystemReport
 from llamacli.gguf.diff import Difference
 from llamacli.gguf.hashing import Hashes
@@ -180,11 +180,12 @@ def hashes_document(hashes: Hashes) -> dict[str, Any]:
     return {"files": dict(hashes.files), "tensors": dict(hashes.tensors)}
 
 
-def fit_document(place: str, report: FitReport) -> dict[str, Any]:
+def fit_document(place: str, report: FitReport, flags: Sequence[str]) -> dict[str, Any]:
     """What `--fit` found. Sizes in bytes."""
     devices = [{**asdict(device), "needed": device.needed, "fits": device.fits} for device in report.devices]
-    others = {key: value for key, value in asdict(report).items() if key != "devices"}
-    return {"path": place, "fits": report.fits, "total": report.total, **others, "devices": devices}
+    others = {key: value for key, value in asdict(report).items() if key not in ("devices", "settings")}
+    document = {"path": place, "fits": report.fits, "total": report.total, **others}
+    return {**document, "flags": list(flags), "devices": devices}
 
 
 def system_document(report: SystemReport, paths: Mapping[str, str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from llamacli.engine.fit import DeviceShare, FitReport
+from llamacli.engine.fit.report import DeviceShare, FitReport
 from llamacli.engine.system import Backend, SystemReport
 from llamacli.gguf.diff import Difference
 from llamacli.gguf.hashing import Hashes
@@ -104,8 +104,8 @@ def format_hashes(hashes: Hashes) -> str:
     return "".join(f"{digest}  {escape_line(name)}\n" for name, digest in rows)
 
 
-def format_fit(report: FitReport, *, paint: Paint = plain) -> str:
-    """A table of what each device would hold, the verdict, and the options that make it fit."""
+def format_fit(report: FitReport, flags: Sequence[str], *, paint: Paint = plain) -> str:
+    """A table of what each device would hold, the verdict, and the options (`flags`) that make it fit."""
     sequences = f" for each of {report.sequences} sequences" if report.sequences > 1 else ""
     how = "estimated by a formula from the header" if report.is_estimate else "as llama.cpp lays it out"
     lines = [paint(f"memory for a context of {report.context:,} tokens{sequences}, {how}", "bold")]
@@ -123,8 +123,8 @@ def format_fit(report: FitReport, *, paint: Paint = plain) -> str:
     if report.gpu_layers is not None:
         layers = "all" if report.gpu_layers < 0 else str(report.gpu_layers)
         lines.append(f"{'layers on GPUs':<18}{layers} of {report.layers + 1}")
-    if report.flags:
-        lines.append(f"{'use':<18}{' '.join(report.flags)}")
+    if flags:
+        lines.append(f"{'use':<18}{' '.join(flags)}")
     return "\n".join(lines) + "\n"
 
 

@@ -58,7 +58,7 @@ def documents(result: Result) -> list[dict]:
 # --- llama-bench's formats -----------------------------------------------------------------------------------------------
 
 
-def test_json_is_llama_bench_s_with_more_at_the_end(tiny_model):
+def test_json_has_the_columns_of_llama_bench_first(tiny_model):
     rows = documents(bench(tiny_model, "-p", "16", "-n", "4", "-o", "json"))
     assert len(rows) == len(THEIRS) == 2
     for ours, theirs in zip(rows, THEIRS, strict=True):
@@ -69,11 +69,11 @@ def test_json_is_llama_bench_s_with_more_at_the_end(tiny_model):
             assert name in VARYING or ours[name] == value, name
 
 
-def test_json_is_an_option_of_its_own(tiny_model):
+def test_json_is_a_separate_option(tiny_model):
     assert len(documents(bench(tiny_model, "-p", "16", "-n", "4", "--json"))) == 2
 
 
-def test_json_lines_hold_the_same(tiny_model):
+def test_json_lines_have_the_same_rows(tiny_model):
     result = bench(tiny_model, "-p", "16", "-n", "4", "-o", "jsonl")
     assert [json.loads(line)["test"] for line in result.stdout.splitlines()] == ["pp16", "tg4"]
 
@@ -96,7 +96,7 @@ def test_sql_makes_a_table_of_the_same_name(tiny_model):
     assert found[2:] == [("pp16", "q8_0", 0, 0, 1), ("tg4", "q8_0", 0, 0, 1)]
 
 
-def test_markdown_looks_like_llama_bench_s(tiny_model):
+def test_markdown_looks_like_that_of_llama_bench(tiny_model):
     ours = bench(tiny_model, "-p", "16", "-n", "4", "-b", "32").stdout.splitlines()
     theirs = (DATA / "llama_bench.md").read_text().splitlines()
     assert ours[:2] == theirs[:2]
@@ -138,7 +138,7 @@ def test_the_table_is_no_wider_than_the_terminal(tiny_model, width):
     assert [line.split()[0] for line in lines if line.startswith("tiny.gguf")] == ["tiny.gguf:"]
 
 
-def test_a_wide_table_has_a_column_for_what_varies(tiny_model):
+def test_a_wide_table_has_columns_for_varying_settings(tiny_model):
     result = bench(tiny_model, "-p", "16", "-n", "0", "-ub", "16,512", "-fa", "on,off", terminals=ON_TERMINAL, width=200)
     lines = plain(result).splitlines()
     header = next(line for line in lines if "tokens/s" in line)
@@ -151,7 +151,7 @@ def test_a_wide_table_has_a_column_for_what_varies(tiny_model):
     assert "\x1b" not in invoke("bench", "-m", str(tiny_model), "-o", "table", "-p", "8", "-n", "0", *QUICK).stdout
 
 
-def test_a_narrow_table_says_once_what_varies(tiny_model):
+def test_a_narrow_table_shows_varying_settings_on_lines(tiny_model):
     result = bench(tiny_model, "-p", "16", "-n", "4", "-ub", "16,512", "-fa", "on,off", "-o", "table", width=50)
     lines = result.stdout.splitlines()
     assert lines.count("n_ubatch 16  fa on") == 1
@@ -167,7 +167,7 @@ def test_latency_in_the_table(tiny_model):
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
 
 
-def test_names_of_models_cannot_steer_the_terminal(tiny_model, tmp_path):
+def test_control_characters_in_model_names_are_escaped(tiny_model, tmp_path):
     evil = tmp_path / "evil\x1b[31m.gguf"
     evil.symlink_to(tiny_model)
     result = bench(evil, "-p", "8", "-n", "0", "-o", "table")
@@ -175,7 +175,7 @@ def test_names_of_models_cannot_steer_the_terminal(tiny_model, tmp_path):
     assert "evil\\x1b[31m" in result.stdout
 
 
-# --- what a run ends with ------------------------------------------------------------------------------------------------
+# --- the end of a run ----------------------------------------------------------------------------------------------------
 
 
 def test_json_has_the_time_of_each_token(tiny_model):
@@ -221,6 +221,24 @@ def test_usage_errors(tiny_model, arguments):
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-ub", "0"), "-ub must be from 1 to 2147483647"),
+        (("-b", "0"), "-b must be from 1 to 2147483647"),
+        (("-t", "0"), "-t must be from 1 to 512"),
+        (("-ngl", "2147483648"), "-ngl must be from -1 to 2147483647"),
+        (("--parallel", "300"), "--parallel must be from 1 to 256"),
+        (("-d", "-1"), "-d must be from 0 to 2147483647"),
+        (("-r", "0"), "-r must be from 1 to 100000"),
+        (("--until-stable", "0"), "--until-stable must be a percentage above 0"),
+    ],
+)
+def test_values_out_of_range_name_their_options(tiny_model, arguments, message):
+    result = invoke("bench", "-m", str(tiny_model), "-p", "8", *arguments)
+    assert (result.status, message in result.stderr) == (2, True), result.stderr
+
+
 def test_progress_in_lines(tiny_model):
     lines = bench(tiny_model, "-p", "8", "-n", "0", "--progress").stderr.splitlines()
     assert [line for line in lines if "test 1/1" in line] == [
@@ -230,7 +248,15 @@ def test_progress_in_lines(tiny_model):
     ]
 
 
-def test_runs_are_stored_unless_told_otherwise(tiny_model):
+def test_progress_names_the_settings_that_vary(tiny_model):
+    result = bench(tiny_model, "-p", "8", "-n", "0", "-ub", "16,512", "-fa", "on", "--progress", "-r", "1")
+    assert [line for line in result.stderr.splitlines() if "repetition" in line] == [
+        "llamacli: test 1/2, pp8, n_ubatch 16: repetition 1/1",
+        "llamacli: test 2/2, pp8, n_ubatch 512: repetition 1/1",
+    ]
+
+
+def test_runs_are_stored_by_default(tiny_model):
     result = bench(tiny_model, "-p", "8", "-n", "0")
     assert "llamacli: stored as run 1" in result.stderr.splitlines()
     assert "stored" not in bench(tiny_model, "-p", "8", "-n", "0", "--no-save").stderr
@@ -245,7 +271,7 @@ def test_runs_are_stored_unless_told_otherwise(tiny_model):
     assert stored.command == f"llamacli bench --model {tiny_model} {options}"
 
 
-def test_ctrl_c_keeps_what_was_measured(tiny_model):
+def test_ctrl_c_keeps_the_results_so_far(tiny_model):
     command = [sys.executable, "-m", "llamacli", "bench", "-m", str(tiny_model), "-t", "1", "-p", "8,16", "-n", "0"]
     process = subprocess.Popen(
         [*command, "-r", "100000", "--delay", "0.02", "--progress", "-o", "json"],

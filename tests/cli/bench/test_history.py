@@ -17,10 +17,10 @@ import pytest
 from fakes import invoke
 from measured_rows import ORIGIN, make_row, noisy, save
 
-from llamacli.bench.compare.runs import thing
+from llamacli.bench.compare.runs import subject_of
 from llamacli.bench.measure.provenance import describe_origin
 from llamacli.cli.bench.options import PlanOptions, SetupOptions, WorkOptions
-from llamacli.cli.bench.save import command_line, keep
+from llamacli.cli.bench.save import command_line, store_run
 from llamacli.cli.complete import print_candidates
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.store.benchmarks import history
@@ -48,7 +48,7 @@ def test_only_the_user_may_enter(store: History, tmp_path: Path) -> None:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
 
 
-def test_what_was_saved_comes_back(store: History) -> None:
+def test_a_saved_run_is_read_back(store: History) -> None:
     rows = [make_row(noisy(370, 1), n_prompt=64), make_row((), error="out of memory", n_gen=16)]
     number = save(store, *rows, interrupted=True)
     run = store.run(number)
@@ -108,21 +108,21 @@ def test_remove_takes_all_or_none(store: History) -> None:
     assert save(store, make_row()) == two + 1, "numbers are never given twice"
 
 
-def test_speeds_of_the_same_thing(store: History) -> None:
+def test_speeds_of_the_same_subject(store: History) -> None:
     speeds = [100.0, 101.0, 99.0]
     runs = [save(store, make_row([speed] * 3)) for speed in speeds]
     save(store, make_row([50.0] * 3, n_threads=4))
     save(store, make_row([51.0] * 3), origin=ORIGIN | {"build": ORIGIN["build"] | {"llama_cpp": "other"}})
     save(store, make_row((), error="out of memory"))
     machine, build = fingerprint(ORIGIN["machine"]), fingerprint(ORIGIN["build"])
-    found = store.speeds(thing(make_row()), machine=machine, build=build)
+    found = store.speeds(subject_of(make_row()), machine=machine, build=build)
     assert found == pytest.approx(speeds[::-1])
-    assert store.speeds(thing(make_row()), machine=machine, build=build, but=runs[:2]) == pytest.approx([99.0])
+    assert store.speeds(subject_of(make_row()), machine=machine, build=build, but=runs[:2]) == pytest.approx([99.0])
 
 
-def test_a_thing_is_what_was_measured_not_where_or_how_fast() -> None:
+def test_a_subject_is_the_test_not_the_machine_or_the_speed() -> None:
     row = make_row()
-    assert thing(row) == thing(make_row(noisy(5, 1), model="/other/name.gguf", when="2027-01-01T00:00:00Z"))
+    assert subject_of(row) == subject_of(make_row(noisy(5, 1), model="/other/name.gguf", when="2027-01-01T00:00:00Z"))
     for other in (
         {"n_threads": 3},
         {"n_gen": 17},
@@ -131,7 +131,7 @@ def test_a_thing_is_what_was_measured_not_where_or_how_fast() -> None:
         {"type_k": "q8_0"},
         {"workload": "latency"},
     ):
-        assert thing(row) != thing(make_row(**other)), other
+        assert subject_of(row) != subject_of(make_row(**other)), other
 
 
 def test_two_programs_at_once(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ for _ in range(20):
         assert sorted(run.id for run in opened.runs()) == list(range(1, 61))
 
 
-def test_a_newer_version_and_what_is_no_database(tmp_path: Path) -> None:
+def test_a_newer_version_and_an_invalid_database(tmp_path: Path) -> None:
     newer = tmp_path / "newer.db"
     with closing(sqlite3.connect(newer)) as database:
         database.execute("pragma user_version = 99")
@@ -165,10 +165,10 @@ def test_a_newer_version_and_what_is_no_database(tmp_path: Path) -> None:
         History(Path("/proc/nowhere/history.db"))
 
 
-# --- what a run was ------------------------------------------------------------------------------------------------------
+# --- provenance ----------------------------------------------------------------------------------------------------------
 
 
-def test_command_line_is_made_of_what_is_not_default() -> None:
+def test_command_line_has_the_options_that_differ_from_defaults() -> None:
     groups = (
         WorkOptions(model=(("a b.gguf", "c"),), n_prompt=((64, 128), (256,)), prompt_gen=((64, 16),), latency=True),
         SetupOptions(flash_attn=(("on", "off"),), repack=((False, True),), device=((("CUDA0", "CUDA1"), ("none",)),)),
@@ -184,18 +184,18 @@ def test_command_line_is_made_of_what_is_not_default() -> None:
 
 def test_origin_names_machine_build_and_model(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "not.gguf").write_bytes(b"nothing")
-    origin = describe_origin([str(tiny_model), str(tiny_model), str(tmp_path / "not.gguf"), "/nowhere.gguf"])
+    origin = describe_origin([str(tiny_model), str(tiny_model), str(tmp_path / "not.gguf"), "/nowhere.gguf"], version="1.0")
     assert set(origin) == {"machine", "build", "system", "models"}
     assert list(origin["models"]) == [str(tiny_model)]
     assert len(origin["models"][str(tiny_model)]["header_sha256"]) == 64
     assert origin["machine"]["cores"] >= 1
     assert origin["machine"]["memory"] > 1 << 28
     assert json.loads(json.dumps(origin)) == origin
-    assert fingerprint(origin["machine"]) == fingerprint(describe_origin()["machine"])
+    assert fingerprint(origin["machine"]) == fingerprint(describe_origin(version="1.0")["machine"])
 
 
-def test_keep_stores_what_the_commands_find(tiny_model: Path) -> None:
-    number = keep([make_row(model=str(tiny_model))], (WorkOptions(n_prompt=((64,),)), PlanOptions()))
+def test_store_run_stores_what_the_commands_find(tiny_model: Path) -> None:
+    number = store_run([make_row(model=str(tiny_model))], (WorkOptions(n_prompt=((64,),)), PlanOptions()))
     document = json.loads(invoke("bench", "show", str(number), "--json").stdout)
     assert document["options"]["n_prompt"] == [[64]]
     assert document["command"].endswith(" 64")
@@ -207,9 +207,9 @@ def test_keep_stores_what_the_commands_find(tiny_model: Path) -> None:
 # --- commands ------------------------------------------------------------------------------------------------------------
 
 
-def test_an_empty_history_is_not_made_by_looking() -> None:
+def test_listing_does_not_create_a_history() -> None:
     result = invoke("bench", "history")
-    assert (result.status, "`llamacli bench` makes and stores one" in result.stdout) == (0, True)
+    assert (result.status, "`llamacli bench` runs and stores one" in result.stdout) == (0, True)
     assert json.loads(invoke("bench", "history", "--json").stdout) == {"object": "list", "data": []}
     assert not history.database_path().exists()
 
@@ -292,11 +292,11 @@ def test_rm_forgets_runs() -> None:
 
 
 @pytest.mark.parametrize("name", ["show", "export", "rm"])
-def test_what_is_no_run(name: str) -> None:
+def test_invalid_runs(name: str) -> None:
     stored(make_row())
     for text, reason in (
         ("7", "there is no run 7"),
-        ("first", "a run is a number, or last"),
+        ("first", "invalid run 'first'"),
         ("last~1", "only 1 stored"),
         ("-1", ""),
     ):
@@ -305,7 +305,7 @@ def test_what_is_no_run(name: str) -> None:
         assert reason in result.stderr
 
 
-def test_names_from_outside_cannot_steer_the_terminal() -> None:
+def test_control_characters_in_names_are_escaped() -> None:
     number = stored(make_row(noisy(98, 2), model="/models/\x1b[2J.gguf"))
     for words in (("history",), ("show", str(number))):
         for width in (40, 80, 200):

@@ -16,8 +16,9 @@ from tiny import ARRAY, F32, STRING, Tensor, Typed
 
 from llamacli.cli.framework.console import Terminals
 from llamacli.cli.framework.context import find_model
-from llamacli.engine import fit
-from llamacli.engine.fit import DeviceShare, FitReport
+from llamacli.engine.fit import meter as fit_meter
+from llamacli.engine.fit import search as fit_search
+from llamacli.engine.fit.report import DeviceShare, FitReport
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.gguf import read_files
 from llamacli.gguf.diff import Difference
@@ -359,7 +360,7 @@ def test_fit_of_a_model_here(tiny_model: Path) -> None:
     assert found["total"] == sum(host[part] for part in ("weights", "cache", "compute", "program"))
     result = info(tiny_model, "--fit", "-ctk", "q8_0")  # the heads of this model are shorter than a block of q8_0
     assert result.status == 3
-    assert "cannot make such a context for this model (try -ctk f16" in result.stderr
+    assert "cannot create such a context for this model (try -ctk f16 -ctv f16" in result.stderr
     shown = page(tiny_model, "--fit").splitlines()
     assert shown[0] == "memory for a context of 512 tokens, as llama.cpp lays it out"
     assert "verdict           fits" in shown
@@ -367,14 +368,15 @@ def test_fit_of_a_model_here(tiny_model: Path) -> None:
 
 def test_fit_says_what_would_fit(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a budget between the smallest and the largest context: found, and to the next 256 tokens the largest."""
-    meter = fit._Native(tiny_model)
+    meter = fit_meter.NativeMeter(tiny_model)
     small = meter.measure(ModelParams(), ContextParams(), 256).devices[0]
-    monkeypatch.setattr(fit, "_peak_memory", lambda: small.program)
+    monkeypatch.setattr(fit_meter, "_peak_memory", lambda: small.program)
     path = tiny.tiny_model(tiny_model.with_name("long.gguf"), context=8192)
     sizes = {
-        size: fit._Native(path).measure(ModelParams(), ContextParams(), size).devices[0].needed for size in (2048, 2304, 8192)
+        size: fit_meter.NativeMeter(path).measure(ModelParams(), ContextParams(), size).devices[0].needed
+        for size in (2048, 2304, 8192)
     }
-    monkeypatch.setattr(fit, "available_memory", lambda: (sizes[2048] + sizes[2304]) // 2)
+    monkeypatch.setattr(fit_meter, "available_memory", lambda: (sizes[2048] + sizes[2304]) // 2)
     result = info(path, "--fit", "-c", "8192", "--json")
     found = json.loads(result.stdout)
     assert result.status == 4
@@ -387,7 +389,7 @@ def test_fit_says_what_would_fit(tiny_model: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_fit_when_nothing_fits(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "available_memory", lambda: 1000)
+    monkeypatch.setattr(fit_meter, "available_memory", lambda: 1000)
     result = info(tiny_model, "--fit")
     assert result.status == 4
     assert "largest context   none: the weights alone are too large" in result.stdout
@@ -401,9 +403,9 @@ def test_fit_with_a_gpu_is_shown_for_each_device() -> None:
     host = dataclasses.replace(gpu, name="CPU", host=True, program=1 << 26, weights=0)
     report = FitReport(
         devices=(gpu, host), context=4096, sequences=1, trained_context=8192, layers=32, gpu_layers=-1, largest_context=6144,
-        flags=("-c", "4096", "-ngl", "all"), is_estimate=False,
+        settings={"n_ctx": 4096, "gpu_layers": -1}, is_estimate=False,
     )  # fmt: skip
-    lines = format_fit(report).splitlines()
+    lines = format_fit(report, ["-c", "4096", "-ngl", "all"]).splitlines()
     assert lines[2].split() == [
         "CUDA0",
         "4,096",
@@ -518,13 +520,13 @@ def test_the_largest_context_is_found_in_a_few_measurements(tiny_model: Path, mo
     path = tiny.tiny_model(tiny_model.with_name("wide.gguf"), context=1 << 20)
     files = read_files(path)
     with FileSource(path) as source:
-        meter = fit._Formula(files, source)
+        meter = fit_meter.FormulaMeter(files, source)
         needed = [meter.measure(ModelParams(), ContextParams(), size).devices[0].needed for size in (256, 77 * 256, 78 * 256)]
         for budget, expected in ((needed[0] - 1, 0), (needed[0], 256), (needed[1], 77 * 256), (needed[2] - 1, 77 * 256)):
-            monkeypatch.setattr(fit, "available_memory", lambda budget=budget: budget)
-            counted = fit._Formula(files, source)
+            monkeypatch.setattr(fit_meter, "available_memory", lambda budget=budget: budget)
+            counted = fit_meter.FormulaMeter(files, source)
             sizes: list[int] = []
             measure = counted.measure
             counted.measure = lambda *a, m=measure, s=sizes: (s.append(a[2]), m(*a))[1]  # type: ignore[method-assign]
-            assert fit._largest(counted, ModelParams(), ContextParams(), 1 << 20) == expected
+            assert fit_search._largest(counted, ModelParams(), ContextParams(), 1 << 20) == expected
             assert len(sizes) <= 8

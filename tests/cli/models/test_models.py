@@ -350,8 +350,8 @@ def test_the_forecast_is_right(wide_model: Path, directory: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (("wide.gguf", "o.gguf", "Q9"), 2, "there is no quantization Q9 (there are BF16, F16, F32"),
-        (("wide.gguf", "o.gguf", "Q4_KM"), 2, "there is no quantization Q4_KM (did you mean Q4_K_M?)"),
+        (("wide.gguf", "o.gguf", "Q9"), 2, "unknown quantization Q9 (known types are BF16, F16, F32"),
+        (("wide.gguf", "o.gguf", "Q4_KM"), 2, "unknown quantization Q4_KM (did you mean Q4_K_M?)"),
         (("none.gguf", "o.gguf", "Q8_0"), 3, "there is no file none.gguf"),
         (("wide.gguf", "o.gguf", "IQ2_XXS"), 3, "IQ2_XXS needs an importance matrix"),
         (("q8.gguf", "o.gguf", "Q4_0"), 3, "is quantized already"),
