@@ -29,6 +29,8 @@ MAX_INPUT_BYTES = 64 << 20
 _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _CHUNK = 1 << 20
 _CLEAR_LINE = "\r\x1b[K"
+_PATIENCE_SECONDS = 1.0
+"""Time to wait for standard input in silence."""
 
 
 class PipeClosedError(Exception):
@@ -64,6 +66,7 @@ class Console:
         self.terminals = terminals
         self.environ = environ
         self.color: ColorMode = "auto"
+        self.ignores_input = False
         self._width = width
         self._status_shown = False
 
@@ -95,15 +98,23 @@ class Console:
     @property
     def has_piped_input(self) -> bool:
         """True if standard input is open and not a terminal. A terminal is read only for `-`."""
-        return self._stdin is not None and not self.terminals.stdin
+        return self._stdin is not None and not self.terminals.stdin and not self.ignores_input
+
+    @property
+    def input_belongs_to_a_loop(self) -> bool:
+        """True if the rest of standard input is for a loop of the calling shell: see `standard_input`."""
+        from llamacli.cli.framework.standard_input import belongs_to_a_loop
+
+        descriptor = _descriptor(self._stdin)
+        return descriptor is not None and belongs_to_a_loop(descriptor)
 
     def read_input(self) -> str:
         """Read all of standard input. Raises UsageError if it is closed or not UTF-8, CapacityError if it is too large."""
-        if self._stdin is None:
-            raise UsageError("standard input is closed")
+        stdin = self._open_input()
         data = bytearray()
         try:
-            while chunk := self._stdin.read(_CHUNK):
+            self._note_waiting(stdin)
+            while chunk := stdin.read(_CHUNK):
                 data += chunk
                 if len(data) > MAX_INPUT_BYTES:
                     limit = f"{MAX_INPUT_BYTES >> 20} MiB"
@@ -114,11 +125,25 @@ class Console:
 
     def input_stream(self) -> io.BufferedIOBase:
         """Standard input as a stream: always the same reader, since it reads ahead. Raises UsageError if it is closed."""
+        stdin = self._open_input()
+        if self._reader is None:
+            self._reader = io.BufferedReader(stdin) if isinstance(stdin, io.RawIOBase) else stdin
+        return self._reader
+
+    def _open_input(self) -> Stream:
+        if self.ignores_input:
+            raise UsageError("standard input cannot be read with --no-stdin")
         if self._stdin is None:
             raise UsageError("standard input is closed")
-        if self._reader is None:
-            self._reader = io.BufferedReader(self._stdin) if isinstance(self._stdin, io.RawIOBase) else self._stdin
-        return self._reader
+        return self._stdin
+
+    def _note_waiting(self, stdin: Stream) -> None:
+        """Wait for the first byte, and print a note if a pipe stays idle: nobody may be going to write there."""
+        descriptor = _descriptor(stdin)
+        if descriptor is None or self.terminals.stdin:
+            return
+        if not select.select([descriptor], [], [], _PATIENCE_SECONDS)[0]:
+            self.note("waiting for standard input (--no-stdin ignores it)")
 
     # --- standard output and error ---------------------------------------------------------------------------------------
 
@@ -245,6 +270,14 @@ def decode(data: bytes, name: str) -> str:
         where = f"byte 0x{data[error.start]:02x} at offset {error.start:,}"
         hint = "is it a binary file?" if b"\0" in data[:8192] else "convert it first, for example with iconv"
         raise UsageError(f"{name} is not UTF-8 text: {where}", hint=hint) from None
+
+
+def _descriptor(stream: Stream | None) -> int | None:
+    """The file descriptor of a stream; None for bytes in memory."""
+    try:
+        return stream.fileno() if stream is not None else None
+    except io.UnsupportedOperation:
+        return None
 
 
 def _encode(text: str) -> bytes:

@@ -17,15 +17,15 @@ def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *
     """Return the prompt: files in their order, then standard input, then the argument, separated by blank lines.
 
     Files and piped text are the material and the argument is the instruction, which models follow best at the end. `-` as the
-    argument or as a file puts standard input in its place; a terminal is read only then. The newline at the end of a file or of
-    standard input is dropped.
+    argument or as a file puts standard input in its place; a terminal is read only then, and so is what a loop of the shell
+    reads from. The newline at the end of a file or of standard input is dropped.
 
     Raises:
         UsageError: the prompt is empty, or something cannot be read.
     """
     stdin_among_files = any(str(file) == STDIN for file in files)
     asked = stdin_among_files or argument == STDIN
-    piped = console.read_input() if asked or console.has_piped_input else ""
+    piped = console.read_input() if asked or _is_piped_text(console, argument) else ""
     material = [piped if str(file) == STDIN else read_text_file(file) for file in files]
     if not stdin_among_files:
         material.append(piped)
@@ -36,6 +36,16 @@ def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *
     if not text or not (raw or text.strip()):
         raise UsageError(_nothing(argument, files, console), hint="pass it as an argument, with -f FILE, or on standard input")
     return text
+
+
+def _is_piped_text(console: Console, argument: str | None) -> bool:
+    """Return whether standard input is part of the prompt, though it was not requested."""
+    if not console.has_piped_input:
+        return False
+    if argument is None or not console.input_belongs_to_a_loop:
+        return True
+    console.note("standard input belongs to a loop of the shell and is not read (- reads it, --no-stdin hides this note)")
+    return False
 
 
 def read_text_file(path: Path) -> str:
