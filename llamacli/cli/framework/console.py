@@ -14,20 +14,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from llamacli.cli.framework.streams import Stream, descriptor_of, encode, write_all
 from llamacli.errors import CapacityError, LlamacliError, UsageError
-from llamacli.render.text import escape, escape_line, harmless
+from llamacli.render.text import columns, escape, escape_line, harmless, wrap
 
 ColorMode = Literal["auto", "always", "never"]
 Style = Literal["bold", "dim", "red", "green", "yellow", "cyan"]
-
-Stream = io.RawIOBase | io.BufferedIOBase
-"""An unbuffered binary stream, or bytes in memory."""
 
 MAX_INPUT_BYTES = 64 << 20
 """Limit of text that is read: more than any context holds."""
 
 _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _CHUNK = 1 << 20
+_NAME = "llamacli: "
 _CLEAR_LINE = "\r\x1b[K"
 _PATIENCE_SECONDS = 1.0
 """Time to wait for standard input in silence."""
@@ -105,7 +104,7 @@ class Console:
         """True if the rest of standard input is for a loop of the calling shell: see `standard_input`."""
         from llamacli.cli.framework.standard_input import belongs_to_a_loop
 
-        descriptor = _descriptor(self._stdin)
+        descriptor = descriptor_of(self._stdin)
         return descriptor is not None and belongs_to_a_loop(descriptor)
 
     def read_input(self) -> str:
@@ -139,7 +138,7 @@ class Console:
 
     def _note_waiting(self, stdin: Stream) -> None:
         """Wait for the first byte, and print a note if a pipe stays idle: nobody may be going to write there."""
-        descriptor = _descriptor(stdin)
+        descriptor = descriptor_of(stdin)
         if descriptor is None or self.terminals.stdin:
             return
         if not select.select([descriptor], [], [], _PATIENCE_SECONDS)[0]:
@@ -152,7 +151,7 @@ class Console:
 
         Raises PipeClosedError, or LlamacliError if the disk is full.
         """
-        self.write_bytes(_encode(harmless(text) if self.terminals.stdout else text))
+        self.write_bytes(encode(harmless(text) if self.terminals.stdout else text))
 
     def write_bytes(self, data: bytes) -> None:
         """Write `data` to standard output. Raises like `write`."""
@@ -161,7 +160,7 @@ class Console:
         if self.terminals.stdout:
             self.show_status("")
         try:
-            _write_all(self._stdout, data)
+            write_all(self._stdout, data)
         except BrokenPipeError as error:
             raise PipeClosedError from error
         except OSError as error:
@@ -173,15 +172,24 @@ class Console:
 
     def note(self, message: str) -> None:
         """Print one line of information on standard error."""
-        self.write_error(f"llamacli: {escape_line(message)}\n")
+        self._print("", message)
 
     def warn(self, message: str) -> None:
         """Print a warning of one line on standard error."""
-        self.write_error(f"llamacli: {self.styled('warning:', 'yellow')} {escape_line(message)}\n")
+        self._print(self.styled("warning:", "yellow") + " ", message)
 
     def fail(self, message: str) -> None:
         """Print the error that ends the program."""
-        self.write_error(f"llamacli: {self.styled('error:', 'red')} {escape_line(message)}\n")
+        self._print(self.styled("error:", "red") + " ", message)
+
+    def _print(self, kind: str, message: str) -> None:
+        """Write a message on one line; on a terminal wrapped by words, with the rest indented."""
+        text, first = escape_line(message), f"{_NAME}{kind}"
+        if self.terminals.stderr and columns(first) + columns(text) > self.width:
+            text = "\n".join(wrap(text, self.width, first=first, rest=" " * len(_NAME)))
+        else:
+            text = first + text
+        self.write_error(text + "\n")
 
     def show_status(self, text: str) -> None:
         """Show a line on standard error, a terminal, until anything else is written. An empty text removes it."""
@@ -196,7 +204,7 @@ class Console:
             self.show_status("")
         if self._stderr is not None:
             try:
-                _write_all(self._stderr, _encode(harmless(text) if self.terminals.stderr else text))
+                write_all(self._stderr, encode(harmless(text) if self.terminals.stderr else text))
             except OSError:
                 self._stderr = None
 
@@ -270,28 +278,3 @@ def decode(data: bytes, name: str) -> str:
         where = f"byte 0x{data[error.start]:02x} at offset {error.start:,}"
         hint = "is it a binary file?" if b"\0" in data[:8192] else "convert it first, for example with iconv"
         raise UsageError(f"{name} is not UTF-8 text: {where}", hint=hint) from None
-
-
-def _descriptor(stream: Stream | None) -> int | None:
-    """The file descriptor of a stream; None for bytes in memory."""
-    try:
-        return stream.fileno() if stream is not None else None
-    except io.UnsupportedOperation:
-        return None
-
-
-def _encode(text: str) -> bytes:
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace")
-
-
-def _write_all(stream: Stream, data: bytes) -> None:
-    remaining = memoryview(data)
-    while remaining:
-        written = stream.write(remaining)
-        if written is None:  # another process made the pipe non-blocking, and it is full
-            select.select([], [stream], [])
-            continue
-        remaining = remaining[written:]
