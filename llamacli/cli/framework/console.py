@@ -26,6 +26,14 @@ MAX_INPUT_BYTES = 64 << 20
 
 _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _CHUNK = 1 << 20
+_DOCUMENTS = {
+    b"%PDF-": ("a PDF document", "pdftotext"),
+    b"PK\x03\x04": ("a ZIP archive, as .docx, .odt and .epub files are", "pandoc -t plain"),
+    b"{\\rtf": ("an RTF document", "pandoc -t plain"),
+    b"\xd0\xcf\x11\xe0": ("an old Microsoft Office document", "antiword or LibreOffice"),
+}
+"""Documents that are not text, by their first bytes: what they are, and what makes text of them."""
+
 _NAME = "llamacli: "
 _CLEAR_LINE = "\r\x1b[K"
 _PATIENCE_SECONDS = 1.0
@@ -270,6 +278,9 @@ class Console:
 
 def decode(data: bytes, name: str) -> str:
     """Decode UTF-8 text without its byte order mark. Raises UsageError with the offset of the first other byte."""
+    for beginning, (kind, tool) in _DOCUMENTS.items():
+        if data.startswith(beginning):
+            raise UsageError(f"{name} is {kind}, not text", hint=f"convert it to text first, for example with {tool}")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UsageError(f"{name} is UTF-16 text", hint="convert it first, for example with iconv -f UTF-16 -t UTF-8")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from llamacli.cli.framework.console import MAX_INPUT_BYTES, Console, decode
 from llamacli.errors import CapacityError, UsageError
 
 STDIN = "-"
+
+_ADDRESS = re.compile(r"(https?|ftp):/+(.*)", re.IGNORECASE | re.DOTALL)  # Path has made one slash of two
 
 
 def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *, raw: bool) -> str:
@@ -85,6 +88,10 @@ def _unreadable(path: Path, error: OSError) -> UsageError:
     if isinstance(error, IsADirectoryError):
         return UsageError(f"{path} is a directory")
     if isinstance(error, FileNotFoundError):
+        address = _ADDRESS.match(str(path))
+        if address is not None:
+            url = f"{address[1]}://{address[2]}"
+            return UsageError(f"{url} is a web address, not a file", hint="pipe the text in, for example from curl -fsSL")
         names = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, names, n=1)
         return UsageError(f"{path} does not exist", hint=f"did you mean {path.with_name(near[0])}?" if near else None)
