@@ -132,6 +132,7 @@ def test_the_answer_is_visible_while_it_is_made():
 LOOPS = [
     'while read -r name; do {run} "$name"; done < names',
     'cat names | while read -r name; do {run} "$name"; done',
+    'while read -r name; do echo "$name" > text; {run} -f text; done < names',
     'cat names | (while read -r name; do {run} "$name"; done)',
 ]
 

@@ -28,7 +28,7 @@ def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *
     """
     stdin_among_files = any(str(file) == STDIN for file in files)
     asked = stdin_among_files or argument == STDIN
-    piped = console.read_input() if asked or _is_piped_text(console, argument) else ""
+    piped = console.read_input() if asked or _is_piped_text(console, alone=argument is None and not files) else ""
     material = [piped if str(file) == STDIN else read_text_file(file) for file in files]
     if not stdin_among_files:
         material.append(piped)
@@ -41,11 +41,11 @@ def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *
     return text
 
 
-def _is_piped_text(console: Console, argument: str | None) -> bool:
-    """Return whether standard input is part of the prompt, though it was not requested."""
+def _is_piped_text(console: Console, *, alone: bool) -> bool:
+    """Return whether standard input is part of the prompt, though it was not requested; it is if it is `alone`."""
     if not console.has_piped_input:
         return False
-    if argument is None or not console.input_belongs_to_a_loop:
+    if alone or not console.input_belongs_to_a_loop:
         return True
     console.note("standard input belongs to a loop of the shell and is not read (- reads it, --no-stdin hides this note)")
     return False

@@ -59,6 +59,9 @@ def run(
     and the argument last, as the instruction. The answer goes to standard output and ends with a newline; everything else goes
     to standard error. With --raw and standard output redirected the text comes exactly as the model wrote it.
 
+    In a loop such as `while read`, standard input is left to the loop unless - requests it. A note says so if standard input
+    is waited for longer than a second; --no-stdin ignores it, for scripts under ssh, cron or CI where it stays open.
+
     With -j, --grammar, --regex or --choices the answer is what was asked for, or the exit status is 5: a grammar or schema that
     is invalid, an answer that was cut, or one that does not fit the schema. Calls of tools are the last line, as JSON.
 
