@@ -69,6 +69,40 @@ def escape_all(text: str) -> str:
     return "".join(char if char.isprintable() and not _INVISIBLE.match(char) else json.dumps(char)[1:-1] for char in text)
 
 
+def wrap(text: str, width: int, *, first: str = "", rest: str | None = None) -> list[str]:
+    """Break text between words into lines of at most `width` columns.
+
+    `first` begins the first line and `rest` the others; by default `rest` is as many spaces, which makes a hanging indent. A
+    word that is longer than a line stays whole, so that a path can be copied. Colours take no columns, wide characters two.
+
+    >>> wrap("the file does not exist", 20, first="error: ")
+    ['error: the file does', '       not exist']
+    """
+    rest = " " * columns(first) if rest is None else rest
+    lines: list[str] = []
+    line, used, start = first, columns(first), True
+    for word in text.split():
+        size = columns(word)
+        if not start and used + 1 + size > width:
+            lines.append(line)
+            line, used, start = rest, columns(rest), True
+        line += word if start else f" {word}"
+        used += size + (not start)
+        start = False
+    return [*lines, line]
+
+
+def columns(text: str) -> int:
+    """The columns that text takes on a terminal: none for colours and combining characters, two for wide ones."""
+    if text.isascii() and "\x1b" not in text:
+        return len(text)
+    import unicodedata  # rarely needed, and a start without it is faster
+
+    plain = _OURS.sub("", text)
+    hidden = sum(unicodedata.combining(char) != 0 or unicodedata.category(char) in ("Cf", "Me", "Mn") for char in plain)
+    return len(plain) - hidden + sum(unicodedata.east_asian_width(char) in "WF" for char in plain)
+
+
 def _json_mark(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

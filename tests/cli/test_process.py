@@ -127,6 +127,79 @@ def test_the_answer_is_visible_while_it_is_made():
     process.communicate(timeout=60)
 
 
+# --- whose standard input it is --------------------------------------------------------------------------------------
+
+LOOPS = [
+    'while read -r name; do {run} "$name"; done < names',
+    'cat names | while read -r name; do {run} "$name"; done',
+    'while read -r name; do echo "$name" > text; {run} -f text; done < names',
+    'cat names | (while read -r name; do {run} "$name"; done)',
+]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whose standard input it is")
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_loop_keeps_its_input(shell, loop, tmp_path):
+    (tmp_path / "names").write_text("one\ntwo\nthree\n")
+    run = f"{sys.executable} {PROGRAM[1]} plain run --echo"
+    done = subprocess.run([shell, "-c", loop.format(run=run)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert [line.split("Because")[0] for line in done.stdout.splitlines()] == [
+        f"<user>{name}" for name in ("one", "two", "three")
+    ]
+    assert "standard input belongs to a loop of the shell and is not read" in done.stderr
+    silent = loop.format(run=run).replace("--echo", "--echo --no-stdin")
+    done = subprocess.run([shell, "-c", silent], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (len(done.stdout.splitlines()), "loop" in done.stderr) == (3, False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'cat names | {run} "why?"',
+        '{run} "why?" < names',
+        "cat names | sh script",
+        "cat names | sh -c '{run} \"why?\"; true'",
+        'cat names | while read -r name; do {run} "why?" - ; done',
+        'x=$(cat names | {run} "why?"); echo "$x"',
+    ],
+)
+def test_piped_text_is_still_read(line, tmp_path):
+    run = f"{sys.executable} {PROGRAM[1]} plain run --echo"
+    (tmp_path / "names").write_text("one\ntwo\nthree\n")
+    (tmp_path / "script").write_text(f'{run} "why?"\n')
+    if line.endswith("- ; done"):
+        line = line.replace(' "why?" - ', " - ")
+    done = subprocess.run(["bash", "-c", line.format(run=run)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "two\nthree" in done.stdout, done.stderr
+    assert done.stderr.replace("engine freed\n", "") == ""
+
+
+def test_an_idle_pipe_is_not_waited_for_in_silence():
+    """As under ssh, cron or CI, where the other end of standard input stays open and nothing is written there."""
+    process = start("plain", "run", "hi", stdin=subprocess.PIPE, start_new_session=True)
+    said = wait_for(process, b"waiting for standard input (--no-stdin ignores it)")
+    assert said == b"llamacli: waiting for standard input (--no-stdin ignores it)\n"
+    out, _ = process.communicate(b"late text", timeout=60)
+    assert (process.returncode, out) == (0, b"Because of Rayleigh scattering.\n")
+
+
+@pytest.mark.parametrize("words", [["--no-stdin"], []], ids=["option", "environment"])
+def test_standard_input_can_be_ignored(words, monkeypatch):
+    if not words:
+        monkeypatch.setenv("LLAMACLI_NO_STDIN", "1")
+    process = start("plain", "run", "hi", *words, stdin=subprocess.PIPE)
+    assert process.wait(timeout=60) == 0
+    assert process.communicate()[0] == b"Because of Rayleigh scattering.\n"
+
+
+@pytest.mark.parametrize("stdin", ["<&-", "</dev/null"])
+def test_no_standard_input_is_no_trap(stdin):
+    line = f"{sys.executable} {PROGRAM[1]} plain run hi {stdin}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "Because of Rayleigh scattering.\n")
+
+
 # --- signals ---------------------------------------------------------------------------------------------------------
 
 

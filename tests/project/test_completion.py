@@ -42,6 +42,9 @@ LINES = {
     "llamacli run -m tw": ["run", "-m", "two words"],
     "llamacli run -m zz": ["run", "-m", "zz`touch broken-in`;touch broken-in"],
     "llamacli run -m unus": ["run", "-m", "unusual name.gguf"],
+    "llamacli run -m not": ["run", "-m", "not"],
+    "llamacli run -m CAP": ["run", "-m", "CAPITALS.GGUF"],
+    "llamacli run -m sub/d": ["run", "-m", "sub/deep.gguf"],
     "llamacli run -f note": ["run", "-f", "notes.txt"],
     "llamacli run --file=note": ["run", "--file=notes.txt"],
     "llamacli run --color al": ["run", "--color", "always"],
@@ -72,7 +75,8 @@ printf '%s\\n' "$@" > "$RECEIVED.part" && mv "$RECEIVED.part" "$RECEIVED"
     program.chmod(0o755)
     work = tmp_path / "work"
     work.mkdir()
-    for name in ("unusual name.gguf", "notes.txt"):
+    (work / "sub").mkdir()
+    for name in ("unusual name.gguf", "notes.txt", "CAPITALS.GGUF", "sub/deep.gguf", "sub/deep.txt"):
         (work / name).touch()
     settings = tmp_path / "config.toml"
     settings.write_text(SETTINGS)
@@ -142,11 +146,25 @@ def test_the_tab_key_completes(shell: str, place: Path) -> None:
 @pytest.mark.skipif(not shutil.which("fish"), reason="no fish")
 def test_fish_completes(place: Path) -> None:
     for line, arguments in LINES.items():
-        code = f"source {COMPLETIONS}/llamacli.fish; complete -C $argv[1]"
-        done = subprocess.run(["fish", "--no-config", "-c", code, line], cwd=place, capture_output=True, text=True, check=True)
-        assert done.stderr == ""
-        assert arguments[-1] in [one.split("\t")[0].replace("\\", "") for one in done.stdout.splitlines()], line
+        offered = offered_by_fish(line, place)
+        assert arguments[-1] in offered or (arguments[-1] == line.split()[-1] and not offered), line
     assert not (place / "broken-in").exists()
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="no fish")
+def test_fish_offers_models_for_a_model_and_nothing_after_a_switch(place: Path) -> None:
+    assert {"CAPITALS.GGUF", "sub/", "unusual name.gguf"} <= set(offered_by_fish("llamacli run -m ", place))
+    assert "notes.txt" not in offered_by_fish("llamacli run -m ", place)
+    assert offered_by_fish("llamacli run --model=sub/", place) == ["--model=sub/deep.gguf"]
+    assert offered_by_fish("llamacli run -h", place) == ["-h"]
+
+
+def offered_by_fish(line: str, place: Path) -> list[str]:
+    """The words that fish offers when the tab key is pressed after `line`."""
+    code = f"source {COMPLETIONS}/llamacli.fish; complete -C $argv[1]"
+    done = subprocess.run(["fish", "--no-config", "-c", code, line], cwd=place, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return [one.split("\t")[0].replace("\\", "") for one in done.stdout.splitlines()]
 
 
 def test_no_name_with_control_characters_is_offered(place: Path) -> None:

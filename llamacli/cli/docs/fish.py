@@ -30,6 +30,12 @@ function __llamacli_names
     $program --complete $argv[1] (string replace -r -- '^--[^=]*=' '' (commandline -ct)) $words[-1] 2>/dev/null
 end
 
+# The models and the folders that begin as the current word does. fish's own __fish_complete_suffix offers other files, too.
+function __llamacli_gguf
+    set -l word (string replace -r -- '^--[^=]*=' '' (commandline -ct))
+    complete -C "__llamacli_no_such_command $word" | string match -ir -- '^[^\\t]*(?:/|\\.gguf)(?=\\t|$)'
+end
+
 complete -c llamacli -f
 """
 
@@ -58,7 +64,8 @@ def _lines(page: Page) -> Iterator[str]:
 def _switch(condition: str, switch: Switch) -> str:
     parts = [f"complete -c llamacli -n '{condition}'"]
     for name in switch.names:
-        kind = "-l" if name.startswith("--") else "-s" if len(name) == len("-x") else "-o"
+        # Not -s, for which fish would offer -hm, -hf and so on after -h.
+        kind = "-l" if name.startswith("--") else "-o"
         parts.append(f"{kind} {name.lstrip('-')}")
     if switch.value is not None:
         parts.append(f"-r {_value(switch.value) or '-f'}")
@@ -72,7 +79,7 @@ def _value(value: Value) -> str:
     if value.dynamic:
         sources.append(f"(__llamacli_names {value.dynamic})")
     if value.files == ".gguf":
-        sources.append("(__fish_complete_suffix .gguf)")
+        sources.append("(__llamacli_gguf)")
     offered = f"-ka '{' '.join(sources)}'" if sources else ""
     files = "-F" if value.files == "*" else "-f"
     return f"{files} {offered}".strip() if offered or value.files else ""

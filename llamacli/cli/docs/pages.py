@@ -153,14 +153,15 @@ def _positional(argument: Argument, path: tuple[str, ...]) -> Positional:
 
 def value_of(metavar: str, summary: str, choices: tuple[str, ...], path: tuple[str, ...]) -> Value:
     """How a value is completed, as the help tells: FILE with files, `auto|all|N` with auto and all, and so on."""
+    text = summary.lower()
     match metavar, path:
         case _ if choices:
             return Value(words=choices)
         case _ if (metavar, path) in _SPECIAL:
             return Value(dynamic=_SPECIAL[metavar, path])
-        case "NAME", _ if "profile" in summary:
+        case "NAME", _ if "profile" in text:
             return Value(dynamic="profiles")
-        case "NAME", ("chat",) if "session" in summary:
+        case "NAME", ("chat",) if "session" in text:
             return Value(dynamic="sessions")
         case "RUN", ("bench", *_):
             return Value(dynamic="runs")
@@ -173,9 +174,9 @@ def value_of(metavar: str, summary: str, choices: tuple[str, ...], path: tuple[s
         case "MODEL" | "OTHER", _:
             return Value(dynamic="models", files=".gguf")
     files = "*" if {"FILE", "PATH", "OUT", "CASES"}.intersection(re.split(r"[^A-Z]", metavar)) else None
-    if "built-in grammar" in summary:
+    if "built-in grammar" in text:
         return Value(words=_grammars(), files=files)
-    if metavar == "NAME|FILE" and "chat template" in summary:
+    if metavar == "NAME|FILE" and "chat template" in text:
         return Value(words=_templates(), files=files)
     words = metavar.split("|") if "|" in metavar else []
     return Value(words=tuple(word for word in words if word.islower()), files=files)

@@ -24,7 +24,9 @@ _llamacli_names() {
     shown+=("${line/$tab/  -- }")
   done
   (( $#names )) && _wanted $1 expl "$1" compadd -l -d shown -a names && ret=0
-  [[ -n $2 ]] && _files -g "$2" && ret=0
+  # Not _files, which offers other files where none matches.
+  [[ -n $2 ]] && _path_files -g "$2" && ret=0
+  [[ -n $2 ]] && _path_files -/ && ret=0
   return ret
 }
 """
@@ -101,7 +103,7 @@ def _action(value: Value) -> str:
     if value.dynamic:
         names = f"_llamacli_names {value.dynamic}"
         if value.files:
-            names += f' "*{value.files}(-.)"'
+            names += f' "(#i)*{value.files}(-.)"'
         # The space keeps _arguments from adding arguments of its own.
         return f"{{{names}; compadd -- {' '.join(value.words)}}}" if value.words else f" {names}"
     if value.words and files:

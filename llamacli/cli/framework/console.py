@@ -14,21 +14,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from llamacli.cli.framework.streams import Stream, descriptor_of, encode, write_all
 from llamacli.errors import CapacityError, LlamacliError, UsageError
-from llamacli.render.text import escape, escape_line, harmless
+from llamacli.render.text import columns, escape, escape_line, harmless, wrap
 
 ColorMode = Literal["auto", "always", "never"]
 Style = Literal["bold", "dim", "red", "green", "yellow", "cyan"]
-
-Stream = io.RawIOBase | io.BufferedIOBase
-"""An unbuffered binary stream, or bytes in memory."""
 
 MAX_INPUT_BYTES = 64 << 20
 """Limit of text that is read: more than any context holds."""
 
 _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _CHUNK = 1 << 20
+_DOCUMENTS = {
+    b"%PDF-": ("a PDF document", "pdftotext"),
+    b"PK\x03\x04": ("a ZIP archive, as .docx, .odt and .epub files are", "pandoc -t plain"),
+    b"{\\rtf": ("an RTF document", "pandoc -t plain"),
+    b"\xd0\xcf\x11\xe0": ("an old Microsoft Office document", "antiword or LibreOffice"),
+}
+"""Documents that are not text, by their first bytes: what they are, and what makes text of them."""
+
+_NAME = "llamacli: "
 _CLEAR_LINE = "\r\x1b[K"
+_PATIENCE_SECONDS = 1.0
+"""Time to wait for standard input in silence."""
 
 
 class PipeClosedError(Exception):
@@ -64,6 +73,7 @@ class Console:
         self.terminals = terminals
         self.environ = environ
         self.color: ColorMode = "auto"
+        self.ignores_input = False
         self._width = width
         self._status_shown = False
 
@@ -95,15 +105,23 @@ class Console:
     @property
     def has_piped_input(self) -> bool:
         """True if standard input is open and not a terminal. A terminal is read only for `-`."""
-        return self._stdin is not None and not self.terminals.stdin
+        return self._stdin is not None and not self.terminals.stdin and not self.ignores_input
+
+    @property
+    def input_belongs_to_a_loop(self) -> bool:
+        """True if the rest of standard input is for a loop of the calling shell: see `standard_input`."""
+        from llamacli.cli.framework.standard_input import belongs_to_a_loop
+
+        descriptor = descriptor_of(self._stdin)
+        return descriptor is not None and belongs_to_a_loop(descriptor)
 
     def read_input(self) -> str:
         """Read all of standard input. Raises UsageError if it is closed or not UTF-8, CapacityError if it is too large."""
-        if self._stdin is None:
-            raise UsageError("standard input is closed")
+        stdin = self._open_input()
         data = bytearray()
         try:
-            while chunk := self._stdin.read(_CHUNK):
+            self._note_waiting(stdin)
+            while chunk := stdin.read(_CHUNK):
                 data += chunk
                 if len(data) > MAX_INPUT_BYTES:
                     limit = f"{MAX_INPUT_BYTES >> 20} MiB"
@@ -114,11 +132,25 @@ class Console:
 
     def input_stream(self) -> io.BufferedIOBase:
         """Standard input as a stream: always the same reader, since it reads ahead. Raises UsageError if it is closed."""
+        stdin = self._open_input()
+        if self._reader is None:
+            self._reader = io.BufferedReader(stdin) if isinstance(stdin, io.RawIOBase) else stdin
+        return self._reader
+
+    def _open_input(self) -> Stream:
+        if self.ignores_input:
+            raise UsageError("standard input cannot be read with --no-stdin")
         if self._stdin is None:
             raise UsageError("standard input is closed")
-        if self._reader is None:
-            self._reader = io.BufferedReader(self._stdin) if isinstance(self._stdin, io.RawIOBase) else self._stdin
-        return self._reader
+        return self._stdin
+
+    def _note_waiting(self, stdin: Stream) -> None:
+        """Wait for the first byte, and print a note if a pipe stays idle: nobody may be going to write there."""
+        descriptor = descriptor_of(stdin)
+        if descriptor is None or self.terminals.stdin:
+            return
+        if not select.select([descriptor], [], [], _PATIENCE_SECONDS)[0]:
+            self.note("waiting for standard input (--no-stdin ignores it)")
 
     # --- standard output and error ---------------------------------------------------------------------------------------
 
@@ -127,7 +159,7 @@ class Console:
 
         Raises PipeClosedError, or LlamacliError if the disk is full.
         """
-        self.write_bytes(_encode(harmless(text) if self.terminals.stdout else text))
+        self.write_bytes(encode(harmless(text) if self.terminals.stdout else text))
 
     def write_bytes(self, data: bytes) -> None:
         """Write `data` to standard output. Raises like `write`."""
@@ -136,7 +168,7 @@ class Console:
         if self.terminals.stdout:
             self.show_status("")
         try:
-            _write_all(self._stdout, data)
+            write_all(self._stdout, data)
         except BrokenPipeError as error:
             raise PipeClosedError from error
         except OSError as error:
@@ -148,15 +180,24 @@ class Console:
 
     def note(self, message: str) -> None:
         """Print one line of information on standard error."""
-        self.write_error(f"llamacli: {escape_line(message)}\n")
+        self._print("", message)
 
     def warn(self, message: str) -> None:
         """Print a warning of one line on standard error."""
-        self.write_error(f"llamacli: {self.styled('warning:', 'yellow')} {escape_line(message)}\n")
+        self._print(self.styled("warning:", "yellow") + " ", message)
 
     def fail(self, message: str) -> None:
         """Print the error that ends the program."""
-        self.write_error(f"llamacli: {self.styled('error:', 'red')} {escape_line(message)}\n")
+        self._print(self.styled("error:", "red") + " ", message)
+
+    def _print(self, kind: str, message: str) -> None:
+        """Write a message on one line; on a terminal wrapped by words, with the rest indented."""
+        text, first = escape_line(message), f"{_NAME}{kind}"
+        if self.terminals.stderr and columns(first) + columns(text) > self.width:
+            text = "\n".join(wrap(text, self.width, first=first, rest=" " * len(_NAME)))
+        else:
+            text = first + text
+        self.write_error(text + "\n")
 
     def show_status(self, text: str) -> None:
         """Show a line on standard error, a terminal, until anything else is written. An empty text removes it."""
@@ -171,7 +212,7 @@ class Console:
             self.show_status("")
         if self._stderr is not None:
             try:
-                _write_all(self._stderr, _encode(harmless(text) if self.terminals.stderr else text))
+                write_all(self._stderr, encode(harmless(text) if self.terminals.stderr else text))
             except OSError:
                 self._stderr = None
 
@@ -237,6 +278,9 @@ class Console:
 
 def decode(data: bytes, name: str) -> str:
     """Decode UTF-8 text without its byte order mark. Raises UsageError with the offset of the first other byte."""
+    for beginning, (kind, tool) in _DOCUMENTS.items():
+        if data.startswith(beginning):
+            raise UsageError(f"{name} is {kind}, not text", hint=f"convert it to text first, for example with {tool}")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UsageError(f"{name} is UTF-16 text", hint="convert it first, for example with iconv -f UTF-16 -t UTF-8")
     try:
@@ -245,20 +289,3 @@ def decode(data: bytes, name: str) -> str:
         where = f"byte 0x{data[error.start]:02x} at offset {error.start:,}"
         hint = "is it a binary file?" if b"\0" in data[:8192] else "convert it first, for example with iconv"
         raise UsageError(f"{name} is not UTF-8 text: {where}", hint=hint) from None
-
-
-def _encode(text: str) -> bytes:
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace")
-
-
-def _write_all(stream: Stream, data: bytes) -> None:
-    remaining = memoryview(data)
-    while remaining:
-        written = stream.write(remaining)
-        if written is None:  # another process made the pipe non-blocking, and it is full
-            select.select([], [stream], [])
-            continue
-        remaining = remaining[written:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,22 @@ from llamacli.errors import CapacityError, UsageError
 
 STDIN = "-"
 
+_ADDRESS = re.compile(r"(https?|ftp):/+(.*)", re.IGNORECASE | re.DOTALL)  # Path has made one slash of two
+
 
 def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *, raw: bool) -> str:
     """Return the prompt: files in their order, then standard input, then the argument, separated by blank lines.
 
     Files and piped text are the material and the argument is the instruction, which models follow best at the end. `-` as the
-    argument or as a file puts standard input in its place; a terminal is read only then. The newline at the end of a file or of
-    standard input is dropped.
+    argument or as a file puts standard input in its place; a terminal is read only then, and so is what a loop of the shell
+    reads from. The newline at the end of a file or of standard input is dropped.
 
     Raises:
         UsageError: the prompt is empty, or something cannot be read.
     """
     stdin_among_files = any(str(file) == STDIN for file in files)
     asked = stdin_among_files or argument == STDIN
-    piped = console.read_input() if asked or console.has_piped_input else ""
+    piped = console.read_input() if asked or _is_piped_text(console, alone=argument is None and not files) else ""
     material = [piped if str(file) == STDIN else read_text_file(file) for file in files]
     if not stdin_among_files:
         material.append(piped)
@@ -36,6 +39,16 @@ def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *
     if not text or not (raw or text.strip()):
         raise UsageError(_nothing(argument, files, console), hint="pass it as an argument, with -f FILE, or on standard input")
     return text
+
+
+def _is_piped_text(console: Console, *, alone: bool) -> bool:
+    """Return whether standard input is part of the prompt, though it was not requested; it is if it is `alone`."""
+    if not console.has_piped_input:
+        return False
+    if alone or not console.input_belongs_to_a_loop:
+        return True
+    console.note("standard input belongs to a loop of the shell and is not read (- reads it, --no-stdin hides this note)")
+    return False
 
 
 def read_text_file(path: Path) -> str:
@@ -75,6 +88,10 @@ def _unreadable(path: Path, error: OSError) -> UsageError:
     if isinstance(error, IsADirectoryError):
         return UsageError(f"{path} is a directory")
     if isinstance(error, FileNotFoundError):
+        address = _ADDRESS.match(str(path))
+        if address is not None:
+            url = f"{address[1]}://{address[2]}"
+            return UsageError(f"{url} is a web address, not a file", hint="pipe the text in, for example from curl -fsSL")
         names = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, names, n=1)
         return UsageError(f"{path} does not exist", hint=f"did you mean {path.with_name(near[0])}?" if near else None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from llamacli.cli.framework.parameters import ENVIRONMENT_PREFIX, Argument, Option
+from llamacli.render.text import wrap
 
 MAX_WIDTH = 100
 _NAMES_WIDTH, _COMMANDS_WIDTH, _EXAMPLE_WIDTH = 30, 18, 44
@@ -46,15 +46,15 @@ def format_help(ctx: typer.Context, *, width: int, bold: Callable[[str], str]) -
     """Return the help of a command or a group, at most `width` columns wide. `bold` styles headings."""
     owner: Any = ctx.command
     width = max(min(width, MAX_WIDTH), 24)
-    call = textwrap.fill(f"Usage: {usage(ctx)}", width, subsequent_indent="  ", break_on_hyphens=False)
-    blocks = [call.replace("Usage:", bold("Usage:"), 1), *paragraphs(owner.help or "", width)]
+    call = "\n".join(wrap(usage(ctx), width, first=f"{bold('Usage:')} ", rest="  "))
+    blocks = [call, *paragraphs(owner.help or "", width)]
     short = isinstance(owner, TyperGroup)
     blocks += [_section(part, width, bold, short=short) for part in sections(ctx)]
     if owner.examples:
         beside = width if short else 0
         blocks.append("\n".join([bold("Examples:"), *(_example(what, line, beside) for what, line in owner.examples)]))
     if not short:
-        blocks.append(textwrap.fill(ENVIRONMENT_NOTE, width))
+        blocks.append(_filled(ENVIRONMENT_NOTE, width))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -132,7 +132,11 @@ def default_text(option: Option) -> str | None:
 def paragraphs(text: str, width: int) -> list[str]:
     """The paragraphs of a docstring, wrapped. Indented ones and tables stay unchanged."""
     blocks = inspect.cleandoc(text).split("\n\n") if text else []
-    return [block if block.startswith((" ", "|")) else textwrap.fill(" ".join(block.split()), width) for block in blocks]
+    return [block if block.startswith((" ", "|")) else _filled(block, width) for block in blocks]
+
+
+def _filled(text: str, width: int) -> str:
+    return "\n".join(wrap(text, width))
 
 
 def _section(part: Section, width: int, bold: Callable[[str], str], *, short: bool) -> str:
@@ -153,10 +157,8 @@ def _example(what: str, line: str, width: int) -> str:
 def _layout(row: Row, width: int, column: int) -> str:
     column = 2 if width < _NARROW else column
     indent = " " * (6 if width < _NARROW else column)
-    lines = textwrap.wrap(row.help, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    lines = wrap(row.help, width, first=indent) if row.help else []
     names = f"  {row.names}"
     if len(names) + 2 > column or not lines:
-        return "\n".join(
-            [*textwrap.wrap(names, width, initial_indent="", subsequent_indent="      ", break_on_hyphens=False), *lines]
-        )
+        return "\n".join([*wrap(row.names, width, first="  ", rest=" " * 6), *lines])
     return "\n".join([names.ljust(column) + lines[0].lstrip(), *lines[1:]])

@@ -85,6 +85,7 @@ OPTION_NAMES = frozenset(
         "n-predict",
         "n-prompt",
         "no-save",
+        "no-stdin",
         "normalize",
         "offline",
         "op-offload",

@@ -94,6 +94,7 @@ class Signature:
         app, values = ctx.obj, ctx.params
         common = self._common.value(values)
         app.console.color = common.color
+        app.console.ignores_input = common.no_stdin
         arguments = {part.name: part.value(values) for part in self._parts}
         received = {AppContext: app, CommonOptions: common, Reread: Reread(ctx, self._parts)}
         arguments |= {name: received[kind] for kind, name in self._received.items()}

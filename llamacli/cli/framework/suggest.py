@@ -8,8 +8,11 @@ import re
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from llamacli.cli.framework.parameters import Option
+from llamacli.cli.framework.parameters import Argument, Option
 from llamacli.errors import UsageError
+
+_TEXTS = ("PROMPT", "QUERY", "RE", "TEXT")
+"""Arguments that may have several words."""
 
 _NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
@@ -70,5 +73,14 @@ def explained(owner: TyperCommand | TyperGroup, error: typer.TyperException, arg
             return UsageError(f"{name} needs a value", hint=f"did you mean {', '.join(flag.opts)}?")
     if "unexpected extra argument" in error.format_message():
         extra = error.format_message().partition("(s) ")[2]
-        return UsageError(f"unexpected argument: {extra.strip('()')}", hint="put text of several words in quotes")
+        return UsageError(f"unexpected argument: {extra.strip('()')}", hint=_arguments_hint(owner))
     return error
+
+
+def _arguments_hint(owner: TyperCommand | TyperGroup) -> str:
+    """What the command takes instead of more arguments."""
+    arguments = [one for one in owner.params if isinstance(one, Argument)]
+    if any(one.metavar in _TEXTS for one in arguments):
+        return "put text of several words in quotes"
+    names = " and ".join(f"one {one.metavar}" for one in arguments)
+    return f"{owner.name} takes {names}" if names else f"{owner.name} takes options only"

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Annotated
 
 import pytest
-from fakes import Unwritable
+from fakes import Unwritable, invoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -317,3 +317,23 @@ def test_signals_outside_of_a_guard_and_the_handlers_afterwards():
             send(number)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert not [thread for thread in threading.enumerate() if thread.name == "signals"]
+
+
+def test_a_dash_and_no_stdin_contradict_each_other():
+    result = invoke("run", "-", "--no-stdin", stdin=b"x")
+    assert (result.status, result.stderr) == (2, "llamacli: error: standard input cannot be read with --no-stdin\n")
+    assert invoke("run", "x", "--no-stdin", stdin=b"y").engine.messages == [{"role": "user", "content": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"%PDF-1.7\nrest", "x is a PDF document, not text (convert it to text first, for example with pdftotext)"),
+        (b"PK\x03\x04rest", "x is a ZIP archive, as .docx, .odt and .epub files are, not text (convert it to text first"),
+        (b"{\\rtf1 rest}", "x is an RTF document, not text"),
+        (b"\xd0\xcf\x11\xe0\xa1", "x is an old Microsoft Office document, not text"),
+    ],
+)
+def test_a_document_that_is_not_text_names_the_tool_that_converts_it(data, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        decode(data, "x")

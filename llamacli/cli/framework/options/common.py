@@ -33,5 +33,6 @@ class CommonOptions:
     color: Annotated[ColorMode, option("--color", help="When to use colours.")] = "auto"
     verbose: Annotated[int, option("-v", "--verbose", count=True, help="Show the log on standard error; -vv shows more.")] = 0
     profile: Annotated[str | None, option("--profile", metavar="NAME", help="Profile from the settings.")] = None
+    no_stdin: Annotated[bool, option("--no-stdin", help="Ignore standard input.")] = False
     debug: Annotated[bool, option("--debug", help="Show the traceback of an error.")] = False
     help: Annotated[bool, option("-h", "--help", help="Show this help.", callback=show_help, environment=False)] = False
