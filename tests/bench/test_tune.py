@@ -29,7 +29,7 @@ from llamacli.bench.tune.search import Tuner
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.errors import CancelledError, ModelUnsupportedError
-from llamacli.gguf.cost import ModelCost, Product
+from llamacli.gguf.analysis.cost import ModelCost, Product
 
 N_PROMPT, N_GEN = 512, 64
 

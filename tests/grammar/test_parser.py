@@ -18,7 +18,7 @@ from hostile_grammars import HOSTILE
 from llamacli.binding.library import library
 from llamacli.errors import GrammarSyntaxError
 from llamacli.grammar import check_safe, examine, parse
-from llamacli.grammar.nodes import Repeat, walk
+from llamacli.grammar.syntax.nodes import Repeat, walk
 
 DATA = Path(__file__).parents[1] / "data" / "grammar"
 REFUSED = [json.loads(line) for line in (DATA / "refused.jsonl").read_text().splitlines()]
@@ -55,7 +55,7 @@ def test_accepted_grammars_pass_the_gate(case):
         ("root ::= 'a'", "double quotes"),
         ('\ufeffroot ::= "a"', "byte order mark"),
         ('root ::= "a";', "end of the line"),
-        ('root ::= "a"\n| "b"', "put | at the end of the line before"),
+        ('root ::= "a"\n| "b"', "end the line with |"),
         ('my_rule ::= "a"', "letters, digits and '-'"),
         ('root ::= "\\q"', r"\xXX"),
         ('root ::= {"a"}', '"{"'),
@@ -76,7 +76,7 @@ def test_text_that_is_no_utf8_or_no_c_string_is_refused_where_it_stops():
 
 def test_another_rule_can_be_the_root():
     assert parse('start ::= "a"', root="start").root == "start"
-    with pytest.raises(GrammarSyntaxError, match="no rule start"):
+    with pytest.raises(GrammarSyntaxError, match="the rule start is not defined"):
         parse('root ::= "a"', root="start")
 
 

@@ -56,7 +56,7 @@ def _model(path: str) -> dict[str, Any] | None:
     """The name, the size and the hash of everything before the data; None for a file that cannot be read."""
     try:
         files = read_files(path)
-        with FileSource(files.places[0]) as source:
+        with FileSource(files.locations[0]) as source:
             digest = hashlib.sha256(source.read(0, files.header.data_offset)).hexdigest()
     except LlamacliError:
         return None

@@ -22,7 +22,7 @@ from llamacli.bench.roofline.peaks import CPU, Ceiling, cache_size, faster_of, m
 from llamacli.bench.statistics import bootstrap_interval
 from llamacli.engine.fit import weights_by_device
 from llamacli.engine.runtime.cancel import CancelFlag
-from llamacli.gguf.cost import ModelCost, model_cost
+from llamacli.gguf.analysis.cost import ModelCost, model_cost
 from llamacli.gguf.model import read_files
 from llamacli.gguf.source import FileSource
 
@@ -44,7 +44,7 @@ class Step:
 def read_cost(path: Path) -> ModelCost:
     """What the model's tokens cost. Raises ModelError."""
     files = read_files(path)
-    with FileSource(files.places[0]) as source:
+    with FileSource(files.locations[0]) as source:
         return model_cost(files, source)
 
 

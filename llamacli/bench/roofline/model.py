@@ -13,7 +13,7 @@ from typing import Literal
 
 from llamacli.bench.roofline.peaks import Ceiling
 from llamacli.engine.params import CacheType
-from llamacli.gguf.cost import ModelCost
+from llamacli.gguf.analysis.cost import ModelCost
 from llamacli.gguf.layout import TENSOR_TYPES
 
 Bound = Literal["memory", "arithmetic"]

@@ -11,12 +11,12 @@ import pytest
 from llamacli.engine.constraint.schema import schema_to_grammar
 from llamacli.errors import GrammarError, SchemaError
 from llamacli.grammar import check_safe, parse
+from llamacli.grammar.analysis.sampler import Sampler
 from llamacli.grammar.choices import from_choices
-from llamacli.grammar.inference import infer_schema, read_examples
-from llamacli.grammar.keywords import not_enforced
 from llamacli.grammar.matcher import Matcher
-from llamacli.grammar.regex import from_regex
-from llamacli.grammar.sampler import Sampler
+from llamacli.grammar.regex.reader import from_regex
+from llamacli.grammar.schema.inference import infer_schema, read_examples
+from llamacli.grammar.schema.keywords import not_enforced
 
 # --- regular expressions ---------------------------------------------------------------------------------------------
 
@@ -49,23 +49,23 @@ def test_regexes_match_what_pythons_do(pattern):
     [
         ("a**", 3, "possessive"),
         ("(a", 1, "no closing parenthesis"),
-        ("a)", 2, "closes nothing"),
+        ("a)", 2, "unmatched"),
         (r"(a)\1", 4, "back references"),
         ("a(?=b)", 2, "look-around"),
-        (r"\bx", 1, "word borders"),
+        (r"\bx", 1, "word boundaries"),
         ("a^b", 2, "only at the start"),
         ("(a$)", 3, "only at the end"),
         ("[a", 1, "no closing bracket"),
         ("[b-a]", 4, "reversed"),
-        ("a{3,2}", 2, "ends below"),
+        ("a{3,2}", 2, "less than the lower bound"),
         ("*a", 1, "nothing to repeat"),
         ("a\\", 2, "backslash ends"),
         ("x{5000}", 2, "2,000"),
         ("(" * 101, 101, "100 deep"),
-        (r"\p{L}", 1, "not understood"),
-        (r"\ud800", 1, "no character"),
+        (r"\p{L}", 1, "unknown escape"),
+        (r"\ud800", 1, "not a character"),
         (r"[\s\S]\0", 7, "NUL"),
-        (r"[^\s\S]", 1, "no character"),
+        (r"[^\s\S]", 1, "not a character"),
     ],
 )
 def test_regexes_without_a_grammar_are_located(pattern, column, reason):
