@@ -195,3 +195,10 @@ def test_importing_the_parser_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_many_optional_items_that_begin_alike_are_refused():
+    with pytest.raises(GrammarSyntaxError, match="line 1, column 10: more than 32 optional items that begin alike"):
+        parse("root ::= " + '("a" "b")? [ab]? ' * 30 + '"c"')
+    letters = [f'"{chr(0x100 + number)}"?' for number in range(100)]
+    assert parse("root ::= " + " ".join(letters)).rules

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from llamacli.cli.framework.files import STDIN, read_text_file
 from llamacli.cli.framework.parameters import argument, option
-from llamacli.errors import GrammarError, GrammarSyntaxError, UsageError
+from llamacli.errors import GrammarError, GrammarSyntaxError, InvalidJSONError, UsageError
+from llamacli.json_text import parse_json
 
 if TYPE_CHECKING:
     from llamacli.cli.framework.console import Console
@@ -105,16 +106,11 @@ def read_json(console: Console, name: str) -> object:
     Raises:
         GrammarError: if it is not valid JSON.
     """
-    import json
-
     text = console.read_input() if name == STDIN else read_text_file(Path(name))
-    shown = "standard input" if name == STDIN else name
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise GrammarError(f"{shown}:{error.lineno}:{error.colno}: invalid JSON: {error.msg}") from error
-    except RecursionError:
-        raise GrammarError(f"{shown}: the JSON is nested too deep") from None
+        return parse_json(text, source="standard input" if name == STDIN else name)
+    except InvalidJSONError as error:
+        raise GrammarError(error.message) from error
 
 
 def write_device(path: Path, text: str) -> None:

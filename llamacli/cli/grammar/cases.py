@@ -13,7 +13,8 @@ from llamacli.cli.framework.files import STDIN, read_text_file
 from llamacli.cli.framework.grammar_files import GrammarArgument, RootOption, parse_grammar, read_grammar
 from llamacli.cli.framework.options import JsonOption
 from llamacli.cli.framework.parameters import argument, option
-from llamacli.errors import GateError, UsageError
+from llamacli.errors import GateError, InvalidJSONError, UsageError
+from llamacli.json_text import parse_json
 
 
 @command(
@@ -111,8 +112,8 @@ def _read_cases(app: AppContext, name: str) -> list[_Case]:
         if not line.strip():
             continue
         try:
-            row = json_format.loads(line)
-        except (ValueError, RecursionError):
+            row = parse_json(line)
+        except InvalidJSONError:
             row = None
         case = (row.get("text"), row.get("valid")) if isinstance(row, dict) else (None, None)
         if not isinstance(case[0], str) or not isinstance(case[1], bool):

@@ -7,11 +7,14 @@ predicts the outcome in linear time.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Final
 
+from llamacli.grammar.program.alphabet import allowed, merged
 from llamacli.grammar.program.code import END, Program, rule_of
-from llamacli.grammar.program.graph import References, components, references
+from llamacli.grammar.program.graph import References, components, reachable, references
 from llamacli.grammar.syntax.nodes import AnyNode, Rule, RuleReference, walk
 from llamacli.grammar.syntax.problems import Problem
 
@@ -21,13 +24,16 @@ MAX_VISITS: Final = 5_000_000
 """Our limit of the steps of llama.cpp's search for left recursion, which visits shared rules repeatedly."""
 MAX_STACKS: Final = 20_000
 """Our limit of the stacks at one position: llama.cpp compares each with all others at every character."""
+MAX_OPTIONAL: Final = 32
+"""Our limit of consecutive optional items that can begin with the same character: a token of n letters makes llama.cpp try all
+subsets of n items."""
 
 
 def problems_of(program: Program, rules: tuple[Rule, ...], root: str, end: int) -> list[Problem]:
     """Return all problems but those of syntax. `end` is the length of the text in characters."""
     links = references(program)
     problems = [*_undefined_rules(links, rules), *_missing_root(program, root, end), *_left_recursion(links)]
-    return problems or _endless_search(links) or _too_many_stacks(links)
+    return problems or _endless_search(links) or _too_many_stacks(links) or _optional_runs(links)
 
 
 def _undefined_rules(links: References, rules: tuple[Rule, ...]) -> list[Problem]:
@@ -129,6 +135,56 @@ def _stacks_of_rules(links: References, used: set[int]) -> dict[int, int]:
         )
         stacks.update(dict.fromkeys(cycle, min(total, MAX_STACKS + 1)))
     return stacks
+
+
+def _optional_runs(links: References) -> list[Problem]:
+    """Bound the consecutive optional items that can begin with the same character."""
+    for rule in sorted(links.used()):
+        if any(len(run) > MAX_OPTIONAL and _overlap(links, run) > MAX_OPTIONAL for run in _nullable_runs(links, rule)):
+            message = f"more than {MAX_OPTIONAL} optional items that begin alike follow one another"
+            return [_at_rule(links, rule, "too-ambiguous", f"{message}: llama.cpp would not terminate")]
+    return []
+
+
+def _nullable_runs(links: References, rule: int) -> list[list[int]]:
+    """Return the consecutive references of a rule to nullable rules."""
+    runs: list[list[int]] = [[]]
+    before = -1
+    for position in links.positions.get(rule, ()):
+        target = rule_of(links.program.code[position])
+        if position != before + 1 or target not in links.nullable:
+            runs.append([])
+        if target in links.nullable:
+            runs[-1].append(target)
+        before = position
+    return runs
+
+
+def _overlap(links: References, rules: list[int]) -> int:
+    """Return the largest number of rules that can begin with the same character."""
+    program = links.program
+    leading = links.targets(links.first(links.nullable))
+    changes: Counter[int] = Counter()
+    for rule in rules:
+        terminals = {
+            program.code[position]
+            for reached in reachable(leading, [rule])
+            for start in program.alternatives[reached]
+            if program.code[position := _after_nullable(links, start)] > END
+        }
+        ranges = merged(tuple(pair for terminal in terminals for pair in allowed(program.terminals[terminal])))
+        for low, high in ranges:
+            changes[low] += 1
+            changes[high + 1] -= 1
+    return max(accumulate(change for _, change in sorted(changes.items())), default=0)
+
+
+def _after_nullable(links: References, position: int) -> int:
+    """Return the position of the first symbol of an alternative that is not a nullable rule."""
+    code = links.program.code
+    while code[position] < END and rule_of(code[position]) in links.nullable:
+        position += 1
+    return position
 
 
 def _cycles(links: References, leading: Mapping[int, list[int]]) -> list[set[int]]:

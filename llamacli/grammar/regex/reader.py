@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from llamacli.grammar.regex.parts import SETS, Flags, Part, cases_of, quantifier, without_empty
+from llamacli.grammar.regex.parts import SETS, Flags, Part, cases_of, joined, repetition, without_empty
 from llamacli.grammar.regex.scanner import BOUNDS, Scanner
 from llamacli.grammar.syntax.nodes import Ranges
 from llamacli.grammar.syntax.writer import char_class, choice, literal, rules_text
 
 _MAX_DEPTH: Final = 100
+MAX_OPTIONAL: Final = 32
+"""Largest number of optional items in a row."""
 _GROUP = re.compile(r"\?(?:(:)|P?<([A-Za-z_]\w*)>|([aimsu]*)(?:-([ims]+))?([:)]))")
 
 
@@ -79,15 +81,14 @@ class RegexReader(Scanner):
 
     def _sequence(self) -> Part:
         parts: list[Part] = []
+        columns: list[int] = []
         while self._position < len(self._pattern) and self._pattern[self._position] not in "|)":
             part = self._item()
-            if part is None:
-                continue
-            part = self._repeated(part)
-            if part.letters is not None and parts and parts[-1].letters is not None:
-                letters = parts.pop().letters or ""
-                part = Part(literal(letters + part.letters), letters=letters + part.letters, plain=False)
-            parts.append(part)
+            if part is not None:
+                parts.append(self._repeated(part))
+                columns.append(self._item_start)
+        parts = joined(parts)
+        self._limit_optional(parts, columns)
         if len(parts) == 1:
             return parts[0]
         return Part(
@@ -96,6 +97,15 @@ class RegexReader(Scanner):
             empty=all(part.empty for part in parts),
             counted=any(part.counted for part in parts),
         )
+
+    def _limit_optional(self, parts: list[Part], columns: list[int]) -> None:
+        """Refuse long runs of optional items: a token of n letters makes llama.cpp try all subsets of n items."""
+        run = 0
+        for part in parts:
+            run = run + 1 if part.empty and part.text else 0 if part.text else run
+            if run > MAX_OPTIONAL:
+                self._position = columns[0]
+                self.fail(f"more than {MAX_OPTIONAL} optional items follow one another: llama.cpp would not terminate")
 
     def _item(self) -> Part | None:
         """Read one item without its repetition. Return None for an anchor or flags, which add nothing to the grammar."""
@@ -205,6 +215,6 @@ class RegexReader(Scanner):
             name = f"{self._prefix}part-{len(self.rules) + 1}"
             self.rules[name] = part.text
             text = name
-        return Part(
-            text + quantifier(low, high), plain=False, empty=low == 0 or part.empty, counted=(high or low) > 1 or part.counted
-        )
+        if part.empty and (high or low) > MAX_OPTIONAL:
+            self.fail(f"an item that can be empty is repeated more than {MAX_OPTIONAL} times", back=1)
+        return repetition(text, low, high, empty=part.empty, counted=part.counted)
