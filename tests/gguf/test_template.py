@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from llamacli.gguf.check.template import MAX_TEMPLATE, Features, features, template_findings
+from llamacli.gguf.check.template import MAX_TEMPLATE, Features, features, is_go_template, template_findings
 
 FEATURES = {
     tiny.CHATML: Features(tools=False, system_role=True, reasoning=False),
@@ -103,3 +103,21 @@ def test_real_templates_are_sound_and_their_features_are_what_llama_cpp_finds_by
         with ChatTemplate(text, bos="<s>", eos="</s>") as template:
             found = (template.capabilities.system_role, template.capabilities.tools)
         assert (features(text).system_role, features(text).tools) == found, path.name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ .System }}", "{{- if .System }}{{ .System }}{{ end }}", "{{ range .Messages }}x{{ end }}",
+        '{{ if eq .Role "user" }}x{{ end }}', "{{- range $i, $_ := .Messages }}{{ end }}",
+    ],
+)  # fmt: skip
+def test_go_templates_are_recognized(text: str) -> None:
+    assert [(finding.severity, finding.message) for finding in template_findings("default", text)] == [
+        ("error", "is a Go template, as Ollama uses them, not Jinja")
+    ]
+
+
+@pytest.mark.parametrize("text", [*SOUND, *FEATURES])
+def test_jinja_is_no_go_template(text: str) -> None:
+    assert not is_go_template(text)

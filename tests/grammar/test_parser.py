@@ -202,3 +202,18 @@ def test_many_optional_items_that_begin_alike_are_refused():
         parse("root ::= " + '("a" "b")? [ab]? ' * 30 + '"c"')
     letters = [f'"{chr(0x100 + number)}"?' for number in range(100)]
     assert parse("root ::= " + " ".join(letters)).rules
+
+
+def test_a_repeated_item_that_can_be_empty_is_named():
+    with pytest.raises(GrammarSyntaxError, match="line 1, column 14: this repeats an item that can be empty") as caught:
+        parse('root ::= "x" ("" | "a" | "b" "c")*')
+    assert "remove the empty alternative" in (caught.value.hint or "")
+    with pytest.raises(GrammarSyntaxError, match="left recursion: root can begin with itself"):
+        parse('root ::= "" | root "a"')
+
+
+@pytest.mark.parametrize("text", ['{"type": "object"}', '\n {\n"a": 1}', "{}"])
+def test_a_json_schema_is_recognized(text):
+    with pytest.raises(GrammarSyntaxError, match="this is JSON, not a grammar") as caught:
+        parse(text)
+    assert "-jf" in (caught.value.hint or "")

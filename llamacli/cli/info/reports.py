@@ -17,6 +17,7 @@ from llamacli.errors import LibraryError, LlamacliError, MemoryFullError, ModelF
 from llamacli.gguf.analysis.summary import chat_templates
 from llamacli.gguf.check.finding import Finding
 from llamacli.gguf.check.loadable import require_complete
+from llamacli.gguf.check.template import is_go_template
 from llamacli.store.files import paths
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def _template_findings(opened: Opened) -> Iterator[Finding]:
     from llamacli.engine.chat.template import ChatTemplate
 
     for name, text in chat_templates(opened.files.header):
+        if is_go_template(text):  # reported already
+            continue
         try:
             ChatTemplate(text).close()
         except LibraryError:

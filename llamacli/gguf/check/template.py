@@ -21,6 +21,8 @@ MAX_TEMPLATE = 1 << 17
 LONG_PROSE = 40
 """Length in characters from which prose that a template adds is worth a note."""
 
+GO_TEMPLATE = "is a Go template, as Ollama uses them, not Jinja"
+
 _TAG = re.compile(r"\{#.*?#\}|\{%[-+]?\s*(?P<word>\w*)(?P<rest>.*?)[-+]?%\}|\{\{(?P<value>.*?)\}\}|\{[#%{]", re.DOTALL)
 _BLOCKS = ("if", "for", "macro", "call", "filter", "generation", "raw", "block")
 _MIDDLES = {"elif": ("if",), "else": ("if", "for")}
@@ -43,6 +45,9 @@ _UNUSUAL: tuple[tuple[re.Pattern[str], Severity, str], ...] = (
     (re.compile(r"\brange\s?\(\s?\d{6}"), "warning", "has a loop with 100,000 or more iterations"),
     (re.compile(r"https?://", re.IGNORECASE), "note", "contains a URL"),
 )
+
+_GO = re.compile(r"\{\{-?\s{0,8}(?:\.[A-Z]\w{0,40}|(?:if|range|with|template|define)\s{1,8}(?:[.$(\"]|\w{1,20}\s{1,8}[.$(]))")
+"""An action of Go's text/template, which is never valid Jinja."""
 
 Tags = Sequence[re.Match[str]]
 
@@ -71,6 +76,11 @@ def features(text: str) -> Features:
     )
 
 
+def is_go_template(text: str) -> bool:
+    """Return whether a template is in the language of Go, as Ollama's are, not in Jinja."""
+    return _GO.search(text[:MAX_TEMPLATE]) is not None
+
+
 def template_findings(name: str, text: str) -> Iterator[Finding]:
     """Yield what is wrong or unusual in a template, each with its line."""
     subject = f"template {printable(name, 40)}"
@@ -78,6 +88,9 @@ def template_findings(name: str, text: str) -> Iterator[Finding]:
         yield Finding("warning", subject, "contains control or invisible characters")
     if len(text) > MAX_TEMPLATE:
         yield Finding("warning", subject, f"is {len(text)} characters long, too long to be checked")
+        return
+    if is_go_template(text):
+        yield Finding("error", subject, GO_TEMPLATE)
         return
     tags = _tags(text)
     yield from _structure(subject, text, tags)

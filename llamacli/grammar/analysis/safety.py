@@ -15,7 +15,7 @@ from typing import Final
 from llamacli.grammar.program.alphabet import allowed, merged
 from llamacli.grammar.program.code import END, Program, rule_of
 from llamacli.grammar.program.graph import References, components, reachable, references
-from llamacli.grammar.syntax.nodes import AnyNode, Rule, RuleReference, walk
+from llamacli.grammar.syntax.nodes import AnyNode, Repeat, Rule, RuleReference, walk
 from llamacli.grammar.syntax.problems import Problem
 
 MAX_CHAIN: Final = 4000
@@ -197,13 +197,17 @@ def _recursion(links: References, leading: Mapping[int, list[int]], cycle: set[i
     """Return the problem for a cycle of rules, at the reference that comes first in the source."""
     program = links.program
     steps = [position for rule in cycle for position in leading[rule] if rule_of(program.code[position]) in cycle]
+    start, end = min(_span(program.origins[position]) for position in steps)
+    if all(isinstance(program.origins[position], Repeat) for position in steps):
+        message = "this repeats an item that can be empty, which llama.cpp takes for left recursion"
+        hint = "remove the empty alternative: * and ? allow no occurrence anyway"
+        return Problem("left-recursion", message, start, end, hint=hint, unsafe=unsafe)
     names = list(dict.fromkeys(program.names[rule] for rule in sorted(cycle)))
     if len(names) == 1:
         message = f"left recursion: {names[0]} can begin with itself"
     else:
         message = f"left recursion: {', '.join(names[:8])} can begin with one another"
     hint = "put a non-empty item before it, or write a repetition: x ::= y (op y)*"
-    start, end = min(_span(program.origins[position]) for position in steps)
     return Problem("left-recursion", message, start, end, hint=hint, unsafe=unsafe)
 
 

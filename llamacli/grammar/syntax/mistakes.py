@@ -23,11 +23,15 @@ _HINTS = (
     ("::=", "start a new rule on its own line"),
 )
 
+_JSON_HINT = "give a JSON schema with -j or -jf, or convert it with `llamacli grammar from-schema`"
+
 
 def at_rule(text: str, position: int) -> Finding:
     """Diagnose a character that neither continues nor starts a rule."""
     if text.startswith("_", position):
         return ("rule names cannot contain '_'", position, position + 1, "use letters, digits and '-'")
+    if _is_json(text, position):
+        return ("this is JSON, not a grammar", position, position + 1, _JSON_HINT)
     if text.startswith(("|", "*", "+", "?", "{", '"', "[", "("), position):
         return (
             f"a rule cannot start with {text[position]}", position, position + 1,
@@ -80,6 +84,11 @@ def at_bounds(text: str, start: int) -> Finding:
     """Diagnose an invalid `{`."""
     end = text.find("}", start, start + 40) + 1 or start + 1
     return ("a repetition is written {m}, {m,} or {m,n}, with numbers", start, end, 'for the character write "{"')
+
+
+def _is_json(text: str, position: int) -> bool:
+    """Return whether the whole text looks like a JSON object."""
+    return not text[:position].strip("\ufeff \t\r\n") and re.match(r'\{\s*["}]', text[position:]) is not None
 
 
 def _shown(text: str) -> str:
