@@ -233,7 +233,7 @@ UNLOADABLE: dict[str, tuple[dict[str, Any], str]] = {
     "no layers": ({"change": {"llama.block_count": 0}}, "is 0, expected a number from 1 to 512"),
     "too many layers": ({"change": {"llama.block_count": 513}}, "is 513"),
     "no context": ({"drop": ["llama.context_length"]}, "llama.context_length: missing"),
-    "width as text": ({"change": {"llama.embedding_length": "64"}}, "expected a number"),
+    "width as text": ({"change": {"llama.embedding_length": "64"}}, "has type str, expected u32"),
     "heads": ({"change": {"llama.attention.head_count": 4_000_000}}, "expected 0 to 64, the length of an embedding"),
     "kv heads": ({"change": {"llama.attention.head_count_kv": 3}}, "a divisor of the 4 heads"),
     "experts used": ({"change": {"llama.expert_used_count": 2}}, "is 2 of 0 experts"),

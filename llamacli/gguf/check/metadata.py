@@ -6,10 +6,13 @@ present, duplicate tokens. Sources: `ggml/src/gguf.cpp`, `load_hparams` and the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from llamacli.gguf.arrays import read_integers
 from llamacli.gguf.check.finding import Finding, Severity
+from llamacli.gguf.check.pre_tokenizers import PRE_TOKENIZERS
+from llamacli.gguf.check.value_types import type_findings
 from llamacli.gguf.header import Header
 from llamacli.gguf.layout import MAX_EXPERTS, MAX_LAYERS, ValueType
 from llamacli.gguf.source import Source
@@ -18,6 +21,8 @@ from llamacli.gguf.text import printable
 MAX_LENGTH = 1 << 31
 
 NO_VOCABULARY = ("none", "no_vocab")
+_FULL_ROTATION = ("llama", "deci", "falcon", "llama-embed")
+"""Architectures that rotate all of a key."""
 ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
 
 PER_TOKEN = {
@@ -34,8 +39,10 @@ def metadata_findings(header: Header, source: Source, *, vocabulary_only: bool =
         yield _about(header, "general.architecture", "missing, expected the name of an architecture")
         return
     if not vocabulary_only:
+        yield from type_findings(header, architecture)
         yield from _dimension_findings(header, architecture)
-        yield from _attention_findings(header, architecture)
+        yield from _attention_findings(header, source, architecture)
+        yield from _epsilon_findings(header, architecture)
         yield from _expert_findings(header, source, architecture)
     yield from _tokenizer_findings(header)
 
@@ -51,7 +58,7 @@ def _dimension_findings(header: Header, architecture: str) -> Iterator[Finding]:
         value = header.integer(key)
         if key not in header.metadata:
             yield _about(header, key, "missing")
-        elif value is None or not 0 < value <= most:
+        elif value is not None and not 0 < value <= most:
             yield _about(header, key, f"is {_shown(header, key)}, expected a number from 1 to {most}")
     layers = header.integer(f"{architecture}.block_count") or 0
     extra = header.integer(f"{architecture}.nextn_predict_layers") or 0
@@ -62,7 +69,7 @@ def _dimension_findings(header: Header, architecture: str) -> Iterator[Finding]:
         yield _about(header, pooling, f"is {_shown(header, pooling)}, expected 0 to 4")
 
 
-def _attention_findings(header: Header, architecture: str) -> Iterator[Finding]:
+def _attention_findings(header: Header, source: Source, architecture: str) -> Iterator[Finding]:
     width = header.integer(f"{architecture}.embedding_length") or 0
     heads_key, kv_key = f"{architecture}.attention.head_count", f"{architecture}.attention.head_count_kv"
     heads, kv_heads = header.integer(heads_key), header.integer(kv_key)
@@ -70,9 +77,41 @@ def _attention_findings(header: Header, architecture: str) -> Iterator[Finding]:
         yield _about(header, heads_key, f"is {heads}, expected 0 to {max(width, 1)}, the length of an embedding")
     if heads and kv_heads is not None and (kv_heads < 0 or kv_heads > heads or (kv_heads and heads % kv_heads)):
         yield _about(header, kv_key, f"is {kv_heads}, expected a divisor of the {heads} heads")
+    yield from _layer_head_findings(header, source, heads_key, kv_key)
     scaling = f"{architecture}.rope.scaling.type"
-    if scaling in header.metadata and header.text(scaling) not in ROPE_SCALINGS:
+    if header.text(scaling) is not None and header.text(scaling) not in ROPE_SCALINGS:
         yield _about(header, scaling, f"is {_shown(header, scaling)}, expected one of {', '.join(ROPE_SCALINGS)}")
+
+
+def _layer_head_findings(header: Header, source: Source, heads_key: str, kv_key: str) -> Iterator[Finding]:
+    """Yield the first layer whose heads are not a multiple of its KV heads, if either is a per-layer array."""
+    arrays = [header.array(key) for key in (heads_key, kv_key)]
+    if not any(arrays):
+        return
+    heads, kv_heads = (
+        read_integers(source, header, array, MAX_LAYERS) if array else [header.integer(key) or 0] * MAX_LAYERS
+        for array, key in zip(arrays, (heads_key, kv_key), strict=True)
+    )
+    for layer, (own, own_kv) in enumerate(zip(heads, kv_heads, strict=False)):
+        if own < 0 or own_kv < 0 or (own and own_kv and own % own_kv):
+            yield _about(header, kv_key, f"is {own_kv} in layer {layer}, expected a divisor of the {own} heads")
+            return
+
+
+def _epsilon_findings(header: Header, architecture: str) -> Iterator[Finding]:
+    """Yield epsilons on which llama.cpp aborts."""
+    for name in ("layer_norm_rms_epsilon", "layer_norm_epsilon", "group_norm_epsilon"):
+        key = f"{architecture}.attention.{name}"
+        value = header.number(key)
+        if value is not None and not 0 <= value < math.inf:
+            yield _about(header, key, f"is {value:g}, expected a small positive number")
+    heads = header.integer(f"{architecture}.attention.head_count")
+    width = header.integer(f"{architecture}.embedding_length")
+    rotated = header.integer(f"{architecture}.rope.dimension_count")
+    if architecture in _FULL_ROTATION and heads and width and rotated is not None:
+        length = header.integer(f"{architecture}.attention.key_length") or width // heads
+        if rotated != length:
+            yield _about(header, f"{architecture}.rope.dimension_count", f"is {rotated}, expected {length} (key_length)")
 
 
 def _expert_findings(header: Header, source: Source, architecture: str) -> Iterator[Finding]:
@@ -98,6 +137,9 @@ def _tokenizer_findings(header: Header) -> Iterator[Finding]:
         return
     if header.text("tokenizer.ggml.pre") == "whitespace" and model != "whitespace":
         yield _about(header, "tokenizer.ggml.pre", "is whitespace: llama.cpp aborts on two spaces in a prompt")
+    pre = header.text("tokenizer.ggml.pre")
+    if model == "gpt2" and pre and pre not in PRE_TOKENIZERS:
+        yield _about(header, "tokenizer.ggml.pre", f"is {_shown(header, 'tokenizer.ggml.pre')}, an unknown pre-tokenizer")
     tokens = header.array("tokenizer.ggml.tokens")
     if tokens is None or tokens.element != ValueType.STRING or not tokens.count:
         yield _about(header, "tokenizer.ggml.tokens", "missing, or not an array of strings")

@@ -11,6 +11,7 @@ from llamacli.gguf.analysis.summary import GUESSED_FILE_TYPE, chat_templates
 from llamacli.gguf.check.architectures import REQUIRED_KEYS
 from llamacli.gguf.check.finding import Finding, Severity
 from llamacli.gguf.check.metadata import metadata_findings
+from llamacli.gguf.check.shapes import shape_findings
 from llamacli.gguf.check.template import template_findings
 from llamacli.gguf.check.tensors import layout_findings, tensor_findings
 from llamacli.gguf.check.vocabulary import fatal_findings, odd_findings, read_tokens
@@ -37,6 +38,7 @@ def check_model(files: ModelFiles, sources: Sequence[Source]) -> list[Finding]:
     else:
         found += metadata_findings(header, sources[0], vocabulary_only=not files.tensors)
         found += _architecture_findings(files)
+        found += shape_findings(files, sources[0])
     for number, (part, source) in enumerate(zip(files.parts, sources, strict=True)):
         own = [*_text_findings(part), *layout_findings(part), *tensor_findings(part), *_padding_findings(part, source)]
         found += [_in_part(finding, number, files) for finding in own]
@@ -77,12 +79,15 @@ def _architecture_findings(files: ModelFiles) -> Iterator[Finding]:
     layers = header.integer(f"{architecture}.block_count")
     seen = {int(number) for name in names if (number := _layer_of(name)) is not None}
     if layers and seen and (len(seen) != layers or max(seen) >= layers):
+        ahead = header.integer(f"{architecture}.nextn_predict_layers")
         missing = sorted(set(range(min(layers, MAX_LAYERS))) - seen)
         extra = sorted(layer for layer in seen if layer >= layers)
         if missing:
-            yield Finding("warning", "tensors", f"layer {missing[0]} of {layers} has no tensors ({len(missing)} such layers)")
+            severity: Severity = "error" if architecture in REQUIRED_KEYS and not ahead else "warning"
+            yield Finding(severity, "tensors", f"layer {missing[0]} of {layers} has no tensors ({len(missing)} such layers)")
         if extra:
-            yield Finding("warning", "tensors", f"layer {extra[0]} has tensors, but block_count is {layers}")
+            severity = "error" if architecture in REQUIRED_KEYS else "warning"
+            yield Finding(severity, "tensors", f"layer {extra[0]} has tensors, but block_count is {layers}")
     recipe = header.integer("general.file_type")
     if recipe is not None and recipe & ~GUESSED_FILE_TYPE not in FILE_TYPES:
         yield Finding("note", "key general.file_type", f"is {recipe}, an unknown quantization")
