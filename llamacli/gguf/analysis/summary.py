@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from llamacli.gguf.analysis.kind import describe_special
 from llamacli.gguf.analysis.vocabulary import VocabularySummary, summarize_vocabulary
+from llamacli.gguf.arrays import read_integers
 from llamacli.gguf.header import Header, TensorInfo
-from llamacli.gguf.layout import FILE_TYPES, POOLING_TYPES
+from llamacli.gguf.layout import FILE_TYPES, MAX_LAYERS, POOLING_TYPES
 from llamacli.gguf.model import ModelFiles
 from llamacli.gguf.source import Source
 
@@ -29,6 +30,10 @@ class TypeShare:
     size: int
 
 
+PerLayer = int | tuple[int, ...]
+"""A number for all layers, or one for each if the header has an array."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dimensions:
     """The dimensions of an architecture, None where the header lacks the key. Lengths in tokens or elements."""
@@ -36,12 +41,12 @@ class Dimensions:
     context_length: int | None
     block_count: int | None
     embedding_length: int | None
-    feed_forward_length: int | None
-    head_count: int | None
-    head_count_kv: int | None
+    feed_forward_length: PerLayer | None
+    head_count: PerLayer | None
+    head_count_kv: PerLayer | None
     key_length: int | None
     expert_count: int | None
-    expert_used_count: int | None
+    expert_used_count: PerLayer | None
     sliding_window: int | None
     rope_freq_base: float | None
     rope_scaling: str | None
@@ -97,7 +102,7 @@ def summarize(files: ModelFiles, source: Source) -> Summary:
         quantization=quantization(header, tensors),
         bits_per_weight=bits / parameters if parameters else None,
         shares=type_shares(tensors),
-        dimensions=_dimensions(header),
+        dimensions=_dimensions(header, source),
         vocabulary=summarize_vocabulary(source, header),
         templates=chat_templates(header),
         sampling=_sampling(header),
@@ -137,23 +142,27 @@ def chat_templates(header: Header) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found.items(), key=lambda item: (item[0] != "default", item[0])))
 
 
-def _dimensions(header: Header) -> Dimensions:
+def _dimensions(header: Header, source: Source) -> Dimensions:
     architecture = header.architecture or ""
 
     def integer(name: str) -> int | None:
         return header.integer(f"{architecture}.{name}")
+
+    def per_layer(name: str) -> PerLayer | None:
+        array = header.array(f"{architecture}.{name}")
+        return tuple(read_integers(source, header, array, MAX_LAYERS)) or None if array else integer(name)
 
     pooling = integer("pooling_type")
     return Dimensions(
         context_length=integer("context_length"),
         block_count=integer("block_count"),
         embedding_length=integer("embedding_length"),
-        feed_forward_length=integer("feed_forward_length"),
-        head_count=integer("attention.head_count"),
-        head_count_kv=integer("attention.head_count_kv"),
+        feed_forward_length=per_layer("feed_forward_length"),
+        head_count=per_layer("attention.head_count"),
+        head_count_kv=per_layer("attention.head_count_kv"),
         key_length=integer("attention.key_length"),
         expert_count=integer("expert_count"),
-        expert_used_count=integer("expert_used_count"),
+        expert_used_count=per_layer("expert_used_count"),
         sliding_window=integer("attention.sliding_window"),
         rope_freq_base=header.number(f"{architecture}.rope.freq_base"),
         rope_scaling=header.text(f"{architecture}.rope.scaling.type"),

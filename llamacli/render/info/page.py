@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from llamacli.gguf.analysis.summary import Dimensions, Summary, type_shares
+from llamacli.gguf.analysis.summary import Dimensions, PerLayer, Summary, type_shares
 from llamacli.gguf.analysis.vocabulary import VocabularySummary
 from llamacli.gguf.check.template import features
 from llamacli.gguf.header import Entry, Lazy, TensorInfo, describe
@@ -20,6 +20,9 @@ Emphasis = Callable[[str], str]
 
 LABEL = 16
 """Width of the labels in columns."""
+
+KINDS = 3
+"""Number of different per-layer values that the page lists."""
 
 SHOWN = 60
 """Length in characters to which string values in the list of keys are cut."""
@@ -69,21 +72,39 @@ def _shape_rows(shape: Dimensions) -> Iterator[tuple[str, str]]:
         ("feed-forward", shape.feed_forward_length),
     ):
         if number is not None:
-            yield label, f"{number:,}"
+            yield label, _per_layer(number)
     if shape.head_count is not None:
-        groups = shape.head_count_kv
-        yield (
-            "heads",
-            f"{shape.head_count}" + (f", {groups} for keys and values" if groups not in (None, shape.head_count) else ""),
-        )
+        yield from _head_rows(shape.head_count, shape.head_count_kv)
     if shape.expert_count:
-        yield "experts", f"{shape.expert_count}, {shape.expert_used_count or '?'} used per token"
+        used = _per_layer(shape.expert_used_count) if shape.expert_used_count else "?"
+        yield "experts", f"{shape.expert_count}, {used} used per token"
     if shape.sliding_window:
         yield "sliding window", f"{shape.sliding_window:,} tokens"
     if shape.rope_freq_base is not None:
         yield "rope", f"base {shape.rope_freq_base:,.0f}" + (f", {shape.rope_scaling} scaling" if shape.rope_scaling else "")
     if shape.pooling:
         yield "pooling", shape.pooling
+
+
+def _head_rows(heads: PerLayer, kv_heads: PerLayer | None) -> Iterator[tuple[str, str]]:
+    if kv_heads is None or kv_heads == heads:
+        yield "heads", _per_layer(heads)
+    elif isinstance(heads, int) and isinstance(kv_heads, int):
+        yield "heads", f"{heads}, {kv_heads} for keys and values"
+    else:
+        yield "heads", _per_layer(heads)
+        yield "KV heads", _per_layer(kv_heads)
+
+
+def _per_layer(value: PerLayer) -> str:
+    """Return a number, or for different numbers by layer their range and kinds: `2 to 8 (20 layers with 8, 4 with 2)`."""
+    numbers = Counter((value,) if isinstance(value, int) else value)
+    if len(numbers) == 1:
+        return f"{next(iter(numbers)):,}"
+    kinds = [f"{count} with {number:,}" for number, count in numbers.most_common(KINDS)]
+    kinds[0] = kinds[0].replace(" with", " layers with" if numbers.most_common(1)[0][1] > 1 else " layer with")
+    more = f", {len(numbers) - KINDS} more kinds" if len(numbers) > KINDS else ""
+    return f"{min(numbers):,} to {max(numbers):,} ({', '.join(kinds)}{more})"
 
 
 def _text_rows(summary: Summary) -> Iterator[tuple[str, str]]:

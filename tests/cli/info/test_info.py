@@ -248,6 +248,21 @@ def test_what_cannot_be_combined(tiny_model: Path, arguments: list[str], says: s
     assert says in result.stderr
 
 
+def test_numbers_by_layer(tmp_path: Path) -> None:
+    change = {
+        "llama.attention.head_count": Typed(tiny.ARRAY, [4, 4], tiny.U32),
+        "llama.attention.head_count_kv": Typed(tiny.ARRAY, [2, 4], tiny.U32),
+        "llama.feed_forward_length": Typed(tiny.ARRAY, [96, 48], tiny.U32),
+    }
+    path = tiny.tiny_model(tmp_path / "m.gguf", change=change)
+    lines = page(path).splitlines()
+    assert "heads             4" in lines
+    assert "KV heads          2 to 4 (1 layer with 2, 1 with 4)" in lines
+    assert "feed-forward      48 to 96 (1 layer with 96, 1 with 48)" in lines
+    found = document(path)
+    assert (found["head_count"], found["head_count_kv"], found["feed_forward_length"]) == ([4, 4], [2, 4], [96, 48])
+
+
 # --- bad files -------------------------------------------------------------------------------------------------------
 
 
