@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -15,6 +16,10 @@ from llamacli.render.text import escape_line
 Paint = Callable[[str, str], str]
 """Function that gives text one of the styles bold, dim, red, green, yellow, cyan."""
 
+MOST_ALIKE = 3
+"""Largest number of similar findings that have a line each."""
+
+_NUMBER = re.compile(r"[0-9]+")
 _COLORS = {"error": "red", "warning": "yellow", "note": "cyan"}
 _MARKS = {"added": "+", "removed": "-", "changed": "~"}
 _MARK_COLORS = {"added": "green", "removed": "red", "changed": "yellow"}
@@ -26,13 +31,24 @@ def plain(text: str, _style: str) -> str:
 
 
 def format_findings(findings: Sequence[Finding], *, paint: Paint = plain) -> str:
-    """Return one line per finding, then the verdict."""
-    lines = []
+    """Return one line per finding, then the verdict. Findings that differ only in names and numbers share two lines."""
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in findings:
-        at = f" at byte {finding.offset}" if finding.offset is not None else ""
-        label = paint(f"{finding.severity:<7}", _COLORS[finding.severity])
-        lines.append(f"{label}  {escape_line(finding.subject)}{at}: {escape_line(finding.message)}")
+        kind = (finding.severity, finding.subject.partition(" ")[0], _NUMBER.sub("#", finding.message))
+        groups.setdefault(kind, []).append(finding)
+    lines: list[str] = []
+    for alike in groups.values():
+        shown = alike if len(alike) <= MOST_ALIKE else alike[:1]
+        lines += [_finding_line(finding, paint) for finding in shown]
+        if len(shown) < len(alike):
+            lines.append(f"{'':<7}  and {len(alike) - 1:,} more like this, the last for {escape_line(alike[-1].subject)}")
     return "\n".join([*lines, verdict(findings)]) + "\n"
+
+
+def _finding_line(finding: Finding, paint: Paint) -> str:
+    at = f" at byte {finding.offset}" if finding.offset is not None else ""
+    label = paint(f"{finding.severity:<7}", _COLORS[finding.severity])
+    return f"{label}  {escape_line(finding.subject)}{at}: {escape_line(finding.message)}"
 
 
 def verdict(findings: Sequence[Finding]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,14 @@ def test_check_of_a_cut_file_lists_the_tensors_that_are_missing(tiny_model: Path
     result = info(path, "--check")
     assert result.status == 3
     assert "error    tensor blk.1.ffn_down.weight at byte" in result.stdout
+    path.write_bytes(tiny_model.read_bytes()[:20_000])
+    lines = info(path, "--check").stdout.splitlines()
+    assert "tensor token_embd.weight at byte" in lines[0]
+    assert re.fullmatch(r"         and \d+ more like this, the last for tensor \S+", lines[1])
+    assert len(lines) == 3
+    found = json.loads(info(path, "--check", "--json").stdout)["findings"]
+    assert len(found) > 10
+    assert lines[2] == f"not sound: {len(found)} errors"
 
 
 # --- diff ------------------------------------------------------------------------------------------------------------
