@@ -49,7 +49,7 @@ def read_grammar(console: Console, name: str) -> Source:
     known = builtin(name) if not path.exists() else None
     if known is not None:
         return Source(name, known.text)
-    if not path.exists() and "/" not in name and "." not in name:
+    if not path.exists() and not path.is_symlink() and "/" not in name and "." not in name:
         raise UsageError(f"no such file or built-in grammar: {name}", hint=f"built-in grammars: {', '.join(builtin_names())}")
     return Source(name, read_text_file(path))
 

@@ -334,3 +334,13 @@ def test_an_empty_text_is_not_shown(tmp_path):
     empty.write_text("")
     assert invoke("grammar", "check", empty).stderr.count("\n") == 1
     assert "line 1, column 1, byte 0\n" in invoke("grammar", "check", "json", "").stdout
+
+
+@pytest.mark.parametrize("name", ["mine.gbnf", "mine"])
+def test_a_dangling_link_is_named_as_such(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).symlink_to("nowhere")
+    result = grammar("check", name)
+    assert (result.status, result.stderr) == (
+        2, f"llamacli: error: {name} does not exist (it is a link to a file that does not exist)\n"
+    )  # fmt: skip

@@ -284,6 +284,12 @@ def test_bad_files_are_one_line_and_status_3(tiny_model: Path, tmp_path: Path) -
         assert result.stderr.count("\n") == 1
 
 
+def test_a_dangling_link_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").symlink_to("nowhere.gguf")
+    assert info(tmp_path / "model.gguf").stderr.endswith("model.gguf (it is a link to a file that does not exist)\n")
+    assert "did you mean" not in info(tmp_path / "modle.gguf").stderr
+
+
 # --- check -----------------------------------------------------------------------------------------------------------
 
 
