@@ -1,4 +1,4 @@
-"""The numbers of the GGUF format: value types, tensor types with their block sizes, and the names of quantizations.
+"""Constants of the GGUF format: value types, tensor types with their block sizes, names of quantizations, limits.
 
 Source: `ggml/include/gguf.h`, `ggml/include/ggml.h` and `include/llama.h` of llama.cpp.
 """
@@ -12,7 +12,11 @@ MAGIC = b"GGUF"
 DEFAULT_ALIGNMENT = 32
 MAX_DIMENSIONS = 4
 MAX_TENSOR_NAME = 63
-"""Bytes in a tensor's name (GGML_MAX_NAME less the terminating zero)."""
+"""Longest name of a tensor in bytes (GGML_MAX_NAME less the terminating zero)."""
+
+MAX_LAYERS = 512
+MAX_EXPERTS = 1024
+"""Limits of llama.cpp: LLAMA_MAX_LAYERS and LLAMA_MAX_EXPERTS in `src/llama-hparams.h`."""
 
 
 class ValueType(IntEnum):
@@ -34,7 +38,7 @@ class ValueType(IntEnum):
 
     @property
     def label(self) -> str:
-        """llama.cpp's short name: `u32`, `f32`, `str`."""
+        """The short name that llama.cpp uses: `u32`, `f32`, `str`."""
         return VALUE_LABELS[self]
 
 
@@ -45,7 +49,7 @@ VALUE_FORMATS = {
     ValueType.INT32: "i", ValueType.FLOAT32: "f", ValueType.BOOL: "?", ValueType.UINT64: "Q", ValueType.INT64: "q",
     ValueType.FLOAT64: "d",
 }  # fmt: skip
-"""The `struct` code of each type of fixed size."""
+"""The `struct` format of each type of fixed size."""
 
 VALUE_SIZES = {
     ValueType.UINT8: 1, ValueType.INT8: 1, ValueType.UINT16: 2, ValueType.INT16: 2, ValueType.UINT32: 4, ValueType.INT32: 4,
@@ -55,7 +59,7 @@ VALUE_SIZES = {
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
-    """How a tensor's elements are packed: `block` elements of a row take `size` bytes."""
+    """The packing of a tensor's elements: `block` elements of a row take `size` bytes."""
 
     name: str
     block: int
@@ -80,7 +84,7 @@ TENSOR_TYPES = {
 REMOVED_TENSOR_TYPES = {
     4: "Q4_2", 5: "Q4_3", 31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8", 36: "IQ4_NL_4_4", 37: "IQ4_NL_4_8", 38: "IQ4_NL_8_8",
 }  # fmt: skip
-"""Types of old files that llama.cpp no longer reads."""
+"""Types of old files, which llama.cpp no longer reads."""
 
 FILE_TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
@@ -89,7 +93,7 @@ FILE_TYPES = {
     23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS",
     31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4", 40: "Q1_0", 41: "Q2_0",
 }  # fmt: skip
-"""`general.file_type`: the recipe that the file was quantized with."""
+"""Names of the values of `general.file_type`, the quantization mix."""
 
 POOLING_TYPES = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
 TOKEN_TYPES = {1: "normal", 2: "unknown", 3: "control", 4: "user_defined", 5: "unused", 6: "byte"}

@@ -1,4 +1,4 @@
-"""A GGUF file on a server, of which only the header is read, in a handful of range requests."""
+"""Source for a GGUF file on a server: reads only the header, in a few range requests."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from llamacli.errors import ModelFileError
 from llamacli.gguf.text import short_name
 
 Fetch = Callable[[int, int], tuple[bytes, int]]
-"""Fetches the bytes from one offset to another (the second not included); returns them and the size of the whole file."""
+"""Function that fetches the bytes between two offsets (end exclusive) and returns them with the size of the whole file."""
 
 MIB = 1 << 20
 STEPS = (1 * MIB, 1 * MIB, 2 * MIB, 4 * MIB, 4 * MIB, 4 * MIB)
-"""Bytes of each request for a file: together 16 MiB, which holds the header of a vocabulary of 260,000 tokens."""
+"""Size in bytes of each request for a file: 16 MiB in total, enough for the header of a vocabulary of 260,000 tokens."""
 
 PART_STEP = MIB // 8
-"""Bytes of the first request for a later part of a model, which has no vocabulary."""
+"""Size in bytes of the first request for a later part of a model, which has no vocabulary."""
 
 
 @dataclass(slots=True)
 class Allowance:
-    """How many bytes may still be fetched for a model, and how many requests were made."""
+    """The number of bytes that may still be fetched for a model, and the number of requests made."""
 
-    left: int = sum(STEPS)
+    remaining: int = sum(STEPS)
     requests: int = field(default=0, init=False)
 
 
 class RangeSource:
-    """A file that is fetched piece by piece as it is read. What was fetched is kept."""
+    """A file that is fetched in pieces as it is read. Fetched pieces are kept."""
 
     def __init__(self, name: str, fetch: Fetch, allowance: Allowance, *, later_part: bool = False) -> None:
-        """Makes the first request, which tells the file's size. Raises what `fetch` raises."""
+        """Make the first request, which also gives the file's size. Errors of `fetch` pass through."""
         self.name = short_name(name)
         self._fetch = fetch
         self._allowance = allowance
@@ -41,7 +41,11 @@ class RangeSource:
         self._request(0)
 
     def read(self, offset: int, length: int, least: int | None = None) -> bytes:
-        """Up to `length` bytes from `offset`. Raises ModelFileError when the allowance is used up."""
+        """Return up to `length` bytes from `offset`.
+
+        Raises:
+            ModelFileError: if the allowance is used up, or the server sends nothing.
+        """
         end = min(offset + length, self.size)
         enough = min(length if least is None else max(least, 1), self.size - offset)
         found = b""
@@ -63,14 +67,14 @@ class RangeSource:
     def _request(self, offset: int) -> None:
         step = self._steps.pop() if self._steps else STEPS[-1]
         following = min((start for start, _ in self._pieces if start > offset), default=offset + step)
-        wanted = min(step, following - offset, self._allowance.left)
+        wanted = min(step, following - offset, self._allowance.remaining)
         if wanted <= 0:
             raise ModelFileError(
-                f"{self.name}: its header is longer than the {sum(STEPS) // MIB} MB that are read from a server",
-                hint="fetch it with `llamacli models pull`, then look at it again",
+                f"{self.name}: the header is longer than {sum(STEPS) // MIB} MiB, the limit for a file on a server",
+                hint="download it with `llamacli models pull` first",
             )
         data, self.size = self._fetch(offset, offset + wanted)
-        self._allowance.left -= len(data)
+        self._allowance.remaining -= len(data)
         self._allowance.requests += 1
         if not data and offset < self.size:
             raise ModelFileError(f"{self.name}: the server sent nothing for byte {offset}", offset=offset)

@@ -1,17 +1,17 @@
-"""Models in several files, named `NAME-00001-of-00003.gguf`; llama.cpp loads the first, which has the metadata."""
+"""File names of split models, `NAME-00001-of-00003.gguf`; llama.cpp loads the first part, which has the metadata."""
 
 from __future__ import annotations
 
 import re
 
 MAX_PARTS = 999
-"""More parts than any model has."""
+"""Largest number of parts."""
 
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)", re.DOTALL | re.IGNORECASE)
 
 
 def part_names(name: str) -> tuple[str, ...]:
-    """The names of all files of the model that `name` is a part of, in order; `(name,)` if the name tells of no parts."""
+    """Return the names of all files of the model that `name` is a part of, in order; `(name,)` for an unsplit model."""
     match = _PART.fullmatch(name)
     if not match:
         return (name,)

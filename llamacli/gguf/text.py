@@ -1,4 +1,4 @@
-"""Text out of a file that nobody vouches for, made fit for a terminal and for a one-line message."""
+"""Untrusted text of a file, made safe for a terminal and for a one-line message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """`text` with every control character, invisible character and stray byte escaped, cut to `limit` characters."""
+    """Return `text` with control characters, invisible characters and stray bytes escaped, cut to `limit` characters."""
     if limit is not None and len(text) > limit:
         return _UNSAFE.sub(_escape, text[: limit - 1])[: limit - 1] + "…"
     escaped = _UNSAFE.sub(_escape, text)
@@ -18,12 +18,12 @@ def printable(text: str, limit: int | None = None) -> str:
 
 
 def has_controls(text: str) -> bool:
-    """Whether `text` holds a character that could act on a terminal; line ends and tabs do not count."""
+    """Return whether `text` has a character that a terminal acts on, other than line ends and tabs."""
     return any(match.group() not in "\n\r\t" for match in _UNSAFE.finditer(text))
 
 
 def short_name(path: str) -> str:
-    """The last part of a path or address, at most 50 characters, for messages."""
+    """Return the last part of a path or URL for messages, at most 50 characters."""
     name = printable(PurePath(path).name or path)
     return name if len(name) <= 50 else f"{name[:15]}…{name[-34:]}"
 

@@ -1,31 +1,31 @@
-"""GBNF grammars in pure Python: what llama.cpp accepts, told before llama.cpp is asked, with places.
+"""GBNF grammars in pure Python: the parser accepts what llama.cpp accepts and survives, and locates errors.
 
-    parse(text)         a Grammar, or GrammarSyntaxError with line, column and offset
-    check_safe(text)    the same verdict without the value: call it before any grammar reaches llama.cpp
+    parse(text)         return a Grammar, or raise GrammarSyntaxError with line, column and offset
+    check_safe(text)    the same check without the value, for every grammar that llama.cpp receives
 
-The tools over a Grammar live in the modules `matcher`, `linter`, `formatter`, `sampler`, `explain`, `regex`, `choices`,
-`inference` and `keywords`.
+`syntax` parses and formats, `program` lowers, `matcher` follows texts, `analysis` lints, explains and samples; `regex`,
+`schema` and `choices` make grammars.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llamacli.grammar import safety
-from llamacli.grammar.nodes import Rule
-from llamacli.grammar.parser import Parser
-from llamacli.grammar.problems import MAX_BYTES, Problem
-from llamacli.grammar.program import Program
+from llamacli.grammar.analysis import safety
+from llamacli.grammar.program.code import Program
+from llamacli.grammar.syntax.nodes import Rule
+from llamacli.grammar.syntax.parser import Parser
+from llamacli.grammar.syntax.problems import MAX_BYTES, Problem
 
 _NOT_CLOSED = ("unterminated-literal", "unterminated-class")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grammar:
-    """A grammar that llama.cpp reads and survives.
+    """A grammar that llama.cpp accepts and survives.
 
-    `rules` are in the order of the source; of two with one name the last counts, as in llama.cpp. `program` is the lowered
-    form; `root` is the name of the start rule.
+    `rules` are in the order of the source; the last of several with the same name is in effect, as in llama.cpp. `program` is
+    the lowered form; `root` is the name of the start rule.
     """
 
     text: str
@@ -35,13 +35,13 @@ class Grammar:
 
     @property
     def names_tokens(self) -> bool:
-        """Whether it refers to tokens of a vocabulary, which no text alone can match."""
+        """True if it refers to tokens of a vocabulary, which text alone cannot match."""
         return any(terminal.token is not None for terminal in self.program.terminals)
 
     def with_tokens_as_text(self) -> Grammar:
-        """The same with `<token>` as the text between and with the angle brackets, and `!<token>` as any character.
+        """Return the grammar with `<token>` as that text, brackets included, and `!<token>` as any character.
 
-        So a text as people read it can be checked; `<[id]>` has no text and stays as it is.
+        It matches rendered text; `<[id]>` has no text and stays a token.
         """
         if not self.names_tokens:
             return self
@@ -50,11 +50,15 @@ class Grammar:
 
 
 def parse(text: str, root: str = "root") -> Grammar:
-    """Reads a grammar. Raises `GrammarSyntaxError` where llama.cpp refuses it, crashes on it, or never ends."""
+    """Parse a grammar.
+
+    Raises:
+        GrammarSyntaxError: if llama.cpp would refuse it, crash, or not terminate.
+    """
     parsed = Parser(text, root=root).parse()
     problems = list(parsed.problems)
     if problems:
-        # What stops the strict reading is often only where a literal that was not closed ends by accident.
+        # The strict parser often stops only where an unterminated literal ends by accident.
         likely = Parser(text, root=root, every_problem=True).parse().problems
         problems = [problem for problem in likely if problem.kind in _NOT_CLOSED] or problems
     else:
@@ -65,17 +69,20 @@ def parse(text: str, root: str = "root") -> Grammar:
 
 
 def check_safe(text: str, root: str = "root") -> None:
-    """Raises `GrammarSyntaxError` unless llama.cpp can be given the grammar. Costs about a second per megabyte.
+    """Check that llama.cpp accepts and survives the grammar. Takes about one second per megabyte.
 
-    References to tokens by their text (`<token>`) pass: only the model's vocabulary knows whether they are one token.
+    Token references by text (`<token>`) pass: only the model's vocabulary shows whether they are one token.
+
+    Raises:
+        GrammarSyntaxError: if it does not.
     """
     parse(text, root)
 
 
 def examine(text: str, root: str = "root", *, every_problem: bool = False) -> tuple[Grammar, list[Problem]]:
-    """What could be made of a grammar, and the errors in it: the first one, or with `every_problem` all of them.
+    """Return a grammar and the errors in it: the first one, or with `every_problem` all.
 
-    With errors, the grammar is fit for being shown, not for being matched.
+    A grammar with errors is partial: fit for display, not for matching.
     """
     parsed = Parser(text, root=root).parse()
     if every_problem and parsed.problems:
@@ -89,7 +96,7 @@ def examine(text: str, root: str = "root", *, every_problem: bool = False) -> tu
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:
-    """In the order of the source."""
+    """Return the problems in the order of the source."""
     return sorted(problems, key=lambda problem: problem.start)
 
 

@@ -1,4 +1,4 @@
-"""The grammars that come with llamacli, by name."""
+"""Built-in grammars."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SUFFIX = ".gbnf"
 
 @dataclass(frozen=True, slots=True)
 class Builtin:
-    """A grammar of ours. `summary` is its first comment line."""
+    """A built-in grammar. `summary` is its first comment line."""
 
     name: str
     summary: str
@@ -18,12 +18,12 @@ class Builtin:
 
 
 def builtin_names() -> list[str]:
-    """The names, sorted."""
+    """Return the names, sorted."""
     return sorted(file.name.removesuffix(_SUFFIX) for file in _folder().iterdir() if file.name.endswith(_SUFFIX))
 
 
 def builtin(name: str) -> Builtin | None:
-    """The grammar of this name, or None."""
+    """Return the grammar of a name, or None."""
     if name not in builtin_names():
         return None
     text = (_folder() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A grammar that matches one of some texts."""
+"""Grammars that match one of a list of texts."""
 
 from __future__ import annotations
 
@@ -6,29 +6,34 @@ from collections.abc import Iterable
 from typing import Final
 
 from llamacli.errors import GrammarError
-from llamacli.grammar.writing import choice, literal, rules_text
+from llamacli.grammar.syntax.writer import choice, literal, rules_text
 
 _PLAIN: Final = 64
-"""Up to this many texts are listed as they are. More are sorted and share their beginnings, as llama.cpp follows every
-alternative of a list at every character."""
+"""Largest number of texts in a flat list. More are sorted and share prefixes, because llama.cpp follows every alternative at
+every character."""
 _INLINE: Final = 8
+"""Largest number of texts in a group; more get a rule."""
 
 
 def from_choices(texts: Iterable[str]) -> str:
-    """The grammar of exactly these texts. Raises `GrammarError` where there is none."""
+    """Return the grammar of exactly these texts.
+
+    Raises:
+        GrammarError: if there are none, or one contains a NUL character.
+    """
     unique = list(dict.fromkeys(texts))
     if not unique:
-        raise GrammarError("there is no text to choose from")
+        raise GrammarError("no texts to choose from")
     for text in unique:
         if "\0" in text:
-            raise GrammarError(f"a choice holds a NUL character, which no grammar can match: {text[:40]!r}")
+            raise GrammarError(f"a choice contains a NUL character, which no grammar can match: {text[:40]!r}")
     if len(unique) <= _PLAIN:
         return rules_text({"root": choice([literal(text) for text in unique])})
     return _Tree(sorted(unique)).text()
 
 
 class _Tree:
-    """Sorted texts as rules that branch where the texts differ."""
+    """Tree of sorted texts, as rules that branch where the texts differ."""
 
     def __init__(self, texts: list[str]) -> None:
         self._texts = texts
@@ -43,7 +48,7 @@ class _Tree:
         return rules_text(self._rules)
 
     def _branches(self, first: int, end: int, length: int) -> str:
-        """The alternatives of the texts from `first` to `end`, of which all share the first `length` characters."""
+        """Return the alternatives of the texts from `first` to `end`, which share their first `length` characters."""
         options = []
         texts = self._texts
         while first < end:
@@ -71,7 +76,7 @@ class _Tree:
 
 
 def _shared(first: str, second: str) -> int:
-    """How many characters two texts begin with in common. Of sorted texts, the first and the last tell for all."""
+    """Return the length of the common prefix; for sorted texts, that of the first and the last is that of all."""
     length = 0
     for one, other in zip(first, second, strict=False):
         if one != other:

@@ -1,4 +1,4 @@
-"""Whether a text matches a grammar, and if not, where it stops and what could have come there."""
+"""Matcher: checks texts against a grammar, and reports where they fail and what the grammar expects there."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from llamacli.errors import GrammarError
-from llamacli.grammar import Grammar, words
-from llamacli.grammar.alphabet import allowed, common
-from llamacli.grammar.nodes import AnyNode, CharClass, Literal, Ranges
-from llamacli.grammar.places import Place, Places
-from llamacli.grammar.stack_store import GrowthError, Stacks
-from llamacli.grammar.stacks import StackSets
+from llamacli.grammar import Grammar
+from llamacli.grammar.automaton.stack_sets import StackSets
+from llamacli.grammar.automaton.stack_store import GrowthError, Stacks
+from llamacli.grammar.location import LineIndex, Location
+from llamacli.grammar.program.alphabet import allowed, common
+from llamacli.grammar.syntax import words
+from llamacli.grammar.syntax.nodes import AnyNode, CharClass, Literal, Ranges
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Something that may come next: in words, the rule that it is written in, and the first characters it allows.
+    """Something that may come next: a description, and the rule that contains it.
 
-    `ranges` and `negated` describe the next character; a token reference allows none and has no ranges.
+    `ranges` and `negated` describe the next character; a token reference has no ranges.
     """
 
     words: str
@@ -29,16 +30,16 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The verdict on a text.
+    """The result for a text.
 
     `matches`: the text is in the language. Else `stop` is the index of the first character that no continuation allows, or
-    the text's length if it only lacks an end. `longest` is the length of the longest prefix that is itself in the language,
-    or None. `expected` is what may follow the first `stop` characters; `may_end` whether the text may end there.
+    the text's length if the text is incomplete. `longest` is the length of the longest prefix in the language, or None.
+    `expected` may follow the first `stop` characters; `may_end` is true if the text may end there.
     """
 
     matches: bool
     stop: int
-    place: Place
+    location: Location
     longest: int | None = None
     expected: tuple[Expected, ...] = ()
     may_end: bool = False
@@ -46,15 +47,15 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A place in the language: what has been read, as a set of stacks. Equal places may be different objects."""
+    """The state after a prefix, as a set of stacks. Equal states may be different objects."""
 
     stacks: Stacks = field(repr=False)
 
 
 class Matcher:
-    """Follows texts through a grammar, character by character, with memory that all texts share.
+    """Matcher of a grammar, with a cache that all texts share. Not thread-safe.
 
-    A reference to a token matches no character, as in llama.cpp. Not for use by several threads at once.
+    A token reference matches no character, as in llama.cpp.
     """
 
     def __init__(self, grammar: Grammar) -> None:
@@ -64,26 +65,30 @@ class Matcher:
         self.start = State(self._sets.start)
 
     def match(self, text: str) -> Match:
-        """The verdict on a whole text. Raises `GrammarError` where the grammar is too ambiguous to be followed."""
+        """Match a whole text.
+
+        Raises:
+            GrammarError: if the grammar is too ambiguous.
+        """
         state, stop = self._follow(self.start, text)
         may_end = self._sets.accepts(state)
         if stop == len(text) and may_end:
-            return Match(True, stop, Places(text).at(stop), stop, (), True)
+            return Match(True, stop, LineIndex(text).location(stop), stop, (), True)
         expected = self.expected(State(state))
-        return Match(False, stop, Places(text).at(stop), self._longest(text, stop), expected, may_end)
+        return Match(False, stop, LineIndex(text).location(stop), self._longest(text, stop), expected, may_end)
 
     def matches(self, text: str) -> bool:
-        """Whether a whole text is in the language."""
+        """Return whether a whole text is in the language. Raises like `match`."""
         state, stop = self._follow(self.start, text)
         return stop == len(text) and self._sets.accepts(state)
 
     def advance(self, state: State, text: str) -> State | None:
-        """The place after `text`, or None where the grammar does not allow it."""
+        """Return the state after `text`, or None if the grammar does not allow it. Raises like `match`."""
         stacks, stop = self._follow(state, text)
         return State(stacks) if stop == len(text) else None
 
     def admits(self, state: State, piece: bytes) -> bool:
-        """Whether a token of these bytes may come next. It may end inside a character that can still become a right one."""
+        """Return whether a token of these bytes may come next. It may end inside a character that can become an allowed one."""
         text, low, high = _decoded(piece)
         after = self.advance(state, text) if text is not None else None
         if after is None:
@@ -96,18 +101,18 @@ class Matcher:
         return any(common(allowed(terminals[code[p]]), unfinished) for p in self._sets.terminals(after.stacks))
 
     def token_ids(self, state: State) -> tuple[list[int], list[int]]:
-        """The ids that may come next because the grammar names them, `<[id]>`, and those that it rules out, `!<[id]>`."""
+        """Return the token ids that the grammar names as next, `<[id]>`, and those that it excludes, `!<[id]>`."""
         program = self._grammar.program
         terminals = [program.terminals[program.code[position]] for position in self._sets.terminals(state.stacks)]
         named = [t for t in terminals if t.token_id is not None]
         return [t.token_id or 0 for t in named if not t.negated], [t.token_id or 0 for t in named if t.negated]
 
     def may_end(self, state: State) -> bool:
-        """Whether a text that got here is in the language."""
+        """Return whether the text may end in this state."""
         return self._sets.accepts(state.stacks)
 
     def expected(self, state: State) -> tuple[Expected, ...]:
-        """What may come next, in the order of the grammar, without repetition."""
+        """Return what may come next, in the order of the grammar, without duplicates."""
         found: dict[tuple[str, str], Expected] = {}
         for position in self._sets.terminals(state.stacks):
             expected = self._expected_at(position)
@@ -115,11 +120,11 @@ class Matcher:
         return tuple(found.values())
 
     def alternatives(self, state: State) -> int:
-        """How many stacks llama.cpp follows in parallel at this place."""
+        """Return the number of stacks that llama.cpp follows in this state."""
         return self._sets.count(state.stacks)
 
     def _follow(self, state: State, text: str) -> tuple[Stacks, int]:
-        """The last living set and how many characters led to it."""
+        """Return the last live set of stacks and the number of characters that led to it."""
         sets, stacks = self._sets, state.stacks
         sets.begin(len(text))
         dead, step = sets.dead, sets.step
@@ -131,15 +136,15 @@ class Matcher:
                     return stacks, index
                 stacks = following
         except GrowthError as error:
-            place = Places(text).at(index)
+            location = LineIndex(text).location(index)
             raise GrammarError(
-                f"at line {place.line}, column {place.column} the text {error}",
-                hint="llamacli grammar lint shows alternatives and repetitions that match the same text",
+                f"line {location.line}, column {location.column}: the text {error}",
+                hint="find alternatives and repetitions that match the same text with `llamacli grammar lint`",
             ) from None
         return stacks, len(text)
 
     def _longest(self, text: str, stop: int) -> int | None:
-        """The longest prefix of the first `stop` characters that may end: a second walk, only where a text failed."""
+        """Return the length of the longest prefix in the language: a second pass, only for texts that fail."""
         self._sets.begin(len(text))
         stacks = self.start.stacks
         longest = 0 if self._sets.accepts(stacks) else None
@@ -154,15 +159,15 @@ class Matcher:
         terminal = program.terminals[program.code[position]]
         node = program.origins[position]
         if terminal.token is not None:
-            said = f"any token but {terminal.token}" if terminal.negated else f"the token {terminal.token}"
-            return Expected(said, self._rule_of(node))
+            description = f"any token but {terminal.token}" if terminal.negated else f"the token {terminal.token}"
+            return Expected(description, self._rule_of(node))
         if isinstance(node, Literal):
-            said = self._rest_of_literal(position, node)
+            description = self._rest_of_literal(position, node)
         elif isinstance(node, CharClass):
-            said = words.characters(node.ranges, negated=node.negated)
+            description = words.characters(node.ranges, negated=node.negated)
         else:
-            said = "any character"
-        return Expected(said, self._rule_of(node), terminal.ranges, terminal.negated)
+            description = "any character"
+        return Expected(description, self._rule_of(node), terminal.ranges, terminal.negated)
 
     def _rest_of_literal(self, position: int, node: Literal) -> str:
         origins = self._grammar.program.origins
@@ -180,9 +185,9 @@ class Matcher:
 
 
 def _decoded(piece: bytes) -> tuple[str | None, int | None, int]:
-    """The whole characters of a piece, and the code points that an unfinished one at its end can become (else None).
+    """Return the complete characters of a piece, and the range of code points of an incomplete last one, or None.
 
-    The text is None for what is no UTF-8: no text goes on so from a place between two characters.
+    The text is None for bytes that are not UTF-8: no text continues with them between two characters.
     """
     try:
         return piece.decode(), None, 0

@@ -1,8 +1,8 @@
-"""Grammars of chat templates for an answer that must call a tool, without the prose that they let come first.
+"""Removal of the prose before a required tool call from the grammars of chat templates.
 
-llama.cpp's grammar for a required call is `root ::= beginning thinking? until-7? tool-call`: any text, and a call at some time.
-A model that would rather talk then talks to the limit. What stands between the thinking and the call is cut out of the root
-rule, which makes the language smaller and nothing else, so that the answer is read as before.
+llama.cpp's grammar for a required call is `root ::= beginning thinking? until-7? tool-call`: any text, and a call eventually. A
+model may write text up to the token limit. This module removes from the root rule what is between the thinking and the call.
+The language only becomes smaller, so that the same parser reads the answer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from llamacli.errors import GrammarError
 from llamacli.grammar import parse
 from llamacli.grammar.matcher import Matcher
-from llamacli.grammar.nodes import (
+from llamacli.grammar.syntax.nodes import (
     AnyNode,
     CharClass,
     Choice,
@@ -26,11 +26,11 @@ from llamacli.grammar.nodes import (
     Sequence,
     walk,
 )
-from llamacli.grammar.parser import Parser
+from llamacli.grammar.syntax.parser import Parser
 
 _SPACES = frozenset(map(ord, " \t\r\n"))
 _PROSE, _SPACE, _CALL = "until-", "space", "tool"
-"""How llama.cpp names the rules for any text up to a mark, for a little white space, and for calls."""
+"""llama.cpp's names of the rules for text up to a marker, for white space, and for calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class _Cut:
 
 
 def without_prose(text: str, prefix: str, thinking: Callable[[str], bool]) -> str:
-    """The grammar with calls alone after the thinking, or as it is where that cannot be had.
+    """Return the grammar with only calls after the thinking, or the same grammar if it is not of the known form.
 
-    `prefix` is text with which the grammar begins, `thinking` whether a text marks the beginning of thinking.
+    `prefix` is a text with which the grammar must begin; `thinking` returns whether a text marks the beginning of thinking.
     """
     parsed = Parser(text).parse()
     rules = {rule.name: rule for rule in parsed.rules}
@@ -57,7 +57,7 @@ def without_prose(text: str, prefix: str, thinking: Callable[[str], bool]) -> st
 
 
 def _begins(text: str, prefix: str) -> bool:
-    """Whether the grammar is sound and begins with `prefix`."""
+    """Return whether the grammar is valid and begins with `prefix`."""
     try:
         matcher = Matcher(parse(text))
         return matcher.advance(matcher.start, prefix) is not None
@@ -76,20 +76,20 @@ def _cuts(body: Choice, rules: Mapping[str, Rule], thinking: Callable[[str], boo
 
 
 def _before_call(items: tuple[Node, ...], rules: Mapping[str, Rule], thinking: Callable[[str], bool]) -> Iterator[_Cut]:
-    """What to cut of the items before a call."""
+    """Yield the cuts among the items before a call."""
     yield from _preambles(items, rules)
-    place = len(items) - 1
-    while place >= 0 and (_is_space(items[place]) or _is_optional_literal(items[place])):
-        place -= 1
-    if place < 0:
+    index = len(items) - 1
+    while index >= 0 and (_is_space(items[index]) or _is_optional_literal(items[index])):
+        index -= 1
+    if index < 0:
         return
-    item = items[place]
+    item = items[index]
     if _may_be_no_prose(item, rules):
-        before = place - 1
+        before = index - 1
         while before >= 0 and _is_space(items[before]):
             before -= 1
         if before < 0 or not _opens(items[before], thinking):
-            spaced = any(_is_space(other) for other in items[max(0, place - 1) : place + 2])
+            spaced = any(_is_space(other) for other in items[max(0, index - 1) : index + 2])
             yield _Cut(item.start, item.end, "" if spaced or not _takes_space(item, rules) else _SPACE)
     elif isinstance(item, Repeat) and (item.minimum, item.maximum) == (0, 1) and isinstance(item.item, Group):
         options = item.item.body.options
@@ -98,7 +98,7 @@ def _before_call(items: tuple[Node, ...], rules: Mapping[str, Rule], thinking: C
 
 
 def _preambles(items: tuple[Node, ...], rules: Mapping[str, Rule]) -> Iterator[_Cut]:
-    """Messages of any kind before the call (gpt-oss) become messages of thinking."""
+    """Yield cuts that turn messages of any kind before the call (gpt-oss) into messages of thinking."""
     if not {"any", "analysis"} <= rules.keys():
         return
     names = [[getattr(item, "name", "") for item in option.items] for option in rules["any"].body.options]
@@ -124,7 +124,7 @@ def _is_optional_literal(item: Node) -> bool:
 
 
 def _prose(item: Node) -> str:
-    """The name of the rule for any text that an item is, or nothing."""
+    """Return the name of the rule for prose that an item refers to, or the empty string."""
     item = item.item if isinstance(item, Repeat) else item
     return item.name if isinstance(item, RuleReference) and item.name.startswith(_PROSE) else ""
 
@@ -138,7 +138,7 @@ def _may_be_no_prose(item: Node, rules: Mapping[str, Rule]) -> bool:
 
 
 def _takes_space(item: Node, rules: Mapping[str, Rule]) -> bool:
-    """Whether prose may be white space: the mark that ends it does not begin with any, and there is a rule for it."""
+    """Return whether white space can replace the prose: its end marker does not begin with any, and the rule exists."""
     classes = [node for node in walk(rules[_prose(item)].body) if isinstance(node, CharClass)]
     return _SPACE in rules and not any(low <= code <= high for node in classes for low, high in node.ranges for code in _SPACES)
 
@@ -149,5 +149,5 @@ def _opens(item: Node, thinking: Callable[[str], bool]) -> bool:
 
 
 def _thinks(option: Sequence, thinking: Callable[[str], bool]) -> bool:
-    """Whether a part of an answer is thinking, or holds no prose at all."""
+    """Return whether a part of an answer is thinking, or contains no prose."""
     return any(_opens(item, thinking) for item in option.items) or not any(map(_prose, option.items))

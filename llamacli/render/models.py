@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llamacli.gguf.summary import Summary
+from llamacli.gguf.analysis.summary import Summary
 from llamacli.render.progress import format_bytes
 from llamacli.render.text import escape_line
 from llamacli.store.models.inventory import Removed, StoredModel

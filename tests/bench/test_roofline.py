@@ -31,7 +31,7 @@ from llamacli.bench.roofline.peaks import Ceiling, Rate, cache_size, ggml_name
 from llamacli.binding.throughput import Products, read_memory
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.errors import MemoryFullError, ModelUnsupportedError, UsageError
-from llamacli.gguf.cost import ModelCost, Product
+from llamacli.gguf.analysis.cost import ModelCost, Product
 from llamacli.gguf.layout import TENSOR_TYPES
 from llamacli.render.bench.advice import format_advice
 

@@ -30,7 +30,7 @@ from llamacli.cli.bench.tune import flag_of
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.errors import CancelledError, ModelUnsupportedError
-from llamacli.gguf.cost import ModelCost, Product
+from llamacli.gguf.analysis.cost import ModelCost, Product
 from llamacli.render.bench.tune import format_event, format_flags
 
 N_PROMPT, N_GEN = 512, 64

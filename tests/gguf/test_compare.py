@@ -12,17 +12,18 @@ import tiny
 from tiny import ARRAY, F32, Tensor, Typed
 
 from llamacli.errors import ModelFileError
-from llamacli.gguf import hashing, read_files
-from llamacli.gguf.diff import Difference, compare, compare_data
-from llamacli.gguf.hashing import hash_model
-from llamacli.gguf.model import ModelFiles, open_sources
+from llamacli.gguf import read_files
+from llamacli.gguf.analysis import hashes as hashing
+from llamacli.gguf.analysis.diff import Difference, compare, compare_data
+from llamacli.gguf.analysis.hashes import hash_model
+from llamacli.gguf.analysis.summary import Summary, summarize
+from llamacli.gguf.model import ModelFiles
 from llamacli.gguf.source import FileSource, Source
-from llamacli.gguf.summary import Summary, summarize
 
 
 def opened(path: Path) -> tuple[ModelFiles, Sequence[Source]]:
     files = read_files(path)
-    return files, [FileSource(place) for place in files.places]
+    return files, [FileSource(place) for place in files.locations]
 
 
 def differences(old: Path, new: Path) -> list[Difference]:
@@ -53,7 +54,7 @@ CHANGES: list[tuple[dict[str, Any], list[Difference]]] = [
     ),
     (
         {"change": {"tokenizer.ggml.merges": [*tiny.MERGES, "a b"]}},
-        [Difference("key", "tokenizer.ggml.merges", "changed", "str[50], at 50: nothing", "str[51], at 50: a b (1 differ)")],
+        [Difference("key", "tokenizer.ggml.merges", "changed", "str[50], at 50: missing", "str[51], at 50: a b (1 differ)")],
     ),
     (
         {"drop_tensors": ["output.weight"]},
@@ -160,11 +161,6 @@ def test_a_token_id_outside_the_vocabulary_has_no_text(tmp_path: Path) -> None:
     summary = summary_of(tiny.tiny_model(tmp_path / "model.gguf", change=change))
     assert summary.vocabulary is not None
     assert {token.role: token.text for token in summary.vocabulary.special}["eos"] is None
-
-
-def test_sources_are_opened_for_each_part(tmp_path: Path) -> None:
-    files = read_files(tiny.split_model(tmp_path)[0])
-    assert [source.name for source in open_sources(files)] == [part.name for part in files.parts]
 
 
 def test_tensors_without_data_have_a_hash(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import tiny
+from memory_source import MemorySource
 
 from llamacli.errors import ModelFileError
 from llamacli.gguf import read_header
-from llamacli.gguf.estimate import Workload, estimate_memory
+from llamacli.gguf.analysis.memory import Workload, estimate_memory
 from llamacli.gguf.model import ModelFiles, gather
 from llamacli.gguf.remote import MIB, PART_STEP, STEPS, Allowance, RangeSource
-from llamacli.gguf.source import MemorySource
 
 
 class Server:
@@ -77,7 +77,7 @@ def test_arrays_of_numbers_are_not_fetched() -> None:
 
 def test_a_header_that_is_too_long_is_refused() -> None:
     server = Server(model=vocabulary(10_000, 10_000, 1000))
-    with pytest.raises(ModelFileError, match="longer than the 16 MB that are read from a server"):
+    with pytest.raises(ModelFileError, match="longer than 16 MiB, the limit for a file on a server"):
         read_header(server.open("model"))
     assert sum(end - start for start, end in server.ranges) <= sum(STEPS)
 

@@ -16,7 +16,7 @@ from llamacli.gguf.split import part_names
 def test_any_part_stands_for_the_whole_model(tmp_path: Path, part: int) -> None:
     paths = tiny.split_model(tmp_path)
     files = read_files(paths[part])
-    assert [Path(place).name for place in files.places] == [path.name for path in paths]
+    assert [Path(location).name for location in files.locations] == [path.name for path in paths]
     assert files.header.architecture == "llama"
     assert files.size == sum(path.stat().st_size for path in paths)
     whole = {tensor.name for tensor in read_files(tiny.tiny_model(tmp_path / "whole.gguf")).tensors}

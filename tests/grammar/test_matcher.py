@@ -14,9 +14,9 @@ from hostile_grammars import json_text
 from llamacli.binding import bridge
 from llamacli.errors import GrammarError
 from llamacli.grammar import examine, parse
+from llamacli.grammar.analysis.sampler import Sampler
 from llamacli.grammar.builtins import builtin
 from llamacli.grammar.matcher import Matcher
-from llamacli.grammar.sampler import Sampler
 
 DATA = Path(__file__).parents[1] / "data" / "grammar"
 TEXTS = [json.loads(line) for line in (DATA / "texts.jsonl").read_text().splitlines()]
@@ -48,7 +48,7 @@ def test_a_refused_text_tells_where_and_what_was_expected(text, stop, place, lon
     match = Matcher(JSON).match(text)
     assert not match.matches
     assert match.stop == stop
-    assert (match.place.line, match.place.column, match.place.offset) == place
+    assert (match.location.line, match.location.column, match.location.offset) == place
     assert match.longest == longest
     assert match.may_end is may_end
     if expected is not None:

@@ -18,7 +18,7 @@ from hostile_grammars import HOSTILE
 from llamacli.binding.library import library
 from llamacli.errors import GrammarSyntaxError
 from llamacli.grammar import check_safe, examine, parse
-from llamacli.grammar.nodes import Repeat, walk
+from llamacli.grammar.syntax.nodes import Repeat, walk
 
 DATA = Path(__file__).parents[1] / "data" / "grammar"
 REFUSED = [json.loads(line) for line in (DATA / "refused.jsonl").read_text().splitlines()]
@@ -55,7 +55,7 @@ def test_accepted_grammars_pass_the_gate(case):
         ("root ::= 'a'", "double quotes"),
         ('\ufeffroot ::= "a"', "byte order mark"),
         ('root ::= "a";', "end of the line"),
-        ('root ::= "a"\n| "b"', "put | at the end of the line before"),
+        ('root ::= "a"\n| "b"', "end the line with |"),
         ('my_rule ::= "a"', "letters, digits and '-'"),
         ('root ::= "\\q"', r"\xXX"),
         ('root ::= {"a"}', '"{"'),
@@ -76,7 +76,7 @@ def test_text_that_is_no_utf8_or_no_c_string_is_refused_where_it_stops():
 
 def test_another_rule_can_be_the_root():
     assert parse('start ::= "a"', root="start").root == "start"
-    with pytest.raises(GrammarSyntaxError, match="no rule start"):
+    with pytest.raises(GrammarSyntaxError, match="the rule start is not defined"):
         parse('root ::= "a"', root="start")
 
 
@@ -195,3 +195,25 @@ def test_importing_the_parser_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_many_optional_items_that_begin_alike_are_refused():
+    with pytest.raises(GrammarSyntaxError, match="line 1, column 10: more than 32 optional items that begin alike"):
+        parse("root ::= " + '("a" "b")? [ab]? ' * 30 + '"c"')
+    letters = [f'"{chr(0x100 + number)}"?' for number in range(100)]
+    assert parse("root ::= " + " ".join(letters)).rules
+
+
+def test_a_repeated_item_that_can_be_empty_is_named():
+    with pytest.raises(GrammarSyntaxError, match="line 1, column 14: this repeats an item that can be empty") as caught:
+        parse('root ::= "x" ("" | "a" | "b" "c")*')
+    assert "remove the empty alternative" in (caught.value.hint or "")
+    with pytest.raises(GrammarSyntaxError, match="left recursion: root can begin with itself"):
+        parse('root ::= "" | root "a"')
+
+
+@pytest.mark.parametrize("text", ['{"type": "object"}', '\n {\n"a": 1}', "{}"])
+def test_a_json_schema_is_recognized(text):
+    with pytest.raises(GrammarSyntaxError, match="this is JSON, not a grammar") as caught:
+        parse(text)
+    assert "-jf" in (caught.value.hint or "")

@@ -12,9 +12,9 @@ import pytest
 from llamacli.engine.constraint.schema import schema_to_grammar
 from llamacli.errors import GrammarError, SchemaError
 from llamacli.grammar import parse
-from llamacli.grammar.keywords import not_enforced
+from llamacli.grammar.analysis.sampler import Sampler
 from llamacli.grammar.matcher import Matcher
-from llamacli.grammar.sampler import Sampler
+from llamacli.grammar.schema.keywords import not_enforced
 
 NAMES = ("a", "b", "c")
 PIECES = (

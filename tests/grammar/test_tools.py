@@ -13,12 +13,12 @@ import pytest
 from llamacli.binding import bridge
 from llamacli.errors import GrammarError, GrammarSyntaxError
 from llamacli.grammar import examine, parse
+from llamacli.grammar.analysis.explanation import explain
+from llamacli.grammar.analysis.linter import lint
+from llamacli.grammar.analysis.sampler import Sampler
 from llamacli.grammar.builtins import builtin, builtin_names
-from llamacli.grammar.explain import explain
-from llamacli.grammar.formatter import WIDTH, format_grammar
-from llamacli.grammar.linter import lint
 from llamacli.grammar.matcher import Matcher
-from llamacli.grammar.sampler import Sampler
+from llamacli.grammar.syntax.formatter import WIDTH, format_grammar
 from llamacli.render.grammar.diagram import format_diagram
 
 # --- the linter ------------------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_a_text_that_cannot_be_as_short_is_an_error():
 
 @pytest.mark.parametrize("text", ['root ::= "a" root', "root ::= [z-a]", "root ::= <[5]>", 'root ::= x\nx ::= "(" x ")"'])
 def test_a_language_without_texts_is_an_error(text):
-    with pytest.raises(GrammarError, match="can end"):
+    with pytest.raises(GrammarError, match="matches no finite text"):
         Sampler(parse(text), 1)
 
 

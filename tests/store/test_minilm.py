@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from llamacli import gguf
+from llamacli.gguf.analysis.vocabulary import summarize_vocabulary
 from llamacli.gguf.source import FileSource
-from llamacli.gguf.tokens import summarize_vocabulary
 from llamacli.store.files.progress import Progress, silent
 from llamacli.store.models import minilm
 

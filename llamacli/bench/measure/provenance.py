@@ -58,7 +58,7 @@ def _model(path: str) -> dict[str, Any] | None:
     """Return the name, the size and the hash of the header; None for a file that cannot be read."""
     try:
         files = read_files(path)
-        with FileSource(files.places[0]) as source:
+        with FileSource(files.locations[0]) as source:
             digest = hashlib.sha256(source.read(0, files.header.data_offset)).hexdigest()
     except LlamacliError:
         return None

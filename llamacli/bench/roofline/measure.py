@@ -23,7 +23,7 @@ from llamacli.bench.roofline.peaks import CPU, Ceiling, cache_size, faster_of, m
 from llamacli.bench.statistics import bootstrap_interval
 from llamacli.engine.fit.search import weights_by_device
 from llamacli.engine.runtime.cancel import CancelFlag
-from llamacli.gguf.cost import ModelCost, model_cost
+from llamacli.gguf.analysis.cost import ModelCost, model_cost
 from llamacli.gguf.model import read_files
 from llamacli.gguf.source import FileSource
 
@@ -45,7 +45,7 @@ class RooflineStep:
 def read_cost(path: Path) -> ModelCost:
     """Return the cost of the model's tokens. Raises ModelError if the file cannot be read, or does not generate text."""
     files = read_files(path)
-    with FileSource(files.places[0]) as source:
+    with FileSource(files.locations[0]) as source:
         return model_cost(files, source)
 
 

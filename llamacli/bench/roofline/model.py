@@ -2,7 +2,7 @@
 
 Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for multicore architectures" (2009): work
 takes at least as long as reading its data from memory, and at least as long as its arithmetic. Both ceilings are measured
-(`bench.roofline.peaks`); the needs of a token follow from the model's header (`gguf.cost`).
+(`bench.roofline.peaks`); the needs of a token follow from the model's header (`gguf.analysis.cost`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 
 from llamacli.bench.roofline.peaks import Ceiling
 from llamacli.engine.params import CacheType
-from llamacli.gguf.cost import ModelCost
+from llamacli.gguf.analysis.cost import ModelCost
 from llamacli.gguf.layout import TENSOR_TYPES
 
 Bound = Literal["memory", "arithmetic"]

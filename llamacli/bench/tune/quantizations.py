@@ -23,7 +23,7 @@ from llamacli.binding.throughput import Products
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.errors import CapacityError, MemoryFullError, ModelError, UsageError
-from llamacli.gguf.cost import ModelCost, Product
+from llamacli.gguf.analysis.cost import ModelCost, Product
 
 CANDIDATES = ("Q4_0", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
 

@@ -20,7 +20,7 @@ from llamacli.engine.params import CacheType
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import logical_cpus
 from llamacli.errors import CancelledError, CapacityError, ModelUnsupportedError
-from llamacli.gguf.cost import ModelCost
+from llamacli.gguf.analysis.cost import ModelCost
 
 TYPES_SHARE = 0.2
 """Share of the budget for other quantizations."""

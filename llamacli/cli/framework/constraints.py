@@ -15,7 +15,7 @@ from llamacli.engine.constraint.answer_constraint import (
 from llamacli.errors import GrammarSyntaxError, SchemaError
 from llamacli.grammar import check_safe
 from llamacli.grammar.choices import from_choices
-from llamacli.grammar.places import Places
+from llamacli.grammar.location import LineIndex
 from llamacli.grammar.regex import from_regex
 
 
@@ -52,8 +52,8 @@ def _located(console: Console, name: str, text: str, work: Callable[[], str]) ->
 
 def _shown(console: Console, name: str, text: str, index: int, message: str) -> SchemaError:
     """Show the line of a position with a caret, and return the error for it."""
-    places = Places(text)
-    place = places.at(index)
+    places = LineIndex(text)
+    place = places.location(index)
     for line in places.excerpt(index):
         console.write_error(f"    {line}\n")
     return SchemaError(f"{name}:{place.line}:{place.column}: {message}")

@@ -93,8 +93,10 @@ def _unreadable(path: Path, error: OSError) -> UsageError:
             url = f"{address[1]}://{address[2]}"
             return UsageError(f"{url} is a web address, not a file", hint="pipe the text in, for example from curl -fsSL")
         names = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, names, n=1)
-        return UsageError(f"{path} does not exist", hint=f"did you mean {path.with_name(near[0])}?" if near else None)
+        near = [name for name in difflib.get_close_matches(path.name, names) if path.with_name(name).exists()]
+        hint = f"did you mean {path.with_name(near[0])}?" if near else None
+        hint = "it is a link to a file that does not exist" if path.is_symlink() else hint
+        return UsageError(f"{path} does not exist", hint=hint)
     return UsageError(f"cannot read {path}: {error.strerror or error}")
 
 

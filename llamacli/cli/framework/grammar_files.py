@@ -1,4 +1,4 @@
-"""Where the grammar commands read from: files, standard input, and the grammars that come with llamacli."""
+"""Input and output files of the grammar commands, and built-in grammars."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from llamacli.cli.framework.files import STDIN, read_text_file
 from llamacli.cli.framework.parameters import argument, option
-from llamacli.errors import GrammarError, GrammarSyntaxError, UsageError
+from llamacli.errors import GrammarError, GrammarSyntaxError, InvalidJSONError, UsageError
+from llamacli.json_text import parse_json
 
 if TYPE_CHECKING:
     from llamacli.cli.framework.console import Console
@@ -18,27 +19,27 @@ if TYPE_CHECKING:
 
 GrammarArgument = Annotated[
     str,
-    argument(metavar="FILE", help="A GBNF file, - for standard input, or a built-in grammar: `llamacli grammar show`."),
+    argument(
+        metavar="FILE", help="GBNF file, - for standard input, or the name of a built-in grammar (`llamacli grammar show`)."
+    ),
 ]
 
-RootOption = Annotated[
-    str, option("--root", metavar="RULE", help="The rule that the whole text has to match.", environment=False)
-]
+RootOption = Annotated[str, option("--root", metavar="RULE", help="Name of the start rule.", environment=False)]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A text with the name that messages call it."""
+    """A text and its name in messages."""
 
     name: str
     text: str
 
 
 def read_grammar(console: Console, name: str) -> Source:
-    """The text of a grammar, not looked at yet. A file goes before a built-in grammar of the same name.
+    """Return the text of a grammar, not yet parsed. A file takes precedence over a built-in grammar of the same name.
 
     Raises:
-        UsageError: there is neither.
+        UsageError: if neither exists.
     """
     from llamacli.grammar.builtins import builtin, builtin_names
 
@@ -48,34 +49,34 @@ def read_grammar(console: Console, name: str) -> Source:
     known = builtin(name) if not path.exists() else None
     if known is not None:
         return Source(name, known.text)
-    if not path.exists() and "/" not in name and "." not in name:
-        raise UsageError(f"no such file or built-in grammar: {name}", hint=f"built in are {', '.join(builtin_names())}")
+    if not path.exists() and not path.is_symlink() and "/" not in name and "." not in name:
+        raise UsageError(f"no such file or built-in grammar: {name}", hint=f"built-in grammars: {', '.join(builtin_names())}")
     return Source(name, read_text_file(path))
 
 
 def parse_grammar(console: Console, source: Source, root: str) -> Grammar:
-    """The grammar; where it is wrong, the line is shown on standard error before the error goes on.
+    """Return the parsed grammar; show the line of an error on standard error before raising it.
 
     Raises:
-        GrammarSyntaxError: it is wrong; the message begins with the file and the place.
+        GrammarSyntaxError: if it is invalid; the message begins with the file and the location.
     """
     from llamacli.grammar import parse
-    from llamacli.grammar.places import Places
+    from llamacli.grammar.location import LineIndex
 
     try:
         return parse(source.text, root)
     except GrammarSyntaxError as error:
         index = len(source.text.encode("utf-8", "surrogatepass")[: error.offset].decode("utf-8", "surrogatepass"))
-        for line in Places(source.text).excerpt(index):
+        for line in LineIndex(source.text).excerpt(index):
             console.write_error(f"    {line}\n")
         raise error.named(source.name) from error
 
 
 def write_file(path: Path, text: str) -> None:
-    """Replaces a file, or the one that a link leads to, whole or not at all; its permissions stay. Devices are written to.
+    """Replace a file, or the target of a link, atomically and with its permissions. Write directly to devices.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: if it cannot be written.
     """
     target = path.resolve()
     if target.exists() and not target.is_file():
@@ -94,31 +95,30 @@ def write_file(path: Path, text: str) -> None:
 
 
 def read_lines(console: Console, files: Iterable[Path]) -> list[str]:
-    """The lines of files, without their ends and without empty ones."""
+    """Return the non-empty lines of files, without line ends."""
     texts = [console.read_input() if str(file) == STDIN else read_text_file(file) for file in files]
     return [line for text in texts for line in text.splitlines() if line]
 
 
 def read_json(console: Console, name: str) -> object:
-    """A JSON document from a file or standard input.
+    """Return a JSON document from a file or standard input.
 
     Raises:
-        GrammarError: it is no JSON.
+        GrammarError: if it is not valid JSON.
     """
-    import json
-
     text = console.read_input() if name == STDIN else read_text_file(Path(name))
-    shown = "standard input" if name == STDIN else name
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise GrammarError(f"{shown}:{error.lineno}:{error.colno}: this is no JSON: {error.msg}") from error
-    except RecursionError:
-        raise GrammarError(f"{shown}: the JSON is nested too deep") from None
+        return parse_json(text, source="standard input" if name == STDIN else name)
+    except InvalidJSONError as error:
+        raise GrammarError(error.message) from error
 
 
 def write_device(path: Path, text: str) -> None:
-    """Writes to what is no regular file, such as a pipe. Raises UsageError if it cannot be written."""
+    """Write to a device or a pipe.
+
+    Raises:
+        UsageError: if it cannot be written.
+    """
     try:
         path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:

@@ -1,1 +1,1 @@
-"""`llamacli grammar`."""
+"""The command group `llamacli grammar`."""

@@ -1,4 +1,4 @@
-"""`llamacli grammar allowed`: what may come next, as characters and as a model's tokens."""
+"""The command `llamacli grammar allowed`: what may come next, as characters and as a model's tokens."""
 
 from __future__ import annotations
 
@@ -22,23 +22,30 @@ if TYPE_CHECKING:
 
 @command(
     examples=(
-        ("What may follow?", """llamacli grammar allowed json '{"a":'"""),
-        ("Which tokens, and how likely are they?", """llamacli grammar allowed json '{"a":' -m model.gguf -n 20"""),
+        ("Show what may follow.", """llamacli grammar allowed json '{"a":'"""),
+        (
+            "Show the tokens of a model, and their probabilities.",
+            """llamacli grammar allowed json '{"a":' -m model.gguf -n 20""",
+        ),
     )
 )
 def allowed(
     app: AppContext,
     file: GrammarArgument,
-    text: Annotated[str, argument(metavar="TEXT", help="The beginning of a text; may be empty.")] = "",
+    text: Annotated[str, argument(metavar="TEXT", help="Beginning of a text; may be empty.")] = "",
     *,
-    number: Annotated[int, option("-n", "--number", metavar="N", help="How many tokens to show.", environment=False)] = 40,
+    number: Annotated[int, option("-n", "--number", metavar="N", help="Number of tokens to show.", environment=False)] = 40,
     prompt: Annotated[
-        str, option("-p", "--prompt", metavar="PROMPT", help="What the model reads before the text.", environment=False)
+        str, option("-p", "--prompt", metavar="PROMPT", help="Prompt before the text, for the model.", environment=False)
     ] = "",
     of_model: Annotated[
         str | None,
         option(
-            "-m", "--model", metavar="MODEL", help="Show this model's tokens as well; none is used unasked.", environment=False
+            "-m",
+            "--model",
+            metavar="MODEL",
+            help="Model whose tokens to show; the default model is not used.",
+            environment=False,
         ),
     ] = None,
     offline: OfflineOption = False,
@@ -47,56 +54,61 @@ def allowed(
 ) -> None:
     """Show what a grammar allows after a text.
 
-    That is characters, each with the rule that it comes from. With -m, also the tokens of that model, with the probability that
-    it gives to each, and their share among those that are allowed. Exit status 8 if the text itself is not allowed.
+    Lists characters, each with its rule; with -m, also the tokens of the model, with their probabilities and their shares among
+    the allowed tokens. Exit status 8 if the grammar does not allow the text.
     """
-    from llamacli.grammar.matcher import Matcher
-    from llamacli.render.grammar.text import expected_document, format_expected, format_match, format_tokens
+    from llamacli.render.grammar.text import expected_document, format_expected, format_tokens, tokens_document
 
     if number < 0:
-        raise UsageError("-n must be a number from 0")
+        raise UsageError("-n must be 0 or more")
+    matcher, state = _follow(app, file, root, text)
+    expected, may_end = matcher.expected(state), matcher.may_end(state)
+    rows = None
+    if of_model is not None:
+        rows = _tokens(app, app.find_model(app, of_model, offline=offline), matcher, state, prompt + text)
+    if json:
+        document = {"text": text, "may_end": may_end, "expected": [expected_document(one) for one in expected]}
+        document |= tokens_document(rows, number) if rows is not None else {}
+        app.console.write(json_format.dumps(document, indent=2) + "\n")
+        return
+    app.console.show(format_expected(expected, may_end=may_end))
+    if rows is not None:
+        app.console.show("\n" + format_tokens(rows, number))
+
+
+def _follow(app: AppContext, file: str, root: str, text: str) -> tuple[Matcher, State]:
+    """Return a matcher of the grammar, and its state after the text.
+
+    Raises:
+        GateError: if the grammar does not allow the text.
+    """
+    from llamacli.grammar.matcher import Matcher
+    from llamacli.render.grammar.text import format_match
+
     source = read_grammar(app.console, file)
     matcher = Matcher(parse_grammar(app.console, source, root).with_tokens_as_text())
     state = matcher.advance(matcher.start, text)
     if state is None:
         app.console.write_error(format_match("the text", text, matcher.match(text)))
         raise GateError(f"{source.name} does not allow this text")
-    expected, may_end = matcher.expected(state), matcher.may_end(state)
-    document = {"text": text, "may_end": may_end, "expected": [expected_document(one) for one in expected]}
-    if not json:
-        app.console.show(format_expected(expected, may_end=may_end))
-    if of_model is not None:
-        rows = _tokens(app, app.find_model(app, of_model, offline=offline), matcher, state, prompt + text)
-        mass = math.fsum(probability for _, _, probability in rows)
-        shown = [(token, piece, p, p / mass if mass else 0.0) for token, piece, p in rows[:number]]
-        if json:
-            document["tokens"] = [
-                {"id": token, "piece": piece.decode("utf-8", "replace"), "bytes": list(piece), "probability": p, "share": share}
-                for token, piece, p, share in shown
-            ]
-            document["allowed_tokens"] = len(rows)
-            document["allowed_probability"] = mass
-        else:
-            app.console.show("\n" + format_tokens(shown, len(rows), mass))
-    if json:
-        app.console.write(json_format.dumps(document, indent=2) + "\n")
+    return matcher, state
 
 
 def _tokens(app: AppContext, path: Path, matcher: Matcher, state: State, text: str) -> list[tuple[int, bytes, float]]:
-    """The allowed tokens with their pieces and probabilities, the likeliest first."""
+    """Return the allowed tokens with their pieces and probabilities, the most probable first."""
     from llamacli.engine.generation.next_token import next_token_logprobs
 
     with app.interrupts.guard(), app.open_engine(path, ModelParams(), ContextParams()) as engine:
         tokens = list(engine.text_prompt(text).tokens)
         if not tokens:
-            raise UsageError("this model needs at least one token to begin with", hint="-p gives it a prompt")
+            raise UsageError("this model needs at least one token of context", hint="give a prompt with -p")
         logprobs = next_token_logprobs(engine.model, tokens)
         rows = [(token, piece, math.exp(logprobs[token])) for token, piece in _admitted(engine.model, matcher, state)]
     return sorted(rows, key=lambda row: (-row[2], row[0]))
 
 
 def _admitted(model: Model, matcher: Matcher, state: State) -> list[tuple[int, bytes]]:
-    """The tokens that may come next: ends where the text may end, named tokens, and pieces that the grammar takes."""
+    """Return the tokens that may come next: end tokens if the text may end, named tokens, and pieces the grammar allows."""
     vocabulary = model.vocabulary
     named, excluded = matcher.token_ids(state)
     found = []

@@ -1,4 +1,4 @@
-"""`llamacli grammar sample` and `test`: texts of a grammar's language, and cases that it is held to."""
+"""The commands `llamacli grammar sample` and `test`: random texts of a grammar, and test cases for it."""
 
 from __future__ import annotations
 
@@ -13,41 +13,42 @@ from llamacli.cli.framework.files import STDIN, read_text_file
 from llamacli.cli.framework.grammar_files import GrammarArgument, RootOption, parse_grammar, read_grammar
 from llamacli.cli.framework.options import JsonOption
 from llamacli.cli.framework.parameters import argument, option
-from llamacli.errors import GateError, UsageError
+from llamacli.errors import GateError, InvalidJSONError, UsageError
+from llamacli.json_text import parse_json
 
 
 @command(
     examples=(
-        ("Ten texts of the language.", "llamacli grammar sample mine.gbnf"),
-        ("Cases for `grammar test`.", "llamacli grammar sample mine.gbnf -n 100 --jsonl > cases.jsonl"),
+        ("Write ten texts.", "llamacli grammar sample mine.gbnf"),
+        ("Write cases for `grammar test`.", "llamacli grammar sample mine.gbnf -n 100 --jsonl > cases.jsonl"),
     )
 )
 def sample(
     app: AppContext,
     file: GrammarArgument,
     *,
-    number: Annotated[int, option("-n", "--number", metavar="N", help="How many texts.", environment=False)] = 10,
+    number: Annotated[int, option("-n", "--number", metavar="N", help="Number of texts.", environment=False)] = 10,
     seed: Annotated[
         int | None,
-        option("-s", "--seed", metavar="S", shows="random", help="The same seed gives the same texts.", environment=False),
+        option("-s", "--seed", metavar="S", shows="random", help="Random seed.", environment=False),
     ] = None,
     max_length: Annotated[
-        int | None, option("--max-length", metavar="N", help="Characters that a text may have.", environment=False)
+        int | None, option("--max-length", metavar="N", help="Largest length of a text in characters.", environment=False)
     ] = None,
     jsonl: Annotated[
-        bool, option("--jsonl", help='Write {"text": ..., "valid": true}, one a line.', environment=False)
+        bool, option("--jsonl", help='Write {"text": ..., "valid": true}, one per line.', environment=False)
     ] = False,
     root: RootOption = "root",
 ) -> None:
-    """Write random texts of a grammar's language.
+    """Write random texts that match a grammar.
 
-    They are drawn evenly from its short derivations, so that all of the grammar has its turn; every one is accepted by `check`
-    and by llama.cpp. Each ends with a newline that does not belong to it.
+    Texts are drawn uniformly from the short derivations and cover the whole grammar. A newline follows each text and is not
+    part of it.
     """
-    from llamacli.grammar.sampler import Sampler
+    from llamacli.grammar.analysis.sampler import Sampler
 
     if number < 0 or (max_length is not None and max_length < 0):
-        raise UsageError("-n and --max-length must be numbers from 0")
+        raise UsageError("-n and --max-length must be 0 or more")
     source = read_grammar(app.console, file)
     grammar = parse_grammar(app.console, source, root)
     for text in Sampler(grammar.with_tokens_as_text(), seed).samples(number, max_length):
@@ -57,7 +58,7 @@ def sample(
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """One line of a file of cases."""
+    """One test case; `line` counts from 1."""
 
     line: int
     text: str
@@ -66,7 +67,7 @@ class _Case:
 
 @command(
     name="test",
-    examples=(("Hold a grammar to its cases in CI.", "llamacli grammar test mine.gbnf cases.jsonl"),),
+    examples=(("Test a grammar in CI.", "llamacli grammar test mine.gbnf cases.jsonl"),),
 )
 def run_cases(
     app: AppContext,
@@ -76,15 +77,15 @@ def run_cases(
     root: RootOption = "root",
     json: JsonOption = False,
 ) -> None:
-    """Check a grammar against texts that should and should not match.
+    """Test a grammar against texts that should and should not match.
 
-    Exit status 8 if any case goes wrong.
+    Exit status 8 if any case fails.
     """
     from llamacli.grammar.matcher import Matcher
     from llamacli.render.grammar.text import format_cases
 
     if file == cases == STDIN:
-        raise UsageError("the grammar and the cases cannot both come from standard input")
+        raise UsageError("only one of the grammar and the cases can come from standard input")
     source = read_grammar(app.console, file)
     matcher = Matcher(parse_grammar(app.console, source, root).with_tokens_as_text())
     found = _read_cases(app, cases)
@@ -96,24 +97,28 @@ def run_cases(
     else:
         app.console.show(format_cases([(case.line, case.text, case.valid) for case in failed], len(found)))
     if failed:
-        raise GateError(f"{len(failed)} of {len(found)} cases went wrong")
+        raise GateError(f"{len(failed)} of {len(found)} cases failed")
 
 
 def _read_cases(app: AppContext, name: str) -> list[_Case]:
-    """The cases. Raises UsageError with the line that is not one."""
+    """Return the cases.
+
+    Raises:
+        UsageError: if a line is not a case, or there are none.
+    """
     text = app.console.read_input() if name == STDIN else read_text_file(Path(name))
     cases = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            row = json_format.loads(line)
-        except (ValueError, RecursionError):
+            row = parse_json(line)
+        except InvalidJSONError:
             row = None
         case = (row.get("text"), row.get("valid")) if isinstance(row, dict) else (None, None)
         if not isinstance(case[0], str) or not isinstance(case[1], bool):
-            raise UsageError(f'{name}, line {number}: a case is {{"text": "...", "valid": true or false}}')
+            raise UsageError(f'{name}:{number}: invalid case, expected {{"text": "...", "valid": true or false}}')
         cases.append(_Case(number, case[0], case[1]))
     if not cases:
-        raise UsageError(f"{name} holds no case")
+        raise UsageError(f"{name} has no cases")
     return cases

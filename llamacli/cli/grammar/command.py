@@ -1,4 +1,4 @@
-"""`llamacli grammar`: a workbench for GBNF grammars and JSON schemas. Only `allowed -m` needs a model."""
+"""The command group `llamacli grammar`: tools for GBNF grammars and JSON schemas. Only `allowed -m` needs a model."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @command(
     examples=(
-        ("Is this text in the language?", """llamacli grammar check json '{"a": 1}'"""),
+        ("Check a text.", """llamacli grammar check json '{"a": 1}'"""),
         ("Check a model's answer.", "llamacli grammar check mine.gbnf --input answer.txt"),
-        ("Is the grammar itself right?", "llamacli grammar check mine.gbnf"),
+        ("Check only the grammar.", "llamacli grammar check mine.gbnf"),
     )
 )
 def check(
@@ -35,16 +35,15 @@ def check(
     *,
     input: Annotated[  # noqa: A002
         tuple[Path, ...],
-        option("--input", metavar="FILE", help="A text to check, from a file; may be given many times.", environment=False),
+        option("--input", metavar="FILE", help="File with a text to check; can be repeated.", environment=False),
     ] = (),
     root: RootOption = "root",
     json: JsonOption = False,
 ) -> None:
-    """Tell whether texts match a grammar, and where they stop if not.
+    """Check whether texts match a grammar, and show where they do not.
 
-    Without a text, what is piped in is checked, or else only the grammar. A token that the grammar names, `<think>`, is taken
-    as that text, and `!<think>` as any character: only a model knows tokens. Exit status 0: all match; 8: some do not; 5: the
-    grammar is wrong.
+    Without a text, checks standard input if it is a pipe or a file, else only the grammar. A token in the grammar, `<think>`,
+    matches that text, and `!<think>` any character. Exit status 0: all match; 8: some do not; 5: the grammar is invalid.
     """
     from llamacli.grammar.matcher import Matcher
     from llamacli.render.grammar.text import format_match, format_sound, match_document
@@ -64,35 +63,37 @@ def check(
         app.console.show(format_match(one.name, one.text, match))
     wrong = sum(not match.matches for _, match in matches)
     if wrong:
-        raise GateError(f"{wrong} of {len(matches)} texts {'does' if wrong == 1 else 'do'} not match {source.name}")
+        clause = "texts does" if wrong == 1 else "texts do"
+        clause = "text does" if len(matches) == 1 else clause
+        raise GateError(f"{wrong} of {len(matches)} {clause} not match {source.name}")
 
 
-@command(examples=(("What is wrong with this grammar?", "llamacli grammar lint mine.gbnf"),))
+@command(examples=(("Find errors in a grammar.", "llamacli grammar lint mine.gbnf"),))
 def lint(
     app: AppContext,
     file: GrammarArgument,
     *,
-    strict: Annotated[bool, option("--strict", help="Exit status 8 if there is any warning.", environment=False)] = False,
+    strict: Annotated[bool, option("--strict", help="Exit status 8 on warnings.", environment=False)] = False,
     root: RootOption = "root",
     json: JsonOption = False,
 ) -> None:
-    """Show all errors and warnings in a grammar, with their places.
+    """Show all errors and warnings in a grammar, with their locations.
 
-    Errors are what llama.cpp refuses or does not survive, and ranges that match nothing. Warnings are unused, endless and empty
-    rules, alternatives that match the same text, and whatever makes llama.cpp follow very many readings at once. Exit status 5
-    if there is an error.
+    Errors: what llama.cpp refuses or does not survive, and ranges that match nothing. Warnings: unused, endless and empty
+    rules, alternatives that match the same text, and ambiguity that makes llama.cpp follow very many readings. Exit status 5
+    on errors.
     """
-    from llamacli.grammar.linter import lint as find_problems
-    from llamacli.grammar.places import Places
+    from llamacli.grammar.analysis.linter import lint as find_problems
+    from llamacli.grammar.location import LineIndex
     from llamacli.render.grammar.text import format_problem, problem_document
 
     source = read_grammar(app.console, file)
-    problems, places = find_problems(source.text, root), Places(source.text)
+    problems, line_index = find_problems(source.text, root), LineIndex(source.text)
     if json:
-        rows = [problem_document(source.name, places, problem) for problem in problems]
+        rows = [problem_document(source.name, line_index, problem) for problem in problems]
         app.console.write(json_format.dumps(rows, indent=2) + "\n")
     else:
-        app.console.show("".join(format_problem(source.name, places, problem) for problem in problems))
+        app.console.show("".join(format_problem(source.name, line_index, problem) for problem in problems))
     errors = sum(problem.severity == "error" for problem in problems)
     if errors:
         raise GrammarError(f"{source.name} has {errors} error{'s' if errors > 1 else ''}")
@@ -103,8 +104,8 @@ def lint(
 @command(
     name="format",
     examples=(
-        ("Show it in canonical form.", "llamacli grammar format mine.gbnf"),
-        ("Hold a grammar to it in CI.", "llamacli grammar format --check mine.gbnf"),
+        ("Show a grammar in canonical form.", "llamacli grammar format mine.gbnf"),
+        ("Check the format in CI.", "llamacli grammar format --check mine.gbnf"),
     ),
 )
 def format_(
@@ -112,40 +113,40 @@ def format_(
     file: GrammarArgument,
     *,
     check: Annotated[
-        bool, option("--check", help="Only tell whether it is in canonical form; exit status 8 if not.", environment=False)
+        bool, option("--check", help="Check only; exit status 8 if it is not in canonical form.", environment=False)
     ] = False,
-    write: Annotated[bool, option("--write", help="Write the file again.", environment=False)] = False,
+    write: Annotated[bool, option("--write", help="Rewrite the file.", environment=False)] = False,
     root: RootOption = "root",
 ) -> None:
-    """Write a grammar in canonical form.
+    """Format a grammar canonically.
 
-    One space between items, long rules broken at their alternatives. Comments are kept, and the language stays the same.
+    One space between items; long rules break at their alternatives. Comments and the language stay the same.
     """
-    from llamacli.grammar.formatter import format_grammar
+    from llamacli.grammar.syntax.formatter import format_grammar
 
     if check and write:
-        raise UsageError("--check and --write cannot be combined")
+        raise UsageError("--check cannot be used with --write")
     source = read_grammar(app.console, file)
     parse_grammar(app.console, source, root)
     formatted = format_grammar(source.text, root)
     if check:
         if formatted != source.text:
-            raise GateError(f"{source.name} is not in canonical form", hint="llamacli grammar format --write changes it")
+            raise GateError(f"{source.name} is not in canonical form", hint="format it with `llamacli grammar format --write`")
     elif write:
         path = Path(file)
         if file == STDIN or not path.exists():
-            raise UsageError(f"{source.name} is no file to write to")
+            raise UsageError(f"--write needs a file, and {source.name} is not one")
         if formatted != source.text:
             write_file(path, formatted)
-            app.console.note(f"{source.name} is in canonical form now")
+            app.console.note(f"{source.name} formatted")
     else:
         app.console.show(formatted)
 
 
 @command(
     examples=(
-        ("What does it say?", "llamacli grammar explain mine.gbnf"),
-        ("Draw it.", "llamacli grammar explain mine.gbnf --diagram mine.svg"),
+        ("Explain a grammar.", "llamacli grammar explain mine.gbnf"),
+        ("Draw a grammar.", "llamacli grammar explain mine.gbnf --diagram mine.svg"),
     )
 )
 def explain(
@@ -153,15 +154,15 @@ def explain(
     file: GrammarArgument,
     *,
     diagram: Annotated[
-        Path | None, option("--diagram", metavar="FILE.svg", help="Write railroad diagrams as well.", environment=False)
+        Path | None, option("--diagram", metavar="FILE.svg", help="File for railroad diagrams.", environment=False)
     ] = None,
     root: RootOption = "root",
     json: JsonOption = False,
 ) -> None:
-    """Say in words what the rules of a grammar stand for."""
+    """Explain the rules of a grammar in words."""
     from dataclasses import asdict
 
-    from llamacli.grammar.explain import explain as in_words
+    from llamacli.grammar.analysis.explanation import explain as in_words
     from llamacli.render.grammar.text import format_rules
 
     source = read_grammar(app.console, file)
@@ -179,15 +180,15 @@ def explain(
 
 @command(
     examples=(
-        ("Which grammars are built in?", "llamacli grammar show"),
-        ("Begin with one of them.", "llamacli grammar show json > mine.gbnf"),
+        ("List the built-in grammars.", "llamacli grammar show"),
+        ("Start from a built-in grammar.", "llamacli grammar show json > mine.gbnf"),
     )
 )
 def show(
     app: AppContext,
-    name: Annotated[str | None, argument(metavar="NAME", help="A built-in grammar; without it, all are listed.")] = None,
+    name: Annotated[str | None, argument(metavar="NAME", help="Built-in grammar; without it, all are listed.")] = None,
 ) -> None:
-    """Write a built-in grammar, or list them."""
+    """Show a built-in grammar, or list all."""
     from llamacli.grammar.builtins import builtin, builtin_names
 
     if name is None:
@@ -197,17 +198,19 @@ def show(
         return
     found = builtin(name)
     if found is None:
-        raise UsageError(f"no such built-in grammar: {name}", hint=f"built in are {', '.join(builtin_names())}")
+        raise UsageError(f"unknown built-in grammar: {name}", hint=f"known are {', '.join(builtin_names())}")
     app.console.write(found.text)
 
 
 def _texts(app: AppContext, given: tuple[str, ...], files: tuple[Path, ...], *, stdin_is_free: bool) -> list[Source]:
-    """The texts to check, each with a name: the arguments, then the files, else what is piped in."""
+    """Return the texts to check with their names: the arguments, then the files, else standard input."""
     console = app.console
-    asked = STDIN in given or any(str(file) == STDIN for file in files)
-    if asked and not stdin_is_free:
-        raise UsageError("the grammar and a text cannot both come from standard input")
-    piped = console.read_input() if asked or (not given and not files and stdin_is_free and console.has_piped_input) else None
+    wants_stdin = STDIN in given or any(str(file) == STDIN for file in files)
+    if wants_stdin and not stdin_is_free:
+        raise UsageError("only one of the grammar and a text can come from standard input")
+    piped = (
+        console.read_input() if wants_stdin or (not given and not files and stdin_is_free and console.has_piped_input) else None
+    )
     texts = []
     for number, text in enumerate(given, 1):
         texts.append(Source("standard input", piped or "") if text == STDIN else Source(f"text {number}", text))
@@ -220,7 +223,7 @@ def _texts(app: AppContext, given: tuple[str, ...], files: tuple[Path, ...], *, 
 
 
 def _match(matcher: Matcher, source: Source) -> Match:
-    """The verdict. A text from a file ends in a newline that may not be meant: then it also counts without."""
+    """Match a text. For a text from a file, a match without its final newline is also a match."""
     match = matcher.match(source.text)
     if not match.matches and not source.name.startswith("text ") and source.text.endswith("\n"):
         shorter = matcher.match(source.text.removesuffix("\n").removesuffix("\r"))
@@ -231,10 +234,10 @@ def _match(matcher: Matcher, source: Source) -> Match:
 grammar = group(
     "grammar", check, lint, format_, from_schema, from_regex, from_choices, from_pydantic, from_examples, sample, explain,
     allowed, run_cases, show,
-    help="Write, check and understand grammars.\n\nA grammar (GBNF) or a JSON schema holds a model's answer to a form. "
-    "Whatever is written here goes into `llamacli run --grammar-file` as it is.",
+    help="Write, check and explain grammars.\n\nA grammar (GBNF) or a JSON schema constrains a model's answer. "
+    "`llamacli run --grammar-file` accepts every grammar that these commands write.",
     examples=(
-        ("Where does this answer break the form?", "llamacli grammar check mine.gbnf --input answer.txt"),
-        ("From a schema to a grammar.", "llamacli grammar from-schema schema.json > schema.gbnf"),
+        ("Find where an answer violates a grammar.", "llamacli grammar check mine.gbnf --input answer.txt"),
+        ("Convert a schema to a grammar.", "llamacli grammar from-schema schema.json > schema.gbnf"),
     ),
 )  # fmt: skip

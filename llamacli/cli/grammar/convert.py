@@ -1,4 +1,4 @@
-"""`llamacli grammar from-...`: grammars made from schemas, regular expressions, choices, pydantic models and examples."""
+"""The commands `llamacli grammar from-...`: make grammars from schemas, regexes, choices, pydantic models and examples."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ if TYPE_CHECKING:
     from llamacli.cli.framework.console import Console
 
 StrictOption = Annotated[
-    bool, option("--strict", help="Exit status 8 if the grammar cannot hold a text to all of the schema.", environment=False)
+    bool, option("--strict", help="Exit status 8 if the grammar does not enforce all of the schema.", environment=False)
 ]
 
 
 @command(
     name="from-schema",
-    examples=(("Hold a model to a schema.", "llamacli grammar from-schema schema.json > schema.gbnf"),),
+    examples=(("Convert a schema.", "llamacli grammar from-schema schema.json > schema.gbnf"),),
 )
 def from_schema(
     app: AppContext,
-    file: Annotated[str, argument(metavar="FILE", help="A JSON schema; - is standard input.")],
+    file: Annotated[str, argument(metavar="FILE", help="JSON schema; - is standard input.")],
     *,
     strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Make a grammar from a JSON schema, by llama.cpp's converter.
+    """Make a grammar from a JSON schema with llama.cpp's converter.
 
-    Whatever the converter does not enforce is listed on standard error, with its place in the schema.
+    Keywords that the converter does not enforce are listed on standard error, with their paths in the schema.
     """
     _write_schema(app, read_json(app.console, file), strict=strict, json=json)
 
 
 @command(
     name="from-regex",
-    examples=(("A date.", r"llamacli grammar from-regex '\d{4}-\d\d-\d\d' > date.gbnf"),),
+    examples=(("Match a date.", r"llamacli grammar from-regex '\d{4}-\d\d-\d\d' > date.gbnf"),),
 )
 def from_regex(
     app: AppContext,
-    regex: Annotated[str, argument(metavar="RE", help="A regular expression as in Python; the whole text has to match.")],
+    regex: Annotated[str, argument(metavar="RE", help="Regular expression in Python's syntax; the whole text has to match.")],
 ) -> None:
     r"""Make a grammar from a regular expression.
 
-    \d, \w and \s stand for ASCII characters. Look-around, back references and word borders have no grammar.
+    \d, \w and \s match ASCII characters only. Look-around, back references and word boundaries are not supported.
     """
     from llamacli.grammar import parse
     from llamacli.grammar.regex import from_regex as convert
@@ -66,22 +66,22 @@ def from_regex(
 @command(
     name="from-choices",
     examples=(
-        ("One of three words.", "llamacli grammar from-choices red green blue > color.gbnf"),
-        ("One of the lines of a file.", "llamacli grammar from-choices --input countries.txt > country.gbnf"),
+        ("Choose one of three words.", "llamacli grammar from-choices red green blue > color.gbnf"),
+        ("Choose one of the lines of a file.", "llamacli grammar from-choices --input countries.txt > country.gbnf"),
     ),
 )
 def from_choices(
     app: AppContext,
-    text: Annotated[tuple[str, ...], argument(metavar="TEXT", help="The texts to choose from.")] = (),
+    text: Annotated[tuple[str, ...], argument(metavar="TEXT", help="Texts to choose from.")] = (),
     *,
     input: Annotated[  # noqa: A002
         tuple[Path, ...],
-        option("--input", metavar="FILE", help="A file with a text on each line; - is standard input.", environment=False),
+        option("--input", metavar="FILE", help="File with one text per line; - is standard input.", environment=False),
     ] = (),
 ) -> None:
-    """Make a grammar that matches one of some texts.
+    """Make a grammar that matches one of several texts.
 
-    Many texts become a tree that branches where they differ, which llama.cpp follows faster than a long list.
+    Many texts become a tree that branches where they differ, which is faster in llama.cpp than a long list.
     """
     from llamacli.grammar import parse
     from llamacli.grammar.choices import from_choices as convert
@@ -94,19 +94,19 @@ def from_choices(
 
 @command(
     name="from-pydantic",
-    examples=(("A model of your own.", "llamacli grammar from-pydantic shop.orders:Order > order.gbnf"),),
+    examples=(("Convert a pydantic model.", "llamacli grammar from-pydantic shop.orders:Order > order.gbnf"),),
 )
 def from_pydantic(
     app: AppContext,
-    model: Annotated[str, argument(metavar="MODULE:MODEL", help="A pydantic model; its module is imported.")],
+    model: Annotated[str, argument(metavar="MODULE:MODEL", help="Pydantic model; its module is imported.")],
     *,
     strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:
     """Make a grammar from a pydantic model.
 
-    The module is looked for in the current directory first, and its code runs. Whatever the converter does not enforce is
-    listed on standard error.
+    Imports the module, from the current directory first, and so runs its code. Keywords that the converter does not enforce
+    are listed on standard error.
     """
     _write_schema(app, _pydantic_schema(app.console, model), strict=strict, json=json)
 
@@ -114,26 +114,26 @@ def from_pydantic(
 @command(
     name="from-examples",
     examples=(
-        ("From answers to a grammar.", "llamacli grammar from-examples answers.jsonl > answer.gbnf"),
-        ("Only the schema.", "llamacli grammar from-examples --schema answers.jsonl > schema.json"),
+        ("Make a grammar from answers.", "llamacli grammar from-examples answers.jsonl > answer.gbnf"),
+        ("Write only the schema.", "llamacli grammar from-examples --schema answers.jsonl > schema.json"),
     ),
 )
 def from_examples(
     app: AppContext,
     file: Annotated[str, argument(metavar="FILE", help="JSON documents, or an array of them; - is standard input.")],
     *,
-    schema: Annotated[bool, option("--schema", help="Write the JSON schema and not the grammar.", environment=False)] = False,
-    whole: Annotated[
-        bool, option("--whole", help="An array is an example itself, and not a list of examples.", environment=False)
+    schema: Annotated[
+        bool, option("--schema", help="Write the JSON schema instead of the grammar.", environment=False)
     ] = False,
+    whole: Annotated[bool, option("--whole", help="Treat an array as one example, not as a list.", environment=False)] = False,
     json: JsonOption = False,
 ) -> None:
     """Make a grammar from examples of JSON.
 
-    It is that of the narrowest JSON schema that fits all examples: members that are in every example are required, others
-    optional; strings become dates, times, UUIDs or a choice of few values where all examples agree.
+    Infers the narrowest JSON schema that fits all examples: members in every example are required, others optional; strings
+    become dates, times, UUIDs or an enumeration if all examples agree.
     """
-    from llamacli.grammar.inference import infer_schema, read_examples
+    from llamacli.grammar.schema.inference import infer_schema, read_examples
 
     text = app.console.read_input() if file == STDIN else read_text_file(Path(file))
     inferred = infer_schema(read_examples(text, whole=whole))
@@ -144,11 +144,11 @@ def from_examples(
 
 
 def _write_schema(app: AppContext, schema: Any, *, strict: bool, json: bool) -> None:
-    """The grammar of a schema on standard output, and on standard error what it does not hold a text to."""
+    """Write the grammar of a schema to standard output, and the keywords that it does not enforce to standard error."""
     from dataclasses import asdict
 
     from llamacli.engine.constraint.schema import schema_to_grammar
-    from llamacli.grammar.keywords import not_enforced
+    from llamacli.grammar.schema.keywords import not_enforced
     from llamacli.render.grammar.text import format_not_enforced
 
     text = schema_to_grammar(schema)
@@ -161,20 +161,27 @@ def _write_schema(app: AppContext, schema: Any, *, strict: bool, json: bool) -> 
         for finding in findings:
             app.console.warn(format_not_enforced(finding))
     if findings and strict:
-        raise GateError(f"{len(findings)} keywords of the schema are not enforced")
+        raise GateError(
+            f"{len(findings)} {'keyword of the schema is' if len(findings) == 1 else 'keywords of the schema are'} not enforced"
+        )
 
 
 def _pydantic_schema(console: Console, reference: str) -> Any:
-    """The JSON schema of `module:Model`. Raises UsageError where there is no such model."""
+    """Return the JSON schema of `module:Model`.
+
+    Raises:
+        UsageError: if the model cannot be imported.
+        GrammarError: if it has no JSON schema.
+    """
     import importlib
 
     module_name, colon, name = reference.partition(":")
     if not (module_name and colon and name):
         raise UsageError(f"{reference} is not MODULE:MODEL", hint="for example shop.orders:Order")
-    said = io.StringIO()
+    output = io.StringIO()
     sys.path.insert(0, "")
     try:
-        with redirect_stdout(said):
+        with redirect_stdout(output):
             target: Any = importlib.import_module(module_name)
         for part in name.split("."):
             target = getattr(target, part)
@@ -186,10 +193,10 @@ def _pydantic_schema(console: Console, reference: str) -> Any:
         raise UsageError(f"importing {module_name} failed: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove("")
-        console.write_error(said.getvalue())  # what the module prints is not part of the grammar
+        console.write_error(output.getvalue())  # the module's output is not part of the grammar
     make = getattr(target, "model_json_schema", None) or getattr(target, "json_schema", None)
     if not callable(make):
-        raise UsageError(f"{reference} is no pydantic model", hint="it has no model_json_schema()")
+        raise UsageError(f"{reference} is not a pydantic model", hint="it needs a method model_json_schema()")
     try:
         return make()
     except Exception as error:

@@ -1,1 +1,1 @@
-"""`llamacli info`."""
+"""The command `llamacli info`."""

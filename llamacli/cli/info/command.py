@@ -1,4 +1,4 @@
-"""`llamacli info`: what is in a model file, without loading it."""
+"""The command `llamacli info`: inspect a model file without loading it."""
 
 from __future__ import annotations
 
@@ -15,42 +15,43 @@ from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.info.reports import show_check, show_diff, show_fit, show_system, write_document
 from llamacli.cli.info.sources import Opened, open_files
 from llamacli.errors import TemplateError, UsageError
+from llamacli.gguf.analysis.summary import chat_templates, summarize
+from llamacli.gguf.check.loadable import require_complete
 from llamacli.gguf.header import Lazy
-from llamacli.gguf.loading import require_complete
-from llamacli.gguf.numbers import shortest
-from llamacli.gguf.summary import chat_templates, summarize
+from llamacli.render.info.numbers import shortest
 
 ModelArgument = Annotated[
     str | None,
-    argument(metavar="MODEL", help="Instead of -m. Of hf: and https:// models that are not here only the header is fetched."),
+    argument(
+        metavar="MODEL",
+        help="Model, in place of -m. Of hf: and https:// models, only the header is fetched.",
+    ),
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowOptions:
-    """What is shown instead of the page, or with it."""
+    """Views in addition to the page or in place of it."""
 
     PANEL: ClassVar[str] = "What to show"
 
     metadata: Annotated[bool, option("--metadata", help="All keys and values.")] = False
-    tensors: Annotated[bool, option("--tensors", help="Every tensor, and sums by type and by layer.")] = False
-    key: Annotated[str | None, option("--key", metavar="KEY", help="One value, raw; an array has a line for each element.")] = (
-        None
-    )
+    tensors: Annotated[bool, option("--tensors", help="All tensors, and sums by type and by layer.")] = False
+    key: Annotated[str | None, option("--key", metavar="KEY", help="Value of one key, raw; one line per array element.")] = None
     template: Annotated[bool, option("--template", help="The chat template, raw.")] = False
-    hash: Annotated[bool, option("--hash", help="SHA-256 of each tensor and of the file.")] = False
+    hash: Annotated[bool, option("--hash", help="SHA-256 of each tensor and of each file.")] = False
     diff: Annotated[
         str | None,
-        option("--diff", metavar="OTHER", help="What is different in another model; exit status 8 if anything is."),
+        option("--diff", metavar="OTHER", help="Differences from another model; exit status 8 if any."),
     ] = None
-    check: Annotated[bool, option("--check", help="Whether the file is sound and safe; exit status 3 if it is not.")] = False
+    check: Annotated[bool, option("--check", help="Errors and unsafe content; exit status 3 on errors.")] = False
     fit: Annotated[
-        bool, option("--fit", help="Whether it fits in memory with -c, -ngl, -ctk, -ctv, -b, -np; exit status 4 if not.")
+        bool, option("--fit", help="Memory needed with -c, -ngl, -ctk, -ctv, -b and -np; exit status 4 if it does not fit.")
     ] = False
-    parallel: Annotated[int, option("-np", "--parallel", help="Sequences that --fit plans for.")] = 1
-    system: Annotated[bool, option("--system", help="What this machine and this build offer; for bug reports.")] = False
-    json: Annotated[bool, option("--json", help="One JSON document.")] = False
-    full: Annotated[bool, option("--full", help="With --json, long arrays whole and not only their length.")] = False
+    parallel: Annotated[int, option("-np", "--parallel", help="Number of sequences for --fit.")] = 1
+    system: Annotated[bool, option("--system", help="Hardware and build of llamacli, for bug reports.")] = False
+    json: Annotated[bool, option("--json", help="Print one JSON document.")] = False
+    full: Annotated[bool, option("--full", help="With --json, print long arrays in full instead of their lengths.")] = False
 
     def __post_init__(self) -> None:
         views = [("--metadata", self.metadata), ("--tensors", self.tensors)]
@@ -66,29 +67,29 @@ class ShowOptions:
         given = [name for name, on in modes if on]
         if len(given) > 1 or (given and any(on for _, on in views)):
             given += [name for name, on in views if on]
-            raise UsageError(f"{' and '.join(given[:2])} cannot be combined")
+            raise UsageError(f"{given[0]} cannot be used with {given[1]}")
         if self.full and not self.json:
-            raise UsageError("--full is for --json")
+            raise UsageError("--full needs --json")
         if self.parallel != 1 and not self.fit:
-            raise UsageError("-np is for --fit")
+            raise UsageError("-np needs --fit")
 
 
 @command(
     examples=(
-        ("See what a model is.", "llamacli info model.gguf"),
-        ("Look before a download, and see whether it fits.", "llamacli info hf:user/repo:Q4_K_M --fit -c 8192"),
-        ("Is this file sound and safe?", "llamacli info model.gguf --check"),
-        ("Get the chat template.", "llamacli info model.gguf --template > template.jinja"),
-        ("See what another quantization changed.", "llamacli info old.gguf --diff new.gguf"),
+        ("Show what a model is.", "llamacli info model.gguf"),
+        ("Find out before a download whether a model fits.", "llamacli info hf:user/repo:Q4_K_M --fit -c 8192"),
+        ("Check a file for errors.", "llamacli info model.gguf --check"),
+        ("Save the chat template.", "llamacli info model.gguf --template > template.jinja"),
+        ("Compare two quantizations.", "llamacli info old.gguf --diff new.gguf"),
     )
 )
 def info(
     app: AppContext, name: ModelArgument = None, *, show: ShowOptions, model: ModelOptions, context: ContextOptions
 ) -> None:
-    """Look into a model file.
+    """Inspect a model file.
 
-    Reads the header only, in milliseconds, whatever the size of the model; only --hash reads all of a file, --diff where the
-    headers agree, and --fit asks llama.cpp to lay out the model, without loading it.
+    Reads only the header, in milliseconds. --hash reads the whole file, --diff reads the tensors that both models have, and
+    --fit runs llama.cpp's allocator without loading the weights.
     """
     if show.system:
         return show_system(app, as_json=show.json)
@@ -109,7 +110,7 @@ def info(
 
 
 def _page(app: AppContext, opened: Opened, show: ShowOptions) -> None:
-    """The page, the lists that were asked for, or everything as a document."""
+    """Show the page, the requested lists, or the JSON document."""
     from llamacli.render.info import page
 
     files, header = opened.files, opened.files.header
@@ -118,7 +119,7 @@ def _page(app: AppContext, opened: Opened, show: ShowOptions) -> None:
         from llamacli.render.info.json import model_document
 
         return write_document(
-            app, model_document(summary, opened.place, header, files.tensors, opened.elements, full=show.full)
+            app, model_document(summary, opened.location, header, files.tensors, opened.elements, full=show.full)
         )
     bold = _bold(app)
     if show.metadata:
@@ -127,18 +128,18 @@ def _page(app: AppContext, opened: Opened, show: ShowOptions) -> None:
     if show.tensors:
         app.console.write(("\n" if show.metadata else "") + page.format_tensors(files.tensors, bold=bold))
     if not show.metadata and not show.tensors:
-        app.console.write(page.format_summary(summary, opened.place, bold=bold))
+        app.console.write(page.format_summary(summary, opened.location, bold=bold))
     return None
 
 
 def _key(app: AppContext, opened: Opened, key: str, show: ShowOptions) -> None:
-    """One value as it is. A long array is never in memory as a whole."""
+    """Show one value, raw. A long array is never in memory as a whole."""
     from llamacli.render.info.json import entry_value
 
     entry = opened.files.header.metadata.get(key)
     if entry is None:
         near = difflib.get_close_matches(key, opened.files.header.metadata, n=1)
-        raise UsageError(f"there is no key {key}", hint=f"did you mean {near[0]}?" if near else "--metadata lists them")
+        raise UsageError(f"unknown key {key}", hint=f"did you mean {near[0]}?" if near else "list the keys with --metadata")
     if show.json:
         write_document(app, {key: entry_value(entry, opened.elements, full=True)})
         return
@@ -154,7 +155,7 @@ def _key(app: AppContext, opened: Opened, key: str, show: ShowOptions) -> None:
 
 
 def raw(value: Any) -> str:
-    """A value as text."""
+    """Return a value as text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(shortest(value)) if isinstance(value, float) else str(value)
@@ -163,7 +164,7 @@ def raw(value: Any) -> str:
 def _template(app: AppContext, opened: Opened, show: ShowOptions) -> None:
     templates = dict(chat_templates(opened.files.header))
     if "default" not in templates:
-        hint = f"there are --key tokenizer.chat_template.{', '.join(templates)}" if templates else "it is a base model"
+        hint = f"use --key tokenizer.chat_template.{', '.join(templates)}" if templates else "it is a base model"
         raise TemplateError(f"{opened.files.header.name} has no chat template", hint=hint)
     if show.json:
         write_document(app, {"chat_template": templates["default"]})
@@ -172,7 +173,7 @@ def _template(app: AppContext, opened: Opened, show: ShowOptions) -> None:
 
 
 def _hash(app: AppContext, opened: Opened, show: ShowOptions) -> None:
-    from llamacli.gguf.hashing import hash_model
+    from llamacli.gguf.analysis.hashes import hash_model
     from llamacli.render.info.json import hashes_document
     from llamacli.render.info.reports import format_hashes
 

@@ -1,4 +1,4 @@
-"""The reports of `llamacli info`: differences, soundness, memory and the system."""
+"""Reports of the command `llamacli info`: differences, checks, memory and the system."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.info.sources import Opened
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.errors import LibraryError, LlamacliError, MemoryFullError, ModelFileError
-from llamacli.gguf.loading import require_complete
-from llamacli.gguf.soundness import Finding
-from llamacli.gguf.summary import chat_templates
+from llamacli.gguf.analysis.summary import chat_templates
+from llamacli.gguf.check.finding import Finding
+from llamacli.gguf.check.loadable import require_complete
+from llamacli.gguf.check.template import is_go_template
 from llamacli.store.files import paths
 
 if TYPE_CHECKING:
     from llamacli.cli.framework.console import Style
 
 DIFFERENT = 8
-"""The exit status of `--diff` when anything differs."""
+"""Exit status of `--diff` when the models differ."""
 
 WRITE_SIZE = 1 << 16
-"""Characters of a document that are written at once."""
+"""Number of characters per write of a document."""
 
 
 def show_diff(app: AppContext, old: Opened, new: Opened, *, as_json: bool) -> None:
-    """What differs between two models, in the data too if both are here. Ends with status 8 if anything does."""
-    from llamacli.gguf.diff import compare, compare_data
+    """Show the differences between two models, of the data only if both are local. Exits with status 8 if they differ."""
+    from llamacli.gguf.analysis.diff import compare, compare_data
     from llamacli.render.info.json import differences_document
     from llamacli.render.info.reports import format_differences
 
@@ -51,7 +52,7 @@ def show_diff(app: AppContext, old: Opened, new: Opened, *, as_json: bool) -> No
     elif not differences:
         app.console.note("only the headers were compared: the data of models on a server is not read")
     if as_json:
-        write_document(app, differences_document(old.place, new.place, differences))
+        write_document(app, differences_document(old.location, new.location, differences))
     else:
         app.console.write(format_differences(differences, width=app.console.width, paint=paint(app)))
     if differences:
@@ -59,14 +60,18 @@ def show_diff(app: AppContext, old: Opened, new: Opened, *, as_json: bool) -> No
 
 
 def show_check(app: AppContext, opened: Opened, *, as_json: bool) -> None:
-    """Whether the file is sound. Raises ModelFileError, after the findings, if it is not."""
-    from llamacli.gguf.checker import check_model
+    """Show the findings about a file.
+
+    Raises:
+        ModelFileError: if one of them is an error.
+    """
+    from llamacli.gguf.check.model import check_model
     from llamacli.render.info.json import findings_document
     from llamacli.render.info.reports import format_findings, verdict
 
     findings = [*check_model(opened.files, opened.sources), *_template_findings(opened)]
     if as_json:
-        write_document(app, findings_document(opened.place, findings))
+        write_document(app, findings_document(opened.location, findings))
     else:
         app.console.write(format_findings(findings, paint=paint(app)))
     if any(finding.severity == "error" for finding in findings):
@@ -74,10 +79,12 @@ def show_check(app: AppContext, opened: Opened, *, as_json: bool) -> None:
 
 
 def _template_findings(opened: Opened) -> Iterator[Finding]:
-    """What llama.cpp's own parser has to say about the chat templates."""
+    """Yield the errors of llama.cpp's own template parser."""
     from llamacli.engine.chat.template import ChatTemplate
 
     for name, text in chat_templates(opened.files.header):
+        if is_go_template(text):  # reported already
+            continue
         try:
             ChatTemplate(text).close()
         except LibraryError:
@@ -87,7 +94,11 @@ def _template_findings(opened: Opened) -> Iterator[Finding]:
 
 
 def show_fit(app: AppContext, opened: Opened, model: ModelParams, context: ContextParams, *, as_json: bool) -> None:
-    """Whether the model fits. Raises MemoryFullError, after the table, if it does not."""
+    """Show the memory that a model needs.
+
+    Raises:
+        MemoryFullError: if it does not fit.
+    """
     from llamacli.cli.framework.wording import flag_of
     from llamacli.engine.fit.search import estimate_model, fit_model
     from llamacli.render.info.json import fit_document
@@ -100,32 +111,32 @@ def show_fit(app: AppContext, opened: Opened, model: ModelParams, context: Conte
     words = ("all" if value == -1 else value for value in report.settings.values())  # -1 layers are all
     flags = [word for name, value in zip(report.settings, words, strict=True) for word in (flag_of(name), str(value))]
     if as_json:
-        write_document(app, fit_document(opened.place, report, flags))
+        write_document(app, fit_document(opened.location, report, flags))
     else:
         app.console.write(format_fit(report, flags, paint=paint(app)))
     if not report.fits:
         raise MemoryFullError(
-            f"{opened.files.header.name} does not fit: it takes {mebibytes(report.total)}",
+            f"{opened.files.header.name} does not fit: it needs {mebibytes(report.total)}",
             hint=f"use {' '.join(flags)}" if flags else "use a smaller quantization",
         )
 
 
 def show_system(app: AppContext, *, as_json: bool) -> None:
-    """What this machine and this build offer."""
+    """Show the hardware and the build."""
     from llamacli.engine.system import describe_system
     from llamacli.render.info.json import system_document
     from llamacli.render.info.reports import format_system
 
     report = describe_system(__version__)
     report = replace(report, libraries=_without_home(report.libraries))
-    places = {
+    locations = {
         "settings": paths.settings_file(),
         "data": paths.data_dir(),
         "cache": paths.cache_dir(),
         "models": paths.models_dir(),
         "hub cache": paths.hub_cache(),
     }
-    shown = {name: _without_home(str(path)) for name, path in places.items()}
+    shown = {name: _without_home(str(path)) for name, path in locations.items()}
     if as_json:
         write_document(app, system_document(report, shown))
     else:
@@ -133,26 +144,26 @@ def show_system(app: AppContext, *, as_json: bool) -> None:
 
 
 def _without_home(path: str) -> str:
-    """A path that does not tell a bug report's readers who the user is."""
+    """Return a path with the home directory as `~`, to keep the user's name out of bug reports."""
     home = str(Path.home())
     return f"~{path[len(home) :]}" if path.startswith(home + os.sep) else path
 
 
 def write_document(app: AppContext, document: Mapping[str, Any]) -> None:
-    """Writes one JSON document, piece by piece."""
+    """Write one JSON document in pieces."""
     from llamacli.render.info.json import encode
 
-    waiting: list[str] = []
+    pending: list[str] = []
     size = 0
     for piece in encode(document):
-        waiting.append(piece)
+        pending.append(piece)
         size += len(piece)
         if size >= WRITE_SIZE:
-            app.console.write("".join(waiting))
-            waiting, size = [], 0
-    app.console.write("".join(waiting))
+            app.console.write("".join(pending))
+            pending, size = [], 0
+    app.console.write("".join(pending))
 
 
 def paint(app: AppContext) -> Callable[[str, str], str]:
-    """How the reports give a text a style on this console."""
+    """Return the function that styles the reports on this console."""
     return lambda text, style: app.console.styled(text, cast("Style", style), stdout=True)

@@ -1,4 +1,4 @@
-"""Opens a model for `info`: on this machine, or on a server, where only the header is read."""
+"""Opening of models for `info`: local files, or files on a server, of which only the header is read."""
 
 from __future__ import annotations
 
@@ -19,35 +19,39 @@ from llamacli.gguf.source import FileSource, Source
 from llamacli.store.models.references import expand_alias
 
 DELAY_SECONDS = 0.5
-"""A server that answers faster shows no progress."""
+"""Delay in seconds before progress is shown."""
 
 PREVIEW = 5
-"""Elements of an array that a list of keys shows."""
+"""Number of elements of an array in the list of keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A model's headers and the sources to read arrays and data from. `path` is its first file, None if on a server."""
+    """A model's headers, and the sources of its arrays and data. `path` is its first file, or None for a server."""
 
-    place: str
+    location: str
     files: ModelFiles
     sources: Sequence[Source]
     path: Path | None
 
     @property
     def is_local(self) -> bool:
-        """Whether the whole model can be read."""
+        """True if the whole model can be read."""
         return self.path is not None
 
     def require_local(self, option: str) -> None:
-        """Raises UsageError for a model on a server."""
+        """Check that the model is local.
+
+        Raises:
+            UsageError: if it is on a server.
+        """
         if not self.is_local:
             raise UsageError(
-                f"{option} reads the whole model, which is on a server", hint="fetch it with `llamacli models pull`"
+                f"{option} reads the whole model, which is on a server", hint="download it with `llamacli models pull`"
             )
 
     def elements(self, lazy: Lazy) -> Iterator[Any]:
-        """The elements of an array of the metadata, or the text of a long value in pieces."""
+        """Return the elements of an array of the metadata, or a long string in pieces."""
         source, header = self.sources[0], self.files.header
         if lazy.element is None:
             return (piece.decode(errors="surrogateescape") for piece in read_bytes(source, lazy))
@@ -56,7 +60,7 @@ class Opened:
         return iter(read_numbers(source, header, lazy))
 
     def preview(self, value: object) -> list[Any]:
-        """The first elements of an array, nothing of any other value."""
+        """Return the first elements of an array; an empty list for any other value."""
         if not isinstance(value, Lazy) or value.element is None:
             return []
         return list(read_array(self.sources[0], self.files.header, value, PREVIEW))
@@ -64,7 +68,12 @@ class Opened:
 
 @contextmanager
 def open_files(app: AppContext, reference: str | None, *, offline: bool) -> Iterator[Opened]:
-    """The model that `reference` stands for. Raises what finding and reading it raises."""
+    """Open the model that `reference` names, and close it at the end.
+
+    Raises:
+        UsageError: if no model is named.
+        ModelError: if it cannot be found or read.
+    """
     target = expand_alias(reference, settings.current().aliases()) if reference is not None else None
     if target is not None and target.startswith(("hf:", "https://", "http://")):
         from llamacli.store.models import remote
@@ -78,5 +87,5 @@ def open_files(app: AppContext, reference: str | None, *, offline: bool) -> Iter
     path = app.find_model(app, reference, offline=offline)
     files = read_files(path)
     with ExitStack() as stack:
-        opened = [stack.enter_context(FileSource(place)) for place in files.places]
+        opened = [stack.enter_context(FileSource(location)) for location in files.locations]
         yield Opened(str(path), files, opened, path)

@@ -110,9 +110,9 @@ def show(app: AppContext, model: OptionalModel = None, *, json: JsonOption = Fal
     That is where it is, how large it is, its quantization and its context. `llamacli info` tells everything that is in the
     file.
     """
+    from llamacli.gguf.analysis.summary import summarize
     from llamacli.gguf.model import read_files
     from llamacli.gguf.source import FileSource
-    from llamacli.gguf.summary import summarize
     from llamacli.render.models import format_model, model_document
     from llamacli.store.models import catalogue, inventory
 

@@ -15,7 +15,7 @@ from llamacli.engine.chat.template import ChatTemplate, RenderedPrompt, Renderin
 from llamacli.engine.constraint.guide import ThinkingState
 from llamacli.engine.constraint.matcher import Constraint
 from llamacli.errors import TemplateError
-from llamacli.grammar.writing import char_class, choice, literal, rules_text
+from llamacli.grammar.syntax.writer import char_class, choice, literal, rules_text
 
 _REASON, _CONTENT = "Rq7sonProbe", "Cq7ntentProbe"
 _GAP = "[ \\t\\r\\n]{0,4}"

@@ -26,6 +26,7 @@ from llamacli.engine.chat.message import Message, Tool, ToolCall, check_calls
 from llamacli.engine.chat.prompt import Part
 from llamacli.engine.events import Delta, ToolCallDelta
 from llamacli.errors import ConstraintError, TemplateError, UsageError
+from llamacli.gguf.check.template import GO_TEMPLATE, is_go_template
 
 ToolChoice = Literal["auto", "none", "required"]
 Continuation = Literal["auto", "content", "reasoning_content"]
@@ -151,7 +152,13 @@ class ChatTemplate:
                 f"there is no built-in chat template {source.split(maxsplit=1)[0][:60]}", hint=_near(source, known)
             )
         self._seconds = seconds
-        self._chat = bridge.Chat({"source": source, "bos": bos, "eos": eos, "tool_use": tool_use, "seconds": seconds})
+        try:
+            self._chat = bridge.Chat({"source": source, "bos": bos, "eos": eos, "tool_use": tool_use, "seconds": seconds})
+        except TemplateError as error:
+            if not is_go_template(source):
+                raise
+            hint = "use the Jinja template of the model, or the name of a built-in template"
+            raise TemplateError(f"the chat template {GO_TEMPLATE}", hint=hint) from error
         self.is_builtin: bool = self._chat.description["builtin"]
         self.capabilities = _capabilities(self._chat.description["capabilities"])
 

@@ -13,7 +13,7 @@ from llamacli.engine.constraint.matcher import Constraint
 from llamacli.errors import ConstraintError, SchemaError
 
 if TYPE_CHECKING:
-    from llamacli.grammar.keywords import NotEnforced
+    from llamacli.grammar.schema.keywords import NotEnforced
 
 _TOO_LONG = "{} contains a number with too many digits"
 
@@ -50,7 +50,7 @@ def schema_constraint(text: str, *, strict: bool = False) -> AnswerConstraint:
         SchemaError: if it is not JSON, not a schema, or has no grammar; with `strict` also if a part cannot be enforced.
     """
     from llamacli.engine.constraint.schema import schema_to_grammar
-    from llamacli.grammar.keywords import not_enforced
+    from llamacli.grammar.schema.keywords import not_enforced
 
     schema = _read_schema(text)
     try:
@@ -75,7 +75,7 @@ def require_enforced(constraint: AnswerConstraint) -> AnswerConstraint:
 def _position(text: str, schema: Any, message: str) -> int:
     """The position in a schema's text of the JSON pointer in a message of llama.cpp's, or of what the message is about."""
     from llamacli.engine.constraint.schema import find_fault
-    from llamacli.grammar.json_places import find_value
+    from llamacli.grammar.schema.json_location import find_value
 
     pointer = re.search(r"^at #/(.*?): ", message)
     return find_value(text, pointer[1].split("/") if pointer else find_fault(schema, message))
@@ -106,7 +106,7 @@ def _read_schema(text: str) -> Any:
     except ValueError as error:
         raise SchemaError(_TOO_LONG.format("the schema"), place=_long_number(text)) from error
     except jsonschema.SchemaError as error:
-        from llamacli.grammar.json_places import find_value
+        from llamacli.grammar.schema.json_location import find_value
 
         place = find_value(text, list(error.absolute_path))
         raise SchemaError(f"invalid JSON schema: {error.message}", place=place) from error

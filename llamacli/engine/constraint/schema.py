@@ -29,7 +29,7 @@ def schema_to_grammar(schema: Any) -> str:
         SchemaError: the schema is invalid, or has no grammar.
     """
     from llamacli.grammar import check_safe  # only answers under a schema pay for it
-    from llamacli.grammar.schemas import Adapted
+    from llamacli.grammar.schema.adapter import Adapted
 
     try:
         adapted = Adapted(schema)

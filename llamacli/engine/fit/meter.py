@@ -17,7 +17,7 @@ from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.runtime.loading import ALL_LAYERS, fill_params
 from llamacli.errors import MemoryFullError, ModelError, ModelFileError, ModelUnsupportedError
 from llamacli.gguf import ModelFiles
-from llamacli.gguf.estimate import Workload, estimate_memory
+from llamacli.gguf.analysis.memory import Workload, estimate_memory
 from llamacli.gguf.source import Source
 
 CELLS = 256

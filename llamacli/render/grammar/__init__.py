@@ -1,1 +1,1 @@
-"""Grammars as text and diagrams."""
+"""Output of the grammar commands: text, JSON documents and diagrams."""

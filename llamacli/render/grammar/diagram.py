@@ -1,4 +1,4 @@
-"""Railroad diagrams of a grammar as one SVG document."""
+"""Railroad diagrams of a grammar as an SVG document."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any, Final
 import railroad
 
 from llamacli.errors import GrammarError
-from llamacli.grammar import Grammar, words
-from llamacli.grammar.linter import effective_rules
-from llamacli.grammar.nodes import AnyNode, Choice, Group, Repeat, Rule, RuleReference, Sequence, fold, walk
+from llamacli.grammar import Grammar
+from llamacli.grammar.analysis.linter import effective_rules
+from llamacli.grammar.syntax import words
+from llamacli.grammar.syntax.nodes import AnyNode, Choice, Group, Repeat, Rule, RuleReference, Sequence, fold, walk
 
 _MOST_NODES: Final = 20_000
 _DEEPEST: Final = 50
@@ -30,10 +31,10 @@ g.comment text, text.comment { font: italic 12px sans-serif; }
 
 
 def format_diagram(grammar: Grammar) -> str:
-    """The SVG document: a diagram for each rule that counts, one below the other.
+    """Return an SVG document with one diagram per rule in effect.
 
     Raises:
-        GrammarError: the grammar is too large or nested too deep to be drawn.
+        GrammarError: if the grammar is too large or nested too deep to be drawn.
     """
     rules = effective_rules(grammar).values()
     if sum(1 for rule in rules for _ in walk(rule.body)) > _MOST_NODES:
@@ -63,7 +64,7 @@ def _diagram(rule: Rule) -> Any:
 
 
 def _item(node: AnyNode, below: list[Any]) -> Any:
-    """What the library draws for a node, given what it draws for its children."""
+    """Return the library's element for a node, given those of its children."""
     match node:
         case Sequence():
             return _sequence(below)

@@ -1,1 +1,1 @@
-"""Model files as text and JSON."""
+"""The views of `info` as text and JSON."""

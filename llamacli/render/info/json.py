@@ -1,4 +1,4 @@
-"""What `info` knows, as JSON documents. Long arrays are written as they are read, so that none has to fit in memory."""
+"""The JSON documents of `info`. Long arrays are written while they are read, so that none has to fit into memory."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any
 
 from llamacli.engine.fit.report import FitReport
 from llamacli.engine.system import SystemReport
-from llamacli.gguf.diff import Difference
-from llamacli.gguf.hashing import Hashes
+from llamacli.gguf.analysis.diff import Difference
+from llamacli.gguf.analysis.hashes import Hashes
+from llamacli.gguf.analysis.summary import Summary
+from llamacli.gguf.check.finding import Finding
+from llamacli.gguf.check.template import features
 from llamacli.gguf.header import Entry, Header, Lazy, TensorInfo
 from llamacli.gguf.layout import ValueType
-from llamacli.gguf.numbers import shortest
-from llamacli.gguf.soundness import Finding
-from llamacli.gguf.summary import Summary
-from llamacli.gguf.template import features
+from llamacli.render.info.numbers import shortest
 
 SHORT_ARRAY = 16
-"""Arrays with more elements are told by their length unless all is asked for."""
+"""Longest array whose elements appear in a document; with `full`, all do."""
 
 ReadArray = Callable[[Lazy], Iterator[Any]]
-"""Gives the elements of an array."""
+"""Function that returns the elements of an array."""
 
 
 class Elements:
-    """A list that is written while it is read, with a line for each element if `rows`."""
+    """A list that is written while it is read, with one line per element if `rows`."""
 
     def __init__(self, elements: Iterable[Any], *, rows: bool = False) -> None:
         self.elements = elements
@@ -36,7 +36,7 @@ class Elements:
 
 
 def encode(document: Mapping[str, Any]) -> Iterator[str]:
-    """One JSON document in pieces: a line for each member, and for each member of an object or list in it."""
+    """Yield a JSON document in pieces: one line per member, and per member of an object or list in it."""
     yield from _lines("{", ((json.dumps(key), value) for key, value in document.items()), "}", indent=0)
     yield "\n"
 
@@ -71,7 +71,7 @@ def _value(value: Any, indent: int) -> Iterator[str]:
 
 
 def clean(value: Any) -> Any:
-    """A value as JSON can hold it: bytes that are no UTF-8 become U+FFFD, numbers that are none null."""
+    """Return a value that JSON can hold: bytes that are not UTF-8 become U+FFFD, infinities and NaN become null."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if not value.isascii() else value
     if isinstance(value, float) and not math.isfinite(value):
@@ -84,14 +84,14 @@ def clean(value: Any) -> Any:
 
 
 def model_document(
-    summary: Summary, place: str, header: Header, tensors: Sequence[TensorInfo], read: ReadArray, *, full: bool
+    summary: Summary, location: str, header: Header, tensors: Sequence[TensorInfo], read: ReadArray, *, full: bool
 ) -> dict[str, Any]:
-    """Everything about a model. `read` gives the elements of arrays, all of them if `full`."""
+    """Return the document of a model. `read` returns the elements of an array; `full` includes those of long arrays."""
     bits = summary.bits_per_weight
     shape = summary.dimensions
     templates = dict(summary.templates)
     return {
-        "path": place,
+        "path": location,
         "kind": summary.kind,
         "size": summary.size,
         "parts": summary.parts,
@@ -133,7 +133,7 @@ def _vocabulary(summary: Summary) -> dict[str, Any] | None:
 
 
 def entry_value(entry: Entry, read: ReadArray, *, full: bool) -> Any:
-    """A key's value: a long array by its type and length, unless all is asked for; a long text likewise."""
+    """Return a key's value; a long array or string by its type and length, unless `full`."""
     value = entry.value
     if not isinstance(value, Lazy):
         return _number(value) if entry.type == ValueType.FLOAT32 else value
@@ -150,7 +150,7 @@ def _number(value: Any) -> Any:
 
 
 def tensor_document(tensor: TensorInfo) -> dict[str, Any]:
-    """A tensor: `offset` from the start of its file, `part` from 0."""
+    """Return the document of a tensor: `offset` in bytes from the start of its file, `part` from 0."""
     return {
         "name": tensor.name,
         "shape": list(tensor.shape),
@@ -161,33 +161,43 @@ def tensor_document(tensor: TensorInfo) -> dict[str, Any]:
     }
 
 
-def findings_document(place: str, findings: Sequence[Finding]) -> dict[str, Any]:
-    """The verdict of `--check`."""
+def findings_document(location: str, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return the document of `--check`."""
     return {
-        "path": place,
+        "path": location,
         "sound": not any(finding.severity == "error" for finding in findings),
-        "findings": [asdict(finding) for finding in findings],
+        "findings": [_finding(finding) for finding in findings],
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "severity": finding.severity,
+        "place": finding.subject,
+        "message": finding.message,
+        "offset": finding.offset,
+        "part": finding.part,
     }
 
 
 def differences_document(old: str, new: str, differences: Sequence[Difference]) -> dict[str, Any]:
-    """What `--diff` found."""
+    """Return the document of `--diff`."""
     return {"old": old, "new": new, "same": not differences, "differences": [asdict(one) for one in differences]}
 
 
 def hashes_document(hashes: Hashes) -> dict[str, Any]:
-    """SHA-256 of files and tensors."""
+    """Return the document of `--hash`."""
     return {"files": dict(hashes.files), "tensors": dict(hashes.tensors)}
 
 
-def fit_document(place: str, report: FitReport, flags: Sequence[str]) -> dict[str, Any]:
-    """What `--fit` found. Sizes in bytes."""
+def fit_document(location: str, report: FitReport, flags: Sequence[str]) -> dict[str, Any]:
+    """Return the document of `--fit`. Sizes are in bytes."""
     devices = [{**asdict(device), "needed": device.needed, "fits": device.fits} for device in report.devices]
     others = {key: value for key, value in asdict(report).items() if key not in ("devices", "settings")}
-    document = {"path": place, "fits": report.fits, "total": report.total, **others}
+    document = {"path": location, "fits": report.fits, "total": report.total, **others}
     return {**document, "flags": list(flags), "devices": devices}
 
 
 def system_document(report: SystemReport, paths: Mapping[str, str]) -> dict[str, Any]:
-    """What `--system` tells."""
+    """Return the document of `--system`."""
     return {**asdict(report), "paths": dict(paths)}

@@ -1,4 +1,4 @@
-"""A model file as a page for people, and its keys and tensors as lists."""
+"""The page about a model file, and the lists of its keys and tensors."""
 
 from __future__ import annotations
 
@@ -6,39 +6,42 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from llamacli.gguf.analysis.summary import Dimensions, PerLayer, Summary, type_shares
+from llamacli.gguf.analysis.vocabulary import VocabularySummary
+from llamacli.gguf.check.template import features
 from llamacli.gguf.header import Entry, Lazy, TensorInfo, describe
 from llamacli.gguf.layout import ValueType
-from llamacli.gguf.numbers import shortest
-from llamacli.gguf.summary import Dimensions, Summary, type_shares
-from llamacli.gguf.template import features
-from llamacli.gguf.tokens import VocabularySummary
+from llamacli.render.info.numbers import shortest
 from llamacli.render.progress import format_bytes
 from llamacli.render.text import escape_line
 
 Emphasis = Callable[[str], str]
-"""Makes a text bold, or leaves it as it is."""
+"""Function that makes text bold, or returns it unchanged."""
 
 LABEL = 16
-"""Columns of the labels on a page."""
+"""Width of the labels in columns."""
+
+KINDS = 3
+"""Number of different per-layer values that the page lists."""
 
 SHOWN = 60
-"""Characters of a text value in the list of keys."""
+"""Length in characters to which string values in the list of keys are cut."""
 
 
-def format_summary(summary: Summary, place: str, *, bold: Emphasis = str) -> str:
-    """The page about one model. `place` is the path or address as the user knows it."""
-    title = summary.name or place.rpartition("/")[2]
+def format_summary(summary: Summary, location: str, *, bold: Emphasis = str) -> str:
+    """Return the page about a model. `location` is its path or URL."""
+    title = summary.name or location.rpartition("/")[2]
     lines = [bold(escape_line(title))]
     if summary.kind != "model":
         lines.append(f"This is {summary.kind}.")
-    rows = [*_file_rows(summary, place), *_shape_rows(summary.dimensions), *_text_rows(summary), *summary.details]
+    rows = [*_file_rows(summary, location), *_shape_rows(summary.dimensions), *_text_rows(summary), *summary.details]
     lines += [f"{label:<{LABEL}}  {escape_line(value)}".rstrip() for label, value in rows]
     return "\n".join(lines) + "\n"
 
 
-def _file_rows(summary: Summary, place: str) -> Iterator[tuple[str, str]]:
+def _file_rows(summary: Summary, location: str) -> Iterator[tuple[str, str]]:
     parts = f", {summary.parts} parts" if summary.parts > 1 else ""
-    yield "file", f"{place} ({format_bytes(summary.size)}{parts})"
+    yield "file", f"{location} ({format_bytes(summary.size)}{parts})"
     yield "format", f"GGUF {summary.version}" + (", big-endian" if summary.byte_order == "big" else "")
     if summary.architecture:
         yield "architecture", summary.architecture
@@ -58,7 +61,7 @@ def _shape_rows(shape: Dimensions) -> Iterator[tuple[str, str]]:
             "context",
             f"{shape.context_length:,} tokens"
             + (
-                f" (first trained with {shape.original_context_length:,}, {shape.rope_scaling} scaling)"
+                f" (originally {shape.original_context_length:,}, extended by {shape.rope_scaling} scaling)"
                 if shape.original_context_length and shape.rope_scaling
                 else ""
             ),
@@ -69,21 +72,39 @@ def _shape_rows(shape: Dimensions) -> Iterator[tuple[str, str]]:
         ("feed-forward", shape.feed_forward_length),
     ):
         if number is not None:
-            yield label, f"{number:,}"
+            yield label, _per_layer(number)
     if shape.head_count is not None:
-        groups = shape.head_count_kv
-        yield (
-            "heads",
-            f"{shape.head_count}" + (f", {groups} for keys and values" if groups not in (None, shape.head_count) else ""),
-        )
+        yield from _head_rows(shape.head_count, shape.head_count_kv)
     if shape.expert_count:
-        yield "experts", f"{shape.expert_count}, {shape.expert_used_count or '?'} used for each token"
+        used = _per_layer(shape.expert_used_count) if shape.expert_used_count else "?"
+        yield "experts", f"{shape.expert_count}, {used} used per token"
     if shape.sliding_window:
         yield "sliding window", f"{shape.sliding_window:,} tokens"
     if shape.rope_freq_base is not None:
         yield "rope", f"base {shape.rope_freq_base:,.0f}" + (f", {shape.rope_scaling} scaling" if shape.rope_scaling else "")
     if shape.pooling:
         yield "pooling", shape.pooling
+
+
+def _head_rows(heads: PerLayer, kv_heads: PerLayer | None) -> Iterator[tuple[str, str]]:
+    if kv_heads is None or kv_heads == heads:
+        yield "heads", _per_layer(heads)
+    elif isinstance(heads, int) and isinstance(kv_heads, int):
+        yield "heads", f"{heads}, {kv_heads} for keys and values"
+    else:
+        yield "heads", _per_layer(heads)
+        yield "KV heads", _per_layer(kv_heads)
+
+
+def _per_layer(value: PerLayer) -> str:
+    """Return a number, or for different numbers by layer their range and kinds: `2 to 8 (20 layers with 8, 4 with 2)`."""
+    numbers = Counter((value,) if isinstance(value, int) else value)
+    if len(numbers) == 1:
+        return f"{next(iter(numbers)):,}"
+    kinds = [f"{count} with {number:,}" for number, count in numbers.most_common(KINDS)]
+    kinds[0] = kinds[0].replace(" with", " layers with" if numbers.most_common(1)[0][1] > 1 else " layer with")
+    more = f", {len(numbers) - KINDS} more kinds" if len(numbers) > KINDS else ""
+    return f"{min(numbers):,} to {max(numbers):,} ({', '.join(kinds)}{more})"
 
 
 def _text_rows(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -93,10 +114,12 @@ def _text_rows(summary: Summary) -> Iterator[tuple[str, str]]:
         label = "chat template" if name == "default" else f"  {name}"
         yield label, f"{describe_template(text)} ({len(text):,} characters)"
     if not summary.templates and summary.kind == "model":
-        yield "chat template", "none: a base model, or one for embeddings"
+        yield "chat template", "none (a base model or an embedding model)"
     if summary.sampling:
-        told = ", ".join(f"{name} {shortest(value) if isinstance(value, float) else value}" for name, value in summary.sampling)
-        yield "sampling", f"{told} (the model's own advice)"
+        settings = ", ".join(
+            f"{name} {shortest(value) if isinstance(value, float) else value}" for name, value in summary.sampling
+        )
+        yield "sampling", f"{settings} (recommended by the model)"
 
 
 def _vocabulary_rows(vocabulary: VocabularySummary) -> Iterator[tuple[str, str]]:
@@ -108,18 +131,18 @@ def _vocabulary_rows(vocabulary: VocabularySummary) -> Iterator[tuple[str, str]]
         yield "special tokens", ", ".join(shown)
     added = [name for name, flag in (("bos", vocabulary.add_bos), ("eos", vocabulary.add_eos)) if flag]
     if added:
-        yield "added to texts", ", ".join(added)
+        yield "added to prompts", ", ".join(added)
 
 
 def describe_template(text: str) -> str:
-    """What a template supports, in words."""
+    """Return the features of a template, comma-separated."""
     found = features(text)
     named = (("system role", found.system_role), ("tools", found.tools), ("reasoning", found.reasoning))
-    return ", ".join(name for name, has in named if has) or "user and assistant only"
+    return ", ".join(name for name, has in named if has) or "user and assistant roles only"
 
 
 def format_metadata(entries: Iterable[Entry], previews: Mapping[str, Sequence[object]]) -> str:
-    """All keys with type and value, a line each. `previews` are the first elements of arrays."""
+    """Return all keys with types and values, one per line. `previews` are the first elements of arrays by key."""
     rows = [(escape_line(entry.key), _type_of(entry), _value_of(entry, previews.get(entry.key, ()))) for entry in entries]
     widest = min(max((len(key) for key, _, _ in rows), default=0), 48)
     return "".join(f"{key:<{widest}}  {kind:<5}  {value}\n" for key, kind, value in rows)
@@ -152,7 +175,7 @@ def _element(value: object, element: ValueType) -> str:
 
 
 def format_tensors(tensors: Sequence[TensorInfo], *, bold: Emphasis = str) -> str:
-    """Every tensor, a line each, then sums by type and by layer."""
+    """Return the tensors, one per line, then sums by type and by layer."""
     rows = [(escape_line(tensor.name), f"{tensor.type.name}", _shape(tensor), format_bytes(tensor.size)) for tensor in tensors]
     widest = max((len(name) for name, _, _, _ in rows), default=0)
     shapes = max((len(shape) for _, _, shape, _ in rows), default=0)
@@ -174,7 +197,7 @@ def _shape(tensor: TensorInfo) -> str:
 
 
 def layer_sums(tensors: Iterable[TensorInfo]) -> list[tuple[str, int, int]]:
-    """For each layer, and for what is in none: a name, the tensors and the bytes."""
+    """Return the name, the number of tensors and the bytes of each layer, and of the tensors outside layers."""
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     for tensor in tensors:
@@ -187,7 +210,7 @@ def layer_sums(tensors: Iterable[TensorInfo]) -> list[tuple[str, int, int]]:
 
 
 def _layer_lines(tensors: Sequence[TensorInfo]) -> Iterator[str]:
-    """Layers that are alike and follow one another share a line."""
+    """Yield the lines by layer; consecutive layers of the same size share one."""
     group: list[str] = []
     last: tuple[int, int] | None = None
     for name, count, size in [*layer_sums(tensors), ("", 0, -1)]:
@@ -201,7 +224,7 @@ def _layer_lines(tensors: Sequence[TensorInfo]) -> Iterator[str]:
 
 
 def format_count(count: int) -> str:
-    """A number of parameters for people: `134.5 M`, `7.24 B`."""
+    """Return a number of parameters with a unit: `134.5 M`, `7.24 B`."""
     for size, unit in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K")):
         if count >= size:
             return f"{count / size:.4g} {unit}"

@@ -1,20 +1,25 @@
-"""Findings, differences, hashes, memory and the system, as text for people."""
+"""The reports of `info` as text: findings, differences, hashes, memory and the system."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from llamacli.engine.fit.report import DeviceShare, FitReport
 from llamacli.engine.system import Backend, SystemReport
-from llamacli.gguf.diff import Difference
-from llamacli.gguf.hashing import Hashes
-from llamacli.gguf.soundness import Finding
+from llamacli.gguf.analysis.diff import Difference
+from llamacli.gguf.analysis.hashes import Hashes
+from llamacli.gguf.check.finding import Finding
 from llamacli.render.text import escape_line
 
 Paint = Callable[[str, str], str]
-"""Gives a text one of the styles bold, dim, red, green, yellow, cyan."""
+"""Function that gives text one of the styles bold, dim, red, green, yellow, cyan."""
 
+MOST_ALIKE = 3
+"""Largest number of similar findings that have a line each."""
+
+_NUMBER = re.compile(r"[0-9]+")
 _COLORS = {"error": "red", "warning": "yellow", "note": "cyan"}
 _MARKS = {"added": "+", "removed": "-", "changed": "~"}
 _MARK_COLORS = {"added": "green", "removed": "red", "changed": "yellow"}
@@ -26,25 +31,42 @@ def plain(text: str, _style: str) -> str:
 
 
 def format_findings(findings: Sequence[Finding], *, paint: Paint = plain) -> str:
-    """One line a finding, then the verdict."""
-    lines = []
+    """Return one line per finding, then the verdict. Findings that differ only in names and numbers share two lines."""
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in findings:
-        at = f" at byte {finding.offset}" if finding.offset is not None else ""
-        label = paint(f"{finding.severity:<7}", _COLORS[finding.severity])
-        lines.append(f"{label}  {escape_line(finding.place)}{at}: {escape_line(finding.message)}")
+        kind = (finding.severity, finding.subject.partition(" ")[0], _NUMBER.sub("#", finding.message))
+        groups.setdefault(kind, []).append(finding)
+    lines: list[str] = []
+    for alike in groups.values():
+        shown = alike if len(alike) <= MOST_ALIKE else alike[:1]
+        lines += [_finding_line(finding, paint) for finding in shown]
+        if len(shown) < len(alike):
+            lines.append(f"{'':<7}  and {len(alike) - 1:,} more like this, the last for {escape_line(alike[-1].subject)}")
     return "\n".join([*lines, verdict(findings)]) + "\n"
 
 
+def _finding_line(finding: Finding, paint: Paint) -> str:
+    at = f" at byte {finding.offset}" if finding.offset is not None else ""
+    label = paint(f"{finding.severity:<7}", _COLORS[finding.severity])
+    return f"{label}  {escape_line(finding.subject)}{at}: {escape_line(finding.message)}"
+
+
 def verdict(findings: Sequence[Finding]) -> str:
-    """`sound`, or what was found: `not sound: 2 errors, 1 warning`."""
+    """Return `sound` or `not sound`, with the number of findings: `not sound: 2 errors, 1 warning`."""
     counts = Counter(finding.severity for finding in findings)
-    told = [f"{counts[kind]} {kind}{'s' if counts[kind] != 1 else ''}" for kind in ("error", "warning", "note") if counts[kind]]
+    parts = [
+        f"{counts[kind]} {kind}{'s' if counts[kind] != 1 else ''}" for kind in ("error", "warning", "note") if counts[kind]
+    ]
     head = "not sound" if counts["error"] else "sound"
-    return f"{head}: {', '.join(told)}" if told else head
+    return f"{head}: {', '.join(parts)}" if parts else head
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
 def format_differences(differences: Sequence[Difference], *, width: int, paint: Paint = plain) -> str:
-    """What differs, a line each for what was added or removed, two for what changed. Tensors that changed alike share lines."""
+    """Return the differences: keys, then tensors, of which those with the same change share lines."""
     if not differences:
         return "no differences\n"
     lines: list[str] = []
@@ -53,7 +75,9 @@ def format_differences(differences: Sequence[Difference], *, width: int, paint: 
         lines += _difference_lines(difference, width, paint)
     lines += _tensor_lines([difference for difference in differences if difference.kind == "tensor"], width, paint)
     tensors = len(differences) - len(keys)
-    lines.append(f"{len(keys)} keys and {tensors} tensors differ")
+    lines.append(
+        f"{_plural(len(keys), 'key')} and {_plural(tensors, 'tensor')} {'differ' if len(differences) > 1 else 'differs'}"
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -69,7 +93,7 @@ def _difference_lines(difference: Difference, width: int, paint: Paint) -> Itera
 
 
 def _tensor_lines(differences: Sequence[Difference], width: int, paint: Paint) -> Iterator[str]:
-    """Tensors of the same change, before and after, on one line with the first names and how many there are."""
+    """Yield lines for tensors; those with the same change share one, with their number and names."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for difference in differences:
         groups.setdefault(_kind_of(difference), []).append(difference.name)
@@ -85,7 +109,7 @@ def _tensor_lines(differences: Sequence[Difference], width: int, paint: Paint) -
 
 
 def _kind_of(difference: Difference) -> tuple[str, str, str]:
-    """What tensors that share a line have in common: the change, and before and after without a shape that stayed."""
+    """Return what tensors on a shared line have in common: the change, and both descriptions without an unchanged shape."""
     old, new = ((text or "").partition(" [") for text in (difference.old, difference.new))
     if difference.change == "changed" and old[2].partition("]")[0] != new[2].partition("]")[0]:
         return difference.change, difference.old or "", difference.new or ""
@@ -99,15 +123,15 @@ def _cut(text: str, width: int) -> str:
 
 
 def format_hashes(hashes: Hashes) -> str:
-    """As sha256sum writes them: the tensors, then the files."""
+    """Return the hashes in the format of sha256sum: tensors, then files."""
     rows = [*hashes.tensors, *hashes.files]
     return "".join(f"{digest}  {escape_line(name)}\n" for name, digest in rows)
 
 
 def format_fit(report: FitReport, flags: Sequence[str], *, paint: Paint = plain) -> str:
-    """A table of what each device would hold, the verdict, and the options (`flags`) that make it fit."""
+    """Return a table of each device's memory, the verdict, and the options (`flags`) that make the model fit."""
     sequences = f" for each of {report.sequences} sequences" if report.sequences > 1 else ""
-    how = "estimated by a formula from the header" if report.is_estimate else "as llama.cpp lays it out"
+    how = "estimated from the header" if report.is_estimate else "by llama.cpp's allocator"
     lines = [paint(f"memory for a context of {report.context:,} tokens{sequences}, {how}", "bold")]
     lines.append(f"{'':<12}{'weights':>12}{'KV cache':>12}{'compute':>12}{'program':>12}{'total':>12}{'free':>12}")
     lines += [_device_line(device) for device in report.devices]
@@ -116,10 +140,10 @@ def format_fit(report: FitReport, flags: Sequence[str], *, paint: Paint = plain)
     answer = paint("fits", "green") if report.fits else paint("does not fit", "red")
     lines.append(f"{'verdict':<18}{answer}")
     if report.largest_context:
-        trained = " (all that the model was trained with)" if report.largest_context == report.trained_context else ""
+        trained = " (the model's training context)" if report.largest_context == report.trained_context else ""
         lines.append(f"{'largest context':<18}{report.largest_context:,} tokens{trained}")
     else:
-        lines.append(f"{'largest context':<18}none: the weights alone are too large")
+        lines.append(f"{'largest context':<18}none (the weights alone are too large)")
     if report.gpu_layers is not None:
         layers = "all" if report.gpu_layers < 0 else str(report.gpu_layers)
         lines.append(f"{'layers on GPUs':<18}{layers} of {report.layers + 1}")
@@ -135,12 +159,12 @@ def _device_line(device: DeviceShare) -> str:
 
 
 def mebibytes(count: int) -> str:
-    """Bytes in MiB, the unit of memory tools."""
+    """Return bytes in MiB, as memory tools show them."""
     return f"{count / (1 << 20):,.0f} MiB"
 
 
 def format_system(report: SystemReport, paths: Mapping[str, str]) -> str:
-    """What a bug report should say. `paths` are the folders and files that are used, by name."""
+    """Return the facts for a bug report. `paths` are the directories and files in use, by name."""
     rows = [
         ("llamacli", report.version),
         ("llama.cpp", f"{report.llama_cpp}, {report.compiler} for {report.target}"),
@@ -159,7 +183,7 @@ def format_system(report: SystemReport, paths: Mapping[str, str]) -> str:
 
 def _backend_rows(backend: Backend) -> Iterator[tuple[str, str]]:
     features = " ".join(name if value == "1" else f"{name}={value}" for name, value in backend.features.items() if value != "0")
-    yield f"backend {backend.name}", features or "no features told"
+    yield f"backend {backend.name}", features or "no features reported"
     for device in backend.devices:
         free = f", {mebibytes(device.free)} free" if device.kind != "cpu" else ""
         yield f"  {device.name}", f"{device.description} ({device.kind}), {mebibytes(device.memory)}{free}"

@@ -117,7 +117,10 @@ def _from_path(reference: str) -> Path:
 
 
 def _hint_for_path(reference: str, path: Path) -> str | None:
-    near = difflib.get_close_matches(path.name, [file.name for file in path.parent.glob("*.gguf")], n=1)
+    if path.is_symlink():
+        return "it is a link to a file that does not exist"
+    existing = [file.name for file in path.parent.glob("*.gguf") if file.exists()]
+    near = difflib.get_close_matches(path.name, existing, n=1)
     if near:
         return f"did you mean {path.with_name(near[0])}?"
     if _HUB_NAME.fullmatch(reference) and not path.parent.exists():
@@ -126,7 +129,7 @@ def _hint_for_path(reference: str, path: Path) -> str | None:
 
 
 def _hint_for_word(word: str, aliases: Mapping[str, str]) -> str:
-    known = [*aliases, *catalogue.names(), *(file.name for file in Path().glob("*.gguf"))]
+    known = [*aliases, *catalogue.names(), *(file.name for file in Path().glob("*.gguf") if file.exists())]
     near = difflib.get_close_matches(word, known, n=1) or [name for name in known if name.startswith(word)][:1]
     if near:
         return f"did you mean {near[0]}?"

@@ -47,8 +47,8 @@ def test_check_says_where_a_text_stops(file):
         "  line 1, column 3, byte 3:\n"
         "    aéx\n"
         "      ^\n"
-        '  found "x"; expected "b" (b), "é" (b) or the end\n'
-        '  accepted: "aé" (2 characters); which is a whole match\n'
+        '  found "x"; expected "b" (b), "é" (b) or end of text\n'
+        '  accepted: "aé" (2 characters); which is a complete match\n'
     )
     assert result.stderr == f"llamacli: error: 1 of 2 texts does not match {file}\n"
 
@@ -60,7 +60,7 @@ def test_check_of_texts_that_match(file):
 
 def test_check_without_a_text_checks_the_grammar(file, bad):
     result = grammar("check", file)
-    assert (result.status, result.stdout) == (0, f"{file}: sound, 2 rules, {len(parse(GRAMMAR).program.code)} elements\n")
+    assert (result.status, result.stdout) == (0, f"{file}: valid, 2 rules, {len(parse(GRAMMAR).program.code)} elements\n")
     result = grammar("check", bad, "x")
     assert (result.status, result.stdout) == (5, "")
     assert result.stderr == (
@@ -167,7 +167,7 @@ def test_from_schema_lists_what_is_not_enforced(tmp_path):
     assert result.status == 0
     assert Matcher(parse(result.stdout)).matches('{"n": 0.5}')
     assert result.stderr == (
-        "llamacli: warning: #/properties/n: minimum is not enforced: the converter has no such check for number\n"
+        "llamacli: warning: #/properties/n: minimum is not enforced: the converter does not support it for number\n"
     )
     assert grammar("from-schema", str(path), "--strict").status == 8
     document = json.loads(grammar("from-schema", str(path), "--json").stdout)
@@ -242,7 +242,7 @@ def test_samples_feed_the_test_command(file, tmp_path):
     failed = grammar("test", file, str(path))
     assert failed.status == 8
     assert failed.stdout == (
-        'line 1: "b" should match and does not\nline 2: "ab" should not match and does\n1 of 3 cases passed\n'
+        'line 1: "b" should match, but does not\nline 2: "ab" should not match, but does\n1 of 3 cases passed\n'
     )
     document = json.loads(grammar("test", file, str(path), "--json").stdout)
     assert (document["passed"], [row["line"] for row in document["failed"]]) == (1, [1, 2])
@@ -288,7 +288,7 @@ def test_show_lists_them():
 
 def test_allowed_characters(file):
     assert grammar("allowed", file, "").stdout == '"a"  (root)\n'
-    assert grammar("allowed", file, "ab").stdout == '"b"  (b)\n"é"  (b)\nthe end\n'
+    assert grammar("allowed", file, "ab").stdout == '"b"  (b)\n"é"  (b)\nend of text\n'
     document = json.loads(grammar("allowed", file, "ab", "--json").stdout)
     assert document["may_end"] is True
     assert document["expected"][0] == {"words": '"b"', "rule": "b", "ranges": [[98, 98]], "negated": False}
@@ -326,7 +326,7 @@ def test_allowed_tokens_of_the_demo_model(demo_model):
     )  # fmt: skip
     assert result.status == 0, result.stderr
     assert '"{"  (object)' in result.stdout
-    assert "tokens are allowed" in result.stdout
+    assert "allowed tokens" in result.stdout
 
 
 def test_an_empty_text_is_not_shown(tmp_path):
@@ -334,3 +334,13 @@ def test_an_empty_text_is_not_shown(tmp_path):
     empty.write_text("")
     assert invoke("grammar", "check", empty).stderr.count("\n") == 1
     assert "line 1, column 1, byte 0\n" in invoke("grammar", "check", "json", "").stdout
+
+
+@pytest.mark.parametrize("name", ["mine.gbnf", "mine"])
+def test_a_dangling_link_is_named_as_such(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).symlink_to("nowhere")
+    result = grammar("check", name)
+    assert (result.status, result.stderr) == (
+        2, f"llamacli: error: {name} does not exist (it is a link to a file that does not exist)\n"
+    )  # fmt: skip

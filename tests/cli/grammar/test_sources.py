@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 
 import pytest
 
 from llamacli.engine.constraint.schema import schema_to_grammar
 from llamacli.errors import GrammarError, SchemaError
 from llamacli.grammar import check_safe, parse
+from llamacli.grammar.analysis.sampler import Sampler
 from llamacli.grammar.choices import from_choices
-from llamacli.grammar.inference import infer_schema, read_examples
-from llamacli.grammar.keywords import not_enforced
 from llamacli.grammar.matcher import Matcher
-from llamacli.grammar.regex import from_regex
-from llamacli.grammar.sampler import Sampler
+from llamacli.grammar.regex.reader import from_regex
+from llamacli.grammar.schema.inference import infer_schema, read_examples
+from llamacli.grammar.schema.keywords import not_enforced
 
 # --- regular expressions ---------------------------------------------------------------------------------------------
 
@@ -49,21 +50,21 @@ def test_regexes_match_what_pythons_do(pattern):
     [
         ("a**", 3, "possessive"),
         ("(a", 1, "no closing parenthesis"),
-        ("a)", 2, "closes nothing"),
+        ("a)", 2, "unmatched"),
         (r"(a)\1", 4, "back references"),
         ("a(?=b)", 2, "look-around"),
-        (r"\bx", 1, "word borders"),
+        (r"\bx", 1, "word boundaries"),
         ("a^b", 2, "only at the start"),
         ("(a$)", 3, "only at the end"),
         ("[a", 1, "no closing bracket"),
         ("[b-a]", 4, "reversed"),
-        ("a{3,2}", 2, "ends below"),
+        ("a{3,2}", 2, "less than the lower bound"),
         ("*a", 1, "nothing to repeat"),
         ("a\\", 2, "backslash ends"),
         ("x{5000}", 2, "2,000"),
         ("(" * 101, 101, "100 deep"),
-        (r"\p{L}", 1, "not understood"),
-        (r"\ud800", 1, "no character"),
+        (r"\p{L}", 1, "unknown escape"),
+        (r"\ud800", 1, "not a character"),
         (r"[\s\S]\0", 7, "NUL"),
         (r"[^\s\S]", 1, "no character"),
     ],
@@ -303,3 +304,19 @@ def test_bad_examples_are_errors(text, reason):
 def test_deep_examples_are_errors():
     with pytest.raises(GrammarError, match="100 deep"):
         infer_schema(read_examples("[" * 200 + "]" * 200, whole=True))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "grammar"),
+    [
+        ("a?" * 500 + "a" * 500, 'root ::= "a"{500,1000}\n'),
+        ("(ab)?(ab)*", 'root ::= ("ab")*\n'),
+        ("aaa?", 'root ::= "aa" "a"?\n'),
+        ("a" * 200_000, f'root ::= "{"a" * 200_000}"\n'),
+    ],
+    ids=["optional letters", "groups", "one repetition", "a long literal"],
+)
+def test_large_regexes_take_linear_time(pattern, grammar):
+    start = time.process_time()
+    assert from_regex(pattern) == grammar
+    assert time.process_time() - start < 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from llamacli.engine.fit import search as fit_search
 from llamacli.engine.fit.report import DeviceShare, FitReport
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.gguf import read_files
-from llamacli.gguf.diff import Difference
-from llamacli.gguf.numbers import shortest
+from llamacli.gguf.analysis.diff import Difference
 from llamacli.gguf.source import FileSource
+from llamacli.render.info.numbers import shortest
 from llamacli.render.info.reports import format_differences, format_fit
 
 TERMINAL = Terminals(stdin=True, stdout=True, stderr=True)
@@ -87,14 +88,14 @@ def test_the_page_of_a_model_with_more_to_tell(tmp_path: Path) -> None:
     shown = page(tiny.tiny_model(tmp_path / "m.gguf", change=change))
     for row in (
         "parameters        113.6 K (0.1M)",
-        "context           512 tokens (first trained with 128, yarn scaling)",
-        "experts           8, 2 used for each token",
+        "context           512 tokens (originally 128, extended by yarn scaling)",
+        "experts           8, 2 used per token",
         "sliding window    256 tokens",
         "rope              base 10,000, yarn scaling",
         "pooling           last",
-        "added to texts    bos",
+        "added to prompts  bos",
         "  tool_use        system role, tools, reasoning (44 characters)",
-        "sampling          temp 0.6, top_k 20 (the model's own advice)",
+        "sampling          temp 0.6, top_k 20 (recommended by the model)",
     ):
         assert row in shown.splitlines()
 
@@ -175,7 +176,7 @@ def test_one_key_raw(tmp_path: Path) -> None:
     assert len(document(path, "--key", "tokenizer.ggml.tokens")["tokenizer.ggml.tokens"]) == 309
     result = info(path, "--key", "general.nam")
     assert result.status == 2
-    assert "there is no key general.nam (did you mean general.name?)" in result.stderr
+    assert "unknown key general.nam (did you mean general.name?)" in result.stderr
 
 
 def test_the_template_as_it_is(tiny_model: Path, tiny_base_model: Path) -> None:
@@ -237,16 +238,31 @@ def test_long_arrays_only_when_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--key", "a", "--hash"], "--key and --hash cannot be combined"),
-        (["--check", "--tensors"], "--check and --tensors cannot be combined"),
-        (["--full"], "--full is for --json"),
-        (["-np", "2"], "-np is for --fit"),
+        (["--key", "a", "--hash"], "--key cannot be used with --hash"),
+        (["--check", "--tensors"], "--check cannot be used with --tensors"),
+        (["--full"], "--full needs --json"),
+        (["-np", "2"], "-np needs --fit"),
     ],
 )
 def test_what_cannot_be_combined(tiny_model: Path, arguments: list[str], says: str) -> None:
     result = info(tiny_model, *arguments)
     assert result.status == 2
     assert says in result.stderr
+
+
+def test_numbers_by_layer(tmp_path: Path) -> None:
+    change = {
+        "llama.attention.head_count": Typed(tiny.ARRAY, [4, 4], tiny.U32),
+        "llama.attention.head_count_kv": Typed(tiny.ARRAY, [2, 4], tiny.U32),
+        "llama.feed_forward_length": Typed(tiny.ARRAY, [96, 48], tiny.U32),
+    }
+    path = tiny.tiny_model(tmp_path / "m.gguf", change=change)
+    lines = page(path).splitlines()
+    assert "heads             4" in lines
+    assert "KV heads          2 to 4 (1 layer with 2, 1 with 4)" in lines
+    assert "feed-forward      48 to 96 (1 layer with 96, 1 with 48)" in lines
+    found = document(path)
+    assert (found["head_count"], found["head_count_kv"], found["feed_forward_length"]) == ([4, 4], [2, 4], [96, 48])
 
 
 # --- bad files -------------------------------------------------------------------------------------------------------
@@ -256,7 +272,7 @@ def test_bad_files_are_one_line_and_status_3(tiny_model: Path, tmp_path: Path) -
     data = tiny_model.read_bytes()
     cases = {
         "cut.gguf": (data[:100_000], "ends at byte 100000"),
-        "header.gguf": (data[:3000], "bytes are left (was it cut short?)"),
+        "header.gguf": (data[:3000], "bytes remain (the file may be truncated)"),
         "html.gguf": (b"<html>", "a web page"),
         "empty.gguf": (b"", "the file is empty"),
         "new.gguf": (data[:4] + b"\x63" + data[5:], "GGUF version 99, expected 2 or 3"),
@@ -267,6 +283,12 @@ def test_bad_files_are_one_line_and_status_3(tiny_model: Path, tmp_path: Path) -
         assert (result.status, result.stdout) == (3, "")
         assert says in result.stderr
         assert result.stderr.count("\n") == 1
+
+
+def test_a_dangling_link_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").symlink_to("nowhere.gguf")
+    assert info(tmp_path / "model.gguf").stderr.endswith("model.gguf (it is a link to a file that does not exist)\n")
+    assert "did you mean" not in info(tmp_path / "modle.gguf").stderr
 
 
 # --- check -----------------------------------------------------------------------------------------------------------
@@ -307,6 +329,14 @@ def test_check_of_a_cut_file_lists_the_tensors_that_are_missing(tiny_model: Path
     result = info(path, "--check")
     assert result.status == 3
     assert "error    tensor blk.1.ffn_down.weight at byte" in result.stdout
+    path.write_bytes(tiny_model.read_bytes()[:20_000])
+    lines = info(path, "--check").stdout.splitlines()
+    assert "tensor token_embd.weight at byte" in lines[0]
+    assert re.fullmatch(r"         and \d+ more like this, the last for tensor \S+", lines[1])
+    assert len(lines) == 3
+    found = json.loads(info(path, "--check", "--json").stdout)["findings"]
+    assert len(found) > 10
+    assert lines[2] == f"not sound: {len(found)} errors"
 
 
 # --- diff ------------------------------------------------------------------------------------------------------------
@@ -324,7 +354,7 @@ def test_diff(tiny_model: Path, tmp_path: Path) -> None:
         "    - Tiny",
         "    + Other",
         "- output.weight: F32 [64, 309]",
-        "1 keys and 1 tensors differ",
+        "1 key and 1 tensor differ",
     ]
     found = json.loads(info(tiny_model, "--diff", other, "--json").stdout)
     assert (found["same"], len(found["differences"])) == (False, 2)
@@ -362,7 +392,7 @@ def test_fit_of_a_model_here(tiny_model: Path) -> None:
     assert result.status == 3
     assert "cannot create such a context for this model (try -ctk f16 -ctv f16" in result.stderr
     shown = page(tiny_model, "--fit").splitlines()
-    assert shown[0] == "memory for a context of 512 tokens, as llama.cpp lays it out"
+    assert shown[0] == "memory for a context of 512 tokens, by llama.cpp's allocator"
     assert "verdict           fits" in shown
 
 
@@ -383,7 +413,7 @@ def test_fit_says_what_would_fit(tiny_model: Path, monkeypatch: pytest.MonkeyPat
     assert found["largest_context"] == 2048
     assert found["fits"] is False
     assert found["flags"] == ["-c", "8192", "-ctk", "q4_0", "-ctv", "q4_0"] or found["flags"] == ["-c", "2048"]
-    assert "does not fit: it takes" in result.stderr
+    assert "does not fit: it needs" in result.stderr
     assert f"use {' '.join(found['flags'])}" in result.stderr
     assert info(path, "--fit", "-c", "2048").status == 0
 
@@ -392,7 +422,7 @@ def test_fit_when_nothing_fits(tiny_model: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(fit_meter, "available_memory", lambda: 1000)
     result = info(tiny_model, "--fit")
     assert result.status == 4
-    assert "largest context   none: the weights alone are too large" in result.stdout
+    assert "largest context   none (the weights alone are too large)" in result.stdout
     assert "use a smaller quantization" in result.stderr
 
 

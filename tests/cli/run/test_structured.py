@@ -25,9 +25,9 @@ from llamacli.engine.runtime.logit_bias import resolve_biases
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import ConstraintError, UsageError
 from llamacli.grammar import parse
-from llamacli.grammar.json_places import find_value
 from llamacli.grammar.matcher import Matcher
-from llamacli.grammar.writing import rules_text
+from llamacli.grammar.schema.json_location import find_value
+from llamacli.grammar.syntax.writer import rules_text
 from llamacli.render.code import first_code_block
 
 ROOT = Path(__file__).parents[3]
@@ -238,7 +238,7 @@ def test_what_of_a_schema_is_not_enforced_is_named_or_refused():
 
 def test_what_is_said_of_one_of_several_and_of_one_token():
     told = invoke("run", "Hi", "-j", '{"oneOf": [{"type": "null"}, {"type": "boolean"}]}', engine=FakeEngine(["null"]))
-    assert "#: oneOf is not enforced: it is taken as anyOf, so that more than one may match" in told.stderr
+    assert "#: oneOf is not enforced: it is treated as anyOf: more than one may match" in told.stderr
     assert invoke("run", "Hi", "--dry-run").stderr.startswith("llamacli: 1 token; the context would have ")
 
 

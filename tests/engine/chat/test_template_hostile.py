@@ -85,6 +85,7 @@ REFUSED = {
 FAILING = {
     "unclosed block": ("{% if messages %}x", "the chat template does not parse: it ends within a block"),
     "unexpected token": ("{{ messages[ }}", "the chat template does not parse: Unexpected token: }}"),
+    "Go": ("{{ if .System }}{{ .System }}{{ end }}", "the chat template is a Go template, as Ollama uses them, not Jinja"),
     "end of text": ("{{ a", "the chat template does not parse: Expected }}"),
     "large number": ("{{ 99999999999999999999999 }}", "the chat template does not parse: a number is too large"),
     "unknown statement": ("{% foo %}", "the chat template does not parse: Unknown statement: foo"),

@@ -1,0 +1,1 @@
+"""Summaries, costs, memory needs, differences and hashes of model files."""

@@ -1,0 +1,1 @@
+"""Reader for the headers of GGUF files."""

@@ -1,0 +1,1 @@
+"""Analyses of grammars: safety, lint, explanations and samples."""

@@ -1,0 +1,1 @@
+"""The automaton of sets of parser stacks under the matcher."""

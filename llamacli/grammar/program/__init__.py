@@ -1,0 +1,1 @@
+"""Programs: grammars lowered to plain rules, as llama.cpp lowers them."""

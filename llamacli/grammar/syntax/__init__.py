@@ -1,0 +1,1 @@
+"""Syntax of GBNF: parser, syntax tree, formatter and writer."""
