@@ -8,11 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of input: its number from 0, and its fields, or the problem with it."""
+    """One row of input: its number from 0, its fields, its problem or None, and its line in the input, from 1."""
 
     number: int
     fields: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
+    line: int = 0
 
     @property
     def is_batch(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from llamacli.batch.reader import RowFormat
+from llamacli.batch.formats import RowFormat
 from llamacli.cli.framework.parameters import option, parse_path
 from llamacli.errors import UsageError
 

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from row_runs import answers, lines, run, write
 
-from llamacli.batch.reader import Row, format_of, read_rows
+from llamacli.batch.formats import format_of
+from llamacli.batch.reader import Row, read_rows
 from llamacli.batch.results import ResultFile
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.options import ChatOptions
