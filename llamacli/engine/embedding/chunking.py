@@ -85,7 +85,7 @@ def check_room(frame: Frame, limit: int, params: EmbeddingParams) -> int:
     if room < 1:
         beside = f" beside the {frame.size} special tokens" if frame.size else ""
         message = f"a context of {limit} tokens leaves no room for text{beside}"
-        raise UsageError(message, hint="use a larger context", parameter="n_ctx")
+        raise UsageError(message, hint="use a larger n_ctx", parameter="n_ctx")
     if params.overflow == "chunk" and params.overlap >= room:
         message = f"chunks of at most {room} tokens, the context's limit, cannot overlap by {params.overlap}"
         raise UsageError(message, parameter="overlap")

@@ -113,11 +113,9 @@ class Worker:
         except MemoryFullError as error:
             if wanted > tokens:
                 message = f"batches of {wanted:,} tokens do not fit in memory"
-                raise MemoryFullError(message, hint="use a smaller batch size", parameter="n_ubatch") from error
+                raise MemoryFullError(message, hint="use a smaller n_ubatch", parameter="n_ubatch") from error
             message = f"a text of {tokens:,} tokens does not fit in memory"
-            raise MemoryFullError(
-                message, hint="use a smaller context, or split texts into chunks", parameter="n_ctx"
-            ) from error
+            raise MemoryFullError(message, hint="use a smaller n_ctx, or split texts into chunks", parameter="n_ctx") from error
 
     def _set_attention(self, context: Context, *, causal: bool) -> None:
         lib = library()
