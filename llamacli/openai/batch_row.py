@@ -1,4 +1,4 @@
-"""A row of a batch: a line of OpenAI's Batch JSON, or one of ours."""
+"""A row of a batch: a request of OpenAI's Batch format, or fields of ours."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ class Row:
 
     @property
     def is_batch(self) -> bool:
-        """True for a request of an OpenAI Batch file, also for an incomplete one."""
+        """True if it is a request of an OpenAI Batch file, even an incomplete one."""
         return "custom_id" in self.fields and ("body" in self.fields or "url" in self.fields)

@@ -14,7 +14,7 @@ Overflow = Literal["error", "truncate", "chunk"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingParams:
-    """How texts become vectors.
+    """Parameters of the conversion from texts to vectors.
 
     `dims` keeps the first N numbers of each vector, before normalization, for models that were trained for it (Kusupati et al.,
     "Matryoshka Representation Learning", 2022); None keeps all. `overflow` says what happens to a text that exceeds the
