@@ -674,23 +674,43 @@ def start(model: Path, *arguments: str, **how) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
 
 
-def test_ctrl_c_while_waiting_for_texts_and_while_working(bert):
-    process = start(bert, stdin=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(b"red cat sat on mat\n" * 1000)
-    process.stdin.flush()
-    assert json.loads(process.stdout.readline())["index"] == 0
-    started = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    process.stdout.read()
-    assert process.wait(10) == 130
-    assert time.monotonic() - started < 3
-    assert b"Traceback" not in (process.stderr.read() if process.stderr else b"")
-    process.stdin.close()
-    process.stdout.close()
-    if process.stderr:
-        process.stderr.close()
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("is_working", [True, False])
+def test_a_signal_ends_work_and_waiting_with_its_own_status(bert, tmp_path, number, status, is_working):
+    lines = tmp_path / "in.txt"
+    lines.write_text("red cat sat on mat\n" * 20_000)
+    with start(bert, *(["--input", str(lines)] if is_working else []), stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        if not is_working:
+            process.stdin.write(b"red cat sat on mat\n" * 300)
+            process.stdin.flush()
+        assert json.loads(process.stdout.readline())["index"] == 0
+        started = time.monotonic()
+        process.send_signal(number)
+        process.stdout.read()
+        assert process.wait(10) == status
+        assert time.monotonic() - started < 3
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_file_that_can_be_resumed(bert, tmp_path, number, status):
+    target, lines = tmp_path / "x.jsonl", tmp_path / "in.txt"
+    lines.write_text("red cat sat on mat\n" * 20_000)
+    with start(bert, "--input", str(lines), "-o", str(target)) as process:
+        assert process.stderr is not None
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "x.jsonl.partial").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        process.send_signal(number)
+        assert process.wait(10) == status
+        assert b"Traceback" not in process.stderr.read()
+    assert not target.exists()
+    resumed = embed(bert, "--input", str(lines), "-o", str(target), "--resume")
+    assert (resumed.status, len(target.read_text().splitlines())) == (0, 20_000)
 
 
 def test_a_closed_pipe_ends_the_program_silently(bert):

@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path, PurePath
 
 import pytest
@@ -431,6 +433,24 @@ def test_a_live_pipe_is_answered_line_by_line(tiny_model, arguments):
             assert process.stdout.read(1 << 16)
         process.stdin.close()
         assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("arguments", [("--ids",), ("--compare",), ("--jsonl",)])
+def test_a_signal_ends_the_work_with_its_own_status(tiny_model, tmp_path, arguments, number, status):
+    text = tmp_path / "long.txt"
+    text.write_bytes(b"Hello world and more words\n" * 2_000_000)
+    if arguments == ("--compare",):
+        arguments = (*arguments, str(tiny_model))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LLAMACLI_")}
+    command = [sys.executable, "-m", "llamacli", "tokenize", "-v", "-m", str(tiny_model), *arguments, "-f", str(text)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stderr is not None
+        time.sleep(2)  # it is loaded, and works for many seconds
+        assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(10) == status
+        assert b"Traceback" not in process.stderr.read()
 
 
 def test_ids_are_not_collected_before_they_are_used():
