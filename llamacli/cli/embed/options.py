@@ -138,7 +138,13 @@ class BatchOptions(ContextOptions):
 
     ctx_size: Annotated[
         int | None,
-        option("-c", "--ctx-size", shows="as the model was trained", help="Maximum tokens of a text, at most as trained."),
+        option(
+            "-c",
+            "--ctx-size",
+            shows="as the model was trained",
+            sets="n_ctx",
+            help="Maximum tokens of a text, at most as trained.",
+        ),
     ] = None
     threads: Annotated[
         int | None,
@@ -156,12 +162,13 @@ class BatchOptions(ContextOptions):
     ubatch_size: Annotated[
         int | None,
         option(
-            "-ub", "--ubatch-size", shows="by the model's width",
+            "-ub", "--ubatch-size", shows="by the model's width", sets="n_ubatch",
             help="Batch size in tokens, filled with short texts; a longer text has a batch to itself.",
         ),
     ] = None  # fmt: skip
     batch_size: Annotated[
-        int | None, option("-b", "--batch-size", shows="as -ub", help="Batch size in tokens, if smaller than -ub.")
+        int | None,
+        option("-b", "--batch-size", shows="as -ub", sets="n_batch", help="Batch size in tokens, if smaller than -ub."),
     ] = None
 
     @property
