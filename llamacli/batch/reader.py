@@ -1,4 +1,4 @@
-"""The reader of rows: lines of text, JSON lines and tables, each row with its fields or the problem that it has."""
+"""The reader of rows: lines of text, JSON arrays, JSON lines and tables, each row with its fields or its problem."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from llamacli.batch.formats import RowFormat
+from llamacli.batch.json_array import ArraySplitter
 from llamacli.batch.summary import counted
 from llamacli.errors import InvalidJSONError, UsageError
 from llamacli.json_text import parse_json
@@ -18,6 +19,8 @@ from llamacli.openai.batch_row import Row
 
 MAX_LINE_BYTES = 64 << 20
 """Bytes of one line, so that a file without line ends does not fill the memory."""
+
+_BLOCK = 1 << 16
 
 INVALID_JSON = "invalid JSON"
 """The beginning of the problem of a row that is not JSON."""
@@ -39,7 +42,7 @@ def open_rows(path: Path) -> io.BufferedReader:
             file.close()
             raise
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+        raise _unreadable(str(path), error) from error
     return file
 
 
@@ -54,20 +57,25 @@ def read_rows(
 ) -> Iterator[Row]:
     """Yield the rows of a stream, one at a time. A row that cannot be read has a problem and does not end the stream.
 
-    A line of text, and a JSON string, become a row with the one field `text_field`. `columns` are the columns of a table that
-    the caller uses: the first must exist, and the others may hold anything. Without `columns` all must be text. Blank lines are
+    The format `json` reads the elements of an array, or JSON lines if the stream does not begin with `[`. A line of text, and a
+    JSON string, become a row with the one field `text_field`. `columns` are the columns of a table that the caller uses: the
+    first must exist, and a row with a problem keeps those that are sound. Without `columns` all must be text. Blank lines are
     skipped, or with `keep_blank_lines` are rows of the format `lines`. `name` is the stream's name in messages.
 
     Raises:
         UsageError: if the stream cannot be read, has a line of more than MAX_LINE_BYTES, or has an invalid header.
     """
-    lines = _Lines(stream, name)
+    head = _head(stream, name) if row_format == "json" else b""
+    if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+        yield from _array(stream, head, name, text_field)
+        return
+    lines = _Lines(stream, name, head)
     if row_format in ("csv", "tsv"):
         yield from _table(lines, "," if row_format == "csv" else "\t", columns)
         return
     number = 0
     for raw in lines:
-        line = raw.rstrip(b"\r\n") if row_format == "jsonl" else raw.removesuffix(b"\n").removesuffix(b"\r")
+        line = raw.removesuffix(b"\n").removesuffix(b"\r")
         if not line.strip() and not (keep_blank_lines and row_format == "lines"):
             continue
         read = _text_row if row_format == "lines" else _json_row
@@ -75,11 +83,51 @@ def read_rows(
         number += 1
 
 
-class _Lines:
-    """The lines of a stream with their ends, without a byte order mark. `number` is that of the last line, from 1."""
+def _head(stream: BinaryIO | io.BufferedIOBase, name: str) -> bytes:
+    """Read the beginning of a stream, up to its first character that is not white space or further."""
+    head = b""
+    while (codecs.BOM_UTF8.startswith(head) or not head.removeprefix(codecs.BOM_UTF8).strip()) and (
+        block := _read(stream, name, _BLOCK)
+    ):
+        head += block
+    return head
 
-    def __init__(self, stream: BinaryIO | io.BufferedIOBase, name: str) -> None:
+
+def _read(stream: BinaryIO | io.BufferedIOBase, name: str, size: int) -> bytes:
+    """Read up to `size` bytes, as soon as there are any."""
+    read = getattr(stream, "read1", stream.read)
+    try:
+        data: bytes = read(size)
+    except OSError as error:
+        raise _unreadable(name, error) from error
+    return data
+
+
+def _unreadable(name: str, error: OSError) -> UsageError:
+    return UsageError(f"cannot read {name}: {error.strerror or error}")
+
+
+def _array(stream: BinaryIO | io.BufferedIOBase, head: bytes, name: str, text_field: str) -> Iterator[Row]:
+    blocks = [head.removeprefix(codecs.BOM_UTF8)]
+    splitter = ArraySplitter(
+        lambda size: blocks.pop() if blocks else _read(stream, name, size), max_bytes=MAX_LINE_BYTES, name=name
+    )
+    for number, element in enumerate(splitter.elements()):
+        if element.problem is not None:
+            yield Row(number, problem=element.problem, line=element.line)
+        else:
+            yield _json_row(number, element.text, element.line, text_field, column=element.column)
+
+
+class _Lines:
+    """The lines of a stream with their ends, without a byte order mark. `number` is that of the last line, from 1.
+
+    `head` are bytes that were read before.
+    """
+
+    def __init__(self, stream: BinaryIO | io.BufferedIOBase, name: str, head: bytes = b"") -> None:
         self._stream = stream
+        self._head = head
         self.name = name
         self.number = 0
 
@@ -91,10 +139,13 @@ class _Lines:
             yield line.removeprefix(codecs.BOM_UTF8) if self.number == 1 else line
 
     def _read(self) -> bytes:
+        line, newline, self._head = self._head.partition(b"\n")
+        if newline:
+            return line + newline
         try:
-            return self._stream.readline(MAX_LINE_BYTES + 1)
+            return line + self._stream.readline(MAX_LINE_BYTES + 1)
         except OSError as error:
-            raise UsageError(f"cannot read {self.name}: {error.strerror or error}") from error
+            raise _unreadable(self.name, error) from error
 
 
 def _text_row(number: int, data: bytes, line: int, text_field: str) -> Row:
@@ -105,11 +156,14 @@ def _text_row(number: int, data: bytes, line: int, text_field: str) -> Row:
         return Row(number, problem=problem, line=line)
 
 
-def _json_row(number: int, data: bytes, line: int, text_field: str) -> Row:
+def _json_row(number: int, data: bytes, line: int, text_field: str, *, column: int = 1) -> Row:
+    """Parse a row that begins at this line and column."""
     try:
         value = parse_json(data)
     except InvalidJSONError as error:
-        return Row(number, problem=f"{INVALID_JSON} at line {line}, column {error.column}: {error.reason}", line=line)
+        column = error.column + (column - 1 if error.line == 1 else 0)
+        location = f"line {line + error.line - 1}, column {column}"
+        return Row(number, problem=f"{INVALID_JSON} at {location}: {error.reason}", line=line)
     if isinstance(value, str):
         value = {text_field: value}
     if not isinstance(value, dict):
@@ -165,7 +219,8 @@ def _table_row(number: int, header: list[str], cells: list[str], line: int, colu
         problem = f"line {line} has {counted(len(cells), 'field')}, not the {counted(len(header), 'field')} of the header"
     elif broken:
         problem = f"line {line}: the field {broken[0]} is not UTF-8 text"
-    return Row(number, {name: cell for name, cell in fields.items() if name not in broken}, problem, line)
+    is_usable = bool(columns) or problem is None
+    return Row(number, {name: cell for name, cell in fields.items() if name not in broken and is_usable}, problem, line)
 
 
 def _is_text(cell: str) -> bool:

@@ -43,7 +43,7 @@ class SourceOptions:
         option(
             "--input",
             metavar="FILE",
-            help="A file with many texts: rows of JSON lines, CSV or TSV, or lines; - is standard input.",
+            help="A file with many texts: rows of JSON, JSON lines, CSV or TSV, or lines; - is standard input.",
         ),
     ] = None
     input_format: Annotated[

@@ -71,3 +71,13 @@ def test_a_table_needs_columns(table):
     with pytest.raises(UsageError) as caught:
         read(table, input_format="csv")
     assert str(caught.value) == "standard input has no columns: its first row must name them"
+
+
+def test_a_json_array_holds_rows(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{"id": 1, "text": "red"}, "green", {"id": "x"}], indent=2))
+    *items, last = read(b"", input=path)
+    assert items == [Item("red", 1), Item("green")]
+    assert (said(last), last.id) == ("line 7 has no field text", "x")
+    assert read(b'["a", "b"]', input_format="json") == [Item("a"), Item("b")]
+    assert read(b'["a", "b"]') == [Item('["a", "b"]')]

@@ -356,7 +356,7 @@ def test_no_rows_at_all(tiny_model: Path) -> None:
 
 
 def test_formats_by_name() -> None:
-    names = {"a.csv": "csv", "a.TXT": "lines", "a.tsv": "tsv", "a.jsonl": "jsonl", "-": "jsonl", "a.json": "jsonl"}
+    names = {"a.csv": "csv", "a.TXT": "lines", "a.tsv": "tsv", "a.jsonl": "jsonl", "-": "json", "a.json": "json"}
     assert {name: format_of(name) for name in names} == names
 
 

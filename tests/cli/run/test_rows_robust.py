@@ -277,6 +277,18 @@ def test_formats_that_are_given(tiny_model: Path, tmp_path: Path) -> None:
     assert run(tiny_model, "Hi", "--input-format", "lines").status == 2
 
 
+def test_a_json_array_is_rows(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [{"id": "a", "prompt": "first"}, "second", 5]
+    path = write(tmp_path / "rows.jsonl", rows)
+    expected = lines(run(tiny_model, "--input", str(path)).stdout)
+    (tmp_path / "rows.json").write_text(json.dumps(rows, indent=1))
+    for result in (run(tiny_model, "--input", str(tmp_path / "rows.json")),
+                   run(tiny_model, "--input", "-", stdin=json.dumps(rows).encode())):  # fmt: skip
+        found = lines(result.stdout)
+        assert (result.status, [row.get("text") for row in found]) == (6, [row.get("text") for row in expected])
+        assert (found[0]["id"], "neither a JSON object nor a string" in found[2]["error"]["message"]) == ("a", True)
+
+
 def test_hidden_reasoning_is_in_no_result(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from llamacli.engine.chat.answer import AnswerReader
     from llamacli.engine.chat.template import ParsedAnswer
