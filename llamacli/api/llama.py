@@ -206,7 +206,7 @@ class Llama(Evaluations):
             return self._embedding(_texts(input), model)
 
     def _embedding(self, texts: list[str], model: str | None) -> Document:
-        from llamacli.engine.embedding.params import NotEmbedded
+        from llamacli.engine.embedding.outcome import NotEmbedded
 
         embedder, rows, tokens = self._embedder(), [], 0
         try:

@@ -14,8 +14,9 @@ from llamacli.engine.params import Description, GenerationParams
 from llamacli.engine.runtime.cancel import Canceller
 
 if TYPE_CHECKING:
-    from llamacli.engine.embedding.embedder import Text
-    from llamacli.engine.embedding.params import EmbeddingParams, Outcome
+    from llamacli.engine.embedding.outcome import Outcome
+    from llamacli.engine.embedding.params import EmbeddingParams
+    from llamacli.engine.embedding.window import Text
 
 
 class State(Protocol):

@@ -1,1 +1,1 @@
-"""Many inputs at once: reading rows and texts, keeping their order, resuming results."""
+"""Many inputs at once: rows and texts read from files, results kept in order, and output files that a run can resume."""

@@ -1,135 +1,232 @@
-"""Rows of prompts in files: JSON lines, tables, or a prompt on each line."""
+"""The reader of rows: lines of text, JSON arrays, JSON lines and tables, each row with its fields or its problem."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import io
-import itertools
-import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
-from llamacli.errors import UsageError
+from llamacli.batch.formats import RowFormat
+from llamacli.batch.json_array import ArraySplitter
+from llamacli.batch.summary import counted
+from llamacli.errors import InvalidJSONError, UsageError
+from llamacli.json_text import parse_json
 from llamacli.openai.batch_row import Row
 
-RowFormat = Literal["lines", "jsonl", "csv", "tsv"]
+MAX_LINE_BYTES = 64 << 20
+"""Bytes of one line, so that a file without line ends does not fill the memory."""
 
-LONGEST_LINE = 64 << 20
-"""Bytes of one row; more is taken for something that is no file of rows."""
+_BLOCK = 1 << 16
 
-NO_JSON = "the row is no JSON"
-"""How the problem of a row begins that is none."""
+INVALID_JSON = "invalid JSON"
+"""The beginning of the problem of a row that is not JSON."""
 
-_FORMATS: dict[str, RowFormat] = {".csv": "csv", ".tsv": "tsv", ".txt": "lines", ".text": "lines"}
-
-
-def format_of(name: str) -> RowFormat:
-    """The format that a file's name tells: .csv, .tsv, .txt and .text, else JSON lines."""
-    return _FORMATS.get(Path(name).suffix.lower(), "jsonl")
+_LONE_CARRIAGE_RETURN = re.compile(rb"(?<=\r)(?!\n)")
 
 
-def read_rows(stream: BinaryIO, row_format: RowFormat) -> Iterator[Row]:
-    """The rows of a stream, one at a time. Empty lines are no rows. A row that cannot be read is one with a problem.
+def open_rows(path: Path) -> io.BufferedReader:
+    """Open a file of rows.
 
     Raises:
-        UsageError: a line that is longer than LONGEST_LINE, or a table whose row of names is none.
+        UsageError: if it cannot be read.
     """
+    try:
+        file = path.open("rb")
+        try:
+            file.peek(1)  # reading a directory fails only now
+        except OSError:
+            file.close()
+            raise
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
+    return file
+
+
+def read_rows(
+    stream: BinaryIO | io.BufferedIOBase,
+    row_format: RowFormat,
+    *,
+    name: str = "the input",
+    text_field: str = "prompt",
+    columns: tuple[str, ...] = (),
+    keep_blank_lines: bool = False,
+) -> Iterator[Row]:
+    """Yield the rows of a stream, one at a time. A row that cannot be read has a problem and does not end the stream.
+
+    The format `json` reads the elements of an array, or JSON lines if the stream does not begin with `[`. A line of text, and a
+    JSON string, become a row with the one field `text_field`. `columns` are the columns of a table that the caller uses: the
+    first must exist, and a row with a problem keeps those that are sound. Without `columns` all must be text. Blank lines are
+    skipped, or with `keep_blank_lines` are rows of the format `lines`. `name` is the stream's name in messages.
+
+    Raises:
+        UsageError: if the stream cannot be read, has a line of more than MAX_LINE_BYTES, or has an invalid header.
+    """
+    head = _head(stream, name) if row_format == "json" else b""
+    if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+        yield from _array(stream, head, name, text_field)
+        return
+    lines = _Lines(stream, name, head)
     if row_format in ("csv", "tsv"):
-        yield from _read_table(stream, "," if row_format == "csv" else "\t")
+        yield from _table(lines, "," if row_format == "csv" else "\t", columns)
         return
     number = 0
-    for line in _lines(stream):
-        if not line.strip():
+    for raw in lines:
+        line = raw.removesuffix(b"\n").removesuffix(b"\r")
+        if not line.strip() and not (keep_blank_lines and row_format == "lines"):
             continue
-        yield _read_text(number, line) if row_format == "lines" else _read_json(number, line)
+        read = _text_row if row_format == "lines" else _json_row
+        yield read(number, line, lines.number, text_field)
         number += 1
 
 
-def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Lines without their ends, and without a byte order mark."""
-    beginning = codecs.BOM_UTF8
-    while line := stream.readline(LONGEST_LINE + 1):
-        if len(line) > LONGEST_LINE:
-            raise _too_long()
-        yield line.removeprefix(beginning).rstrip(b"\r\n")
-        beginning = b""
+def _head(stream: BinaryIO | io.BufferedIOBase, name: str) -> bytes:
+    """Read the beginning of a stream, up to its first character that is not white space or further."""
+    head = b""
+    while (codecs.BOM_UTF8.startswith(head) or not head.removeprefix(codecs.BOM_UTF8).strip()) and (
+        block := _read(stream, name, _BLOCK)
+    ):
+        head += block
+    return head
 
 
-def _too_long() -> UsageError:
-    return UsageError(f"a row has more than {LONGEST_LINE >> 20} MiB: this is no file of rows")
-
-
-def _read_text(number: int, line: bytes) -> Row:
+def _read(stream: BinaryIO | io.BufferedIOBase, name: str, size: int) -> bytes:
+    """Read up to `size` bytes, as soon as there are any."""
+    read = getattr(stream, "read1", stream.read)
     try:
-        return Row(number, {"prompt": line.decode("utf-8")})
-    except UnicodeDecodeError as error:
-        return Row(number, problem=f"the row is not UTF-8 text (byte 0x{line[error.start]:02x} at offset {error.start})")
+        data: bytes = read(size)
+    except OSError as error:
+        raise _unreadable(name, error) from error
+    return data
 
 
-def _read_json(number: int, line: bytes) -> Row:
-    try:
-        fields = json.loads(line)
-    except json.JSONDecodeError as error:
-        return Row(number, problem=f"{NO_JSON}: {error.msg}")
-    except UnicodeDecodeError:
-        return Row(number, problem=f"{NO_JSON}: it is not UTF-8")
-    except ValueError:
-        return Row(number, problem=f"{NO_JSON} that can be read: a number of it has thousands of digits")
-    except RecursionError:
-        return Row(number, problem=f"{NO_JSON} that can be read: it is too deeply nested")
-    if isinstance(fields, str):
-        fields = {"prompt": fields}
-    if not isinstance(fields, dict):
-        return Row(number, problem=f"{NO_JSON} object")
-    return Row(number, fields)
+def _unreadable(name: str, error: OSError) -> UsageError:
+    return UsageError(f"cannot read {name}: {error.strerror or error}")
 
 
-def _read_table(stream: BinaryIO, delimiter: str) -> Iterator[Row]:
-    csv.field_size_limit(LONGEST_LINE)
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.DictReader(_text_lines(text), restkey=None, delimiter=delimiter)
-    try:
-        try:
-            reader.fieldnames  # noqa: B018  # reads the first row
-        except csv.Error as error:
-            raise UsageError(f"the names of the columns cannot be read: {error}") from error
-        yield from _records(reader)
-    finally:
-        text.detach()  # the stream is not ours to close
-
-
-def _text_lines(text: io.TextIOWrapper) -> Iterator[str]:
-    while line := text.readline(LONGEST_LINE + 1):
-        if len(line) > LONGEST_LINE:
-            raise _too_long()
-        yield line
-
-
-def _records(reader: csv.DictReader[str]) -> Iterator[Row]:
-    """The rows of a table. What stands in a row beyond the columns has the key None, and what it lacks is None."""
-    for number in itertools.count():
-        try:
-            fields = next(reader, None)
-        except csv.Error as error:
-            yield Row(number, problem=f"the row cannot be read: {error}")
-            continue
-        if fields is None:
-            return
-        if None in fields or None in fields.values():
-            wanted = len(reader.fieldnames or ())
-            yield Row(number, problem=f"the row does not have the {wanted} fields of the header")
-        elif not all(_is_text(value) for value in fields.values()):
-            yield Row(number, problem="the row is not UTF-8 text")
+def _array(stream: BinaryIO | io.BufferedIOBase, head: bytes, name: str, text_field: str) -> Iterator[Row]:
+    blocks = [head.removeprefix(codecs.BOM_UTF8)]
+    splitter = ArraySplitter(
+        lambda size: blocks.pop() if blocks else _read(stream, name, size), max_bytes=MAX_LINE_BYTES, name=name
+    )
+    for number, element in enumerate(splitter.elements()):
+        if element.problem is not None:
+            yield Row(number, problem=element.problem, line=element.line)
         else:
-            yield Row(number, dict(fields))
+            yield _json_row(number, element.text, element.line, text_field, column=element.column)
 
 
-def _is_text(value: str) -> bool:
-    """Whether it can be written; bytes that were not UTF-8 cannot."""
+class _Lines:
+    """The lines of a stream with their ends, without a byte order mark. `number` is that of the last line, from 1.
+
+    `head` are bytes that were read before.
+    """
+
+    def __init__(self, stream: BinaryIO | io.BufferedIOBase, name: str, head: bytes = b"") -> None:
+        self._stream = stream
+        self._head = head
+        self.name = name
+        self.number = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while line := self._read():
+            self.number += 1
+            if len(line) > MAX_LINE_BYTES:
+                raise UsageError(f"{self.name}: line {self.number} is longer than {MAX_LINE_BYTES >> 20} MiB")
+            yield line.removeprefix(codecs.BOM_UTF8) if self.number == 1 else line
+
+    def _read(self) -> bytes:
+        line, newline, self._head = self._head.partition(b"\n")
+        if newline:
+            return line + newline
+        try:
+            return line + self._stream.readline(MAX_LINE_BYTES + 1)
+        except OSError as error:
+            raise _unreadable(self.name, error) from error
+
+
+def _text_row(number: int, data: bytes, line: int, text_field: str) -> Row:
     try:
-        value.encode()
+        return Row(number, {text_field: data.decode("utf-8")}, line=line)
+    except UnicodeDecodeError as error:
+        problem = f"line {line} is not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start}"
+        return Row(number, problem=problem, line=line)
+
+
+def _json_row(number: int, data: bytes, line: int, text_field: str, *, column: int = 1) -> Row:
+    """Parse a row that begins at this line and column."""
+    try:
+        value = parse_json(data)
+    except InvalidJSONError as error:
+        column = error.column + (column - 1 if error.line == 1 else 0)
+        location = f"line {line + error.line - 1}, column {column}"
+        return Row(number, problem=f"{INVALID_JSON} at {location}: {error.reason}", line=line)
+    if isinstance(value, str):
+        value = {text_field: value}
+    if not isinstance(value, dict):
+        return Row(number, problem=f"line {line} is neither a JSON object nor a string", line=line)
+    return Row(number, value, line=line)
+
+
+def _table(lines: _Lines, delimiter: str, columns: tuple[str, ...]) -> Iterator[Row]:
+    csv.field_size_limit(MAX_LINE_BYTES)
+    reader = csv.reader(_decoded(lines), delimiter=delimiter)
+    try:
+        header = next(reader, [])
+    except csv.Error as error:
+        raise UsageError(f"{lines.name}: invalid header: {error}") from error
+    _check_header(lines.name, header, columns)
+    number = 0
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Row(number, problem=f"line {reader.line_num} cannot be read: {error}", line=reader.line_num)
+        else:
+            if not cells:
+                continue
+            yield _table_row(number, header, cells, reader.line_num, columns)
+        number += 1
+
+
+def _decoded(lines: _Lines) -> Iterator[str]:
+    """Yield lines for the CSV reader, which splits none itself. A byte that is not UTF-8 becomes a surrogate."""
+    for line in lines:
+        for part in _LONE_CARRIAGE_RETURN.split(line):
+            if part:
+                yield part.decode("utf-8", "surrogateescape")
+
+
+def _check_header(name: str, header: list[str], columns: tuple[str, ...]) -> None:
+    if not columns or columns[0] in header:
+        return
+    if not header:
+        raise UsageError(f"{name} has no columns: its first row must name them")
+    raise UsageError(f"{name} has no column {columns[0]}", hint=f"--field names one of {', '.join(header)}")
+
+
+def _table_row(number: int, header: list[str], cells: list[str], line: int, columns: tuple[str, ...]) -> Row:
+    cells_by_name = zip(header, cells, strict=False)
+    fields = {name: cell for name, cell in cells_by_name if not columns or name in columns}
+    broken = [name for name, cell in fields.items() if not _is_text(cell)]
+    problem = None
+    if len(cells) != len(header):
+        problem = f"line {line} has {counted(len(cells), 'field')}, not the {counted(len(header), 'field')} of the header"
+    elif broken:
+        problem = f"line {line}: the field {broken[0]} is not UTF-8 text"
+    is_usable = bool(columns) or problem is None
+    return Row(number, {name: cell for name, cell in fields.items() if name not in broken and is_usable}, problem, line)
+
+
+def _is_text(cell: str) -> bool:
+    """Return whether the cell holds no byte that was not UTF-8."""
+    try:
+        cell.encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""What a run over rows has done so far, for its progress bar and its summary."""
+"""The counts of a run over rows, for its progress and its summary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llamacli.engine.events import Usage
 
 @dataclass(slots=True)
 class Tally:
-    """What the summary tells."""
+    """Rows and tokens so far, and the time since the start."""
 
     rows: int = 0
     failed: int = 0
@@ -34,11 +34,11 @@ class Tally:
         return f"{text}, {int(left // 60)}:{int(left % 60):02d} left"
 
     def rate(self) -> float:
-        """Generated tokens per second so far."""
+        """Return the generated tokens per second so far."""
         return self.completion_tokens / max(1e-9, time.perf_counter() - self.started)
 
     def summary(self) -> str:
-        """One line."""
+        """Return the counts in one line."""
         seconds = time.perf_counter() - self.started
         total = self.prompt_tokens + self.completion_tokens
         return (
@@ -49,5 +49,5 @@ class Tally:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things: 1 row, 2 rows."""
+    """Return a number with its noun: 1 row, 2 rows."""
     return f"{number} {noun}{'s' * (number != 1)}"

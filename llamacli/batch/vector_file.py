@@ -1,4 +1,4 @@
-"""Output files: written under another name until they are whole, and gone on with where an interrupted run stopped."""
+"""Output files of vectors: written under another name until they are complete, and resumed where an earlier run stopped."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamacli.batch import vector_formats as forms
+from llamacli.batch.formats import RESUMABLE, VectorFormat
+from llamacli.batch.output_file import naming_file, sole_writer
 from llamacli.batch.vector_resume import NOTHING, Kept, whole_texts
-from llamacli.cli.embed.options import RESUMABLE, OutputFormat
-from llamacli.cli.framework.console import Console
 from llamacli.errors import LlamacliError, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What the vectors are like. `settings()` is the same for runs that would write the same; it reads the model's file.
+    """The shape of the vectors. With `nested` a text has a vector for each token, with `chunks` one for each chunk.
 
-    `nested`: a text has a vector for each token; `chunks`: for each chunk.
+    `settings()` returns a fingerprint, equal for runs that write the same vectors. It reads the model's file.
     """
 
     model: str
@@ -33,76 +33,56 @@ class Shape:
 
 @contextmanager
 def open_output(
-    console: Console, target: Path, kind: OutputFormat, shape: Shape, *, resume: bool
+    target: Path, kind: VectorFormat, shape: Shape, *, resume: bool, note: Callable[[str], None]
 ) -> Iterator[tuple[forms.Writer, Kept]]:
-    """A writer for the file, and what is in it already. The file has its name only if the block ends well.
+    """Open a file for vectors: yield its writer, and the texts that it has already.
 
-    What an interrupted run wrote is kept in `TARGET.partial` if it can be gone on with.
+    The file appears under its name only when the block ends without an exception. After an interruption, what can be resumed
+    is kept in `TARGET.partial`, and `note` receives a line that says so.
 
     Raises:
-        UsageError: resuming what was made with other settings, or a form that cannot hold these vectors.
-        LlamacliError: the file cannot be written, or another process is writing it.
+        UsageError: if the format cannot hold these vectors, or the partial file was made with other settings.
+        LlamacliError: if the file cannot be written, or another process is writing it.
     """
     require_form(target, kind, shape, resume=resume)
-    partial = target.with_name(target.name + ".partial")
-    mark = target.with_name(target.name + ".partial.json")
-    try:
-        with _alone(target, partial), ExitStack() as stack:
-            kept = _resume(partial, mark, kind, shape) if resume and mark.exists() else NOTHING
-            try:
-                if not kept.texts:
-                    _remove(partial)
-                    if kind in RESUMABLE:
-                        mark.write_text(json.dumps({"settings": shape.settings()}), encoding="utf-8")
-                writer = _writer(stack, partial, kind, shape, kept.texts)
-                yield writer, kept
-                writer.close()
+    if not target.parent.is_dir():
+        raise LlamacliError(f"cannot write {target}: the directory {target.parent} does not exist")
+    partial, mark = partial_files(target)
+    with naming_file(target), sole_writer(target), ExitStack() as stack:
+        kept = _resume(partial, mark, kind, shape) if resume and mark.exists() else NOTHING
+        try:
+            if not kept.texts:
+                _remove(partial)
+                if kind in RESUMABLE:
+                    mark.write_text(json.dumps({"settings": shape.settings()}), encoding="utf-8")
+            writer = _writer(stack, partial, kind, shape, kept.texts)
+            yield writer, kept
+            writer.close()
+            stack.close()
+        except BaseException:
+            with contextlib.suppress(OSError):  # a full disk rejects the buffered rest as well
                 stack.close()
-            except BaseException:
-                with contextlib.suppress(OSError):  # a full disk takes what is still in buffers no more than what came before
-                    stack.close()
-                _keep_or_drop(console, partial, mark, kind)
-                raise
-            partial.replace(target)
-            mark.unlink(missing_ok=True)
-    except OSError as error:
-        raise LlamacliError(f"cannot write {target}: {error.strerror or error}") from error
+            _keep_or_remove(partial, mark, kind, note)
+            raise
+        partial.replace(target)
+        mark.unlink(missing_ok=True)
 
 
-def require_form(target: Path, kind: OutputFormat, shape: Shape, *, resume: bool) -> None:
-    """Raises UsageError if the file cannot be written, or if its form cannot hold these vectors."""
+def partial_files(target: Path) -> tuple[Path, Path]:
+    """Return the paths of the incomplete file and of the mark with the settings of the run that writes it."""
+    return target.with_name(target.name + ".partial"), target.with_name(target.name + ".partial.json")
+
+
+def require_form(target: Path, kind: VectorFormat, shape: Shape, *, resume: bool) -> None:
+    """Raise UsageError if the target is not a regular file, or its format cannot hold these vectors."""
     if target.exists() and not target.is_file():
-        raise UsageError(f"{target} is no regular file", hint="standard output needs no -o")
+        raise UsageError(f"{target} is not a regular file", hint="omit -o to write to standard output")
     several = shape.nested or shape.chunks
     if several and (kind == "npy" or (resume and kind == "raw")):
-        raise UsageError(
-            f"{target}: texts have several vectors each, which this form cannot tell apart", hint="use .npz or .jsonl"
-        )
+        raise UsageError(f"{target}: this format cannot hold several vectors per text", hint="use .npz or .jsonl")
 
 
-@contextmanager
-def _alone(target: Path, partial: Path) -> Iterator[None]:
-    """Keeps other processes from the file while it is written. What one that was killed left behind locks nobody out."""
-    from filelock import FileLock, Timeout
-
-    if not target.parent.is_dir():  # which the lock would make
-        raise LlamacliError(f"cannot write {target}: there is no folder {target.parent}")
-    path = partial.with_name(partial.name + ".lock")
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise LlamacliError(f"cannot write {target}: another process is writing it", hint="name another file") from None
-    except NotImplementedError:
-        pass  # a file system without locks
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        lock.release()
-
-
-def _writer(stack: ExitStack, partial: Path, kind: OutputFormat, shape: Shape, first: int) -> forms.Writer:
+def _writer(stack: ExitStack, partial: Path, kind: VectorFormat, shape: Shape, first: int) -> forms.Writer:
     if kind == "npz":
         rows, numbers = (stack.enter_context(path.open("r+b" if first else "w+b")) for path in forms.Npz.parts(partial))
         return forms.Npz(partial, rows, numbers, dims=shape.dims, first=first)
@@ -112,24 +92,29 @@ def _writer(stack: ExitStack, partial: Path, kind: OutputFormat, shape: Shape, f
     file.seek(0, os.SEEK_END)
     if kind == "npy":
         return forms.Npy(file, dims=shape.dims, rows=first)
+    return stream_writer(file.write, kind, shape, first=first)
+
+
+def stream_writer(write: forms.Write, kind: VectorFormat, shape: Shape, *, first: int = 0) -> forms.Writer:
+    """Return the writer of a format that needs no file: json, jsonl, csv or raw. `first` is the index of the first text."""
     if kind == "raw":
-        return forms.Raw(file.write, dims=shape.dims)
+        return forms.Raw(write, dims=shape.dims)
     if kind == "csv":
-        return forms.Csv(file.write, dims=shape.dims, first=first)
+        return forms.Csv(write, dims=shape.dims, first=first)
     if kind == "json":
-        return forms.JsonDocument(file.write, nested=shape.nested or shape.chunks, model=shape.model)
-    return forms.JsonLines(file.write, nested=shape.nested, chunks=shape.chunks, first=first)
+        return forms.JsonDocument(write, nested=shape.nested or shape.chunks, model=shape.model)
+    return forms.JsonLines(write, nested=shape.nested, chunks=shape.chunks, first=first)
 
 
-def _content(partial: Path, kind: OutputFormat) -> Path:
-    """The file that grows with each text."""
+def _content(partial: Path, kind: VectorFormat) -> Path:
+    """Return the path of the file that grows with each text."""
     return forms.Npz.parts(partial)[0] if kind == "npz" else partial
 
 
-def _keep_or_drop(console: Console, partial: Path, mark: Path, kind: OutputFormat) -> None:
+def _keep_or_remove(partial: Path, mark: Path, kind: VectorFormat, note: Callable[[str], None]) -> None:
     content = _content(partial, kind)
     if kind in RESUMABLE and mark.exists() and content.exists() and content.stat().st_size > forms.Npy.HEADER:
-        console.note(f"what is done is kept in {content}; --resume goes on with it")
+        note(f"the finished part is kept in {content}; --resume continues it")
         if content != partial:
             partial.unlink(missing_ok=True)
         return
@@ -142,8 +127,8 @@ def _remove(partial: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _resume(partial: Path, mark: Path, kind: OutputFormat, shape: Shape) -> Kept:
-    """What is there whole, after cutting off what is not."""
+def _resume(partial: Path, mark: Path, kind: VectorFormat, shape: Shape) -> Kept:
+    """Return the texts that the partial file holds completely, after cutting off its incomplete end."""
     try:
         settings = json.loads(mark.read_text(encoding="utf-8")).get("settings")
     except (OSError, ValueError, AttributeError):

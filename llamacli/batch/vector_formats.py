@@ -1,4 +1,4 @@
-"""Where vectors go: a terminal, standard output or a file, in one of many forms."""
+"""Writers of vectors, one for each format of file."""
 
 from __future__ import annotations
 
@@ -12,88 +12,65 @@ from typing import Any, Protocol
 import numpy as np
 
 from llamacli.batch.texts import Item
-from llamacli.engine.embedding.params import Embedded, NotEmbedded, Outcome
+from llamacli.batch.vector_json import error_document, json_members, json_numbers, json_vector
+from llamacli.engine.embedding.outcome import Embedded, NotEmbedded, Outcome
 from llamacli.engine.embedding.vectors import Matrix
 from llamacli.errors import UsageError
-from llamacli.render import embed as page
 
 Write = Callable[[bytes], object]
 
 PAIR = 16
-"""Bytes of a text's number and a part's, two 64-bit integers."""
+"""Bytes of the index of a text and the number of a part, two 64-bit integers."""
 
 
 class Writer(Protocol):
-    """Takes outcomes in order. `close` writes what comes after the last of them."""
+    """A writer of outcomes in order."""
 
     def add(self, item: Item, outcome: Outcome) -> None:
-        """What became of a text."""
+        """Write the outcome of a text."""
 
     def close(self) -> None:
-        """Nothing more comes."""
-
-
-class View:
-    """A line for each text, for people: never pages of numbers."""
-
-    def __init__(self, write: Write, *, width: int) -> None:
-        self._write, self._width, self._count = write, width, 0
-
-    def add(self, item: Item, outcome: Outcome) -> None:
-        """Shows it, unless it is one too many."""
-        self._count += 1
-        if self._count > page.SHOWN_ROWS:
-            return
-        if isinstance(outcome, NotEmbedded):
-            line = page.format_failed_row(self._count, item.shown, outcome.error, width=self._width)
-        else:
-            line = page.format_view_row(self._count, item.shown, outcome.vectors, outcome.tokens, width=self._width)
-        self._write(line.encode())
-
-    def close(self) -> None:
-        """Counts those that were not shown."""
-        if self._count > page.SHOWN_ROWS:
-            self._write(page.format_more(self._count - page.SHOWN_ROWS, width=self._width).encode())
+        """Write what follows the last outcome."""
 
 
 class JsonLines:
-    """A document on a line for each text: index, id if it has one, tokens, and the vector, or the error.
+    """A JSON document per line and text: index, id if it has one, tokens, and the vector or the error.
 
-    `nested`: a text has several vectors, one a token. `chunks`: it has one a chunk, each on a line of its own. `first` is the
-    index of the first text.
+    With `nested` a text has a vector for each token, with `chunks` one for each chunk, on separate lines. `first` is the index
+    of the first text.
     """
 
     def __init__(self, write: Write, *, nested: bool, chunks: bool, first: int = 0) -> None:
         self._write, self._nested, self._chunks, self._first = write, nested, chunks, first
 
     def add(self, item: Item, outcome: Outcome) -> None:
-        """Writes it."""
+        """Write the outcome of a text."""
         members: dict[str, Any] = {"index": outcome.index + self._first}
         if item.id is not None:
             members["id"] = item.id
         if isinstance(outcome, NotEmbedded):
-            lines = [json.dumps({**members, "error": page.error_document(outcome.error)}, ensure_ascii=False)]
+            lines = [json.dumps({**members, "error": error_document(outcome.error)}, ensure_ascii=False)]
         else:
             lines = [
-                page.json_members({**members, **numbered, **cut(outcome)}, ("embedding", vector))
+                json_members({**members, **numbered, **truncation(outcome)}, ("embedding", vector))
                 for numbered, vector in self._vectors(outcome)
             ]
         self._write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
 
     def _vectors(self, outcome: Embedded) -> list[tuple[dict[str, int], str]]:
         if not self._chunks:
-            return [({"tokens": outcome.tokens}, page.json_vector(outcome.vectors, nested=self._nested))]
-        rows = zip(outcome.of_rows, outcome.vectors.tolist(), strict=True)
-        return [({"chunk": number, "tokens": of_row}, page.json_numbers(row)) for number, (of_row, row) in enumerate(rows)]
+            return [({"tokens": outcome.tokens}, json_vector(outcome.vectors, nested=self._nested))]
+        rows = zip(outcome.row_tokens, outcome.vectors.tolist(), strict=True)
+        return [({"chunk": number, "tokens": count}, json_numbers(row)) for number, (count, row) in enumerate(rows)]
 
     def close(self) -> None:
-        """Nothing is left to write."""
+        """Write nothing more."""
 
 
 class JsonDocument:
-    """OpenAI's list of embeddings, written as it comes. A text without a vector has an `error` in its place.
+    """OpenAI's list of embeddings, written piece by piece. A text without a vector has an `error` in its place.
 
-    `nested`: a text has several vectors, for its tokens or chunks; then each has an array of vectors, even if it is one.
+    With `nested` texts have several vectors, for their tokens or chunks, and each text has an array of vectors.
     """
 
     def __init__(self, write: Write, *, nested: bool, model: str) -> None:
@@ -101,21 +78,21 @@ class JsonDocument:
         self._tokens, self._separator = 0, '{"object": "list", "data": [\n'
 
     def add(self, item: Item, outcome: Outcome) -> None:
-        """Writes it."""
+        """Write the outcome of a text."""
         members: dict[str, Any] = {"object": "embedding", "index": outcome.index}
         if item.id is not None:
             members["id"] = item.id
         if isinstance(outcome, NotEmbedded):
-            text = json.dumps({**members, "object": "error", "error": page.error_document(outcome.error)}, ensure_ascii=False)
+            text = json.dumps({**members, "object": "error", "error": error_document(outcome.error)}, ensure_ascii=False)
         else:
             self._tokens += outcome.tokens
-            vector = page.json_vector(outcome.vectors, nested=self._nested)
-            text = page.json_members({**members, **cut(outcome)}, ("embedding", vector))
+            vector = json_vector(outcome.vectors, nested=self._nested)
+            text = json_members({**members, **truncation(outcome)}, ("embedding", vector))
         self._write((self._separator + text).encode("utf-8", "backslashreplace"))
         self._separator = ",\n"
 
     def close(self) -> None:
-        """The rest of the document."""
+        """Write the rest of the document."""
         usage = {"prompt_tokens": self._tokens, "total_tokens": self._tokens}
         rest = f"], {json.dumps({'model': self._model, 'usage': usage}, ensure_ascii=False)[1:]}\n"
         start = self._separator if self._separator != ",\n" else "\n"
@@ -123,10 +100,10 @@ class JsonDocument:
 
 
 class Csv:
-    """A row for each vector: index, id, part (of a text that has several), tokens, error, and a column for each number.
+    """A row for each vector: index, id, part (of a text with several vectors), tokens, error, and a column for each number.
 
-    `tokens` are those of the row: of a chunk, or 1 without pooling. `first` is the index of the first text; unless it is 0, the
-    names of the columns are there already.
+    `tokens` counts those of the row: of a chunk, or 1 without pooling. `first` is the index of the first text. Unless it is 0,
+    the file has a header already.
     """
 
     NAMES = ("index", "id", "part", "tokens", "error")
@@ -137,13 +114,13 @@ class Csv:
             self._row([*self.NAMES, *(f"v{number}" for number in range(dims))])
 
     def add(self, item: Item, outcome: Outcome) -> None:
-        """Writes it."""
+        """Write the outcome of a text."""
         index, name = outcome.index + self._first, "" if item.id is None else item.id
         if isinstance(outcome, NotEmbedded):
             self._row([index, name, "", "", str(outcome.error), *[""] * self._dims])
             return
-        for part, (of_row, row) in enumerate(zip(outcome.of_rows, outcome.vectors.tolist(), strict=True)):
-            self._row([index, name, part, of_row, "", *(f"{value:.9g}" for value in row)])
+        for part, (count, row) in enumerate(zip(outcome.row_tokens, outcome.vectors.tolist(), strict=True)):
+            self._row([index, name, part, count, "", *(f"{value:.9g}" for value in row)])
 
     def _row(self, cells: list[Any]) -> None:
         text = io.StringIO()
@@ -151,25 +128,25 @@ class Csv:
         self._write(text.getvalue().encode("utf-8", "backslashreplace"))
 
     def close(self) -> None:
-        """Nothing is left to write."""
+        """Write nothing more."""
 
 
 class Raw:
-    """32-bit floats, little-endian. A text without a vector is a row of NaN, so that rows and texts stay together."""
+    """32-bit floats, little-endian. A text without a vector is a row of NaN, so that rows and texts correspond."""
 
     def __init__(self, write: Write, *, dims: int) -> None:
         self._write, self._dims = write, dims
 
     def add(self, item: Item, outcome: Outcome) -> None:
-        """Writes it."""
+        """Write the outcome of a text."""
         self._write(rows_of(outcome, self._dims).astype("<f4", copy=False).tobytes())
 
     def close(self) -> None:
-        """Nothing is left to write."""
+        """Write nothing more."""
 
 
 class Npy:
-    """An array file of NumPy, whose header is written when the number of rows is known; `rows` are there already."""
+    """A NumPy array file, whose header is completed when the number of rows is known. The file has `rows` already."""
 
     HEADER = 128
 
@@ -179,22 +156,22 @@ class Npy:
             file.write(npy_header(0, dims))
 
     def add(self, item: Item, outcome: Outcome) -> None:
-        """Writes it; a text without a vector is a row of NaN."""
+        """Write the outcome of a text. One without a vector is a row of NaN."""
         rows = rows_of(outcome, self._dims)
         self._rows += len(rows)
         self._file.write(rows.astype("<f4", copy=False).tobytes())
 
     def close(self) -> None:
-        """Says in the header how many rows there are."""
+        """Write the number of rows into the header."""
         self._file.seek(0)
         self._file.write(npy_header(self._rows, self._dims))
 
 
 class Npz:
-    """A zip of arrays: `embeddings`, and for each row `index` (of the text) and `part`. Texts without one have no row.
+    """A zip of arrays: `embeddings`, and for each row `index` (of the text) and `part`. Texts without a vector have no row.
 
-    Until the end the rows, and the pairs of index and part, lie in files of their own, `parts`. `first` is the index of the
-    first text; unless it is 0, these files are gone on with.
+    Until the end, the rows and the pairs of index and part are in separate files, `parts`. `first` is the index of the first
+    text. Unless it is 0, these files are continued.
     """
 
     def __init__(self, path: Path, rows: io.BufferedIOBase, numbers: io.BufferedIOBase, *, dims: int, first: int = 0) -> None:
@@ -204,18 +181,18 @@ class Npz:
 
     @staticmethod
     def parts(path: Path) -> tuple[Path, Path]:
-        """The files beside it."""
+        """Return the paths of the separate files, beside the archive."""
         return path.with_name(path.name + ".rows"), path.with_name(path.name + ".numbers")
 
     def add(self, item: Item, outcome: Outcome) -> None:
-        """Writes it."""
+        """Write the outcome of a text."""
         if isinstance(outcome, Embedded):
             self._npy.add(item, outcome)
             pairs = [(outcome.index + self._first, part) for part in range(len(outcome.vectors))]
             self._numbers.write(np.asarray(pairs, dtype="<i8").tobytes())
 
     def close(self) -> None:
-        """Puts the arrays together."""
+        """Combine the arrays into the archive."""
         import zipfile
 
         self._npy.close()
@@ -237,7 +214,7 @@ class Parquet:
     """A table with the columns index, id, part, tokens, error and embedding."""
 
     GROUP = 4096
-    """Rows that are written together."""
+    """Rows in a row group."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -256,14 +233,14 @@ class Parquet:
         self._rows: list[dict[str, Any]] = []
 
     def add(self, item: Item, outcome: Outcome) -> None:
-        """Writes it, with others."""
+        """Buffer the outcome of a text, and write a full row group."""
         row: dict[str, Any] = {"index": outcome.index, "id": None if item.id is None else str(item.id)}
         if isinstance(outcome, NotEmbedded):
             self._rows.append({**row, "error": str(outcome.error)})
         else:
             self._rows += [
-                {**row, "part": part, "tokens": of_row, "embedding": vector}
-                for part, (of_row, vector) in enumerate(zip(outcome.of_rows, outcome.vectors, strict=True))
+                {**row, "part": part, "tokens": count, "embedding": vector}
+                for part, (count, vector) in enumerate(zip(outcome.row_tokens, outcome.vectors, strict=True))
             ]
         if len(self._rows) >= self.GROUP:
             self._flush()
@@ -273,22 +250,22 @@ class Parquet:
         self._rows = []
 
     def close(self) -> None:
-        """Writes the rest."""
+        """Write the buffered rows."""
         self._flush()
         self._file.close()
 
 
 def rows_of(outcome: Outcome, dims: int) -> Matrix:
-    """The vectors, or a row of NaN for a text that has none."""
+    """Return the vectors, or a row of NaN for a text without one."""
     return outcome.vectors if isinstance(outcome, Embedded) else np.full((1, dims), np.nan, dtype=np.float32)
 
 
 def npy_header(rows: int, dims: int) -> bytes:
-    """The header of an array file, always of the same size."""
+    """Return the header of a NumPy array file, of a fixed size."""
     text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dims}), }}"
     return b"\x93NUMPY\x01\x00" + (Npy.HEADER - 10).to_bytes(2, "little") + text.ljust(Npy.HEADER - 11).encode() + b"\n"
 
 
-def cut(outcome: Embedded) -> dict[str, bool]:
-    """A mark for a text of which the end is missing."""
-    return {"truncated": True} if outcome.cut else {}
+def truncation(outcome: Embedded) -> dict[str, bool]:
+    """Return the member that marks a truncated text."""
+    return {"truncated": True} if outcome.truncated else {}

@@ -1,4 +1,4 @@
-"""What earlier runs left in an output file: texts that an interrupted one wrote whole, and whether a finished one is right."""
+"""Output files of earlier runs: the texts that an interrupted run completed, and the check of a finished file."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llamacli.batch import vector_formats as forms
-from llamacli.cli.embed.options import OutputFormat
-from llamacli.engine.embedding.params import Embedded, EmbeddingParams
+from llamacli.batch.formats import VectorFormat
+from llamacli.engine.embedding.outcome import Embedded
+from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.engine.embedding.vectors import Matrix
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
-    from llamacli.batch.texts import Source
+    from llamacli.batch.texts import TextSource
     from llamacli.engine.embedding.embedder import Embedder
 
 _FLOAT = 4
 
 TOLERANCE = 0.02
-"""How far, of its length, a vector may be from itself computed again: in another batch or on a GPU sums round otherwise."""
+"""Distance of a vector from itself computed again, relative to its norm: another batch or a GPU rounds sums differently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is in a file already: so many texts, and how many of these have no vector."""
+    """The texts that a file has already, and how many of them have no vector."""
 
     texts: int
     failed: int
@@ -42,7 +43,7 @@ NOTHING = Kept(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class _Finished:
-    """A whole file: `rows` are the vectors of text `first`, the first that has any; None if no text has."""
+    """A complete file. `rows` are the vectors of text `first`, the first that has any, or None if no text has."""
 
     texts: int
     failed: int
@@ -50,8 +51,8 @@ class _Finished:
     rows: Matrix | None = None
 
 
-def whole_texts(partial: Path, kind: OutputFormat, dims: int) -> Kept:
-    """The texts that the file holds whole, after cutting off what is not. Raises OSError."""
+def whole_texts(partial: Path, kind: VectorFormat, dims: int) -> Kept:
+    """Cut off the incomplete end of a file, and return the texts that it holds completely. Raises OSError."""
     if kind == "npz":
         return _of_archive(partial, dims)
     if kind in ("npy", "raw"):
@@ -62,19 +63,19 @@ def whole_texts(partial: Path, kind: OutputFormat, dims: int) -> Kept:
 
 
 def finished_texts(
-    embedder: Embedder, items: Source, params: EmbeddingParams, path: Path, kind: OutputFormat, dims: int
+    embedder: Embedder, items: TextSource, params: EmbeddingParams, path: Path, kind: VectorFormat, dims: int
 ) -> Kept:
-    """What a finished file holds, if that is what this run would write: as many texts, and the same first vector.
+    """Return the texts of a finished file, if this run would write the same: as many texts, and the same first vector.
 
     Raises:
-        UsageError: it is not.
+        UsageError: if it would not.
     """
-    hint = "leave out --resume to write it anew"
+    hint = "leave out --resume to overwrite it"
     try:
         found = _finished(path, kind, dims)
     except (ValueError, KeyError, TypeError, IndexError, OSError, zipfile.BadZipFile):
-        raise UsageError(f"{path} is there, but is not what this run would write", hint=hint) from None
-    fewer = UsageError(f"{path} is finished and holds more texts than were given: {found.texts:,}", hint=hint)
+        raise UsageError(f"{path} exists, but is not what this run would write", hint=hint) from None
+    fewer = UsageError(f"{path} is finished and has {found.texts:,} texts, more than were given", hint=hint)
     if items.skip(found.first) < found.first:
         raise fewer
     checked = found.first
@@ -83,25 +84,25 @@ def finished_texts(
         if item is None:
             raise fewer
         (outcome,) = embedder.embed([item.text], params)
-        if not isinstance(outcome, Embedded) or not _alike(outcome.vectors, found.rows):
-            raise UsageError(f"{path} is finished, with other texts, another model or other options", hint=hint)
+        if not isinstance(outcome, Embedded) or not _agree(outcome.vectors, found.rows):
+            raise UsageError(f"{path} is finished, but from other texts, another model or other options", hint=hint)
         checked += 1
     if items.skip(found.texts - checked) < found.texts - checked:
         raise fewer
     beyond = 0
     for outcome in embedder.embed(items.texts(), params):
-        if isinstance(outcome, Embedded) or kind != "npz":  # in an archive texts without a vector have no place
-            raise UsageError(f"{path} is finished and holds {found.texts:,} texts, more were given", hint=hint)
+        if isinstance(outcome, Embedded) or kind != "npz":  # an archive has no rows for texts without a vector
+            raise UsageError(f"{path} is finished and has {found.texts:,} texts, fewer than were given", hint=hint)
         beyond += 1
     return Kept(found.texts + beyond, found.failed + beyond)
 
 
-def _alike(first: Matrix, second: Matrix) -> bool:
+def _agree(first: Matrix, second: Matrix) -> bool:
     return first.shape == second.shape and bool(np.linalg.norm(first - second) <= TOLERANCE * np.linalg.norm(first))
 
 
 def _array(path: Path, header: int, count: int, dims: int) -> Matrix:
-    """The vectors of a file, of which only those are read that are looked at."""
+    """Map the vectors of a file, which reads only those that are accessed."""
     rows: Matrix = np.memmap(path, "<f4", "r", offset=header, shape=(count, dims)) if count else np.empty((0, dims), "<f4")
     return rows
 
@@ -114,7 +115,7 @@ def _of_array(path: Path, header: int, dims: int) -> int:
 
 
 def _of_archive(partial: Path, dims: int) -> Kept:
-    """Texts that failed have no row, so that the last text with one is the last that is known; it may lack parts."""
+    """Texts that failed have no row, so the last text with a row is the last known one. It may lack parts."""
     rows, numbers = forms.Npz.parts(partial)
     count = min(_of_array(rows, forms.Npy.HEADER, dims), numbers.stat().st_size // forms.PAIR)
     pairs = np.fromfile(numbers, dtype="<i8", count=2 * count).reshape(-1, 2)
@@ -128,26 +129,26 @@ def _of_archive(partial: Path, dims: int) -> Kept:
     return Kept(last, last - len(np.unique(pairs[:keep, 0])))
 
 
-def _of_lines(path: Path, kind: OutputFormat) -> Kept:
-    """Of the last text lines may be missing, so that it does not count."""
+def _of_lines(path: Path, kind: VectorFormat) -> Kept:
+    """The last text may lack lines, so it does not count."""
     count, end, offset, failed, of_last = 0, 0, 0, 0, 0
     with path.open("r+b") as file:
         for record in _records(file) if kind == "csv" else file:
             try:
-                index, has_none = _read(record, kind)
+                index, lacks_vector = _read(record, kind)
             except (ValueError, KeyError, TypeError, IndexError):
                 break
             if index > count:
                 count, end = index, offset
                 failed, of_last = failed + of_last, 0
-            of_last += has_none
+            of_last += lacks_vector
             offset += len(record)
         file.truncate(end)
     return Kept(count, failed)
 
 
-def _finished(path: Path, kind: OutputFormat, dims: int) -> _Finished:
-    """What a whole file holds. Raises ValueError and the like if it is no file of this form, or of vectors of other lengths."""
+def _finished(path: Path, kind: VectorFormat, dims: int) -> _Finished:
+    """Read a complete file. Raises ValueError and the like if it has another format or vectors of another length."""
     if kind == "npz":
         return _finished_archive(path, dims)
     if kind not in ("npy", "raw"):
@@ -176,22 +177,22 @@ def _finished_archive(path: Path, dims: int) -> _Finished:
     return _Finished(texts, texts - len(np.unique(index)), first, rows)
 
 
-def _finished_lines(path: Path, kind: OutputFormat, dims: int) -> _Finished:
+def _finished_lines(path: Path, kind: VectorFormat, dims: int) -> _Finished:
     texts, failed, first = 0, 0, 0
     parts: list[Matrix] = []
     with path.open("rb") as file:
         for record in _records(file) if kind == "csv" else file:
-            index, has_none = _read(record, kind)
+            index, lacks_vector = _read(record, kind)
             texts = index + 1
-            failed += has_none
-            if index >= 0 and not has_none and (not parts or index == first):
+            failed += lacks_vector
+            if index >= 0 and not lacks_vector and (not parts or index == first):
                 parts.append(_vectors(record, kind, dims))
                 first = index
     return _Finished(texts, failed, first, np.concatenate(parts) if parts else None)
 
 
-def _read(record: bytes, kind: OutputFormat) -> tuple[int, bool]:
-    """The number of a row's text, -1 for the row of names, and whether it has no vector. Raises ValueError and the like."""
+def _read(record: bytes, kind: VectorFormat) -> tuple[int, bool]:
+    """Return the index of a row's text, -1 for the header, and whether it has no vector. Raises ValueError and the like."""
     if not record.endswith(b"\n"):
         raise ValueError
     if kind == "csv":
@@ -201,8 +202,8 @@ def _read(record: bytes, kind: OutputFormat) -> tuple[int, bool]:
     return int(row["index"]), "embedding" not in row
 
 
-def _vectors(record: bytes, kind: OutputFormat, dims: int) -> Matrix:
-    """The vectors of a row that has any. Raises ValueError if they have other lengths."""
+def _vectors(record: bytes, kind: VectorFormat, dims: int) -> Matrix:
+    """Return the vectors of a row that has any. Raises ValueError if they have another length."""
     if kind == "csv":
         (cells,) = csv.reader(io.StringIO(record.decode(), newline=""))
         return np.asarray(cells[len(forms.Csv.NAMES) :], dtype=np.float32).reshape(-1, dims)
@@ -210,7 +211,7 @@ def _vectors(record: bytes, kind: OutputFormat, dims: int) -> Matrix:
 
 
 def _records(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Rows of CSV with their ends. One goes on over the end of a line that is within quotes."""
+    """Yield rows of CSV with their ends. A row continues over a line end within quotes."""
     record = b""
     for line in lines:
         record += line

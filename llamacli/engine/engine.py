@@ -28,8 +28,10 @@ from llamacli.engine.runtime.model import Model
 from llamacli.errors import ModelUnsupportedError
 
 if TYPE_CHECKING:
-    from llamacli.engine.embedding.embedder import Embedder, Text
-    from llamacli.engine.embedding.params import EmbeddingParams, Outcome
+    from llamacli.engine.embedding.embedder import Embedder
+    from llamacli.engine.embedding.outcome import Outcome
+    from llamacli.engine.embedding.params import EmbeddingParams
+    from llamacli.engine.embedding.window import Text
 
 Stream = Generator[tuple[int, Event], None, None]
 

@@ -1,4 +1,4 @@
-"""A row of a batch: a line of OpenAI's Batch JSON, or one of ours."""
+"""A row of a batch: a request of OpenAI's Batch format, or fields of ours."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of input: its number from 0, and its fields, or the problem with it."""
+    """One row of input: its number from 0, its fields, its problem or None, and its line in the input, from 1."""
 
     number: int
     fields: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
+    line: int = 0
 
     @property
     def is_batch(self) -> bool:
-        """True for a request of an OpenAI Batch file, also for an incomplete one."""
+        """True if it is a request of an OpenAI Batch file, even an incomplete one."""
         return "custom_id" in self.fields and ("body" in self.fields or "url" in self.fields)

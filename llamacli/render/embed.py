@@ -1,4 +1,4 @@
-"""Vectors for people and for programs."""
+"""Vectors, hits and similarities as text and JSON."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llamacli.batch.vector_json import json_numbers
 from llamacli.errors import LlamacliError
 from llamacli.render.text import escape_line
 
@@ -15,18 +16,18 @@ if TYPE_CHECKING:
     from llamacli.engine.embedding.vectors import Matrix
 
 SHOWN_ROWS = 20
-"""Texts that the view shows; the others are only counted."""
+"""Texts that the view shows. The others are only counted."""
 _FIRST_VALUES = 4
 _CELL = 6
 _ROOM_BESIDE_VALUES, _ROOM = 16, 8
-"""Columns that a text must be left for values to be shown beside it, and for anything else."""
+"""Minimum columns of a text: beside values, and beside anything else."""
 _LONGEST = 4096
-"""Characters of a text of which any could be shown."""
+"""Characters of a text that any width can show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A text that was found: its number, what identifies it, the text, and its score."""
+    """A text found by a search: its number, its id, the text, and its score."""
 
     index: int
     id: str | int | None
@@ -36,38 +37,15 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A text that was compared with others: its number, what identifies it, and what it is recognized by."""
+    """A text in a comparison: its number, its id, and its label."""
 
     index: int
     id: str | int | None
     shown: str
 
 
-def json_numbers(values: Sequence[float]) -> str:
-    """A JSON array of 32-bit floats: nine digits hold each exactly."""
-    return f"[{('%.9g,' * len(values))[:-1] % tuple(values)}]"
-
-
-def json_vector(vectors: Matrix, *, nested: bool) -> str:
-    """One vector, or with `nested` an array of vectors."""
-    if not nested:
-        return json_numbers(vectors[0].tolist())
-    return f"[{','.join(json_numbers(row) for row in vectors.tolist())}]"
-
-
-def json_members(members: dict[str, Any], last: tuple[str, str]) -> str:
-    """An object of these members and a last one whose value is JSON already."""
-    head = json.dumps(members, ensure_ascii=False)
-    return f"{head[:-1]}, {json.dumps(last[0])}: {last[1]}}}"
-
-
-def error_document(error: LlamacliError) -> dict[str, str]:
-    """An error in the place of a result."""
-    return {"message": str(error), "type": type(error).__name__}
-
-
 def format_view_row(number: int, shown: str, vectors: Matrix, tokens: int, *, width: int) -> str:
-    """One line: number, text, tokens, dimension, norm and first values. On a narrow terminal the last of these are left out."""
+    """Return one line: number, text, tokens, dimension, norm and first values. A narrow terminal omits the last of these."""
     for room, tail in _tails(vectors, tokens):
         left = width - len(tail) - 7
         if left >= room:
@@ -76,7 +54,7 @@ def format_view_row(number: int, shown: str, vectors: Matrix, tokens: int, *, wi
 
 
 def _tails(vectors: Matrix, tokens: int) -> Iterator[tuple[int, str]]:
-    """What may stand after a text, the longest first, and how many columns the text must have beside it."""
+    """Yield what can follow a text, the longest first, each with the minimum columns of the text."""
     count = f"{tokens:>5} tokens"
     rows = f" {vectors.shape[0]} ×" if vectors.shape[0] > 1 else ""
     size = f"{count} {rows} {vectors.shape[1]} numbers"
@@ -89,18 +67,18 @@ def _tails(vectors: Matrix, tokens: int) -> Iterator[tuple[int, str]]:
 
 
 def format_failed_row(number: int, shown: str, error: LlamacliError, *, width: int) -> str:
-    """The line of a text that has no vector."""
+    """Return the line of a text without a vector."""
     return f"{number:>3}  {fit(shown, max(width // 3, 8))}  error: {escape_line(str(error))}\n"
 
 
 def format_more(count: int, *, width: int) -> str:
-    """The last line of a view that does not show all."""
-    line = f"     … and {count:,} more (-o FILE keeps all of them)"
+    """Return the last line of a view that does not show all texts."""
+    line = f"     … and {count:,} more (-o FILE writes all)"
     return f"{line if len(line) < width else line[: line.index(' (')]}\n"
 
 
 def format_hits(hits: Sequence[Hit], *, width: int) -> str:
-    """A line for each: score and text, best first."""
+    """Return a line for each hit: score and text, best first."""
     lines = []
     for hit in hits:
         name = f"{hit.id}: " if hit.id is not None else ""
@@ -109,13 +87,13 @@ def format_hits(hits: Sequence[Hit], *, width: int) -> str:
 
 
 def hit_document(hit: Hit) -> dict[str, Any]:
-    """A hit for programs."""
+    """Return a hit for JSON."""
     name = {} if hit.id is None else {"id": hit.id}
     return {"index": hit.index, **name, "score": round(hit.score, 6), "text": hit.text}
 
 
 def format_similarity(compared: Sequence[Compared], matrix: Matrix, *, width: int) -> str:
-    """The cosines as a table, wide ones in blocks; the texts are numbered and named at the rows."""
+    """Return the cosine similarities as a table, a wide one in blocks. Rows have the texts' numbers and labels."""
     digits = max((len(str(text.index + 1)) for text in compared), default=0)
     digits = max(digits, 3)
     label = min(max((columns(text.shown) for text in compared), default=0), max(width // 3, _ROOM))
@@ -134,7 +112,7 @@ def format_similarity(compared: Sequence[Compared], matrix: Matrix, *, width: in
 
 
 def similarity_document(compared: Sequence[Compared], matrix: Matrix) -> Iterator[str]:
-    """The same for programs, as JSON, in pieces: a row for each text is much when there are thousands."""
+    """Yield the similarities as one JSON document, row by row, because thousands of texts make millions of numbers."""
     members: dict[str, Any] = {"object": "similarity", "index": [text.index for text in compared]}
     if any(text.id is not None for text in compared):
         members["id"] = [text.id for text in compared]
@@ -150,7 +128,7 @@ def _line(text: str) -> str:
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal a text takes on its line."""
+    """Return the terminal columns of a text on one line."""
     line = _line(text)
     if line.isascii():
         return len(line)
@@ -160,7 +138,7 @@ def columns(text: str) -> int:
 
 
 def fit(text: str, width: int) -> str:
-    """A text on `width` columns, cut or filled up."""
+    """Return a text cut or padded to `width` columns."""
     line = _line(text)
     if line.isascii():
         return f"{line[: width - 1]}…" if len(line) > width else line.ljust(width)

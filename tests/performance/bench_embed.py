@@ -30,7 +30,7 @@ from pathlib import Path
 
 import peers
 
-from llamacli.engine.embedding.params import Embedded
+from llamacli.engine.embedding.outcome import Embedded
 from llamacli.engine.runtime.hardware import default_threads
 from llamacli.store.models import catalogue
 

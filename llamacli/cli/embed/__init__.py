@@ -1,1 +1,1 @@
-"""`llamacli embed`."""
+"""`llamacli embed`: vectors of texts, comparison and search, and indexes."""

@@ -1,4 +1,4 @@
-"""`embed --similarity`, `--query` and `--rerank`: texts compared without keeping their vectors."""
+"""`embed --similarity`, `--query` and `--rerank`: texts compared without writing their vectors."""
 
 from __future__ import annotations
 
@@ -11,30 +11,36 @@ import numpy as np
 from llamacli.cli.embed.options import OutputOptions, SearchOptions
 from llamacli.cli.embed.session import outcomes
 from llamacli.cli.framework.context import AppContext
-from llamacli.engine.embedding.params import Embedded, EmbeddingParams
+from llamacli.engine.embedding.outcome import Embedded
+from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.engine.embedding.vectors import Best, Matrix, cosines, nearest
 from llamacli.errors import CapacityError, RowsFailedError, UsageError
 from llamacli.render import embed as page
 
 if TYPE_CHECKING:
-    from llamacli.batch.texts import Item, Source
+    from llamacli.batch.texts import Item, TextSource
     from llamacli.engine.embedding.embedder import Embedder
 
-MOST_COMPARED = 4096
-"""Texts of which all pairs are compared: the matrix has the square of that."""
+MAX_COMPARED = 4096
+"""Texts of which all pairs are compared. The matrix grows with their square."""
 
 
 def run_search(
-    app: AppContext, embedder: Embedder, items: Source, params: EmbeddingParams, search: SearchOptions, output: OutputOptions
+    app: AppContext,
+    embedder: Embedder,
+    items: TextSource,
+    params: EmbeddingParams,
+    search: SearchOptions,
+    output: OutputOptions,
 ) -> None:
-    """Does what was asked for.
+    """Compare or search the texts, as the options request.
 
     Raises:
-        UsageError: it makes no sense with this model.
-        RowsFailedError: some texts have no vector; the others were compared.
+        UsageError: if the model or the parameters do not support it.
+        RowsFailedError: if some texts have no vector. The others were compared.
     """
     if embedder.pooling == "none" or not params.merge:
-        raise UsageError("texts are compared by one vector each: --pooling none and --chunk-rows have no place here")
+        raise UsageError("--pooling none and --chunk-rows cannot be used here: texts are compared by one vector each")
     if embedder.pooling == "rank" and search.rerank is None:
         raise UsageError(f"{embedder.name} is a reranking model: it makes scores, not vectors", hint="use --rerank QUERY")
     if search.similarity:
@@ -43,8 +49,10 @@ def run_search(
         show_nearest(app, embedder, items, params, search, output)
 
 
-def show_similarity(app: AppContext, embedder: Embedder, items: Source, params: EmbeddingParams, output: OutputOptions) -> None:
-    """The cosine of each pair."""
+def show_similarity(
+    app: AppContext, embedder: Embedder, items: TextSource, params: EmbeddingParams, output: OutputOptions
+) -> None:
+    """Write the cosine similarity of each pair of texts."""
     compared: list[page.Compared] = []
     rows: list[Matrix] = []
     failure = None
@@ -53,9 +61,9 @@ def show_similarity(app: AppContext, embedder: Embedder, items: Source, params: 
             if isinstance(outcome, Embedded):
                 compared.append(page.Compared(outcome.index, item.id, item.shown))
                 rows.append(outcome.vectors)
-                if len(compared) > MOST_COMPARED:
+                if len(compared) > MAX_COMPARED:
                     raise CapacityError(
-                        f"--similarity compares at most {MOST_COMPARED:,} texts", hint="use --query, or an index"
+                        f"--similarity compares at most {MAX_COMPARED:,} texts", hint="use --query, or an index"
                     )
     except RowsFailedError as error:
         failure = error
@@ -72,12 +80,12 @@ def show_similarity(app: AppContext, embedder: Embedder, items: Source, params: 
 def show_nearest(
     app: AppContext,
     embedder: Embedder,
-    items: Source,
+    items: TextSource,
     params: EmbeddingParams,
     search: SearchOptions,
     output: OutputOptions,
 ) -> None:
-    """The texts by their score."""
+    """Write the texts by their score, best first."""
     best = Best(search.top_k)
     kept: dict[int, Item] = {}
     query = embed_query(embedder, search.query, params, search.query_prefix) if search.query is not None else None
@@ -98,10 +106,10 @@ def show_nearest(
 
 
 def embed_query(embedder: Embedder, query: str, params: EmbeddingParams, prefix: str | None) -> Matrix:
-    """The vector of a query.
+    """Return the vector of a query.
 
     Raises:
-        LlamacliError: it has none.
+        LlamacliError: if it has none.
     """
     import dataclasses
 
@@ -113,7 +121,7 @@ def embed_query(embedder: Embedder, query: str, params: EmbeddingParams, prefix:
 
 
 def write_hits(app: AppContext, hits: Sequence[page.Hit], output: OutputOptions) -> None:
-    """A table for people, one document, or a document for each hit."""
+    """Write a table, one document, or a document for each hit."""
     console = app.console
     if output.json:
         document = {"object": "list", "results": [page.hit_document(hit) for hit in hits]}

@@ -1,4 +1,4 @@
-"""A loaded embedding model, and texts on their way through it: what all of `embed` shares."""
+"""A loaded embedding model, and the outcomes of texts behind a progress bar: shared by all of `embed`."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from llamacli.cli.embed.options import BatchOptions, MakingOptions
 from llamacli.cli.framework.command import Reread
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ModelOptions
-from llamacli.engine.embedding.params import EmbeddingParams, NotEmbedded, Outcome
+from llamacli.engine.embedding.outcome import NotEmbedded, Outcome
+from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.errors import DownloadError, LlamacliError, RowsFailedError
 
 if TYPE_CHECKING:
-    from llamacli.batch.texts import Item, Source
+    from llamacli.batch.texts import Item, TextSource
     from llamacli.engine.embedding.embedder import Embedder
     from llamacli.gguf.header import Header
 
 DEMO = "minilm"
-"""The model that is used when none is named."""
+"""The default model."""
 
 PREFIX_KEY = "adapter.lora.prompt_prefix"
-"""The one place where a GGUF file says what belongs before a text: the adapters of jina-embeddings have it."""
+"""The only metadata that names a prefix for texts: the adapters of jina-embeddings have it."""
 
 DELAY_SECONDS = 0.5
-"""Work shows a progress bar only if it takes longer."""
+"""Time before a progress bar is shown."""
 
 
 def demo_instead(app: AppContext, model: ModelOptions, line: Reread) -> str | None:
-    """The option that names the demo model, and a note, if the model is a default that was chosen for something else.
+    """Return the option that selects the demo model, with a note, if the default model is not an embedding model.
 
-    The settings and the environment have one default for all commands. It counts here if it is made for vectors.
+    The settings and the environment have one default model for all commands. Return None if it is given on the command line or
+    is an embedding model.
 
     Raises:
-        UsageError, ModelError: the default is no model.
+        UsageError, ModelError: if the default is not a model.
     """
     if model.model is None or line.given("model"):
         return None
@@ -44,28 +46,28 @@ def demo_instead(app: AppContext, model: ModelOptions, line: Reread) -> str | No
     try:
         path = app.find_model(app, model.model, offline=True)
     except DownloadError:
-        app.console.note(f"{model.model}, the default, is not on this machine: {DEMO} is used (-m names another model)")
+        app.console.note(f"{model.model}, the default, is not on this machine: using {DEMO} (-m selects another model)")
     else:
-        if _makes_vectors(read_files(path).header):
+        if _is_embedding_model(read_files(path).header):
             return None
-        app.console.note(f"{path.name}, the default, is not made for vectors: {DEMO} is used (-m names another model)")
+        app.console.note(f"{path.name}, the default, is not an embedding model: using {DEMO} (-m selects another model)")
     return f"--model={DEMO}"
 
 
-def _makes_vectors(header: Header) -> bool:
+def _is_embedding_model(header: Header) -> bool:
     architecture = header.architecture
     return bool(header.integer(f"{architecture}.pooling_type")) or header.flag(f"{architecture}.attention.causal") is False
 
 
 def prefix_for(app: AppContext, given: str | None, model: ModelOptions) -> str:
-    """What is put before each text: as given, else what the last adapter's metadata says that its task wants."""
+    """Return the prefix of each text: as given, else the one in the last adapter's metadata."""
     if given is not None or not model.lora:
         return given or ""
     from llamacli.gguf.model import read_files
 
     prefix = read_files(model.lora[-1].path).header.text(PREFIX_KEY)
     if prefix:
-        app.console.note(f"{prefix!r} is put before each text, as the adapter wants it (--prefix says otherwise)")
+        app.console.note(f"each text gets the prefix {prefix!r}, as the adapter requires (--prefix overrides it)")
     return prefix or ""
 
 
@@ -73,7 +75,7 @@ def prefix_for(app: AppContext, given: str | None, model: ModelOptions) -> str:
 def open_embedder(
     app: AppContext, model: ModelOptions, context: BatchOptions, vectors: MakingOptions, *, rank: bool = False
 ) -> Iterator[Embedder]:
-    """The model, loaded, and closed afterwards. `rank` makes it a reranking model unless --pooling says otherwise."""
+    """Load the model, and close it after the block. With `rank`, pooling is "rank" unless --pooling is given."""
     pooling = vectors.pooling or ("rank" if rank else None)
     model_params, context_params = model.params(), context.params(pooling=pooling)
     path = app.find_model(app, model.model or DEMO, offline=model.offline)
@@ -97,13 +99,15 @@ def open_embedder(
 def outcomes(
     app: AppContext,
     embedder: Embedder,
-    source: Source,
+    source: TextSource,
     params: EmbeddingParams,
     *,
     rerank: str | None = None,
     before: tuple[int, int] = (0, 0),
 ) -> Iterator[tuple[Item, Outcome]]:
-    """Each item with its outcome, in order, behind a progress bar. `before` are texts of an earlier run, and how many failed.
+    """Yield each item with its outcome, in order, behind a progress bar.
+
+    `before` is the number of texts of an earlier run, and of those that failed.
 
     Raises:
         RowsFailedError: at the end, if some items have no vector, now or before.
@@ -135,9 +139,9 @@ def outcomes(
 
 
 def rows_failed(failed: int, total: int, first: LlamacliError | None) -> RowsFailedError:
-    """The error at the end of a run in which not all went well. `first` is None if that was in an earlier run."""
+    """Return the error for a run with failed texts. `first` is the first text's error, None if it was in an earlier run."""
     which = "the text has" if total == 1 else f"{failed:,} of {total:,} texts {'has' if failed == 1 else 'have'}"
     if first is None:
-        return RowsFailedError(f"{which} no vector, as an earlier run found", failed=failed, total=total)
+        return RowsFailedError(f"{which} no vector, from an earlier run", failed=failed, total=total)
     reason = first.message if failed == 1 else f"the first: {first.message}"
     return RowsFailedError(f"{which} no vector: {reason}", failed=failed, total=total, hint=first.hint)

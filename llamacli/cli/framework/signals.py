@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from llamacli.errors import CancelledError
+
 GRACE_SECONDS = 0.15
 """Time for cancelled work to stop before the process is ended."""
 
@@ -63,6 +65,9 @@ class Interrupts:
         self.start()
         try:
             yield guard
+        except CancelledError:  # the cancelled work's own error: the signal says more, and has its own exit status
+            if guard.received is None:
+                raise
         finally:
             self._guard = None
         if guard.received is not None:

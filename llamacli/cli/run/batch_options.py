@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from llamacli.batch.reader import RowFormat
+from llamacli.batch.formats import RowFormat
 from llamacli.cli.framework.parameters import option, parse_path
 from llamacli.errors import UsageError
 
@@ -38,13 +38,13 @@ class RowOptions:
         option(
             "--input",
             metavar="FILE",
-            help="Answer each row of a file: JSON lines, OpenAI Batch, .csv, .tsv, or .txt with a prompt a line; - is stdin.",
+            help="Answer each row of a file: a JSON array, JSON lines, OpenAI Batch, .csv, .tsv, or .txt lines; - is stdin.",
             environment=False,
         ),
     ] = None
     input_format: Annotated[
         RowFormat | None,
-        option("--input-format", shows="by the file's name, else jsonl", help="Format of --input.", environment=False),
+        option("--input-format", shows="by the file's name, else json", help="Format of --input.", environment=False),
     ] = None
     output: Annotated[
         Path | None,

@@ -6,7 +6,8 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from llamacli.batch.reader import NO_JSON, format_of, read_rows
+from llamacli.batch.formats import format_of
+from llamacli.batch.reader import INVALID_JSON, read_rows
 from llamacli.batch.results import ResultFile
 from llamacli.batch.runner import RowRunner, RunParams
 from llamacli.batch.summary import counted
@@ -86,7 +87,7 @@ def _rows(app: AppContext, options: RowOptions, stream: BinaryIO) -> Iterator[Ro
     """The rows of a stream. Warns once if they look like another format."""
     given = options.input_format
     for row in read_rows(stream, given or format_of(str(options.input))):
-        if row.number == 0 and given is None and (row.problem or "").startswith(f"{NO_JSON}:"):
+        if row.number == 0 and given is None and (row.problem or "").startswith(INVALID_JSON):
             app.console.warn("the first row is not JSON: --input-format lines reads each line as a prompt, csv a table")
         yield row
 

@@ -1,4 +1,4 @@
-"""Ids of tokens as people and programs write them: numbers with spaces or commas between them, and JSON lists."""
+"""Token ids as users and programs write them: numbers separated by spaces or commas, and JSON lists."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SEPARATORS = tuple(bytes((code,)) for code in b" \t\n\r\v\f,[]")
 
 
 def read_ids(blocks: Iterable[bytes], name: str) -> Iterator[array[int]]:
-    """Ids of one text after the other, as soon as each has ended: at a newline outside of brackets, or with the last block.
+    """Yield the ids of each text as soon as it ends: at a newline outside of brackets, or with the last block.
 
     Raises:
-        UsageError: a word that is no id, or a bracket without its partner; the message gives the offset in `name`.
+        UsageError: if a word is not an id or a bracket has no partner. The message has the offset in `name`.
     """
     reader = _Reader(name)
     for block in blocks:
@@ -26,7 +26,7 @@ def read_ids(blocks: Iterable[bytes], name: str) -> Iterator[array[int]]:
 
 
 class _Reader:
-    """`_rest` is a word that may not have ended, from byte `_start` on. `_list` is where the outermost open list begins."""
+    """`_rest` is the last word, perhaps incomplete, from byte `_start` on. `_list` is the offset of the outermost open list."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -38,7 +38,7 @@ class _Reader:
         data = self._rest + block
         cut = max(data.rfind(separator) for separator in _SEPARATORS) + 1
         if len(data) - cut > _LONGEST_WORD:
-            self._id(data[cut:], cut)  # refused, before it fills the memory
+            self._id(data[cut:], cut)  # refused before it fills the memory
         yield from self._texts(data[:cut])
         self._rest = data[cut:]
         self._start += cut
@@ -46,7 +46,7 @@ class _Reader:
     def finish(self) -> Iterator[array[int]]:
         yield from self._texts(self._rest + b"\n")
         if self._depth:
-            raise UsageError(f"the list at offset {self._list:,} of {self._name} does not end")
+            raise UsageError(f"the list at offset {self._list:,} of {self._name} is not closed")
 
     def _texts(self, data: bytes) -> Iterator[array[int]]:
         for match in _WORDS.finditer(data):
@@ -56,7 +56,7 @@ class _Reader:
                 self._depth += 1
             elif word == b"]":
                 if not self._depth:
-                    raise UsageError(f"the ] at offset {self._start + match.start():,} of {self._name} ends no list")
+                    raise UsageError(f"the ] at offset {self._start + match.start():,} of {self._name} closes no list")
                 self._depth -= 1
             elif word != b"\n":
                 self._ids.append(self._id(word, match.start()))
@@ -64,10 +64,10 @@ class _Reader:
                 yield self._ids
                 self._ids = array("i")
 
-    def _id(self, word: bytes, place: int) -> int:
+    def _id(self, word: bytes, position: int) -> int:
         is_number = len(word) <= _LONGEST_WORD and word.removeprefix(b"-").isdigit()  # int() alone takes 1_000 and +1, too
         if is_number and 0 <= (value := int(word)) < 2**31:
             return value
         shown = word[:_LONGEST_WORD].decode("utf-8", "surrogateescape")
         what = f"token {shown} is not in any vocabulary" if is_number else f"'{shown}' is not a token id"
-        raise UsageError(f"{what} (at offset {self._start + place:,} of {self._name})")
+        raise UsageError(f"{what} (at offset {self._start + position:,} of {self._name})")

@@ -1,10 +1,9 @@
-"""What `tokenize` reads: a text, files, directories, standard input; whole, or line by line; and ids to be turned back."""
+"""Input of `tokenize`: a text, files, directories or standard input, whole or line by line."""
 
 from __future__ import annotations
 
 import codecs
 import io
-import json
 import os
 import re
 import select
@@ -16,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 from llamacli.cli.framework.context import AppContext
 from llamacli.engine.tokenization.documents import BLOCK, Document, text_document, utf8_blocks
 from llamacli.errors import CapacityError, TemplateError, UsageError
+from llamacli.json_text import parse_json
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -33,7 +33,7 @@ _GLOB = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Documents, and how many bytes they have together (None: nobody knows). `are_files`: the command line names files."""
+    """Documents, their total bytes (None if unknown), and whether the command line names files."""
 
     documents: list[Document]
     size: int | None
@@ -49,9 +49,12 @@ def find_input(
     replace: bool = False,
     live: bool = False,
 ) -> Input:
-    """The documents that a command line names. With files, words are files, too: the shell makes them of a pattern.
+    """Return the documents that a command line names. With `paths`, words are files too, as a shell expands a pattern.
 
-    `live`: the blocks of standard input are what there is; an empty one says that the next has to be waited for.
+    With `live`, standard input yields blocks as they arrive, and an empty block before it has to wait.
+
+    Raises:
+        UsageError: if nothing is named and nothing piped, or a file does not exist or cannot be read.
     """
     stdin = Document(STDIN_NAME, lambda: (_live_blocks if live else _blocks)(app.console.input_stream()))
     if paths or recursive:
@@ -62,18 +65,18 @@ def find_input(
         data = os.fsencode(words[0])
         return Input([text_document("the text", data)], len(data))
     if not words and not app.console.has_piped_input:
-        raise UsageError("there is no text", hint="give one as an argument, with -f FILE, or on standard input")
+        raise UsageError("no text given", hint="give one as an argument, with -f FILE, or on standard input")
     return Input([stdin], None)
 
 
 def spooled(app: AppContext, found: Input, stack: ExitStack) -> Input:
-    """The same, to be read several times: standard input is kept in a temporary file until `stack` is closed."""
+    """Return input that can be read several times: standard input is copied to a temporary file until `stack` is closed."""
     documents = []
     for document in found.documents:
         if document.name == STDIN_NAME:
-            import tempfile  # it takes a while, and few need it
+            import tempfile  # a slow import that few need
 
-            kept = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # a context it is
+            kept = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
             for block in document.blocks():
                 kept.write(block)
             documents.append(Document(STDIN_NAME, lambda kept=kept: _positioned(kept)))  # type: ignore[misc]
@@ -83,28 +86,28 @@ def spooled(app: AppContext, found: Input, stack: ExitStack) -> Input:
 
 
 def lines_of(document: Document) -> Iterator[Document | None]:
-    """Each line as a document, without what ends it; None where the next has to be waited for."""
-    count, begun = 0, list[bytes]()
+    """Yield each line as a document, without its end, and None before waiting for the next."""
+    count, started = 0, list[bytes]()
     for block in document.blocks():
         if not block:
             yield None
             continue
         *lines, rest = block.split(b"\n")
         if lines:
-            lines[0] = b"".join((*begun, lines[0]))
-            begun.clear()
+            lines[0] = b"".join((*started, lines[0]))
+            started.clear()
         for line in lines:
             count += 1
             yield _line_document(document, count, line)
-        begun.append(rest)
-    if last := b"".join(begun):
+        started.append(rest)
+    if last := b"".join(started):
         yield _line_document(document, count + 1, last)
 
 
 def chat_chunks(
-    model: Model, documents: Iterable[Document | None], chat: ChatOptions, *, as_messages: bool, replace: bool
+    model: Model, documents: Iterable[Document | None], chat: ChatOptions, *, are_messages: bool, replace: bool
 ) -> Iterator[Chunk | NotTokenized]:
-    """Each document as a conversation, put through the chat template: a user's message, or a JSON list of messages."""
+    """Yield the tokens of each document as a conversation: a user's message, or with `are_messages` a JSON list of messages."""
     from llamacli.engine.tokenization.chat import conversation_chunk, open_template
     from llamacli.engine.tokenization.tokenizer import NotTokenized
 
@@ -113,7 +116,7 @@ def chat_chunks(
         for document in filter(None, documents):
             try:
                 text = b"".join(utf8_blocks(document.blocks(), document.name, replace=replace)).decode()
-                messages = read_messages(text, document.name) if as_messages else [{"role": "user", "content": text}]
+                messages = read_messages(text, document.name) if are_messages else [{"role": "user", "content": text}]
                 chunk = conversation_chunk(model.vocabulary, template, document.name, [*system, *messages])
             except (UsageError, TemplateError, CapacityError) as error:
                 yield NotTokenized(document, error)
@@ -122,16 +125,15 @@ def chat_chunks(
 
 
 def read_messages(text: str, name: str) -> list[Any]:
-    """A JSON list of messages, or an object that has one, as requests do."""
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{name} is not JSON: {error}", hint="--chat -f takes a JSON list of messages") from None
-    except RecursionError:
-        raise UsageError(f"{name} is nested too deeply") from None
+    """Parse a JSON list of messages, or an object that has one, as requests do.
+
+    Raises:
+        UsageError: if it is neither.
+    """
+    document = parse_json(text, source=name)
     messages = document.get("messages") if isinstance(document, dict) else document
     if not isinstance(messages, list):
-        raise UsageError(f"{name} is not a JSON list of messages")
+        raise UsageError(f"{name} is not a JSON list of messages", hint="--chat -f reads a JSON list of messages")
     return messages
 
 
@@ -157,14 +159,14 @@ def _files(app: AppContext, names: tuple[str, ...], stdin: Document, *, recursiv
             documents.append(_file_document(path))
             size += path.stat().st_size
     if skipped:
-        app.console.note(f"{skipped} {'file is' if skipped == 1 else 'files are'} not text and left out")
+        app.console.note(f"skipped {skipped} {'file that is' if skipped == 1 else 'files that are'} not text")
     if not documents:
-        raise UsageError("there are no text files", hint="files whose names begin with a dot are not looked for")
+        raise UsageError("no text files found", hint="files whose names begin with a dot are skipped")
     return Input(documents, None if streams else size, are_files=True)
 
 
 def _paths(name: str, *, recursive: bool) -> Iterator[tuple[Path, bool]]:
-    """The files that a word names, and whether it names just that file."""
+    """Yield the files that a word names, and whether it names exactly that file."""
     path = Path(name)
     try:
         is_directory, exists = path.is_dir(), path.exists()
@@ -172,14 +174,14 @@ def _paths(name: str, *, recursive: bool) -> Iterator[tuple[Path, bool]]:
         raise UsageError(f"cannot read {name}: {error}") from error
     if is_directory:
         if not recursive:
-            raise UsageError(f"{name} is a directory", hint="-r takes the files in it")
+            raise UsageError(f"{name} is a directory", hint="-r reads the files in it")
         yield from ((found, False) for found in _walk(path))
     elif exists:
         yield path, True
     elif _GLOB.search(name):
         import glob
 
-        matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute pattern
+        matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob does not accept absolute patterns
         if not matches:
             raise UsageError(f"no file matches {name}")
         for match in map(Path, matches):
@@ -201,7 +203,7 @@ def _walk(top: Path) -> Iterator[Path]:
 
 
 def _is_text(app: AppContext, path: Path, *, replace: bool) -> bool:
-    """Whether a file that was found, not named, is text. One that cannot be read is passed over with a warning."""
+    """Return whether a file found in a directory is text. Warn about one that cannot be read, and skip it."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         with path.open("rb") as file:
@@ -253,7 +255,7 @@ def _live_blocks(stream: io.BufferedIOBase) -> Iterator[bytes]:
 
 
 def _is_ready(stream: io.BufferedIOBase, seconds: float | None) -> bool:
-    """Whether there is something to read, or the end of it, within `seconds` (None: it is waited for)."""
+    """Return whether the stream has data or has ended within `seconds`. None waits for it."""
     try:
         return bool(select.select([stream], [], [], seconds)[0])
     except io.UnsupportedOperation:  # bytes in memory
@@ -261,12 +263,12 @@ def _is_ready(stream: io.BufferedIOBase, seconds: float | None) -> bool:
 
 
 def _positioned(file: IO[bytes]) -> Iterator[bytes]:
-    """A file that several read by turns, from its beginning."""
-    place = 0
+    """Yield the blocks of a file from its beginning, though other readers move its position."""
+    position = 0
     while True:
-        file.seek(place)
+        file.seek(position)
         block = file.read(BLOCK)
         if not block:
             return
-        place += len(block)
+        position += len(block)
         yield block

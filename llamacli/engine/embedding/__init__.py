@@ -1,1 +1,1 @@
-"""Vectors of texts."""
+"""Vectors of texts: tokenization into pieces, packing into batches, evaluation, pooling and normalization."""

@@ -1,4 +1,4 @@
-"""From texts to the pieces that are evaluated, each whole in one micro-batch (see `embedding_packing`)."""
+"""From texts to pieces: tokens that are evaluated together, in one micro-batch (see `packing`)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from llamacli.engine.runtime.vocabulary import Vocabulary
 from llamacli.errors import ContextFullError, UsageError
 
 SPECIAL_PROBE = "a"
-"""A text that every vocabulary knows, to see what is put around it."""
+"""A text in every vocabulary, to find the tokens that are added around a text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Tokens that are evaluated together. `owner` is the text's index, `part` counts the pieces of one text."""
+    """Tokens that are evaluated together. `owner` is the text's index, `part` the piece's number within the text."""
 
     owner: int
     part: int
@@ -26,23 +26,27 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What the model wants around every text: tokens before (such as [CLS]) and after (such as [SEP])."""
+    """The tokens that the model requires around every text: before it (such as [CLS]) and after it (such as [SEP])."""
 
     head: tuple[int, ...]
     tail: tuple[int, ...]
 
     @property
     def size(self) -> int:
-        """Tokens of both."""
+        """Tokens of head and tail."""
         return len(self.head) + len(self.tail)
 
     def around(self, tokens: Sequence[int]) -> list[int]:
-        """`tokens` with the frame."""
+        """Return `tokens` with the frame around them."""
         return [*self.head, *tokens, *self.tail]
 
 
 def frame_of(vocabulary: Vocabulary) -> Frame:
-    """The frame that the model's metadata asks for."""
+    """Return the frame that the model's metadata requires.
+
+    Raises:
+        UsageError: if the tokenizer changes a text when it adds special tokens.
+    """
     bare = vocabulary.tokenize(SPECIAL_PROBE)
     framed = vocabulary.tokenize(SPECIAL_PROBE, add_special=True)
     for start in range(len(framed) - len(bare) + 1):
@@ -52,9 +56,9 @@ def frame_of(vocabulary: Vocabulary) -> Frame:
 
 
 def pair_frame(model: Model, frame: Frame, query: str) -> Frame:
-    """What stands around a document that is compared with a query: the model's rerank template, or query and separator.
+    """Return the frame of a document that is compared with a query: the model's rerank template, or query and separator.
 
-    `frame` is what stands around every text.
+    `frame` is the frame of every text.
     """
     lib, vocabulary = library(), model.vocabulary
     template = lib.llama_model_chat_template(model.handle, b"rerank")
@@ -71,29 +75,31 @@ def pair_frame(model: Model, frame: Frame, query: str) -> Frame:
     return Frame((*frame.head, *words, *separators), frame.tail)
 
 
-def room_for(frame: Frame, limit: int, params: EmbeddingParams) -> int:
-    """How many tokens of a text are evaluated together at most.
+def check_room(frame: Frame, limit: int, params: EmbeddingParams) -> int:
+    """Return the number of tokens of a text that fit into `limit` tokens beside the frame.
 
     Raises:
-        UsageError: none, or fewer than chunks shall overlap by.
+        UsageError: if none fit, or not more than chunks overlap by.
     """
     room = limit - frame.size
     if room < 1:
-        around = f" beside the {frame.size} around it" if frame.size else ""
-        raise UsageError(f"a context of {limit} tokens leaves no room for text{around}", hint="use a larger -c")
+        beside = f" beside the {frame.size} special tokens" if frame.size else ""
+        message = f"a context of {limit} tokens leaves no room for text{beside}"
+        raise UsageError(message, hint="use a larger n_ctx", parameter="n_ctx")
     if params.overflow == "chunk" and params.overlap >= room:
-        raise UsageError(f"chunks of at most {room} tokens, as the context is, cannot overlap by {params.overlap}")
+        message = f"chunks of at most {room} tokens, the context's limit, cannot overlap by {params.overlap}"
+        raise UsageError(message, parameter="overlap")
     return room
 
 
 def cut(tokens: Sequence[int], frame: Frame, limit: int, params: EmbeddingParams) -> tuple[list[list[int]], bool]:
-    """A text's tokens as pieces of at most `limit` tokens, frame included, and whether something was cut off.
+    """Return a text's pieces of at most `limit` tokens, frame included, and whether the text was truncated.
 
     Raises:
-        ContextFullError: it is too long, and nothing else was asked for.
-        UsageError: it has no tokens, or what `room_for` raises.
+        ContextFullError: if the text is too long and `params` request neither truncation nor chunks.
+        UsageError: if it has no tokens, or as `check_room` raises it.
     """
-    room = room_for(frame, limit, params)
+    room = check_room(frame, limit, params)
     if not tokens:
         raise UsageError("the text has no tokens")
     if params.overflow == "chunk":
@@ -103,15 +109,15 @@ def cut(tokens: Sequence[int], frame: Frame, limit: int, params: EmbeddingParams
     if params.overflow == "truncate":
         return [frame.around(tokens[:room])], True
     raise ContextFullError(
-        f"the text has {len(tokens) + frame.size} tokens, the model takes {limit}",
+        f"the text has {len(tokens) + frame.size} tokens, the limit is {limit}",
         needed=len(tokens) + frame.size,
         available=limit,
-        hint="--truncate cuts it, --chunk N splits it",
+        hint="truncate it, or split it into chunks",
     )
 
 
 def windows(tokens: Sequence[int], size: int, overlap: int) -> Iterator[Sequence[int]]:
-    """`tokens` in runs of `size`, each beginning `overlap` tokens before the end of the one before."""
+    """Yield runs of `size` tokens, each starting `overlap` tokens before the end of the previous one."""
     step = size - overlap
     for start in range(0, max(len(tokens) - overlap, 1), step):
         yield tokens[start : start + size]

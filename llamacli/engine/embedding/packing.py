@@ -1,10 +1,10 @@
-"""Which pieces are evaluated together: those that fill the tiles of attention.
+"""Packing of pieces into batches that fill the tiles of attention.
 
-llama.cpp computes attention on the CPU in tiles of `TILE` by `TILE` tokens of the batch, whichever texts they belong to, and
-passes over a tile in which no token may look at another. Where texts end at the ends of tiles, only tiles on the diagonal are
-left; texts packed as they come reach into their neighbours' tiles, which takes about twice the time. So texts are put together
-that fill a tile, or several, to the last token: an exact bin packing, which with thousands of texts of a few dozen lengths a
-greedy search nearly always finds (Johnson, "Near-optimal bin packing algorithms", 1973, for the order: the longest first).
+llama.cpp computes attention on the CPU in tiles of `TILE` by `TILE` tokens of the batch, regardless of the texts they belong
+to, and skips a tile in which no token attends to another. If texts end where tiles end, only the tiles on the diagonal remain.
+Texts packed in input order reach into their neighbours' tiles, which takes about twice the time. So this packing combines texts
+that fill one or more tiles to the last token. With thousands of texts of a few dozen lengths, a greedy search nearly always
+finds such an exact bin packing (Johnson, "Near-optimal bin packing algorithms", 1973, for the order: the longest first).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ TILE = 64
 """Tokens along a side of a tile: `GGML_FA_TILE_Q` and `GGML_FA_TILE_KV` of ggml's CPU backend."""
 
 Run = list[Piece]
-"""Pieces that lie next to each other in a batch."""
+"""Adjacent pieces of a batch."""
 
 
-def pack(pieces: Iterable[Piece], *, budget: int, most: int) -> list[list[Piece]]:
-    """Batches of at most `budget` tokens and `most` pieces, the longest first; a piece above the budget is alone.
+def pack(pieces: Iterable[Piece], *, budget: int, max_pieces: int) -> list[list[Piece]]:
+    """Return batches of at most `budget` tokens and `max_pieces` pieces, the longest first.
 
-    Each batch holds runs that fill tiles exactly, and at its end, where that harms nobody, one that does not. When the exact
-    ones are used up, what is left goes together as it comes.
+    A piece above the budget is alone in its batch. Each batch holds runs that fill tiles exactly, and at its end, where it
+    shifts no other run, one that does not. When no exact runs remain, the others are combined in order of length.
     """
     stock = _Stock(pieces)
     batches: list[list[Piece]] = []
@@ -36,7 +36,7 @@ def pack(pieces: Iterable[Piece], *, budget: int, most: int) -> list[list[Piece]
         if len(longest.tokens) > budget:
             batches.append([longest])
             continue
-        run, room = stock.filled(longest, min(budget - len(longest.tokens), -len(longest.tokens) % TILE), most)
+        run, room = stock.fill(longest, min(budget - len(longest.tokens), -len(longest.tokens) % TILE), max_pieces)
         (odd if room else exact).append(run)
     exact.reverse()
     odd.reverse()
@@ -44,19 +44,19 @@ def pack(pieces: Iterable[Piece], *, budget: int, most: int) -> list[list[Piece]
         last = odd.pop() if odd else []
         batch: list[Piece] = []
         for runs in (exact, odd):
-            while runs and _fits(batch, runs[-1], last, budget, most):
+            while runs and _fits(batch, runs[-1], last, budget, max_pieces):
                 batch += runs.pop()
         batches.append(batch + last)
     return batches
 
 
-def _fits(batch: Run, run: Run, last: Run, budget: int, most: int) -> bool:
+def _fits(batch: Run, run: Run, last: Run, budget: int, max_pieces: int) -> bool:
     together = (*batch, *run, *last)
-    return len(together) <= most and sum(len(piece.tokens) for piece in together) <= budget
+    return len(together) <= max_pieces and sum(len(piece.tokens) for piece in together) <= budget
 
 
 class _Stock:
-    """The pieces that are left, by length."""
+    """The remaining pieces, by length."""
 
     def __init__(self, pieces: Iterable[Piece]) -> None:
         self._pieces: dict[int, list[Piece]] = {}
@@ -68,26 +68,26 @@ class _Stock:
         return bool(self._lengths)
 
     def longest(self) -> Piece:
-        """Takes the longest piece."""
+        """Take the longest piece."""
         return self._take(self._lengths[-1])
 
-    def filled(self, first: Piece, room: int, most: int) -> tuple[Run, int]:
-        """Takes what fills the `room` tokens behind a piece, at most `most` pieces with it, and says how many are left."""
+    def fill(self, first: Piece, room: int, max_pieces: int) -> tuple[Run, int]:
+        """Take pieces that fill `room` tokens after the first, `max_pieces` in all. Return the run and the remaining room."""
         run = [first]
-        while room and len(run) < most:
-            fitting = self._fitting(room, most - len(run))
+        while room and len(run) < max_pieces:
+            fitting = self._fitting(room, max_pieces - len(run))
             if not fitting:
                 break
             run += fitting
             room -= sum(len(piece.tokens) for piece in fitting)
         return run, room
 
-    def _fitting(self, room: int, most: int) -> Run:
-        """Takes one piece that fills the room, or two, else the longest that fits, if any does."""
+    def _fitting(self, room: int, max_pieces: int) -> Run:
+        """Take one piece that fills the room, or two, else the longest that fits, if any."""
         if room in self._pieces:
             return [self._take(room)]
         end = bisect_right(self._lengths, room)
-        if most > 1:
+        if max_pieces > 1:
             for length in self._lengths[bisect_right(self._lengths, (room - 1) // 2) : end]:
                 other = room - length
                 if other in self._pieces and (other != length or len(self._pieces[length]) > 1):

@@ -1,4 +1,4 @@
-"""The next items of an iterator are made on another thread while the last ones are worked on."""
+"""Reading ahead: a thread produces the next items of an iterator while the caller works on the last ones."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _POLL_SECONDS = 0.05
 
 
 class _End:
-    """Nothing more comes: all is read, or `error` ended it."""
+    """The end of the items. `error` is the exception that ended them, or None."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 class _Producer(Generic[T]):
-    """The other thread."""
+    """The thread's work: move items to the `ready` queue until they end or `stopped` is set."""
 
     def __init__(self, items: Iterable[T], room: int) -> None:
         self._items = items
@@ -38,7 +38,7 @@ class _Producer(Generic[T]):
         self._put(end)
 
     def _put(self, item: T | _End) -> bool:
-        """Waits for room. False if nobody wants it any more."""
+        """Wait for room in the queue. Return False if the consumer has stopped."""
         while not self.stopped.is_set():
             try:
                 self.ready.put(item, timeout=_POLL_SECONDS)
@@ -48,15 +48,14 @@ class _Producer(Generic[T]):
         return False
 
 
-def ahead(items: Iterable[T], check: Callable[[], None], *, room: int = 1) -> Generator[T | None, None, None]:
-    """The items, of which `room` are ready beforehand, and None whenever none has come for a while: time for other work.
+def prefetch(items: Iterable[T], check: Callable[[], None], *, room: int = 1) -> Generator[T | None, None, None]:
+    """Yield the items while a thread reads up to `room` of them ahead, and None when none arrives for a while.
 
-    `check` is called while waiting, and may raise to end that.
-
-    The thread is a daemon: it may be reading from a pipe into which nobody writes.
+    The caller can do other work after a None. `check` is called while waiting and may raise to end the wait. An exception of
+    the items is raised here. The thread is a daemon, because it may be blocked on a pipe that stays silent.
     """
     producer = _Producer(items, room)
-    threading.Thread(target=producer.run, name="llamacli-ahead", daemon=True).start()
+    threading.Thread(target=producer.run, name="llamacli-prefetch", daemon=True).start()
     try:
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Contexts that evaluate batches of pieces, one after the other or side by side."""
+"""Contexts that evaluate batches of pieces, one batch after the other or several in parallel."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from llamacli.engine.runtime.hardware import default_threads
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import CancelledError, ClosedError, EngineError, MemoryFullError, ModelUnsupportedError
 
-MOST_SEQUENCES = 64
-"""Texts in one batch. llama.cpp allows 256; more than these gain nothing, and its masks are made of texts times tokens."""
+MAX_SEQUENCES = 64
+"""Texts in one batch. llama.cpp allows 256, but more gain nothing, and its masks grow with texts times tokens."""
 
 SMALL_MODEL = 1 << 30
-"""Bytes of a model file up to which contexts work side by side: each has its own buffers, and larger models need no help."""
+"""Bytes of a model file up to which contexts run in parallel. Each has its own buffers, and larger models gain nothing."""
 
 Rows = tuple[Piece, Matrix]
 
 
 class Worker:
-    """One context, made when it is first needed and again when a batch is larger than it was made for.
+    """One context, created on first use, and created anew for a batch larger than its capacity.
 
-    Safe from any thread: one batch is evaluated at a time, and `close()` waits for it.
+    Safe from any thread: it evaluates one batch at a time, and `close()` waits for it.
     """
 
     def __init__(self, model: Model, params: ContextParams, *, pooling: Pooling, causal: bool | None, budget: int) -> None:
@@ -44,17 +44,17 @@ class Worker:
         self._budget = budget
         self._context: Context | None = None
         self._capacity = 0
-        self._using = threading.RLock()  # again by the same thread: a signal's handler may close
+        self._using = threading.RLock()  # reentrant: a signal's handler may close
         self._closed = False
         lib = library()
         self._width = lib.llama_model_n_cls_out(model.handle) if pooling == "rank" else lib.llama_model_n_embd_out(model.handle)
 
     def evaluate(self, batch: Sequence[Piece]) -> list[Rows]:
-        """The pieces' vectors as they come from the model: one row each, or one a token without pooling.
+        """Return the pieces' vectors as the model computes them: one row each, or one per token without pooling.
 
         Raises:
-            MemoryFullError, DecodeError, CancelledError: see `Context`.
-            ClosedError: `close()` was called.
+            MemoryFullError, DecodeError, CancelledError: as `Context` raises them.
+            ClosedError: after `close()`.
         """
         with self._using:
             if self._closed:
@@ -63,7 +63,7 @@ class Worker:
 
     def _evaluate(self, batch: Sequence[Piece]) -> list[Rows]:
         self._model.cancel.check()
-        context = self._ready(sum(len(piece.tokens) for piece in batch))
+        context = self._context_for(sum(len(piece.tokens) for piece in batch))
         context.clear()
         tokens = [token for piece in batch for token in piece.tokens]
         positions = [position for piece in batch for position in range(len(piece.tokens))]
@@ -80,51 +80,51 @@ class Worker:
             count = len(batch[number].tokens)
             pointers = [lib.llama_get_embeddings_ith(context.handle, start + offset) for offset in range(count)]
         if not all(pointers):
-            raise EngineError("llama.cpp gave no vector for a text")
+            raise EngineError("llama.cpp returned no vector for a text")
         rows: Matrix = np.stack([np.asarray(float_view(pointer, self._width), dtype=np.float32) for pointer in pointers])
         return rows
 
-    def _ready(self, tokens: int) -> Context:
-        """A context for a batch of so many tokens, which llama.cpp must compute in one micro-batch: pooling needs them all."""
+    def _context_for(self, tokens: int) -> Context:
+        """Return a context for a batch of N tokens, in one micro-batch, because pooling needs all of them."""
         if self._context is None or tokens > self._capacity:
             self._free()
             wanted = max(tokens, self._budget)
-            per_sequence = -(-wanted // MOST_SEQUENCES)
-            self._capacity = per_sequence * MOST_SEQUENCES
+            per_sequence = -(-wanted // MAX_SEQUENCES)
+            self._capacity = per_sequence * MAX_SEQUENCES
             params = dataclasses.replace(
                 self._params,
                 n_ctx=per_sequence,
                 n_batch=self._capacity,
                 n_ubatch=self._capacity,
-                n_seq_max=MOST_SEQUENCES,
+                n_seq_max=MAX_SEQUENCES,
                 kv_unified=True,
                 embeddings=True,
                 pooling=self._pooling,
             )
-            self._context = self._made(params, tokens, wanted)
+            self._context = self._create(params, tokens, wanted)
             if self._causal is not None:
                 self._set_attention(self._context, causal=self._causal)
         return self._context
 
-    def _made(self, params: ContextParams, tokens: int, wanted: int) -> Context:
-        """The context. What does not fit is told in the caller's terms: nobody asked for a cache, and encoders have none."""
+    def _create(self, params: ContextParams, tokens: int, wanted: int) -> Context:
+        """Create the context. A memory error names batches or texts, not the cache, which encoders do not have."""
         try:
             return Context(self._model, params)
         except MemoryFullError as error:
             if wanted > tokens:
                 message = f"batches of {wanted:,} tokens do not fit in memory"
-                raise MemoryFullError(message, hint="use a smaller -ub") from error
+                raise MemoryFullError(message, hint="use a smaller n_ubatch", parameter="n_ubatch") from error
             message = f"a text of {tokens:,} tokens does not fit in memory"
-            raise MemoryFullError(message, hint="use a smaller -c, or --chunk N") from error
+            raise MemoryFullError(message, hint="use a smaller n_ctx, or split texts into chunks", parameter="n_ctx") from error
 
     def _set_attention(self, context: Context, *, causal: bool) -> None:
         lib = library()
-        if causal and not lib.llama_get_memory(context.handle):  # llama.cpp would take no notice
-            raise ModelUnsupportedError(f"{self._model.path.name} is an encoder: its attention cannot be causal")
+        if causal and not lib.llama_get_memory(context.handle):  # llama.cpp would ignore the setting
+            raise ModelUnsupportedError(f"{self._model.path.name} is an encoder: causal attention is not supported")
         lib.llama_set_causal_attn(context.handle, causal)
 
     def close(self) -> None:
-        """Frees the context, when no batch is in it any more."""
+        """Free the context, after waiting for a running batch."""
         with self._using:
             self._closed = True
             self._free()
@@ -136,7 +136,7 @@ class Worker:
 
 
 class Work:
-    """Batches on their way: `futures` are being evaluated, `later` ones are by `evaluate` when their rows are asked for."""
+    """Pending batches: `futures` are being evaluated; `later` are passed to `evaluate` when their rows are requested."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class Work:
         self._evaluate, self._later, self._futures = evaluate, later, futures
 
     def rows(self) -> Iterator[list[Rows]]:
-        """The rows of each batch as it is done, in any order. Raises what `Worker.evaluate` raises."""
+        """Yield the rows of each batch when it is done, in any order. Raises what `Worker.evaluate` raises."""
         for batch in self._later:
             yield self._evaluate(batch)
         while self._futures:
@@ -158,7 +158,7 @@ class Work:
                 yield future.result()
 
     def abandon(self) -> None:
-        """Evaluates no more, and waits for what has begun."""
+        """Cancel the batches that have not started, and wait for those that have."""
         for future in self._futures:
             future.cancel()
         for future in self._futures:
@@ -168,42 +168,42 @@ class Work:
 
 
 class Workers:
-    """Evaluates batches in any order: many of a small model on contexts of one thread each, all else on one of all threads.
+    """Evaluate batches in any order, either on one context with all threads or on parallel contexts with one thread each.
 
-    Threads of one context wait for each other hundreds of times in a batch, which costs the more the smaller the model and the
-    busier the machine; contexts side by side never do.
+    The threads of one context wait for each other hundreds of times in a batch, which costs more the smaller the model and the
+    busier the machine. Parallel contexts never wait, so many batches of a small model run on those.
     """
 
     def __init__(self, model: Model, params: ContextParams, *, pooling: Pooling, causal: bool | None, budget: int) -> None:
         self.budget = budget
-        self.most = MOST_SEQUENCES
+        self.max_pieces = MAX_SEQUENCES
         self._threads = params.threads_batch or params.threads or default_threads()
         common = {"pooling": pooling, "causal": causal, "budget": budget}
-        self._one = Worker(model, dataclasses.replace(params, threads=self._threads), **common)  # type: ignore[arg-type]
+        self._shared = Worker(model, dataclasses.replace(params, threads=self._threads), **common)  # type: ignore[arg-type]
         single = dataclasses.replace(params, threads=1, threads_batch=1)
-        beside = self._threads if _may_work_beside(model) else 0
-        self._many = [Worker(model, single, **common) for _ in range(beside)]  # type: ignore[arg-type]
-        self._side_by_side = False
+        parallel = self._threads if _allows_parallel(model) else 0
+        self._parallel = [Worker(model, single, **common) for _ in range(parallel)]  # type: ignore[arg-type]
+        self._runs_parallel = False
         self._starting = threading.RLock()
         self._closed = False
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        for worker in self._many:
+        for worker in self._parallel:
             self._free.put(worker)
-        self._pool = ThreadPoolExecutor(beside, thread_name_prefix="llamacli-embed") if beside else None
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="llamacli-embed") if parallel else None
 
     def start(self, batches: Sequence[Sequence[Piece]]) -> Work:
-        """Begins to evaluate batches, after those that were begun before. Safe from any thread.
+        """Start to evaluate batches, after those started before. Safe from any thread.
 
         Raises:
-            ClosedError: `close()` was called.
+            ClosedError: after `close()`.
         """
         with self._starting:
             if self._closed:
                 raise ClosedError("the embedder is closed")
-            if self._pool is None or (len(batches) < 2 * self._threads and not self._side_by_side):
-                return Work(self._one.evaluate, batches, set())
-            self._side_by_side = True
-            return Work(self._one.evaluate, (), {self._pool.submit(self._evaluate_free, batch) for batch in batches})
+            if self._pool is None or (len(batches) < 2 * self._threads and not self._runs_parallel):
+                return Work(self._shared.evaluate, batches, set())
+            self._runs_parallel = True
+            return Work(self._shared.evaluate, (), {self._pool.submit(self._evaluate_free, batch) for batch in batches})
 
     def _evaluate_free(self, batch: Sequence[Piece]) -> list[Rows]:
         worker = self._free.get()
@@ -213,15 +213,15 @@ class Workers:
             self._free.put(worker)
 
     def close(self) -> None:
-        """Frees all contexts. Batches that are being evaluated are waited for; whoever waits for others gets ClosedError."""
+        """Free all contexts, after waiting for running batches. Waiting for another batch then raises ClosedError."""
         with self._starting:
             self._closed = True
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
-        for worker in (self._one, *self._many):
+        for worker in (self._shared, *self._parallel):
             worker.close()
 
 
-def _may_work_beside(model: Model) -> bool:
+def _allows_parallel(model: Model) -> bool:
     on_device = library().llama_supports_gpu_offload() and model.params.gpu_layers != 0
     return not on_device and model.header.size <= SMALL_MODEL

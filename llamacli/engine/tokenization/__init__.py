@@ -1,1 +1,1 @@
-"""Text to tokens and back, many documents at once."""
+"""Tokenization of texts of any size, and the byte spans and differences of tokens."""

@@ -1,4 +1,4 @@
-"""A conversation as the model would read it, and its tokens. The vocabulary alone is enough for that."""
+"""The prompt of a conversation, and its tokens. Only the vocabulary is needed."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from llamacli.errors import TemplateError
 
 
 def open_template(model: Model, template: str | None = None) -> ChatTemplate:
-    """The chat template, by default the model's own; to be closed.
+    """Open a chat template, by default the model's own. The caller closes it.
 
     Raises:
-        TemplateError: there is none, or it does not parse.
+        TemplateError: if the model has none, or it does not parse.
     """
     source = template if template is not None else model.chat_template()
     if source is None:
-        raise TemplateError("this model has no chat template", hint="--chat-template names one")
+        raise TemplateError("this model has no chat template", hint="chat_template selects one", parameter="chat_template")
     bos, eos = (_piece(model.vocabulary, token) for token in (model.vocabulary.bos, model.vocabulary.eos))
     return ChatTemplate(source, bos=bos.decode("utf-8", "replace"), eos=eos.decode("utf-8", "replace"))
 
 
 def conversation_chunk(vocabulary: Vocabulary, chat: ChatTemplate, name: str, messages: Sequence[dict[str, Any]]) -> Chunk:
-    """The prompt that asks for the answer to OpenAI-shaped messages, with its tokens.
+    """Return the prompt for OpenAI-shaped messages, up to the answer, with its tokens.
 
     Raises:
-        TemplateError: the template refuses the messages.
-        UsageError: messages that are not shaped like OpenAI's.
+        TemplateError: if the template refuses the messages.
+        UsageError: if they do not have the shape of OpenAI's.
     """
     rendered = chat.render(read_messages(list(messages)))
     prompt = rendered_prompt(vocabulary, rendered.parts, rendered.stops)
@@ -45,5 +45,5 @@ def conversation_chunk(vocabulary: Vocabulary, chat: ChatTemplate, name: str, me
 
 
 def _piece(vocabulary: Vocabulary, token: int) -> bytes:
-    """The text of BOS or EOS, empty where the vocabulary has none."""
+    """Return the text of BOS or EOS, empty if the vocabulary has none."""
     return vocabulary.special_piece(token) if token >= 0 else b""

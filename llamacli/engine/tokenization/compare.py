@@ -1,4 +1,4 @@
-"""The same text through several vocabularies: how many tokens each takes, and where they first cut it differently."""
+"""Comparison of vocabularies on the same texts: the tokens that each needs, and the first texts they split differently."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from llamacli.engine.tokenization.documents import Document
 from llamacli.engine.tokenization.spans import Spans
 from llamacli.engine.tokenization.tokenizer import Chunk, Tokenizer
 
-FIRST = 5
-"""How many differences are kept."""
+MAX_DIFFERENCES = 5
+"""Differences that a comparison returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """One vocabulary's share: what it is called, and how many tokens it takes."""
+    """The tokens and bytes of one vocabulary, and its name."""
 
     name: str
     tokens: int
@@ -24,15 +24,15 @@ class Counted:
 
     @property
     def bytes_per_token(self) -> float:
-        """0.0 without tokens."""
+        """Bytes per token, 0.0 without tokens."""
         return self.bytes / self.tokens if self.tokens else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A stretch of a document that begins and ends at a token's edge with each vocabulary, and at none in between with all.
+    """A stretch of a document between two token boundaries that all vocabularies share, without a shared one in between.
 
-    `pieces`: the stretch as each vocabulary cuts it, in their order.
+    `start` and `end` are byte offsets. `pieces` has the stretch as each vocabulary splits it, in their order.
     """
 
     document: str
@@ -43,7 +43,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What several vocabularies make of the same documents."""
+    """Counts and differences of several vocabularies on the same documents."""
 
     counts: tuple[Counted, ...]
     differences: tuple[Difference, ...]
@@ -53,12 +53,13 @@ def compare(
     tokenizers: Sequence[tuple[str, Tokenizer]],
     documents: Sequence[Document],
     *,
-    first: int = FIRST,
+    max_differences: int = MAX_DIFFERENCES,
     on_progress: Callable[[int], None] | None = None,
 ) -> Comparison:
-    """Tokenizes the documents with each of the named tokenizers. `on_progress` is told the bytes that are done.
+    """Tokenize the documents with each of the named tokenizers. `on_progress` receives the bytes done.
 
-    Raises: what `Tokenizer.stream` raises.
+    Raises:
+        LlamacliError: as `Tokenizer.stream` raises it.
     """
     readers = [_Reader(tokenizer, documents) for _, tokenizer in tokenizers]
     differences: list[Difference] = []
@@ -66,9 +67,9 @@ def compare(
     for document in documents:
         for reader in readers:
             reader.begin()
-        if len(differences) < first:
+        if len(differences) < max_differences:
             found = (stretch for stretch in _stretches(readers) if any(edges != stretch[1][0] for edges in stretch[1]))
-            for start, edges in itertools.islice(found, first - len(differences)):
+            for start, edges in itertools.islice(found, max_differences - len(differences)):
                 pieces = tuple(readers[0].pieces(start, own) for own in edges)
                 differences.append(Difference(document.name, start, edges[0][-1], pieces))
         for reader in readers:
@@ -81,9 +82,9 @@ def compare(
 
 
 class _Reader:
-    """The chunks of one vocabulary: counts all tokens, and gives the edges of those of the current document.
+    """The chunks of one vocabulary: counts all tokens, and yields the boundaries of those of the current document.
 
-    `_text` is the document from byte `_start` on, as far as it has been read.
+    `_text` is the document from byte `_start` on, as far as it is read.
     """
 
     def __init__(self, tokenizer: Tokenizer, documents: Iterable[Document]) -> None:
@@ -97,34 +98,34 @@ class _Reader:
         self.document_bytes = 0
 
     def begin(self) -> None:
-        """The next chunk is the first of a document."""
+        """Start the next document."""
         self._ended = False
         self._text = b""
         self._start = self._needed = self.document_bytes = 0
 
     def edges(self) -> Iterator[int]:
-        """Where the tokens of the document end, in bytes."""
-        place = 0
+        """Yield the byte offsets at which the document's tokens end."""
+        position = 0
         while (chunk := self._next()) is not None:
             self._text = self._text[self._needed - self._start :] + chunk.part.data
             self._start = self._needed
             for span in self._spans.of(chunk):
-                if span is not None and span[1] > place:
-                    place = span[1]
-                    yield place
+                if span is not None and span[1] > position:
+                    position = span[1]
+                    yield position
 
     def pieces(self, start: int, edges: Sequence[int]) -> tuple[bytes, ...]:
-        """The text from `start` on, cut at the edges."""
+        """Return the text from `start` on, split at the boundaries."""
         return tuple(
             self._text[left - self._start : right - self._start] for left, right in itertools.pairwise((start, *edges))
         )
 
-    def forget(self, place: int) -> None:
-        """No text before `place` will be asked for."""
-        self._needed = place
+    def forget(self, position: int) -> None:
+        """Release the text before `position`."""
+        self._needed = position
 
     def finish(self) -> None:
-        """Counts what is left of the document."""
+        """Count the remaining tokens of the document."""
         while self._next() is not None:
             pass
 
@@ -140,7 +141,7 @@ class _Reader:
 
 
 def _stretches(readers: Sequence[_Reader]) -> Iterator[tuple[int, list[list[int]]]]:
-    """Stretches between edges that all readers have in common: where each begins, and every reader's edges up to its end."""
+    """Yield the stretches between boundaries that all readers share: the start, and each reader's boundaries up to the end."""
     edges = [reader.edges() for reader in readers]
     heads = [next(own, None) for own in edges]
     start, passed = 0, [list[int]() for _ in readers]

@@ -1,4 +1,4 @@
-"""Texts on their way to the tokenizer: documents, read in blocks, checked to be UTF-8, and cut into parts."""
+"""Documents for the tokenizer: read in blocks, checked to be UTF-8, and cut into parts."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from llamacli.engine.tokenization.split_rules import Rules, character_before
 from llamacli.errors import CapacityError, UsageError
 
 BLOCK = 1 << 20
-"""Bytes that are read at a time."""
+"""Bytes of one read."""
 
 PART = 128 << 10
-"""Bytes in one call of the tokenizer: it pays its fixed costs, and its data stays in the cache."""
+"""Bytes in one call of the tokenizer: enough to amortize its fixed costs, few enough for the cache."""
 
 SMALL_PART = 4 << 10
-"""The same where llama.cpp takes steps in proportion to the square of it (`Rules.wants_small_parts`)."""
+"""Bytes in one call where llama.cpp's time is quadratic in them (`Rules.wants_small_parts`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text to be tokenized by itself. `blocks` reads it from its beginning, in blocks of any size."""
+    """A text that is tokenized by itself. `blocks` reads it from its beginning, in blocks of any size."""
 
     name: str
     blocks: Callable[[], Iterable[bytes]]
@@ -30,7 +30,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A stretch of a document from byte `start` on. `before` is the character before it, if it takes that to tokenize it."""
+    """A stretch of a document from byte `start` on. `before` is the character before it, if tokenization needs it."""
 
     document: Document
     start: int
@@ -41,15 +41,15 @@ class Part:
 
 
 def text_document(name: str, data: bytes) -> Document:
-    """A document in memory."""
+    """Return a document of text in memory."""
     return Document(name, lambda: (data,))
 
 
 def utf8_blocks(blocks: Iterable[bytes], name: str, *, replace: bool = False) -> Iterator[bytes]:
-    """The blocks, each ending with a whole character. With `replace`, what is not UTF-8 becomes U+FFFD.
+    """Yield the blocks, each ending with a complete character. With `replace`, invalid UTF-8 becomes U+FFFD.
 
     Raises:
-        UsageError: not UTF-8; the message gives the offset.
+        UsageError: if the text is not UTF-8. The message has the offset.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace" if replace else "strict")
     offset = 0
@@ -57,7 +57,7 @@ def utf8_blocks(blocks: Iterable[bytes], name: str, *, replace: bool = False) ->
         if offset == 0 and not replace and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise UsageError(f"{name} is UTF-16 text", hint="convert it first, for example with iconv -f UTF-16 -t UTF-8")
         held = len(decoder.getstate()[0])
-        if not held and block.isascii():  # most text, and by far faster
+        if not held and block.isascii():  # most text, and much faster
             offset += len(block)
             yield block
             continue
@@ -73,23 +73,23 @@ def _decoded(decoder: codecs.IncrementalDecoder, block: bytes, name: str, offset
     try:
         return decoder.decode(block, final)
     except UnicodeDecodeError as error:
-        place = f"byte 0x{error.object[error.start]:02x} at offset {offset + error.start:,}"
-        hint = "--errors replace reads it as U+FFFD; convert it, for example with iconv"
-        raise UsageError(f"{name} is not UTF-8 text: {place}", hint=hint) from None
+        location = f"byte 0x{error.object[error.start]:02x} at offset {offset + error.start:,}"
+        hint = "errors=replace reads it as U+FFFD; or convert the text, for example with iconv"
+        raise UsageError(f"{name} is not UTF-8 text: {location}", hint=hint, parameter="errors") from None
 
 
 def parts_of(document: Document, rules: Callable[[], Rules], *, replace: bool = False) -> Iterator[Part]:
-    """The parts of a document, one at least. `rules` is called once it is longer than one part.
+    """Yield the parts of a document, at least one. `rules` is called if the document is longer than one part.
 
     Raises:
-        UsageError: not UTF-8.
-        CapacityError: more than LONGEST bytes without a place where they may be cut.
+        UsageError: if it is not UTF-8.
+        CapacityError: if it has more than LONGEST bytes without a position where a cut is safe.
     """
     return _Cutter(document, rules).parts(utf8_blocks(document.blocks(), document.name, replace=replace))
 
 
 class _Cutter:
-    """`_rest` is what has been read and not yet given away; it begins at byte `_start` of the document."""
+    """Cuts a document. `_rest` is the text that is read but not in a part yet, from byte `_start` of the document on."""
 
     def __init__(self, document: Document, rules: Callable[[], Rules]) -> None:
         self._document = document
@@ -114,15 +114,15 @@ class _Cutter:
         size = SMALL_PART if rules.wants_small_parts else PART
         data, begin = self._rest, 0
         while len(data) - begin > size + (0 if ended else rules.margin):
-            found = rules.last_place(data, begin, begin + size) or rules.first_place(data, begin, begin + size)
+            found = rules.last_cut(data, begin, begin + size) or rules.first_cut(data, begin, begin + size)
             if found is None:
                 break
-            place, wants_before = found
-            self._check_length(place - begin)
-            yield Part(self._document, self._start, data[begin:place], self._before, self._start == 0, is_last=False)
-            self._start += place - begin
-            self._before = character_before(data, place) if wants_before else b""
-            begin = place
+            position, needs_before = found
+            self._check_length(position - begin)
+            yield Part(self._document, self._start, data[begin:position], self._before, self._start == 0, is_last=False)
+            self._start += position - begin
+            self._before = character_before(data, position) if needs_before else b""
+            begin = position
         self._rest = data[begin:]
         if not ended:
             self._check_length(len(self._rest))
@@ -130,8 +130,7 @@ class _Cutter:
     def _check_length(self, length: int) -> None:
         if length > LONGEST:
             raise CapacityError(
-                f"{self._document.name} has {length:,} bytes without a place where this vocabulary allows a cut; at most "
-                f"{LONGEST:,} are tokenized as one",
-                hint="texts in lines, or with spaces and commas, have such places" if self._rules and self._rules.pattern else
-                "split it yourself",
-            )  # fmt: skip
+                f"{self._document.name} has {length:,} bytes without a position where this vocabulary allows a cut, "
+                f"more than {LONGEST:,}",
+                hint="line ends, spaces and commas allow cuts" if self._rules and self._rules.pattern else "split the text",
+            )

@@ -1,4 +1,4 @@
-"""The same work on many jobs, on threads whose C calls run at the same time, the results in the order of the jobs."""
+"""Jobs on threads whose C calls run in parallel, with the results in the order of the jobs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 _WAITING = 4
-"""Jobs in the queue for each thread: enough that none waits for the next, few enough that little is in memory."""
+"""Queued jobs per thread: enough that no thread waits for the next, few enough for little memory."""
 
 
 class _Slot(Generic[J, R]):
-    """A job, and later its result or the exception that ended it."""
+    """A job, and later its result or its exception."""
 
     def __init__(self, job: J) -> None:
         self.job = job
@@ -30,7 +30,7 @@ class _Slot(Generic[J, R]):
     def run(self, work: Callable[[J], R]) -> None:
         try:
             self.result.append(work(self.job))
-        except BaseException as error:  # noqa: BLE001 - raised again where the result is wanted
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is requested
             self.failure = error
         finally:
             self._done.release()
@@ -43,11 +43,11 @@ class _Slot(Generic[J, R]):
 
 
 def in_order(jobs: Iterable[J | None], work: Callable[[J], R], *, threads: int, stack: int) -> Iterator[R]:
-    """`work(job)` for each job, in their order. Threads have `stack` bytes of stack; they start when there are jobs for them.
+    """Yield `work(job)` for each job, in their order. Threads have `stack` bytes of stack and start when they have a job.
 
-    None among the jobs: the next has to be waited for, so that all results there are come first.
+    None among the jobs means that the next one has to wait, so all pending results are yielded first.
 
-    When the iterator is closed or a job fails, no further job begins, and all threads have ended.
+    When the iterator is closed or a job fails, no further job starts, and all threads end.
     """
     tasks: SimpleQueue[_Slot[J, R] | None] = SimpleQueue()
     pending: deque[_Slot[J, R]] = deque()

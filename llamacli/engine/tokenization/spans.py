@@ -1,8 +1,8 @@
-"""Which bytes of the text each token stands for.
+"""The bytes of the text that each token represents.
 
-With most vocabularies the pieces of the tokens are the text, byte for byte. Those that normalize (lower case, no accents, white
-space merged, unknown tokens) are followed through the text by comparing what is left of both when case, accents and
-compatibility forms are taken away; where even that fails, a token has no span.
+With most vocabularies the pieces of the tokens are the text, byte for byte. For those that normalize (lower case, no accents,
+merged white space, unknown tokens), pieces and text are compared without case, accents and compatibility forms. Where even that
+fails, a token has no span.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from llamacli.engine.tokenization.tokenizer import Chunk, is_cut_out
 _UNKNOWN = llama_token_attr.LLAMA_TOKEN_ATTR_UNKNOWN | llama_token_attr.LLAMA_TOKEN_ATTR_CONTROL
 
 Span = tuple[int, int]
-"""From a byte offset in the document to another."""
+"""Byte offsets in the document, from and to."""
 
 
 class Spans:
-    """Finds spans, and remembers what it looked up of a vocabulary."""
+    """The spans of tokens. Caches pieces and attributes of the vocabulary."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
@@ -31,14 +31,14 @@ class Spans:
         self._attributes: dict[int, int] = {}
 
     def piece(self, token: int) -> bytes:
-        """The bytes of a token; a control token as it is written in templates."""
+        """Return the bytes of a token, of a control token as it is written in templates."""
         known = self._pieces.get(token)
         if known is None:
             known = self._pieces[token] = self._vocabulary.special_piece(token)
         return known
 
     def of(self, chunk: Chunk) -> Sequence[Span | None]:
-        """A span for each token of the chunk. Tokens that stand for no text have an empty one."""
+        """Return a span for each token of the chunk, empty for tokens without text."""
         start, data = chunk.part.start, chunk.part.data
         middle = chunk.tokens[chunk.lead : len(chunk.tokens) - chunk.tail]
         ends = self._exact_ends(middle, data, added_space=chunk.has_added_space)
@@ -50,25 +50,25 @@ class Spans:
         return [*spans, *[(start + len(data), start + len(data))] * chunk.tail]
 
     def _exact_ends(self, tokens: array[int], data: bytes, *, added_space: bool) -> list[int] | None:
-        """Where each piece ends if the pieces are the text; None if they are not."""
+        """Return the end of each piece if the pieces are the text, else None."""
         pieces = [self.piece(token) for token in tokens]
         if b"".join(pieces) == data:
             return list(accumulate(map(len, pieces)))
         if not added_space:
             return None
-        added, place, ends = True, 0, []
+        added, position, ends = True, 0, []
         for token, piece in zip(tokens, pieces, strict=True):
             cut_out = is_cut_out(self._vocabulary, token, self._attributes)
             text = piece.removeprefix(b" ") if added and not cut_out else piece
-            if not data.startswith(text, place):
+            if not data.startswith(text, position):
                 return None
-            place += len(text)
-            ends.append(place)
+            position += len(text)
+            ends.append(position)
             added = cut_out
-        return ends if place == len(data) else None
+        return ends if position == len(data) else None
 
     def _followed(self, tokens: Sequence[int], text: str, start: int) -> Iterator[Span | None]:
-        """Spans by comparing folded characters. An unknown token reaches to where the next known one begins."""
+        """Yield spans by comparing folded characters. An unknown token extends to the start of the next known one."""
         walk = _Walk(text, start)
         wanted = [_folded(self.piece(token)) for token in tokens]
         following: list[str | None] = [None] * len(tokens)
@@ -79,25 +79,25 @@ class Spans:
             yield walk.unknown(later) if span is None and self._may_be_unknown(token) else span
 
     def _may_be_unknown(self, token: int) -> bool:
-        """In plain text, a control token can only be the unknown one; some files give that no type of its own."""
+        """Return whether a token may be the unknown one, as which a control token counts, because plain text has no others."""
         if token not in self._attributes:
             self._attributes[token] = self._vocabulary.attribute(token)
         return bool(self._attributes[token] & _UNKNOWN)
 
 
 class _Walk:
-    """A place in a text that only goes forward. `_place` counts characters, `_offset` bytes in the document."""
+    """A position in a text that only advances. `_index` counts characters, `_offset` bytes in the document."""
 
     def __init__(self, text: str, start: int) -> None:
         self._text = text
-        self._place = 0
+        self._index = 0
         self._offset = start
         self._pending = ""
         self._last: Span = (start, start)
 
     def take(self, folded: str) -> Span | None:
-        """The span of characters that fold to `folded`; None, and no step, if they do not."""
-        saved = (self._place, self._offset, self._pending)
+        """Advance over characters that fold to `folded`, and return their span. Return None, without advancing, if none do."""
+        saved = (self._index, self._offset, self._pending)
         begin = self._offset
         got = self._pending
         if got:  # the rest of a character that several tokens share
@@ -105,21 +105,21 @@ class _Walk:
         else:
             self._skip_empty()
             begin = self._offset
-        while len(got) < len(folded) and self._place < len(self._text):
+        while len(got) < len(folded) and self._index < len(self._text):
             got += self._step()
         if not got.startswith(folded):
-            self._place, self._offset, self._pending = saved
+            self._index, self._offset, self._pending = saved
             return None
         self._pending = got[len(folded) :]
         self._last = (begin, self._offset)
         return self._last
 
     def unknown(self, following: str | None) -> Span:
-        """The span of an unknown token: up to where `following` begins, or to the end of the word or the text."""
+        """Advance to the start of `following`, or to the end of the word or the text, and return the span."""
         self._pending = ""
         self._skip_empty()
         begin = self._offset
-        while self._place < len(self._text) and not self._text[self._place].isspace():
+        while self._index < len(self._text) and not self._text[self._index].isspace():
             if self._offset > begin and following and self._ahead(len(following)).startswith(following):
                 break
             self._step()
@@ -127,19 +127,19 @@ class _Walk:
         return self._last
 
     def _ahead(self, length: int) -> str:
-        got, place = "", self._place
-        while len(got) < length and place < len(self._text):
-            got += _folded_character(self._text[place])
-            place += 1
+        got, index = "", self._index
+        while len(got) < length and index < len(self._text):
+            got += _folded_character(self._text[index])
+            index += 1
         return got
 
     def _skip_empty(self) -> None:
-        while self._place < len(self._text) and not _folded_character(self._text[self._place]):
+        while self._index < len(self._text) and not _folded_character(self._text[self._index]):
             self._step()
 
     def _step(self) -> str:
-        character = self._text[self._place]
-        self._place += 1
+        character = self._text[self._index]
+        self._index += 1
         self._offset += len(character.encode())
         return _folded_character(character)
 
@@ -149,7 +149,7 @@ def _folded(piece: bytes) -> str:
 
 
 def _folded_character(character: str) -> str:
-    """What is left of a character without case, accents, compatibility forms and white space."""
+    """Return a character without case, accents, compatibility forms and white space."""
     if character.isascii():
         return character.lower().strip() if character.isprintable() else ""
     return "".join(

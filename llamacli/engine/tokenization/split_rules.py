@@ -1,22 +1,22 @@
-"""Where a text may be cut so that the tokens of its parts are the tokens of the whole.
+"""Rules of safe cuts: positions where a text can be cut so that the tokens of its parts are the tokens of the whole.
 
-A place is a byte offset p between two characters. What makes it safe depends on the algorithm of the vocabulary:
+A position is a byte offset p between two characters. Whether it is safe depends on the algorithm of the vocabulary:
 
 - **BPE after a splitting expression** (nearly all of them). The expression cuts the text into words, and each word is merged by
-  itself. The expressions never look back, so p is safe if every one of them ends a word at p whatever follows, and sees the
-  same in what precedes p whether the text ends there or goes on. That is read off the expressions (`llama-vocab.cpp`): none
-  has a match with a letter or digit before a space, a comma or a newline in it (`_ORDINARY`), and the exceptions have rules of
-  their own (`_BY_PRE_TOKENIZER`). For an expression that is not known here, no place is safe.
+  itself. The expressions never look back, so p is safe if every one of them ends a word at p regardless of what follows, and
+  splits the text before p in the same way whether it ends there or continues. As the expressions (`llama-vocab.cpp`) show, none
+  has a match with a letter or digit before a space, a comma or a newline in it (`_ORDINARY`). The exceptions have their own
+  rules (`_BY_PRE_TOKENIZER`). For an expression that is unknown here, no position is safe.
 - **Merges over the whole text** (SPM, and BPE of Gemma's kind). A merge makes a token, so none can cross p if no token (and no
   merge) has the two characters around p next to each other. Merges on either side then do not depend on the other side.
-- **The best path** (UGM). No token has a space inside, so every path passes through the place before one; and sums of scores
-  are exact in binary, so that the best path does not depend on what comes before.
-- **WPM** ends a word at each white space and punctuation mark, **RWKV** and **PLaMo-2** take or weigh tokens from a list: the
-  rule of SPM holds for them too.
+- **The best path** (UGM). No token has a space inside, so every path passes through the position before one. And sums of
+  scores are exact in binary, so the best path does not depend on earlier text.
+- **WPM** ends a word at each white space and punctuation mark. **RWKV** and **PLaMo-2** choose tokens from a list, and the rule
+  of SPM applies to them too.
 
-Before any of that, user-defined tokens (and control tokens, where they count) are cut out of the text, wherever they are: no
-place is safe inside of one. In a run of one character, of which such tokens are made, the places are the multiples of the
-longest token's length.
+Before any of that, user-defined tokens (and control tokens, if they are parsed) are cut out of the text, so no position inside
+one is safe. In a run of one character that forms such tokens, the safe positions are the multiples of the longest token's
+length.
 """
 
 from __future__ import annotations
@@ -62,24 +62,24 @@ _NAMES = """
 """
 _BY_PRE_TOKENIZER = {
     **dict.fromkeys(_NAMES.split(), _ORDINARY),
-    "whitespace": _NO_PUNCTUATION,  # words are what stands between white space
-    "exaone-moe": _NO_SPACE,  # a word may go on over single spaces
-    "superbpe": _AROUND_NUMBERS,  # a word is all that stands between two numbers
+    "whitespace": _NO_PUNCTUATION,  # words are the text between white space
+    "exaone-moe": _NO_SPACE,  # a word may continue over single spaces
+    "superbpe": _AROUND_NUMBERS,  # a word is the text between two numbers
 }
 GEMMA_LIKE = frozenset({"gemma4", "granite-embed-multi-311m", "sarvam-moe"})
-"""Pre-tokenizers of BPE that split at newlines only and merge the rest as it is, spaces written as U+2581."""
+"""BPE pre-tokenizers that split only at newlines and merge the rest unchanged, with spaces as U+2581."""
 
 SPACE = "\u2581".encode()
 _SECOND = (b" ", b"\n", b",", b".", b"!", b"?", "，".encode(), "、".encode(), "。".encode())
 _CHARACTER = rb"([\x01-\x7f]|[\xc2-\xf4][\x80-\xbf]+)"
 _MAY_STRADDLE = re.compile(rb"[^\x00-\x20][ \t\r\n,.!?\xe3\xef]|\n[0-9A-Za-z\xd0-\xe8]")
 _MAY_STRADDLE_NUMBERS = re.compile(rb"[0-9][ \t\r\n,.A-Za-z]|[ \n,.A-Za-z][0-9]")
-_CLOSE, _NEARBY = 100, 2048  # bytes in which a place is looked for first, and next
+_CLOSE, _NEARBY = 100, 2048  # bytes that are searched for a position first, and next
 
 
 @dataclass(frozen=True, slots=True)
 class Special:
-    """A token that is cut out of the text before anything else. `strips` white space at one of its sides."""
+    """A token that is cut out of the text first. `strips` is True if it removes white space at one of its sides."""
 
     text: bytes
     strips: bool = False
@@ -87,14 +87,14 @@ class Special:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Finds places in the texts of one vocabulary.
+    """The rules of one vocabulary.
 
-    `pattern` matches at candidates. `apart`: for a second character, those that must not stand before it. `known`: characters
-    that tokens have; there is a place before any other. `escaped`: tokens have U+2581 for a space. `context`: a part
-    is tokenized with the character before it, of which the tokens are dropped: by itself it would get a space in front.
-    `enders` and `starters` must not end or begin at a place, `straddlers` must not lie across it. `runs`: the length of the
-    longest special token made of one character alone, by that character; `run_begins` matches where a run begins that has one.
-    `margin`: how many bytes after a place are looked at.
+    `pattern` matches at candidate positions. `apart` has, for a second character, the characters that must not precede it.
+    `known` are the characters that occur in tokens: a position before any other is safe. `escaped` is True if tokens have
+    U+2581 for a space. With `context`, a part is tokenized with the character before it, whose tokens are then dropped: by
+    itself it would get a leading space. `enders` and `starters` must not end or begin at a position, and `straddlers` must not
+    extend across it. `runs` has the length of the longest special token made of one repeated character, by that character,
+    and `run_begins` matches the start of such a run. `margin` is the number of bytes after a position that the rules examine.
     """
 
     pattern: re.Pattern[bytes] | None
@@ -109,11 +109,12 @@ class Rules:
     run_begins: re.Pattern[bytes] | None = None
     margin: int = 4
 
-    def last_place(self, data: bytes, start: int, end: int) -> tuple[int, bool] | None:
-        """The last place after `start` and not after `end` (both in `data`, which goes on for `margin` bytes or ends), and
-        whether the part after it needs the character before it.
+    def last_cut(self, data: bytes, start: int, end: int) -> tuple[int, bool] | None:
+        """Return the last safe position after `start` up to `end`, and whether the next part needs the character before it.
+
+        `data` continues for `margin` bytes after `end`, or ends there. Return None if no position is safe.
         """
-        if run := self._place_in_run(data, start, end):
+        if run := self._cut_in_run(data, start, end):
             return run, False
         for low in (max(start + 1, end - _CLOSE), max(start + 1, end - _NEARBY), start + 1):
             if self.run_begins is not None and (begins := [*self.run_begins.finditer(data, low, end)]):
@@ -125,18 +126,21 @@ class Rules:
 
     @property
     def wants_small_parts(self) -> bool:
-        """Whether llama.cpp takes steps in proportion to the square of a part's length.
+        """True if llama.cpp's time is quadratic in a part's length.
 
-        For each token that it cuts out it counts through what it has so far; and SPM copies all tokens so far for each
-        character that has none.
+        For each token that it cuts out, it counts through all fragments so far. And SPM copies all tokens so far for each
+        character without a token.
         """
         return bool(self.runs) or self.context
 
-    def first_place(self, data: bytes, start: int, low: int) -> tuple[int, bool] | None:
-        """The first place from `low` on; `start` is where the part begins."""
+    def first_cut(self, data: bytes, start: int, low: int) -> tuple[int, bool] | None:
+        """Return the first safe position from `low` on, and whether the next part needs the character before, or None.
+
+        `start` is the beginning of the part.
+        """
         if self.pattern is None:
             return None
-        last = len(data) - self.margin  # of what comes after, nothing is known
+        last = len(data) - self.margin  # what follows is unknown
         for match in self.pattern.finditer(data, low):
             if match.start() > last:
                 return None
@@ -144,78 +148,78 @@ class Rules:
                 return match.start(), self.context
         return None
 
-    def _is_safe(self, data: bytes, start: int, place: int) -> bool:
-        return (self.apart is None or self._are_apart(data, place)) and self._avoids_specials(data, start, place)
+    def _is_safe(self, data: bytes, start: int, position: int) -> bool:
+        return (self.apart is None or self._are_apart(data, position)) and self._avoids_specials(data, start, position)
 
-    def _avoids_specials(self, data: bytes, start: int, place: int) -> bool:
-        if data.endswith(self.enders, start, place) or data.startswith(self.starters, place):
+    def _avoids_specials(self, data: bytes, start: int, position: int) -> bool:
+        if data.endswith(self.enders, start, position) or data.startswith(self.starters, position):
             return False
         return not any(
-            data.find(text, max(start, place - len(text) + 1), place + len(text) - 1) >= 0 for text in self.straddlers
+            data.find(text, max(start, position - len(text) + 1), position + len(text) - 1) >= 0 for text in self.straddlers
         )
 
     def _before_unknown(self, data: bytes, start: int, end: int) -> tuple[int, bool] | None:
         if self.known is None:
             return None
-        for place in range(end, max(start, end - _NEARBY), -1):
-            if place == len(data) or data[place] & 0xC0 == 0x80:
+        for position in range(end, max(start, end - _NEARBY), -1):
+            if position == len(data) or data[position] & 0xC0 == 0x80:
                 continue
-            if self._character_at(data, place) not in self.known and self._avoids_specials(data, start, place):
-                return place, self.context
+            if self._character_at(data, position) not in self.known and self._avoids_specials(data, start, position):
+                return position, self.context
         return None
 
-    def _character_at(self, data: bytes, place: int) -> bytes:
-        first = data[place]
+    def _character_at(self, data: bytes, position: int) -> bytes:
+        first = data[position]
         if first == 0x20 and self.escaped:
             return SPACE
-        return data[place : place + (1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4)]
+        return data[position : position + (1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4)]
 
-    def _are_apart(self, data: bytes, place: int) -> bool:
-        second = next(text for text in _SECOND if data.startswith(text, place))
-        first = character_before(data, place)
+    def _are_apart(self, data: bytes, position: int) -> bool:
+        second = next(text for text in _SECOND if data.startswith(text, position))
+        first = character_before(data, position)
         if first == b" " and self.escaped:
             first = SPACE
         return self.apart is not None and first not in self.apart[second]
 
-    def _place_in_run(self, data: bytes, start: int, end: int) -> int | None:
-        """In a run of one character, a multiple of the longest token's length from where the run begins."""
+    def _cut_in_run(self, data: bytes, start: int, end: int) -> int | None:
+        """Return, in a run of one character, a multiple of the longest token's length from the start of the run, or None."""
         character = data[end - 1 : end]
         length = self.runs.get(character)
         if length is None or data[end : end + 1] != character:
             return None
         begin = start + len(data[start:end].rstrip(character))
-        place = begin + (end - begin) // length * length
-        return place if place > begin else None
+        position = begin + (end - begin) // length * length
+        return position if position > begin else None
 
 
-def character_before(data: bytes, place: int) -> bytes:
-    """The UTF-8 character that ends at `place`."""
-    first = place - 1
+def character_before(data: bytes, position: int) -> bytes:
+    """Return the UTF-8 character that ends at `position`."""
+    first = position - 1
     while first > 0 and data[first] & 0xC0 == 0x80:
         first -= 1
-    return data[first:place]
+    return data[first:position]
 
 
 def for_words(model: str, pre: str | None, specials: Iterable[Special]) -> Rules:
-    """The rules of BPE after a splitting expression; `model` and `pre` are what the file's metadata call them."""
+    """Return the rules of BPE after a splitting expression. `model` and `pre` are the tokenizer's names in the metadata."""
     source = _BY_PRE_TOKENIZER.get(pre or "default")
     if model == "whitespace" and source is not None:
         source = _NO_PUNCTUATION
-    if model == "hybriddna":  # what is between two tags far apart is tokenized in steps of six letters
+    if model == "hybriddna":  # text between two distant tags is tokenized in steps of six letters
         source = None
     return _rules(source, specials)
 
 
 def for_wordpieces(specials: Iterable[Special]) -> Rules:
-    """The rules of WPM: each white space and punctuation mark ends a word, and words do not know of each other."""
+    """Return the rules of WPM: each white space and punctuation mark ends a word, and words are independent."""
     return _rules(_ANY_SPACE_OR_STOP, specials)
 
 
 def for_merges(texts: bytes, specials: Iterable[Special], *, escaped: bool, context: bool, ascii_only: bool = False) -> Rules:
-    """The rules of merges over the whole text, and of tokens that are taken as they come.
+    """Return the rules of merges over the whole text, and of tokens chosen from a list.
 
-    `texts` are all tokens and merges with NUL around each; `escaped`: their spaces are written as U+2581. `ascii_only`: tokens
-    may begin inside of a character.
+    `texts` are all tokens and merges with NUL around each. With `escaped` their spaces are written as U+2581. With
+    `ascii_only` tokens may begin inside a character.
     """
     written = {SPACE if escaped and second == b" " else second: second for second in _SECOND}
     pairs = set(re.findall(_CHARACTER + b"(?=(" + b"|".join(map(re.escape, written)) + b"))", texts))
@@ -229,9 +233,9 @@ def for_merges(texts: bytes, specials: Iterable[Special], *, escaped: bool, cont
 
 
 def for_best_path(texts: bytes, specials: Iterable[Special], *, lines: bool) -> Rules:
-    """The rules of UGM that merges white space. `lines`: its normalization makes a newline a space."""
+    """Return the rules of UGM that merges white space. With `lines` its normalization turns a newline into a space."""
     inside = re.search(rb"[^\x00]" + SPACE, texts)
-    if inside or b"\x00" + SPACE + b"\x00" not in texts:  # a lone space must never be an unknown token: these are joined
+    if inside or b"\x00" + SPACE + b"\x00" not in texts:  # adjacent unknown tokens are joined, so a space must be known
         return Rules(None)
     return _rules(_ANY_SPACE_OR_LINE if lines else _ANY_SPACE, specials)
 
@@ -266,8 +270,9 @@ def _rules(
 
 
 def _runs(texts: Iterable[bytes]) -> dict[bytes, int]:
-    """The longest special made of one character, for characters that no other special has and of which every shorter run from
-    two on is a special too.
+    """Return the longest special token of one repeated character, by that character.
+
+    Only for characters that occur in no other special token, and of which every shorter run from two on is a special token too.
     """
     lengths: dict[int, set[int]] = {}
     mixed: set[int] = set()

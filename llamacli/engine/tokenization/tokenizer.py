@@ -1,4 +1,4 @@
-"""Tokenizing documents of any size on all cores, and turning tokens back into bytes."""
+"""Tokenizer for documents of any size, on all cores, and detokenizer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from llamacli.engine.tokenization.vocabulary_rules import rules_of
 from llamacli.errors import CancelledError, CapacityError, LlamacliError, UsageError
 
 _JOB = 64 << 10
-"""Bytes of short documents that are handed to a thread together."""
+"""Bytes of short documents in one job."""
 
 _JOINED = 1 << 16
-"""Pieces that are put together at a time."""
+"""Pieces that are joined at a time."""
 
 _CUT_OUT = (
     llama_token_attr.LLAMA_TOKEN_ATTR_CONTROL
@@ -34,9 +34,9 @@ _CUT_OUT = (
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The tokens of one part of a document. The first `lead` and the last `tail` stand for no text: BOS, EOS and their like.
+    """The tokens of one part of a document. The first `lead` and the last `tail` represent no text: BOS, EOS and the like.
 
-    `has_added_space`: the first piece of the text begins with a space that is not in it.
+    `has_added_space` is True if the first piece begins with a space that is not in the text.
     """
 
     part: Part
@@ -48,15 +48,17 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class NotTokenized:
-    """In the place of a document, or of the rest of one: why it has no tokens."""
+    """The error that takes the place of a document, or of the rest of one."""
 
     document: Document
     error: LlamacliError
 
 
 class Tokenizer:
-    """A model's vocabulary with a way of using it. Texts are plain unless `special`; `wrap` adds what the model wants around
-    a text (BOS, EOS); `replace` reads what is not UTF-8 as U+FFFD; `threads` None uses every core.
+    """A model's tokenizer.
+
+    With `special`, control tokens in texts are parsed. `wrap` adds the tokens that the model requires around a text (BOS, EOS).
+    `replace` reads invalid UTF-8 as U+FFFD. `threads` None uses all cores.
     """
 
     def __init__(
@@ -73,21 +75,21 @@ class Tokenizer:
 
     @functools.cached_property
     def rules(self) -> Rules:
-        """Where texts may be cut."""
+        """The rules of safe cuts."""
         return rules_of(self.model, special=self.special)
 
     @functools.cached_property
     def adds_space(self) -> bool:
-        """Whether a text is tokenized as if a space stood before it."""
+        """True if a text is tokenized as if it began with a space."""
         return adds_space(self.vocabulary)
 
     def stream(self, documents: Iterable[Document]) -> Iterator[Chunk]:
-        """The chunks of the documents, in order. The tokens of a document's chunks are the tokens of its whole text.
+        """Yield the chunks of the documents, in order. The tokens of a document's chunks are the tokens of its whole text.
 
         Raises:
-            UsageError: a document cannot be read, or is not UTF-8.
-            CapacityError: it has a very long stretch without a place where it may be cut.
-            CancelledError: `cancel` was called.
+            UsageError: if a document cannot be read or is not UTF-8.
+            CapacityError: if it has a very long stretch without a position where a cut is safe.
+            CancelledError: if `cancel` is called.
         """
         for outcome in self.outcomes(documents):
             if isinstance(outcome, NotTokenized):
@@ -95,16 +97,16 @@ class Tokenizer:
             yield outcome
 
     def outcomes(self, documents: Iterable[Document | None]) -> Iterator[Chunk | NotTokenized]:
-        """Like `stream`, but a document's error stands where its next chunk would, and the next document follows.
+        """Yield chunks like `stream`, but a document's error takes the place of its next chunk, and the next document follows.
 
-        None among the documents: the next has to be waited for, so that what there is of the others comes first.
+        None among the documents means that the next one has to wait, so pending chunks are yielded first.
         """
         stack = PART * STACK_PER_BYTE
         for outcomes in in_order(self._jobs(documents), self._work, threads=self._threads, stack=stack):
             yield from outcomes
 
     def cancel(self) -> None:
-        """Ends what runs; safe from any thread."""
+        """End running work. Safe from any thread."""
         self._cancelled.set()
 
     def _jobs(self, documents: Iterable[Document | None]) -> Iterator[list[Part | NotTokenized] | None]:
@@ -120,7 +122,7 @@ class Tokenizer:
                 if self._cancelled.is_set():
                     raise CancelledError("cancelled")
                 job.append(part)
-                size += 64 + (len(part.data) if isinstance(part, Part) else 0)  # an empty document is work, too
+                size += 64 + (len(part.data) if isinstance(part, Part) else 0)  # an empty document is work too
                 if size >= _JOB:
                     yield job
                     job, size = [], 0
@@ -147,30 +149,30 @@ class Tokenizer:
         return Chunk(part, tokens, len(lead), len(tail), self.adds_space and not part.before)
 
     def _length(self, text: bytes) -> int:
-        """How many tokens a character is."""
+        """Return the number of tokens of a character."""
         if text not in self._lengths:
             self._lengths[text] = len(self.vocabulary.token_array(text, special=self.special))
         return self._lengths[text]
 
 
 def wrapping(vocabulary: Vocabulary) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The tokens that the model wants before and after a text."""
+    """Return the tokens that the model requires before and after a text."""
     plain = vocabulary.tokenize("a")
     wrapped = vocabulary.tokenize("a", add_special=True)
-    lead = next(place for place in range(len(wrapped)) if wrapped[place : place + len(plain)] == plain)
+    lead = next(start for start in range(len(wrapped)) if wrapped[start : start + len(plain)] == plain)
     return tuple(wrapped[:lead]), tuple(wrapped[lead + len(plain) :])
 
 
 def adds_space(vocabulary: Vocabulary) -> bool:
-    """Whether the pieces of a text begin with a space that is not in it."""
+    """Return whether the pieces of a text begin with a space that is not in it."""
     tokens = vocabulary.tokenize("a")
     return bool(tokens) and vocabulary.piece(tokens[0]).startswith(b" ")
 
 
 class Detokenizer:
-    """Tokens back to bytes, as they come. `special` writes control tokens, but for what `wrapping` adds around a text.
+    """From tokens back to bytes. With `special`, control tokens are written, except those that `wrapping` adds.
 
-    For a text that the vocabulary can express, these are the bytes that were tokenized.
+    For a text that the vocabulary can represent, these are the bytes that were tokenized.
     """
 
     def __init__(self, vocabulary: Vocabulary, *, special: bool = False, wrap: bool = True) -> None:
@@ -182,17 +184,17 @@ class Detokenizer:
         self._attributes: dict[int, int] = {}
 
     def document(self, tokens: Sequence[int]) -> Iterator[bytes]:
-        """The bytes of one text, in parts: joining takes 100 bytes of memory for each token.
+        """Yield the bytes of one text, in parts, because joining takes 100 bytes of memory per token.
 
         Raises:
-            UsageError: an id that is not in the vocabulary.
+            UsageError: if an id is not in the vocabulary.
         """
         self._vocabulary.check_ids(tokens)
         if self._begin and tuple(tokens[: len(self._begin)]) == self._begin:
             tokens = tokens[len(self._begin) :]
         if self._end and tuple(tokens[-len(self._end) :]) == self._end:
             tokens = tokens[: -len(self._end)]
-        if self._is_wordpiece:  # punctuation gets spaces around it: llama.cpp knows where none belong
+        if self._is_wordpiece:  # pieces have spaces around punctuation, which llama.cpp's detokenizer removes
             yield self._vocabulary.detokenize(tokens, special=self._special).removeprefix(b" ")
             return
         if self._adds_space:
@@ -203,7 +205,7 @@ class Detokenizer:
             yield b"".join(itertools.islice(pieces, _JOINED))
 
     def _without_added_spaces(self, tokens: Sequence[int]) -> Iterator[bytes]:
-        """A space is added at the beginning, and after each token that is cut out of the text."""
+        """Yield pieces without the space that is added at the beginning and after each token that is cut out of the text."""
         vocabulary = self._vocabulary
         added = True
         for token in tokens:
@@ -214,7 +216,7 @@ class Detokenizer:
 
 
 def is_cut_out(vocabulary: Vocabulary, token: int, known: dict[int, int]) -> bool:
-    """Whether a token is one that is cut out of texts before they are tokenized. `known` keeps attributes."""
+    """Return whether a token is cut out of texts before they are tokenized. `known` caches attributes."""
     if token not in known:
         known[token] = vocabulary.attribute(token)
     return bool(known[token] & _CUT_OUT)

@@ -1,4 +1,4 @@
-"""The rules of a loaded vocabulary: which of those in `tokenizing_rules` hold for it."""
+"""The rules of safe cuts (`split_rules`) for a loaded vocabulary."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _HIDDEN = llama_token_attr.LLAMA_TOKEN_ATTR_CONTROL | llama_token_attr.LLAMA_TOK
 _STRIPS = llama_token_attr.LLAMA_TOKEN_ATTR_LSTRIP | llama_token_attr.LLAMA_TOKEN_ATTR_RSTRIP
 
 _SCORE_SCALE = float(2**26)
-"""Scores that are whole multiples of 1 / 2**26 add up without rounding in a double, up to sums of 2**27."""
+"""Scores that are multiples of 1 / 2**26 are summed without rounding in a double, up to 2**27."""
 
 
 def rules_of(model: Model, *, special: bool) -> Rules:
-    """Where texts may be cut for this model's tokenizer. `special`: control tokens in the text count."""
+    """Return the rules of safe cuts for this model's tokenizer. With `special`, control tokens in texts are parsed."""
     header, vocabulary = model.header, model.vocabulary
     specials = specials_of(model, control=special)
     kind = vocabulary.type
@@ -44,7 +44,7 @@ def rules_of(model: Model, *, special: bool) -> Rules:
         if kind == llama_vocab_type.LLAMA_VOCAB_TYPE_RWKV:
             texts = _joined(map(_without_escapes, _strings(source, header, "tokens")))
             return rules.for_merges(texts, specials, escaped=False, context=False, ascii_only=True)
-        if kind == llama_vocab_type.LLAMA_VOCAB_TYPE_UGM and _adds_up(source, header):
+        if kind == llama_vocab_type.LLAMA_VOCAB_TYPE_UGM and _has_exact_sums(source, header):
             charsmap = _charsmap(source, header)
             if charsmap is None or not charsmap.has_inner(b" \n"):
                 texts = _joined(_strings(source, header, "tokens"))
@@ -53,7 +53,7 @@ def rules_of(model: Model, *, special: bool) -> Rules:
 
 
 def specials_of(model: Model, *, control: bool) -> list[Special]:
-    """The tokens that are cut out of a text first; with `control`, the control tokens too."""
+    """Return the tokens that are cut out of a text first, with `control` the control tokens too."""
     vocabulary = model.vocabulary
     found = []
     for token, attributes in enumerate(vocabulary.attributes()):
@@ -62,8 +62,8 @@ def specials_of(model: Model, *, control: bool) -> list[Special]:
     return found
 
 
-def _adds_up(source: FileSource, header: Header) -> bool:
-    """Whether scores of paths are exact, and white space is what `rules.for_best_path` takes it for."""
+def _has_exact_sums(source: FileSource, header: Header) -> bool:
+    """Return whether sums of scores are exact, and white space is treated as `rules.for_best_path` assumes."""
     merges_spaces = header.flag("tokenizer.ggml.remove_extra_whitespaces")
     as_suffix = header.flag("tokenizer.ggml.treat_whitespace_as_suffix")
     escapes = header.flag("tokenizer.ggml.escape_whitespaces")
@@ -83,7 +83,7 @@ def _joined(texts: Iterable[bytes]) -> bytes:
 
 
 def _without_escapes(text: bytes) -> bytes:
-    r"""A token of RWKV as the bytes that it stands for: `\n`, `\t`, `\r`, `\x80` and `\` before a character."""
+    r"""Return the bytes of an RWKV token: `\n`, `\t`, `\r`, `\x80` and `\` before a character."""
     return re.sub(rb"\\(x[0-9a-f]{2}|.)", lambda match: _unescaped(match[1]), text, flags=re.DOTALL)
 
 
@@ -96,7 +96,7 @@ def _unescaped(code: bytes) -> bytes:
 class _Charsmap:
     """SentencePiece's precompiled normalization: a trie of byte sequences in a double array, and their replacements.
 
-    Each unit has the byte that leads to it in bits 0 to 7, and where its children begin from bit 10 on, relative to itself.
+    Each unit has the byte that leads to it in bits 0 to 7, and the relative position of its children from bit 10 on.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -105,7 +105,7 @@ class _Charsmap:
         self._replacements = data[4 + size :]
 
     def has_inner(self, wanted: bytes) -> bool:
-        """Whether a sequence has one of these bytes after its first, or looks so: unused units are not told apart."""
+        """Return whether a sequence may have one of these bytes after its first. Unused units can look like that."""
         root = self._base(0)
         for index, unit in enumerate(self._units):
             if index == 0 or unit >> 31:
@@ -116,7 +116,7 @@ class _Charsmap:
         return False
 
     def replaces(self, text: bytes, replacement: bytes) -> bool:
-        """Whether the one-byte sequence `text` is replaced by `replacement`, and no longer one begins with it."""
+        """Return whether the one-byte sequence `text` is replaced by `replacement`, and starts no longer sequence."""
         index = self._base(0) ^ text[0]
         if not self._leads(index, text[0]) or not self._units[index] >> 8 & 1:
             return False

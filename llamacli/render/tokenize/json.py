@@ -1,4 +1,4 @@
-"""Tokens for programs. Documents are written while they are tokenized, so that nothing has to be in memory as a whole."""
+"""Tokens as JSON. Documents are written while they are tokenized, so that none is in memory as a whole."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from llamacli.engine.tokenization.compare import Comparison
 
 Token = tuple[int, bytes, tuple[int, int] | None, bool]
-"""An id, its bytes, its span in the document (bytes from and to; None if unknown), whether it is a control token."""
+"""An id, its bytes, its span in the document (byte offsets from and to, None if unknown), and whether it is a control token."""
 
 
 class TokenObjects:
-    """Formats tokens, remembering what is the same at every occurrence of one."""
+    """Formatter of tokens. Caches the parts that are the same at every occurrence of a token."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[str, str]] = {}
 
     def format(self, tokens: Sequence[Token]) -> str:
-        """The objects with commas between them."""
+        """Return the comma-separated objects."""
         return ", ".join([self._one(*token) for token in tokens])
 
     def _one(self, token: int, piece: bytes, span: tuple[int, int] | None, special: bool) -> str:
@@ -36,22 +36,22 @@ class TokenObjects:
 
 
 def begin_document(**fields: Any) -> str:
-    """An object up to where its tokens begin."""
+    """Return an object up to its tokens."""
     return json.dumps(fields)[:-1] + (", " if fields else "") + '"tokens": ['
 
 
 def end_document(count: Count) -> str:
-    """The rest of the object."""
+    """Return the rest of the object."""
     return "], " + json.dumps(sizes(count))[1:]
 
 
 def json_text(name: str) -> str:
-    """The name of a file as a text that every parser takes: what is not UTF-8 becomes U+FFFD."""
+    """Return the name of a file as valid UTF-8, with U+FFFD for other bytes."""
     return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def sizes(count: Count) -> dict[str, Any]:
-    """The size of a document, or why it has none."""
+    """Return the size of a document, or its error."""
     if count.error is not None:
         return {"error": {"message": json_text(str(count.error)), "type": type(count.error).__name__}}
     return {
@@ -62,7 +62,7 @@ def sizes(count: Count) -> dict[str, Any]:
 
 
 def counts_document(model: str, counts: Sequence[Count]) -> dict[str, Any]:
-    """Counts alone."""
+    """Return the counts of documents."""
     if len(counts) == 1:
         return {"model": model, **sizes(counts[0])}
     documents = [{"name": json_text(count.name), **sizes(count)} for count in counts]
@@ -70,13 +70,13 @@ def counts_document(model: str, counts: Sequence[Count]) -> dict[str, Any]:
 
 
 def extensions_document(model: str, groups: Sequence[tuple[str, int, Count]]) -> dict[str, Any]:
-    """Counts by extension."""
+    """Return the counts by file extension."""
     extensions = [{"extension": json_text(extension), "files": files, **sizes(count)} for extension, files, count in groups]
     return {"model": model, "extensions": extensions, **sizes(total_of([count for _, _, count in groups]))}
 
 
 def comparison_document(comparison: Comparison) -> dict[str, Any]:
-    """Several vocabularies."""
+    """Return the comparison of vocabularies."""
     return {
         "models": [
             {"model": count.name, "count": count.tokens, "bytes": count.bytes, "bytes_per_token": count.bytes_per_token}

@@ -1,4 +1,4 @@
-"""Tokens for people: pieces over their ids, counts, and vocabularies side by side."""
+"""Tokens as text: pieces over their ids, counts, and comparisons of vocabularies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llamacli.errors import LlamacliError
 
 Paint = Callable[[str, str], str]
-"""Gives a text in a style (an SGR code), or as it is where colours are not wanted."""
+"""A function that puts a text in a style (an SGR code), or returns it unchanged where colours are off."""
 
 STYLES = ("36", "33")
 CONTROL_STYLE = "1;35"
@@ -31,7 +31,7 @@ _MARKS = {code: chr(0x2400 + code) for code in range(0x20)} | {0x20: "·", 0x09:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A document's name and size; `error`: why it has none."""
+    """A document's name and size, or its error."""
 
     name: str
     tokens: int
@@ -48,12 +48,12 @@ class _Cell:
 
 
 def visible(piece: bytes) -> str:
-    r"""A piece on one line: white space and control characters as marks, bytes that are no whole character as `\xe2`."""
+    r"""Return a piece on one line: white space and control characters as marks, incomplete characters as `\xe2`."""
     return escape(piece.decode("utf-8", "backslashreplace").translate(_MARKS))
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal a text takes."""
+    """Return the terminal columns of a text."""
     if text.isascii():
         return len(text)
     return sum(_columns(character) for character in text)
@@ -66,7 +66,7 @@ def _columns(character: str) -> int:
 
 
 class TokenView:
-    """Rows of pieces, in alternating colours, with their ids below. A row ends with a newline in the text."""
+    """Rows of pieces in alternating colours, with their ids below. A newline in the text ends a row."""
 
     def __init__(self, paint: Paint, *, width: int) -> None:
         self._paint = paint
@@ -76,7 +76,7 @@ class TokenView:
         self._number = 0
 
     def add(self, token: int, piece: bytes, *, is_control: bool) -> str:
-        """The rows that became complete with this token."""
+        """Add a token, and return the rows that it completes."""
         text = visible(piece)
         if columns(text) > _LONGEST_CELL:
             text = text[: _LONGEST_CELL // 2] + "…"
@@ -89,7 +89,7 @@ class TokenView:
         return rows + self.finish() if piece.endswith(b"\n") else rows
 
     def finish(self) -> str:
-        """The last row."""
+        """Return the last row."""
         cells, self._cells, self._used = self._cells, [], 0
         if not cells:
             return ""
@@ -104,14 +104,14 @@ class TokenView:
 
 
 def format_summary(count: Count) -> str:
-    """The line below the view: `12 tokens · 45 bytes · 3.75 bytes per token`."""
+    """Return the line below the view: `12 tokens · 45 bytes · 3.75 bytes per token`."""
     tokens = f"{count.tokens:,} token{'' if count.tokens == 1 else 's'}"
     size = f"{count.bytes:,} byte{'' if count.bytes == 1 else 's'}"
     return f"{tokens} · {size} · {_ratio(count)} bytes per token"
 
 
 def format_counts(counts: Sequence[Count]) -> str:
-    """One number; with several documents a line for each and one for all of them, as wc has it."""
+    """Return one number, or for several documents a line for each and a total, like wc."""
     if len(counts) == 1:
         return f"{counts[0].tokens}\n"
     total = total_of(counts)
@@ -121,7 +121,7 @@ def format_counts(counts: Sequence[Count]) -> str:
 
 
 def format_extensions(groups: Sequence[tuple[str, int, Count]], *, width: int | None = None) -> str:
-    """A table: extension, files, tokens, bytes, bytes per token; the largest first, and a total. `width` None is any."""
+    """Return a table: extension, files, tokens, bytes, bytes per token, largest first, and a total. `width` None: any."""
     total = total_of([count for _, _, count in groups])
     rows = [("EXTENSION", "FILES", "TOKENS", "BYTES", "BYTES/TOKEN")]
     for extension, files, count in (*groups, ("total", sum(files for _, files, _ in groups), total)):
@@ -130,13 +130,13 @@ def format_extensions(groups: Sequence[tuple[str, int, Count]], *, width: int | 
 
 
 def total_of(counts: Iterable[Count]) -> Count:
-    """The sum, called total."""
+    """Return the sum, named total."""
     kept = list(counts)
     return Count("total", sum(count.tokens for count in kept), sum(count.bytes for count in kept))
 
 
 def model_names(paths: Sequence[PurePath]) -> list[str]:
-    """The stems of files, but as much of the ends of their paths as it takes where that would not tell them apart."""
+    """Return the stems of files, or where these are equal, as much of the ends of their paths as distinguishes them."""
 
     def end(path: PurePath, parts: int) -> str:
         return str(PurePath(*path.parts[-parts:])) if parts else path.stem
@@ -157,7 +157,7 @@ def format_comparison(
     with_differences: bool = True,
     width: int | None = None,
 ) -> str:
-    """A table of the vocabularies, and the first stretches that they cut differently, one below the other."""
+    """Return a table of the vocabularies, and the first texts that they split differently, one below the other."""
     least = min(count.tokens for count in comparison.counts)
     rows = [("MODEL", "TOKENS", "BYTES/TOKEN", "")]
     for count in comparison.counts:
@@ -167,14 +167,14 @@ def format_comparison(
     if not with_differences:
         return text
     if not comparison.differences:
-        return text + "\nThey cut it at the same places.\n"
-    names = _told_apart([escape_line(count.name) for count in comparison.counts], width and max(width // 3, _NARROWEST))
+        return text + "\nAll vocabularies split the text in the same way.\n"
+    names = _distinguishable([escape_line(count.name) for count in comparison.counts], width and max(width // 3, _NARROWEST))
     for difference in comparison.differences:
-        place = f"bytes {difference.start:,} to {difference.end:,}"
+        location = f"bytes {difference.start:,} to {difference.end:,}"
         if several_documents:
-            document = shortened(escape_line(difference.document), width and max(width - len(place) - 2, _NARROWEST))
-            place = f"{document}, {place}"
-        text += f"\n{place}\n" + _format_difference(difference, names, paint, width)
+            document = shortened(escape_line(difference.document), width and max(width - len(location) - 2, _NARROWEST))
+            location = f"{document}, {location}"
+        text += f"\n{location}\n" + _format_difference(difference, names, paint, width)
     return text
 
 
@@ -190,7 +190,7 @@ def _format_difference(difference: Difference, names: Sequence[str], paint: Pain
 
 
 def _fitting(pieces: Sequence[bytes], width: int | None) -> list[str]:
-    """The first pieces, as many as there is room for beside the number of the others; one at least."""
+    """Return the first pieces, at least one, that fit beside the number of the others."""
     texts = [shortened(visible(piece)[:_LONGEST_CELL], width) for piece in pieces[:_MOST_PIECES]]
     if width is None or (len(texts) == len(pieces) and sum(map(columns, texts)) + len(texts) - 1 <= width):
         return texts
@@ -200,8 +200,8 @@ def _fitting(pieces: Sequence[bytes], width: int | None) -> list[str]:
     return fitting or [shortened(texts[0], max(room, 2))]
 
 
-def _told_apart(names: Sequence[str], width: int | None) -> list[str]:
-    """Names in at most `width` columns. Those that would look the same lose what they begin with, too."""
+def _distinguishable(names: Sequence[str], width: int | None) -> list[str]:
+    """Return names in at most `width` columns. Names that would look the same also lose their common beginning."""
     if width is None or max(map(columns, names)) <= width:
         return list(names)
     twins: dict[str, set[str]] = {}
@@ -210,13 +210,13 @@ def _told_apart(names: Sequence[str], width: int | None) -> list[str]:
     found = []
     for name in names:
         same = twins[shortened(name, width)]
-        common = os.path.commonprefix(list(same)) if len(same) > 1 else ""  # noqa: RUF071  # characters are what is wanted
+        common = os.path.commonprefix(list(same)) if len(same) > 1 else ""  # noqa: RUF071  # by characters, not path components
         found.append(shortened(f"…{name[len(common) :]}" if common else name, width))
     return found
 
 
 def shortened(text: str, width: int | None) -> str:
-    """A text in at most `width` columns (None: any number): its beginning and its end."""
+    """Return a text in at most `width` columns (None: unlimited): its beginning and its end."""
     size = len(text) if width is None or columns(text) <= width else width - 1
     short = text
     while width is not None and columns(short) > width:
@@ -230,7 +230,7 @@ def _ratio(count: Count) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]], width: int | None, *, dispensable: Sequence[int]) -> str:
-    """Columns side by side, the first one of names. In a narrow `width` the `dispensable` go, one after the other."""
+    """Return a table whose first column has names. A narrow `width` omits the `dispensable` columns, one after the other."""
     widths = [max(columns(row[column]) for row in rows) for column in range(len(rows[0]))]
     shown = list(range(len(widths)))
     if width is not None:
@@ -239,13 +239,13 @@ def _table(rows: Sequence[Sequence[str]], width: int | None, *, dispensable: Seq
             shown.remove(gone)
         widths[0] = max(least, min(widths[0], width - others))
     lines = []
-    for name, row in zip(_told_apart([row[0] for row in rows], widths[0]), rows, strict=True):
+    for name, row in zip(_distinguishable([row[0] for row in rows], widths[0]), rows, strict=True):
         texts = (row[column].rjust(widths[column]) for column in shown[1:])
         lines.append("  ".join((name + " " * (widths[0] - columns(name)), *texts)).rstrip() + "\n")
     return "".join(lines)
 
 
 def format_ids(tokens: Sequence[int], separator: str) -> str:
-    """Ids with a separator between them."""
+    """Return the ids with a separator between them."""
     text = str(list(tokens))[1:-1]
     return text if separator == ", " else text.replace(", ", separator)

@@ -114,7 +114,7 @@ def test_a_terminal_gets_a_line_for_each_text_and_never_pages_of_numbers(bert):
     shown = result.stdout.splitlines()
     assert len(shown) == 21
     assert "32 numbers, norm 1.000:" in shown[0]
-    assert shown[-1].strip() == "… and 11 more (-o FILE keeps all of them)"
+    assert shown[-1].strip() == "… and 11 more (-o FILE writes all)"
     assert "\x1b[31mred" not in embed(bert, "\x1b[31mred", terminals=TERMINAL).stdout
 
 
@@ -203,7 +203,7 @@ def test_empty_texts_and_texts_that_are_too_long_are_errors_in_their_place(bert)
     assert result.status == 6
     data = json.loads(result.stdout)["data"]
     assert [row["object"] for row in data] == ["error", "error", "embedding", "error"]
-    assert "72 tokens, the model takes 64" in data[1]["error"]["message"]
+    assert "72 tokens, the limit is 64" in data[1]["error"]["message"]
     assert embed(bert, "").stderr == "llamacli: error: the text has no vector: the text is empty\n"
     raw = np.frombuffer(embed(bert, "--raw", "", "dog").stdout_bytes, dtype="<f4").reshape(-1, 32)
     assert np.isnan(raw[0]).all()
@@ -252,8 +252,8 @@ def test_options_change_the_numbers(bert):
 
 def test_what_the_model_says_is_shown_on_request(bert, tiny_model):
     said = embed(bert, "-v", "cat").stderr
-    assert "pooling mean, non-causal attention, up to 64 tokens a text, [CLS] before and [SEP] after each" in said
-    assert "says nothing about pooling: the mean of all tokens is taken" in embed(tiny_model, "Hello").stderr
+    assert "pooling mean, non-causal attention, at most 64 tokens per text, [CLS] before and [SEP] after each" in said
+    assert "does not specify pooling: using the mean of all tokens" in embed(tiny_model, "Hello").stderr
 
 
 @pytest.mark.parametrize("by_settings", [True, False])
@@ -272,19 +272,19 @@ def test_a_default_for_conversations_is_not_taken_for_vectors(bert, tiny_model, 
     assert result.status == 0
     assert (
         result.stderr
-        == f"llamacli: {tiny_model.name}, the default, is not made for vectors: minilm is used (-m names another model)\n"
+        == f"llamacli: {tiny_model.name}, the default, is not an embedding model: using minilm (-m selects another model)\n"
     )
     assert len(lines(result)[0]["embedding"]) == 8
-    assert "elsewhere, the default, is not on this machine: minilm is used" in with_default("elsewhere").stderr
+    assert "elsewhere, the default, is not on this machine: using minilm" in with_default("elsewhere").stderr
     result = with_default(bert)
     assert (result.status, result.stderr) == (0, "")
     given = with_default(tiny_model, "-m", str(tiny_model))
-    assert "says nothing about pooling" in given.stderr
+    assert "does not specify pooling" in given.stderr
     assert "minilm" not in given.stderr
     assert with_default(tmp_path / "missing.gguf").status == 3
     assert with_default(tiny_model, "--resume").status == 2
     added = with_default(tiny_model, "index", "add", str(tmp_path / "x.db"))
-    assert (added.status, "minilm is used" in added.stderr) == (0, True)
+    assert (added.status, "using minilm" in added.stderr) == (0, True)
     assert json.loads(with_default(tiny_model, "index", "search", "--json", str(tmp_path / "x.db")).stdout)["results"]
 
 
@@ -345,7 +345,7 @@ def test_reranking(reranker, bert):
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
     refused = embed(bert, "--rerank", "who", "cat")
     assert refused.status == 3
-    assert "no reranking model" in refused.stderr
+    assert "not a reranking model" in refused.stderr
 
 
 def test_a_reranking_model_makes_no_vectors(reranker, tmp_path):
@@ -367,27 +367,27 @@ def test_a_reranking_model_makes_no_vectors(reranker, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "there is no text"),
-        (("--json", "--csv", "x"), "cannot be combined"),
-        (("--truncate", "--chunk", "9", "x"), "cannot be combined"),
+        ((), "no text given"),
+        (("--json", "--csv", "x"), "--json cannot be used with --csv"),
+        (("--truncate", "--chunk", "9", "x"), "--truncate cannot be used with --chunk"),
         (("--chunk-rows", "x"), "--chunk-rows needs --chunk"),
-        (("--chunk", "9:9", "x"), "overlap by fewer"),
-        (("--chunk", "9:-5", "x"), "overlap of chunks must be a number from 0"),
-        (("--chunk", "90:62", "x"), "chunks of at most 62 tokens, as the context is, cannot overlap by 62"),
-        (("--chunk", "9", "--chunk-rows", "--pooling", "none", "x"), "one of them"),
-        (("-c", "2", "x", "x"), "a context of 2 tokens leaves no room for text beside the 2 around it"),
+        (("--chunk", "9:9", "x"), "must be smaller than a chunk"),
+        (("--chunk", "9:-5", "x"), "overlap of chunks must be at least 0"),
+        (("--chunk", "90:62", "x"), "chunks of at most 62 tokens, the context's limit, cannot overlap by 62"),
+        (("--chunk", "9", "--chunk-rows", "--pooling", "none", "x"), "cannot be used with --pooling none"),
+        (("-c", "2", "x", "x"), "leaves no room for text beside the 2 special tokens (use a larger -c)"),
         (("-c", "2", "--query", "x", "x"), "leaves no room for text"),
         (("-ub", "99999999999", "x"), "-ub must be at most 2147483647"),
         (("-b", "99999999999", "x"), "-b must be at most 2147483647"),
         (("--chunk", "many", "x"), "not a whole number"),
         (("--dims", "0", "x"), "--dims must be at least 1"),
-        (("--dims", "64", "x"), "64 is more than the 32"),
+        (("--dims", "64", "x"), "--dims 64 exceeds the 32"),
         (("--pooling", "sum", "x"), "'sum' is not one of"),
-        (("--top-k", "3", "x"), "--top-k is for"),
+        (("--top-k", "3", "x"), "--top-k needs --query"),
         (("--query", "", "x"), "the text is empty"),
-        (("--query", "x", "--similarity", "x"), "cannot be combined"),
+        (("--query", "x", "--similarity", "x"), "--similarity cannot be used with --query"),
         (("--query", "x", "-o", "x.npy", "x"), "write to standard output"),
-        (("-o", "x.bmp", "x"), "its name does not say what to write"),
+        (("-o", "x.bmp", "x"), "its name does not select a format"),
         (("--resume", "x"), "--resume needs -o"),
         (("--input", "missing.jsonl"), "cannot read missing.jsonl"),
         (("-f", "missing.txt"), "missing.txt"),
@@ -413,7 +413,7 @@ def test_what_makes_no_sense(bert, arguments, said):
 )
 def test_how_many_tokens_are_computed_together(bert, arguments, budget):
     result = embed(bert, "-v", *arguments, *["red cat sat on mat"] * 20)
-    assert f"{budget} tokens a batch" in result.stderr
+    assert f"{budget} tokens per batch" in result.stderr
     alone = lines(embed(bert, "-ub", "1", "red cat sat on mat"))[0]["embedding"]
     assert np.allclose([row["embedding"] for row in lines(result)], alone, atol=1e-4)
 
@@ -457,7 +457,7 @@ def test_an_interrupted_run_goes_on(bert, tmp_path, name, kept):
             path.write_bytes(path.read_bytes()[: round(path.stat().st_size * kept)])
     result = embed(bert, *arguments, str(target), "--resume")
     assert result.status == 0, result.stderr
-    assert ("going on after" in result.stderr) == (kept > 0.1)
+    assert ("resuming after" in result.stderr) == (kept > 0.1)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.txt", whole.name, name])
     assert same_numbers(target, whole)
     again = embed(bert, *arguments, str(target), "--resume")
@@ -466,7 +466,7 @@ def test_an_interrupted_run_goes_on(bert, tmp_path, name, kept):
 
 def interrupted(model: Path, *arguments: str) -> Result:
     """A run that Ctrl-C ends after 35 texts."""
-    from llamacli.cli.embed import command as module
+    from llamacli.cli.embed import output as module
 
     real = module.outcomes
 
@@ -530,7 +530,7 @@ def test_going_on_keeps_chunks_together_and_errors_in_their_place(bert, tmp_path
             path.write_bytes(path.read_bytes()[:-70])
     result = embed(bert, *arguments, str(target), "--resume")
     assert result.status == 6
-    assert "going on after" in result.stderr
+    assert "resuming after" in result.stderr
     if name == "x.npz":
         first, second = arrays_of(target), arrays_of(whole)
         assert first["index"].tolist() == second["index"].tolist()
@@ -555,7 +555,7 @@ def test_what_cannot_be_gone_on_with_is_refused_and_leaves_nothing(bert, tmp_pat
     assert list(tmp_path.iterdir()) == []
     refused = embed(bert, "-o", str(tmp_path / name), "--resume", "cat")
     assert refused.status == 2
-    assert "nothing can be added to half a .json or .parquet file" in refused.stderr
+    assert "an incomplete .json or .parquet file cannot be continued" in refused.stderr
 
 
 def test_going_on_with_other_options_is_refused(bert, tmp_path):
@@ -589,8 +589,8 @@ def test_a_finished_file_is_what_was_asked_for_or_is_refused(bert, tmp_path, nam
         (("--dims", "4", *texts), ""),
         (("--dims", "8", "--normalize", "max", *texts), "other options"),
         (("--dims", "8", "", "blue dog", "the dog ran", " "), "other texts"),
-        (("--dims", "8", *texts, "cat"), "more were given"),
-        (("--dims", "8", *texts[:2]), "more texts than were given"),
+        (("--dims", "8", *texts, "cat"), "fewer than were given"),
+        (("--dims", "8", *texts[:2]), "more than were given"),
     ):
         refused = again(*other)
         assert (refused.status, refused.stderr.count("\n")) == (2, 1), refused.stderr
@@ -613,7 +613,7 @@ def test_going_on_with_fewer_texts_than_are_done_is_refused(bert, tmp_path):
     assert interrupted(bert, *arguments, *["cat"] * 40).status == 130
     refused = embed(bert, *arguments, "--resume", "cat")
     assert refused.status == 2
-    assert "34 texts are done already, fewer were given" in refused.stderr
+    assert "34 texts are done already, but fewer were given" in refused.stderr
     assert embed(bert, *arguments, "--resume", *["cat"] * 40).status == 0
 
 
@@ -621,7 +621,7 @@ def test_one_process_writes_a_file(bert, tmp_path):
     from filelock import FileLock
 
     target = tmp_path / "x.jsonl"
-    with FileLock(tmp_path / "x.jsonl.partial.lock"):
+    with FileLock(tmp_path / "x.jsonl.lock"):
         refused = embed(bert, "-o", str(target), "cat")
     assert refused.status == 1
     assert "another process is writing it" in refused.stderr
@@ -643,7 +643,7 @@ def test_a_full_disk_leaves_only_what_can_be_gone_on_with(bert, tmp_path, name, 
     )
     assert done.returncode == 1
     assert f"cannot write {tmp_path / name}: File too large" in done.stderr
-    assert ("--resume goes on with it" in done.stderr) == bool(left)
+    assert ("--resume continues it" in done.stderr) == bool(left)
     assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
@@ -673,23 +673,43 @@ def start(model: Path, *arguments: str, **how) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
 
 
-def test_ctrl_c_while_waiting_for_texts_and_while_working(bert):
-    process = start(bert, stdin=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(b"red cat sat on mat\n" * 1000)
-    process.stdin.flush()
-    assert json.loads(process.stdout.readline())["index"] == 0
-    started = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    process.stdout.read()
-    assert process.wait(10) == 130
-    assert time.monotonic() - started < 3
-    assert b"Traceback" not in (process.stderr.read() if process.stderr else b"")
-    process.stdin.close()
-    process.stdout.close()
-    if process.stderr:
-        process.stderr.close()
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("is_working", [True, False])
+def test_a_signal_ends_work_and_waiting_with_its_own_status(bert, tmp_path, number, status, is_working):
+    lines = tmp_path / "in.txt"
+    lines.write_text("red cat sat on mat\n" * 20_000)
+    with start(bert, *(["--input", str(lines)] if is_working else []), stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        if not is_working:
+            process.stdin.write(b"red cat sat on mat\n" * 300)
+            process.stdin.flush()
+        assert json.loads(process.stdout.readline())["index"] == 0
+        started = time.monotonic()
+        process.send_signal(number)
+        process.stdout.read()
+        assert process.wait(10) == status
+        assert time.monotonic() - started < 3
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_file_that_can_be_resumed(bert, tmp_path, number, status):
+    target, lines = tmp_path / "x.jsonl", tmp_path / "in.txt"
+    lines.write_text("red cat sat on mat\n" * 20_000)
+    with start(bert, "--input", str(lines), "-o", str(target)) as process:
+        assert process.stderr is not None
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "x.jsonl.partial").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        process.send_signal(number)
+        assert process.wait(10) == status
+        assert b"Traceback" not in process.stderr.read()
+    assert not target.exists()
+    resumed = embed(bert, "--input", str(lines), "-o", str(target), "--resume")
+    assert (resumed.status, len(target.read_text().splitlines())) == (0, 20_000)
 
 
 def test_a_closed_pipe_ends_the_program_silently(bert):

@@ -12,7 +12,7 @@ import pytest
 from fakes import Result, invoke
 from tiny_bert import tiny_bert
 
-from llamacli.cli.embed import index as embed_index
+from llamacli.cli.embed import index_add
 from llamacli.cli.embed.session import outcomes
 from llamacli.cli.framework.console import Terminals
 from llamacli.errors import ModelNotFoundError, UsageError
@@ -38,9 +38,9 @@ def test_what_is_there_already_is_not_embedded_again(bert, tmp_path):
     db = tmp_path / "x.db"
     first = index("add", db, "-m", bert, "red cat", "dog", "red cat")
     assert (first.status, first.stdout) == (0, "")
-    assert "2 texts added, 1 was there; 2 in all" in first.stderr
+    assert "2 texts added, 1 unchanged; 2 in total" in first.stderr
     again = index("add", db, "-m", bert, "dog", "blue dog")
-    assert "1 text added, 1 was there; 3 in all" in again.stderr
+    assert "1 text added, 1 unchanged; 3 in total" in again.stderr
 
 
 def test_a_text_with_an_id_takes_the_place_of_the_earlier_one(bert, tmp_path):
@@ -48,7 +48,7 @@ def test_a_text_with_an_id_takes_the_place_of_the_earlier_one(bert, tmp_path):
     note.write_text("red cat")
     index("add", db, "-m", bert, "-f", note)
     note.write_text("blue dog")
-    assert "0 texts added, 1 replaced, 0 were there; 1 in all" in index("add", db, "-m", bert, "-f", note).stderr
+    assert "0 texts added, 1 replaced, 0 unchanged; 1 in total" in index("add", db, "-m", bert, "-f", note).stderr
     assert count(db) == 1
     (hit,) = json.loads(index("search", db, "blue dog", "--json").stdout)["results"]
     assert (hit["id"], hit["text"], hit["score"]) == (str(note), "blue dog", pytest.approx(1, abs=1e-4))
@@ -70,11 +70,11 @@ def test_texts_are_removed_by_id_or_number_and_leave_no_trace(bert, tmp_path):
     assert count(db) == 5
     assert b"secret" in db.read_bytes()
     gone = index("rm", db, "n1", "n3", "n1", "--number", hit["index"])
-    assert (gone.status, gone.stdout, gone.stderr) == (0, "", "llamacli: 3 texts removed; 2 in all\n")
+    assert (gone.status, gone.stdout, gone.stderr) == (0, "", "llamacli: 3 texts removed; 2 in total\n")
     assert b"secret" not in db.read_bytes()
     left = json.loads(index("search", db, "a", "--json").stdout)["results"]
     assert sorted(row["id"] for row in left) == ["n0", "n2"]
-    assert "2 texts added, 2 were there; 4 in all" in index("add", db, "-m", bert, "--input", rows).stderr
+    assert "2 texts added, 2 unchanged; 4 in total" in index("add", db, "-m", bert, "--input", rows).stderr
 
 
 def test_searching_takes_the_model_and_the_settings_of_the_index(bert, tmp_path):
@@ -143,7 +143,7 @@ def test_texts_without_a_vector_are_left_out_and_said(bert, tmp_path):
     result = index("add", db, "-m", bert, "red cat", "", "cat " * 100)
     assert result.status == 6
     kept, error = result.stderr.splitlines()
-    assert kept == "llamacli: 1 text added, 0 were there; 1 in all"
+    assert kept == "llamacli: 1 text added, 0 unchanged; 1 in total"
     assert "2 of 3 texts have no vector" in error
     assert count(db) == 1
     assert index("add", db, "--chunk", "40", "cat " * 100).status == 0
@@ -226,7 +226,7 @@ def test_an_add_that_failed_leaves_no_file_and_the_next_one_begins_anew(bert, tm
 def test_an_index_without_texts_takes_vectors_made_in_any_way(bert, tmp_path):
     db = tmp_path / "x.db"
     index("add", db, "-m", bert, "--dims", "8", "red cat")
-    assert index("rm", db, "--number", "1").stderr == "llamacli: 1 text removed; 0 in all\n"
+    assert index("rm", db, "--number", "1").stderr == "llamacli: 1 text removed; 0 in total\n"
     assert index("search", db, "red cat").stderr == f"llamacli: error: {db} is empty\n"
     assert index("add", db, "red cat").status == 0
     assert json.loads(index("info", db, "--json").stdout)["dimensions"] == 32
@@ -280,7 +280,7 @@ def test_text_that_no_database_can_hold_is_an_error_of_its_row(bert, tmp_path):
     (tmp_path / "rows.csv").write_bytes(b"id,text\n\xe9,dog\nz,bird\n")
     result = index("add", db, "--input", tmp_path / "rows.csv")
     assert (result.status, count(db)) == (6, 2)
-    assert "line 2: the id is not UTF-8 text" in result.stderr
+    assert "line 2: the field id is not UTF-8 text" in result.stderr
 
 
 def test_a_file_whose_name_is_not_utf_8_has_an_id_that_can_be_typed(bert, tmp_path):
@@ -309,15 +309,15 @@ def test_a_model_that_has_a_name_keeps_it(bert, tmp_path):
 
 
 def test_an_interrupted_add_says_what_it_kept(bert, tmp_path, monkeypatch):
-    monkeypatch.setattr(embed_index, "COMMIT_EVERY", 2)
+    monkeypatch.setattr(index_add, "COMMIT_EVERY", 2)
 
     def interrupted_late(*arguments):
         yield from itertools.islice(outcomes(*arguments), 3)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(embed_index, "outcomes", interrupted_late)
+    monkeypatch.setattr(index_add, "outcomes", interrupted_late)
     result = index("add", tmp_path / "x.db", "-m", bert, "cat", "dog", "mat", "red")
-    assert (result.status, result.stderr) == (130, "llamacli: 3 texts added, 0 were there; 3 in all\n")
+    assert (result.status, result.stderr) == (130, "llamacli: 3 texts added, 0 unchanged; 3 in total\n")
     assert count(tmp_path / "x.db") == 3
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from row_runs import answers, lines, run, write
 
-from llamacli.batch.reader import Row, format_of, read_rows
+from llamacli.batch.formats import format_of
+from llamacli.batch.reader import Row, read_rows
 from llamacli.batch.results import ResultFile
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.options import ChatOptions
@@ -355,7 +356,7 @@ def test_no_rows_at_all(tiny_model: Path) -> None:
 
 
 def test_formats_by_name() -> None:
-    names = {"a.csv": "csv", "a.TXT": "lines", "a.tsv": "tsv", "a.jsonl": "jsonl", "-": "jsonl", "a.json": "jsonl"}
+    names = {"a.csv": "csv", "a.TXT": "lines", "a.tsv": "tsv", "a.jsonl": "jsonl", "-": "json", "a.json": "json"}
     assert {name: format_of(name) for name in names} == names
 
 

@@ -127,7 +127,7 @@ def test_a_hostile_row_stops_nothing_and_keeps_its_name(tiny_model: Path, tmp_pa
     assert [row["custom_id"] for row in found[:5]] == [5, 5, "kept", "kept", "kept"]
     assert found[0]["error"]["code"] == found[0]["error"]["type"] == "Usage"
     assert found[-2]["text"]
-    assert "thousands of digits" in found[-1]["error"]["message"]
+    assert "an integer has more than 4300 digits" in found[-1]["error"]["message"]
 
 
 def test_tables_as_programs_write_them(tiny_model: Path, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_tables_as_programs_write_them(tiny_model: Path, tmp_path: Path) -> None
 def test_a_field_that_no_table_has_is_the_rows_problem(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llamacli.batch.reader.LONGEST_LINE", 1000)
+    monkeypatch.setattr("llamacli.batch.reader.MAX_LINE_BYTES", 1000)
     table = tmp_path / "rows.csv"
     lines_of_one_field = "a line\n" * 200
     table.write_text(f'prompt\nfirst\n"{lines_of_one_field}"\nlast\n')
@@ -163,7 +163,7 @@ def test_a_last_line_without_end_is_cut_only_if_it_is_ours(tiny_model: Path, tmp
     output = tmp_path / "results.jsonl"
     output.write_text(content)
     result = run(tiny_model, "--input", str(path), "--output", str(output), "--resume")
-    assert (result.status, "is no file of results" in result.stderr) == (2, True)
+    assert (result.status, "is not a file of results" in result.stderr) == (2, True)
     assert output.read_text() == content
 
 
@@ -275,6 +275,18 @@ def test_formats_that_are_given(tiny_model: Path, tmp_path: Path) -> None:
     told = run(tiny_model, "--input", str(path), "--input-format", "jsonl", stdin=b"")
     assert "warning" not in told.stderr
     assert run(tiny_model, "Hi", "--input-format", "lines").status == 2
+
+
+def test_a_json_array_is_rows(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [{"id": "a", "prompt": "first"}, "second", 5]
+    path = write(tmp_path / "rows.jsonl", rows)
+    expected = lines(run(tiny_model, "--input", str(path)).stdout)
+    (tmp_path / "rows.json").write_text(json.dumps(rows, indent=1))
+    for result in (run(tiny_model, "--input", str(tmp_path / "rows.json")),
+                   run(tiny_model, "--input", "-", stdin=json.dumps(rows).encode())):  # fmt: skip
+        found = lines(result.stdout)
+        assert (result.status, [row.get("text") for row in found]) == (6, [row.get("text") for row in expected])
+        assert (found[0]["id"], "neither a JSON object nor a string" in found[2]["error"]["message"]) == ("a", True)
 
 
 def test_hidden_reasoning_is_in_no_result(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path, PurePath
 
 import pytest
@@ -45,7 +47,7 @@ def loaded():
 def run(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded):
     """Runs `tokenize` with the tiny model, in an empty directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("llamacli.cli.tokenize.command.load", lambda path: contextlib.nullcontext(loaded(path)))
+    monkeypatch.setattr("llamacli.cli.tokenize.vocabulary.load", lambda path: contextlib.nullcontext(loaded(path)))
 
     def call(*arguments: str, model: Path = tiny_model, **how) -> Result:
         return invoke("tokenize", "-m", str(model), *arguments, **how)
@@ -188,7 +190,7 @@ def test_directories_and_patterns(run):
     Path("src/latin.txt").write_bytes(b"caf\xe9")
     result = run("-r", "src", "--count")
     assert result.stdout == "2 src/a.py\n1 src/b.PY\n1 src/c\n4 total\n"
-    assert result.stderr == "llamacli: 2 files are not text and left out\n"
+    assert result.stderr == "llamacli: skipped 2 files that are not text\n"
     rows = run("--by-extension", "-r", "src").stdout.splitlines()
     assert [row.split()[:3] for row in rows[1:]] == [[".py", "2", "3"], ["(none)", "1", "1"], ["total", "3", "4"]]
     assert json.loads(run("--by-extension", "--json", "-r", "src").stdout)["extensions"][0]["files"] == 2
@@ -219,38 +221,38 @@ def test_gate(run):
     assert run("--max", "2", "--count", "Hello world").status == 0
     over = run("--max", "1", "--count", "Hello world")
     assert (over.status, over.stdout) == (8, "2\n")
-    assert over.stderr == "llamacli: error: 2 tokens are more than --max 1\n"
+    assert over.stderr == "llamacli: error: 2 tokens exceed --max 1\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        ([], 2, "there is no text (give one as an argument, with -f FILE, or on standard input)"),
+        ([], 2, "no text given (give one as an argument, with -f FILE, or on standard input)"),
         (["two", "words"], 2, "unexpected argument: words (put text of several words in quotes)"),
         (["-f", "missing"], 2, "missing does not exist"),
         (["-f", "*.none"], 2, "no file matches *.none"),
         (["-f", "-", "-", "--count"], 2, "standard input can be read only once"),
         (["-f", "-", "-", "--compare", "x"], 2, "standard input can be read only once"),
-        (["-f", "."], 2, ". is a directory (-r takes the files in it)"),
-        (["-r", "."], 2, "there are no text files"),
-        (["--ids", "--count", "x"], 2, "--ids and --count cannot be combined"),
-        (["--max", "-1", "x"], 2, "--max must be a number from 0"),
-        (["-sys", "x", "y"], 2, "-sys and --chat-template belong to --chat"),
+        (["-f", "."], 2, ". is a directory (-r reads the files in it)"),
+        (["-r", "."], 2, "no text files found"),
+        (["--ids", "--count", "x"], 2, "--ids cannot be used with --count"),
+        (["--max", "-1", "x"], 2, "--max must be at least 0"),
+        (["-sys", "x", "y"], 2, "-sys and --chat-template need --chat"),
         (["--detokenize", "12", "x"], 2, "'x' is not a token id (at offset 3 of the text)"),
         (["--detokenize", "1_0"], 2, "'1_0' is not a token id (at offset 0 of the text)"),
         (["--detokenize", "[1, +2]"], 2, "'+2' is not a token id (at offset 4 of the text)"),
         (["--detokenize", "٣"], 2, "'٣' is not a token id"),
         (["--detokenize", "1" * 50], 2, f"'{'1' * 40}' is not a token id"),
         (["--detokenize", "--", "1 --1"], 2, "'--1' is not a token id (at offset 2 of the text)"),
-        (["--detokenize", "1 [12,[5"], 2, "the list at offset 2 of the text does not end"),
-        (["--detokenize", "[1]]2"], 2, "the ] at offset 3 of the text ends no list"),
+        (["--detokenize", "1 [12,[5"], 2, "the list at offset 2 of the text is not closed"),
+        (["--detokenize", "[1]]2"], 2, "the ] at offset 3 of the text closes no list"),
         (["--detokenize", "99999"], 2, "token 99999 is not in the vocabulary"),
         (["--detokenize", "-1"], 2, "no such option: -1"),
         (["--detokenize", "--", "-1"], 2, "token -1 is not in any vocabulary"),
         (["--detokenize", "4294967296"], 2, "token 4294967296 is not in any vocabulary"),
-        (["--detokenize", "--count", "1"], 2, "--detokenize writes bytes and nothing else"),
+        (["--detokenize", "--count", "1"], 2, "--detokenize writes only bytes"),
         (["--compare", "x", "--ids", "y"], 2, "--compare writes a comparison"),
-        (["--chat", "--special", "x"], 2, "with --chat the template alone"),
+        (["--chat", "--special", "x"], 2, "--chat cannot be used with --compare, --special or --no-bos"),
     ],
 )
 def test_refusals(run, arguments, status, says):
@@ -360,7 +362,7 @@ def test_conversations_in_files_however_they_are_named(run):
 def test_an_argument_that_is_not_utf8(run, tiny_model, whole):
     result = run("a\udcffb")
     assert (result.status, result.stdout) == (2, "")
-    assert "the text is not UTF-8 text: byte 0xff at offset 1 (--errors replace" in result.stderr
+    assert "the text is not UTF-8 text: byte 0xff at offset 1 (--errors replace reads it as U+FFFD" in result.stderr
     assert ids(run("--errors", "replace", "a\udcffb")) == whole(tiny_model, "a\ufffdb")
     assert "'\\xff' is not a token id (at offset 2 of the text)" in run("--detokenize", "1 \udcff").stderr
 
@@ -383,17 +385,15 @@ def test_files_whose_names_are_not_utf8(run):
 
 def test_messages_that_are_none(run):
     Path("m").write_text("Hello")
-    assert "m is not JSON" in run("--chat", "-f", "m").stderr
+    assert "m: invalid JSON at line 1, column 1" in run("--chat", "-f", "m").stderr
     Path("m").write_text("{}")
     assert "m is not a JSON list of messages" in run("--chat", "-f", "m").stderr
 
 
 def test_a_model_without_a_template(run, tiny_base_model):
     result = run("--chat", "x", model=tiny_base_model)
-    assert (result.status, result.stderr) == (
-        3,
-        "llamacli: error: this model has no chat template (--chat-template names one)\n",
-    )
+    said = "this model has no chat template (--chat-template selects one)"
+    assert (result.status, result.stderr) == (3, f"llamacli: error: {said}\n")
 
 
 # --- and back --------------------------------------------------------------------------------------------------------
@@ -433,6 +433,24 @@ def test_a_live_pipe_is_answered_line_by_line(tiny_model, arguments):
             assert process.stdout.read(1 << 16)
         process.stdin.close()
         assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("arguments", [("--ids",), ("--compare",), ("--jsonl",)])
+def test_a_signal_ends_the_work_with_its_own_status(tiny_model, tmp_path, arguments, number, status):
+    text = tmp_path / "long.txt"
+    text.write_bytes(b"Hello world and more words\n" * 2_000_000)
+    if arguments == ("--compare",):
+        arguments = (*arguments, str(tiny_model))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LLAMACLI_")}
+    command = [sys.executable, "-m", "llamacli", "tokenize", "-v", "-m", str(tiny_model), *arguments, "-f", str(text)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stderr is not None
+        time.sleep(2)  # it is loaded, and works for many seconds
+        assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(10) == status
+        assert b"Traceback" not in process.stderr.read()
 
 
 def test_ids_are_not_collected_before_they_are_used():
@@ -504,7 +522,7 @@ def test_compare(run, whole):
 
 def test_compare_with_itself(run, tiny_model):
     result = run("--compare", str(tiny_model), stdin=b"Hello world " * 30_000)
-    assert result.stdout.endswith("\nThey cut it at the same places.\n")
+    assert result.stdout.endswith("\nAll vocabularies split the text in the same way.\n")
 
 
 def test_compare_finds_a_late_difference(run, whole):
@@ -602,11 +620,11 @@ def test_many_documents_in_parts(run, tiny_model, monkeypatch, whole):
 def test_too_long_without_a_place(run):
     result = run("--count", stdin=b"a" * (LONGEST + 1), model=VOCABULARIES["llama-spm"])
     assert result.status == 4
-    assert "without a place where this vocabulary allows a cut" in result.stderr
+    assert "without a position where this vocabulary allows a cut" in result.stderr
 
 
 def test_progress_on_a_terminal(run, monkeypatch):
-    monkeypatch.setattr("llamacli.cli.tokenize.command.PROGRESS_DELAY_SECONDS", 0.0)
+    monkeypatch.setattr("llamacli.cli.tokenize.vocabulary.PROGRESS_DELAY_SECONDS", 0.0)
     Path("big").write_text("Hello world, user.\n" * 120_000)
     result = run("--count", "-f", "big", terminals=Terminals(stdin=True, stderr=True), environ={})
     assert result.status == 0

@@ -21,9 +21,10 @@ from tiny_bert import tiny_bert
 from llamacli.engine.embedding import vectors
 from llamacli.engine.embedding.chunking import Frame, Piece, cut, pair_frame, windows
 from llamacli.engine.embedding.embedder import Embedder
+from llamacli.engine.embedding.outcome import Embedded, NotEmbedded
 from llamacli.engine.embedding.packing import TILE, pack
-from llamacli.engine.embedding.params import Embedded, EmbeddingParams, NotEmbedded
-from llamacli.engine.embedding.prefetch import ahead
+from llamacli.engine.embedding.params import EmbeddingParams
+from llamacli.engine.embedding.prefetch import prefetch
 from llamacli.engine.params import ContextParams
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import CancelledError, ContextFullError, EngineError, ModelUnsupportedError, UsageError
@@ -60,7 +61,7 @@ def rows(outcomes) -> np.ndarray:
 @settings(max_examples=100, deadline=None)
 def test_every_piece_is_in_one_batch_and_batches_keep_to_their_bounds(lengths, budget, most):
     pieces = [Piece(number, 0, [0] * length) for number, length in enumerate(lengths)]
-    batches = pack(pieces, budget=budget, most=most)
+    batches = pack(pieces, budget=budget, max_pieces=most)
     assert sorted(piece.owner for batch in batches for piece in batch) == list(range(len(lengths)))
     for batch in batches:
         assert 1 <= len(batch) <= most
@@ -70,7 +71,7 @@ def test_every_piece_is_in_one_batch_and_batches_keep_to_their_bounds(lengths, b
 def test_texts_fill_the_tiles_of_attention():
     draw = random.Random(3)
     lengths = [min(120, max(4, round(draw.lognormvariate(2.8, 0.8)))) for _ in range(1000)]
-    batches = pack([Piece(number, 0, [0] * length) for number, length in enumerate(lengths)], budget=4 * TILE, most=64)
+    batches = pack([Piece(number, 0, [0] * length) for number, length in enumerate(lengths)], budget=4 * TILE, max_pieces=64)
     assert len(batches) == -(-sum(lengths) // (4 * TILE))  # none could be spared
     reaching = 0  # texts that lie in one more tile than they need
     for batch in batches:
@@ -83,7 +84,7 @@ def test_texts_fill_the_tiles_of_attention():
 
 def test_a_text_that_fills_a_tile_alone_needs_no_other():
     batches = pack(
-        [Piece(number, 0, [0] * length) for number, length in enumerate([64, 100, 28, 40, 24, 300])], budget=256, most=9
+        [Piece(number, 0, [0] * length) for number, length in enumerate([64, 100, 28, 40, 24, 300])], budget=256, max_pieces=9
     )
     assert [[len(piece.tokens) for piece in batch] for batch in batches] == [[300], [100, 28, 64, 40, 24]]
 
@@ -100,7 +101,7 @@ def test_windows_cover_a_text_and_overlap(length, size, overlap):
 def test_a_text_that_is_too_long():
     frame = Frame((1,), (2,))
     params = EmbeddingParams()
-    with pytest.raises(ContextFullError, match="8 tokens, the model takes 5") as caught:
+    with pytest.raises(ContextFullError, match="8 tokens, the limit is 5") as caught:
         cut(list(range(10, 16)), frame, 5, params)
     assert (caught.value.needed, caught.value.available) == (8, 5)
     truncate = dataclasses.replace(params, overflow="truncate")
@@ -160,9 +161,9 @@ def test_items_come_in_order_and_so_does_an_error():
 
     got = []
     with pytest.raises(ValueError, match="broken"):
-        got.extend(item for item in ahead(items(), lambda: None) if item is not None)
+        got.extend(item for item in prefetch(items(), lambda: None) if item is not None)
     assert got == [1, 2]
-    assert [item for item in ahead(range(50), lambda: None) if item is not None] == list(range(50))
+    assert [item for item in prefetch(range(50), lambda: None) if item is not None] == list(range(50))
 
 
 def test_waiting_is_told_so_that_other_work_can_be_done():
@@ -174,7 +175,7 @@ def test_waiting_is_told_so_that_other_work_can_be_done():
         yield 2
 
     got = []
-    for item in ahead(items(), lambda: None):
+    for item in prefetch(items(), lambda: None):
         got.append(item)
         if item is None:
             released.set()
@@ -210,7 +211,7 @@ def test_waiting_for_a_source_that_gives_nothing_can_be_cancelled():
 
     started = time.monotonic()
     with pytest.raises(CancelledError):
-        next(ahead(items(), check))
+        next(prefetch(items(), check))
     assert time.monotonic() - started < 2
     released.set()
 
@@ -239,7 +240,7 @@ def test_outcomes_keep_the_order_of_texts_and_errors_their_place(bert):
         outcomes = list(embedder.embed(texts, on_done=told.append))
     assert [outcome.index for outcome in outcomes] == list(range(6))
     errors = [outcome.error.message for outcome in outcomes if isinstance(outcome, NotEmbedded)]
-    assert errors == ["the text is empty", "the text is empty", "no such field", "the text has 102 tokens, the model takes 64"]
+    assert errors == ["the text is empty", "the text is empty", "no such field", "the text has 102 tokens, the limit is 64"]
     assert told[-1] == 6
 
 
@@ -257,8 +258,8 @@ def test_truncating_and_chunking(bert):
         (mean,) = embedder.embed([text], EmbeddingParams(overflow="chunk", chunk=40))
         (each,) = embedder.embed([text], EmbeddingParams(overflow="chunk", chunk=40, merge=False))
         (raw,) = embedder.embed([text], EmbeddingParams(overflow="chunk", chunk=40, merge=False, normalize="none"))
-    assert (short.cut, short.tokens, short.vectors.shape) == (True, 64, (1, 32))
-    assert (mean.cut, mean.vectors.shape, each.vectors.shape) == (False, (1, 32), (4, 32))
+    assert (short.truncated, short.tokens, short.vectors.shape) == (True, 64, (1, 32))
+    assert (mean.truncated, mean.vectors.shape, each.vectors.shape) == (False, (1, 32), (4, 32))
     expected = vectors.normalized(vectors.weighted_mean(raw.vectors, [42, 42, 42, 12]), "l2")
     assert np.allclose(mean.vectors, expected, atol=1e-6)
     assert mean.tokens == 138
@@ -268,7 +269,7 @@ def test_fewer_dimensions_are_the_first_ones_normalized_again(bert):
     with Embedder(bert) as embedder:
         whole = rows(embedder.embed(["red cat"]))
         part = rows(embedder.embed(["red cat"], EmbeddingParams(dims=8)))
-        with pytest.raises(UsageError, match="33 is more than the 32"):
+        with pytest.raises(UsageError, match="33 exceeds the 32"):
             embedder.embed(["x"], EmbeddingParams(dims=33))
     assert np.allclose(part, vectors.normalized(whole[:, :8], "l2"), atol=1e-6)
 
@@ -312,7 +313,7 @@ def test_attention_can_be_changed_where_the_model_allows_it(tiny_embedding_model
 
 
 def test_models_that_make_no_vectors(tiny_model, monkeypatch):
-    with pytest.raises(ModelUnsupportedError, match="no reranking model"):
+    with pytest.raises(ModelUnsupportedError, match="not a reranking model"):
         Embedder(tiny_model, context=ContextParams(pooling="rank"))
     monkeypatch.setattr(Model, "has_encoder", True)
     with pytest.raises(ModelUnsupportedError, match="encoder-decoder"):
@@ -354,7 +355,7 @@ def test_reranking(reranker, bert):
         assert frame == Frame((word.bos, *word.tokenize("who sat"), word.eos), (word.eos,))
         with pytest.raises(UsageError, match="query is empty"):
             embedder.rerank(" ", texts, EmbeddingParams())
-    with Embedder(bert) as embedder, pytest.raises(ModelUnsupportedError, match="no reranking model"):
+    with Embedder(bert) as embedder, pytest.raises(ModelUnsupportedError, match="not a reranking model"):
         embedder.rerank("who", texts, EmbeddingParams())
 
 

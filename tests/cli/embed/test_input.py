@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from llamacli.batch.texts import Item, open_source
+from llamacli.batch.texts import Item
+from llamacli.cli.embed.input import open_texts
 from llamacli.cli.embed.options import SourceOptions
 from llamacli.cli.framework.console import Console, Terminals
 from llamacli.cli.framework.parameters import parse_path
@@ -16,7 +17,7 @@ from llamacli.errors import LlamacliError, UsageError
 
 def read(stdin: bytes, *texts: str, **options) -> list[Item]:
     console = Console(stdin=io.BytesIO(stdin), stdout=None, stderr=None, terminals=Terminals(), environ={})
-    with open_source(console, texts, SourceOptions(**options)) as source:
+    with open_texts(console, texts, SourceOptions(**options)) as source:
         return list(source.items())
 
 
@@ -51,18 +52,18 @@ def test_half_of_a_surrogate_pair_is_an_error_of_its_row():
     *wrong, right = read(b"\n".join(rows), input_format="jsonl")
     assert [said(item) for item in wrong] == [
         "line 1: the field text has half of a surrogate pair, \\ud800 at offset 1",
-        "line 2: the text has half of a surrogate pair, \\udfff at offset 0",
-        "line 3: the id has half of a surrogate pair, \\ud83d at offset 0",
+        "line 2: the field text has half of a surrogate pair, \\udfff at offset 0",
+        "line 3: the field id has half of a surrogate pair, \\ud83d at offset 0",
     ]
     assert right == Item("b", "\U0001f600")
 
 
 def test_rows_that_are_not_utf_8():
     (row,) = read(b'{"text": "\xff"}', input_format="jsonl")
-    assert said(row) == "line 1 is not UTF-8 text: byte 0xff at offset 10"
+    assert said(row) == "invalid JSON at line 1, column 11: byte 0xff is not valid UTF-8"
     text, name = read(b"id,text\n1,\xff\n\xff,a\n", input_format="csv")
-    assert (said(text), text.id) == ("line 2 is not UTF-8 text", "1")
-    assert (said(name), name.id) == ("line 3: the id is not UTF-8 text", None)
+    assert (said(text), text.id) == ("line 2: the field text is not UTF-8 text", "1")
+    assert (said(name), name.id) == ("line 3: the field id is not UTF-8 text", None)
 
 
 @pytest.mark.parametrize("table", [b"", b"\n"])
@@ -70,3 +71,13 @@ def test_a_table_needs_columns(table):
     with pytest.raises(UsageError) as caught:
         read(table, input_format="csv")
     assert str(caught.value) == "standard input has no columns: its first row must name them"
+
+
+def test_a_json_array_holds_rows(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{"id": 1, "text": "red"}, "green", {"id": "x"}], indent=2))
+    *items, last = read(b"", input=path)
+    assert items == [Item("red", 1), Item("green")]
+    assert (said(last), last.id) == ("line 7 has no field text", "x")
+    assert read(b'["a", "b"]', input_format="json") == [Item("a"), Item("b")]
+    assert read(b'["a", "b"]') == [Item('["a", "b"]')]
