@@ -7,9 +7,9 @@ from llamacli.engine.events import Answer
 _REASONS = {"stop": "finished", "length": "cut by -n", "context": "context full", "cancelled": "cancelled"}
 
 
-def format_stats(answer: Answer, *, load_ms: float) -> str:
-    """Return the line of `--stats`."""
-    usage, timings, first_token_ms = answer.usage, answer.timings, answer.first_token_ms
+def format_stats(finished: Finished, *, load_ms: float, first_token_ms: float | None) -> str:
+    """Return the line of `--stats`. `first_token_ms` counts from the request; None without any token."""
+    usage, timings = finished.usage, finished.timings
     prompt = f"prompt {format_tokens(usage.prompt_tokens)}"
     if usage.cached_tokens:
         prompt += f" ({usage.cached_tokens} cached)"

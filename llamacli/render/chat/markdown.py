@@ -1,4 +1,4 @@
-"""Markdown for a terminal: text to rows, and text that still grows to blocks that are finished and one that is not."""
+"""Markdown for a terminal: rendered rows, and the boundary between finished blocks and the one that still grows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NARROWEST = 8
 
 
 class _Heading(Heading):
-    """A heading at the left, without a box."""
+    """A left-aligned heading without a box."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         self.text.justify = "left"
@@ -41,7 +41,7 @@ class _Heading(Heading):
 
 
 class _Code(CodeBlock):
-    """Code on the terminal's own background."""
+    """Code on the background of the terminal."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         code = str(self.text).rstrip()
@@ -50,7 +50,7 @@ class _Code(CodeBlock):
 
 
 class _Document(Markdown):
-    """Markdown in which a line end is a line end: models mean it so."""
+    """Markdown in which every line end is a line break, as models intend."""
 
     elements: ClassVar[dict[str, type[MarkdownElement]]] = {
         **Markdown.elements,
@@ -68,7 +68,7 @@ class _Document(Markdown):
 
 
 def unfinished_from(text: str) -> int:
-    """Where the last block of a growing text begins: what stands before it is final."""
+    """Return the index at which the last block of a growing text begins: the text before it is final."""
     complete = text[: text.rfind("\n") + 1]
     starts = [token.map[0] for token in _PARSER.parse(complete) if token.level == 0 and token.nesting >= 0 and token.map]
     if len(starts) < 2:
@@ -78,12 +78,12 @@ def unfinished_from(text: str) -> int:
 
 
 def markdown_rows(text: str, width: int, *, color: bool) -> list[Row]:
-    """The rows of Markdown text. Whatever it holds, also as an entity (`&#27;`), none can steer the terminal."""
+    """Return the rows of Markdown text. Control characters are marks, also those of entities (`&#27;`)."""
     return _rows(_Document(escape(text)), width, color=color)
 
 
 def dim_rows(text: str, width: int, *, color: bool) -> list[Row]:
-    """The rows of plain text, dim."""
+    """Return the rows of plain text, dim."""
     return _rows(Text(escape(text), style="dim"), width, color=color)
 
 

@@ -1,4 +1,4 @@
-"""A call of a tool on the terminal: what would be run, so that somebody can agree to it, and what comes of it, folded."""
+"""A tool call on the terminal: the call, for the user to confirm, and its result, folded."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _INDENT = "  "
 
 
 def format_call(name: str, arguments: str, width: int, *, whole: bool = False) -> str:
-    """A call, its arguments on one line if they fit there. Characters that cannot be seen are marks.
+    """Return a call, with its arguments on one line if they fit. Invisible characters are marks.
 
-    Of very long arguments the middle is left out, which is said, unless they are wanted as a `whole`.
+    The middle of very long arguments is left out, with a note, unless `whole` is set.
     """
     try:
         document = json.loads(arguments)
@@ -31,7 +31,7 @@ def format_call(name: str, arguments: str, width: int, *, whole: bool = False) -
 
 
 class FoldedOutput:
-    """Rows of a result as they come, each cut where the terminal ends. Beyond a few of them only their number is told."""
+    """Rows of a growing result, each cut at the width of the terminal. After a few rows only their number is shown."""
 
     def __init__(self, write: Callable[[str], None], width: int, *, color: bool) -> None:
         self._write = write
@@ -42,16 +42,16 @@ class FoldedOutput:
         self._cut = False
 
     def add(self, text: str) -> None:
-        """More of the result."""
+        """Add more of the result."""
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             self._show(line)
-        if len(self._line) > 4 * self._width:  # what the end of a long line says is not shown anyhow
+        if len(self._line) > 4 * self._width:  # the end of a long line is not shown
             self._line = self._line[: 4 * self._width]
             self._cut = True
 
     def finish(self, hint: str) -> None:
-        """The result is complete. `hint` says how to see what was folded."""
+        """Complete the result. `hint` says how to see the hidden rows."""
         if self._line:
             self._show(self._line)
             self._line = ""
