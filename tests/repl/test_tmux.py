@@ -166,7 +166,7 @@ def test_no_colour_means_no_colour(home: Home) -> None:
     pane.say("Hi")
     pane.wait("print(1)")
     pane.say("/nonsense")
-    pane.wait("there is no command")
+    pane.wait("unknown command")
     assert not re.search(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[;m]", pane.escapes())
     leave(pane)
 
@@ -324,6 +324,6 @@ def test_names_of_files_and_sessions_cannot_steer_the_terminal(home: Home) -> No
     pane.keys("Tab")
     pane.wait(".txt")
     pane.keys("Enter")
-    pane.wait("goes with the next message")
+    pane.wait("sent with the next message")
     check_unharmed(pane)
     leave(pane)
