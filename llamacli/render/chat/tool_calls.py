@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from llamacli.errors import InvalidJSONError
+from llamacli.json_text import parse_json
 from llamacli.render.text import escape_all
 
 _LONGEST, _HEAD, _TAIL = 1500, 1000, 300
@@ -18,11 +20,11 @@ def format_call(name: str, arguments: str, width: int, *, whole: bool = False) -
     The middle of very long arguments is left out, with a note, unless `whole` is set.
     """
     try:
-        document = json.loads(arguments)
+        document = parse_json(arguments)
         text = json.dumps(document, ensure_ascii=False)
         if len(name) + 1 + len(text) > width:
             text = json.dumps(document, ensure_ascii=False, indent=2)
-    except (ValueError, RecursionError):
+    except InvalidJSONError:
         text = arguments
     if len(text) > _LONGEST and not whole:
         missing = len(text) - _HEAD - _TAIL

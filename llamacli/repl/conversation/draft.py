@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from llamacli.engine.chat.template import Delta
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Token
 from llamacli.engine.params import GenerationParams
+from llamacli.errors import InvalidJSONError
+from llamacli.json_text import parse_json
 from llamacli.render.chat.answer import AnswerView
 from llamacli.repl.conversation.trace import Step
 from llamacli.repl.conversation.tree import Node, Tree
@@ -132,6 +133,6 @@ class AnswerDraft:
 def _has_object(call: ToolCall) -> bool:
     """Return whether the arguments of a call are a JSON object, as templates assume."""
     try:
-        return isinstance(json.loads(call.arguments or "{}"), dict)
-    except (ValueError, RecursionError):
+        return isinstance(parse_json(call.arguments or "{}"), dict)
+    except InvalidJSONError:
         return False
