@@ -17,13 +17,15 @@ class Screen:
     """The terminal outside the prompt line.
 
     `write` accepts text that is already safe for a terminal; `size` returns columns and rows. `live` is False where the output
-    cannot be redrawn, as in a file.
+    cannot be redrawn, as in a file. `resumes` counts how often the program was stopped and continued: rows written before can
+    then no longer be redrawn.
     """
 
     write: Callable[[str], None]
     size: Callable[[], tuple[int, int]]
     color: bool
     live: bool = True
+    resumes: Callable[[], int] = lambda: 0
 
     def show(self, text: str) -> None:
         """Write text from outside, ended with a newline."""

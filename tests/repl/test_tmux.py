@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -327,3 +328,64 @@ def test_names_of_files_and_sessions_cannot_steer_the_terminal(home: Home) -> No
     pane.wait("sent with the next message")
     check_unharmed(pane)
     leave(pane)
+
+
+# --- job control ------------------------------------------------------------------------------------------------------
+
+
+def shell_chat(tmux: Tmux, home: Home, scene: dict) -> Pane:
+    """A conversation started from an interactive shell."""
+    (home.path / "scene.json").write_text(json.dumps(scene))
+    environ = {"HOME": str(home.path), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "PS1": "shell> "}
+    pane = tmux.start(["bash", "--norc", "--noprofile"], environ=environ)
+    pane.wait("shell>")
+    pane.say(f"{sys.executable} {PROGRAM} {home.path}/scene.json chat")
+    pane.wait("demo")
+    return pane
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_ctrl_z_suspends_the_prompt_line(tmux: Tmux, home: Home) -> None:
+    pane = shell_chat(tmux, home, {"answers": ["Here I am."]})
+    pane.type("half a ")
+    pane.wait("> half a")
+    pane.keys("C-z")
+    pane.wait("Stopped")
+    pane.say("echo in the $((40 + 2)) shell")
+    pane.wait("in the 42 shell")
+    pane.say("fg")
+    pane.wait("> half a")
+    pane.say("message")
+    pane.wait("Here I am.")
+    assert "> half a message" in pane.screen()
+    assert "^Z" not in pane.screen()
+    pane.keys("C-d")
+    pane.wait("shell>", times=4)
+    assert home.saved() == [("user", "half a message"), ("assistant", "Here I am.")]
+    pane.say("stty -a | grep -o -- '-*echo '")
+    pane.wait("\necho")
+    pane.keys("C-d")
+    pane.wait_for_end()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_ctrl_z_suspends_an_answer(tmux: Tmux, home: Home) -> None:
+    pane = shell_chat(tmux, home, {"answers": [f"Begin.\n\n{words(120)}\n\nThe end.", "Next."], "pause": 0.02})
+    pane.say("Count.")
+    pane.wait("word20 ")
+    pane.keys("C-z")
+    pane.wait("Stopped")
+    pane.say("fg")
+    pane.wait("word60 ")
+    pane.say("typed early")  # neither echoed nor lost
+    pane.wait("The end.")
+    shown = pane.wait("Next.")
+    assert "Stopped" in shown
+    after = shown[shown.index("fg\n") :]
+    assert [int(number) for number in re.findall(r"\bword(\d+)\b", after)] == list(range(120))
+    assert after.count("typed early") == 1
+    pane.keys("C-d")
+    pane.wait("shell>", times=3)
+    assert home.saved()[1:3] == [("assistant", f"Begin.\n\n{words(120)}\n\nThe end."), ("user", "typed early")]
+    pane.keys("C-d")
+    pane.wait_for_end()

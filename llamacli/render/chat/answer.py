@@ -58,7 +58,8 @@ class MarkdownView:
     """Markdown: finished blocks are written once, and the last block is redrawn as it grows.
 
     Reasoning is folded to one line when the content begins, unless it has scrolled off the screen. `grows` is False where the
-    output cannot be redrawn: only finished blocks are written.
+    output cannot be redrawn: only finished blocks are written. `resumes` counts how often the program was stopped and
+    continued.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class MarkdownView:
         color: bool,
         shows_reasoning: bool,
         grows: bool = True,
+        resumes: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._write = write
@@ -77,7 +79,7 @@ class MarkdownView:
         self._shows_reasoning = shows_reasoning
         self._grows = grows
         self._clock = clock
-        self._region = LiveRegion(size)
+        self._region = LiveRegion(size, resumes)
         self._text = ""
         self._thought = ""
         self._thinking_since: float | None = None

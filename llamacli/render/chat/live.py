@@ -14,16 +14,22 @@ Size = Callable[[], tuple[int, int]]
 class LiveRegion:
     """Rows that are shown and can be replaced. The cursor is at the beginning of the row below them.
 
-    Rows that have scrolled off the screen can no longer be changed.
+    Rows that have scrolled off the screen can no longer be changed. When `resumes` changes, the shell has written below the
+    rows, and all of them are written again.
     """
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, resumes: Callable[[], int] = lambda: 0) -> None:
         self._size = size
+        self._resumes = resumes
+        self._resumes_seen = resumes()
         self._shown: list[Row] = []
 
     def update(self, rows: Sequence[Row]) -> str:
         """Return the output that replaces the old rows by `rows`; empty if they are equal."""
         width, height = self._size()
+        if self._resumes() != self._resumes_seen:
+            self._resumes_seen = self._resumes()
+            self._shown = []
         same = 0
         for old, new in zip(self._shown, rows, strict=False):
             if old != new:

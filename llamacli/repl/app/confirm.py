@@ -17,7 +17,7 @@ def ask(question: str, *, color: bool) -> str:
     """
     source = get_app_session().input
     typed_before = [*get_typeahead(source), *source.read_keys()]
-    session: PromptSession[str] = PromptSession()
+    session: PromptSession[str] = PromptSession(enable_suspend=True)
     try:
         return session.prompt(FormattedText([("ansiyellow" if color else "", question)]), handle_sigint=False)
     finally:

@@ -40,6 +40,10 @@ def make_bindings(hint: Callable[[str], None]) -> KeyBindings:
         else:
             hint("Ctrl-D leaves")
 
+    @bindings.add("c-z", filter=typing)
+    def _suspend(event: KeyPressEvent) -> None:
+        event.app.suspend_to_background()
+
     @bindings.add("c-o", filter=typing)
     def _editor(event: KeyPressEvent) -> None:
         event.app.create_background_task(edit(event.current_buffer, hint, sends=False))

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from llamacli.repl.app.completer import ChatCompleter
 from llamacli.repl.app.confirm import ask
 from llamacli.repl.app.hidden_characters import ShowHidden
 from llamacli.repl.app.key_bindings import make_bindings
-from llamacli.repl.app.terminal_mode import no_echo
+from llamacli.repl.app.terminal_mode import TerminalMode
 from llamacli.repl.app.toolbar import format_toolbar
 from llamacli.repl.conversation.kv_state import restore_state
 from llamacli.repl.conversation.model_loader import Loader
@@ -70,12 +71,14 @@ class Loop:
             color_depth=None if setup.screen.color else ColorDepth.DEPTH_1_BIT,
         )
         self._session.app.key_processor.before_key_press += lambda _: self._hint("")
+        self._terminal = TerminalMode(get_app_session().input, self._session.app)
         self._hint_text = ""
+        setup = replace(setup, screen=replace(setup.screen, resumes=lambda: self._terminal.resumes))
         self._chat = Chat.begin(setup, Loader(setup.models.initial.load, self._on_load, self._on_engine), ask=self._ask)
 
     def run(self) -> None:
         """Read and execute until the end. Keys typed between two prompt lines wait for the next one."""
-        with running(self._chat), no_echo(get_app_session().input):
+        with running(self._chat), self._terminal.no_echo():
             self._converse()
 
     def _converse(self) -> None:

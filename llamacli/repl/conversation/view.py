@@ -11,4 +11,11 @@ def make_view(chat: Chat) -> AnswerView:
     screen, shows_reasoning = chat.setup.screen, chat.settings.shows_reasoning
     if chat.setup.plain:
         return PlainView(screen.write, shows_reasoning=shows_reasoning)
-    return MarkdownView(screen.write, screen.size, color=screen.color, shows_reasoning=shows_reasoning, grows=screen.live)
+    return MarkdownView(
+        screen.write,
+        screen.size,
+        color=screen.color,
+        shows_reasoning=shows_reasoning,
+        grows=screen.live,
+        resumes=screen.resumes,
+    )
