@@ -139,3 +139,9 @@ def test_numbers_may_be_of_any_length(tmp_path: Path, number: str) -> None:
     assert result.stdout.count("expected a token number from 1 to 4") == 2
     result = play(tmp_path, "Hi", "--session", number)
     assert (result.status, f"unknown session {number}" in result.stderr) == (2, True)
+
+
+def test_no_text_of_an_answer_is_lost(tmp_path: Path) -> None:
+    answer = "Dear <name>, use List<String>, \\(x^2\\) and <script>.\n\n<div>\nhello\n</div>\n\n1. one\n3. three"
+    shown = play(tmp_path, "Hi", engine=Talker(answers=[tuple(answer)])).stdout
+    assert "Dear <name>, use List<String>, \\(x^2\\) and <script>.\n\n<div>\nhello\n</div>\n\n 1 one\n 3 three\n" in shown

@@ -123,7 +123,8 @@ class MarkdownView:
             self._next = now + min(_PAUSE_FACTOR * (now - start), _MAX_PAUSE_SECONDS)
 
     def _draw(self, *, final: bool) -> None:
-        from llamacli.render.chat.markdown import dim_rows, markdown_rows, unfinished_from
+        from llamacli.render.chat.markdown import dim_rows, markdown_rows
+        from llamacli.render.chat.markdown_parser import unfinished_from
 
         if self._thinking_since is not None:
             if not self._grows:

@@ -102,7 +102,7 @@ def generation_params(chat: Chat, tip: int | None = None) -> GenerationParams:
 
 def last_block(text: str) -> str:
     """Return the end of an answer that may still grow: its last Markdown block."""
-    from llamacli.render.chat.markdown import unfinished_from
+    from llamacli.render.chat.markdown_parser import unfinished_from
 
     return text[unfinished_from(text) :]
 
