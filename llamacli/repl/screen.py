@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from llamacli.render.text import escape, escape_line
-
-_NARROWEST = 10
-"""Columns below which lines are not wrapped at words."""
+from llamacli.render.wrap import wrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +27,17 @@ class Screen:
     def show(self, text: str) -> None:
         """Write text from outside, ended with a newline."""
         self.write(escape(text).rstrip("\n") + "\n")
+
+    @property
+    def width(self) -> int | None:
+        """Columns of a row, None where rows are not wrapped. Some terminals wrap a row of their full width."""
+        return max(self.size()[0] - 1, 1) if self.live else None
+
+    def show_row(self, text: str, *, hang: int = 0) -> None:
+        """Write a line of text from outside, wrapped between words; further rows are indented by `hang` columns."""
+        line = escape_line(text)
+        rows = wrap(line, self.width, hang=hang) if self.width is not None else [line]
+        self.write("\n".join(rows) + "\n")
 
     def note(self, line: str) -> None:
         """Write a dim line of the program, wrapped between words."""
@@ -53,8 +61,6 @@ class Screen:
 
     def _wrapped(self, line: str) -> str:
         line = escape_line(line)
-        width = self.size()[0] - 1
-        if not self.live or len(line) <= width or width < _NARROWEST:
+        if self.width is None:
             return line
-        indent = line[: len(line) - len(line.lstrip())]
-        return "\n".join(textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False))
+        return "\n".join(wrap(line, self.width, hang=len(line) - len(line.lstrip())))

@@ -459,3 +459,40 @@ def test_a_message_that_does_not_fit_waits_for_retry() -> None:
 def test_an_option_in_the_other_case_is_suggested() -> None:
     result = invoke("chat", "-c", terminals=TERMINAL)
     assert (result.status, result.stderr) == (2, "llamacli: error: -c needs a value (did you mean -C, --continue?)\n")
+
+
+# --- widths ------------------------------------------------------------------------------------------------------------
+
+WIDTHS = (40, 60, 80, 200)
+LONG = "please tell me something about wonderful mountains and oceans"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("command", ["/sessions", "/branches", "/stats", "/search mountains", "/params", "/model", "/tools"])
+def test_lists_break_between_words_at_any_width(width: int, command: str) -> None:
+    talk(f"{LONG}\r", "--session", "a session with a rather long name")
+    keys = f"{LONG}\r/set stop {','.join(['several', 'words'] * 9)}\r{command}\r"
+    shown, wide = (plain(talk(keys, width=columns).stdout).partition("words\n")[2] for columns in (width, 1000))
+    assert max(map(len, shown.splitlines())) < width
+    if command != "/params":  # one of its words is longer than a row
+        assert {word for word in shown.split() if word.isalpha()} <= set(wide.split())
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_rows_of_a_session_hang_under_its_title(width: int) -> None:
+    talk(f"{LONG}\r", "--session", "garden")
+    out = talk("/sessions\r", width=width).stdout
+    first, *more = out.splitlines()
+    assert first.startswith("garden  2")
+    column = first.index("please") if width > 40 else 4
+    assert all(row.startswith(" " * column) and row[column] != " " for row in more)
+    assert len(more) == {40: 2, 60: 2, 80: 1, 200: 0}[width]
+    assert "mountains" in out
+
+
+def test_the_list_of_sessions_has_a_line_for_each_in_a_pipe() -> None:
+    talk(f"{LONG}\r")
+    piped = invoke("chat", "--list", width=40)
+    assert len(piped.stdout.splitlines()) == 1
+    shown = invoke("chat", "--list", width=40, terminals=TERMINAL)
+    assert max(map(len, shown.stdout.splitlines())) < 40

@@ -162,6 +162,24 @@ def test_answers_fit_any_width(home: Home, width: int) -> None:
     leave(pane)
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_lists_do_not_break_words(home: Home, width: int) -> None:
+    pane = home.chat("--session", "garden", width=width, scene={"answers": ["Mountains everywhere."]})
+    pane.say("please tell me something about wonderful mountains")
+    pane.wait("everywhere.")
+    pane.say("/sessions")
+    pane.wait("garden  ")
+    pane.say("/branches")
+    pane.wait("* 1  2 messages")
+    pane.say("/stats")
+    lines = pane.wait("finished").splitlines()
+    rows = [row for row in lines[lines.index("> /sessions") :] if not row.startswith("demo")]  # without the status bar
+    assert max(map(len, rows)) < width
+    for phrase in ("about wonderful mountains", "2 messages, last: Mountains everywhere.", "generated 6 tokens at"):
+        assert phrase in " ".join(" ".join(rows).split())
+    leave(pane)
+
+
 def test_no_colour_means_no_colour(home: Home) -> None:
     pane = home.chat("--color", "never", scene={"answers": ["**bold** and `code`\n\n```python\nprint(1)\n```"]})
     pane.say("Hi")

@@ -64,6 +64,6 @@ def list_sessions(console: Console, *, alone: bool) -> None:
     with closing(SessionStore()) as store:
         found = store.sessions()
     if found:
-        console.show(format_sessions(found))
+        console.show(format_sessions(found, console.width - 1 if console.terminals.stdout else None))
     else:
         console.note("no saved sessions")

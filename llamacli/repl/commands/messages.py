@@ -85,9 +85,9 @@ def branches(chat: Chat, argument: str) -> None:
     if not tips:
         chat.setup.screen.note("the conversation is empty")
     for number, tip in enumerate(tips, start=1):
-        mark = "*" if tip.id == chat.tree.head else " "
+        start = f"{'*' if tip.id == chat.tree.head else ' '} {number}  "
         count = len(chat.tree.path(tip.id))
-        chat.setup.screen.show(f"{mark} {number}  {count} {plural('message', count)}, last: {preview(tip)}")
+        chat.setup.screen.show_row(f"{start}{count} {plural('message', count)}, last: {preview(tip)}", hang=len(start))
 
 
 @command("branch", arguments="N", summary="Continue with branch N of /branches", completes="branches")

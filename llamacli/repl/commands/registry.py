@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import difflib
 import re
-import textwrap
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from llamacli.errors import UsageError
+from llamacli.render.wrap import wrap
 
 if TYPE_CHECKING:
     from llamacli.repl.conversation.state import Chat
@@ -128,8 +128,6 @@ def format_help(commands: Collection[SlashCommand], width: int, paint: Callable[
 
 def _format_command(one: SlashCommand, column: int, width: int) -> list[str]:
     """Return the lines of one command: its summary from a column on, beside the usage if it fits, else below."""
-    indent = " " * column
-    about = textwrap.wrap(one.about, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
     if len(one.usage) + 2 > column:
-        return [*textwrap.wrap(one.usage, width, subsequent_indent=indent, break_on_hyphens=False), *about]
-    return [f"{one.usage:<{column}}{about[0][column:]}", *about[1:]]
+        return [*wrap(one.usage, width, hang=column), *wrap(" " * column + one.about, width, hang=column)]
+    return wrap(f"{one.usage:<{column}}{one.about}", width, hang=column)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 
 from llamacli.errors import UsageError
+from llamacli.render.text import escape_line
+from llamacli.render.tokenize.view import columns
+from llamacli.render.wrap import wrap
 from llamacli.repl.commands.registry import command
 from llamacli.repl.conversation.autosave import SessionJournal
 from llamacli.repl.conversation.session import resume_session, show_last_turn
@@ -12,6 +15,8 @@ from llamacli.repl.conversation.state import Chat
 from llamacli.store.sessions.store import Session, SessionStore
 
 _AROUND, _PREVIEW = 30, 60
+_LABEL_SHARE = 3
+"""Names of sessions are aligned up to 1/3 of the width."""
 
 
 @command("rename", arguments="NAME", summary="Rename this session")
@@ -38,7 +43,8 @@ def load(chat: Chat, argument: str) -> None:
 @command("sessions", summary="List the saved sessions")
 def sessions(chat: Chat, argument: str) -> None:
     """List the sessions, the last used first."""
-    chat.setup.screen.show(format_sessions(_store(chat).sessions()))
+    screen = chat.setup.screen
+    screen.show(format_sessions(_store(chat).sessions(), screen.width))
 
 
 @command("search", arguments="TEXT", summary="Find messages that contain these words in all sessions")
@@ -53,7 +59,8 @@ def search(chat: Chat, argument: str) -> None:
     for one in found:
         text = " ".join(one.text.split())
         start = max(text.casefold().find(word) - _AROUND, 0)
-        chat.setup.screen.show(f"{one.session.label}: {'…' if start else ''}{text[start : start + 2 * _AROUND + len(word)]}")
+        label, end = f"{one.session.label}: ", start + 2 * _AROUND + len(word)
+        chat.setup.screen.show_row(f"{label}{'…' if start else ''}{text[start:end]}", hang=len(label))
 
 
 @command("delete", arguments="NAME|NUMBER", summary="Delete a saved session permanently", completes="sessions")
@@ -68,16 +75,24 @@ def delete(chat: Chat, argument: str) -> None:
     chat.setup.screen.note(f"deleted session {session.label}")
 
 
-def format_sessions(found: list[Session]) -> str:
-    """Return a line for each session: its name or number, time of last use, number of messages and first words."""
+def format_sessions(found: list[Session], width: int | None) -> str:
+    """Return a line for each session: its name or number, time of last use, number of messages and first words.
+
+    `width` is in columns; None does not wrap the lines.
+    """
     if not found:
         return "no saved sessions\n"
-    width = max(len(session.label) for session in found)
+    names = [escape_line(session.label) for session in found]
+    column = max(map(columns, names))
+    if width is not None:
+        column = min(column, width // _LABEL_SHARE)
     lines = []
-    for session in found:
+    for name, session in zip(names, found, strict=True):
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(session.updated))
         title = " ".join(session.title.split())[:_PREVIEW]
-        lines.append(f"{session.label:<{width}}  {when}  {session.messages:>4}  {title}".rstrip())
+        facts = name + " " * (column - columns(name)) + f"  {when}  {session.messages:>4}  "
+        line = f"{facts}{escape_line(title)}".rstrip()
+        lines += [line] if width is None else wrap(line, width, hang=columns(facts))
     return "\n".join(lines) + "\n"
 
 

@@ -69,8 +69,9 @@ def params(chat: Chat, argument: str) -> None:
     """Show every parameter and its value."""
     current = _current(chat)
     changed = {*chat.settings.overrides, *(name for name in current if is_generation(name) and _is_changed(chat, name))}
-    lines = (f"{'*' if name in changed else ' '} {name} = {value}" for name, value in current.items())
-    chat.setup.screen.show("\n".join(lines))
+    for name, value in current.items():
+        start = f"{'*' if name in changed else ' '} {name} = "
+        chat.setup.screen.show_row(start + value, hang=len(start))
 
 
 @command(
