@@ -155,6 +155,20 @@ def test_probabilities_and_other_tokens_with_a_real_model(tiny_model: Path, tmp_
     assert "token 1\n" in out
 
 
+def test_only_the_colours_that_are_shown_are_explained() -> None:
+    hint = "/probs N lists alternatives · /pick N ALT uses one"
+    for logprob, flag, legend in (
+        (-0.01, "always", hint),
+        (-0.3, "always", f"green <90% · {hint}"),
+        (-1.0, "always", f"yellow <50% · {hint}"),
+        (-3.0, "always", f"red <20% · {hint}"),
+        (-3.0, "never", hint),
+        (None, "always", hint),
+    ):
+        out = plain(talk("Hi\r/probs\r", "--color", flag, engine=Talker(logprob=logprob), width=120).stdout)
+        assert out.splitlines()[-1] == legend
+
+
 def test_probabilities_of_an_answer_that_is_not_known() -> None:
     assert "no answer yet" in talk("/probs\r").stdout
     talk("Hi\r")

@@ -212,9 +212,10 @@ def completions(text: str, chat=None) -> list[str]:
 class Wanted:
     """As much of a conversation as completion looks at."""
 
-    def __init__(self, store: SessionStore | None) -> None:
+    def __init__(self, store: SessionStore | None, width: int = 80) -> None:
         toolbox = Toolbox(Offer(Tool(name), "test", lambda *_: Outcome("")) for name in ("look", "listen", "write"))
         self.setup = SimpleNamespace(
+            screen=SimpleNamespace(size=lambda: (width, 24)),
             models=SimpleNamespace(names=lambda: ["demo", "qwen"]),
             sessions=SessionSetup(store=store),
             tools=ToolSetup(toolbox=toolbox),
@@ -243,6 +244,17 @@ def test_arguments_are_completed(tmp_path: Path) -> None:
     assert "/grammar off" in completions("/grammar o", chat)
     assert completions("/load g", Wanted(None)) == []
     store.close()
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_the_menu_of_commands_shows_whole_summaries(width: int) -> None:
+    found = list(ChatCompleter(lambda: Wanted(None, width)).get_completions(Document("/"), CompleteEvent()))
+    assert len(found) == len(COMMANDS)
+    assert max(len(one.display_text) for one in found) + max(len(one.display_meta_text) for one in found) <= width - 8
+    shown = {one.text: one.display_text for one in found}
+    assert shown["undo"] == "/undo"
+    assert shown["tools"] == ("/tools" if width < 120 else COMMANDS["tools"].usage)
+    assert shown["set"] == ("/set" if width < 120 else "/set NAME VALUE")
 
 
 def test_every_command_of_the_manual_is_there() -> None:

@@ -17,6 +17,8 @@ import pytest
 from tmux import Pane, Tmux, missing
 from tool_calls import called
 
+from llamacli.repl import dispatch
+from llamacli.repl.commands.registry import COMMANDS
 from llamacli.store.sessions.store import SessionStore
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -159,6 +161,17 @@ def test_answers_fit_any_width(home: Home, width: int) -> None:
     assert "x" * 25 in screen
     assert not any(re.search(r"word\d*$\n *\d+ ", line) for line in screen.splitlines())
     assert len(re.findall(r"\bword\d+\b", screen)) == 30
+    leave(pane)
+
+
+def test_the_menu_of_commands_shows_whole_summaries(home: Home) -> None:
+    pane = home.chat()
+    assert dispatch.COMMAND_MODULES
+    pane.type("/t")
+    pane.keys("Tab")
+    for name in ("tokens", "think", "tools"):
+        assert COMMANDS[name].summary in pane.wait(COMMANDS[name].summary)
+    pane.keys("C-c")
     leave(pane)
 
 

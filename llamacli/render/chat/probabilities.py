@@ -11,10 +11,10 @@ from llamacli.render.tokenize.view import Paint, columns, visible
 if TYPE_CHECKING:
     from llamacli.engine.events import TokenLogprob
 
-_BANDS = ((0.9, ""), (0.5, "32"), (0.2, "33"), (0.0, "1;31"))
-"""Minimum probabilities and their styles. Nearly certain tokens stand out least."""
+_BANDS = ((0.9, "", ""), (0.5, "32", "green <90%"), (0.2, "33", "yellow <50%"), (0.0, "1;31", "red <20%"))
+"""Minimum probabilities, their styles and the explanation of these. Nearly certain tokens stand out least."""
 
-LEGEND = "green <90%, yellow <50%, red <20% · /probs N: what else · /pick N ALT: use that"
+_HINT = "/probs N lists alternatives · /pick N ALT uses one"
 _DIM = "2"
 _GAP = 2
 _LONGEST = 40
@@ -42,6 +42,13 @@ def format_probabilities(tokens: Sequence[tuple[bytes, float | None]], paint: Pa
     if cells:
         rows.append(_row(cells, paint))
     return "".join(rows)
+
+
+def format_legend(tokens: Sequence[tuple[bytes, float | None]], *, color: bool) -> str:
+    """Return the explanation of the colours that the tokens have, if there are any, and of what to do next."""
+    styles = {_style(logprob) for _, logprob in tokens} if color else set()
+    colors = ", ".join(text for _, style, text in _BANDS if text and style in styles)
+    return f"{colors} · {_HINT}" if colors else _HINT
 
 
 def format_alternatives(
@@ -83,7 +90,7 @@ def _style(logprob: float | None) -> str:
     if logprob is None or math.isnan(logprob):
         return _DIM
     share = math.exp(logprob)
-    return next(style for least, style in _BANDS if share >= least)
+    return next(style for least, style, _ in _BANDS if share >= least)
 
 
 def _cut(text: str) -> str:

@@ -19,6 +19,9 @@ from llamacli.store.sessions.store import SessionStore
 if TYPE_CHECKING:
     from llamacli.repl.conversation.state import Chat
 
+_MENU_MARGINS = 8
+"""Columns of the menu beside its texts: the mark of the prompt line, the padding of both columns, the scroll bar."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -36,12 +39,18 @@ class ChatCompleter(Completer):
             return
         name, space, argument = text[1:].partition(" ")
         if not space:
-            for word, one in COMMANDS.items():
-                if word.startswith(name):
-                    display = one.usage if word == one.name else f"/{word}"
-                    yield Completion(word, -len(name), display=display, display_meta=one.summary)
+            yield from self._commands(name)
         elif name in COMMANDS:
             yield from self._arguments(COMMANDS[name], argument, complete_event)
+
+    def _commands(self, name: str) -> Iterable[Completion]:
+        """Yield the commands that begin with a name. Arguments are shown where every summary still fits beside them."""
+        found = {word: one for word, one in COMMANDS.items() if word.startswith(name)}
+        summaries = max((len(one.summary) for one in found.values()), default=0)
+        room = self._chat().setup.screen.size()[0] - summaries - _MENU_MARGINS
+        for word, one in found.items():
+            display = one.usage if word == one.name and len(one.usage) <= room else f"/{word}"
+            yield Completion(word, -len(name), display=display, display_meta=one.summary)
 
     def _arguments(self, command: SlashCommand, argument: str, event: CompleteEvent) -> Iterable[Completion]:
         if command.completes == "files":

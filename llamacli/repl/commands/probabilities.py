@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llamacli.engine.events import Token, TokenLogprob
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.errors import UsageError
-from llamacli.render.chat.probabilities import LEGEND, format_alternatives, format_probabilities
+from llamacli.render.chat.probabilities import format_alternatives, format_legend, format_probabilities
 from llamacli.repl.commands.registry import command, parse_number
 from llamacli.repl.conversation.state import Chat
 from llamacli.repl.conversation.trace import Beginning, Step, Trace
@@ -20,7 +20,7 @@ _PARAMS = GenerationParams(max_tokens=1, logprobs=_ALTERNATIVES, sampling=Sampli
 """The end of the answer cannot be chosen, but its probability is listed."""
 
 
-@command("probs", arguments="[N]", summary="Show the probability of each token, or the alternatives to token N")
+@command("probs", arguments="[N]", summary="Show token probabilities, or the alternatives to token N")
 def probs(chat: Chat, argument: str) -> None:
     """Show the model's own probabilities, before any sampler."""
     _, trace = _last(chat)
@@ -33,7 +33,7 @@ def probs(chat: Chat, argument: str) -> None:
         return
     tokens = [(step.piece, step.logprob) for step in trace.steps]
     screen.write(format_probabilities(tokens, screen.paint, screen.size()[0] - 1))
-    screen.note(LEGEND)
+    screen.note(format_legend(tokens, color=screen.color))
 
 
 @command("pick", arguments="N ALT", summary="Answer again from token N on, with its alternative ALT")
