@@ -51,7 +51,17 @@ class AnswerOptions:
             engine = app.open_engine(path, model_params, context_params, on_load=on_load)
             if template is None and not engine.has_chat_template:
                 engine.close()
-                raise ModelUnsupportedError(f"{path.name} has no chat template", hint="select one with --chat-template")
+                raise ModelUnsupportedError(f"{path.name} has no chat template", hint=_template_hint(path.name))
             return engine
 
         return FoundModel(path.name.removesuffix(".gguf"), load, self.sampling.resolved, params, template)
+
+
+def _template_hint(model: str) -> str:
+    from llamacli.cli.chat.template_hint import suggest_template
+    from llamacli.engine.chat.template import builtin_templates
+
+    template = suggest_template(model, builtin_templates())
+    if template is None:
+        return "select one with --chat-template, or use llamacli run, which continues a text"
+    return f"by its name, --chat-template {template} may fit"
