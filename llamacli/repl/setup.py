@@ -13,7 +13,7 @@ from llamacli.render.progress import NoProgress
 from llamacli.repl.screen import Screen
 
 if TYPE_CHECKING:
-    from llamacli.engine.constraint.matcher import Constraint
+    from llamacli.engine.constraint.answer_constraint import AnswerConstraint
     from llamacli.engine.engine import Engine
     from llamacli.engine.runtime.logit_bias import Bias
     from llamacli.store.sessions.store import SessionStore
@@ -51,15 +51,11 @@ class FoundModel:
 
 @dataclass(frozen=True, slots=True)
 class ChatConstraint:
-    """The grammar or JSON schema that constrains answers, as the user gave it.
-
-    `check` raises ConstraintError for a complete answer that does not satisfy it.
-    """
+    """The grammar or JSON schema that constrains answers, and its text or file name as the user gave it."""
 
     kind: ConstraintKind
-    text: str
-    constraint: Constraint
-    check: Callable[[str], None]
+    given: str
+    answer: AnswerConstraint
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +72,7 @@ class Host:
     """Services of the program around the conversation.
 
     `read_constraint` reads a constraint from text or from a named file. `read_bias` parses a logit bias, or raises ValueError.
+    `flag_of` names the option of the command line that sets a parameter of the engine.
     """
 
     guard: Callable[[], AbstractContextManager[Cancelling]]
@@ -83,6 +80,7 @@ class Host:
     read_file: Callable[[Path], str]
     read_constraint: Callable[[ConstraintKind, str], ChatConstraint]
     read_bias: Callable[[str], Bias]
+    flag_of: Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -184,7 +184,7 @@ def test_places_and_alternatives_that_there_are_not() -> None:
     assert "/pick needs the number of a token and an alternative" in out
     assert "9 is not one of the 3 alternatives" in out
     assert "this alternative ends the answer" in out
-    assert engine.begun == (8,)
+    assert engine.started == (8,)
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])

@@ -20,13 +20,12 @@ from talk import CTRL_C, ENTER, TERMINAL, Talker, plain, talk
 
 from llamacli.cli.framework.console import Terminals
 from llamacli.engine.events import Answer, Timings, Usage
-from llamacli.errors import DecodeError, ModelFileError
+from llamacli.errors import ContextFullError, DecodeError, ModelFileError, UsageError
 from llamacli.repl import dispatch
 from llamacli.repl.app.external_editor import edit
 from llamacli.repl.app.toolbar import format_toolbar
 from llamacli.repl.commands.registry import COMMANDS, GROUPS, split_command
 from llamacli.repl.conversation.blocks import is_open_block, strip_fences
-from llamacli.repl.conversation.state import Measured
 from llamacli.store.files import paths
 
 if TYPE_CHECKING:
@@ -125,6 +124,16 @@ def test_an_error_is_said_and_the_conversation_goes_on() -> None:
     assert engine.asked == [[("user", "Hi")], [("user", "Hi!")]]
 
 
+def test_a_parameter_is_named_by_its_option_unless_it_can_be_set_here() -> None:
+    refuses = [
+        ContextFullError("the prompt does not fit", needed=9, available=8, hint="use a larger n_ctx", parameter="n_ctx"),
+        UsageError("top_k must not be negative", parameter="top_k"),
+    ]
+    out = plain(talk(f"Hi{ENTER}/retry{ENTER}", engine=Talker(refuses=refuses)).stdout)
+    assert "the prompt does not fit (use a larger -c)\n" in out
+    assert "top_k must not be negative\n" in out
+
+
 def test_a_full_context_is_said_before_it_happens() -> None:
     engine = Talker(n_ctx=10)
     result = talk(f"a b c d e f g h{ENTER}", engine=engine)
@@ -188,7 +197,7 @@ def test_set_changes_sampling_and_says_what_it_takes() -> None:
     out = plain(talk("/set temperatur 1\r/set temp warm\r/set mirostat 7\r/set top_k 3\r/params\r").stdout)
     assert "did you mean temperature?" in out
     assert "invalid value 'warm' for temperature (expected a number)" in out
-    assert "--mirostat must be 0, 1 or 2" in out
+    assert "\nmirostat must be 0, 1 or 2" in out
     assert "* top_k = 3\n" in out
     assert "  min_p = 0.05\n" in out
 
@@ -363,10 +372,11 @@ NAME = "SmolLM2-135M-Instruct.Q4_1"
 
 def bar(width: int, *, answered: bool = True, made: int = 180, files: int = 2) -> str:
     """The status bar after an answer."""
-    finished = Finished(0, "stop", Usage(104, made), Timings(104, 100.0, made, 1125.0))
+    usage, timings, first = Usage(104, made), Timings(104, 100.0, made, 1125.0), 170.0 if made else None
+    answer = Answer(finish_reason="stop", usage=usage, timings=timings, first_token_ms=first)
     chat = SimpleNamespace(
         model=SimpleNamespace(found=SimpleNamespace(name=NAME), loader=SimpleNamespace(engine=object(), share=1.0)),
-        measured=Measured(finished, 170.0 if made else None) if answered else None,
+        measured=answer if answered else None,
         window=SimpleNamespace(size=8192),
         setup=SimpleNamespace(profile="careful"),
         turn=SimpleNamespace(attachments=[None] * files),

@@ -196,9 +196,13 @@ def test_a_failing_command_is_told(tmp_path: Path) -> None:
 
 
 def test_a_cut_call_is_no_call(tmp_path: Path) -> None:
-    result, engine = talk(tmp_path, called(place="a"), "Well.", options=("-n", "6"), typed="Hi\rGo on\r")
+    result, engine = talk(tmp_path, called(place="a"), "Well.", options=("-n", "13"), typed="Hi\rGo on\r")
     assert result.status == 0
     assert all("tool_calls" not in message for message in engine.messages)
+    out = plain(result.stdout)
+    assert 'tool look {"pl' in out
+    assert "  not run: the call is incomplete\n" in out
+    assert "[cut at the token limit]" in out
 
 
 def test_long_results_are_folded_and_can_be_looked_at(tmp_path: Path) -> None:

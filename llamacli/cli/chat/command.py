@@ -22,6 +22,7 @@ from llamacli.cli.framework.options import (
 )
 from llamacli.cli.framework.parameters import argument
 from llamacli.cli.framework.parsers import parse_logit_bias
+from llamacli.cli.framework.wording import flag_of
 from llamacli.errors import UsageError
 from llamacli.repl.setup import ChatSetup, Host, PromptLine
 from llamacli.store.files import paths
@@ -94,6 +95,7 @@ def make_host(app: AppContext) -> Host:
         read_file=read_text_file,
         read_constraint=lambda kind, given: read_constraint(app.console, kind, given),
         read_bias=parse_logit_bias,
+        flag_of=flag_of,
     )
 
 

@@ -37,9 +37,9 @@ def _parts(chat: Chat) -> Iterator[tuple[str, ...]]:
     if chat.model.loader.engine is None:
         yield (f"loading {chat.model.loader.share:.0%}",)
     if chat.measured is not None:
-        finished, first = chat.measured.finished, chat.measured.first_token_ms
-        speed, used, size = finished.timings.predicted_per_second, finished.usage.total_tokens, chat.window.size
-        if finished.usage.completion_tokens:
+        answer, first = chat.measured, chat.measured.first_token_ms
+        speed, used, size = answer.timings.predicted_per_second, answer.usage.total_tokens, chat.window.size
+        if answer.usage.completion_tokens:
             yield f"{speed:.1f} tok/s", f"{speed:.{0 if speed >= 10 else 1}f} t/s"
         if first is not None:
             seconds = f"{first / 1e3:.2f} s"

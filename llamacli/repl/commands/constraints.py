@@ -50,7 +50,7 @@ def _constrain(chat: Chat, kind: ConstraintKind, argument: str) -> None:
             raise
         screen.note(f"the next answers are constrained by this {kind}, until /{kind} off")
     elif settings.constraint is not None and settings.constraint.kind == kind:
-        screen.show(settings.constraint.text)
+        screen.show(settings.constraint.given)
     elif settings.constraint is not None:
         screen.note(f"answers are constrained by a {settings.constraint.kind}")
     else:

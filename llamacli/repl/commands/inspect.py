@@ -54,9 +54,8 @@ def stats(chat: Chat, argument: str) -> None:
     """Show the line of `run --stats`."""
     if chat.measured is None:
         raise UsageError("no answer yet")
-    measured = chat.measured
-    screen, load_ms = chat.setup.screen, chat.engine().load_ms
-    screen.show(format_stats(measured.finished, load_ms=load_ms, first_token_ms=measured.first_token_ms, width=screen.width))
+    screen = chat.setup.screen
+    screen.show(format_stats(chat.measured, load_ms=chat.engine().load_ms, width=screen.width))
 
 
 @command("copy", summary="Copy the last answer to the clipboard")

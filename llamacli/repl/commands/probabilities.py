@@ -89,11 +89,11 @@ def _chosen(found: tuple[TokenLogprob, ...], text: str, number: int) -> TokenLog
 def _alternatives(chat: Chat, trace: Trace, number: int) -> tuple[TokenLogprob, ...]:
     """Return the most probable tokens at a position of an answer, the best first."""
     engine = chat.engine()
-    begun = [step.id for step in trace.steps[: number - 1]]
+    started = [step.id for step in trace.steps[: number - 1]]
     top: tuple[TokenLogprob, ...] = ()
     with chat.setup.host.guard() as guard:
         guard.cancel = engine.cancel
-        for event in engine.generate(trace.prompt, _PARAMS, started=begun):
+        for event in engine.generate(trace.prompt, _PARAMS, started=started):
             if isinstance(event, Token):
                 top = event.top
     if not top:

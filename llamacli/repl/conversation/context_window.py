@@ -48,7 +48,7 @@ def build_turn(chat: Chat, engine: Engine, tip: int | None = None, first: int = 
         TemplateError: if the template rejects the messages.
     """
     chosen = chat.settings.constraint
-    constraint = chosen.constraint if chosen is not None else None
+    constraint = chosen.answer.grammar if chosen is not None else None
     messages = chat_messages(chat, tip, first)
     return engine.chat_turn(messages, rendering(chat, engine), template=chat.model.found.template, constraint=constraint)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from llamacli.engine.chat.message import Message, ToolCall
-from llamacli.engine.chat.template import Delta
 from llamacli.engine.chat.turn import Turn
-from llamacli.engine.events import Token
+from llamacli.engine.events import Answer, Piece
+from llamacli.engine.generation.room import Room
 from llamacli.engine.params import GenerationParams
 from llamacli.errors import InvalidJSONError
 from llamacli.json_text import parse_json
@@ -26,14 +26,6 @@ CUTS = {"length": "cut at the token limit", "context": "the context is full", "c
 """The mark of an incomplete answer by its finish reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Continuation:
-    """The prompt after which an answer continues, and the number of its oldest tokens that are left out."""
-
-    turn: Turn
-    left_out: int = 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerPlan:
     """The prompt of an answer, and the place where the answer goes.
@@ -46,7 +38,7 @@ class AnswerPlan:
     turn: Turn
     tree: Tree
     generation: GenerationParams
-    make_room: Callable[[int], Continuation | None]
+    make_room: Callable[[int], Room | None]
     steps: tuple[Step, ...] = ()
     node: Node | None = None
     unseen: Callable[[str], str] = str
@@ -64,33 +56,41 @@ class AnswerDraft:
         self._next_flush = 0.0
         self.steps: list[Step] = []
         self.node = plan.node
+        self.incomplete_calls: tuple[ToolCall, ...] = ()
 
     @property
     def is_replaying(self) -> bool:
         """True until all tokens that the answer begins with are known to the reader again."""
         return len(self.steps) < len(self._plan.steps)
 
-    def add(self, token: Token, deltas: Iterable[Delta]) -> None:
+    def add(self, piece: Piece) -> None:
         """Add a token, and the text that became certain with it."""
-        known = self._plan.steps
-        number = len(self.steps)
-        self.steps.append(known[number] if number < len(known) else Step(token.id, token.piece, token.logprob))
-        self._read(deltas)
+        for delta in piece.deltas:
+            self._content += delta.content
+            self._reasoning += delta.reasoning_content
+        if piece.token is None:
+            return
+        known, number = self._plan.steps, len(self.steps)
+        token = Step(piece.token.id, piece.token.piece, piece.token.logprob)
+        self.steps.append(known[number] if number < len(known) else token)
         if len(self.steps) == len(known):
             self._flushed = (len(self._content), len(self._reasoning))
             self._show_unseen()
         elif len(self.steps) > len(known):
             self._flush()
 
-    def finish(self, deltas: Iterable[Delta], message: Message, reason: str) -> None:
-        """Add the last text and complete the message. `reason` is the finish reason."""
-        self._read(deltas)
+    def finish(self, answer: Answer) -> None:
+        """Complete the message. Calls that are cut or invalid are not part of it, as templates reject them."""
+        message = answer.message()
+        if message.text.startswith(self._content):
+            self._content = message.text  # text outside the template's format becomes content at the end
         self._flush(force=True)
-        if self.node is None and reason == "cancelled":
+        if self.node is None and answer.finish_reason == "cancelled":
             return
-        cut = CUTS.get(reason, "")
-        if message.tool_calls and not (reason == "stop" and all(map(_has_object, message.tool_calls))):
-            message = dataclasses.replace(message, tool_calls=())  # templates reject half a call
+        cut = CUTS.get(answer.finish_reason, "")
+        if message.tool_calls and not (answer.finish_reason == "stop" and all(map(_has_object, message.tool_calls))):
+            self.incomplete_calls = message.tool_calls
+            message = dataclasses.replace(message, tool_calls=())
             cut = cut or _INVALID_CALL
         node = self.node or self._plan.tree.add(message)
         self.node = self._plan.tree.grow(node, message, cut)
@@ -99,11 +99,6 @@ class AnswerDraft:
         """Save and show what is still pending."""
         self._flush(force=True)
         self._view.finish()
-
-    def _read(self, deltas: Iterable[Delta]) -> None:
-        for delta in deltas:
-            self._content += delta.content
-            self._reasoning += delta.reasoning_content
 
     def _show_unseen(self) -> None:
         text = self._plan.unseen(self._content)

@@ -17,7 +17,7 @@ from llamacli.repl.conversation.context_window import (
     measure_room,
     rendering,
 )
-from llamacli.repl.conversation.draft import AnswerPlan, Continuation
+from llamacli.repl.conversation.draft import AnswerPlan
 from llamacli.repl.conversation.kv_state import restore_state
 from llamacli.repl.conversation.state import Chat
 from llamacli.repl.conversation.stream import AnswerStream
@@ -83,7 +83,7 @@ def _check_constraint(chat: Chat, node: Node) -> None:
     if chat.settings.constraint is None:
         return
     try:
-        chat.settings.constraint.check(node.message.text)
+        chat.settings.constraint.answer.check(node.message.text)
     except ConstraintError as error:
         chat.setup.screen.warn(error.message)
 
@@ -129,22 +129,22 @@ class ContextOverflow:
         self._left_out = left_out
         self._cuts_answer = False
 
-    def make_room(self, count: int) -> Continuation | None:
+    def make_room(self, count: int) -> Room | None:
         """Return how to continue an answer of `count` tokens, or None."""
         chat, engine = self._chat, self._engine
         turn, left_out = fitting_turn(chat, engine, self._tip, count)
         self._left_out += left_out
         if engine.context_for(turn.prompt, count + 1) > engine.n_ctx:
-            return Continuation(turn)
+            return Room(turn)
         if not chat.settings.generation.context_shift:
             return None
         used, size = measure_room(engine, turn)
         if used + count < size and left_out:
-            return Continuation(turn)
+            return Room(turn)
         if size - used < size // LOW_SHARE or chat.settings.constraint is not None:  # a grammar has to see the whole answer
             return None
         self._cuts_answer = True
-        return Continuation(turn, count - (size - used) // 2)
+        return Room(turn, count - (size - used) // 2)
 
     def report(self) -> None:
         """Warn about what the model no longer sees."""

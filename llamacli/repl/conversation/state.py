@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from llamacli.engine.events import Finished
+from llamacli.engine.events import Answer
 from llamacli.repl.conversation.autosave import SessionHeader, SessionJournal
 from llamacli.repl.conversation.model_loader import Loader
 from llamacli.repl.conversation.trace import Beginning, Traces
@@ -30,14 +30,6 @@ class Attachment:
     path: Path
     text: str
     tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Statistics of the last answer. `first_token_ms` counts from the request, None without any token."""
-
-    finished: Finished
-    first_token_ms: float | None
 
 
 @dataclass(slots=True)
@@ -136,7 +128,7 @@ class Chat:
     window: ContextWindow = field(default_factory=ContextWindow)
     tools: ToolState = field(default_factory=ToolState)
     traces: Traces = field(default_factory=Traces)
-    measured: Measured | None = None
+    measured: Answer | None = None
     leaving: bool = False
 
     @classmethod

@@ -47,8 +47,8 @@ def test_chat_suggests_it() -> None:
         return Path(reference)
 
     engine = Talker(has_chat_template=False)
-    result = talk("", "-m", "Qwen2.5-0.5B.gguf", engine=engine, find_model=find)
+    result = talk("Hi\r", "-m", "Qwen2.5-0.5B.gguf", engine=engine, find_model=find)
     assert result.status == 3
     assert "Qwen2.5-0.5B.gguf has no chat template (by its name, --chat-template chatml may fit)" in result.stderr
-    result = talk("", "-m", "stories15M.gguf", engine=engine, find_model=find)
+    result = talk("Hi\r", "-m", "stories15M.gguf", engine=engine, find_model=find)
     assert "stories15M.gguf has no chat template (select one with --chat-template" in result.stderr
