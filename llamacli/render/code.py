@@ -1,4 +1,4 @@
-"""Code in Markdown."""
+"""Code blocks in Markdown."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _OPENING = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*)(`{3,}(?=[^`]*$)
 _CLOSING = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t\r]*$")
 _TAB = 4
 _SLACK = 3
-"""How many columns a fence may be indented more than what it belongs to."""
+"""Maximum columns of indentation of a fence relative to its container."""
 
 
 def first_code_block(text: str) -> str | None:
-    """What stands in the first fenced code block, without its fences; None if there is none, or none that ends.
+    """Return the content of the first fenced code block; None without a block that is terminated.
 
-    In an item of a list a block is indented as the item is, or begins behind the item's mark. What its first fence is indented
-    by is taken off its lines (CommonMark 0.31, 4.5).
+    A block in a list item is indented like the item, or begins after the item's mark. The indentation of the first fence is
+    removed from the lines (CommonMark 0.31, 4.5).
     """
     code: list[str] = []
     fence, width, is_list = "", 0, False
@@ -39,10 +39,10 @@ def _columns(text: str) -> int:
 
 
 def _outdented(line: str, width: int) -> str:
-    """The line without up to `width` columns of its indentation."""
+    """Return the line without up to `width` columns of its indentation."""
     column = 0
-    for at, char in enumerate(line):
+    for index, char in enumerate(line):
         if column >= width or char not in " \t":
-            return " " * (column - width) + line[at:]
+            return " " * (column - width) + line[index:]
         column += _TAB - column % _TAB if char == "\t" else 1
     return ""

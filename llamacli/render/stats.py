@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from llamacli.engine.events import Answer
+from llamacli.render.wrap import wrap_parts
 
+_SEPARATOR = " · "
 _REASONS = {"stop": "finished", "length": "cut by -n", "context": "context full", "cancelled": "cancelled"}
 
 
-def format_stats(answer: Answer, *, load_ms: float) -> str:
-    """Return the line of `--stats`."""
+def format_stats(answer: Answer, *, load_ms: float, width: int | None = None) -> str:
+    """Return the line of `--stats`. With a `width` in columns, a longer line is broken between its parts."""
     usage, timings, first_token_ms = answer.usage, answer.timings, answer.first_token_ms
     prompt = f"prompt {format_tokens(usage.prompt_tokens)}"
     if usage.cached_tokens:
@@ -19,7 +21,8 @@ def format_stats(answer: Answer, *, load_ms: float) -> str:
     if timings.predicted_n:
         generated += f" at {timings.predicted_per_second:.1f}/s"
     first = [] if first_token_ms is None else [f"first token after {_seconds(first_token_ms)}"]
-    return " · ".join([f"load {_seconds(load_ms)}", prompt, *first, generated, _REASONS[answer.finish_reason]])
+    parts = [f"load {_seconds(load_ms)}", prompt, *first, generated, _REASONS[answer.finish_reason]]
+    return _SEPARATOR.join(parts) if width is None else "\n".join(wrap_parts(parts, _SEPARATOR, width))
 
 
 def format_tokens(count: int) -> str:

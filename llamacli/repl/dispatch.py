@@ -1,47 +1,40 @@
-"""What is done about a line that was typed, on a terminal or in a script: a command is obeyed, a message is answered."""
+"""The action for a line of input, typed or from a script: run a command, or answer a message."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from llamacli.errors import ContextFullError
-from llamacli.repl.commands import compact as compacting
-from llamacli.repl.commands import constraints as holding
-from llamacli.repl.commands import inspect as looking
-from llamacli.repl.commands import messages as talking
-from llamacli.repl.commands import model as switching
-from llamacli.repl.commands import probabilities as probing
-from llamacli.repl.commands import sessions as keeping
-from llamacli.repl.commands import settings as tuning
-from llamacli.repl.commands import tools as tooling
+from llamacli.repl.commands import compact, constraints, inspect, messages, model, probabilities, sessions, settings, tools
 from llamacli.repl.commands.messages import send
 from llamacli.repl.commands.registry import find, split_command
 from llamacli.repl.conversation.reply import reply
 from llamacli.repl.conversation.state import Chat
 
-__all__ = ["COMMAND_MODULES", "obey", "send", "take_turn"]
+__all__ = ["COMMAND_MODULES", "execute", "send", "take_turn"]
 
-COMMAND_MODULES = (talking, compacting, probing, switching, tuning, holding, tooling, looking, keeping)
-"""Imported for the commands that they register."""
+COMMAND_MODULES = (messages, compact, probabilities, model, settings, constraints, tools, inspect, sessions)
+"""The modules that register commands when they are imported."""
 
 
 def take_turn(chat: Chat, work: Callable[[], None]) -> None:
-    """Does what was asked, and lets the model answer if that is wanted.
+    """Do what was typed, and let the model answer if that is wanted.
 
     Raises:
-        LlamacliError, KeyboardInterrupt: it failed, or was stopped. The conversation can go on.
+        LlamacliError: if it failed. The conversation can continue.
+        KeyboardInterrupt: if the user stopped it.
     """
     before = chat.tree.head
     try:
         work()
-        if chat.wants_answer:
+        if chat.turn.wants_answer:
             _answer(chat, before)
     finally:
-        chat.wants_answer, chat.beginning = False, None
+        chat.turn.wants_answer, chat.turn.beginning = False, None
 
 
-def obey(chat: Chat, text: str) -> None:
-    """Does what a command says, or says something."""
+def execute(chat: Chat, text: str) -> None:
+    """Run a command, or send a message."""
     found = split_command(text)
     if found is None:
         send(chat, text)
@@ -51,20 +44,20 @@ def obey(chat: Chat, text: str) -> None:
 
 
 def _answer(chat: Chat, before: int | None) -> None:
-    """The model's answer. If there is none the conversation is as before, and the message is the draft or for /retry."""
-    asked = chat.tree.path()[-1:]
+    """Generate an answer. Without one the conversation is as before, and the message is the draft or waits for /retry."""
+    turn, unanswered = chat.turn, chat.tree.path()[-1:]
     try:
         reply(chat, chat.engine())
     except ContextFullError:
-        chat.draft = ""  # a command comes first, and would stand behind it; /retry sends it
+        turn.draft = ""  # the user types a command first, which would follow the draft; /retry sends the message
         raise
     finally:
-        if chat.tree.path()[-1:] == asked:
+        if chat.tree.path()[-1:] == unanswered:
             chat.tree.move(before)
         else:
-            chat.draft = chat.unanswered = ""
-            chat.attachments.clear()
+            turn.draft = turn.unanswered = ""
+            turn.attachments.clear()
             answer = chat.tree.last("assistant")
             if answer is not None and answer.cut:
-                chat.setup.screen.say(f"[{answer.cut}]")
+                chat.setup.screen.note(f"[{answer.cut}]")
             chat.setup.screen.write("\n")

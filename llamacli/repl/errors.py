@@ -1,11 +1,13 @@
-"""What failed is said in one line, and the conversation goes on: not even a mistake of ours ends it."""
+"""Errors in a conversation: each is reported in one line, and the conversation continues."""
 
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING
 
 from llamacli.errors import ClosedError, LlamacliError
+from llamacli.repl.commands.setting_values import setting_names
 
 if TYPE_CHECKING:
     from llamacli.repl.conversation.state import Chat
@@ -13,21 +15,25 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def tell(chat: Chat, error: Exception) -> None:
-    """Says what failed. Raises it again if there is no engine to go on with.
+def report(chat: Chat, error: Exception) -> None:
+    """Report an error; its traceback goes to the log if it is a bug. Raise it again if no engine is left to continue with.
 
-    Of a mistake of ours the log has the traceback. If it was that nobody reads what is written, saying so fails as well, and
-    that ends the conversation.
+    A parameter of the engine is named as `/set` names it, or as its option on the command line.
+
+    If standard output is closed, the report fails as well, which ends the conversation.
     """
-    if chat.loader.error is not None or isinstance(error, ClosedError):
+    if chat.model.loader.error is not None or isinstance(error, ClosedError):
         raise error
-    chat.setup.screen.fail(describe(error))
+    text = describe(error)
+    if isinstance(error, LlamacliError) and error.parameter is not None and error.parameter not in setting_names():
+        text = re.sub(rf"\b{re.escape(error.parameter)}\b", chat.setup.host.flag_of(error.parameter), text)
+    chat.setup.screen.fail(text)
     if not isinstance(error, LlamacliError):
-        logger.info("what failed, and where", exc_info=error)
+        logger.info("unexpected error", exc_info=error)
 
 
 def describe(error: Exception) -> str:
-    """One line about any exception."""
+    """Return one line about any exception."""
     if isinstance(error, LlamacliError):
         return str(error)
     if isinstance(error, MemoryError):

@@ -1,27 +1,28 @@
-"""What a conversation begins and ends with, whoever types."""
+"""The start and the end of a conversation, on a terminal or from a script."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from llamacli.repl.conversation.autosave import begin
 from llamacli.repl.conversation.kv_state import keep_state
+from llamacli.repl.conversation.session import open_session
 from llamacli.repl.conversation.state import Chat
 
 
 @contextmanager
 def running(chat: Chat) -> Iterator[None]:
-    """The session is open, the model and the MCP servers are starting; at the end the state is kept and the model freed.
+    """Open the session and start the model and the MCP servers; at the end, save the state and free the model.
 
-    Raises: what `begin` raises.
+    Raises:
+        UsageError: if the session cannot be opened.
     """
-    begin(chat)
-    chat.loader.start()
-    if chat.setup.servers is not None:
-        chat.setup.servers.start()
+    open_session(chat)
+    chat.model.loader.start()
+    if chat.setup.tools.servers is not None:
+        chat.setup.tools.servers.start()
     try:
         yield
     finally:
         keep_state(chat)
-        chat.loader.close()
+        chat.model.loader.close()

@@ -1,49 +1,45 @@
-"""What a conversation is started with. The command line makes it; tests make their own."""
+"""The parameters of a conversation. The command line builds them; tests build their own."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.render.progress import NoProgress
-from llamacli.render.text import escape, escape_line
+from llamacli.repl.screen import Screen
 
 if TYPE_CHECKING:
-    from llamacli.engine.constraint.matcher import Constraint
+    from llamacli.engine.constraint.answer_constraint import AnswerConstraint
     from llamacli.engine.engine import Engine
     from llamacli.engine.runtime.logit_bias import Bias
     from llamacli.store.sessions.store import SessionStore
     from llamacli.tools.servers import Servers
     from llamacli.tools.toolbox import Toolbox
 
-HeldTo = Literal["grammar", "schema"]
+ConstraintKind = Literal["grammar", "schema"]
 EditingMode = Literal["emacs", "vi"]
-
-_NARROWEST = 10
-"""Columns below which lines are not wrapped by words."""
 
 
 class Cancelling(Protocol):
-    """Work that a signal cancels: `cancel` is called when one comes, and `received` is its number."""
+    """Work that a signal cancels: it calls `cancel` and stores its number in `received`."""
 
     cancel: Callable[[], None] | None
     received: int | None
 
 
 Load = Callable[[Callable[[float], None]], "Engine"]
-"""Loads a model, and tells a callback how far that is, 0 to 1, which may raise to stop it. Called on a thread of its own."""
+"""Load a model, and report progress (0 to 1) to a callback, which may raise to stop it. Called on a thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundModel:
-    """A model on this machine: what it is called, how it is loaded, and how it is talked to.
+    """A model on this machine: its name, how to load it, and its settings.
 
-    `sampling` is what the options, the settings and the model say about sampling. `template` None is the model's own.
+    `sampling` returns the sampling parameters from the options, the settings and the model. `template` None is the model's own.
     """
 
     name: str
@@ -54,99 +50,84 @@ class FoundModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What answers are held to: a grammar or a JSON schema, as it was given.
+class ChatConstraint:
+    """The grammar or JSON schema that constrains answers, and its text or file name as the user gave it."""
 
-    `check` raises ConstraintError for a complete answer that is not what was asked for.
-    """
-
-    kind: HeldTo
-    text: str
-    constraint: Constraint
-    check: Callable[[str], None]
+    kind: ConstraintKind
+    given: str
+    answer: AnswerConstraint
 
 
 @dataclass(frozen=True, slots=True)
-class Screen:
-    """The terminal outside of the prompt line. `write` takes text that is harmless already; `size` is columns and rows.
+class Models:
+    """The first model, and access to the others: `find` finds or fetches one by name, `names` lists the known ones."""
 
-    `live`: what was written can be drawn again, as on a terminal.
+    initial: FoundModel
+    find: Callable[[str], FoundModel]
+    names: Callable[[], list[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Services of the program around the conversation.
+
+    `read_constraint` reads a constraint from text or from a named file. `read_bias` parses a logit bias, or raises ValueError.
+    `flag_of` names the option of the command line that sets a parameter of the engine.
     """
 
-    write: Callable[[str], None]
-    size: Callable[[], tuple[int, int]]
-    color: bool
-    live: bool = True
+    guard: Callable[[], AbstractContextManager[Cancelling]]
+    progress: Callable[[], AbstractContextManager[NoProgress]]
+    read_file: Callable[[Path], str]
+    read_constraint: Callable[[ConstraintKind, str], ChatConstraint]
+    read_bias: Callable[[str], Bias]
+    flag_of: Callable[[str], str]
 
-    def show(self, text: str) -> None:
-        """Text from outside, ended with a newline."""
-        self.write(escape(text).rstrip("\n") + "\n")
 
-    def say(self, line: str) -> None:
-        """One dim line in our own name, wrapped by words where it is too long for the terminal."""
-        self.write(self._styled(self._wrapped(line), "2") + "\n")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptLine:
+    """The prompt line: the file of its history (None keeps none) and its key bindings."""
 
-    def warn(self, line: str) -> None:
-        """The same for what should not be overlooked."""
-        self.write(self._styled(self._wrapped(line), "33") + "\n")
+    history: Path | None = None
+    editing: EditingMode = "emacs"
 
-    def fail(self, line: str) -> None:
-        """The same for something that did not work."""
-        self.write(self._styled(self._wrapped(line), "31") + "\n")
 
-    def marked(self, word: str) -> str:
-        """A word of our own that begins a line."""
-        return self._styled(word, "36")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSetup:
+    """Saving: `store` None saves nothing, `name` is the session to continue or create, `resume` continues the last one.
 
-    def paint(self, text: str, code: str) -> str:
-        """Text that is harmless already in a style (an SGR code), where colours are wanted."""
-        return self._styled(text, code)
+    `keep_state` saves the evaluated KV cache beside the session.
+    """
 
-    def _wrapped(self, line: str) -> str:
-        line = escape_line(line)
-        width = self.size()[0] - 1
-        if not self.live or len(line) <= width or width < _NARROWEST:
-            return line
-        indent = line[: len(line) - len(line.lstrip())]
-        return "\n".join(textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False))
+    store: SessionStore | None = None
+    name: str | None = None
+    resume: bool = False
+    keep_state: bool = True
 
-    def _styled(self, text: str, code: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self.color else text
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSetup:
+    """The tools of a conversation. `servers` add theirs to `toolbox` when they have started; `expected` must then exist.
+
+    `max_calls` is the maximum number of calls for one message.
+    """
+
+    toolbox: Toolbox | None = None
+    servers: Servers | None = None
+    expected: tuple[str, ...] = ()
+    max_calls: int = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatSetup:
-    """Everything that a conversation needs.
+    """Everything that a conversation needs. `prompt` is its first message, `plain` disables Markdown."""
 
-    `find_model` finds or fetches another model than `model`, `model_names` are what it may be called.
-    `read_held` makes a constraint of a text or of the name of a file, `read_bias` a logit bias of a text, or raises ValueError.
-    `history` None keeps none.
-    `servers`, if there are any, add their tools to `toolbox` when they have started; what then is missing of `expected_tools`
-    is said. `max_tool_calls` is for one message.
-    `sessions` None saves nothing; `session` names the one to go on with or to make, `resumes` goes on with the last.
-    `keeps_state` keeps what was evaluated beside a session.
-    """
-
-    model: FoundModel
-    find_model: Callable[[str], FoundModel]
-    model_names: Callable[[], list[str]]
+    models: Models
     screen: Screen
-    guard: Callable[[], AbstractContextManager[Cancelling]]
-    progress: Callable[[], AbstractContextManager[NoProgress]]
-    read_file: Callable[[Path], str]
-    read_held: Callable[[HeldTo, str], Held]
-    read_bias: Callable[[str], Bias]
-    history: Path | None = None
+    host: Host
+    prompt_line: PromptLine = field(default_factory=PromptLine)
+    sessions: SessionSetup = field(default_factory=SessionSetup)
+    tools: ToolSetup = field(default_factory=ToolSetup)
     system: str | None = None
     profile: str | None = None
     prompt: str | None = None
     plain: bool = False
-    editing: EditingMode = "emacs"
-    sessions: SessionStore | None = None
-    session: str | None = None
-    resumes: bool = False
-    keeps_state: bool = True
-    toolbox: Toolbox | None = None
-    servers: Servers | None = None
-    expected_tools: tuple[str, ...] = ()
-    max_tool_calls: int = 10

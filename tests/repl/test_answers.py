@@ -38,9 +38,9 @@ def test_a_stopped_answer_goes_on() -> None:
 
 def test_only_a_cut_answer_goes_on() -> None:
     out = plain(talk("/continue\rHi\r/continue\r/undo\r/continue\r").stdout)
-    assert "there is no answer to go on with (/retry answers the last message)" in out
-    assert "the last answer is complete (/regen asks for another one)" in out
-    assert out.count("there is no answer to go on with") == 2
+    assert "no answer to continue (/retry answers the last message)" in out
+    assert "the last answer is complete (/regen generates another one)" in out
+    assert out.count("no answer to continue") == 2
 
 
 def test_going_on_shows_the_unfinished_block_again() -> None:
@@ -117,7 +117,7 @@ def test_a_full_context_ends_the_answer(tiny_model: Path) -> None:
     out = plain(result.stdout)
     assert "[the context is full]" in out
     assert re.search("the conversation has 25[67] tokens, the context 256", out)
-    assert "/compact summarizes the older turns" in " ".join(out.split())
+    assert "/compact summarizes old turns" in " ".join(out.split())
 
 
 def test_with_a_context_shift_old_turns_go_and_the_answer_goes_on(tiny_model: Path, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_with_a_context_shift_old_turns_go_and_the_answer_goes_on(tiny_model: Pa
     assert re.search(r"no longer sees the oldest [24] messages", out)
     assert "beginning of this answer" not in out
     assert "[the context is full]" not in out
-    assert out.count("[cut by the limit of tokens]") == 3
+    assert out.count("[cut at the token limit]") == 3
     assert len(exported(tmp_path / "a.json")) == 6
 
 
@@ -135,7 +135,7 @@ def test_with_a_context_shift_an_answer_may_be_longer_than_the_context(tiny_mode
     result = talk_to(tiny_model, "Hello\r", "--temp", "0", "--ignore-eos", "-c", "256", "--context-shift", "-n", "700")
     out = plain(result.stdout)
     assert out.count("no longer sees the beginning of this answer") == 1
-    assert "[cut by the limit of tokens]" in out
+    assert "[cut at the token limit]" in out
 
 
 # --- probabilities -------------------------------------------------------------------------------------------------------
@@ -147,29 +147,43 @@ def test_probabilities_and_other_tokens_with_a_real_model(tiny_model: Path, tmp_
     out = result.stdout
     assert result.status == 0
     assert re.search(r"^1:\S+ +2:\S+ +3:\S+", out, re.MULTILINE)
-    assert out.count("token 3 behind") == 2
-    first, second = re.findall(r"token 3 behind.*\n((?:.*%\n)+)", out)
+    assert out.count("token 3 after") == 2
+    first, second = re.findall(r"token 3 after.*\n((?:.*%\n)+)", out)
     assert first.startswith("*  1  ")
     assert second.splitlines()[1].startswith("*  2  ")
     assert "* 2  2 messages" in out
     assert "token 1\n" in out
 
 
+def test_only_the_colours_that_are_shown_are_explained() -> None:
+    hint = "/probs N lists alternatives · /pick N ALT uses one"
+    for logprob, flag, legend in (
+        (-0.01, "always", hint),
+        (-0.3, "always", f"green <90% · {hint}"),
+        (-1.0, "always", f"yellow <50% · {hint}"),
+        (-3.0, "always", f"red <20% · {hint}"),
+        (-3.0, "never", hint),
+        (None, "always", hint),
+    ):
+        out = plain(talk("Hi\r/probs\r", "--color", flag, engine=Talker(logprob=logprob), width=120).stdout)
+        assert out.splitlines()[-1] == legend
+
+
 def test_probabilities_of_an_answer_that_is_not_known() -> None:
-    assert "nothing was answered yet" in talk("/probs\r").stdout
+    assert "no answer yet" in talk("/probs\r").stdout
     talk("Hi\r")
     out = plain(talk("/probs\r/pick 1 2\r", "--continue").stdout)
-    assert out.count("the tokens of this answer are not known") == 2
+    assert out.count("the tokens of this answer are unknown") == 2
 
 
 def test_places_and_alternatives_that_there_are_not() -> None:
     top = (TokenLogprob(7, b" the", -0.1), TokenLogprob(8, b" a", -2.0), TokenLogprob(2, b"", -4.0))
     engine = Talker(answers=[("one ", "two")], logprob=-0.3, top=top)
     out = plain(talk("Hi\r/probs 3\r/probs x\r/pick 1\r/pick 1 9\r/pick 2 3\r/pick 1 a\r", engine=engine).stdout)
-    assert out.count("the last answer has the tokens 1 to 2") == 2
+    assert out.count("expected a token number from 1 to 2") == 2
     assert "/pick needs the number of a token and an alternative" in out
-    assert "9 is none of the 3 alternatives" in out
-    assert "this is the end of the answer" in out
+    assert "9 is not one of the 3 alternatives" in out
+    assert "this alternative ends the answer" in out
     assert engine.started == (8,)
 
 
@@ -188,13 +202,13 @@ def test_probabilities_fit_the_screen(width: int) -> None:
 # --- grammars ------------------------------------------------------------------------------------------------------------
 
 
-def test_answers_are_held_to_a_grammar_until_it_is_off() -> None:
+def test_answers_are_constrained_by_a_grammar_until_it_is_off() -> None:
     engine = Talker()
     keys = '/grammar root ::= "yes" | "no"\rHi\r/grammar\r/schema\r/grammar off\rHi\r/grammar\r'
     out = plain(talk(keys, engine=engine).stdout)
     assert 'root ::= "yes" | "no"\n' in out
-    assert "answers are held to a grammar" in out
-    assert out.count("answers are held to nothing") == 2
+    assert "answers are constrained by a grammar" in out
+    assert out.count("answers are not constrained") == 2
     assert engine.constraint is None
     engine = Talker()
     talk("/grammar json\rHi\r", engine=engine)
@@ -212,17 +226,17 @@ def test_a_bad_grammar_is_shown_with_its_place_and_nothing_is_lost() -> None:
     assert 'root ::= "a"\n' in plain(result.stdout)
     assert engine.constraint is not None
     assert "no such file or built-in grammar: nobody" in plain(talk("/grammar nobody\r").stdout)
-    assert "name a file" in plain(talk("/schema -\r").stdout)
+    assert "give a file name" in plain(talk("/schema -\r").stdout)
 
 
-def test_answers_are_held_to_a_schema_and_checked(tmp_path: Path) -> None:
+def test_answers_are_constrained_by_a_schema_and_checked(tmp_path: Path) -> None:
     file = tmp_path / "s.json"
     file.write_text('{"type": "object", "required": ["a"]}')
     engine = Talker(answers=[('{"b": 1}',), ('{"a": 1}',)])
     out = plain(talk(f"/schema {file}\rHi\rHi\r/schema\r/grammar off\r/schema off\r", engine=engine).stdout)
     assert out.count("the answer does not fit the schema") == 1
     assert f"{file}\n" in out
-    assert "/schema off takes it away" in out
+    assert "/schema off removes it" in out
     engine = Talker(answers=[('{"a": 1}',)])
     talk('/schema {"type": "object"}\rHi\r', engine=engine)
     assert engine.constraint is not None
@@ -248,14 +262,14 @@ def test_older_turns_become_a_summary() -> None:
     ]  # fmt: skip
     out = plain(result.stdout)
     assert "They talked." in out
-    assert "2 messages became this summary" in out
+    assert "replaced 2 messages with this summary" in out
 
 
 def test_a_summary_is_taken_back() -> None:
     engine = Talker(answers=[("A1",), ("A2",), ("They talked.",), ("A3",)])
     result = talk("a\rb\r/compact\r/undo\rc\r/branches\r", engine=engine)
     assert engine.asked[3][:4] == [("user", "a"), ("assistant", "A1"), ("user", "b"), ("assistant", "A2")]
-    assert "the summary is taken back" in plain(result.stdout)
+    assert "reverted the summary" in plain(result.stdout)
     assert "They talked." not in str(engine.asked[3])
     again = plain(talk("/branches\r", "--continue").stdout)
     assert len(re.findall(r"^[* ] \d+ +\d+ messages", again, re.MULTILINE)) == 2
@@ -265,7 +279,7 @@ def test_a_single_turn_can_be_summarized_and_nothing_cannot() -> None:
     engine = Talker(answers=[("A1",), ("Short.",), ("A2",)])
     talk("a\r/compact\rb\r", engine=engine)
     assert engine.asked[2] == [("user", INSTRUCTION), ("assistant", "Short."), ("user", "b")]
-    assert "nothing was said yet" in plain(talk("/compact\r").stdout)
+    assert "the conversation is empty" in plain(talk("/compact\r").stdout)
 
 
 def test_a_summary_that_was_stopped_changes_nothing() -> None:
@@ -295,7 +309,7 @@ def test_compacting_makes_room_for_an_answer_that_was_cut(tiny_model: Path, tmp_
     result = talk_to(tiny_model, keys, "--temp", "0", "--ignore-eos", "-c", "640")
     out = plain(result.stdout)
     assert "[the context is full]" in out
-    assert "2 messages became this summary" in out
+    assert "replaced 2 messages with this summary" in out
     messages = exported(tmp_path / "a.json")
     assert [message["role"] for message in messages] == ["user", "assistant", "user", "assistant"]
     assert messages[2]["content"] == "two"

@@ -20,12 +20,12 @@ from talk import CTRL_C, ENTER, TERMINAL, Talker, plain, talk
 
 from llamacli.cli.framework.console import Terminals
 from llamacli.engine.events import Answer, Timings, Usage
-from llamacli.errors import DecodeError, ModelFileError
-from llamacli.repl import dispatch as obeying
+from llamacli.errors import ContextFullError, DecodeError, ModelFileError, UsageError
+from llamacli.repl import dispatch
 from llamacli.repl.app.external_editor import edit
-from llamacli.repl.app.key_bindings import is_open_block, without_fences
 from llamacli.repl.app.toolbar import format_toolbar
 from llamacli.repl.commands.registry import COMMANDS, GROUPS, split_command
+from llamacli.repl.conversation.blocks import is_open_block, strip_fences
 from llamacli.store.files import paths
 
 if TYPE_CHECKING:
@@ -124,16 +124,26 @@ def test_an_error_is_said_and_the_conversation_goes_on() -> None:
     assert engine.asked == [[("user", "Hi")], [("user", "Hi!")]]
 
 
+def test_a_parameter_is_named_by_its_option_unless_it_can_be_set_here() -> None:
+    refuses = [
+        ContextFullError("the prompt does not fit", needed=9, available=8, hint="use a larger n_ctx", parameter="n_ctx"),
+        UsageError("top_k must not be negative", parameter="top_k"),
+    ]
+    out = plain(talk(f"Hi{ENTER}/retry{ENTER}", engine=Talker(refuses=refuses)).stdout)
+    assert "the prompt does not fit (use a larger -c)\n" in out
+    assert "top_k must not be negative\n" in out
+
+
 def test_a_full_context_is_said_before_it_happens() -> None:
     engine = Talker(n_ctx=10)
     result = talk(f"a b c d e f g h{ENTER}", engine=engine)
-    assert "2 tokens of the context are left" not in plain(result.stdout)
+    assert "2 tokens of the context left" not in plain(result.stdout)
     result = talk(f"a b c d e f g h i{ENTER}", engine=Talker(n_ctx=9))
     assert "the conversation has 9 tokens, the context 9" in plain(result.stdout)
     result = talk(f"a b c d e f g h i{ENTER}", engine=Talker(n_ctx=16))
-    assert "tokens of the context are left" not in plain(result.stdout)
+    assert "of the context left" not in plain(result.stdout)
     result = talk(f"{' a' * 15}{ENTER}", engine=Talker(n_ctx=16))
-    assert "1 tokens of the context are left" in plain(result.stdout)
+    assert "only 1 token of the context left" in plain(result.stdout)
 
 
 def test_a_context_shift_leaves_out_the_oldest_turns() -> None:
@@ -164,8 +174,8 @@ def test_undo_edit_and_regen_make_branches() -> None:
     assert engine.asked[2] == [("user", "a")]
     assert engine.asked[3] == [("user", "ax")]
     out = plain(result.stdout)
-    assert "taken back: b" in out
-    for tip in ("1  4 messages, the last: B1", "2  2 messages, the last: A2", "* 3  2 messages, the last: A3"):
+    assert "removed: b" in out
+    for tip in ("1  4 messages, last: B1", "2  2 messages, last: A2", "* 3  2 messages, last: A3"):
         assert tip in out
 
 
@@ -186,8 +196,8 @@ def test_set_changes_sampling_and_says_what_it_takes() -> None:
     assert (second.sampling.temperature, second.max_tokens) == (0.8, None)
     out = plain(talk("/set temperatur 1\r/set temp warm\r/set mirostat 7\r/set top_k 3\r/params\r").stdout)
     assert "did you mean temperature?" in out
-    assert "'warm' is no value for temperature (it takes a number)" in out
-    assert "--mirostat must be 0, 1 or 2" in out
+    assert "invalid value 'warm' for temperature (expected a number)" in out
+    assert "\nmirostat must be 0, 1 or 2" in out
     assert "* top_k = 3\n" in out
     assert "  min_p = 0.05\n" in out
 
@@ -205,7 +215,7 @@ def test_biases_are_set_one_by_one() -> None:
         ).stdout
     )
     assert '* logit_bias = " cat"=-2, 15043=false, 7=1.5\n' in out
-    assert "logit_bias is the default again\n" in out
+    assert "logit_bias reset to the default\n" in out
     found = [params.sampling.logit_bias for params in engine.seen_params]
     infinity = float("inf")
     assert found == [((1004, -2.0), (15043, -infinity), (7, 1.5)), ((15043, -infinity), (7, 1.5), (1004, 1.0)), (), ((3, 4.0),)]
@@ -215,8 +225,8 @@ def test_biases_are_set_one_by_one() -> None:
 def test_what_was_changed_is_said() -> None:
     out = plain(talk("/set temp 0.25\r/set n default\r/system Be kind.\r/system none\r/think hide\r", width=200).stdout)
     assert out == (
-        "temperature = 0.25\nmax_tokens is the default again\nthe system prompt is changed\n"
-        "there is no system prompt any more\nthe model thinks first, if its template knows that; what it thinks is hidden\n"
+        "temperature = 0.25\nmax_tokens reset to the default\nsystem prompt changed\nsystem prompt removed\n"
+        "reasoning is on, if the template supports it, and hidden\n"
     )
 
 
@@ -236,15 +246,15 @@ def test_help_names_every_command_within_the_width(width: int) -> None:
 
 def test_near_misses_are_suggested() -> None:
     out = plain(talk("/regn\r/help set\r").stdout)
-    assert "there is no command /regn (did you mean /regen?)" in out
-    assert "The model\n/set NAME VALUE  Change a sampling option" in out
+    assert "unknown command /regn (did you mean /regen?)" in out
+    assert "Model\n/set NAME VALUE  Change a sampling parameter" in out
 
 
 def test_lines_in_our_name_break_between_words() -> None:
     out = plain(talk("/grammar off\r/set nosuchsettingatall 1\r/load nobody\r", width=24).stdout)
     assert out == (
-        "answers are held to\nnothing\nthere is no setting\nnosuchsettingatall\n(/params lists them)\n"
-        "there is no session\nnobody (/sessions lists\nthem)\n"
+        "answers are not\nconstrained\nunknown parameter\nnosuchsettingatall\n(/params lists the\nparameters)\n"
+        "unknown session nobody\n(/sessions lists the\nsessions)\n"
     )
 
 
@@ -252,7 +262,7 @@ def test_files_go_with_the_next_message(tmp_path: Path) -> None:
     (tmp_path / "a b.txt").write_text("material here\n")
     engine = Talker()
     result = talk(f"/file '{tmp_path}/a b.txt'\r/file missing.txt\rSummarize\rMore\r", engine=engine)
-    assert "2 tokens, goes with the next message" in plain(result.stdout).replace("\n", " ")
+    assert "2 tokens, sent with the next message" in plain(result.stdout).replace("\n", " ")
     assert "missing.txt does not exist" in result.stdout
     assert engine.asked[0] == [("user", "material here\n\nSummarize")]
     assert engine.asked[1][-1] == ("user", "More")
@@ -264,20 +274,20 @@ def test_export_writes_all_forms_and_never_over_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "c.md").read_text() == "## System\n\nS\n\n## User\n\n<Hi>\n\n## Assistant\n\nYes & no\n"
     assert json.loads((tmp_path / "c.json").read_text())["messages"][2] == {"role": "assistant", "content": "Yes & no"}
     assert "<pre>&lt;Hi&gt;</pre>" in (tmp_path / "c.html").read_text()
-    assert "c.md exists already" in " ".join(plain(result.stdout).split())
-    assert "ends with .md, .json or .html" in result.stdout
+    assert "c.md already exists" in " ".join(plain(result.stdout).split())
+    assert "ends in .md, .json or .html" in result.stdout
 
 
 def test_what_the_model_gets_can_be_looked_at() -> None:
     out = plain(talk("/prompt\r/stats\rHi you\r/prompt\r/tokens\r/tokens a b c\r/context\r/stats\r/system\r").stdout)
-    assert "nothing was said yet" in out
-    assert "nothing was answered yet" in out
+    assert "the conversation is empty" in out
+    assert "no answer yet" in out
     assert "<user>Hi you\n<assistant>Because of Rayleigh scattering." in out
     assert "      2  user\n      4  assistant\n" in out
     assert "3 tokens\n" in out
-    assert "6 of 4096 tokens are used, 4090 are left" in out
+    assert "6 of 4096 tokens used, 4090 left" in out
     assert "generated 4 tokens at 20.0/s" in out
-    assert "there is no system prompt" in out
+    assert "no system prompt" in out
 
 
 def test_the_system_prompt_and_clear() -> None:
@@ -303,7 +313,7 @@ def test_quit_leaves_at_once() -> None:
 
 
 def test_reasoning_is_kept_apart_from_the_answer() -> None:
-    assert "/think takes on, off, show or hide" in plain(talk("/think maybe\r").stdout)
+    assert "/think needs on, off, show or hide" in plain(talk("/think maybe\r").stdout)
     engine = Talker()
     talk("/think off\rHi\r", engine=engine)
     assert engine.rendering is not None
@@ -333,12 +343,12 @@ def test_blocks_of_quotes() -> None:
     assert is_open_block('"""a\nb')
     assert not is_open_block('"""a"""')
     assert not is_open_block('a """')
-    assert without_fences('"""\n  a\n\nb\n"""') == "  a\n\nb"
-    assert without_fences('  """open ') == '"""open'
+    assert strip_fences('"""\n  a\n\nb\n"""') == "  a\n\nb"
+    assert strip_fences('  """open ') == '"""open'
 
 
 def test_every_command_explains_itself() -> None:
-    assert obeying.COMMAND_MODULES
+    assert dispatch.COMMAND_MODULES
     for name, command in COMMANDS.items():
         assert command.summary
         assert not command.summary.endswith(".")
@@ -361,17 +371,15 @@ NAME = "SmolLM2-135M-Instruct.Q4_1"
 
 
 def bar(width: int, *, answered: bool = True, made: int = 180, files: int = 2) -> str:
-    """The status bar behind an answer."""
+    """The status bar after an answer."""
     usage, timings, first = Usage(104, made), Timings(104, 100.0, made, 1125.0), 170.0 if made else None
     answer = Answer(finish_reason="stop", usage=usage, timings=timings, first_token_ms=first)
     chat = SimpleNamespace(
-        hint="",
-        model=SimpleNamespace(name=NAME),
-        loader=SimpleNamespace(engine=object(), share=1.0),
+        model=SimpleNamespace(found=SimpleNamespace(name=NAME), loader=SimpleNamespace(engine=object(), share=1.0)),
         measured=answer if answered else None,
-        largest_context=8192,
+        window=SimpleNamespace(size=8192),
         setup=SimpleNamespace(profile="careful"),
-        attachments=[None] * files,
+        turn=SimpleNamespace(attachments=[None] * files),
     )
     return format_toolbar(cast("Chat", chat), width)
 
@@ -444,14 +452,14 @@ def test_copy_without_a_terminal_or_a_clipboard_is_refused(tmp_path: Path, monke
     (tmp_path / "script").write_text("Hi\n/copy\n")
     result = invoke("chat", "--script", str(tmp_path / "script"), stdin=b"", engine=Talker())
     assert (result.status, "\x1b" in result.stdout) == (2, False)
-    assert "there is no clipboard" in result.stdout
+    assert "no clipboard" in result.stdout
 
 
 def test_a_message_that_does_not_fit_waits_for_retry() -> None:
     engine = Talker(n_ctx=9)
     result = talk("a b\r/undo\ra b c d e f g h i\r/system none\r", engine=engine, width=300)
-    assert "-c makes the context larger; /retry then sends the message again" in plain(result.stdout)
-    assert "there is no system prompt any more" in plain(result.stdout)  # the command did not stand behind the message
+    assert "-c sets a larger context; /retry then sends the message again" in plain(result.stdout)
+    assert "system prompt removed" in plain(result.stdout)  # the command did not follow the draft
     engine = Talker(n_ctx=9)
     talk("a b c d e f g h i\r/set temp 0\r/retry\r", engine=engine)
     assert engine.asked == []
@@ -461,3 +469,40 @@ def test_a_message_that_does_not_fit_waits_for_retry() -> None:
 def test_an_option_in_the_other_case_is_suggested() -> None:
     result = invoke("chat", "-c", terminals=TERMINAL)
     assert (result.status, result.stderr) == (2, "llamacli: error: -c needs a value (did you mean -C, --continue?)\n")
+
+
+# --- widths ------------------------------------------------------------------------------------------------------------
+
+WIDTHS = (40, 60, 80, 200)
+LONG = "please tell me something about wonderful mountains and oceans"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("command", ["/sessions", "/branches", "/stats", "/search mountains", "/params", "/model", "/tools"])
+def test_lists_break_between_words_at_any_width(width: int, command: str) -> None:
+    talk(f"{LONG}\r", "--session", "a session with a rather long name")
+    keys = f"{LONG}\r/set stop {','.join(['several', 'words'] * 9)}\r{command}\r"
+    shown, wide = (plain(talk(keys, width=columns).stdout).partition("words\n")[2] for columns in (width, 1000))
+    assert max(map(len, shown.splitlines())) < width
+    if command != "/params":  # one of its words is longer than a row
+        assert {word for word in shown.split() if word.isalpha()} <= set(wide.split())
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_rows_of_a_session_hang_under_its_title(width: int) -> None:
+    talk(f"{LONG}\r", "--session", "garden")
+    out = talk("/sessions\r", width=width).stdout
+    first, *more = out.splitlines()
+    assert first.startswith("garden  2")
+    column = first.index("please") if width > 40 else 4
+    assert all(row.startswith(" " * column) and row[column] != " " for row in more)
+    assert len(more) == {40: 2, 60: 2, 80: 1, 200: 0}[width]
+    assert "mountains" in out
+
+
+def test_the_list_of_sessions_has_a_line_for_each_in_a_pipe() -> None:
+    talk(f"{LONG}\r")
+    piped = invoke("chat", "--list", width=40)
+    assert len(piped.stdout.splitlines()) == 1
+    shown = invoke("chat", "--list", width=40, terminals=TERMINAL)
+    assert max(map(len, shown.stdout.splitlines())) < 40

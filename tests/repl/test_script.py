@@ -52,9 +52,9 @@ def test_the_status_is_that_of_the_first_error_and_the_rest_is_played(tmp_path: 
     result = play(tmp_path, "/undo\nHi\nAgain\n/nonsense\n", engine=engine)
     assert result.status == 2
     assert [len(conversation) for conversation in engine.asked] == [1, 1]
-    for line in ("nothing was said yet", "could not evaluate a batch", "there is no command /nonsense"):
+    for line in ("the conversation is empty", "could not evaluate a batch", "unknown command /nonsense"):
         assert line in result.stdout
-    assert result.stderr.startswith("llamacli: error: nothing was said yet")
+    assert result.stderr.startswith("llamacli: error: the conversation is empty")
     assert play(tmp_path, "Hi", engine=Talker(refuses=[DecodeError("no")])).status == 7
 
 
@@ -77,7 +77,7 @@ def test_a_script_goes_on_with_a_session(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("\n \n", "script.txt is empty"), ('Hi\n"""\nopen\n', 'script.txt:2: the block of """ does not end')],
+    [("\n \n", "script.txt is empty"), ('Hi\n"""\nopen\n', 'script.txt:2: unterminated """ block')],
 )
 def test_scripts_that_make_no_sense(tmp_path: Path, text: str, says: str) -> None:
     result = play(tmp_path, text)
@@ -134,8 +134,14 @@ def test_numbers_may_be_of_any_length(tmp_path: Path, number: str) -> None:
     commands = [f"/{name} {number}" for name in ("load", "delete", "branch", "probs", "pick")]
     result = play(tmp_path, "\n".join(["Hi", *commands]), engine=Talker(logprob=-0.3))
     assert result.status == 2
-    assert result.stdout.count(f"there is no session {number}") == 2
-    assert "/branch takes a number from 1 to 1" in result.stdout
-    assert result.stdout.count("the last answer has the tokens 1 to 4") == 2
+    assert result.stdout.count(f"unknown session {number}") == 2
+    assert "/branch needs a number from 1 to 1" in result.stdout
+    assert result.stdout.count("expected a token number from 1 to 4") == 2
     result = play(tmp_path, "Hi", "--session", number)
-    assert (result.status, f"there is no session {number}" in result.stderr) == (2, True)
+    assert (result.status, f"unknown session {number}" in result.stderr) == (2, True)
+
+
+def test_no_text_of_an_answer_is_lost(tmp_path: Path) -> None:
+    answer = "Dear <name>, use List<String>, \\(x^2\\) and <script>.\n\n<div>\nhello\n</div>\n\n1. one\n3. three"
+    shown = play(tmp_path, "Hi", engine=Talker(answers=[tuple(answer)])).stdout
+    assert "Dear <name>, use List<String>, \\(x^2\\) and <script>.\n\n<div>\nhello\n</div>\n\n 1 one\n 3 three\n" in shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prompt_toolkit.completion import CompleteEvent
@@ -14,9 +15,10 @@ from talk import Talker, plain, talk
 from llamacli.cli.framework.context import open_engine
 from llamacli.engine.chat.message import Tool
 from llamacli.errors import ModelFileError, ModelNotFoundError
-from llamacli.repl import dispatch as obeying
+from llamacli.repl import dispatch
 from llamacli.repl.app.completer import ChatCompleter
 from llamacli.repl.commands.registry import COMMANDS
+from llamacli.repl.setup import SessionSetup, ToolSetup
 from llamacli.store.files import paths
 from llamacli.store.sessions import kv_states as session_states
 from llamacli.store.sessions.store import SessionStore
@@ -154,9 +156,9 @@ def test_the_conversation_goes_on_with_another_model() -> None:
     assert engine.asked[1] == [("user", "a"), ("assistant", "A1"), ("user", "b")]
     assert engine.path == Path("other.gguf")
     out = plain(result.stdout)
-    assert "the conversation goes on with other\n" in out
-    assert "other: fake 1B Q4_0, a context of 4096 tokens" in out
-    assert "with other" in plain(talk("", "--continue").stdout)
+    assert "the conversation continues with other\n" in out
+    assert "other: fake 1B Q4_0, context of 4096 tokens" in out
+    assert "model other" in plain(talk("", "--continue").stdout)
 
 
 def test_a_model_that_cannot_be_used_leaves_the_old_one() -> None:
@@ -176,7 +178,7 @@ def test_a_model_that_cannot_be_used_leaves_the_old_one() -> None:
     assert result.status == 0
     out = plain(result.stdout)
     assert "did you mean demo?" in out
-    assert "broken cannot be used; the conversation goes on with demo" in out
+    assert "cannot load broken; the conversation continues with demo" in out
     assert "broken.gguf is damaged" in out
     assert len(engine.asked) == 2
     assert "demo: fake 1B" in out
@@ -195,8 +197,8 @@ def test_another_model_sees_the_whole_conversation(tiny_model: Path, tmp_path: P
     result = talk(keys, *arguments, open_engine=open_engine, find_model=find)
     assert result.status == 0
     assert cached(result.stdout) == 0
-    assert "the conversation goes on with other" in plain(result.stdout)
-    assert "goes on with tiny" in plain(result.stdout)
+    assert "the conversation continues with other" in plain(result.stdout)
+    assert "continues with tiny" in plain(result.stdout)
 
 
 # --- completion ----------------------------------------------------------------------------------------------------------
@@ -210,14 +212,18 @@ def completions(text: str, chat=None) -> list[str]:
 class Wanted:
     """As much of a conversation as completion looks at."""
 
-    def __init__(self, store: SessionStore | None) -> None:
-        models = staticmethod(lambda: ["demo", "qwen"])
+    def __init__(self, store: SessionStore | None, width: int = 80) -> None:
         toolbox = Toolbox(Offer(Tool(name), "test", lambda *_: Outcome("")) for name in ("look", "listen", "write"))
-        self.setup = type("Setup", (), {"model_names": models, "sessions": store, "toolbox": toolbox})
+        self.setup = SimpleNamespace(
+            screen=SimpleNamespace(size=lambda: (width, 24)),
+            models=SimpleNamespace(names=lambda: ["demo", "qwen"]),
+            sessions=SessionSetup(store=store),
+            tools=ToolSetup(toolbox=toolbox),
+        )
 
 
 def test_arguments_are_completed(tmp_path: Path) -> None:
-    assert obeying.COMMAND_MODULES
+    assert dispatch.COMMAND_MODULES
     store = SessionStore(tmp_path / "s.db")
     store.create(model="a", name="garden work")
     store.create(model="a")
@@ -240,6 +246,17 @@ def test_arguments_are_completed(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_the_menu_of_commands_shows_whole_summaries(width: int) -> None:
+    found = list(ChatCompleter(lambda: Wanted(None, width)).get_completions(Document("/"), CompleteEvent()))
+    assert len(found) == len(COMMANDS)
+    assert max(len(one.display_text) for one in found) + max(len(one.display_meta_text) for one in found) <= width - 8
+    shown = {one.text: one.display_text for one in found}
+    assert shown["undo"] == "/undo"
+    assert shown["tools"] == ("/tools" if width < 120 else COMMANDS["tools"].usage)
+    assert shown["set"] == ("/set" if width < 120 else "/set NAME VALUE")
+
+
 def test_every_command_of_the_manual_is_there() -> None:
     wanted = (
         "system model set params regen undo edit continue retry branch branches clear file copy export save load sessions "
@@ -258,7 +275,7 @@ def test_another_model_has_its_own_settings(tmp_path: Path, monkeypatch: pytest.
     settings.write_text("[defaults]\ntemp = 0.5\n[models.other]\ntemp = 0.25\ntop-k = 7\npredict = 9\n")
     monkeypatch.setenv("LLAMACLI_CONFIG", str(settings))
     keys = "/set min_p 0.125\r/params\r/model other\r/params\r/model third\r/params\r"
-    shown = plain(talk(keys, "--top-p", "0.75", "-m", "first").stdout).split("goes on with")
+    shown = plain(talk(keys, "--top-p", "0.75", "-m", "first").stdout).split("continues with")
     values = [dict(re.findall(r"(\w+) = (\S+)", part)) for part in shown]
     wanted = ("temperature", "top_k", "max_tokens", "min_p", "top_p")
     assert [[part[name] for name in wanted] for part in values] == [

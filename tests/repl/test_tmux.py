@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -16,6 +17,8 @@ import pytest
 from tmux import Pane, Tmux, missing
 from tool_calls import called
 
+from llamacli.repl import dispatch
+from llamacli.repl.commands.registry import COMMANDS
 from llamacli.store.sessions.store import SessionStore
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -161,12 +164,41 @@ def test_answers_fit_any_width(home: Home, width: int) -> None:
     leave(pane)
 
 
+def test_the_menu_of_commands_shows_whole_summaries(home: Home) -> None:
+    pane = home.chat()
+    assert dispatch.COMMAND_MODULES
+    pane.type("/t")
+    pane.keys("Tab")
+    for name in ("tokens", "think", "tools"):
+        assert COMMANDS[name].summary in pane.wait(COMMANDS[name].summary)
+    pane.keys("C-c")
+    leave(pane)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_lists_do_not_break_words(home: Home, width: int) -> None:
+    pane = home.chat("--session", "garden", width=width, scene={"answers": ["Mountains everywhere."]})
+    pane.say("please tell me something about wonderful mountains")
+    pane.wait("everywhere.")
+    pane.say("/sessions")
+    pane.wait("garden  ")
+    pane.say("/branches")
+    pane.wait("* 1  2 messages")
+    pane.say("/stats")
+    lines = pane.wait("finished").splitlines()
+    rows = [row for row in lines[lines.index("> /sessions") :] if not row.startswith("demo")]  # without the status bar
+    assert max(map(len, rows)) < width
+    for phrase in ("about wonderful mountains", "2 messages, last: Mountains everywhere.", "generated 6 tokens at"):
+        assert phrase in " ".join(" ".join(rows).split())
+    leave(pane)
+
+
 def test_no_colour_means_no_colour(home: Home) -> None:
     pane = home.chat("--color", "never", scene={"answers": ["**bold** and `code`\n\n```python\nprint(1)\n```"]})
     pane.say("Hi")
     pane.wait("print(1)")
     pane.say("/nonsense")
-    pane.wait("there is no command")
+    pane.wait("unknown command")
     assert not re.search(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[;m]", pane.escapes())
     leave(pane)
 
@@ -324,6 +356,67 @@ def test_names_of_files_and_sessions_cannot_steer_the_terminal(home: Home) -> No
     pane.keys("Tab")
     pane.wait(".txt")
     pane.keys("Enter")
-    pane.wait("goes with the next message")
+    pane.wait("sent with the next message")
     check_unharmed(pane)
     leave(pane)
+
+
+# --- job control ------------------------------------------------------------------------------------------------------
+
+
+def shell_chat(tmux: Tmux, home: Home, scene: dict) -> Pane:
+    """A conversation started from an interactive shell."""
+    (home.path / "scene.json").write_text(json.dumps(scene))
+    environ = {"HOME": str(home.path), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "PS1": "shell> "}
+    pane = tmux.start(["bash", "--norc", "--noprofile"], environ=environ)
+    pane.wait("shell>")
+    pane.say(f"{sys.executable} {PROGRAM} {home.path}/scene.json chat")
+    pane.wait("demo")
+    return pane
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_ctrl_z_suspends_the_prompt_line(tmux: Tmux, home: Home) -> None:
+    pane = shell_chat(tmux, home, {"answers": ["Here I am."]})
+    pane.type("half a ")
+    pane.wait("> half a")
+    pane.keys("C-z")
+    pane.wait("Stopped")
+    pane.say("echo in the $((40 + 2)) shell")
+    pane.wait("in the 42 shell")
+    pane.say("fg")
+    pane.wait("> half a")
+    pane.say("message")
+    pane.wait("Here I am.")
+    assert "> half a message" in pane.screen()
+    assert "^Z" not in pane.screen()
+    pane.keys("C-d")
+    pane.wait("shell>", times=4)
+    assert home.saved() == [("user", "half a message"), ("assistant", "Here I am.")]
+    pane.say("stty -a | grep -o -- '-*echo '")
+    pane.wait("\necho")
+    pane.keys("C-d")
+    pane.wait_for_end()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_ctrl_z_suspends_an_answer(tmux: Tmux, home: Home) -> None:
+    pane = shell_chat(tmux, home, {"answers": [f"Begin.\n\n{words(120)}\n\nThe end.", "Next."], "pause": 0.02})
+    pane.say("Count.")
+    pane.wait("word20 ")
+    pane.keys("C-z")
+    pane.wait("Stopped")
+    pane.say("fg")
+    pane.wait("word60 ")
+    pane.say("typed early")  # neither echoed nor lost
+    pane.wait("The end.")
+    shown = pane.wait("Next.")
+    assert "Stopped" in shown
+    after = shown[shown.index("fg\n") :]
+    assert [int(number) for number in re.findall(r"\bword(\d+)\b", after)] == list(range(120))
+    assert after.count("typed early") == 1
+    pane.keys("C-d")
+    pane.wait("shell>", times=3)
+    assert home.saved()[1:3] == [("assistant", f"Begin.\n\n{words(120)}\n\nThe end."), ("user", "typed early")]
+    pane.keys("C-d")
+    pane.wait_for_end()

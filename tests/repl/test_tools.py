@@ -64,7 +64,7 @@ def test_a_call_is_shown_asked_for_run_and_its_result_given_to_the_model(tmp_pat
     out = plain(result.stdout)
     assert result.status == 0
     assert 'tool look {"place": "Paris"}\n' in out
-    assert "  it is " in out
+    assert "  this runs: " in out
     assert "  seen: Paris\n" in out
     assert "It is fine." in out
     roles = [message["role"] for message in engine.messages]
@@ -89,21 +89,21 @@ def test_always_asks_once_and_only_for_this_tool(tmp_path: Path) -> None:
     result, engine = talk(tmp_path, *answers, said=("a\r", "n\r"), tools=[LOOK, other])
     results = [message["content"] for message in engine.messages if message["role"] == "tool"]
     assert results == ["seen: a", "seen: b", "[not run: the user does not allow it]"]
-    assert plain(result.stdout).count("  it is ") == 2
+    assert plain(result.stdout).count("  this runs: ") == 2
 
 
 def test_allowed_tools_are_not_asked_for(tmp_path: Path) -> None:
     result, engine = talk(tmp_path, called(place="a"), "Done.", options=("--allow-tool", "look"))
     assert engine.messages[2]["content"] == "seen: a"
-    assert "  it is " not in result.stdout
+    assert "  this runs: " not in result.stdout
 
 
 def test_allowed_tools_must_be_there(tmp_path: Path, monkeypatch) -> None:
     result, engine = talk(tmp_path, "Hi.", options=("--allow-tool", "lok"))
     assert (result.status, engine.path) == (2, None)
-    assert result.stderr == "llamacli: error: --allow-tool lok: there is no such tool (did you mean look?)\n"
+    assert result.stderr == "llamacli: error: --allow-tool: unknown tool lok (did you mean look?)\n"
     result = invoke("chat", "--allow-tool", "look", terminals=TERMINAL)
-    assert (result.status, "--tools FILE or --mcp FILE brings some" in result.stderr) == (2, True)
+    assert (result.status, "--tools FILE or --mcp FILE adds tools" in result.stderr) == (2, True)
     monkeypatch.setenv("LLAMACLI_ALLOW_TOOL", "lok")  # as in the settings, for whatever tools a conversation has
     assert talk(tmp_path, "Hi.")[0].status == 0
 
@@ -116,8 +116,8 @@ def test_allowed_tools_of_servers_must_be_there_when_they_have_started(tmp_path:
     result, engine = talk(tmp_path, "Hi.", options=options)
     assert (result.status, len(engine.messages)) == (0, 1)
     out = plain(result.stdout)
-    assert out.count("--allow-tool lok: there is no such tool (did you mean look?)\n") == 1
-    assert "--allow-tool look" not in out
+    assert out.count("--allow-tool: unknown tool lok (did you mean look?)\n") == 1
+    assert "unknown tool look" not in out
 
 
 def test_what_was_typed_before_the_question_does_not_answer_it(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_chain_is_capped(tmp_path: Path) -> None:
     result, engine = talk(tmp_path, *answers, options=("--allow-tool", "look", "--max-tool-calls", "2"), typed="Hi\rGo\r")
     out = plain(result.stdout)
     assert out.count("seen: ") == 4
-    assert out.count("2 calls of tools are the most for one message (--max-tool-calls)") == 2
+    assert out.count("stopped after 2 tool calls for one message (--max-tool-calls)") == 2
     assert len(engine.answers) == 3
     assert [message["content"] for message in engine.messages[2:6:2]] == ["seen: 0", "seen: 1"]
 
@@ -185,7 +185,7 @@ def test_a_chain_is_capped(tmp_path: Path) -> None:
 def test_arguments_that_do_not_fit_are_told_to_the_model_and_not_asked_for(tmp_path: Path, call: str, told: str) -> None:
     result, engine = talk(tmp_path, call, "Sorry.")
     assert [message["content"] for message in engine.messages if message["role"] == "tool"] in ([told], [])
-    assert "  it is " not in result.stdout
+    assert "  this runs: " not in result.stdout
 
 
 def test_a_failing_command_is_told(tmp_path: Path) -> None:
@@ -196,9 +196,13 @@ def test_a_failing_command_is_told(tmp_path: Path) -> None:
 
 
 def test_a_cut_call_is_no_call(tmp_path: Path) -> None:
-    result, engine = talk(tmp_path, called(place="a"), "Well.", options=("-n", "6"), typed="Hi\rGo on\r")
+    result, engine = talk(tmp_path, called(place="a"), "Well.", options=("-n", "13"), typed="Hi\rGo on\r")
     assert result.status == 0
     assert all("tool_calls" not in message for message in engine.messages)
+    out = plain(result.stdout)
+    assert 'tool look {"pl' in out
+    assert "  not run: the call is incomplete\n" in out
+    assert "[cut at the token limit]" in out
 
 
 def test_long_results_are_folded_and_can_be_looked_at(tmp_path: Path) -> None:
@@ -243,7 +247,7 @@ def test_the_tools_can_be_listed_and_switched(tmp_path: Path) -> None:
     out = plain(talk(tmp_path, typed=keys)[0].stdout)
     assert re.findall("(asks|off|runs) +look  Looks at a place.", out) == ["asks", "off", "asks", "runs", "asks"]
     assert "there is no tool fly (there are look)" in out
-    assert "/tools takes on, off, allow or ask with names, call or last" in out
+    assert "/tools needs on, off, allow or ask with names, call or last" in out
     assert "no tool was called yet" in out
     _, engine = talk(tmp_path, "Well.", typed="/tools off look\rHi\r")
     assert engine.rendering.tools == ()
@@ -267,13 +271,15 @@ def test_the_next_answer_can_be_made_to_call_a_tool(tmp_path: Path) -> None:
 
 def test_a_template_that_knows_no_tools_is_said_once(tmp_path: Path) -> None:
     result, engine = talk(tmp_path, "One.", "Two.", typed="Hi\rHo\r", has_tools=False)
-    assert plain(result.stdout).count("the chat template of this model knows no tools") == 1
+    assert plain(result.stdout).count("the chat template of this model does not support tools") == 1
     assert engine.rendering.tools == ()
     result, engine = talk(tmp_path, "One.", typed="/tools call\rHi\r", has_tools=False)
     assert "the next answer calls" not in plain(result.stdout)
-    assert "knows no tools (--chat-template names another one)" in " ".join(plain(result.stdout).split())
+    assert "does not support tools (--chat-template selects another one)" in " ".join(plain(result.stdout).split())
     held = '/grammar root ::= "a"\r/tools call\r'
-    assert "answers are held to a grammar, and call no tools (/grammar off)" in plain(talk(tmp_path, typed=held)[0].stdout)
+    assert "answers that are constrained by a grammar cannot call tools (/grammar off)" in plain(
+        talk(tmp_path, typed=held)[0].stdout
+    )
 
 
 def test_without_tools_nothing_changes() -> None:
@@ -281,7 +287,9 @@ def test_without_tools_nothing_changes() -> None:
     with create_pipe_input() as source, create_app_session(input=source, output=DummyOutput()):
         source.send_text(f"/tools\rHi\r{CTRL_D}")
         result = invoke("chat", terminals=TERMINAL, engine=engine)
-    assert "there are no tools (llamacli chat --tools FILE or --mcp FILE brings some)" in plain(result.stdout)
+    assert "this conversation has no tools (llamacli chat --tools FILE or --mcp FILE adds some)" in " ".join(
+        plain(result.stdout).split()
+    )
     assert engine.rendering.tools == ()
 
 
@@ -315,7 +323,7 @@ def test_hidden_characters_in_arguments_are_marks(tmp_path: Path) -> None:
     hidden = "a\u202eb\u200bc\x1b[2Jd\u00ade\u3164f\U000e0041g\nh\u00a0i\ufe0fj"
     result, _ = talk(tmp_path, called(place=hidden), "Well.", said=("n\r",), options=("--color", "never"))
     line = next(line for line in result.stdout.splitlines() if line.startswith("tool look"))
-    shown = line + result.stdout.split(line)[1].split("  it is")[0]
+    shown = line + result.stdout.split(line)[1].split("  this runs:")[0]
     expected = r"a\u202eb\u200bc\u001b[2Jd\u00ade\u3164f\udb40\udc41g\nh\u00a0i\ufe0fj"
     assert expected in shown.replace("\n", "")
 

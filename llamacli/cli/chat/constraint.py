@@ -1,4 +1,4 @@
-"""The constraint of a conversation: a grammar or a JSON schema, as text or from a file."""
+"""The constraint of `/grammar` and `/schema`, as text or from a file."""
 
 from __future__ import annotations
 
@@ -13,29 +13,28 @@ from llamacli.cli.framework.constraints import (
 from llamacli.cli.framework.files import STDIN, read_text_file
 from llamacli.cli.framework.grammar_files import Source
 from llamacli.errors import UsageError
-from llamacli.repl.setup import Held, HeldTo
+from llamacli.repl.setup import ChatConstraint, ConstraintKind
 
 
-def read_held(console: Console, kind: HeldTo, given: str) -> Held:
-    """Return the constraint of a text, or of a file. Warns of what of a schema cannot be enforced.
+def read_constraint(console: Console, kind: ConstraintKind, given: str) -> ChatConstraint:
+    """Return the constraint that `given` is the text or the file of. Warn about parts of a schema that cannot be enforced.
 
     Raises:
         UsageError: if the file cannot be read.
-        GrammarError: if it is invalid; the line is shown.
+        GrammarError: if it is invalid; the line at fault is shown.
     """
     if kind == "grammar":
         is_text = "::=" in given
-        source = Source(f"/{kind}", given)
-        found = constraint_from_grammar(console, source) if is_text else constraint_from_grammar_file(console, _file(given))
+        source = Source("/grammar", given)
+        answer = constraint_from_grammar(console, source) if is_text else constraint_from_grammar_file(console, _file(given))
     elif given.startswith("{"):
-        found = constraint_from_schema(console, f"/{kind}", given)
+        answer = constraint_from_schema(console, "/schema", given)
     else:
-        file = _file(given)
-        found = constraint_from_schema(console, file, read_text_file(Path(file)))
-    return Held(kind, given, found.grammar, found.check)
+        answer = constraint_from_schema(console, _file(given), read_text_file(Path(_file(given))))
+    return ChatConstraint(kind, given, answer)
 
 
 def _file(given: str) -> str:
     if given == STDIN:
-        raise UsageError("standard input is where you type: name a file")
+        raise UsageError("standard input is the terminal: give a file name")
     return str(Path(given).expanduser())

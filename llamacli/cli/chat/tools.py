@@ -1,4 +1,4 @@
-"""The options of `llamacli chat` that name tools, and the files that they name."""
+"""The options of `llamacli chat` about tools, and the files that they name."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.files import read_json_file
 from llamacli.cli.framework.parameters import option
 from llamacli.errors import UsageError
+from llamacli.repl.setup import ToolSetup
 
 if TYPE_CHECKING:
     from llamacli.tools.servers import Servers
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatToolOptions:
-    """What the model may call."""
+    """Tools that the model may call."""
 
     PANEL: ClassVar[str] = "Tools"
 
@@ -28,21 +29,38 @@ class ChatToolOptions:
         Path | None,
         option("--tools", metavar="FILE", help="Tools as OpenAI's JSON list, each with the command that runs it."),
     ] = None
-    mcp: Annotated[Path | None, option("--mcp", metavar="FILE", help="Tools of MCP servers: the usual mcpServers JSON.")] = None
+    mcp: Annotated[Path | None, option("--mcp", metavar="FILE", help="MCP servers: the usual mcpServers JSON.")] = None
     allow_tool: Annotated[
         tuple[str, ...],
-        option("--allow-tool", metavar="NAME", help="Run this tool without asking; may be given many times."),
+        option("--allow-tool", metavar="NAME", help="Tool to run without asking; can be repeated."),
     ] = ()
     max_tool_calls: Annotated[
-        int, option("--max-tool-calls", metavar="N", shows=10, help="Most calls of tools for one message.")
+        int, option("--max-tool-calls", metavar="N", shows=10, help="Maximum number of tool calls for one message.")
     ] = 10
 
 
-def read_toolbox(console: Console, options: ChatToolOptions) -> Toolbox | None:
-    """The tools that run commands; None if no option names tools.
+def read_tools(console: Console, options: ChatToolOptions, *, expected: bool) -> ToolSetup:
+    """Return the tools and the MCP servers, which are not started yet. `expected`: the tools of --allow-tool must exist.
 
     Raises:
-        UsageError: the file cannot be read or makes no sense.
+        UsageError: if a file cannot be read or is invalid, a tool is unknown, or the mcp package is not installed.
+    """
+    toolbox, servers = read_toolbox(console, options), read_mcp_servers(console, options)
+    if expected:
+        check_allowed(toolbox, options)
+    return ToolSetup(
+        toolbox=toolbox,
+        servers=servers,
+        expected=options.allow_tool if expected else (),
+        max_calls=options.max_tool_calls,
+    )
+
+
+def read_toolbox(console: Console, options: ChatToolOptions) -> Toolbox | None:
+    """Return the tools that run commands; None if no option names tools.
+
+    Raises:
+        UsageError: if the file cannot be read or is invalid.
     """
     if options.max_tool_calls < 0:
         raise UsageError("--max-tool-calls must not be negative")
@@ -62,26 +80,26 @@ def read_toolbox(console: Console, options: ChatToolOptions) -> Toolbox | None:
 
 
 def check_allowed(toolbox: Toolbox | None, options: ChatToolOptions) -> None:
-    """Looks for the tools of --allow-tool, unless MCP servers are still to bring theirs.
+    """Check that the tools of --allow-tool exist, unless MCP servers may still add them.
 
     Raises:
-        UsageError: there is none of a name.
+        UsageError: if a tool is unknown.
     """
     if options.mcp is not None:
         return
-    there = [offer.tool.name for offer in toolbox.offers] if toolbox is not None else []
+    names = [offer.tool.name for offer in toolbox.offers] if toolbox is not None else []
     for name in options.allow_tool:
-        if name not in there:
-            near = difflib.get_close_matches(name, there, n=1)
-            others = f"there are {', '.join(there)}" if there else "--tools FILE or --mcp FILE brings some"
-            raise UsageError(f"--allow-tool {name}: there is no such tool", hint=f"did you mean {near[0]}?" if near else others)
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            others = f"known tools: {', '.join(names)}" if names else "--tools FILE or --mcp FILE adds tools"
+            raise UsageError(f"--allow-tool: unknown tool {name}", hint=f"did you mean {near[0]}?" if near else others)
 
 
 def read_mcp_servers(console: Console, options: ChatToolOptions) -> Servers | None:
-    """The MCP servers, which are not started yet; None if no option names any.
+    """Return the MCP servers; None if no option names any.
 
     Raises:
-        UsageError: the file cannot be read or makes no sense, or the package is not installed.
+        UsageError: if the file cannot be read or is invalid, or the mcp package is not installed.
     """
     if options.mcp is None:
         return None
@@ -96,5 +114,5 @@ def read_mcp_servers(console: Console, options: ChatToolOptions) -> Servers | No
 
 
 def closing_servers(servers: Servers | None) -> AbstractContextManager[object]:
-    """Ends the servers behind its block."""
+    """Stop the servers at the end of the block."""
     return nullcontext() if servers is None else closing(servers)

@@ -1,4 +1,4 @@
-"""An answer on a terminal while it grows: its reasoning dim, its content as Markdown or as it is."""
+"""An answer on a terminal while it grows: its reasoning dim, its content as Markdown or as plain text."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Protocol
 from llamacli.render.chat.live import LiveRegion, Row, Size
 from llamacli.render.stream import AnswerStream
 
-_PAUSE, _LONGEST_PAUSE = 8.0, 0.3
-"""How long to wait for the next drawing: a multiple of what the last one took, but no more than so many seconds."""
+_PAUSE_FACTOR, _MAX_PAUSE_SECONDS = 8.0, 0.3
+"""Pause before the next drawing: a multiple of the time of the last one, up to a maximum."""
 
 
 class AnswerView(Protocol):
-    """Where an answer is shown."""
+    """The view of an answer."""
 
     def add(self, text: str) -> None:
-        """Shows more of the content."""
+        """Show more of the content."""
 
     def think(self, text: str) -> None:
-        """Shows more of the reasoning, which comes before the content."""
+        """Show more of the reasoning, which precedes the content."""
 
     def finish(self) -> None:
-        """The answer is complete, or was stopped."""
+        """Show the rest of a complete or stopped answer."""
 
 
 class PlainView:
-    """The text as it comes, with what could steer the terminal as marks."""
+    """Plain text, with control characters as marks."""
 
     def __init__(self, write: Callable[[str], None], *, shows_reasoning: bool) -> None:
         self._stream = AnswerStream(write, terminal=True)
@@ -36,7 +36,7 @@ class PlainView:
         self._thinking = False
 
     def add(self, text: str) -> None:
-        """Writes it at once."""
+        """Write the content at once."""
         if self._thinking:
             self._thinking = False
             self._stream.finish()
@@ -44,21 +44,22 @@ class PlainView:
         self._stream.add(text)
 
     def think(self, text: str) -> None:
-        """Writes it at once."""
+        """Write the reasoning at once, if it is shown."""
         if self._shows_reasoning:
             self._thinking = True
             self._stream.add(text)
 
     def finish(self) -> None:
-        """Ends the line."""
+        """End the line."""
         self._stream.finish()
 
 
 class MarkdownView:
-    """Markdown, of which finished blocks are written once and the last block is drawn again as it grows.
+    """Markdown: finished blocks are written once, and the last block is redrawn as it grows.
 
-    Reasoning is folded to one line when the content begins, unless it has scrolled off the screen. Where nothing can be drawn
-    again, because there is no terminal, `grows` is False, and only what is finished is written.
+    Reasoning is folded to one line when the content begins, unless it has scrolled off the screen. `grows` is False where the
+    output cannot be redrawn: only finished blocks are written. `resumes` counts how often the program was stopped and
+    continued.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class MarkdownView:
         color: bool,
         shows_reasoning: bool,
         grows: bool = True,
+        resumes: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._write = write
@@ -77,29 +79,29 @@ class MarkdownView:
         self._shows_reasoning = shows_reasoning
         self._grows = grows
         self._clock = clock
-        self._region = LiveRegion(size)
+        self._region = LiveRegion(size, resumes)
         self._text = ""
         self._thought = ""
         self._thinking_since: float | None = None
-        self._begun = False
+        self._has_blocks = False
         self._next = 0.0
 
     def think(self, text: str) -> None:
-        """Shows the reasoning dim, or that there is some."""
+        """Show the reasoning dim, or a placeholder if it is hidden."""
         if self._thinking_since is None:
             self._thinking_since = self._clock()
         self._thought += text
         self._draw_when_due()
 
     def add(self, text: str) -> None:
-        """Shows the content, and folds the reasoning."""
+        """Show the content, and fold the reasoning."""
         if self._thinking_since is not None:
             self._fold()
         self._text += text
         self._draw_when_due()
 
     def finish(self) -> None:
-        """Shows what is still missing."""
+        """Show the last block."""
         if self._thinking_since is not None:
             self._fold()
         self._draw(final=True)
@@ -114,14 +116,15 @@ class MarkdownView:
         self._region.keep(len(rows))
 
     def _draw_when_due(self) -> None:
-        begin = self._clock()
-        if begin >= self._next:
+        start = self._clock()
+        if start >= self._next:
             self._draw(final=False)
             now = self._clock()
-            self._next = now + min(_PAUSE * (now - begin), _LONGEST_PAUSE)
+            self._next = now + min(_PAUSE_FACTOR * (now - start), _MAX_PAUSE_SECONDS)
 
     def _draw(self, *, final: bool) -> None:
-        from llamacli.render.chat.markdown import dim_rows, markdown_rows, unfinished_from
+        from llamacli.render.chat.markdown import dim_rows, markdown_rows
+        from llamacli.render.chat.markdown_parser import unfinished_from
 
         if self._thinking_since is not None:
             if not self._grows:
@@ -134,16 +137,16 @@ class MarkdownView:
             text = text.removesuffix("\r")
         done = len(text) if final else unfinished_from(text)
         kept = self._block(markdown_rows(text[:done], self._width, color=self._color)) if done else []
-        begun = self._begun or bool(kept)
+        has_blocks = self._has_blocks or bool(kept)
         rest = markdown_rows(text[done:], self._width, color=self._color) if self._grows and done < len(text) else []
-        self._show([*kept, *([("", 0)] if rest and begun else []), *rest])
+        self._show([*kept, *([("", 0)] if rest and has_blocks else []), *rest])
         if done:
             self._region.keep(len(kept))
             self._text = self._text.replace("\r\n", "\n")[done:]
-            self._begun = begun
+            self._has_blocks = has_blocks
 
     def _block(self, rows: list[Row]) -> list[Row]:
-        return [("", 0), *rows] if rows and self._begun else rows
+        return [("", 0), *rows] if rows and self._has_blocks else rows
 
     def _show(self, rows: list[Row]) -> None:
         text = self._region.update(rows)
@@ -152,4 +155,4 @@ class MarkdownView:
 
     @property
     def _width(self) -> int:
-        return max(self._size()[0] - 1, 1)  # a row as wide as the terminal is taken for two by some
+        return max(self._size()[0] - 1, 1)  # some terminals wrap a row of their full width

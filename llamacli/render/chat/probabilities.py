@@ -1,4 +1,4 @@
-"""How sure a model was of its tokens: each with its number and its probability, also to be read without colours."""
+"""The tokens of an answer with their numbers and probabilities, legible without colours."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from llamacli.render.tokenize.view import Paint, columns, visible
 if TYPE_CHECKING:
     from llamacli.engine.events import TokenLogprob
 
-_BANDS = ((0.9, ""), (0.5, "32"), (0.2, "33"), (0.0, "1;31"))
-"""Styles of tokens that are at least so probable. What was nearly certain stands out least."""
+_BANDS = ((0.9, "", ""), (0.5, "32", "green <90%"), (0.2, "33", "yellow <50%"), (0.0, "1;31", "red <20%"))
+"""Minimum probabilities, their styles and the explanation of these. Nearly certain tokens stand out least."""
 
-LEGEND = "green <90%, yellow <50%, red <20% · /probs N: what else · /pick N ALT: use that"
+_HINT = "/probs N lists alternatives · /pick N ALT uses one"
 _DIM = "2"
 _GAP = 2
 _LONGEST = 40
 
 
 def format_probabilities(tokens: Sequence[tuple[bytes, float | None]], paint: Paint, width: int) -> str:
-    """Rows of pieces over their numbers and probabilities.
+    """Return rows of pieces above their numbers and probabilities.
 
-    `tokens` are pieces with natural-log probabilities, None where these are not known.
+    `tokens` are pieces with natural-log probabilities, None where they are unknown.
     """
     rows: list[str] = []
     cells: list[tuple[str, str, str, int]] = []
@@ -44,21 +44,28 @@ def format_probabilities(tokens: Sequence[tuple[bytes, float | None]], paint: Pa
     return "".join(rows)
 
 
-def format_alternatives(
-    found: Sequence[TokenLogprob], chosen: int, behind: bytes, number: int, paint: Paint, width: int
-) -> str:
-    """A line for each alternative of token `number`, the best first, * at the one that was chosen.
+def format_legend(tokens: Sequence[tuple[bytes, float | None]], *, color: bool) -> str:
+    """Return the explanation of the colours that the tokens have, if there are any, and of what to do next."""
+    styles = {_style(logprob) for _, logprob in tokens} if color else set()
+    colors = ", ".join(text for _, style, text in _BANDS if text and style in styles)
+    return f"{colors} · {_HINT}" if colors else _HINT
 
-    `behind` is the text before the token.
+
+def format_alternatives(
+    found: Sequence[TokenLogprob], chosen: int, before: bytes, number: int, paint: Paint, width: int
+) -> str:
+    """Return a line for each alternative to token `number`, the best first, with * at the chosen one.
+
+    `before` is the text before the token.
     """
     head = f"token {number}"
-    text = visible(behind)
+    text = visible(before)
     if text:
-        room = max(width - len(head) - len(" behind …") - 1, 8)
+        room = max(width - len(head) - len(" after …") - 1, 8)
         while columns(text) > room:
             text = text[1:]
-            head = f"token {number} behind …"
-        head += text if head.endswith("…") else f" behind {text}"
+            head = f"token {number} after …"
+        head += text if head.endswith("…") else f" after {text}"
     pieces = [_cut(visible(one.piece)) or "(end)" for one in found]
     size = max(map(columns, pieces), default=0)
     lines = [paint(head, _DIM)]
@@ -67,12 +74,12 @@ def format_alternatives(
         padded = paint(piece, _style(one.logprob)) + " " * (size - columns(piece))
         lines.append(f"{mark} {rank:>2}  {padded}  {100 * math.exp(one.logprob):>6.2f} %")
     if all(one.id != chosen for one in found):
-        lines.append(paint("the chosen one is less probable than these", _DIM))
+        lines.append(paint("the chosen token is less probable than these", _DIM))
     return "\n".join(lines) + "\n"
 
 
 def percent(logprob: float | None) -> str:
-    """A probability in whole percent, `–` if it is not known: such a token was forced."""
+    """Return a probability in whole percent, `–` if it is unknown: such a token was forced."""
     if logprob is None or math.isnan(logprob):
         return "–"
     share = 100 * math.exp(logprob)
@@ -83,7 +90,7 @@ def _style(logprob: float | None) -> str:
     if logprob is None or math.isnan(logprob):
         return _DIM
     share = math.exp(logprob)
-    return next(style for least, style in _BANDS if share >= least)
+    return next(style for least, style, _ in _BANDS if share >= least)
 
 
 def _cut(text: str) -> str:

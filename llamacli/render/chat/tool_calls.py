@@ -1,10 +1,12 @@
-"""A call of a tool on the terminal: what would be run, so that somebody can agree to it, and what comes of it, folded."""
+"""A tool call on the terminal: the call, for the user to confirm, and its result, folded."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 
+from llamacli.errors import InvalidJSONError
+from llamacli.json_text import parse_json
 from llamacli.render.text import escape_all
 
 _LONGEST, _HEAD, _TAIL = 1500, 1000, 300
@@ -13,16 +15,16 @@ _INDENT = "  "
 
 
 def format_call(name: str, arguments: str, width: int, *, whole: bool = False) -> str:
-    """A call, its arguments on one line if they fit there. Characters that cannot be seen are marks.
+    """Return a call, with its arguments on one line if they fit. Invisible characters are marks.
 
-    Of very long arguments the middle is left out, which is said, unless they are wanted as a `whole`.
+    The middle of very long arguments is left out, with a note, unless `whole` is set.
     """
     try:
-        document = json.loads(arguments)
+        document = parse_json(arguments)
         text = json.dumps(document, ensure_ascii=False)
         if len(name) + 1 + len(text) > width:
             text = json.dumps(document, ensure_ascii=False, indent=2)
-    except (ValueError, RecursionError):
+    except InvalidJSONError:
         text = arguments
     if len(text) > _LONGEST and not whole:
         missing = len(text) - _HEAD - _TAIL
@@ -31,7 +33,7 @@ def format_call(name: str, arguments: str, width: int, *, whole: bool = False) -
 
 
 class FoldedOutput:
-    """Rows of a result as they come, each cut where the terminal ends. Beyond a few of them only their number is told."""
+    """Rows of a growing result, each cut at the width of the terminal. After a few rows only their number is shown."""
 
     def __init__(self, write: Callable[[str], None], width: int, *, color: bool) -> None:
         self._write = write
@@ -42,16 +44,16 @@ class FoldedOutput:
         self._cut = False
 
     def add(self, text: str) -> None:
-        """More of the result."""
+        """Add more of the result."""
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             self._show(line)
-        if len(self._line) > 4 * self._width:  # what the end of a long line says is not shown anyhow
+        if len(self._line) > 4 * self._width:  # the end of a long line is not shown
             self._line = self._line[: 4 * self._width]
             self._cut = True
 
     def finish(self, hint: str) -> None:
-        """The result is complete. `hint` says how to see what was folded."""
+        """Complete the result. `hint` says how to see the hidden rows."""
         if self._line:
             self._show(self._line)
             self._line = ""

@@ -1,4 +1,4 @@
-"""Completion of commands and of what stands behind them."""
+"""Completion of commands and their arguments."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from prompt_toolkit.document import Document
 from llamacli.errors import LlamacliError
 from llamacli.render.text import escape_line
 from llamacli.repl.commands.registry import COMMANDS, SlashCommand
-from llamacli.repl.commands.setting_values import settings_beginning
+from llamacli.repl.commands.setting_values import complete_setting
 from llamacli.store.sessions.store import SessionStore
 
 if TYPE_CHECKING:
     from llamacli.repl.conversation.state import Chat
+
+_MENU_MARGINS = 8
+"""Columns of the menu beside its texts: the mark of the prompt line, the padding of both columns, the scroll bar."""
 
 logger = logging.getLogger(__name__)
 
@@ -30,18 +33,24 @@ class ChatCompleter(Completer):
         self._files = PathCompleter(expanduser=True)
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        """What may stand at the cursor."""
+        """Yield the completions at the cursor."""
         text = document.text_before_cursor
         if not text.startswith("/") or "\n" in text:
             return
         name, space, argument = text[1:].partition(" ")
         if not space:
-            for own, one in COMMANDS.items():
-                if own.startswith(name):
-                    display = one.usage if own == one.name else f"/{own}"
-                    yield Completion(own, -len(name), display=display, display_meta=one.summary)
+            yield from self._commands(name)
         elif name in COMMANDS:
             yield from self._arguments(COMMANDS[name], argument, complete_event)
+
+    def _commands(self, name: str) -> Iterable[Completion]:
+        """Yield the commands that begin with a name. Arguments are shown where every summary still fits beside them."""
+        found = {word: one for word, one in COMMANDS.items() if word.startswith(name)}
+        summaries = max((len(one.summary) for one in found.values()), default=0)
+        room = self._chat().setup.screen.size()[0] - summaries - _MENU_MARGINS
+        for word, one in found.items():
+            display = one.usage if word == one.name and len(one.usage) <= room else f"/{word}"
+            yield Completion(word, -len(name), display=display, display_meta=one.summary)
 
     def _arguments(self, command: SlashCommand, argument: str, event: CompleteEvent) -> Iterable[Completion]:
         if command.completes == "files":
@@ -52,25 +61,25 @@ class ChatCompleter(Completer):
                 yield Completion(word, -len(argument), display=escape_line(word))
 
     def _words(self, command: SlashCommand, argument: str) -> list[str]:
-        """What an argument of this kind may be. On a thread of its own, so that the store is opened anew."""
+        """Return the possible arguments. Called on a thread, which needs its own connection to the store."""
         chat = self._chat()
         try:
             match command.completes:
                 case "commands":
                     return list(COMMANDS)
                 case "settings":
-                    return settings_beginning(argument)
+                    return complete_setting(argument)
                 case "models":
-                    return chat.setup.model_names()
+                    return chat.setup.models.names()
                 case "branches":
                     return [str(number) for number in range(1, len(chat.tree.tips()) + 1)]
-                case "tools" if chat.setup.toolbox is not None:
-                    begun = argument[: argument.rfind(" ") + 1]
-                    names = [offer.tool.name for offer in chat.setup.toolbox.offers] if begun.strip() else []
-                    return [begun + name for name in names if name not in begun.split()]
-                case "sessions" if chat.setup.sessions is not None:
-                    with closing(SessionStore(chat.setup.sessions.path)) as store:
+                case "tools" if chat.setup.tools.toolbox is not None:
+                    typed = argument[: argument.rfind(" ") + 1]
+                    names = [offer.tool.name for offer in chat.setup.tools.toolbox.offers] if typed.strip() else []
+                    return [typed + name for name in names if name not in typed.split()]
+                case "sessions" if chat.setup.sessions.store is not None:
+                    with closing(SessionStore(chat.setup.sessions.store.path)) as store:
                         return [session.label for session in store.sessions()]
         except (LlamacliError, OSError):
-            logger.debug("nothing to complete with", exc_info=True)
+            logger.debug("no completions", exc_info=True)
         return []

@@ -1,4 +1,4 @@
-"""A question in the middle of an answer. What was typed before does not answer it, and waits for the prompt line."""
+"""A question in the middle of an answer. Keys typed earlier do not answer it; they wait for the prompt line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from prompt_toolkit.input.typeahead import get_typeahead, store_typeahead
 
 
 def ask(question: str, *, color: bool) -> str:
-    """The line that is typed. Raises KeyboardInterrupt for Ctrl-C, EOFError for Ctrl-D on an empty line."""
+    """Return the typed line.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C.
+        EOFError: on Ctrl-D on an empty line.
+    """
     source = get_app_session().input
     typed_before = [*get_typeahead(source), *source.read_keys()]
-    session: PromptSession[str] = PromptSession()
+    session: PromptSession[str] = PromptSession(enable_suspend=True)
     try:
         return session.prompt(FormattedText([("ansiyellow" if color else "", question)]), handle_sigint=False)
     finally:

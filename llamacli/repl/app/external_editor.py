@@ -1,4 +1,4 @@
-"""The draft in an editor. prompt_toolkit's own way ends in a traceback when the editor leaves what is no text."""
+"""The draft in an external editor. prompt_toolkit's own function raises if the editor leaves invalid UTF-8."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EDITORS = ("/usr/bin/editor", "/usr/bin/nano", "/usr/bin/vi")
 
 
 async def edit(buffer: Buffer, hint: Callable[[str], None], *, sends: bool) -> None:
-    """Has the draft edited, and sent if that is wanted. What does not work is hinted at; then the draft stays as it is."""
+    """Edit the draft, and send it if `sends`. Report a failure through `hint`; the draft is then unchanged."""
     with TemporaryDirectory(prefix="llamacli-") as folder:
         file = Path(folder) / "message.md"
         file.write_bytes(buffer.text.encode("utf-8", "surrogateescape"))
@@ -26,11 +26,11 @@ async def edit(buffer: Buffer, hint: Callable[[str], None], *, sends: bool) -> N
             try:
                 text = file.read_bytes().decode()
             except UnicodeDecodeError:
-                problem = "what the editor left is not UTF-8 text"
+                problem = "the edited file is not UTF-8 text"
             except OSError as error:
-                problem = f"what the editor left cannot be read: {error.strerror}"
+                problem = f"the edited file cannot be read: {error.strerror}"
     if problem:
-        hint(f"{problem}: the draft is as it was")
+        hint(f"{problem}: the draft is unchanged")
         return
     text = text.removesuffix("\n")
     buffer.document = Document(text, len(text))
@@ -39,7 +39,7 @@ async def edit(buffer: Buffer, hint: Callable[[str], None], *, sends: bool) -> N
 
 
 def run_editor(file: Path) -> str:
-    """Runs $VISUAL, $EDITOR or the first editor that there is. Returns what was wrong, nothing if all was well."""
+    """Run $VISUAL, $EDITOR or the first installed editor. Return an error message, empty on success."""
     for editor in (os.environ.get("VISUAL"), os.environ.get("EDITOR"), *_EDITORS):
         if not editor:
             continue
@@ -48,4 +48,4 @@ def run_editor(file: Path) -> str:
         except (OSError, ValueError):
             continue
         return f"the editor {editor} ended with status {status}" if status else ""
-    return "there is no editor: set EDITOR"
+    return "no editor found: set EDITOR"

@@ -1,4 +1,4 @@
-"""The prompt line with marks for what could hide or reorder text: it may have been pasted or completed."""
+"""Marks in the prompt line for pasted or completed characters that hide or reorder text."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from llamacli.render.text import escape
 
 
 class ShowHidden(Processor):
-    """Shows such characters as marks; the text itself stays as it is. Control characters are prompt_toolkit's own business."""
+    """Shows such characters as marks, and leaves the text unchanged. prompt_toolkit marks control characters itself."""
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
-        """The line as it is shown, and which place of it stands for which of the text."""
+        """Return the line as it is shown, with the mapping between its columns and the text."""
         fragments = transformation_input.fragments
         if all(shown(char) == char for char in fragment_list_to_text(fragments)):
             return Transformation(fragments)
@@ -30,11 +30,11 @@ class ShowHidden(Processor):
         result: StyleAndTextTuples = [*marked]
         return Transformation(
             result,
-            source_to_display=lambda place: starts[min(place, len(starts) - 1)] + max(place - len(starts) + 1, 0),
-            display_to_source=lambda place: max(bisect_right(starts, place) - 1, 0),
+            source_to_display=lambda index: starts[min(index, len(starts) - 1)] + max(index - len(starts) + 1, 0),
+            display_to_source=lambda index: max(bisect_right(starts, index) - 1, 0),
         )
 
 
 def shown(char: str) -> str:
-    """A character as it is shown in the prompt line."""
+    """Return a character as it is shown in the prompt line."""
     return char if char < "\xa0" else escape(char)

@@ -1,4 +1,4 @@
-"""Keys that mean something else than prompt_toolkit's own."""
+"""Key bindings that differ from those of prompt_toolkit."""
 
 from __future__ import annotations
 
@@ -10,26 +10,11 @@ from prompt_toolkit.filters import Condition, emacs_insert_mode, emacs_mode, has
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from llamacli.repl.app.external_editor import edit
-
-FENCE = '"""'
-
-
-def is_open_block(text: str) -> bool:
-    '''Whether the text begins a block of """ and does not end it.'''
-    text = text.strip()
-    return text.startswith(FENCE) and not (len(text) >= 2 * len(FENCE) and text.endswith(FENCE))
-
-
-def without_fences(text: str) -> str:
-    '''What stands in a block of """; other text as it is, without white space around it.'''
-    stripped = text.strip()
-    if stripped.startswith(FENCE) and not is_open_block(stripped):
-        return stripped[len(FENCE) : -len(FENCE)].strip("\n")
-    return stripped
+from llamacli.repl.conversation.blocks import is_open_block
 
 
 def make_bindings(hint: Callable[[str], None]) -> KeyBindings:
-    """The bindings of the prompt line. `hint` shows a text until the next key."""
+    """Return the bindings of the prompt line. `hint` shows a text until the next key."""
     bindings = KeyBindings()
     typing = has_focus(DEFAULT_BUFFER)
 
@@ -54,6 +39,10 @@ def make_bindings(hint: Callable[[str], None]) -> KeyBindings:
             event.current_buffer.reset()
         else:
             hint("Ctrl-D leaves")
+
+    @bindings.add("c-z", filter=typing)
+    def _suspend(event: KeyPressEvent) -> None:
+        event.app.suspend_to_background()
 
     @bindings.add("c-o", filter=typing)
     def _editor(event: KeyPressEvent) -> None:

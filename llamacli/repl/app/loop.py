@@ -1,4 +1,4 @@
-"""The loop: a prompt line, what it says, and what is done about it."""
+"""The loop of prompt lines and turns."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,13 @@ from llamacli.repl.app.completer import ChatCompleter
 from llamacli.repl.app.confirm import ask
 from llamacli.repl.app.hidden_characters import ShowHidden
 from llamacli.repl.app.key_bindings import make_bindings
-from llamacli.repl.app.noecho import quiet
+from llamacli.repl.app.terminal_mode import TerminalMode
 from llamacli.repl.app.toolbar import format_toolbar
 from llamacli.repl.conversation.kv_state import restore_state
 from llamacli.repl.conversation.model_loader import Loader
 from llamacli.repl.conversation.state import Chat
-from llamacli.repl.dispatch import obey, send, take_turn
-from llamacli.repl.errors import tell
+from llamacli.repl.dispatch import execute, send, take_turn
+from llamacli.repl.errors import report
 from llamacli.repl.lifecycle import running
 from llamacli.repl.setup import ChatSetup
 
@@ -42,10 +43,10 @@ _MODES = {"emacs": EditingMode.EMACS, "vi": EditingMode.VI}
 
 
 def converse(setup: ChatSetup) -> None:
-    """Runs a conversation until the user leaves.
+    """Run a conversation until the user leaves.
 
     Raises:
-        LlamacliError: the model cannot be loaded, or the engine failed.
+        LlamacliError: if the model cannot be loaded, or the engine failed.
     """
     Loop(setup).run()
 
@@ -65,16 +66,19 @@ class Loop:
             key_bindings=make_bindings(self._hint),
             input_processors=[ShowHidden()],
             bottom_toolbar=self._toolbar,
-            editing_mode=_MODES[setup.editing],
+            editing_mode=_MODES[setup.prompt_line.editing],
             style=_STYLE,
             color_depth=None if setup.screen.color else ColorDepth.DEPTH_1_BIT,
         )
         self._session.app.key_processor.before_key_press += lambda _: self._hint("")
-        self._chat = Chat(setup, Loader(setup.model.load, self._on_load, self._on_engine), ask=self._ask)
+        self._terminal = TerminalMode(get_app_session().input, self._session.app)
+        self._hint_text = ""
+        setup = replace(setup, screen=replace(setup.screen, resumes=lambda: self._terminal.resumes))
+        self._chat = Chat.begin(setup, Loader(setup.models.initial.load, self._on_load, self._on_engine), ask=self._ask)
 
     def run(self) -> None:
-        """Reads and obeys until the end. Between two prompt lines the terminal is quiet: what is typed there is not lost."""
-        with running(self._chat), quiet(get_app_session().input):
+        """Read and execute until the end. Keys typed between two prompt lines wait for the next one."""
+        with running(self._chat), self._terminal.no_echo():
             self._converse()
 
     def _converse(self) -> None:
@@ -87,13 +91,12 @@ class Loop:
             except EOFError:
                 return
             if text.strip():
-                self._turn(partial(obey, chat, text))
+                self._turn(partial(execute, chat, text))
 
     def _read(self) -> str:
-        """What the prompt line says; empty after a SIGINT that came from elsewhere."""
-        chat = self._chat
-        chat.hint = ""
-        draft, chat.draft = chat.draft, ""
+        """Return the typed text; empty after a SIGINT from another process."""
+        turn, self._hint_text = self._chat.turn, ""
+        draft, turn.draft = turn.draft, ""
         try:
             with wakeup_kept():
                 return self._session.prompt(default=draft, handle_sigint=False, pre_run=self._refresh)
@@ -101,67 +104,69 @@ class Loop:
             return ""
 
     def _turn(self, work: Callable[[], None]) -> None:
-        """Does what was asked. What fails is said, and the user goes on."""
+        """Take a turn. Report an error, after which the user can continue."""
         chat = self._chat
         try:
             take_turn(chat, work)
         except KeyboardInterrupt:
             pass
-        except Exception as error:  # noqa: BLE001  # a mistake of ours must not end a conversation
-            tell(chat, error)
+        except Exception as error:  # noqa: BLE001  # a bug must not end a conversation
+            report(chat, error)
 
     def _ask(self, question: str) -> str:
         with wakeup_kept():
             return ask(question, color=self._chat.setup.screen.color)
 
     def _hint(self, text: str) -> None:
-        self._chat.hint = text
+        self._hint_text = text
 
     def _toolbar(self) -> FormattedText:
-        return FormattedText([("", format_toolbar(self._chat, self._session.output.get_size().columns))])
+        width = self._session.output.get_size().columns
+        return FormattedText([("", self._hint_text[:width] or format_toolbar(self._chat, width))])
 
     def _on_engine(self, engine: Engine) -> None:
-        """Called on the loading thread."""
+        """Restore the state, on the loading thread."""
         restore_state(self._chat, engine)
 
     def _on_load(self) -> None:
-        """Called on the loading thread."""
+        """Redraw the status bar, on the loading thread."""
         loop = self._session.app.loop
         if loop is not None:
-            with suppress(RuntimeError):  # the prompt line ended meanwhile
+            with suppress(RuntimeError):  # the prompt line has ended
                 loop.call_soon_threadsafe(self._refresh)
 
     def _refresh(self) -> None:
-        """Draws the status bar again, or ends the prompt line when there will be no model."""
+        """Redraw the status bar, or end the prompt line if the model cannot be loaded."""
         app = self._session.app
-        error = self._chat.loader.error
+        error = self._chat.model.loader.error
         if error is not None and app.is_running and app.future is not None and not app.future.done():
             app.exit(exception=error)
         app.invalidate()
 
 
 def continuation(width: int, line: int, wraps: int | bool) -> FormattedText:
-    """What stands before a further line: a mark, but not where a long line is only wrapped."""
+    """Return the prefix of a further line: a mark, except where a long line is only wrapped."""
     return FormattedText([("class:more", "  " if wraps else "… ")])
 
 
 def open_history(setup: ChatSetup) -> History:
-    """The history of earlier conversations, readable for the user alone; of this one only if it cannot be kept."""
-    if setup.history is None:
+    """Return the history of earlier conversations, readable only by the user; in memory if no file can be used."""
+    path = setup.prompt_line.history
+    if path is None:
         return InMemoryHistory()
     try:
-        setup.history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(setup.history, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600))
-        setup.history.chmod(0o600)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600))
+        path.chmod(0o600)
     except OSError as error:
-        setup.screen.warn(f"the history cannot be kept: {setup.history}: {error.strerror or error}")
+        setup.screen.warn(f"cannot save the history: {path}: {error.strerror or error}")
         return InMemoryHistory()
-    return FileHistory(str(setup.history))
+    return FileHistory(str(path))
 
 
 @contextmanager
 def wakeup_kept() -> Iterator[None]:
-    """The event loop of the prompt line takes the descriptor that signals are written to. Afterwards it is as before."""
+    """Restore the wake-up descriptor of signals afterwards: the event loop of the prompt line replaces it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""The status bar: which model, how fast, how much of the context is used."""
+"""The status bar: model, speed, used context."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ if TYPE_CHECKING:
 _SEPARATOR = " · "
 _FORMS = 3
 _SHORTEST_NAME = 8
-"""Columns that the model's name keeps, before anything else is left out."""
+"""Columns that the model's name keeps; then other parts are left out."""
 
 
 def format_toolbar(chat: Chat, width: int) -> str:
-    """One line. In little room all of it becomes shorter, then the model's name, and then what matters least goes."""
-    if chat.hint:
-        return chat.hint[:width]
-    name, parts = escape_line(chat.model.name), list(_parts(chat))
+    """Return one line. If it is too long, first all parts become shorter, then the model's name, then the last parts go."""
+    name, parts = escape_line(chat.model.found.name), list(_parts(chat))
     for form in range(_FORMS):
         shown = [forms[min(form, len(forms) - 1)] for forms in parts]
         line = _SEPARATOR.join([name, *shown])
@@ -35,12 +33,12 @@ def format_toolbar(chat: Chat, width: int) -> str:
 
 
 def _parts(chat: Chat) -> Iterator[tuple[str, ...]]:
-    """What stands behind the model's name, what matters most first; each from its longest form to its shortest."""
-    if chat.loader.engine is None:
-        yield (f"loading {chat.loader.share:.0%}",)
+    """Yield the parts after the model's name, the most important first; each from its longest form to its shortest."""
+    if chat.model.loader.engine is None:
+        yield (f"loading {chat.model.loader.share:.0%}",)
     if chat.measured is not None:
         answer, first = chat.measured, chat.measured.first_token_ms
-        speed, used, size = answer.timings.predicted_per_second, answer.usage.total_tokens, chat.largest_context
+        speed, used, size = answer.timings.predicted_per_second, answer.usage.total_tokens, chat.window.size
         if answer.usage.completion_tokens:
             yield f"{speed:.1f} tok/s", f"{speed:.{0 if speed >= 10 else 1}f} t/s"
         if first is not None:
@@ -52,8 +50,8 @@ def _parts(chat: Chat) -> Iterator[tuple[str, ...]]:
     if chat.setup.profile is not None:
         profile = escape_line(chat.setup.profile)
         yield f"profile {profile}", profile
-    if chat.attachments:
-        files = f"{len(chat.attachments)} file{'s' if len(chat.attachments) > 1 else ''}"
+    if chat.turn.attachments:
+        files = f"{len(chat.turn.attachments)} file{'s' if len(chat.turn.attachments) > 1 else ''}"
         yield f"{files} attached", files
 
 

@@ -1,54 +1,57 @@
-"""`/grammar` and `/schema`: what the next answers are held to."""
+"""`/grammar` and `/schema`: the constraint of the next answers."""
 
 from __future__ import annotations
 
 from llamacli.errors import LlamacliError
 from llamacli.repl.commands.registry import command
 from llamacli.repl.conversation.state import Chat
-from llamacli.repl.setup import HeldTo
+from llamacli.repl.setup import ConstraintKind
 
 
 @command(
     "grammar",
     arguments="[FILE | GBNF | off]",
-    summary="Hold answers to a grammar: file, built-in name or text",
+    summary="Constrain answers by a grammar: file, built-in name or text",
     completes="files",
     choices=("off",),
 )
 def grammar(chat: Chat, argument: str) -> None:
-    """Shows it, changes it or takes it away."""
-    _hold(chat, "grammar", argument)
+    """Show, set or remove the grammar."""
+    _constrain(chat, "grammar", argument)
 
 
 @command(
     "schema",
     arguments="[FILE | JSON | off]",
-    summary="Hold answers to a JSON schema: file or text",
+    summary="Constrain answers by a JSON schema: file or text",
     completes="files",
     choices=("off",),
 )
 def schema(chat: Chat, argument: str) -> None:
-    """Shows it, changes it or takes it away."""
-    _hold(chat, "schema", argument)
+    """Show, set or remove the schema."""
+    _constrain(chat, "schema", argument)
 
 
-def _hold(chat: Chat, kind: HeldTo, argument: str) -> None:
-    screen = chat.setup.screen
+def _constrain(chat: Chat, kind: ConstraintKind, argument: str) -> None:
+    screen, settings = chat.setup.screen, chat.settings
     if argument == "off":
-        if chat.held is not None and chat.held.kind != kind:
-            screen.say(f"answers are held to a {chat.held.kind}; /{chat.held.kind} off takes it away")
+        if settings.constraint is not None and settings.constraint.kind != kind:
+            other = settings.constraint.kind
+            screen.note(f"answers are constrained by a {other}; /{other} off removes it")
             return
-        chat.held = None
-        screen.say("answers are held to nothing")
+        settings.constraint = None
+        screen.note("answers are not constrained")
     elif argument:
         try:
-            chat.held = chat.setup.read_held(kind, argument)
+            settings.constraint = chat.setup.host.read_constraint(kind, argument)
         except LlamacliError:
             if "\n" in argument or "::=" in argument or argument.startswith("{"):
-                chat.draft = f"/{kind} {argument}"  # nobody types it twice
+                chat.turn.draft = f"/{kind} {argument}"  # so that the user can correct it
             raise
-        screen.say(f"the next answers are held to this {kind}, until /{kind} off")
-    elif chat.held is not None and chat.held.kind == kind:
-        screen.show(chat.held.text)
+        screen.note(f"the next answers are constrained by this {kind}, until /{kind} off")
+    elif settings.constraint is not None and settings.constraint.kind == kind:
+        screen.show(settings.constraint.given)
+    elif settings.constraint is not None:
+        screen.note(f"answers are constrained by a {settings.constraint.kind}")
     else:
-        screen.say(f"answers are held to {f'a {chat.held.kind}' if chat.held is not None else 'nothing'}")
+        screen.note("answers are not constrained")

@@ -1,4 +1,4 @@
-"""The commands that look at the conversation, and that take it elsewhere."""
+"""The commands that inspect, copy and export the conversation."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from llamacli.engine.chat.message import Message
 from llamacli.errors import UsageError
-from llamacli.render.stats import format_stats
+from llamacli.render.stats import format_stats, format_tokens
 from llamacli.repl.commands.registry import command
-from llamacli.repl.conversation.context_window import build_turn, messages_of, room
+from llamacli.repl.conversation.context_window import build_turn, chat_messages, measure_room
 from llamacli.repl.conversation.state import Chat
 
 _CLIPBOARDS = (
@@ -24,56 +24,56 @@ _CLIPBOARD_SECONDS = 5
 
 @command("tokens", arguments="[TEXT]", summary="Count the tokens of a text, or of each message")
 def tokens(chat: Chat, argument: str) -> None:
-    """The template's own tokens are not counted; /context counts them."""
+    """Count without the tokens of the template, which /context includes."""
     engine = chat.engine()
     if argument:
-        chat.setup.screen.show(f"{len(engine.text_turn(argument).prompt.tokens)} tokens")
+        chat.setup.screen.show(format_tokens(len(engine.text_turn(argument).prompt.tokens)))
         return
-    for message in messages_of(chat):
+    for message in chat_messages(chat):
         chat.setup.screen.show(f"{len(engine.text_turn(message.text).prompt.tokens):>7}  {message.role}")
 
 
-@command("context", summary="Show how much of the context is used")
+@command("context", summary="Show the tokens of the context that are used")
 def context(chat: Chat, argument: str) -> None:
-    """As the next message would find it."""
+    """Count the tokens of the whole prompt."""
     engine = chat.engine()
-    used, size = room(engine, build_turn(chat, engine)) if messages_of(chat) else (0, engine.n_ctx)
-    chat.setup.screen.show(f"{used} of {size} tokens are used, {max(size - used, 0)} are left")
+    used, size = measure_room(engine, build_turn(chat, engine)) if chat_messages(chat) else (0, engine.n_ctx)
+    chat.setup.screen.show(f"{used} of {size} tokens used, {max(size - used, 0)} left")
 
 
-@command("prompt", summary="Show the conversation exactly as the model gets it")
+@command("prompt", summary="Show the rendered prompt, exactly as the model sees it")
 def prompt(chat: Chat, argument: str) -> None:
-    """The rendered template."""
-    if not messages_of(chat):
-        raise UsageError("nothing was said yet")
+    """Show the rendered template."""
+    if not chat_messages(chat):
+        raise UsageError("the conversation is empty")
     chat.setup.screen.show(build_turn(chat, chat.engine()).prompt.text)
 
 
-@command("stats", summary="Show what the last answer took, and what was cached")
+@command("stats", summary="Show the speed and the cached tokens of the last answer")
 def stats(chat: Chat, argument: str) -> None:
-    """What `run --stats` tells."""
+    """Show the line of `run --stats`."""
     if chat.measured is None:
-        raise UsageError("nothing was answered yet")
-    measured = chat.measured
-    chat.setup.screen.show(format_stats(measured, load_ms=chat.engine().load_ms))
+        raise UsageError("no answer yet")
+    screen = chat.setup.screen
+    screen.show(format_stats(chat.measured, load_ms=chat.engine().load_ms, width=screen.width))
 
 
 @command("copy", summary="Copy the last answer to the clipboard")
 def copy(chat: Chat, argument: str) -> None:
-    """With the system's own program; without one the terminal is asked to, if there is one."""
+    """Use a clipboard program of the system, else an escape sequence of the terminal."""
     answer = chat.tree.last("assistant")
     if answer is None:
-        raise UsageError("nothing was answered yet")
+        raise UsageError("no answer yet")
     data = answer.message.text.encode("utf-8", "replace")
     for words in _CLIPBOARDS:
         program = shutil.which(words[0])
-        if program is not None and _runs([program, *words[1:]], data):
-            chat.setup.screen.say(f"copied with {words[0]}")
+        if program is not None and _run([program, *words[1:]], data):
+            chat.setup.screen.note(f"copied with {words[0]}")
             return
     if not chat.setup.screen.live:
-        raise UsageError("there is no clipboard: none of its programs works here, and standard output is no terminal")
+        raise UsageError("no clipboard: no clipboard program works here, and standard output is not a terminal")
     chat.setup.screen.write(f"\x1b]52;c;{base64.b64encode(data).decode()}\a")
-    chat.setup.screen.say("the terminal was asked to copy it; not every terminal does")
+    chat.setup.screen.note("sent to the terminal's clipboard (OSC 52); not every terminal supports it")
 
 
 @command(
@@ -83,21 +83,21 @@ def copy(chat: Chat, argument: str) -> None:
     completes="files",
 )
 def export(chat: Chat, argument: str) -> None:
-    """The ending says in which form. A file that exists is left as it is."""
+    """Choose the format by the file name. An existing file is not overwritten."""
     path = Path(argument).expanduser()
     if path.suffix not in _FORMATS:
-        raise UsageError("/export needs a file that ends with .md, .json or .html")
+        raise UsageError("/export needs a file name that ends in .md, .json or .html")
     try:
         with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(_FORMATS[path.suffix](messages_of(chat)))
+            file.write(_FORMATS[path.suffix](chat_messages(chat)))
     except FileExistsError:
-        raise UsageError(f"{path} exists already") from None
+        raise UsageError(f"{path} already exists") from None
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    chat.setup.screen.say(f"written to {path}")
+    chat.setup.screen.note(f"written to {path}")
 
 
-def _runs(arguments: list[str], data: bytes) -> bool:
+def _run(arguments: list[str], data: bytes) -> bool:
     try:
         done = subprocess.run(
             arguments, input=data, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=_CLIPBOARD_SECONDS, check=False
@@ -108,7 +108,7 @@ def _runs(arguments: list[str], data: bytes) -> bool:
 
 
 def _whole_text(message: Message) -> str:
-    """What a message says, and which tools it calls."""
+    """Return the text of a message and its tool calls."""
     calls = (f"{call.name} {call.arguments}" for call in message.tool_calls)
     return "\n\n".join(filter(None, (message.text, *calls)))
 

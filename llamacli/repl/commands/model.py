@@ -1,4 +1,4 @@
-"""`/model`: the conversation goes on with another model."""
+"""`/model`: the conversation continues with another model."""
 
 from __future__ import annotations
 
@@ -9,43 +9,50 @@ from llamacli.engine.params import GenerationParams
 from llamacli.repl.commands.registry import command
 from llamacli.repl.conversation.kv_state import expect_state, keep_state
 from llamacli.repl.conversation.state import Chat
+from llamacli.repl.setup import FoundModel
 
 
-@command("model", arguments="[MODEL]", summary="Show the model, or go on with another one", completes="models")
+@command("model", arguments="[MODEL]", summary="Show the model, or continue with another one", completes="models")
 def model(chat: Chat, argument: str) -> None:
-    """Each message is put into the new model's template, and the settings for that model count, but for what `/set` changed.
+    """Render the messages with the new model's template, with its settings except for what `/set` changed.
 
-    If it cannot be loaded, the old one goes on.
+    If it cannot be loaded, the old one stays.
     """
     screen = chat.setup.screen
     if not argument:
         engine = chat.engine()
-        screen.show(f"{chat.model.name}: {engine.description}, a context of {engine.n_ctx} tokens")
+        screen.show_row(f"{chat.model.found.name}: {engine.description}, context of {engine.n_ctx} tokens")
         return
-    found = chat.setup.find_model(argument)
+    found = chat.setup.models.find(argument)
+    _load(chat, found)
+    settings, old = chat.settings, chat.model.found.generation
+    changed = {name: value for name, value in _fields(settings.generation) if value != getattr(old, name)}
+    chat.model.found = found
+    settings.generation = dataclasses.replace(found.generation, **changed)
+    chat.forget_answers()
+    chat.window.size = 0
+    chat.tools.warned_unsupported = False
+    if chat.session.journal is not None and chat.session.current is not None:
+        chat.session.journal.moved(chat.tree.head)
+    screen.note(f"the conversation continues with {found.name}")
+
+
+def _load(chat: Chat, found: FoundModel) -> None:
+    """Load a model in place of the current one, which is loaded again if that fails."""
     keep_state(chat)
-    old = chat.loader
-    old.close()  # two models at once may not fit
-    chat.loader = old.successor(found.load)
-    chat.loader.start()
+    old = chat.model.loader
+    old.close()  # two models at once may not fit in memory
+    chat.model.loader = old.successor(found.load)
+    chat.model.loader.start()
     try:
         chat.engine()
     except BaseException:
-        chat.loader.close()
-        chat.loader = old.successor()
+        chat.model.loader.close()
+        chat.model.loader = old.successor()
         expect_state(chat)
-        chat.loader.start()
-        screen.warn(f"{found.name} cannot be used; the conversation goes on with {chat.model.name}")
+        chat.model.loader.start()
+        chat.setup.screen.warn(f"cannot load {found.name}; the conversation continues with {chat.model.found.name}")
         raise
-    set_here = {name: value for name, value in _fields(chat.generation) if value != getattr(chat.model.generation, name)}
-    chat.model, chat.generation = found, dataclasses.replace(found.generation, **set_here)
-    chat.measured = chat.first_seen = chat.compacted = None
-    chat.largest_context = 0
-    chat.told_no_tools = False
-    chat.traces.clear()
-    if chat.saver is not None and chat.saver.session is not None:
-        chat.saver.moved(chat.tree.head)
-    screen.say(f"the conversation goes on with {found.name}")
 
 
 def _fields(params: GenerationParams) -> list[tuple[str, Any]]:

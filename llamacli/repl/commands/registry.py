@@ -1,18 +1,18 @@
-"""Slash commands: how they are registered, found and called. `/help` is made from the registry.
+"""The registry of slash commands, from which `/help` is generated.
 
-A line is a command if its first word is a slash and a name: a path or a comment in code at the beginning of a message is text.
+A line is a command if its first word is a slash and a name; a message may begin with a path or a comment.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-import textwrap
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from llamacli.errors import UsageError
+from llamacli.render.wrap import wrap
 
 if TYPE_CHECKING:
     from llamacli.repl.conversation.state import Chat
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 _COMMAND = re.compile(r"/([a-z][a-z-]*)(?:[ \t]+(.*))?\s*", re.DOTALL)
 
 Completes = Literal["", "files", "commands", "settings", "models", "sessions", "branches", "tools"]
-"""What a command's argument may be completed with."""
+"""The kind of completions of a command's argument."""
 
 GROUPS = {
-    "The answer": ("regen", "continue", "retry", "copy", "stats", "think", "probs", "pick"),
-    "What was said": ("undo", "edit", "branches", "branch", "clear"),
-    "The model": ("model", "system", "set", "params", "grammar", "schema", "tools"),
-    "The prompt": ("file", "tokens", "context", "prompt", "compact"),
+    "Answers": ("regen", "continue", "retry", "copy", "stats", "think", "probs", "pick"),
+    "Messages": ("undo", "edit", "branches", "branch", "clear"),
+    "Model": ("model", "system", "set", "params", "grammar", "schema", "tools"),
+    "Prompt": ("file", "tokens", "context", "prompt", "compact"),
     "Sessions": ("save", "rename", "load", "sessions", "search", "delete", "export"),
-    "The program": ("help", "quit"),
+    "Program": ("help", "quit"),
 }
-"""Every command by what it is about, in the order in which help shows them."""
+"""Every command by topic, in the order of help."""
 
 Function = Callable[["Chat", str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class SlashCommand:
-    """A command: `arguments` as help shows them, `summary` one sentence without a full stop."""
+    """A command: its `arguments` as help shows them, and a `summary` without a full stop."""
 
     name: str
     aliases: tuple[str, ...]
@@ -54,7 +54,7 @@ class SlashCommand:
 
     @property
     def about(self) -> str:
-        """What it does, and what else it is called."""
+        """The summary and the aliases."""
         return f"{self.summary} (also /{', /'.join(self.aliases)})" if self.aliases else self.summary
 
 
@@ -69,7 +69,7 @@ _INDENT = 4
 def command(
     *names: str, arguments: str = "", summary: str, completes: Completes = "", choices: tuple[str, ...] = ()
 ) -> Callable[[Function], Function]:
-    """Registers a function as a command; the first name is its own, the others are aliases."""
+    """Register a function as a command; the names after the first are aliases."""
 
     def register(function: Function) -> Function:
         made = SlashCommand(names[0], names[1:], arguments, summary, function, completes, choices)
@@ -80,35 +80,39 @@ def command(
 
 
 def split_command(text: str) -> tuple[str, str] | None:
-    """Name and argument of a command line; None for text that is meant for the model."""
+    """Return the name and the argument of a command; None for a message."""
     match = _COMMAND.fullmatch(text)
     return (match[1], (match[2] or "").strip()) if match else None
 
 
 def find(name: str) -> SlashCommand:
-    """The command of that name. Raises UsageError with what was probably meant."""
+    """Return the command of that name.
+
+    Raises:
+        UsageError: if it is unknown, with a suggestion.
+    """
     if name in COMMANDS:
         return COMMANDS[name]
     near = difflib.get_close_matches(name, COMMANDS, n=1)
-    hint = f"did you mean /{near[0]}?" if near else "/help lists them; to send text that begins with a slash, put a space first"
-    raise UsageError(f"there is no command /{name}", hint=hint)
+    hint = f"did you mean /{near[0]}?" if near else "/help lists the commands; put a space before a message that begins with /"
+    raise UsageError(f"unknown command /{name}", hint=hint)
 
 
-def numbered(text: str, most: int) -> int | None:
-    """The number that is meant, from 1 to `most`; None for any other text, however long."""
+def parse_number(text: str, most: int) -> int | None:
+    """Return the number, from 1 to `most`; None for any other text, however long."""
     if not text.isdecimal() or len(text) > len(str(most)):
         return None
     return number if 1 <= (number := int(text)) <= most else None
 
 
 def grouped(commands: Collection[SlashCommand]) -> dict[str, list[SlashCommand]]:
-    """Those of the commands that are in each group, but for empty ones."""
+    """Return the commands by group, without empty groups."""
     groups = {title: [COMMANDS[name] for name in names if COMMANDS[name] in commands] for title, names in GROUPS.items()}
     return {title: found for title, found in groups.items() if found}
 
 
 def format_help(commands: Collection[SlashCommand], width: int, paint: Callable[[str], str] = str) -> str:
-    """What each command does, under the name of its group, which `paint` makes stand out."""
+    """Return the help of the commands, under the titles of their groups, which `paint` styles."""
     groups = grouped(commands)
     usages = [one.usage for found in groups.values() for one in found]
     column = max((len(usage) for usage in usages if len(usage) <= _WIDEST_USAGE), default=0) + 2
@@ -118,14 +122,12 @@ def format_help(commands: Collection[SlashCommand], width: int, paint: Callable[
     for title, found in groups.items():
         lines.append(paint(title))
         for one in found:
-            lines += _explained(one, column, max(width - 1, _NARROWEST))
+            lines += _format_command(one, column, max(width - 1, _NARROWEST))
     return "\n".join(lines) + "\n"
 
 
-def _explained(one: SlashCommand, column: int, width: int) -> list[str]:
-    """The usage, and what it does from a column on: beside the usage if that leaves room for it, else below."""
-    indent = " " * column
-    about = textwrap.wrap(one.about, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+def _format_command(one: SlashCommand, column: int, width: int) -> list[str]:
+    """Return the lines of one command: its summary from a column on, beside the usage if it fits, else below."""
     if len(one.usage) + 2 > column:
-        return [*textwrap.wrap(one.usage, width, subsequent_indent=indent, break_on_hyphens=False), *about]
-    return [f"{one.usage:<{column}}{about[0][column:]}", *about[1:]]
+        return [*wrap(one.usage, width, hang=column), *wrap(" " * column + one.about, width, hang=column)]
+    return wrap(f"{one.usage:<{column}}{one.about}", width, hang=column)

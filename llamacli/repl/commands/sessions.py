@@ -5,95 +5,112 @@ from __future__ import annotations
 import time
 
 from llamacli.errors import UsageError
+from llamacli.render.text import escape_line
+from llamacli.render.tokenize.view import columns
+from llamacli.render.wrap import wrap
 from llamacli.repl.commands.registry import command
-from llamacli.repl.conversation.autosave import Saver, show_last, take_up
+from llamacli.repl.conversation.autosave import SessionJournal
+from llamacli.repl.conversation.session import resume_session, show_last_turn
 from llamacli.repl.conversation.state import Chat
 from llamacli.store.sessions.store import Session, SessionStore
 
 _AROUND, _PREVIEW = 30, 60
+_LABEL_SHARE = 3
+"""Names of sessions are aligned up to 1/3 of the width."""
 
 
-@command("rename", arguments="NAME", summary="Give this session another name")
+@command("rename", arguments="NAME", summary="Rename this session")
 def rename(chat: Chat, argument: str) -> None:
-    """As /save."""
+    """Do the same as /save."""
     save(chat, argument)
 
 
-@command("save", arguments="NAME", summary="Name this session, to find it again; it is saved anyhow")
+@command("save", arguments="NAME", summary="Name this session; it is saved in any case")
 def save(chat: Chat, argument: str) -> None:
-    """For --session and /load."""
-    _saver(chat).rename(argument)
-    chat.setup.screen.say(f"this session is called {argument}")
+    """Name the session for --session and /load."""
+    _journal(chat).rename(argument)
+    chat.setup.screen.note(f"this session is named {argument}")
 
 
-@command("load", arguments="NAME|NUMBER", summary="Go on with another session; this one stays saved", completes="sessions")
+@command("load", arguments="NAME|NUMBER", summary="Continue another session; this one stays saved", completes="sessions")
 def load(chat: Chat, argument: str) -> None:
-    """Takes up a session."""
+    """Resume a session."""
     store = _store(chat)
-    take_up(chat, store, _named(store, argument))
-    show_last(chat)
+    resume_session(chat, store, _find(store, argument))
+    show_last_turn(chat)
 
 
 @command("sessions", summary="List the saved sessions")
 def sessions(chat: Chat, argument: str) -> None:
-    """The one that was used last first."""
-    chat.setup.screen.show(format_sessions(_store(chat).sessions()))
+    """List the sessions, the last used first."""
+    screen = chat.setup.screen
+    screen.show(format_sessions(_store(chat).sessions(), screen.width))
 
 
-@command("search", arguments="TEXT", summary="Find the messages of all sessions that hold these words")
+@command("search", arguments="TEXT", summary="Find messages that contain these words in all sessions")
 def search(chat: Chat, argument: str) -> None:
-    """In any case, the latest first."""
+    """List the messages that match, ignoring case, the newest first."""
     if not argument:
         raise UsageError("/search needs a text")
     found = _store(chat).search(argument)
     if not found:
-        chat.setup.screen.say("nothing was found")
+        chat.setup.screen.note("no messages found")
     word = argument.split(maxsplit=1)[0].casefold()
     for one in found:
         text = " ".join(one.text.split())
-        begin = max(text.casefold().find(word) - _AROUND, 0)
-        chat.setup.screen.show(f"{one.session.label}: {'…' if begin else ''}{text[begin : begin + 2 * _AROUND + len(word)]}")
+        start = max(text.casefold().find(word) - _AROUND, 0)
+        label, end = f"{one.session.label}: ", start + 2 * _AROUND + len(word)
+        chat.setup.screen.show_row(f"{label}{'…' if start else ''}{text[start:end]}", hang=len(label))
 
 
-@command("delete", arguments="NAME|NUMBER", summary="Delete a saved session for good", completes="sessions")
+@command("delete", arguments="NAME|NUMBER", summary="Delete a saved session permanently", completes="sessions")
 def delete(chat: Chat, argument: str) -> None:
-    """Not the one that is going on."""
+    """Delete a session other than the current one."""
     store = _store(chat)
-    session = _named(store, argument)
-    own = _saver(chat).session
+    session = _find(store, argument)
+    own = _journal(chat).session
     if own is not None and own.id == session.id:
-        raise UsageError("this is the session that is going on", hint="--no-save keeps none")
+        raise UsageError("cannot delete the current session", hint="--no-save saves none")
     store.delete(session.id)
-    chat.setup.screen.say(f"session {session.label} is deleted")
+    chat.setup.screen.note(f"deleted session {session.label}")
 
 
-def format_sessions(found: list[Session]) -> str:
-    """A line for each: name or number, when it was used, how many messages, how it begins."""
+def format_sessions(found: list[Session], width: int | None) -> str:
+    """Return a line for each session: its name or number, time of last use, number of messages and first words.
+
+    `width` is in columns; None does not wrap the lines.
+    """
     if not found:
-        return "there are no saved sessions\n"
-    width = max(len(session.label) for session in found)
+        return "no saved sessions\n"
+    names = [escape_line(session.label) for session in found]
+    column = max(map(columns, names))
+    if width is not None:
+        column = min(column, width // _LABEL_SHARE)
     lines = []
-    for session in found:
+    for name, session in zip(names, found, strict=True):
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(session.updated))
         title = " ".join(session.title.split())[:_PREVIEW]
-        lines.append(f"{session.label:<{width}}  {when}  {session.messages:>4}  {title}".rstrip())
+        facts = name + " " * (column - columns(name)) + f"  {when}  {session.messages:>4}  "
+        line = f"{facts}{escape_line(title)}".rstrip()
+        lines += [line] if width is None else wrap(line, width, hang=columns(facts))
     return "\n".join(lines) + "\n"
 
 
 def _store(chat: Chat) -> SessionStore:
-    if chat.setup.sessions is None:
-        raise UsageError("with --no-save there are no sessions")
-    return chat.setup.sessions
+    store = chat.setup.sessions.store
+    if store is None:
+        raise UsageError("sessions are disabled by --no-save")
+    return store
 
 
-def _saver(chat: Chat) -> Saver:
+def _journal(chat: Chat) -> SessionJournal:
     _store(chat)
-    assert chat.saver is not None
-    return chat.saver
+    assert chat.session.journal is not None
+    return chat.session.journal
 
 
-def _named(store: SessionStore, label: str) -> Session:
+def _find(store: SessionStore, label: str) -> Session:
     session = store.find(label)
     if session is None:
-        raise UsageError(f"there is no session {label}" if label else "which session?", hint="/sessions lists them")
+        raise UsageError(f"unknown session {label}" if label else "missing session name", hint="/sessions lists the sessions")
     return session

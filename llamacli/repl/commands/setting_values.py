@@ -27,7 +27,7 @@ ALIASES = {
     "mirostat_ent": "mirostat_tau",
     "dry_sequence_breaker": "dry_sequence_breakers",
 }
-"""The options of the command line that have other names than the fields that they set."""
+"""Options of the command line whose names differ from the fields that they set."""
 
 _SAMPLING = typing.get_type_hints(SamplingParams)
 _GENERATION = {
@@ -38,12 +38,12 @@ _ESCAPED = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
 
 
 def setting_names() -> list[str]:
-    """Every name that `/set` knows, but for aliases."""
+    """Return every name that `/set` accepts, without aliases."""
     return [*_SAMPLING, *_GENERATION]
 
 
-def settings_beginning(text: str) -> list[str]:
-    """What `/set` may be given that begins so: names, and behind a name its values."""
+def complete_setting(text: str) -> list[str]:
+    """Return completions for the argument of `/set`: names, and after a name its values."""
     name, space, _ = text.partition(" ")
     if not space:
         return setting_names()
@@ -58,31 +58,40 @@ def settings_beginning(text: str) -> list[str]:
 
 
 def is_generation(name: str) -> bool:
-    """Whether a field belongs to GenerationParams."""
+    """Return whether a field belongs to GenerationParams."""
     return name in _GENERATION
 
 
 def setting_name(text: str) -> str:
-    """The field's name. Raises UsageError with what was probably meant."""
+    """Return the name of the field.
+
+    Raises:
+        UsageError: if the name is unknown, with a suggestion.
+    """
     name = text.lstrip("-").replace("-", "_").lower()
     name = ALIASES.get(name, name)
     if name not in setting_names():
         near = difflib.get_close_matches(name, [*setting_names(), *ALIASES], n=1)
-        raise UsageError(f"there is no setting {text}", hint=f"did you mean {near[0]}?" if near else "/params lists them")
+        hint = f"did you mean {near[0]}?" if near else "/params lists the parameters"
+        raise UsageError(f"unknown parameter {text}", hint=hint)
     return name
 
 
 def read_value(name: str, text: str) -> Any:
-    """The value of a setting. Raises UsageError if it is of the wrong kind; its range is checked by the parameters."""
+    """Return the value of a parameter. Its range is not checked.
+
+    Raises:
+        UsageError: if the value is of the wrong type.
+    """
     kind = (_GENERATION if name in _GENERATION else _SAMPLING)[name]
     try:
         return _read(kind, text)
     except ValueError:
-        raise UsageError(f"{text!r} is no value for {name}", hint=f"it takes {_described(kind)}") from None
+        raise UsageError(f"invalid value {text!r} for {name}", hint=f"expected {_described(kind)}") from None
 
 
 def format_value(value: object) -> str:
-    """A value as `/set` takes it."""
+    """Return a value as `/set` accepts it."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -93,7 +102,7 @@ def format_value(value: object) -> str:
 
 
 def format_biases(biases: Sequence[Bias]) -> str:
-    """Biases as `/set` takes them, one by one."""
+    """Return biases as `/set` accepts them, one by one."""
     shown = []
     for token, bias in biases:
         name = str(token) if isinstance(token, int) else f'"{token}"'.replace("\n", "\\n")
@@ -123,5 +132,5 @@ def _described(kind: Any) -> str:
     if types.NoneType in options:
         return _described(next(option for option in options if option is not types.NoneType)) + ", or none"
     if typing.get_origin(kind) is tuple:
-        return "texts with commas between"
+        return "comma-separated texts"
     return {bool: "on or off", float: "a number", int: "a whole number"}.get(kind, f"one of {', '.join(map(str, options))}")

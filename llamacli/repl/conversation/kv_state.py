@@ -1,6 +1,6 @@
-"""The evaluated conversation beside its session: kept when it is left, brought back when it is taken up again.
+"""The KV cache of a conversation, saved beside its session and restored with it.
 
-It only saves time, so nothing about it is an error: what cannot be brought back is evaluated again.
+It only saves time, so no failure here is an error: what cannot be restored is evaluated again.
 """
 
 from __future__ import annotations
@@ -9,61 +9,61 @@ import logging
 from typing import TYPE_CHECKING
 
 from llamacli.errors import LlamacliError
+from llamacli.repl.conversation.state import Chat
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
-    from llamacli.repl.conversation.state import Chat
 
 logger = logging.getLogger(__name__)
 
-_WORTHWHILE = 128
-"""Tokens below which evaluating again takes no time worth a file."""
+_MIN_TOKENS = 128
+"""Tokens below which evaluating again is faster than a file."""
 
-_NOTICEABLE = 200 << 20
-"""Bytes that take so long to write that the user is told."""
+_NOTICEABLE_BYTES = 200 << 20
+"""Bytes that take so long to write that progress is shown."""
 
 
 def expect_state(chat: Chat) -> None:
-    """Notes that the state of the session is to be brought back before the next answer."""
-    session = chat.saver.session if chat.saver is not None else None
-    store = chat.setup.sessions
-    chat.evaluated = False
-    chat.state = None
-    if chat.setup.keeps_state and store is not None and session is not None and store.states.path(session.id).exists():
-        chat.state = store.states.path(session.id)
+    """Schedule the state of the session to be restored before the next answer."""
+    session, setup = chat.session.current, chat.setup.sessions
+    chat.session.evaluated = False
+    chat.session.state_file = None
+    if setup.keep_state and setup.store is not None and session is not None:
+        path = setup.store.states.path(session.id)
+        chat.session.state_file = path if path.exists() else None
 
 
 def restore_state(chat: Chat, engine: Engine) -> None:
-    """Brings back what was expected, if it can be. Safe on the thread that loads."""
-    path, chat.state = chat.state, None
+    """Restore the scheduled state if possible. Safe on the loading thread."""
+    path, chat.session.state_file = chat.session.state_file, None
     if path is None:
         return
     try:
         tokens = engine.load_state(path)
-        logger.debug("%s: %d tokens need not be evaluated again", path.name, tokens)
+        logger.debug("%s: restored %d evaluated tokens", path.name, tokens)
     except (LlamacliError, OSError) as error:
-        logger.debug("%s is of no use: %s", path.name, error)
+        logger.debug("%s: not restored: %s", path.name, error)
 
 
 def keep_state(chat: Chat) -> None:
-    """Writes what the engine has evaluated of this conversation, if there is enough of it and room for it."""
-    session = chat.saver.session if chat.saver is not None else None
-    store, engine = chat.setup.sessions, chat.loader.engine
-    if not chat.setup.keeps_state or store is None or session is None or engine is None or not chat.evaluated:
+    """Save the KV cache of this conversation, if it is long enough and the disk has room for it."""
+    session, setup, engine = chat.session.current, chat.setup.sessions, chat.model.loader.engine
+    if not setup.keep_state or setup.store is None or session is None or engine is None or not chat.session.evaluated:
         return
-    chat.evaluated = False
+    chat.session.evaluated = False
+    states = setup.store.states
     try:
         size = engine.state_bytes
-        if engine.cached_tokens < _WORTHWHILE or not store.states.admits(size):
-            store.states.remove(session.id)  # an older one would only be in the way
-            logger.debug("the state of session %d is not kept: %d bytes", session.id, size)
+        if engine.cached_tokens < _MIN_TOKENS or not states.admits(size):
+            states.remove(session.id)  # an older one no longer matches
+            logger.debug("session %d: state of %d bytes not saved", session.id, size)
             return
-        with chat.setup.progress() as bar:
-            if size > _NOTICEABLE:
-                bar.update("keeping what was evaluated", 0, None)
-            engine.save_state(store.states.path(session.id))
-        store.states.make_room(session.id)
+        with chat.setup.host.progress() as bar:
+            if size > _NOTICEABLE_BYTES:
+                bar.update("saving the KV cache", 0, None)
+            engine.save_state(states.path(session.id))
+        states.make_room(session.id)
     except (LlamacliError, OSError) as error:
-        logger.debug("the state of session %d is not kept: %s", session.id, error)
+        logger.debug("session %d: state not saved: %s", session.id, error)
     except KeyboardInterrupt:
-        logger.debug("the state of session %d is not kept: interrupted", session.id)
+        logger.debug("session %d: state not saved: interrupted", session.id)

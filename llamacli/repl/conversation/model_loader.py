@@ -19,8 +19,9 @@ _NEEDED_LATER = "llamacli.render.chat.markdown"
 
 
 class Loader:
-    """Loads an engine. `share` is how far it is, `engine` the result, `error` why there is none. `on_change` is called on the
-    thread now and then, `then` with the engine before anybody else has it.
+    """Loads an engine. `share` is the progress (0 to 1), `engine` the result, `error` the reason for its absence.
+
+    On the loading thread, `on_change` is called at every change, and `then` with the engine before `wait` returns it.
     """
 
     def __init__(
@@ -40,14 +41,14 @@ class Loader:
         self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
 
     def start(self) -> None:
-        """Begins to load."""
+        """Start loading."""
         self._thread.start()
 
     def wait(self, progress: NoProgress) -> Engine:
-        """The engine, when it is there.
+        """Return the engine when it is loaded.
 
         Raises:
-            LlamacliError: the model could not be loaded.
+            LlamacliError: if the model cannot be loaded.
         """
         while not self._done.wait(_POLL_SECONDS):
             progress.update("loading the model", self.share, 1.0)
@@ -56,11 +57,11 @@ class Loader:
         return self.engine
 
     def successor(self, load: Callable[[Callable[[float], None]], Engine] | None = None) -> Loader:
-        """A loader for another model in the place of this one, or for the same model again."""
+        """Return a loader that replaces this one, for another model or for the same one again."""
         return Loader(load or self._load, self._on_change, self._then)
 
     def close(self) -> None:
-        """Stops loading, and frees what was loaded."""
+        """Stop loading, and free the loaded engine."""
         self._abandoned = True
         if self._thread.ident is not None:
             self._thread.join(_PATIENCE_SECONDS)
@@ -69,7 +70,7 @@ class Loader:
 
     def _run(self) -> None:
         try:
-            engine = self._load(self._tell)
+            engine = self._load(self._on_progress)
             self._then(engine)
             self.engine = engine
         except Exception as error:  # noqa: BLE001 - `wait` raises it again
@@ -78,7 +79,7 @@ class Loader:
         self._on_change()
         importlib.import_module(_NEEDED_LATER)  # now, so that the first answer does not wait for it
 
-    def _tell(self, share: float) -> None:
+    def _on_progress(self, share: float) -> None:
         if self._abandoned:
             raise CancelledError("cancelled")
         self.share = share

@@ -1,4 +1,4 @@
-"""The state of a conversation: what commands look at and change."""
+"""The state of a conversation, which commands read and change."""
 
 from __future__ import annotations
 
@@ -6,92 +6,163 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from llamacli.engine.events import Answer
+from llamacli.repl.conversation.autosave import SessionHeader, SessionJournal
+from llamacli.repl.conversation.model_loader import Loader
 from llamacli.repl.conversation.trace import Beginning, Traces
 from llamacli.repl.conversation.tree import Tree
-from llamacli.repl.setup import ChatSetup
+from llamacli.repl.setup import ChatSetup, FoundModel
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
     from llamacli.engine.events import Answer
     from llamacli.engine.params import GenerationParams, SamplingParams
-    from llamacli.repl.conversation.autosave import Saver
-    from llamacli.repl.conversation.model_loader import Loader
-    from llamacli.repl.setup import FoundModel, Held
+    from llamacli.repl.setup import ChatConstraint
+    from llamacli.store.sessions.store import Session
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file whose text goes with the next message."""
+    """A file whose text is sent with the next message; its length in tokens."""
 
     path: Path
     text: str
     tokens: int
 
 
-def no_answer(question: str) -> str:
-    """Where nobody can be asked: the answer is no."""
+@dataclass(slots=True)
+class ActiveModel:
+    """The model of the conversation, and the thread that loads it."""
+
+    found: FoundModel
+    loader: Loader
+
+
+@dataclass(slots=True)
+class AnswerSettings:
+    """Settings of the next answers. `overrides` are fields of SamplingParams that `/set` changed, biases with their texts.
+
+    `thinking` enables reasoning, `shows_reasoning` shows it.
+    """
+
+    generation: GenerationParams
+    system: str | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+    constraint: ChatConstraint | None = None
+    thinking: bool = True
+    shows_reasoning: bool = True
+
+
+@dataclass(slots=True)
+class PendingTurn:
+    """The next turn. `draft` is the initial text of the prompt line, `unanswered` the last message if it has no answer.
+
+    `wants_answer` requests an answer to the conversation as it is now, or as `beginning` says.
+    """
+
+    draft: str = ""
+    unanswered: str = ""
+    attachments: list[Attachment] = field(default_factory=list)
+    wants_answer: bool = False
+    beginning: Beginning | None = None
+
+
+@dataclass(slots=True)
+class SavedSession:
+    """The session on disk. `state_file` is a KV cache to restore before the next answer.
+
+    `evaluated` is True once the engine has evaluated this conversation.
+    """
+
+    journal: SessionJournal | None = None
+    state_file: Path | None = None
+    evaluated: bool = False
+
+    @property
+    def current(self) -> Session | None:
+        """The session, None before its first message and without saving."""
+        return self.journal.session if self.journal is not None else None
+
+
+@dataclass(slots=True)
+class ContextWindow:
+    """The part of the conversation that the model sees.
+
+    `size` is the largest possible context in tokens, 0 before the first answer. `first_seen` is the oldest message, where older
+    ones were left out. `compacted` is the head after and before the last /compact.
+    """
+
+    size: int = 0
+    first_seen: int | None = None
+    compacted: tuple[int, int] | None = None
+
+
+@dataclass(slots=True)
+class ToolState:
+    """Progress with tools. `required` is the tool that the next answer must call ("" is any)."""
+
+    servers_joined: bool = False
+    warned_unsupported: bool = False
+    required: str | None = None
+    last_result: str = ""
+
+
+def refuse(question: str) -> str:
+    """Answer no where no user can be asked."""
     return "no"
 
 
 @dataclass(slots=True)
 class Chat:
-    """A running conversation.
-
-    `overrides` are fields of SamplingParams that `/set` changed, biases with their texts. `draft` is what the next prompt line
-    begins with, `unanswered` the last message if it got no answer. `state` is a file to be brought back before the next answer,
-    `evaluated` says that the engine has evaluated this conversation since.
-    `ask` puts a question to the user and returns the typed line. `required_tool` is what the next answer must call ("" is any).
-    `wants_answer`: the engine is to answer the conversation as it is now, or to begin as `beginning` says. `held` is what
-    answers are held to. `first_seen` is the oldest message that the model sees, where older ones were left out. `compacted` are
-    the heads after and before the last /compact. `hint` stands in the status bar until the next key.
-    """
+    """A running conversation. `ask` puts a question to the user and returns the typed line."""
 
     setup: ChatSetup
-    loader: Loader
+    model: ActiveModel
+    settings: AnswerSettings
+    ask: Callable[[str], str] = refuse
     tree: Tree = field(default_factory=Tree)
-    system: str | None = None
-    generation: GenerationParams = field(init=False)
-    overrides: dict[str, Any] = field(default_factory=dict)
-    attachments: list[Attachment] = field(default_factory=list)
-    measured: Answer | None = None
-    saver: Saver | None = None
-    largest_context: int = 0
-    draft: str = ""
-    unanswered: str = ""
-    model: FoundModel = field(init=False)
-    state: Path | None = None
-    evaluated: bool = False
-    hint: str = ""
-    wants_answer: bool = False
-    beginning: Beginning | None = None
-    held: Held | None = None
+    turn: PendingTurn = field(default_factory=PendingTurn)
+    session: SavedSession = field(default_factory=SavedSession)
+    window: ContextWindow = field(default_factory=ContextWindow)
+    tools: ToolState = field(default_factory=ToolState)
     traces: Traces = field(default_factory=Traces)
-    first_seen: int | None = None
-    compacted: tuple[int, int] | None = None
+    measured: Answer | None = None
     leaving: bool = False
-    thinks: bool = True
-    shows_reasoning: bool = True
-    ask: Callable[[str], str] = no_answer
-    servers_joined: bool = False
-    told_no_tools: bool = False
-    required_tool: str | None = None
-    last_result: str = ""
 
-    def __post_init__(self) -> None:
-        self.system = self.setup.system
-        self.model = self.setup.model
-        self.generation = self.model.generation
+    @classmethod
+    def begin(cls, setup: ChatSetup, loader: Loader, *, ask: Callable[[str], str] = refuse) -> Self:
+        """Return an empty conversation with the first model."""
+        found = setup.models.initial
+        return cls(setup, ActiveModel(found, loader), AnswerSettings(found.generation, setup.system), ask)
+
+    @property
+    def header(self) -> SessionHeader:
+        """The description of the conversation in its session."""
+        return SessionHeader(self.model.found.name, self.settings.system)
 
     def engine(self) -> Engine:
-        """The engine, waiting for it if it is still loading. Raises LlamacliError if it cannot be loaded."""
-        with self.setup.progress() as bar:
-            return self.loader.wait(bar)
+        """Return the engine, waiting while it is loading.
+
+        Raises:
+            LlamacliError: if it cannot be loaded.
+        """
+        with self.setup.host.progress() as bar:
+            return self.model.loader.wait(bar)
 
     def sampling(self) -> SamplingParams:
-        """How tokens are chosen now. Raises UsageError for a bias of a token that the model has not."""
-        engine, changed = self.engine(), self.overrides
+        """Return the sampling parameters of the next answer.
+
+        Raises:
+            UsageError: if a bias names a token that is not in the vocabulary.
+        """
+        engine, changed = self.engine(), self.settings.overrides
         if "logit_bias" in changed:
             changed = {**changed, "logit_bias": engine.resolve_biases(changed["logit_bias"])}
-        return dataclasses.replace(self.model.sampling(engine), **changed)
+        return dataclasses.replace(self.model.found.sampling(engine), **changed)
+
+    def forget_answers(self) -> None:
+        """Forget everything that depends on the evaluated conversation: the model or the session changes."""
+        self.measured = self.window.first_seen = self.window.compacted = None
+        self.traces.clear()

@@ -1,4 +1,4 @@
-"""The tools that an answer calls: each call is shown, checked, asked for, run, and its result given back to the model."""
+"""The tool calls of an answer: each is shown, checked, confirmed and run, and its result is returned to the model."""
 
 from __future__ import annotations
 
@@ -9,57 +9,60 @@ from typing import TYPE_CHECKING, Any
 from llamacli.engine.chat.message import Message, ToolCall
 from llamacli.errors import UsageError
 from llamacli.render.chat.tool_calls import FoldedOutput, format_call
+from llamacli.repl.conversation.state import Chat
 from llamacli.tools.outcome import Outcome, clipped
 from llamacli.tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
-    from llamacli.repl.conversation.state import Chat
 
 STOPPED = "[not run: the user stopped]"
 _QUESTION = "run it? y(es), a(lways this tool), n(o) [REASON]: "
 _YES, _ALWAYS, _NO = ("y", "yes"), ("a", "always"), ("n", "no")
 
 
-def toolbox(chat: Chat) -> Toolbox | None:
-    """The tools of the conversation, None if there are none; waits for MCP servers that start."""
-    setup = chat.setup
-    if setup.servers is not None and not chat.servers_joined:
-        with setup.progress() as bar:
-            offers = setup.servers.wait(lambda: bar.update("starting the MCP servers", 0, None))
-        chat.servers_joined = True
-        for problem in setup.servers.problems:
-            setup.screen.warn(problem)
-        if setup.toolbox is not None:
-            setup.toolbox.add(offer for offer in offers if not _is_taken(chat, offer.tool.name))
-            for name in setup.expected_tools:
-                _check_expected(chat, setup.toolbox, name)
-    return setup.toolbox
+def open_toolbox(chat: Chat) -> Toolbox | None:
+    """Return the tools of the conversation, or None. Wait for MCP servers that are starting."""
+    tools = chat.setup.tools
+    if tools.servers is not None and not chat.tools.servers_joined:
+        with chat.setup.host.progress() as bar:
+            offers = tools.servers.wait(lambda: bar.update("starting the MCP servers", 0, None))
+        chat.tools.servers_joined = True
+        for problem in tools.servers.problems:
+            chat.setup.screen.warn(problem)
+        if tools.toolbox is not None:
+            tools.toolbox.add(offer for offer in offers if not _is_taken(chat, offer.tool.name))
+            for name in tools.expected:
+                _check_expected(chat, tools.toolbox, name)
+    return tools.toolbox
 
 
-def rendering_of_tools(chat: Chat, engine: Engine) -> dict[str, Any]:
-    """What `Rendering` needs to know of tools. A template that knows none is told of none, which is said once."""
-    box = toolbox(chat)
+def tool_rendering(chat: Chat, engine: Engine) -> dict[str, Any]:
+    """Return the arguments of `Rendering` about tools; none, with one warning, if the template does not support tools."""
+    box = open_toolbox(chat)
     if box is None or not box.enabled:
         return {}
-    if not engine.knows_tools(chat.model.template):
-        if not chat.told_no_tools:
-            chat.told_no_tools = True
+    if not engine.knows_tools(chat.model.found.template):
+        if not chat.tools.warned_unsupported:
+            chat.tools.warned_unsupported = True
             chat.setup.screen.warn(
-                "the chat template of this model knows no tools, so it is told of none; --chat-template names another template"
+                "the chat template of this model does not support tools, so the model sees none; "
+                "--chat-template selects another template"
             )
         return {}
-    if chat.required_tool is None:
+    required = chat.tools.required
+    if required is None:
         return {"tools": box.enabled}
-    chosen = tuple(tool for tool in box.enabled if chat.required_tool in ("", tool.name))
+    chosen = tuple(tool for tool in box.enabled if required in ("", tool.name))
     return {"tools": chosen, "tool_choice": "required"} if chosen else {"tools": box.enabled}
 
 
 def run_calls(chat: Chat, left: int) -> int | None:
-    """Runs what the last message calls. How many calls may follow; None if there is nothing for the model to go on with.
+    """Run the calls of the last message, at most `left`. Return the number left, None if there is nothing to answer.
 
     Raises:
-        KeyboardInterrupt: the user stopped it. Every call has a result all the same, so that the conversation is well-formed.
+        KeyboardInterrupt: if the user stopped it. Every call gets a result all the same, so that the conversation is
+            well-formed.
     """
     calls = open_calls(chat)
     if not calls:
@@ -68,9 +71,9 @@ def run_calls(chat: Chat, left: int) -> int | None:
         for call in calls:
             if left == 0:
                 chat.setup.screen.warn(
-                    f"{chat.setup.max_tool_calls} calls of tools are the most for one message (--max-tool-calls)"
+                    f"stopped after {chat.setup.tools.max_calls} tool calls for one message (--max-tool-calls)"
                 )
-                close_calls(chat, "[not run: there were too many calls]")
+                close_calls(chat, "[not run: too many calls]")
                 return None
             left -= 1
             text, stopped = _answer_call(chat, call)
@@ -79,13 +82,13 @@ def run_calls(chat: Chat, left: int) -> int | None:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
         close_calls(chat, STOPPED)
-        chat.setup.screen.say("[stopped]")
+        chat.setup.screen.note("[stopped]")
         raise
     return left
 
 
 def open_calls(chat: Chat) -> tuple[ToolCall, ...]:
-    """The calls at the end of the conversation that have no result yet."""
+    """Return the calls at the end of the conversation that have no result yet."""
     for done, message in enumerate(reversed(chat.tree.messages())):
         if message.role != "tool":
             return message.tool_calls[done:]
@@ -93,38 +96,42 @@ def open_calls(chat: Chat) -> tuple[ToolCall, ...]:
 
 
 def close_calls(chat: Chat, text: str) -> None:
-    """Gives every call without a result this one: no template takes a call without."""
+    """Add this result to every call without one: templates reject a call without a result."""
     for call in open_calls(chat):
         chat.tree.add(result_message(call, text))
 
 
 def result_message(call: ToolCall, text: str) -> Message:
-    """A call's result as a message."""
+    """Return the result of a call as a message."""
     return Message("tool", text, tool_call_id=call.id, name=call.name)
 
 
 def _answer_call(chat: Chat, call: ToolCall) -> tuple[str, bool]:
-    """What the model is told, and whether the user stopped it."""
-    screen, box = chat.setup.screen, chat.setup.toolbox
-    screen.write(screen.marked("tool ") + format_call(call.name, call.arguments, screen.size()[0] - 6) + "\n")
+    """Return the result for the model, and whether the user stopped the call."""
+    screen, box = chat.setup.screen, chat.setup.tools.toolbox
+    screen.write(screen.label("tool ") + format_call(call.name, call.arguments, screen.size()[0] - 6) + "\n")
     try:
         if box is None:
-            raise UsageError("there are no tools in this conversation")
+            raise UsageError("this conversation has no tools")
         arguments = box.check(call.name, call.arguments)
     except UsageError as error:
-        screen.say(f"  not run: {error.message[:500]}")
+        screen.note(f"  not run: {error.message[:500]}")
         return f"[not run: {clipped(error.message)}]", False
     if call.name not in box.allowed:
-        refusal = _ask(chat, box, call)
+        refusal = _confirm(chat, box, call)
         if refusal is not None:
             return refusal, False
     return _run(chat, box, call.name, arguments)
 
 
-def _ask(chat: Chat, box: Toolbox, call: ToolCall) -> str | None:
-    """Asks for a call. None if it may run, else what the model is told. Raises KeyboardInterrupt for Ctrl-C and Ctrl-D."""
+def _confirm(chat: Chat, box: Toolbox, call: ToolCall) -> str | None:
+    """Ask for permission. Return None if the call may run, else the result for the model.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C and Ctrl-D.
+    """
     screen = chat.setup.screen
-    screen.say(f"  it is {box.find(call.name).origin}")
+    screen.note(f"  this runs: {box.find(call.name).origin}")
     while True:
         try:
             typed = chat.ask(_QUESTION).strip()
@@ -148,7 +155,7 @@ def _run(chat: Chat, box: Toolbox, name: str, arguments: str) -> tuple[str, bool
     view = FoldedOutput(screen.write, screen.size()[0], color=screen.color)
     outcome = Outcome("", "[stopped by the user]", failed=True)
     try:
-        with chat.setup.guard() as guard:
+        with chat.setup.host.guard() as guard:
             guard.cancel = cancelled.set
             outcome = box.find(name).run(arguments, cancelled, view.add)
     except KeyboardInterrupt:
@@ -156,19 +163,20 @@ def _run(chat: Chat, box: Toolbox, name: str, arguments: str) -> tuple[str, bool
     if outcome.note:
         view.add(("\n" if outcome.output and not outcome.output.endswith("\n") else "") + outcome.note)
     view.finish("/tools last")
-    chat.last_result = outcome.text
+    chat.tools.last_result = outcome.text
     return outcome.text, cancelled.is_set()
 
 
 def _check_expected(chat: Chat, box: Toolbox, name: str) -> None:
-    there = [offer.tool.name for offer in box.offers]
-    if name not in there:
-        near = difflib.get_close_matches(name, there, n=1)
-        chat.setup.screen.warn(f"--allow-tool {name}: there is no such tool" + (f" (did you mean {near[0]}?)" if near else ""))
+    names = [offer.tool.name for offer in box.offers]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        chat.setup.screen.warn(f"--allow-tool: unknown tool {name}" + (f" (did you mean {near[0]}?)" if near else ""))
 
 
 def _is_taken(chat: Chat, name: str) -> bool:
-    taken = chat.setup.toolbox is not None and any(offer.tool.name == name for offer in chat.setup.toolbox.offers)
+    box = chat.setup.tools.toolbox
+    taken = box is not None and any(offer.tool.name == name for offer in box.offers)
     if taken:
-        chat.setup.screen.warn(f"the tool {name} of an MCP server is left out: another one has this name")
+        chat.setup.screen.warn(f"ignoring the tool {name} of an MCP server: another tool has this name")
     return taken

@@ -1,4 +1,4 @@
-"""The tokens of the answers that were generated in this program: what /continue, /probs and /pick work with."""
+"""The tokens of the answers that this process generated, for /continue, /probs and /pick."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from llamacli.engine.chat.prompt import Prompt
 if TYPE_CHECKING:
     from llamacli.repl.conversation.tree import Node
 
-_ANSWERS = 50
-"""So many of the latest answers are remembered."""
+_MAX_ANSWERS = 50
+"""The number of answers that are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A token of an answer; `logprob` is None where it was not chosen by the model."""
+    """A token of an answer; `logprob` is None where the model did not choose it."""
 
     id: int
     piece: bytes
@@ -26,7 +26,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """How an answer came about: the prompt, and the tokens."""
+    """The prompt and the tokens of an answer."""
 
     prompt: Prompt
     steps: tuple[Step, ...]
@@ -34,7 +34,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """How the next answer begins: to message `question`, with these tokens.
+    """The beginning of the next answer: the message `question` that it answers, and its first tokens.
 
     `node` is the answer that grows, None for a new one. Without tokens it begins with the text of the node.
     """
@@ -45,22 +45,22 @@ class Beginning:
 
 
 class Traces:
-    """The traces of the latest answers by the node that holds the answer."""
+    """The traces of the latest answers, by the node of the answer."""
 
     def __init__(self) -> None:
         self._traces: OrderedDict[int, Trace] = OrderedDict()
 
     def put(self, node: int, trace: Trace) -> None:
-        """Remembers how an answer came about."""
+        """Remember the trace of an answer."""
         self._traces[node] = trace
         self._traces.move_to_end(node)
-        while len(self._traces) > _ANSWERS:
+        while len(self._traces) > _MAX_ANSWERS:
             self._traces.popitem(last=False)
 
     def get(self, node: int) -> Trace | None:
-        """How an answer came about, or None."""
+        """Return the trace of an answer, or None."""
         return self._traces.get(node)
 
     def clear(self) -> None:
-        """Forgets all: the model or the session is another."""
+        """Forget all traces: the model or the session changes."""
         self._traces.clear()

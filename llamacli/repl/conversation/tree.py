@@ -1,4 +1,4 @@
-"""The messages of a conversation as a tree: undoing, asking again and editing make branches, and nothing said is lost."""
+"""The messages of a conversation as a tree: undo, regenerate and edit create branches, and no message is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llamacli.engine.chat.message import Message
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A message and the one it follows; `parent` is None at a beginning. `cut` says why an answer is incomplete, if it is."""
+    """A message and its predecessor (`parent` None: the first). `cut` is the reason if an answer is incomplete."""
 
     id: int
     parent: int | None
@@ -19,17 +19,17 @@ class Node:
 
 
 class Journal(Protocol):
-    """Who is told of every change, to keep it."""
+    """A record of every change."""
 
     def added(self, node: Node) -> None:
-        """A new message, or new text of one that grows."""
+        """Record a new message, or the new text of a growing one."""
 
     def moved(self, head: int | None) -> None:
-        """The conversation goes on behind another message."""
+        """Record the new last message of the conversation."""
 
 
 class Tree:
-    """All messages, and `head`, the last one of the conversation as it is now (None before the first)."""
+    """All messages, and `head`, the last one of the current conversation (None before the first)."""
 
     def __init__(self, nodes: tuple[Node, ...] = (), head: int | None = None) -> None:
         self._nodes = {node.id: node for node in nodes}
@@ -41,11 +41,11 @@ class Tree:
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """All messages, in the order in which they were said."""
+        """All messages, the oldest first."""
         return tuple(self._nodes.values())
 
     def path(self, tip: int | None = None) -> list[Node]:
-        """The messages from the beginning to `tip`, or to the head."""
+        """Return the messages from the first to `tip` (None: the head)."""
         found = []
         at = self.head if tip is None else tip
         while at is not None:
@@ -54,34 +54,34 @@ class Tree:
         return found[::-1]
 
     def messages(self, tip: int | None = None) -> tuple[Message, ...]:
-        """The conversation as it is now, or as it was at `tip`."""
+        """Return the conversation up to `tip` (None: the head)."""
         return tuple(node.message for node in self.path(tip))
 
     def last(self, role: str) -> Node | None:
-        """The last message of a role in the conversation as it is now."""
+        """Return the last message of a role in the current conversation."""
         return next((node for node in reversed(self.path()) if node.message.role == role), None)
 
     def add(self, message: Message) -> Node:
-        """Says something behind the head."""
+        """Add a message after the head."""
         node = Node(max(self._nodes, default=0) + 1, self.head, message)
         self._put(node)
         self.move(node.id)
         return node
 
     def grow(self, node: Node, message: Message, cut: str = "") -> Node:
-        """Replaces the message of a node by a longer one."""
+        """Replace the message of a node by a longer one."""
         node = replace(node, message=message, cut=cut)
         self._put(node)
         return node
 
     def move(self, head: int | None) -> None:
-        """Goes on behind another message."""
+        """Continue after another message."""
         self.head = head
         if self.journal is not None:
             self.journal.moved(head)
 
     def tips(self) -> list[Node]:
-        """The last message of each branch, in the order in which they were said."""
+        """Return the last message of each branch, the oldest first."""
         parents = {node.parent for node in self._nodes.values()}
         return [node for node in self._nodes.values() if node.id not in parents]
 

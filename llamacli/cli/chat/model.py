@@ -1,0 +1,67 @@
+"""The models of a conversation, found and loaded as the options say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Self
+
+from llamacli.cli import complete
+from llamacli.cli.framework.command import Reread
+from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.options import ChatOptions, ContextOptions, GenerationOptions, ModelOptions, SamplingOptions
+from llamacli.engine.params import SamplingParams
+from llamacli.errors import ModelUnsupportedError
+from llamacli.repl.setup import FoundModel, Models
+
+if TYPE_CHECKING:
+    from llamacli.engine.engine import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerOptions:
+    """The options that depend on the model: the settings may have a section for it."""
+
+    conversation: ChatOptions
+    generation: GenerationOptions
+    model: ModelOptions
+    sampling: SamplingOptions
+    context: ContextOptions
+
+    @classmethod
+    def pick(cls, arguments: Mapping[str, Any]) -> Self:
+        """Return those of the command's arguments."""
+        return cls(**{field.name: arguments[field.name] for field in fields(cls)})
+
+    def models(self, app: AppContext, reread: Reread) -> Models:
+        """Find the first model. For any other one, the options are read again with `-m`."""
+        return Models(
+            self.find(app, self.model.model),
+            lambda name: AnswerOptions.pick(reread("-m", name)).find(app, name),
+            lambda: [name for name, _ in complete.models()],
+        )
+
+    def find(self, app: AppContext, reference: str | None) -> FoundModel:
+        """Find a model, and prepare to load it with these options."""
+        template, model_params, context_params = self.conversation.template(), self.model.params(), self.context.params()
+        params = self.generation.params(SamplingParams())
+        path = app.find_model(app, reference, offline=self.model.offline)
+
+        def load(on_load: Callable[[float], None]) -> Engine:
+            engine = app.open_engine(path, model_params, context_params, on_load=on_load)
+            if template is None and not engine.has_chat_template:
+                engine.close()
+                raise ModelUnsupportedError(f"{path.name} has no chat template", hint=_template_hint(path.name))
+            return engine
+
+        return FoundModel(path.name.removesuffix(".gguf"), load, self.sampling.resolved, params, template)
+
+
+def _template_hint(model: str) -> str:
+    from llamacli.cli.chat.template_hint import suggest_template
+    from llamacli.engine.chat.template import builtin_templates
+
+    template = suggest_template(model, builtin_templates())
+    if template is None:
+        return "select one with --chat-template, or use llamacli run, which continues a text"
+    return f"by its name, --chat-template {template} may fit"

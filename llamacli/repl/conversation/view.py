@@ -1,0 +1,21 @@
+"""The view of an answer on the screen."""
+
+from __future__ import annotations
+
+from llamacli.render.chat.answer import AnswerView, MarkdownView, PlainView
+from llamacli.repl.conversation.state import Chat
+
+
+def make_view(chat: Chat) -> AnswerView:
+    """Return the view of the next answer."""
+    screen, shows_reasoning = chat.setup.screen, chat.settings.shows_reasoning
+    if chat.setup.plain:
+        return PlainView(screen.write, shows_reasoning=shows_reasoning)
+    return MarkdownView(
+        screen.write,
+        screen.size,
+        color=screen.color,
+        shows_reasoning=shows_reasoning,
+        grows=screen.live,
+        resumes=screen.resumes,
+    )

@@ -1,0 +1,66 @@
+"""The terminal outside the prompt line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llamacli.render.text import escape, escape_line
+from llamacli.render.wrap import wrap
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """The terminal outside the prompt line.
+
+    `write` accepts text that is already safe for a terminal; `size` returns columns and rows. `live` is False where the output
+    cannot be redrawn, as in a file. `resumes` counts how often the program was stopped and continued: rows written before can
+    then no longer be redrawn.
+    """
+
+    write: Callable[[str], None]
+    size: Callable[[], tuple[int, int]]
+    color: bool
+    live: bool = True
+    resumes: Callable[[], int] = lambda: 0
+
+    def show(self, text: str) -> None:
+        """Write text from outside, ended with a newline."""
+        self.write(escape(text).rstrip("\n") + "\n")
+
+    @property
+    def width(self) -> int | None:
+        """Columns of a row, None where rows are not wrapped. Some terminals wrap a row of their full width."""
+        return max(self.size()[0] - 1, 1) if self.live else None
+
+    def show_row(self, text: str, *, hang: int = 0) -> None:
+        """Write a line of text from outside, wrapped between words; further rows are indented by `hang` columns."""
+        line = escape_line(text)
+        rows = wrap(line, self.width, hang=hang) if self.width is not None else [line]
+        self.write("\n".join(rows) + "\n")
+
+    def note(self, line: str) -> None:
+        """Write a dim line of the program, wrapped between words."""
+        self.write(self.paint(self._wrapped(line), "2") + "\n")
+
+    def warn(self, line: str) -> None:
+        """Write a warning, wrapped between words."""
+        self.write(self.paint(self._wrapped(line), "33") + "\n")
+
+    def fail(self, line: str) -> None:
+        """Write an error, wrapped between words."""
+        self.write(self.paint(self._wrapped(line), "31") + "\n")
+
+    def label(self, word: str) -> str:
+        """Return a word of the program that begins a line."""
+        return self.paint(word, "36")
+
+    def paint(self, text: str, code: str) -> str:
+        """Return safe text in a style (an SGR code), if colours are wanted."""
+        return f"\x1b[{code}m{text}\x1b[0m" if self.color else text
+
+    def _wrapped(self, line: str) -> str:
+        line = escape_line(line)
+        if self.width is None:
+            return line
+        return "\n".join(wrap(line, self.width, hang=len(line) - len(line.lstrip())))
