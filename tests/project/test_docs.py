@@ -35,7 +35,7 @@ def test_man_pages_and_completions_are_up_to_date() -> None:
 
 def test_the_generator_writes_changes_and_removes(tmp_path: Path) -> None:
     written = generator.write(tmp_path)
-    assert len(written) == 3 + len(with_manual(PROGRAM)) + len(TOPICS)
+    assert len(written) == 4 + len(with_manual(PROGRAM)) + len(TOPICS)
     assert generator.write(tmp_path) == []
     (tmp_path / "man" / "llamacli-gone.1").touch()
     (tmp_path / "completions" / "llamacli").write_text("")

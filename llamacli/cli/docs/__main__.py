@@ -41,7 +41,7 @@ def outdated(root: Path = ROOT) -> list[Path]:
     there = {
         path.relative_to(root) for folder in ("man", "completions") for path in (root / folder).glob("*") if path.is_file()
     }
-    there |= {_OPTION_NAMES}
+    there |= {path for path in (_OPTION_NAMES,) if (root / path).exists()}
     changed = [path for path, text in wanted.items() if path not in there or (root / path).read_text(encoding="utf-8") != text]
     return sorted({*changed, *(there - wanted.keys())})
 
@@ -50,7 +50,7 @@ def write(root: Path = ROOT) -> list[Path]:
     """Bring the files up to date and return those that changed."""
     wanted, changed = documents(), outdated(root)
     for path in changed:
-        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
         if path in wanted:
             (root / path).write_text(wanted[path], encoding="utf-8")
         else:

@@ -154,6 +154,7 @@ def _positional(argument: Argument, path: tuple[str, ...]) -> Positional:
 
 def value_of(metavar: str, summary: str, choices: tuple[str, ...], path: tuple[str, ...]) -> Value:
     """Derive the candidates for a value from its help: files for FILE, auto and all for `auto|all|N`, and so on."""
+    summary = summary.lower()
     match metavar, path:
         case _ if choices:
             return Value(words=choices)
