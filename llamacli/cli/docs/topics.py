@@ -20,10 +20,10 @@ EXIT_STATUS = (
 MODELS = """A model is one of these:
 
   model.gguf, ~/m/model.gguf    a file
-  hf:user/repo                  the Hugging Face hub; a quantization that fits is chosen
-  hf:user/repo:Q4_K_M           a quantization, or a file of the repository
+  hf:user/repo                  the Hugging Face hub, what fits
+  hf:user/repo:Q4_K_M           a quantization, or a file
   https://host/model.gguf       an address
-  ollama:name, lmstudio:name    a model that these programs have on this machine
+  ollama:name, lmstudio:name    a model of these programs
   demo, all-minilm-l6-v2        a name from the catalogue
   qwen                          an alias from the settings
 

@@ -34,7 +34,7 @@ def help(  # noqa: A001
     """Show a guide or the help of a command.
 
     Without TOPIC, list the guides and the commands. On a terminal the text is shown through $LLAMACLI_PAGER, $PAGER or less.
-    Where a guide and a command have the same name, such as chat, the guide is shown; `llamacli chat --help` is the other.
+    If a guide and a command share a name, such as chat, the guide is shown; `llamacli chat --help` shows the command.
     """
     found = find_topic(topic[0]) if len(topic) == 1 else None
     if not topic:
