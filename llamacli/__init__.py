@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from llamacli.api import AsyncLlama, Llama, LlamaGrammar, SavedState
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["AsyncLlama", "Llama", "LlamaGrammar", "SavedState", "__version__"]
 
 

@@ -1,6 +1,8 @@
 """All that must pass before a change lands: the gates, then the tests, in an environment of their own (`build/venv`).
 
-    python3 tests/run.py [PYTEST ARGUMENTS]
+    python3 tests/run.py [PYTEST ARGUMENTS]            everything, as in continuous integration
+    python3 tests/run.py --fast [PYTEST ARGUMENTS]     the gates and the fast tests, without rebuilding the native library
+    python3 tests/run.py --fix                         correct style and format, write man pages and completions anew
 
 A first run builds llama.cpp (minutes); later ones compile what changed. Standard library only.
 """
@@ -24,41 +26,72 @@ GATES = (
     ("lint-imports", "--no-cache"),
 )
 
+FIXES = (
+    ("python", "-m", "llamacli.cli.docs"),
+    ("ruff", "check", "--fix", "."),
+    ("ruff", "format", "."),
+)
 
-def main(pytest_arguments: list[str]) -> int:
-    """Prepare the environment, run every gate, then the tests if all gates passed. Returns the exit status."""
+SLOW = ("tests/project/test_completion.py",)
+"""Tests that `--fast` leaves out: they build wheels, drive real shells and terminals, or start many processes."""
+
+FAST = ("-m", "not demo", "-n", "2", "--fuzz-cases", "100", *(f"--ignore={path}" for path in SLOW))
+"""The arguments of pytest for `--fast`."""
+
+_READY = "import mypy, pytest, xdist; from llamacli.binding.location import find_folder; find_folder()"
+"""Fails in an environment that lacks the libraries or what the tests need."""
+
+
+def main(arguments: list[str]) -> int:
+    """Prepare the environment, run every gate, then the tests if all gates passed. Return the exit status."""
     if sys.version_info < (3, 11):  # noqa: UP036 - an older one may well run this file
-        print("llamacli takes Python 3.11 or newer", file=sys.stderr)
+        print("llamacli needs Python 3.11 or newer", file=sys.stderr)
         return 1
-    _prepare()
-    failed = [" ".join(gate) for gate in GATES if _run(*gate)]
+    fast, fix = "--fast" in arguments, "--fix" in arguments
+    others = [argument for argument in arguments if argument not in ("--fast", "--fix")]
+    if fix and (fast or others):
+        print("--fix runs no tests: give it no other argument", file=sys.stderr)
+        return 2
+    _prepare(rebuild=not (fast or fix))
+    failed = [" ".join(command) for command in (FIXES if fix else GATES) if _run(*command)]
     if failed:
         print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
         return 1
-    if _run("llamacli", "models", "pull", "demo", "minilm"):
+    if fix:
+        return 0
+    if not fast and _run("llamacli", "models", "pull", "demo", "minilm"):
         print("without the demo models the tests that need them are skipped", file=sys.stderr)
-    return _run("pytest", *pytest_arguments)
+    return _run("pytest", *(FAST if fast else ()), *others)
 
 
-def _prepare() -> None:
-    """Create the environment unless it is there, and install this checkout in it with what the tests need."""
+def _prepare(*, rebuild: bool) -> None:
+    """Create the environment if it does not exist, and install this checkout in it together with the needs of the tests.
+
+    Without `rebuild` an environment that is ready is left as it is.
+    """
     started = time.monotonic()
     if not _is_current():
         print("building llama.cpp takes a few minutes the first time", flush=True)
         venv.create(ENVIRONMENT, clear=True, with_pip=True)
+    elif not rebuild and _succeeds("-c", _READY):
+        return
     if _run("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", ".[test]"):
         raise SystemExit(1)
     print(f"installed in {time.monotonic() - started:.0f} s", flush=True)
 
 
 def _is_current() -> bool:
-    """Whether the environment works and has the version of this Python."""
-    version = [_program("python"), "-c", "import sys, pip; print(*sys.version_info[:3])"]
+    """Return whether the environment works and has the version of this Python."""
+    wanted = tuple(sys.version_info[:3])
+    return _succeeds("-c", f"import sys, pip; sys.exit(sys.version_info[:3] != {wanted})")
+
+
+def _succeeds(*arguments: str) -> bool:
+    """Return whether the environment's Python ends well with these arguments."""
     try:
-        found = subprocess.run(version, capture_output=True, text=True, check=False)
+        return subprocess.run([_program("python"), *arguments], cwd=ROOT, capture_output=True, check=False).returncode == 0
     except OSError:
         return False
-    return found.stdout.split() == [str(part) for part in sys.version_info[:3]]
 
 
 def _run(program: str, *arguments: str) -> int:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import json
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 from llamacli.binding import abi_check
 from llamacli.binding.enums import ggml_log_level
+from llamacli.binding.location import find_folder, library_name
 from llamacli.binding.prototypes import Function
 from llamacli.errors import CancelledError, ConstraintError, ContextFullError, DecodeError, LibraryError, MemoryFullError
 
@@ -41,7 +41,7 @@ class Library:
         self._functions = {function.name: function for function in declarations.functions}
         try:
             # The shim depends on all the others, so its handle finds their symbols too.
-            self._handle = ctypes.CDLL(str(folder / _file_name("llamacli-shim")))
+            self._handle = ctypes.CDLL(str(folder / library_name("llamacli-shim")))
         except OSError as error:
             raise LibraryError(f"cannot load the native library: {error}", hint=_REINSTALL) from error
         stamped = self.llamacli_llama_cpp_commit().decode()
@@ -81,21 +81,6 @@ def library() -> Library:
         return _loaded()
 
 
-def find_folder() -> Path:
-    """The folder of the package that holds the libraries.
-
-    Raises:
-        LibraryError: there is none.
-    """
-    import llamacli.binding as package
-
-    for root in package.__path__:  # an editable installation has two: the sources and the built files
-        folder = Path(root) / "lib"
-        if (folder / _file_name("llamacli-shim")).exists():
-            return folder
-    raise LibraryError("the native library is not installed", hint="pip install . builds it")
-
-
 def read_build_info(folder: Path) -> dict[str, Any]:
     """What the build wrote about itself: commit, compiler, llama_version, dynamic_backends, system_info, backends.
 
@@ -112,12 +97,6 @@ def read_build_info(folder: Path) -> dict[str, Any]:
 def address_of(function: Any) -> int:
     """The address of a C function, to be given to C as a callback."""
     return ctypes.cast(function, ctypes.c_void_p).value or 0
-
-
-def _file_name(name: str) -> str:
-    if sys.platform == "win32":
-        return f"{name}.dll"
-    return f"lib{name}.dylib" if sys.platform == "darwin" else f"lib{name}.so"
 
 
 def _bind(handle: ctypes.CDLL, declared: Function) -> Any:

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
     from llamacli.cli.registry import Entry
 
-HELP = """Run local language models (GGUF files) from the terminal. Every command has --help. Without -m, a small demo model
-is fetched and used.
-"""
+HELP = "Run local language models (GGUF files). Without -m, a demo model is fetched."
 
 EXAMPLES = (
     ("Ask the demo model.", 'llamacli run "Why is the sky blue?"'),

@@ -35,5 +35,6 @@ REGISTRY: tuple[Entry, ...] = (
     Entry("info", "llamacli.cli.info.command", "Look into a model file"),
     Entry("models", "llamacli.cli.models.command", "List, fetch, remove and quantize models", HELPERS),
     Entry("config", "llamacli.cli.config.command", "Show, check and change the settings", HELPERS),
+    Entry("help", "llamacli.cli.help.command", "Show a guide or the help of a command", HELPERS),
 )  # fmt: skip
 """Every command, in the order of `--help`."""

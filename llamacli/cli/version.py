@@ -56,17 +56,14 @@ def _features(system_info: str) -> str:
 
 
 def _read_build() -> dict[str, object] | None:
-    """The build's description beside the libraries. `binding` reads it, too, but imports ctypes."""
+    """The build's description beside the libraries, read without loading them."""
     import json
 
-    import llamacli
+    from llamacli.binding.location import find_folder
+    from llamacli.errors import LibraryError
 
-    for folder in llamacli.__path__:  # an editable installation has two: the sources and the built files
-        try:
-            with open(os.path.join(folder, "binding", "lib", "build.json"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
-                build = json.load(file)
-        except (OSError, ValueError):
-            continue
-        if isinstance(build, dict):
-            return build
-    return None
+    try:
+        build = json.loads((find_folder() / "build.json").read_text(encoding="utf-8"))
+    except (LibraryError, OSError, ValueError):
+        return None
+    return build if isinstance(build, dict) else None

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from llamacli.binding import abi_check, declarations, log
-from llamacli.binding.library import Library, find_folder, library, structs
+from llamacli.binding.library import Library, library, structs
+from llamacli.binding.location import find_folder
 from llamacli.errors import LibraryError
 
 ROOT = Path(__file__).parents[2]

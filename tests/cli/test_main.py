@@ -17,6 +17,7 @@ from fakes import FakeEngine, invoke
 from typer.core import TyperGroup
 
 from llamacli import __version__, errors
+from llamacli.binding.location import library_name
 from llamacli.cli import main
 from llamacli.cli.boundary import STATUS, describe
 from llamacli.cli.framework.command import command
@@ -136,6 +137,7 @@ def test_version_says_what_was_built(tmp_path, monkeypatch, capfd):
         '{"commit": "abc123", "system_info": "CPU : AVX = 1 | NEON = 0 | LLAMAFILE = 1 | ", "backends": ["CPU", "CUDA"],'
         ' "compiler": "GNU 13"}'
     )
+    (tmp_path / "binding" / "lib" / library_name("llamacli-shim")).touch()
     monkeypatch.setattr("llamacli.__path__", [str(tmp_path)])
     assert main(["--version"]) == 0
     expected = f"llamacli {__version__}\nllama.cpp abc123\nfeatures: AVX LLAMAFILE\nbackends: CPU, CUDA\ncompiler: GNU 13\n"

@@ -54,6 +54,8 @@ LINES = {
     "llamacli models quantize notes.txt out.gguf IQ4_N": ["models", "quantize", "notes.txt", "out.gguf", "IQ4_NL"],
     "llamacli config get aliases.q": ["config", "get", "aliases.qwen"],
     "llamacli config set ctx-s": ["config", "set", "ctx-size"],
+    "llamacli help pip": ["help", "pipelines"],
+    "llamacli help tok": ["help", "tokenize"],
     "llamacli config set color al": ["config", "set", "color", "always"],
     "llamacli config set profiles.x.mmap f": ["config", "set", "profiles.x.mmap", "false"],
 }

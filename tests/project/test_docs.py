@@ -14,25 +14,28 @@ from fakes import invoke
 from llamacli.cli.boundary import INTERRUPTED, PIPE_CLOSED, STATUS, TERMINATED
 from llamacli.cli.docs import __main__ as generator
 from llamacli.cli.docs.bash import offered
-from llamacli.cli.docs.manual import escaped, styled, with_manual
+from llamacli.cli.docs.manual import with_manual
 from llamacli.cli.docs.pages import Value, read_program, value_of
+from llamacli.cli.docs.roff import escaped, styled
 from llamacli.cli.docs.topics import ENVIRONMENT, EXIT_STATUS
+from llamacli.cli.help.topics import FOLDER, TOPICS, find_topic
 from llamacli.cli.registry import COMMANDS, HELPERS, REGISTRY
+from llamacli.render.guide.blocks import parse_guide
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = read_program()
 PAGES = {" ".join(page.path): page for page in PROGRAM.below()}
 LEAVES = {name: page for name, page in PAGES.items() if not page.is_group}
-MANUALS = sorted((ROOT / "man").glob("*.1"))
+MANUALS = sorted((ROOT / "man").glob("*.[17]"))
 
 
 def test_man_pages_and_completions_are_up_to_date() -> None:
-    assert generator.outdated() == [], "run python -m llamacli.cli.documentation"
+    assert generator.outdated() == [], "run python3 tests/run.py --fix"
 
 
 def test_the_generator_writes_changes_and_removes(tmp_path: Path) -> None:
     written = generator.write(tmp_path)
-    assert len(written) == 3 + len(with_manual(PROGRAM))
+    assert len(written) == 4 + len(with_manual(PROGRAM)) + len(TOPICS)
     assert generator.write(tmp_path) == []
     (tmp_path / "man" / "llamacli-gone.1").touch()
     (tmp_path / "completions" / "llamacli").write_text("")
@@ -53,6 +56,31 @@ def test_every_command_has_its_page_with_all_its_options(entry) -> None:
         for title in ("NAME", "SYNOPSIS", "DESCRIPTION", "EXIT STATUS", "ENVIRONMENT", "EXAMPLES", "SEE ALSO"):
             assert f".SH {title}\n" in text
     assert f"\\fBllamacli\\-{entry.name}\\fR(1)" in (ROOT / "man" / "llamacli.1").read_text()
+
+
+def test_every_guide_has_its_text_and_its_page() -> None:
+    assert {path.stem for path in FOLDER.glob("*.md")} == {topic.name for topic in TOPICS}
+    assert {path.name for path in MANUALS if path.suffix == ".7"} == {f"{topic.page}.7" for topic in TOPICS}
+    program = (ROOT / "man" / "llamacli.1").read_text()
+    for topic in TOPICS:
+        text = (ROOT / "man" / f"{topic.page}.7").read_text()
+        for title in ("NAME", "DESCRIPTION", "SEE ALSO"):
+            assert f".SH {title}\n" in text
+        assert f"{escaped(topic.page)}\\fR(7)" in program
+        assert {f"llamacli-{name}" for name in topic.commands} <= {page.name for page in with_manual(PROGRAM)}
+        assert all(find_topic(name) for name in topic.guides)
+
+
+def test_the_guide_to_exit_statuses_agrees_with_the_man_pages() -> None:
+    text = (FOLDER / "exit-statuses.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", text.replace("\\|", "¦"), re.MULTILINE)
+    assert [(int(number), meaning.replace("¦", "|")) for number, meaning in rows] == list(EXIT_STATUS)
+
+
+def test_markdown_that_a_guide_does_not_support_is_refused() -> None:
+    for text in ("1. numbered", "a [link](x)", "> quoted", "*slanted*"):
+        with pytest.raises(ValueError, match="does not support"):
+            parse_guide(text)
 
 
 @pytest.mark.parametrize("name", LEAVES)
@@ -171,6 +199,7 @@ def test_nothing_that_is_escaped_reads_as_a_request() -> None:
         ("MODEL", ("run",), Value(dynamic="models", files=".gguf")),
         ("TEXT", ("run",), Value()),
         ("N", ("run",), Value()),
+        ("TOPIC", ("help",), Value(words=(*(topic.name for topic in TOPICS), *(entry.name for entry in REGISTRY)))),
     ],
 )
 def test_what_a_value_is_called_tells_how_it_is_completed(metavar: str, path: tuple[str, ...], value: Value) -> None:
@@ -186,5 +215,5 @@ def test_chat_templates_are_completed_by_name_or_file() -> None:
 
 
 def test_words_that_a_shell_would_not_take_as_they_are_are_refused() -> None:
-    with pytest.raises(ValueError, match="no words"):
+    with pytest.raises(ValueError, match="not safe"):
         offered(Value(words=("$(id)",)))

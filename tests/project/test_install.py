@@ -16,6 +16,8 @@ from pathlib import Path
 import llamacli_backend
 import pytest
 
+from llamacli.cli.help.topics import TOPICS
+
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = {*llamacli_backend.CONFIGURING, "CMAKE_ARGS", "LLAMACLI_LLAMA_CPP_DIR"}
 
@@ -52,7 +54,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 
 def test_wheel_holds_the_libraries_and_no_development_files(wheel: zipfile.ZipFile) -> None:
-    assert Path(str(wheel.filename)).name.startswith("llamacli-0.1.0-py3-none-")
+    assert Path(str(wheel.filename)).name.startswith("llamacli-0.2.0-py3-none-")
     files = [name for name in wheel.namelist() if not name.endswith("/")]
     libraries = {name.removeprefix("llamacli/binding/lib/") for name in files if name.startswith("llamacli/binding/lib/")}
     names = {name.split(".")[0] for name in libraries}
@@ -60,15 +62,17 @@ def test_wheel_holds_the_libraries_and_no_development_files(wheel: zipfile.ZipFi
     assert any(name.startswith("libggml-cpu") for name in names)
     assert all(name.endswith((".so", ".dylib", ".metallib", "build.json", "functionary.jinja")) for name in libraries)
     others = {Path(name).suffix for name in files if name.startswith("llamacli/")} - {Path(name).suffix for name in libraries}
-    assert others <= {".py", ".typed", ".gbnf"}
-    assert {name.split("/")[0] for name in files} == {"llamacli", "llamacli-0.1.0.data", "llamacli-0.1.0.dist-info"}
+    assert others <= {".py", ".typed", ".gbnf", ".md"}
+    assert {f"llamacli/cli/help/guides/{topic.name}.md" for topic in TOPICS} <= set(files)
+    assert {name.split("/")[0] for name in files} == {"llamacli", "llamacli-0.2.0.data", "llamacli-0.2.0.dist-info"}
 
 
 def test_wheel_puts_man_pages_and_completions_in_their_places(wheel: zipfile.ZipFile) -> None:
-    share = "llamacli-0.1.0.data/data/share"
+    share = "llamacli-0.2.0.data/data/share"
     found = {name.removeprefix(f"{share}/") for name in wheel.namelist() if ".data/" in name and not name.endswith("/")}
     assert found == {
         *(f"man/man1/{page.name}" for page in (ROOT / "man").glob("*.1")),
+        *(f"man/man7/{page.name}" for page in (ROOT / "man").glob("*.7")),
         "bash-completion/completions/llamacli",
         "zsh/site-functions/_llamacli",
         "fish/vendor_completions.d/llamacli.fish",
@@ -76,7 +80,7 @@ def test_wheel_puts_man_pages_and_completions_in_their_places(wheel: zipfile.Zip
 
 
 def test_wheel_holds_the_licences(wheel: zipfile.ZipFile) -> None:
-    info = "llamacli-0.1.0.dist-info"
+    info = "llamacli-0.2.0.dist-info"
     metadata = email.parser.Parser().parsestr(wheel.read(f"{info}/METADATA").decode())
     stated = metadata.get_all("License-File")
     assert stated is not None

@@ -1,4 +1,4 @@
-"""Draws the README's screenshots: what the program shows on a terminal, as SVG.
+"""Draw the README's screenshots: the output of the program on a terminal, as SVG.
 
 python tests/support/screenshots.py        writes man/screenshots/*.svg; needs the demo model
 """
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "man" / "screenshots"
 WIDTH, HEIGHT = 92, 60
 HOME = "/home/ada"
-"""What the pictures show for the home directory."""
+"""The home directory that the pictures show."""
 
 SCREENSHOTS = {
     "info": ["llamacli info"],
@@ -30,11 +30,11 @@ SCREENSHOTS = {
         "llamacli tokenize --count LICENSE -f pyproject.toml",
     ],
 }
-"""The command lines on each picture."""
+"""The command lines of each picture."""
 
 
 def main() -> int:
-    """Runs the command lines and writes the pictures."""
+    """Run the command lines and write the pictures."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, lines in SCREENSHOTS.items():
         screen = Console(record=True, width=WIDTH, file=io.StringIO())
@@ -45,8 +45,8 @@ def main() -> int:
     return 0
 
 
-def shown(line: str, folder: Path = ROOT) -> str:
-    """What a command line shows on a terminal in the end: progress bars that were wiped away are not part of it."""
+def shown(line: str, folder: Path = ROOT, width: int = WIDTH) -> str:
+    """Run a command line on a terminal and return the text that remains: no progress bars that were erased."""
     process, descriptor = pty.fork()
     if not process:
         os.chdir(folder)
@@ -54,7 +54,7 @@ def shown(line: str, folder: Path = ROOT) -> str:
         environ["PYTHONPATH"] = str(ROOT)
         code = f'llamacli() {{ "{sys.executable}" -m llamacli "$@"; }}; {line}'
         os.execvpe("bash", ["bash", "-c", code], environ)
-    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, width, 0, 0))
     data = b""
     try:
         while piece := os.read(descriptor, 65536):

@@ -1,7 +1,7 @@
-"""Man pages and shell completions, written from the commands and options as they are.
+"""Man pages and shell completions, generated from the commands, their options and the guides.
 
-    python -m llamacli.cli.documentation           writes man/ and completions/ at the root of the checkout
-    python -m llamacli.cli.documentation --check   only tells whether they are as they would be written; exit status 1 if not
+    python -m llamacli.cli.docs            write man/ and completions/ at the root of the checkout
+    python -m llamacli.cli.docs --check    only report the files that are not up to date; exit status 1 if there are any
 
-`pages` gathers the facts, `manual`, `bash`, `zsh` and `fish` write them.
+`pages` collects the facts about commands; `manual`, `guides`, `bash`, `zsh` and `fish` format them.
 """

@@ -15,11 +15,12 @@ from llamacli.cli.framework.command import Example
 from llamacli.cli.framework.help import Section, command_summary, sections, sentence, usage
 from llamacli.cli.framework.parameters import Argument, Option
 from llamacli.cli.framework.settings import all_keys
+from llamacli.cli.help.topics import TOPICS
 from llamacli.cli.program import Program
 from llamacli.cli.registry import REGISTRY
 
 Dynamic = Literal["models", "fetched", "profiles", "sessions", "keys", "values", "runs"]
-"""What only `llamacli --complete` knows, see `cli/complete.py`."""
+"""The kinds of names that `llamacli --complete` lists, see `cli/complete.py`."""
 
 
 _SPECIAL: dict[tuple[str, tuple[str, ...]], Dynamic] = {
@@ -30,7 +31,7 @@ _SPECIAL: dict[tuple[str, tuple[str, ...]], Dynamic] = {
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """How a value is completed: with words, with what only the program knows, with files; with nothing if it is empty.
+    """The candidates for a value: words, names that the program lists, files; none if it is empty.
 
     `files` is the ending of their names, `*` for any.
     """
@@ -42,7 +43,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """An option. `value` is None for one that takes no value; `metavar` is how the help calls the value.
+    """An option. `value` is None for one without a value; `metavar` stands for the value in help.
 
     `variable` is the environment variable that sets it, None if none does.
     """
@@ -57,7 +58,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Positional:
-    """An argument that is no option. One that `repeats` is the last."""
+    """A positional argument. One that `repeats` is the last."""
 
     metavar: str
     summary: str
@@ -67,7 +68,7 @@ class Positional:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A command, a group of commands or the program. `path` is what is written after `llamacli`: `("models", "pull")`.
+    """A command, a group of commands or the program. `path` holds the words after `llamacli`: `("models", "pull")`.
 
     A command may have children too: groups of commands about the same matter, as `embed` has `embed index`.
     """
@@ -89,14 +90,14 @@ class Page:
         return "-".join(("llamacli", *self.path))
 
     def below(self) -> Iterator[Page]:
-        """This page and all below it."""
+        """Iterate over this page and all below it."""
         yield self
         for child in self.children:
             yield from child.below()
 
 
 def read_program() -> Page:
-    """The pages of the whole program, as a tree."""
+    """Collect the pages of the whole program, as a tree."""
     program = Program(REGISTRY)
     return _page(program, typer.Context(program, info_name="llamacli"), (), "run local language models from the terminal")
 
@@ -127,7 +128,7 @@ def _children(owner: Any, ctx: typer.Context, path: tuple[str, ...]) -> Iterator
         return
     for name in owner.list_commands(ctx):
         found = owner.get_command(ctx, name)
-        context = typer.Context(found, info_name=name, parent=ctx)  # type: ignore[arg-type]  # the list holds only what there is
+        context = typer.Context(found, info_name=name, parent=ctx)  # type: ignore[arg-type]  # every listed name exists
         yield _page(found, context, (*path, name), command_summary(owner, ctx, name)[1])
 
 
@@ -152,7 +153,7 @@ def _positional(argument: Argument, path: tuple[str, ...]) -> Positional:
 
 
 def value_of(metavar: str, summary: str, choices: tuple[str, ...], path: tuple[str, ...]) -> Value:
-    """How a value is completed, as the help tells: FILE with files, `auto|all|N` with auto and all, and so on."""
+    """Derive the candidates for a value from its help: files for FILE, auto and all for `auto|all|N`, and so on."""
     text = summary.lower()
     match metavar, path:
         case _ if choices:
@@ -169,8 +170,8 @@ def value_of(metavar: str, summary: str, choices: tuple[str, ...], path: tuple[s
             return Value(dynamic="runs", files="*")
         case "KEY", ("config", *_):
             return Value(words=_keys(), dynamic="keys")
-        case "TYPE", ("models", "quantize"):
-            return Value(words=_quantizations())
+        case "TYPE" | "TOPIC", _:
+            return Value(words=_listed(path))
         case "MODEL" | "OTHER", _:
             return Value(dynamic="models", files=".gguf")
     files = "*" if {"FILE", "PATH", "OUT", "CASES"}.intersection(re.split(r"[^A-Z]", metavar)) else None
@@ -186,10 +187,15 @@ def _keys() -> tuple[str, ...]:
     return tuple(dict.fromkeys(key.name for key in all_keys().values()))
 
 
-def _quantizations() -> tuple[str, ...]:
-    from llamacli.engine.quantize import TYPES
+def _listed(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The words for a type or a topic: a fixed list for some commands."""
+    if path == ("help",):
+        return (*(topic.name for topic in TOPICS), *(entry.name for entry in REGISTRY))
+    if path == ("models", "quantize"):
+        from llamacli.engine.quantize import TYPES
 
-    return tuple(TYPES)
+        return tuple(TYPES)
+    return ()
 
 
 def _grammars() -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from llamacli.binding import bridge
-from llamacli.binding.library import find_folder
+from llamacli.binding.location import find_folder
 from llamacli.engine.chat.message import Message, Tool, ToolCall, check_calls
 from llamacli.engine.chat.prompt import Part
 from llamacli.engine.events import Delta, ToolCallDelta

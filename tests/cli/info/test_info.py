@@ -513,7 +513,7 @@ def test_a_difference_between_here_and_a_server(tiny_model: Path, monkeypatch: p
 
 def test_the_system(isolated_home: Path) -> None:
     rows = {line[:14].strip(): line[16:] for line in page("--system").splitlines()}
-    assert rows["llamacli"] == "0.1.0"
+    assert rows["llamacli"] == "0.2.0"
     assert rows["llama.cpp"].startswith("0c1e57098")
     assert rows["settings"] == "~/.config/llamacli/config.toml"
     assert "CPU" in rows

@@ -1,0 +1,1 @@
+"""`llamacli help`: guides, and the help of commands."""
