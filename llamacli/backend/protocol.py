@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from llamacli.engine.embedding.window import Text
 
 
-class State(Protocol):
+class EvaluatedState(Protocol):
     """What a backend has evaluated, to be saved and restored."""
 
     @property
@@ -41,7 +41,7 @@ class Backend(Protocol):
     """A model that answers. Calls may come from any thread; `close()` ends them with ClosedError."""
 
     @property
-    def state(self) -> State:
+    def state(self) -> EvaluatedState:
         """What is evaluated."""
 
     def describe(self) -> Description:

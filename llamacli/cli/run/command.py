@@ -12,11 +12,11 @@ from llamacli.cli.run.batch_options import RowOptions, check_rows
 from llamacli.cli.run.options import (
     Asked,
     ConstraintOptions,
+    ModelSetup,
     OutputOptions,
     PromptArgument,
     PromptOptions,
     ReasoningOptions,
-    Setup,
     StateOptions,
     ToolOptions,
 )
@@ -80,7 +80,7 @@ def run(
         generation=generation,
         sampling=sampling,
     )
-    setup = Setup(
+    setup = ModelSetup(
         model=model, params=model.params(), context=context.params(n_seq_max=output.samples, kv_unified=output.samples > 1)
     )
     if rows.input is not None:

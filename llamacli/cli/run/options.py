@@ -214,7 +214,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
+class ModelSetup:
     """The model, and how it is loaded."""
 
     model: ModelOptions

@@ -12,7 +12,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.run import options as run_options
 from llamacli.cli.run.batch_options import RowOptions
 from llamacli.cli.run.constraint import read_constraint
-from llamacli.cli.run.options import Asked, OutputOptions, Setup, StateOptions
+from llamacli.cli.run.options import Asked, ModelSetup, OutputOptions, StateOptions
 from llamacli.cli.run.prompt import read_base, read_question
 from llamacli.engine.params import ModelParams
 from llamacli.errors import LlamacliError
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def answer_prompt(
-    app: AppContext, prompt: str | None, asked: Asked, setup: Setup, output: OutputOptions, state: StateOptions
+    app: AppContext, prompt: str | None, asked: Asked, setup: ModelSetup, output: OutputOptions, state: StateOptions
 ) -> None:
     """Answer one prompt, once or several times.
 
@@ -51,7 +51,7 @@ def answer_prompt(
         check_answers(turn, answers, engine.n_ctx)
 
 
-def answer_rows(app: AppContext, prompt: str | None, asked: Asked, setup: Setup, rows: RowOptions) -> None:
+def answer_rows(app: AppContext, prompt: str | None, asked: Asked, setup: ModelSetup, rows: RowOptions) -> None:
     """Answer each row of a file.
 
     Raises:
@@ -70,7 +70,7 @@ def answer_rows(app: AppContext, prompt: str | None, asked: Asked, setup: Setup,
         run_rows(app, engine, rows, RowDefaults(base, params, rows.template, strict=strict), hides_reasoning=hides_reasoning)
 
 
-def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: Setup, *, json: bool) -> None:
+def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelSetup, *, json: bool) -> None:
     """Write the prompt exactly, and its length and its context's size to standard error. Loads no weights."""
     asked.check()
     constraint = read_constraint(app.console, asked.constraint)
@@ -92,7 +92,7 @@ def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: Setup,
 
 
 @contextmanager
-def _engine(app: AppContext, setup: Setup) -> Iterator[Engine]:
+def _engine(app: AppContext, setup: ModelSetup) -> Iterator[Engine]:
     """The engine with the model loaded, with a progress bar if that takes more than a moment; signals cancel what it does."""
     path = app.find_model(app, setup.model.model, offline=setup.model.offline)
     with app.interrupts.guard() as guard:
