@@ -14,7 +14,7 @@ from llamacli.engine.chat.template import Rendering
 from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.constraint.schema import check_tools
 from llamacli.engine.events import Answer, Usage
-from llamacli.engine.generation.sequence import Processor
+from llamacli.engine.generation.request import Processor
 from llamacli.errors import UsageError
 
 PromptLike = str | Sequence[int]

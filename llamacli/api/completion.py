@@ -27,7 +27,7 @@ from llamacli.engine.chat.turn import Turn, chat_turn, text_turn
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Answer, AnswerEvent, Failed, Piece
 from llamacli.engine.generation.job_window import Job
-from llamacli.engine.generation.sequence import Processor
+from llamacli.engine.generation.request import Processor
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.engine.runtime.cancel import Canceller
 from llamacli.errors import ClosedError, UsageError

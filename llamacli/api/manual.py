@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llamacli.engine.constraint.matcher import Constraint, Matcher
+from llamacli.engine.generation.request import Processor
 from llamacli.engine.generation.sampler import Sampler
-from llamacli.engine.generation.sequence import Processor
 from llamacli.engine.runtime import state as states
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.context import Context

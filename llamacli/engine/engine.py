@@ -18,9 +18,9 @@ from llamacli.engine.constraint.guide import Guidance
 from llamacli.engine.events import Answer, AnswerEvent, Event, Failed, Finished, Timings, Usage
 from llamacli.engine.generation.contexts import Contexts
 from llamacli.engine.generation.job_window import LOOK_AHEAD, Job, JobWindow, Tuner
+from llamacli.engine.generation.request import Processor, Request, request_of
 from llamacli.engine.generation.room import Room, stream_with_room
 from llamacli.engine.generation.samples import stream_samples
-from llamacli.engine.generation.sequence import Processor, Request
 from llamacli.engine.generation.shared import SharedScheduler
 from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams, Pooling
 from llamacli.engine.runtime.cancel import CancelFlag, Canceller
@@ -296,27 +296,6 @@ class Engine(Prompting):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def request_of(
-    turn: Turn,
-    params: GenerationParams | None = None,
-    *,
-    processor: Processor | None = None,
-    started: Sequence[int] = (),
-    closes_gap: bool = False,
-) -> Request:
-    """Return the scheduler's request for a turn."""
-    params, prompt = params or GenerationParams(), turn.prompt
-    return Request(
-        prompt=(*prompt.tokens, *started),
-        params=dataclasses.replace(params, stop=(*params.stop, *prompt.stops)) if prompt.stops else params,
-        started=len(started),
-        closes_gap=closes_gap,
-        preserved=prompt.preserved,
-        guidance=turn.guidance,
-        processor=processor,
-    )
 
 
 def _cancelled(request: Request) -> Stream:

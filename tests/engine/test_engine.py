@@ -17,9 +17,10 @@ from llamacli.engine.chat.prompt import Part, plain_prompt, rendered_prompt
 from llamacli.engine.constraint.guide import Guidance
 from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.events import Finished, Prefill, Token
+from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.sampler import Sampler
 from llamacli.engine.generation.scheduler import Scheduler
-from llamacli.engine.generation.sequence import Request, Sequence
+from llamacli.engine.generation.sequence import Sequence
 from llamacli.engine.params import SAMPLER_NAMES, ContextParams, GenerationParams, ModelParams, SamplingParams
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.model import Model

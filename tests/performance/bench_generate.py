@@ -25,7 +25,7 @@ from llamacli.engine.events import Finished, Token
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
 from llamacli.engine.generation.scheduler import Scheduler
-from llamacli.engine.generation.sequence import Request
+from llamacli.engine.generation.request import Request
 import time
 
 path, prompt, predict, threads, sampled = sys.argv[1], *map(int, sys.argv[2:6])

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.generation.prefix_cache import common_length
+from llamacli.engine.generation.request import Processor, Request
 from llamacli.engine.generation.scheduler import Scheduler
-from llamacli.engine.generation.sequence import Processor, Request
 from llamacli.engine.params import GenerationParams
 
 LOOK_AHEAD = 64

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import closing
 
 from llamacli.engine.events import Event, Prefill
-from llamacli.engine.generation.sequence import Request
+from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.shared import SharedScheduler, Source
 from llamacli.engine.runtime.cancel import Canceller
 

@@ -15,7 +15,8 @@ from functools import partial
 from llamacli.engine.events import Event, Failed, Finished, Token
 from llamacli.engine.generation.batching import InvariantPlanner, MixedPlanner, Planned, Planner
 from llamacli.engine.generation.burst import Burst, Choice
-from llamacli.engine.generation.sequence import Request, Sequence
+from llamacli.engine.generation.request import Request
+from llamacli.engine.generation.sequence import Sequence
 from llamacli.engine.generation.slots import Slots
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import CancelledError, ContextFullError, UsageError

@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from llamacli.binding.library import check_sampling, library
-from llamacli.engine.constraint.guide import Guidance, Guide
+from llamacli.engine.constraint.guide import Guide
 from llamacli.engine.events import Event, Finished, FinishReason, Prefill, Timings, Token, TokenLogprob, Usage
 from llamacli.engine.generation.burst import Choice
+from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.sampler import Sampler
 from llamacli.engine.generation.text import TextStream
-from llamacli.engine.params import GenerationParams
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import ConstraintError
-
-Processor = Callable[[list[int], "memoryview[float]"], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """Request of one answer: prompt token ids and parameters.
-
-    The last `started` tokens of the prompt are the beginning of the answer: they are events and under the guidance as if they
-    had been chosen, but do not count for `max_tokens`. `closes_gap`: what the cache holds of the prompt behind a gap is moved
-    up instead of evaluated again, so that the tokens in the gap still have a faint influence.
-    `preserved`: control tokens whose text belongs to the answer (marks of tool calls, for example); others are left out.
-    `guidance` constrains the answer. `processor` gets the tokens so far and the logits, (n_vocab,) floats, before each choice,
-    and may change the logits.
-    """
-
-    prompt: tuple[int, ...]
-    params: GenerationParams
-    started: int = 0
-    closes_gap: bool = False
-    preserved: frozenset[int] = frozenset()
-    guidance: Guidance | None = None
-    processor: Processor | None = None
 
 
 class Sequence:

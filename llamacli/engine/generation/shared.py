@@ -13,9 +13,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 
 from llamacli.engine.events import Event, Failed, Finished
+from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
-from llamacli.engine.generation.sequence import Request
-from llamacli.engine.generation.sequence import Sequence as Running
+from llamacli.engine.generation.ticket import Ticket
 from llamacli.engine.runtime.cancel import CancelFlag, Canceller
 from llamacli.errors import CancelledError, ClosedError, UsageError
 
@@ -26,29 +26,6 @@ AHEAD = 4
 
 Source = Iterator[tuple[int, Request] | None]
 """Numbered requests of one call."""
-
-
-class Ticket:
-    """A request in flight: its events that are not yet taken, and the error that ended it, if any."""
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.sequence: Running | None = None
-        self.events: deque[Event] = deque()
-        self.error: BaseException | None = None
-        self.left = False
-
-    @property
-    def is_ready(self) -> bool:
-        """True if there is something to take."""
-        return bool(self.events) or self.error is not None or self.left
-
-    def check(self) -> None:
-        """Raise CancelledError if the caller left, or the error that ended the request."""
-        if self.left:
-            raise CancelledError("the call was cancelled")
-        if self.error is not None:
-            raise self.error
 
 
 class SharedScheduler:

@@ -10,8 +10,8 @@ import pytest
 from llamacli.engine.constraint.guide import Guidance
 from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.events import Finished, Token
+from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
-from llamacli.engine.generation.sequence import Request
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.model import Model

@@ -12,8 +12,8 @@ import pytest
 from llamacli.binding.library import library
 from llamacli.engine.events import Prefill, Token
 from llamacli.engine.generation.batching import InvariantPlanner, MixedPlanner
+from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
-from llamacli.engine.generation.sequence import Request
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
 from llamacli.engine.runtime.context import Context, can_be_invariant
 from llamacli.engine.runtime.model import Model

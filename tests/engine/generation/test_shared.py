@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from llamacli.engine.events import Event, Failed, Finished, Token
+from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
-from llamacli.engine.generation.sequence import Request
-from llamacli.engine.generation.shared import SharedScheduler, Ticket
+from llamacli.engine.generation.shared import SharedScheduler
+from llamacli.engine.generation.ticket import Ticket
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
 from llamacli.engine.runtime.cancel import Canceller
 from llamacli.engine.runtime.context import Context

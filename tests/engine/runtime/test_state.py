@@ -13,8 +13,8 @@ import pytest
 import tiny
 
 from llamacli.engine.events import Finished, Token
+from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
-from llamacli.engine.generation.sequence import Request
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
 from llamacli.engine.runtime import state as states
 from llamacli.engine.runtime.context import Context

@@ -1,0 +1,55 @@
+"""Requests of the scheduler: prompt tokens with the parameters of their answer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.constraint.guide import Guidance
+from llamacli.engine.params import GenerationParams
+
+Processor = Callable[[list[int], "memoryview[float]"], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Request of one answer: prompt token ids and parameters.
+
+    The last `started` tokens of the prompt are the beginning of the answer: they are events and under the guidance as if they
+    had been chosen, but do not count for `max_tokens`. `closes_gap`: what the cache holds of the prompt behind a gap is moved
+    up instead of evaluated again, so that the tokens in the gap still have a faint influence.
+    `preserved`: control tokens whose text belongs to the answer (marks of tool calls, for example); others are left out.
+    `guidance` constrains the answer. `processor` gets the tokens so far and the logits, (n_vocab,) floats, before each choice,
+    and may change the logits.
+    """
+
+    prompt: tuple[int, ...]
+    params: GenerationParams
+    started: int = 0
+    closes_gap: bool = False
+    preserved: frozenset[int] = frozenset()
+    guidance: Guidance | None = None
+    processor: Processor | None = None
+
+
+def request_of(
+    turn: Turn,
+    params: GenerationParams | None = None,
+    *,
+    processor: Processor | None = None,
+    started: Sequence[int] = (),
+    closes_gap: bool = False,
+) -> Request:
+    """Return the scheduler's request for a turn."""
+    params, prompt = params or GenerationParams(), turn.prompt
+    return Request(
+        prompt=(*prompt.tokens, *started),
+        params=dataclasses.replace(params, stop=(*params.stop, *prompt.stops)) if prompt.stops else params,
+        started=len(started),
+        closes_gap=closes_gap,
+        preserved=prompt.preserved,
+        guidance=turn.guidance,
+        processor=processor,
+    )
