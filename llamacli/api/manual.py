@@ -216,15 +216,6 @@ class ManualEvaluation:
             self.tokens, self._outputs, self._given = [], [], None
             self._close_sampler()
 
-    def rewind(self, length: int) -> None:
-        """Forgets all but the first `length` tokens."""
-        with self._turn():
-            if not self._context.forget(0, length):
-                self.reset()
-                return
-            del self.tokens[length:]
-            self._outputs, self._given = [], None
-
     def save(self) -> SavedState:
         """The evaluated tokens and their cache."""
         with self._turn():

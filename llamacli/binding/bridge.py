@@ -159,46 +159,6 @@ class Parser(Handle):
             return answer("llamacli_parser_parse", self._open(), encode({"text": text, "partial": partial}))
 
 
-class Grammar(Handle):
-    """llama.cpp's matcher for a GBNF grammar, stepped by bytes."""
-
-    type_name = "grammar"
-
-    def __init__(self, grammar: str, root: str = "root") -> None:
-        super().__init__("llamacli_grammar_create", encode({"grammar": grammar, "root": root}))
-
-    def accept(self, data: bytes) -> int:
-        """Feeds bytes until one is refused: how many were accepted. After a refusal the grammar is dead until `reset`.
-
-        Raises:
-            GrammarError: the grammar is too ambiguous to be followed.
-        """
-        with self._lock:
-            accepted = int(self._library.llamacli_grammar_accept(self._open(), data, len(data)))
-        if accepted < 0:
-            raise GrammarError("the grammar is too ambiguous to be followed")
-        return accepted
-
-    def reset(self) -> None:
-        """Back to the beginning."""
-        with self._lock:
-            self._library.llamacli_grammar_reset(self._open())
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the bytes so far begin a match."""
-        return self._state() != 0
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the bytes so far are a match."""
-        return self._state() == 3
-
-    def _state(self) -> int:
-        with self._lock:
-            return int(self._library.llamacli_grammar_state(self._open()))
-
-
 class Fitted(Handle):
     """Memory that parameters point to after they were fitted to the devices; to be closed when the model is loaded.
 

@@ -113,7 +113,7 @@ def _bind(handle: ctypes.CDLL, declared: Function) -> Any:
 
 
 def _check_evaluation(result: int, function: Any, arguments: Any) -> int:
-    """Raises what the result of `llama_decode` or `llama_encode` means.
+    """Raises what the result of `llama_decode` means.
 
     0 done, 1 no place in the cache, 2 aborted, -1 invalid batch, below a failed computation.
     """
@@ -154,7 +154,6 @@ def _not_null(what: str) -> Callable[[Any, Any, Any], Any]:
 
 ERROR_CHECKS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "llama_decode": _check_evaluation,
-    "llama_encode": _check_evaluation,
     "llamacli_sample": check_sampling,
     "llamacli_burst": _check_evaluation,
     "llamacli_measure_tokens": _check_evaluation,

@@ -57,21 +57,6 @@ LLAMACLI_API char * llamacli_parser_parse(struct llamacli_parser * parser, const
 // {"schema": JSON schema} -> {"grammar": GBNF, "warning": what of the schema the grammar does not hold, mostly empty}
 LLAMACLI_API char * llamacli_schema_to_grammar(const char * request);
 
-// llama.cpp's own matcher, stepped without a vocabulary.
-struct llamacli_grammar;
-
-// {"grammar": GBNF, "root": name of the start rule} -> {}
-LLAMACLI_API char * llamacli_grammar_create(const char * request, struct llamacli_grammar ** grammar);
-LLAMACLI_API void   llamacli_grammar_free(struct llamacli_grammar * grammar);
-LLAMACLI_API void   llamacli_grammar_reset(struct llamacli_grammar * grammar);
-
-// Feeds bytes until one is refused: the number that was accepted, or -1 when the grammar is too ambiguous to be followed.
-// After a refusal the grammar is dead until it is reset.
-LLAMACLI_API int64_t llamacli_grammar_accept(struct llamacli_grammar * grammar, const char * bytes, size_t n_bytes);
-
-// 1 when the bytes so far can be continued or are complete, plus 2 when they are complete; 0 when dead.
-LLAMACLI_API int32_t llamacli_grammar_state(const struct llamacli_grammar * grammar);
-
 // --- memory and system --------------------------------------------------------------------------------------------------
 
 // What a model with a context would take, without allocating it

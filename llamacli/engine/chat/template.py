@@ -116,10 +116,6 @@ class RenderedPrompt:
         """The whole prompt."""
         return "".join(part.text for part in self.parts)
 
-    def parser(self) -> AnswerParser:
-        """A parser for one answer to this prompt."""
-        return AnswerParser(self.answer_format)
-
 
 @dataclass(frozen=True, slots=True)
 class ParsedAnswer:

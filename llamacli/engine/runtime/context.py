@@ -101,11 +101,6 @@ class Context:
         """
         self._library.llama_decode(self.handle, self._batch.fill(tokens, positions, sequences, outputs))
 
-    def encode(self, tokens: list[int]) -> None:
-        """Runs the encoder of an encoder-decoder model over a prompt of at most `n_batch` tokens."""
-        count = len(tokens)
-        self._library.llama_encode(self.handle, self._batch.fill(tokens, list(range(count)), [0] * count, [1] * count))
-
     def logits(self, index: int) -> memoryview[float]:
         """The logits of output `index` of the last batch: n_vocab floats, valid until the next batch."""
         pointer = self._library.llama_get_logits_ith(self.handle, index)
@@ -144,10 +139,6 @@ class Context:
     def can_shift(self) -> bool:
         """Whether positions in the cache can be moved."""
         return bool(self._library.llama_memory_can_shift(self._live_memory()))
-
-    def length(self, sequence: int) -> int:
-        """How many positions of a sequence the cache holds."""
-        return int(self._library.llama_memory_seq_pos_max(self._live_memory(), sequence)) + 1
 
     def clear(self) -> None:
         """Empties the cache."""
