@@ -1,8 +1,7 @@
 """The C declarations that llamacli uses, each written once, as C.
 
-`prototypes.py` makes ctypes types from this text, and `abi_check.py` compiles the same text against the real headers, so that a
-declaration that does not fit the sources fails the build. Names and layouts are those of `llama.h`, `ggml.h`, `ggml-backend.h`
-and our own `shim.h`; nothing is renamed here.
+`prototypes.py` derives ctypes types from this text, and `abi_check.py` compiles the same text against the real headers, so that a
+wrong declaration fails the build. Names and layouts are those of `llama.h`, `ggml.h`, `ggml-backend.h` and our own `shim.h`.
 """
 
 HEADERS = ("ggml.h", "ggml-backend.h", "ggml-cpu.h", "llama.h", "shim_step.h", "shim_measure.h", "shim.h", "shim_roofline.h")
@@ -14,7 +13,7 @@ ggml_backend_device ggml_tensor
 llamacli_abort llamacli_constraint llamacli_chat llamacli_parser llamacli_fitted llamacli_products
 llamacli_workers
 """
-"""Structures that are only ever handled by pointer."""
+"""Structures that are handled by pointer only."""
 
 TYPEDEFS = """
 typedef struct llama_memory_i * llama_memory_t;

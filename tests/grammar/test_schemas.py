@@ -208,5 +208,5 @@ def test_a_deep_schema_is_an_error():
     schema: dict = {}
     for _ in range(100_000):
         schema = {"items": schema}
-    with pytest.raises(SchemaError, match="nested too deep"):
+    with pytest.raises(SchemaError, match="nested too deeply"):
         schema_to_grammar(schema)
