@@ -1,33 +1,33 @@
 """Every exception that llamacli raises on purpose.
 
     LlamacliError
-    ├── UsageError                 the caller asked for something that makes no sense
+    ├── UsageError                 the request is invalid
     │   ├── SettingsError          a settings file, profile or environment variable is wrong
     │   └── InvalidJSONError       text from outside is not JSON; `line` and `column` (both from 1) and `offset` say where
     ├── ModelError                 the model is missing, unreadable, corrupt or unsupported
     │   ├── ModelNotFoundError     no such file, alias, repository or quantization
-    │   ├── ModelFileError         the file is not a sound GGUF file; `offset` says where it stops making sense
-    │   ├── ModelUnsupportedError  sound, but this build or this command cannot use it
+    │   ├── ModelFileError         the file is not a valid GGUF file; `offset` is the byte at which parsing failed
+    │   ├── ModelUnsupportedError  valid, but this build or this command cannot use it
     │   ├── DownloadError          the model could not be fetched
-    │   ├── TemplateError          the chat template does not parse, or refuses the messages
-    │   └── StateError             a saved state is damaged, or belongs to another model or build
-    ├── CapacityError              it does not fit
+    │   ├── TemplateError          the chat template does not parse, or rejects the messages
+    │   └── StateError             a saved state is corrupt, or belongs to another model or build
+    ├── CapacityError              something does not fit
     │   ├── ContextFullError       more tokens than the context holds; `needed` and `available` in tokens
     │   └── MemoryFullError        the host or a device has too little memory
     ├── GrammarError               a grammar or schema is invalid or was not satisfied
     │   ├── GrammarSyntaxError     `line`, `column` (both from 1) and `offset` (bytes) say where
     │   ├── SchemaError            a JSON schema that cannot be turned into a grammar
-    │   └── ConstraintError        the output does not satisfy the grammar or schema
+    │   └── ConstraintError        the answer does not satisfy the grammar or schema
     ├── RowsFailedError            some rows of a batch failed; `failed` and `total` rows
     ├── GateError                  a limit that the user asked for was exceeded
     ├── EngineError                the engine failed
     │   ├── LibraryError           the native library is missing, or is not the one this package was built for
     │   ├── DecodeError            llama.cpp could not evaluate a batch
     │   └── ClosedError            the object was closed
-    └── CancelledError             somebody cancelled the work
+    └── CancelledError             the caller cancelled the work
 
-A message is one line that names the likely cause; `hint`, if there is one, says what to do about it. The command line maps
-each branch to one exit status (`cli/boundary.py`).
+A message is one line that names the likely cause, and `hint` says what to do about it. The command line maps each branch to one
+exit status (`cli/boundary.py`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class LlamacliError(Exception):
 
 
 class UsageError(LlamacliError):
-    """The request makes no sense as it stands."""
+    """The request is invalid."""
 
 
 class SettingsError(UsageError):
@@ -82,7 +82,7 @@ class ModelNotFoundError(ModelError):
 
 
 class ModelFileError(ModelError):
-    """The file is not a sound GGUF file. `offset` is the byte at which it stops making sense, or None."""
+    """The file is not a valid GGUF file. `offset` is the byte at which parsing failed, or None."""
 
     def __init__(
         self, message: str, *, hint: str | None = None, parameter: str | None = None, offset: int | None = None
@@ -92,7 +92,7 @@ class ModelFileError(ModelError):
 
 
 class ModelUnsupportedError(ModelError):
-    """The file is sound, but this build or this command cannot use it."""
+    """The file is valid, but this build or this command cannot use it."""
 
 
 class DownloadError(ModelError):
@@ -100,15 +100,15 @@ class DownloadError(ModelError):
 
 
 class TemplateError(ModelError):
-    """The chat template does not parse, or refuses the messages."""
+    """The chat template does not parse, or rejects the messages."""
 
 
 class StateError(ModelError):
-    """A saved state is damaged, or belongs to another model, context or build."""
+    """A saved state is corrupt, or belongs to another model, context or build."""
 
 
 class CapacityError(LlamacliError):
-    """It does not fit."""
+    """Something does not fit."""
 
 
 class ContextFullError(CapacityError):
@@ -140,14 +140,14 @@ class GrammarSyntaxError(GrammarError):
         self.offset = offset
 
     def named(self, source: str) -> GrammarSyntaxError:
-        """The same, with the place written as `source:line:column`."""
+        """Return the same error with its location written as `source:line:column`."""
         detail = self.message.removeprefix(f"grammar, line {self.line}, column {self.column}: ")
         message = f"{source}:{self.line}:{self.column}: {detail}"
         return GrammarSyntaxError(message, line=self.line, column=self.column, offset=self.offset, hint=self.hint)
 
 
 class SchemaError(GrammarError):
-    """A JSON schema that cannot be turned into a grammar. `place` is where in its text, in characters, if that is known."""
+    """A JSON schema that cannot be turned into a grammar. `place` is the index of the fault in its text, or None."""
 
     def __init__(
         self, message: str, *, hint: str | None = None, parameter: str | None = None, place: int | None = None
@@ -157,7 +157,7 @@ class SchemaError(GrammarError):
 
 
 class ConstraintError(GrammarError):
-    """The output does not satisfy the grammar or schema that was asked for."""
+    """The answer does not satisfy its grammar or schema."""
 
 
 class RowsFailedError(LlamacliError):
@@ -190,4 +190,23 @@ class ClosedError(EngineError):
 
 
 class CancelledError(LlamacliError):
-    """Somebody cancelled the work."""
+    """The caller cancelled the work."""
+
+
+def describe(error: Exception, *, trace: str) -> str:
+    """Return one line about any exception. `trace` says how the user gets the traceback of one that is a bug.
+
+    >>> describe(UsageError("no prompt", hint="give one"), trace="--debug shows where")
+    'no prompt (give one)'
+    >>> describe(KeyError("n"), trace="--debug shows where")
+    "unexpected KeyError: 'n' (this is a bug; --debug shows where)"
+    """
+    if isinstance(error, LlamacliError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    detail = str(error).strip().splitlines()
+    reason = f": {detail[0]}" if detail else ""
+    return f"unexpected {type(error).__name__}{reason} (this is a bug; {trace})"

@@ -16,28 +16,28 @@ from llamacli.errors import ClosedError
 from llamacli.openai.response import Document
 
 STREAMS = 16
-"""Threads beside those for the calls that run at once."""
+"""Threads for streams, beside those for parallel calls."""
 
 _END = object()
 
 
 class AsyncLlama:
-    """A `Llama` whose calls are awaited. Takes what `Llama` takes, or a `Llama` that is there already as `llama`.
+    """A `Llama` whose calls are awaited. Accepts the arguments of `Llama`, or an existing `Llama` as `llama`.
 
-    Calls that are awaited at once run side by side, as those of threads do.
+    Concurrent calls run side by side, as those of several threads do.
     """
 
     def __init__(self, *args: Any, llama: Llama | None = None, **options: Any) -> None:
         self.llama = llama if llama is not None else Llama(*args, **options)
-        # Calls beyond those that run at once would only wait there; the others are for streams, which come and go.
+        # More calls would only wait in the engine; a stream takes a thread only while it waits for a chunk.
         self._pool = ThreadPoolExecutor(self.llama.engine.n_parallel + STREAMS, thread_name_prefix="llamacli")
 
     async def create_completion(self, prompt: Any, **options: Any) -> Any:
-        """A completion as a document; with `stream=True` an asynchronous iterator of its chunks."""
+        """Return a completion as a document, or with `stream=True` an asynchronous iterator over its chunks."""
         return await self._call(functools.partial(self.llama.create_completion, prompt, **options), options)
 
     async def create_chat_completion(self, messages: Any, **options: Any) -> Any:
-        """A chat completion as a document; with `stream=True` an asynchronous iterator of its chunks."""
+        """Return a chat completion as a document, or with `stream=True` an asynchronous iterator over its chunks."""
         return await self._call(functools.partial(self.llama.create_chat_completion, messages, **options), options)
 
     async def _call(self, call: Callable[..., Any], options: dict[str, Any]) -> Any:
@@ -64,7 +64,7 @@ class AsyncLlama:
             raise
 
     def close(self) -> None:
-        """Closes the model; what still runs raises ClosedError."""
+        """Close the model; running calls raise ClosedError."""
         self.llama.close()
         self._pool.shutdown(wait=True)
 

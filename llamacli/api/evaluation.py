@@ -1,4 +1,4 @@
-"""The calls that evaluate by hand: tokens in, logits out, one sampled token at a time."""
+"""The low-level calls of `Llama`: tokens in, logits out, one sampled token at a time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from typing import Any, Unpack
 
+from llamacli.api.argument_names import argument_names
 from llamacli.api.arguments import (
     LogitsProcessor,
     StoppingCriterion,
@@ -22,16 +23,15 @@ from llamacli.api.completion import Completions
 from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.manual import ManualEvaluation, SavedState, Steering
 from llamacli.api.options import FurtherSampling, sampling_params
-from llamacli.api.wording import argument_names
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import ContextParams, SamplingParams
 from llamacli.errors import ClosedError, UsageError
 
 
 class Evaluations(Completions):
-    """The calls that evaluate by hand, in a context of their own. A base of `Llama`, which loads the model.
+    """The low-level calls, in a separate context. A base of `Llama`, which loads the model.
 
-    There is one sequence: calls of several threads take turns at it.
+    They share one sequence; calls from several threads are serialized.
     """
 
     def __init__(
@@ -46,25 +46,25 @@ class Evaluations(Completions):
     ) -> None:
         super().__init__(engine, name=name, chat_format=chat_format, seed=seed)
         self._context_params, self._logits_all = context, logits_all
-        self._lock = threading.RLock()  # again by the same thread: a signal's handler may close
+        self._lock = threading.RLock()  # reentrant: a signal handler may close
         self._manual: ManualEvaluation | None = None
         self._owned = ExitStack()
-        """What holds memory of C: closed by `close()`, or when this object is dropped without it."""
+        """Owners of C memory, closed by `close()`, or when this object is dropped without it."""
         self._owned.callback(engine.close)
         self._forgotten = weakref.finalize(self, _close_forgotten, self._owned, name)
-        self._forgotten.atexit = False  # the process takes everything with it
+        self._forgotten.atexit = False  # the end of the process frees everything
 
     @property
     def n_tokens(self) -> int:
-        """How many tokens were evaluated by hand since `reset`."""
+        """The number of tokens evaluated by `eval` since `reset`."""
         return len(self._manual.tokens) if self._manual is not None else 0
 
     def reset(self) -> None:
-        """Forgets what was evaluated by hand."""
+        """Clear the tokens evaluated by `eval`."""
         self.manual().reset()
 
     def eval(self, tokens: Sequence[int]) -> None:
-        """Evaluates tokens after those before.
+        """Evaluate tokens after the current ones.
 
         >>> llm.reset()
         >>> llm.eval(llm.tokenize(b"Hello"))
@@ -72,17 +72,17 @@ class Evaluations(Completions):
         True
 
         Raises:
-            ContextFullError: they do not fit.
-            UsageError: one of them is no token id of this model.
+            ContextFullError: if they do not fit.
+            UsageError: if one of them is not a token id of this model.
         """
         with argument_names():
             self.manual().eval(token_ids(tokens, "tokens"))
 
     def logits(self) -> Any:
-        """The logits of the last evaluated token: a numpy array of float32, (n_vocab,).
+        """Return the logits of the last evaluated token: a numpy array of float32, (n_vocab,).
 
-        What is changed in it before the next `eval` counts for `sample`; the array stays as it is after that, and after
-        `close()`. With `logits_all`: a copy of those of all tokens of the last `eval`, (n, n_vocab).
+        `sample` uses changes made to it before the next `eval`; the array stays valid after that, and after `close()`. With
+        `logits_all`, return a copy of the logits of all tokens of the last `eval`, (n, n_vocab).
 
         >>> llm.logits()[77] = 1e6
         >>> llm.sample(temp=0)
@@ -102,7 +102,7 @@ class Evaluations(Completions):
         logits_processor: LogitsProcessor | Sequence[LogitsProcessor] | None = None,
         **sampling: Unpack[FurtherSampling],
     ) -> int:
-        """A token chosen from the last logits; further keywords are `FurtherSampling`.
+        """Sample a token from the last logits; further keywords are `FurtherSampling`.
 
         >>> 0 <= llm.sample(temp=0) < llm.n_vocab()
         True
@@ -127,11 +127,11 @@ class Evaluations(Completions):
         grammar: LlamaGrammar | str | None = None,
         **sampling: Unpack[FurtherSampling],
     ) -> Generator[int, Sequence[int] | None, None]:
-        """Samples tokens for ever after `tokens`; what is sent into the generator is evaluated too.
+        """Yield sampled tokens after `tokens`, without end; tokens sent into the generator are evaluated too.
 
-        A logits processor gets the evaluated tokens and a (n_vocab,) array of logits that it changes or returns anew. A
-        stopping criterion gets the same, and says whether to end before the token that was chosen. With a grammar the
-        generator ends when nothing more may follow.
+        A logits processor receives the evaluated tokens and an (n_vocab,) array of logits, which it changes or replaces. A
+        stopping criterion receives the same, and returns whether to end before the sampled token. With a grammar the generator
+        ends when nothing more can follow.
 
         >>> generator = llm.generate(llm.tokenize(b"Hello"), temp=0)
         >>> len([next(generator) for _ in range(3)])
@@ -152,12 +152,12 @@ class Evaluations(Completions):
         return self._generated(manual.generate(prompt, params, steering))
 
     def _generated(self, tokens: Generator[int, Any, None]) -> Generator[int, Sequence[int] | None, None]:
-        """The same. Holds this object, which would close when nobody else does."""
+        """Yield the tokens, and keep this object alive, which closes the model when it is dropped."""
         with argument_names():
             yield from tokens
 
     def save_state(self) -> SavedState:
-        """What was evaluated by hand, with its cache.
+        """Return the evaluated tokens with their KV cache.
 
         >>> state = llm.save_state()
         >>> llm.load_state(state)
@@ -167,16 +167,21 @@ class Evaluations(Completions):
         return self.manual().save()
 
     def load_state(self, state: SavedState) -> None:
-        """Goes back to a saved state. Raises StateError for one of another model, UsageError for what is none."""
+        """Restore a saved state.
+
+        Raises:
+            StateError: if it belongs to another model, build or context.
+            UsageError: if it is not a SavedState.
+        """
         if not isinstance(state, SavedState):
             raise UsageError(
-                f"load_state takes what save_state gave, not {type(state).__name__}", hint="SavedState.from_bytes reads bytes"
+                f"load_state needs a SavedState, not {type(state).__name__}", hint="SavedState.from_bytes reads bytes"
             )
         with argument_names():
             self.manual().load(state)
 
     def manual(self) -> ManualEvaluation:
-        """What evaluates by hand, in a context of its own that is made when it is first used."""
+        """Return the low-level evaluation, whose context is created at the first call."""
         with self._lock:
             if self._closed:
                 raise ClosedError("this Llama is closed")
@@ -202,12 +207,12 @@ class Evaluations(Completions):
     # --- the end --------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Frees the model and its contexts; calls that are running raise ClosedError. May be called twice."""
+        """Free the model and its contexts; running calls raise ClosedError. Idempotent."""
         with self._lock:
             self._closed = True
             owned = self._owned.pop_all()
         self._forgotten.detach()
-        owned.close()  # not under the lock: what is waited for may be calling
+        owned.close()  # outside the lock: it waits for calls that may need it
 
 
 def _close_forgotten(owned: ExitStack, name: str) -> None:

@@ -1,20 +1,20 @@
-"""Grammars as objects, made and checked once."""
+"""Grammars as objects, parsed and checked once."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.constraint.schema import schema_to_grammar
-from llamacli.errors import SchemaError, UsageError
+from llamacli.errors import InvalidJSONError, SchemaError, UsageError
+from llamacli.json_text import parse_json
 
 
 @dataclass(frozen=True, slots=True)
 class LlamaGrammar:
-    """A GBNF grammar that holds an answer to it. `schema` is the JSON schema that it was made from, or None.
+    """A GBNF grammar that constrains an answer. `schema` is the JSON schema that it was converted from, or None.
 
     >>> LlamaGrammar.from_string('root ::= "yes" | "no"').text
     'root ::= "yes" | "no"'
@@ -25,52 +25,50 @@ class LlamaGrammar:
 
     @classmethod
     def from_string(cls, grammar: str, verbose: bool = False) -> LlamaGrammar:
-        """Checks the grammar's text. `verbose` is accepted and does nothing: errors say what is wrong and where.
+        """Check a grammar. `verbose` is accepted for llama-cpp-python's sake and does nothing: errors are located.
 
         Raises:
-            GrammarSyntaxError: it does not parse, with line and column.
+            GrammarSyntaxError: if it does not parse, with line and column.
         """
         from llamacli.grammar import check_safe
 
         if not isinstance(grammar, str):
-            raise UsageError(f"a grammar is a text or a LlamaGrammar, not a {type(grammar).__name__}")
+            raise UsageError(f"a grammar must be a string or a LlamaGrammar, not {type(grammar).__name__}")
         check_safe(grammar)
         return cls(grammar)
 
     @classmethod
     def from_file(cls, file: str | Path, verbose: bool = False) -> LlamaGrammar:
-        """Reads a grammar from a file.
+        """Read a grammar from a file.
 
         Raises:
-            OSError: it cannot be read.
-            GrammarSyntaxError: it does not parse.
+            OSError: if the file cannot be read.
+            GrammarSyntaxError: if the grammar does not parse.
         """
         return cls.from_string(Path(file).read_text(encoding="utf-8"), verbose)
 
     @classmethod
     def from_json_schema(cls, json_schema: str | dict[str, Any], verbose: bool = False) -> LlamaGrammar:
-        """Turns a JSON schema, as text or object, into a grammar.
+        """Convert a JSON schema, as text or as an object, into a grammar.
 
         >>> LlamaGrammar.from_json_schema({"type": "boolean"}).text.splitlines()[0]
         'root ::= ("true" | "false")'
 
         Raises:
-            SchemaError: it is no schema, or one that cannot be a grammar.
+            SchemaError: if it is not a schema, or has no grammar.
         """
         schema = _parsed(json_schema) if isinstance(json_schema, str) else json_schema
         if not isinstance(schema, dict | bool):
-            raise SchemaError("this is no JSON schema, which is an object", place=0)
+            raise SchemaError("a JSON schema must be an object or a boolean", place=0)
         return cls(schema_to_grammar(schema), schema)
 
     def constraint(self) -> Constraint:
-        """What the engine takes."""
+        """Return it as the engine takes it."""
         return Constraint(grammar=self.text, trusted=self.schema is not None)
 
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SchemaError(f"this is no JSON: {error.msg}", place=error.pos) from error
-    except RecursionError:
-        raise SchemaError("the schema is nested too deep", place=0) from None
+        return parse_json(text)
+    except InvalidJSONError as error:
+        raise SchemaError(error.message, place=error.offset) from error

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from llamacli.api import values
+from llamacli.api.argument_names import argument_names, naming_arguments
 from llamacli.api.arguments import token_ids
 from llamacli.api.evaluation import Evaluations
-from llamacli.api.wording import argument_names, naming_arguments
 from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import (

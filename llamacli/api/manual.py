@@ -1,4 +1,4 @@
-"""Evaluation by hand: tokens in, logits out, one sampled token at a time."""
+"""Low-level evaluation: tokens in, logits out, one sampled token at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """What `Llama.save_state` gives: the evaluated tokens and their cache. Bytes in `to_bytes`' form can be kept anywhere."""
+    """The result of `Llama.save_state`: the evaluated tokens and their KV cache. `to_bytes` serializes it."""
 
     state: states.State
 
@@ -33,20 +33,24 @@ class SavedState:
         return self.state.tokens
 
     def to_bytes(self) -> bytes:
-        """With checksum and fingerprint, so that nothing damaged or foreign is ever loaded."""
+        """Serialize the state with a checksum and a fingerprint of the model, which `load_state` verifies."""
         return states.pack(self.state)
 
     @staticmethod
     def from_bytes(data: bytes) -> SavedState:
-        """Raises StateError for anything that `to_bytes` did not write."""
+        """Deserialize what `to_bytes` returned.
+
+        Raises:
+            StateError: if it is something else, truncated or altered.
+        """
         return SavedState(states.unpack(data))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steering:
-    """What `generate` is held to: callables that change logits, a grammar, and when to stop.
+    """Constraints of `generate`: a callable that changes logits, a grammar, and a stopping criterion.
 
-    `stops` is given the evaluated tokens and the (n_vocab,) logits, and says whether to end before the token that was chosen.
+    `stops` receives the evaluated tokens and the (n_vocab,) logits; True ends the generation before the sampled token.
     """
 
     processor: Processor | None = None
@@ -55,9 +59,9 @@ class Steering:
 
 
 class ManualEvaluation:
-    """One sequence in a context of its own, evaluated by hand. Calls from several threads take turns.
+    """One sequence in a separate context, evaluated token by token. Calls from several threads are serialized.
 
-    `keep_all` keeps the logits of every token of the last `eval`, not only of the last one. `close()` ends the call that runs;
+    `keep_all` keeps the logits of every token of the last `eval` instead of the last token's. `close()` ends the running call;
     it and all later ones raise ClosedError.
     """
 
@@ -65,11 +69,11 @@ class ManualEvaluation:
         self.tokens: list[int] = []
         self._keep_all = keep_all
         self._outputs: list[int] = []
-        self._given: Any = None  # the logits as they were handed out, with what the caller changed in them
+        self._given: Any = None  # the logits that the caller received and may have changed
         self._sampler: Sampler | None = None
-        self._lock = threading.RLock()  # again by the same thread: callables may call
+        self._lock = threading.RLock()  # reentrant: callables may call
         self._closed = False
-        self._flag = CancelFlag()  # not the model's, which other calls set and clear
+        self._flag = CancelFlag()  # separate from the model's, which other calls set and clear
         self._context = Context(model, params, cancel=self._flag)
 
     @contextmanager
@@ -87,11 +91,11 @@ class ManualEvaluation:
             raise ClosedError("this Llama is closed") from cause
 
     def eval(self, tokens: Sequence[int]) -> None:
-        """Evaluates tokens after those that are there.
+        """Evaluate tokens after the current ones.
 
         Raises:
-            ContextFullError: they do not fit; nothing was evaluated then.
-            UsageError: ids outside the vocabulary.
+            ContextFullError: if they do not fit; then none is evaluated.
+            UsageError: if an id is outside the vocabulary.
         """
         with self._turn():
             context = self._context
@@ -102,13 +106,14 @@ class ManualEvaluation:
                     f"{total} tokens do not fit in the context of {context.n_ctx}",
                     needed=total,
                     available=context.n_ctx,
-                    hint="make the Llama object with a larger n_ctx",
+                    hint="create the Llama object with a larger n_ctx",
+                    parameter="n_ctx",
                 )
             for start in range(0, len(tokens), context.n_batch):
                 self._evaluate(list(tokens[start : start + context.n_batch]), is_last=start + context.n_batch >= len(tokens))
 
     def _evaluate(self, tokens: list[int], *, is_last: bool) -> None:
-        """Evaluates one batch. Without it in the cache, if that fails."""
+        """Evaluate one batch, and remove it from the cache if that fails."""
         place, count = len(self.tokens), len(tokens)
         outputs = [1 if self._keep_all else 0] * count
         if is_last:
@@ -124,13 +129,12 @@ class ManualEvaluation:
         self._outputs = [index for index, wanted in enumerate(outputs) if wanted]
 
     def logits(self) -> Any:
-        """The logits as a numpy array: (n_vocab,), or (n, n_vocab) with `keep_all`.
+        """Return the logits as a numpy array: (n_vocab,), or (n, n_vocab) with `keep_all`.
 
-        The array is the caller's for as long as it is kept. What is changed in the one without `keep_all` before the next
-        `eval` counts for `sample`.
+        The caller owns the array. Without `keep_all`, `sample` uses changes made to it before the next `eval`.
 
         Raises:
-            UsageError: nothing was evaluated yet.
+            UsageError: if nothing has been evaluated.
         """
         import numpy as np
 
@@ -140,7 +144,7 @@ class ManualEvaluation:
             return self._scores()
 
     def _scores(self) -> Any:
-        """The last logits as the caller left them: (n_vocab,), in memory of our own."""
+        """Return the last logits with the caller's changes, (n_vocab,), in our own memory."""
         import numpy as np
 
         if self._given is None:
@@ -149,17 +153,17 @@ class ManualEvaluation:
 
     def _last_output(self) -> int:
         if not self._outputs:
-            raise UsageError("nothing was evaluated yet")
+            raise UsageError("no token has been evaluated")
         return self._outputs[-1]
 
     def sample(self, params: SamplingParams, processor: Processor | None = None, matcher: Matcher | None = None) -> int:
-        """A token from the last logits. The chain lives on as long as the parameters stay the same, and remembers.
+        """Sample a token from the last logits. The sampler chain keeps its state while the parameters stay the same.
 
-        `processor` may change the logits for this choice, `matcher` holds it to a grammar.
+        `processor` may change the logits for this token, and `matcher` constrains it to a grammar.
 
         Raises:
-            UsageError: nothing was evaluated yet.
-            ConstraintError: the grammar allows no token here.
+            UsageError: if nothing has been evaluated.
+            ConstraintError: if the grammar allows no token.
         """
         import numpy as np
 
@@ -167,7 +171,7 @@ class ManualEvaluation:
             scores = self._given
             if processor is not None:
                 scores = self._scores().copy()
-                processor(self.tokens, memoryview(scores))  # memory of our own: it may keep it, and call anything
+                processor(self.tokens, memoryview(scores))  # our own memory: the callable may keep it, or call this object
                 self._require_open()
             if scores is not None:
                 np.asarray(self._context.logits(self._last_output()))[:] = scores
@@ -182,12 +186,12 @@ class ManualEvaluation:
         return self._sampler
 
     def generate(self, tokens: Sequence[int], params: SamplingParams, steering: Steering) -> Generator[int, Any, None]:
-        """Samples for ever, or until the grammar or a criterion ends it: evaluates the tokens, then each sampled one.
+        """Evaluate the tokens, then yield sampled tokens without end, or until the grammar or the criterion ends it.
 
-        What is sent into the generator is evaluated too.
+        Tokens sent into the generator are evaluated too.
 
         Raises:
-            ConstraintError: the grammar allows no token, or not what was sent.
+            ConstraintError: if the grammar allows no token, or not those that were sent.
         """
         with ExitStack() as stack:
             matcher = None
@@ -206,41 +210,32 @@ class ManualEvaluation:
                 if matcher is not None:
                     with self._turn():
                         if not all(map(matcher.accept, sent)):
-                            raise ConstraintError("the grammar does not allow what was sent into the generator")
+                            raise ConstraintError("the grammar does not allow the tokens sent into the generator")
                 pending = [token, *sent]
 
     def reset(self) -> None:
-        """Forgets everything."""
+        """Clear the sequence."""
         with self._turn():
             self._context.clear()
             self.tokens, self._outputs, self._given = [], [], None
             self._close_sampler()
 
-    def rewind(self, length: int) -> None:
-        """Forgets all but the first `length` tokens."""
-        with self._turn():
-            if not self._context.forget(0, length):
-                self.reset()
-                return
-            del self.tokens[length:]
-            self._outputs, self._given = [], None
-
     def save(self) -> SavedState:
-        """The evaluated tokens and their cache."""
+        """Return the evaluated tokens and their KV cache."""
         with self._turn():
             return SavedState(states.capture(self._context, 0, self.tokens))
 
     def load(self, saved: SavedState) -> None:
-        """Goes back to what `save` gave. Raises StateError if it belongs to another model."""
+        """Restore what `save` returned. Raise StateError if it belongs to another model."""
         with self._turn():
             self.reset()
             states.restore(self._context, 0, saved.state)
             self.tokens = list(saved.tokens)
             if self.tokens and self._context.forget(0, len(self.tokens) - 1):
-                self.eval([self.tokens.pop()])  # for its logits, which the state does not hold
+                self.eval([self.tokens.pop()])  # for its logits, which are not part of the state
 
     def close(self) -> None:
-        """Frees the sampler and the context, after the call that runs has ended."""
+        """Free the sampler and the context after the running call has ended."""
         self._closed = True
         self._flag.set()
         with self._lock:
@@ -254,9 +249,9 @@ class ManualEvaluation:
 
 
 def apply(processor: Callable[[list[int], Any], Any], tokens: list[int], logits: memoryview[float]) -> None:
-    """Lets a Python callable change logits: it gets the tokens so far and a (n_vocab,) array, and returns the new one.
+    """Let a Python callable change logits: it receives the tokens so far and an (n_vocab,) array, and returns the new one.
 
-    Changing the array in place and returning it or None is as good. The array is the callable's own: it may be kept.
+    It may also change the array in place and return it or None. The callable owns the array.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""C arrays for those above, who do not import ctypes."""
+"""C arrays for the rooms above, which do not import ctypes."""
 
 from __future__ import annotations
 
@@ -15,61 +15,61 @@ _OVERRIDE_BOOL, _OVERRIDE_SIZE = 2, 264
 
 
 def token_array(tokens: Sequence[int]) -> Any:
-    """A C array of int32 that holds the tokens."""
+    """Return the tokens as a C array of int32."""
     return (ctypes.c_int32 * len(tokens))(*tokens)
 
 
 def token_buffer(size: int) -> Any:
-    """Room for `size` tokens; indexing and slicing give integers."""
+    """Allocate `size` int32, zeroed; indexing and slicing return integers."""
     return (ctypes.c_int32 * size)()
 
 
 def token_values(buffer: Any, count: int) -> array.array[int]:
-    """The first `count` tokens of a token buffer, copied."""
+    """Copy the first `count` tokens of a token buffer."""
     return array.array("i", bytes(memoryview(buffer).cast("B")[: 4 * count]))
 
 
 def char_buffer(size: int) -> Any:
-    """Room for `size` bytes, zeroed; `.raw` gives them."""
+    """Allocate `size` chars, zeroed; `.raw` is their bytes."""
     return ctypes.create_string_buffer(size)
 
 
 def byte_buffer(size: int) -> Any:
-    """Room for `size` bytes as uint8; `bytes()` of it gives them."""
+    """Allocate `size` uint8, zeroed."""
     return (ctypes.c_uint8 * size)()
 
 
 def byte_array(data: bytes) -> Any:
-    """A C array of uint8 that holds a copy of the bytes."""
+    """Copy bytes into a C array of uint8."""
     return (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
 
 
 def float_array(values: Iterable[float]) -> Any:
-    """A C array of float."""
+    """Return the values as a C array of float."""
     numbers = list(values)
     return (ctypes.c_float * len(numbers))(*numbers)
 
 
 def string_array(texts: Sequence[str]) -> Any:
-    """A C array of char pointers, UTF-8."""
+    """Return the texts as a C array of char pointers to UTF-8."""
     return (ctypes.c_char_p * len(texts))(*[text.encode() for text in texts])
 
 
 def pointer_array(type_name: str, pointers: Sequence[Any]) -> Any:
-    """A C array of pointers to the structure `type_name`, with a NULL at the end."""
+    """Return the pointers to structures `type_name` as a C array that ends with NULL."""
     return (ctypes.POINTER(structs[type_name]) * (len(pointers) + 1))(*pointers)
 
 
 def struct_array(type_name: str, rows: Sequence[tuple[Any, ...]]) -> Any:
-    """A C array of the structure `type_name`, each row giving its fields in order."""
+    """Return a C array of structures `type_name`; a row has the fields of one, in order."""
     array_type: Any = structs[type_name] * len(rows)
     return array_type(*rows)
 
 
 def switches(values: Mapping[str, bool]) -> Any:
-    """An array of `llama_model_kv_override` that sets metadata of a model while it is loaded. Keys have at most 127 bytes.
+    """Return an array of `llama_model_kv_override` that overrides booleans in a model's metadata. Keys have at most 127 bytes.
 
-    The structure holds an array and a union, which our declarations cannot say; `shim_system.cpp` checks this layout.
+    The structure has an array and a union, which our declarations cannot express; `shim_system.cpp` checks this layout.
     """
     rows = [struct.pack("<i128s4x?127x", _OVERRIDE_BOOL, key.encode(), value) for key, value in values.items()]
     buffer = ctypes.create_string_buffer(b"".join(rows) + bytes(_OVERRIDE_SIZE))
@@ -77,32 +77,32 @@ def switches(values: Mapping[str, bool]) -> Any:
 
 
 def new_struct(type_name: str) -> Any:
-    """A zeroed structure."""
+    """Allocate a structure, zeroed."""
     return structs[type_name]()
 
 
 def reference(value: Any) -> Any:
-    """A pointer to a structure or scalar, for the length of one call."""
+    """Return a pointer to a structure or scalar, valid for one call."""
     return ctypes.byref(value)
 
 
 def int64_buffer(size: int) -> Any:
-    """Room for `size` int64, zeroed; indexing and slicing give integers."""
+    """Allocate `size` int64, zeroed; indexing and slicing return integers."""
     return (ctypes.c_int64 * size)()
 
 
 def size_pair() -> tuple[Any, Any]:
-    """Two size_t, zeroed, for functions that write two sizes; `.value` reads them."""
+    """Allocate two size_t, zeroed, for functions with two outputs; `.value` reads them."""
     return ctypes.c_size_t(), ctypes.c_size_t()
 
 
 def int32() -> Any:
-    """An int32, zeroed; `.value` reads it."""
+    """Allocate an int32, zeroed; `.value` reads it."""
     return ctypes.c_int32()
 
 
 def float_view(pointer: Any, count: int) -> memoryview[float]:
-    """`count` floats at `pointer` as a memoryview of format `f`, without copying; valid as long as C keeps them."""
+    """View `count` floats at `pointer` as a memoryview of format `f`, without copying; valid as long as C keeps them."""
     raw = memoryview((ctypes.c_float * count).from_address(ctypes.addressof(pointer.contents)))
     return raw.cast("B").cast("f")
 
@@ -110,7 +110,7 @@ def float_view(pointer: Any, count: int) -> memoryview[float]:
 class BatchArrays:
     """Memory for a `llama_batch` of up to `capacity` tokens, each in one sequence.
 
-    Filled by whole slices, so that a step is cheap.
+    It is filled by slices, which keeps a step cheap.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -135,10 +135,10 @@ class BatchArrays:
         )
 
     def fill(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[int]) -> Any:
-        """The `llama_batch` of these tokens; `outputs` is 1 where logits are wanted. All lists have the same length.
+        """Fill the `llama_batch` and return it. `outputs` is 1 for tokens whose logits are needed; all lists are equally long.
 
         Raises:
-            ValueError: more tokens than `capacity`.
+            ValueError: if there are more tokens than `capacity`.
         """
         count = len(tokens)
         if count > self.capacity:

@@ -1,6 +1,6 @@
-"""The shim's JSON functions (`shim.h`) as Python functions and owned handles. JSON in, JSON out, errors as exceptions.
+"""The shim's JSON functions (`shim.h`) as Python functions and owned handles, with errors as exceptions.
 
-Nothing here needs a model. Requests may hold any text: a lone surrogate, which UTF-8 cannot carry, becomes a question mark.
+None of them needs a model. Lone surrogates in a request, which UTF-8 cannot encode, become question marks.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _RAISED = "Jinja Exception: "
 
 
 def answer(name: str, *arguments: Any) -> Json:
-    """Calls a function that answers with JSON.
+    """Call a function that returns JSON.
 
     Raises:
-        TemplateError, SchemaError, GrammarError, UsageError, ConstraintError, ModelError: what the function says.
-        MemoryFullError: out of memory.
-        EngineError: llama.cpp failed in a way that nobody foresaw.
+        TemplateError, SchemaError, GrammarError, UsageError, ConstraintError, ModelError: if the function reports one.
+        MemoryFullError: if memory is exhausted.
+        EngineError: if llama.cpp fails in an unforeseen way.
     """
     lib = library()
     text = getattr(lib, name)(*arguments)
@@ -63,7 +63,7 @@ def answer(name: str, *arguments: Any) -> Json:
 
 
 def chat_builtins() -> tuple[str, ...]:
-    """The names of llama.cpp's built-in chat templates."""
+    """Return the names of llama.cpp's built-in chat templates."""
     return tuple(answer("llamacli_chat_builtins")["builtins"])
 
 
@@ -80,21 +80,21 @@ def schema_to_grammar(schema: Any) -> tuple[str, str | None]:
 
 
 def memory(path: bytes, model: Any, context: Any) -> Json:
-    """What the file with these `llama_model_params` and `llama_context_params` would take (`llamacli_memory` in shim.h).
+    """Estimate the memory of a file with these `llama_model_params` and `llama_context_params` (`llamacli_memory` in shim.h).
 
     Raises:
-        ModelError: the file could not be read; llama.cpp's log says why.
+        ModelError: if the file cannot be read; llama.cpp's log has the reason.
     """
     return answer("llamacli_memory", path, ctypes.byref(model), ctypes.byref(context))
 
 
 def system() -> Json:
-    """The build, the backends, their features and their devices (`llamacli_system` in shim.h)."""
+    """Return the build, the backends, their features and their devices (`llamacli_system` in shim.h)."""
     return answer("llamacli_system")
 
 
 class Handle:
-    """Owns a C object of the shim. One thread at a time; `close` is idempotent, and a closed handle raises ClosedError."""
+    """Owner of a C object of the shim. `close` is idempotent, and a closed handle raises ClosedError."""
 
     type_name = ""
 
@@ -105,7 +105,7 @@ class Handle:
         self.description = answer(function, *arguments, ctypes.byref(self._pointer))
 
     def close(self) -> None:
-        """Frees the C object."""
+        """Free the C object."""
         with self._lock:
             pointer, self._pointer = self._pointer, type(self._pointer)()
             if pointer:
@@ -124,7 +124,7 @@ class Handle:
 
 
 class Chat(Handle):
-    """A chat template. `description` holds `builtin` and `capabilities`."""
+    """A chat template. `description` has `builtin` and `capabilities`."""
 
     type_name = "chat"
 
@@ -132,10 +132,10 @@ class Chat(Handle):
         super().__init__("llamacli_chat_create", encode(request))
 
     def render(self, request: Mapping[str, Any]) -> Json:
-        """Renders messages (`llamacli_chat_render` in shim.h).
+        """Render messages (`llamacli_chat_render` in shim.h).
 
         Raises:
-            TemplateError: the template refuses them, fails, or takes too long.
+            TemplateError: if the template rejects them, fails, or takes too long.
         """
         with self._lock:
             return answer("llamacli_chat_render", self._open(), encode(request))
@@ -150,63 +150,23 @@ class Parser(Handle):
         super().__init__("llamacli_parser_create", encode(request))
 
     def parse(self, text: str, *, partial: bool) -> Json:
-        """What the answer holds so far (`llamacli_parser_parse` in shim.h).
+        """Parse the answer so far (`llamacli_parser_parse` in shim.h).
 
         Raises:
-            ConstraintError: it is not in the format that the template's model writes.
+            ConstraintError: if it is not in the template's format.
         """
         with self._lock:
             return answer("llamacli_parser_parse", self._open(), encode({"text": text, "partial": partial}))
 
 
-class Grammar(Handle):
-    """llama.cpp's matcher for a GBNF grammar, stepped by bytes."""
-
-    type_name = "grammar"
-
-    def __init__(self, grammar: str, root: str = "root") -> None:
-        super().__init__("llamacli_grammar_create", encode({"grammar": grammar, "root": root}))
-
-    def accept(self, data: bytes) -> int:
-        """Feeds bytes until one is refused: how many were accepted. After a refusal the grammar is dead until `reset`.
-
-        Raises:
-            GrammarError: the grammar is too ambiguous to be followed.
-        """
-        with self._lock:
-            accepted = int(self._library.llamacli_grammar_accept(self._open(), data, len(data)))
-        if accepted < 0:
-            raise GrammarError("the grammar is too ambiguous to be followed")
-        return accepted
-
-    def reset(self) -> None:
-        """Back to the beginning."""
-        with self._lock:
-            self._library.llamacli_grammar_reset(self._open())
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the bytes so far begin a match."""
-        return self._state() != 0
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the bytes so far are a match."""
-        return self._state() == 3
-
-    def _state(self) -> int:
-        with self._lock:
-            return int(self._library.llamacli_grammar_state(self._open()))
-
-
 class Fitted(Handle):
-    """Memory that parameters point to after they were fitted to the devices; to be closed when the model is loaded.
+    """Parameters fitted to the memory of the devices, and the arrays that they point to; closed after the model is loaded.
 
-    `model` and `context`, `llama_model_params` and `llama_context_params`, are changed in place. `description` says how, and
-    whether they fit now (`llamacli_fit` in shim.h).
+    `model` and `context`, `llama_model_params` and `llama_context_params`, are changed in place. `description` has the changes,
+    and whether the model fits (`llamacli_fit` in shim.h).
 
     Raises:
-        ModelError: the file could not be read; llama.cpp's log says why.
+        ModelError: if the file cannot be read; llama.cpp's log has the reason.
     """
 
     type_name = "fitted"
@@ -216,17 +176,17 @@ class Fitted(Handle):
 
 
 def encode(request: Mapping[str, Any]) -> bytes:
-    """A request as JSON.
+    """Encode a request as JSON.
 
     Raises:
-        UsageError: it holds what JSON cannot, or is nested too deep.
+        UsageError: if JSON cannot express it, or it is nested too deeply.
     """
     try:
         return json.dumps(request, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
     except (TypeError, ValueError) as error:
-        raise UsageError(f"this is no JSON: {error}") from error
+        raise UsageError(f"the request cannot be encoded as JSON: {error}") from error
     except RecursionError:
-        raise UsageError("the JSON is nested too deep") from None
+        raise UsageError("the request is nested too deeply") from None
 
 
 def _exception(error: Mapping[str, str]) -> LlamacliError:
@@ -237,11 +197,11 @@ def _exception(error: Mapping[str, str]) -> LlamacliError:
 
 
 def template_message(message: str) -> str:
-    """One line from llama.cpp's many about a template: what, where, and near which text."""
+    """Reduce llama.cpp's report on a template to one line: the fault, its location, and the text near it."""
     text = message.strip()
     raised = text.rfind(_RAISED)
     if raised >= 0:
-        return f"the chat template refuses the messages: {_flat(text[raised + len(_RAISED) :])}"
+        return f"the chat template rejects the messages: {_flat(text[raised + len(_RAISED) :])}"
     failed = re.search(r"While executing \w+ at (line \d+, column \d+) in source:.*\nError: (.*)", text, re.DOTALL)
     if failed:
         return f"the chat template fails at {failed[1]}: {_flat(failed[2])}"

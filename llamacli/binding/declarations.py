@@ -1,8 +1,7 @@
 """The C declarations that llamacli uses, each written once, as C.
 
-`prototypes.py` makes ctypes types from this text, and `abi_check.py` compiles the same text against the real headers, so that a
-declaration that does not fit the sources fails the build. Names and layouts are those of `llama.h`, `ggml.h`, `ggml-backend.h`
-and our own `shim.h`; nothing is renamed here.
+`prototypes.py` derives ctypes types from this text, and `abi_check.py` compiles the same text against the real headers, so that a
+wrong declaration fails the build. Names and layouts are those of `llama.h`, `ggml.h`, `ggml-backend.h` and our own `shim.h`.
 """
 
 HEADERS = ("ggml.h", "ggml-backend.h", "ggml-cpu.h", "llama.h", "shim_step.h", "shim_measure.h", "shim.h", "shim_roofline.h")
@@ -10,21 +9,18 @@ HEADERS = ("ggml.h", "ggml-backend.h", "ggml-cpu.h", "llama.h", "shim_step.h", "
 OPAQUE = """
 llama_vocab llama_model llama_context llama_sampler llama_adapter_lora llama_memory_i llama_model_kv_override
 llama_model_tensor_buft_override llama_model_imatrix_data llama_model_tensor_override
-ggml_backend_device ggml_backend_reg ggml_backend_buffer_type ggml_tensor
-llamacli_abort llamacli_constraint llamacli_chat llamacli_parser llamacli_grammar llamacli_fitted llamacli_products
+ggml_backend_device ggml_tensor
+llamacli_abort llamacli_constraint llamacli_chat llamacli_parser llamacli_fitted llamacli_products
 llamacli_workers
 """
-"""Structures that are only ever handled by pointer."""
+"""Structures that are handled by pointer only."""
 
 TYPEDEFS = """
 typedef struct llama_memory_i * llama_memory_t;
 typedef struct ggml_backend_device * ggml_backend_dev_t;
-typedef struct ggml_backend_reg * ggml_backend_reg_t;
-typedef struct ggml_backend_buffer_type * ggml_backend_buffer_type_t;
 typedef int32_t llama_pos;
 typedef int32_t llama_token;
 typedef int32_t llama_seq_id;
-typedef uint32_t llama_state_seq_flags;
 typedef bool (*llama_progress_callback)(float progress, void * user_data);
 typedef bool (*ggml_abort_callback)(void * data);
 typedef void (*ggml_log_callback)(enum ggml_log_level level, const char * text, void * user_data);
@@ -33,8 +29,6 @@ typedef bool (*ggml_backend_sched_eval_callback)(struct ggml_tensor * t, bool as
 
 STRUCTS = """
 struct llama_token_data { llama_token id; float logit; float p; };
-
-struct llama_token_data_array { struct llama_token_data * data; size_t size; int64_t selected; bool sorted; };
 
 struct llama_batch {
     int32_t n_tokens; llama_token * token; float * embd; llama_pos * pos; int32_t * n_seq_id; llama_seq_id ** seq_id; int8_t * logits;
@@ -124,24 +118,6 @@ struct llama_logit_bias { llama_token token; float bias; };
 
 struct llama_sampler_chain_params { bool no_perf; };
 
-struct llama_perf_context_data {
-    double t_start_ms; double t_load_ms; double t_p_eval_ms; double t_eval_ms; int32_t n_p_eval; int32_t n_eval; int32_t n_reused;
-};
-
-struct llama_perf_sampler_data { double t_sample_ms; int32_t n_sample; };
-
-struct ggml_backend_dev_caps { bool async; bool host_buffer; bool buffer_from_host_ptr; bool events; bool mmap_support; };
-
-struct ggml_backend_dev_props {
-    const char * name;
-    const char * description;
-    size_t memory_free;
-    size_t memory_total;
-    enum ggml_backend_dev_type type;
-    const char * device_id;
-    struct ggml_backend_dev_caps caps;
-};
-
 struct llamacli_choice { llama_token token; int32_t n_top; float logprob; };
 
 struct llamacli_candidate { llama_token token; float logprob; };
@@ -165,165 +141,94 @@ struct llamacli_lane {
 FUNCTIONS = """
 // --- library
 const char * llama_version(void);
-const char * llama_print_system_info(void);
 void llama_backend_init(void);
-void llama_backend_free(void);
 int64_t llama_time_us(void);
 size_t llama_max_devices(void);
-size_t llama_max_parallel_sequences(void);
-bool llama_supports_mmap(void);
-bool llama_supports_mlock(void);
 bool llama_supports_gpu_offload(void);
-bool llama_supports_rpc(void);
-void llama_log_set(ggml_log_callback log_callback, void * user_data);
-void ggml_log_set(ggml_log_callback log_callback, void * user_data);
-const char * ggml_version(void);
-const char * ggml_commit(void);
-int64_t ggml_blck_size(enum ggml_type type);
-size_t ggml_type_size(enum ggml_type type);
 size_t ggml_row_size(enum ggml_type type, int64_t ne);
-const char * ggml_type_name(enum ggml_type type);
-bool ggml_is_quantized(enum ggml_type type);
-const char * llama_ftype_name(enum llama_ftype ftype);
-const char * llama_flash_attn_type_name(enum llama_flash_attn_type flash_attn_type);
 
 // --- backends and devices
 void ggml_backend_load_all_from_path(const char * dir_path);
-size_t ggml_backend_reg_count(void);
-ggml_backend_reg_t ggml_backend_reg_get(size_t index);
-const char * ggml_backend_reg_name(ggml_backend_reg_t reg);
-size_t ggml_backend_reg_dev_count(ggml_backend_reg_t reg);
-ggml_backend_dev_t ggml_backend_reg_dev_get(ggml_backend_reg_t reg, size_t index);
 size_t ggml_backend_dev_count(void);
 ggml_backend_dev_t ggml_backend_dev_get(size_t index);
 ggml_backend_dev_t ggml_backend_dev_by_name(const char * name);
-ggml_backend_dev_t ggml_backend_dev_by_type(enum ggml_backend_dev_type type);
 const char * ggml_backend_dev_name(ggml_backend_dev_t device);
 const char * ggml_backend_dev_description(ggml_backend_dev_t device);
 void ggml_backend_dev_memory(ggml_backend_dev_t device, size_t * free, size_t * total);
 enum ggml_backend_dev_type ggml_backend_dev_type(ggml_backend_dev_t device);
-void ggml_backend_dev_get_props(ggml_backend_dev_t device, struct ggml_backend_dev_props * props);
-ggml_backend_reg_t ggml_backend_dev_backend_reg(ggml_backend_dev_t device);
 
 // --- model
 struct llama_model_params llama_model_default_params(void);
 struct llama_model * llama_model_load_from_file(const char * path_model, struct llama_model_params params);
-struct llama_model * llama_model_load_from_splits(const char ** paths, size_t n_paths, struct llama_model_params params);
-void llama_model_save_to_file(const struct llama_model * model, const char * path_model);
 void llama_model_free(struct llama_model * model);
 const struct llama_vocab * llama_model_get_vocab(const struct llama_model * model);
-enum llama_rope_type llama_model_rope_type(const struct llama_model * model);
 int32_t llama_model_n_ctx_train(const struct llama_model * model);
 int32_t llama_model_n_embd(const struct llama_model * model);
-int32_t llama_model_n_embd_inp(const struct llama_model * model);
 int32_t llama_model_n_embd_out(const struct llama_model * model);
 int32_t llama_model_n_layer(const struct llama_model * model);
 int32_t llama_model_n_head(const struct llama_model * model);
 int32_t llama_model_n_head_kv(const struct llama_model * model);
 int32_t llama_model_n_swa(const struct llama_model * model);
-float llama_model_rope_freq_scale_train(const struct llama_model * model);
 uint32_t llama_model_n_cls_out(const struct llama_model * model);
-const char * llama_model_cls_label(const struct llama_model * model, uint32_t i);
 int32_t llama_model_meta_val_str(const struct llama_model * model, const char * key, char * buf, size_t buf_size);
 int32_t llama_model_meta_count(const struct llama_model * model);
 const char * llama_model_meta_key_str(enum llama_model_meta_key key);
 int32_t llama_model_meta_key_by_index(const struct llama_model * model, int32_t i, char * buf, size_t buf_size);
-int32_t llama_model_meta_val_str_by_index(const struct llama_model * model, int32_t i, char * buf, size_t buf_size);
 int32_t llama_model_desc(const struct llama_model * model, char * buf, size_t buf_size);
-enum llama_ftype llama_model_ftype(const struct llama_model * model);
 uint64_t llama_model_size(const struct llama_model * model);
 const char * llama_model_chat_template(const struct llama_model * model, const char * name);
 uint64_t llama_model_n_params(const struct llama_model * model);
 bool llama_model_has_encoder(const struct llama_model * model);
 bool llama_model_has_decoder(const struct llama_model * model);
-llama_token llama_model_decoder_start_token(const struct llama_model * model);
 bool llama_model_is_recurrent(const struct llama_model * model);
 bool llama_model_is_hybrid(const struct llama_model * model);
 bool llama_model_is_diffusion(const struct llama_model * model);
 struct llama_model_quantize_params llama_model_quantize_default_params(void);
 uint32_t llama_model_quantize(const char * fname_inp, const char * fname_out, const struct llama_model_quantize_params * params);
-int32_t llama_split_path(char * split_path, size_t maxlen, const char * path_prefix, int32_t split_no, int32_t split_count);
 
 // --- adapters
 struct llama_adapter_lora * llama_adapter_lora_init(struct llama_model * model, const char * path_lora);
-void llama_adapter_lora_free(struct llama_adapter_lora * adapter);
-int32_t llama_adapter_meta_val_str(const struct llama_adapter_lora * adapter, const char * key, char * buf, size_t buf_size);
-int32_t llama_adapter_meta_count(const struct llama_adapter_lora * adapter);
-int32_t llama_adapter_meta_key_by_index(const struct llama_adapter_lora * adapter, int32_t i, char * buf, size_t buf_size);
-int32_t llama_adapter_meta_val_str_by_index(const struct llama_adapter_lora * adapter, int32_t i, char * buf, size_t buf_size);
-uint64_t llama_adapter_get_alora_n_invocation_tokens(const struct llama_adapter_lora * adapter);
-const llama_token * llama_adapter_get_alora_invocation_tokens(const struct llama_adapter_lora * adapter);
 int32_t llama_set_adapters_lora(struct llama_context * ctx, struct llama_adapter_lora ** adapters, size_t n_adapters, float * scales);
-int32_t llama_set_adapter_cvec(struct llama_context * ctx, const float * data, size_t len, int32_t n_embd, int32_t il_start, int32_t il_end);
 
 // --- context
 struct llama_context_params llama_context_default_params(void);
 struct llama_context * llama_init_from_model(struct llama_model * model, struct llama_context_params params);
 void llama_free(struct llama_context * ctx);
-uint32_t llama_n_ctx(const struct llama_context * ctx);
 uint32_t llama_n_ctx_seq(const struct llama_context * ctx);
 uint32_t llama_n_batch(const struct llama_context * ctx);
-uint32_t llama_n_ubatch(const struct llama_context * ctx);
-uint32_t llama_n_seq_max(const struct llama_context * ctx);
-const struct llama_model * llama_get_model(const struct llama_context * ctx);
 llama_memory_t llama_get_memory(const struct llama_context * ctx);
 enum llama_pooling_type llama_pooling_type(const struct llama_context * ctx);
-void llama_set_n_threads(struct llama_context * ctx, int32_t n_threads, int32_t n_threads_batch);
-int32_t llama_n_threads(struct llama_context * ctx);
-int32_t llama_n_threads_batch(struct llama_context * ctx);
-void llama_set_embeddings(struct llama_context * ctx, bool embeddings);
 void llama_set_causal_attn(struct llama_context * ctx, bool causal_attn);
-void llama_set_abort_callback(struct llama_context * ctx, ggml_abort_callback abort_callback, void * abort_callback_data);
-void llama_synchronize(struct llama_context * ctx);
-int32_t llama_encode(struct llama_context * ctx, struct llama_batch batch);
 int32_t llama_decode(struct llama_context * ctx, struct llama_batch batch);
-float * llama_get_logits(struct llama_context * ctx);
 float * llama_get_logits_ith(struct llama_context * ctx, int32_t i);
-float * llama_get_embeddings(struct llama_context * ctx);
 float * llama_get_embeddings_ith(struct llama_context * ctx, int32_t i);
 float * llama_get_embeddings_seq(struct llama_context * ctx, llama_seq_id seq_id);
-
-// --- batch
-struct llama_batch llama_batch_init(int32_t n_tokens, int32_t embd, int32_t n_seq_max);
-void llama_batch_free(struct llama_batch batch);
 
 // --- memory
 void llama_memory_clear(llama_memory_t mem, bool data);
 bool llama_memory_seq_rm(llama_memory_t mem, llama_seq_id seq_id, llama_pos p0, llama_pos p1);
 void llama_memory_seq_cp(llama_memory_t mem, llama_seq_id seq_id_src, llama_seq_id seq_id_dst, llama_pos p0, llama_pos p1);
-void llama_memory_seq_keep(llama_memory_t mem, llama_seq_id seq_id);
 void llama_memory_seq_add(llama_memory_t mem, llama_seq_id seq_id, llama_pos p0, llama_pos p1, llama_pos delta);
-void llama_memory_seq_div(llama_memory_t mem, llama_seq_id seq_id, llama_pos p0, llama_pos p1, int d);
 llama_pos llama_memory_seq_pos_min(llama_memory_t mem, llama_seq_id seq_id);
 llama_pos llama_memory_seq_pos_max(llama_memory_t mem, llama_seq_id seq_id);
 bool llama_memory_can_shift(llama_memory_t mem);
 
 // --- state (the file functions abort on damaged input: state files have our own container)
-size_t llama_state_get_size(struct llama_context * ctx);
-size_t llama_state_get_data(struct llama_context * ctx, uint8_t * dst, size_t size);
-size_t llama_state_set_data(struct llama_context * ctx, const uint8_t * src, size_t size);
 size_t llama_state_seq_get_size(struct llama_context * ctx, llama_seq_id seq_id);
 size_t llama_state_seq_get_data(struct llama_context * ctx, uint8_t * dst, size_t size, llama_seq_id seq_id);
 size_t llama_state_seq_set_data(struct llama_context * ctx, const uint8_t * src, size_t size, llama_seq_id dest_seq_id);
-size_t llama_state_seq_get_size_ext(struct llama_context * ctx, llama_seq_id seq_id, llama_state_seq_flags flags);
-size_t llama_state_seq_get_data_ext(struct llama_context * ctx, uint8_t * dst, size_t size, llama_seq_id seq_id, llama_state_seq_flags flags);
-size_t llama_state_seq_set_data_ext(struct llama_context * ctx, const uint8_t * src, size_t size, llama_seq_id dest_seq_id, llama_state_seq_flags flags);
 
 // --- vocabulary and tokenization
 enum llama_vocab_type llama_vocab_type(const struct llama_vocab * vocab);
 int32_t llama_vocab_n_tokens(const struct llama_vocab * vocab);
 const char * llama_vocab_get_text(const struct llama_vocab * vocab, llama_token token);
-float llama_vocab_get_score(const struct llama_vocab * vocab, llama_token token);
 enum llama_token_attr llama_vocab_get_attr(const struct llama_vocab * vocab, llama_token token);
 bool llama_vocab_is_eog(const struct llama_vocab * vocab, llama_token token);
 bool llama_vocab_is_control(const struct llama_vocab * vocab, llama_token token);
 llama_token llama_vocab_bos(const struct llama_vocab * vocab);
 llama_token llama_vocab_eos(const struct llama_vocab * vocab);
-llama_token llama_vocab_eot(const struct llama_vocab * vocab);
 llama_token llama_vocab_sep(const struct llama_vocab * vocab);
 llama_token llama_vocab_nl(const struct llama_vocab * vocab);
-llama_token llama_vocab_pad(const struct llama_vocab * vocab);
-llama_token llama_vocab_mask(const struct llama_vocab * vocab);
 bool llama_vocab_get_add_bos(const struct llama_vocab * vocab);
 bool llama_vocab_get_add_eos(const struct llama_vocab * vocab);
 bool llama_vocab_get_add_sep(const struct llama_vocab * vocab);
@@ -331,53 +236,30 @@ const llama_token * llama_vocab_get_suppress_tokens(const struct llama_vocab * v
 llama_token llama_vocab_fim_pre(const struct llama_vocab * vocab);
 llama_token llama_vocab_fim_suf(const struct llama_vocab * vocab);
 llama_token llama_vocab_fim_mid(const struct llama_vocab * vocab);
-llama_token llama_vocab_fim_pad(const struct llama_vocab * vocab);
-llama_token llama_vocab_fim_rep(const struct llama_vocab * vocab);
-llama_token llama_vocab_fim_sep(const struct llama_vocab * vocab);
 int32_t llama_tokenize(const struct llama_vocab * vocab, const char * text, int32_t text_len, llama_token * tokens, int32_t n_tokens_max, bool add_special, bool parse_special);
 int32_t llama_token_to_piece(const struct llama_vocab * vocab, llama_token token, char * buf, int32_t length, int32_t lstrip, bool special);
 int32_t llama_detokenize(const struct llama_vocab * vocab, const llama_token * tokens, int32_t n_tokens, char * text, int32_t text_len_max, bool remove_special, bool unparse_special);
 
 // --- samplers
-const char * llama_sampler_name(const struct llama_sampler * smpl);
 void llama_sampler_accept(struct llama_sampler * smpl, llama_token token);
-void llama_sampler_apply(struct llama_sampler * smpl, struct llama_token_data_array * cur_p);
-void llama_sampler_reset(struct llama_sampler * smpl);
-struct llama_sampler * llama_sampler_clone(const struct llama_sampler * smpl);
 void llama_sampler_free(struct llama_sampler * smpl);
 struct llama_sampler_chain_params llama_sampler_chain_default_params(void);
 struct llama_sampler * llama_sampler_chain_init(struct llama_sampler_chain_params params);
 void llama_sampler_chain_add(struct llama_sampler * chain, struct llama_sampler * smpl);
-struct llama_sampler * llama_sampler_chain_get(struct llama_sampler * chain, int32_t i);
-int32_t llama_sampler_chain_n(const struct llama_sampler * chain);
-struct llama_sampler * llama_sampler_chain_remove(struct llama_sampler * chain, int32_t i);
-struct llama_sampler * llama_sampler_init_greedy(void);
 struct llama_sampler * llama_sampler_init_dist(uint32_t seed);
 struct llama_sampler * llama_sampler_init_top_k(int32_t k);
 struct llama_sampler * llama_sampler_init_top_p(float p, size_t min_keep);
 struct llama_sampler * llama_sampler_init_min_p(float p, size_t min_keep);
 struct llama_sampler * llama_sampler_init_typical(float p, size_t min_keep);
-struct llama_sampler * llama_sampler_init_temp(float t);
 struct llama_sampler * llama_sampler_init_temp_ext(float t, float delta, float exponent);
 struct llama_sampler * llama_sampler_init_xtc(float p, float t, size_t min_keep, uint32_t seed);
 struct llama_sampler * llama_sampler_init_top_n_sigma(float n);
 struct llama_sampler * llama_sampler_init_mirostat(int32_t n_vocab, uint32_t seed, float tau, float eta, int32_t m);
 struct llama_sampler * llama_sampler_init_mirostat_v2(uint32_t seed, float tau, float eta);
-struct llama_sampler * llama_sampler_init_grammar(const struct llama_vocab * vocab, const char * grammar_str, const char * grammar_root);
-struct llama_sampler * llama_sampler_init_grammar_lazy_patterns(const struct llama_vocab * vocab, const char * grammar_str, const char * grammar_root, const char ** trigger_patterns, size_t num_trigger_patterns, const llama_token * trigger_tokens, size_t num_trigger_tokens);
 struct llama_sampler * llama_sampler_init_penalties(int32_t n_vocab, int32_t penalty_last_n, float penalty_repeat, float penalty_freq, float penalty_present);
 struct llama_sampler * llama_sampler_init_dry(const struct llama_vocab * vocab, float dry_multiplier, float dry_base, int32_t dry_allowed_length, int32_t dry_penalty_last_n, const char ** seq_breakers, size_t num_breakers);
 struct llama_sampler * llama_sampler_init_adaptive_p(float target, float decay, uint32_t seed);
-struct llama_sampler * llama_sampler_init_logit_bias(int32_t n_vocab, int32_t n_logit_bias, const struct llama_logit_bias * logit_bias);
 struct llama_sampler * llama_sampler_init_infill(const struct llama_vocab * vocab);
-uint32_t llama_sampler_get_seed(const struct llama_sampler * smpl);
-llama_token llama_sampler_sample(struct llama_sampler * smpl, struct llama_context * ctx, int32_t idx);
-
-// --- performance counters
-struct llama_perf_context_data llama_perf_context(const struct llama_context * ctx);
-void llama_perf_context_reset(struct llama_context * ctx);
-struct llama_perf_sampler_data llama_perf_sampler(const struct llama_sampler * chain);
-void llama_perf_sampler_reset(struct llama_sampler * chain);
 
 // --- shim_step.cpp: cancelling, and one step of sampling
 const char * llamacli_llama_cpp_commit(void);
@@ -414,11 +296,6 @@ char * llamacli_parser_create(const char * request, struct llamacli_parser ** pa
 void llamacli_parser_free(struct llamacli_parser * parser);
 char * llamacli_parser_parse(struct llamacli_parser * parser, const char * request);
 char * llamacli_schema_to_grammar(const char * request);
-char * llamacli_grammar_create(const char * request, struct llamacli_grammar ** grammar);
-void llamacli_grammar_free(struct llamacli_grammar * grammar);
-void llamacli_grammar_reset(struct llamacli_grammar * grammar);
-int64_t llamacli_grammar_accept(struct llamacli_grammar * grammar, const char * bytes, size_t n_bytes);
-int32_t llamacli_grammar_state(const struct llamacli_grammar * grammar);
 char * llamacli_memory(const char * path, const struct llama_model_params * model, const struct llama_context_params * context);
 char * llamacli_fit(const char * path, struct llama_model_params * model, struct llama_context_params * context, size_t margin, uint32_t n_ctx_min, struct llamacli_fitted ** fitted);
 void llamacli_fitted_free(struct llamacli_fitted * fitted);

@@ -16,17 +16,6 @@ class llama_vocab_type(IntEnum):
     LLAMA_VOCAB_TYPE_TEST = 7
 
 
-class llama_rope_type(IntEnum):
-    """`enum llama_rope_type`."""
-
-    LLAMA_ROPE_TYPE_NONE = -1
-    LLAMA_ROPE_TYPE_NORM = 0
-    LLAMA_ROPE_TYPE_NEOX = 2
-    LLAMA_ROPE_TYPE_MROPE = 8
-    LLAMA_ROPE_TYPE_IMROPE = 40
-    LLAMA_ROPE_TYPE_VISION = 24
-
-
 class llama_token_attr(IntEnum):
     """`enum llama_token_attr`."""
 

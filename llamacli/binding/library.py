@@ -1,11 +1,11 @@
-"""Finds and loads the native libraries, and gives every declared function its prototype.
+"""Loading of the native libraries, with a prototype for every declared function.
 
     from llamacli.binding.library import library
     lib = library()
     lib.llama_time_us()
 
-Loading happens once, at the first call of `library()`. Functions get their prototypes when they are first used, C errors become
-exceptions there (`errcheck`), and callers never test return codes.
+The first call of `library()` loads them. A function gets its prototype at its first use; C errors become exceptions
+(`errcheck`), so that callers never test return codes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Library:
                 f"the native library is built from llama.cpp {stamped}, this package from {self.build['commit']}",
                 hint=_REINSTALL,
             )
-        # Backends speak while they load; until somebody routes the log, nobody hears it.
+        # Backends log while they load; the lines are dropped until the log is routed.
         self.llamacli_log_filter(declarations.type("ggml_log_callback")(), ggml_log_level.GGML_LOG_LEVEL_ERROR)
         if self.build["dynamic_backends"]:
             # Only from our own folder: the default search also looks in the current directory.
@@ -72,30 +72,30 @@ def _loaded() -> Library:
 
 
 def library() -> Library:
-    """The native libraries, loaded at the first call.
+    """Return the native libraries, loading them at the first call.
 
     Raises:
-        LibraryError: they are missing, do not load, or are not those this package was built with.
+        LibraryError: if they are missing, cannot be loaded, or were built for another version of this package.
     """
     with _load_lock:
         return _loaded()
 
 
 def read_build_info(folder: Path) -> dict[str, Any]:
-    """What the build wrote about itself: commit, compiler, llama_version, dynamic_backends, system_info, backends.
+    """Return the build information: commit, compiler, llama_version, dynamic_backends, system_info, backends.
 
     Raises:
-        LibraryError: the file is missing or damaged.
+        LibraryError: if the file is missing or corrupt.
     """
     try:
         info: dict[str, Any] = json.loads((folder / "build.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise LibraryError(f"the build information is missing or damaged: {error}", hint=_REINSTALL) from error
+        raise LibraryError(f"the build information is missing or corrupt: {error}", hint=_REINSTALL) from error
     return info
 
 
 def address_of(function: Any) -> int:
-    """The address of a C function, to be given to C as a callback."""
+    """Return the address of a C function, to pass to C as a callback."""
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
@@ -113,40 +113,44 @@ def _bind(handle: ctypes.CDLL, declared: Function) -> Any:
 
 
 def _check_evaluation(result: int, function: Any, arguments: Any) -> int:
-    """Raises what the result of `llama_decode` or `llama_encode` means.
+    """Raise the exception for a result of `llama_decode`.
 
-    0 done, 1 no place in the cache, 2 aborted, -1 invalid batch, below a failed computation.
+    0 is success, 1 a full cache, 2 an abort, -1 an invalid batch, anything below a failed computation.
     """
     if result == 0:
         return result
     if result == 1:
-        raise ContextFullError("the KV cache has no place for this batch", needed=0, available=0)
+        raise ContextFullError("the KV cache has no room for this batch", needed=0, available=0)
     if result == 2:
         raise CancelledError("the evaluation was cancelled")
     if result == -2:
-        raise MemoryFullError("out of memory while evaluating the batch", hint="a smaller -ub or -c needs less")
+        raise MemoryFullError(
+            "out of memory while evaluating the batch", hint="use a smaller n_ubatch or n_ctx", parameter="n_ubatch"
+        )
     if result == -1:
-        raise DecodeError("llama.cpp refused the batch as invalid")
+        raise DecodeError("llama.cpp rejected the batch as invalid")
     raise DecodeError(f"llama.cpp could not evaluate the batch (status {result})")
 
 
 def check_sampling(result: int, function: Any = None, arguments: Any = None) -> int:
-    """Raises what the result of `llamacli_sample` means: 0 done, 1 the constraint allows no token, above a failure."""
+    """Raise the exception for a result of `llamacli_sample`: 0 is success, 1 that no token is allowed, 2 or more a failure."""
     if result == 1:
-        raise ConstraintError("the grammar allows no token of this model's vocabulary at this place")
+        raise ConstraintError("the grammar allows no token of this model's vocabulary at this position")
     if result == 2:
         raise DecodeError(
-            "the model's output holds no finite number", hint="the file may be damaged; try --check-tensors, or -fa off"
+            "the model's logits are not finite",
+            hint="the file may be corrupt: try check_tensors, or flash_attention=off",
+            parameter="flash_attention",
         )
     if result > 2:
         raise DecodeError("sampling failed inside llama.cpp")
     return result
 
 
-def _not_null(what: str) -> Callable[[Any, Any, Any], Any]:
+def _not_null(subject: str) -> Callable[[Any, Any, Any], Any]:
     def check(result: Any, function: Any, arguments: Any) -> Any:
         if not result:
-            raise MemoryFullError(f"out of memory for {what}")
+            raise MemoryFullError(f"out of memory for {subject}")
         return result
 
     return check
@@ -154,7 +158,6 @@ def _not_null(what: str) -> Callable[[Any, Any, Any], Any]:
 
 ERROR_CHECKS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "llama_decode": _check_evaluation,
-    "llama_encode": _check_evaluation,
     "llamacli_sample": check_sampling,
     "llamacli_burst": _check_evaluation,
     "llamacli_measure_tokens": _check_evaluation,
@@ -162,4 +165,4 @@ ERROR_CHECKS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "llamacli_abort_new": _not_null("a cancel flag"),
     "llama_sampler_chain_init": _not_null("a sampler chain"),
 }
-"""What a result means, by function. Loading a model or a context fails for many reasons: the engine reads the log for those."""
+"""Checks of results by function. The engine reads from the log why a model or a context could not be loaded."""

@@ -1,8 +1,7 @@
-"""llama.cpp's log lines, sent to `logging` under the name `llamacli.native`; none reaches stderr by itself.
+"""llama.cpp's log, routed to the logger `llamacli.native` instead of stderr.
 
 Lines below the logger's level are dropped in C, so that a quiet program does not enter Python for each of the hundreds of lines
-that loading a model writes. Errors and warnings are always kept for a while, because llama.cpp tells the reason of a failure
-nowhere else.
+of loading a model. The last errors and warnings are always kept, because llama.cpp reports reasons of failures only there.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _recent: deque[str] = deque(maxlen=50)
 
 
 class _Line:
-    """A line that llama.cpp writes in pieces."""
+    """A line that llama.cpp logs in pieces."""
 
     def __init__(self) -> None:
         self.level = logging.INFO
@@ -48,7 +47,7 @@ class _Line:
             return
         if self.level >= logging.WARNING:
             _recent.append(text)
-        # What llama.cpp calls an error is told by our exception; its own words are for those who ask.
+        # Our exception reports the error; llama.cpp's own line is for verbose output.
         logger.log(min(self.level, logging.INFO), "%s", text)
 
 
@@ -63,7 +62,7 @@ _callback = declarations.type("ggml_log_callback")(_receive)  # kept alive: C ho
 
 
 def route() -> None:
-    """Sends the library's log to `logging` from now on, at the level that the logger has now."""
+    """Route the library's log to `logging`, at the current level of the logger."""
     if logger.isEnabledFor(logging.DEBUG):
         level = ggml_log_level.GGML_LOG_LEVEL_DEBUG
     elif logger.isEnabledFor(logging.INFO):
@@ -75,7 +74,7 @@ def route() -> None:
 
 @contextlib.contextmanager
 def complaints() -> Iterator[list[str]]:
-    """The warnings and errors that llama.cpp writes inside the block, filled in when it ends."""
+    """Collect the warnings and errors that llama.cpp logs inside the block; the list is filled when it ends."""
     route()
     _recent.clear()
     lines: list[str] = []

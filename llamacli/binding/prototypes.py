@@ -1,8 +1,7 @@
-"""Turns the C text of `declarations.py` into ctypes types and prototypes.
+"""Parser of the C text of `declarations.py` into ctypes types and prototypes.
 
-This is not a C parser: it reads the narrow form in which the declarations are written (one declarator a field, named
-parameters,
-no arrays, no unions). What it makes of them is verified against the compiler's view by `abi_check.py`.
+It parses only the narrow form of these declarations (one declarator per field, named parameters, no arrays, no unions).
+`abi_check.py` verifies the result against the compiler.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Declarations:
         self.opaque = tuple(opaque.split())
         self._types: dict[str, Any] = dict(SCALARS)
         for name in self.opaque:
-            # A structure without fields can only be pointed to, and its pointer fits no other parameter.
+            # A structure without fields can only be pointed to, and its pointer type fits no other parameter.
             self.structs[name] = type(name, (ctypes.Structure,), {"__slots__": ()})
         self.typedefs = [self._typedef(text) for text in _statements(typedefs)]
         self.fields: dict[str, list[tuple[str, str]]] = {}
@@ -55,10 +54,10 @@ class Declarations:
         self.functions = [self._function(text) for text in _statements(functions)]
 
     def type(self, text: str) -> Any:
-        """The ctypes type of a C type name, such as `const struct llama_model *`; None for `void`.
+        """Return the ctypes type of a C type name, such as `const struct llama_model *`; None for `void`.
 
         Raises:
-            ValueError: a name that is not declared.
+            ValueError: if a name is not declared.
         """
         words = re.sub(r"\bconst\b", " ", text).replace("*", " * ").split()
         stars = words.count("*")
@@ -96,7 +95,7 @@ class Declarations:
         fields = [_split_declarator(part) for part in _statements(body)]
         self.fields[name] = [(field, text) for text, field in fields]
         members = [(field, self.type(text)) for text, field in fields]
-        # Without slots a misspelt field name would silently become a new Python attribute.
+        # Without slots, a misspelt field name would silently become a new Python attribute.
         self.structs[name] = type(name, (ctypes.Structure,), {"__slots__": (), "_fields_": members})
 
     def _function(self, text: str) -> Function:

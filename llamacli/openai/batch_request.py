@@ -12,8 +12,8 @@ from typing import Any
 
 from llamacli.engine.chat.message import choose_tools, read_messages, read_response_format, read_tools
 from llamacli.engine.chat.question import Question
+from llamacli.engine.chat.tools import check_tools
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint, grammar_constraint, schema_constraint
-from llamacli.engine.constraint.schema import check_tools
 from llamacli.engine.params import GenerationParams
 from llamacli.errors import UsageError
 from llamacli.openai.batch_row import Row

@@ -121,14 +121,14 @@ def test_vectors_of_tokens_of_several_texts(tiny_embedding_model: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"type_k": "f17"}, "type_k is 'f17', where f32, f16"),
-        ({"type_v": 12}, "type_v is 12"),
-        ({"flash_attn": "maybe"}, "flash_attn is 'maybe'"),
-        ({"split_mode": 9}, "split_mode is 9"),
-        ({"pooling_type": "x"}, "pooling_type is 'x'"),
-        ({"n_threads": "2"}, "n_threads is '2'"),
-        ({"n_ctx": 2.5}, r"n_ctx is 2\.5"),
-        ({"seed": "x"}, "seed is 'x'"),
+        ({"type_k": "f17"}, "type_k must be one of f32, f16, .*, not 'f17'"),
+        ({"type_v": 12}, "type_v must be .*, not 12"),
+        ({"flash_attn": "maybe"}, "flash_attn must be .*, not 'maybe'"),
+        ({"split_mode": 9}, "split_mode must be .*, not 9"),
+        ({"pooling_type": "x"}, "pooling_type must be .*, not 'x'"),
+        ({"n_threads": "2"}, "n_threads must be an integer, not '2'"),
+        ({"n_ctx": 2.5}, r"n_ctx must be an integer, not 2\.5"),
+        ({"seed": "x"}, "seed must be an integer, not 'x'"),
         ({"seed": 2**32}, "seed"),
         ({"chat_format": "nosuch"}, "nosuch"),
         ({"chat_format": "{{ x"}, "template"),
@@ -167,9 +167,9 @@ def test_what_was_loaded_is_freed_when_making_fails(tiny_model: Path, monkeypatc
 
 
 def test_other_objects_are_named(llm: Llama, tiny_embedding_model: Path) -> None:
-    with pytest.raises(UsageError, match="save_state gave, not bytes"):
+    with pytest.raises(UsageError, match="needs a SavedState, not bytes"):
         llm.load_state(b"x")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="not a int"):
+    with pytest.raises(UsageError, match="not int"):
         llm("Hello", grammar=5)
     with Llama(tiny_embedding_model, embedding=True, n_threads=1) as embedder:
         with pytest.raises(UsageError, match=r"input\[1\] is 5"):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import tiny_bert
+from kv_cache import cached_positions
 
 from llamacli.bench.measure.affinity import check_cpus, cpu_flags, thread_ids
 from llamacli.bench.measure.gpu_energy import gpu_counters
@@ -45,7 +46,7 @@ def results(tests: list[BenchTest], plan: MeasurePlan = QUICK) -> list[BenchResu
 
 
 def lengths(ready: TokenTest) -> list[int]:
-    return [ready._context.length(sequence) for sequence in range(ready.test.n_parallel)]
+    return [cached_positions(ready._context, sequence) for sequence in range(ready.test.n_parallel)]
 
 
 def test_a_run_leaves_the_tokens_of_its_test_in_the_cache(base):
@@ -154,12 +155,14 @@ def test_tests_impossible_for_an_encoder_fail_and_others_continue(bert, base, va
     failed, other = results([changed(bert, **values), base])
     assert why in failed.error
     assert not failed.samples
+    assert other.samples
     assert other.error is None
 
 
 def test_an_encoder_declared_causal_has_room_for_its_outputs(tmp_path):
     path = tiny_bert.tiny_bert(tmp_path / "bert.gguf", change={"bert.attention.causal": True})
     (result,) = results([BenchTest(model=str(path), n_prompt=8, n_threads=1)])
+    assert result.samples
     assert result.error is None
 
 
@@ -179,6 +182,7 @@ def test_a_mask_binds_only_the_threads_of_its_test(base):
     usable = os.sched_getaffinity(0)
     mask = hex(1 << min(usable))
     for result in results([changed(base, cpu_mask=mask, n_threads=2), changed(base, n_threads=2)]):
+        assert result.samples
         assert result.error is None
     assert {frozenset(os.sched_getaffinity(thread)) for thread in thread_ids()} == {frozenset(usable)}
 
@@ -225,6 +229,7 @@ def test_a_failed_test_has_a_row_and_others_continue(base, tmp_path):
     found = {event.index: event.result for event in events}
     assert "2000000000 tokens" in found[1].error
     assert not found[1].samples
+    assert found[4].samples
     assert found[4].error is None
 
 

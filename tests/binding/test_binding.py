@@ -52,7 +52,7 @@ def test_the_declarations_fit_the_headers(tmp_path: Path) -> None:
         ("bool swa_full;\n    bool kv_unified;", "bool kv_unified;\n    bool swa_full;"),  # exchanged fields
         ("float yarn_beta_fast;\n    float yarn_beta_slow;", "float yarn_beta_slow;\n    float yarn_beta_fast;"),
         ("llama_token id; float logit; float p;", "llama_token id; float logit;"),
-        ("int32_t llama_n_threads(struct llama_context * ctx)", "uint32_t llama_n_threads(struct llama_context * ctx)"),
+        ("uint32_t llama_n_batch(const struct llama_context * ctx)", "int32_t llama_n_batch(const struct llama_context * ctx)"),
         ("void llama_model_free(struct llama_model * model)", "void llama_model_free(struct llama_context * model)"),
         ("size_t size, llama_seq_id dest_seq_id);", "llama_seq_id dest_seq_id);"),  # a missing argument
         ("llama_sampler_init_top_p(float p, size_t min_keep)", "llama_sampler_init_top_p(float p, int32_t min_keep)"),
@@ -75,7 +75,7 @@ def test_a_wrong_enumerator_fails_the_build(tmp_path: Path) -> None:
 
 def test_every_declared_function_is_in_the_library() -> None:
     names = [function.name for function in abi_check.parse().functions]
-    assert len(names) == len(set(names)) > 150
+    assert len(names) == len(set(names)) > 100
     for name in names:
         assert callable(getattr(library(), name))
 

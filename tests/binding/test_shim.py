@@ -1,4 +1,4 @@
-"""The shim's other functions: JSON schemas, grammars stepped by bytes, memory, the system; and that nothing native prints."""
+"""The shim's other functions: JSON schemas, grammars, memory, the system; and that nothing native prints."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from native_grammar import NativeGrammar
 
 from llamacli.binding import bridge, log
 from llamacli.binding.library import library
 from llamacli.engine.chat.message import Message, ToolCall, read_messages, read_tools
-from llamacli.errors import ClosedError, ConstraintError, GrammarError, ModelError, SchemaError, UsageError
+from llamacli.errors import ConstraintError, ModelError, SchemaError, UsageError
 
 GRAMMARS = Path(__file__).parents[2] / "vendor" / "llama.cpp" / "grammars"
 
@@ -29,7 +30,7 @@ def silence(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
 
 
 def matches(grammar: str, text: str) -> bool:
-    with bridge.Grammar(grammar) as matcher:
+    with NativeGrammar(grammar) as matcher:
         return matcher.accept(text.encode()) == len(text.encode()) and matcher.is_complete
 
 
@@ -111,78 +112,9 @@ def test_what_is_no_json_is_a_usage_error() -> None:
 # --- grammars -------------------------------------------------------------------------------------------------------------
 
 
-def test_grammar_is_stepped_by_bytes() -> None:
-    with bridge.Grammar('root ::= "a" [b-d]+ "é"') as grammar:
-        states = []
-        for i in range(4):
-            assert grammar.accept(b"ab\xc3\xa9"[i : i + 1]) == 1
-            states.append((grammar.is_alive, grammar.is_complete))
-        assert states == [(True, False)] * 3 + [(True, True)]
-        assert grammar.accept(b"a") == 0
-        assert not grammar.is_alive
-        grammar.reset()
-        assert grammar.is_alive
-        assert grammar.accept(b"abxb") == 2
-        grammar.reset()
-        assert grammar.accept(b"ab\xc3(") == 3
-    with pytest.raises(ClosedError):
-        grammar.reset()
-
-
-def test_grammar_knows_bytes_that_c_strings_do_not() -> None:
-    with bridge.Grammar("root ::= [^a]*") as grammar:
-        assert grammar.accept(b"x\x00y\xff") == 3
-    with bridge.Grammar('start ::= "x"', "start") as grammar:
-        assert grammar.accept(b"x") == 1
-        assert grammar.is_complete
-
-
 @pytest.mark.parametrize("path", sorted(GRAMMARS.glob("*.gbnf")), ids=lambda path: path.stem)
 def test_llama_cpps_own_grammars_are_read(path: Path) -> None:
-    with bridge.Grammar(path.read_text()) as grammar:
-        assert grammar.is_alive
-
-
-def test_many_choices_are_followed() -> None:
-    with bridge.Grammar("root ::= " + " | ".join(f'"v{i}"' for i in range(5000))) as grammar:
-        assert grammar.accept(b"v4999") == 5
-        assert grammar.is_complete
-
-
-BAD_GRAMMARS = [
-    ("", "no rule root"),
-    ('other ::= "a"', "no rule root"),
-    ('root ::= "a" x', "the rule x is used but not defined"),
-    ("root ::= (", "expecting ')'"),
-    ('root ::= "\\q"', "unknown escape"),
-    ("root ::= [a-", "unexpected end"),
-    ('root ::= "a\x00"', "NUL"),
-    ('root ::= root "a"', "left recursion"),
-    ('root ::= "" | x\nx ::= root', "left recursion"),
-    ('root ::= "a"{5,3}', "bounds reversed"),
-    ('root ::= "a"{0,99999999999999999999}', "stoull"),
-    ('root ::= "' + "a" * 100_000 + '"{2000}', "repeats too much"),
-    ("root ::= " + "(" * 60_000 + '"a"' + ")" * 60_000, "nested more than 1000 deep"),
-    ('root ::= "' + "a" * (5 << 20) + '"', "longer than 4 MiB"),
-    ("root ::= a0\n" + "".join(f'a{i} ::= a{i + 1} "x" | a{i + 1} "y"\n' for i in range(60)) + 'a60 ::= "z"', "too ambiguous"),
-]
-
-
-@pytest.mark.parametrize(("grammar", "reason"), BAD_GRAMMARS)
-def test_bad_grammar(grammar: str, reason: str) -> None:
-    begin = time.monotonic()
-    with pytest.raises(GrammarError) as caught:
-        bridge.Grammar(grammar)
-    assert reason in caught.value.message
-    assert "\n" not in caught.value.message
-    assert time.monotonic() - begin < 10
-
-
-def test_ambiguity_that_grows_is_an_error() -> None:
-    with bridge.Grammar('root ::= "a" root "x" | "a" root "y" | ""') as grammar:
-        with pytest.raises(GrammarError, match="too ambiguous"):
-            grammar.accept(b"a" * 60)
-        assert not grammar.is_alive
+    NativeGrammar(path.read_text()).close()
 
 
 # --- memory and system ----------------------------------------------------------------------------------------------------
@@ -217,7 +149,7 @@ def test_a_missing_model_is_a_model_error(tmp_path: Path) -> None:
             str(tmp_path / "none.gguf").encode(), lib.llama_model_default_params(), lib.llama_context_default_params()
         )
     with log.complaints() as complaints:
-        lib.llama_sampler_free(lib.llama_sampler_init_greedy())
+        lib.llama_sampler_free(lib.llama_sampler_init_dist(0))
     assert complaints == []  # the log goes where it went before
 
 
@@ -264,12 +196,12 @@ def test_messages_are_read() -> None:
         (["x"], "message 1 must be an object"),
         ([{"content": "x"}], "message 1 has no role"),
         ([{"role": "user"}], "neither content nor tool calls"),
-        ([{"role": "user", "content": 1}], "content must be a text or a list"),
+        ([{"role": "user", "content": 1}], "content must be a string or a list"),
         (
             [{"role": "user", "content": [{"type": "image_url"}]}],
             "only content parts of type text are supported, not 'image_url'",
         ),
-        ([{"role": "user", "content": "x", "name": 1}], "name must be a text"),
+        ([{"role": "user", "content": "x", "name": 1}], "name must be a string"),
         ([{"role": "assistant", "tool_calls": "x"}], "tool_calls must be a list"),
         ([{"role": "assistant", "tool_calls": [{"function": {}}]}], "message 1, tool call 1 has no name"),
     ],

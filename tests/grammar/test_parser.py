@@ -147,9 +147,9 @@ def test_llama_cpp_survives_what_passes_the_gate():
 def native_verdict(text: str) -> bool:
     """Whether llama.cpp's own parser takes a grammar. Never call it with what is unsafe."""
     native = library()
-    handle = native.llama_sampler_init_grammar(None, text.encode(), b"root")
+    handle = native.llamacli_constraint_create(None, text.encode(), b"root")
     if handle:
-        native.llama_sampler_free(handle)
+        native.llamacli_constraint_free(handle)
     return bool(handle)
 
 

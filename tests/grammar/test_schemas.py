@@ -14,7 +14,7 @@ from llamacli.errors import GrammarError, SchemaError
 from llamacli.grammar import parse
 from llamacli.grammar.analysis.sampler import Sampler
 from llamacli.grammar.matcher import Matcher
-from llamacli.grammar.schema.keywords import not_enforced
+from llamacli.grammar.schema.converter import not_enforced
 
 NAMES = ("a", "b", "c")
 PIECES = (
@@ -152,6 +152,9 @@ def test_what_a_grammar_allows_fits_its_schema_unless_something_was_named(seed):
         ({"items": True, "type": "array"}, ['[1, "a"]'], ["1"]),
         (True, ["1", '"a"', "{}"], ["x"]),
         ({"type": "object", "properties": {"a": {}}, "additionalProperties": True}, ['{"b\\"": 1}'], ['{"\\;": 1}']),
+        ({"properties": {"a": False, "b": True}}, ['{"b": 1}', "{}"], ['{"a": 1}']),
+        ({"prefixItems": [{"type": "null"}], "items": False}, ["[null]"], ["[null, 1]", "[]"]),
+        ({"prefixItems": [{"type": "null"}], "items": {"const": 1}, "maxItems": 2}, ["[null]", "[null, 1]"], ["[null,1,1]"]),
         ({"const": {"type": "integer", "minimum": 100}}, ['{"type":"integer","minimum":100}'], ["100"]),
     ],
     ids=lambda value: json.dumps(value)[:40] if not isinstance(value, list) else "",
@@ -194,9 +197,9 @@ def test_a_pattern_does_not_meet_names_of_the_schema():
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
-        ({"properties": {"a": False}}, "^at #/properties/a: schema must be an object"),
-        ({"$ref": "#/x"}, "^at #: cannot resolve"),
-        ({"properties": {"]": {}}, "additionalProperties": True}, "no usable grammar"),
+        ({"properties": {"a": 1}}, "^at #/properties/a: a schema must be an object or a boolean"),
+        ({"$ref": "#/x"}, "^at #: cannot resolve the reference '#/x'"),
+        ({"items": {"$ref": "https://example.org/x"}}, "^at #/items: .* another document"),
     ],
 )
 def test_a_schema_without_a_grammar_says_where(schema, message):
@@ -208,5 +211,5 @@ def test_a_deep_schema_is_an_error():
     schema: dict = {}
     for _ in range(100_000):
         schema = {"items": schema}
-    with pytest.raises(SchemaError, match="nested too deep"):
+    with pytest.raises(SchemaError, match="nested too deeply"):
         schema_to_grammar(schema)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import grammar_cases
 import pytest
+from native_grammar import NativeGrammar
 
-from llamacli.binding import bridge
 from llamacli.errors import GrammarError, GrammarSyntaxError
 from llamacli.grammar import examine, parse
 from llamacli.grammar.analysis.explanation import explain
@@ -171,7 +171,7 @@ def test_samples_are_in_the_language(name):
     texts = list(Sampler(grammar, seed=3).samples(50))
     assert all(matcher.matches(text) for text in texts)
     assert len(set(texts)) > 1
-    with bridge.Grammar(grammar.text) as native:
+    with NativeGrammar(grammar.text) as native:
         for text in texts:
             native.reset()
             assert native.accept(text.encode()) == len(text.encode()), text

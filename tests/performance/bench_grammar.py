@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from hostile_grammars import HOSTILE, json_text
+from native_grammar import NativeGrammar
 
 from llamacli.grammar import examine, parse
 from llamacli.grammar.analysis.linter import lint
@@ -56,6 +57,9 @@ def main() -> int:
     ]
     for what, seconds in rows:
         print(f"{seconds:8.3f} s  {what}{'  TOO LONG' if seconds > LIMIT else ''}")
+    with NativeGrammar(grammar) as native:
+        seconds = median(lambda: (native.reset(), native.accept(text[:100_000].encode())), 1)
+    print(f"{seconds:8.3f} s  the first 100,000 characters with llama.cpp's matcher, for comparison")
     return int(any(seconds > LIMIT for _, seconds in rows))
 
 

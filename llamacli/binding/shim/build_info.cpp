@@ -1,4 +1,4 @@
-// Prints what `llamacli --version` tells about this build as JSON, so that nobody has to load the libraries to know it.
+// Prints the build information of `llamacli --version` as JSON at build time, so that the libraries need not be loaded for it.
 #include <cstdio>
 
 #include "ggml-backend.h"

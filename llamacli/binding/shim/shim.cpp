@@ -1,4 +1,4 @@
-// JSON answers, the thread with a large stack, and the silence of llama-common's own log: see shim_json.h.
+// JSON answers, the thread with a large stack, and silencing of llama-common's log: see shim_json.h.
 #include "shim.h"
 
 #include "llama.h"
@@ -20,8 +20,8 @@ namespace llamacli {
 
 namespace {
 
-// llama-common prints its log to stderr by itself, from a thread that the first line starts. Below this threshold no line comes so
-// far. What it has to say comes back in answers and exceptions.
+// llama-common prints its log to stderr, from a thread that the first line starts. Below this threshold no line does. Answers and
+// exceptions carry its messages.
 const bool silenced = [] {
     common_log_set_verbosity_thold(INT_MIN);
     return true;
@@ -122,14 +122,14 @@ void on_large_stack(const std::function<void()> & body) {
     pthread_attr_init(&attributes);
     pthread_t thread;
     int       failed = 1;
-    for (size_t size = STACK_SIZE; failed && size >= size_t(16) << 20; size /= 2) { // a limit on address space may forbid the largest
+    for (size_t size = STACK_SIZE; failed && size >= size_t(16) << 20; size /= 2) { // a limit on address space may forbid the largest stack
         work.size = size;
         pthread_attr_setstacksize(&attributes, size);
         failed = pthread_create(&thread, &attributes, task::run, &work);
     }
     pthread_attr_destroy(&attributes);
     if (failed) {
-        throw failure("memory", "no memory for a thread");
+        throw failure("memory", "out of memory for a thread");
     }
     pthread_join(thread, nullptr);
 #else

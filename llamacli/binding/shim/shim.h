@@ -1,6 +1,6 @@
 // The shim over llama-common, which is C++ only. Requests and answers are JSON in UTF-8.
 //
-// A function that returns char * gives one JSON object, to be freed with llamacli_free; NULL means out of memory. A failure is
+// A function that returns char * returns one JSON object, to be freed with llamacli_free; NULL means out of memory. A failure is
 // {"error": {"kind": ..., "message": ...}}, where kind is one of usage, template, schema, grammar, output, model, memory, internal.
 // No C++ exception leaves the shim, and nothing in it prints.
 #pragma once
@@ -18,12 +18,11 @@ LLAMACLI_API void llamacli_free(char * text);
 
 // --- chat templates -----------------------------------------------------------------------------------------------------
 
-// A chat template with its beginning- and end-of-sequence texts. Needs no model. Rendering changes nothing in it, but a
-// handle must not be used by two threads at once.
+// A chat template with its beginning- and end-of-sequence texts. It needs no model. Two threads must not use it at once.
 struct llamacli_chat;
 
 // {"source": Jinja text or the name of a built-in template, "tool_use": Jinja text used instead when there are tools,
-//  "bos", "eos": texts, "seconds": how long it may run, 10 unless given}
+//  "bos", "eos": texts, "seconds": limit of its run time (default 10)}
 // -> {"builtin": bool, "capabilities": {name: bool}}; *chat is set unless there is an error
 LLAMACLI_API char * llamacli_chat_create(const char * request, struct llamacli_chat ** chat);
 LLAMACLI_API void   llamacli_chat_free(struct llamacli_chat * chat);
@@ -37,9 +36,9 @@ LLAMACLI_API char * llamacli_chat_builtins(void);
 //     "preserved_tokens", "stops", "supports_thinking", "thinking_start", "thinking_ends"}
 LLAMACLI_API char * llamacli_chat_render(struct llamacli_chat * chat, const char * request);
 
-// --- what a model answered ----------------------------------------------------------------------------------------------
+// --- answers ------------------------------------------------------------------------------------------------------------
 
-// Parses the answer to one rendered prompt, as a whole or while it grows.
+// The parser of the answer to one rendered prompt, complete or growing.
 struct llamacli_parser;
 
 // {"format", "parser", "generation_prompt" of the rendering, "reasoning_format", "parse_tool_calls"} -> {}
@@ -49,7 +48,7 @@ LLAMACLI_API void   llamacli_parser_free(struct llamacli_parser * parser);
 // {"text": the whole answer so far, "partial": bool}
 // -> {"content", "reasoning_content", "tool_calls": [{"id", "name", "arguments"}],
 //     "deltas": [{"content", "reasoning_content", "tool_call": {"index", "id", "name", "arguments"}}]}
-// where deltas say what is new since the last call.
+// where deltas are the changes since the last call.
 LLAMACLI_API char * llamacli_parser_parse(struct llamacli_parser * parser, const char * request);
 
 // --- grammars -----------------------------------------------------------------------------------------------------------
@@ -57,34 +56,19 @@ LLAMACLI_API char * llamacli_parser_parse(struct llamacli_parser * parser, const
 // {"schema": JSON schema} -> {"grammar": GBNF, "warning": what of the schema the grammar does not hold, mostly empty}
 LLAMACLI_API char * llamacli_schema_to_grammar(const char * request);
 
-// llama.cpp's own matcher, stepped without a vocabulary.
-struct llamacli_grammar;
-
-// {"grammar": GBNF, "root": name of the start rule} -> {}
-LLAMACLI_API char * llamacli_grammar_create(const char * request, struct llamacli_grammar ** grammar);
-LLAMACLI_API void   llamacli_grammar_free(struct llamacli_grammar * grammar);
-LLAMACLI_API void   llamacli_grammar_reset(struct llamacli_grammar * grammar);
-
-// Feeds bytes until one is refused: the number that was accepted, or -1 when the grammar is too ambiguous to be followed.
-// After a refusal the grammar is dead until it is reset.
-LLAMACLI_API int64_t llamacli_grammar_accept(struct llamacli_grammar * grammar, const char * bytes, size_t n_bytes);
-
-// 1 when the bytes so far can be continued or are complete, plus 2 when they are complete; 0 when dead.
-LLAMACLI_API int32_t llamacli_grammar_state(const struct llamacli_grammar * grammar);
-
 // --- memory and system --------------------------------------------------------------------------------------------------
 
-// What a model with a context would take, without allocating it
+// The memory that a model with a context needs, without allocating it
 // -> {"devices": [{"name", "description", "host", "total", "free", "model", "context", "compute"}], "n_layer", "n_ctx_train",
 //     "n_expert"}, sizes in bytes; the last device is the host
 LLAMACLI_API char * llamacli_memory(
     const char * path, const struct llama_model_params * model, const struct llama_context_params * context);
 
-// Memory that fitted parameters point to: to be freed after the model was loaded.
+// The arrays that fitted parameters point to, to be freed after the model is loaded.
 struct llamacli_fitted;
 
-// Changes those parameters that have their default values, so that `margin` bytes stay free on each device: layers on devices,
-// and a context size that is 0, to no less than n_ctx_min
+// Changes parameters with default values so that `margin` bytes stay free on each device: the layers on devices, and a context
+// size of 0, to at least n_ctx_min
 // -> {"fits": bool, "n_gpu_layers", "n_ctx", "tensor_split": [number], "overrides": [[pattern of tensor names, buffer type]]}
 LLAMACLI_API char * llamacli_fit(
     const char * path, struct llama_model_params * model, struct llama_context_params * context, size_t margin, uint32_t n_ctx_min,

@@ -1,4 +1,4 @@
-// The parsing of what a model answered, over llama-common: see shim.h.
+// Parsing of answers, over llama-common: see shim.h.
 #include "shim.h"
 
 #include "chat.h"
@@ -50,14 +50,14 @@ json describe(const common_chat_tool_call & call) {
     return { { "id", call.id }, { "name", call.name }, { "arguments", call.arguments } };
 }
 
-// The parser recurses for each bracket that an answer opens in the arguments of a call.
+// The parser recurses for each open bracket in the arguments of a tool call.
 void check_answer(const std::string & text) {
     size_t depth = 0;
     for (const char c : text) {
         depth += c == '[' || c == '{';
         depth -= (c == ']' || c == '}') && depth > 0;
         if (depth > MAX_BRACKETS) {
-            throw failure("output", "the answer is nested too deep");
+            throw failure("output", "the answer is nested too deeply");
         }
     }
     if (text.size() > MAX_ANSWER) {

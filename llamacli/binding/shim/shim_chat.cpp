@@ -1,8 +1,8 @@
 // Chat templates, over llama-common: see shim.h.
 //
-// This file includes chat.cpp itself. The prompt that common_chat_templates_apply returns is flat text: which of it is input
-// is known only while the template runs, and the template object is reachable only through a structure that is defined there.
-// Rendering beside llama-common instead would repeat its work-arounds for dozens of templates.
+// This file includes chat.cpp itself. common_chat_templates_apply returns the prompt as flat text: which parts are input is known
+// only while the template runs, and the template object is reachable only through a structure defined there. Rendering without
+// llama-common would mean repeating its work-arounds for dozens of templates.
 #include "chat.cpp"
 
 #include "shim.h"
@@ -32,7 +32,7 @@ double seconds_of(const json & request) {
     return has(request, "seconds") ? request.at("seconds").get<double>() : 10.0;
 }
 
-// llama.cpp runs a template several times while it constructs it, without bounds: let it run within bounds first.
+// llama.cpp runs a template several times, unbounded, while it constructs it: run it within bounds first.
 void try_template(const std::string & source, double seconds) {
     llamacli::watch bounds(source.size(), seconds);
     jinja::program  program = llamacli::parse_template(source);
@@ -153,7 +153,7 @@ std::string legacy_prompt(const std::string & name, const std::vector<common_cha
         const int32_t n = llama_chat_apply_template(
             name.c_str(), chat.data(), chat.size(), add_generation_prompt, buffer.data(), (int32_t) buffer.size());
         if (n < 0) {
-            throw failure("template", "the template " + name + " does not take these messages");
+            throw failure("template", "the template " + name + " does not support these messages");
         }
         if ((size_t) n <= buffer.size()) {
             return { buffer.data(), (size_t) n };
@@ -162,8 +162,8 @@ std::string legacy_prompt(const std::string & name, const std::vector<common_cha
     }
 }
 
-// Built-in templates are C++ that joins texts. Where the contents went is seen by rendering markers in their place; some trim
-// the contents, so that both forms are tried.
+// Built-in templates are C++ that concatenates strings. Rendering markers instead of the contents shows where these are; some
+// templates trim the contents, so both forms are tried.
 llamacli::parts legacy_parts(const std::string & name, const common_chat_templates_inputs & inputs) {
     const std::string prompt = legacy_prompt(name, inputs.messages, inputs.add_generation_prompt);
     auto              marked = inputs.messages;
@@ -203,7 +203,7 @@ llamacli::parts legacy_parts(const std::string & name, const common_chat_templat
 
 json render_builtin(const std::string & name, common_chat_templates_inputs inputs) {
     if (!inputs.tools.empty()) {
-        throw failure("template", "the built-in template " + name + " knows no tools");
+        throw failure("template", "the built-in template " + name + " does not support tools");
     }
     common_chat_params params;
     for (auto & message : inputs.messages) {
@@ -236,7 +236,7 @@ json render(const llamacli_chat & chat, const json & request, size_t request_siz
         std::vector<std::string> appended;
         bounds.check();
         llamacli::check_grammar_text(params.grammar);
-        if (params.grammar.empty()) { // llama.cpp only gives out its own
+        if (params.grammar.empty()) { // llama.cpp returns only its own
             params.grammar = inputs.grammar;
         }
         if (inputs.continue_final_message != COMMON_CHAT_CONTINUATION_NONE && !inputs.messages.empty()) {
@@ -244,7 +244,7 @@ json render(const llamacli_chat & chat, const json & request, size_t request_siz
         }
         return describe(params, bounds.parts_of(params.prompt, appended));
     } catch (const std::exception &) {
-        bounds.check(); // a bound that was exceeded explains more than what llama.cpp made of it
+        bounds.check(); // an exceeded bound explains more than the error that llama.cpp made of it
         throw;
     }
 }

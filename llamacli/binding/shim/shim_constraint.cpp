@@ -1,8 +1,8 @@
-// Grammars in the inner loop: see shim_constraint.h. The matching is llama.cpp's; what is here is how to ask it for little.
+// Grammars in the inner loop: see shim_constraint.h. llama.cpp does the matching; this file minimizes the calls to it.
 //
-// llama.cpp's own grammar sampler decodes each piece of the vocabulary at each place where a token is refused, and aborts the
-// process on a token that it does not allow. Here the vocabulary is sorted by first characters once, so that only the tokens
-// that begin as the grammar wants are looked at, and nothing is accepted that was not asked about before.
+// llama.cpp's own grammar sampler decodes every piece of the vocabulary whenever a token is rejected, and aborts the process when
+// it accepts a token that the grammar does not allow. Here the vocabulary is indexed by first characters once, so that only tokens
+// with a matching start are examined, and every token is checked before it is accepted.
 #include "shim_constraint.h"
 
 #include "llama-grammar.h"
@@ -18,9 +18,9 @@ namespace {
 
 constexpr float MINUS_INFINITY = -std::numeric_limits<float>::infinity();
 
-// Whether bytes go on as UTF-8. llama.cpp's grammars take any byte for the rest of a character that a lead byte began.
+// Validator of UTF-8, fed in pieces. llama.cpp's grammars accept any byte as a continuation byte.
 struct utf8 {
-    int           left = 0; // bytes of the character under way
+    int           left = 0; // continuation bytes still missing
     unsigned char low  = 0x80;
     unsigned char high = 0xBF;
 
@@ -45,7 +45,7 @@ struct utf8 {
     }
 };
 
-// The bytes of a token, control tokens as they are written.
+// The bytes of a token; those of control tokens as templates write them.
 std::string piece_of(const llama_vocab * vocab, llama_token token) {
     std::string text(32, '\0');
     int32_t     size = llama_token_to_piece(vocab, token, &text[0], (int32_t) text.size(), 0, true);
@@ -57,13 +57,13 @@ std::string piece_of(const llama_vocab * vocab, llama_token token) {
     return text;
 }
 
-// Tokens whose text begins with the same two characters, or is one character long.
+// Tokens whose text starts with the same two characters, or is the same single character.
 struct token_group {
-    uint32_t                 begin[3] = { 0, 0, 0 }; // with a zero at the end
+    uint32_t                 begin[3] = { 0, 0, 0 }; // zero-terminated
     std::vector<llama_token> tokens;
 };
 
-// A character at the beginning of a text, and its bytes; 0 bytes when there is no whole one.
+// The first character of a text and its length in bytes, which is 0 if the character is incomplete.
 std::pair<uint32_t, size_t> first_character(const char * text, size_t size) {
     const auto   first  = static_cast<unsigned char>(size > 0 ? text[0] : 0);
     const size_t length = first < 0x80 ? 1 : first < 0xC0 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF8 ? 4 : 0;
@@ -77,10 +77,10 @@ std::pair<uint32_t, size_t> first_character(const char * text, size_t size) {
     return { code, length };
 }
 
-// The tokens of a vocabulary by how their text begins: half of them begin with a space, so that one character tells little.
+// The tokens of a vocabulary by their first two characters: half of them start with a space, so one would select little.
 struct token_index {
     std::vector<token_group> groups;
-    std::vector<llama_token> odd; // what begins with no whole character
+    std::vector<llama_token> odd; // tokens that start within a character
     std::vector<llama_token> ends;
 
     explicit token_index(const llama_vocab * vocab) {
@@ -115,7 +115,7 @@ struct grammar_deleter {
     void operator()(llama_grammar * grammar) const { llama_grammar_free_impl(grammar); }
 };
 
-// Whether a character fits the place in a grammar that stands at `at`, one of the types for characters.
+// Whether a character matches the element `at` of a grammar, which is of a character type.
 bool matches(const llama_grammar_element * at, uint32_t code) {
     const bool positive = at->type != LLAMA_GRETYPE_CHAR_NOT;
     bool       found    = false;
@@ -143,8 +143,8 @@ bool is_token(const llama_grammar_element & element) {
 struct llamacli_constraint {
     std::unique_ptr<llama_grammar, grammar_deleter> grammar;
     const llama_vocab *                             vocab;
-    utf8                                            text;  // how far its last character is
-    std::shared_ptr<token_index>                    index; // made when it is needed first, shared by copies
+    utf8                                            text;  // state of its last character
+    std::shared_ptr<token_index>                    index; // created at its first use, shared by copies
 };
 
 namespace llamacli {
@@ -156,7 +156,7 @@ void mask(const llamacli_constraint & constraint, std::vector<llama_token_data> 
     llama_grammar_apply_impl(*constraint.grammar, &array);
 }
 
-// Whether the token leaves the text UTF-8.
+// Whether the text stays valid UTF-8 with the token.
 bool is_sound(const llamacli_constraint & constraint, llama_token token) {
     if (llama_vocab_is_eog(constraint.vocab, token)) {
         return constraint.text.left == 0;
@@ -176,7 +176,7 @@ bool may_go_on(const llamacli_constraint & constraint) {
     return std::any_of(stacks.begin(), stacks.end(), [](const auto & stack) { return !stack.empty(); });
 }
 
-// Whether first characters tell which tokens may fit: not in the middle of a character, nor where the grammar names tokens.
+// Whether first characters select the candidates: not within a character, and not where the grammar names tokens.
 bool is_indexable(const llama_grammar & grammar) {
     return grammar.partial_utf8.n_remain == 0 && std::none_of(grammar.stacks.begin(), grammar.stacks.end(), [](const auto & stack) {
                return !stack.empty() && is_token(*stack.back());
@@ -188,7 +188,7 @@ bool fits(const llama_grammar_stacks & stacks, uint32_t code) {
                        [&](const auto & stack) { return !stack.empty() && matches(stack.back(), code); });
 }
 
-// The groups of tokens whose beginning fits.
+// The groups of tokens whose first characters match.
 std::vector<const token_group *> fitting_groups(const llama_grammar & grammar, const std::vector<token_group> & groups) {
     std::vector<const token_group *> fitting;
     llama_grammar_candidates         candidates;
@@ -246,7 +246,7 @@ void allowed_candidates(llamacli_constraint & constraint, const float * logits, 
         if (may_end(constraint)) {
             add(constraint.index->ends);
         }
-        // In the order of the vocabulary, as without an index: so the same seed gives the same text.
+        // In the order of the vocabulary, as without an index, so that the same seed gives the same text.
         std::sort(out.begin(), out.end(), [](const llama_token_data & a, const llama_token_data & b) { return a.id < b.id; });
     }
     remove_forbidden(constraint, out);
@@ -284,7 +284,7 @@ int32_t llamacli_constraint_accept(llamacli_constraint * constraint, const llama
                 return i;
             }
             llamacli::accept(*constraint, tokens[i]);
-        } catch (const std::exception &) { // no memory
+        } catch (const std::exception &) { // out of memory
             return i;
         }
     }
@@ -295,7 +295,7 @@ bool llamacli_constraint_accept_text(llamacli_constraint * constraint, const cha
     try {
         llama_grammar_accept_str(*constraint->grammar, std::string(text, n_bytes));
         return constraint->text.take(text, n_bytes);
-    } catch (const std::exception &) { // which is how llama.cpp refuses
+    } catch (const std::exception &) { // how llama.cpp rejects a text
         return false;
     }
 }

@@ -1,4 +1,4 @@
-// A grammar as the inner loop of sampling needs it: see shim_step.h for what Python calls.
+// A grammar as the inner loop of sampling needs it; shim_step.h has the functions for Python.
 #pragma once
 
 #include "shim_step.h"
@@ -16,7 +16,7 @@ void remove_forbidden(const llamacli_constraint & constraint, std::vector<llama_
 // All tokens that may come next, with their logits.
 void allowed_candidates(llamacli_constraint & constraint, const float * logits, int n, std::vector<llama_token_data> & out);
 
-// Takes a token that is allowed: llama.cpp aborts the process on some that are not.
+// Accepts a token, which must be allowed: llama.cpp aborts the process on some that are not.
 void accept(llamacli_constraint & constraint, llama_token token);
 
 } // namespace llamacli

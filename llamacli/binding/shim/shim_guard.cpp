@@ -1,4 +1,4 @@
-// Puts our nodes into a Jinja syntax tree: see shim_template.h.
+// Insertion of our nodes into a Jinja syntax tree: see shim_template.h.
 #include "shim_guard.h"
 #include "shim_nodes.h"
 
@@ -21,7 +21,7 @@ void rewrite_arguments(statements & args) {
     }
 }
 
-// Puts `outer` in the place of `node`, which becomes its part.
+// Replaces `node` with `outer`, which wraps it.
 template <typename T> void wrap(statement_ptr & node, std::unique_ptr<T> outer) {
     outer->pos  = node->pos;
     outer->node = std::move(node);
@@ -35,7 +35,7 @@ void rewrite_body(statements & body) {
     }
 }
 
-// The name of a filter or test, and its arguments, which may be none.
+// The name of a filter or test, and its arguments, or nullptr.
 std::pair<std::string, statements *> name_and_arguments(statement_ptr & node) {
     if (auto * plain = cast_stmt<identifier>(node)) {
         return { plain->val, nullptr };
@@ -91,7 +91,7 @@ bool rewrite_statement(statement_ptr & node) {
         rewrite_body(branch->body);
         rewrite_body(branch->alternate);
     } else if (auto * loop = cast_stmt<for_statement>(node)) {
-        if (auto * selected = cast_stmt<select_expression>(loop->iterable)) { // which the loop itself takes apart
+        if (auto * selected = cast_stmt<select_expression>(loop->iterable)) { // which the loop itself evaluates in parts
             rewrite(selected->lhs);
             rewrite(selected->test);
         } else {
@@ -136,7 +136,7 @@ void rewrite_expression(statement_ptr & node) {
     if (auto * binary = cast_stmt<binary_expression>(node)) {
         rewrite(binary->left);
         rewrite(binary->right);
-        if (binary->op.value != "and" && binary->op.value != "or") { // which do not always evaluate both
+        if (binary->op.value != "and" && binary->op.value != "or") { // which do not always evaluate both operands
             auto outer = std::make_unique<applied_operator>();
             outer->op  = binary->op.value;
             outer->take(binary->left);

@@ -1,4 +1,4 @@
-// What the parts of the shim share: JSON answers, failures, and a thread with a large stack.
+// Shared by the parts of the shim: JSON answers, failures, and a thread with a large stack.
 #pragma once
 
 #include "ggml.h"
@@ -13,7 +13,7 @@ namespace llamacli {
 
 using json = common_json;
 
-constexpr size_t MAX_DEPTH = 200; // of nested JSON and nested template syntax: real ones stay below 20
+constexpr size_t MAX_DEPTH = 200; // of JSON and of template syntax; real ones stay below 20
 
 // A failure with the kind that the caller turns into an exception class.
 struct failure : std::runtime_error {
@@ -21,10 +21,10 @@ struct failure : std::runtime_error {
     std::string kind;
 };
 
-// Parses a request. Refuses what is nested deeper than MAX_DEPTH: the code behind recurses.
+// Parses a request. Rejects nesting beyond MAX_DEPTH, because the code behind it recurses.
 json parse_request(const char * text);
 
-// Whether a request has a value under a key, and the value; an absent text is empty.
+// Whether a request has a value for a key, and the value; a missing string is empty.
 bool        has(const json & request, const char * key);
 std::string text_of(const json & request, const char * key);
 bool        flag_of(const json & request, const char * key, bool otherwise);
@@ -32,16 +32,16 @@ bool        flag_of(const json & request, const char * key, bool otherwise);
 char * copy_text(const std::string & text) noexcept;
 char * error_answer(const std::string & kind, const char * message) noexcept;
 
-// Runs body on a thread with a stack of half a gigabyte (of address space, not of memory): templates, schemas and answers are
-// handled by recursive code, and their size is in the hands of whoever wrote them. Exceptions come back to the caller.
+// Runs body on a thread with half a gigabyte of stack (of address space, not of memory), because recursive code handles templates
+// and answers of any size. Exceptions propagate to the caller.
 void on_large_stack(const std::function<void()> & body);
 
-// Whether less than an eighth of that thread's stack is in use. To be asked now and then by what recurses; the rest is for what
-// cannot ask.
+// Whether less than an eighth of that thread's stack is in use. Recursive code of ours checks this; the rest is for llama.cpp's,
+// which does not.
 bool stack_left();
 
-// While it lives, others that replace the log callback wait, and at its end the callback is what it was. llama.cpp has one for
-// the process, and does not put it back when it leaves with an exception.
+// Restores the log callback at the end of its life; meanwhile other threads wait to replace it. llama.cpp has one callback per
+// process, and does not restore it when an exception leaves its code.
 class log_kept {
   public:
     log_kept();
@@ -54,7 +54,7 @@ class log_kept {
     void *            user_data;
 };
 
-// Runs body, which returns a json, and answers with its text; exceptions that are not failures are of the given kind.
+// Runs body, which returns a json, and returns its text; exceptions that are not failures become failures of the given kind.
 template <typename Body> char * answer(const char * kind, Body && body) noexcept {
     try {
         std::string text;
@@ -73,11 +73,11 @@ template <typename Body> char * answer(const char * kind, Body && body) noexcept
     }
 }
 
-// Deletes an object whose destructor may recurse.
+// Deletes an object with a recursive destructor.
 template <typename T> void release(T * object) noexcept {
     try {
         on_large_stack([&] { delete object; });
-    } catch (...) { // no memory for the thread: better a leak than a crash
+    } catch (...) { // no memory for the thread: a leak is better than a crash
     }
 }
 

@@ -1,4 +1,4 @@
-// What benchmarks time: see shim_measure.h. The work is that of llama-bench (tools/llama-bench), so that figures can be compared.
+// The timed loops of benchmarks: see shim_measure.h. They do the work of llama-bench (tools/llama-bench), so that figures compare.
 #include "shim_measure.h"
 
 #include "ggml-backend.h"
@@ -23,7 +23,7 @@ int64_t now_ns() {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Batches of random tokens that follow what the context's memory holds.
+// Batches of random tokens after those in the context's memory.
 class token_stream {
 public:
     token_stream(llama_context * ctx, int32_t n_sequences, int32_t capacity)
@@ -82,7 +82,7 @@ private:
     }
 
     llama_token any_token() {
-        static std::minstd_rand random; // one run after another goes on in it; benchmarks run one at a time
+        static std::minstd_rand random; // continues from run to run; benchmarks run one at a time
         return static_cast<llama_token>(random() % llama_vocab_n_tokens(vocab));
     }
 
@@ -128,7 +128,7 @@ llamacli_workers * llamacli_workers_new(int32_t n_threads, const uint8_t * cpus,
     if (!device || n_threads < 1 || n_threads > GGML_MAX_N_THREADS) {
         return nullptr;
     }
-    // By name: which library holds the CPU's code is decided when the backends are loaded.
+    // By name, because the library with the CPU's code is chosen when the backends are loaded.
     ggml_backend_reg_t reg     = ggml_backend_dev_backend_reg(device);
     auto *             create  = reinterpret_cast<decltype(ggml_threadpool_new) *>(
         ggml_backend_reg_get_proc_address(reg, "ggml_threadpool_new"));
@@ -172,7 +172,7 @@ int32_t llamacli_measure_tokens(llama_context * ctx, int32_t n_prompt, int32_t n
         token_stream  stream(ctx, n_sequences, std::max<int32_t>(n_sequences, std::min<int64_t>(n_batch, most)));
         return measure(stream, n_prompt, n_gen, steps_ns, *times);
     } catch (const std::exception &) {
-        return -2; // out of memory, as llama_decode says it
+        return -2; // llama_decode's status for out of memory
     }
 }
 

@@ -1,5 +1,5 @@
-// Nodes that take the place of nodes of a Jinja syntax tree, to look at what goes in and comes out: see shim_template.h. Included by
-// shim_guard.cpp alone, which puts them there.
+// Nodes that replace nodes of a Jinja syntax tree, to check inputs and results: see shim_template.h. Included only by
+// shim_guard.cpp, which inserts them.
 #pragma once
 
 #include "shim_guard.h"
@@ -8,7 +8,7 @@ namespace llamacli {
 
 using namespace jinja; // the names of the nodes
 
-// A value that was computed already. Rendering with one template is for one thread at a time.
+// An already computed value. One thread at a time renders with a template.
 struct slot : expression {
     mutable value held;
 
@@ -16,7 +16,7 @@ struct slot : expression {
     value       execute_impl(context &) const override { return held; }
 };
 
-// Fills slots, and empties them at the end of the block: a value should not outlive its rendering.
+// Fills slots, and empties them at the end of the block, so that values do not outlive the rendering.
 struct filling {
     const std::vector<const slot *> & slots;
 
@@ -32,7 +32,7 @@ struct filling {
     }
 };
 
-// A node with slots in the place of its operands, which are evaluated first and looked at.
+// A node with slots instead of its operands, which are evaluated and checked first.
 struct applied : expression {
     statement_ptr             node;
     statements                operands;
@@ -51,7 +51,7 @@ struct applied : expression {
     void take_arguments(statements & args) {
         for (auto & arg : args) {
             auto * keyword = cast_stmt<keyword_argument_expression>(arg);
-            if (!is_stmt<spread_expression>(arg)) { // which llama.cpp cannot evaluate, and says so
+            if (!is_stmt<spread_expression>(arg)) { // which llama.cpp reports as unsupported
                 take(keyword ? keyword->val : arg);
                 names.push_back(keyword && is_stmt<identifier>(keyword->key) ? cast_stmt<identifier>(keyword->key)->val : "");
             }
@@ -80,7 +80,7 @@ struct applied : expression {
         return node->execute(ctx);
     }
 
-    // The arguments among the values given, from `first` on, those with a name as llama.cpp's own kind of value.
+    // The arguments among the values from `first` on; those with a name as llama.cpp's keyword values.
     values arguments(const values & given, size_t first) const {
         values result;
         for (size_t i = 0; i < names.size(); ++i) {
@@ -158,7 +158,7 @@ struct applied_call : applied { // the callee is the last operand, as llama.cpp 
         const values args   = arguments(given, 0);
         const auto * called = cast_val<value_func>(callee);
         if (!called) {
-            return run(ctx, given); // for llama.cpp to complain
+            return run(ctx, given); // llama.cpp reports the error
         }
         before(watch, called->name, called->arg0, args);
         value result = run(ctx, given);
@@ -166,7 +166,7 @@ struct applied_call : applied { // the callee is the last operand, as llama.cpp 
     }
 };
 
-// A list, tuple or object that is written out in the template.
+// A list, tuple or object literal.
 struct measured : expression {
     statement_ptr node;
 
@@ -219,7 +219,7 @@ struct step : statement {
     }
 };
 
-// A body that gives its text as a value.
+// A body whose output is a value.
 struct text_block : expression {
     statements body;
 
@@ -260,7 +260,7 @@ struct root : statement {
     }
 
   private:
-    // llama.cpp marks each string of the request as input, these two as well, but no key of an object.
+    // llama.cpp marks every string of the request as input, including these two, but not the keys of objects.
     static void prepare(context & ctx) {
         for (const char * name : { "bos_token", "eos_token" }) {
             const value token = ctx.get_val(name);

@@ -1,4 +1,4 @@
-// How fast memory is read and matrices are multiplied: see shim_roofline.h.
+// Speed of reading memory and of multiplying matrices: see shim_roofline.h.
 #include "shim_roofline.h"
 
 #include "ggml-backend.h"
@@ -39,7 +39,7 @@ int64_t number_of(const json & request, const char * key, int64_t least, int64_t
 constexpr int64_t MAX_THREADS = 1024;
 
 uint64_t sum(const uint64_t * data, size_t count) {
-    uint64_t lanes[16] = {}; // as many as fill the vector registers of any machine
+    uint64_t lanes[16] = {}; // enough to fill the vector registers of any machine
     for (size_t i = 0; i + 16 <= count; i += 16) {
         for (size_t lane = 0; lane < 16; ++lane) {
             lanes[lane] += data[i + lane];
@@ -52,7 +52,7 @@ uint64_t sum(const uint64_t * data, size_t count) {
     return total;
 }
 
-// Readers that wait for the same word to start, spinning as ggml's threads do.
+// Reader threads that spin until a common start, as ggml's threads do.
 class readers {
   public:
     readers(size_t threads, size_t count) : part(count / threads) {
@@ -66,7 +66,7 @@ class readers {
             }
         } catch (...) {
             stop();
-            throw failure("memory", "the system does not give so many threads");
+            throw failure("memory", "cannot start so many threads");
         }
         wait();
     }
@@ -83,7 +83,7 @@ class readers {
 
   private:
     void work(uint64_t * data) {
-        for (size_t i = 0; i < part; ++i) { // by the thread that reads it, so that the memory is near that thread
+        for (size_t i = 0; i < part; ++i) { // by the reading thread, so that the memory is on its NUMA node
             data[i] = i;
         }
         for (size_t seen = 0;; ++seen) {
@@ -146,7 +146,7 @@ ggml_type type_named(const std::string & name) {
             return (ggml_type) i;
         }
     }
-    throw failure("usage", "there is no tensor type " + name);
+    throw failure("usage", "unknown tensor type " + name);
 }
 
 kind parse_kind(const json & item) {
@@ -163,7 +163,7 @@ kind parse_kind(const json & item) {
     return k;
 }
 
-// A few rows of small numbers in a type: a matrix repeats them, as making a whole one takes far longer than multiplying it.
+// A few rows of small numbers in a type. A matrix repeats them: quantizing a whole one takes far longer than multiplying it.
 std::vector<uint8_t> sample_rows(ggml_type type, int64_t columns, int64_t rows) {
     std::vector<float>                    numbers(columns * rows);
     std::minstd_rand                      random(1);
@@ -179,7 +179,7 @@ std::vector<uint8_t> sample_rows(ggml_type type, int64_t columns, int64_t rows) 
                type == GGML_TYPE_BF16) {
         ggml_quantize_chunk(type, numbers.data(), data.data(), 0, rows, columns, importance.data());
     } else {
-        throw failure("usage", std::string("numbers cannot be turned into ") + ggml_type_name(type));
+        throw failure("usage", std::string("cannot quantize to ") + ggml_type_name(type));
     }
     return data;
 }
@@ -215,8 +215,8 @@ ggml_tensor * new_weights(ggml_context * ctx, const kind & k) {
                        ggml_new_tensor_2d(ctx, k.type, k.columns, k.rows);
 }
 
-// The first of the device's buffer types in which it can multiply such weights: the rearranging ones come first, as when
-// llama.cpp loads a model.
+// The first of the device's buffer types in which it can multiply such weights. Repacking types come first, as when llama.cpp
+// loads a model.
 ggml_backend_buffer_type_t weights_buffer_type(ggml_backend_dev_t device, const kind & k) {
     std::vector<ggml_backend_buffer_type_t> candidates;
     const auto                              get_extra = (ggml_backend_dev_get_extra_bufts_t) ggml_backend_reg_get_proc_address(
@@ -228,7 +228,7 @@ ggml_backend_buffer_type_t weights_buffer_type(ggml_backend_dev_t device, const 
     for (auto * type : candidates) {
         const ggml_context_ptr ctx(ggml_init({ 8 * ggml_tensor_overhead(), nullptr, true }));
         auto *                 weights = new_weights(ctx.get(), k);
-        // An empty buffer stands for the real one: the question is only what type it has.
+        // Only the type of the buffer matters, so it can be empty.
         const ggml_backend_buffer_ptr empty(ggml_backend_buft_alloc_buffer(type, 0));
         weights->buffer = empty.get();
         if (ggml_backend_dev_supports_op(device, multiply(ctx.get(), k, weights, 512))) {
@@ -238,7 +238,7 @@ ggml_backend_buffer_type_t weights_buffer_type(ggml_backend_dev_t device, const 
     throw failure("model", std::string(ggml_backend_dev_name(device)) + " cannot multiply " + ggml_type_name(k.type));
 }
 
-// Gives all tensors memory of a type, one after the other or, if `shared`, all in the same place.
+// Allocates all tensors in a buffer type, one after the other, or all at the same address if `shared`.
 void place(llamacli_products & p, ggml_backend_buffer_type_t type, const std::vector<ggml_tensor *> & tensors, bool shared) {
     const size_t alignment = ggml_backend_buft_get_alignment(type);
     size_t       total     = 0;
@@ -276,7 +276,7 @@ void fill_activations(ggml_tensor * node, const kind & k) {
     const auto data        = sample_rows(GGML_TYPE_F32, activations->ne[0], ggml_nrows(activations));
     ggml_backend_tensor_set(activations, data.data(), 0, data.size());
     if (auto * ids = node->src[2]) {
-        std::vector<int32_t> chosen(ggml_nelements(ids)); // different ones for a token, all as often
+        std::vector<int32_t> chosen(ggml_nelements(ids)); // distinct for a token, equally frequent overall
         for (size_t i = 0; i < chosen.size(); ++i) {
             chosen[i] = (int32_t) (i % k.experts);
         }
@@ -288,7 +288,7 @@ void create_products(const json & request, llamacli_products & p) {
     const auto name   = llamacli::text_of(request, "device");
     auto *     device = ggml_backend_dev_by_name(name.c_str());
     if (!device) {
-        throw failure("usage", "there is no device " + name);
+        throw failure("usage", "unknown device " + name);
     }
     const auto        tokens = number_of(request, "tokens", 1, 1 << 16);
     const auto        repeat = llamacli::has(request, "repeat") ? number_of(request, "repeat", 1, 1 << 16) : 1;
@@ -307,10 +307,10 @@ void create_products(const json & request, llamacli_products & p) {
         throw failure("memory", "the device " + name + " cannot be used");
     }
     auto * ctx = p.context.get();
-    p.graph    = ggml_new_graph_custom(ctx, 4 * nodes, false); // room for the leaves, too
+    p.graph    = ggml_new_graph_custom(ctx, 4 * nodes, false); // including the leaves
     std::map<ggml_backend_buffer_type_t, std::vector<ggml_tensor *>> weights;
     std::vector<ggml_tensor *>                                       inputs, outputs;
-    std::vector<std::pair<ggml_tensor *, kind>>                      first; // product of each kind: its inputs serve all
+    std::vector<std::pair<ggml_tensor *, kind>>                      first; // product of each kind, whose inputs the others share
     for (const auto & k : kinds) {
         auto * const type  = weights_buffer_type(device, k);
         ggml_tensor * made = nullptr;
@@ -346,7 +346,7 @@ void create_products(const json & request, llamacli_products & p) {
         }
     }
     place(p, ggml_backend_dev_buffer_type(device), inputs, false);
-    place(p, ggml_backend_dev_buffer_type(device), outputs, true); // nobody reads them
+    place(p, ggml_backend_dev_buffer_type(device), outputs, true); // they are never read
     for (const auto & [product, k] : first) {
         fill_activations(product, k);
     }

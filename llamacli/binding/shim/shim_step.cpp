@@ -23,7 +23,7 @@ struct llamacli_abort {
 namespace {
 
 constexpr float MINUS_INFINITY = -std::numeric_limits<float>::infinity();
-constexpr int   FEW            = 256; // of the best tokens, looked through before the whole vocabulary
+constexpr int   FEW            = 256; // of the best tokens, searched before the whole vocabulary
 constexpr int   BLOCK          = 16; // floats compared at once: one 512-bit or two 256-bit registers
 
 std::atomic<ggml_log_callback> log_callback{ nullptr };
@@ -40,7 +40,7 @@ void filter_log(ggml_log_level level, const char * text, void *) {
     }
 }
 
-// The largest of BLOCK values. The comparison is written so that compilers make it one vector instruction without -ffast-math.
+// The largest of BLOCK values. Compilers turn this form of comparison into a vector instruction without -ffast-math.
 float block_max(const float * x) {
     float lanes[BLOCK];
     for (int j = 0; j < BLOCK; ++j) {
@@ -82,7 +82,7 @@ bool greater_logit(const llama_token_data & a, const llama_token_data & b) {
     return a.logit > b.logit;
 }
 
-// The k largest logits, the largest first. A block is looked into only when its maximum beats the k-th best so far.
+// The k largest logits, in descending order. Only blocks whose maximum exceeds the k-th best so far are searched.
 void select_top(const float * logits, int n, int k, std::vector<llama_token_data> & out) {
     out.clear();
     float threshold = MINUS_INFINITY;
@@ -134,7 +134,7 @@ llama_token run_chain(llama_sampler * chain, std::vector<llama_token_data> & can
 }
 
 // e^x for x from -87 to 0, to about 2e-7 of its value: 2^k e^r with r within ln 2 / 2, and a polynomial for e^r (Cephes, expf).
-// Without a branch or a call, so that compilers make vectors of a loop over it.
+// It has no branch or call, so that compilers vectorize loops over it.
 inline float exponential(float x) {
     const float shifted = x * 1.44269504f + 12582912.0f; // 1.5 * 2^23: the low bits are now k
     const float k       = shifted - 12582912.0f;
@@ -159,7 +159,7 @@ double sum_of_exponentials(const float * x, int n, float best) {
     double sum = 0.0;
     int    i   = 0;
     while (i + BLOCK <= n) {
-        const int end = std::min(n, i + BLOCK * BLOCK); // single precision does not add up more than so many
+        const int end = std::min(n, i + BLOCK * BLOCK); // bounds the rounding error of the single-precision sum
         float     lanes[BLOCK] = {};
         for (; i + BLOCK <= end; i += BLOCK) {
             for (int j = 0; j < BLOCK; ++j) {
@@ -190,7 +190,7 @@ void fill_logprobs(const float * logits, int n, int n_top, llamacli_choice & cho
     }
 }
 
-// Adds biases to the logits and takes them away again: the samplers see them, whoever looks later does not.
+// Adds biases to the logits while it lives: only the samplers see them.
 class Biased {
   public:
     Biased(float * logits, const llama_logit_bias * biases, int32_t count) : logits(logits) {
@@ -235,8 +235,8 @@ struct Chooser {
         return run_chain(lane.chain, candidates, false);
     }
 
-    // The same among the tokens that the constraint allows. Where only the best of these count, they are looked for among the
-    // best of all first: mostly they are there.
+    // The same among the tokens that the constraint allows. If only the best of these matter, the best of all are searched first,
+    // and mostly contain them.
     llama_token choose_allowed(std::vector<llama_token_data> & candidates) const {
         const size_t wanted = lane.greedy ? 1 : lane.top_k > 0 ? static_cast<size_t>(lane.top_k) : 0;
         if (wanted > 0 && static_cast<int>(wanted) < n) {
@@ -391,7 +391,7 @@ int32_t llamacli_burst(llama_context * ctx, llamacli_lane * lanes, int32_t n_lan
         while (*n_steps < max_steps) {
             const int32_t status = evaluate(ctx, lanes, n_lanes);
             if (status != 0) {
-                return *n_steps == 0 || status == 2 ? status : 0; // 2: cancelled; any other comes again, alone
+                return *n_steps == 0 || status == 2 ? status : 0; // 2 is a cancellation; another failure recurs in a step of its own
             }
             const bool    go_on = step(ctx, lanes, n_lanes, choices + *n_steps * n_lanes);
             const int64_t spent = ggml_time_us() - start;
@@ -402,7 +402,7 @@ int32_t llamacli_burst(llama_context * ctx, llamacli_lane * lanes, int32_t n_lan
         }
         return 0;
     } catch (const std::exception &) {
-        return -2; // out of memory, as llama_decode says it
+        return -2; // llama_decode's status for out of memory
     }
 }
 

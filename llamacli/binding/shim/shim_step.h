@@ -1,4 +1,4 @@
-// The shim's part for the engine's inner loop: cancelling, log filtering and one step of sampling. Plain C.
+// The engine's inner loop: cancellation, log filtering and steps of sampling. Plain C.
 #pragma once
 
 #include <stdbool.h>
@@ -21,7 +21,7 @@ extern "C" {
 // The llama.cpp commit that these libraries were built from, or "unknown".
 LLAMACLI_API const char * llamacli_llama_cpp_commit(void);
 
-// An atomic flag that any thread may set, read by the two callbacks without the interpreter's lock.
+// An atomic flag that any thread may set; the two callbacks read it without the interpreter lock.
 struct llamacli_abort;
 
 LLAMACLI_API struct llamacli_abort * llamacli_abort_new(void);
@@ -32,13 +32,13 @@ LLAMACLI_API bool                    llamacli_abort_callback(void * abort);     
 LLAMACLI_API bool                    llamacli_progress_callback(float progress, void * abort);   // a llama_progress_callback
 LLAMACLI_API float                   llamacli_abort_progress(const struct llamacli_abort * abort); // the last progress seen, 0 to 1
 
-// Sends log lines of at least min_level to callback, for the whole process; continuations follow their line.
+// Sends the process' log lines of at least min_level, with their continuations, to callback.
 LLAMACLI_API void llamacli_log_filter(ggml_log_callback callback, enum ggml_log_level min_level);
 
 struct llamacli_choice {
-    llama_token token;   // LLAMA_TOKEN_NULL when there is none
+    llama_token token;   // or LLAMA_TOKEN_NULL
     int32_t     n_top;   // candidates written to `top`
-    float       logprob; // of the chosen token, before any sampler; NAN unless asked for
+    float       logprob; // of the chosen token, before any sampler; NAN unless requested
 };
 
 struct llamacli_candidate {
@@ -46,29 +46,29 @@ struct llamacli_candidate {
     float       logprob;
 };
 
-// A grammar that holds a sequence to it, with the place that was reached.
+// A grammar that constrains a sequence, and the state reached in it.
 struct llamacli_constraint;
 
-// NULL when llama.cpp does not take the grammar, which must have been checked for what crashes its parser.
+// NULL when llama.cpp rejects the grammar, which must have been checked, because some crash its parser.
 LLAMACLI_API struct llamacli_constraint * llamacli_constraint_create(
     const struct llama_vocab * vocab, const char * grammar, const char * root);
 LLAMACLI_API void llamacli_constraint_free(struct llamacli_constraint * constraint);
 
-// Takes tokens until one is not allowed: how many were taken.
+// Accepts tokens until one is not allowed, and returns the number accepted.
 LLAMACLI_API int32_t llamacli_constraint_accept(struct llamacli_constraint * constraint, const llama_token * tokens, int32_t n_tokens);
 
-// Takes a text, whatever tokens it is. False when it is not allowed: the constraint is of no use then.
+// Accepts a text, however it is tokenized. Returns false when it is not allowed; the constraint is then unusable.
 LLAMACLI_API bool llamacli_constraint_accept_text(struct llamacli_constraint * constraint, const char * text, size_t n_bytes);
 
-// 1 when text may follow, plus 2 when the text so far is complete.
+// 1 if text may follow, plus 2 if the text so far is complete.
 LLAMACLI_API int32_t llamacli_constraint_state(const struct llamacli_constraint * constraint);
 
-// A sequence that generates: how its tokens are chosen, and where it stands.
-//   chain      : sees only `top_k` candidates where that is above 0, because it begins with that top-k
-//   constraint : may be NULL; the chosen token alone is checked first, others are looked for only when it is refused
-//   biases     : added to the logits of these tokens for the choice; log probabilities do not see them
-//   greedy     : the chain cannot change which token is the most probable, so it is not run
-//   n_top      : -1 no log probabilities, 0 the chosen token's, N also the N best
+// A generating sequence: the choice of its tokens, and its position.
+//   chain      : receives only `top_k` candidates if that is above 0, because its first sampler is that top-k
+//   constraint : may be NULL; the chosen token is checked first, and others are searched only if it is rejected
+//   biases     : added to the logits of these tokens for the choice, but not for log probabilities
+//   greedy     : the chain cannot change which token is the most probable, and is skipped
+//   n_top      : -1 no log probabilities, 0 that of the chosen token, N also those of the N best
 struct llamacli_lane {
     struct llama_sampler *          chain;
     struct llamacli_constraint *    constraint;
@@ -79,24 +79,24 @@ struct llamacli_lane {
     bool                            greedy;
     llama_seq_id                    sequence;
     llama_pos                       position; // of `token`
-    llama_token                     token;    // the next to be evaluated
+    llama_token                     token;    // the next to evaluate
 };
 
-// Chooses the next token from the logits of output `index` and tells chain and constraint about it.
-// Returns 0; 1 when the constraint allows no token; 2 when the logits hold no finite number; 3 when C++ threw.
+// Chooses the next token from the logits of output `index`, and advances chain and constraint.
+// Returns 0; 1 if the constraint allows no token; 2 if no logit is finite; 3 after a C++ exception.
 LLAMACLI_API int32_t llamacli_sample(
     struct llama_context * ctx, int32_t index, const struct llamacli_lane * lane, struct llamacli_choice * choice,
     struct llamacli_candidate * top);
 
-// Several steps at once: evaluates the tokens of all lanes, chooses the next ones, and so on, until a lane comes to an end or
-// fails, `max_steps` are done, or another step would pass `budget_us` microseconds. The lanes move on; none may ask for the N best.
-// `choices` has room for max_steps rows of n_lanes; a lane that fails has no token there, and what llamacli_sample returns as
-// its n_top. Returns what llama_decode returned where that was not 0 in the first step or says that it was cancelled, else 0.
+// Several steps: evaluates the tokens of all lanes, chooses the next ones, and repeats until a lane ends or fails, `max_steps` are
+// done, or another step would exceed `budget_us` microseconds. The lanes are advanced; none may request the N best. `choices` has
+// room for max_steps rows of n_lanes; a lane that fails has no token there, and the status of llamacli_sample as its n_top. Returns
+// the status of llama_decode if it is not 0 in the first step or a cancellation, else 0.
 LLAMACLI_API int32_t llamacli_burst(
     struct llama_context * ctx, struct llamacli_lane * lanes, int32_t n_lanes, int32_t max_steps, int64_t budget_us,
     struct llamacli_choice * choices, int32_t * n_steps);
 
-// Writes the tokens that end a generation to `tokens`, at most `capacity`; returns how many there are.
+// Writes up to `capacity` tokens that end a generation to `tokens`, and returns their number.
 LLAMACLI_API int32_t llamacli_end_tokens(const struct llama_vocab * vocab, llama_token * tokens, int32_t capacity);
 
 #ifdef __cplusplus

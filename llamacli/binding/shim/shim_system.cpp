@@ -1,4 +1,4 @@
-// What a model would take of each device's memory, and what this build and machine have: see shim.h.
+// The memory that a model needs on each device, and a description of this build and machine: see shim.h.
 #include "shim.h"
 
 #include "build-info.h"
@@ -14,7 +14,7 @@
 using llamacli::failure;
 using llamacli::json;
 
-struct llamacli_fitted { // what the fitted parameters point to
+struct llamacli_fitted { // the arrays that the fitted parameters point to
     std::vector<float>                            split{ std::vector<float>(llama_max_devices(), 0.0f) };
     std::vector<llama_model_tensor_buft_override> overrides{ llama_max_tensor_buft_overrides(), { nullptr, nullptr } };
 };

@@ -1,4 +1,4 @@
-// What runs around a Jinja program: see shim_template.h. A template comes out of a model file that anybody may have written.
+// Bounds around a Jinja program: see shim_template.h. Templates come from model files, which are not trusted.
 #include "shim_guard.h"
 #include "shim_json.h"
 
@@ -17,12 +17,12 @@ namespace {
 constexpr size_t MAX_SOURCE   = size_t(4) << 20;   // bytes; real templates stay below 100 kB
 constexpr size_t MAX_TAG      = 20000;             // tokens in one tag: a chain of operators is as deep a syntax tree
 constexpr size_t MAX_ELEMENTS = 200000;            // in one list
-constexpr size_t MEMORY_CHECK = size_t(64) << 20;  // bytes produced between two looks at the memory in use
+constexpr size_t MEMORY_CHECK = size_t(64) << 20;  // bytes produced between two checks of memory
 constexpr size_t MAX_MEMORY   = size_t(1) << 30;   // bytes by which it may grow
 
 thread_local watch_state * current = nullptr;
 
-// How the peak of resident memory stands, in bytes; 0 where that is not known.
+// The peak of resident memory in bytes, or 0 if unknown.
 size_t peak_memory() {
 #ifdef _WIN32
     return 0;
@@ -80,7 +80,7 @@ struct tag {
 };
 
 void check_nesting(const std::vector<jinja::token> & tokens) {
-    std::vector<size_t> blocks; // what each open block adds to the depth: the parser nests each elif in the one before
+    std::vector<size_t> blocks; // depth of each open block: the parser nests each elif in the one before
     size_t              depth = 0;
     for (size_t i = 0; i < tokens.size(); ++i) {
         if (tokens[i].t != jinja::token::open_statement && tokens[i].t != jinja::token::open_expression) {
@@ -98,7 +98,7 @@ void check_nesting(const std::vector<jinja::token> & tokens) {
             blocks.pop_back();
         }
         if (depth > MAX_DEPTH || now.brackets > MAX_DEPTH || now.tokens > MAX_TAG) {
-            throw failure("template", "the chat template is nested too deep");
+            throw failure("template", "the chat template is nested too deeply");
         }
         i += now.tokens;
     }
@@ -175,7 +175,7 @@ jinja::program parse_template(const std::string & source) {
         return jinja::parse_from_tokens(tokens);
     } catch (const failure &) {
         throw;
-    } catch (const std::out_of_range &) { // from reading a number
+    } catch (const std::out_of_range &) { // from parsing a number
         throw failure("template", "parser: a number is too large");
     } catch (const std::exception & error) {
         const std::string message = error.what();
@@ -232,7 +232,7 @@ void watch_state::make_list(size_t elements, size_t added) {
     if (elements > MAX_ELEMENTS) {
         stop("makes a list of more than " + std::to_string(MAX_ELEMENTS) + " elements");
     }
-    charge(added * sizeof(jinja::value)); // the elements themselves were counted when they were made
+    charge(added * sizeof(jinja::value)); // the elements themselves were counted at their creation
 }
 
 void watch_state::give(size_t bytes) {
@@ -269,7 +269,7 @@ parts watch::parts_of(const std::string & prompt, const std::vector<std::string>
     for (const auto & output : state->outputs) {
         std::string  text  = join(output);
         const size_t alike = common_prefix(text, prompt);
-        // With an unfinished message the prompt is what a program gave out, as a whole, and more.
+        // With an unfinished message the prompt is the whole output of a program, and more.
         if ((!best || alike > prefix || (alike == prefix && text.size() < rendered.size())) && (appended.empty() || alike == text.size())) {
             best     = &output;
             prefix   = alike;
@@ -281,7 +281,7 @@ parts watch::parts_of(const std::string & prompt, const std::vector<std::string>
     if (best) {
         add_range(result, *best, 0, prefix);
     }
-    size_t at = prefix; // what llama.cpp put between or behind
+    size_t at = prefix; // text that llama.cpp inserted or appended
     for (const auto & text : appended) {
         const size_t found = text.empty() ? std::string::npos : prompt.find(text, at);
         if (found != std::string::npos && found + text.size() <= prompt.size() - suffix) {

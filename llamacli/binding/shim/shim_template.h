@@ -1,4 +1,4 @@
-// Jinja programs that are watched while they run: kept within bounds, and telling which text of a prompt came from input.
+// Jinja programs that run within bounds and record which text of a prompt came from input.
 #pragma once
 
 #include "jinja/parser.h"
@@ -11,7 +11,7 @@
 namespace llamacli {
 
 struct part {
-    bool        is_input; // text of messages, tools and other request values: never to become control tokens
+    bool        is_input; // text of messages, tools and other values of the request, which must not become control tokens
     std::string text;
 };
 
@@ -19,17 +19,17 @@ using parts = std::vector<part>;
 
 std::string join(const parts & parts);
 
-// Parses a template that is not too long or too deep for the recursive parser.
+// Parses a template; rejects those too long or too deep for the recursive parser.
 jinja::program parse_template(const std::string & source);
 
-// Rewrites a parsed program so that, when it runs under a `watch`, it stays within bounds of time, recursion and size, text from
-// input stays marked as such in filters that lose the mark, and the output is left in the watch.
+// Rewrites a parsed program so that, under a `watch`, it stays within bounds of time, recursion and size, filters keep the marks of
+// input, and the watch receives the output.
 void guard(jinja::program & program);
 
 struct watch_state;
 
-// Watches the guarded programs that this thread runs while the object lives. The bounds are for all runs together; those of
-// size grow with the request.
+// Watches the guarded programs that this thread runs while the object lives. All runs share the bounds; those on size grow with
+// the request.
 class watch {
   public:
     watch(size_t request_size, double seconds);
@@ -40,8 +40,8 @@ class watch {
     // Throws a failure if a bound was exceeded: llama.cpp swallows exceptions of templates in some places.
     void check() const;
 
-    // The parts of `prompt`, found among what the programs gave out. Text that llama.cpp itself put there is not input, but for
-    // `appended`, the texts of an unfinished message that it put at the end.
+    // The parts of `prompt`, found in the output of the programs. Text that llama.cpp added is not input, except `appended`, the
+    // texts of an unfinished message at the end.
     parts parts_of(const std::string & prompt, const std::vector<std::string> & appended) const;
 
   private:

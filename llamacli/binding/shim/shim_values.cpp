@@ -1,4 +1,4 @@
-// What is looked at in the values of a running template: see shim_guard.h.
+// Checks of values in a running template: see shim_guard.h.
 #include "shim_guard.h"
 #include "shim_json.h"
 
@@ -13,10 +13,10 @@ namespace llamacli {
 
 namespace {
 
-constexpr size_t MAX_VALUES = 2000000;             // in one container, counted again where they are shared
+constexpr size_t MAX_VALUES = 2000000;             // in one container, counting shared ones each time
 constexpr double MAX_NUMBER = double(1LL << 53);   // beyond, the arithmetic of range() overflows
 constexpr double MAX_MOVED  = 5e10;                // bytes: a few seconds
-constexpr size_t NODE_SIZE  = 16;                  // bytes that a value takes when it is written out, apart from its text
+constexpr size_t NODE_SIZE  = 16;                  // bytes of a serialized value, apart from its text
 
 bool has_input(const jinja::string & text) {
     return std::any_of(text.parts.begin(), text.parts.end(), [](const auto & part) { return part.is_input && !part.val.empty(); });
@@ -42,7 +42,7 @@ const value & unwrap(const value & v) {
     return kwarg ? kwarg->val : v;
 }
 
-// The argument of a call by its name, or else by its place.
+// The argument of a call by its name or its position.
 value argument(const values & args, const char * name, size_t place) {
     for (const auto & arg : args) {
         const auto * kwarg = cast_val<value_kwarg>(arg);
@@ -118,7 +118,7 @@ void check_range(watch_state & watch, const values & args) {
     }
 }
 
-void check_divisor(watch_state & watch, const values & args) { // llama.cpp divides without a look: SIGFPE
+void check_divisor(watch_state & watch, const values & args) { // llama.cpp does not check: SIGFPE
     for (const auto & arg : args) {
         if (is_val<value_int>(arg) && (arg->as_int() == 0 || arg->as_int() == -1)) {
             watch.stop("tests divisibility by 0 or -1");
@@ -139,7 +139,7 @@ void check_sortable(watch_state & watch, const value & v) {
     }
 }
 
-// llama.cpp moves the rest of the text for each piece that it takes out or puts in.
+// llama.cpp moves the rest of the text for each piece that it removes or inserts.
 void check_moves(watch_state & watch, size_t pieces, size_t bytes) {
     if (double(pieces) * double(bytes) / 2 > MAX_MOVED) {
         watch.stop("takes a long text into too many pieces");
@@ -200,7 +200,7 @@ void before_container(watch_state & watch, const std::string & name, const value
 value replace_parts(const jinja::string & text, const std::string & old, const jinja::string & with) {
     const std::string flat = text.str();
     jinja::string     result;
-    size_t            part = 0; // the part where `from` lies, and where that begins
+    size_t            part = 0; // the part that contains `from`, and its start
     size_t            base = 0;
     const auto        copy = [&](size_t from, size_t to) {
         while (from < to) {
@@ -316,7 +316,7 @@ value after(const std::string & name, const value & self, const values & args, v
         if (exact && exact->val_str.str() == result->val_str.str()) {
             return exact;
         }
-        // What is taken out of a container keeps its own mark: `['text', input] | first` is no input.
+        // An element of a container keeps its own mark: `['text', input] | first` is not input.
         return is_val<value_string>(self) || name == "tojson" || name == "string" || name == "join" ? marked(result->val_str) : result;
     }
     if ((name == "split" || name == "rsplit") && is_val<value_array>(result)) {

@@ -148,7 +148,7 @@ def _write_schema(app: AppContext, schema: Any, *, strict: bool, json: bool) -> 
     from dataclasses import asdict
 
     from llamacli.engine.constraint.schema import schema_to_grammar
-    from llamacli.grammar.schema.keywords import not_enforced
+    from llamacli.grammar.schema.converter import not_enforced
     from llamacli.render.grammar.text import format_not_enforced
 
     text = schema_to_grammar(schema)

@@ -12,8 +12,8 @@ from llamacli.cli.framework.options import ChatOptions
 from llamacli.cli.run.options import PromptOptions, ReasoningOptions, ToolOptions
 from llamacli.engine.chat.message import Message, check_calls, choose_tools, read_messages, read_tools
 from llamacli.engine.chat.question import Question
+from llamacli.engine.chat.tools import check_tools
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
-from llamacli.engine.constraint.schema import check_tools
 from llamacli.errors import UsageError
 
 

@@ -1,7 +1,6 @@
-"""Where the constrained part of an answer begins: after the thinking, and after what the chat template puts around the content.
+"""The start of the constrained part of an answer: after the thinking and the text that a chat template puts before the content.
 
-What a template puts there is seen by rendering an answer that is known, and looking at what stands around it. So no table of
-models is needed.
+That text is found by rendering a known answer, so that no table of models is needed.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ _GAP = "[ \\t\\r\\n]{0,4}"
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Text that must come before the content: without thinking, and after the end of thinking."""
+    """Text that must precede the content: without thinking, and after the end of thinking."""
 
     opening: str = ""
     after_thinking: str = ""
 
 
 def frame_of(template: ChatTemplate, rendered: RenderedPrompt, messages: Sequence[Message], rendering: Rendering) -> Frame:
-    """The frame that a template puts around the content of an answer; an empty one where it cannot be told."""
+    """Return the frame that a template puts before the content of an answer; empty if it cannot be determined."""
     rendering = dataclasses.replace(rendering, add_generation_prompt=False, json_schema=None, grammar=None)
     return Frame(
         _opening(rendered, _rendered(template, [*messages, Message("assistant", _CONTENT)], rendering)),
@@ -53,26 +52,26 @@ def _opening(rendered: RenderedPrompt, text: str) -> str:
         return ""
     opening = head[len(rendered.text) :]
     start, ends = rendered.thinking_start, rendered.thinking_ends
-    if start and start in opening:  # an empty block of thinking, which the answer need not have
-        opening = _behind(opening, ends)
+    if start and start in opening:  # an empty thinking block, which the answer may omit
+        opening = _after_first(opening, ends)
     return opening if opening.strip() else ""
 
 
 def _after_thinking(rendered: RenderedPrompt, text: str) -> str:
     _, _, rest = text.partition(_REASON)
     between, found, _ = rest.partition(_CONTENT)
-    after = _behind(between, rendered.thinking_ends) if found else ""
+    after = _after_first(between, rendered.thinking_ends) if found else ""
     return after if after.strip() else ""
 
 
-def _behind(text: str, ends: Sequence[str]) -> str:
-    """What stands behind the first of `ends`, or nothing."""
-    places = [(text.find(end), end) for end in ends if end in text]
-    return text[min(places)[0] + len(min(places)[1]) :] if places else ""
+def _after_first(text: str, ends: Sequence[str]) -> str:
+    """Return the text after the first of `ends`, or an empty string."""
+    found = [(text.find(end), end) for end in ends if end in text]
+    return text[min(found)[0] + len(min(found)[1]) :] if found else ""
 
 
 def framed(constraint: Constraint, rendered: RenderedPrompt, frame: Frame, state: ThinkingState) -> Constraint:
-    """The constraint with what comes before the content: a grammar for the whole answer."""
+    """Extend a constraint of the content to one of the whole answer, with thinking and frame before it."""
     if state in ("none", "closed") and not frame.opening:
         return constraint
     name = "answer-frame"
@@ -92,15 +91,14 @@ def framed(constraint: Constraint, rendered: RenderedPrompt, frame: Frame, state
 
 
 def _own_ends(ends: Sequence[str]) -> list[str]:
-    """The ends of thinking but for those that are the beginning of something else, such as a call of a tool."""
+    """Return the ends of thinking without those that start something else, such as a tool call."""
     return [end for end in ends if end.strip() == ends[0].strip()]
 
 
 def until_rules(prefix: str, ends: Sequence[str]) -> dict[str, str]:
-    """Rules that match any text up to and with the first of `ends`; the first of them is called `prefix` + "0".
+    """Return rules that match any text up to and including the first of `ends`; the first rule is `prefix` + "0".
 
-    They are the states of an Aho-Corasick automaton, so that the end is found wherever it begins (Aho, Corasick, "Efficient
-    string matching", CACM 1975).
+    They are the states of an Aho-Corasick automaton (Aho, Corasick, "Efficient string matching", CACM 1975).
     """
     states = list(dict.fromkeys(end[:length] for end in ends for length in range(len(end))))
     alphabet = sorted({char for end in ends for char in end})

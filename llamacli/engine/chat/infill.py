@@ -1,4 +1,4 @@
-"""Filling in the middle: prompts from what stands before and after a gap."""
+"""Fill-in-the-middle prompts, from the text before and after a gap."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from llamacli.errors import UsageError
 
 
 def infill_prompt(vocabulary: Vocabulary, prefix: str, suffix: str) -> Prompt:
-    """The prompt that asks for the text between `prefix` and `suffix`: prefix, suffix, middle, as models are trained
+    """Return the prompt for the text between `prefix` and `suffix`, in the order prefix, suffix, middle of the models' training
     (Bavarian et al., "Efficient training of language models to fill in the middle", 2022).
 
     Raises:
-        UsageError: the model has no tokens for it.
+        UsageError: if the model has no fill-in-the-middle tokens.
     """
     lib = library()
     marks = {
@@ -24,8 +24,8 @@ def infill_prompt(vocabulary: Vocabulary, prefix: str, suffix: str) -> Prompt:
     missing = [name for name, token in marks.items() if token < 0]
     if missing:
         raise UsageError(
-            f"this model cannot fill in: its vocabulary has no fill-in-the-middle token for {', '.join(missing)}",
-            hint="use a code model that was trained for it, such as Qwen2.5-Coder",
+            f"this model does not support fill-in-the-middle: its vocabulary has no token for {', '.join(missing)}",
+            hint="use a code model trained for it, such as Qwen2.5-Coder",
         )
     tokens = [
         marks["prefix"], *vocabulary.tokenize(prefix), marks["suffix"], *vocabulary.tokenize(suffix), marks["middle"],

@@ -1,4 +1,4 @@
-"""The messages and tools of a conversation, in OpenAI's form, checked when they are read."""
+"""The messages and tools of a conversation in OpenAI's format, validated when they are read."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from llamacli.errors import UsageError
+from llamacli.json_text import parse_json
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A model's call of a tool. `arguments` is JSON text; `id` joins it to the tool's answer."""
+    """A model's call of a tool. `arguments` is JSON text; `id` links it to the tool's result."""
 
     name: str
     arguments: str
     id: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """OpenAI's form."""
+        """Return it in OpenAI's format."""
         function = {"name": self.name, "arguments": self.arguments or "{}"}
         call: dict[str, Any] = {"type": "function", "function": function}
         return call if self.id is None else {"id": self.id, **call}
@@ -27,9 +28,9 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. `content` is its text, or a tuple of texts for a content of several parts; None with tool calls alone.
+    """One message. `content` is its text, a tuple of strings for content of several parts, or None beside tool calls.
 
-    `tool_call_id` and `name` belong to a tool's answer.
+    `tool_call_id` and `name` belong to the result of a tool.
     """
 
     role: str
@@ -41,13 +42,13 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The content as one text, parts on lines of their own."""
+        """The content as one string, its parts joined by newlines."""
         if self.content is None:
             return ""
         return self.content if isinstance(self.content, str) else "\n".join(self.content)
 
     def to_json(self) -> dict[str, Any]:
-        """OpenAI's form."""
+        """Return it in OpenAI's format."""
         message: dict[str, Any] = {"role": self.role, "content": self.content}
         if isinstance(self.content, tuple):
             message["content"] = [{"type": "text", "text": text} for text in self.content]
@@ -69,7 +70,7 @@ class Tool:
     parameters: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """OpenAI's form."""
+        """Return it in OpenAI's format."""
         parameters = self.parameters or {"type": "object", "properties": {}}
         return {
             "type": "function",
@@ -78,10 +79,10 @@ class Tool:
 
 
 def read_messages(document: Any) -> tuple[Message, ...]:
-    """The messages of a conversation in OpenAI's form (a list of objects).
+    """Read the messages of a conversation in OpenAI's format (a list of objects).
 
     Raises:
-        UsageError: it is none; the text says which message is wrong, counting from 1, and how.
+        UsageError: if the document is something else; the message numbers the faulty one, from 1.
     """
     if not isinstance(document, list) or not document:
         raise UsageError("the messages must be a list of at least one object")
@@ -89,31 +90,25 @@ def read_messages(document: Any) -> tuple[Message, ...]:
 
 
 def check_calls(messages: Sequence[Message]) -> None:
-    """Whether the calls of tools in a conversation have arguments that chat templates can write: JSON objects.
+    """Check that the arguments of all tool calls are JSON objects, which most chat templates require.
 
-    Reading a conversation lets them pass, because a model's own call may be broken, and some templates write it as it is.
+    Reading a conversation does not check this, because a model's own call may be malformed, and some templates accept that.
 
     Raises:
-        UsageError: a call has others; the text says which message is wrong, counting from 1.
+        UsageError: if the arguments of a call are something else; the message numbers the faulty one, from 1.
     """
     for i, message in enumerate(messages, start=1):
         for j, call in enumerate(message.tool_calls, start=1):
-            place = f"message {i}, tool call {j}"
-            try:
-                arguments = json.loads(call.arguments or "{}")
-            except json.JSONDecodeError as error:
-                raise UsageError(f"{place}: its arguments are no JSON: {error}") from error
-            except (ValueError, RecursionError) as error:  # a number of thousands of digits
-                raise UsageError(f"{place}: its arguments are no JSON that can be read") from error
-            if not isinstance(arguments, dict):
-                raise UsageError(f"{place}: its arguments are no JSON object")
+            subject = f"message {i}, tool call {j}: the arguments"
+            if not isinstance(parse_json(call.arguments or "{}", source=subject), dict):
+                raise UsageError(f"{subject} are not a JSON object")
 
 
 def read_tools(document: Any) -> tuple[Tool, ...]:
-    """The tools of a request in OpenAI's form (a list of objects with type "function").
+    """Read the tools of a request in OpenAI's format (a list of objects with type "function").
 
     Raises:
-        UsageError: it is none; the text says which tool is wrong, counting from 1, and how.
+        UsageError: if the document is something else; the message numbers the faulty tool, from 1.
     """
     if not isinstance(document, list):
         raise UsageError("the tools must be a list of objects")
@@ -125,10 +120,10 @@ def read_tools(document: Any) -> tuple[Tool, ...]:
 
 
 def choose_tools(tools: tuple[Tool, ...], choice: Any) -> tuple[tuple[Tool, ...], str]:
-    """The tools that a `tool_choice` of OpenAI's leaves, and the choice among them: auto, none or required.
+    """Return the tools that OpenAI's `tool_choice` admits, and the choice among them: auto, none or required.
 
     Raises:
-        UsageError: it names a tool that there is not, or is none of these.
+        UsageError: if it names an unknown tool, or is no valid choice.
     """
     if choice is None or choice in ("auto", "none", "required"):
         return tools, choice or "auto"
@@ -137,17 +132,16 @@ def choose_tools(tools: tuple[Tool, ...], choice: Any) -> tuple[tuple[Tool, ...]
     named = tuple(tool for tool in tools if tool.name == name)
     if not named:
         known = ", ".join(tool.name for tool in tools)
-        raise UsageError(
-            f"there is no tool {name}" if isinstance(name, str) else "tool_choice names no tool", hint=f"there are {known}"
-        )
+        problem = f"unknown tool {name!r}" if isinstance(name, str) else "tool_choice does not name a tool"
+        raise UsageError(problem, hint=f"the tools are {known}" if known else None, parameter="tool_choice")
     return named, "required"
 
 
 def read_response_format(document: Any) -> Any:
-    """The JSON schema that a `response_format` of OpenAI's holds the answer to, or None for text.
+    """Return the JSON schema of OpenAI's `response_format`, or None for text.
 
     Raises:
-        UsageError: it is no such object, or of an unknown type, or without the schema that it needs.
+        UsageError: if it is not an object, has an unknown type, or lacks the schema.
     """
     if document is None:
         return None
@@ -157,76 +151,78 @@ def read_response_format(document: Any) -> Any:
     if kind == "text":
         return None
     if kind not in ("json_object", "json_schema"):
-        raise UsageError(f"response_format has an unknown type {kind!r}; known are text, json_object and json_schema")
+        raise UsageError(f"response_format has the unknown type {kind!r}; known are text, json_object and json_schema")
     inner = document.get("json_schema")
     schema = inner.get("schema") if isinstance(inner, Mapping) else document.get("schema")
     if schema is None and kind == "json_schema":
-        raise UsageError("a response_format of type json_schema needs a schema")
+        raise UsageError("response_format of type json_schema has no schema")
     return {"type": "object"} if schema is None else schema
 
 
-def _read_message(item: Any, place: str) -> Message:
-    message = _object(item, place)
-    role = _text(message, "role", place)
+def _read_message(item: Any, subject: str) -> Message:
+    message = _object(item, subject)
+    role = _text(message, "role", subject)
     if not role:
-        raise UsageError(f"{place} has no role")
+        raise UsageError(f"{subject} has no role")
     calls = message.get("tool_calls")
     if calls is not None and not isinstance(calls, list):
-        raise UsageError(f"{place}: tool_calls must be a list")
-    tool_calls = tuple(_read_call(call, f"{place}, tool call {i}") for i, call in enumerate(calls or (), start=1))
-    content = _read_content(message.get("content"), place)
-    reasoning = _text(message, "reasoning_content", place)
+        raise UsageError(f"{subject}: tool_calls must be a list")
+    tool_calls = tuple(_read_call(call, f"{subject}, tool call {i}") for i, call in enumerate(calls or (), start=1))
+    content = _read_content(message.get("content"), subject)
+    reasoning = _text(message, "reasoning_content", subject)
     if content is None and not tool_calls and reasoning is None:
-        raise UsageError(f"{place} has neither content nor tool calls")
-    return Message(role, content, tool_calls, reasoning, _text(message, "tool_call_id", place), _text(message, "name", place))
+        raise UsageError(f"{subject} has neither content nor tool calls")
+    return Message(
+        role, content, tool_calls, reasoning, _text(message, "tool_call_id", subject), _text(message, "name", subject)
+    )
 
 
-def _read_content(content: Any, place: str) -> str | tuple[str, ...] | None:
+def _read_content(content: Any, subject: str) -> str | tuple[str, ...] | None:
     if content is None or isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise UsageError(f"{place}: content must be a text or a list of parts")
+        raise UsageError(f"{subject}: content must be a string or a list of parts")
     texts = []
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind != "text" or not isinstance(part.get("text"), str):
-            raise UsageError(f"{place}: only content parts of type text are supported, not {kind!r}")
+            raise UsageError(f"{subject}: only content parts of type text are supported, not {kind!r}")
         texts.append(part["text"])
     return tuple(texts)
 
 
-def _read_call(item: Any, place: str) -> ToolCall:
-    call = _object(item, place)
-    function = _object(call.get("function"), f"{place}, its function")
-    name = _text(function, "name", place)
+def _read_call(item: Any, subject: str) -> ToolCall:
+    call = _object(item, subject)
+    function = _object(call.get("function"), f"{subject}, its function")
+    name = _text(function, "name", subject)
     if not name:
-        raise UsageError(f"{place} has no name")
+        raise UsageError(f"{subject} has no name")
     arguments = function.get("arguments", "{}")
-    return ToolCall(name, arguments if isinstance(arguments, str) else json.dumps(arguments), _text(call, "id", place))
+    return ToolCall(name, arguments if isinstance(arguments, str) else json.dumps(arguments), _text(call, "id", subject))
 
 
-def _read_tool(item: Any, place: str) -> Tool:
-    tool = _object(item, place)
+def _read_tool(item: Any, subject: str) -> Tool:
+    tool = _object(item, subject)
     if tool.get("type", "function") != "function":
-        raise UsageError(f"{place}: only tools of type function are supported, not {tool['type']!r}")
-    function = _object(tool.get("function"), f"{place}, its function")
-    name = _text(function, "name", place)
+        raise UsageError(f"{subject}: only tools of type function are supported, not {tool['type']!r}")
+    function = _object(tool.get("function"), f"{subject}, its function")
+    name = _text(function, "name", subject)
     if not name:
-        raise UsageError(f"{place} has no name")
+        raise UsageError(f"{subject} has no name")
     parameters = function.get("parameters")
     if parameters is not None:
-        parameters = _object(parameters, f"{place}, its parameters")
-    return Tool(name, _text(function, "description", place) or "", parameters)
+        parameters = _object(parameters, f"{subject}, its parameters")
+    return Tool(name, _text(function, "description", subject) or "", parameters)
 
 
-def _object(item: Any, place: str) -> Mapping[str, Any]:
+def _object(item: Any, subject: str) -> Mapping[str, Any]:
     if not isinstance(item, Mapping):
-        raise UsageError(f"{place} must be an object")
+        raise UsageError(f"{subject} must be an object")
     return item
 
 
-def _text(item: Mapping[str, Any], key: str, place: str) -> str | None:
+def _text(item: Mapping[str, Any], key: str, subject: str) -> str | None:
     value = item.get(key)
     if value is not None and not isinstance(value, str):
-        raise UsageError(f"{place}: {key} must be a text")
+        raise UsageError(f"{subject}: {key} must be a string")
     return value

@@ -1,4 +1,4 @@
-"""Sampling that a model's own metadata recommends (`general.sampling.*`, llama.cpp's `llama_model_meta_key`)."""
+"""Sampling parameters recommended by a model's metadata (`general.sampling.*`, llama.cpp's `llama_model_meta_key`)."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "mirostat_tau": ("mirostat_tau", float),
     "mirostat_eta": ("mirostat_eta", float),
 }
-"""The metadata's keys: our field, and how its text is read."""
+"""For each key of the metadata, our field and the parser of its text."""
 
 
 def with_recommendations(base: SamplingParams, recommended: Mapping[str, str]) -> SamplingParams:
-    """`base` with the recommended values. A value that makes no sense is left out, and logged."""
+    """Return `base` with the recommended values. Invalid values are ignored, with a warning in the log."""
     for key, text in recommended.items():
         if key not in FIELDS:
             continue
@@ -38,5 +38,5 @@ def with_recommendations(base: SamplingParams, recommended: Mapping[str, str]) -
         try:
             base = dataclasses.replace(base, **{name: read(text)})
         except (ValueError, UsageError) as error:
-            logger.warning("the model recommends %s = %r, which makes no sense: %s", key, text, error)
+            logger.warning("the model recommends an invalid %s = %r: %s", key, text, error)
     return base

@@ -24,6 +24,7 @@ from llamacli.binding import bridge
 from llamacli.binding.location import find_folder
 from llamacli.engine.chat.message import Message, Tool, ToolCall, check_calls
 from llamacli.engine.chat.prompt import Part
+from llamacli.engine.constraint.trigger import Trigger
 from llamacli.engine.events import Delta, ToolCallDelta
 from llamacli.errors import ConstraintError, TemplateError, UsageError
 from llamacli.gguf.check.template import GO_TEMPLATE, is_go_template
@@ -31,7 +32,6 @@ from llamacli.gguf.check.template import GO_TEMPLATE, is_go_template
 ToolChoice = Literal["auto", "none", "required"]
 Continuation = Literal["auto", "content", "reasoning_content"]
 ReasoningFormat = Literal["deepseek", "none"]
-TriggerKind = Literal["token", "word", "pattern", "pattern_full"]
 
 _BAD_ARGUMENTS = "Failed to parse tool call arguments"
 """How llama.cpp's complaint about an earlier call begins, which does not say where it stands."""
@@ -53,14 +53,6 @@ class Capabilities:
     typed_content: bool = False
     reasoning_effort: bool = False
     preserves_reasoning: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Trigger:
-    """What makes a lazy grammar begin: a word, or a regular expression for (all of) the text so far."""
-
-    kind: TriggerKind
-    value: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +107,6 @@ class RenderedPrompt:
     def text(self) -> str:
         """The whole prompt."""
         return "".join(part.text for part in self.parts)
-
-    def parser(self) -> AnswerParser:
-        """A parser for one answer to this prompt."""
-        return AnswerParser(self.answer_format)
 
 
 @dataclass(frozen=True, slots=True)

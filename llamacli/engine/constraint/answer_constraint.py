@@ -13,7 +13,7 @@ from llamacli.engine.constraint.matcher import Constraint
 from llamacli.errors import ConstraintError, SchemaError
 
 if TYPE_CHECKING:
-    from llamacli.grammar.schema.keywords import NotEnforced
+    from llamacli.grammar.schema.converter import NotEnforced
 
 _TOO_LONG = "{} contains a number with too many digits"
 
@@ -50,13 +50,13 @@ def schema_constraint(text: str, *, strict: bool = False) -> AnswerConstraint:
         SchemaError: if it is not JSON, not a schema, or has no grammar; with `strict` also if a part cannot be enforced.
     """
     from llamacli.engine.constraint.schema import schema_to_grammar
-    from llamacli.grammar.schema.keywords import not_enforced
+    from llamacli.grammar.schema.converter import not_enforced
 
     schema = _read_schema(text)
     try:
         grammar = schema_to_grammar(schema)
     except SchemaError as error:
-        raise SchemaError(error.message, hint=error.hint, place=_position(text, schema, error.message)) from error
+        raise SchemaError(error.message, hint=error.hint, place=_position(text, error.message)) from error
     constraint = AnswerConstraint(
         Constraint(grammar=grammar, trusted=True), schema, has_schema=True, not_enforced=tuple(not_enforced(schema))
     )
@@ -72,13 +72,13 @@ def require_enforced(constraint: AnswerConstraint) -> AnswerConstraint:
     return constraint
 
 
-def _position(text: str, schema: Any, message: str) -> int:
-    """The position in a schema's text of the JSON pointer in a message of llama.cpp's, or of what the message is about."""
-    from llamacli.engine.constraint.schema import find_fault
+def _position(text: str, message: str) -> int:
+    """Return the index in a schema's text to which the JSON pointer of a message leads."""
     from llamacli.grammar.schema.json_location import find_value
 
-    pointer = re.search(r"^at #/(.*?): ", message)
-    return find_value(text, pointer[1].split("/") if pointer else find_fault(schema, message))
+    pointer = re.search(r"^at #((?:/[^ ]*)?): ", message)
+    steps = pointer[1].split("/")[1:] if pointer else []
+    return find_value(text, [step.replace("~1", "/").replace("~0", "~") for step in steps])
 
 
 def _long_number(text: str) -> int:

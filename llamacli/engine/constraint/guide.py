@@ -12,8 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llamacli.engine.chat.template import Trigger
 from llamacli.engine.constraint.matcher import Constraint, Matcher
+from llamacli.engine.constraint.trigger import Trigger
 from llamacli.engine.runtime.model import Model
 
 _WINDOW = 512

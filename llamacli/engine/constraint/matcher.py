@@ -1,6 +1,6 @@
-"""Grammars that hold an answer to them, and the place that was reached in one.
+"""Grammars that constrain an answer, and the state reached in one.
 
-Every grammar from outside is parsed by our own code first: llama.cpp's parser writes its errors to stderr and crashes on some.
+Our own parser checks every grammar from outside first: llama.cpp's parser prints its errors to stderr, and crashes on some.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import Any
 from llamacli.binding import log
 from llamacli.binding.arrays import token_array
 from llamacli.binding.library import library
-from llamacli.engine.chat.template import Trigger
+from llamacli.engine.constraint.trigger import Trigger
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import GrammarError
 
-_MAY_GO_ON, _MAY_END = 1, 2
+_CAN_CONTINUE, _MAY_END = 1, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
     """A GBNF grammar for an answer.
 
-    `prefix` is text of the prompt with which the grammar begins. A `lazy` one begins with the first of its `triggers`, and with
-    none never. `trusted` ones are llama.cpp's own, or were checked, and are not parsed again.
+    `prefix` is the end of the prompt, which the grammar includes. A `lazy` grammar starts at the first of its `triggers`.
+    `trusted` grammars were generated or checked by us or llama.cpp, and are not checked again.
     """
 
     grammar: str
@@ -35,11 +35,11 @@ class Constraint:
 
 
 class Matcher:
-    """Follows one answer through a grammar. Owns a C object; `close()` may be called twice.
+    """Follows one answer through a grammar. Owns a C object; `close()` is idempotent.
 
     Raises (when built):
-        GrammarSyntaxError: the grammar does not parse, or is deeper or larger than llama.cpp survives.
-        GrammarError: llama.cpp does not take it, or not its prefix.
+        GrammarSyntaxError: if the grammar does not parse, or is deeper or larger than llama.cpp survives.
+        GrammarError: if llama.cpp rejects the grammar or its prefix.
     """
 
     def __init__(self, model: Model, constraint: Constraint) -> None:
@@ -53,39 +53,39 @@ class Matcher:
                 model.vocabulary.handle, constraint.grammar.encode(), constraint.root.encode()
             )
         if not self._handle:
-            raise GrammarError("llama.cpp does not take this grammar")
+            raise GrammarError("llama.cpp rejects this grammar")
         if constraint.prefix and not self.accept_text(constraint.prefix.encode()):
             self.close()
-            raise GrammarError("the grammar of the answer does not begin as the chat template does")
+            raise GrammarError("the grammar of the answer does not match the end of the prompt")
 
     @property
     def handle(self) -> Any:
-        """The C object, for sampling; it moves on with each sampled token."""
+        """The C object, for sampling; each sampled token advances it."""
         return self._handle
 
     def accept(self, token: int) -> bool:
-        """Takes a token that was not sampled. False, and nothing changes, when the grammar does not allow it."""
+        """Advance over a token that was not sampled. Return False, without a change, if the grammar does not allow it."""
         return bool(self._library.llamacli_constraint_accept(self._handle, token_array([token]), 1) == 1)
 
     def accept_text(self, text: bytes) -> bool:
-        """Takes a text. False when the grammar does not allow it: nothing can follow then."""
+        """Advance over a text. Return False if the grammar does not allow it; then nothing can follow."""
         return bool(self._library.llamacli_constraint_accept_text(self._handle, text, len(text)))
 
     @property
     def may_end(self) -> bool:
-        """Whether the text so far is complete."""
+        """True if the text so far is complete."""
         return bool(self._state() & _MAY_END)
 
     @property
     def must_end(self) -> bool:
-        """Whether nothing may follow."""
+        """True if the text so far is complete and nothing can follow."""
         return self._state() == _MAY_END
 
     def _state(self) -> int:
         return int(self._library.llamacli_constraint_state(self._handle))
 
     def close(self) -> None:
-        """Frees it."""
+        """Free the C object."""
         handle, self._handle = self._handle, None
         if handle:
             self._library.llamacli_constraint_free(handle)

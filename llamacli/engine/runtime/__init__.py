@@ -1,1 +1,1 @@
-"""The owners of C objects: model, context, vocabulary, state."""
+"""Owners of C objects: model, context, vocabulary, state."""

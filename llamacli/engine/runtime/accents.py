@@ -1,9 +1,9 @@
-"""Accents in text for BERT models, taken away as their authors do it.
+"""Accent stripping for BERT models, as their authors do it.
 
 llama.cpp decomposes a character to its first part only, which loses the vowels of Korean, and drops every mark (Unicode's M),
 which loses the vowels of Hindi and its relatives. BERT's own tokenizer decomposes fully (NFD) and drops marks that take no room
-(Mn): `BertNormalizer` in https://github.com/huggingface/tokenizers. So llama.cpp is told to leave accents alone, and they are
-taken away here.
+(Mn): `BertNormalizer` in https://github.com/huggingface/tokenizers. So llama.cpp's normalization of accents is switched off,
+and they are stripped here.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from llamacli.gguf import Header
 LOWERCASE_KEY = "tokenizer.ggml.normalizer.lowercase"
 STRIP_KEY = "tokenizer.ggml.normalizer.strip_accents"
 ACCENTS_KEPT = {STRIP_KEY: False}
-"""The change of the model's metadata that makes llama.cpp leave accents alone."""
+"""The metadata override that switches llama.cpp's normalization of accents off."""
 
 
 def strips_accents(header: Header) -> bool:
-    """Whether this is a model with a WordPiece vocabulary for text without accents. Both switches are on unless they say no."""
+    """Return whether the model has a WordPiece vocabulary for text without accents. Both switches default to on."""
     if header.text("tokenizer.ggml.model") != "bert":
         return False
     stripped = header.flag(STRIP_KEY)
@@ -27,7 +27,7 @@ def strips_accents(header: Header) -> bool:
 
 
 def without_accents(data: bytes) -> bytes:
-    """UTF-8 text as such a model was trained on it."""
+    """Return UTF-8 text without accents, as such a model was trained on."""
     if data.isascii():
         return data
     text = unicodedata.normalize("NFD", data.decode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""Cancelling work that is inside C, from any thread."""
+"""Cancellation, from any thread, of work that is inside C."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ _PROGRESS_CALLBACK = declarations.type("llama_progress_callback")
 
 
 class CancelFlag:
-    """An atomic flag that loading and evaluation look at, in C: a Python callback would take the interpreter's lock in every
-    thread.
+    """An atomic flag that loading and evaluation poll in C: a Python callback would take the interpreter lock in every thread.
 
-    Shared by a model and its contexts; lives as long as the process, as C may look at it until the last of them is closed.
+    A model and its contexts share it. It lives as long as the process, because C may poll it until the last of them is closed.
     """
 
     def __init__(self) -> None:
@@ -27,31 +26,31 @@ class CancelFlag:
         self.progress_callback = _PROGRESS_CALLBACK(address_of(self._library.llamacli_progress_callback))
 
     def set(self) -> None:
-        """Cancels what runs. Safe from any thread."""
+        """Cancel the running work. Safe from any thread."""
         self._library.llamacli_abort_set(self.handle, True)
 
     def clear(self) -> None:
-        """Lets work go on."""
+        """Let work continue."""
         self._library.llamacli_abort_set(self.handle, False)
 
     @property
     def is_set(self) -> bool:
-        """Whether somebody cancelled."""
+        """True if the work was cancelled."""
         return bool(self._library.llamacli_abort_get(self.handle))
 
     @property
     def progress(self) -> float:
-        """How much of the model is loaded, from 0 to 1."""
+        """The fraction of the model that is loaded, from 0 to 1."""
         return float(self._library.llamacli_abort_progress(self.handle))
 
     def check(self) -> None:
-        """Raises CancelledError if somebody cancelled."""
+        """Raise CancelledError if the work was cancelled."""
         if self.is_set:
             raise CancelledError("cancelled")
 
 
 class Canceller:
-    """Ends one call from another thread, whatever it is doing, also before it has begun."""
+    """Ends one call from another thread, even before it has started."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -59,7 +58,7 @@ class Canceller:
         self.is_set = False
 
     def set(self) -> None:
-        """Ends the call."""
+        """End the call."""
         with self._lock:
             self.is_set = True
             actions, self._actions = self._actions, []
@@ -67,7 +66,7 @@ class Canceller:
             action()
 
     def then(self, action: Callable[[], None]) -> None:
-        """Has `action` called by `set`, or now if that was called already."""
+        """Run `action` when `set` is called, or now if it already was."""
         with self._lock:
             if not self.is_set:
                 self._actions.append(action)

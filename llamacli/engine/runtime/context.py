@@ -23,18 +23,18 @@ _FLASH = {
     "off": llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED,
 }
 _LARGE = 1 << 28
-"""Bytes of KV cache below which nobody needs to ask whether they fit."""
+"""Bytes of KV cache up to which the memory check is skipped."""
 
 
 class Context:
     """Evaluates batches for up to `params.n_seq_max` sequences of `n_ctx` tokens each. Closed before its model.
 
-    `n_ctx` of the parameters must be a number here: the size that None leaves open is the caller's choice. `cancel` ends what
-    is evaluated; without one, the model's own flag does.
+    The caller resolves an `n_ctx` of None, which stands for the length that the model was trained with. `cancel` ends an
+    evaluation; without it the model's own flag does.
 
     Raises (when built):
-        MemoryFullError: cache and buffers do not fit.
-        ModelUnsupportedError: these parameters are not possible with this model.
+        MemoryFullError: if cache and buffers do not fit.
+        ModelUnsupportedError: if the model does not support these parameters.
     """
 
     def __init__(self, model: Model, params: ContextParams, *, cancel: CancelFlag | None = None) -> None:
@@ -43,27 +43,27 @@ class Context:
         self._library = library()
         size = params.n_ctx or model.n_ctx_train
         self.is_invariant = params.invariant and can_be_invariant(params)
-        """Whether what a sequence gets does not depend on what is evaluated beside it, to the bit."""
+        """True if the logits of a sequence do not depend, to the bit, on the sequences in its batch."""
         c_params = native_params(params, size)
         cancel = cancel or model.cancel
         c_params.abort_callback = cancel.abort_callback
         c_params.abort_callback_data = cancel.address
         check_cache(model, params, size)
-        self._handle: Any = self._made(c_params, size)
+        self._handle: Any = self._create(c_params, size)
         self._memory = self._library.llama_get_memory(self._handle)
         if not self._memory and c_params.n_outputs_max < c_params.n_batch:
             # A model without a memory gives an output for every token of a batch, and llama.cpp aborts without room for it.
             self.close()
             c_params.n_outputs_max = c_params.n_batch
-            self._handle = self._made(c_params, size)
-        # llama.cpp rounds up to 256: what was asked for is what holds.
+            self._handle = self._create(c_params, size)
+        # llama.cpp rounds up to 256; the requested size is the limit.
         self.n_ctx = min(size, int(self._library.llama_n_ctx_seq(self._handle)))
         self.n_batch = int(self._library.llama_n_batch(self._handle))
         self._batch = BatchArrays(self.n_batch)
         self._apply_adapters()
 
-    def _made(self, c_params: Any, size: int) -> Any:
-        """The `llama_context` pointer."""
+    def _create(self, c_params: Any, size: int) -> Any:
+        """Create the `llama_context`."""
         with log.complaints() as complaints:
             handle = self._library.llama_init_from_model(self.model.handle, c_params)
         if not handle:
@@ -84,7 +84,7 @@ class Context:
         """The `llama_context` pointer.
 
         Raises:
-            ClosedError: the context was closed.
+            ClosedError: if the context was closed.
         """
         if self._handle is None:
             raise ClosedError("the context is closed")
@@ -92,38 +92,33 @@ class Context:
         return self._handle
 
     def decode(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[int]) -> None:
-        """Evaluates one batch; all lists have one entry a token, `outputs` 1 where logits are wanted.
+        """Evaluate one batch. All lists have one entry per token; `outputs` is 1 for tokens whose logits are needed.
 
         Raises:
-            ContextFullError: no place in the cache.
-            CancelledError: the cancel flag was set; an unknown part of the batch is in the cache then.
-            DecodeError: llama.cpp failed.
+            ContextFullError: if the cache is full.
+            CancelledError: if the cancel flag was set; an unknown part of the batch is in the cache then.
+            DecodeError: if llama.cpp failed.
         """
         self._library.llama_decode(self.handle, self._batch.fill(tokens, positions, sequences, outputs))
 
-    def encode(self, tokens: list[int]) -> None:
-        """Runs the encoder of an encoder-decoder model over a prompt of at most `n_batch` tokens."""
-        count = len(tokens)
-        self._library.llama_encode(self.handle, self._batch.fill(tokens, list(range(count)), [0] * count, [1] * count))
-
     def logits(self, index: int) -> memoryview[float]:
-        """The logits of output `index` of the last batch: n_vocab floats, valid until the next batch."""
+        """Return the logits of output `index` of the last batch: n_vocab floats, valid until the next batch."""
         pointer = self._library.llama_get_logits_ith(self.handle, index)
         if not pointer:
             raise EngineError(f"the last batch has no output {index}")
         return float_view(pointer, self.model.vocabulary.size)
 
     def forget(self, sequence: int, start: int = 0, end: int = -1) -> bool:
-        """Removes the positions [start, end) of a sequence from the cache.
+        """Remove the positions [start, end) of a sequence from the cache; an `end` of -1 is the end of the sequence.
 
-        An `end` of -1 is the end of the sequence. False if this memory cannot do that.
+        Return False if this kind of memory cannot do that.
         """
         return bool(self._library.llama_memory_seq_rm(self._live_memory(), sequence, start, end))
 
     def keeps(self, sequence: int, length: int) -> bool:
-        """Whether the cache can go on from the first `length` tokens of a sequence alone.
+        """Return whether a sequence can continue from its first `length` tokens alone.
 
-        Recurrent models keep only the last state; sliding-window layers only the last window.
+        Recurrent models cache only the last state, sliding-window layers only the last window.
         """
         if self.model.is_recurrent:
             return False
@@ -132,49 +127,45 @@ class Context:
         return not window or self.params.swa_full or oldest <= max(0, length - window - 1)
 
     def copy(self, source: int, target: int) -> None:
-        """Makes `target` hold what `source` holds, whole."""
+        """Replace the cache of `target` with that of `source`."""
         self.forget(target)
         self._library.llama_memory_seq_cp(self._live_memory(), source, target, -1, -1)
 
     def shift(self, sequence: int, start: int, end: int, delta: int) -> None:
-        """Moves the positions [start, end) of a sequence by `delta`."""
+        """Shift the positions [start, end) of a sequence by `delta`."""
         self._library.llama_memory_seq_add(self._live_memory(), sequence, start, end, delta)
 
     @property
     def can_shift(self) -> bool:
-        """Whether positions in the cache can be moved."""
+        """True if positions in the cache can be shifted."""
         return bool(self._library.llama_memory_can_shift(self._live_memory()))
 
-    def length(self, sequence: int) -> int:
-        """How many positions of a sequence the cache holds."""
-        return int(self._library.llama_memory_seq_pos_max(self._live_memory(), sequence)) + 1
-
     def clear(self) -> None:
-        """Empties the cache."""
+        """Clear the cache."""
         self._library.llama_memory_clear(self._live_memory(), False)
 
     def sequence_bytes(self, sequence: int) -> int:
-        """How long what `save_sequence` gives would be."""
+        """Return the number of bytes that `save_sequence` would return."""
         return int(self._library.llama_state_seq_get_size(self.handle, sequence))
 
     def save_sequence(self, sequence: int) -> bytes:
-        """The cache of one sequence as llama.cpp writes it."""
+        """Return the cache of one sequence, as llama.cpp serializes it."""
         size = self.sequence_bytes(sequence)
         buffer = byte_buffer(size)
         written = self._library.llama_state_seq_get_data(self.handle, buffer, size, sequence)
         return bytes(memoryview(buffer)[:written])
 
     def restore_sequence(self, sequence: int, data: bytes) -> None:
-        """Puts back what `save_sequence` gave. Only for bytes that are known to be whole: llama.cpp aborts on damaged ones.
+        """Restore what `save_sequence` returned. The bytes must have been verified: llama.cpp aborts on corrupt ones.
 
         Raises:
-            StateError: llama.cpp refused them.
+            StateError: if llama.cpp rejects them.
         """
         with log.complaints():
             read = self._library.llama_state_seq_set_data(self.handle, byte_array(data), len(data), sequence)
         if read != len(data):
             self.forget(sequence)
-            raise StateError("llama.cpp refused the saved state")
+            raise StateError("llama.cpp rejected the saved state")
 
     def _live_memory(self) -> Any:
         if self._handle is None:
@@ -182,7 +173,7 @@ class Context:
         return self._memory
 
     def close(self) -> None:
-        """Frees cache and buffers."""
+        """Free cache and buffers."""
         handle, self._handle = self._handle, None
         if handle is not None:
             self._library.llama_free(handle)
@@ -195,14 +186,14 @@ class Context:
 
 
 def native_params(p: ContextParams, size: int) -> Any:
-    """The `llama_context_params` for `size` tokens in each sequence."""
+    """Return the `llama_context_params` for `size` tokens in each sequence."""
     c = library().llama_context_default_params()
     threads = p.threads or default_threads()
     c.n_ctx = min(size * p.n_seq_max, 2**32 - 1)
     c.n_batch = min(p.n_batch, c.n_ctx)
     c.n_ubatch = min(p.n_ubatch, c.n_batch)
     c.n_seq_max = p.n_seq_max
-    # Room for one row of logits a sequence, not for one a token of the batch: 100 MB less on a small model.
+    # One row of logits per sequence instead of one per token of the batch saves 100 MB on a small model.
     c.n_outputs_max = c.n_batch if p.embeddings or p.all_outputs else p.n_seq_max
     c.n_threads, c.n_threads_batch = threads, p.threads_batch or threads
     c.flash_attn_type = _FLASH["off" if p.invariant and can_be_invariant(p) else p.flash_attention]
@@ -220,10 +211,10 @@ def native_params(p: ContextParams, size: int) -> Any:
 
 
 def can_be_invariant(params: ContextParams) -> bool:
-    """Whether batches can be made such that a sequence gets to the bit what it gets alone.
+    """Return whether batches can be composed so that each sequence gets, to the bit, the logits that it would get alone.
 
-    Flash attention takes one of three ways by the size of the batch, sequences in one buffer add up in the order in which
-    they came, and what the kernels of a GPU do is not known.
+    Flash attention chooses one of three algorithms by the size of the batch, a unified buffer adds up sequences in the order of
+    their arrival, and GPU kernels make no promise.
     """
     whole = {"f32", "f16", "bf16"}
     return (
@@ -235,13 +226,13 @@ def can_be_invariant(params: ContextParams) -> bool:
 
 
 def check_cache(model: Model, params: ContextParams, size: int) -> None:
-    """Refuses a cache that cannot be held: the system would grant it, and kill the process when it is used.
+    """Reject a cache larger than the memory: the system would grant it, and kill the process when it is used.
 
-    The estimate is an upper bound (full attention in each layer), so only one beyond all the memory there is is refused;
-    models whose layers keep less (sliding window, recurrent) are left to the allocator.
+    The estimate is an upper bound (full attention in every layer). Models whose layers cache less (sliding window, recurrent)
+    are left to the allocator.
 
     Raises:
-        MemoryFullError: for `size` tokens in each sequence there is too little memory.
+        MemoryFullError: if there is too little memory for `size` tokens in each sequence.
     """
     lib = library()
     on_device = params.kv_offload and lib.llama_supports_gpu_offload()
@@ -252,12 +243,13 @@ def check_cache(model: Model, params: ContextParams, size: int) -> None:
     if needed > _LARGE and available is not None and needed > available:
         raise MemoryFullError(
             f"the KV cache of {size} tokens needs {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free",
-            hint="use a smaller -c, or -ctk q8_0 -ctv q8_0",
+            hint="use a smaller n_ctx, or cache_type_k=q8_0 and cache_type_v=q8_0",
+            parameter="n_ctx",
         )
 
 
 def cache_bytes(model: Model, params: ContextParams) -> int:
-    """Bytes of KV cache for each token of a sequence, as if every layer attended to all of it."""
+    """Return the bytes of KV cache per token of a sequence, with full attention in every layer."""
     lib = library()
     heads = max(1, lib.llama_model_n_head(model.handle))
     width = lib.llama_model_n_embd(model.handle) // heads * lib.llama_model_n_head_kv(model.handle)
@@ -269,6 +261,12 @@ def _reason(size: int, complaints: list[str]) -> Exception:
     text = " ".join(complaints).lower()
     if any(phrase in text for phrase in ("flash_attn", "flash attention", "quantized v cache", "does not divide")):
         return ModelUnsupportedError(
-            f"this context is not possible with this model{because(complaints)}", hint="try other -fa, -ctk and -ctv"
+            f"this model does not support these context parameters{because(complaints)}",
+            hint="change flash_attention, cache_type_k or cache_type_v",
+            parameter="flash_attention",
         )
-    return MemoryFullError(f"a context of {size} tokens does not fit in memory{because(complaints)}", hint="use a smaller -c")
+    return MemoryFullError(
+        f"a context of {size} tokens does not fit in memory{because(complaints)}",
+        hint="use a smaller n_ctx",
+        parameter="n_ctx",
+    )

@@ -1,4 +1,4 @@
-"""A gate in front of what must not be freed while somebody is inside."""
+"""A gate that delays freeing a C object until no thread uses it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from llamacli.errors import ClosedError
 
 
 class Gate:
-    """`with gate:` is being inside, on as many threads at once as want to. `what` is what it is in front of, for errors.
+    """Any number of threads can be inside `with gate:` at once. `subject` names the guarded object in errors.
 
     Raises (on entering):
-        ClosedError: `close` was called.
+        ClosedError: if `close` was called.
     """
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, subject: str) -> None:
+        self._subject = subject
         self._changed = threading.Condition()
         self._inside: list[int] = []
         self._free: Callable[[], None] | None = None
@@ -26,7 +26,7 @@ class Gate:
     def __enter__(self) -> None:
         with self._changed:
             if self.is_closed:
-                raise ClosedError(f"{self._what} is closed")
+                raise ClosedError(f"{self._subject} is closed")
             self._inside.append(threading.get_ident())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -38,9 +38,9 @@ class Gate:
             free()
 
     def close(self, free: Callable[[], None]) -> None:
-        """Lets nobody in any more, waits for those who are inside, and calls `free`, once.
+        """Admit no more threads, wait until all have left, and call `free` once.
 
-        A thread that is inside itself, in a signal's handler, does not wait: the last who leaves calls `free`.
+        A thread that is itself inside, in a signal handler, does not wait: the last thread to leave calls `free`.
         """
         with self._changed:
             if not self.is_closed:

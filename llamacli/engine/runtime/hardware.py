@@ -1,4 +1,4 @@
-"""How many threads to use: the physical cores that this process may run on."""
+"""The cores and the memory that this process may use."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 @functools.cache
 def default_threads() -> int:
-    """The number of physical cores within this process' affinity mask and CPU quota, at least 1.
+    """Return the number of physical cores within this process' affinity mask and CPU quota, at least 1.
 
-    Two threads on one core (SMT) share its vector units, so that a second one does not help token generation.
+    Two threads on one core (SMT) share its vector units, so a second one does not speed up token generation.
     """
     allowed = _allowed_cpus()
     cores = {_core_of(cpu) for cpu in allowed}
@@ -22,12 +22,12 @@ def default_threads() -> int:
 
 
 def logical_cpus() -> int:
-    """The number of CPUs, hardware threads of a core counted each, within the affinity mask and the quota, at least 1."""
+    """Return the number of logical CPUs (hardware threads) within the affinity mask and the quota, at least 1."""
     return max(1, min(len(_allowed_cpus()), _quota(_CGROUP)))
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that this process can still get, within its cgroup's limit; None where the system does not tell."""
+    """Return the bytes of memory available to this process within its cgroup's limit, or None if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         fields = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
@@ -49,7 +49,7 @@ def _allowed_cpus() -> list[int]:
 
 
 def _core_of(cpu: int) -> str:
-    """A name that CPUs of one physical core share; each CPU its own where the system does not tell."""
+    """Return a name that the CPUs of one physical core share, or one for each CPU if the system does not report cores."""
     try:
         return (_CPUS / f"cpu{cpu}/topology/thread_siblings_list").read_text(encoding="ascii").strip()
     except OSError:
@@ -57,7 +57,7 @@ def _core_of(cpu: int) -> str:
 
 
 def _quota(cgroup: Path) -> int:
-    """The whole number of CPUs that the cgroup's quota allows, rounded up; very many when it sets none."""
+    """Return the number of CPUs that the cgroup's quota allows, rounded up; 65536 without a quota."""
     unlimited = 1 << 16
     try:  # cgroup v2: "max 100000" or "150000 100000"
         quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()

@@ -1,4 +1,4 @@
-"""How a model file gets into memory: parameters for C, a thread that can be interrupted, and reasons for failures."""
+"""Loading of a model file: parameters for C, an interruptible thread, and reasons for failures."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def load(
     on_load: Callable[[float], None] | None,
     changes: Mapping[str, bool] | None = None,
 ) -> Any:
-    """The `llama_model` pointer of a file. `changes` replace switches in its metadata.
+    """Load a file and return its `llama_model` pointer. `changes` override booleans in its metadata.
 
     Raises:
-        ModelError, MemoryFullError: llama.cpp could not load it; the message gives the reason it logged.
-        CancelledError: `cancel` was set meanwhile.
+        ModelError, MemoryFullError: if llama.cpp cannot load it; the message contains the reason it logged.
+        CancelledError: if `cancel` was set meanwhile.
     """
     lib = library()
     c_params = lib.llama_model_default_params()
@@ -78,7 +78,7 @@ def load(
 
 
 def can_use_huge_pages(header: Header, params: ModelParams) -> bool:
-    """Whether reading the weights into memory that no other process shares costs little of time and of what is free."""
+    """Return whether private memory for the weights is cheap: a small file, most of memory free, and no GPU."""
     if header.integer("split.count") or (params.gpu_layers != 0 and library().llama_supports_gpu_offload()):
         return False
     available = available_memory()
@@ -86,10 +86,10 @@ def can_use_huge_pages(header: Header, params: ModelParams) -> bool:
 
 
 def interruptible(work: Callable[[], T], cancel: CancelFlag, on_poll: Callable[[float], None] | None = None) -> T:
-    """Runs `work`, which is inside C for long, on a thread, so that the caller's thread can take a Ctrl-C meanwhile.
+    """Run `work`, a long call into C, on a thread, so that the caller's thread can handle Ctrl-C meanwhile.
 
-    `on_poll` is told `cancel.progress` at once, and then now and then. An exception in the caller's thread sets `cancel`, waits
-    a moment for the work to notice and goes on upwards.
+    `on_poll` receives `cancel.progress` at once and then about 20 times a second. An exception in the caller's thread sets
+    `cancel`, waits 0.1 s for the work to notice, and propagates.
     """
     outcome: list[T] = []
     failure: list[BaseException] = []
@@ -117,7 +117,7 @@ def interruptible(work: Callable[[], T], cancel: CancelFlag, on_poll: Callable[[
 
 
 def fill_params(c_params: Any, params: ModelParams, gpu_layers: int, vocab_only: bool) -> list[Any]:
-    """Writes the parameters for C; returns the arrays that must live as long as C reads them."""
+    """Fill in the parameters for C, and return the arrays that must live as long as C reads them."""
     lib = library()
     c_params.n_gpu_layers = gpu_layers
     c_params.split_mode = _SPLIT_MODES[params.split_mode]
@@ -130,7 +130,10 @@ def fill_params(c_params: Any, params: ModelParams, gpu_layers: int, vocab_only:
     if params.tensor_split:
         most = lib.llama_max_devices()
         if len(params.tensor_split) > most:
-            raise UsageError(f"-ts names {len(params.tensor_split)} devices; at most {most} are possible")
+            raise UsageError(
+                f"tensor_split has {len(params.tensor_split)} values; at most {most} devices are supported",
+                parameter="tensor_split",
+            )
         shares = float_array([*params.tensor_split, *[0.0] * (most - len(params.tensor_split))])
         c_params.tensor_split = shares
         kept.append(shares)
@@ -147,12 +150,14 @@ def _device(name: str) -> Any:
     device = lib.ggml_backend_dev_by_name(name.encode())
     if not device:
         known = [lib.ggml_backend_dev_name(lib.ggml_backend_dev_get(i)).decode() for i in range(lib.ggml_backend_dev_count())]
-        raise UsageError(f"there is no device {name}; this machine and build have {', '.join(known)}")
+        raise UsageError(
+            f"unknown device {name!r}", hint=f"this build and machine have {', '.join(known)}", parameter="devices"
+        )
     return device
 
 
 def because(complaints: list[str]) -> str:
-    """The reason that llama.cpp logged last, in brackets; empty if it logged none."""
+    """Return the reason that llama.cpp logged last, in parentheses, or an empty string if it logged none."""
     reasons = [line for line in complaints if "failed to load model" not in line]
     if not reasons:
         return ""
@@ -164,12 +169,13 @@ def _reason(path: Path, complaints: list[str]) -> LlamacliError:
     if "unknown model architecture" in text:
         architecture = text.partition("unknown model architecture: ")[2].partition("'")[2].partition("'")[0]
         return ModelUnsupportedError(
-            f"{path.name}: this build of llama.cpp does not know the architecture {architecture!r}",
-            hint="a newer llamacli may",
+            f"{path.name}: this build of llama.cpp does not support the architecture {architecture!r}",
+            hint="try a newer version of llamacli",
         )
     if any(phrase in text.lower() for phrase in _OUT_OF_MEMORY):
         return MemoryFullError(
             f"{path.name} does not fit in memory{because(complaints)}",
-            hint="a smaller quantization, or fewer layers with -ngl, needs less",
+            hint="use a smaller quantization or a smaller gpu_layers",
+            parameter="gpu_layers",
         )
     return ModelFileError(f"llama.cpp cannot load {path.name}{because(complaints)}")

@@ -1,4 +1,4 @@
-"""Biases that name their tokens by text."""
+"""Logit biases for tokens given by id or by text."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from llamacli.engine.runtime.vocabulary import Vocabulary
 from llamacli.errors import UsageError
 
 Bias = tuple[int | str, float]
-"""A token's id, or a text of which every token is meant, and what is added to its logit; -inf forbids it."""
+"""A token id, or a text whose tokens are all meant, and the value added to the logit; -inf forbids the token."""
 
 
 def resolve_biases(vocabulary: Vocabulary, biases: Sequence[Bias]) -> tuple[tuple[int, float], ...]:
-    """The biases by token id. A text that is written as a control token is that token.
+    """Return the biases by token id. The text of a control token stands for that token.
 
     Raises:
-        UsageError: an id outside the vocabulary, or an empty text.
+        UsageError: if an id is outside the vocabulary, or a text is empty.
     """
     resolved = []
     for token, bias in biases:

@@ -28,19 +28,19 @@ from llamacli.errors import ClosedError, MemoryFullError, ModelUnsupportedError
 logger = logging.getLogger("llamacli.engine")
 
 _NEVER_CAUSAL = ("gemma-embedding",)
-"""Architectures whose files need not say that their attention is not causal."""
+"""Architectures without causal attention whose files may omit `attention.causal`."""
 
 
 class Model:
-    """The weights and vocabulary of a GGUF file. A context manager; `close()` frees it, and may be called twice.
+    """The weights and vocabulary of a GGUF file. A context manager; `close()` frees it and is idempotent.
 
-    Loading runs on a thread of its own, so that the caller's `on_load` is told the progress, 0 to 1, at once and about 20 times
-    a second, and an exception raised in it, KeyboardInterrupt for one, stops the loading.
+    Loading runs on a separate thread. `on_load` receives the progress, from 0 to 1, at once and then about 20 times a second;
+    an exception raised in it, such as KeyboardInterrupt, stops the loading.
 
     Raises (when built):
-        ModelError: the file is missing, damaged, foreign or not supported; the header is checked before llama.cpp sees it.
-        MemoryFullError: it does not fit in memory.
-        CancelledError: `cancel` was set.
+        ModelError: if the file is missing, corrupt or unsupported; the header is checked before llama.cpp reads it.
+        MemoryFullError: if it does not fit in memory.
+        CancelledError: if `cancel` was set.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class Model:
         self.cancel = cancel or CancelFlag()
         self._library = library()
         self.gate = Gate("the model")
-        """Inside of it the model is not freed. Whoever calls C with its handle goes through, but for contexts."""
+        """While a thread is inside, the model is not freed. Calls into C with its handle use it, except those of contexts."""
         self._adapters: list[tuple[Any, float]] = []
         self.notes: list[str] = []
-        """What the user should know: what was done otherwise than asked."""
+        """Deviations from the parameters, to be reported to the user."""
         self._handle = self._load_fitting(on_load, vocab_only)
         if huge_pages:
             settle_in_huge_pages()
@@ -81,11 +81,11 @@ class Model:
         self.load_ms = 1e3 * (time.perf_counter() - started)
 
     def _load_fitting(self, on_load: Callable[[float], None] | None, vocab_only: bool) -> Any:
-        """Loads with the layers asked for; if a device has too little memory, with fewer and fewer of them."""
+        """Load with the requested layers on the GPU; while a device has too little memory, with a quarter fewer."""
         offload = self._library.llama_supports_gpu_offload() and not vocab_only
         layers = ALL_LAYERS if self.params.gpu_layers is None else self.params.gpu_layers
         if self.params.gpu_layers and not offload and not vocab_only:
-            logger.warning("this build has no GPU to put layers on: -ngl has no effect")
+            logger.warning("gpu_layers has no effect: this build does not support GPUs")
         total = (self.header.integer(f"{self.header.architecture}.block_count") or 0) + 1
         while True:
             try:
@@ -96,7 +96,7 @@ class Model:
                 if not offload or current == 0:
                     raise
                 layers = current * 3 // 4
-                self.notes.append(f"{error.message}; trying again with {layers} of {total} layers on the GPU (-ngl {layers})")
+                self.notes.append(f"{error.message}; trying again with {layers} of {total} layers on the GPU")
                 logger.warning(self.notes[-1])
 
     def _load_adapter(self, lora: LoraAdapter) -> None:
@@ -107,7 +107,7 @@ class Model:
         with log.complaints() as complaints:
             handle = self._library.llama_adapter_lora_init(self.handle, str(path).encode("utf-8", "surrogateescape"))
         if not handle:
-            raise ModelUnsupportedError(f"the LoRA adapter {path} does not fit this model{because(complaints)}")
+            raise ModelUnsupportedError(f"the LoRA adapter {path} does not match this model{because(complaints)}")
         self._adapters.append((handle, lora.scale))
 
     @property
@@ -115,7 +115,7 @@ class Model:
         """The `llama_model` pointer.
 
         Raises:
-            ClosedError: the model was closed.
+            ClosedError: if the model was closed.
         """
         self.require_open()
         return self._handle
@@ -126,13 +126,13 @@ class Model:
         return self._adapters
 
     def require_open(self) -> None:
-        """Raises ClosedError if the model was closed."""
+        """Raise ClosedError if the model was closed."""
         if self._handle is None or self.gate.is_closed:
             raise ClosedError("the model is closed")
 
     @functools.cached_property
     def n_ctx_train(self) -> int:
-        """Tokens of context that the model was trained with."""
+        """The context length, in tokens, that the model was trained with."""
         trained = int(self._library.llama_model_n_ctx_train(self.handle))  # 0 when only the vocabulary was loaded
         return trained or self.header.integer(f"{self.header.architecture}.context_length") or 0
 
@@ -150,36 +150,36 @@ class Model:
 
     @property
     def can_generate(self) -> bool:
-        """Whether there is a decoder that continues text: no encoder, and no model that fills in a whole text at once."""
+        """True if the model continues text: not for encoders and diffusion models."""
         lib = self._library
         is_decoder = lib.llama_model_has_decoder(self.handle) and not lib.llama_model_is_diffusion(self.handle)
         return bool(is_decoder) and self.is_causal
 
     @property
     def is_causal(self) -> bool:
-        """Whether a token sees only those before it."""
+        """True if a token attends only to those before it."""
         architecture = self.header.architecture
         return architecture not in _NEVER_CAUSAL and self.header.flag(f"{architecture}.attention.causal") is not False
 
     @property
     def has_encoder(self) -> bool:
-        """Whether the prompt goes through an encoder first."""
+        """True if the prompt goes through an encoder first."""
         return bool(self._library.llama_model_has_encoder(self.handle))
 
     @property
     def is_recurrent(self) -> bool:
-        """Whether the state of a sequence cannot be cut back to an earlier token."""
+        """True if the state of a sequence cannot be truncated to an earlier token."""
         lib = self._library
         return bool(lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle))
 
     def chat_template(self) -> str | None:
-        """The source of the model's own chat template, or None."""
+        """Return the source of the model's own chat template, or None."""
         with self.gate:
             text = self._library.llama_model_chat_template(self.handle, None)
             return text.decode("utf-8", "replace") if text else None
 
     def metadata(self, key: str) -> str | None:
-        """A scalar of the file's metadata as text, or None."""
+        """Return a scalar of the file's metadata as text, or None."""
         size = 1024
         while True:
             buffer = char_buffer(size)
@@ -190,7 +190,7 @@ class Model:
             size = count + 1
 
     def all_metadata(self) -> dict[str, str]:
-        """All scalars of the file's metadata, as text."""
+        """Return all scalars of the file's metadata as text."""
         buffer = char_buffer(1024)
         found = {}
         with self.gate:
@@ -201,7 +201,7 @@ class Model:
         return found
 
     def recommended_sampling(self) -> dict[str, str]:
-        """What the model's metadata recommends, by llama.cpp's key without its prefix (`temp`, `top_k`, ...)."""
+        """Return the sampling that the metadata recommends, by llama.cpp's key without its prefix (`temp`, `top_k`, …)."""
         found = {}
         for key in llama_model_meta_key:
             name = self._library.llama_model_meta_key_str(key).decode()
@@ -211,7 +211,7 @@ class Model:
         return found
 
     def suppressed_tokens(self) -> list[int]:
-        """Tokens that the model's file says must never be generated."""
+        """Return the tokens that, according to the metadata, must never be generated."""
         count = int32()
         tokens = self._library.llama_vocab_get_suppress_tokens(
             self._library.llama_model_get_vocab(self.handle), reference(count)
@@ -219,7 +219,7 @@ class Model:
         return list(tokens[: count.value]) if count.value else []
 
     def close(self) -> None:
-        """Frees the model and its adapters, when nobody is inside of `gate` any more."""
+        """Free the model and its adapters as soon as no thread is inside `gate`."""
         self.gate.close(self._free)
 
     def _free(self) -> None:

@@ -1,7 +1,7 @@
-"""Saved states: the evaluated tokens of a sequence and their KV cache, in a container of our own.
+"""Saved states: the evaluated tokens of a sequence and their KV cache, in a checksummed container.
 
-llama.cpp accepts some altered state files in silence and aborts on others. So nothing reaches it unless the checksum over the
-whole file holds and the fingerprint says that the same model, build and cache types made it.
+llama.cpp silently accepts some altered state files and aborts on others. So a state reaches it only if the checksum over the
+whole file is right and the fingerprint matches model, build and cache types.
 
 Layout: the magic line; a line of JSON (`version, fingerprint, tokens, payload, sha256`), the token ids as little-endian
 int32, the payload. `sha256` covers fingerprint, tokens and payload.
@@ -22,7 +22,8 @@ from typing import IO
 
 from llamacli.binding.library import library
 from llamacli.engine.runtime.context import Context
-from llamacli.errors import ContextFullError, StateError
+from llamacli.errors import ContextFullError, InvalidJSONError, StateError
+from llamacli.json_text import parse_json
 
 MAGIC = b"llamacli-state\n"
 VERSION = 1
@@ -33,19 +34,19 @@ _CHUNK = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The tokens of a sequence and what llama.cpp wrote of their cache."""
+    """The tokens of a sequence and their KV cache, as llama.cpp serializes it."""
 
     fingerprint: str
     tokens: tuple[int, ...]
     payload: bytes
 
     def digest(self) -> str:
-        """sha256 of everything that matters."""
+        """Return the SHA-256 of fingerprint, tokens and payload, in hexadecimal."""
         return hashlib.sha256(self.fingerprint.encode() + _packed(self.tokens) + self.payload).hexdigest()
 
 
 def fingerprint(context: Context) -> str:
-    """What a state must share with the context that it is restored into: model, build, cache types, RoPE settings."""
+    """Return a digest of what a state and a context must share: model, build, cache types, RoPE settings."""
     params, model = context.params, context.model
     adapters = [(lora.scale, model_digest(Path(lora.path))) for lora in model.params.loras]
     parts = [
@@ -57,7 +58,7 @@ def fingerprint(context: Context) -> str:
 
 
 def model_digest(path: Path) -> str:
-    """A digest of a model file that does not read it whole: of its size and 64 samples of 4 KiB, both ends included."""
+    """Return a digest of a model file's size and 64 samples of 4 KiB, both ends included."""
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
@@ -68,16 +69,16 @@ def model_digest(path: Path) -> str:
 
 
 def capture(context: Context, sequence: int, tokens: list[int]) -> State:
-    """The state of one sequence, whose cache holds `tokens`."""
+    """Return the state of one sequence, whose cache holds `tokens`."""
     return State(fingerprint(context), tuple(tokens), context.save_sequence(sequence))
 
 
 def restore(context: Context, sequence: int, state: State) -> None:
-    """Puts a state into a sequence of the cache.
+    """Restore a state into a sequence of the cache.
 
     Raises:
-        StateError: it belongs to another model, build or context.
-        ContextFullError: it holds more tokens than the context.
+        StateError: if it belongs to another model, build or context.
+        ContextFullError: if it has more tokens than the context holds.
     """
     if state.fingerprint != fingerprint(context):
         raise StateError("the saved state belongs to another model, build or cache type")
@@ -86,7 +87,8 @@ def restore(context: Context, sequence: int, state: State) -> None:
             f"the saved state has {len(state.tokens)} tokens, the context holds {context.n_ctx}",
             needed=len(state.tokens),
             available=context.n_ctx,
-            hint=f"use -c {len(state.tokens) + 256} or more",
+            hint=f"use n_ctx={len(state.tokens) + 256} or more",
+            parameter="n_ctx",
         )
     context.model.vocabulary.check_ids(state.tokens)
     context.forget(sequence)
@@ -94,7 +96,7 @@ def restore(context: Context, sequence: int, state: State) -> None:
 
 
 def pack(state: State) -> bytes:
-    """The state in the form of the container."""
+    """Serialize a state."""
     header = {
         "version": VERSION,
         "fingerprint": state.fingerprint,
@@ -106,27 +108,27 @@ def pack(state: State) -> bytes:
 
 
 def unpack(data: bytes, name: str = "the saved state") -> State:
-    """The state that `pack` put into the container. `name` is used in messages.
+    """Deserialize what `pack` returned. `name` is used in messages.
 
     Raises:
-        StateError: it is something else, or truncated or altered.
+        StateError: if it is something else, truncated or altered.
     """
     return _read(io.BytesIO(data), name, len(data))
 
 
 def _read(file: IO[bytes], name: str, length: int | None) -> State:
-    """The state in a file of `length` bytes, or in a pipe (None), of which no more is read than its beginning announces."""
+    """Read the state in a file of `length` bytes, or in a pipe (None), which is read no further than the header announces."""
     if file.read(len(MAGIC)) != MAGIC:
         raise StateError(f"{name} is not a saved state of llamacli")
     line = file.readline(_LONGEST_HEADER)
     try:
-        header = json.loads(line)
+        header = parse_json(line)
         version, count, size = header["version"], int(header["tokens"]), int(header["payload"])
         expected, made_by = str(header["sha256"]), str(header["fingerprint"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StateError(f"{name} is damaged in its header") from error
+    except (InvalidJSONError, ValueError, KeyError, TypeError) as error:
+        raise StateError(f"{name} has a corrupt header") from error
     if version != VERSION:
-        raise StateError(f"{name} has format version {version}, this program reads {VERSION}")
+        raise StateError(f"{name} has format version {version}; this program reads version {VERSION}")
     announced = 4 * count + size
     found = announced if length is None else length - len(MAGIC) - len(line)
     tokens, payload = b"", b""
@@ -134,15 +136,15 @@ def _read(file: IO[bytes], name: str, length: int | None) -> State:
         tokens, payload = _taken(file, 4 * count), _taken(file, size)
         found = len(tokens) + len(payload) + len(file.read(1))
     if count < 0 or size < 0 or found != announced:
-        raise StateError(f"{name} is not whole: {announced} bytes expected, {found} found")
+        raise StateError(f"{name} is truncated or has trailing data: {announced} bytes expected, {found} found")
     state = State(made_by, _unpacked(tokens), payload)
     if state.digest() != expected:
-        raise StateError(f"{name} was altered or damaged: its checksum does not fit")
+        raise StateError(f"{name} is corrupt: its checksum does not match")
     return state
 
 
 def _taken(file: IO[bytes], count: int) -> bytes:
-    """Up to `count` bytes. A number that is a lie takes no more memory than there are bytes."""
+    """Read up to `count` bytes in chunks, so that a false count takes no more memory than the file has bytes."""
     chunks = []
     while count > 0 and (chunk := file.read(min(count, _CHUNK))):
         chunks.append(chunk)
@@ -151,10 +153,10 @@ def _taken(file: IO[bytes], count: int) -> bytes:
 
 
 def write(path: Path, state: State) -> None:
-    """Writes the file at once or not at all, readable by its owner only. A link stays a link, a device a device.
+    """Write a file atomically, readable by its owner only. Symbolic links are followed; devices are written to.
 
     Raises:
-        OSError: it cannot be written; `filename` is the path.
+        OSError: if it cannot be written; `filename` is the path.
     """
     try:
         target = path.resolve()
@@ -180,10 +182,10 @@ def _replace(target: Path, data: bytes) -> None:
 
 
 def read(path: Path) -> State:
-    """Reads and verifies a file. One of another kind is refused by its first bytes.
+    """Read and verify a file. A file of another kind is rejected by its first bytes.
 
     Raises:
-        StateError: it is missing, is not a state file, or is truncated or altered.
+        StateError: if it is missing, not a state file, truncated or altered.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Text to tokens and back."""
+"""Tokenization: text to token ids and back."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from llamacli.errors import EngineError, UsageError
 T = TypeVar("T")
 
 SMALL = 4096
-"""Texts up to this many bytes are tokenized on the caller's own stack."""
+"""Bytes of text that are tokenized on the caller's own stack."""
 
 STACK_PER_BYTE = 1024
 """Bytes of stack that a byte of text may need.
 
-Some vocabularies split with std::regex, which recurses once for each character of a match.
+Some pre-tokenizers use std::regex, which recurses once for each character of a match.
 """
 
 LONGEST = 4 << 20
-"""Bytes of text in one call. Longer text is split by the caller; beyond this, the stack would not be small change any more."""
+"""Bytes of text in one call, which need 4 GiB of stack (of address space). Callers split longer text."""
 
 _stack_lock = threading.Lock()
 
 
 class Vocabulary:
-    """The tokens of a model, `owner`, which is not freed while one of the calls here is inside its gate: thread-safe.
+    """The vocabulary of a model, `owner`. Thread-safe: calls hold the owner's gate, so that it is not freed meanwhile.
 
-    `normalize` changes every text before llama.cpp tokenizes it.
+    `normalize` is applied to every text before llama.cpp tokenizes it.
     """
 
     def __init__(self, owner: Any, handle: Any, *, normalize: Callable[[bytes], bytes] | None = None) -> None:
@@ -54,18 +54,18 @@ class Vocabulary:
         """The `llama_vocab` pointer.
 
         Raises:
-            ClosedError: the model was closed.
+            ClosedError: if the model was closed.
         """
         self._owner.require_open()
         return self._handle
 
     def tokenize(self, text: str | bytes, *, special: bool = False, add_special: bool = False) -> list[int]:
-        """The token ids of `text`.
+        """Return the token ids of `text`.
 
-        `special` lets control tokens in the text become tokens; `add_special` adds the model's BOS and EOS where it wants them.
+        `special` parses control tokens in the text; `add_special` adds BOS and EOS if the model wants them.
 
         Raises:
-            UsageError: a text of more than LONGEST bytes, or a vocabulary without a tokenizer.
+            UsageError: if the text is longer than LONGEST bytes.
         """
         data = text.encode("utf-8", "replace") if isinstance(text, str) else text
         return self.token_array(data, special=special, add_special=add_special).tolist()
@@ -73,9 +73,9 @@ class Vocabulary:
     def token_array(
         self, data: bytes, *, special: bool = False, add_special: bool = False, stack_bytes: int = SMALL
     ) -> array[int]:
-        """Like `tokenize`, as an array of int32. `stack_bytes`: bytes of text for which the caller's stack is enough."""
+        """Return the token ids of `data` as an array of int32. The caller's stack is used for up to `stack_bytes` of text."""
         if len(data) > LONGEST:
-            raise UsageError(f"{len(data)} bytes are too many for one tokenizer call; the limit is {LONGEST}")
+            raise UsageError(f"text of {len(data)} bytes is too long for one tokenizer call; the limit is {LONGEST}")
         if len(data) <= stack_bytes:
             return self._tokenize(data, special, add_special)
         return _on_large_stack(lambda: self._tokenize(data, special, add_special), len(data) * STACK_PER_BYTE)
@@ -94,10 +94,10 @@ class Vocabulary:
         raise EngineError("llama.cpp could not tokenize the text")
 
     def piece(self, token: int) -> bytes:
-        """The bytes of a token; empty for control tokens.
+        """Return the bytes of a token, empty for control tokens.
 
         Raises:
-            UsageError: an id outside the vocabulary.
+            UsageError: if the id is outside the vocabulary.
         """
         known = self._pieces.get(token)
         if known is None:
@@ -105,7 +105,7 @@ class Vocabulary:
         return known
 
     def special_piece(self, token: int) -> bytes:
-        """The bytes of a token, control tokens as they are written in templates."""
+        """Return the bytes of a token; those of control tokens as templates write them."""
         return self._piece(token, special=True)
 
     def _piece(self, token: int, *, special: bool) -> bytes:
@@ -120,10 +120,10 @@ class Vocabulary:
             size = -count
 
     def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
-        """The bytes of a token sequence. `special` writes control tokens too.
+        """Return the bytes of a sequence of tokens. `special` includes control tokens.
 
         Raises:
-            UsageError: an id outside the vocabulary.
+            UsageError: if an id is outside the vocabulary.
         """
         self.check_ids(tokens)
         if not tokens:
@@ -139,29 +139,29 @@ class Vocabulary:
             size = -count
 
     def text(self, token: int) -> bytes:
-        """A token as the model's file writes it: spaces as U+2581, or bytes as printable characters."""
+        """Return a token as the model's file spells it: spaces as U+2581, or bytes as printable characters."""
         self.check_ids((token,))
         with self._owner.gate:
             return bytes(self._library.llama_vocab_get_text(self._handle, token))
 
     def attribute(self, token: int) -> int:
-        """The attributes (`llama_token_attr`) of a token."""
+        """Return the attributes (`llama_token_attr`) of a token."""
         self.check_ids((token,))
         with self._owner.gate:
             return int(self._library.llama_vocab_get_attr(self._handle, token))
 
     def attributes(self) -> list[int]:
-        """The attributes (`llama_token_attr`) of all tokens."""
+        """Return the attributes (`llama_token_attr`) of all tokens."""
         attribute = self._library.llama_vocab_get_attr
         with self._owner.gate:
             return [attribute(self._handle, token) for token in range(self.size)]
 
     def is_end(self, token: int) -> bool:
-        """Whether the token ends an answer (EOS, EOT and their like)."""
+        """Return whether the token ends an answer (EOS, EOT, …)."""
         return bool(self._library.llama_vocab_is_eog(self._handle, token))
 
     def end_tokens(self) -> list[int]:
-        """All tokens that end an answer."""
+        """Return all tokens that end an answer."""
         with self._owner.gate:
             count = self._library.llamacli_end_tokens(self._handle, token_buffer(1), 0)
             buffer = token_buffer(count)
@@ -169,14 +169,14 @@ class Vocabulary:
         return list(buffer)
 
     def is_control(self, token: int) -> bool:
-        """Whether the token is a control token, which plain text never becomes."""
+        """Return whether the token is a control token, which plain text never becomes."""
         return bool(self._library.llama_vocab_is_control(self._handle, token))
 
     def check_ids(self, tokens: Iterable[int]) -> None:
-        """Refuses ids from outside that llama.cpp would abort on.
+        """Reject ids on which llama.cpp would abort.
 
         Raises:
-            UsageError: an id that is negative or not below `size`.
+            UsageError: if an id is negative or not below `size`.
         """
         for token in tokens:
             if not 0 <= token < self.size:
@@ -184,7 +184,7 @@ class Vocabulary:
 
 
 def _on_large_stack(work: Callable[[], T], size: int) -> T:
-    """Runs `work` on a thread with `size` bytes of stack. Only what is used of it takes memory."""
+    """Run `work` on a thread with `size` bytes of stack, of which only the used pages take memory."""
     outcome: list[T] = []
     failure: list[BaseException] = []
 
@@ -203,7 +203,7 @@ def _on_large_stack(work: Callable[[], T], size: int) -> T:
 
 
 def start_with_stack(thread: threading.Thread, size: int) -> None:
-    """Starts a thread with `size` bytes of stack for the tokenizer, and some for Python."""
+    """Start a thread with `size` bytes of stack for the tokenizer, and 8 MiB for Python."""
     with _stack_lock:  # the size is a setting of the whole process
         before = threading.stack_size((size // 4096 + 2048) * 4096)
         try:

@@ -1,1 +1,1 @@
-"""JSON schemas: preparation for the converter of llama.cpp, gaps in enforcement, inference from examples."""
+"""JSON schemas: conversion to grammars, what a grammar does not enforce, inference from examples."""

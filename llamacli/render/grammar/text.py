@@ -10,7 +10,7 @@ from llamacli.grammar import Grammar
 from llamacli.grammar.analysis.explanation import RuleInWords
 from llamacli.grammar.location import LineIndex
 from llamacli.grammar.matcher import Expected, Match
-from llamacli.grammar.schema.keywords import NotEnforced
+from llamacli.grammar.schema.converter import NotEnforced
 from llamacli.grammar.syntax.problems import Problem
 from llamacli.grammar.syntax.words import quoted
 from llamacli.render.text import escape_line

@@ -162,13 +162,11 @@ def test_format_writes_checks_and_replaces(tmp_path, bad):
 
 def test_from_schema_lists_what_is_not_enforced(tmp_path):
     path = tmp_path / "schema.json"
-    path.write_text(json.dumps({"type": "object", "properties": {"n": {"type": "number", "minimum": 1}}, "required": ["n"]}))
+    path.write_text(json.dumps({"type": "object", "properties": {"n": {"type": "number", "multipleOf": 1}}, "required": ["n"]}))
     result = grammar("from-schema", str(path))
     assert result.status == 0
     assert Matcher(parse(result.stdout)).matches('{"n": 0.5}')
-    assert result.stderr == (
-        "llamacli: warning: #/properties/n: minimum is not enforced: the converter does not support it for number\n"
-    )
+    assert result.stderr == ("llamacli: warning: #/properties/n: multipleOf is not enforced: the grammar has no such check\n")
     assert grammar("from-schema", str(path), "--strict").status == 8
     document = json.loads(grammar("from-schema", str(path), "--json").stdout)
     assert document["grammar"] == result.stdout

@@ -169,7 +169,7 @@ BAD_FIELDS = [
     ({"json_schema": {"type": "objct"}}, "invalid JSON schema"),
     ({"json_schema": {"$ref": "#/x"}}, "cannot resolve $ref"),
     ({"response_format": 5}, "response_format must be an object"),
-    ({"response_format": {"type": "json_schema", "json_schema": [1]}}, "needs a schema"),
+    ({"response_format": {"type": "json_schema", "json_schema": [1]}}, "has no schema"),
     ({"response_format": {"type": "x"}}, "unknown type 'x'"),
     ({"grammar": "root ::= x"}, "the rule x is not defined"),
     ({"regex": "(a"}, "no closing parenthesis"),
@@ -191,7 +191,7 @@ BAD_FIELDS = [
     ({"logprobs": -1}, "logprobs must be from 0"),
     ({"n": 2}, "n must be 1"),
     ({"tools": 5}, "the tools must be a list"),
-    ({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "g"}, "there is no tool g (there are f)"),
+    ({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "g"}, "unknown tool 'g' (the tools are f)"),
     ({"system": 1}, "system must be a string"),
 ]
 

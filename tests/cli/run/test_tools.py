@@ -13,10 +13,11 @@ from llamacli.cli.framework import context
 from llamacli.cli.framework.console import Terminals
 from llamacli.engine.chat.answer import AnswerReader
 from llamacli.engine.chat.message import Message, Tool
-from llamacli.engine.chat.template import AnswerParser, ChatTemplate, Rendering, Trigger
+from llamacli.engine.chat.template import AnswerParser, ChatTemplate, Rendering
 from llamacli.engine.chat.turn import Turn, chat_turn
 from llamacli.engine.constraint.guide import Guidance, Guide, Thinking
 from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.trigger import Trigger
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import UsageError
 
@@ -302,7 +303,7 @@ def test_tool_choice(files, choice, tools, asked):
     ("arguments", "says"),
     [
         (["--tools", "missing.json"], "missing.json does not exist"),
-        (["--tools", "tools.json", "--tool-choice", "fly"], "there is no tool fly (there are get_weather, get_time)"),
+        (["--tools", "tools.json", "--tool-choice", "fly"], "unknown tool 'fly' (the tools are get_weather, get_time)"),
         (["--tool-choice", "required"], "--tool-choice needs --tools"),
         (["--tools", "tools.json", "--raw"], "--raw uses no chat template"),
         (["--tools", "bad.json"], "bad.json:1:2: this is no JSON"),

@@ -25,10 +25,13 @@ def conversation(arguments: object) -> list[dict[str, object]]:
 
 
 BROKEN = [
-    ("{bad", "message 2, tool call 1: its arguments are no JSON: Expecting property name"),
-    ("5", "message 2, tool call 1: its arguments are no JSON object"),
-    ('{"a": ' + "1" * 5000 + "}", "message 2, tool call 1: its arguments are no JSON that can be read"),
-    ([1], "message 2, tool call 1: its arguments are no JSON object"),
+    ("{bad", "message 2, tool call 1: the arguments: invalid JSON at line 1, column 2: expecting property name"),
+    ("5", "message 2, tool call 1: the arguments are not a JSON object"),
+    (
+        '{"a": ' + "1" * 5000 + "}",
+        "message 2, tool call 1: the arguments: invalid JSON at line 1, column 7: an integer has more than 4300 digits",
+    ),
+    ([1], "message 2, tool call 1: the arguments are not a JSON object"),
 ]
 
 
@@ -55,7 +58,7 @@ def test_a_template_that_needs_an_object_says_which_call_has_none():
     asked = Message("user", "Where?")
     with ChatTemplate(template) as chat:
         broken = Message("assistant", None, (ToolCall("look", "{}"), ToolCall("look", "{bad")))
-        with pytest.raises(UsageError, match="message 3, tool call 2: its arguments are no JSON"):
+        with pytest.raises(UsageError, match="message 3, tool call 2: the arguments: invalid JSON"):
             chat.render([Message("system", "Be brief."), asked, broken])
         assert '"arguments": {}' in chat.render([asked, Message("assistant", None, (ToolCall("look", ""),))]).text
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llamacli.engine.chat.message import Message, Tool, ToolCall
-from llamacli.engine.chat.template import ChatTemplate, Delta, RenderedPrompt, Rendering, builtin_templates
+from llamacli.engine.chat.template import AnswerParser, ChatTemplate, Delta, RenderedPrompt, Rendering, builtin_templates
 from llamacli.errors import ClosedError, SchemaError, TemplateError, UsageError
 
 TEMPLATES = Path(__file__).parents[3] / "vendor" / "llama.cpp" / "models" / "templates"
@@ -64,7 +64,7 @@ def test_input_is_told_from_the_template(name: str) -> None:
             try:
                 rendered = chat.render(messages, rendering)
             except TemplateError as error:
-                assert "refuses the messages" in error.message  # noqa: PT017 - some know no tools
+                assert "rejects the messages" in error.message  # noqa: PT017 - some know no tools
                 continue
             rendered_some = True
             marks = origins(rendered)
@@ -218,7 +218,7 @@ def test_answers_are_parsed_as_they_grow(
     monkeypatch.setattr("llamacli.engine.chat.template.AnswerParser.PAUSE", 0.0)
     with template(name) as chat:
         rendered = chat.render([Message("user", "hi")], Rendering(tools=(SPECIAL,)))
-    with rendered.parser() as parser:
+    with AnswerParser(rendered.answer_format) as parser:
         deltas = [delta for i in range(0, len(text), step) for delta in parser.feed(text[i : i + step])]
         answer, last = parser.finish()
     content, reasoning, calls = expected
@@ -244,13 +244,13 @@ def assembled(deltas: list[Delta]) -> tuple[str, str, list[str]]:
 def test_an_answer_can_be_cut_off_or_broken() -> None:
     with template("Qwen-Qwen2.5-7B-Instruct") as chat:
         rendered = chat.render([Message("user", "hi")], Rendering(tools=(SPECIAL,)))
-    with rendered.parser() as parser:
+    with AnswerParser(rendered.answer_format) as parser:
         parser.feed('Calling.<tool_call>\n{"name": "special", "argu')
         answer, _ = parser.finish(complete=False)
         assert answer.well_formed
         assert answer.content == "Calling."
     broken = 'Calling.<tool_call>\n{"name": "unknown", "arguments": {"arg": 1}}\n</tool_call>'
-    with rendered.parser() as parser:
+    with AnswerParser(rendered.answer_format) as parser:
         deltas = parser.feed(broken)
         answer, last = parser.finish()
         assert not answer.well_formed
@@ -261,7 +261,7 @@ def test_an_answer_can_be_cut_off_or_broken() -> None:
 def test_an_answer_nested_without_end_is_no_crash() -> None:
     with template("Qwen-Qwen2.5-7B-Instruct") as chat:
         rendered = chat.render([Message("user", "hi")], Rendering(tools=(SPECIAL,)))
-    with rendered.parser() as parser:
+    with AnswerParser(rendered.answer_format) as parser:
         parser.feed('<tool_call>\n{"name": "special", "arguments": {"arg": ' + "[" * 500_000)
         answer, _ = parser.finish()
         assert not answer.well_formed
@@ -270,7 +270,7 @@ def test_an_answer_nested_without_end_is_no_crash() -> None:
 def test_reasoning_may_stay_in_the_content() -> None:
     with template("Qwen-Qwen3-0.6B") as chat:
         rendered = chat.render([Message("user", "hi")], Rendering(reasoning_format="none"))
-    with rendered.parser() as parser:
+    with AnswerParser(rendered.answer_format) as parser:
         parser.feed("<think>\nwell\n</think>\n\nHello")
         answer, _ = parser.finish()
     assert answer.reasoning_content == ""
@@ -310,7 +310,7 @@ def test_contradictions_are_usage_errors() -> None:
         Rendering(tool_choice="required")
     with ChatTemplate("chatml") as chat, pytest.raises(UsageError, match="no messages"):
         chat.render([])
-    with ChatTemplate("vicuna") as chat, pytest.raises(TemplateError, match="knows no tools"):
+    with ChatTemplate("vicuna") as chat, pytest.raises(TemplateError, match="does not support tools"):
         chat.render([Message("user", "hi")], Rendering(tools=(SPECIAL,)))
 
 

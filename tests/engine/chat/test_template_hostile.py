@@ -91,7 +91,7 @@ FAILING = {
     "unknown statement": ("{% foo %}", "the chat template does not parse: Unknown statement: foo"),
     "refusal": (
         "{{ raise_exception('Roles must\\n alternate') }}",
-        "the chat template refuses the messages: Roles must alternate",
+        "the chat template rejects the messages: Roles must alternate",
     ),
     "unknown filter": ("{{ 'x'\n | foo }}", "the chat template fails at line 2, column 2: Unknown (built-in) filter 'foo'"),
     "call of nothing": ("{{ f(a=1)(b=2) }}", "Callee is not a function"),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kv_cache import cached_positions
 
 from llamacli.engine.chat.prompt import plain_prompt
 from llamacli.engine.constraint.guide import Guidance
@@ -49,7 +50,9 @@ def run(context: Context, requests: list[Request], longest: int, monkeypatch: py
     sequences = [scheduler.submit(request) for request in requests]
     events = list(scheduler.run())
     for slot in range(3):
-        assert len(scheduler.slots.tokens_of(slot)) == context.length(slot)  # what the scheduler believes of the cache is so
+        assert len(scheduler.slots.tokens_of(slot)) == cached_positions(
+            context, slot
+        )  # what the scheduler believes of the cache is so
     return [[event for event in events if event.sequence == sequence.id] for sequence in sequences]
 
 

@@ -116,12 +116,18 @@ def test_what_is_no_state_is_refused_by_its_beginning(tmp_path: Path) -> None:
         states.read(path)
     with path.open("r+b") as file:
         file.write(states.MAGIC + b'{"version": 1, "fingerprint": "", "tokens": 1, "payload": 7, "sha256": ""}\n')
-    with pytest.raises(StateError, match="is not whole: 11 bytes expected"):
+    with pytest.raises(StateError, match="is truncated or has trailing data: 11 bytes expected"):
         states.read(path)
 
 
 @pytest.mark.parametrize(
-    ("cut", "more", "says"), [(0, b"", ""), (1, b"", "is not whole"), (0, b"more", "is not whole"), (1 << 30, b"", "is not a")]
+    ("cut", "more", "says"),
+    [
+        (0, b"", ""),
+        (1, b"", "is truncated or"),
+        (0, b"more", "is truncated or"),
+        (1 << 30, b"", "is not a"),
+    ],
 )
 def test_from_a_pipe(saved: tuple[Path, tuple[int, ...], list[int]], tmp_path: Path, cut: int, more: bytes, says: str) -> None:
     data = saved[0].read_bytes()
@@ -149,7 +155,7 @@ def test_a_pipe_that_announces_too_much() -> None:
     read, write = os.pipe()
     os.write(write, states.MAGIC + header + b"12345678")
     os.close(write)
-    with pytest.raises(StateError, match="is not whole: 1152921504606846980 bytes expected, 8 found"):
+    with pytest.raises(StateError, match="is truncated or has trailing data: 1152921504606846980 bytes expected, 8 found"):
         states.read(Path(f"/dev/fd/{read}"))
     os.close(read)
 

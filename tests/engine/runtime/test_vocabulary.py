@@ -28,7 +28,7 @@ def test_there_are_vocabularies_to_test() -> None:
 
 
 def test_more_than_the_longest_is_an_error(tiny_model: Path) -> None:
-    with Model(tiny_model, vocab_only=True) as model, pytest.raises(UsageError, match="too many"):
+    with Model(tiny_model, vocab_only=True) as model, pytest.raises(UsageError, match="too long"):
         model.vocabulary.tokenize("a" * (LONGEST + 1))
 
 

@@ -1,8 +1,7 @@
-"""Messages of the Python API name its arguments, not the command line's options."""
+"""Errors of the Python API name its arguments, not the engine's parameters."""
 
 from __future__ import annotations
 
-import doctest
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -11,32 +10,32 @@ from typing import Any
 import pytest
 
 from llamacli import Llama
-from llamacli.api import wording
+from llamacli.api.argument_names import argument_names
 from llamacli.api.completion import Completions
-from llamacli.errors import LlamacliError
-
-
-def test_the_examples_in_the_docstrings() -> None:
-    result = doctest.testmod(wording)
-    assert result.attempted
-    assert not result.failed
+from llamacli.errors import LlamacliError, UsageError
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("parameter", "message", "hint", "expected"),
     [
-        ("-c must be from 0 to 2147483647", "n_ctx must be from 0 to 2147483647"),
-        ("-ngl must be auto, all or a number from 0", "n_gpu_layers must be None, -1 or a number from 0"),
-        ("give one with --chat-template, or use --raw", "give one with chat_format, or use create_completion"),
-        ("a smaller -ub or -c needs less", "a smaller n_ubatch or n_ctx needs less"),
-        ("try other -fa, -ctk and -ctv", "try other flash_attn, type_k and type_v"),
-        ("the file may be damaged; try --check-tensors, or -fa off", "the file may be damaged; try flash_attn='off'"),
-        ("temperature must be from -1 to -inf, in a left-c or x-c.gguf", None),
-        ("use --unknown-option", None),
+        (
+            "n_ctx",
+            "the KV cache is full",
+            "use n_ctx=768 or cache_type_k=q8_0",
+            "the KV cache is full (use n_ctx=768 or type_k=q8_0)",
+        ),
+        ("gpu_layers", "gpu_layers must be -1 or more", None, "n_gpu_layers must be -1 or more"),
+        ("threads", "threads must be from 1 to 512", None, "n_threads must be from 1 to 512"),
+        ("threads", "threads", "or threads_batch", "n_threads (or n_threads_batch)"),
+        ("n_batch", "n_batch needs threads", None, "n_batch needs threads"),
+        (None, "the file gpu_layers is missing", None, "the file gpu_layers is missing"),
     ],
 )
-def test_options_become_arguments(text: str, expected: str | None) -> None:
-    assert wording.reworded(text) == (expected or text)
+def test_parameters_become_arguments(parameter: str | None, message: str, hint: str | None, expected: str) -> None:
+    with pytest.raises(UsageError) as caught, argument_names():
+        raise UsageError(message, hint=hint, parameter=parameter)
+    assert str(caught.value) == expected
+    assert caught.value.args == (caught.value.message,)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ def base_llm(tiny_base_model: Path) -> Any:
         (lambda llm: llm.create_chat_completion([{"role": "user", "content": "Hello"}]), "chat_format"),
         (lambda llm: Llama(llm.model_path, n_ctx=-5), "n_ctx must"),
         (lambda llm: Llama(llm.model_path, n_gpu_layers=-5), "n_gpu_layers must"),
-        (lambda llm: Llama(llm.model_path, tensor_split=[1] * 50), "tensor_split names"),
+        (lambda llm: Llama(llm.model_path, tensor_split=[1] * 50), "tensor_split has"),
     ],
 )
 def test_errors_name_arguments(base_llm: Llama, call: Callable[[Llama], object], named: str) -> None:

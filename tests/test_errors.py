@@ -1,0 +1,21 @@
+"""The one line about any exception."""
+
+import pytest
+
+from llamacli.errors import UsageError, describe
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UsageError("no prompt", hint="give one"), "no prompt (give one)"),
+        (MemoryError(), "out of memory"),
+        (FileNotFoundError(2, "No such file or directory", "x.gguf"), "x.gguf: No such file or directory"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (KeyError("n"), "unexpected KeyError: 'n' (this is a bug; -v shows where)"),
+        (ValueError("first\nsecond"), "unexpected ValueError: first (this is a bug; -v shows where)"),
+        (ValueError(), "unexpected ValueError (this is a bug; -v shows where)"),
+    ],
+)
+def test_any_exception_is_one_line(error, line):
+    assert describe(error, trace="-v shows where") == line
