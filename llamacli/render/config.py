@@ -1,4 +1,4 @@
-"""Settings, for people and for programs."""
+"""Settings, as text and as JSON documents."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from llamacli.store.settings.settings import Problem, Setting
 
 
 def format_settings(found: Sequence[Setting], *, origin: bool) -> str:
-    """A line for each value as a settings file would hold it, with where it came from if that is asked for."""
+    """A line for each value in the syntax of a settings file, optionally with its origin."""
     if not found:
-        return "Nothing is set: every option has its built-in default.\n"
+        return "No settings: every option has its built-in default.\n"
     if not origin:
         return "".join(f"{_statement(one)}\n" for one in found)
     return format_columns([
@@ -23,12 +23,12 @@ def format_settings(found: Sequence[Setting], *, origin: bool) -> str:
 
 
 def _statement(one: Setting) -> str:
-    """What one would write into the file for this; a comment where the default cannot be written."""
+    """The line of a settings file for a value; a comment for a default that depends on the circumstances."""
     return f"# {one.key}: {one.origin.where}" if one.value is None else f"{one.key} = {format_value(one.value)}"
 
 
 def format_value(value: object) -> str:
-    """A value as TOML writes it."""
+    """A value in TOML syntax."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
@@ -39,17 +39,17 @@ def format_value(value: object) -> str:
 
 
 def plain_value(value: object) -> str:
-    """A value as a shell wants it: text without quotes, a list with a line for each part."""
+    """A value for a shell: text without quotes, a list with one line per element."""
     if isinstance(value, list | tuple):
         return "\n".join(map(plain_value, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def settings_document(found: Sequence[Setting]) -> dict[str, Any]:
-    """The same for programs."""
+    """The settings as JSON."""
     return {one.key: {"value": one.value, "origin": one.origin.layer, "where": one.origin.where} for one in found}
 
 
 def format_problems(problems: Sequence[Problem]) -> str:
-    """A line for each problem."""
+    """One line per problem."""
     return "".join(f"{escape_line(str(one.error()))}\n" for one in problems)

@@ -1,4 +1,4 @@
-"""The models on this machine, as tables for people and as documents for programs."""
+"""The models on this machine, as tables and as JSON documents."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from llamacli.store.models.inventory import Removed, StoredModel
 
 
 def format_models(found: Sequence[StoredModel], *, default: Path | None) -> str:
-    """A line for each model, with a star at the default one."""
+    """A table of models, with a star at the default one."""
     if not found:
-        return "No model is on this machine yet; `llamacli models pull demo` fetches a small one.\n"
+        return "No models on this machine; `llamacli models pull demo` downloads a small one.\n"
     rows = [("", "MODEL", "SIZE", "TYPE", "KEPT BY", "ALIASES")]
     rows += [
         (
@@ -32,7 +32,7 @@ def format_models(found: Sequence[StoredModel], *, default: Path | None) -> str:
 
 
 def format_columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """Rows with their columns below each other; `right` are the columns that end together."""
+    """Rows with aligned columns; the columns in `right` are right-aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -46,12 +46,12 @@ def format_columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) 
 
 
 def models_document(found: Sequence[StoredModel], *, default: Path | None) -> dict[str, Any]:
-    """The same for programs, in the shape of OpenAI's list of models."""
+    """The models as JSON, in the form of OpenAI's list of models."""
     return {"object": "list", "data": [_model_document(one, default) for one in found]}
 
 
 def format_model(reference: str, path: Path, summary: Summary, home: str | None) -> str:
-    """One model at a glance."""
+    """The summary of one model."""
     dimensions = summary.dimensions
     bits = f", {summary.bits_per_weight:.2f} bits per weight" if summary.bits_per_weight else ""
     rows = [
@@ -72,7 +72,7 @@ def format_model(reference: str, path: Path, summary: Summary, home: str | None)
 
 
 def model_document(reference: str, path: Path, summary: Summary, home: str | None) -> dict[str, Any]:
-    """One model for programs."""
+    """The summary of one model as JSON."""
     return {
         "id": reference,
         "object": "model",
@@ -93,13 +93,13 @@ def model_document(reference: str, path: Path, summary: Summary, home: str | Non
 
 
 def format_removed(reference: str, removed: Removed) -> str:
-    """What was taken away."""
+    """The result of a removal on one line."""
     files = "1 file" if len(removed.paths) == 1 else f"{len(removed.paths)} files"
-    return f"removed {escape_line(reference)}: {files}, {format_bytes(removed.freed)} free again"
+    return f"removed {escape_line(reference)}: {files}, {format_bytes(removed.freed)} freed"
 
 
 def format_sizes(before: int, after: int) -> str:
-    """How a quantization changes the size: `270.9 MB -> 144.8 MB (53 %)`."""
+    """The sizes before and after a quantization: `270.9 MB -> 144.8 MB (53 %)`."""
     return f"{format_bytes(before)} -> {format_bytes(after)} ({after / before:.0%})" if before else format_bytes(after)
 
 

@@ -1,1 +1,1 @@
-"""Model files and where they come from, settings and profiles, chat sessions, benchmark history."""
+"""Files that outlive the process: models and their sources, settings, chat sessions, vector indexes, benchmark history."""

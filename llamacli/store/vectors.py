@@ -1,14 +1,14 @@
 """A small local index of texts and their vectors: one SQLite file, searched exactly.
 
-| table | holds |
+| table | content |
 |---|---|
-| `about` | name and value: `format`, and what the vectors were made with (`model`, `fingerprint`, `pooling`, ...) |
+| `about` | name and value: `format`, and the parameters of the vectors (`model`, `fingerprint`, `pooling`, ...) |
 | `texts` | `hash` of id and text, `id`, `text`, `vector` (float32, little-endian, of length 1) |
 
-Exact search reads every vector; 100,000 of 384 numbers take about 0.1 s. An index of many millions wants other software.
+Exact search reads every vector; 100,000 of 384 dimensions take about 0.1 s. Many millions need other software.
 
-Why not sqlite-vec: its search is exact too, and of the same order (0.05 s for these, while loading the model takes 0.3 s). But
-the `sqlite3` of many Pythons cannot load extensions, and the vectors would lie in a format that only that extension reads.
+sqlite-vec is not used: its search is exact too, and about as fast (0.05 s for these; loading the model takes 0.3 s), but the
+`sqlite3` of many Pythons cannot load extensions, and only that extension could read the vectors.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from llamacli.errors import LlamacliError, UsageError
 
 FORMAT = "llamacli-vectors-1"
 CHUNK = 512
-"""Vectors that a search has in memory at once: what fits the processor's cache is five times as fast as 4,096."""
+"""Vectors that a search loads at once: a chunk that fits the processor's cache is five times as fast as 4,096."""
 
 _BUSY_SECONDS = 10
 
@@ -35,7 +35,7 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     """CREATE TABLE IF NOT EXISTS texts (
         number INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, id TEXT, text TEXT NOT NULL, vector BLOB NOT NULL)""",
-    # else each text with an id would be looked for among all of them
+    # replacing a text by its id would otherwise scan all texts
     "CREATE INDEX IF NOT EXISTS texts_by_id ON texts (id)",
 )
 
@@ -50,13 +50,13 @@ class Entry:
 
 
 class VectorIndex:
-    """An open index. A context manager; changes are kept when `commit` is called.
+    """An open index. A context manager; `commit` saves the changes.
 
-    With `create` the file may be missing, or be empty: it is made by the first `commit` that has a text to keep. `added` and
-    `replaced` count the texts that were kept here, and those of them that took the place of another.
+    With `create` the file may be missing or empty: the first `commit` with a text creates it. `added` and `replaced` count the
+    texts saved by this object, and those of them that replaced another.
 
-    Raises (when built):
-        UsageError: the file is missing (unless `create`), or is no index.
+    Raises (the constructor):
+        UsageError: if the file is missing (unless `create`) or is not an index.
     """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
@@ -65,36 +65,36 @@ class VectorIndex:
         self._made_with: dict[str, str] = {}
         self._waiting: list[tuple[str | None, str, bytes]] = []
         if not create and not path.is_file():
-            raise UsageError(f"there is no index {path}", hint=f"llamacli embed index add {path} makes one")
+            raise UsageError(f"index not found: {path}", hint=f"llamacli embed index add {path} creates it")
         self._connection: sqlite3.Connection | None = None
-        self._is_made = False
+        self._exists = False
         if path.exists():
             self._connection = self._connect(path.absolute())
             try:
-                self._is_made = self._holds_index(create)
+                self._exists = self._holds_index(create)
             except BaseException:
                 self.close()
                 raise
         else:
             self._check_folder()
-        if not self._is_made:  # what is in memory stands in its place
+        if not self._exists:  # until the first commit an index in memory takes its place
             self.close()
             self._connection = self._connect(None)
 
     def _check_folder(self) -> None:
-        """What would otherwise come out only when the model is loaded and the first texts are embedded."""
+        """Report an unusable folder before the model is loaded and the first texts are embedded."""
         folder = self.path.absolute().parent
         if not folder.is_dir():
-            raise UsageError(f"cannot make the index {self.path}: there is no folder {folder}")
+            raise UsageError(f"cannot create the index {self.path}: folder not found: {folder}")
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise LlamacliError(f"cannot make the index {self.path}: {folder} may not be written to")
+            raise LlamacliError(f"cannot create the index {self.path}: {folder} is not writable")
 
     def _connect(self, file: Path | None) -> sqlite3.Connection:
-        """The file, which SQLite makes at once if there is none; None is an empty index in memory."""
+        """Open the file, which SQLite creates at once if it is missing; None is an empty index in memory."""
         with self._guarded():
             connection = sqlite3.connect(file or ":memory:", timeout=_BUSY_SECONDS, isolation_level=None)
             try:
-                connection.execute("PRAGMA secure_delete = ON")  # what was removed or replaced is not left in the file
+                connection.execute("PRAGMA secure_delete = ON")  # overwrite removed and replaced texts in the file
                 for statement in () if file else _SCHEMA:
                     connection.execute(statement)
             except BaseException:
@@ -103,15 +103,15 @@ class VectorIndex:
         return connection
 
     def _holds_index(self, create: bool) -> bool:
-        """Whether the file is an index; with `create` it may hold nothing yet. Raises UsageError if it is anything else."""
+        """Return whether the file is an index, False if it is empty and `create` is set. Raises UsageError otherwise."""
         tables = {name for (name,) in self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables and create:
             return False
         if {"about", "texts"} <= tables:
             about = self.about()
-            if about.get("format") == FORMAT or (not about and not self.count()):  # its making was interrupted
+            if about.get("format") == FORMAT or (not about and not self.count()):  # its creation was interrupted
                 return True
-        raise UsageError(f"{self.path} is no index of llamacli's")
+        raise UsageError(f"{self.path} is not a vector index of llamacli")
 
     @property
     def _database(self) -> sqlite3.Connection:
@@ -121,12 +121,12 @@ class VectorIndex:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """SQLite's errors, as ours."""
+        """Translate SQLite's errors."""
         try:
             yield
         except sqlite3.Error as error:
             if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
-                raise UsageError(f"{self.path} is no index of llamacli's") from error
+                raise UsageError(f"{self.path} is not a vector index of llamacli") from error
             raise LlamacliError(f"cannot use the index {self.path}: {error}") from error
 
     def _rows(self, query: str, *values: str | int) -> list[tuple[Any, ...]]:
@@ -135,7 +135,7 @@ class VectorIndex:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """What is in the block happens as a whole or not at all, and nobody else writes meanwhile."""
+        """Run the block in a transaction with the write lock, rolled back if it raises."""
         with self._guarded():
             database = self._database
             database.execute("BEGIN IMMEDIATE")
@@ -143,54 +143,55 @@ class VectorIndex:
                 yield database
                 database.execute("COMMIT")
             except BaseException:
-                if database.in_transaction:  # SQLite has ended it itself if the disk is full
+                if database.in_transaction:  # SQLite itself rolls back if the disk is full
                     database.execute("ROLLBACK")
                 raise
 
     def about(self) -> dict[str, str]:
-        """What the vectors were made with."""
+        """The parameters of the vectors."""
         return dict(self._rows("SELECT name, value FROM about"))
 
     def require(self, made_with: Mapping[str, str]) -> None:
-        """Holds that vectors made so fit those that are here; an empty index takes any. What is added was made so.
+        """Require that new vectors have the parameters `made_with`; an empty index accepts any.
 
         Raises:
-            UsageError: they do not; the message names the first difference.
+            UsageError: if the index has vectors of other parameters; the message names the first difference.
         """
         self._made_with = dict(made_with)
         if not self.count():
             return
-        here = self.about()
+        about = self.about()
         for name, value in made_with.items():
-            if name in ("model", "reference") or here.get(name) == value:
+            if name in ("model", "reference") or about.get(name) == value:
                 continue
-            what = "another model" if name == "fingerprint" else f"{name} {here.get(name) or '(none)'}, not {value or '(none)'}"
-            known = f"it was made with {here.get('model', 'an unknown model')}" if name == "fingerprint" else None
-            raise UsageError(f"{self.path} holds vectors of {what}", hint=known)
+            if name == "fingerprint":
+                hint = f"it was created with {about.get('model', 'an unknown model')}"
+                raise UsageError(f"{self.path} has vectors of another model", hint=hint)
+            raise UsageError(f"{self.path} has vectors of {name} {about.get(name) or '(none)'}, not {value or '(none)'}")
 
     def hashes(self) -> Iterator[tuple[str | None, bytes]]:
-        """The id and the `hash_of` each text that is here."""
+        """The id and `hash_of` of each text."""
         with self._guarded(), closing(self._database.execute("SELECT id, hash FROM texts")) as rows:
             yield from rows
 
     def add(self, identity: str | None, text: str, vector: bytes) -> None:
-        """Adds a text with its vector, float32 of length 1. With an id, it takes the place of an earlier one of that id."""
+        """Add a text with its vector, float32 of length 1. It replaces an earlier text with the same id."""
         self._waiting.append((identity, text, vector))
 
     def commit(self) -> None:
-        """Makes what was added last, all of it; it is forgotten if that fails.
+        """Save the added texts, all or none; they are dropped if that fails.
 
         Raises:
-            UsageError: somebody else has begun this index meanwhile, with vectors that these do not fit.
-            LlamacliError: it cannot be written.
+            UsageError: if another process has created this index meanwhile, with vectors of other parameters.
+            LlamacliError: if the file cannot be written.
         """
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        if not self._is_made:
+        if not self._exists:
             file = self._connect(self.path.absolute())
             self.close()
-            self._connection, self._is_made = file, True
+            self._connection, self._exists = file, True
         replaced = 0
         with self._transaction() as database:
             self._holds_index(create=True)
@@ -209,10 +210,10 @@ class VectorIndex:
         self.replaced += replaced
 
     def remove(self, identities: Iterable[str], numbers: Iterable[int]) -> int:
-        """Removes the texts with these ids and these numbers for good, and returns how many they were: all, or none.
+        """Remove the texts with these ids and numbers, all or none, and return their number.
 
         Raises:
-            UsageError: there is no such text.
+            UsageError: if one does not exist.
         """
         by_id, by_number = "SELECT number FROM texts WHERE id = ?", "SELECT number FROM texts WHERE number = ?"
         wanted: list[tuple[str, str | int]] = [(by_id, identity) for identity in identities]
@@ -222,37 +223,37 @@ class VectorIndex:
             for question, value in wanted:
                 try:
                     rows = self._rows(question, value)
-                except OverflowError:  # a number that SQLite cannot hold
+                except OverflowError:  # larger than SQLite's integers
                     rows = []
                 if not rows:
-                    what = "number" if question == by_number else "id"
-                    raise UsageError(f"{self.path} has no text with the {what} {value}", hint="nothing was removed")
+                    field = "number" if question == by_number else "id"
+                    raise UsageError(f"{self.path} has no text with the {field} {value}", hint="nothing was removed")
                 found.update(number for (number,) in rows)
             database.executemany("DELETE FROM texts WHERE number = ?", [(number,) for number in found])
         return len(found)
 
     def vectors(self, size: int) -> Iterator[tuple[list[int], bytes]]:
-        """All vectors, each of `size` bytes, some hundreds at a time: their numbers, and their bytes one after the other."""
+        """All vectors, each of `size` bytes, in chunks: their numbers, and their concatenated bytes."""
         query = "SELECT number, vector FROM texts ORDER BY number"
         with self._guarded(), closing(self._database.execute(query)) as rows:
             while chunk := rows.fetchmany(CHUNK):
                 if any(not isinstance(vector, bytes) or len(vector) != size for _, vector in chunk):
-                    raise UsageError(f"{self.path} is damaged: it holds vectors of another size")
+                    raise UsageError(f"{self.path} is corrupt: it has vectors of another size")
                 yield [number for number, _ in chunk], b"".join(vector for _, vector in chunk)
 
     def entry(self, number: int) -> Entry:
-        """A text by its number."""
+        """The text with this number."""
         rows = self._rows("SELECT number, id, text FROM texts WHERE number = ?", number)
         if not rows:
             raise LlamacliError(f"the index has no text {number}")
         return Entry(*rows[0])
 
     def count(self) -> int:
-        """How many texts there are."""
+        """The number of texts."""
         return int(self._rows("SELECT count(*) FROM texts")[0][0])
 
     def close(self) -> None:
-        """Closes the file; what was not committed is forgotten."""
+        """Close the file without saving uncommitted texts."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -265,5 +266,5 @@ class VectorIndex:
 
 
 def hash_of(identity: str | None, text: str) -> bytes:
-    """What tells one content from another."""
+    """The SHA-256 hash of an id and a text, which identifies the content."""
     return hashlib.sha256(f"{identity or ''}\0{text}".encode("utf-8", "surrogatepass")).digest()

@@ -1,1 +1,1 @@
-"""The tools that a model may call, and what runs them: commands and MCP servers. It never prints, and never asks."""
+"""The tools that a model may call, run as commands or by MCP servers. This package never prints and never prompts."""

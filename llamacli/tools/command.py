@@ -1,7 +1,7 @@
-"""Running a command: no shell, arguments as JSON on its standard input, bounded in time and in what is kept of its output.
+"""Execution of a tool's command: no shell, arguments as JSON on standard input, bounded time and bounded output.
 
-The command leads a process group of its own, without a terminal: it cannot ask for a password or take the keyboard, and when it
-is stopped, or has ended, all that it started in its group is killed with it.
+The command leads its own process group, without a terminal: it cannot prompt for a password or read the keyboard. When it is
+stopped or has exited, the remaining processes of its group are killed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import IO, Self
 from llamacli.tools.outcome import Clip, Outcome
 
 SECONDS = 30.0
-"""How long a command may take, if its entry does not say."""
+"""The default time limit of a command in seconds."""
 
 _ERROR_HEAD, _ERROR_TAIL = 1 << 10, 3 << 10
 _SHOWN_BYTES = 64 << 10
@@ -34,7 +34,7 @@ _GRACE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A program and its fixed arguments. `environ` is the whole environment, `folder` None the current directory."""
+    """A program and its fixed arguments. `environ` is its whole environment; `folder` None means the current directory."""
 
     words: tuple[str, ...]
     environ: Mapping[str, str]
@@ -42,9 +42,9 @@ class Command:
     seconds: float = SECONDS
 
     def run(self, arguments: str, cancelled: threading.Event, on_text: Callable[[str], None]) -> Outcome:
-        """Runs it with `arguments`, JSON text, until it ends, its time is up or `cancelled` is set.
+        """Run the command with `arguments`, JSON text, until it exits, its time is up or `cancelled` is set.
 
-        `on_text` gets the output as it comes, of a very long one only the beginning.
+        `on_text` receives the output as it arrives, limited to the first 64 KiB.
         """
         try:
             process = subprocess.Popen(
@@ -65,14 +65,14 @@ class Command:
 
 
 class _Running:
-    """A command that runs. Leaving its `with` block kills what is left of it."""
+    """A running command. Leaving its `with` block kills its process group."""
 
     def __init__(self, process: subprocess.Popen[bytes], data: bytes, on_text: Callable[[str], None]) -> None:
         self._process = process
         self._data = memoryview(data)
         self._on_text = on_text
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._may_show = _SHOWN_BYTES
+        self._showable = _SHOWN_BYTES
         self._output = Clip()
         self._error = Clip(_ERROR_HEAD, _ERROR_TAIL)
         self._selector = selectors.DefaultSelector()
@@ -86,14 +86,14 @@ class _Running:
             self._selector.register(pipe, events)
 
     def wait(self, seconds: float, cancelled: threading.Event) -> Outcome:
-        """Passes data on until the end, whoever makes it."""
+        """Transfer data until the command ends, its time is up or `cancelled` is set."""
         deadline = time.monotonic() + seconds
         while not self._has_ended():
             if cancelled.is_set() or time.monotonic() > deadline:
                 return self._stopped(seconds, by_user=cancelled.is_set())
             if self._is_open():
-                self._pass_on(_POLL_SECONDS)
-            else:  # it closed its output, and goes on
+                self._transfer(_POLL_SECONDS)
+            else:  # it closed its output and still runs
                 cancelled.wait(_PAUSE_SECONDS)
         return self._finished()
 
@@ -107,7 +107,7 @@ class _Running:
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + _GRACE_SECONDS
         while not self._has_ended() and time.monotonic() < deadline:
-            self._pass_on(_POLL_SECONDS)
+            self._transfer(_POLL_SECONDS)
         self._kill()
         note = "[stopped by the user]" if by_user else f"[stopped: it took longer than {seconds:g} seconds]"
         return self._outcome([note], failed=True)
@@ -120,17 +120,17 @@ class _Running:
         return any(key.events == selectors.EVENT_READ for key in self._selector.get_map().values())
 
     def _has_ended(self) -> bool:
-        """Looks without reaping it: as long as it is not, its number cannot become that of another group."""
+        """Return whether the process has exited, without reaping it: until then its group id cannot be reused."""
         if not hasattr(os, "waitid"):
             return self._process.poll() is not None
         if self._process.returncode is not None:
             return True
         return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
-    def _pass_on(self, seconds: float) -> None:
-        """One round of writing and reading."""
+    def _transfer(self, seconds: float) -> None:
+        """Write and read once, waiting up to `seconds`."""
         for key, _ in self._selector.select(seconds):
-            pipe: IO[bytes] = key.fileobj  # type: ignore[assignment]  # what was registered
+            pipe: IO[bytes] = key.fileobj  # type: ignore[assignment]  # the object that was registered
             if key.events == selectors.EVENT_WRITE:
                 self._write(pipe)
             else:
@@ -159,8 +159,8 @@ class _Running:
             self._error.add(data)
 
     def _show(self, data: bytes) -> None:
-        text = self._decoder.decode(data[: self._may_show])
-        self._may_show = max(self._may_show - len(data), 0)
+        text = self._decoder.decode(data[: self._showable])
+        self._showable = max(self._showable - len(data), 0)
         if text:
             self._on_text(text)
 
@@ -169,17 +169,17 @@ class _Running:
         pipe.close()
 
     def _signal(self, number: signal.Signals) -> None:
-        """Before the leader is reaped, so that the number is still that of its group."""
+        """Signal the group, unless its leader is reaped and the group id may have been reused."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)
 
     def _kill(self) -> None:
-        """Ends what is left of the group, and reads what is still in the pipes. What left the group may hold them open."""
+        """Kill the group and drain the pipes, for a limited time: processes that left the group may hold them open."""
         self._signal(signal.SIGKILL)
         deadline = time.monotonic() + _GRACE_SECONDS
         while self._is_open() and time.monotonic() < deadline:
-            self._pass_on(_POLL_SECONDS)
+            self._transfer(_POLL_SECONDS)
         self._process.wait()
 
     def __enter__(self) -> Self:

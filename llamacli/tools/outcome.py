@@ -1,16 +1,16 @@
-"""What comes of a call, in so many bytes and no more."""
+"""The outcome of a tool call, limited in size."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 HEAD_BYTES, TAIL_BYTES = 12 << 10, 4 << 10
-"""What of a long result the model gets: its beginning and its end."""
+"""The bytes of a long result that are kept: its beginning and its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call wrote, and a `note` about how it ended. `failed`: it did not do what it should."""
+    """The output of a call, a `note` about how it ended, and whether it `failed`."""
 
     output: str
     note: str = ""
@@ -18,12 +18,12 @@ class Outcome:
 
     @property
     def text(self) -> str:
-        """What the model is told."""
+        """The result for the model."""
         return "\n".join(part for part in (self.output.rstrip(), self.note) if part) or "[no output]"
 
 
 class Clip:
-    """The beginning and the end of a stream of bytes, however long that is."""
+    """The beginning and the end of a stream of bytes of any length."""
 
     def __init__(self, head: int = HEAD_BYTES, tail: int = TAIL_BYTES) -> None:
         self._limits = head, tail
@@ -32,7 +32,7 @@ class Clip:
         self._left_out = 0
 
     def add(self, data: bytes) -> None:
-        """Takes more of the stream."""
+        """Append bytes of the stream."""
         head, tail = self._limits
         room = head - len(self._head)
         self._head += data[:room]
@@ -43,7 +43,7 @@ class Clip:
             self._left_out += surplus
 
     def text(self) -> str:
-        """What was kept, with a line that says how much is missing in the middle. What is not UTF-8 is U+FFFD."""
+        """The kept text, with a line for the omitted middle. Invalid UTF-8 becomes U+FFFD."""
         if not self._left_out:
             return (self._head + self._tail).decode("utf-8", "replace")
         begin, end = (bytes(part).decode("utf-8", "ignore") for part in (self._head, self._tail))
@@ -51,7 +51,7 @@ class Clip:
 
 
 def clipped(text: str) -> str:
-    """A text that is no longer than a result may be."""
+    """Shorten a text to the length limit of a result."""
     clip = Clip()
     clip.add(text.encode("utf-8", "replace"))
     return clip.text()

@@ -1,6 +1,6 @@
-"""MCP servers: started on a thread while the user types, asked for their tools, and called. The protocol is that of `mcp`.
+"""MCP servers, started on a background thread, as sources of tools. The package `mcp` implements the protocol.
 
-A server's tool is called `SERVER__TOOL`, so that no server can offer a tool under the name of another one that is allowed.
+A server's tool is named `SERVER__TOOL`, so that no server can offer a tool under the name of another, allowed one.
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ if TYPE_CHECKING:
     import mcp
 
 START_SECONDS = 30.0
-"""How long a server may take to start and to tell its tools."""
+"""The time limit in seconds for a server to start and to list its tools."""
 
-_PATIENCE_SECONDS = 5.0
+_CLOSE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
-_MOST_TOOLS = 500
-_LONGEST_DESCRIPTION = 4096
-_OTHER = re.compile(r"[^A-Za-z0-9_-]")
+_MAX_TOOLS = 500
+_MAX_DESCRIPTION = 4096
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """How a server is reached: a `command` that speaks on its standard streams, or the `url` of one that speaks HTTP.
+    """The configuration of a server: a `command` that uses its standard streams, or the `url` of an HTTP server.
 
-    A command gets `environ` and of our own environment only what any program needs (PATH, HOME and the like).
+    A command receives `environ` and, of the own environment, only the basic variables (PATH, HOME and the like). `seconds` is
+    the time limit of a call.
     """
 
     name: str
@@ -54,49 +55,49 @@ class Server:
 
     @property
     def origin(self) -> str:
-        """What it is, for people."""
+        """The command or address, as shown to the user."""
         return self.url or " ".join(self.command)
 
 
 class Servers:
-    """Running servers. `wait()` tells their tools, and `problems` what did not work; `close()` ends them.
+    """Running servers. `wait()` returns their tools, `problems` lists the failures, and `close()` stops the servers.
 
-    Raises (when built):
-        UsageError: the `mcp` package is not installed.
+    Raises (the constructor):
+        UsageError: if the `mcp` package is not installed.
     """
 
     def __init__(self, servers: Iterable[Server]) -> None:
         if importlib.util.find_spec("mcp") is None:
             raise UsageError("MCP servers need the mcp package", hint="pip install 'llamacli[mcp]'")
-        for name in ("mcp", "httpx2"):  # else what they log would come out on the terminal
+        for name in ("mcp", "httpx2"):  # without a handler, their log records would reach the terminal
             logging.getLogger(name).addHandler(logging.NullHandler())
         self._servers = tuple(servers)
         self._offers: dict[str, list[Offer]] = {}
         self._ready = threading.Event()
-        self._left = len(self._servers)
+        self._pending = len(self._servers)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="mcp", daemon=True)
         self.problems: list[str] = []
 
     def start(self) -> None:
-        """Starts the servers in the background."""
+        """Start the servers in the background."""
         self._thread.start()
 
     def wait(self, on_wait: Callable[[], None] = lambda: None) -> tuple[Offer, ...]:
-        """The tools of all servers that work, when each has told its own or failed. `on_wait` is called again and again."""
+        """Wait until every server has listed its tools or failed, and return the tools. `on_wait` is called while waiting."""
         while not self._ready.wait(_POLL_SECONDS):
             on_wait()
         return tuple(offer for server in self._servers for offer in self._offers.get(server.name, ()))
 
     def close(self) -> None:
-        """Ends the servers."""
+        """Stop the servers."""
         loop, closing = self._loop, self._closing
         if loop is not None and closing is not None:
-            with contextlib.suppress(RuntimeError):  # it is closed already
+            with contextlib.suppress(RuntimeError):  # the loop is closed already
                 loop.call_soon_threadsafe(closing.set)
         if self._thread.ident is not None:
-            self._thread.join(_PATIENCE_SECONDS)
+            self._thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
         try:
@@ -110,49 +111,49 @@ class Servers:
         await asyncio.gather(*(self._serve(server) for server in self._servers))
 
     async def _serve(self, server: Server) -> None:
-        """One server, from its start to the end of the conversation."""
+        """Run one server until `close()`."""
         assert self._closing is not None
-        told = False
-        with _LastWords() as words:
+        listed = False
+        with _StderrTail() as stderr:
             try:
-                async with _client(server, words) as client:
-                    self._offers[server.name] = await self._ask(server, client)
-                    told = self._tell()
+                async with _client(server, stderr) as client:
+                    self._offers[server.name] = await self._list_tools(server, client)
+                    listed = True
+                    self._finish_start()
                     await self._closing.wait()
-            except Exception as error:  # noqa: BLE001 - whatever a server does, the conversation goes on
-                if not told:
+            except Exception as error:  # noqa: BLE001 - no failure of a server may end the conversation
+                if not listed:
                     self._offers.pop(server.name, None)
-                    self.problems.append(f"the MCP server {server.name} does not work: {_reason(error)}{words.text()}")
+                    self.problems.append(f"MCP server {server.name} failed: {_reason(error)}{stderr.note()}")
             finally:
-                if not told:
-                    self._tell()
+                if not listed:
+                    self._finish_start()
 
-    def _tell(self) -> bool:
-        self._left -= 1
-        if self._left == 0:
+    def _finish_start(self) -> None:
+        self._pending -= 1
+        if self._pending == 0:
             self._ready.set()
-        return True
 
-    async def _ask(self, server: Server, client: mcp.Client) -> list[Offer]:
-        """The tools that a server offers. What cannot be used is left out, and said."""
+    async def _list_tools(self, server: Server, client: mcp.Client) -> list[Offer]:
+        """The tools of a server. Unusable ones are left out and recorded as problems."""
         found: dict[str, Offer] = {}
         cursor: str | None = None
         while True:
             page = await client.list_tools(cursor=cursor)
             for tool in page.tools:
-                name = f"{server.name}__{_OTHER.sub('_', tool.name)}"[:128]
+                name = f"{server.name}__{_UNSAFE.sub('_', tool.name)}"[:128]
                 try:
-                    if name in found or len(found) >= _MOST_TOOLS:
-                        raise UsageError("another one has this name" if name in found else "it has too many tools")
+                    if name in found or len(found) >= _MAX_TOOLS:
+                        raise UsageError("another tool has this name" if name in found else f"more than {_MAX_TOOLS} tools")
                     check_schema(tool.input_schema)
                 except UsageError as error:
-                    self.problems.append(f"the tool {name} of an MCP server is left out: {error.message}")
+                    self.problems.append(f"tool {name} of an MCP server is left out: {error.message}")
                     continue
-                described = Tool(name, (tool.description or "")[:_LONGEST_DESCRIPTION], tool.input_schema)
+                described = Tool(name, (tool.description or "")[:_MAX_DESCRIPTION], tool.input_schema)
                 run = partial(self._call, server, client, tool.name)
                 found[name] = Offer(described, f"MCP server {server.name}: {server.origin}", run)
             cursor = page.next_cursor
-            if not cursor or len(found) >= _MOST_TOOLS:
+            if not cursor or len(found) >= _MAX_TOOLS:
                 return list(found.values())
 
     def _call(
@@ -164,7 +165,7 @@ class Servers:
         cancelled: threading.Event,
         on_text: Callable[[str], None],
     ) -> Outcome:
-        """Calls a tool from another thread, and waits for its result."""
+        """Call a tool from another thread and wait for its result."""
         import json
 
         assert self._loop is not None
@@ -173,19 +174,19 @@ class Servers:
             future = asyncio.run_coroutine_threadsafe(work, self._loop)
         except RuntimeError:
             work.close()
-            return Outcome("", f"[the MCP server {server.name} has ended]", failed=True)
+            return Outcome("", f"[MCP server {server.name} has exited]", failed=True)
         while True:
             try:
                 outcome = _outcome(future.result(_POLL_SECONDS))
             except concurrent.futures.TimeoutError:
                 if future.done():
-                    return Outcome("", "[the call took too long]", failed=True)
+                    return Outcome("", "[the call timed out]", failed=True)
                 if cancelled.is_set():
                     future.cancel()
                     return Outcome("", "[stopped by the user]", failed=True)
             except concurrent.futures.CancelledError:
-                return Outcome("", f"[the MCP server {server.name} has ended]", failed=True)
-            except Exception as error:  # noqa: BLE001 - the model is told, whatever it is
+                return Outcome("", f"[MCP server {server.name} has exited]", failed=True)
+            except Exception as error:  # noqa: BLE001 - any failure is reported to the model
                 return Outcome("", f"[the call failed: {_reason(error)}]", failed=True)
             else:
                 on_text(outcome.output)
@@ -193,7 +194,7 @@ class Servers:
 
 
 @contextlib.asynccontextmanager
-async def _client(server: Server, words: _LastWords) -> Any:
+async def _client(server: Server, stderr: _StderrTail) -> Any:
     """A connection to a server."""
     import mcp
     from mcp.client.stdio import stdio_client
@@ -207,7 +208,7 @@ async def _client(server: Server, words: _LastWords) -> Any:
                 cwd=server.folder,
                 encoding_error_handler="replace",
             )
-            transport = stdio_client(command, words.stream)
+            transport = stdio_client(command, stderr.stream)
         else:
             import httpx2
             from mcp.client.streamable_http import streamable_http_client
@@ -218,10 +219,10 @@ async def _client(server: Server, words: _LastWords) -> Any:
         yield await stack.enter_async_context(mcp.Client(transport, read_timeout_seconds=START_SECONDS))
 
 
-class _LastWords:
-    """What a server writes to its standard error, of which the end is kept: it says why a server does not start."""
+class _StderrTail:
+    """The end of a server's standard error, which often has the reason why it does not start."""
 
-    _MOST = 500
+    _MAX_BYTES = 500
 
     def __init__(self) -> None:
         reader, writer = os.pipe()
@@ -230,16 +231,16 @@ class _LastWords:
         self._thread = threading.Thread(target=self._read, args=(reader,), name="mcp-stderr", daemon=True)
         self._thread.start()
 
-    def text(self) -> str:
-        """The last line, to be put behind a message."""
+    def note(self) -> str:
+        """The last line as a suffix of a message, empty without output."""
         lines = self._end.decode("utf-8", "replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f" (its last words: {last})" if last else ""
+        return f" (last line on its standard error: {last})" if last else ""
 
     def _read(self, reader: int) -> None:
         with open(reader, "rb", buffering=0) as pipe:
             while data := pipe.read(4096):
-                self._end = (self._end + data)[-self._MOST :]
+                self._end = (self._end + data)[-self._MAX_BYTES :]
 
     def __enter__(self) -> Self:
         return self
@@ -249,15 +250,14 @@ class _LastWords:
 
 
 def _outcome(result: Any) -> Outcome:
-    """The text of a result; what is no text is named."""
+    """The text of a result, with placeholders for other content."""
     parts = [_part(block) for block in result.content]
     if not parts and result.structured_content is not None:
         import json
 
         parts = [json.dumps(result.structured_content, ensure_ascii=False)]
-    return Outcome(
-        clipped("\n".join(parts)), "[the tool says that it failed]" if result.is_error else "", bool(result.is_error)
-    )
+    failed = bool(result.is_error)
+    return Outcome(clipped("\n".join(parts)), "[the tool reported an error]" if failed else "", failed)
 
 
 def _part(block: Any) -> str:
@@ -274,7 +274,7 @@ def _part(block: Any) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Why something failed, on one line. Groups of one error are taken for it."""
+    """The message of an error on one line, or of the first error in a group."""
     return next(_reasons(error), type(error).__name__)
 
 

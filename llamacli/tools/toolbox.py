@@ -1,4 +1,4 @@
-"""All tools of a conversation: which there are, which the model is told about, which may run without asking."""
+"""The tools of a conversation: the known, the enabled, and those that may run without confirmation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from llamacli.errors import UsageError
 from llamacli.tools.outcome import Outcome
 
 Run = Callable[[str, threading.Event, Callable[[str], None]], Outcome]
-"""Runs a call: its arguments as JSON text, what stops it, and what gets its output as it comes."""
+"""The function that runs a call, with its arguments as JSON text, a cancellation event and a receiver of its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A tool and what runs it. `origin` says for people what that is."""
+    """A tool and the function that runs it. `origin` describes its source to the user."""
 
     tool: Tool
     origin: str
@@ -26,7 +26,7 @@ class Offer:
 
 
 class Toolbox:
-    """Tools by name. `allowed` are those that run without asking, also such as are not here yet."""
+    """Tools by name. The `allowed` ones run without confirmation; they may be added later."""
 
     def __init__(self, offers: Iterable[Offer] = (), allowed: Iterable[str] = ()) -> None:
         self._offers: dict[str, Offer] = {}
@@ -38,50 +38,50 @@ class Toolbox:
         return len(self._offers)
 
     def add(self, offers: Iterable[Offer]) -> None:
-        """More tools. Raises UsageError for a name that is taken."""
+        """Add tools. Raises UsageError if a name is taken."""
         for offer in offers:
             if offer.tool.name in self._offers:
-                raise UsageError(f"there are two tools {offer.tool.name}")
+                raise UsageError(f"two tools are named {offer.tool.name}")
             self._offers[offer.tool.name] = offer
 
     @property
     def offers(self) -> tuple[Offer, ...]:
-        """All tools, in the order in which they were added."""
+        """All tools, in order of addition."""
         return tuple(self._offers.values())
 
     @property
     def enabled(self) -> tuple[Tool, ...]:
-        """What the model is told about."""
+        """The tools offered to the model."""
         return tuple(offer.tool for name, offer in self._offers.items() if name not in self._off)
 
     def is_enabled(self, name: str) -> bool:
-        """Whether there is such a tool, and the model may call it."""
+        """Return whether the tool exists and is enabled."""
         return name in self._offers and name not in self._off
 
     def switch(self, name: str, *, on: bool) -> None:
-        """Enables or disables a tool. Raises UsageError if there is none of this name."""
+        """Enable or disable a tool. Raises UsageError if it does not exist."""
         self.find(name)
         (self._off.discard if on else self._off.add)(name)
 
     def find(self, name: str) -> Offer:
-        """The tool of a name. Raises UsageError if there is none."""
+        """The tool with this name. Raises UsageError if it does not exist."""
         if name not in self._offers:
-            raise UsageError(f"there is no tool {name}", hint=f"there are {', '.join(self._offers)}" if self._offers else None)
+            raise UsageError(f"unknown tool {name}", hint=f"known: {', '.join(self._offers)}" if self._offers else None)
         return self._offers[name]
 
     def check(self, name: str, arguments: str) -> str:
-        """The arguments of a call, JSON text, as they are run: an object that fits the tool's schema.
+        """Validate the arguments of a call, JSON text, and return them as a JSON object.
 
         Raises:
-            UsageError: there is no such tool, or they are not such an object. The text is for the model.
+            UsageError: if the tool does not exist or the arguments do not match its schema. The message is for the model.
         """
         if not self.is_enabled(name):
-            there = ", ".join(tool.name for tool in self.enabled)
-            raise UsageError(f"there is no tool {name}; there are {there}" if there else f"there is no tool {name}")
+            known = ", ".join(tool.name for tool in self.enabled)
+            raise UsageError(f"unknown tool {name}; available tools: {known}" if known else f"unknown tool {name}")
         try:
             document = json.loads(arguments or "{}", parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"the arguments are no JSON: {error}") from None
+            raise UsageError(f"the arguments are not valid JSON: {error}") from None
         if not isinstance(document, dict):
             raise UsageError("the arguments must be an object")
         check_fit(document, self._offers[name].tool.parameters)
@@ -89,40 +89,40 @@ class Toolbox:
 
 
 def check_schema(schema: Any) -> None:
-    """Whether the parameters of a tool are a JSON schema of an object. Raises UsageError."""
+    """Raise UsageError unless the parameters of a tool are a JSON schema of an object."""
     import jsonschema
 
     if schema is None:
         return
     if schema.get("type", "object") != "object":
-        raise UsageError("its parameters must be a schema of an object")
+        raise UsageError("its parameters must be a JSON schema of an object")
     try:
         jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator).check_schema(schema)
     except jsonschema.SchemaError as error:
-        raise UsageError(f"its parameters are no JSON schema: {error.message}") from None
+        raise UsageError(f"its parameters are not a valid JSON schema: {error.message}") from None
     except RecursionError:
-        raise UsageError("its parameters are nested too deep") from None
+        raise UsageError("its parameters are nested too deeply") from None
 
 
 def check_fit(document: Any, schema: Any) -> None:
-    """Whether arguments fit a schema. References to other documents are never fetched. Raises UsageError."""
+    """Raise UsageError unless the arguments match the schema. References to other documents are never fetched."""
     import jsonschema
     import referencing
 
     if schema is None:
         return
-    nowhere: referencing.Registry[Any] = referencing.Registry()
+    registry: referencing.Registry[Any] = referencing.Registry()  # an empty one, which retrieves nothing
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
-        wrong: Any = jsonschema.exceptions.best_match(kind(schema, registry=nowhere).iter_errors(document))
+        wrong: Any = jsonschema.exceptions.best_match(kind(schema, registry=registry).iter_errors(document))
     except RecursionError:
-        raise UsageError("the arguments are nested too deep") from None
+        raise UsageError("the arguments are nested too deeply") from None
     except referencing.exceptions.Unresolvable as error:
         raise UsageError(f"the arguments cannot be checked: the schema refers to {error.ref}") from None
     if wrong is not None:
         pointer = "".join(f"/{part}" for part in wrong.absolute_path)
-        raise UsageError(f"the arguments do not fit the schema at #{pointer}: {wrong.message}")
+        raise UsageError(f"the arguments do not match the schema at #{pointer}: {wrong.message}")
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not a JSON value")

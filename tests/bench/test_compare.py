@@ -239,13 +239,13 @@ def test_machines_with_equal_names_are_distinguished_by_fingerprints() -> None:
         ("", "is empty"),
         ("  \n", "is empty"),
         ("[]", "has no rows"),
-        ("not json", "neither JSON nor JSONL: see line 1"),
-        ('{"n_prompt": 1, "n_gen": 0, "avg_ts": 5}\n{broken', "see line 2"),
+        ("not json", "neither JSON nor JSONL: invalid at line 1"),
+        ('{"n_prompt": 1, "n_gen": 0, "avg_ts": 5}\n{broken', "invalid at line 2"),
         ("[1]", "row 1 is not an object"),
         ('[{"n_gen": 1}]', "row 1 has no n_prompt"),
         ('[{"n_prompt": 1, "n_gen": 1}]', "neither samples_ts nor avg_ts"),
-        ('[{"n_prompt": 1, "n_gen": 1, "samples_ts": [1, NaN]}]', "holds NaN, which is no number"),
-        ('{"n_prompt": 1, "n_gen": 1, "avg_ts": 1}\n{"n_prompt": 1, "avg_ts": -Infinity}', "line 2 holds -Infinity"),
+        ('[{"n_prompt": 1, "n_gen": 1, "samples_ts": [1, NaN]}]', "contains NaN, which is not a JSON number"),
+        ('{"n_prompt": 1, "n_gen": 1, "avg_ts": 1}\n{"n_prompt": 1, "avg_ts": -Infinity}', "line 2 contains -Infinity"),
         ('[{"n_prompt": 1, "n_gen": 1, "samples_ts": [1, -2]}]', "must be positive numbers"),
         ('[{"n_prompt": 1, "n_gen": 1, "samples_ts": "fast"}]', "must be positive numbers"),
         ('[{"n_prompt": 1, "n_gen": 1, "samples_ts": [true]}]', "must be positive numbers"),
@@ -266,8 +266,8 @@ def test_invalid_references_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\0")
     number = store(make_row())
     for side, reason in (
-        ("99", "there is no run 99"),
-        ("last~5", "there are only 1 stored runs"),
+        ("99", "unknown run 99"),
+        ("last~5", "only 1 stored run"),
         ("nothing.json", "no run or file 'nothing.json' found"),
         (str(tmp_path), "cannot read"),
         (str(tmp_path / "binary"), "is not UTF-8 text"),
@@ -286,7 +286,7 @@ def test_invalid_references_are_refused(tmp_path: Path) -> None:
 def test_without_a_history() -> None:
     result = invoke("bench", "compare", "last~1", "last")
     assert result.status == 2
-    assert "there are no stored runs" in result.stderr
+    assert "no stored runs" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_the_conversation_goes_on_with_another_model() -> None:
 def test_a_model_that_cannot_be_used_leaves_the_old_one() -> None:
     def find(app, reference, *, offline):
         if reference == "nobody":
-            raise ModelNotFoundError("there is no model named nobody", hint="did you mean demo?")
+            raise ModelNotFoundError("unknown model nobody", hint="did you mean demo?")
         return Path(reference or "demo.gguf")
 
     class Broken(Talker):

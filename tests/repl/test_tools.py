@@ -178,8 +178,8 @@ def test_a_chain_is_capped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        (called(place=3), "[not run: the arguments do not fit the schema at #/place: 3 is not of type 'string']"),
-        (called(), "[not run: the arguments do not fit the schema at #: 'place' is a required property]"),
+        (called(place=3), "[not run: the arguments do not match the schema at #/place: 3 is not of type 'string']"),
+        (called(), "[not run: the arguments do not match the schema at #: 'place' is a required property]"),
     ],
 )
 def test_arguments_that_do_not_fit_are_told_to_the_model_and_not_asked_for(tmp_path: Path, call: str, told: str) -> None:
@@ -246,7 +246,7 @@ def test_the_tools_can_be_listed_and_switched(tmp_path: Path) -> None:
     )
     out = plain(talk(tmp_path, typed=keys)[0].stdout)
     assert re.findall("(asks|off|runs) +look  Looks at a place.", out) == ["asks", "off", "asks", "runs", "asks"]
-    assert "there is no tool fly (there are look)" in out
+    assert "unknown tool fly (known: look)" in out
     assert "/tools needs on, off, allow or ask with names, call or last" in out
     assert "no tool was called yet" in out
     _, engine = talk(tmp_path, "Well.", typed="/tools off look\rHi\r")
@@ -295,7 +295,7 @@ def test_without_tools_nothing_changes() -> None:
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [("[", "tools.json:1:2: this is no JSON"), ("[]", "tools.json: there are no tools in it"), ('{"mcpServers": {}}', "--mcp")],
+    [("[", "tools.json:1:2: this is no JSON"), ("[]", "tools.json: no tools found"), ('{"mcpServers": {}}', "--mcp")],
 )
 def test_files_with_mistakes_are_refused_before_a_model_is_loaded(tmp_path: Path, content: str, says: str) -> None:
     (tmp_path / "tools.json").write_text(content)
@@ -311,8 +311,8 @@ def test_a_project_may_not_name_tools(tmp_path: Path, monkeypatch) -> None:
         (tmp_path / ".llamacli.toml").write_text(f"[defaults]\n{line}\n")
         result = invoke("chat", terminals=TERMINAL)
         assert result.status == 2
-        assert "has no place in a project's settings" in result.stderr
-        assert "has no place in a project's settings" in invoke("config", "check").stdout
+        assert "cannot be set in a project's settings" in result.stderr
+        assert "cannot be set in a project's settings" in invoke("config", "check").stdout
     assert all(settings.all_keys()[name].personal for name in settings.PERSONAL_KEYS)
 
 
@@ -362,5 +362,5 @@ def test_rows_of_a_result_are_as_wide_as_the_terminal_and_steer_nothing() -> Non
 def test_an_unknown_tool_is_refused_without_asking() -> None:
     from llamacli.tools.toolbox import Toolbox
 
-    with pytest.raises(UsageError, match="there is no tool look"):
+    with pytest.raises(UsageError, match="unknown tool look"):
         Toolbox().check("look", "{}")

@@ -167,16 +167,16 @@ def test_an_ambiguous_name_is_refused(hub: FakeHub) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "token", "message"),
     [
-        (404, "RepoNotFound", None, "no repository"),
+        (404, "RepoNotFound", None, "repository some-user/Model-GGUF not found"),
         (401, "RepoNotFound", None, "set HF_TOKEN"),
         (401, None, "hf_x", "refuses your token"),
         (401, "GatedRepo", None, "is gated .*HF_TOKEN"),
         (403, "GatedRepo", "hf_x", "your token has no access"),
         (403, None, "hf_x", "your token has no access"),
         (404, "RevisionNotFound", None, "no revision main"),
-        (418, None, None, "answered 418"),
-        (503, None, None, "answered 503"),
-        (429, None, None, "fewer requests"),
+        (418, None, None, "responded 418"),
+        (503, None, None, "responded 503"),
+        (429, None, None, "limits the requests"),
     ],
 )
 def test_the_hubs_errors_become_one_clear_line(
@@ -213,7 +213,7 @@ def test_the_token_of_a_login_is_used(isolated_home: Path) -> None:
 )  # fmt: skip
 def test_a_listing_that_is_none_is_refused(hub: FakeHub, body: bytes) -> None:
     hub.api = Behaviour(body=body.replace(b"COMMIT", COMMIT.encode()), content_type="text/html")
-    with pytest.raises(DownloadError, match="did not answer as the Hugging Face hub does"):
+    with pytest.raises(DownloadError, match="did not respond like the Hugging Face hub"):
         fetch(f"hf:{REPO}")
 
 
@@ -251,16 +251,16 @@ def test_a_server_that_cannot_resume_starts_over(hub: FakeHub) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "message"),
     [
-        (Behaviour(cut_after=0), "connection broke"),
+        (Behaviour(cut_after=0), "connection lost"),
         (
             Behaviour(body=b"<!DOCTYPE html><html>" + bytes(len(MODEL) - 21), content_type="text/html"),
             "a web page, not a model",
         ),
         (Behaviour(body=b"\n <html>log in</html>", content_type="text/html; charset=utf-8"), "a web page, not a model"),
-        (Behaviour(body=b"too many requests!"), "offers 18 bytes where 300,004 are due"),
+        (Behaviour(body=b"too many requests!"), "offers 18 bytes, expected 300,004"),
         (Behaviour(body=MODEL[:-1]), "offers 300,003 bytes"),
         (Behaviour(body=MODEL + b"x"), "offers 300,005 bytes"),
-        (Behaviour(body=MODEL[:-1] + b"?"), "not those that were published"),
+        (Behaviour(body=MODEL[:-1] + b"?"), "does not match the published checksum"),
         (Behaviour(body=bytes(len(MODEL))), "not a GGUF file"),
         (Behaviour(headers={"Content-Encoding": "gzip"}), "compressed"),
         (Behaviour(body=MODEL[:70_000], no_length=True), "the file has changed on the server"),
@@ -305,7 +305,7 @@ def test_retry_after_is_obeyed(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_full_disk_is_said_before_the_download(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
-    with pytest.raises(DownloadError, match=r"needs 0 MB, and 0 MB are free"):
+    with pytest.raises(DownloadError, match=r"needs 0 MB, but only 0 MB are free"):
         fetch(f"hf:{REPO}")
     assert complete_files() == []
 
@@ -427,7 +427,7 @@ def test_a_link_in_the_cache_leads_nowhere_else(hub: FakeHub, everything_below: 
     snapshot.mkdir(parents=True)
     (snapshot / "sub").symlink_to(elsewhere)
     hub.files[REPO] = {"sub/x-Q4_K_M.gguf": MODEL}
-    with pytest.raises(UsageError, match="leads out of the repository"):
+    with pytest.raises(UsageError, match="points outside the repository"):
         fetch(f"hf:{REPO}")
     assert list(elsewhere.iterdir()) == []
 

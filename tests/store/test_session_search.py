@@ -153,7 +153,7 @@ def states_of(folder: Path, *sizes: int) -> None:
 
 
 def test_states_are_limited_and_the_oldest_go_first(tmp_path: Path) -> None:
-    states = SessionStates(tmp_path, largest=50, largest_sum=100)
+    states = SessionStates(tmp_path, max_state_bytes=50, max_total_bytes=100)
     assert states.admits(50)
     assert not states.admits(51)
     assert not SessionStates(tmp_path / "missing").admits(1)

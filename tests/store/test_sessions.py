@@ -208,7 +208,7 @@ def test_a_session_that_is_open_elsewhere_is_called_by_its_name() -> None:
         store.open(1)
         result = talk("", "--continue")
     assert result.status == 2
-    assert "session work is open in another llamacli chat (leave it there, or go on with another one: " in result.stderr
+    assert "session work is open in another llamacli chat (close it there, or continue another session: " in result.stderr
 
 
 def test_no_save_leaves_no_trace() -> None:

@@ -104,7 +104,7 @@ def test_a_file_that_came_meanwhile_and_is_no_index_is_left_alone(tmp_path):
         index.add(None, "dog", VECTOR)
         run_sql(path, "CREATE TABLE notes (text TEXT)")
         before = path.read_bytes()
-        with pytest.raises(UsageError, match="is no index"):
+        with pytest.raises(UsageError, match="is not a vector index"):
             index.commit()
     assert path.read_bytes() == before
 
@@ -129,7 +129,7 @@ def test_the_name_of_sqlites_memory_is_a_file_like_any_other(tmp_path, monkeypat
 
 
 def test_a_place_where_no_file_can_be_made_is_told_at_once(tmp_path):
-    with pytest.raises(UsageError, match="there is no folder"):
+    with pytest.raises(UsageError, match="folder not found"):
         VectorIndex(tmp_path / "no" / "x.db", create=True)
     with pytest.raises(LlamacliError, match="cannot use the index"):
         VectorIndex(tmp_path, create=True)

@@ -18,8 +18,8 @@ from talk import TERMINAL
 
 from llamacli.errors import UsageError
 from llamacli.tools import servers as servers_module
+from llamacli.tools.definitions import read_servers
 from llamacli.tools.outcome import Outcome
-from llamacli.tools.reading import read_servers
 from llamacli.tools.servers import Servers
 from llamacli.tools.toolbox import Toolbox
 
@@ -71,8 +71,8 @@ def test_a_failure_is_told(box: Toolbox) -> None:
     outcome = call(box, "t__fail")
     assert outcome.failed
     assert "it never works" in outcome.output
-    assert outcome.note == "[the tool says that it failed]"
-    with pytest.raises(UsageError, match="do not fit the schema"):
+    assert outcome.note == "[the tool reported an error]"
+    with pytest.raises(UsageError, match="do not match the schema"):
         call(box, "t__add", a="two", b=3)
 
 
@@ -125,9 +125,9 @@ def test_a_server_that_does_not_work_leaves_the_others(monkeypatch) -> None:
         assert {tool.name.partition("__")[0] for tool in box.enabled} == {"t"}
         problems = "\n".join(servers.problems)
         for name in ("missing", "dying", "web"):
-            assert f"the MCP server {name} does not work: " in problems
+            assert f"MCP server {name} failed: " in problems
         assert "No such file" in problems
-        assert "(its last words: the key is missing)" in problems
+        assert "(last line on its standard error: the key is missing)" in problems
 
 
 def test_servers_end_with_the_conversation() -> None:
@@ -164,7 +164,7 @@ def test_the_file_is_checked_before_anything_starts(tmp_path: Path, monkeypatch)
     file.write_text('{"mcpServers": {"a": {}}}')
     result = invoke("chat", "--mcp", str(file), terminals=TERMINAL)
     assert (result.status, result.engine.path) == (2, None)
-    assert f"{file}: server a needs a text 'url'" in result.stderr
+    assert f"{file}: server a needs a string 'url'" in result.stderr
     file.write_text(json.dumps({"mcpServers": {"t": STDIO}}))
     monkeypatch.setattr(servers_module.importlib.util, "find_spec", lambda name: None)
     result = invoke("chat", "--mcp", str(file), terminals=TERMINAL)

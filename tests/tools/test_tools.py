@@ -16,8 +16,8 @@ import pytest
 from llamacli.engine.chat.message import Tool
 from llamacli.errors import UsageError
 from llamacli.tools.command import Command
+from llamacli.tools.definitions import read_commands, read_servers
 from llamacli.tools.outcome import Clip, Outcome, clipped
-from llamacli.tools.reading import read_commands, read_servers
 from llamacli.tools.toolbox import Offer, Toolbox
 
 ENVIRON = {"PATH": os.environ["PATH"], "GREETING": "hello"}
@@ -160,13 +160,13 @@ def box(*tools: Tool) -> Toolbox:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ('{"city": 3}', "the arguments do not fit the schema at #/city: 3 is not of type 'string'"),
+        ('{"city": 3}', "the arguments do not match the schema at #/city: 3 is not of type 'string'"),
         ("{}", "at #: 'city' is a required property"),
         ('{"city": "a", "evil": 1}', "Additional properties are not allowed"),
         ("[]", "must be an object"),
-        ('{"city": ', "are no JSON"),
-        ('{"city": NaN}', "NaN is no JSON"),
-        ("[" * 100_000, "are no JSON"),
+        ('{"city": ', "are not valid JSON"),
+        ('{"city": NaN}', "NaN is not a JSON value"),
+        ("[" * 100_000, "are not valid JSON"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(arguments: str, says: str) -> None:
@@ -187,11 +187,11 @@ def test_only_enabled_tools_are_called() -> None:
     tools.switch("look", on=False)
     assert [tool.name for tool in tools.enabled] == ["go"]
     for name in ("look", "fly"):
-        with pytest.raises(UsageError, match=f"there is no tool {name}; there are go"):
+        with pytest.raises(UsageError, match=f"unknown tool {name}; available tools: go"):
             tools.check(name, "{}")
-    with pytest.raises(UsageError, match="there is no tool fly"):
+    with pytest.raises(UsageError, match="unknown tool fly"):
         tools.switch("fly", on=True)
-    with pytest.raises(UsageError, match="two tools go"):
+    with pytest.raises(UsageError, match="two tools are named go"):
         tools.add(box(Tool("go")).offers)
 
 
@@ -202,19 +202,19 @@ def test_only_enabled_tools_are_called() -> None:
     ("document", "says"),
     [
         ([], "no tools"),
-        ({"mcpServers": {}}, "names MCP servers (give it with --mcp)"),
-        ([{"type": "function", "function": {"name": "look"}}], "tool 1 (look): it has no command to run"),
-        ([entry(command="ls")], "command must be a list of texts"),
-        ([entry(command=[])], "no command to run"),
-        ([entry("a b")], "tool 1 (a b): a name has up to 64 letters"),
-        ([entry("x\u202e")], "tool 1 (?): a name has up to 64 letters"),
+        ({"mcpServers": {}}, "defines MCP servers, not commands (use --mcp instead)"),
+        ([{"type": "function", "function": {"name": "look"}}], "tool 1 (look) has no command"),
+        ([entry(command="ls")], "command must be a list of strings"),
+        ([entry(command=[])], "has no command"),
+        ([entry("a b")], "tool 1 (a b): a name must have 1 to 64 letters"),
+        ([entry("x\u202e")], "tool 1 (?): a name must have 1 to 64 letters"),
         ([entry(timeout="1")], "timeout must be a number of seconds"),
         ([entry(timeout=0)], "timeout must be a number of seconds"),
-        ([entry(timout=1)], "the key 'timout' has no meaning"),
-        ([entry(env={"A": 1})], "env must be an object of texts"),
-        ([entry(cwd=1)], "cwd must be a text"),
-        ([{**entry(), "function": {"name": "a", "parameters": {"type": "string"}}}], "must be a schema of an object"),
-        ([{**entry(), "function": {"name": "a", "parameters": {"properties": 3}}}], "are no JSON schema"),
+        ([entry(timout=1)], "unknown key 'timout'"),
+        ([entry(env={"A": 1})], "env must be an object of strings"),
+        ([entry(cwd=1)], "cwd must be a string"),
+        ([{**entry(), "function": {"name": "a", "parameters": {"type": "string"}}}], "must be a JSON schema of an object"),
+        ([{**entry(), "function": {"name": "a", "parameters": {"properties": 3}}}], "are not a valid JSON schema"),
     ],
 )
 def test_lists_of_commands_with_mistakes(document: object, says: str) -> None:
@@ -240,15 +240,15 @@ def test_programs_count_from_the_folder_of_the_file_and_run_in_the_current_one(t
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        ([], 'no object "mcpServers"'),
-        ({"mcpServers": {}}, "no servers"),
-        ({"mcpServers": {"a": {"command": "x", "disabled": True}}}, "no servers"),
-        ({"mcpServers": {"a": {}}}, "server a needs a text 'url'"),
+        ([], 'object "mcpServers" not found'),
+        ({"mcpServers": {}}, "no enabled servers"),
+        ({"mcpServers": {"a": {"command": "x", "disabled": True}}}, "no enabled servers"),
+        ({"mcpServers": {"a": {}}}, "server a needs a string 'url'"),
         ({"mcpServers": {"a": []}}, "server a must be an object"),
-        ({"mcpServers": {"a b": {"command": "x"}}}, "a name has up to 64 letters"),
-        ({"mcpServers": {"a": {"type": "sse", "url": "http://x"}}}, "the transport 'sse' is not known"),
-        ({"mcpServers": {"a": {"url": "file:///etc/passwd"}}}, "no http or https address"),
-        ({"mcpServers": {"a": {"command": "x", "args": "y"}}}, "args must be a list of texts"),
+        ({"mcpServers": {"a b": {"command": "x"}}}, "a name must have 1 to 64 letters"),
+        ({"mcpServers": {"a": {"type": "sse", "url": "http://x"}}}, "unknown transport 'sse'"),
+        ({"mcpServers": {"a": {"url": "file:///etc/passwd"}}}, "not an http or https address"),
+        ({"mcpServers": {"a": {"command": "x", "args": "y"}}}, "args must be a list of strings"),
         ({"mcpServers": {"a": {"url": "http://x", "headers": {"A": "${TOKEN}"}}}}, "variable TOKEN is not set"),
     ],
 )

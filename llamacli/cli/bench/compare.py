@@ -99,7 +99,7 @@ def _recall(first: RunGroup, second: RunGroup, open_history: Callable[[], Histor
     def recall(run: BenchRun, row: Row) -> Drift | None:
         if run.stored is None:
             return None
-        speeds = open_history().speeds(subject_of(row), machine=run.machine, build=run.build, but=compared)
+        speeds = open_history().speeds(subject_of(row), machine=run.machine, build=run.build, excluded=compared)
         return observed_drift(speeds)
 
     return recall

@@ -169,7 +169,7 @@ def _save(app: AppContext, outcome: TuneOutcome, tuning: TuneOptions, reference:
 
     file, values = paths.settings_file(), profile_of(outcome.report)
 
-    def write(location: store.Place) -> None:
+    def write(location: store.KeyPath) -> None:
         settings_edit.set_values(file, location, values, lambda one: store.problems(one, settings.all_keys()))
 
     if tuning.save_profile is not None:

@@ -66,7 +66,7 @@ def read_toolbox(console: Console, options: ChatToolOptions) -> Toolbox | None:
         raise UsageError("--max-tool-calls must not be negative")
     if options.tools is None and options.mcp is None:
         return None
-    from llamacli.tools.reading import read_commands
+    from llamacli.tools.definitions import read_commands
     from llamacli.tools.toolbox import Toolbox
 
     toolbox = Toolbox(allowed=options.allow_tool)
@@ -103,7 +103,7 @@ def read_mcp_servers(console: Console, options: ChatToolOptions) -> Servers | No
     """
     if options.mcp is None:
         return None
-    from llamacli.tools.reading import read_servers
+    from llamacli.tools.definitions import read_servers
     from llamacli.tools.servers import Servers
 
     document = read_json_file(options.mcp)

@@ -1,4 +1,4 @@
-"""`llamacli config`: what is set, where it was set, and changing it."""
+"""`llamacli config`: show, check and change the settings."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ KEY_HELP = "An option's long name, aliases.NAME, profiles.NAME.OPTION or models.
 
 KeyArgument = Annotated[str, argument(metavar="KEY", help=KEY_HELP)]
 ProjectOption = Annotated[
-    bool, option("--project", help=f"Use {paths.PROJECT_SETTINGS_NAME} of this directory's project.", environment=False)
+    bool, option("--project", help=f"Use the project's {paths.PROJECT_SETTINGS_NAME}.", environment=False)
 ]
 
 
 @command(
     examples=(
-        ("What is set, and where?", "llamacli config show --origin"),
-        ("What would count for one model in one profile?", "llamacli config show -m qwen --profile careful"),
+        ("Show the settings and their origins.", "llamacli config show --origin"),
+        ("Show the settings for one model in one profile.", "llamacli config show -m qwen --profile careful"),
     )
 )
 def show(
@@ -39,15 +39,15 @@ def show(
     key: Annotated[tuple[str, ...], argument(metavar="KEY", help="Only these options.")] = (),
     *,
     common: CommonOptions,
-    model: Annotated[str | None, option("-m", "--model", metavar="MODEL", help="Show what counts for this model.")] = None,
-    origin: Annotated[bool, option("--origin", help="Say where each value came from.", environment=False)] = False,
-    all: Annotated[bool, option("--all", help="Also what has its built-in default.", environment=False)] = False,  # noqa: A002
+    model: Annotated[str | None, option("-m", "--model", metavar="MODEL", help="Show the settings for this model.")] = None,
+    origin: Annotated[bool, option("--origin", help="Show the origin of each value.", environment=False)] = False,
+    all: Annotated[bool, option("--all", help="Include built-in defaults.", environment=False)] = False,  # noqa: A002
     json: JsonOption = False,
 ) -> None:
-    """Show the settings that count here.
+    """Show the effective settings.
 
-    A value comes from the environment, from the project's settings file, from the user's, from what the model's metadata
-    recommends, or it is built in; the first that has one wins. Flags on a command line come before all of them.
+    In order of precedence, a value comes from the environment, the project's settings file, the user's settings file, the
+    sampling recommended by the model's metadata, or the built-in default. Options on a command line override all of them.
     """
     from llamacli.cli.config.effective import effective
     from llamacli.render.config import format_settings, settings_document
@@ -62,21 +62,21 @@ def show(
 
 @command(examples=(("Use a value in a script.", "llamacli config get model"),))
 def get(app: AppContext, key: KeyArgument, *, common: CommonOptions) -> None:
-    """Write the value of one option.
+    """Print the value of one option.
 
-    It is the value that counts here, as `config show` finds it; of an alias, a profile or a model what the files say.
+    It is the effective value, as in `config show`; for keys of aliases, profiles and models the value in the files.
     """
     from llamacli.cli.config.effective import effective
     from llamacli.render.config import plain_value
 
-    place = place_of(key)
-    if place[0] == "defaults":
-        setting = effective(app.console.environ, profile=common.profile, model=None, built_in=True).get(place[-1])
+    key_path = parse_key(key)
+    if key_path[0] == "defaults":
+        setting = effective(app.console.environ, profile=common.profile, model=None, built_in=True).get(key_path[-1])
         value = setting.value if setting else None
         if setting is not None and value is None:
-            raise LlamacliError(f"{key} is not set", hint=f"built in: {setting.origin.where}")
+            raise LlamacliError(f"{key} is not set", hint=f"built-in default: {setting.origin.where}")
     else:
-        value = next((one for file in settings.current().files if (one := at(file, place)) is not None), None)
+        value = next((one for file in settings.current().files if (one := value_at(file, key_path)) is not None), None)
     if value is None:
         raise LlamacliError(f"{key} is not set")
     app.console.show(plain_value(value) + "\n")
@@ -86,50 +86,50 @@ def get(app: AppContext, key: KeyArgument, *, common: CommonOptions) -> None:
     name="set",
     examples=(
         ("Change a default.", "llamacli config set temp 0.3"),
-        ("Give a model a short name.", "llamacli config set aliases.qwen hf:Qwen/Qwen3-4B-GGUF:Q4_K_M"),
-        ("Put an option into a profile.", "llamacli config set profiles.careful.temp 0"),
+        ("Define an alias for a model.", "llamacli config set aliases.qwen hf:Qwen/Qwen3-4B-GGUF:Q4_K_M"),
+        ("Set an option of a profile.", "llamacli config set profiles.careful.temp 0"),
     ),
 )
 def set_(
     app: AppContext,
     key: KeyArgument,
-    value: Annotated[tuple[str, ...], argument(metavar="VALUE", help="The value; several make a list.")],
+    value: Annotated[tuple[str, ...], argument(metavar="VALUE", help="The value; several values form a list.")],
     *,
     project: ProjectOption = False,
 ) -> None:
     """Set an option in the settings file.
 
-    The value is checked first. Comments and order in the file stay as they are.
+    The value is validated first. Comments and order in the file are preserved.
     """
     from llamacli.store.settings import edit as settings_edit
 
-    place = place_of(key)
+    key_path = parse_key(key)
     file = settings_path(project)
-    settings_edit.set_value(file, place, value_of(place, value), lambda one: store.problems(one, settings.all_keys()))
+    settings_edit.set_value(file, key_path, parse_value(key_path, value), lambda one: store.problems(one, settings.all_keys()))
 
 
-@command(examples=(("Go back to the built-in default.", "llamacli config unset temp"),))
+@command(examples=(("Restore the built-in default.", "llamacli config unset temp"),))
 def unset(app: AppContext, key: KeyArgument, *, project: ProjectOption = False) -> None:
-    """Take an option out of the settings file."""
+    """Remove an option from the settings file."""
     from llamacli.store.settings import edit as settings_edit
 
     file = settings_path(project)
-    as_written = tuple(key.split(".")) if "." in key else ("defaults", key)  # a mistake, too, can be taken out
-    if not settings_edit.unset_value(file, as_written) and not settings_edit.unset_value(file, place_of(key)):
-        raise UsageError(f"{key} is not set in {file}", hint="`llamacli config show --origin` tells where it is")
+    as_written = tuple(key.split(".")) if "." in key else ("defaults", key)  # so that mistakes can be removed, too
+    if not settings_edit.unset_value(file, as_written) and not settings_edit.unset_value(file, parse_key(key)):
+        raise UsageError(f"{key} is not set in {file}", hint="`llamacli config show --origin` shows where it is set")
 
 
-@command(examples=(("Look at the file.", 'cat "$(llamacli config path)"'),))
+@command(examples=(("Print the file.", 'cat "$(llamacli config path)"'),))
 def path(app: AppContext, *, project: ProjectOption = False) -> None:
-    """Write the path of the settings file, whether it exists or not."""
+    """Print the path of the settings file, which may not exist."""
     app.console.show(f"{settings_path(project)}\n")
 
 
-@command(examples=(("Change the settings by hand.", "llamacli config edit"),))
+@command(examples=(("Edit the settings.", "llamacli config edit"),))
 def edit(app: AppContext, *, project: ProjectOption = False) -> None:
-    """Open the settings file in an editor, and check it afterwards.
+    """Open the settings file in an editor and check it afterwards.
 
-    The editor is $VISUAL, $EDITOR, nano or vi. A file that does not exist yet begins with a commented example.
+    The editor is $VISUAL, $EDITOR, nano or vi. A new file starts with a commented example.
     """
     from llamacli.store.settings import edit as settings_edit
 
@@ -138,26 +138,26 @@ def edit(app: AppContext, *, project: ProjectOption = False) -> None:
     environ = app.console.environ
     editor = environ.get("VISUAL") or environ.get("EDITOR") or shutil.which("nano") or shutil.which("vi")
     if not editor:
-        raise UsageError("there is no editor", hint="set EDITOR")
+        raise UsageError("no editor found", hint="set EDITOR")
     file = settings_path(project)
     settings_edit.create(file)
     try:
         status = subprocess.run([*shlex.split(editor), str(file)], check=False).returncode
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot run the editor {editor}: {error}", hint="look at VISUAL and EDITOR") from error
+        raise UsageError(f"cannot run the editor {editor}: {error}", hint="check VISUAL and EDITOR") from error
     if status:
-        raise LlamacliError(f"the editor {editor} ended with status {status}")
+        raise LlamacliError(f"the editor {editor} exited with status {status}")
     check_files(app, [file])
 
 
-@command(examples=(("Look for mistakes.", "llamacli config check"),))
+@command(examples=(("Check the settings.", "llamacli config check"),))
 def check(
     app: AppContext,
-    file: Annotated[tuple[Path, ...], argument(metavar="FILE", help="Other files than those that count here.")] = (),
+    file: Annotated[tuple[Path, ...], argument(metavar="FILE", help="Files to check instead of those in effect.")] = (),
 ) -> None:
-    """Look for mistakes in the settings files and in the environment.
+    """Check the settings files and the environment for mistakes.
 
-    Each is written with its line. Exit status 2 means that there are some.
+    Each mistake is printed with its line. The exit status is 2 if there are any.
     """
     check_files(app, list(file) or [one for one in (paths.project_settings_file(), paths.settings_file()) if one], bool(file))
 
@@ -166,19 +166,19 @@ config = group(
     "config", show, get, set_, unset, path, edit, check,
     help="Show, check and change the settings.",
     examples=(
-        ("What is set, and where?", "llamacli config show --origin"),
+        ("Show the settings and their origins.", "llamacli config show --origin"),
         ("Change a default.", "llamacli config set temp 0.3"),
     ),
 )  # fmt: skip
 for _one in (get, set_, unset, path, edit, check, show):
-    _one.reads_settings = False  # they must work when the settings are broken
+    _one.reads_settings = False  # these commands must work with broken settings
 set_.takes_numbers = True
 
 
 def check_files(app: AppContext, files: list[Path], given: bool = False) -> None:
-    """Write what is wrong with the files and, unless they were `given`, with the environment.
+    """Print the mistakes in the files and, unless the user has `given` the files, in the environment.
 
-    Raises SettingsError if anything is, UsageError for a given file that does not exist.
+    Raises SettingsError if there are any, UsageError for a given file that does not exist.
     """
     from llamacli.cli.config.effective import environment_problems
     from llamacli.render.config import format_problems
@@ -188,7 +188,7 @@ def check_files(app: AppContext, files: list[Path], given: bool = False) -> None
     for file in files:
         wrong = examine(file, store.scope_of(file), settings.all_keys())
         if wrong is None and given:
-            raise UsageError(f"there is no file {file}")
+            raise UsageError(f"file not found: {file}")
         found += wrong or []
     if found:
         app.console.write(format_problems(found))
@@ -197,43 +197,43 @@ def check_files(app: AppContext, files: list[Path], given: bool = False) -> None
 
 
 def settings_path(project: bool) -> Path:
-    """The file to look at or to change."""
+    """The settings file of the project or of the user."""
     if project:
         return paths.project_settings_file() or Path.cwd() / paths.PROJECT_SETTINGS_NAME
     return paths.settings_file()
 
 
-def place_of(key: str) -> store.Place:
-    """Where a key stands in the file: `temp`, `aliases.NAME`, `profiles.NAME.temp`. Raises UsageError."""
+def parse_key(key: str) -> store.KeyPath:
+    """The location of a key in the file: `temp`, `aliases.NAME`, `profiles.NAME.temp`. Raises UsageError."""
     table, dot, rest = key.partition(".")
     if table == "aliases" and rest:
         return "aliases", rest
     if table in ("profiles", "models") and rest:
         name, dot, last = rest.rpartition(".")
         if not name:
-            raise UsageError(f"{key} is not complete", hint=f"write {table}.NAME.OPTION")
+            raise UsageError(f"{key} is incomplete", hint=f"write {table}.NAME.OPTION")
         return table, name, option_name(last)
     return "defaults", option_name(rest if table == "defaults" and dot else key)
 
 
 def option_name(word: str) -> str:
-    """An option's name in the settings. Raises UsageError with a near one."""
+    """The canonical name of an option. Raises UsageError with a suggestion."""
     keys = settings.all_keys()
     key = keys.get(store.spelling(word))
     if key is None:
         near = difflib.get_close_matches(store.spelling(word), list(keys), n=1)
-        hint = f"did you mean {near[0]}?" if near else "`llamacli config show --all` lists them"
-        raise UsageError(f"there is no option {word}", hint=hint)
+        hint = f"did you mean {near[0]}?" if near else "`llamacli config show --all` lists all options"
+        raise UsageError(f"unknown option {word}", hint=hint)
     return key.name
 
 
-def value_of(place: store.Place, texts: tuple[str, ...]) -> object:
-    """What to write into the file. Paths become absolute, because in the file they would count from its folder."""
-    if place[0] == "aliases":
+def parse_value(key_path: store.KeyPath, texts: tuple[str, ...]) -> object:
+    """The value to write into the file. Paths become absolute, because those in the file are relative to its folder."""
+    if key_path[0] == "aliases":
         if len(texts) != 1 or not texts[0]:
-            raise UsageError("an alias takes one value, the model it stands for")
+            raise UsageError("an alias takes one value, the name of a model")
         return absolute(texts[0])
-    key = settings.all_keys()[place[-1]]
+    key = settings.all_keys()[key_path[-1]]
     try:
         values = [settings.from_text(key, absolute(text) if key.path else text) for text in texts]
         if len(values) == 1:
@@ -241,17 +241,17 @@ def value_of(place: store.Place, texts: tuple[str, ...]) -> object:
         key.convert(values)
         return values
     except ValueError as error:
-        raise UsageError(f"{place[-1]}: {error}") from None
+        raise UsageError(f"{key_path[-1]}: {error}") from None
 
 
 def absolute(text: str) -> str:
-    """The text, or the absolute path if it is a path."""
+    """The text, made absolute if it is a path."""
     return str(Path(text).expanduser().absolute()) if is_path(text) else text
 
 
-def at(file: store.SettingsFile, place: store.Place) -> object:
-    """What stands at a place of a file, however it is spelled; None if nothing does."""
-    if place[0] == "aliases":
-        return file.data.get("aliases", {}).get(place[1])
-    table = file.table(place[:-1]) or {}
-    return next((value for name, value in table.items() if option_name(name) == place[-1]), None)
+def value_at(file: store.SettingsFile, key_path: store.KeyPath) -> object:
+    """The value of a key in a file, in any spelling of the key; None if it is not set."""
+    if key_path[0] == "aliases":
+        return file.data.get("aliases", {}).get(key_path[1])
+    table = file.table(key_path[:-1]) or {}
+    return next((value for name, value in table.items() if option_name(name) == key_path[-1]), None)

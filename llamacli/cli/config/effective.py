@@ -1,4 +1,4 @@
-"""Which value each option would have, and why: the environment, the settings, the model, the built-in default."""
+"""The effective value of each option and its origin: the environment, the settings, the model or the built-in default."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from llamacli.errors import ModelError, SettingsError, UsageError
 from llamacli.store.settings.settings import Key, Origin, Problem, Setting
 
 OTHER_VARIABLES = ("LLAMACLI_CONFIG", "LLAMACLI_DATA_DIR", "LLAMACLI_CACHE_DIR")
-"""Variables of ours that are not options."""
+"""The variables of llamacli that are not options."""
 
 
 def effective(
     environ: Mapping[str, str], *, profile: str | None, model: str | None, built_in: bool = False
 ) -> dict[str, Setting]:
-    """The value of every option that has one, by key and in order; with `built_in` also those that nobody has set.
+    """The value of every option that is set, by key in alphabetical order; with `built_in` also the built-in defaults.
 
-    Raises SettingsError for the first thing that is wrong.
+    Raises SettingsError for the first mistake.
     """
     options = options_by_key()
     keys = settings.all_keys()
@@ -36,7 +36,7 @@ def effective(
     for name, option in options.items():
         if text := environ.get(str(option.envvar)):
             found[name] = Setting(name, _from_environment(keys[name], str(option.envvar), text), _variable(option))
-    if model not in (None, stated):  # what a variable sets comes as the option's value, too
+    if model not in (None, stated):  # a variable also sets the option's value
         found["model"] = Setting("model", model, Origin("flag", "--model"))
     if profile not in (None, stated_profile):
         found["profile"] = Setting("profile", profile, Origin("flag", "--profile"))
@@ -44,7 +44,7 @@ def effective(
 
 
 def options_by_key() -> dict[str, Option]:
-    """One option for each key that settings may hold."""
+    """One option for each key of settings."""
     found: dict[str, Option] = {}
     for option in settings.all_options():
         found.setdefault(settings.key_of(option).name, option)
@@ -52,7 +52,7 @@ def options_by_key() -> dict[str, Option]:
 
 
 def recommended(model: str | None, options: Mapping[str, Option]) -> dict[str, Setting]:
-    """The sampling that a model's metadata recommends, if the model is on this machine."""
+    """The sampling recommended by a model's metadata, if the model is on this machine."""
     from llamacli.engine.chat.recommended_sampling import FIELDS
     from llamacli.gguf.model import read_files
     from llamacli.store.models import inventory
@@ -73,7 +73,7 @@ def recommended(model: str | None, options: Mapping[str, Option]) -> dict[str, S
 
 
 def environment_problems(environ: Mapping[str, str]) -> list[Problem]:
-    """What is wrong with the variables that begin with LLAMACLI_."""
+    """The mistakes in the variables that begin with LLAMACLI_."""
     options = {str(option.envvar): option for option in settings.all_options()}
     keys = settings.all_keys()
     found = []
@@ -82,7 +82,7 @@ def environment_problems(environ: Mapping[str, str]) -> list[Problem]:
         if option is None and variable not in OTHER_VARIABLES:
             near = difflib.get_close_matches(variable, [*options, *OTHER_VARIABLES], n=1)
             hint = f"did you mean {near[0]}?" if near else None
-            found.append(Problem(Path("environment"), 0, f"{variable} stands for no option", hint))
+            found.append(Problem(Path("environment"), 0, f"unknown variable {variable}", hint))
         elif option is not None and environ[variable]:
             try:
                 _from_environment(keys[settings.key_of(option).name], variable, environ[variable])
@@ -92,7 +92,7 @@ def environment_problems(environ: Mapping[str, str]) -> list[Problem]:
 
 
 def _built_in(option: Option, key: Key) -> Setting | None:
-    """The built-in default; a value of None where it depends on something, which `where` then tells."""
+    """The built-in default. If it depends on the circumstances, its value is None and `where` describes it."""
     default = list(option.default) if isinstance(option.default, tuple) else option.default
     shown = option.show_default if isinstance(option.show_default, str) else None
     if shown is None or shown == str(default):
@@ -101,7 +101,7 @@ def _built_in(option: Option, key: Key) -> Setting | None:
         try:
             return Setting(key.name, settings.from_text(key, shown), Origin("built-in", ""))
         except ValueError:
-            pass  # words, such as `physical cores`
+            pass  # a description, such as `physical cores`
     return Setting(key.name, None, Origin("built-in", shown))
 
 

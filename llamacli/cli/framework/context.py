@@ -65,7 +65,7 @@ def find_model(app: AppContext, reference: str | None, *, offline: bool) -> Path
             reference,
             aliases=settings.current().aliases(),
             offline=offline,
-            on_progress=lambda progress: bar.update(progress.what, progress.done, progress.total, unit="B"),
+            on_progress=lambda progress: bar.update(progress.label, progress.done, progress.total, unit="B"),
         )
 
 

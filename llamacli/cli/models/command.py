@@ -1,4 +1,4 @@
-"""`llamacli models`: what is on this machine, and what is fetched, removed, named and quantized."""
+"""`llamacli models`: list, download, remove, locate and quantize models."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ ModelArgument = Annotated[str, argument(metavar="MODEL", help=MODEL_HELP)]
 OptionalModel = Annotated[str | None, argument(metavar="MODEL", help=MODEL_HELP)]
 
 
-@command(name="list", examples=(("Which models are here, and how to call them.", "llamacli models list"),))
+@command(name="list", examples=(("List the models and their names.", "llamacli models list"),))
 def list_(app: AppContext, *, json: JsonOption = False) -> None:
     """List the models on this machine.
 
-    These are the models that llamacli fetched, those in the shared cache of the Hugging Face hub, and those of LM Studio and
-    ollama, which are used where they are. A star marks the model that is used when none is named.
+    These are the models that llamacli downloaded, those in the shared cache of the Hugging Face hub, and those of LM Studio and
+    ollama, which are used in place. A star marks the default model.
     """
     from llamacli.render.models import format_models, models_document
     from llamacli.store.models import inventory
@@ -48,8 +48,8 @@ def list_(app: AppContext, *, json: JsonOption = False) -> None:
 
 @command(
     examples=(
-        ("Fetch the demo model.", "llamacli models pull demo"),
-        ("Fetch one quantization of a repository.", "llamacli models pull hf:Qwen/Qwen3-4B-GGUF:Q4_K_M"),
+        ("Download the demo model.", "llamacli models pull demo"),
+        ("Download one quantization of a repository.", "llamacli models pull hf:Qwen/Qwen3-4B-GGUF:Q4_K_M"),
     )
 )
 def pull(
@@ -58,29 +58,29 @@ def pull(
     *,
     offline: OfflineOption = False,
     force: Annotated[
-        bool, option("--force", help="Fetch what came from an address again, in case it changed.", environment=False)
+        bool, option("--force", help="Download a model from an https:// address again, in case it changed.", environment=False)
     ] = False,
 ) -> None:
-    """Fetch models and check them.
+    """Download and verify models.
 
-    The path of each is written to standard output. A download that was interrupted goes on where it stopped. For a repository
-    of the Hugging Face hub the newest revision is fetched; without a quantization Q4_K_M is taken, or another that fits into
-    memory. For gated or private repositories set HF_TOKEN.
+    The path of each model is written to standard output. Interrupted downloads are resumed. Of a repository of the
+    Hugging Face hub the newest revision is downloaded, by default its Q4_K_M file or another that fits into memory. For gated
+    or private repositories set HF_TOKEN.
     """
-    from llamacli.store.models import pull as fetching
+    from llamacli.store.models import pull as store_pull
 
     aliases = settings.current().aliases()
     for reference in model:
         with reporting(app) as on_progress:
-            path = fetching.pull(reference, aliases=aliases, offline=offline, force=force, on_progress=on_progress)
+            path = store_pull.pull(reference, aliases=aliases, offline=offline, force=force, on_progress=on_progress)
         app.console.show(f"{path}\n")
 
 
 @command(examples=(("Remove the demo model.", "llamacli models rm demo"),))
 def rm(app: AppContext, model: Annotated[tuple[str, ...], argument(metavar="MODEL", help=MODEL_HELP)]) -> None:
-    """Remove models that were fetched.
+    """Remove downloaded models.
 
-    Files of your own, and those of LM Studio and ollama, are never touched. Models of the Hugging Face hub are removed from the
+    Your own files and the models of LM Studio and ollama are never removed. Models of the Hugging Face hub are removed from the
     cache that other programs share.
     """
     from llamacli.render.models import format_removed
@@ -91,11 +91,11 @@ def rm(app: AppContext, model: Annotated[tuple[str, ...], argument(metavar="MODE
         app.console.note(format_removed(reference, inventory.remove(reference, aliases)))
 
 
-@command(examples=(("Hand a model to another program.", "llama-bench -m $(llamacli models path demo)"),))
+@command(examples=(("Pass a model to another program.", "llama-bench -m $(llamacli models path demo)"),))
 def path(app: AppContext, model: OptionalModel = None) -> None:
-    """Write the path of a model on this machine.
+    """Print the path of a model on this machine.
 
-    Nothing is fetched. Without a name it is the model that is used when none is named.
+    Nothing is downloaded. Without a name it is the default model.
     """
     from llamacli.store.models import inventory
 
@@ -103,12 +103,11 @@ def path(app: AppContext, model: OptionalModel = None) -> None:
     app.console.show(f"{inventory.locate(model if model is not None else default_reference(app), aliases)}\n")
 
 
-@command(examples=(("What is this model?", "llamacli models show demo"),))
+@command(examples=(("Show the demo model.", "llamacli models show demo"),))
 def show(app: AppContext, model: OptionalModel = None, *, json: JsonOption = False) -> None:
-    """Show one model at a glance.
+    """Show a summary of one model.
 
-    That is where it is, how large it is, its quantization and its context. `llamacli info` tells everything that is in the
-    file.
+    The summary has its path, size, quantization and context length. `llamacli info` shows the complete metadata of the file.
     """
     from llamacli.gguf.analysis.summary import summarize
     from llamacli.gguf.model import read_files
@@ -129,12 +128,11 @@ def show(app: AppContext, model: OptionalModel = None, *, json: JsonOption = Fal
         app.console.write(format_model(name, file, summary, home))
 
 
-@command(examples=(("Use this model when none is named.", "llamacli models default hf:Qwen/Qwen3-4B-GGUF:Q4_K_M"),))
+@command(examples=(("Set the default model.", "llamacli models default hf:Qwen/Qwen3-4B-GGUF:Q4_K_M"),))
 def default(app: AppContext, model: OptionalModel = None) -> None:
     """Show or set the default model.
 
-    That is the one that is used when none is named. It is stored in the settings; `llamacli config unset model` goes back to
-    the demo model.
+    The default model is stored in the settings; `llamacli config unset model` restores the demo model.
     """
     from llamacli.store.models import catalogue, inventory
     from llamacli.store.settings import edit as settings_edit
@@ -143,40 +141,42 @@ def default(app: AppContext, model: OptionalModel = None) -> None:
     if model is None:
         app.console.write(f"{default_reference(app) or catalogue.DEMO.name}\n")
         return
-    model = inventory.lasting(model, settings.current().aliases())
+    model = inventory.absolute_reference(model, settings.current().aliases())
     file = paths.settings_file()
     settings_edit.set_value(file, ("defaults", "model"), model, lambda changed: problems(changed, settings.all_keys()))
-    app.console.note(f"the default model is {model} from now on ({file})")
+    app.console.note(f"default model set to {model} in {file}")
 
 
 @command(
     examples=(
-        ("Make a model smaller.", "llamacli models quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M"),
-        ("How large would it be?", "llamacli models quantize --forecast f16.gguf q8_0.gguf Q8_0"),
+        ("Quantize a model.", "llamacli models quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M"),
+        ("Predict the size of the result.", "llamacli models quantize --forecast f16.gguf q8_0.gguf Q8_0"),
     )
 )
 def quantize(
     app: AppContext,
     model: ModelArgument,
-    output: Annotated[Path, argument(metavar="OUT", help="The file to write, which must not exist.")],
-    type: Annotated[str, argument(metavar="TYPE", help="What to quantize to: Q4_K_M, Q8_0, F16, ...")],  # noqa: A002
+    output: Annotated[Path, argument(metavar="OUT", help="Output file, which must not exist.")],
+    type: Annotated[str, argument(metavar="TYPE", help="Quantization type: Q4_K_M, Q8_0, F16, ...")],  # noqa: A002
     *,
-    forecast: Annotated[bool, option("--forecast", help="Only say how large the result would be.", environment=False)] = False,
+    forecast: Annotated[bool, option("--forecast", help="Only print the size of the result.", environment=False)] = False,
     threads: Annotated[
         int | None,
-        option("-t", "--threads", metavar="N", parser=parse_threads, shows="all", help="Threads to use.", environment=False),
+        option(
+            "-t", "--threads", metavar="N", parser=parse_threads, shows="all", help="Number of CPU threads.", environment=False
+        ),
     ] = None,
     allow_requantize: Annotated[
         bool,
-        option("--allow-requantize", help="Take a model that is quantized already; the result is worse.", environment=False),
+        option(
+            "--allow-requantize", help="Accept a model that is already quantized, with a loss of quality.", environment=False
+        ),
     ] = False,
-    pure: Annotated[
-        bool, option("--pure", help="The same type for every tensor, without exceptions.", environment=False)
-    ] = False,
+    pure: Annotated[bool, option("--pure", help="Use the same type for every tensor.", environment=False)] = False,
 ) -> None:
-    """Write a model again with smaller numbers.
+    """Quantize a model.
 
-    The best start is an F16, BF16 or F32 file. The result appears whole and checked, or not at all; an existing file is never
+    F16, BF16 and F32 files give the best results. The output file is written atomically and verified; an existing file is never
     overwritten.
     """
     from llamacli.engine import quantize as engine
@@ -203,19 +203,19 @@ def quantize(
 
 @contextmanager
 def reporting(app: AppContext) -> Iterator[OnProgress]:
-    """A progress bar, as the store calls it."""
+    """A progress bar as a callback for the store."""
     with app.progress() as bar:
-        yield lambda progress: bar.update(progress.what, progress.done, progress.total, unit="B")
+        yield lambda progress: bar.update(progress.label, progress.done, progress.total, unit="B")
 
 
 def default_reference(app: AppContext) -> str | None:
-    """What the environment or the settings say is the model when none is named; None is the demo model."""
+    """The default model from the environment or the settings; None is the demo model."""
     environ = app.console.environ
     return environ.get("LLAMACLI_MODEL") or settings.default_model(environ.get("LLAMACLI_PROFILE") or None)
 
 
 def default_path(app: AppContext) -> Path | None:
-    """The file of that model, with links followed, or None if it is not here."""
+    """The resolved path of the default model, or None if it is not on this machine."""
     from llamacli.store.models import inventory
 
     try:
@@ -225,12 +225,12 @@ def default_path(app: AppContext) -> Path | None:
 
 
 def write_json(app: AppContext, document: object) -> None:
-    """One JSON document on standard output."""
+    """Write a JSON document to standard output."""
     app.console.write(json_format.dumps(document, indent=2) + "\n")
 
 
 models = group(
     "models", list_, pull, rm, path, show, default, quantize,
-    help="List, fetch, remove and quantize models.",
-    examples=(("What is here?", "llamacli models list"), ("Fetch a model.", "llamacli models pull hf:Qwen/Qwen3-4B-GGUF")),
+    help="List, download, remove and quantize models.",
+    examples=(("List the models.", "llamacli models list"), ("Download one.", "llamacli models pull hf:Qwen/Qwen3-4B-GGUF")),
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 from llamacli.render.progress import format_bytes
 from llamacli.render.text import escape_line
-from llamacli.store.benchmarks.history import Listed, StoredRun
+from llamacli.store.benchmarks.history import RunSummary, StoredRun
 
 _GAP = "  "
 _TABLE_WIDTH = 72
@@ -17,7 +17,7 @@ _WITH_BUILD = 100
 _MODEL_WIDTH = 28
 
 
-def format_history(runs: Sequence[Listed], *, width: int) -> str:
+def format_history(runs: Sequence[RunSummary], *, width: int) -> str:
     """Return a line for each run; two or more on a narrow terminal."""
     if not runs:
         return "No benchmarks found; `llamacli bench` runs and stores one.\n"
@@ -36,7 +36,7 @@ def format_history(runs: Sequence[Listed], *, width: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def history_document(runs: Sequence[Listed]) -> dict[str, Any]:
+def history_document(runs: Sequence[RunSummary]) -> dict[str, Any]:
     """Return the JSON document, the latest run first; the speed of a failed test is null."""
     return {"object": "list", "data": [_listed_document(run) for run in runs]}
 
@@ -90,20 +90,20 @@ def _feature(text: str) -> str:
     return text.removesuffix("=1")
 
 
-def _stacked(run: Listed, number: int, width: int) -> Iterator[str]:
+def _stacked(run: RunSummary, number: int, width: int) -> Iterator[str]:
     yield _cut(f"{run.id:>{number}}{_GAP}{_when(run.created)}{_GAP}{run.llama_cpp}", width)
     indent = " " * (number + len(_GAP))
     for text in (", ".join(escape_line(name) for name in run.models), _results(run)):
         yield from textwrap.wrap(text, max(width, 20), initial_indent=indent, subsequent_indent=indent)
 
 
-def _results(run: Listed) -> str:
+def _results(run: RunSummary) -> str:
     """Return the tests with their speeds: `pp512 376.30, tg128 98.10`."""
     parts = [f"{escape_line(test)} {'failed' if speed is None else f'{speed:.2f}'}" for test, speed in run.results]
     return ", ".join(parts) + (" (interrupted)" if run.interrupted else "")
 
 
-def _listed_document(run: Listed) -> dict[str, Any]:
+def _listed_document(run: RunSummary) -> dict[str, Any]:
     return {
         "id": run.id,
         "object": "benchmark",

@@ -1,4 +1,4 @@
-"""Reads benchmark files: JSON or JSONL of ours or of llama-bench."""
+"""Reader of benchmark files: JSON or JSONL of llamacli or llama-bench."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import Any
 
 from llamacli.errors import UsageError
 
-_MOST_BYTES = 256 << 20
-_WRITE_AGAIN = "llamacli bench or llama-bench writes such files with -o json or -o jsonl"
+_MAX_BYTES = 256 << 20
+_HINT = "llamacli bench and llama-bench write benchmark files with -o json or -o jsonl"
 
 
 def read_rows(path: Path) -> tuple[Mapping[str, Any], ...]:
-    """The rows of a file: an array, a document of `bench show --json`, or one object a line.
+    """The rows of a file: a JSON array, a document of `bench show --json`, or one object per line.
 
     Raises:
-        UsageError: it cannot be read, or is no such file.
+        UsageError: if the file cannot be read or is not a benchmark file.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise UsageError(f"{path} is too large for a benchmark: more than {_MOST_BYTES >> 20} MiB")
+        if path.stat().st_size > _MAX_BYTES:
+            raise UsageError(f"{path} is too large for a benchmark file: more than {_MAX_BYTES >> 20} MiB")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8 text", hint=_WRITE_AGAIN) from None
+        raise UsageError(f"{path} is not UTF-8 text", hint=_HINT) from None
     if not text.strip():
-        raise UsageError(f"{path} is empty", hint=_WRITE_AGAIN)
+        raise UsageError(f"{path} is empty", hint=_HINT)
     rows = _parse(text, path)
     if not rows:
-        raise UsageError(f"{path} has no rows", hint=_WRITE_AGAIN)
+        raise UsageError(f"{path} has no rows", hint=_HINT)
     for number, row in enumerate(rows, start=1):
         _check(row, f"{path}, row {number}")
     return tuple(rows)
@@ -42,7 +42,7 @@ def _parse(text: str, path: Path) -> list[Any]:
     try:
         document = _loads(text)
     except _NotANumberError as error:
-        raise UsageError(f"{path} holds {error}, which is no number") from None
+        raise UsageError(f"{path} contains {error}, which is not a JSON number") from None
     except (ValueError, RecursionError):
         return _parse_lines(text, path)
     if isinstance(document, dict) and "rows" in document:
@@ -57,14 +57,14 @@ def _parse_lines(text: str, path: Path) -> list[Any]:
             try:
                 rows.append(_loads(line))
             except _NotANumberError as error:
-                raise UsageError(f"{path}, line {number} holds {error}, which is no number") from None
+                raise UsageError(f"{path}, line {number} contains {error}, which is not a JSON number") from None
             except (ValueError, RecursionError):
-                raise UsageError(f"{path} is neither JSON nor JSONL: see line {number}", hint=_WRITE_AGAIN) from None
+                raise UsageError(f"{path} is neither JSON nor JSONL: invalid at line {number}", hint=_HINT) from None
     return rows
 
 
 class _NotANumberError(Exception):
-    """JSON knows neither NaN nor infinities; Python's reader would."""
+    """NaN or an infinity, which Python's parser accepts though JSON does not have them."""
 
 
 def _loads(text: str) -> Any:
@@ -75,18 +75,18 @@ def _refuse(name: str) -> Any:
     raise _NotANumberError(name)
 
 
-def _check(row: Any, place: str) -> None:
-    """A row must say what was measured, and how fast it was or why not."""
+def _check(row: Any, location: str) -> None:
+    """Raise UsageError unless the row has a test, and its speed or an error."""
     if not isinstance(row, dict):
-        raise UsageError(f"{place} is not an object", hint=_WRITE_AGAIN)
+        raise UsageError(f"{location} is not an object", hint=_HINT)
     for name in ("n_prompt", "n_gen"):
         if not isinstance(row.get(name), int):
-            raise UsageError(f"{place} has no {name}", hint=_WRITE_AGAIN)
+            raise UsageError(f"{location} has no {name}", hint=_HINT)
     samples = row.get("samples_ts", [])
     if not isinstance(samples, list) or not all(map(_is_speed, samples)):
-        raise UsageError(f"{place}: samples_ts must be positive numbers")
+        raise UsageError(f"{location}: samples_ts must be positive numbers")
     if row.get("error") is None and not samples and not _is_speed(row.get("avg_ts")):
-        raise UsageError(f"{place} has neither samples_ts nor avg_ts", hint=_WRITE_AGAIN)
+        raise UsageError(f"{location} has neither samples_ts nor avg_ts", hint=_HINT)
 
 
 def _is_speed(value: Any) -> bool:

@@ -1,7 +1,7 @@
-"""The history of benchmarks in SQLite: every run with its rows, samples and all, and with what it ran on.
+"""The history of benchmarks in SQLite: every run with its rows and samples, its machine and its build.
 
-Rows are documents with llama-bench's columns. Two fingerprints tell runs apart: of the machine and of the build; `origin` holds
-what they were made of.
+Rows are documents with llama-bench's columns. Two fingerprints identify the machine and the build of a run; `origin` holds
+the documents they are computed from.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ create table row (
 ) without rowid;
 create index row_by_thing on row (thing);
 """
-_HINT = "--no-save does without the history"
+_HINT = "--no-save runs without the history"
 _FINGERPRINT_DIGITS = 12
-_LATEST = 30
+_MAX_SPEEDS = 30
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class NewRow:
-    """A row to be stored. `thing` says what was measured, whatever it was measured on."""
+    """A row to be stored. `configuration` identifies what was measured, independent of machine and build."""
 
-    thing: str
+    configuration: str
     document: Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
-    """A run. `created` in seconds since 1970; `interrupted`: it did not come to its end.
+    """A run. `created` is in seconds since 1970; `interrupted` runs are incomplete.
 
     `origin` has `machine`, `build`, `system` and `models`; `machine` and `build` are the fingerprints of the first two.
     """
@@ -63,8 +63,8 @@ class StoredRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """A run at a glance. `models` are file names; `results` are tests with their median speed, None for one that failed."""
+class RunSummary:
+    """The summary of a run. `models` are file names; `results` are tests with their median tokens/s, None if failed."""
 
     id: int
     created: float
@@ -78,21 +78,21 @@ class Listed:
 
 
 def database_path() -> Path:
-    """Where the history is kept, whether there is any or not."""
+    """The path of the database, which may not exist."""
     return paths.data_dir() / "bench" / "history.db"
 
 
 def fingerprint(document: Mapping[str, Any]) -> str:
-    """A short name for what a document says: documents that say the same have the same one."""
+    """A short hash of a document's content."""
     text = json.dumps(document, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_FINGERPRINT_DIGITS]
 
 
 class History:
-    """The history, made if there is none. `close()` may be called twice.
+    """The database of runs, created if it does not exist. `close()` may be called twice.
 
-    Raises (also by every method):
-        LlamacliError: the database cannot be read or written, or was made by a newer version.
+    Raises (the constructor and every method):
+        LlamacliError: if the database cannot be read or written, or was created by a newer version.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -107,7 +107,7 @@ class History:
         options: Mapping[str, Any],
         interrupted: bool = False,
     ) -> int:
-        """Stores a run as a whole; its number."""
+        """Store a run and return its number."""
         machine, build = fingerprint(origin["machine"]), fingerprint(origin["build"])
         with self._database.transaction():
             run = self._database.execute(
@@ -121,7 +121,7 @@ class History:
                     (
                         run,
                         number,
-                        _storable(row.thing),
+                        _storable(row.configuration),
                         document["test"],
                         _storable(str(document["model_filename"])),
                         document["median_ts"],
@@ -131,8 +131,8 @@ class History:
                 )
         return run
 
-    def runs(self, *, model: str = "", test: str = "", machine: str = "", limit: int | None = None) -> list[Listed]:
-        """The latest runs first: those with a model and a test whose names contain these texts, on machines that begin so."""
+    def runs(self, *, model: str = "", test: str = "", machine: str = "", limit: int | None = None) -> list[RunSummary]:
+        """The runs whose model and test contain these strings and whose machine starts with `machine`, the latest first."""
         found = self._database.rows(
             """select id, created, command, machine, build, json_extract(origin, '$.build.llama_cpp'), interrupted from run
             where exists (select 1 from row where run = id and instr(lower(model), lower(?)) and instr(test, ?))
@@ -143,9 +143,9 @@ class History:
 
     def _listed(
         self, run: int, created: float, command: str, machine: str, build: str, llama_cpp: str | None, interrupted: int
-    ) -> Listed:
+    ) -> RunSummary:
         rows = self._database.rows("select test, model, median_ts, error from row where run = ? order by number", (run,))
-        return Listed(
+        return RunSummary(
             id=run,
             created=created,
             command=command,
@@ -158,10 +158,10 @@ class History:
         )
 
     def run(self, number: int) -> StoredRun:
-        """A run with all that is known of it. Raises UsageError if there is none of that number."""
+        """A run with its rows. Raises UsageError if it does not exist."""
         found = self._database.rows("select * from run where id = ?", (number,))
         if not found:
-            raise UsageError(f"there is no run {number}", hint="llamacli bench history lists them")
+            raise _unknown_run(number)
         identity, created, command, options, origin, machine, build, interrupted = found[0]
         documents = self._database.rows("select document from row where run = ? order by number", (number,))
         return StoredRun(
@@ -177,36 +177,43 @@ class History:
         )
 
     def last(self, before: int = 0) -> int:
-        """The number of the last run, or of the one so many before it. Raises UsageError if there are not as many."""
+        """The number of the last run, or of the run `before` runs earlier. Raises UsageError if there are not enough runs."""
         found = self._database.rows("select id from run order by id desc limit 1 offset ?", (before,))
         if not found:
             count = self._database.rows("select count(*) from run")[0][0]
-            what = "there are no stored runs" if not count else f"there are only {count} stored runs"
-            raise UsageError(what, hint="llamacli bench makes and stores one")
+            message = "no stored runs" if not count else f"only {count} stored run{'s' * (count != 1)}"
+            raise UsageError(message, hint="llamacli bench stores its runs")
         number: int = found[0][0]
         return number
 
     def remove(self, numbers: Sequence[int]) -> None:
-        """Removes these runs, or none of them. Raises UsageError for a number that there is not."""
+        """Remove these runs, all or none. Raises UsageError if one does not exist."""
         with self._database.transaction():
             for number in numbers:
                 if not self._database.rows("select 1 from run where id = ?", (number,)):
-                    raise UsageError(f"there is no run {number}", hint="llamacli bench history lists them")
+                    raise _unknown_run(number)
                 self._database.execute("delete from run where id = ?", (number,))
 
-    def speeds(self, thing: str, *, machine: str, build: str, but: Sequence[int] = ()) -> list[float]:
-        """The median speeds that the latest runs of this build on this machine found for the same thing, `but` for some."""
+    def speeds(self, configuration: str, *, machine: str, build: str, excluded: Sequence[int] = ()) -> list[float]:
+        """The median speeds of a configuration in the latest runs of this build on this machine, in tokens/s.
+
+        `excluded` runs are left out.
+        """
         found = self._database.rows(
             """select median_ts from row join run on run = id where thing = ? and machine = ? and build = ?
             and median_ts > 0 and error is null and not exists (select 1 from json_each(?) where value = run.id)
             order by id desc limit ?""",
-            (_storable(thing), machine, build, json.dumps(but), _LATEST),
+            (_storable(configuration), machine, build, json.dumps(excluded), _MAX_SPEEDS),
         )
         return [speed for (speed,) in found]
 
     def close(self) -> None:
-        """Closes the database."""
+        """Close the database."""
         self._database.close()
+
+
+def _unknown_run(number: int) -> UsageError:
+    return UsageError(f"unknown run {number}", hint="llamacli bench history lists the runs")
 
 
 def _dump(document: Mapping[str, Any]) -> str:
@@ -214,5 +221,5 @@ def _dump(document: Mapping[str, Any]) -> str:
 
 
 def _storable(text: str) -> str:
-    """UTF-8 has no lone surrogates."""
+    """Escape lone surrogates, which UTF-8 cannot encode."""
     return text.encode("utf-8", "backslashreplace").decode()

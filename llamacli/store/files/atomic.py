@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: one writer at a time, a staging place in the same folder, then a rename."""
+"""Atomic creation of files: one writer at a time, a staging folder beside the target, then a rename."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import IO
 
 from llamacli.errors import DownloadError
 from llamacli.store.files import paths
-from llamacli.store.files.progress import OnProgress, Progress, silent
+from llamacli.store.files.progress import OnProgress, Progress, ignore_progress
 
 CHUNK = 1 << 20
 
 
 @contextmanager
 def exclusive(target: Path, on_progress: OnProgress, *, name: str | None = None) -> Iterator[None]:
-    """Let one process at a time make `target`; the others wait, and then find it made. Creates the folder.
+    """Hold the lock on creating `target`; other processes wait for it. Creates the folder.
 
-    `name` is that of the lock file, where other programs have agreed on one.
+    `name` is the name of the lock file, for locks shared with other programs.
     """
     from filelock import FileLock, Timeout
 
@@ -32,10 +32,10 @@ def exclusive(target: Path, on_progress: OnProgress, *, name: str | None = None)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            on_progress(Progress(f"waiting for another process that fetches {target.name}", 0, None))
+            on_progress(Progress(f"waiting for another process that is downloading {target.name}", 0, None))
             lock.acquire()
         except NotImplementedError:
-            pass  # a file system without locks; files appear whole all the same
+            pass  # a file system without locks: the rename is atomic all the same
     try:
         yield
     finally:
@@ -44,9 +44,9 @@ def exclusive(target: Path, on_progress: OnProgress, *, name: str | None = None)
 
 @contextmanager
 def staging(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target`, gone afterwards. What a killed process left there is removed first.
+    """An empty folder beside `target`, removed afterwards. Leftovers of a killed process are removed first.
 
-    Call it inside `exclusive(target)`: the name is always the same, so that nothing piles up.
+    Call it inside `exclusive(target)`: the name is always the same, so that leftovers do not accumulate.
     """
     folder = target.parent / f".{target.name}.partial"
     shutil.rmtree(folder, ignore_errors=True)
@@ -59,7 +59,7 @@ def staging(target: Path) -> Iterator[Path]:
 
 
 def publish(part: Path, target: Path) -> Path:
-    """Give the finished `part` its name. Afterwards `target` is there whole, even if the machine stops now."""
+    """Rename the finished `part` to `target`, durably: `target` survives a crash of the machine."""
     with disk_errors(target):
         with part.open("rb") as file:
             os.fsync(file.fileno())
@@ -68,8 +68,8 @@ def publish(part: Path, target: Path) -> Path:
     return target
 
 
-def copy_verified(source: IO[bytes], target: Path, *, size: int, sha256: str, what: str, on_progress: OnProgress) -> None:
-    """Write `source` to `target` and check it. Raises DownloadError if it is not `size` bytes with that hash."""
+def copy_verified(source: IO[bytes], target: Path, *, size: int, sha256: str, label: str, on_progress: OnProgress) -> None:
+    """Write `source` to `target` and verify it. Raises DownloadError unless it is `size` bytes with that hash."""
     digest = hashlib.sha256()
     done = 0
     with disk_errors(target), target.open("wb") as out:
@@ -77,12 +77,17 @@ def copy_verified(source: IO[bytes], target: Path, *, size: int, sha256: str, wh
             out.write(chunk)
             digest.update(chunk)
             done += len(chunk)
-            on_progress(Progress(what, min(done, size), size))
+            on_progress(Progress(label, min(done, size), size))
     if done != size or digest.hexdigest() != sha256:
-        raise DownloadError(f"{what}: the contents are not those that were published", hint="nothing was kept; try again")
+        raise content_mismatch(label)
 
 
-def file_sha256(path: Path, *, what: str = "", on_progress: OnProgress = silent) -> str:
+def content_mismatch(label: str) -> DownloadError:
+    """The error for content that differs from its published size or checksum."""
+    return DownloadError(f"{label}: the content does not match the published checksum", hint="nothing was kept; try again")
+
+
+def file_sha256(path: Path, *, label: str = "", on_progress: OnProgress = ignore_progress) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -91,44 +96,45 @@ def file_sha256(path: Path, *, what: str = "", on_progress: OnProgress = silent)
         while chunk := file.read(CHUNK):
             digest.update(chunk)
             done += len(chunk)
-            on_progress(Progress(what, done, total))
+            on_progress(Progress(label, done, total))
     return digest.hexdigest()
 
 
-def require_hash(path: Path, *, size: int, sha256: str, what: str) -> None:
+def require_hash(path: Path, *, size: int, sha256: str, label: str) -> None:
     """Raise DownloadError unless the file has this size and hash."""
     if path.stat().st_size != size or file_sha256(path) != sha256:
-        raise DownloadError(f"{what}: the result is not the one that is expected", hint="nothing was kept; try again")
+        raise DownloadError(f"{label}: the result does not match the expected checksum", hint="nothing was kept; try again")
 
 
-def require_space(folder: Path, needed: int, what: str) -> None:
-    """Raise DownloadError, with both figures, unless `needed` bytes are free where `folder` is."""
+def require_space(folder: Path, needed: int, label: str) -> None:
+    """Raise DownloadError unless `needed` bytes are free on the disk of `folder`."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DownloadError(
-            f"{what} needs {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free in {folder}",
-            hint=f"free some space, or set {_mover(folder)} to a folder on another disk",
+            f"{label} needs {needed / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB are free in {folder}",
+            hint=f"free some space, or set {_location_variable(folder)} to a folder on another disk",
         )
 
 
 @contextmanager
 def disk_errors(target: Path) -> Iterator[None]:
-    """Turn what the operating system says about a full or read-only disk into a DownloadError."""
+    """Translate errors of the operating system about a full or read-only disk into DownloadError."""
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = f"free some space, or set {_mover(target)}" if full else f"set {_mover(target)} to a folder you may write to"
+        variable = _location_variable(target)
+        hint = f"free some space, or set {variable}" if full else f"set {variable} to a writable folder"
         raise DownloadError(f"cannot write {target}: {error.strerror or error}", hint=hint) from error
 
 
-def _mover(path: Path) -> str:
-    """The variable that moves the place where `path` is."""
+def _location_variable(path: Path) -> str:
+    """The environment variable that sets the folder `path` belongs to."""
     return "HF_HOME" if path.is_relative_to(paths.hub_cache()) else "LLAMACLI_DATA_DIR"
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened, and a rename is durable by itself
+    if os.name != "posix":  # Windows cannot open a folder, and a rename is durable there
         return
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""A SQLite database of the user's own: in a folder that only they may enter, used by many programs at once, with versions."""
+"""A private SQLite database: in a folder that only its user may enter, with schema versions, shared by concurrent programs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _BUSY_SECONDS = 10
 
 
 class Database:
-    """The database, made if there is none. `close()` may be called twice.
+    """An open database, created if it does not exist. `close()` may be called twice.
 
-    `steps` are scripts: each makes the next version of the database from the one before, the first from nothing. `hint` says in
-    errors what does without the database. `connection` is for what has to see SQLite's own errors.
+    `steps` are scripts, each of which upgrades the schema by one version; the first creates it. `hint` is the hint of every
+    error. `connection` is for code that needs SQLite's own errors.
 
-    Raises (also by every method):
-        LlamacliError: it cannot be read or written, or was made by a newer version.
+    Raises (the constructor and every method):
+        LlamacliError: if the database cannot be read or written, or was created by a newer version.
     """
 
     def __init__(self, path: Path, *, steps: Sequence[str], hint: str) -> None:
@@ -47,25 +47,25 @@ class Database:
         with self.transaction():
             version = run("pragma user_version").fetchone()[0]
             if version > len(steps):
-                raise LlamacliError(f"{self.path} was made by a newer llamacli", hint=self._hint)
+                raise LlamacliError(f"{self.path} was created by a newer llamacli", hint=self._hint)
             for step in steps[version:]:
                 for statement in _statements(step):
                     run(statement)
             run(f"pragma user_version = {len(steps)}")
 
     def execute(self, query: str, values: Sequence[Any] = ()) -> int:
-        """Changes something; the number of the row that was inserted last."""
+        """Execute a statement and return the id of the last inserted row."""
         with self.guarded():
             return self.connection.execute(query, values).lastrowid or 0
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Asks for something."""
+        """Return the rows of a query."""
         with self.guarded():
             return self.connection.execute(query, values).fetchall()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """What is in the block happens as a whole or not at all."""
+        """Run the block in a transaction, rolled back if it raises."""
         with self.guarded():
             self.connection.execute("begin immediate")
             try:
@@ -77,7 +77,7 @@ class Database:
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
-        """The errors of SQLite and of the file system, as ours."""
+        """Translate errors of SQLite and of the file system into LlamacliError."""
         try:
             yield
         except (sqlite3.Error, OSError) as error:
@@ -85,12 +85,12 @@ class Database:
             raise LlamacliError(f"{self.path}: {reason}", hint=self._hint) from error
 
     def close(self) -> None:
-        """Closes the database."""
+        """Close the database."""
         self.connection.close()
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, which may hold triggers. (`executescript` would end the transaction.)"""
+    """The statements of a script, which may contain triggers. (`executescript` would end the transaction.)"""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

@@ -1,4 +1,4 @@
-"""How far a download or a conversion is."""
+"""Progress reports of downloads and conversions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` of `total` bytes (None if nobody knows). `what` is for people to read."""
+    """`done` of `total` bytes (None if unknown). `label` describes the task to the user."""
 
-    what: str
+    label: str
     done: int
     total: int | None
 
@@ -18,5 +18,5 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-def silent(progress: Progress) -> None:
-    """The callback that tells nobody."""
+def ignore_progress(progress: Progress) -> None:
+    """Ignore a progress report."""

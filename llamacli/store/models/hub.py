@@ -1,7 +1,7 @@
-"""Models of the Hugging Face hub, fetched into the cache that other programs share.
+"""Models of the Hugging Face hub, downloaded into the cache that other programs share.
 
-This speaks the hub's HTTP interface itself: huggingface_hub no longer resumes a download after its process has ended, and
-checks no hash of what comes over plain HTTP. Files already in the cache are used without asking the hub.
+The hub's HTTP API is called directly: huggingface_hub does not resume a download after its process has ended, and does not
+verify the hash of a file downloaded over plain HTTP. Files already in the cache are used without contacting the hub.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ANSWER_LIMIT = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class HubReference:
-    """`hf:user/repo[@revision][:quant-or-file]`, checked: none of it can lead out of the cache."""
+    """A parsed `hf:user/repo[@revision][:quant-or-file]`. Its parts are validated: no path leads out of the cache."""
 
     repository: str
     selector: str | None = None
@@ -45,7 +45,7 @@ class HubReference:
 
 
 def parse(reference: str) -> HubReference:
-    """Read `hf:…`. Raises UsageError, with the form it should have."""
+    """Parse `hf:…`. Raises UsageError if it is malformed."""
     match = _REFERENCE.fullmatch(reference)
     repository = match["repo"] if match else ""
     revision = (match["revision"] if match else None) or "main"
@@ -53,12 +53,12 @@ def parse(reference: str) -> HubReference:
     good = all(_NAME.fullmatch(part) and ".." not in part and "--" not in part for part in repository.split("/"))
     if not good or len(repository) > 96 or not safe_path(revision) or not (selector is None or safe_path(selector)):
         hint = "write hf:user/repo, hf:user/repo:Q4_K_M or hf:user/repo:file.gguf"
-        raise UsageError(f"{reference} is not a model of the hub", hint=hint)
+        raise UsageError(f"invalid hub reference {reference}", hint=hint)
     return HubReference(repository, selector, revision)
 
 
 def safe_path(path: str) -> bool:
-    """Whether a path from outside is relative, plain and stays below where it starts, on every operating system."""
+    """Return whether an untrusted path is relative, printable and stays inside its folder, on every operating system."""
     parts = path.split("/")
     plain = path.isprintable() and not set(path) & set('\\:*?"<>|') and len(path) <= 1024
     return plain and all(part.strip(" .") and part == part.strip() and len(part) <= 255 for part in parts)
@@ -67,9 +67,9 @@ def safe_path(path: str) -> bool:
 def fetch(
     reference: HubReference, *, offline: bool, on_progress: OnProgress, refresh: bool = False, memory: int | None = None
 ) -> Path:
-    """The first file of the model, fetched unless it is in the cache. `refresh` asks the hub what is newest first.
+    """The first file of the model, downloaded unless it is in the cache. `refresh` fetches the newest revision.
 
-    `memory`: the bytes that a model may take, for the choice among quantizations; None is what this machine has.
+    `memory` limits the size in bytes when choosing a quantization; None means this machine's memory.
     Raises ModelNotFoundError or DownloadError.
     """
     memory = memory_of_this_machine() if memory is None else memory
@@ -78,7 +78,7 @@ def fetch(
         return path
     if offline:
         raise DownloadError(
-            f"{reference} is not on this machine yet, and --offline or HF_HUB_OFFLINE forbids fetching it",
+            f"{reference} is not on this machine, and --offline or HF_HUB_OFFLINE forbids downloading it",
             hint=f"run `llamacli models pull {reference}` while online",
         )
     commit, files = _list(reference)
@@ -87,12 +87,12 @@ def fetch(
 
 
 def cached(reference: HubReference) -> Path | None:
-    """The first file of the model if it is in the cache. The hub is not asked."""
+    """The first file of the model if it is in the cache, else None. The hub is not contacted."""
     return _cached(reference, Repository(reference.repository), memory_of_this_machine())
 
 
 def locate(reference: HubReference) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The addresses of the model's files on the hub, in order, and the headers to ask for them with. Nothing is fetched.
+    """The URLs of the model's files on the hub, in order, and the headers to request them with. Nothing is downloaded.
 
     Raises ModelNotFoundError or DownloadError.
     """
@@ -101,11 +101,6 @@ def locate(reference: HubReference) -> tuple[tuple[str, ...], dict[str, str]]:
     token = paths.hub_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return tuple(_address(reference, commit, part.path) for part in chosen.parts), headers
-
-
-def explain(error: StatusError, reference: HubReference) -> DownloadError | ModelNotFoundError:
-    """What the hub means by an HTTP error."""
-    return _explain(error, reference)
 
 
 def _cached(reference: HubReference, repository: Repository, memory: int) -> Path | None:
@@ -123,24 +118,20 @@ def _cached(reference: HubReference, repository: Repository, memory: int) -> Pat
 def _fetch_parts(
     reference: HubReference, repository: Repository, commit: str, chosen: Candidate, on_progress: OnProgress
 ) -> Path:
-    from llamacli.store.models.download import (  # here because what is in the cache needs no network
-        Source,
-        StatusError,
-        transfer,
-    )
+    from llamacli.store.models.download import Source, StatusError, transfer  # deferred: cached models need no network
 
     token = paths.hub_token()
     for part in chosen.parts:
         digest = part.sha256 or part.git_sha1
         if digest is None:
-            raise DownloadError(f"{reference}: the hub gives no hash for {part.path}")
+            raise DownloadError(f"{reference}: the hub lists no hash for {part.path}")
         blob = repository.blob(digest)
         with exclusive(repository.lock_target(digest), on_progress, name=f"{digest}.lock"):
-            if not blob.exists() and not _whole(repository.path(commit, part.path), part):
+            if not blob.exists() and not _is_complete(repository.path(commit, part.path), part):
                 blob.parent.mkdir(parents=True, exist_ok=True)
                 source = Source(
                     url=_address(reference, commit, part.path),
-                    what=f"downloading {part.path.rpartition('/')[2]}",
+                    label=f"downloading {part.path.rpartition('/')[2]}",
                     headers={"Authorization": f"Bearer {token}"} if token else {},
                     size=part.size,
                     sha256=part.sha256,
@@ -151,7 +142,7 @@ def _fetch_parts(
                 try:
                     transfer(source, incomplete, on_progress)
                 except StatusError as error:
-                    raise _explain(error, reference) from error
+                    raise _translate(error, reference) from error
                 publish(incomplete, blob)
             if blob.exists():
                 repository.link(digest, commit, part.path, reference.revision)
@@ -162,13 +153,13 @@ def _address(reference: HubReference, commit: str, path: str) -> str:
     return f"{paths.hub_endpoint()}/{reference.repository}/resolve/{commit}/{quote(path)}"
 
 
-def _whole(path: Path, part: RemoteFile) -> bool:
-    """Whether the file is in the snapshot by itself, as it is on file systems without links."""
+def _is_complete(path: Path, part: RemoteFile) -> bool:
+    """Return whether the snapshot holds the file itself, as on file systems without links."""
     return path.is_file() and path.stat().st_size == part.size
 
 
 def _list(reference: HubReference) -> tuple[str, list[RemoteFile]]:
-    """The commit of the revision and the files it has. Raises ModelNotFoundError or DownloadError."""
+    """The commit and the files of the revision. Raises ModelNotFoundError or DownloadError."""
     from llamacli.store.models.download import StatusError, open_url
 
     token = paths.hub_token()
@@ -183,16 +174,16 @@ def _list(reference: HubReference) -> tuple[str, list[RemoteFile]]:
             raise ValueError(commit)
         return commit, [file for one in document["siblings"] if (file := _remote_file(one))]
     except StatusError as error:
-        raise _explain(error, reference) from error
+        raise _translate(error, reference) from error
     except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise DownloadError(
-            f"{paths.hub_endpoint()} did not answer as the Hugging Face hub does",
-            hint="a login page or a proxy may stand in between; look at HF_ENDPOINT too",
+            f"{paths.hub_endpoint()} did not respond like the Hugging Face hub",
+            hint="a login page or a proxy may be in the way; check HF_ENDPOINT too",
         ) from error
 
 
 def _remote_file(sibling: dict[str, Any]) -> RemoteFile | None:
-    """A file as the hub lists it; None for what has a name or a hash that could lead elsewhere."""
+    """Parse a file of the hub's listing; None if its name or hash could lead out of the cache."""
     path, size = sibling["rfilename"], sibling.get("size")
     sha256 = (sibling.get("lfs") or {}).get("sha256")
     git_sha1 = sibling.get("blobId")
@@ -205,23 +196,23 @@ def _remote_file(sibling: dict[str, Any]) -> RemoteFile | None:
     return RemoteFile(path, size, git_sha1=git_sha1)
 
 
-def _explain(error: StatusError, reference: HubReference) -> DownloadError | ModelNotFoundError:
-    """What the hub means by an HTTP error."""
+def _translate(error: StatusError, reference: HubReference) -> DownloadError | ModelNotFoundError:
+    """Translate an HTTP error of the hub."""
     code = error.headers.get("X-Error-Code", "")
     name, page = reference.repository, f"{paths.hub_endpoint()}/{reference.repository}"
     with_token = paths.hub_token() is not None
     if code == "GatedRepo" or (error.status == 403 and code != "RepoNotFound"):
         if with_token:
-            return DownloadError(f"{name} is gated, and your token has no access to it", hint=f"ask for access at {page}")
-        return DownloadError(f"{name} is gated", hint=f"accept its terms at {page}, then set HF_TOKEN to a token of yours")
+            return DownloadError(f"{name} is gated, and your token has no access to it", hint=f"request access at {page}")
+        return DownloadError(f"{name} is gated", hint=f"accept its terms at {page}, then set HF_TOKEN to your token")
     if code == "RevisionNotFound":
         return ModelNotFoundError(f"{name} has no revision {reference.revision}")
     if code == "EntryNotFound":
         return ModelNotFoundError(f"{name} no longer has that file", hint="try again: the repository has just changed")
     if error.status == 401 and with_token:
-        return DownloadError(f"the hub refuses your token, or {name} does not exist", hint="look at HF_TOKEN and at the name")
+        return DownloadError(f"the hub refuses your token, or {name} does not exist", hint="check HF_TOKEN and the name")
     if error.status in (401, 404):
-        return ModelNotFoundError(f"the hub has no repository {name} open to you", hint="if it is private, set HF_TOKEN")
+        return ModelNotFoundError(f"repository {name} not found on the hub", hint="if it is private, set HF_TOKEN")
     if error.status == 429:
-        return DownloadError("the hub wants fewer requests from this address", hint="wait some minutes, or set HF_TOKEN")
-    return DownloadError(f"the hub answered {error.status} for {name}", hint="try again later")
+        return DownloadError("the hub limits the requests from this address", hint="wait some minutes, or set HF_TOKEN")
+    return DownloadError(f"the hub responded {error.status} for {name}", hint="try again later")

@@ -1,8 +1,8 @@
 """The cache of the Hugging Face hub, in the layout that huggingface_hub, transformers and llama.cpp share.
 
     models--USER--REPO/
-      blobs/SHA256                 the files, named by their hash; SHA256.incomplete while they are fetched
-      refs/REVISION                a text file that holds a commit
+      blobs/SHA256                 the files, named by their hash; SHA256.incomplete during the download
+      refs/REVISION                a text file with a commit
       snapshots/COMMIT/PATH        links to ../../blobs/SHA256
 
 See https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
@@ -27,25 +27,25 @@ _FOLDER = re.compile(r"models--(?P<user>[\w.-]+?)--(?P<repo>[\w.-]+)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository's folder in the cache. It need not exist."""
+    """A repository's folder in the cache, which may not exist."""
 
     name: str
 
     @property
     def folder(self) -> Path:
-        """Where it is. `name` has been checked: one slash, no dots that lead elsewhere."""
+        """The folder. `name` has been validated: one slash, no `..`."""
         return paths.hub_cache() / ("models--" + self.name.replace("/", "--"))
 
     def blob(self, digest: str) -> Path:
-        """Where the file with this hash belongs."""
+        """The path of the file with this hash."""
         return self.folder / "blobs" / digest
 
     def lock_target(self, digest: str) -> Path:
-        """What to lock while fetching a blob: the file that huggingface_hub locks."""
+        """The path to lock while downloading a blob, the one that huggingface_hub locks."""
         return paths.hub_cache() / ".locks" / self.folder.name / digest
 
     def commit(self, revision: str) -> str | None:
-        """The commit that a branch, a tag or a commit stands for, as far as the cache knows."""
+        """The commit of a branch, tag or commit, None if the cache does not contain it."""
         if _COMMIT.fullmatch(revision):
             return revision if (self.folder / "snapshots" / revision).is_dir() else None
         try:
@@ -55,7 +55,7 @@ class Repository:
         return commit if _COMMIT.fullmatch(commit) else None
 
     def files(self, commit: str) -> list[RemoteFile]:
-        """The GGUF files of a snapshot that are there whole. Links that lead nowhere are left out."""
+        """The completely downloaded GGUF files of a snapshot. Dangling links are omitted."""
         snapshot = self.folder / "snapshots" / commit
         return [
             RemoteFile(file.relative_to(snapshot).as_posix(), file.stat().st_size)
@@ -64,15 +64,15 @@ class Repository:
         ]
 
     def path(self, commit: str, file: str) -> Path:
-        """Where a file of a snapshot is. Raises UsageError if the name leads out of the snapshot."""
+        """The path of a file of a snapshot. Raises UsageError if the name leads out of the snapshot."""
         snapshot = self.folder / "snapshots" / commit
         path = snapshot / file
         if ".." in path.parts or not path.is_relative_to(snapshot) or not _within(path.parent, self.folder):
-            raise UsageError(f"the file name {file} leads out of the repository {self.name}")
+            raise UsageError(f"the file name {file} points outside the repository {self.name}")
         return path
 
     def link(self, digest: str, commit: str, file: str, revision: str) -> Path:
-        """Show the finished blob under its name in the snapshot, and note what `revision` stands for."""
+        """Link the finished blob under its name in the snapshot, and record the commit of `revision`."""
         path = self.path(commit, file)
         blob = self.blob(digest)
         with disk_errors(path):
@@ -80,13 +80,13 @@ class Repository:
             path.unlink(missing_ok=True)
             try:
                 path.symlink_to(os.path.relpath(blob, path.parent))
-            except OSError:  # a file system without links: the blob itself moves, as huggingface_hub does it
+            except OSError:  # a file system without links: move the blob itself, as huggingface_hub does
                 blob.replace(path)
             if not _COMMIT.fullmatch(revision):
-                self._note(revision, commit)
+                self._record(revision, commit)
         return path
 
-    def _note(self, revision: str, commit: str) -> None:
+    def _record(self, revision: str, commit: str) -> None:
         reference = self.folder / "refs" / revision
         reference.parent.mkdir(parents=True, exist_ok=True)
         temporary = reference.with_name(f".{reference.name}.{os.getpid()}")
@@ -95,7 +95,7 @@ class Repository:
 
 
 def repositories() -> Iterator[Repository]:
-    """The repositories of the cache that can hold models, in order of their names."""
+    """The model repositories in the cache, sorted by name."""
     try:
         folders = sorted(paths.hub_cache().iterdir())
     except OSError:
@@ -107,5 +107,5 @@ def repositories() -> Iterator[Repository]:
 
 
 def _within(path: Path, folder: Path) -> bool:
-    """Whether `path` lies in `folder` once every link on the way is followed."""
+    """Return whether `path`, with links resolved, is inside `folder`."""
     return path.resolve().is_relative_to(folder.resolve())

@@ -1,4 +1,4 @@
-"""The models on this machine: what there is, how to call it, and how to take it away."""
+"""The models on this machine: list, locate and remove them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from typing import Literal
 
 from llamacli.errors import DownloadError, ModelError, ModelNotFoundError, UsageError
 from llamacli.store.files.atomic import disk_errors, exclusive
-from llamacli.store.files.progress import silent
-from llamacli.store.models import catalogue, hub, web
-from llamacli.store.models import other_apps as neighbours
-from llamacli.store.models import resolve as models
+from llamacli.store.files.progress import ignore_progress
+from llamacli.store.models import catalogue, hub, other_apps, resolve, web
 from llamacli.store.models.hub_cache import Repository, repositories
 from llamacli.store.models.quantization import NOT_A_MODEL, Candidate, candidates, choose, quantization_of
 from llamacli.store.models.references import SCHEMES, expand_alias
@@ -24,9 +22,9 @@ Home = Literal["llamacli", "hub", "web", "LM Studio", "ollama"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredModel:
-    """A model on this machine. `reference` is what to call it, `home` who keeps it, `size` that of all its files in bytes.
+    """A model on this machine. `reference` names it, `home` is the program that keeps it, `size` its total size in bytes.
 
-    `aliases` are the names that the settings give it.
+    `aliases` are its names in the settings.
     """
 
     reference: str
@@ -39,15 +37,15 @@ class StoredModel:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What was taken away: the files and the bytes that became free. Files that another revision still needs free nothing."""
+    """The removed files and the bytes freed. Files that another revision still needs free nothing."""
 
     paths: tuple[Path, ...]
     freed: int
 
 
 def stored(aliases: Mapping[str, str]) -> list[StoredModel]:
-    """Every model that is here whole, whoever keeps it: ours first, then the hub's, then those of other programs."""
-    found = [*_of_the_catalogue(), *_of_the_web(), *_of_the_hub(), *_of_neighbours()]
+    """All complete models on this machine: llamacli's own first, then the hub's, then those of other programs."""
+    found = [*_of_the_catalogue(), *_of_the_web(), *_of_the_hub(), *_of_other_apps()]
     names: dict[Path, list[str]] = {}
     for alias in aliases:
         with contextlib.suppress(UsageError, ModelError, OSError):
@@ -57,17 +55,17 @@ def stored(aliases: Mapping[str, str]) -> list[StoredModel]:
 
 
 def locate(reference: str | None, aliases: Mapping[str, str]) -> Path:
-    """The file of a model that is here. Raises ModelNotFoundError for one that would have to be fetched, never fetches."""
+    """The file of a model on this machine, without downloading. Raises ModelNotFoundError if it is not downloaded."""
     try:
-        return models.resolve(reference, aliases=aliases, offline=True)
+        return resolve.resolve(reference, aliases=aliases, offline=True)
     except DownloadError as error:
         name = reference or catalogue.DEMO.name
-        hint = f"`llamacli models pull {name}` fetches it"
+        hint = f"`llamacli models pull {name}` downloads it"
         raise ModelNotFoundError(f"{name} is not on this machine", hint=hint) from error
 
 
-def lasting(reference: str, aliases: Mapping[str, str]) -> str:
-    """`reference` in a form that means the same in every directory. Raises if it can be no model; nothing is fetched."""
+def absolute_reference(reference: str, aliases: Mapping[str, str]) -> str:
+    """`reference` with a relative path made absolute. Raises ModelError or UsageError if it cannot be a model."""
     target = expand_alias(reference, aliases)
     if target.startswith("hf:"):
         hub.parse(target)
@@ -81,7 +79,7 @@ def lasting(reference: str, aliases: Mapping[str, str]) -> str:
 
 
 def remove(reference: str, aliases: Mapping[str, str]) -> Removed:
-    """Take a model away that llamacli fetched. Raises ModelNotFoundError, UsageError for what is not ours."""
+    """Remove a model that llamacli downloaded. Raises ModelNotFoundError, UsageError for a model that is not llamacli's."""
     target = expand_alias(reference, aliases)
     entry = catalogue.find(target)
     if entry is not None:
@@ -96,8 +94,8 @@ def remove(reference: str, aliases: Mapping[str, str]) -> Removed:
     if target.startswith(("ollama:", "lmstudio:")):
         program = "`ollama rm`" if target.startswith("ollama:") else "LM Studio"
         raise UsageError(f"{reference} belongs to another program", hint=f"remove it with {program}")
-    path = models.resolve(target, offline=True)
-    raise UsageError(f"{path} is a file of yours, which llamacli did not fetch", hint="remove it with rm")
+    path = resolve.resolve(target, offline=True)
+    raise UsageError(f"{path} was not downloaded by llamacli", hint="remove it with rm")
 
 
 def _of_the_catalogue() -> Iterator[StoredModel]:
@@ -123,8 +121,8 @@ def _of_the_hub() -> Iterator[StoredModel]:
             yield _model(f"hf:{repository.name}:{selector}", repository.path(commit or "", one.name), "hub")
 
 
-def _of_neighbours() -> Iterator[StoredModel]:
-    for one in neighbours.stored():
+def _of_other_apps() -> Iterator[StoredModel]:
+    for one in other_apps.stored():
         yield _model(one.reference, one.path, "ollama" if one.reference.startswith("ollama:") else "LM Studio")
 
 
@@ -143,7 +141,7 @@ def _remove_web(address: str) -> Removed:
     parts = [path.with_name(name) for name in part_names(path.name)]
     if not path.parent.is_dir():
         return _unlink([], address)
-    with exclusive(path, silent):
+    with exclusive(path, ignore_progress):
         found = [part for part in parts if part.exists()]
         rest = [*path.parent.glob(".*.incomplete*"), path.with_name(web.ADDRESS_NAME)]
         removed = _unlink(found, address)
@@ -151,7 +149,7 @@ def _remove_web(address: str) -> Removed:
             one.unlink(missing_ok=True)
     for one in path.parent.glob(".*.lock"):
         one.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # somebody else put something there
+    with contextlib.suppress(OSError):  # the folder holds files of others
         path.parent.rmdir()
     return removed
 
@@ -183,18 +181,18 @@ def _remove_from_hub(reference: hub.HubReference) -> Removed:
 
 
 def _chosen(reference: hub.HubReference, found: list[Candidate]) -> Candidate:
-    """The one model that is meant: nothing is guessed about what to delete."""
+    """The one model to remove: an ambiguous reference is an error."""
     if reference.selector is None and len(found) > 1:
         names = ", ".join(one.quantization or one.name for one in found)
-        raise UsageError(f"{reference} has {len(found)} models here", hint=f"name one: {names}")
+        raise UsageError(f"{reference} has {len(found)} models on this machine", hint=f"name one: {names}")
     if not found:
-        raise ModelNotFoundError(f"{reference} is not on this machine", hint="`llamacli models list` shows what is")
+        raise ModelNotFoundError(f"{reference} is not on this machine", hint="see `llamacli models list`")
     return choose(found, reference.selector or found[0].name, memory=0, where=f"{reference.repository} on this machine")
 
 
 def _unlink(files: list[Path], reference: str, *, empty: bool = False) -> Removed:
     if not files and not empty:
-        raise ModelNotFoundError(f"{reference} is not on this machine", hint="`llamacli models list` shows what is")
+        raise ModelNotFoundError(f"{reference} is not on this machine", hint="see `llamacli models list`")
     freed = 0
     for file in files:
         with disk_errors(file):

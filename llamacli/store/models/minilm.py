@@ -1,8 +1,8 @@
-"""all-MiniLM-L6-v2, the demo model for embeddings: from the safetensors file and vocabulary in its wheel to a GGUF file.
+"""Conversion of all-MiniLM-L6-v2, the demo embedding model, from the safetensors file and vocabulary in its wheel to GGUF.
 
-Every byte of the result is determined, so that it can be checked by its hash like any download. Matrices become 16-bit floats,
-as is usual; norms and biases stay as they are. The context is 256 tokens, to which sentence-transformers cuts texts for this
-model (`max_seq_length`), though there are position embeddings for 512.
+The conversion is deterministic, so that the result is verified by its hash like any download. Matrices become 16-bit floats;
+norms and biases keep 32 bits. The context is 256 tokens, the length to which sentence-transformers truncates texts for this
+model (`max_seq_length`), although it has position embeddings for 512.
 
 Formats: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md and https://huggingface.co/docs/safetensors.
 """
@@ -23,10 +23,10 @@ LAYERS, WIDTH, FEED_FORWARD, HEADS, CONTEXT = 6, 384, 1536, 12, 256
 UINT32, FLOAT32, BOOL, STRING, ARRAY, INT32 = 4, 6, 7, 8, 9, 5
 """GGUF's metadata types."""
 F32, F16 = 0, 1
-"""ggml's tensor types, which are GGUF's file types as well."""
+"""ggml's tensor types, which are also GGUF's file types."""
 ALIGNMENT = 32
 CHUNK = 1 << 17
-"""How many numbers are converted at once: as Python objects they take a multiple of their room in the file."""
+"""Numbers converted at once: as Python objects they take several times their size in the file."""
 NORMAL, CONTROL = 1, 3
 MEAN_POOLING = 1
 
@@ -44,7 +44,7 @@ _LAYER_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor of the result: `shape` as in GGUF (fastest first), and where its 32-bit floats are in the source."""
+    """A tensor of the result: `shape` in GGUF's order (fastest dimension first), and the name of its F32 `source` tensor."""
 
     name: str
     shape: tuple[int, ...]
@@ -52,24 +52,24 @@ class Tensor:
 
     @property
     def type(self) -> int:
-        """Matrices become F16, but for the small ones that are only added."""
+        """The ggml type: F16 for matrices, except the small ones that are only added."""
         return F16 if len(self.shape) == 2 and self.name.startswith(("blk.", "token_embd.")) else F32
 
     @property
     def count(self) -> int:
-        """How many numbers it has."""
+        """The number of elements."""
         return self.shape[0] * (self.shape[1] if len(self.shape) == 2 else 1)
 
     @property
     def size(self) -> int:
-        """Bytes in the result."""
+        """The size in the result in bytes."""
         return self.count * (2 if self.type == F16 else 4)
 
 
-def convert(archive: zipfile.ZipFile, folder: str, target: Path, *, what: str, on_progress: OnProgress) -> None:
+def convert(archive: zipfile.ZipFile, folder: str, target: Path, *, label: str, on_progress: OnProgress) -> None:
     """Write the model in `folder` of a wheel to `target`.
 
-    Raises KeyError, ValueError, struct.error or zipfile.BadZipFile if it is not there, or is another one.
+    Raises KeyError, ValueError, struct.error or zipfile.BadZipFile if the model is missing or a different one.
     """
     vocabulary = archive.read(f"{folder}/vocab.txt").decode("utf-8").removesuffix("\n").split("\n")
     tensors = list(_tensors(len(vocabulary)))
@@ -85,7 +85,7 @@ def convert(archive: zipfile.ZipFile, folder: str, target: Path, *, what: str, o
             for data in _data(tensor, memoryview(weights)[8 + length + start :]):
                 out.write(data)
                 done += len(data)
-                on_progress(Progress(what, done, total))
+                on_progress(Progress(label, done, total))
             out.write(bytes(-out.tell() % ALIGNMENT))
 
 
@@ -105,7 +105,7 @@ def _tensors(tokens: int) -> Iterator[Tensor]:
 
 
 def _data(tensor: Tensor, source: memoryview) -> Iterator[bytes]:
-    """The tensor's bytes. Python's own rounding to 16 bits is IEEE 754's, to the nearest even, on every machine."""
+    """The tensor's bytes. Python rounds to 16 bits as IEEE 754 does, to the nearest even, on every machine."""
     if tensor.type == F32:
         yield bytes(source[: 4 * tensor.count])
         return
@@ -145,7 +145,7 @@ def _is_control(token: str) -> bool:
 
 
 def _piece(token: str) -> str:
-    """llama.cpp marks the beginnings of words where BERT marks what continues one."""
+    """Translate a token: llama.cpp marks word beginnings where BERT marks continuations."""
     if _is_control(token):
         return token
     return token[2:] if token.startswith("##") else f"\u2581{token}"

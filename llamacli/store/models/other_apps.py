@@ -1,4 +1,4 @@
-"""Models that LM Studio and ollama keep on this machine. They are read where they are, and never written to."""
+"""Models of LM Studio and ollama on this machine. They are used in place and never modified."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _MANIFEST_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A model of another program: the reference that finds it here, and its file."""
+class OtherAppModel:
+    """A model of another program: its reference and its file."""
 
     reference: str
     path: Path
@@ -40,40 +40,39 @@ def find(reference: str) -> Path:
     program = "ollama" if scheme == "ollama" else "LM Studio"
     there = ", ".join(one.reference for one in (below or known)[:5])
     if below:
-        raise ModelNotFoundError(f"{reference} holds {len(below)} models", hint=f"name one: {there}")
-    raise ModelNotFoundError(
-        f"{program} has no model {name} on this machine", hint=f"it has {there}" if there else f"{program} has none at all"
-    )
+        raise ModelNotFoundError(f"{reference} has {len(below)} models", hint=f"name one: {there}")
+    hint = f"it has {there}" if there else f"no models of {program} found"
+    raise ModelNotFoundError(f"{program} has no model {name} on this machine", hint=hint)
 
 
-def stored() -> list[Neighbour]:
-    """Every model of either program."""
+def stored() -> list[OtherAppModel]:
+    """All models of both programs."""
     return [*_lm_studio(), *_ollama()]
 
 
-def _lm_studio() -> Iterator[Neighbour]:
-    """LM Studio keeps `PUBLISHER/REPO/FILE.gguf`."""
+def _lm_studio() -> Iterator[OtherAppModel]:
+    """LM Studio's models, stored as `PUBLISHER/REPO/FILE.gguf`."""
     for folder in paths.lm_studio_models():
         for file in _sorted(folder, "*/*/*.gguf"):
             if file.is_file() and not is_later_part(file.name):
-                yield Neighbour(f"lmstudio:{file.relative_to(folder).as_posix()}", file)
+                yield OtherAppModel(f"lmstudio:{file.relative_to(folder).as_posix()}", file)
 
 
-def _ollama() -> Iterator[Neighbour]:
-    """Ollama keeps blobs by hash, and `manifests/REGISTRY/NAMESPACE/NAME/TAG` says which is the model."""
+def _ollama() -> Iterator[OtherAppModel]:
+    """Ollama's models: blobs named by hash, which `manifests/REGISTRY/NAMESPACE/NAME/TAG` refer to."""
     for folder in paths.ollama_models():
         for manifest in _sorted(folder / "manifests", "*/*/*/*"):
             registry, namespace, name, tag = manifest.relative_to(folder / "manifests").parts
             blob = _model_blob(folder, manifest)
             if blob is None:
                 continue
-            place = "" if registry == _OLLAMA_REGISTRY else f"{registry}/"
-            owner = "" if not place and namespace == "library" else f"{namespace}/"
-            yield Neighbour(f"ollama:{place}{owner}{name}:{tag}", blob)
+            host = "" if registry == _OLLAMA_REGISTRY else f"{registry}/"
+            owner = "" if not host and namespace == "library" else f"{namespace}/"
+            yield OtherAppModel(f"ollama:{host}{owner}{name}:{tag}", blob)
 
 
 def _model_blob(folder: Path, manifest: Path) -> Path | None:
-    """The GGUF file that a manifest names, if the manifest makes sense and the file is there and is a GGUF file."""
+    """The GGUF file of a manifest, None if the manifest is invalid or the file is missing or not GGUF."""
     try:
         if not manifest.is_file() or manifest.stat().st_size > _MANIFEST_LIMIT:
             return None
@@ -92,5 +91,5 @@ def _model_blob(folder: Path, manifest: Path) -> Path | None:
 def _sorted(folder: Path, pattern: str) -> list[Path]:
     try:
         return sorted(folder.glob(pattern))
-    except OSError:  # no permission: ollama's service keeps its store to itself on some systems
+    except OSError:  # no permission: the store of ollama's service is private on some systems
         return []

@@ -1,4 +1,4 @@
-"""Fetching on request, as `models pull` does it: what is here is checked, and the hub is asked for something newer."""
+"""Explicit downloads, as for `models pull`: existing files are verified, and hub models are updated."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from pathlib import Path
 from llamacli.store.files import paths
 from llamacli.store.files.atomic import file_sha256
 from llamacli.store.files.progress import OnProgress
-from llamacli.store.models import catalogue
-from llamacli.store.models import resolve as models
+from llamacli.store.models import catalogue, resolve
 from llamacli.store.models.references import expand_alias
 
 
 def pull(reference: str, *, aliases: Mapping[str, str], offline: bool, force: bool, on_progress: OnProgress) -> Path:
-    """Fetch a model unless it is here already and sound. `force` fetches what came from an address again.
+    """Download a model unless an intact copy exists. `force` downloads a model from an address again.
 
-    Raises like `models.resolve`.
+    Raises the same errors as `resolve.resolve`.
     """
     target = expand_alias(reference, aliases)
     offline = offline or paths.offline_requested()
     entry = catalogue.find(target)
     if entry is not None and entry.is_present():
-        if file_sha256(entry.path, what=f"checking {entry.file_name}", on_progress=on_progress) == entry.sha256:
+        if file_sha256(entry.path, label=f"checking {entry.file_name}", on_progress=on_progress) == entry.sha256:
             return entry.path
         entry.path.unlink()
     if not offline and target.startswith(("hf:", "https://", "http://")):
@@ -32,4 +31,4 @@ def pull(reference: str, *, aliases: Mapping[str, str], offline: bool, force: bo
         if hub_reference is not None:
             return hub.fetch(hub.parse(hub_reference), offline=False, on_progress=on_progress, refresh=True)
         return web.fetch(target, offline=False, on_progress=on_progress, refresh=force)
-    return models.resolve(target, offline=offline, on_progress=on_progress)
+    return resolve.resolve(target, offline=offline, on_progress=on_progress)

@@ -1,4 +1,4 @@
-"""Which of a repository's GGUF files to take: by name, or by what fits into memory."""
+"""Choice among a repository's GGUF files: by name, or by memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llamacli.store.models.split import part_names
 
 PREFERRED = ("Q4_K_M", "UD-Q4_K_XL", "Q4_K_S", "IQ4_XS", "Q4_0", "Q4_1", "IQ4_NL", "MXFP4", "Q5_K_M", "Q5_K_S", "Q6_K", "Q8_0",
              "Q3_K_M", "Q3_K_L", "F16", "BF16")  # fmt: skip
-"""What is taken when nobody asks for anything else, if it fits: the best quality for its size first, as is the custom."""
+"""Preferred quantizations if none is named and they fit into memory, by the customary balance of quality and size."""
 
 _QUANT = re.compile(
     r"(?<![A-Za-z0-9])((?:UD-)?(?:I?Q\d(?:_[A-Z0-9]+)*|TQ\d_\d|MXFP4(?:_MOE)?|NVFP4|BF16|F16|F32|FP16|FP32))(?![A-Za-z0-9])",
@@ -25,7 +25,7 @@ NOT_A_MODEL = re.compile(r"mmproj|imatrix|(^|/)mtp-|eagle3|dflash", re.IGNORECAS
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a repository: its path there, its size in bytes (None if unknown), its hash (`sha256` or git's)."""
+    """A file of a repository: its path, its size in bytes (None if unknown), its hash (`sha256` or git's)."""
 
     path: str
     size: int | None = None
@@ -35,7 +35,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model of a repository: its parts in order, one unless it is split."""
+    """A model of a repository: its parts in order, a single one unless it is split."""
 
     parts: tuple[RemoteFile, ...]
 
@@ -46,24 +46,24 @@ class Candidate:
 
     @property
     def quantization(self) -> str | None:
-        """What its name says it is quantized to, in capitals, or None."""
+        """The quantization in its name, in capitals, or None."""
         return quantization_of(self.name)
 
     @property
     def size(self) -> int | None:
-        """All parts together, in bytes, or None if that is unknown."""
+        """The total size of the parts in bytes, or None if unknown."""
         sizes = [part.size for part in self.parts]
         return sum(size for size in sizes if size is not None) if None not in sizes else None
 
 
 def quantization_of(name: str) -> str | None:
-    """The quantization that a file's name tells, in capitals: `Q4_K_M` of `model-q4_k_m.gguf`."""
+    """The quantization in a file's name, in capitals (`Q4_K_M` of `model-q4_k_m.gguf`), or None."""
     found = _QUANT.findall(PurePosixPath(name).name) or _QUANT.findall(name)
     return str(found[-1]).upper() if found else None
 
 
 def candidates(files: Iterable[RemoteFile]) -> list[Candidate]:
-    """The whole models among `files`. Parts are gathered; models with a part missing are left out."""
+    """The complete models among `files`. Parts are grouped; models with a missing part are omitted."""
     by_path = {file.path: file for file in files if file.path.lower().endswith(".gguf")}
     found = []
     for path in sorted(by_path):
@@ -116,7 +116,7 @@ def _named(found: list[Candidate], selector: str, where: str) -> Candidate:
 
 
 def memory_of_this_machine() -> int:
-    """How many bytes a model may take: 80 % of the memory, or of what the control group (a container) grants of it."""
+    """The bytes available to a model: 80 % of the memory, or of the control group's (a container's) limit."""
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows

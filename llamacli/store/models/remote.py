@@ -1,4 +1,4 @@
-"""Models that stay where they are: `https://` and `hf:` references of which only the header is read, by HTTP ranges."""
+"""Headers of remote models: `https://` and `hf:` references, read by HTTP range requests without downloading the model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class RemoteModel:
-    """The addresses of a model's files, in order, and what to send along. `plain_http`: the user named a mirror without TLS."""
+    """The URLs of a model's files, in order, and the request headers. `plain_http` permits a mirror without TLS."""
 
     addresses: tuple[str, ...]
     headers: Mapping[str, str]
@@ -33,7 +33,7 @@ class RemoteModel:
 def find_remote(
     reference: str | None, *, aliases: Mapping[str, str] | None = None, offline: bool = False
 ) -> RemoteModel | None:
-    """Where a model can be read on a server; None if it is on this machine, or can only be there.
+    """Locate a model on its server; None if it is on this machine or has no remote source.
 
     Raises UsageError, SettingsError, ModelNotFoundError or DownloadError.
     """
@@ -54,9 +54,9 @@ def find_remote(
 
 
 def read_remote(model: RemoteModel) -> tuple[ModelFiles, list[RangeSource]]:
-    """The headers of a model's files, and the sources that hold what was fetched.
+    """The headers of a model's files, and the sources with the bytes received.
 
-    Raises DownloadError if a server does not answer or knows no ranges, and what `read_header` raises.
+    Raises DownloadError if a server does not respond or does not support ranges, and the errors of `read_header`.
     """
     allowance = Allowance()
     sources: list[RangeSource] = []
@@ -86,26 +86,27 @@ def _on_the_web(address: str) -> RemoteModel | None:
 
 
 def _fetch(model: RemoteModel, address: str, start: int, end: int) -> tuple[bytes, int]:
-    """The bytes from `start` to before `end`, and the size of the whole file."""
+    """The bytes from `start` to `end`, exclusive, and the size of the whole file."""
     host = urlsplit(address).hostname
     try:
         with open_url(address, {**model.headers, "Range": f"bytes={start}-{end - 1}"}, plain_http=model.plain_http) as answer:
             if answer.status == 200 and start == 0:
                 return _beginning(answer, end)
-            said = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-            if answer.status != 206 or not said or int(said[1]) != start or int(said[2]) >= end:
-                raise DownloadError(f"{host} does not send parts of files", hint="fetch the model with `llamacli models pull`")
-            return _read(answer, end - start), int(said[3])
+            sent = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+            if answer.status != 206 or not sent or int(sent[1]) != start or int(sent[2]) >= end:
+                hint = "download the model with `llamacli models pull`"
+                raise DownloadError(f"{host} does not support range requests", hint=hint)
+            return _read(answer, end - start), int(sent[3])
     except StatusError as error:
         if error.status == 416:
-            raise DownloadError(f"{address} is empty, or was replaced while it was read", hint="try again") from error
+            raise DownloadError(f"{address} is empty, or changed while it was read", hint="try again") from error
         raise
     except (OSError, http.client.HTTPException) as error:
-        raise DownloadError(f"{host} broke off: {error}", hint="check the network, and try again") from error
+        raise DownloadError(f"connection to {host} lost: {error}", hint="check the network, and try again") from error
 
 
 def _beginning(answer: http.client.HTTPResponse, end: int) -> tuple[bytes, int]:
-    """From a server that sends whole files: good enough for small ones, and to tell what a file is."""
+    """The beginning of a file from a server that ignores ranges: enough for small files and for error messages."""
     length = answer.headers.get("Content-Length", "")
     data = _read(answer, end)
     size = int(length) if length.isdecimal() else len(data)

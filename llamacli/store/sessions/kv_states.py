@@ -1,6 +1,6 @@
-"""Evaluated states beside the saved conversations: one file a session, limited in size, the one that was written first to go.
+"""Saved KV states of chat sessions: one file per session, limited in size, the oldest evicted first.
 
-What is in them is the engine's business. They can be made again, so whatever is wrong with them is no error.
+Their content belongs to the engine. They can be regenerated, so problems with them are not errors.
 """
 
 from __future__ import annotations
@@ -10,51 +10,49 @@ import shutil
 import time
 from pathlib import Path
 
-LARGEST = 1 << 30
-"""Bytes of one state at most."""
+MAX_STATE_BYTES = 1 << 30
+MAX_TOTAL_BYTES = 4 << 30
 
-LARGEST_SUM = 4 << 30
-"""Bytes of all states at most."""
-
-_ENDING = ".state"
+_SUFFIX = ".state"
 _ABANDONED_SECONDS = 3600
-"""A file that is written for so long was left by a program that was killed."""
+"""The age in seconds at which an unfinished file counts as the leftover of a killed process."""
 
 
 class SessionStates:
-    """The states in the folder of the sessions. `largest` and `largest_sum` are in bytes."""
+    """The states in the folder of the sessions. The limits are in bytes."""
 
-    def __init__(self, folder: Path, *, largest: int = LARGEST, largest_sum: int = LARGEST_SUM) -> None:
+    def __init__(self, folder: Path, *, max_state_bytes: int = MAX_STATE_BYTES, max_total_bytes: int = MAX_TOTAL_BYTES) -> None:
         self._folder = folder
-        self._largest = largest
-        self._largest_sum = largest_sum
+        self._max_state_bytes = max_state_bytes
+        self._max_total_bytes = max_total_bytes
 
     def path(self, session: int) -> Path:
-        """Where the state of a session is, or would be."""
-        return self._folder / f"{session}{_ENDING}"
+        """The path of a session's state, which may not exist."""
+        return self._folder / f"{session}{_SUFFIX}"
 
     def admits(self, size: int) -> bool:
-        """Whether a state of so many bytes may be written: it is within the limits, and leaves as much of the disk free."""
+        """Return whether a state of `size` bytes is within the limits and leaves at least its size free on the disk."""
         with contextlib.suppress(OSError):
-            return size <= min(self._largest, self._largest_sum) and shutil.disk_usage(self._folder).free > 2 * size
+            limit = min(self._max_state_bytes, self._max_total_bytes)
+            return size <= limit and shutil.disk_usage(self._folder).free > 2 * size
         return False
 
     def make_room(self, kept: int) -> None:
-        """Removes what was abandoned, and the oldest states until all are within the limit. That of session `kept` stays."""
+        """Remove abandoned files, and the oldest states until the total is within the limit, except that of session `kept`."""
         with contextlib.suppress(OSError):
-            for part in self._folder.glob(f".*{_ENDING}.*"):
+            for part in self._folder.glob(f".*{_SUFFIX}.*"):
                 if time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
                     part.unlink(missing_ok=True)
-            files = sorted((file.stat().st_mtime, file.stat().st_size, file) for file in self._folder.glob(f"*{_ENDING}"))
+            files = sorted((file.stat().st_mtime, file.stat().st_size, file) for file in self._folder.glob(f"*{_SUFFIX}"))
             total = sum(size for _, size, _ in files)
             for _, size, file in files:
-                if total <= self._largest_sum:
+                if total <= self._max_total_bytes:
                     return
                 if file != self.path(kept):
                     file.unlink(missing_ok=True)
                     total -= size
 
     def remove(self, session: int) -> None:
-        """Removes the state of a session, if there is one."""
+        """Remove the state of a session if it exists."""
         with contextlib.suppress(OSError):
             self.path(session).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Chat sessions in SQLite: every message as it is said, in a tree, so that nothing is lost when a program is killed.
+"""Chat sessions in SQLite: trees of messages, saved while they grow, so that a killed program loses nothing.
 
-The database is in a folder that only its user may enter. Many programs may use it at once; one session is open in one of them.
+The database is in a folder that only its user may enter. Several programs may use it at once; each session is open in one.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ create table message (
     primary key (session, id)
 ) without rowid;
 """, session_search.SCHEMA)  # fmt: skip
-"""What makes each version of the database from the one before."""
+"""The upgrade script of each schema version."""
 
-_MOST_DIGITS = 18
-"""SQLite has no numbers of more than 63 bits."""
+_MAX_DIGITS = 18
+"""SQLite's integers have 63 bits."""
 
-_HINT = "--no-save does without saved sessions"
+_HINT = "--no-save runs without saved sessions"
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A saved conversation. `head` is the last message of its current branch; `title` is how its first message begins."""
+    """A saved conversation. `head` is the last message of its current branch; `title` is the text of its first message."""
 
     id: int
     name: str | None
@@ -54,13 +54,13 @@ class Session:
 
     @property
     def label(self) -> str:
-        """What it is called: its name, or its number."""
+        """The name of the session, or its number if it has none."""
         return self.name or str(self.id)
 
 
 @dataclass(frozen=True, slots=True)
 class SavedMessage:
-    """A message in OpenAI's form, behind `parent`. `cut` says why an answer is incomplete."""
+    """A message in OpenAI's form, the reply to `parent`. `cut` is the reason why an answer is incomplete."""
 
     id: int
     parent: int | None
@@ -78,15 +78,15 @@ class Found:
 
 
 def database_path() -> Path:
-    """Where the conversations are kept, whether there are any or not."""
+    """The path of the database, which may not exist."""
     return paths.data_dir() / "sessions" / "sessions.db"
 
 
 class SessionStore:
-    """The database, made if there is none. `close()` may be called twice.
+    """The database of sessions, created if it does not exist. `close()` may be called twice.
 
-    Raises (also by every method):
-        LlamacliError: it cannot be read or written, or was made by a newer version.
+    Raises (the constructor and every method):
+        LlamacliError: if the database cannot be read or written, or was created by a newer version.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -100,7 +100,7 @@ class SessionStore:
         self._search = session_search.MessageSearch(connection, self._database.transaction)
 
     def create(self, *, model: str, system: str | None = None, name: str | None = None) -> Session:
-        """A new session, open in this program. Raises UsageError if the name is taken or is a number."""
+        """Create a session and open it in this program. Raises UsageError if the name is taken or is a number."""
         if name is not None:
             self.check_name(name)
         now = time.time()
@@ -110,7 +110,7 @@ class SessionStore:
         return self._sessions("where id = ?", (identity,))[0]
 
     def open(self, session: int) -> None:
-        """Claims a session for this program. Raises UsageError if another one has it open."""
+        """Lock a session for this program. Raises UsageError if another program has it open."""
         if session in self._locks:
             return
         lock = FileLock(self.path.with_name(f"{session}.lock"), mode=0o600)
@@ -121,41 +121,41 @@ class SessionStore:
                 label = next((one.label for one in self._sessions("where id = ?", (session,))), session)
                 raise UsageError(
                     f"session {label} is open in another llamacli chat",
-                    hint="leave it there, or go on with another one: llamacli chat --list lists them",
+                    hint="close it there, or continue another session: llamacli chat --list",
                 ) from None
         self._locks[session] = lock
 
     def release(self, session: int) -> None:
-        """Gives a session free for other programs."""
+        """Unlock a session for other programs."""
         lock = self._locks.pop(session, None)
         if lock is not None:
             lock.release()
 
     def sessions(self) -> list[Session]:
-        """All sessions, the one that was used last first."""
+        """All sessions, the most recently used first."""
         return self._sessions()
 
     def last(self) -> Session:
-        """The session that was used last. Raises UsageError if there is none."""
+        """The most recently used session. Raises UsageError if there are no sessions."""
         found = self._sessions("", (), "limit 1")
         if not found:
-            raise UsageError("there is no session to continue")
+            raise UsageError("no session to continue")
         return found[0]
 
     def find(self, label: str) -> Session | None:
-        """The session of that name or number."""
+        """The session with this name or number, or None."""
         found = self._sessions("where name = ?", (_storable(label),))
-        if not found and label.isdecimal() and len(label) <= _MOST_DIGITS:
+        if not found and label.isdecimal() and len(label) <= _MAX_DIGITS:
             found = self._sessions("where id = ?", (int(label),))
         return found[0] if found else None
 
     def messages(self, session: int) -> list[SavedMessage]:
-        """All messages of a session, in the order in which they were said."""
+        """All messages of a session, in chronological order."""
         rows = self._database.rows("select id, parent, document, cut from message where session = ? order by id", (session,))
         return [SavedMessage(number, parent, json.loads(document), cut) for number, parent, document, cut in rows]
 
     def put(self, session: int, message: SavedMessage, *, text: str) -> None:
-        """Saves a message, or its new text. `text` is what a search looks at."""
+        """Save a message, or its new content. `text` is its searchable text."""
         now = time.time()
         with self._database.transaction():
             self._database.execute(
@@ -166,25 +166,25 @@ class SessionStore:
             self._database.execute("update session set updated = ? where id = ?", (now, session))
 
     def update(self, session: int, *, head: int | None, system: str | None, model: str) -> None:
-        """Saves where a session is, and with what it goes on."""
+        """Save the state of a session: its current message, system message and model."""
         query = "update session set head = ?, system = ?, model = ? where id = ?"
         self._database.execute(query, (head, None if system is None else _storable(system), model, session))
 
     def rename(self, session: int, name: str) -> None:
-        """Gives a session a name. Raises UsageError if it is taken or is a number."""
+        """Name a session. Raises UsageError if the name is taken or is a number."""
         self.check_name(name, session)
         self._database.execute("update session set name = ? where id = ?", (name, session))
 
     def check_name(self, name: str, session: int | None = None) -> None:
-        """Raises UsageError if a session, but for this one, cannot have the name: it is taken, empty or a number."""
+        """Raise UsageError if the name is empty, a number, or that of a session other than `session`."""
         if not name.strip() or name.isdecimal():
-            raise UsageError("a session's name must not be empty or a number")
+            raise UsageError("the name of a session must not be empty or a number")
         found = self.find(name)
         if found is not None and found.id != session:
-            raise UsageError(f"there is a session {name} already")
+            raise UsageError(f"session {name} already exists")
 
     def delete(self, session: int) -> None:
-        """Removes a session with all its messages and its state. Raises UsageError if another program has it open."""
+        """Delete a session with its messages and its state. Raises UsageError if another program has it open."""
         self.open(session)
         self.states.remove(session)
         with self._database.guarded():
@@ -194,15 +194,15 @@ class SessionStore:
         self.release(session)
         self.path.with_name(f"{session}.lock").unlink(missing_ok=True)
 
-    def search(self, text: str, *, most: int = 50) -> list[Found]:
-        """The messages that hold every word of `text` in any case, the latest first. Words are parts of words, too."""
+    def search(self, text: str, *, limit: int = 50) -> list[Found]:
+        """The messages with every word of `text`, also as a part of a word, ignoring case, the latest first."""
         with self._database.guarded():
-            rows = self._search.find(text, most)
+            rows = self._search.find(text, limit)
         sessions = {session.id: session for session in self._sessions()}
         return [Found(sessions[session], message, found) for session, message, found in rows if session in sessions]
 
     def close(self) -> None:
-        """Gives the sessions free and closes the database."""
+        """Unlock all sessions and close the database."""
         for session in list(self._locks):
             self.release(session)
         self._database.close()
@@ -211,11 +211,11 @@ class SessionStore:
         query = f"""select id, name, model, system, head, updated,
             (select count(*) from message where session = session.id),
             coalesce((select text from message where session = session.id order by message.id limit 1), '')
-            from session {where} order by updated desc, id desc {limit}"""  # noqa: S608 - our own texts
+            from session {where} order by updated desc, id desc {limit}"""  # noqa: S608 - constant fragments
         query = query.replace("where session = session.id", "where message.session = session.id")
         return [Session(*row) for row in self._database.rows(query, values)]
 
 
 def _storable(text: str) -> str:
-    """UTF-8 has no lone surrogates."""
+    """Replace lone surrogates, which UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode()

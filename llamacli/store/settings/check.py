@@ -1,4 +1,4 @@
-"""Everything that is wrong with a settings file at once, for who is about to mend it."""
+"""All problems of a settings file at once, for the user who is about to correct them."""
 
 from __future__ import annotations
 
@@ -10,33 +10,31 @@ from typing import Any
 from llamacli.store.settings.settings import (  # fmt: skip
     TABLES,
     Keys,
-    PlacedError,
     Problem,
     Scope,
+    SettingsFileError,
     parse_toml,
     problems,
     read_bytes,
-    wrong_shapes,
+    shape_problems,
 )
-
-__all__ = ["examine"]
 
 
 def examine(path: Path, scope: Scope, keys: Keys) -> list[Problem] | None:
-    """Everything that is wrong with a file, None if it does not exist. `keys` are those of all commands."""
+    """All problems of a file, None if it does not exist. `keys` are those of all commands."""
     try:
         data = read_bytes(path)
         if data is None:
             return None
         file = parse_toml(data, path, scope)
-    except PlacedError as error:
+    except SettingsFileError as error:
         return [error.problem]
-    sound = replace(file, data=_well_shaped(file.data))
-    return sorted([*wrong_shapes(file), *problems(sound, keys)], key=lambda one: one.line)
+    valid = replace(file, data=_well_shaped(file.data))
+    return sorted([*shape_problems(file), *problems(valid, keys)], key=lambda one: one.line)
 
 
 def _well_shaped(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What `wrong_shapes` finds nothing wrong with."""
+    """The tables and values in which `shape_problems` finds no problem."""
     kept: dict[str, Any] = {}
     for name, table in data.items():
         if name not in TABLES or not isinstance(table, dict):

@@ -1,4 +1,4 @@
-"""Change a settings file and keep its comments, its order and its links."""
+"""Changes to a settings file that preserve its comments, its order and symbolic links."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tomlkit.exceptions import TOMLKitError
 from llamacli.errors import SettingsError
 from llamacli.store.files import paths
 from llamacli.store.files.atomic import exclusive
-from llamacli.store.files.progress import silent
-from llamacli.store.settings.settings import SIZE_LIMIT, Place, Problem, SettingsFile, parse, scope_of, spelling
+from llamacli.store.files.progress import ignore_progress
+from llamacli.store.settings.settings import SIZE_LIMIT, KeyPath, Problem, SettingsFile, parse, scope_of, spelling
 
 TEMPLATE = """\
-# Settings of llamacli. `llamacli config check` looks for mistakes, `llamacli config show --origin` tells what counts.
+# Settings of llamacli. `llamacli config check` finds mistakes, `llamacli config show --origin` shows the effective values.
 
 [defaults]
 # model = "demo"
@@ -30,19 +30,21 @@ TEMPLATE = """\
 # [profiles.careful]
 # temp = 0
 """
-"""What a new file holds when a person is about to edit it."""
+"""The content of a new file for the user to edit."""
 
 
-def set_value(path: Path, place: Place, value: object, check: Callable[[SettingsFile], list[Problem]]) -> None:
-    """Set the value at `place`. The file, its folder and its tables are made if there are none.
+def set_value(path: Path, key_path: KeyPath, value: object, check: Callable[[SettingsFile], list[Problem]]) -> None:
+    """Set the value at `key_path`. The file, its folder and its tables are created if necessary.
 
-    `check` looks for problems in the result; with any the file is left as it is. Raises SettingsError.
+    `check` returns the problems of the result; if there are any, the file is not changed. Raises SettingsError.
     """
-    set_values(path, place[:-1], {place[-1]: value}, check)
+    set_values(path, key_path[:-1], {key_path[-1]: value}, check)
 
 
-def set_values(path: Path, where: Place, values: Mapping[str, object], check: Callable[[SettingsFile], list[Problem]]) -> None:
-    """Set several values of one table, all or none of them; others that stand there stay. As `set_value` otherwise."""
+def set_values(
+    path: Path, where: KeyPath, values: Mapping[str, object], check: Callable[[SettingsFile], list[Problem]]
+) -> None:
+    """Set several values of one table, all or none; its other values stay. See `set_value`."""
 
     def change(document: tomlkit.TOMLDocument) -> None:
         table: Any = document
@@ -56,25 +58,25 @@ def set_values(path: Path, where: Place, values: Mapping[str, object], check: Ca
     _rewrite(path, change, check)
 
 
-def unset_value(path: Path, place: Place) -> bool:
-    """Take away the value at `place`, and a profile's or model's table that is empty then. Returns whether it was there."""
+def unset_value(path: Path, key_path: KeyPath) -> bool:
+    """Remove the value at `key_path`, and the table of a profile or model if it becomes empty. Return whether it was set."""
     found = False
 
     def change(document: tomlkit.TOMLDocument) -> None:
         nonlocal found
         tables: list[Any] = [document]
-        for name in place[:-1]:
+        for name in key_path[:-1]:
             if name not in tables[-1]:
                 return
             tables.append(tables[-1][name])
-        name = _spelled(tables[-1], place[-1], place)
+        name = _spelled(tables[-1], key_path[-1], key_path)
         if name not in tables[-1]:
             return
         found = True
         del tables[-1][name]
-        for depth in range(len(place) - 2, 0, -1):
+        for depth in range(len(key_path) - 2, 0, -1):
             if not tables[depth + 1]:
-                del tables[depth][place[depth]]
+                del tables[depth][key_path[depth]]
 
     if path.exists():
         _rewrite(path, change, lambda _: [])
@@ -82,14 +84,14 @@ def unset_value(path: Path, place: Place) -> bool:
 
 
 def create(path: Path) -> None:
-    """Make a file with a commented example, unless there is one. Raises SettingsError."""
+    """Create the file with a commented example unless it exists. Raises SettingsError."""
     if not path.exists():
         _write(path, TEMPLATE)
 
 
-def _spelled(table: Any, name: str, place: Place) -> str:
-    """How the key is spelled in the file already (`ctx_size`), or `name`. Aliases and table names are taken as they are."""
-    if place[0] == "aliases":
+def _spelled(table: Any, name: str, key_path: KeyPath) -> str:
+    """The spelling of the key in the file (`ctx_size`), else `name`. Aliases and table names have one spelling."""
+    if key_path[0] == "aliases":
         return name
     return next((str(key) for key in table if spelling(str(key)) == spelling(name)), name)
 
@@ -99,12 +101,12 @@ def _rewrite(
 ) -> None:
     if path.is_dir():
         raise SettingsError(f"{path} is a directory")
-    if path.exists() and not path.is_file():  # /dev/full would have no end, and /dev/null be replaced by a file
-        raise SettingsError(f"{path} is no regular file")
-    with exclusive(paths.cache_dir() / "settings", silent):
+    if path.exists() and not path.is_file():  # /dev/full never ends, and /dev/null would be replaced by a file
+        raise SettingsError(f"{path} is not a regular file")
+    with exclusive(paths.cache_dir() / "settings", ignore_progress):
         try:
             if path.is_file() and path.stat().st_size > SIZE_LIMIT:
-                raise SettingsError(f"{path} is larger than 1 MiB, which no settings file is")
+                raise SettingsError(f"{path} is larger than 1 MiB, the limit of settings files")
             text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
@@ -123,7 +125,7 @@ def _rewrite(
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace the file in one step. A link stays a link: people keep their settings in a repository elsewhere."""
+    """Replace the file atomically. A symbolic link stays one, for settings kept in a repository."""
     target = path.resolve()
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:

@@ -1,4 +1,4 @@
-"""The vocabulary of settings: keys, values, where they came from and where they stand."""
+"""The vocabulary of settings: keys, values, their origins and their locations."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Place = tuple[str, ...]
-"""Where in a file: `("profiles", "careful", "temp")`."""
+KeyPath = tuple[str, ...]
+"""The location of a key in a file: `("profiles", "careful", "temp")`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """An option as settings know it. `name` is how it is written, `spellings` are what else is understood.
+    """An option in settings files. `name` is its canonical spelling, `spellings` are alternatives.
 
-    `convert` checks a value and returns it, or raises ValueError with the reason. The value of a
-    `path` is a file's name, which counts from the folder of the settings file. A `personal` key has no place in a project's
-    file: who downloads a project has not agreed to run what its authors name.
+    `convert` validates a value and returns it, or raises ValueError with the reason. The value of a `path` key is a path
+    relative to the folder of the settings file. A `personal` key cannot be set in a project's file: the user who downloads a
+    project has not agreed to run the programs that its authors name.
     """
 
     name: str
@@ -27,12 +27,12 @@ class Key:
 
 
 Keys = Mapping[str, Key]
-"""Keys by every spelling, see `keys_by_spelling`."""
+"""Keys by spelling, see `keys_by_spelling`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value came from. `layer` is one of flag, environment, project, user, model, built-in; `where` is for people."""
+    """The source of a value. `layer` is one of flag, environment, project, user, model, built-in; `where` is for the user."""
 
     layer: str
     where: str
@@ -51,19 +51,19 @@ class Setting:
 
 
 def keys_by_spelling(keys: Sequence[Key]) -> dict[str, Key]:
-    """The keys under every spelling they have."""
+    """The keys by each of their spellings."""
     return {spelling(name): key for key in keys for name in (key.name, *key.spellings)}
 
 
 def spelling(name: str) -> str:
-    """`ctx_size` is `ctx-size`, and so is `--ctx-size`."""
+    """Normalize a key: `ctx_size` and `--ctx-size` become `ctx-size`."""
     return name.lstrip("-").replace("_", "-")
 
 
-def line_of(text: str, place: Place) -> int:
-    """The line on which `place` is first set, from 1; 0 if that cannot be told. tomllib does not say.
+def line_of(text: str, key_path: KeyPath) -> int:
+    """The line on which `key_path` is first set, from 1; 0 if unknown. tomllib does not report lines.
 
-    It is the line with which the text, cut off there, first holds the place; a value of several lines began earlier.
+    The shortest prefix of the text that contains the key ends with its value; a value of several lines began earlier.
     """
     import tomllib
 
@@ -74,7 +74,7 @@ def line_of(text: str, place: Place) -> int:
             found: Any = tomllib.loads("\n".join(lines[:number]))
         except (tomllib.TOMLDecodeError, RecursionError):
             continue
-        for name in place:
+        for name in key_path:
             found = found.get(name) if isinstance(found, dict) else None
         if found is not None:
             return start

@@ -90,17 +90,17 @@ def test_runs_are_filtered_and_the_latest_come_first(store: History) -> None:
 
 
 def test_last_counts_from_the_end(store: History) -> None:
-    with pytest.raises(UsageError, match="there are no stored runs"):
+    with pytest.raises(UsageError, match="no stored runs"):
         store.last()
     one, two = save(store, make_row()), save(store, make_row())
     assert (store.last(), store.last(1)) == (two, one)
-    with pytest.raises(UsageError, match="there are only 2"):
+    with pytest.raises(UsageError, match="only 2 stored runs"):
         store.last(2)
 
 
 def test_remove_takes_all_or_none(store: History) -> None:
     one, two = save(store, make_row()), save(store, make_row())
-    with pytest.raises(UsageError, match="there is no run 99"):
+    with pytest.raises(UsageError, match="unknown run 99"):
         store.remove([one, 99])
     assert len(store.runs()) == 2
     store.remove([one, two])
@@ -117,7 +117,7 @@ def test_speeds_of_the_same_subject(store: History) -> None:
     machine, build = fingerprint(ORIGIN["machine"]), fingerprint(ORIGIN["build"])
     found = store.speeds(subject_of(make_row()), machine=machine, build=build)
     assert found == pytest.approx(speeds[::-1])
-    assert store.speeds(subject_of(make_row()), machine=machine, build=build, but=runs[:2]) == pytest.approx([99.0])
+    assert store.speeds(subject_of(make_row()), machine=machine, build=build, excluded=runs[:2]) == pytest.approx([99.0])
 
 
 def test_a_subject_is_the_test_not_the_machine_or_the_speed() -> None:
@@ -155,7 +155,7 @@ def test_a_newer_version_and_an_invalid_database(tmp_path: Path) -> None:
     newer = tmp_path / "newer.db"
     with closing(sqlite3.connect(newer)) as database:
         database.execute("pragma user_version = 99")
-    with pytest.raises(LlamacliError, match="made by a newer llamacli"):
+    with pytest.raises(LlamacliError, match="created by a newer llamacli"):
         History(newer)
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"no database" * 100)
@@ -295,7 +295,7 @@ def test_rm_forgets_runs() -> None:
 def test_invalid_runs(name: str) -> None:
     stored(make_row())
     for text, reason in (
-        ("7", "there is no run 7"),
+        ("7", "unknown run 7"),
         ("first", "invalid run 'first'"),
         ("last~1", "only 1 stored"),
         ("-1", ""),

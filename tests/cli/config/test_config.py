@@ -107,7 +107,7 @@ def test_profiles_and_models(arguments: tuple[str, ...], environ: dict[str, str]
 def test_a_profile_that_there_is_not_is_an_error_without_any_file(arguments: tuple[str, ...], environ: dict[str, str]) -> None:
     result = invoke("run", *arguments, "hi", environ=environ)
     assert result.status == 2
-    assert result.stderr == "llamacli: error: there is no profile x (the settings have no profiles)\n"
+    assert result.stderr == "llamacli: error: unknown profile x (the settings define no profiles)\n"
     assert invoke("run", "hi").status == 0
 
 
@@ -120,7 +120,7 @@ def test_a_profile_can_be_the_default() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[defaults]\ntmep = 1", "config.toml:2: there is no option tmep (did you mean temp?)"),
+        ("[defaults]\ntmep = 1", "config.toml:2: unknown option tmep (did you mean temp?)"),
         ("[defaults]\ntemp = '1'", "config.toml:2: temp: expected a number, not the text '1'"),
         ("[defaults]\ntemp = true", "config.toml:2: temp: expected a number, not true"),
         ("[defaults]\ntop-k = 1.5", "config.toml:2: top-k: expected a whole number, not the number 1.5"),
@@ -218,11 +218,11 @@ def test_show_some_options() -> None:
     assert config("show", "top_k", "temp", "--origin").stdout == "top-k = 40  built-in\ntemp = 0.8  built-in\n"
     assert config("show", "model").stdout == "# model: the demo model\n"
     result = config("show", "tmp")
-    assert (result.status, result.stderr) == (2, "llamacli: error: there is no option tmp (did you mean temp?)\n")
+    assert (result.status, result.stderr) == (2, "llamacli: error: unknown option tmp (did you mean temp?)\n")
 
 
 def test_nothing_is_set() -> None:
-    assert config("show").stdout == "Nothing is set: every option has its built-in default.\n"
+    assert config("show").stdout == "No settings: every option has its built-in default.\n"
 
 
 def test_get() -> None:
@@ -231,8 +231,8 @@ def test_get() -> None:
                        ("aliases.a.b", "demo"), ("profiles.x.y.top-k", "3")):  # fmt: skip
         assert config("get", key).stdout == f"{value}\n"
     assert config("get", "temp", environ={"LLAMACLI_TEMP": "1.5"}).stdout == "1.5\n"
-    for key, message in (("model", "model is not set (built in: the demo model)"), ("aliases.zzz", "aliases.zzz is not set"),
-                         ("profiles.none.temp", "profiles.none.temp is not set")):  # fmt: skip
+    for key, message in (("model", "model is not set (built-in default: the demo model)"),
+                         ("aliases.zzz", "aliases.zzz is not set"), ("profiles.none.temp", "profiles.none.temp is not set")):  # fmt: skip
         result = config("get", key)
         assert (result.status, result.stdout, result.stderr) == (1, "", f"llamacli: error: {message}\n")
 
@@ -284,14 +284,14 @@ def test_paths_become_absolute(project: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("tmep", "1"), "there is no option tmep (did you mean temp?)"),
+        (("tmep", "1"), "unknown option tmep (did you mean temp?)"),
         (("temp", "hot"), "temp: expected a number, not the text 'hot'"),
         (("temp", "1", "2"), "temp: expected one value, not a list"),
         (("mmap", "maybe"), "mmap: expected true or false, not the text 'maybe'"),
-        (("profiles.temp", "1"), "profiles.temp is not complete (write profiles.NAME.OPTION)"),
-        (("profiles.p.tmep", "1"), "there is no option tmep (did you mean temp?)"),
-        (("aliases.a", "b", "c"), "an alias takes one value, the model it stands for"),
-        (("help", "true"), "there is no option help"),
+        (("profiles.temp", "1"), "profiles.temp is incomplete (write profiles.NAME.OPTION)"),
+        (("profiles.p.tmep", "1"), "unknown option tmep (did you mean temp?)"),
+        (("aliases.a", "b", "c"), "an alias takes one value, the name of a model"),
+        (("help", "true"), "unknown option help"),
         (("predict", "--prject", "-1"), "no such option: --prject (did you mean --project?)"),
         (("predict", "-1x"), "no such option: -1x"),
     ],
@@ -307,7 +307,7 @@ def test_an_alias_cannot_go_round_in_a_circle() -> None:
     config("set", "aliases.a", "b")
     result = config("set", "aliases.b", "a")
     assert result.status == 2
-    assert "goes round in a circle: " in result.stderr
+    assert "is circular: " in result.stderr
     assert "b" not in tomllib.loads(paths.settings_file().read_text())["aliases"]
 
 
@@ -342,12 +342,12 @@ def test_check_tells_everything() -> None:
     result = config("check", environ={"LLAMACLI_TEPM": "1", "LLAMACLI_TOP_K": "many", "LLAMACLI_CONFIG": "x"})
     assert result.status == 2
     assert result.stdout.splitlines() == [
-        "environment: LLAMACLI_TEPM stands for no option (did you mean LLAMACLI_TEMP?)",
+        "environment: unknown variable LLAMACLI_TEPM (did you mean LLAMACLI_TEMP?)",
         "environment: LLAMACLI_TOP_K: expected a whole number, not the text 'many'",
-        f"{file}:2: there is no option tmep (did you mean temp?)",
+        f"{file}:2: unknown option tmep (did you mean temp?)",
         f"{file}:3: temp: expected a number, not the text 'x'",
-        f"{file}:5: the alias a goes round in a circle: a -> b -> a",
-        f"{file}:6: the alias b goes round in a circle: b -> a -> b",
+        f"{file}:5: the alias a is circular: a -> b -> a",
+        f"{file}:6: the alias b is circular: b -> a -> b",
     ]
     assert result.stderr == "llamacli: error: 6 mistakes in the settings\n"
 
@@ -356,9 +356,9 @@ def test_check_goes_on_behind_what_has_the_wrong_shape() -> None:
     file = write("temp = 1\n[defaults]\ntmep = 1\n[aliases]\na = 3\n[profiles]\np = 1\n[profiles.q]\ntop-k = 'x'\n")
     result = config("check")
     assert [line.removeprefix(f"{file}:").partition(" (")[0] for line in result.stdout.splitlines()] == [
-        "1: temp has no meaning here",
-        "3: there is no option tmep",
-        "5: the alias a must be a text: what the model is",
+        "1: unknown table or key temp",
+        "3: unknown option tmep",
+        "5: the alias a must be a string that names a model",
         "7: p must be a table",
         "9: top-k: expected a whole number, not the text 'x'",
     ]
@@ -370,7 +370,7 @@ def test_a_device_is_no_settings_file(device: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("LLAMACLI_CONFIG", device)
     for arguments in (("set", "temp", "1"), ("unset", "temp")):
         result = config(*arguments)
-        assert (result.status, result.stderr) == (2, f"llamacli: error: {device} is no regular file\n")
+        assert (result.status, result.stderr) == (2, f"llamacli: error: {device} is not a regular file\n")
 
 
 def test_a_file_of_any_size_is_refused() -> None:
@@ -386,7 +386,7 @@ def test_check_other_files(project: Path) -> None:
     assert config("check", str(good)).stderr == "llamacli: no mistakes in the settings\n"
     result = config("check", str(good), str(bad))
     assert (result.status, result.stdout) == (2, f"{bad}:1: expected ']' at the end of a table declaration\n")
-    assert config("check", "none.toml").stderr == "llamacli: error: there is no file none.toml\n"
+    assert config("check", "none.toml").stderr == "llamacli: error: file not found: none.toml\n"
 
 
 BOTH = Terminals(stdin=True, stdout=True)
@@ -411,7 +411,7 @@ def test_edit_begins_with_an_example() -> None:
 @pytest.mark.parametrize(
     ("editor", "terminals", "status", "message"),
     [
-        ("false", BOTH, 1, "the editor false ended with status 1"),
+        ("false", BOTH, 1, "the editor false exited with status 1"),
         ("no-such-editor", BOTH, 2, "cannot run the editor no-such-editor"),
         ("'", BOTH, 2, "cannot run the editor '"),
         ("true", Terminals(), 2, "config edit needs a terminal"),

@@ -260,7 +260,7 @@ def test_what_the_model_says_is_shown_on_request(bert, tiny_model):
 def test_a_default_for_conversations_is_not_taken_for_vectors(bert, tiny_model, monkeypatch, tmp_path, by_settings):
     def find(app, reference, *, offline):
         if reference == "elsewhere" and offline:
-            raise DownloadError("elsewhere is not on this machine yet")
+            raise DownloadError("elsewhere is not on this machine")
         return bert if reference == "minilm" else Path(reference)
 
     def with_default(value: Path | str, *arguments: str) -> Result:

@@ -94,7 +94,7 @@ def test_vectors_of_another_model_or_made_otherwise_are_refused(bert, tiny_embed
     db = tmp_path / "x.db"
     index("add", db, "-m", bert, "red cat")
     for arguments, said in [
-        (("add", db, "-m", tiny_embedding_model, "dog"), "holds vectors of another model"),
+        (("add", db, "-m", tiny_embedding_model, "dog"), "has vectors of another model"),
         (("add", db, "--dims", "8", "dog"), "dimensions 32, not 8"),
         (("add", db, "--prefix", "note: ", "dog"), "prefix (none), not note: "),
         (("search", db, "-m", tiny_embedding_model, "dog"), "another model"),
@@ -153,8 +153,8 @@ def test_texts_without_a_vector_are_left_out_and_said(bert, tmp_path):
 def test_what_is_no_index(bert, tmp_path):
     (tmp_path / "text.db").write_text("not a database at all, but long enough to look at" * 20)
     for arguments, said in [
-        (("search", tmp_path / "missing.db", "x"), "there is no index"),
-        (("info", tmp_path / "text.db"), "is no index"),
+        (("search", tmp_path / "missing.db", "x"), "index not found"),
+        (("info", tmp_path / "text.db"), "is not a vector index"),
         (("add", tmp_path / "x.db", "-m", bert, "--pooling", "none", "x"), "one vector for each text"),
         (("search", tmp_path / "x.db", "--top-k", "0", "x"), "--top-k must be at least 1"),
         (("remove", tmp_path / "x.db"), "no such command: remove"),
@@ -175,7 +175,7 @@ def test_another_programs_database_is_left_alone(tmp_path):
     connection.commit()
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(UsageError, match="is no index"):
+    with pytest.raises(UsageError, match="is not a vector index"):
         VectorIndex(path, create=True)
     assert path.read_bytes() == before
 
@@ -199,7 +199,7 @@ def rows(path: Path, *documents: object) -> Path:
 
 
 def no_model(app, reference, *, offline):
-    raise ModelNotFoundError(f"there is no file {reference}")
+    raise ModelNotFoundError(f"file not found: {reference}")
 
 
 def interrupted(app, reference, *, offline):

@@ -72,7 +72,7 @@ def set_default(model: str) -> None:
 
 
 def test_nothing_is_here() -> None:
-    assert models("list").stdout == "No model is on this machine yet; `llamacli models pull demo` fetches a small one.\n"
+    assert models("list").stdout == "No models on this machine; `llamacli models pull demo` downloads a small one.\n"
     assert json.loads(models("list", "--json").stdout) == {"object": "list", "data": []}
 
 
@@ -149,17 +149,17 @@ def test_pull_checks_what_is_here(demo: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     result = models("pull", "demo")
     assert (result.status, result.stdout) == (3, "")
-    assert "is not on this machine yet" in result.stderr
+    assert "is not on this machine" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (("hf:user/none",), 3, "the hub has no repository user/none open to you (if it is private, set HF_TOKEN)"),
+        (("hf:user/none",), 3, "repository user/none not found on the hub (if it is private, set HF_TOKEN)"),
         ((f"hf:{REPO}:Q2_K",), 3, f"{REPO} has no Q2_K (it has Q4_K_M, Q8_0)"),
-        (("hf:../x",), 2, "hf:../x is not a model of the hub"),
-        (("--offline", f"hf:{REPO}"), 3, f"hf:{REPO} is not on this machine yet, and --offline"),
-        (("nothing",), 3, "there is no model named nothing"),
+        (("hf:../x",), 2, "invalid hub reference hf:../x"),
+        (("--offline", f"hf:{REPO}"), 3, f"hf:{REPO} is not on this machine, and --offline"),
+        (("nothing",), 3, "unknown model nothing"),
         ((), 2, "MODEL is missing"),
     ],
 )
@@ -208,7 +208,7 @@ def test_rm_keeps_what_another_revision_needs(hub: FakeHub) -> None:
 def test_rm_guesses_nothing(hub: FakeHub) -> None:
     models("pull", f"hf:{REPO}:Q4_K_M", f"hf:{REPO}:Q8_0")
     result = models("rm", f"hf:{REPO}")
-    assert (result.status, "has 2 models here (name one: Q4_K_M, Q8_0)" in result.stderr) == (2, True)
+    assert (result.status, "has 2 models on this machine (name one: Q4_K_M, Q8_0)" in result.stderr) == (2, True)
     assert models("rm", f"hf:{REPO}:Q8_0").status == 0
     assert models("rm", f"hf:{REPO}").status == 0
     assert everything() == []
@@ -229,7 +229,8 @@ def test_rm_touches_nothing_else(directory: Path, isolated_home: Path, demo: Pat
     lmstudio.parent.mkdir(parents=True)
     lmstudio.write_bytes(b"GGUF")
     for reference, message in (
-        ("mine.gguf", "is a file of yours"), ("./mine.gguf", "is a file of yours"), (str(demo), "is a file of yours"),
+        ("mine.gguf", "was not downloaded by llamacli"), ("./mine.gguf", "was not downloaded by llamacli"),
+        (str(demo), "was not downloaded by llamacli"),
         ("lmstudio:p/r/x.gguf", "belongs to another program (remove it with LM Studio)"),
         ("ollama:x", "belongs to another program (remove it with `ollama rm`)"),
     ):  # fmt: skip
@@ -274,7 +275,7 @@ def test_rm_follows_no_link_out_of_the_cache(hub: FakeHub, directory: Path) -> N
 def test_path_fetches_nothing(hub: FakeHub) -> None:
     result = models("path", f"hf:{REPO}")
     assert (result.status, result.stdout) == (3, "")
-    assert f"hf:{REPO} is not on this machine (`llamacli models pull hf:{REPO}` fetches it)" in result.stderr
+    assert f"hf:{REPO} is not on this machine (`llamacli models pull hf:{REPO}` downloads it)" in result.stderr
     assert hub.requests == []
 
 
@@ -352,7 +353,7 @@ def test_the_forecast_is_right(wide_model: Path, directory: Path) -> None:
     [
         (("wide.gguf", "o.gguf", "Q9"), 2, "unknown quantization Q9 (known types are BF16, F16, F32"),
         (("wide.gguf", "o.gguf", "Q4_KM"), 2, "unknown quantization Q4_KM (did you mean Q4_K_M?)"),
-        (("none.gguf", "o.gguf", "Q8_0"), 3, "there is no file none.gguf"),
+        (("none.gguf", "o.gguf", "Q8_0"), 3, "file not found: none.gguf"),
         (("wide.gguf", "o.gguf", "IQ2_XXS"), 3, "IQ2_XXS needs an importance matrix"),
         (("q8.gguf", "o.gguf", "Q4_0"), 3, "is quantized already"),
         (("broken.gguf", "o.gguf", "Q4_0"), 3, "broken.gguf"),

@@ -1,13 +1,13 @@
-"""Files that name tools: OpenAI's list with a command for each, and the usual `mcpServers`. Nothing is started here.
+"""Files that define tools: OpenAI's list with a command for each tool, and `mcpServers` files. Nothing is started here.
 
-A command entry, beside OpenAI's own keys:
+A tool with its command, an extension of OpenAI's format:
 
     {"type": "function", "function": {"name": ..., "description": ..., "parameters": {...}},
      "command": ["program", "argument"], "timeout": 30, "env": {"NAME": "value"}, "cwd": "folder"}
 
-A program with a slash in it, and `cwd`, count from the folder of the file. Without `cwd` a command runs in the current
-directory. `${NAME}` and `${NAME:-default}` in a server's entry are replaced by environment variables, and keys that only other
-programs know are passed over.
+A program with a slash and `cwd` are relative to the folder of the file. Without `cwd` a command runs in the current directory.
+`${NAME}` and `${NAME:-default}` in a server's entry are replaced by environment variables, and unknown keys of servers, which
+other programs define, are ignored.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _TRANSPORTS = {"stdio": "command", "http": "url", "streamable-http": "url", "str
 
 
 def read_commands(document: Any, folder: Path, environ: Mapping[str, str]) -> tuple[Offer, ...]:
-    """The tools of OpenAI's list of which each entry names its command. `folder` is that of the file.
+    """The tools of OpenAI's list, each with its command. `folder` is that of the file.
 
     Raises:
-        UsageError: it is none; the text says which tool is wrong, counting from 1, and how.
+        UsageError: if the document is not such a list; the message names the tool, counting from 1, and the mistake.
     """
     if isinstance(document, Mapping) and "mcpServers" in document:
-        raise UsageError("this file names MCP servers", hint="give it with --mcp")
+        raise UsageError("the file defines MCP servers, not commands", hint="use --mcp instead")
     tools = read_tools(document)
     if not tools:
-        raise UsageError("there are no tools in it")
+        raise UsageError("no tools found")
     offers = []
     for number, (tool, entry) in enumerate(zip(tools, document, strict=True), start=1):
         place = f"tool {number} ({tool.name if tool.name.isprintable() else '?'})"
@@ -56,14 +56,14 @@ def read_commands(document: Any, folder: Path, environ: Mapping[str, str]) -> tu
 
 
 def read_servers(document: Any, folder: Path, environ: Mapping[str, str]) -> tuple[Server, ...]:
-    """The MCP servers of a file, but for those that are disabled there.
+    """The enabled MCP servers of a file.
 
     Raises:
-        UsageError: it names none, or one makes no sense; the text says which and how.
+        UsageError: if there are none, or one is invalid; the message names the server and the mistake.
     """
     servers = document.get("mcpServers") if isinstance(document, Mapping) else None
     if not isinstance(servers, Mapping):
-        raise UsageError('it has no object "mcpServers"')
+        raise UsageError('object "mcpServers" not found')
     found = []
     for name, entry in servers.items():
         place = f"server {name if name.isprintable() else '?'}"
@@ -73,20 +73,20 @@ def read_servers(document: Any, folder: Path, environ: Mapping[str, str]) -> tup
         if not entry.get("disabled", False):
             found.append(_server(name, _expanded(entry, environ, place), place, folder))
     if not found:
-        raise UsageError("there are no servers in it")
+        raise UsageError("no enabled servers found")
     return tuple(found)
 
 
 def check_name(name: str, place: str) -> None:
-    """Names are shown where the user is asked, and are typed. Raises UsageError."""
+    """Raise UsageError unless the name is safe to show in a prompt and to type."""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{place}: a name has up to 64 letters, digits, _, - and .")
+        raise UsageError(f"{place}: a name must have 1 to 64 letters, digits, '_', '-' or '.'")
 
 
 def _command(entry: Mapping[str, Any], place: str, folder: Path, environ: Mapping[str, str]) -> Command:
     words = _texts(entry, "command", place)
     if not words or not words[0]:
-        raise UsageError(f"{place}: it has no command to run", hint='"command": ["program", "argument"]')
+        raise UsageError(f"{place} has no command", hint='write "command": ["program", "argument"]')
     return Command(
         words=(_program(words[0], folder), *words[1:]),
         environ={**environ, **_table(entry, "env", place)},
@@ -99,12 +99,12 @@ def _server(name: str, entry: Mapping[str, Any], place: str, folder: Path) -> Se
     kind = entry.get("type", "stdio" if "command" in entry else "http")
     needed = _TRANSPORTS.get(kind) if isinstance(kind, str) else None
     if needed is None:
-        raise UsageError(f"{place}: the transport {kind!r} is not known", hint="there are stdio and http (streamable)")
+        raise UsageError(f"{place}: unknown transport {kind!r}", hint="supported: stdio and http (streamable)")
     value = entry.get(needed)
     if not isinstance(value, str) or not value:
-        raise UsageError(f"{place} needs a text {needed!r}")
+        raise UsageError(f"{place} needs a string {needed!r}")
     if needed == "url" and not value.startswith(("http://", "https://")):
-        raise UsageError(f"{place}: {value} is no http or https address")
+        raise UsageError(f"{place}: {value} is not an http or https address")
     return Server(
         name=name,
         command=(_program(value, folder), *_texts(entry, "args", place)) if needed == "command" else (),
@@ -117,8 +117,8 @@ def _server(name: str, entry: Mapping[str, Any], place: str, folder: Path) -> Se
 
 
 def _program(word: str, folder: Path) -> str:
-    """A program by its name is looked for on the PATH, as ever; one with a slash counts from `folder`."""
-    return os.path.abspath(folder / Path(word).expanduser()) if "/" in word else word  # noqa: PTH100 - links stay
+    """Resolve a program with a slash against `folder`; one without is found on the PATH when it is run."""
+    return os.path.abspath(folder / Path(word).expanduser()) if "/" in word else word  # noqa: PTH100 - keep links
 
 
 def _folder(entry: Mapping[str, Any], place: str, folder: Path) -> Path | None:
@@ -126,21 +126,21 @@ def _folder(entry: Mapping[str, Any], place: str, folder: Path) -> Path | None:
     if name is None:
         return None
     if not isinstance(name, str) or not name:
-        raise UsageError(f"{place}: cwd must be a text")
+        raise UsageError(f"{place}: cwd must be a string")
     return folder / Path(name).expanduser()
 
 
 def _texts(entry: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
     words = entry.get(key, [])
     if not isinstance(words, list) or not all(isinstance(word, str) and "\0" not in word for word in words):
-        raise UsageError(f"{place}: {key} must be a list of texts")
+        raise UsageError(f"{place}: {key} must be a list of strings")
     return tuple(words)
 
 
 def _table(entry: Mapping[str, Any], key: str, place: str) -> dict[str, str]:
     table = entry.get(key, {})
     if not isinstance(table, Mapping) or not all(isinstance(value, str) for value in table.values()):
-        raise UsageError(f"{place}: {key} must be an object of texts")
+        raise UsageError(f"{place}: {key} must be an object of strings")
     return dict(table)
 
 
@@ -152,16 +152,14 @@ def _seconds(entry: Mapping[str, Any], place: str, default: float) -> float:
 
 
 def _check_keys(entry: Mapping[str, Any], place: str) -> None:
-    """A key with a typing mistake would be left out without a word: a time limit, for example."""
+    """Raise UsageError for an unknown key: a misspelled time limit would be ignored silently."""
     unknown = [key for key in entry if key not in _COMMAND_KEYS]
     if unknown:
-        raise UsageError(
-            f"{place}: the key {unknown[0]!r} has no meaning", hint=f"there are {', '.join(sorted(_COMMAND_KEYS))}"
-        )
+        raise UsageError(f"{place}: unknown key {unknown[0]!r}", hint=f"valid keys: {', '.join(sorted(_COMMAND_KEYS))}")
 
 
 def _expanded(value: Any, environ: Mapping[str, str], place: str) -> Any:
-    """A value with its variables replaced, at any depth. Raises UsageError for one that is not set."""
+    """A value with its environment variables replaced, at any depth. Raises UsageError if one is not set."""
 
     def replaced(match: re.Match[str]) -> str:
         found = environ.get(match[1], match[2])
