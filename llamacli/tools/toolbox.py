@@ -10,6 +10,7 @@ from typing import Any
 
 from llamacli.engine.chat.message import Tool
 from llamacli.errors import UsageError
+from llamacli.json_text import parse_json
 from llamacli.tools.outcome import Outcome
 
 Run = Callable[[str, threading.Event, Callable[[str], None]], Outcome]
@@ -78,10 +79,7 @@ class Toolbox:
         if not self.is_enabled(name):
             known = ", ".join(tool.name for tool in self.enabled)
             raise UsageError(f"unknown tool {name}; available tools: {known}" if known else f"unknown tool {name}")
-        try:
-            document = json.loads(arguments or "{}", parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"the arguments are not valid JSON: {error}") from None
+        document = parse_json(arguments or "{}", source="arguments")
         if not isinstance(document, dict):
             raise UsageError("the arguments must be an object")
         check_fit(document, self._offers[name].tool.parameters)
@@ -122,7 +120,3 @@ def check_fit(document: Any, schema: Any) -> None:
     if wrong is not None:
         pointer = "".join(f"/{part}" for part in wrong.absolute_path)
         raise UsageError(f"the arguments do not match the schema at #{pointer}: {wrong.message}")
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON value")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llamacli.errors import UsageError
+from llamacli.errors import InvalidJSONError, UsageError
+from llamacli.json_text import parse_json
 
 _MAX_BYTES = 256 << 20
 _HINT = "llamacli bench and llama-bench write benchmark files with -o json or -o jsonl"
@@ -40,10 +40,10 @@ def read_rows(path: Path) -> tuple[Mapping[str, Any], ...]:
 
 def _parse(text: str, path: Path) -> list[Any]:
     try:
-        document = _loads(text)
-    except _NotANumberError as error:
-        raise UsageError(f"{path} contains {error}, which is not a JSON number") from None
-    except (ValueError, RecursionError):
+        document = parse_json(text, source=str(path))
+    except InvalidJSONError as error:
+        if not _is_json(text.lstrip().partition("\n")[0]):
+            raise UsageError(error.message, hint=_HINT) from None
         return _parse_lines(text, path)
     if isinstance(document, dict) and "rows" in document:
         document = document["rows"]
@@ -55,24 +55,19 @@ def _parse_lines(text: str, path: Path) -> list[Any]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                rows.append(_loads(line))
-            except _NotANumberError as error:
-                raise UsageError(f"{path}, line {number} contains {error}, which is not a JSON number") from None
-            except (ValueError, RecursionError):
-                raise UsageError(f"{path} is neither JSON nor JSONL: invalid at line {number}", hint=_HINT) from None
+                rows.append(parse_json(line))
+            except InvalidJSONError as error:
+                message = f"{path}: invalid JSON at line {number}, column {error.column}: {error.reason}"
+                raise UsageError(message, hint=_HINT) from None
     return rows
 
 
-class _NotANumberError(Exception):
-    """NaN or an infinity, which Python's parser accepts though JSON does not have them."""
-
-
-def _loads(text: str) -> Any:
-    return json.loads(text, parse_constant=_refuse)
-
-
-def _refuse(name: str) -> Any:
-    raise _NotANumberError(name)
+def _is_json(text: str) -> bool:
+    try:
+        parse_json(text)
+    except InvalidJSONError:
+        return False
+    return True
 
 
 def _check(row: Any, location: str) -> None:

@@ -6,14 +6,14 @@ verify the hash of a file downloaded over plain HTTP. Files already in the cache
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from llamacli.errors import DownloadError, ModelNotFoundError, UsageError
+from llamacli.errors import DownloadError, InvalidJSONError, ModelNotFoundError, UsageError
+from llamacli.json_text import parse_json
 from llamacli.store.files import paths
 from llamacli.store.files.atomic import exclusive, publish
 from llamacli.store.files.progress import OnProgress
@@ -168,14 +168,14 @@ def _list(reference: HubReference) -> tuple[str, list[RemoteFile]]:
     url = f"{paths.hub_endpoint()}/api/models/{reference.repository}/revision/{revision}?blobs=true"
     try:
         with open_url(url, headers, plain_http=True) as answer:
-            document = json.loads(answer.read(_ANSWER_LIMIT))
+            document = parse_json(answer.read(_ANSWER_LIMIT))
         commit = document["sha"]
         if not re.fullmatch(r"[0-9a-f]{40}", commit):
             raise ValueError(commit)
         return commit, [file for one in document["siblings"] if (file := _remote_file(one))]
     except StatusError as error:
         raise _translate(error, reference) from error
-    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
+    except (InvalidJSONError, ValueError, KeyError, TypeError, OSError) as error:
         raise DownloadError(
             f"{paths.hub_endpoint()} did not respond like the Hugging Face hub",
             hint="a login page or a proxy may be in the way; check HF_ENDPOINT too",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamacli.errors import ModelNotFoundError
+from llamacli.errors import InvalidJSONError, ModelNotFoundError
+from llamacli.json_text import parse_json
 from llamacli.store.files import paths
 from llamacli.store.models.split import first_part, is_later_part
 
@@ -76,7 +76,7 @@ def _model_blob(folder: Path, manifest: Path) -> Path | None:
     try:
         if not manifest.is_file() or manifest.stat().st_size > _MANIFEST_LIMIT:
             return None
-        layers = json.loads(manifest.read_bytes())["layers"]
+        layers = parse_json(manifest.read_bytes())["layers"]
         digests = [layer["digest"] for layer in layers if layer["mediaType"] == _MODEL_LAYER]
         match = _DIGEST.fullmatch(digests[0]) if len(digests) == 1 else None
         if match is None:
@@ -84,7 +84,7 @@ def _model_blob(folder: Path, manifest: Path) -> Path | None:
         blob = folder / "blobs" / f"sha256-{match[1]}"
         with blob.open("rb") as file:
             return blob if file.read(4) == b"GGUF" else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (InvalidJSONError, OSError, ValueError, KeyError, TypeError):
         return None
 
 

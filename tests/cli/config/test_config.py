@@ -231,8 +231,11 @@ def test_get() -> None:
                        ("aliases.a.b", "demo"), ("profiles.x.y.top-k", "3")):  # fmt: skip
         assert config("get", key).stdout == f"{value}\n"
     assert config("get", "temp", environ={"LLAMACLI_TEMP": "1.5"}).stdout == "1.5\n"
-    for key, message in (("model", "model is not set (built-in default: the demo model)"),
-                         ("aliases.zzz", "aliases.zzz is not set"), ("profiles.none.temp", "profiles.none.temp is not set")):  # fmt: skip
+    for key, message in (
+        ("model", "model is not set (built-in default: the demo model)"),
+        ("aliases.zzz", "aliases.zzz is not set"),
+        ("profiles.none.temp", "profiles.none.temp is not set"),
+    ):
         result = config("get", key)
         assert (result.status, result.stdout, result.stderr) == (1, "", f"llamacli: error: {message}\n")
 
