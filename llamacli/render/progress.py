@@ -1,4 +1,4 @@
-"""One line that says how far something is, redrawn in place. For a terminal only."""
+"""A progress line, redrawn in place. For terminals only."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _REDRAW_SECONDS = 0.1
 
 
 class NoProgress:
-    """Says nothing: for where there is no terminal."""
+    """A progress display that shows nothing, for output that is not a terminal."""
 
     def update(self, what: str, done: float, total: float | None, *, unit: str = "", at_once: bool = False) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def finish(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class ProgressLine(NoProgress):
-    """A progress bar of one line, removed by `finish`. It shows only once the work has taken `delay` seconds.
+    """A progress bar of one line, removed by `finish`. It appears once the work has taken `delay` seconds.
 
-    `show` replaces the line by a text; an empty text removes it.
+    `show` replaces the content of the line; an empty string removes it.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class ProgressLine(NoProgress):
         self._shown = False
 
     def update(self, what: str, done: float, total: float | None, *, unit: str = "", at_once: bool = False) -> None:
-        """`done` of `total` (None: nobody knows). `unit` "B" shows bytes; otherwise a percentage is shown.
+        """Show `done` of `total` (None: unknown), as bytes if `unit` is "B", else as a percentage.
 
-        `at_once`: also right after the last one, because the next may be long in coming.
+        `at_once` redraws even right after the last update, for updates that may be the last for a long time.
         """
         now = self._clock()
         if now < self._next and not at_once:
@@ -54,14 +54,14 @@ class ProgressLine(NoProgress):
         self._show(format_progress(what, done, total, unit=unit, width=self._width))
 
     def finish(self) -> None:
-        """Removes the line."""
+        """Remove the line."""
         if self._shown:
             self._show("")
             self._shown = False
 
 
 def format_progress(what: str, done: float, total: float | None, *, unit: str = "", width: int = 80) -> str:
-    """The text of the line, at most `width` - 1 columns, so that the cursor stays on it."""
+    """The text of the line, at most `width` - 1 columns, so that the cursor stays on the line."""
     amount = f"{format_bytes(done)} of {format_bytes(total)}" if unit == "B" and total else ""
     if unit == "B" and not total:
         amount = format_bytes(done) if done else ""

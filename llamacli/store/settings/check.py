@@ -7,17 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llamacli.store.settings.settings import (  # fmt: skip
-    TABLES,
-    Keys,
-    Problem,
-    Scope,
-    SettingsFileError,
-    parse_toml,
-    problems,
-    read_bytes,
-    shape_problems,
-)
+from llamacli.store.settings.file import TABLES, Problem, Scope, SettingsFileError, parse_toml, read_bytes, shape_problems
+from llamacli.store.settings.settings import Keys, problems
 
 
 def examine(path: Path, scope: Scope, keys: Keys) -> list[Problem] | None:

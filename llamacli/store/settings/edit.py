@@ -15,7 +15,8 @@ from llamacli.errors import SettingsError
 from llamacli.store.files import paths
 from llamacli.store.files.atomic import exclusive
 from llamacli.store.files.progress import ignore_progress
-from llamacli.store.settings.settings import SIZE_LIMIT, KeyPath, Problem, SettingsFile, parse, scope_of, spelling
+from llamacli.store.settings.file import SIZE_LIMIT, Problem, SettingsFile, parse, scope_of
+from llamacli.store.settings.keys import KeyPath, spelling
 
 TEMPLATE = """\
 # Settings of llamacli. `llamacli config check` finds mistakes, `llamacli config show --origin` shows the effective values.
