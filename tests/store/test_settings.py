@@ -14,6 +14,7 @@ from llamacli.errors import LlamacliError, SettingsError
 from llamacli.store.files import paths
 from llamacli.store.settings import edit as settings_edit
 from llamacli.store.settings import settings
+from llamacli.store.settings.file import SIZE_LIMIT
 from llamacli.store.settings.settings import Key, Settings
 
 
@@ -165,7 +166,7 @@ def test_wrong_shapes_are_placed(tmp_path: Path, content: str, message: str) -> 
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xff\xfe[\0", b"[defaults]\ntemp = '\xff'", b"[" * 5000, b"x" * (settings.SIZE_LIMIT + 1), b"a=" + b"[" * 4000]
+    "data", [b"\xff\xfe[\0", b"[defaults]\ntemp = '\xff'", b"[" * 5000, b"x" * (SIZE_LIMIT + 1), b"a=" + b"[" * 4000]
 )
 def test_what_is_no_settings_file_is_refused(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(SettingsError, match=r"config\.toml"):
