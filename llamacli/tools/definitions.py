@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from llamacli.engine.chat.message import read_tools
-from llamacli.errors import UsageError
+from llamacli.errors import LlamacliError, UsageError
 from llamacli.tools.command import SECONDS, Command
 from llamacli.tools.servers import Server
-from llamacli.tools.toolbox import Offer, check_schema
+from llamacli.tools.toolbox import Check, Offer, accept_any, check_schema
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -30,29 +30,38 @@ _COMMAND_KEYS = {"type", "function", "command", "timeout", "env", "cwd"}
 _TRANSPORTS = {"stdio": "command", "http": "url", "streamable-http": "url", "streamableHttp": "url"}
 
 
-def read_commands(document: Any, folder: Path, environ: Mapping[str, str]) -> tuple[Offer, ...]:
-    """The tools of OpenAI's list, each with its command. `folder` is that of the file.
+def read_commands(
+    document: Any, folder: Path, environ: Mapping[str, str], *, check: Check = accept_any
+) -> tuple[tuple[Offer, ...], tuple[str, ...]]:
+    """The usable tools of OpenAI's list, each with its command, and a message about each unusable one.
+
+    A tool is unusable if its parameters are not a JSON schema of an object, or fail `check`. `folder` is that of the file.
 
     Raises:
-        UsageError: if the document is not such a list; the message names the tool, counting from 1, and the mistake.
+        UsageError: if the document is not such a list, or no tool is usable; the message names the tool, counting from 1, and
+            the mistake.
     """
     if isinstance(document, Mapping) and "mcpServers" in document:
         raise UsageError("the file defines MCP servers, not commands", hint="use --mcp instead")
     tools = read_tools(document)
     if not tools:
         raise UsageError("no tools found")
-    offers = []
+    offers, problems = [], []
     for number, (tool, entry) in enumerate(zip(tools, document, strict=True), start=1):
         place = f"tool {number} ({tool.name if tool.name.isprintable() else '?'})"
         check_name(tool.name, place)
         _check_keys(entry, place)
+        command = _command(entry, place, folder, environ)
         try:
             check_schema(tool.parameters)
-        except UsageError as error:
-            raise UsageError(f"{place}: {error.message}") from None
-        command = _command(entry, place, folder, environ)
+            check(tool)
+        except LlamacliError as error:
+            problems.append(f"{place} is left out: {error.message}")
+            continue
         offers.append(Offer(tool, " ".join(command.words), command.run))
-    return tuple(offers)
+    if not offers:
+        raise UsageError(f"no usable tools: {'; '.join(problems)}")
+    return tuple(offers), tuple(problems)
 
 
 def read_servers(document: Any, folder: Path, environ: Mapping[str, str]) -> tuple[Server, ...]:

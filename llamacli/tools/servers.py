@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from llamacli.engine.chat.message import Tool
-from llamacli.errors import UsageError
+from llamacli.errors import LlamacliError, UsageError
 from llamacli.tools.outcome import Outcome, clipped
-from llamacli.tools.toolbox import Offer, check_schema
+from llamacli.tools.toolbox import Check, Offer, accept_any, check_schema
 
 if TYPE_CHECKING:
     import mcp
@@ -62,16 +62,19 @@ class Server:
 class Servers:
     """Running servers. `wait()` returns their tools, `problems` lists the failures, and `close()` stops the servers.
 
+    A tool that fails `check` is left out, with an entry in `problems`.
+
     Raises (the constructor):
         UsageError: if the `mcp` package is not installed.
     """
 
-    def __init__(self, servers: Iterable[Server]) -> None:
+    def __init__(self, servers: Iterable[Server], *, check: Check = accept_any) -> None:
         if importlib.util.find_spec("mcp") is None:
             raise UsageError("MCP servers need the mcp package", hint="pip install 'llamacli[mcp]'")
         for name in ("mcp", "httpx2"):  # without a handler, their log records would reach the terminal
             logging.getLogger(name).addHandler(logging.NullHandler())
         self._servers = tuple(servers)
+        self._check = check
         self._offers: dict[str, list[Offer]] = {}
         self._ready = threading.Event()
         self._pending = len(self._servers)
@@ -88,7 +91,23 @@ class Servers:
         """Wait until every server has listed its tools or failed, and return the tools. `on_wait` is called while waiting."""
         while not self._ready.wait(_POLL_SECONDS):
             on_wait()
-        return tuple(offer for server in self._servers for offer in self._offers.get(server.name, ()))
+        # checked here, not in the background: the check may load the native library
+        return tuple(
+            offer for server in self._servers for offer in self._offers.get(server.name, ()) if self._is_usable(server, offer)
+        )
+
+    def _is_usable(self, server: Server, offer: Offer) -> bool:
+        try:
+            self._check(offer.tool)
+        except LlamacliError as error:
+            self._leave_out(server, offer.tool.name, error)
+            return False
+        return True
+
+    def _leave_out(self, server: Server, name: str, error: LlamacliError) -> None:
+        problem = f"tool {name} of MCP server {server.name} is left out: {error.message}"
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def close(self) -> None:
         """Stop the servers."""
@@ -147,7 +166,7 @@ class Servers:
                         raise UsageError("another tool has this name" if name in found else f"more than {_MAX_TOOLS} tools")
                     check_schema(tool.input_schema)
                 except UsageError as error:
-                    self.problems.append(f"tool {name} of an MCP server is left out: {error.message}")
+                    self._leave_out(server, name, error)
                     continue
                 described = Tool(name, (tool.description or "")[:_MAX_DESCRIPTION], tool.input_schema)
                 run = partial(self._call, server, client, tool.name)

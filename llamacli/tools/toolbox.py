@@ -17,6 +17,10 @@ Run = Callable[[str, threading.Event, Callable[[str], None]], Outcome]
 """The function that runs a call, with its arguments as JSON text, a cancellation event and a receiver of its output."""
 
 
+Check = Callable[[Tool], None]
+"""A further check of a tool, such as whether calls can be constrained by its parameters. Raises LlamacliError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A tool and the function that runs it. `origin` describes its source to the user."""
@@ -84,6 +88,10 @@ class Toolbox:
             raise UsageError("the arguments must be an object")
         check_fit(document, self._offers[name].tool.parameters)
         return json.dumps(document, ensure_ascii=False)
+
+
+def accept_any(tool: Tool) -> None:
+    """Accept any tool: the default of a `Check`."""
 
 
 def check_schema(schema: Any) -> None:

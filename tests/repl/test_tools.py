@@ -98,6 +98,16 @@ def test_allowed_tools_are_not_asked_for(tmp_path: Path) -> None:
     assert "  this runs: " not in result.stdout
 
 
+def test_an_unusable_tool_is_left_out_and_reported_once(tmp_path: Path) -> None:
+    parameters = {"type": "object", "properties": {"a": {"$ref": "https://example.com/schema.json"}}}
+    odd = {"type": "function", "function": {"name": "odd", "parameters": parameters}, "command": ["true"]}
+    result, engine = talk(tmp_path, "Hi.", "Hi again.", typed="Hi\rHi\r", tools=[LOOK, odd])
+    assert (result.status, "Hi again." in result.stdout) == (0, True)
+    assert [tool.name for tool in engine.rendering.tools] == ["look"]
+    assert result.stderr.count("tool 2 (odd) is left out: ") == 1
+    assert "https://example.com/schema.json" in result.stderr
+
+
 def test_allowed_tools_must_be_there(tmp_path: Path, monkeypatch) -> None:
     result, engine = talk(tmp_path, "Hi.", options=("--allow-tool", "lok"))
     assert (result.status, engine.path) == (2, None)

@@ -1,4 +1,4 @@
-"""An MCP server for tests: `mcp_program.py stdio`, or `mcp_program.py http PORT`."""
+"""An MCP server for tests: `mcp_program.py stdio [odd]` (with an unusable tool), or `mcp_program.py http PORT`."""
 
 from __future__ import annotations
 
@@ -64,4 +64,9 @@ if __name__ == "__main__":
         server.run("streamable-http", port=int(sys.argv[2]))
     else:
         print("this goes to standard error", file=sys.stderr)
+        if "odd" in sys.argv:
+            server.add_tool(look, name="odd")
+            server._tool_manager.get_tool("odd").parameters = {
+                "type": "object", "properties": {"a": {"$ref": "https://example.com/schema.json"}},
+            }  # fmt: skip
         server.run("stdio")

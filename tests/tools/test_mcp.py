@@ -16,6 +16,7 @@ import pytest
 from fakes import invoke
 from talk import TERMINAL
 
+from llamacli.cli.chat.tools import check_parameters
 from llamacli.errors import UsageError
 from llamacli.tools import servers as servers_module
 from llamacli.tools.definitions import read_servers
@@ -32,7 +33,7 @@ STDIO = {"command": sys.executable, "args": [PROGRAM, "stdio"], "env": {"SECRET"
 @contextlib.contextmanager
 def running(entries: dict) -> Iterator[tuple[Servers, Toolbox]]:
     """Servers that were started, and a box with their tools."""
-    servers = Servers(read_servers({"mcpServers": entries}, Path("/"), {}))
+    servers = Servers(read_servers({"mcpServers": entries}, Path("/"), {}), check=check_parameters)
     servers.start()
     try:
         yield servers, Toolbox(servers.wait())
@@ -128,6 +129,16 @@ def test_a_server_that_does_not_work_leaves_the_others(monkeypatch) -> None:
             assert f"MCP server {name} failed: " in problems
         assert "No such file" in problems
         assert "(last line on its standard error: the key is missing)" in problems
+
+
+def test_an_unusable_tool_is_left_out_and_reported_once() -> None:
+    with running({"t": {**STDIO, "args": [PROGRAM, "stdio", "odd"]}}) as (servers, box):
+        assert "t__odd" not in [tool.name for tool in box.enabled]
+        assert call(box, "t__add", a=1, b=2).output == "1 + 2 = 3"
+        assert len(servers.wait()) == len(box)
+        (problem,) = servers.problems
+        assert problem.startswith("tool t__odd of MCP server t is left out: ")
+        assert "https://example.com/schema.json" in problem
 
 
 def test_servers_end_with_the_conversation() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from llamacli.engine.chat.message import Tool
-from llamacli.errors import UsageError
+from llamacli.errors import SchemaError, UsageError
 from llamacli.tools.command import Command
 from llamacli.tools.definitions import read_commands, read_servers
 from llamacli.tools.outcome import Clip, Outcome, clipped
@@ -223,13 +223,30 @@ def test_lists_of_commands_with_mistakes(document: object, says: str) -> None:
     assert says in str(refused.value)
 
 
+def test_an_unusable_tool_is_left_out_with_its_reason() -> None:
+    def check(tool: Tool) -> None:
+        if tool.name == "wide":
+            raise SchemaError("at #/properties/a: too wide")
+
+    document = [entry("odd"), entry("wide"), entry("good")]
+    document[0]["function"]["parameters"] = {"type": "array"}
+    offers, problems = read_commands(document, Path("/"), {}, check=check)
+    assert [offer.tool.name for offer in offers] == ["good"]
+    assert problems == (
+        "tool 1 (odd) is left out: its parameters must be a JSON schema of an object",
+        "tool 2 (wide) is left out: at #/properties/a: too wide",
+    )
+    with pytest.raises(UsageError, match=r"no usable tools: tool 1 \(odd\) is left out: its parameters must be"):
+        read_commands(document[:1], Path("/"), {}, check=check)
+
+
 def test_programs_count_from_the_folder_of_the_file_and_run_in_the_current_one(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     program = tmp_path / "look"
     program.write_text('#!/bin/sh\necho "$(pwd) $1 $WHO"\n')
     program.chmod(0o755)
-    first, second = read_commands(
+    (first, second), _ = read_commands(
         [entry("a", command=["./look", "x"], env={"WHO": "me"}), entry("b", command=["./look"], cwd="/")], tmp_path, ENVIRON
     )
     assert first.run("{}", threading.Event(), print).text == f"{tmp_path}/here x me"
@@ -276,6 +293,6 @@ def test_servers_are_read_as_other_programs_write_them() -> None:
 def test_the_examples_of_the_readme_are_what_is_read() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     commands, servers = re.findall(r"^```json\n(.*?)^```", readme.split("\n### Tools\n")[1], re.DOTALL | re.MULTILINE)[:2]
-    (offer,) = read_commands(json.loads(commands), Path("/home/ann/tools"), {})
+    ((offer,), _) = read_commands(json.loads(commands), Path("/home/ann/tools"), {})
     assert f"it is {offer.origin}\n" in readme
     assert read_servers(json.loads(servers), Path("/"), {})[0].name == "files"

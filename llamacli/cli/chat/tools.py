@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.files import read_json_file
 from llamacli.cli.framework.parameters import option
-from llamacli.errors import UsageError
+from llamacli.errors import SchemaError, UsageError
 from llamacli.repl.setup import ToolSetup
 
 if TYPE_CHECKING:
+    from llamacli.engine.chat.message import Tool
     from llamacli.tools.servers import Servers
     from llamacli.tools.toolbox import Toolbox
 
@@ -73,10 +74,23 @@ def read_toolbox(console: Console, options: ChatToolOptions) -> Toolbox | None:
     if options.tools is not None:
         document = read_json_file(options.tools)
         try:
-            toolbox.add(read_commands(document, options.tools.absolute().parent, console.environ))
+            offers, problems = read_commands(document, options.tools.absolute().parent, console.environ, check=check_parameters)
         except UsageError as error:
             raise UsageError(f"{options.tools}: {error.message}", hint=error.hint) from None
+        for problem in problems:
+            console.warn(f"{options.tools}: {problem}")
+        toolbox.add(offers)
     return toolbox
+
+
+def check_parameters(tool: Tool) -> None:
+    """Raise UsageError if calls of the tool cannot be constrained by the schema of its parameters."""
+    from llamacli.engine.constraint.schema import check_tools
+
+    try:
+        check_tools((tool,))
+    except SchemaError as error:  # the caller's message names the tool already
+        raise UsageError(error.message.partition(f"{tool.name}: ")[2] or error.message, hint=error.hint) from None
 
 
 def check_allowed(toolbox: Toolbox | None, options: ChatToolOptions) -> None:
@@ -108,7 +122,8 @@ def read_mcp_servers(console: Console, options: ChatToolOptions) -> Servers | No
 
     document = read_json_file(options.mcp)
     try:
-        return Servers(read_servers(document, options.mcp.absolute().parent, console.environ))
+        servers = read_servers(document, options.mcp.absolute().parent, console.environ)
+        return Servers(servers, check=check_parameters)
     except UsageError as error:
         raise UsageError(f"{options.mcp}: {error.message}", hint=error.hint) from None
 
