@@ -157,8 +157,41 @@ def test_an_unknown_quantization_names_what_there_is(hub: FakeHub) -> None:
 
 
 def test_an_ambiguous_name_is_refused(hub: FakeHub) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"more than one Q \(name one: Model-Q4_K_M.gguf, Model-Q8_0.gguf\)"):
+    with pytest.raises(UsageError, match=r"more than one Q \(name one: Model-Q4_K_M.gguf, Model-Q8_0.gguf\)"):
         fetch(f"hf:{REPO}:Q")
+    hub.files[REPO] = dict.fromkeys(("code-Q8_0.gguf", "story-Q8_0.gguf", "story-Q4_K_M.gguf", "code-Q4_K_M.gguf"), MODEL)
+    for selector, quantization in ((":Q8_0", "Q8_0"), (":q8_0", "q8_0"), ("", "Q4_K_M")):
+        files = f"code-{quantization.upper()}.gguf, story-{quantization.upper()}.gguf"
+        with pytest.raises(UsageError, match=rf"has more than one {quantization} \(name one: {files}\)"):
+            fetch(f"hf:{REPO}{selector}")
+    assert hub.bodies() == []
+    assert fetch(f"hf:{REPO}:story-Q8_0.gguf").name == "story-Q8_0.gguf"
+    assert fetch(f"hf:{REPO}:code-Q8_0").name == "code-Q8_0.gguf"
+    with pytest.raises(UsageError, match="more than one Q8_0"):  # both are in the cache now
+        fetch(f"hf:{REPO}:Q8_0")
+
+
+COMPANIONS = (
+    "mmproj-Q8_0.gguf", "Model-mmproj-Q8_0.gguf", "Model-imatrix-Q8_0.gguf", "mtp-Model-Q8_0.gguf", "Model-MTP-Q8_0.gguf",
+    "MTP/Model-Q8_0.gguf", "draft/Model-Q8_0.gguf", "Model-draft-Q8_0.gguf", "Model-eagle3-Q8_0.gguf", "Model.lora.Q8_0.gguf",
+    "Model_adapter_Q8_0.gguf", "Model-nextn-Q8_0.gguf", "Model-projector-Q8_0.gguf", "Model-vocab-Q8_0.gguf",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("companion", COMPANIONS)
+def test_companion_files_never_win_over_the_model(hub: FakeHub, companion: str) -> None:
+    name = "zoo/Model-Q8_0.gguf"  # later in the alphabet than any of them
+    hub.files[REPO] = {companion: SMALL, name: MODEL}
+    for reference in (f"hf:{REPO}", f"hf:{REPO}:Q8_0", f"hf:{REPO}:Model"):
+        assert fetch(reference).name == "Model-Q8_0.gguf"
+    assert [request.path.rpartition("/")[2] for request in hub.bodies()] == ["Model-Q8_0.gguf"]
+    assert fetch(f"hf:{REPO}:{companion}").read_bytes() == SMALL  # but it can be named
+    assert fetch(f"hf:{REPO}:Q8_0").name == "Model-Q8_0.gguf"
+
+
+def test_a_repository_of_nothing_but_drafts_has_models(hub: FakeHub) -> None:
+    hub.files[REPO] = {"Model-draft-Q4_K_M.gguf": MODEL, "mmproj-Q4_K_M.gguf": SMALL}
+    assert fetch(f"hf:{REPO}:Q4_K_M").name == "Model-draft-Q4_K_M.gguf"
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------------------

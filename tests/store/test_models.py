@@ -31,9 +31,8 @@ from llamacli.errors import (
 )
 from llamacli.store.files import paths
 from llamacli.store.files.progress import Progress, ignore_progress
-from llamacli.store.models import catalogue, web, wheel, wheel_model
+from llamacli.store.models import catalogue, other_apps, web, wheel, wheel_model
 from llamacli.store.models import download as transfer
-from llamacli.store.models import other_apps as neighbours
 from llamacli.store.models import resolve as models
 from llamacli.store.models.catalogue import Entry, Wheel
 
@@ -555,13 +554,13 @@ def test_manifests_that_make_no_sense(isolated_home: Path, manifest: bytes) -> N
     path = isolated_home / ".ollama" / "models" / "manifests" / "registry.ollama.ai" / "library" / "x" / "latest"
     path.parent.mkdir(parents=True)
     path.write_bytes(manifest)
-    assert neighbours.stored() == []
+    assert other_apps.stored() == []
 
 
 def test_blobs_that_are_no_models(ollama: Path) -> None:
     add_ollama(ollama, "registry.ollama.ai/library/safetensors/latest", b"notgguf")
     add_ollama(ollama, "registry.ollama.ai/library/gone/latest", b"GGUF gone", digest="sha256:" + "1" * 64)
-    references = [one.reference for one in neighbours.stored()]
+    references = [one.reference for one in other_apps.stored()]
     assert "ollama:safetensors:latest" not in references
     assert "ollama:gone:latest" not in references
 
@@ -571,6 +570,10 @@ def test_models_of_lm_studio(isolated_home: Path) -> None:
     repo.mkdir(parents=True)
     (repo / "Qwen-Q4_K_M.gguf").write_bytes(b"GGUF")
     assert models.resolve("lmstudio:lmstudio-community/Qwen-GGUF") == repo / "Qwen-Q4_K_M.gguf"
+    (repo / "mmproj-Qwen-F16.gguf").write_bytes(b"GGUF")
+    assert models.resolve("lmstudio:lmstudio-community/Qwen-GGUF") == repo / "Qwen-Q4_K_M.gguf"
+    assert [one.path.name for one in other_apps.stored()] == ["Qwen-Q4_K_M.gguf"]
+    assert models.resolve("lmstudio:lmstudio-community/Qwen-GGUF/mmproj-Qwen-F16.gguf") == repo / "mmproj-Qwen-F16.gguf"
     (repo / "Qwen-Q8_0.gguf").write_bytes(b"GGUF")
     assert models.resolve("lmstudio:lmstudio-community/Qwen-GGUF/Qwen-Q8_0.gguf") == repo / "Qwen-Q8_0.gguf"
     with pytest.raises(ModelNotFoundError, match=r"has 2 models \(name one: lmstudio:lmstudio-community/Qwen-GGUF/Qwen-Q4"):
@@ -580,6 +583,6 @@ def test_models_of_lm_studio(isolated_home: Path) -> None:
 
 
 def test_no_other_program_is_here() -> None:
-    assert neighbours.stored() == []
+    assert other_apps.stored() == []
     with pytest.raises(ModelNotFoundError, match=r"ollama has no model x on this machine \(no models of ollama found\)"):
         models.resolve("ollama:x")

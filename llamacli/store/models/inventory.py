@@ -13,7 +13,7 @@ from llamacli.store.files.atomic import disk_errors, exclusive
 from llamacli.store.files.progress import ignore_progress
 from llamacli.store.models import catalogue, hub, other_apps, resolve, web
 from llamacli.store.models.hub_cache import Repository, repositories
-from llamacli.store.models.quantization import NOT_A_MODEL, Candidate, candidates, choose, quantization_of
+from llamacli.store.models.quantization import Candidate, candidates, choose, models_among, quantization_of
 from llamacli.store.models.references import SCHEMES, expand_alias
 from llamacli.store.models.split import part_names
 
@@ -112,8 +112,7 @@ def _of_the_web() -> Iterator[StoredModel]:
 def _of_the_hub() -> Iterator[StoredModel]:
     for repository in repositories():
         commit = repository.commit("main")
-        found = candidates(repository.files(commit)) if commit else []
-        chosen = [one for one in found if not NOT_A_MODEL.search(one.name)]
+        chosen = models_among(candidates(repository.files(commit))) if commit else []
         quantizations = [one.quantization for one in chosen]
         for one in chosen:
             unique = one.quantization is not None and quantizations.count(one.quantization) == 1

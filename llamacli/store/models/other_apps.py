@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from llamacli.errors import InvalidJSONError, ModelNotFoundError
 from llamacli.json_text import parse_json
 from llamacli.store.files import paths
+from llamacli.store.models.quantization import models_among
 from llamacli.store.models.split import first_part, is_later_part
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
@@ -25,6 +26,11 @@ class OtherAppModel:
     reference: str
     path: Path
 
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
 
 def find(reference: str) -> Path:
     """The file of `ollama:name[:tag]` or `lmstudio:publisher/repo[/file.gguf]`. Raises ModelNotFoundError."""
@@ -34,7 +40,7 @@ def find(reference: str) -> Path:
     for one in known:
         if one.reference == wanted:
             return first_part(one.path)
-    below = [one for one in known if one.reference.startswith(f"{wanted.rstrip('/')}/")]
+    below = _without_companions(one for one in known if one.reference.startswith(f"{wanted.rstrip('/')}/"))
     if len(below) == 1:
         return first_part(below[0].path)
     program = "ollama" if scheme == "ollama" else "LM Studio"
@@ -47,7 +53,7 @@ def find(reference: str) -> Path:
 
 def stored() -> list[OtherAppModel]:
     """All models of both programs."""
-    return [*_lm_studio(), *_ollama()]
+    return [*_without_companions(_lm_studio()), *_ollama()]
 
 
 def _lm_studio() -> Iterator[OtherAppModel]:
@@ -56,6 +62,14 @@ def _lm_studio() -> Iterator[OtherAppModel]:
         for file in _sorted(folder, "*/*/*.gguf"):
             if file.is_file() and not is_later_part(file.name):
                 yield OtherAppModel(f"lmstudio:{file.relative_to(folder).as_posix()}", file)
+
+
+def _without_companions(found: Iterable[OtherAppModel]) -> list[OtherAppModel]:
+    """The models among the files of LM Studio, judged folder by folder."""
+    folders: dict[Path, list[OtherAppModel]] = {}
+    for one in found:
+        folders.setdefault(one.path.parent, []).append(one)
+    return [one for group in folders.values() for one in models_among(group)]
 
 
 def _ollama() -> Iterator[OtherAppModel]:

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol, TypeVar
 
-from llamacli.errors import ModelNotFoundError
+from llamacli.errors import ModelNotFoundError, UsageError
 from llamacli.store.models.split import part_names
 
 PREFERRED = ("Q4_K_M", "UD-Q4_K_XL", "Q4_K_S", "IQ4_XS", "Q4_0", "Q4_1", "IQ4_NL", "MXFP4", "Q5_K_M", "Q5_K_S", "Q6_K", "Q8_0",
@@ -19,8 +20,13 @@ _QUANT = re.compile(
     r"(?<![A-Za-z0-9])((?:UD-)?(?:I?Q\d(?:_[A-Z0-9]+)*|TQ\d_\d|MXFP4(?:_MOE)?|NVFP4|BF16|F16|F32|FP16|FP32))(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
-# what a repository carries beside its models: image projectors, importance matrices, draft heads
-NOT_A_MODEL = re.compile(r"mmproj|imatrix|(^|/)mtp-|eagle3|dflash", re.IGNORECASE)
+# files beside the models of a repository: image projectors, importance matrices, draft heads
+_COMPANION = re.compile(r"mmproj|imatrix|(^|/)mtp-|eagle3|dflash", re.IGNORECASE)
+# names of draft models and heads, adapters and vocabularies, which some repositories also use for models
+_LIKELY_COMPANION = re.compile(
+    r"(?<![a-z0-9])(draft(er)?|mtp|nextn|eagle\d*|medusa|speculator|projector|loras?|adapters?|control[-_]vectors?|vocab)(?![a-z0-9])",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +81,41 @@ def candidates(files: Iterable[RemoteFile]) -> list[Candidate]:
     return found
 
 
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=_Named)
+
+
+def models_among(found: Iterable[N]) -> list[N]:
+    """The models among `found`, without companion files such as image projectors, importance matrices, draft heads, adapters.
+
+    Files with names like `draft` or `lora` count as models only if the repository has nothing else.
+    """
+    possible = [one for one in found if not _COMPANION.search(one.name)]
+    return [one for one in possible if not _LIKELY_COMPANION.search(one.name)] or possible
+
+
 def choose(found: list[Candidate], selector: str | None, *, memory: int, where: str) -> Candidate:
     """The model that `selector` (a file's path, a quantization, part of a name, or None) names in the repository `where`.
 
     With None: the first of PREFERRED that fits into `memory` bytes, else the largest model that fits, else the smallest.
-    Raises ModelNotFoundError, with what there is.
+    Raises ModelNotFoundError if there is no such model, UsageError if several match; both list the files.
     """
     if selector:
         return _named(found, selector, where)
-    models = [one for one in found if not NOT_A_MODEL.search(one.name)]
+    models = models_among(found)
     if not models:
         raise ModelNotFoundError(
             f"{where} holds no GGUF file", hint="look for a repository whose name ends in -GGUF, which holds the same model"
         )
     fitting = [one for one in models if (one.size or 0) <= memory]
     for preferred in PREFERRED:
-        for one in fitting:
-            if one.quantization == preferred:
-                return one
+        matching = [one for one in fitting if one.quantization == preferred]
+        if matching:
+            return _only(matching, preferred, where)
     if fitting:
         return max(fitting, key=lambda one: one.size or 0)
     return min(models, key=lambda one: one.size or 0)
@@ -103,16 +126,21 @@ def _named(found: list[Candidate], selector: str, where: str) -> Candidate:
     for one in found:
         if any(wanted in (part.path.lower(), PurePosixPath(part.path).name.lower()) for part in one.parts):
             return one
-    models = [one for one in found if not NOT_A_MODEL.search(one.name)]
+    models = models_among(found)
     exact = [one for one in models if (one.quantization or "").lower() == wanted]
-    # `q4_k_m` also finds the only file that has it somewhere in its name, such as `Q4_K_M-imat`
-    near = exact or [one for one in models if wanted in one.name.lower()]
-    if len(near) == 1 or exact:
-        return near[0]
-    there = sorted({one.quantization or one.name for one in models})
-    if not near:
-        raise ModelNotFoundError(f"{where} has no {selector}", hint=f"it has {', '.join(there) or 'no GGUF file'}")
-    raise ModelNotFoundError(f"{where} has more than one {selector}", hint=f"name one: {', '.join(one.name for one in near)}")
+    # `q4_k_m` also matches the only file with it anywhere in its name, such as `Q4_K_M-imat`
+    matching = exact or [one for one in models if wanted in one.name.lower()]
+    if not matching:
+        known = sorted({one.quantization or one.name for one in models})
+        raise ModelNotFoundError(f"{where} has no {selector}", hint=f"it has {', '.join(known) or 'no GGUF file'}")
+    return _only(matching, selector, where)
+
+
+def _only(matching: list[Candidate], selector: str, where: str) -> Candidate:
+    if len(matching) > 1:
+        names = ", ".join(one.name for one in matching)
+        raise UsageError(f"{where} has more than one {selector}", hint=f"name one: {names}")
+    return matching[0]
 
 
 def memory_of_this_machine() -> int:
