@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from llamacli.errors import LlamacliError, UsageError
+from llamacli.store.files.records import fits, is_bytes, is_integer, is_text, optional
 
 FORMAT = "llamacli-vectors-1"
 CHUNK = 512
@@ -129,6 +130,9 @@ class VectorIndex:
                 raise UsageError(f"{self.path} is not a vector index of llamacli") from error
             raise LlamacliError(f"cannot use the index {self.path}: {error}") from error
 
+    def _corrupt(self, reason: str) -> UsageError:
+        return UsageError(f"{self.path} is corrupt: {reason}")
+
     def _rows(self, query: str, *values: str | int) -> list[tuple[Any, ...]]:
         with self._guarded():
             return self._database.execute(query, values).fetchall()
@@ -149,7 +153,10 @@ class VectorIndex:
 
     def about(self) -> dict[str, str]:
         """The parameters of the vectors."""
-        return dict(self._rows("SELECT name, value FROM about"))
+        rows = self._rows("SELECT name, value FROM about")
+        if not fits(rows, is_text, is_text):
+            raise self._corrupt("a parameter of its vectors is not text")
+        return dict(rows)
 
     def require(self, made_with: Mapping[str, str]) -> None:
         """Require that new vectors have the parameters `made_with`; an empty index accepts any.
@@ -172,7 +179,10 @@ class VectorIndex:
     def hashes(self) -> Iterator[tuple[str | None, bytes]]:
         """The id and `hash_of` of each text."""
         with self._guarded(), closing(self._database.execute("SELECT id, hash FROM texts")) as rows:
-            yield from rows
+            for row in rows:
+                if not fits((row,), optional(is_text), is_bytes):
+                    raise self._corrupt("an id is not text, or a hash is not binary")
+                yield row
 
     def add(self, identity: str | None, text: str, vector: bytes) -> None:
         """Add a text with its vector, float32 of length 1. It replaces an earlier text with the same id."""
@@ -238,7 +248,7 @@ class VectorIndex:
         with self._guarded(), closing(self._database.execute(query)) as rows:
             while chunk := rows.fetchmany(CHUNK):
                 if any(not isinstance(vector, bytes) or len(vector) != size for _, vector in chunk):
-                    raise UsageError(f"{self.path} is corrupt: it has vectors of another size")
+                    raise self._corrupt("it has vectors of another size")
                 yield [number for number, _ in chunk], b"".join(vector for _, vector in chunk)
 
     def entry(self, number: int) -> Entry:
@@ -246,6 +256,8 @@ class VectorIndex:
         rows = self._rows("SELECT number, id, text FROM texts WHERE number = ?", number)
         if not rows:
             raise LlamacliError(f"the index has no text {number}")
+        if not fits(rows, is_integer, optional(is_text), is_text):
+            raise self._corrupt(f"text {number} or its id is not text")
         return Entry(*rows[0])
 
     def count(self) -> int:

@@ -5,41 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from llamacli.bench.measure.params import BenchResult, Machine, latency
+from llamacli.store.benchmarks.columns import COLUMNS, EXTRA_COLUMNS, LLAMA_BENCH_COLUMNS, TIMING_COLUMNS
 
-ColumnType = Literal["text", "integer", "real", "boolean"]
+__all__ = ["COLUMNS", "EXTRA_COLUMNS", "LLAMA_BENCH_COLUMNS", "TIMING_COLUMNS", "Row", "result_row"]
 
 Row = Mapping[str, Any]
 """Values by column: str, int, float, bool or None; `samples_ns`, `samples_ts` and TIMING_COLUMNS are lists."""
-
-LLAMA_BENCH_COLUMNS: dict[str, ColumnType] = {
-    "build_commit": "text", "build_number": "integer", "cpu_info": "text", "gpu_info": "text", "backends": "text",
-    "model_filename": "text", "model_type": "text", "model_size": "integer", "model_n_params": "integer", "n_batch": "integer",
-    "n_ubatch": "integer", "n_threads": "integer", "cpu_mask": "text", "cpu_strict": "boolean", "poll": "integer",
-    "type_k": "text", "type_v": "text", "n_gpu_layers": "integer", "n_cpu_moe": "integer", "split_mode": "text",
-    "main_gpu": "integer", "no_kv_offload": "boolean", "flash_attn": "integer", "devices": "text", "tensor_split": "text",
-    "tensor_buft_overrides": "text", "load_mode": "text", "lazy_mode": "text", "embeddings": "boolean",
-    "no_op_offload": "integer", "no_host": "boolean", "repack": "boolean", "fit_target": "integer", "fit_min_ctx": "integer",
-    "n_prompt": "integer", "n_gen": "integer", "n_depth": "integer", "test_time": "text", "avg_ns": "integer",
-    "stddev_ns": "integer", "avg_ts": "real", "stddev_ts": "real",
-}  # fmt: skip
-"""`n_cpu_moe`, `tensor_buft_overrides`, `lazy_mode`, `fit_target` and `fit_min_ctx` always have llama-bench's default here."""
-
-EXTRA_COLUMNS: dict[str, ColumnType] = {
-    "test": "text", "workload": "text", "n_parallel": "integer", "repetitions": "integer", "warmups": "integer",
-    "median_ns": "real", "low_ns": "real", "high_ns": "real", "median_ts": "real", "low_ts": "real", "high_ts": "real",
-    "load_ms": "real", "peak_memory": "integer", "device_memory": "integer", "energy_j": "real", "energy_source": "text",
-    "ttft_ms": "real", "itl_p50_ms": "real", "itl_p90_ms": "real", "itl_p99_ms": "real", "itl_max_ms": "real",
-    "warnings": "text", "error": "text",
-}  # fmt: skip
-"""Columns that llama-bench lacks. None if unknown. `low` and `high` are the bounds of the median's 95 % interval."""
-
-TIMING_COLUMNS = ("prompt_ns", "steps_ns")
-"""Lists with an entry for each repetition, only in JSON, for tests that time each token (entries of `steps_ns` are lists)."""
-
-COLUMNS: dict[str, ColumnType] = LLAMA_BENCH_COLUMNS | EXTRA_COLUMNS
 
 _FLASH = {"auto": -1, "off": 0, "on": 1}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from llamacli.errors import InvalidJSONError, UsageError
 from llamacli.json_text import parse_json
+from llamacli.store.benchmarks.columns import type_problem
 
 _MAX_BYTES = 256 << 20
 _HINT = "llamacli bench and llama-bench write benchmark files with -o json or -o jsonl"
@@ -77,6 +78,8 @@ def _check(row: Any, location: str) -> None:
     for name in ("n_prompt", "n_gen"):
         if not isinstance(row.get(name), int):
             raise UsageError(f"{location} has no {name}", hint=_HINT)
+    if problem := type_problem(row):
+        raise UsageError(f"{location}: {problem}", hint=_HINT)
     samples = row.get("samples_ts", [])
     if not isinstance(samples, list) or not all(map(_is_speed, samples)):
         raise UsageError(f"{location}: samples_ts must be positive numbers")

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llamacli.errors import UsageError
+from llamacli.store.benchmarks.columns import stored_problem
 from llamacli.store.files import paths
 from llamacli.store.files.database import Database
+from llamacli.store.files.records import fits, has_shape, is_integer, is_number, is_text, is_time, optional, parse_object
 
 _SCHEMA = """
 create table run (
@@ -32,6 +34,16 @@ create index row_by_thing on row (thing);
 _HINT = "--no-save runs without the history"
 _FINGERPRINT_DIGITS = 12
 _MAX_SPEEDS = 30
+
+_ORIGIN_SHAPE = {
+    "machine": {
+        "cpu": is_text, "cores": is_integer, "memory": is_integer, "features": [is_text],
+        "devices": [{"description": is_text, "memory": is_integer}],
+    },
+    "build": {"llamacli": is_text, "llama_cpp": is_text, "compiler": is_text},
+    "system": {"platform": is_text},
+    "models": {"*": {"header_sha256": is_text, "size": is_integer}},
+}  # fmt: skip
 
 Row = Mapping[str, Any]
 
@@ -139,12 +151,16 @@ class History:
             and substr(machine, 1, length(?)) = ? order by id desc limit ?""",
             (model, test, machine, machine, -1 if limit is None else limit),
         )
+        if not fits(found, is_integer, is_time, is_text, is_text, is_text, optional(is_text), is_integer):
+            raise self._database.corrupt("a run has values of wrong types")
         return [self._listed(*columns) for columns in found]
 
     def _listed(
         self, run: int, created: float, command: str, machine: str, build: str, llama_cpp: str | None, interrupted: int
     ) -> RunSummary:
         rows = self._database.rows("select test, model, median_ts, error from row where run = ? order by number", (run,))
+        if not fits(rows, is_text, is_text, optional(is_number), optional(is_text)):
+            raise self._database.corrupt(f"a row of run {run} has values of wrong types")
         return RunSummary(
             id=run,
             created=created,
@@ -162,19 +178,40 @@ class History:
         found = self._database.rows("select * from run where id = ?", (number,))
         if not found:
             raise _unknown_run(number)
+        if not fits(found, is_integer, is_time, *[is_text] * 5, is_integer):
+            raise self._database.corrupt(f"run {number} has values of wrong types")
         identity, created, command, options, origin, machine, build, interrupted = found[0]
-        documents = self._database.rows("select document from row where run = ? order by number", (number,))
         return StoredRun(
             id=identity,
             created=created,
             command=command,
-            options=json.loads(options),
-            origin=json.loads(origin),
+            options=self._object(options, "options", number),
+            origin=self._origin(origin, number),
             machine=machine,
             build=build,
             interrupted=bool(interrupted),
-            rows=tuple(json.loads(document) for (document,) in documents),
+            rows=tuple(self._rows(number)),
         )
+
+    def _origin(self, text: str, number: int) -> dict[str, Any]:
+        document = self._object(text, "origin", number)
+        if not has_shape(document, _ORIGIN_SHAPE):
+            raise self._database.corrupt(f"the origin of run {number} is incomplete")
+        return document
+
+    def _rows(self, number: int) -> Iterator[dict[str, Any]]:
+        query = "select document from row where run = ? order by number"
+        for index, (text,) in enumerate(self._database.rows(query, (number,)), start=1):
+            row = self._object(text, f"row {index}", number)
+            if problem := stored_problem(row):
+                raise self._database.corrupt(f"row {index} of run {number}: {problem}")
+            yield row
+
+    def _object(self, text: object, name: str, number: int) -> dict[str, Any]:
+        document = parse_object(text)
+        if document is None:
+            raise self._database.corrupt(f"{name} of run {number} is not a JSON object")
+        return document
 
     def last(self, before: int = 0) -> int:
         """The number of the last run, or of the run `before` runs earlier. Raises UsageError if there are not enough runs."""
@@ -183,6 +220,8 @@ class History:
             count = self._database.rows("select count(*) from run")[0][0]
             message = "no stored runs" if not count else f"only {count} stored run{'s' * (count != 1)}"
             raise UsageError(message, hint="llamacli bench stores its runs")
+        if not fits(found, is_integer):
+            raise self._database.corrupt("the number of a run is not an integer")
         number: int = found[0][0]
         return number
 
@@ -205,7 +244,7 @@ class History:
             order by id desc limit ?""",
             (_storable(configuration), machine, build, json.dumps(excluded), _MAX_SPEEDS),
         )
-        return [speed for (speed,) in found]
+        return [speed for (speed,) in found if is_number(speed)]
 
     def close(self) -> None:
         """Close the database."""

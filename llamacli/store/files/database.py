@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from llamacli.errors import LlamacliError
 
 _BUSY_SECONDS = 10
+_MAX_SECONDS = 60.0
+_STEPS_BETWEEN_CHECKS = 1_000_000
 
 
 class Database:
@@ -27,12 +30,14 @@ class Database:
     def __init__(self, path: Path, *, steps: Sequence[str], hint: str) -> None:
         self.path = path
         self._hint = hint
+        self._deadline = 0.0
         with self.guarded():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.parent.chmod(0o700)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             path.chmod(0o600)
             self.connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            self.connection.set_progress_handler(self._is_late, _STEPS_BETWEEN_CHECKS)
             try:
                 self._prepare(steps)
             except BaseException:
@@ -46,6 +51,8 @@ class Database:
         run("pragma foreign_keys = on")
         with self.transaction():
             version = run("pragma user_version").fetchone()[0]
+            if version < 0:
+                raise self.corrupt("unknown schema version")
             if version > len(steps):
                 raise LlamacliError(f"{self.path} was created by a newer llamacli", hint=self._hint)
             for step in steps[version:]:
@@ -77,12 +84,20 @@ class Database:
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
-        """Translate errors of SQLite and of the file system into LlamacliError."""
+        """Translate errors of SQLite and of the file system into LlamacliError. Queries are limited to 60 seconds."""
+        self._deadline = time.monotonic() + _MAX_SECONDS
         try:
             yield
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "strerror", None) or error
             raise LlamacliError(f"{self.path}: {reason}", hint=self._hint) from error
+
+    def corrupt(self, reason: str) -> LlamacliError:
+        """The error for content that no version of llamacli wrote."""
+        return LlamacliError(f"{self.path} is corrupt: {reason}", hint=self._hint)
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._deadline
 
     def close(self) -> None:
         """Close the database."""

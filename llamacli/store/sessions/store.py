@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from llamacli.errors import UsageError
 from llamacli.store.files import paths
 from llamacli.store.files.database import Database
+from llamacli.store.files.records import fits, is_integer, is_text, is_time, optional, parse_object
 from llamacli.store.sessions import search as session_search
 from llamacli.store.sessions.kv_states import SessionStates
 
@@ -150,9 +151,22 @@ class SessionStore:
         return found[0] if found else None
 
     def messages(self, session: int) -> list[SavedMessage]:
-        """All messages of a session, in chronological order."""
+        """All messages of a session, in chronological order. Each is later than its parent."""
         rows = self._database.rows("select id, parent, document, cut from message where session = ? order by id", (session,))
-        return [SavedMessage(number, parent, json.loads(document), cut) for number, parent, document, cut in rows]
+        if not fits(rows, is_integer, optional(is_integer), is_text, is_text):
+            raise self._database.corrupt(f"a message of session {session} has values of wrong types")
+        found: dict[int, SavedMessage] = {}
+        for number, parent, text, cut in rows:
+            document = parse_object(text)
+            if document is None:
+                raise self._database.corrupt(f"message {number} of session {session} is not a JSON object")
+            if parent is not None and parent not in found:
+                raise self._database.corrupt(f"message {number} of session {session} replies to the unknown message {parent}")
+            found[number] = SavedMessage(number, parent, document, cut)
+        ((head,),) = self._database.rows("select (select head from session where id = ?)", (session,))
+        if head is not None and head not in found:
+            raise self._database.corrupt(f"the current message {head} of session {session} does not exist")
+        return list(found.values())
 
     def put(self, session: int, message: SavedMessage, *, text: str) -> None:
         """Save a message, or its new content. `text` is its searchable text."""
@@ -198,6 +212,8 @@ class SessionStore:
         """The messages with every word of `text`, also as a part of a word, ignoring case, the latest first."""
         with self._database.guarded():
             rows = self._search.find(text, limit)
+        if not fits(rows, is_integer, is_integer, is_text):
+            raise self._database.corrupt("a message has values of wrong types")
         sessions = {session.id: session for session in self._sessions()}
         return [Found(sessions[session], message, found) for session, message, found in rows if session in sessions]
 
@@ -213,7 +229,11 @@ class SessionStore:
             coalesce((select text from message where session = session.id order by message.id limit 1), '')
             from session {where} order by updated desc, id desc {limit}"""  # noqa: S608 - constant fragments
         query = query.replace("where session = session.id", "where message.session = session.id")
-        return [Session(*row) for row in self._database.rows(query, values)]
+        rows = self._database.rows(query, values)
+        optional_text, optional_integer = optional(is_text), optional(is_integer)
+        if not fits(rows, is_integer, optional_text, is_text, optional_text, optional_integer, is_time, is_integer, is_text):
+            raise self._database.corrupt("a session has values of wrong types")
+        return [Session(*row) for row in rows]
 
 
 def _storable(text: str) -> str:

@@ -1,0 +1,103 @@
+"""The columns of benchmark rows, and the validation of rows that other programs may have written or altered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+ColumnType = Literal["text", "integer", "real", "boolean"]
+
+LLAMA_BENCH_COLUMNS: dict[str, ColumnType] = {
+    "build_commit": "text", "build_number": "integer", "cpu_info": "text", "gpu_info": "text", "backends": "text",
+    "model_filename": "text", "model_type": "text", "model_size": "integer", "model_n_params": "integer", "n_batch": "integer",
+    "n_ubatch": "integer", "n_threads": "integer", "cpu_mask": "text", "cpu_strict": "boolean", "poll": "integer",
+    "type_k": "text", "type_v": "text", "n_gpu_layers": "integer", "n_cpu_moe": "integer", "split_mode": "text",
+    "main_gpu": "integer", "no_kv_offload": "boolean", "flash_attn": "integer", "devices": "text", "tensor_split": "text",
+    "tensor_buft_overrides": "text", "load_mode": "text", "lazy_mode": "text", "embeddings": "boolean",
+    "no_op_offload": "integer", "no_host": "boolean", "repack": "boolean", "fit_target": "integer", "fit_min_ctx": "integer",
+    "n_prompt": "integer", "n_gen": "integer", "n_depth": "integer", "test_time": "text", "avg_ns": "integer",
+    "stddev_ns": "integer", "avg_ts": "real", "stddev_ts": "real",
+}  # fmt: skip
+"""`n_cpu_moe`, `tensor_buft_overrides`, `lazy_mode`, `fit_target` and `fit_min_ctx` always have llama-bench's default here."""
+
+EXTRA_COLUMNS: dict[str, ColumnType] = {
+    "test": "text", "workload": "text", "n_parallel": "integer", "repetitions": "integer", "warmups": "integer",
+    "median_ns": "real", "low_ns": "real", "high_ns": "real", "median_ts": "real", "low_ts": "real", "high_ts": "real",
+    "load_ms": "real", "peak_memory": "integer", "device_memory": "integer", "energy_j": "real", "energy_source": "text",
+    "ttft_ms": "real", "itl_p50_ms": "real", "itl_p90_ms": "real", "itl_p99_ms": "real", "itl_max_ms": "real",
+    "warnings": "text", "error": "text",
+}  # fmt: skip
+"""Columns that llama-bench lacks. None if unknown. `low` and `high` are the bounds of the median's 95 % interval."""
+
+TIMING_COLUMNS = ("prompt_ns", "steps_ns")
+"""Lists with an entry for each repetition, only in JSON, for tests that time each token (entries of `steps_ns` are lists)."""
+
+COLUMNS: dict[str, ColumnType] = LLAMA_BENCH_COLUMNS | EXTRA_COLUMNS
+
+_NAMES: dict[ColumnType, str] = {
+    "text": "a string", "integer": "an integer", "real": "a number", "boolean": "a boolean",
+}  # fmt: skip
+_SAMPLES = ("samples_ns", "samples_ts", *TIMING_COLUMNS)
+_FLASH_ATTENTION = (-1, 0, 1)
+_MAX_INTEGER = 1 << 63
+_MAX_REAL = 1e300
+
+
+def type_problem(row: Mapping[str, Any]) -> str | None:
+    """The first column with a value of a wrong type, None if all are right. Missing columns and null are accepted."""
+    return next(_type_problems(row), None)
+
+
+def stored_problem(row: Mapping[str, Any]) -> str | None:
+    """The first problem of a row of the history, which has every column of llama-bench and `test`; None if it is valid."""
+    return next(_stored_problems(row), None)
+
+
+def _type_problems(row: Mapping[str, Any]) -> Iterator[str]:
+    for name, kind in COLUMNS.items():
+        value = row.get(name)
+        if value is not None and not _has_type(value, kind):
+            yield f"{name} is not {_NAMES[kind]}"
+    for name in _SAMPLES:
+        if name in row and not _are_samples(row[name], nested=name == "steps_ns"):
+            yield f"{name} is not a list of positive numbers"
+
+
+def _stored_problems(row: Mapping[str, Any]) -> Iterator[str]:
+    yield from _type_problems(row)
+    for name in (*LLAMA_BENCH_COLUMNS, "test", "workload", "n_parallel", "repetitions"):
+        if row.get(name) is None:
+            yield f"{name} is missing"
+    for name in EXTRA_COLUMNS:
+        if name not in row:
+            yield f"{name} is missing"
+    if row["flash_attn"] not in _FLASH_ATTENTION:
+        yield f"flash_attn is {row['flash_attn']}"
+    bounds = [row[name] is None for name in ("median_ts", "low_ts", "high_ts")]
+    if any(bounds) != all(bounds):
+        yield "median_ts, low_ts and high_ts do not agree"
+
+
+def _has_type(value: object, kind: ColumnType) -> bool:
+    match kind:
+        case "text":
+            return isinstance(value, str)
+        case "boolean":
+            return value in (0, 1)
+        case "integer":
+            return isinstance(value, int) and abs(value) < _MAX_INTEGER
+        case "real":
+            return _is_number(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < _MAX_REAL
+
+
+def _are_samples(value: object, *, nested: bool) -> bool:
+    if not isinstance(value, list):
+        return False
+    if nested:
+        return all(_are_samples(one, nested=False) for one in value)
+    return all(_is_number(one) and one >= 0 for one in value)
