@@ -58,10 +58,10 @@ def _type_problems(row: Mapping[str, Any]) -> Iterator[str]:
     for name, kind in COLUMNS.items():
         value = row.get(name)
         if value is not None and not _has_type(value, kind):
-            yield f"{name} is not {_NAMES[kind]}"
+            yield f"{name} must be {_NAMES[kind]}"
     for name in _SAMPLES:
         if name in row and not _are_samples(row[name], nested=name == "steps_ns"):
-            yield f"{name} is not a list of positive numbers"
+            yield f"{name} must be positive numbers"
 
 
 def _stored_problems(row: Mapping[str, Any]) -> Iterator[str]:
