@@ -67,7 +67,7 @@ def values_for(found: Settings, keys: settings.Keys, *, profile: str | None, mod
     from llamacli.store.models.resolve import names_of
 
     names = names_of(model, found.aliases())
-    return found.values(keys, every=all_keys, profile=profile, models=names, elsewhere=_is_option)
+    return found.values(keys, every=all_keys, profile=profile, models=names, is_option=_is_option)
 
 
 def _is_option(name: str) -> bool:

@@ -63,18 +63,19 @@ class Settings:
         every: Callable[[], Keys],
         profile: str | None,
         models: Sequence[str],
-        elsewhere: Callable[[str], bool] = lambda _: False,
+        is_option: Callable[[str], bool] = lambda _: False,
     ) -> dict[str, Setting]:
         """The values in the files, by key name.
 
-        `keys` are those of the running command. Other keys are ignored if `elsewhere` accepts them, else checked against
-        `every`, which may be slow. `models` are the names of the model. Raises SettingsError for the first mistake.
+        `keys` are those of the running command. Options of other commands, which `is_option` accepts, are ignored; the rest
+        is checked against `every`, which may be slow. `models` are the names of the model. Raises SettingsError for the first
+        mistake.
         """
         found: dict[str, Setting] = {}
         for key_path in (*self._profile_path(profile), *(("models", name) for name in models), ("defaults",)):
             for file in self.files:
                 table = file.table(key_path) or {}
-                own = {name: value for name, value in table.items() if spelling(name) in keys or not elsewhere(name)}
+                own = {name: value for name, value in table.items() if spelling(name) in keys or not is_option(name)}
                 for key, value in validated(file, key_path, own, keys, every).items():
                     where = f"{file.path} [{'.'.join(key_path)}]"
                     found.setdefault(key, Setting(key, value, Origin(file.scope, where)))
