@@ -129,6 +129,8 @@ class VectorIndex:
             if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
                 raise UsageError(f"{self.path} is not a vector index of llamacli") from error
             raise LlamacliError(f"cannot use the index {self.path}: {error}") from error
+        except UnicodeDecodeError as error:  # of a message of SQLite's, with a name from a corrupt schema
+            raise self._corrupt("its schema is not UTF-8 text") from error
 
     def _corrupt(self, reason: str) -> UsageError:
         return UsageError(f"{self.path} is corrupt: {reason}")

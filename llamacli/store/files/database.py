@@ -91,6 +91,8 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "strerror", None) or error
             raise LlamacliError(f"{self.path}: {reason}", hint=self._hint) from error
+        except UnicodeDecodeError as error:  # of a message of SQLite's, with a name from a corrupt schema
+            raise self.corrupt("its schema is not UTF-8 text") from error
 
     def corrupt(self, reason: str) -> LlamacliError:
         """The error for content that no version of llamacli wrote."""
