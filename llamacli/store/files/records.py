@@ -10,6 +10,7 @@ from llamacli.json_text import parse_json
 
 _YEAR_10000 = 253_402_300_800
 _MAX_INTEGER = 1 << 63
+_MAX_ROW_ID = 1 << 31
 
 Check = Callable[[object], bool]
 
@@ -27,6 +28,11 @@ def is_bytes(value: object) -> bool:
 def is_integer(value: object) -> bool:
     """Return whether the value is an integer of 63 bits."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MAX_INTEGER
+
+
+def is_row_id(value: object) -> bool:
+    """Return whether the value is a number that tables count with, which leaves room for later rows."""
+    return isinstance(value, int) and 0 < value < _MAX_ROW_ID
 
 
 def is_number(value: object) -> bool:

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from llamacli.errors import UsageError
 from llamacli.store.files import paths
 from llamacli.store.files.database import Database
-from llamacli.store.files.records import fits, is_integer, is_text, is_time, optional, parse_object
+from llamacli.store.files.records import fits, is_integer, is_row_id, is_text, is_time, optional, parse_object
 from llamacli.store.sessions import search as session_search
 from llamacli.store.sessions.kv_states import SessionStates
 
@@ -153,7 +153,7 @@ class SessionStore:
     def messages(self, session: int) -> list[SavedMessage]:
         """All messages of a session, in chronological order. Each is later than its parent."""
         rows = self._database.rows("select id, parent, document, cut from message where session = ? order by id", (session,))
-        if not fits(rows, is_integer, optional(is_integer), is_text, is_text):
+        if not fits(rows, is_row_id, optional(is_row_id), is_text, is_text):
             raise self._database.corrupt(f"a message of session {session} has values of wrong types")
         found: dict[int, SavedMessage] = {}
         for number, parent, text, cut in rows:
@@ -212,7 +212,7 @@ class SessionStore:
         """The messages with every word of `text`, also as a part of a word, ignoring case, the latest first."""
         with self._database.guarded():
             rows = self._search.find(text, limit)
-        if not fits(rows, is_integer, is_integer, is_text):
+        if not fits(rows, is_row_id, is_row_id, is_text):
             raise self._database.corrupt("a message has values of wrong types")
         sessions = {session.id: session for session in self._sessions()}
         return [Found(sessions[session], message, found) for session, message, found in rows if session in sessions]
@@ -230,8 +230,8 @@ class SessionStore:
             from session {where} order by updated desc, id desc {limit}"""  # noqa: S608 - constant fragments
         query = query.replace("where session = session.id", "where message.session = session.id")
         rows = self._database.rows(query, values)
-        optional_text, optional_integer = optional(is_text), optional(is_integer)
-        if not fits(rows, is_integer, optional_text, is_text, optional_text, optional_integer, is_time, is_integer, is_text):
+        optional_text, optional_id = optional(is_text), optional(is_row_id)
+        if not fits(rows, is_row_id, optional_text, is_text, optional_text, optional_id, is_time, is_integer, is_text):
             raise self._database.corrupt("a session has values of wrong types")
         return [Session(*row) for row in rows]
 
