@@ -12,10 +12,10 @@ from typing import BinaryIO
 
 from llamacli.batch.formats import RowFormat
 from llamacli.batch.json_array import ArraySplitter
-from llamacli.batch.summary import counted
 from llamacli.errors import InvalidJSONError, UsageError
 from llamacli.json_text import parse_json
 from llamacli.openai.batch_row import Row
+from llamacli.units import counted
 
 MAX_LINE_BYTES = 64 << 20
 """Bytes of one line, so that a file without line ends does not fill the memory."""

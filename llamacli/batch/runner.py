@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from llamacli.backend.protocol import Backend
 from llamacli.batch.results import ResultFile
-from llamacli.batch.summary import Tally, counted
+from llamacli.batch.summary import Tally
 from llamacli.engine.chat.judgement import check_answer
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
@@ -21,6 +21,7 @@ from llamacli.errors import ConstraintError, LlamacliError, RowsFailedError
 from llamacli.openai.batch_request import RowDefaults, RowRequest
 from llamacli.openai.batch_result import failure, result
 from llamacli.openai.batch_row import Row
+from llamacli.units import counted
 
 MAX_HELD_BACK = 4096
 """Results that may wait for an earlier one when the order is kept."""

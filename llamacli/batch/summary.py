@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from llamacli.engine.events import Usage
+from llamacli.units import counted, format_speed
 
 
 @dataclass(slots=True)
@@ -27,7 +28,7 @@ class Tally:
 
     def status(self, done: int, total: int | None) -> str:
         """Return rows, speed, and the time left, estimated from the share of the input in bytes that was read."""
-        text = f"{counted(self.rows, 'row')}, {self.rate():.0f} tokens/s"
+        text = f"{counted(self.rows, 'row')}, {format_speed(self.rate())}"
         if not total or not 0 < done < total:
             return text
         left = (time.perf_counter() - self.started) * (total - done) / done
@@ -44,10 +45,5 @@ class Tally:
         return (
             f"{counted(self.rows, 'row')}, {self.failed} failed · "
             f"{counted(self.prompt_tokens, 'token')} in ({self.cached_tokens} shared), "
-            f"{self.completion_tokens} out · {total / max(seconds, 1e-9):.1f} tokens/s · {seconds:.1f} s"
+            f"{self.completion_tokens} out · {format_speed(total / max(seconds, 1e-9))} · {seconds:.1f} s"
         )
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: 1 row, 2 rows."""
-    return f"{number} {noun}{'s' * (number != 1)}"

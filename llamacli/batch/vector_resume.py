@@ -19,6 +19,7 @@ from llamacli.engine.embedding.outcome import Embedded
 from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.engine.embedding.vectors import Matrix
 from llamacli.errors import UsageError
+from llamacli.units import counted
 
 if TYPE_CHECKING:
     from llamacli.batch.texts import TextSource
@@ -75,7 +76,7 @@ def finished_texts(
         found = _finished(path, kind, dims)
     except (ValueError, KeyError, TypeError, IndexError, OSError, zipfile.BadZipFile):
         raise UsageError(f"{path} exists, but is not what this run would write", hint=hint) from None
-    fewer = UsageError(f"{path} is finished and has {found.texts:,} texts, more than were given", hint=hint)
+    fewer = UsageError(f"{path} is finished and has {counted(found.texts, 'text')}, more than were given", hint=hint)
     if items.skip(found.first) < found.first:
         raise fewer
     checked = found.first
@@ -92,7 +93,7 @@ def finished_texts(
     beyond = 0
     for outcome in embedder.embed(items.texts(), params):
         if isinstance(outcome, Embedded) or kind != "npz":  # an archive has no rows for texts without a vector
-            raise UsageError(f"{path} is finished and has {found.texts:,} texts, fewer than were given", hint=hint)
+            raise UsageError(f"{path} is finished and has {counted(found.texts, 'text')}, fewer than were given", hint=hint)
         beyond += 1
     return Kept(found.texts + beyond, found.failed + beyond)
 

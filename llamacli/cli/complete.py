@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llamacli.errors import LlamacliError
+from llamacli.units import format_bytes
 
 Candidate = tuple[str, str]
 """A name and its description."""
@@ -55,7 +56,7 @@ def models() -> Iterator[Candidate]:
 
     stored = inventory.stored({})
     for one in stored:
-        yield one.reference, f"{one.size / 1e6:,.0f} MB, {one.home}"
+        yield one.reference, f"{format_bytes(one.size)}, {one.home}"
     for entry in catalogue.ENTRIES:
         for name in (entry.name, *entry.aliases):
             yield name, entry.description
@@ -67,7 +68,7 @@ def _fetched() -> Iterator[Candidate]:
 
     for one in inventory.stored({}):
         if one.home in ("llamacli", "hub", "web"):
-            yield one.reference, f"{one.size / 1e6:,.0f} MB, {one.home}"
+            yield one.reference, f"{format_bytes(one.size)}, {one.home}"
 
 
 def _values(key: str) -> Iterator[Candidate]:

@@ -24,6 +24,7 @@ from llamacli.binding.library import library
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.loading import interruptible
 from llamacli.errors import LlamacliError, ModelFileError, ModelUnsupportedError, UsageError
+from llamacli.units import format_bytes
 
 TYPES: dict[str, llama_ftype] = {
     member.name.removeprefix("LLAMA_FTYPE_").removeprefix("MOSTLY_").removeprefix("ALL_"): member
@@ -101,7 +102,7 @@ def quantize(
         free = shutil.disk_usage(target.absolute().parent).free
         if free < sizes.after:
             raise LlamacliError(
-                f"{target} needs {sizes.after / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB are free", hint="free some space"
+                f"{target} needs {format_bytes(sizes.after)}, but only {format_bytes(free)} are free", hint="free some space"
             )
         try:
             with _LogReader(on_progress):

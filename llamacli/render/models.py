@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from llamacli.gguf.analysis.summary import Summary
-from llamacli.render.progress import format_bytes
 from llamacli.render.text import escape_line
 from llamacli.store.models.inventory import Removed, StoredModel
+from llamacli.units import counted, format_bytes
 
 
 def format_models(found: Sequence[StoredModel], *, default: Path | None) -> str:
@@ -64,7 +64,7 @@ def format_model(reference: str, path: Path, summary: Summary, home: str | None)
         ("parameters", f"{summary.parameters:,}" if summary.parameters else None),
         ("size", format_bytes(summary.size) + bits),
         ("quantization", summary.quantization),
-        ("context", f"{dimensions.context_length:,} tokens" if dimensions.context_length else None),
+        ("context", counted(dimensions.context_length, "token") if dimensions.context_length else None),
         ("chat template", "yes" if summary.templates else "no"),
         ("recommends", ", ".join(f"{name} {value}" for name, value in summary.sampling)),
     ]
@@ -94,12 +94,12 @@ def model_document(reference: str, path: Path, summary: Summary, home: str | Non
 
 def format_removed(reference: str, removed: Removed) -> str:
     """The result of a removal on one line."""
-    files = "1 file" if len(removed.paths) == 1 else f"{len(removed.paths)} files"
+    files = counted(len(removed.paths), "file")
     return f"removed {escape_line(reference)}: {files}, {format_bytes(removed.freed)} freed"
 
 
 def format_sizes(before: int, after: int) -> str:
-    """The sizes before and after a quantization: `270.9 MB -> 144.8 MB (53 %)`."""
+    """The sizes before and after a quantization: `258.4 MiB -> 138.1 MiB (53 %)`."""
     return f"{format_bytes(before)} -> {format_bytes(after)} ({after / before:.0%})" if before else format_bytes(after)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from llamacli.render.text import escape_line
+from llamacli.units import format_bytes
 
 _SHORTEST_BAR, _LONGEST_BAR = 6, 24
 _REDRAW_SECONDS = 0.1
@@ -77,12 +78,3 @@ def format_progress(what: str, done: float, total: float | None, *, unit: str = 
     if len(what) > space:
         what = what[: max(space - 1, 0)] + "…" if space else ""
     return (what + tail)[:room]
-
-
-def format_bytes(count: float) -> str:
-    """A number of bytes for people: `512 B`, `98.2 MB` (powers of 1,000)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llamacli.engine.events import Answer
 from llamacli.render.wrap import wrap_parts
+from llamacli.units import counted, format_speed
 
 _SEPARATOR = " · "
 _REASONS = {"stop": "finished", "length": "cut by -n", "context": "context full", "cancelled": "cancelled"}
@@ -12,22 +13,17 @@ _REASONS = {"stop": "finished", "length": "cut by -n", "context": "context full"
 def format_stats(answer: Answer, *, load_ms: float, width: int | None = None) -> str:
     """Return the line of `--stats`. With a `width` in columns, a longer line is broken between its parts."""
     usage, timings, first_token_ms = answer.usage, answer.timings, answer.first_token_ms
-    prompt = f"prompt {format_tokens(usage.prompt_tokens)}"
+    prompt = f"prompt {counted(usage.prompt_tokens, 'token')}"
     if usage.cached_tokens:
         prompt += f" ({usage.cached_tokens} cached)"
     if timings.prompt_n:
-        prompt += f" at {timings.prompt_per_second:.1f}/s"
-    generated = f"generated {format_tokens(usage.completion_tokens)}"
+        prompt += f" at {format_speed(timings.prompt_per_second)}"
+    generated = f"generated {counted(usage.completion_tokens, 'token')}"
     if timings.predicted_n:
-        generated += f" at {timings.predicted_per_second:.1f}/s"
+        generated += f" at {format_speed(timings.predicted_per_second)}"
     first = [] if first_token_ms is None else [f"first token after {_seconds(first_token_ms)}"]
     parts = [f"load {_seconds(load_ms)}", prompt, *first, generated, _REASONS[answer.finish_reason]]
     return _SEPARATOR.join(parts) if width is None else "\n".join(wrap_parts(parts, _SEPARATOR, width))
-
-
-def format_tokens(count: int) -> str:
-    """Return the number with its noun."""
-    return f"{count} token" if count == 1 else f"{count} tokens"
 
 
 def _seconds(milliseconds: float) -> str:

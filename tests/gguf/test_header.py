@@ -321,5 +321,5 @@ def test_names_and_texts_are_kept_within_bounds() -> None:
     left = header.metadata["text.19"].value
     assert isinstance(left, Lazy)
     assert b"".join(read_bytes(source, left)) == b"x" * 500_000
-    with pytest.raises(ModelFileError, match="more than 4 MB of names"):
+    with pytest.raises(ModelFileError, match="more than 4 MiB of names"):
         read(gguf_bytes({f"{number:05}" + "k" * 60_000: 1 for number in range(100)}))

@@ -19,6 +19,7 @@ from llamacli.binding.library import library
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import available_memory, default_threads
 from llamacli.errors import CancelledError, CapacityError, LibraryError, LlamacliError
+from llamacli.units import counted
 
 MOST_INTERLEAVED = 64
 """The largest number of interleaved tests: with more the first rows would come too late."""
@@ -106,7 +107,7 @@ class _RunningTest:
         """Return the result so far."""
         count, warnings = len(self.samples), self._monitor.warnings()
         if cut_short:
-            warnings += (f"interrupted after {count} repetition{'s' if count > 1 else ''}",)
+            warnings += (f"interrupted after {counted(count, 'repetition')}",)
         elif plan.until_stable is not None and self.error is None and self.spread > plan.until_stable:
             warnings += (f"not stable after {count} repetitions: the median is known to ±{self.spread:.1f} %",)
         memory = self._resources.footprint(self.prepared)

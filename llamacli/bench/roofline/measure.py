@@ -26,6 +26,7 @@ from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.gguf.analysis.cost import ModelCost, model_cost
 from llamacli.gguf.model import read_files
 from llamacli.gguf.source import FileSource
+from llamacli.units import counted
 
 COMPARED_TYPES = ("Q4_0", "Q8_0", "F16", "F32")
 """Types that are measured in addition to the model's own."""
@@ -68,7 +69,7 @@ def measure_roofline(
     ceilings: list[Ceiling] = []
     for device in shares:
         for threads in counts if device == CPU else counts[-1:]:
-            yield RooflineStep(f"{device}, {threads} thread{'s' if threads > 1 else ''}", len(ceilings), total)
+            yield RooflineStep(f"{device}, {counted(threads, 'thread')}", len(ceilings), total)
             ceilings.append(_ceiling(device, threads, types, ceilings, cancel))
     speeds: dict[Phase, list[float]] = {"prompt": [], "generation": []}
     with Trials(path, size, cancel, on_load) as trials:

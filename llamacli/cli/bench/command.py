@@ -10,6 +10,7 @@ from llamacli.cli.bench.plot import check_plot
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
 from llamacli.errors import CancelledError, LlamacliError, RowsFailedError
+from llamacli.units import out_of
 
 if TYPE_CHECKING:
     from llamacli.bench.measure.params import BenchTest, Machine, MeasurePlan
@@ -65,7 +66,7 @@ def bench(
     if len(failures) == len(tests):
         raise failures[0]
     if failures:
-        raise RowsFailedError(f"{len(failures)} of {len(tests)} tests failed", failed=len(failures), total=len(tests))
+        raise RowsFailedError(f"{out_of(len(failures), len(tests), 'test')} failed", failed=len(failures), total=len(tests))
 
 
 bench.groups = {

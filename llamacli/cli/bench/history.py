@@ -12,6 +12,7 @@ from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import JsonOption
 from llamacli.cli.framework.parameters import argument, option
+from llamacli.units import counted
 
 if TYPE_CHECKING:
     from llamacli.bench.measure.rows import Row
@@ -139,7 +140,7 @@ def rm(app: AppContext, run: RunsArgument) -> None:
     with _opened() as opened:
         numbers = [stored_number(text, opened) for text in run]
         opened.remove(list(dict.fromkeys(numbers)))
-    app.console.note(f"removed {len(set(numbers))} run{'s' if len(set(numbers)) > 1 else ''}")
+    app.console.note(f"removed {counted(len(set(numbers)), 'run')}")
 
 
 def _runs(names: Sequence[str]) -> list[StoredRun]:

@@ -85,7 +85,7 @@ def read_toolbox(console: Console, options: ChatToolOptions) -> Toolbox | None:
 
 def check_parameters(tool: Tool) -> None:
     """Raise UsageError if calls of the tool cannot be constrained by the schema of its parameters."""
-    from llamacli.engine.constraint.schema import check_tools
+    from llamacli.engine.chat.tools import check_tools
 
     try:
         check_tools((tool,))

@@ -19,6 +19,7 @@ from llamacli.errors import LlamacliError, SettingsError, UsageError
 from llamacli.store.files import paths
 from llamacli.store.models.references import is_path
 from llamacli.store.settings import settings as store
+from llamacli.units import counted
 
 KEY_HELP = "An option's long name, aliases.NAME, profiles.NAME.OPTION or models.NAME.OPTION."
 
@@ -192,7 +193,7 @@ def check_files(app: AppContext, files: list[Path], given: bool = False) -> None
         found += wrong or []
     if found:
         app.console.write(format_problems(found))
-        raise SettingsError("1 mistake in the settings" if len(found) == 1 else f"{len(found)} mistakes in the settings")
+        raise SettingsError(f"{counted(len(found), 'mistake')} in the settings")
     app.console.note("no mistakes in the settings")
 
 

@@ -25,6 +25,7 @@ from llamacli.engine.params import Pooling
 from llamacli.errors import UsageError
 from llamacli.store.models.references import is_path
 from llamacli.store.vectors import VectorIndex
+from llamacli.units import counted
 
 if TYPE_CHECKING:
     from llamacli.engine.embedding.embedder import Embedder
@@ -159,7 +160,7 @@ def rm(app: AppContext, db: DatabaseArgument, ids: IdsArgument = (), *, number: 
         raise UsageError("no text to remove", hint="name ids, or numbers with --number")
     with VectorIndex(db) as index:
         removed = index.remove(ids, number)
-        app.console.note(f"{removed:,} text{'s' * (removed != 1)} removed; {index.count():,} in total")
+        app.console.note(f"{counted(removed, 'text')} removed; {index.count():,} in total")
 
 
 @command(examples=(("See the contents of an index.", "llamacli embed index info notes.db"),))

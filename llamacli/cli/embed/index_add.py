@@ -12,6 +12,7 @@ from llamacli.engine.embedding.outcome import Embedded
 from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.errors import RowsFailedError
 from llamacli.store.vectors import VectorIndex, hash_of
+from llamacli.units import counted
 
 COMMIT_EVERY = 1024
 """Texts between two commits: the most that a crash can lose."""
@@ -44,7 +45,7 @@ def add_new_texts(app: AppContext, embedder: Embedder, index: VectorIndex, items
 def _counts(index: VectorIndex, known: int) -> str:
     added = index.added - index.replaced
     replaced = f"{index.replaced:,} replaced, " if index.replaced else ""
-    return f"{added:,} text{'s' * (added != 1)} added, {replaced}{known:,} unchanged; {index.count():,} in total"
+    return f"{counted(added, 'text')} added, {replaced}{known:,} unchanged; {index.count():,} in total"
 
 
 class _NewItems:

@@ -19,6 +19,7 @@ from llamacli.engine.embedding.outcome import NotEmbedded, Outcome
 from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.errors import RowsFailedError, UsageError
 from llamacli.render.embed import SHOWN_ROWS, format_failed_row, format_more, format_view_row
+from llamacli.units import counted
 
 
 class View:
@@ -59,9 +60,11 @@ def write_vectors(
     with _open_writer(app, output, shape) as (writer, kept):
         if kept.texts:
             if items.skip(kept.texts) < kept.texts:
-                message = f"{kept.texts:,} texts are done already, but fewer were given"
+                message = (
+                    f"{counted(kept.texts, 'text')} {'is' if kept.texts == 1 else 'are'} done already, but fewer were given"
+                )
                 raise UsageError(message, hint="leave out --resume")
-            app.console.note(f"resuming after {kept.texts:,} texts")
+            app.console.note(f"resuming after {counted(kept.texts, 'text')}")
         try:
             for item, outcome in outcomes(app, embedder, items, params, before=(kept.texts, kept.failed)):
                 writer.add(item, outcome)

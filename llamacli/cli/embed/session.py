@@ -14,6 +14,7 @@ from llamacli.cli.framework.options import ModelOptions
 from llamacli.engine.embedding.outcome import NotEmbedded, Outcome
 from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.errors import DownloadError, LlamacliError, RowsFailedError
+from llamacli.units import counted, out_of
 
 if TYPE_CHECKING:
     from llamacli.batch.texts import Item, TextSource
@@ -119,7 +120,7 @@ def outcomes(
 
         def show(done: int) -> None:
             rate = done / max(time.monotonic() - started, 1e-3)
-            what = f"embedding {done:,} texts, {rate:,.0f}/s"
+            what = f"embedding {counted(done, 'text')}, {rate:,.0f} texts/s"
             bar.update(what, before[0] + done, source.total)
 
         texts = source.texts()
@@ -140,7 +141,7 @@ def outcomes(
 
 def rows_failed(failed: int, total: int, first: LlamacliError | None) -> RowsFailedError:
     """Return the error for a run with failed texts. `first` is the first text's error, None if it was in an earlier run."""
-    which = "the text has" if total == 1 else f"{failed:,} of {total:,} texts {'has' if failed == 1 else 'have'}"
+    which = "the text has" if total == 1 else f"{out_of(failed, total, 'text')} {'has' if failed == 1 else 'have'}"
     if first is None:
         return RowsFailedError(f"{which} no vector, from an earlier run", failed=failed, total=total)
     reason = first.message if failed == 1 else f"the first: {first.message}"

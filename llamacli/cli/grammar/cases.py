@@ -15,6 +15,7 @@ from llamacli.cli.framework.options import JsonOption
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.errors import GateError, InvalidJSONError, UsageError
 from llamacli.json_text import parse_json
+from llamacli.units import out_of
 
 
 @command(
@@ -97,7 +98,7 @@ def run_cases(
     else:
         app.console.show(format_cases([(case.line, case.text, case.valid) for case in failed], len(found)))
     if failed:
-        raise GateError(f"{len(failed)} of {len(found)} cases failed")
+        raise GateError(f"{out_of(len(failed), len(found), 'case')} failed")
 
 
 def _read_cases(app: AppContext, name: str) -> list[_Case]:

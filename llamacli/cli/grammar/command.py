@@ -16,6 +16,7 @@ from llamacli.cli.grammar.allowed import allowed
 from llamacli.cli.grammar.cases import run_cases, sample
 from llamacli.cli.grammar.convert import from_choices, from_examples, from_pydantic, from_regex, from_schema
 from llamacli.errors import GateError, GrammarError, UsageError
+from llamacli.units import counted, out_of
 
 if TYPE_CHECKING:
     from llamacli.grammar.matcher import Match, Matcher
@@ -63,9 +64,8 @@ def check(
         app.console.show(format_match(one.name, one.text, match))
     wrong = sum(not match.matches for _, match in matches)
     if wrong:
-        clause = "texts does" if wrong == 1 else "texts do"
-        clause = "text does" if len(matches) == 1 else clause
-        raise GateError(f"{wrong} of {len(matches)} {clause} not match {source.name}")
+        verb = "does" if wrong == 1 else "do"
+        raise GateError(f"{out_of(wrong, len(matches), 'text')} {verb} not match {source.name}")
 
 
 @command(examples=(("Find errors in a grammar.", "llamacli grammar lint mine.gbnf"),))
@@ -96,9 +96,9 @@ def lint(
         app.console.show("".join(format_problem(source.name, line_index, problem) for problem in problems))
     errors = sum(problem.severity == "error" for problem in problems)
     if errors:
-        raise GrammarError(f"{source.name} has {errors} error{'s' if errors > 1 else ''}")
+        raise GrammarError(f"{source.name} has {counted(errors, 'error')}")
     if problems and strict:
-        raise GateError(f"{source.name} has {len(problems)} warning{'s' if len(problems) > 1 else ''}")
+        raise GateError(f"{source.name} has {counted(len(problems), 'warning')}")
 
 
 @command(

@@ -16,6 +16,7 @@ from llamacli.cli.framework.grammar_files import read_json, read_lines
 from llamacli.cli.framework.options import JsonOption
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.errors import GateError, GrammarError, UsageError
+from llamacli.units import counted
 
 if TYPE_CHECKING:
     from llamacli.cli.framework.console import Console
@@ -161,9 +162,8 @@ def _write_schema(app: AppContext, schema: Any, *, strict: bool, json: bool) -> 
         for finding in findings:
             app.console.warn(format_not_enforced(finding))
     if findings and strict:
-        raise GateError(
-            f"{len(findings)} {'keyword of the schema is' if len(findings) == 1 else 'keywords of the schema are'} not enforced"
-        )
+        verb = "is" if len(findings) == 1 else "are"
+        raise GateError(f"{counted(len(findings), 'keyword')} of the schema {verb} not enforced")
 
 
 def _pydantic_schema(console: Console, reference: str) -> Any:

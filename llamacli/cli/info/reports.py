@@ -20,6 +20,7 @@ from llamacli.gguf.check.finding import Finding
 from llamacli.gguf.check.loadable import require_complete
 from llamacli.gguf.check.template import is_go_template
 from llamacli.store.files import paths
+from llamacli.units import format_bytes
 
 if TYPE_CHECKING:
     from llamacli.cli.framework.console import Style
@@ -102,7 +103,7 @@ def show_fit(app: AppContext, opened: Opened, model: ModelParams, context: Conte
     from llamacli.cli.framework.wording import flag_of
     from llamacli.engine.fit.search import estimate_model, fit_model
     from llamacli.render.info.json import fit_document
-    from llamacli.render.info.reports import format_fit, mebibytes
+    from llamacli.render.info.reports import format_fit
 
     if opened.path is not None:
         report = fit_model(opened.path, model, context)
@@ -116,7 +117,7 @@ def show_fit(app: AppContext, opened: Opened, model: ModelParams, context: Conte
         app.console.write(format_fit(report, flags, paint=paint(app)))
     if not report.fits:
         raise MemoryFullError(
-            f"{opened.files.header.name} does not fit: it needs {mebibytes(report.total)}",
+            f"{opened.files.header.name} does not fit: it needs {format_bytes(report.total)}",
             hint=f"use {' '.join(flags)}" if flags else "use a smaller quantization",
         )
 

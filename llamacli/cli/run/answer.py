@@ -15,7 +15,8 @@ from llamacli.engine.events import Answer, AnswerEvent, Piece, Prefill
 from llamacli.errors import ContextFullError
 from llamacli.openai.documents import Documents
 from llamacli.openai.response import Heading
-from llamacli.render.stats import format_stats, format_tokens
+from llamacli.render.stats import format_stats
+from llamacli.units import counted
 
 
 def make_sink(app: AppContext, turn: Turn, options: OutputOptions, *, model: str, exact: bool, hides_reasoning: bool) -> Sink:
@@ -82,7 +83,7 @@ def check_answers(turn: Turn, answers: list[Answer], n_ctx: int) -> None:
         check_answer(turn, one)
         if one.finish_reason == "context":
             raise ContextFullError(
-                f"the answer was cut: {format_tokens(one.usage.prompt_tokens)} of the prompt and "
+                f"the answer was cut: {counted(one.usage.prompt_tokens, 'token')} of the prompt and "
                 f"{one.usage.completion_tokens} of the answer fill the context of {n_ctx}",
                 needed=one.usage.total_tokens + 1,
                 available=n_ctx,

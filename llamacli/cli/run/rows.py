@@ -10,7 +10,6 @@ from llamacli.batch.formats import format_of
 from llamacli.batch.reader import INVALID_JSON, read_rows
 from llamacli.batch.results import ResultFile
 from llamacli.batch.runner import RowRunner, RunParams
-from llamacli.batch.summary import counted
 from llamacli.cli.framework.constraints import warn_not_enforced
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.run.batch_options import RowOptions
@@ -18,6 +17,7 @@ from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.openai.batch_request import RowDefaults
 from llamacli.openai.batch_row import Row
+from llamacli.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

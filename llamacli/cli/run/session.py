@@ -16,6 +16,7 @@ from llamacli.cli.run.options import Asked, ModelSetup, OutputOptions, StateOpti
 from llamacli.cli.run.prompt import read_base, read_question
 from llamacli.engine.params import ModelParams
 from llamacli.errors import LlamacliError
+from llamacli.units import counted
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
@@ -80,7 +81,6 @@ def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
         turn = engine.render(question)
         tokens, size = turn.prompt.tokens, engine.context_for(turn.prompt, asked.generation.predict)
     from llamacli.cli.run.output import write_line
-    from llamacli.render.stats import format_tokens
 
     if json:
         document = {"prompt": turn.prompt.text, "prompt_tokens": len(tokens), "n_ctx": size, "tokens": list(tokens)}
@@ -88,7 +88,7 @@ def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
         return
     app.console.show(turn.prompt.text + ("\n" if app.console.terminals.stdout else ""))
     fits = "" if len(tokens) <= size else ", which is too small"
-    app.console.note(f"{format_tokens(len(tokens))}; the context would have {size}{fits}")
+    app.console.note(f"{counted(len(tokens), 'token')}; the context would have {size}{fits}")
 
 
 @contextmanager
@@ -113,10 +113,8 @@ def _engine(app: AppContext, setup: ModelSetup) -> Iterator[Engine]:
 
 def _load_state(engine: Engine, state: StateOptions) -> None:
     if state.load_state is not None:
-        from llamacli.render.stats import format_tokens
-
         tokens = engine.load_state(state.load_state)
-        logger.info("%s contains %s", state.load_state, format_tokens(tokens))
+        logger.info("%s contains %s", state.load_state, counted(tokens, "token"))
 
 
 def _save_state(engine: Engine, state: StateOptions) -> None:

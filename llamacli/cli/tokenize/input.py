@@ -16,6 +16,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.engine.tokenization.documents import BLOCK, Document, text_document, utf8_blocks
 from llamacli.errors import CapacityError, TemplateError, UsageError
 from llamacli.json_text import parse_json
+from llamacli.units import counted
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -159,7 +160,7 @@ def _files(app: AppContext, names: tuple[str, ...], stdin: Document, *, recursiv
             documents.append(_file_document(path))
             size += path.stat().st_size
     if skipped:
-        app.console.note(f"skipped {skipped} {'file that is' if skipped == 1 else 'files that are'} not text")
+        app.console.note(f"skipped {counted(skipped, 'file')} that {'is' if skipped == 1 else 'are'} not text")
     if not documents:
         raise UsageError("no text files found", hint="files whose names begin with a dot are skipped")
     return Input(documents, None if streams else size, are_files=True)

@@ -12,6 +12,7 @@ from llamacli.engine.tokenization.tokenizer import Chunk
 from llamacli.errors import LlamacliError, RowsFailedError
 from llamacli.render.tokenize.json import counts_document, extensions_document
 from llamacli.render.tokenize.view import Count, Paint, format_counts, format_extensions, format_ids, total_of
+from llamacli.units import out_of
 
 if TYPE_CHECKING:
     from llamacli.engine.tokenization.tokenizer import NotTokenized
@@ -67,7 +68,7 @@ class Output:
         total = self.failed + self.ended
         reason = ("" if self.failed == 1 else "the first: ") + self.first_error.message
         raise RowsFailedError(
-            f"{self.failed:,} of {total:,} texts could not be tokenized" + (f": {reason}" if self.reports_errors else ""),
+            f"{out_of(self.failed, total, 'text')} could not be tokenized" + (f": {reason}" if self.reports_errors else ""),
             failed=self.failed,
             total=total,
             hint=self.first_error.hint if self.reports_errors else None,

@@ -15,6 +15,7 @@ from llamacli.engine.runtime.hardware import available_memory, default_threads
 from llamacli.engine.runtime.loading import because
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import ClosedError, EngineError, MemoryFullError, ModelUnsupportedError, StateError
+from llamacli.units import format_bytes
 
 _CACHE_TYPES = {name.removeprefix("GGML_TYPE_").lower(): member for name, member in ggml_type.__members__.items()}
 _FLASH = {
@@ -242,7 +243,7 @@ def check_cache(model: Model, params: ContextParams, size: int) -> None:
     available = available_memory()
     if needed > _LARGE and available is not None and needed > available:
         raise MemoryFullError(
-            f"the KV cache of {size} tokens needs {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free",
+            f"the KV cache of {size} tokens needs {format_bytes(needed)}, but only {format_bytes(available)} are free",
             hint="use a smaller n_ctx, or cache_type_k=q8_0 and cache_type_v=q8_0",
             parameter="n_ctx",
         )

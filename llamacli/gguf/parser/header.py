@@ -128,7 +128,7 @@ class _HeaderReader:
             raise self.cursor.broken(offset, f"{what} is {length} bytes long, expected 1 to {limit}")
         self.names += length
         if self.names > MAX_NAMES:
-            raise self.cursor.broken(offset, f"more than {MAX_NAMES >> 20} MB of names")
+            raise self.cursor.broken(offset, f"more than {MAX_NAMES >> 20} MiB of names")
         try:
             return self.cursor.take(length, what).decode()
         except UnicodeDecodeError as error:

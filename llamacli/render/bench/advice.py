@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llamacli.bench.roofline.model import Limit, RooflineReport, main_type
+from llamacli.units import format_bytes
 
 NEAR = 0.7
 """The share of a limit from which the bound explains the speed."""
@@ -42,7 +43,7 @@ def _generation_advice(generation: Limit, *, is_cached: bool) -> str:
         )
     if generation.bound == "memory":
         return (
-            f"{reached} memory allows: reading {need.bytes / 1e6:,.0f} MB takes {read:.3g} ms of each token; a smaller "
+            f"{reached} memory allows: reading {format_bytes(need.bytes)} takes {read:.3g} ms of each token; a smaller "
             "quantization or faster memory helps, more threads do not."
         )
     cached = ", as the weights fit in the caches" if is_cached else ""

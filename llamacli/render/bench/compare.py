@@ -72,7 +72,7 @@ def _fact(name: str, values: tuple[str, str]) -> Iterator[str]:
 
 def _table(comparison: Comparison, paint: Paint, width: int) -> list[str] | None:
     """Return a line for each test; None if they do not fit the width."""
-    rows = [["TEST", "A t/s", "B t/s", "B/A", "INTERVAL"]]
+    rows = [["TEST", "A tokens/s", "B tokens/s", "B/A", "INTERVAL"]]
     for test in comparison.tests:
         outcome = test.outcome
         rows.append(
@@ -94,7 +94,7 @@ def _stacked(comparison: Comparison, paint: Paint) -> Iterator[str]:
         outcome = test.outcome
         yield escape_line(test.test)
         yield f"  {paint(describe_verdict(outcome), _COLORS[outcome.verdict])}"
-        yield f"  {_speed(test.first)} -> {_speed(test.second)} t/s"
+        yield f"  {_speed(test.first)} -> {_speed(test.second)} tokens/s"
         yield f"  B/A {_ratio(outcome.ratio)} ({_interval(outcome)})"
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from llamacli.render.progress import format_bytes
 from llamacli.render.text import escape_line
 from llamacli.store.benchmarks.history import RunSummary, StoredRun
+from llamacli.units import format_bytes
 
 _GAP = "  "
 _TABLE_WIDTH = 72

@@ -10,8 +10,8 @@ from typing import Any
 from llamacli.bench.roofline.model import Limit, RooflineReport
 from llamacli.bench.roofline.peaks import PROMPT_TOKENS, Ceiling
 from llamacli.render.bench.advice import format_advice
-from llamacli.render.progress import format_bytes
 from llamacli.render.text import escape_line
+from llamacli.units import counted, format_bytes
 
 Paint = Callable[[str, str], str]
 """A function that returns text in one of the styles bold, dim, red, green, yellow and cyan."""
@@ -45,7 +45,7 @@ def _device_lines(ceilings: Sequence[Ceiling], paint: Paint) -> Iterator[str]:
     """Yield the table of a device with a column for each number of threads."""
     first = ceilings[0]
     yield paint(f"{escape_line(first.device)}: {escape_line(first.description)}", "bold")
-    yield _row("", [f"{one.threads} thread{'s' if one.threads > 1 else ''}" for one in ceilings])
+    yield _row("", [counted(one.threads, "thread") for one in ceilings])
     yield _row("reading memory, GB/s", [_BUSY if "reading" in one.lost else f"{one.reading / 1e9:.1f}" for one in ceilings])
     kinds = (
         (f"products with {PROMPT_TOKENS} tokens, Gop/s", "prompt"),
@@ -72,7 +72,7 @@ def _need_lines(report: RooflineReport) -> Iterator[str]:
 
 
 def _limit_lines(report: RooflineReport, paint: Paint) -> Iterator[str]:
-    heads = f"{'tokens per second':<20}{'reached':>9}{'95 % interval':>17}{'limit':>9}{'share':>7}  limit set by"
+    heads = f"{'tokens/s':<20}{'reached':>9}{'95 % interval':>17}{'limit':>9}{'share':>7}  limit set by"
     yield paint(heads, "bold")
     for limit in (report.prompt, report.generation):
         interval = f"{_speed(limit.interval[0])} - {_speed(limit.interval[1])}" if limit.interval else ""

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llamacli.bench.measure.rows import Row
-from llamacli.render.bench.formats import SHORT_NAMES, format_model_size, format_parameters, format_value, shown_settings
+from llamacli.render.bench.formats import SHORT_NAMES, format_parameters, format_value, shown_settings
 from llamacli.render.text import escape_line
+from llamacli.units import counted, format_bytes
 
 StyleName = Literal["bold", "red"]
 
@@ -133,10 +134,10 @@ def _figures(planned: Sequence[Row]) -> list[_Column]:
         _Column("tokens/s", lambda row: _speed(row["median_ts"]), 9, 1 if latency else 0, style=None if latency else "bold"),
         _Column("95 % interval", _interval, 19, 3 if latency else 1),
         _Column("mean ± deviation", _mean, 18, 4),
-        _Column("memory", lambda row: _mebibytes(row["peak_memory"]), 9, 2),
+        _Column("memory", lambda row: _size(row["peak_memory"]), 9, 2),
     ]
     if any(row["gpu_info"] for row in planned):
-        columns.append(_Column("on GPU", lambda row: _mebibytes(row["device_memory"]), 9, 2))
+        columns.append(_Column("on GPU", lambda row: _size(row["device_memory"]), 9, 2))
     columns.append(_Column("load", lambda row: _seconds(row["load_ms"]), 7, 3 if not latency else 5))
     if any(row["energy_source"] for row in planned):
         columns.append(_Column("energy", lambda row: "" if row["energy_j"] is None else f"{row['energy_j']:.1f} J", 9, 4))
@@ -184,7 +185,7 @@ def _setting(row: Row, name: str) -> str:
 
 def _constant_text(row: Row, name: str) -> str:
     if name == "n_threads":
-        return f"{row[name]} thread{'s' if row[name] != 1 else ''}"
+        return counted(row[name], "thread")
     return f"{SHORT_NAMES.get(name, name)} {_setting(row, name)}"
 
 
@@ -193,7 +194,7 @@ def _model_line(row: Row) -> str:
     if not row["model_type"]:
         return name
     kind = escape_line(row["model_type"])
-    return f"{name}: {kind}, {format_model_size(row['model_size'])}, {format_parameters(row['model_n_params'])} parameters"
+    return f"{name}: {kind}, {format_bytes(row['model_size'])}, {format_parameters(row['model_n_params'])} parameters"
 
 
 def _aligned(text: str, column: _Column) -> str:
@@ -224,5 +225,5 @@ def _seconds(milliseconds: float | None) -> str:
     return "" if milliseconds is None else f"{milliseconds / 1e3:.2f} s"
 
 
-def _mebibytes(size: int | None) -> str:
-    return "" if size is None else f"{size / 2**20:,.0f} MiB"
+def _size(size: int | None) -> str:
+    return "" if size is None else format_bytes(size)

@@ -15,8 +15,8 @@ from llamacli.bench.tune.params import Gain, PairCompared, RaceRound, SettingCho
 from llamacli.bench.tune.profile import changed_settings, profile_of
 from llamacli.bench.tune.quantizations import TypeReport, TypeSpeed
 from llamacli.bench.tune.session import TuneOutcome, TuneStep
-from llamacli.render.progress import format_bytes
 from llamacli.render.text import escape_line
+from llamacli.units import format_bytes
 
 Paint = Callable[[str, str], str]
 """A function that returns text in one of the styles bold, dim, red, green, yellow and cyan."""
@@ -103,7 +103,7 @@ def _gain_lines(outcome: TuneOutcome, paint: Paint) -> Iterator[str]:
     gains = {"prompt": report.prompt, "generation": report.generation, "overall": report.overall}
     level = max((gain.outcome.level for gain in gains.values() if gain is not None), default=0.0)
     sure = f", {100 * level:.3g} % sure" if level else ""
-    yield paint(f"{'tokens per second':<18}{'before':>9}{'after':>9}{'gain':>8}   interval{sure}", "bold")
+    yield paint(f"{'tokens/s':<18}{'before':>9}{'after':>9}{'gain':>8}   interval{sure}", "bold")
     for name, gain in gains.items():
         if gain is not None:
             yield f"{_PHASES[name]:<18}{_speed(gain.before):>9}{_speed(gain.after):>9}{_gain(gain.outcome, paint)}"
@@ -140,7 +140,7 @@ def _verdict(outcome: TuneOutcome, flag: Flag) -> str:
 
 
 def _type_lines(report: TypeReport, paint: Paint) -> Iterator[str]:
-    yield paint(f"{'layers in':<20}{'size':>10}{'bits':>6}{'prompt t/s':>12}{'':>8}{'answer t/s':>12}", "bold")
+    yield paint(f"{'layers in':<20}{'size':>10}{'bits':>6}{'prompt':>12}{'':>8}{'answer tokens/s':>15}", "bold")
     for one in (report.own, *report.others):
         own = one is report.own
         label = f"{one.type}{' (the file)' if own else ''}{' *' if one.is_repacked else ''}"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from llamacli.errors import InvalidJSONError
 from llamacli.json_text import parse_json
 from llamacli.render.text import escape_all
+from llamacli.units import counted
 
 _LONGEST, _HEAD, _TAIL = 1500, 1000, 300
 _ROWS = 8
@@ -59,7 +60,7 @@ class FoldedOutput:
             self._line = ""
         hidden = self._rows - _ROWS
         if hidden > 0:
-            self._put(f"… {hidden} more {'row' if hidden == 1 else 'rows'}: {hint}")
+            self._put(f"… {counted(hidden, 'more row')}: {hint}")
         elif self._cut:
             self._put(f"… {hint}")
 

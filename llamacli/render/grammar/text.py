@@ -14,6 +14,7 @@ from llamacli.grammar.schema.converter import NotEnforced
 from llamacli.grammar.syntax.problems import Problem
 from llamacli.grammar.syntax.words import quoted
 from llamacli.render.text import escape_line
+from llamacli.units import counted, out_of
 
 _MOST_EXPECTED = 12
 
@@ -49,7 +50,7 @@ def problem_document(name: str, line_index: LineIndex, problem: Problem) -> dict
 def format_sound(name: str, grammar: Grammar) -> str:
     """Return that the grammar is valid, and its size."""
     rules, elements = len(grammar.rules), len(grammar.program.code)
-    return f"{name}: valid, {rules:,} {'rule' if rules == 1 else 'rules'}, {elements:,} elements\n"
+    return f"{name}: valid, {counted(rules, 'rule')}, {counted(elements, 'element')}\n"
 
 
 def format_match(name: str, text: str, match: Match) -> str:
@@ -167,12 +168,12 @@ def format_cases(failed: Sequence[tuple[int, str, bool]], total: int) -> str:
         f"line {line}: {quoted(text)} " + ("should match, but does not" if valid else "should not match, but does")
         for line, text, valid in failed
     ]
-    lines.append(f"{total - len(failed):,} of {total:,} cases passed")
+    lines.append(f"{out_of(total - len(failed), total, 'case')} passed")
     return "\n".join(lines) + "\n"
 
 
 def _characters(count: int) -> str:
-    return "1 character" if count == 1 else f"{count:,} characters"
+    return counted(count, "character")
 
 
 def _listed(expected: Sequence[Expected], *, may_end: bool) -> str:

@@ -12,8 +12,8 @@ from llamacli.gguf.check.template import features
 from llamacli.gguf.header import Entry, Lazy, TensorInfo, describe
 from llamacli.gguf.layout import ValueType
 from llamacli.render.info.numbers import shortest
-from llamacli.render.progress import format_bytes
 from llamacli.render.text import escape_line
+from llamacli.units import counted, format_bytes
 
 Emphasis = Callable[[str], str]
 """Function that makes text bold, or returns it unchanged."""
@@ -112,7 +112,7 @@ def _text_rows(summary: Summary) -> Iterator[tuple[str, str]]:
         yield from _vocabulary_rows(summary.vocabulary)
     for name, text in summary.templates:
         label = "chat template" if name == "default" else f"  {name}"
-        yield label, f"{describe_template(text)} ({len(text):,} characters)"
+        yield label, f"{describe_template(text)} ({counted(len(text), 'character')})"
     if not summary.templates and summary.kind == "model":
         yield "chat template", "none (a base model or an embedding model)"
     if summary.sampling:
@@ -160,10 +160,10 @@ def _value_of(entry: Entry, preview: Sequence[object]) -> str:
     if isinstance(value, Lazy) and value.element is not None:
         shown = ", ".join(_element(one, value.element) for one in preview)
         more = ", …" if value.count > len(preview) and preview else ""
-        return f"{value.count:,} elements" + (f": {shown}{more}" if shown else "")
+        return counted(value.count, "element") + (f": {shown}{more}" if shown else "")
     if isinstance(value, str):
         text = escape_line(value[: SHOWN + 1])
-        return text if len(value) <= SHOWN else f"{text[: SHOWN - 1]}… ({len(value):,} characters)"
+        return text if len(value) <= SHOWN else f"{text[: SHOWN - 1]}… ({counted(len(value), 'character')})"
     return str(shortest(value)) if entry.type == ValueType.FLOAT32 and isinstance(value, float) else describe(entry)
 
 

@@ -12,6 +12,7 @@ from llamacli.gguf.analysis.diff import Difference
 from llamacli.gguf.analysis.hashes import Hashes
 from llamacli.gguf.check.finding import Finding
 from llamacli.render.text import escape_line
+from llamacli.units import counted, format_bytes
 
 Paint = Callable[[str, str], str]
 """Function that gives text one of the styles bold, dim, red, green, yellow, cyan."""
@@ -54,15 +55,9 @@ def _finding_line(finding: Finding, paint: Paint) -> str:
 def verdict(findings: Sequence[Finding]) -> str:
     """Return `sound` or `not sound`, with the number of findings: `not sound: 2 errors, 1 warning`."""
     counts = Counter(finding.severity for finding in findings)
-    parts = [
-        f"{counts[kind]} {kind}{'s' if counts[kind] != 1 else ''}" for kind in ("error", "warning", "note") if counts[kind]
-    ]
+    parts = [counted(counts[kind], kind) for kind in ("error", "warning", "note") if counts[kind]]
     head = "not sound" if counts["error"] else "sound"
     return f"{head}: {', '.join(parts)}" if parts else head
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
 def format_differences(differences: Sequence[Difference], *, width: int, paint: Paint = plain) -> str:
@@ -76,7 +71,7 @@ def format_differences(differences: Sequence[Difference], *, width: int, paint: 
     lines += _tensor_lines([difference for difference in differences if difference.kind == "tensor"], width, paint)
     tensors = len(differences) - len(keys)
     lines.append(
-        f"{_plural(len(keys), 'key')} and {_plural(tensors, 'tensor')} {'differ' if len(differences) > 1 else 'differs'}"
+        f"{counted(len(keys), 'key')} and {counted(tensors, 'tensor')} {'differ' if len(differences) > 1 else 'differs'}"
     )
     return "\n".join(lines) + "\n"
 
@@ -104,7 +99,7 @@ def _tensor_lines(differences: Sequence[Difference], width: int, paint: Paint) -
             continue
         mark = paint(_MARKS[change], _MARK_COLORS[change])
         what = f"{old} -> {new}" if change == "changed" and old != new else old or new
-        yield f"{mark} {len(names)} tensors: {what}"
+        yield f"{mark} {counted(len(names), 'tensor')}: {what}"
         yield f"    {_cut(', '.join(names), width - 4)}"
 
 
@@ -136,7 +131,7 @@ def format_fit(report: FitReport, flags: Sequence[str], *, paint: Paint = plain)
     lines.append(f"{'':<12}{'weights':>12}{'KV cache':>12}{'compute':>12}{'program':>12}{'total':>12}{'free':>12}")
     lines += [_device_line(device) for device in report.devices]
     if len(report.devices) > 1:
-        lines.append(f"{'all':<12}{'':>48}{mebibytes(report.total):>12}")
+        lines.append(f"{'all':<12}{'':>48}{format_bytes(report.total):>12}")
     answer = paint("fits", "green") if report.fits else paint("does not fit", "red")
     lines.append(f"{'verdict':<18}{answer}")
     if report.largest_context:
@@ -154,13 +149,8 @@ def format_fit(report: FitReport, flags: Sequence[str], *, paint: Paint = plain)
 
 def _device_line(device: DeviceShare) -> str:
     sizes = (device.weights, device.cache, device.compute, device.program, device.needed)
-    free = "unknown" if device.free is None else mebibytes(device.free)
-    return f"{escape_line(device.name)[:12]:<12}" + "".join(f"{mebibytes(size):>12}" for size in sizes) + f"{free:>12}"
-
-
-def mebibytes(count: int) -> str:
-    """Return bytes in MiB, as memory tools show them."""
-    return f"{count / (1 << 20):,.0f} MiB"
+    free = "unknown" if device.free is None else format_bytes(device.free)
+    return f"{escape_line(device.name)[:12]:<12}" + "".join(f"{format_bytes(size):>12}" for size in sizes) + f"{free:>12}"
 
 
 def format_system(report: SystemReport, paths: Mapping[str, str]) -> str:
@@ -173,7 +163,7 @@ def format_system(report: SystemReport, paths: Mapping[str, str]) -> str:
         ("threads", f"{report.threads} for generation, {report.logical_cpus} logical CPUs"),
     ]
     if report.memory_available is not None:
-        rows.append(("memory", f"{mebibytes(report.memory_available)} available"))
+        rows.append(("memory", f"{format_bytes(report.memory_available)} available"))
     for backend in report.backends:
         rows += _backend_rows(backend)
     rows.append(("libraries", report.libraries))
@@ -185,5 +175,5 @@ def _backend_rows(backend: Backend) -> Iterator[tuple[str, str]]:
     features = " ".join(name if value == "1" else f"{name}={value}" for name, value in backend.features.items() if value != "0")
     yield f"backend {backend.name}", features or "no features reported"
     for device in backend.devices:
-        free = f", {mebibytes(device.free)} free" if device.kind != "cpu" else ""
-        yield f"  {device.name}", f"{device.description} ({device.kind}), {mebibytes(device.memory)}{free}"
+        free = f", {format_bytes(device.free)} free" if device.kind != "cpu" else ""
+        yield f"  {device.name}", f"{device.description} ({device.kind}), {format_bytes(device.memory)}{free}"

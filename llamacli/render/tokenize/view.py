@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from llamacli.render.text import escape, escape_line
+from llamacli.units import counted
 
 if TYPE_CHECKING:
     from llamacli.engine.tokenization.compare import Comparison, Difference
@@ -105,9 +106,7 @@ class TokenView:
 
 def format_summary(count: Count) -> str:
     """Return the line below the view: `12 tokens · 45 bytes · 3.75 bytes per token`."""
-    tokens = f"{count.tokens:,} token{'' if count.tokens == 1 else 's'}"
-    size = f"{count.bytes:,} byte{'' if count.bytes == 1 else 's'}"
-    return f"{tokens} · {size} · {_ratio(count)} bytes per token"
+    return f"{counted(count.tokens, 'token')} · {counted(count.bytes, 'byte')} · {_ratio(count)} bytes per token"
 
 
 def format_counts(counts: Sequence[Count]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from llamacli.render.text import escape_line
+from llamacli.units import counted, format_speed
 
 if TYPE_CHECKING:
     from llamacli.repl.conversation.state import Chat
@@ -40,7 +41,7 @@ def _parts(chat: Chat) -> Iterator[tuple[str, ...]]:
         answer, first = chat.measured, chat.measured.first_token_ms
         speed, used, size = answer.timings.predicted_per_second, answer.usage.total_tokens, chat.window.size
         if answer.usage.completion_tokens:
-            yield f"{speed:.1f} tok/s", f"{speed:.{0 if speed >= 10 else 1}f} t/s"
+            yield format_speed(speed), f"{speed:.{0 if speed >= 10 else 1}f} tokens/s"
         if first is not None:
             seconds = f"{first / 1e3:.2f} s"
             yield f"first token {seconds}", f"first {seconds}", seconds
@@ -51,7 +52,7 @@ def _parts(chat: Chat) -> Iterator[tuple[str, ...]]:
         profile = escape_line(chat.setup.profile)
         yield f"profile {profile}", profile
     if chat.turn.attachments:
-        files = f"{len(chat.turn.attachments)} file{'s' if len(chat.turn.attachments) > 1 else ''}"
+        files = counted(len(chat.turn.attachments), "file")
         yield f"{files} attached", files
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from llamacli.engine.chat.message import Message
 from llamacli.errors import UsageError
-from llamacli.render.stats import format_stats, format_tokens
+from llamacli.render.stats import format_stats
 from llamacli.repl.commands.registry import command
 from llamacli.repl.conversation.context_window import build_turn, chat_messages, measure_room
 from llamacli.repl.conversation.state import Chat
+from llamacli.units import counted
 
 _CLIPBOARDS = (
     ("pbcopy",), ("wl-copy",), ("xclip", "-selection", "clipboard"), ("xsel", "--input", "--clipboard"), ("clip.exe",),
@@ -27,7 +28,7 @@ def tokens(chat: Chat, argument: str) -> None:
     """Count without the tokens of the template, which /context includes."""
     engine = chat.engine()
     if argument:
-        chat.setup.screen.show(format_tokens(len(engine.text_turn(argument).prompt.tokens)))
+        chat.setup.screen.show(counted(len(engine.text_turn(argument).prompt.tokens), "token"))
         return
     for message in chat_messages(chat):
         chat.setup.screen.show(f"{len(engine.text_turn(message.text).prompt.tokens):>7}  {message.role}")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from llamacli.engine.chat.message import Message
 from llamacli.errors import UsageError
-from llamacli.render.stats import format_tokens
 from llamacli.repl.commands.compact import revert_compact
 from llamacli.repl.commands.registry import COMMANDS, command, find, format_help, parse_number
 from llamacli.repl.conversation.blocks import strip_fences
@@ -15,6 +14,7 @@ from llamacli.repl.conversation.state import Attachment, Chat
 from llamacli.repl.conversation.tool_calls import STOPPED, close_calls
 from llamacli.repl.conversation.trace import Beginning
 from llamacli.repl.conversation.tree import Node
+from llamacli.units import counted
 
 _PREVIEW = 60
 
@@ -87,7 +87,7 @@ def branches(chat: Chat, argument: str) -> None:
     for number, tip in enumerate(tips, start=1):
         start = f"{'*' if tip.id == chat.tree.head else ' '} {number}  "
         count = len(chat.tree.path(tip.id))
-        chat.setup.screen.show_row(f"{start}{count} {plural('message', count)}, last: {preview(tip)}", hang=len(start))
+        chat.setup.screen.show_row(f"{start}{counted(count, 'message')}, last: {preview(tip)}", hang=len(start))
 
 
 @command("branch", arguments="N", summary="Continue with branch N of /branches", completes="branches")
@@ -131,7 +131,7 @@ def attach(chat: Chat, argument: str) -> None:
         text = chat.setup.host.read_file(path)
         count = len(engine.text_turn(text).prompt.tokens)
         chat.turn.attachments.append(Attachment(path, text, count))
-        chat.setup.screen.note(f"{path}: {format_tokens(count)}, sent with the next message")
+        chat.setup.screen.note(f"{path}: {counted(count, 'token')}, sent with the next message")
 
 
 @command("quit", "exit", "bye", summary="Leave, as Ctrl-D does")
@@ -154,11 +154,6 @@ def preview(node: Node) -> str:
     calls = (f"calls {call.name}" for call in node.message.tool_calls)
     text = " ".join([*node.message.text.split(), *calls])
     return text if len(text) <= _PREVIEW else text[: _PREVIEW - 1] + "…"
-
-
-def plural(noun: str, count: int) -> str:
-    """Return the noun in the number of `count`."""
-    return noun if count == 1 else f"{noun}s"
 
 
 def _last_question(chat: Chat) -> Node:

@@ -8,9 +8,9 @@ from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.template import Rendering
 from llamacli.engine.chat.turn import Turn
 from llamacli.errors import ContextFullError
-from llamacli.render.stats import format_tokens
 from llamacli.repl.conversation.state import Chat
 from llamacli.repl.conversation.tool_calls import tool_rendering
+from llamacli.units import counted
 
 if TYPE_CHECKING:
     from llamacli.engine.engine import Engine
@@ -100,6 +100,6 @@ def check_room(chat: Chat, engine: Engine, turn: Turn, answered: int = 0) -> Non
         )
     if not chat.settings.generation.context_shift and size - used < size // LOW_SHARE:
         chat.setup.screen.warn(
-            f"only {format_tokens(size - used)} of the context left, then the answer is cut: "
+            f"only {counted(size - used, 'token')} of the context left, then the answer is cut: "
             "/compact summarizes old turns, /set context_shift on drops them"
         )

@@ -11,6 +11,7 @@ from llamacli.repl.conversation.state import Chat
 from llamacli.repl.conversation.tree import Node, Tree
 from llamacli.repl.conversation.view import make_view
 from llamacli.store.sessions.store import Session, SessionStore
+from llamacli.units import counted
 
 
 def open_session(chat: Chat) -> None:
@@ -63,7 +64,7 @@ def show_last_turn(chat: Chat) -> None:
     path, screen = chat.tree.path(), chat.setup.screen
     session = chat.session.current
     if session is not None:
-        screen.note(f"session {session.label}: {len(path)} messages, model {session.model}")
+        screen.note(f"session {session.label}: {counted(len(path), 'message')}, model {session.model}")
     for node in path[-2:]:
         if node.message.role == "user":
             screen.show(f"> {node.message.text}")

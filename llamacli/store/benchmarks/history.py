@@ -19,6 +19,7 @@ from llamacli.store.benchmarks.columns import stored_problem
 from llamacli.store.files import paths
 from llamacli.store.files.database import Database
 from llamacli.store.files.records import fits, has_shape, is_integer, is_number, is_text, is_time, optional, parse_object
+from llamacli.units import counted
 
 _SCHEMA = """
 create table run (
@@ -218,7 +219,7 @@ class History:
         found = self._database.rows("select id from run order by id desc limit 1 offset ?", (before,))
         if not found:
             count = self._database.rows("select count(*) from run")[0][0]
-            message = "no stored runs" if not count else f"only {count} stored run{'s' * (count != 1)}"
+            message = "no stored runs" if not count else f"only {counted(count, 'stored run')}"
             raise UsageError(message, hint="llamacli bench stores its runs")
         if not fits(found, is_integer):
             raise self._database.corrupt("the number of a run is not an integer")

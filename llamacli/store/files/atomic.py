@@ -14,6 +14,7 @@ from typing import IO
 from llamacli.errors import DownloadError
 from llamacli.store.files import paths
 from llamacli.store.files.progress import OnProgress, Progress, ignore_progress
+from llamacli.units import format_bytes
 
 CHUNK = 1 << 20
 
@@ -111,7 +112,7 @@ def require_space(folder: Path, needed: int, label: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DownloadError(
-            f"{label} needs {needed / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB are free in {folder}",
+            f"{label} needs {format_bytes(needed)}, but only {format_bytes(free)} are free in {folder}",
             hint=f"free some space, or set {_location_variable(folder)} to a folder on another disk",
         )
 

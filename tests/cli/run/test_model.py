@@ -57,8 +57,8 @@ def test_statistics(tiny_model):
     result = run(tiny_model, "-n", "5", "--ignore-eos", "--stats", "Hello")
     number = r"\d+\.\d+"
     assert re.fullmatch(
-        rf"llamacli: load {number} s · prompt \d+ tokens at {number}/s · first token after {number} s"
-        rf" · generated 5 tokens at {number}/s · cut by -n\n",
+        rf"llamacli: load {number} s · prompt \d+ tokens at {number} tokens/s · first token after {number} s"
+        rf" · generated 5 tokens at {number} tokens/s · cut by -n\n",
         result.stderr,
     )
 

@@ -223,8 +223,8 @@ def test_the_model_is_found_by_its_reference_and_offline_is_passed_on():
 def test_stdout_has_the_answer_and_nothing_else():
     result = invoke("run", "hi", "--stats")
     assert result.stdout == "Because of Rayleigh scattering.\n"
-    assert result.stderr.startswith("llamacli: load 0.01 s · prompt 1 token at 10.0/s · first token after ")
-    assert result.stderr.endswith(" · generated 4 tokens at 20.0/s · finished\n")
+    assert result.stderr.startswith("llamacli: load 0.01 s · prompt 1 token at 10.0 tokens/s · first token after ")
+    assert result.stderr.endswith(" · generated 4 tokens at 20.0 tokens/s · finished\n")
     assert result.engine.closed
 
 
