@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fakes import invoke
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llamacli.cli.framework.console import Terminals
@@ -15,6 +15,7 @@ WIDTHS = [40, 60, 80, 200]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+@settings(deadline=None)
 @given(words=st.lists(st.text(st.characters(categories=["L", "N", "P", "Mn"]), min_size=1, max_size=12), max_size=40))
 def test_every_word_is_kept_and_no_line_is_too_long(width: int, words: list[str]) -> None:
     words = " ".join(words).split()

@@ -6,6 +6,7 @@ MODE is how the engine behaves: `plain`; `endless` (a word every 10 ms); `prefil
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import sys
@@ -27,9 +28,15 @@ def say(word: bytes) -> None:
 
 def compute_in_c(seconds: float) -> None:
     """Stays in C without the interpreter's lock, as a prefill does: no Python signal handler runs meanwhile."""
-    rounds, started = 200_000, time.perf_counter()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", max(round(rounds_per_second() * seconds), 1))
+
+
+@functools.cache
+def rounds_per_second() -> float:
+    """How fast this machine hashes, measured once: longer than a signal may take would hide one."""
+    rounds, started = 20_000, time.perf_counter()
     hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
-    hashlib.pbkdf2_hmac("sha256", b"", b"", round(rounds * seconds / (time.perf_counter() - started)))
+    return rounds / (time.perf_counter() - started)
 
 
 class SlowEngine(FakeEngine):

@@ -115,12 +115,15 @@ class Console:
         descriptor = descriptor_of(self._stdin)
         return descriptor is not None and belongs_to_a_loop(descriptor)
 
-    def read_input(self) -> str:
-        """Read all of standard input. Raises UsageError if it is closed or not UTF-8, CapacityError if it is too large."""
+    def read_input(self, *, requested: bool = True) -> str:
+        """Read all of standard input; `requested` is False if the user did not ask for it with `-`.
+
+        Raises UsageError if it is closed or not UTF-8, CapacityError if it is too large.
+        """
         stdin = self._open_input()
         data = bytearray()
         try:
-            self._note_waiting(stdin)
+            self._note_waiting(stdin, "" if requested else " (--no-stdin ignores it)")
             while chunk := stdin.read(_CHUNK):
                 data += chunk
                 if len(data) > MAX_INPUT_BYTES:
@@ -144,13 +147,13 @@ class Console:
             raise UsageError("standard input is closed")
         return self._stdin
 
-    def _note_waiting(self, stdin: Stream) -> None:
-        """Wait for the first byte, and print a note if a pipe stays idle: nobody may be going to write there."""
+    def _note_waiting(self, stdin: Stream, hint: str) -> None:
+        """Wait for the first byte, and print a note if a pipe stays idle: its other end may just have been left open."""
         descriptor = descriptor_of(stdin)
         if descriptor is None or self.terminals.stdin:
             return
         if not select.select([descriptor], [], [], _PATIENCE_SECONDS)[0]:
-            self.note("waiting for standard input (--no-stdin ignores it)")
+            self.note(f"waiting for standard input{hint}")
 
     # --- standard output and error ---------------------------------------------------------------------------------------
 

@@ -27,8 +27,9 @@ def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *
         UsageError: the prompt is empty, or something cannot be read.
     """
     stdin_among_files = any(str(file) == STDIN for file in files)
-    asked = stdin_among_files or argument == STDIN
-    piped = console.read_input() if asked or _is_piped_text(console, alone=argument is None and not files) else ""
+    requested = stdin_among_files or argument == STDIN
+    is_read = requested or _is_piped_text(console, alone=argument is None and not files)
+    piped = console.read_input(requested=requested) if is_read else ""
     material = [piped if str(file) == STDIN else read_text_file(file) for file in files]
     if not stdin_among_files:
         material.append(piped)

@@ -42,7 +42,7 @@ class OptionDeclaration:
     sets: str | None
 
     def build(self, name: str, annotation: Any, default: object, panel: str | None = None) -> Option:
-        """The option of one command. A panel of its own comes before `panel`, that of its group."""
+        """The option of one command. Its own panel comes before `panel`, that of its group."""
         return Option(self, name, kind_of(annotation, self.parser), default=default, panel=self.panel or panel)
 
 
@@ -55,7 +55,7 @@ class ArgumentDeclaration:
     parser: Callable[[str], object] | None
 
     def build(self, name: str, annotation: Any, default: object, panel: str | None = None) -> Argument:
-        """The argument of one command; arguments have one panel, whatever their group."""
+        """The argument of one command; arguments share one panel."""
         return Argument(self, name, kind_of(annotation, self.parser), default=default)
 
 

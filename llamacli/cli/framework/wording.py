@@ -1,6 +1,6 @@
 """The engine's parameters in the words of the command line: `n_ctx` is `-c`.
 
-The engine's errors name parameters; their flags come from the declarations of the options, so there is no second table.
+The engine's errors name parameters; their flags come from the declarations of the options.
 """
 
 from __future__ import annotations
