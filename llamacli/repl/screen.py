@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llamacli.render.text import escape, escape_line
-from llamacli.render.wrap import wrap
+from llamacli.render.text import columns, escape, escape_line, wrap
+
+_MIN_ROOM = 16
+"""Columns that a hanging indent must leave for text."""
+
+_SHORT_INDENT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +37,9 @@ class Screen:
         """Columns of a row, None where rows are not wrapped. Some terminals wrap a row of their full width."""
         return max(self.size()[0] - 1, 1) if self.live else None
 
-    def show_row(self, text: str, *, hang: int = 0) -> None:
-        """Write a line of text from outside, wrapped between words; further rows are indented by `hang` columns."""
-        line = escape_line(text)
-        rows = wrap(line, self.width, hang=hang) if self.width is not None else [line]
-        self.write("\n".join(rows) + "\n")
+    def show_row(self, first: str, text: str) -> None:
+        """Write a line from outside, wrapped between words; further rows are indented by the width of `first`."""
+        self.write("\n".join(hanging_rows(escape_line(first), escape_line(text), self.width)) + "\n")
 
     def note(self, line: str) -> None:
         """Write a dim line of the program, wrapped between words."""
@@ -63,4 +65,15 @@ class Screen:
         line = escape_line(line)
         if self.width is None:
             return line
-        return "\n".join(wrap(line, self.width, hang=len(line) - len(line.lstrip())))
+        return "\n".join(wrap(line, self.width, first=line[: len(line) - len(line.lstrip())]))
+
+
+def hanging_rows(first: str, text: str, width: int | None) -> list[str]:
+    """Return the rows of a line that begins with `first`, which indents further rows if there is room. None does not wrap."""
+    if width is None:
+        return [(first + text).rstrip()]
+    room = width - columns(first)
+    if room < columns(text.partition(" ")[0]):
+        return wrap(first + text, width, rest=" " * _SHORT_INDENT)
+    rest = None if room >= _MIN_ROOM else " " * _SHORT_INDENT
+    return [row.rstrip() for row in wrap(text, width, first=first, rest=rest)]

@@ -87,7 +87,7 @@ def branches(chat: Chat, argument: str) -> None:
     for number, tip in enumerate(tips, start=1):
         start = f"{'*' if tip.id == chat.tree.head else ' '} {number}  "
         count = len(chat.tree.path(tip.id))
-        chat.setup.screen.show_row(f"{start}{counted(count, 'message')}, last: {preview(tip)}", hang=len(start))
+        chat.setup.screen.show_row(start, f"{counted(count, 'message')}, last: {preview(tip)}")
 
 
 @command("branch", arguments="N", summary="Continue with branch N of /branches", completes="branches")

@@ -21,7 +21,7 @@ def model(chat: Chat, argument: str) -> None:
     screen = chat.setup.screen
     if not argument:
         engine = chat.engine()
-        screen.show_row(f"{chat.model.found.name}: {engine.description}, context of {engine.n_ctx} tokens")
+        screen.show_row(f"{chat.model.found.name}: ", f"{engine.description}, context of {engine.n_ctx} tokens")
         return
     found = chat.setup.models.find(argument)
     _load(chat, found)

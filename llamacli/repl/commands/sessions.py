@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 
 from llamacli.errors import UsageError
-from llamacli.render.text import escape_line
-from llamacli.render.tokenize.view import columns
-from llamacli.render.wrap import wrap
+from llamacli.render.text import columns, escape_line
 from llamacli.repl.commands.registry import command
 from llamacli.repl.conversation.autosave import SessionJournal
 from llamacli.repl.conversation.session import resume_session, show_last_turn
 from llamacli.repl.conversation.state import Chat
+from llamacli.repl.screen import hanging_rows
 from llamacli.store.sessions.store import Session, SessionStore
 
 _AROUND, _PREVIEW = 30, 60
@@ -59,8 +58,8 @@ def search(chat: Chat, argument: str) -> None:
     for one in found:
         text = " ".join(one.text.split())
         start = max(text.casefold().find(word) - _AROUND, 0)
-        label, end = f"{one.session.label}: ", start + 2 * _AROUND + len(word)
-        chat.setup.screen.show_row(f"{label}{'…' if start else ''}{text[start:end]}", hang=len(label))
+        end = start + 2 * _AROUND + len(word)
+        chat.setup.screen.show_row(f"{one.session.label}: ", f"{'…' if start else ''}{text[start:end]}")
 
 
 @command("delete", arguments="NAME|NUMBER", summary="Delete a saved session permanently", completes="sessions")
@@ -91,8 +90,7 @@ def format_sessions(found: list[Session], width: int | None) -> str:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(session.updated))
         title = " ".join(session.title.split())[:_PREVIEW]
         facts = name + " " * (column - columns(name)) + f"  {when}  {session.messages:>4}  "
-        line = f"{facts}{escape_line(title)}".rstrip()
-        lines += [line] if width is None else wrap(line, width, hang=columns(facts))
+        lines += hanging_rows(facts, escape_line(title), width)
     return "\n".join(lines) + "\n"
 
 

@@ -71,7 +71,7 @@ def params(chat: Chat, argument: str) -> None:
     changed = {*chat.settings.overrides, *(name for name in current if is_generation(name) and _is_changed(chat, name))}
     for name, value in current.items():
         start = f"{'*' if name in changed else ' '} {name} = "
-        chat.setup.screen.show_row(start + value, hang=len(start))
+        chat.setup.screen.show_row(start, value)
 
 
 @command(

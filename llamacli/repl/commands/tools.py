@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from llamacli.errors import UsageError
 from llamacli.repl.commands.registry import command
 from llamacli.repl.conversation.state import Chat
 from llamacli.repl.conversation.tool_calls import open_toolbox
 from llamacli.tools.toolbox import Toolbox
+
+_MAX_DESCRIPTION = 200
+"""Characters of a description in the list."""
 
 
 @command(
@@ -62,15 +67,14 @@ def _require(chat: Chat, box: Toolbox, names: list[str]) -> None:
 
 
 def _list(chat: Chat, box: Toolbox) -> None:
-    """Show a line for each tool: its state and its description."""
-    width = max(len(offer.tool.name) for offer in box.offers)
-    lines = []
+    """Show a line for each tool: its state and the beginning of its description."""
+    screen = chat.setup.screen
+    column = max(len(offer.tool.name) for offer in box.offers)
     for offer in box.offers:
         name = offer.tool.name
-        state = "off  " if not box.is_enabled(name) else "runs " if name in box.allowed else "asks "
+        state = "off " if not box.is_enabled(name) else "runs" if name in box.allowed else "asks"
         about = " ".join((offer.tool.description or offer.origin).split())
-        lines.append(f"{state} {name:<{width}}  {about}"[: max(chat.setup.screen.size()[0] - 1, 20)])
-    chat.setup.screen.show("\n".join(lines))
+        screen.show_row(f"{state}  {name:<{column}}  ", textwrap.shorten(about, _MAX_DESCRIPTION, placeholder=" …"))
 
 
 _SWITCHES = {
