@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from llamacli.batch.progress import format_left
 from llamacli.cli.embed.options import BatchOptions, MakingOptions
 from llamacli.cli.framework.command import Reread
 from llamacli.cli.framework.context import AppContext
@@ -118,9 +119,10 @@ def outcomes(
     with app.progress(delay=DELAY_SECONDS) as bar:
 
         def show(done: int) -> None:
-            rate = done / max(time.monotonic() - started, 1e-3)
-            what = f"embedding {done:,} texts, {rate:,.0f}/s"
-            bar.update(what, before[0] + done, source.total)
+            source.finish(done)
+            elapsed = time.monotonic() - started
+            left = format_left(elapsed, source.done, source.total, earlier=source.skipped)
+            bar.update(f"embedding {done:,} texts, {done / max(elapsed, 1e-3):,.0f}/s{left}", source.done, source.total)
 
         texts = source.texts()
         found = (
