@@ -48,7 +48,7 @@ class TextSource:
         self._items = iter(items)
         self._file = file
         self.total = total
-        self._in_bytes = in_bytes
+        self.in_bytes = in_bytes
         self._pending: dict[int, Item] = {}
         self._amounts: deque[int] = deque()  # of the items that are read and not finished
         self._finished = 0
@@ -92,7 +92,7 @@ class TextSource:
             self.done += self._amounts.popleft()
 
     def _amount(self, item: Item) -> int:
-        return item.size if self._in_bytes else 1
+        return item.size if self.in_bytes else 1
 
 
 def read_items(stream: BinaryIO | io.BufferedIOBase, row_format: RowFormat, *, name: str, field: str) -> Iterator[Item]:

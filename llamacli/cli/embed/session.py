@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from llamacli.batch.progress import format_left
-from llamacli.cli.embed.options import BatchOptions, MakingOptions
+from llamacli.cli.embed.options import BatchOptions, VectorOptions
 from llamacli.cli.framework.command import Reread
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ModelOptions
@@ -74,7 +74,7 @@ def prefix_for(app: AppContext, given: str | None, model: ModelOptions) -> str:
 
 @contextmanager
 def open_embedder(
-    app: AppContext, model: ModelOptions, context: BatchOptions, vectors: MakingOptions, *, rank: bool = False
+    app: AppContext, model: ModelOptions, context: BatchOptions, vectors: VectorOptions, *, rank: bool = False
 ) -> Iterator[Embedder]:
     """Load the model, and close it after the block. With `rank`, pooling is "rank" unless --pooling is given."""
     pooling = vectors.pooling or ("rank" if rank else None)
