@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import dataclasses
 import io
 import re
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from llamacli.batch.formats import RowFormat
-from llamacli.batch.json_array import ArraySplitter
+from llamacli.batch.json_array import ArraySplitter, Element
 from llamacli.errors import InvalidJSONError, UsageError
 from llamacli.json_text import parse_json
 from llamacli.openai.batch_row import Row
@@ -78,8 +79,8 @@ def read_rows(
         line = raw.removesuffix(b"\n").removesuffix(b"\r")
         if not line.strip() and not (keep_blank_lines and row_format == "lines"):
             continue
-        read = _text_row if row_format == "lines" else _json_row
-        yield read(number, line, lines.number, text_field)
+        read = _text_row if row_format == "lines" else _json_line
+        yield read(number, line, lines, text_field)
         number += 1
 
 
@@ -114,26 +115,26 @@ def _array(stream: BinaryIO | io.BufferedIOBase, head: bytes, name: str, text_fi
     )
     for number, element in enumerate(splitter.elements()):
         if element.problem is not None:
-            yield Row(number, problem=element.problem, line=element.line)
+            yield Row(number, problem=element.problem, line=element.line, end=element.end)
         else:
-            yield _json_row(number, element.text, element.line, text_field, column=element.column)
+            yield _json_row(number, element, text_field)
 
 
 class _Lines:
-    """The lines of a stream with their ends, without a byte order mark. `number` is that of the last line, from 1.
-
-    `head` are bytes that were read before.
+    """The lines of a stream with their ends, without a byte order mark. `number` is that of the last line, from 1, and
+    `end` the bytes up to its end. `head` are bytes that were read before.
     """
 
     def __init__(self, stream: BinaryIO | io.BufferedIOBase, name: str, head: bytes = b"") -> None:
         self._stream = stream
         self._head = head
         self.name = name
-        self.number = 0
+        self.number = self.end = 0
 
     def __iter__(self) -> Iterator[bytes]:
         while line := self._read():
             self.number += 1
+            self.end += len(line)
             if len(line) > MAX_LINE_BYTES:
                 raise UsageError(f"{self.name}: line {self.number} is longer than {MAX_LINE_BYTES >> 20} MiB")
             yield line.removeprefix(codecs.BOM_UTF8) if self.number == 1 else line
@@ -148,27 +149,32 @@ class _Lines:
             raise _unreadable(self.name, error) from error
 
 
-def _text_row(number: int, data: bytes, line: int, text_field: str) -> Row:
+def _text_row(number: int, data: bytes, lines: _Lines, text_field: str) -> Row:
+    line, end = lines.number, lines.end
     try:
-        return Row(number, {text_field: data.decode("utf-8")}, line=line)
+        return Row(number, {text_field: data.decode("utf-8")}, line=line, end=end)
     except UnicodeDecodeError as error:
         problem = f"line {line} is not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start}"
-        return Row(number, problem=problem, line=line)
+        return Row(number, problem=problem, line=line, end=end)
 
 
-def _json_row(number: int, data: bytes, line: int, text_field: str, *, column: int = 1) -> Row:
-    """Parse a row that begins at this line and column."""
+def _json_line(number: int, data: bytes, lines: _Lines, text_field: str) -> Row:
+    return _json_row(number, Element(data, lines.number, 1, lines.end), text_field)
+
+
+def _json_row(number: int, element: Element, text_field: str) -> Row:
+    line, end = element.line, element.end
     try:
-        value = parse_json(data)
+        value = parse_json(element.text)
     except InvalidJSONError as error:
-        column = error.column + (column - 1 if error.line == 1 else 0)
+        column = error.column + (element.column - 1 if error.line == 1 else 0)
         location = f"line {line + error.line - 1}, column {column}"
-        return Row(number, problem=f"{INVALID_JSON} at {location}: {error.reason}", line=line)
+        return Row(number, problem=f"{INVALID_JSON} at {location}: {error.reason}", line=line, end=end)
     if isinstance(value, str):
         value = {text_field: value}
     if not isinstance(value, dict):
-        return Row(number, problem=f"line {line} is neither a JSON object nor a string", line=line)
-    return Row(number, value, line=line)
+        return Row(number, problem=f"line {line} is neither a JSON object nor a string", line=line, end=end)
+    return Row(number, value, line=line, end=end)
 
 
 def _table(lines: _Lines, delimiter: str, columns: tuple[str, ...]) -> Iterator[Row]:
@@ -186,11 +192,12 @@ def _table(lines: _Lines, delimiter: str, columns: tuple[str, ...]) -> Iterator[
         except StopIteration:
             return
         except csv.Error as error:
-            yield Row(number, problem=f"line {reader.line_num} cannot be read: {error}", line=reader.line_num)
+            yield Row(number, problem=f"line {reader.line_num} cannot be read: {error}", line=reader.line_num, end=lines.end)
         else:
             if not cells:
                 continue
-            yield _table_row(number, header, cells, reader.line_num, columns)
+            row = _table_row(number, header, cells, reader.line_num, columns)
+            yield dataclasses.replace(row, end=lines.end)
         number += 1
 
 

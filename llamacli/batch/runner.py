@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llamacli.backend.protocol import Backend
+from llamacli.batch.progress import RowProgress
 from llamacli.batch.results import ResultFile
 from llamacli.batch.summary import Tally
 from llamacli.engine.chat.judgement import check_answer
@@ -64,6 +65,7 @@ class RowRunner:
         params: RunParams,
         results: ResultFile,
         *,
+        progress: RowProgress,
         on_constraint: Callable[[Row, AnswerConstraint], None] = lambda row, constraint: None,
     ) -> None:
         self._backend, self._defaults, self._params, self._results = backend, defaults, params, results
@@ -74,6 +76,7 @@ class RowRunner:
         self._outcomes: dict[int, dict[str, Any]] = {}
         self._next = 0
         self.tally = Tally()
+        self.progress = progress
         self.cancelled = False
 
     def run(self, rows: Iterator[Row]) -> Generator[None, None, None]:
@@ -84,7 +87,8 @@ class RowRunner:
             LlamacliError: what the backend raises for all rows, or if a result cannot be written.
         """
         parallel: int | Literal["auto"] = self._params.parallel or "auto"
-        with closing(self._backend.answer_many(self._jobs(rows), parallel=parallel)) as events:
+        jobs = self._jobs(self.progress.watch(rows))
+        with closing(self._backend.answer_many(jobs, parallel=parallel)) as events:
             for event in events:
                 if isinstance(event, Failed):
                     self._fail(self._in_flight.pop(event.sequence).request.row, event.error)
@@ -113,6 +117,7 @@ class RowRunner:
     def _prepared(self, row: Row) -> Attempt | None:
         """The row, rendered; None with its result written if it cannot be asked, or if it is done already."""
         if self._results.holds(row.number):
+            self.progress.finish(row.number, earlier=True)
             self._flush()
             return None
         try:
@@ -164,6 +169,7 @@ class RowRunner:
     def _settle(self, number: int, outcome: dict[str, Any]) -> None:
         """Write a result now, or when those before it are there."""
         self.tally.rows += 1
+        self.progress.finish(number)
         if self._params.unordered:
             self._results.write(outcome)
             return

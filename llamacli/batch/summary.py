@@ -26,24 +26,20 @@ class Tally:
         self.cached_tokens += usage.cached_tokens
         self.completion_tokens += usage.completion_tokens
 
-    def status(self, done: int, total: int | None) -> str:
-        """Return rows, speed, and the time left, estimated from the share of the input in bytes that was read."""
-        text = f"{counted(self.rows, 'row')}, {format_speed(self.rate())}"
-        if not total or not 0 < done < total:
-            return text
-        left = (time.perf_counter() - self.started) * (total - done) / done
-        return f"{text}, {int(left // 60)}:{int(left % 60):02d} left"
+    def status(self, left: str = "") -> str:
+        """Return the finished rows and the speed, followed by the time left."""
+        return f"{counted(self.rows, 'row')}, {format_speed(self.rate())}{left}"
 
     def rate(self) -> float:
         """Return the generated tokens per second so far."""
         return self.completion_tokens / max(1e-9, time.perf_counter() - self.started)
 
-    def summary(self) -> str:
-        """Return the counts in one line."""
+    def summary(self, *, interrupted: bool = False) -> str:
+        """Return the counts in one line, which says if the run was interrupted."""
         seconds = time.perf_counter() - self.started
         total = self.prompt_tokens + self.completion_tokens
         return (
-            f"{counted(self.rows, 'row')}, {self.failed} failed · "
+            f"{'interrupted after ' if interrupted else ''}{counted(self.rows, 'row')}, {self.failed} failed · "
             f"{counted(self.prompt_tokens, 'token')} in ({self.cached_tokens} shared), "
             f"{self.completion_tokens} out · {format_speed(total / max(seconds, 1e-9))} · {seconds:.1f} s"
         )

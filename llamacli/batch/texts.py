@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from llamacli.batch.formats import RowFormat
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A text, or the reason why it is missing, and its id."""
+    """A text, or the reason why it is missing, its id, and its bytes in the input."""
 
     text: Text
     id: str | int | None = None
+    size: int = field(default=0, compare=False)
 
     @property
     def shown_text(self) -> str:
@@ -35,13 +37,22 @@ class Item:
 
 
 class TextSource:
-    """Items that are read once. `total` is their number, None if unknown. A context manager that closes `file`."""
+    """Items that are read once. `total` is their number, or with `in_bytes` their bytes, None if unknown.
 
-    def __init__(self, items: Iterable[Item], total: int | None, file: io.BufferedIOBase | None = None) -> None:
+    A context manager that closes `file`.
+    """
+
+    def __init__(
+        self, items: Iterable[Item], total: int | None, file: io.BufferedIOBase | None = None, *, in_bytes: bool = False
+    ) -> None:
         self._items = iter(items)
         self._file = file
         self.total = total
+        self.in_bytes = in_bytes
         self._pending: dict[int, Item] = {}
+        self._amounts: deque[int] = deque()  # of the items that are read and not finished
+        self._finished = 0
+        self.skipped = self.done = 0
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +63,12 @@ class TextSource:
 
     def skip(self, count: int) -> int:
         """Skip the first `count` items, and return how many of them there were."""
-        return sum(1 for _ in zip(range(count), self._items, strict=False))
+        found = 0
+        for _, item in zip(range(count), self._items, strict=False):
+            found += 1
+            self.skipped += self._amount(item)
+        self.done = self.skipped
+        return found
 
     def items(self) -> Iterator[Item]:
         """Return the remaining items."""
@@ -62,11 +78,21 @@ class TextSource:
         """Yield the texts of the remaining items, and keep each item for `take`."""
         for number, item in enumerate(self._items):
             self._pending[number] = item
+            self._amounts.append(self._amount(item))
             yield item.text
 
     def take(self, number: int) -> Item:
         """Return the item of text `number`, and forget it."""
         return self._pending.pop(number)
+
+    def finish(self, count: int) -> None:
+        """Set `done` to the amount, of `total`, of the skipped items and the first `count` others."""
+        while self._finished < count:
+            self._finished += 1
+            self.done += self._amounts.popleft()
+
+    def _amount(self, item: Item) -> int:
+        return item.size if self.in_bytes else 1
 
 
 def read_items(stream: BinaryIO | io.BufferedIOBase, row_format: RowFormat, *, name: str, field: str) -> Iterator[Item]:
@@ -75,8 +101,10 @@ def read_items(stream: BinaryIO | io.BufferedIOBase, row_format: RowFormat, *, n
     Raises:
         UsageError: as `read_rows` raises it.
     """
-    rows = read_rows(stream, row_format, name=name, text_field=field, columns=(field, "id"), keep_blank_lines=True)
-    return (_item(row, field) for row in rows)
+    end = 0
+    for row in read_rows(stream, row_format, name=name, text_field=field, columns=(field, "id"), keep_blank_lines=True):
+        yield replace(_item(row, field), size=row.end - end)
+        end = row.end
 
 
 def _item(row: Row, field: str) -> Item:

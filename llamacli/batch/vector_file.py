@@ -14,7 +14,8 @@ from llamacli.batch import vector_formats as forms
 from llamacli.batch.formats import RESUMABLE, VectorFormat
 from llamacli.batch.output_file import naming_file, sole_writer
 from llamacli.batch.vector_resume import NOTHING, Kept, whole_texts
-from llamacli.errors import LlamacliError, UsageError
+from llamacli.errors import InvalidJSONError, LlamacliError, UsageError
+from llamacli.json_text import parse_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +131,8 @@ def _remove(partial: Path) -> None:
 def _resume(partial: Path, mark: Path, kind: VectorFormat, shape: Shape) -> Kept:
     """Return the texts that the partial file holds completely, after cutting off its incomplete end."""
     try:
-        settings = json.loads(mark.read_text(encoding="utf-8")).get("settings")
-    except (OSError, ValueError, AttributeError):
+        settings = parse_json(mark.read_bytes()).get("settings")
+    except (OSError, InvalidJSONError, AttributeError):
         settings = None
     if settings != shape.settings():
         raise UsageError(f"{partial} was made by another model or with other options", hint="remove it, or leave out --resume")

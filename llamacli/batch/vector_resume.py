@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +17,8 @@ from llamacli.batch.formats import VectorFormat
 from llamacli.engine.embedding.outcome import Embedded
 from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.engine.embedding.vectors import Matrix
-from llamacli.errors import UsageError
+from llamacli.errors import InvalidJSONError, UsageError
+from llamacli.json_text import parse_json
 from llamacli.units import counted
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def _read(record: bytes, kind: VectorFormat) -> tuple[int, bool]:
     if kind == "csv":
         cell = record.partition(b",")[0]
         return (-1, False) if cell == b"index" else (int(cell), record.endswith(b",\n"))
-    row = json.loads(record)
+    row = _parse(record)
     return int(row["index"]), "embedding" not in row
 
 
@@ -208,7 +208,14 @@ def _vectors(record: bytes, kind: VectorFormat, dims: int) -> Matrix:
     if kind == "csv":
         (cells,) = csv.reader(io.StringIO(record.decode(), newline=""))
         return np.asarray(cells[len(forms.Csv.NAMES) :], dtype=np.float32).reshape(-1, dims)
-    return np.asarray(json.loads(record)["embedding"], dtype=np.float32).reshape(-1, dims)
+    return np.asarray(_parse(record)["embedding"], dtype=np.float32).reshape(-1, dims)
+
+
+def _parse(record: bytes) -> Any:
+    try:
+        return parse_json(record)
+    except InvalidJSONError as error:
+        raise ValueError from error
 
 
 def _records(lines: Iterable[bytes]) -> Iterator[bytes]:

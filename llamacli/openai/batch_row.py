@@ -8,12 +8,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of input: its number from 0, its fields, its problem or None, and its line in the input, from 1."""
+    """One row of input: its number from 0, its fields, and its problem or None.
+
+    `line` is its line in the input, from 1, and `end` the bytes of the input up to its end.
+    """
 
     number: int
     fields: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
     line: int = 0
+    end: int = 0
 
     @property
     def is_batch(self) -> bool:

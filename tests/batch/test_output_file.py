@@ -29,6 +29,18 @@ def test_a_lock_that_a_killed_process_left_is_no_obstacle(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), NotImplementedError()])
+def test_where_nothing_can_be_locked_the_file_is_written_all_the_same(tmp_path, monkeypatch, error):
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    results = ResultFile(tmp_path / "results.jsonl", lambda data: None)
+    results.write({"row": 0})
+    results.close()
+    assert (tmp_path / "results.jsonl").read_bytes() == b'{"row": 0}\n'
+
+
 def test_results_release_their_lock_even_if_they_are_refused(tmp_path):
     path = tmp_path / "results.jsonl"
     path.write_text("not results\n")

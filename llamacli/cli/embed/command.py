@@ -12,11 +12,11 @@ from llamacli.cli.embed.options import (
     BatchOptions,
     EmbeddingModelOptions,
     FormOptions,
-    MakingOptions,
     OutputOptions,
     SearchOptions,
     SourceOptions,
     TextsArgument,
+    VectorOptions,
 )
 from llamacli.cli.embed.session import demo_instead, open_embedder, prefix_for
 from llamacli.cli.framework.command import Reread, command
@@ -37,7 +37,7 @@ class Options:
     output: OutputOptions
     search: SearchOptions
     model: EmbeddingModelOptions
-    making: MakingOptions
+    vectors: VectorOptions
     form: FormOptions
     context: BatchOptions
 
@@ -59,7 +59,7 @@ def embed(
     output: OutputOptions,
     search: SearchOptions,
     model: EmbeddingModelOptions,
-    making: MakingOptions,
+    vectors: VectorOptions,
     form: FormOptions,
     context: BatchOptions,
     line: Reread,
@@ -73,7 +73,7 @@ def embed(
     """
     from llamacli.cli.embed.input import open_texts
 
-    options = Options(source=source, output=output, search=search, model=model, making=making, form=form, context=context)
+    options = Options(source=source, output=output, search=search, model=model, vectors=vectors, form=form, context=context)
     if other := demo_instead(app, model, line):
         reread = line(other)
         options = Options(**{field.name: reread[field.name] for field in dataclasses.fields(Options)})
@@ -91,15 +91,15 @@ def make_params(app: AppContext, options: Options) -> EmbeddingParams:
     Raises:
         UsageError: if options cannot be combined.
     """
-    output, making, form = options.output, options.making, options.form
+    output, vectors, form = options.output, options.vectors, options.form
     if options.search.any and (output.output is not None or output.csv or output.raw):
         raise UsageError("--similarity, --query and --rerank write to standard output, as --json, --jsonl or a table")
-    if form.chunk_rows and making.chunk is None:
+    if form.chunk_rows and vectors.chunk is None:
         raise UsageError("--chunk-rows needs --chunk")
-    if form.chunk_rows and making.pooling == "none":
+    if form.chunk_rows and vectors.pooling == "none":
         raise UsageError("--chunk-rows cannot be used with --pooling none, which makes a vector for each token")
     prefix = prefix_for(app, options.source.prefix, options.model)
-    return making.params(prefix, normalize=form.normalize, merge=not form.chunk_rows)
+    return vectors.params(prefix, normalize=form.normalize, merge=not form.chunk_rows)
 
 
 @contextmanager
@@ -108,7 +108,7 @@ def load(app: AppContext, options: Options) -> Iterator[Embedder]:
     rank = options.search.rerank is not None
     with (
         app.interrupts.guard() as guard,
-        open_embedder(app, options.model, options.context, options.making, rank=rank) as embedder,
+        open_embedder(app, options.model, options.context, options.vectors, rank=rank) as embedder,
     ):
         guard.cancel = embedder.cancel
         yield embedder

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, cast, get_args
 from llamacli.cli.embed.options import (
     BatchOptions,
     EmbeddingModelOptions,
-    MakingOptions,
     OutputOptions,
     SourceOptions,
     TextsArgument,
+    VectorOptions,
 )
 from llamacli.cli.embed.session import DEMO, demo_instead, open_embedder, prefix_for
 from llamacli.cli.framework.command import Reread, command, group
@@ -71,7 +71,7 @@ def add(
     *,
     source: SourceOptions,
     model: EmbeddingModelOptions,
-    making: MakingOptions,
+    vectors: VectorOptions,
     context: BatchOptions,
     line: Reread,
 ) -> None:
@@ -87,14 +87,14 @@ def add(
     with VectorIndex(db, create=True) as index:
         if other := _model_of(index, line) or demo_instead(app, model, line):
             options = line(other)
-            source, model, making, context = (options[name] for name in ("source", "model", "making", "context"))
-        if making.pooling == "none":
+            source, model, vectors, context = (options[name] for name in ("source", "model", "vectors", "context"))
+        if vectors.pooling == "none":
             raise UsageError("--pooling none cannot be used with an index, which holds one vector for each text")
-        params = making.params(prefix_for(app, source.prefix, model))
+        params = vectors.params(prefix_for(app, source.prefix, model))
         with (
             open_texts(app.console, texts, source) as items,
             app.interrupts.guard() as guard,
-            open_embedder(app, model, context, making) as embedder,
+            open_embedder(app, model, context, vectors) as embedder,
         ):
             guard.cancel = embedder.cancel
             if embedder.pooling == "rank":
@@ -125,12 +125,12 @@ def search(
     from llamacli.render.embed import Hit
 
     with VectorIndex(db) as index:
-        making = _making_of(index)
+        vectors = _vector_options(index)
         if other := _model_of(index, line):
             options = line(other)
             show, model, context = (options[name] for name in ("show", "model", "context"))
-        params = making.params(show.query_prefix)
-        with app.interrupts.guard() as guard, open_embedder(app, model, context, making) as embedder:
+        params = vectors.params(show.query_prefix)
+        with app.interrupts.guard() as guard, open_embedder(app, model, context, vectors) as embedder:
             guard.cancel = embedder.cancel
             index.require({"fingerprint": embedder.fingerprint()})
             vector = embed_query(embedder, query, params, None)
@@ -198,7 +198,7 @@ def _absolute(reference: str, path: Path) -> str:
     return str(path.resolve()) if is_path(reference) or Path(reference).resolve() == path.resolve() else reference
 
 
-def _making_of(index: VectorIndex) -> MakingOptions:
+def _vector_options(index: VectorIndex) -> VectorOptions:
     """Return the options with which the index's vectors were made.
 
     Raises:
@@ -210,7 +210,7 @@ def _making_of(index: VectorIndex) -> MakingOptions:
     dims, pooling, attention = about.get("dimensions", ""), about.get("pooling"), about.get("attention")
     if not dims.isdecimal() or pooling not in get_args(Pooling) or attention not in get_args(Attention):
         raise UsageError(f"{index.path} is corrupt: the options of its vectors are missing")
-    return MakingOptions(pooling=cast("Pooling", pooling), attention=cast("Attention", attention), dims=int(dims))
+    return VectorOptions(pooling=cast("Pooling", pooling), attention=cast("Attention", attention), dims=int(dims))
 
 
 def _model_of(index: VectorIndex, line: Reread) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from llamacli.batch.texts import Item, TextSource
 from llamacli.cli.embed.session import outcomes
@@ -25,9 +26,10 @@ def add_new_texts(app: AppContext, embedder: Embedder, index: VectorIndex, items
         RowsFailedError: if some texts have no vector. The others were added.
     """
     new = _NewItems(items.items(), index.hashes())
+    source = TextSource(new, items.total if items.in_bytes else None, in_bytes=True)
     is_complete = False
     try:
-        for number, (item, outcome) in enumerate(outcomes(app, embedder, TextSource(new, None), params), 1):
+        for number, (item, outcome) in enumerate(outcomes(app, embedder, source, params), 1):
             if isinstance(outcome, Embedded) and isinstance(item.text, str):
                 index.add(_identity(item), item.text, outcome.vectors.astype("<f4").tobytes())
             if number % COMMIT_EVERY == 0:
@@ -60,13 +62,16 @@ class _NewItems:
         self.known = 0
 
     def __iter__(self) -> Iterator[Item]:
+        size = 0  # of known items, which count with the next one for the progress
         for item in self._items:
+            size += item.size
             if isinstance(item.text, str):
                 identity = _identity(item)
                 if not self._store(identity, hash_of(identity, item.text)):
                     self.known += 1
                     continue
-            yield item
+            yield replace(item, size=size)
+            size = 0
 
     def _store(self, identity: str | None, content: bytes) -> bool:
         """Remember a text by its hash, and return whether it was new."""

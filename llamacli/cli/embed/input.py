@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from llamacli.batch.formats import format_of
+from llamacli.batch.progress import input_size
 from llamacli.batch.reader import open_rows
 from llamacli.batch.texts import Item, TextSource, read_items
 from llamacli.cli.embed.options import SourceOptions
@@ -39,5 +40,7 @@ def open_texts(console: Console, texts: Sequence[str], options: SourceOptions) -
         file = open_rows(options.input)  # now, so that a missing file is reported before a model is loaded
         name = str(options.input)
         parts.append(read_items(file, options.input_format or format_of(name, "lines"), name=name, field=options.field))
-    is_counted = all(isinstance(part, tuple) for part in parts)
-    return TextSource((item for part in parts for item in part), len(parts) if is_counted else None, file)
+    items = (item for part in parts for item in part)
+    if all(isinstance(part, tuple) for part in parts):
+        return TextSource(items, len(parts))
+    return TextSource(items, input_size(file) if file is not None else None, file, in_bytes=True)

@@ -56,7 +56,7 @@ class SourceOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MakingOptions:
+class VectorOptions:
     """From a text to a vector."""
 
     PANEL: ClassVar[str] = "Vectors"
@@ -105,7 +105,7 @@ class MakingOptions:
 class FormOptions:
     """Normalization and rows of the vectors."""
 
-    PANEL: ClassVar[str] = MakingOptions.PANEL
+    PANEL: ClassVar[str] = VectorOptions.PANEL
 
     normalize: Annotated[
         Normalization,

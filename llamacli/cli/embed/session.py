@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from llamacli.cli.embed.options import BatchOptions, MakingOptions
+from llamacli.batch.progress import format_left
+from llamacli.cli.embed.options import BatchOptions, VectorOptions
 from llamacli.cli.framework.command import Reread
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ModelOptions
@@ -74,7 +75,7 @@ def prefix_for(app: AppContext, given: str | None, model: ModelOptions) -> str:
 
 @contextmanager
 def open_embedder(
-    app: AppContext, model: ModelOptions, context: BatchOptions, vectors: MakingOptions, *, rank: bool = False
+    app: AppContext, model: ModelOptions, context: BatchOptions, vectors: VectorOptions, *, rank: bool = False
 ) -> Iterator[Embedder]:
     """Load the model, and close it after the block. With `rank`, pooling is "rank" unless --pooling is given."""
     pooling = vectors.pooling or ("rank" if rank else None)
@@ -119,9 +120,11 @@ def outcomes(
     with app.progress(delay=DELAY_SECONDS) as bar:
 
         def show(done: int) -> None:
-            rate = done / max(time.monotonic() - started, 1e-3)
-            what = f"embedding {counted(done, 'text')}, {rate:,.0f} texts/s"
-            bar.update(what, before[0] + done, source.total)
+            source.finish(done)
+            elapsed = time.monotonic() - started
+            left = format_left(elapsed, source.done, source.total, earlier=source.skipped)
+            what = f"embedding {counted(done, 'text')}, {done / max(elapsed, 1e-3):,.0f} texts/s{left}"
+            bar.update(what, source.done, source.total)
 
         texts = source.texts()
         found = (

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from llamacli.batch.formats import format_of
-from llamacli.batch.reader import INVALID_JSON, read_rows
+from llamacli.batch.progress import RowProgress, input_size
+from llamacli.batch.reader import INVALID_JSON, open_rows, read_rows
 from llamacli.batch.results import ResultFile
 from llamacli.batch.runner import RowRunner, RunParams
+from llamacli.batch.summary import Tally
 from llamacli.cli.framework.constraints import warn_not_enforced
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.run.batch_options import RowOptions
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
-from llamacli.errors import LlamacliError, UsageError
+from llamacli.errors import LlamacliError
 from llamacli.openai.batch_request import RowDefaults
 from llamacli.openai.batch_row import Row
 from llamacli.units import counted
@@ -32,10 +33,7 @@ def run_rows(app: AppContext, engine: Engine, options: RowOptions, defaults: Row
         UsageError: if the input or the output cannot be used.
         RowsFailedError: if some rows failed.
     """
-    results = ResultFile(options.output, app.console.write_bytes, resume=options.resume)
-    if results.kept:
-        failed = f", {results.failed} of them failed" if results.failed else ""
-        app.console.note(f"{counted(results.kept, 'row')} {'is' if results.kept == 1 else 'are'} done already{failed}")
+    results = open_results(app, options)
     stream = open_input(app, options)
     params = RunParams(
         parallel=options.parallel,
@@ -44,16 +42,15 @@ def run_rows(app: AppContext, engine: Engine, options: RowOptions, defaults: Row
         fail_fast=options.fail_fast,
         hides_reasoning=hides_reasoning,
     )
-    runner = RowRunner(engine, defaults, params, results, on_constraint=_Warnings(app, defaults.base.constraint).warn)
-    cancelled = True
+    progress, warnings = RowProgress(input_size(stream)), _Warnings(app, defaults.base.constraint)
+    runner = RowRunner(engine, defaults, params, results, progress=progress, on_constraint=warnings.warn)
+    is_interrupted = True
     try:
         with app.progress(delay=0.5) as bar:
-            total = _size_of(stream)
             for _ in runner.run(_rows(app, options, stream)):
-                done = stream.tell() if total else 0
-                bar.update(runner.tally.status(done, total), done or runner.tally.rows, total)
-        cancelled = runner.cancelled
-        runner.finish(whole=not cancelled)
+                bar.update(runner.tally.status(progress.left), progress.done, progress.total)
+        is_interrupted = runner.cancelled
+        runner.finish(whole=not is_interrupted)
     except BaseException:
         with suppress(LlamacliError):  # the first error is the one to report
             runner.finish(whole=False)
@@ -64,9 +61,25 @@ def run_rows(app: AppContext, engine: Engine, options: RowOptions, defaults: Row
         results.close()
     finally:
         stream.close()
-        app.console.note(runner.tally.summary())
-    if not cancelled:
+        summarize(app, runner.tally, options, is_interrupted=is_interrupted)
+    if not is_interrupted:
         runner.check()
+
+
+def open_results(app: AppContext, options: RowOptions) -> ResultFile:
+    """Open the file of results, and report the rows that it has already."""
+    results = ResultFile(options.output, app.console.write_bytes, resume=options.resume)
+    if results.kept:
+        failed = f", {results.failed} of them failed" if results.failed else ""
+        app.console.note(f"{counted(results.kept, 'row')} {'is' if results.kept == 1 else 'are'} done already{failed}")
+    return results
+
+
+def summarize(app: AppContext, tally: Tally, options: RowOptions, *, is_interrupted: bool) -> None:
+    """Write the counts, and after an interruption how to continue."""
+    app.console.note(tally.summary(interrupted=is_interrupted))
+    if is_interrupted and options.output is not None:
+        app.console.note(f"results are kept in {options.output}; --resume continues with the other rows")
 
 
 class _Warnings:
@@ -86,7 +99,8 @@ class _Warnings:
 def _rows(app: AppContext, options: RowOptions, stream: BinaryIO) -> Iterator[Row]:
     """The rows of a stream. Warns once if they look like another format."""
     given = options.input_format
-    for row in read_rows(stream, given or format_of(str(options.input))):
+    name = str(options.input)
+    for row in read_rows(stream, given or format_of(name), name="standard input" if name == "-" else name):
         if row.number == 0 and given is None and (row.problem or "").startswith(INVALID_JSON):
             app.console.warn("the first row is not JSON: --input-format lines reads each line as a prompt, csv a table")
         yield row
@@ -97,15 +111,4 @@ def open_input(app: AppContext, options: RowOptions) -> BinaryIO:
     if str(options.input) == "-":
         return cast("BinaryIO", app.console.input_stream())
     assert options.input is not None
-    try:
-        return options.input.open("rb")
-    except OSError as error:
-        raise UsageError(f"cannot read {options.input}: {error.strerror or error}") from error
-
-
-def _size_of(stream: BinaryIO) -> int | None:
-    """The bytes of a regular file; None for a pipe."""
-    try:
-        return os.fstat(stream.fileno()).st_size or None if stream.seekable() else None
-    except OSError:
-        return None
+    return open_rows(options.input)

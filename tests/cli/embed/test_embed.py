@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -663,6 +664,16 @@ def test_a_file_that_cannot_be_written(bert, tmp_path):
     assert result.status == 1
     assert "cannot write" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_counts_texts_that_are_done(bert, tmp_path, monkeypatch):
+    monkeypatch.setattr("llamacli.cli.embed.session.DELAY_SECONDS", 0)
+    (tmp_path / "in.txt").write_text("red cat sat on mat\n" * 3000)
+    arguments = ("--input", str(tmp_path / "in.txt"), "-o", str(tmp_path / "x.npy"))
+    shown = embed(bert, *arguments, terminals=TERMINAL, width=100).stderr
+    first = re.search(r"embedding ([\d,]+) texts, [\d,]+/s, \d+:\d\d left [^\x1b\r]*?(\d+)%", shown)
+    assert first is not None, shown
+    assert round(int(first[1].replace(",", "")) / 30) == pytest.approx(int(first[2]), abs=1)
 
 
 # --- the process ----------------------------------------------------------------------------------------------------------

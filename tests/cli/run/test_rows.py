@@ -182,7 +182,7 @@ BAD_FIELDS = [
     ({"max_tokens": 1.5}, "max_tokens is not a whole number"),
     ({"seed": 1.5}, "seed is not a whole number"),
     ({"seed": True}, "seed is not a number"),
-    ({"temperature": float("inf")}, "temperature is not a finite number"),
+    ({"temperature": float("inf")}, "Infinity is not a JSON value"),
     ({"temperature": {}}, "temperature is not a number"),
     ({"logit_bias": [1]}, "logit_bias must be an object"),
     ({"logit_bias": {"x": 1}}, "a token of logit_bias is not a whole number"),
@@ -316,6 +316,9 @@ def test_stopping_in_the_middle_loses_no_row_and_repeats_none(
     process.send_signal(how)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == (130 if how == signal.SIGINT else -how), stderr
+    if how == signal.SIGINT:
+        assert b"interrupted after " in stderr
+        assert f"results are kept in {output}; --resume continues with the other rows".encode() in stderr
     stopped_at = output.read_bytes().count(b"\n")
     assert 3 <= stopped_at < 24
     again = start(tiny_model, rows, output)

@@ -114,8 +114,9 @@ def test_a_text_that_is_too_long():
 
 @pytest.mark.parametrize("wrong", [{"dims": 0}, {"chunk": 0}, {"chunk": 4, "overlap": 4}, {"overlap": -1}])
 def test_parameters_without_sense(wrong):
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as caught:
         EmbeddingParams(**wrong)
+    assert caught.value.parameter == list(wrong)[-1]
 
 
 # --- arithmetic -----------------------------------------------------------------------------------------------------------

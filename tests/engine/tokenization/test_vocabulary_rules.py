@@ -70,5 +70,5 @@ def test_every_pre_tokenizer(pre: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_pre_tokenizer_that_would_abort_is_refused(tmp_path: Path) -> None:
     path = tiny.tiny_model(tmp_path / "model.gguf", vocabulary=cases.crossing_vocabulary("whitespace"))
-    with pytest.raises(ModelFileError, match="would abort at two spaces"):
+    with pytest.raises(ModelFileError, match="aborts on two spaces"):
         Model(path, vocab_only=True)
