@@ -1,1 +1,1 @@
-"""Where computing happens: in this process, in a child process, or at an address."""
+"""Backends: computing in this process, in a child process, or at an address."""

@@ -1,4 +1,4 @@
-"""The seam: what answers, wherever it computes. `Engine` does so in this process."""
+"""The seam: a backend answers, wherever it computes. `Engine` is the one in this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class EvaluatedState(Protocol):
-    """What a backend has evaluated, to be saved and restored."""
+    """State of what a backend has evaluated, to be saved and restored."""
 
     @property
     def cached_tokens(self) -> int:
@@ -42,7 +42,7 @@ class Backend(Protocol):
 
     @property
     def state(self) -> EvaluatedState:
-        """What is evaluated."""
+        """The evaluated state."""
 
     def describe(self) -> Description:
         """Return the model's name, size and limits."""

@@ -247,7 +247,7 @@ class Engine(Prompting):
 
     @property
     def state(self) -> Contexts:
-        """What is evaluated, to be saved and restored."""
+        """The evaluated state, to be saved and restored."""
         return self.contexts
 
     def keep_prefixes(self, capacity: int) -> None:

@@ -1,6 +1,8 @@
-"""What steers an answer beside the samplers: a constraint that begins with a trigger, and an end to thinking.
+"""Guides of answers beside the samplers: a constraint that starts with a trigger, and an end of reasoning.
 
-Each token costs the same, however long the answer is: only its last bytes are looked at.
+The cost of a token does not depend on the length of the answer: only its last bytes are searched. llama-common's reasoning
+budget matches token sequences and is not used: in the vocabularies of llama.cpp's tree a third of the texts that follow a mark
+merge with it into other tokens, which it would miss.
 """
 
 from __future__ import annotations
@@ -17,18 +19,18 @@ from llamacli.engine.constraint.trigger import Trigger
 from llamacli.engine.runtime.model import Model
 
 _WINDOW = 512
-"""Bytes in which a trigger that is a regular expression is looked for."""
+"""Bytes that are searched for a trigger that is a regular expression."""
 
 
 ThinkingState = Literal["none", "possible", "opened", "closed"]
-"""Whether an answer has thinking: never; if the model begins it; the prompt has begun it; the prompt has ended it already."""
+"""Reasoning of an answer: none; possible, if the model starts it; opened or closed by the prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thinking:
-    """How a model marks what it thinks, from `start` to one of `ends`. `opened`: the prompt has begun it.
+    """The marks of reasoning, from `start` to one of `ends`. `opened`: the prompt has started it.
 
-    `budget` is how many tokens it may take before its end is written for the model; None is no limit.
+    `budget` is the number of its tokens before its end is forced; None is no limit.
     """
 
     start: str
@@ -39,14 +41,14 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guidance:
-    """What an answer is held to."""
+    """Constraint and reasoning of an answer."""
 
     constraint: Constraint | None = None
     thinking: Thinking | None = None
 
 
 class Guide:
-    """The guidance of one answer at work. Owns the constraint's matcher; `close()` may be called twice.
+    """Guidance of one running answer. Owns the constraint's matcher; `close()` may be called twice.
 
     Raises (when built): what `Matcher` raises.
     """
@@ -58,39 +60,39 @@ class Guide:
         self._matcher = Matcher(model, constraint) if constraint is not None else None
         self._lazy = constraint is not None and constraint.lazy
         self._trigger = _TriggerWatch(constraint.triggers) if constraint is not None and constraint.lazy else None
-        self._thinking = _ThinkingWatch(guidance.thinking) if guidance.thinking is not None else None
+        self._thinking = _ReasoningWatch(guidance.thinking) if guidance.thinking is not None else None
         self._forced: deque[int] = deque()
         self._end_thinking()
 
     @property
     def matcher(self) -> Any:
-        """The C object that holds the next token to the grammar, or None where anything goes."""
+        """The C object that constrains the next token, or None if every token is allowed."""
         return self._matcher.handle if self._matcher is not None and self._trigger is None else None
 
     @property
     def is_plain(self) -> bool:
-        """Whether the matcher is all there is to it: no trigger or end of thinking to look out for, no token to force."""
+        """True if there is only the matcher: no trigger or end of reasoning to watch for, no token to force."""
         return self._trigger is None and self._thinking is None and not self._forced
 
     @property
     def must_end(self) -> bool:
-        """Whether the grammar lets nothing follow."""
+        """True if the grammar allows no further token."""
         return self._matcher is not None and self._trigger is None and self._matcher.must_end
 
     @property
     def satisfied(self) -> bool | None:
-        """Whether the answer so far is complete; None if no grammar was there from its beginning."""
+        """True if the answer so far is complete; None without a grammar from its start."""
         return self._matcher.may_end if self._matcher is not None and not self._lazy else None
 
     def would_satisfy(self, text: str) -> bool | None:
-        """Whether an answer that is `text` and no more is complete; None if no grammar was there from its beginning."""
+        """Return whether `text` is a complete answer; None without a grammar from its start."""
         if self._constraint is None or self._lazy:
             return None
         with closing(Matcher(self._model, self._constraint)) as matcher:
             return matcher.accept_text(text.encode()) and matcher.may_end
 
     def forced(self) -> int | None:
-        """The token that comes next whatever the model says, or None."""
+        """Return the next token if it is forced, else None."""
         while self._forced:
             token = self._forced.popleft()
             if self._matcher is None or self._trigger is not None or self._matcher.accept(token):
@@ -99,14 +101,14 @@ class Guide:
         return None
 
     def take(self, token: int) -> bool:
-        """Takes a token that was not chosen here. False, and the answer cannot go on, if the grammar does not allow it."""
+        """Accept a token that was not chosen here. Return False if the grammar does not allow it: the answer cannot continue."""
         self._forced.clear()
         allowed = self._matcher is None or self._trigger is not None or self._matcher.accept(token)
         self.observe(token)
         return allowed
 
     def observe(self, token: int) -> None:
-        """Notes a token of the answer."""
+        """Observe a token of the answer."""
         if self._trigger is None and self._thinking is None:
             return
         piece = self._vocabulary.special_piece(token)
@@ -117,32 +119,32 @@ class Guide:
         if self._trigger is None:
             return
         if was_inside and self._thinking is not None:
-            piece = self._thinking.since_end  # the end of thinking may be the trigger
+            piece = self._thinking.since_end  # the end of reasoning may be the trigger
         if piece:
             self._begin(self._trigger.feed(piece))
 
     def _end_thinking(self) -> None:
-        """Forces the end of thinking when its budget is used up."""
+        """Force the end of reasoning if its budget is used up."""
         thinking = self._thinking
         if thinking is not None and thinking.is_spent and not self._forced:
             self._forced.extend(self._vocabulary.tokenize(thinking.end, special=True))
 
     def _begin(self, text: bytes | None) -> None:
-        """Begins the constraint with the text from its trigger on. A text that it does not allow is left to the parser."""
+        """Start the constraint with the text from its trigger on. Text that it does not allow is left to the parser."""
         if text is not None and self._matcher is not None:
             self._trigger = None
             if not self._matcher.accept_text(text):
                 self.close()
 
     def close(self) -> None:
-        """Frees the matcher."""
+        """Free the matcher."""
         matcher, self._matcher = self._matcher, None
         if matcher is not None:
             matcher.close()
 
 
-class _ThinkingWatch:
-    """Tells thinking from the rest in a text that grows."""
+class _ReasoningWatch:
+    """Watch for the start and the end of reasoning in growing text."""
 
     def __init__(self, thinking: Thinking) -> None:
         self.inside = thinking.opened
@@ -155,16 +157,16 @@ class _ThinkingWatch:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._tail = b""
         self.since_end = b""
-        """What the last piece brought from an end of thinking on."""
+        """The text of the last piece from an end of reasoning on."""
 
     @property
     def is_spent(self) -> bool:
-        """Whether the budget is used up while the thinking goes on, and no character is left half-written."""
+        """True if the budget is used up, the reasoning continues, and the last character is whole."""
         spent = self.inside and self._budget is not None and self._used >= self._budget
         return spent and not self._decoder.getstate()[0]
 
     def feed(self, piece: bytes) -> None:
-        """Adds the text of one token."""
+        """Add the text of one token."""
         self._used += self.inside
         self._decoder.decode(piece)
         self._tail += piece
@@ -183,7 +185,7 @@ class _ThinkingWatch:
 
 
 class _TriggerWatch:
-    """Looks for the first trigger in a text that grows."""
+    """Watch for the first trigger in growing text."""
 
     def __init__(self, triggers: tuple[Trigger, ...]) -> None:
         self._text = b""
@@ -191,12 +193,12 @@ class _TriggerWatch:
         self._patterns = [_compiled(trigger) for trigger in triggers]
 
     def feed(self, piece: bytes) -> bytes | None:
-        """The text from the trigger on, if `piece` completes one."""
+        """Return the text from the trigger on, if `piece` completes one."""
         self._text = (self._text + piece)[-(_WINDOW + len(piece)) :]
         self._length += len(piece)
         is_whole = len(self._text) == self._length
         for pattern, anchored in self._patterns:
-            # A beginning that has left the window is none: `^` must not match where the window begins.
+            # The start of the window is not the start of the text: `^` must not match there.
             if anchored:
                 match = pattern.fullmatch(self._text) if is_whole else None
             else:
@@ -208,7 +210,7 @@ class _TriggerWatch:
 
 
 def _compiled(trigger: Trigger) -> tuple[re.Pattern[bytes], bool]:
-    """The pattern, and whether the whole text must match it."""
+    """Return the pattern, and whether the whole text must match it."""
     if trigger.kind in ("word", "token"):
         return re.compile(re.escape(trigger.value).encode()), False
     anchored = trigger.kind == "pattern_full" or (trigger.value.startswith("^") and trigger.value.endswith("$"))

@@ -1,4 +1,4 @@
-"""An answer that goes on when its context is full: in a larger context, or without its oldest tokens."""
+"""Continuation of an answer when its context is full: in a larger context, or without its oldest tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llamacli.engine.params import GenerationParams
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How an answer goes on: after this prompt, without its first `left_out` tokens.
+    """Continuation of an answer: after this prompt, without its first `left_out` tokens.
 
     `closes_gap`: what the cache holds behind the tokens that were left out is moved up (see `Request`).
     """
