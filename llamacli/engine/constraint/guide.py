@@ -101,7 +101,7 @@ class Guide:
         return None
 
     def take(self, token: int) -> bool:
-        """Accept a token that was not chosen here. Return False if the grammar does not allow it: the answer cannot continue."""
+        """Accept a token that was not chosen here. Return False if the grammar does not allow it."""
         self._forced.clear()
         allowed = self._matcher is None or self._trigger is not None or self._matcher.accept(token)
         self.observe(token)
