@@ -7,6 +7,8 @@ Importing this package imports nothing heavy: the Python API is loaded when one 
 
 from __future__ import annotations
 
+from llamacli.version import VERSION
+
 TYPE_CHECKING = False  # typing takes longer to import than `--version` takes
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from llamacli.api import AsyncLlama, Llama, LlamaGrammar, SavedState
 
-__version__ = "0.2.0"
+__version__ = VERSION
 __all__ = ["AsyncLlama", "Llama", "LlamaGrammar", "SavedState", "__version__"]
 
 

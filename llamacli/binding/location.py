@@ -20,10 +20,8 @@ def find_folder() -> Path:
     Raises:
         LibraryError: if no usable libraries are found.
     """
-    import llamacli
-
     # An editable installation has two: the sources and the built files.
-    roots = [Path(root, "binding").resolve() for root in llamacli.__path__]
+    roots = [Path(root, "binding").resolve() for root in sys.modules["llamacli"].__path__]
     for root in roots:
         if _has_libraries(root / "lib"):
             return root / "lib"
@@ -32,7 +30,7 @@ def find_folder() -> Path:
 
 def _find_installed(roots: list[Path]) -> Path:
     """Return the libraries of an installed copy that fits this package. Raises LibraryError."""
-    from llamacli import __version__
+    from llamacli.version import VERSION
 
     here = roots[0].parent
     for entry in dict.fromkeys(sys.path):
@@ -40,9 +38,9 @@ def _find_installed(roots: list[Path]) -> Path:
         if binding in roots or not _has_libraries(binding / "lib"):
             continue
         version = _installed_version(entry)
-        if version in (None, __version__) and _same_contract(roots[0], binding):
+        if version in (None, VERSION) and _same_contract(roots[0], binding):
             return binding / "lib"
-        other = f"version {version}" if version not in (None, __version__) else "a copy with other C declarations"
+        other = f"version {version}" if version not in (None, VERSION) else "a copy with other C declarations"
         raise LibraryError(
             f"{here} has no native library, and the one in {binding.parent} belongs to {other}",
             hint=f"run `pip install .` in {here.parent} again, or start Python in another folder",

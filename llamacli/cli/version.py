@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from llamacli import __version__
+from llamacli.version import VERSION
 
 
 def print_version() -> int:
@@ -23,7 +23,7 @@ def print_version() -> int:
 
 def format_version() -> str:
     """The version, then llama.cpp's commit, CPU features and backends of the build."""
-    return f"llamacli {__version__}\n{_describe_build()}"
+    return f"llamacli {VERSION}\n{_describe_build()}"
 
 
 def _describe_build() -> str:

@@ -13,7 +13,12 @@ from llamacli import __version__
 from llamacli.binding.location import library_name
 
 PACKAGE = Path(__file__).resolve().parents[2] / "llamacli"
-FILES = ("__init__.py", "errors.py", *(f"binding/{name}.py" for name in ("__init__", "location", "declarations", "enums")))
+FILES = (
+    "__init__.py",
+    "errors.py",
+    "version.py",
+    *(f"binding/{name}.py" for name in ("__init__", "location", "declarations", "enums")),
+)
 
 
 def write_package(folder: Path, *, libraries: bool, version: str | None = None) -> Path:

@@ -16,7 +16,7 @@ from llamacli.cli.framework.context import AppContext, read_defaults
 from llamacli.engine.chat.answer import AnswerBuilder, read_answers
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.prompts import Prompting
-from llamacli.engine.chat.template import Rendering
+from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.guide import Guidance
 from llamacli.engine.constraint.matcher import Constraint

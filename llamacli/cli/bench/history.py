@@ -160,8 +160,8 @@ def _opened() -> Iterator[History]:
 
 def _this_machine() -> str:
     """Return the fingerprint of this machine."""
-    from llamacli import __version__
     from llamacli.bench.measure.provenance import describe_origin
     from llamacli.store.benchmarks.history import fingerprint
+    from llamacli.version import VERSION
 
-    return fingerprint(describe_origin(version=__version__)["machine"])
+    return fingerprint(describe_origin(version=VERSION)["machine"])

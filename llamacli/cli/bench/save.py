@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-from llamacli import __version__
 from llamacli.bench.compare.runs import subject_of
 from llamacli.bench.measure.provenance import describe_origin
 from llamacli.bench.measure.rows import Row
@@ -18,6 +17,7 @@ from llamacli.cli.bench.plot import write_plot
 from llamacli.cli.framework.context import AppContext
 from llamacli.errors import LlamacliError
 from llamacli.store.benchmarks.history import History, NewRow
+from llamacli.version import VERSION
 
 Group = WorkOptions | SetupOptions | PlanOptions
 
@@ -45,7 +45,7 @@ def store_run(rows: Sequence[Row], groups: Sequence[Group], *, interrupted: bool
     Raises:
         LlamacliError: if the history cannot be written.
     """
-    origin = describe_origin((row["model_filename"] for row in rows), version=__version__)
+    origin = describe_origin((row["model_filename"] for row in rows), version=VERSION)
     options = {name: value for group in groups for name, value in dataclasses.asdict(group).items()}
     with closing(History()) as history:
         return history.save(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from llamacli import __version__
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.info.sources import Opened
 from llamacli.engine.params import ContextParams, ModelParams
@@ -21,6 +20,7 @@ from llamacli.gguf.check.loadable import require_complete
 from llamacli.gguf.check.template import is_go_template
 from llamacli.store.files import paths
 from llamacli.units import format_bytes
+from llamacli.version import VERSION
 
 if TYPE_CHECKING:
     from llamacli.cli.framework.console import Style
@@ -128,7 +128,7 @@ def show_system(app: AppContext, *, as_json: bool) -> None:
     from llamacli.render.info.json import system_document
     from llamacli.render.info.reports import format_system
 
-    report = describe_system(__version__)
+    report = describe_system(VERSION)
     report = replace(report, libraries=_without_home(report.libraries))
     locations = {
         "settings": paths.settings_file(),

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llamacli.engine.chat.message import Message
-from llamacli.engine.chat.template import ChatTemplate, RenderedPrompt, Rendering
+from llamacli.engine.chat.rendering import RenderedPrompt, Rendering
+from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.constraint.guide import ThinkingState
 from llamacli.engine.constraint.matcher import Constraint
 from llamacli.errors import TemplateError

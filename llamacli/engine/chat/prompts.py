@@ -13,7 +13,8 @@ from llamacli.engine.chat.message import Message, read_messages
 from llamacli.engine.chat.prompt import Prompt, plain_prompt, rendered_prompt
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.recommended_sampling import with_recommendations
-from llamacli.engine.chat.template import ChatTemplate, Rendering
+from llamacli.engine.chat.rendering import Rendering
+from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.chat.turn import Turn, chat_turn, text_turn
 from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.params import SamplingParams
@@ -92,10 +93,11 @@ class Prompting:
             UsageError: if a given template does so, or if the model cannot answer such a question.
         """
         turn = _turn(self, question, question.constraint.grammar if question.constraint is not None else None)
-        requires_call = question.tool_choice == "required"
-        if question.constraint is None and not requires_call:
+        if question.constraint is None and not question.tools:
             return turn
-        return dataclasses.replace(turn, expected=question.constraint, requires_call=requires_call)
+        tools = question.tools if question.tool_choice != "none" else ()
+        requires_call = question.tool_choice == "required"
+        return dataclasses.replace(turn, expected=question.constraint, requires_call=requires_call, tools=tools)
 
     def chat_turn(
         self,

@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 
 from llamacli.engine.chat.message import Message, Tool
-from llamacli.engine.chat.template import ToolChoice
+from llamacli.engine.chat.rendering import ToolChoice
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 
 _SYSTEM_ROLES = ("system", "developer")

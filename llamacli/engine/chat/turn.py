@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llamacli.engine.chat.message import Message
+from llamacli.engine.chat.message import Message, Tool
 from llamacli.engine.chat.prompt import Prompt, rendered_prompt
-from llamacli.engine.chat.template import ChatTemplate, RenderedPrompt, Rendering
+from llamacli.engine.chat.rendering import RenderedPrompt, Rendering
+from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 from llamacli.engine.constraint.guide import Guidance, Thinking, ThinkingState
 from llamacli.engine.constraint.matcher import Constraint
@@ -22,7 +23,7 @@ class Turn:
 
     `answer_format` is for `AnswerParser`; None if the text of the answer is its content. `is_constrained`: a constraint ends
     the content, so that what the template writes after it is missing. `thinks`: the answer may start with reasoning. `is_chat`
-    is False for text that is only continued. `expected` and `requires_call` are what `check_answer` checks.
+    is False for text that is only continued. `expected`, `requires_call` and `tools` are what `check_answer` checks.
     """
 
     prompt: Prompt
@@ -33,6 +34,7 @@ class Turn:
     is_chat: bool = True
     expected: AnswerConstraint | None = None
     requires_call: bool = False
+    tools: tuple[Tool, ...] = ()
 
 
 def text_turn(prompt: Prompt, constraint: Constraint | None = None) -> Turn:

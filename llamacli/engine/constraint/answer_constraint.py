@@ -115,8 +115,10 @@ def _read_schema(text: str) -> Any:
     return schema
 
 
-def check_json(text: str, schema: Any) -> None:
+def check_json(text: str, schema: Any, subject: str = "the answer") -> None:
     """Check that text is JSON that fits a schema. References to other documents are never fetched.
+
+    `subject` names the text in messages.
 
     Raises:
         ConstraintError: if not; the message has the JSON pointer.
@@ -130,13 +132,13 @@ def check_json(text: str, schema: Any) -> None:
         nowhere: referencing.Registry[Any] = referencing.Registry()
         wrong: Any = jsonschema.exceptions.best_match(kind(schema, registry=nowhere).iter_errors(document))
     except json.JSONDecodeError as error:
-        raise ConstraintError(f"the answer is not valid JSON: {error}") from error
+        raise ConstraintError(f"{subject} is not valid JSON: {error}") from error
     except ValueError as error:
-        raise ConstraintError(_TOO_LONG.format("the answer")) from error
+        raise ConstraintError(_TOO_LONG.format(subject)) from error
     except RecursionError:
-        raise ConstraintError("the answer is nested too deeply to be checked") from None
+        raise ConstraintError(f"{subject} is nested too deeply to be checked") from None
     except referencing.exceptions.Unresolvable as error:
-        raise ConstraintError(f"the answer cannot be checked: the schema refers to {error.ref}") from error
+        raise ConstraintError(f"{subject} cannot be checked: the schema refers to {error.ref}") from error
     if wrong is not None:
         pointer = "".join(f"/{part}" for part in wrong.absolute_path)
-        raise ConstraintError(f"the answer does not fit the schema at #{pointer}: {wrong.message}")
+        raise ConstraintError(f"{subject} does not fit the schema at #{pointer}: {wrong.message}")

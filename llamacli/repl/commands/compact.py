@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llamacli.engine.chat.message import Message
-from llamacli.engine.chat.template import Rendering
+from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.turn import Turn
 from llamacli.errors import ContextFullError, UsageError
 from llamacli.repl.commands.registry import command

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llamacli.engine.chat.message import Message
-from llamacli.engine.chat.template import Rendering
+from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.turn import Turn
 from llamacli.errors import ContextFullError
 from llamacli.repl.conversation.state import Chat

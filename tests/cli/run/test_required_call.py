@@ -8,7 +8,8 @@ import pytest
 from fakes import FakeEngine, invoke
 
 from llamacli.engine.chat.message import Message, Tool
-from llamacli.engine.chat.template import ChatTemplate, Rendering
+from llamacli.engine.chat.rendering import Rendering
+from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.chat.turn import chat_turn
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import LlamacliError

@@ -16,7 +16,8 @@ from llamacli.cli.framework import context
 from llamacli.cli.framework.console import Terminals
 from llamacli.engine.chat.framing import frame_of, framed, until_rules
 from llamacli.engine.chat.message import Message
-from llamacli.engine.chat.template import ChatTemplate, Rendering
+from llamacli.engine.chat.rendering import Rendering
+from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.chat.turn import thinking_state
 from llamacli.engine.constraint.answer_constraint import check_json
 from llamacli.engine.constraint.matcher import Constraint

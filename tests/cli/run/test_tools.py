@@ -12,14 +12,19 @@ from fakes import FakeEngine, invoke
 from llamacli.cli.framework import context
 from llamacli.cli.framework.console import Terminals
 from llamacli.engine.chat.answer import AnswerReader
-from llamacli.engine.chat.message import Message, Tool
-from llamacli.engine.chat.template import AnswerParser, ChatTemplate, Rendering
+from llamacli.engine.chat.answer_parser import AnswerParser
+from llamacli.engine.chat.judgement import check_answer
+from llamacli.engine.chat.message import Message, Tool, ToolCall
+from llamacli.engine.chat.prompt import Prompt
+from llamacli.engine.chat.rendering import Rendering
+from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.chat.turn import Turn, chat_turn
 from llamacli.engine.constraint.guide import Guidance, Guide, Thinking
 from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.constraint.trigger import Trigger
+from llamacli.engine.events import Answer, Timings, Usage
 from llamacli.engine.runtime.model import Model
-from llamacli.errors import UsageError
+from llamacli.errors import ConstraintError, UsageError
 
 ROOT = Path(__file__).parents[3]
 TEMPLATES = ROOT / "vendor" / "llama.cpp" / "models" / "templates"
@@ -336,7 +341,7 @@ def test_a_tool_with_parameters_that_are_no_schema_is_named(tmp_path):
     (tmp_path / "t.json").write_text(json.dumps([{"type": "function", "function": {"name": "fly", "parameters": wrong}}]))
     result = invoke("run", "Hi", "--tools", str(tmp_path / "t.json"))
     assert (result.status, result.stdout, result.engine.path) == (5, "", None)
-    assert "the parameters of the tool fly: at #/properties/a: unrecognized type objct" in result.stderr
+    assert "the parameters of the tool fly: at #/properties/a/type: type has the unknown type" in result.stderr
 
 
 def test_a_conversation_with_the_results_of_tools(tmp_path):
@@ -395,3 +400,41 @@ def test_a_budget_and_a_constraint_with_the_real_engine(tiny_model, template_nam
         open_engine=context.open_engine,
     )  # fmt: skip
     assert (result.status, result.stdout) in [(0, "red\n"), (0, "green\n")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ('{"city": "Oslo", "unit": "rankine"}', "the call of get_weather does not fit the schema at #/unit"),
+        ('{"city": 5}', "the call of get_weather does not fit the schema at #/city"),
+        ('{"city": "Oslo"', "the call of get_weather is not valid JSON"),
+    ],
+)
+def test_the_arguments_of_a_call_are_checked_against_its_tool(arguments: str, message: str) -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "unit": {"enum": ["celsius", "fahrenheit"]}},
+        "required": ["city"],
+    }
+    turn = Turn(prompt=Prompt("", ()), tools=(Tool("get_weather", parameters=parameters),))
+    usage, timings = Usage(1, 1), Timings(1, 1.0, 1, 1.0)
+
+    def answer(name: str, arguments: str) -> Answer:
+        return Answer(tool_calls=(ToolCall(name, arguments),), finish_reason="stop", usage=usage, timings=timings)
+
+    check_answer(turn, answer("get_weather", '{"city": "Oslo", "unit": "celsius"}'))
+    with pytest.raises(ConstraintError, match=message):
+        check_answer(turn, answer("get_weather", arguments))
+    with pytest.raises(ConstraintError, match=r"unknown tool 'get_wether'"):
+        check_answer(turn, answer("get_wether", "{}"))
+
+
+@pytest.mark.parametrize("text", ['<tool_call>\n{"na', "<tool_call>", "no call at all"])
+def test_a_cut_answer_of_which_the_format_claims_nothing_is_content(model, text: str) -> None:
+    with template("Qwen-Qwen3-0.6B") as chat:
+        turn = chat_turn(model.vocabulary, chat, QUESTION, Rendering(tools=TOOLS))
+    with AnswerReader(turn) as reader:
+        shown = "".join(delta.content for delta in reader.feed(text))
+        read, rest = reader.finish(complete=False)
+    assert read.content == text
+    assert shown + "".join(delta.content for delta in rest) == text

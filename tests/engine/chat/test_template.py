@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from llamacli.engine.chat.answer_parser import AnswerParser
 from llamacli.engine.chat.message import Message, Tool, ToolCall
-from llamacli.engine.chat.template import AnswerParser, ChatTemplate, Delta, RenderedPrompt, Rendering, builtin_templates
+from llamacli.engine.chat.rendering import RenderedPrompt, Rendering
+from llamacli.engine.chat.template import ChatTemplate, builtin_templates
+from llamacli.engine.events import Delta
 from llamacli.errors import ClosedError, SchemaError, TemplateError, UsageError
 
 TEMPLATES = Path(__file__).parents[3] / "vendor" / "llama.cpp" / "models" / "templates"
@@ -215,7 +218,7 @@ ANSWERS = [
 def test_answers_are_parsed_as_they_grow(
     name: str, text: str, expected: tuple[str, str, int], step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llamacli.engine.chat.template.AnswerParser.PAUSE", 0.0)
+    monkeypatch.setattr("llamacli.engine.chat.answer_parser.AnswerParser.PAUSE", 0.0)
     with template(name) as chat:
         rendered = chat.render([Message("user", "hi")], Rendering(tools=(SPECIAL,)))
     with AnswerParser(rendered.answer_format) as parser:

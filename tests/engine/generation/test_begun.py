@@ -9,7 +9,7 @@ import pytest
 
 from llamacli.engine.chat.answer import AnswerReader
 from llamacli.engine.chat.message import Message
-from llamacli.engine.chat.template import Rendering
+from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.constraint.guide import Guidance
 from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.engine import Engine

@@ -1,0 +1,88 @@
+"""The rendering of a prompt: what a chat template is given, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llamacli.engine.chat.message import Tool
+from llamacli.engine.chat.prompt import Part
+from llamacli.engine.constraint.trigger import Trigger
+from llamacli.errors import UsageError
+
+ToolChoice = Literal["auto", "none", "required"]
+Continuation = Literal["auto", "content", "reasoning_content"]
+ReasoningFormat = Literal["deepseek", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """Capabilities of a template.
+
+    `tools`: it describes tools; `tool_calls`: it renders earlier calls; `typed_content`: it accepts content as a list of
+    parts; `preserves_reasoning`: of all earlier answers, not only of the last.
+    """
+
+    system_role: bool = False
+    tools: bool = False
+    tool_calls: bool = False
+    parallel_tool_calls: bool = False
+    string_content: bool = False
+    typed_content: bool = False
+    reasoning_effort: bool = False
+    preserves_reasoning: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendering:
+    """Options of a rendering.
+
+    `json_schema` and `grammar` (GBNF) constrain the answer; a schema can be used with tools, a grammar cannot.
+    `continue_final_message`: the last message is the start of the answer, of its content or its reasoning.
+    `reasoning_format`: "none" leaves the reasoning in the content. `variables` are passed to the template unchanged.
+    """
+
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool = False
+    json_schema: Any = None
+    grammar: str | None = None
+    add_generation_prompt: bool = True
+    continue_final_message: Continuation | None = None
+    enable_thinking: bool = True
+    reasoning_format: ReasoningFormat = "deepseek"
+    variables: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.grammar is not None and (self.json_schema is not None or (self.tools and self.tool_choice != "none")):
+            raise UsageError("a grammar cannot be combined with a JSON schema or with tools")
+        if self.tool_choice == "required" and not self.tools:
+            raise UsageError("tool_choice is required, but there are no tools")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedPrompt:
+    """A rendered prompt, and what belongs to the answer.
+
+    `grammar`: GBNF for the answer, or None; a lazy one begins with a trigger. `preserved_tokens`: texts of control tokens that
+    the parser needs to see in the answer. `stops`: texts that end it. `generation_prompt`: the end of the prompt, which begins
+    the answer. `thinking_start` and `thinking_ends` enclose reasoning, where the template has such tags.
+    """
+
+    parts: tuple[Part, ...]
+    grammar: str | None
+    grammar_lazy: bool
+    triggers: tuple[Trigger, ...]
+    preserved_tokens: tuple[str, ...]
+    stops: tuple[str, ...]
+    generation_prompt: str
+    supports_thinking: bool
+    thinking_start: str
+    thinking_ends: tuple[str, ...]
+    answer_format: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """The whole prompt."""
+        return "".join(part.text for part in self.parts)
