@@ -27,7 +27,8 @@ def show_help(chat: Chat, argument: str) -> None:
     if argument:
         return
     screen.note("Enter sends, Alt-Enter or Ctrl-J starts a new line, Ctrl-C stops an answer, Ctrl-R searches.")
-    screen.note('Between lines of """ Enter starts a new line. Ctrl-O or Ctrl-X Ctrl-E opens an editor, Ctrl-D leaves.')
+    screen.note('Between lines of """ Enter starts a new line. Ctrl-O or Ctrl-X Ctrl-E opens an editor.')
+    screen.note("Ctrl-Z suspends, Ctrl-D leaves.")
 
 
 @command("continue", summary="Continue the last answer where it was cut")
