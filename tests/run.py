@@ -24,6 +24,7 @@ GATES = (
     ("ruff", "format", "--check", "."),
     ("mypy",),
     ("lint-imports", "--no-cache"),
+    ("python", "-m", "llamacli.cli.docs", "--check"),
 )
 
 FIXES = (
@@ -32,8 +33,24 @@ FIXES = (
     ("ruff", "format", "."),
 )
 
-SLOW = ("tests/project/test_completion.py",)
-"""Tests that `--fast` leaves out: they build wheels, drive real shells and terminals, or start many processes."""
+SLOW = (
+    "tests/bench/test_statistics.py",
+    "tests/cli/embed",
+    "tests/cli/models/test_models.py",
+    "tests/cli/test_process.py",
+    "tests/cli/tokenize",
+    "tests/engine/runtime/test_vocabulary.py",
+    "tests/engine/tokenization/test_vocabulary_rules.py",
+    "tests/project/test_completion.py",
+    "tests/project/test_docs.py",
+    "tests/project/test_examples.py",
+    "tests/project/test_install.py",
+    "tests/repl/test_tmux.py",
+    "tests/store/test_hub.py",
+    "tests/store/test_models.py",
+    "tests/tools/test_mcp.py",
+)
+"""Tests that `--fast` leaves out: real shells, terminals and servers, whole vocabularies, files of any size, statistics."""
 
 FAST = ("-m", "not demo", "-n", "2", "--fuzz-cases", "100", *(f"--ignore={path}" for path in SLOW))
 """The arguments of pytest for `--fast`."""

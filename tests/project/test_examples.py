@@ -25,7 +25,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the examples use, and `llamacli` on the PATH."""
     program = tmp_path / "bin" / "llamacli"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m llamacli "$@"\n')
+    program.write_text(
+        "#!/bin/sh\n"
+        'if [ "$1" = embed ] && [ "$EMBEDDING_MODEL" ]; then export LLAMACLI_MODEL="$EMBEDDING_MODEL"; fi\n'
+        f'PYTHONPATH="{ROOT}" exec "{sys.executable}" -m llamacli "$@"\n'
+    )
     program.chmod(0o755)
     (tmp_path / "bin" / "python3").symlink_to(sys.executable)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
@@ -62,11 +66,15 @@ def test_shell_lines_run(
     if code.startswith("jq"):
         (place / "answers.jsonl").write_text('{"id": 1, "text": "yes"}\n{"id": 2, "error": {"message": "no"}}\n')
     monkeypatch.setenv("LLAMACLI_MODEL", str(tiny_model))
-    # The tiny model generates until its limit, and one model cannot do both: vectors come from another, as without -m.
-    functions = f"llamacli() {{ if [ $1 = embed ]; then LLAMACLI_MODEL='{tiny_embedding_model}' command llamacli \"$@\"; "
-    functions += 'else command llamacli "$@"; fi; }; set -eo pipefail\n'
+    # One model cannot do both: vectors come from another, as without -m.
+    monkeypatch.setenv("EMBEDDING_MODEL", str(tiny_embedding_model))
     done = subprocess.run(
-        ["bash", "-c", functions + code], cwd=place, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        ["bash", "-c", f"set -eo pipefail\n{code}"],
+        cwd=place,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "llamacli: error" not in done.stderr
