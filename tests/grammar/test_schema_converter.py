@@ -11,8 +11,9 @@ import jsonschema
 import pytest
 from native_grammar import NativeGrammar
 
+from llamacli.engine.constraint.answer_constraint import schema_constraint
 from llamacli.engine.constraint.schema import schema_to_grammar
-from llamacli.errors import SchemaError
+from llamacli.errors import ConstraintError, SchemaError
 from llamacli.grammar import parse
 from llamacli.grammar.analysis.sampler import Sampler
 from llamacli.grammar.matcher import Matcher
@@ -241,6 +242,36 @@ def test_typical_models_are_enforced_without_a_gap(name):
         assert all(len(json.loads(text)) == 1 for text in texts)
     else:
         assert_sound(schema, 30)
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+WRAPPERS = [
+    {"name": "n", "schema": SCHEMA},
+    {"name": "n", "description": "d", "strict": True, "schema": SCHEMA},
+    {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}},
+    {"type": "json_schema", "json_schema": SCHEMA},
+    {"type": "json_schema", "name": "n", "schema": SCHEMA},
+]
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=lambda wrapper: "-".join(wrapper))
+def test_the_wrappers_of_openai_are_taken_off(wrapper):
+    assert schema_to_grammar(wrapper) == schema_to_grammar(SCHEMA)
+    text = json.dumps(wrapper)
+    constraint = schema_constraint(text)
+    assert constraint.not_enforced == ()
+    with pytest.raises(ConstraintError, match="'a' is a required property"):
+        constraint.check("{}")
+    with pytest.raises(SchemaError) as caught:
+        schema_constraint(text.replace('"integer"', '"intger"'))
+    assert text[caught.value.place or 0 :].startswith('"integer"')
+
+
+def test_a_schema_of_an_object_with_such_properties_stays():
+    properties = {"name": {"type": "string"}, "schema": {"type": "integer"}}
+    assert matcher_of({"type": "object", "properties": properties}).matches('{"schema": 1}')
+    assert matcher_of({"type": "json_object"}).matches('{"x": [1]}')
+    assert not matcher_of({"type": "json_object"}).matches("1")
 
 
 def test_what_would_explode_is_shared_or_refused():
