@@ -10,7 +10,7 @@ from contextlib import closing
 from types import TracebackType
 from typing import Self
 
-from llamacli.engine.chat.template import AnswerParser, ParsedAnswer
+from llamacli.engine.chat.answer_parser import AnswerParser, ParsedAnswer
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent, Delta, Event, Failed, Finished, Piece, Prefill, Token
 

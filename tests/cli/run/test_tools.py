@@ -12,8 +12,9 @@ from fakes import FakeEngine, invoke
 from llamacli.cli.framework import context
 from llamacli.cli.framework.console import Terminals
 from llamacli.engine.chat.answer import AnswerReader
+from llamacli.engine.chat.answer_parser import AnswerParser
 from llamacli.engine.chat.message import Message, Tool
-from llamacli.engine.chat.template import AnswerParser, ChatTemplate, Rendering
+from llamacli.engine.chat.template import ChatTemplate, Rendering
 from llamacli.engine.chat.turn import Turn, chat_turn
 from llamacli.engine.constraint.guide import Guidance, Guide, Thinking
 from llamacli.engine.constraint.matcher import Constraint
