@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from llamacli.batch.output_file import naming_file, sole_writer
-from llamacli.errors import UsageError
+from llamacli.errors import InvalidJSONError, UsageError
+from llamacli.json_text import parse_json
 
 MAX_ROWS = 1 << 32
 """More rows than any input has. A larger number in a file is not a row's."""
@@ -193,10 +194,10 @@ def _copy_sorted(path: Path, part: Path) -> None:
 def _read_result(line: bytes) -> tuple[int, bool] | None:
     """Return the row of a result and whether it failed, or None if the line is not a result."""
     try:
-        document = json.loads(line)
+        document = parse_json(line)
         number = document["row"]
         failed = document.get("error") is not None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (InvalidJSONError, TypeError, KeyError, AttributeError):
         return None
     is_row = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < MAX_ROWS
     return (number, failed) if is_row else None

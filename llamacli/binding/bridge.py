@@ -67,18 +67,6 @@ def chat_builtins() -> tuple[str, ...]:
     return tuple(answer("llamacli_chat_builtins")["builtins"])
 
 
-def schema_to_grammar(schema: Any) -> tuple[str, str | None]:
-    """The GBNF grammar of a JSON schema, and a warning when it does not hold all of the schema.
-
-    Only what llama.cpp knows of JSON Schema is in the grammar: `not` and the range of a `number`, for example, are not.
-
-    Raises:
-        SchemaError: the schema is invalid, or has no grammar.
-    """
-    document = answer("llamacli_schema_to_grammar", encode({"schema": schema}))
-    return document["grammar"], _flat(document["warning"].partition("incomplete: ")[2]) or None
-
-
 def memory(path: bytes, model: Any, context: Any) -> Json:
     """Estimate the memory of a file with these `llama_model_params` and `llama_context_params` (`llamacli_memory` in shim.h).
 

@@ -295,7 +295,6 @@ char * llamacli_chat_render(struct llamacli_chat * chat, const char * request);
 char * llamacli_parser_create(const char * request, struct llamacli_parser ** parser);
 void llamacli_parser_free(struct llamacli_parser * parser);
 char * llamacli_parser_parse(struct llamacli_parser * parser, const char * request);
-char * llamacli_schema_to_grammar(const char * request);
 char * llamacli_memory(const char * path, const struct llama_model_params * model, const struct llama_context_params * context);
 char * llamacli_fit(const char * path, struct llama_model_params * model, struct llama_context_params * context, size_t margin, uint32_t n_ctx_min, struct llamacli_fitted ** fitted);
 void llamacli_fitted_free(struct llamacli_fitted * fitted);

@@ -305,7 +305,11 @@ def test_without_tools_nothing_changes() -> None:
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [("[", "tools.json:1:2: this is no JSON"), ("[]", "tools.json: no tools found"), ('{"mcpServers": {}}', "--mcp")],
+    [
+        ("[", "tools.json: invalid JSON at line 1, column 2"),
+        ("[]", "tools.json: no tools found"),
+        ('{"mcpServers": {}}', "--mcp"),
+    ],
 )
 def test_files_with_mistakes_are_refused_before_a_model_is_loaded(tmp_path: Path, content: str, says: str) -> None:
     (tmp_path / "tools.json").write_text(content)

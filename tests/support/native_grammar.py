@@ -36,6 +36,12 @@ class NativeGrammar:
                 return i
         return len(data)
 
+    def matches(self, text: str) -> bool:
+        """Start again, and return whether a whole text is a match."""
+        self.reset()
+        data = text.encode()
+        return bool(self._library.llamacli_constraint_accept_text(self._handle, data, len(data))) and self.is_complete
+
     @property
     def is_complete(self) -> bool:
         """True if the bytes so far, none of which was refused, are a match."""

@@ -30,8 +30,8 @@ LLAMACLI_API void   llamacli_chat_free(struct llamacli_chat * chat);
 // {"builtins": [name]}
 LLAMACLI_API char * llamacli_chat_builtins(void);
 
-// {"messages", "tools", "tool_choice", "parallel_tool_calls", "json_schema", "grammar", "add_generation_prompt",
-//  "continue_final_message", "enable_thinking", "reasoning_format", "chat_template_kwargs", "seconds"}, all but messages optional
+// {"messages", "tools", "tool_choice", "parallel_tool_calls", "add_generation_prompt", "continue_final_message",
+//  "enable_thinking", "reasoning_format", "chat_template_kwargs", "seconds"}, all but messages optional
 // -> {"parts": [[text, is_input]], "format", "parser", "generation_prompt", "grammar", "grammar_lazy", "triggers",
 //     "preserved_tokens", "stops", "supports_thinking", "thinking_start", "thinking_ends"}
 LLAMACLI_API char * llamacli_chat_render(struct llamacli_chat * chat, const char * request);
@@ -50,11 +50,6 @@ LLAMACLI_API void   llamacli_parser_free(struct llamacli_parser * parser);
 //     "deltas": [{"content", "reasoning_content", "tool_call": {"index", "id", "name", "arguments"}}]}
 // where deltas are the changes since the last call.
 LLAMACLI_API char * llamacli_parser_parse(struct llamacli_parser * parser, const char * request);
-
-// --- grammars -----------------------------------------------------------------------------------------------------------
-
-// {"schema": JSON schema} -> {"grammar": GBNF, "warning": what of the schema the grammar does not hold, mostly empty}
-LLAMACLI_API char * llamacli_schema_to_grammar(const char * request);
 
 // --- memory and system --------------------------------------------------------------------------------------------------
 

@@ -79,17 +79,12 @@ common_chat_templates_inputs inputs_of(const json & request) {
     common_chat_templates_inputs inputs;
     inputs.messages              = common_chat_msgs_parse_oaicompat(request.at("messages"));
     inputs.tools                 = has(request, "tools") ? common_chat_tools_parse_oaicompat(request.at("tools")) : inputs.tools;
-    inputs.grammar               = text_of(request, "grammar");
-    inputs.json_schema           = has(request, "json_schema") ? request.at("json_schema").dump() : "";
     inputs.parallel_tool_calls   = flag_of(request, "parallel_tool_calls", false);
     inputs.add_generation_prompt = flag_of(request, "add_generation_prompt", true);
     inputs.enable_thinking       = flag_of(request, "enable_thinking", true);
     inputs.reasoning_format      = COMMON_REASONING_FORMAT_DEEPSEEK;
     for (const auto & tool : inputs.tools) {
         llamacli::check_schema(json::parse(tool.parameters));
-    }
-    if (has(request, "json_schema")) {
-        llamacli::check_schema(request.at("json_schema"));
     }
     if (has(request, "tool_choice")) {
         inputs.tool_choice = common_chat_tool_choice_parse_oaicompat(text_of(request, "tool_choice"));
@@ -211,14 +206,12 @@ json render_builtin(const std::string & name, common_chat_templates_inputs input
         message.content_parts.clear();
     }
     std::string prefill;
-    std::string warning;
     if (inputs.continue_final_message != COMMON_CHAT_CONTINUATION_NONE && !inputs.messages.empty()) {
         prefill = inputs.messages.back().content;
         inputs.messages.pop_back();
         inputs.add_generation_prompt = true;
     }
-    auto parts     = legacy_parts(name, inputs);
-    params.grammar = inputs.json_schema.empty() ? inputs.grammar : llamacli::grammar_of_schema(json::parse(inputs.json_schema), warning);
+    auto parts = legacy_parts(name, inputs);
     if (!prefill.empty()) {
         parts.push_back({ true, prefill });
     }
@@ -236,9 +229,6 @@ json render(const llamacli_chat & chat, const json & request, size_t request_siz
         std::vector<std::string> appended;
         bounds.check();
         llamacli::check_grammar_text(params.grammar);
-        if (params.grammar.empty()) { // llama.cpp returns only its own
-            params.grammar = inputs.grammar;
-        }
         if (inputs.continue_final_message != COMMON_CHAT_CONTINUATION_NONE && !inputs.messages.empty()) {
             appended = { inputs.messages.back().reasoning_content, inputs.messages.back().render_content() };
         }

@@ -1,24 +1,18 @@
-// JSON schemas to grammars: see shim.h and shim_grammar.h.
-#include "shim.h"
+// Bounds of the JSON schemas of tools, which llama.cpp converts itself: see shim_grammar.h.
 #include "shim_grammar.h"
 
-#include "json-schema-to-grammar.h"
-#include "llama.h"
-#include "llama-grammar.h"
-
+#include <algorithm>
 #include <set>
-#include <thread>
 
 namespace llamacli {
 
 namespace {
 
-constexpr size_t MAX_SCHEMA     = size_t(1) << 20; // bytes of its text
-constexpr size_t MAX_COST       = 200000;          // schemas, after those of type lists and allOf were written out
-constexpr size_t MAX_OPTIONAL   = 400;             // properties of one object: llama.cpp takes cubic time for them
-constexpr size_t MAX_FIRST_WAYS = 1000000;         // in the grammar
+constexpr size_t MAX_SCHEMA   = size_t(1) << 20; // bytes of its text
+constexpr size_t MAX_COST     = 200000;          // schemas, after type lists and allOf are expanded
+constexpr size_t MAX_OPTIONAL = 400;             // properties of an object, for which llama.cpp takes cubic time
 
-// Walks a schema as llama.cpp's converter does, and counts what it would visit.
+// Walks a schema as llama.cpp's converter does, and counts its visits.
 class schema_walk {
   public:
     explicit schema_walk(const json & root) : root(root) { visit(root); }
@@ -26,19 +20,19 @@ class schema_walk {
   private:
     const json &          root;
     size_t                cost = 0;
-    std::set<std::string> resolved;  // references, each of which the converter visits once
-    std::set<std::string> expanding; // references that an allOf takes apart, each time anew
+    std::set<std::string> resolved;  // references, which the converter visits once each
+    std::set<std::string> expanding; // references in an allOf, which it expands every time
 
     [[noreturn]] static void fail(const std::string & message) { throw failure("schema", message); }
 
     void spend(size_t n) {
         cost += n;
         if (cost > MAX_COST) {
-            fail("the schema is too large when it is written out");
+            fail("the schema is too large when it is expanded");
         }
     }
 
-    // What a reference points to, or nullptr: then the converter tells what is wrong.
+    // The target of a reference, or nullptr; then the converter reports the error.
     const json * resolve(const std::string & reference) const {
         if (reference.compare(0, 2, "#/") != 0) {
             return nullptr;
@@ -171,26 +165,6 @@ class schema_walk {
     }
 };
 
-// What llama.cpp logs on this thread meanwhile; other threads' lines go their way.
-class log_capture : public log_kept {
-  public:
-    log_capture() { llama_log_set(receive, this); }
-
-    std::string text;
-
-  private:
-    const std::thread::id thread = std::this_thread::get_id();
-
-    static void receive(ggml_log_level level, const char * line, void * self) {
-        auto * that = static_cast<log_capture *>(self);
-        if (std::this_thread::get_id() == that->thread) {
-            that->text += line;
-        } else if (that->callback) {
-            that->callback(level, line, that->user_data);
-        }
-    }
-};
-
 } // namespace
 
 void check_schema(const json & schema) {
@@ -200,31 +174,4 @@ void check_schema(const json & schema) {
     schema_walk walk(schema);
 }
 
-std::string grammar_of_schema(const json & schema, std::string & warning) {
-    check_schema(schema);
-    std::string grammar;
-    {
-        log_capture log;
-        grammar = json_schema_to_grammar(schema);
-        warning = log.text;
-    }
-    try {
-        check_grammar_text(grammar);
-        llama_grammar_parser parser;
-        parse_grammar(parser, grammar);
-        count_ways(parser, MAX_FIRST_WAYS);
-    } catch (const std::exception & error) {
-        throw failure("schema", std::string("the schema has no usable grammar: ") + error.what());
-    }
-    return grammar;
-}
-
 } // namespace llamacli
-
-extern "C" char * llamacli_schema_to_grammar(const char * request) {
-    return llamacli::answer("schema", [&] {
-        std::string       warning;
-        const std::string grammar = llamacli::grammar_of_schema(llamacli::parse_request(request).at("schema"), warning);
-        return llamacli::json{ { "grammar", grammar }, { "warning", warning } };
-    });
-}

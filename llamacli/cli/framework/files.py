@@ -10,6 +10,7 @@ from typing import Any
 
 from llamacli.cli.framework.console import MAX_INPUT_BYTES, Console, decode
 from llamacli.errors import CapacityError, UsageError
+from llamacli.json_text import parse_json
 
 STDIN = "-"
 
@@ -68,21 +69,7 @@ def read_text_file(path: Path) -> str:
 
 def read_json_file(path: Path) -> Any:
     """Read a JSON file. Raises like `read_text_file`, and UsageError with the position if it is invalid JSON."""
-    return parse_json(read_text_file(path), str(path))
-
-
-def parse_json(text: str, name: str) -> Any:
-    """Parse JSON text. Raises UsageError with the position if it is invalid."""
-    import json
-
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{name}:{error.lineno}:{error.colno}: this is no JSON: {error.msg}") from error
-    except ValueError as error:
-        raise UsageError(f"{name}: the JSON holds a number of too many digits") from error
-    except RecursionError:
-        raise UsageError(f"{name}: the JSON is nested too deep") from None
+    return parse_json(read_text_file(path), source=str(path))
 
 
 def _unreadable(path: Path, error: OSError) -> UsageError:

@@ -148,12 +148,11 @@ def _write_schema(app: AppContext, schema: Any, *, strict: bool, json: bool) -> 
     """Write the grammar of a schema to standard output, and the keywords that it does not enforce to standard error."""
     from dataclasses import asdict
 
-    from llamacli.engine.constraint.schema import schema_to_grammar
-    from llamacli.grammar.schema.converter import not_enforced
+    from llamacli.engine.constraint.schema import convert_schema
     from llamacli.render.grammar.text import format_not_enforced
 
-    text = schema_to_grammar(schema)
-    findings = not_enforced(schema)
+    conversion = convert_schema(schema)
+    text, findings = conversion.grammar, conversion.not_enforced
     if json:
         document = {"grammar": text, "not_enforced": [asdict(finding) for finding in findings]}
         app.console.write(json_format.dumps(document, indent=2) + "\n")

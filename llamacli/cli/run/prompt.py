@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llamacli.cli.framework.console import Console
-from llamacli.cli.framework.files import STDIN, parse_json, read_json_file, read_prompt, read_text_file
+from llamacli.cli.framework.files import STDIN, read_json_file, read_prompt, read_text_file
 from llamacli.cli.framework.options import ChatOptions
 from llamacli.cli.run.options import PromptOptions, ReasoningOptions, ToolOptions
 from llamacli.engine.chat.message import Message, check_calls, choose_tools, read_messages, read_tools
@@ -15,6 +15,7 @@ from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.tools import check_tools
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 from llamacli.errors import UsageError
+from llamacli.json_text import parse_json
 
 
 def read_question(
@@ -119,7 +120,7 @@ def _read_gap(console: Console, prompt: str | None, source: PromptOptions) -> tu
 
 
 def _read_json(console: Console, path: Path) -> Any:
-    return parse_json(console.read_input(), str(path)) if str(path) == STDIN else read_json_file(path)
+    return parse_json(console.read_input(), source="standard input") if str(path) == STDIN else read_json_file(path)
 
 
 def _read_messages(console: Console, path: Path) -> tuple[Message, ...]:

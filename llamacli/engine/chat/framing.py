@@ -31,7 +31,7 @@ class Frame:
 
 def frame_of(template: ChatTemplate, rendered: RenderedPrompt, messages: Sequence[Message], rendering: Rendering) -> Frame:
     """Return the frame that a template puts before the content of an answer; empty if it cannot be determined."""
-    rendering = dataclasses.replace(rendering, add_generation_prompt=False, json_schema=None, grammar=None)
+    rendering = dataclasses.replace(rendering, add_generation_prompt=False)
     return Frame(
         _opening(rendered, _rendered(template, [*messages, Message("assistant", _CONTENT)], rendering)),
         _after_thinking(

@@ -18,10 +18,10 @@ ReasoningFormat = Literal["deepseek", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """Capabilities of a template.
+    """The features of a template.
 
-    `tools`: it describes tools; `tool_calls`: it renders earlier calls; `typed_content`: it accepts content as a list of
-    parts; `preserves_reasoning`: of all earlier answers, not only of the last.
+    `tools`: it describes tools itself; `tool_calls`: it renders earlier calls; `typed_content`: it accepts content as a list of
+    parts; `preserves_reasoning`: it renders the reasoning of all earlier answers, not only of the last one.
     """
 
     system_role: bool = False
@@ -36,18 +36,15 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendering:
-    """Options of a rendering.
+    """Parameters of a prompt.
 
-    `json_schema` and `grammar` (GBNF) constrain the answer; a schema can be used with tools, a grammar cannot.
-    `continue_final_message`: the last message is the start of the answer, of its content or its reasoning.
-    `reasoning_format`: "none" leaves the reasoning in the content. `variables` are passed to the template unchanged.
+    `continue_final_message`: the last message is the start of the answer, of its content or its reasoning. `reasoning_format`:
+    "none" leaves the reasoning in the content. `variables` are passed to the template.
     """
 
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = False
-    json_schema: Any = None
-    grammar: str | None = None
     add_generation_prompt: bool = True
     continue_final_message: Continuation | None = None
     enable_thinking: bool = True
@@ -55,19 +52,18 @@ class Rendering:
     variables: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.grammar is not None and (self.json_schema is not None or (self.tools and self.tool_choice != "none")):
-            raise UsageError("a grammar cannot be combined with a JSON schema or with tools")
         if self.tool_choice == "required" and not self.tools:
-            raise UsageError("tool_choice is required, but there are no tools")
+            raise UsageError("tool_choice is required, but no tools are given", parameter="tool_choice")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedPrompt:
-    """A rendered prompt, and what belongs to the answer.
+    """A rendered prompt, and what its answer needs.
 
-    `grammar`: GBNF for the answer, or None; a lazy one begins with a trigger. `preserved_tokens`: texts of control tokens that
-    the parser needs to see in the answer. `stops`: texts that end it. `generation_prompt`: the end of the prompt, which begins
-    the answer. `thinking_start` and `thinking_ends` enclose reasoning, where the template has such tags.
+    `grammar`: GBNF for the answer, or None; a lazy one starts at a trigger. `preserved_tokens`: texts of control tokens that
+    the parser needs in the answer. `stops`: texts that end it. `generation_prompt`: the end of the prompt, which starts the
+    answer. `thinking_start` and `thinking_ends` enclose reasoning, if the template has such tags. `answer_format` is for
+    `AnswerParser`.
     """
 
     parts: tuple[Part, ...]

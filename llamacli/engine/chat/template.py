@@ -1,16 +1,19 @@
-"""Chat templates: from messages to a prompt. Works without a model.
+"""Chat templates: messages to a prompt. Works without a model.
 
     with ChatTemplate(source, bos="<s>", eos="</s>") as template:
         rendered = template.render([Message("user", "Hello")])
-        rendered.parts            # which text came from input, for tokenization
-        AnswerParser(rendered.answer_format)  # for the answer
+        rendered.parts            # tells input from the template's own text, for tokenization
+        with AnswerParser(rendered.answer_format) as parser:
+            for delta in parser.feed(piece): ...
+            answer = parser.finish()
 
-Rendering, tool-call formats and their parsing are llama.cpp's (`common/chat.h`), reached through the shim.
+Rendering, formats of tool calls and their parsing are llama.cpp's (`common/chat.h`), reached through the shim.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,21 +24,24 @@ from llamacli.binding.location import find_folder
 from llamacli.engine.chat.message import Message, check_calls
 from llamacli.engine.chat.prompt import Part
 from llamacli.engine.chat.rendering import Capabilities, RenderedPrompt, Rendering
+from llamacli.engine.chat.tool_names import ToolNames
 from llamacli.engine.constraint.trigger import Trigger
 from llamacli.errors import TemplateError, UsageError
 from llamacli.gguf.check.template import GO_TEMPLATE, is_go_template
 
 _BAD_ARGUMENTS = "Failed to parse tool call arguments"
-"""Start of llama.cpp's message about an earlier call, which does not say which one."""
+"""The start of llama.cpp's message about an earlier call, which has no location."""
+_SECOND_CALL = re.compile(r"^((?:tool-calls|tools) ::= \((?:tool-call space|tool-[^\n]*)\))\+", re.MULTILINE)
+"""The rule of llama.cpp's grammars that allows several calls where one was requested."""
 
 
 class ChatTemplate:
-    """Chat template: Jinja text, or the name of one of llama.cpp's built-in templates (`builtin_templates`).
+    """A chat template: Jinja text, or the name of one of llama.cpp's built-in templates (`builtin_templates`).
 
-    `tool_use` is a variant for prompts with tools, which some models have. `seconds` bounds its duration, as it may come with
-    a hostile model. One thread at a time.
+    `tool_use` is a variant for prompts with tools, which some models have. `seconds` limits the run time, because templates
+    come from models, which are not trusted. One thread at a time.
 
-    Raises:
+    Raises (when built):
         TemplateError: if the template does not parse, or does not end.
     """
 
@@ -45,8 +51,10 @@ class ChatTemplate:
         if not source.strip():
             raise TemplateError("the chat template is empty")
         source = _file_template(source) or source
-        if "{" not in source and source not in (known := builtin_templates()):  # Jinja text would print the word itself
-            raise TemplateError(f"unknown built-in chat template {source.split(maxsplit=1)[0][:60]}", hint=_near(source, known))
+        if "{" not in source and source not in (known := builtin_templates()):  # as Jinja text it would print itself
+            raise TemplateError(
+                f"unknown built-in chat template {source.split(maxsplit=1)[0][:60]!r}", hint=_near(source, known)
+            )
         self._seconds = seconds
         try:
             self._chat = bridge.Chat({"source": source, "bos": bos, "eos": eos, "tool_use": tool_use, "seconds": seconds})
@@ -59,24 +67,25 @@ class ChatTemplate:
         self.capabilities = _capabilities(self._chat.description["capabilities"])
 
     def render(self, messages: Sequence[Message], rendering: Rendering | None = None) -> RenderedPrompt:
-        """Return the prompt for `messages`.
+        """Render the prompt for `messages`.
 
         Raises:
-            TemplateError: if the template refuses them (roles that do not alternate, for example), or fails.
-            UsageError: if there are no messages, or an earlier tool call has arguments that the template cannot write.
+            TemplateError: if the template rejects them (roles that do not alternate, for example), or fails.
+            UsageError: if there are no messages, or the template cannot write the arguments of an earlier tool call.
         """
         if not messages:
-            raise UsageError("there are no messages")
+            raise UsageError("no messages")
         rendering = rendering or Rendering()
+        names = ToolNames(rendering.tools)
         try:
-            answer = self._chat.render({**_request(messages, rendering), "seconds": self._seconds})
+            answer = self._chat.render({**_request(messages, rendering, names), "seconds": self._seconds})
         except TemplateError as error:
             if error.message.startswith(_BAD_ARGUMENTS):
                 check_calls(messages)
             raise
         return RenderedPrompt(
             parts=tuple(Part(text, is_input) for text, is_input in answer["parts"]),
-            grammar=answer["grammar"] or None,
+            grammar=_grammar(answer["grammar"], rendering),
             grammar_lazy=answer["grammar_lazy"],
             triggers=tuple(Trigger(trigger["kind"], trigger["value"]) for trigger in answer["triggers"]),
             preserved_tokens=tuple(answer["preserved_tokens"]),
@@ -90,6 +99,8 @@ class ChatTemplate:
                 "parser": answer["parser"],
                 "generation_prompt": answer["generation_prompt"],
                 "reasoning_format": rendering.reasoning_format,
+                "original_names": names.originals(),
+                "most_calls": None if rendering.parallel_tool_calls else 1,
             },
         )
 
@@ -106,7 +117,7 @@ class ChatTemplate:
 
 def _near(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return f"did you mean {near[0]}?" if near else f"built in are {', '.join(known)}"
 
 
 def builtin_templates() -> tuple[str, ...]:
@@ -115,7 +126,7 @@ def builtin_templates() -> tuple[str, ...]:
 
 
 def _template_files() -> list[Path]:
-    """The templates installed with the libraries, which llama.cpp has only as files of its tree."""
+    """Return the templates installed with the libraries, which llama.cpp has only as files in its tree."""
     return sorted((find_folder() / "templates").glob("*.jinja"))
 
 
@@ -136,14 +147,17 @@ def _capabilities(given: Mapping[str, bool]) -> Capabilities:
     )
 
 
-def _request(messages: Sequence[Message], rendering: Rendering) -> dict[str, Any]:
+def _grammar(text: str, rendering: Rendering) -> str | None:
+    """Return the grammar of an answer, with a single tool call unless several may be made."""
+    return (text if rendering.parallel_tool_calls else _SECOND_CALL.sub(r"\1", text)) or None
+
+
+def _request(messages: Sequence[Message], rendering: Rendering, names: ToolNames) -> dict[str, Any]:
     return {
-        "messages": [message.to_json() for message in messages],
-        "tools": [tool.to_json() for tool in rendering.tools] or None,
+        "messages": [(names.message(message) if names.changes else message).to_json() for message in messages],
+        "tools": [names.tool(tool).to_json() for tool in rendering.tools] or None,
         "tool_choice": rendering.tool_choice,
         "parallel_tool_calls": rendering.parallel_tool_calls,
-        "json_schema": rendering.json_schema,
-        "grammar": rendering.grammar,
         "add_generation_prompt": rendering.add_generation_prompt and rendering.continue_final_message is None,
         "continue_final_message": True if rendering.continue_final_message == "auto" else rendering.continue_final_message,
         "enable_thinking": rendering.enable_thinking,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from llamacli.engine.constraint.matcher import Constraint
-from llamacli.errors import ConstraintError, SchemaError
+from llamacli.errors import ConstraintError, InvalidJSONError, SchemaError
+from llamacli.json_text import parse_json
 
 if TYPE_CHECKING:
     from llamacli.grammar.schema.converter import NotEnforced
-
-_TOO_LONG = "{} contains a number with too many digits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +47,15 @@ def schema_constraint(text: str, *, strict: bool = False) -> AnswerConstraint:
     Raises:
         SchemaError: if it is not JSON, not a schema, or has no grammar; with `strict` also if a part cannot be enforced.
     """
-    from llamacli.engine.constraint.schema import schema_to_grammar
-    from llamacli.grammar.schema.converter import not_enforced
+    from llamacli.engine.constraint.schema import convert_schema
 
-    schema = _read_schema(text)
+    schema, path = _read_schema(text)
     try:
-        grammar = schema_to_grammar(schema)
+        conversion = convert_schema(schema)
     except SchemaError as error:
-        raise SchemaError(error.message, hint=error.hint, place=_position(text, error.message)) from error
+        raise SchemaError(error.message, hint=error.hint, place=_position(text, path, error.message)) from error
     constraint = AnswerConstraint(
-        Constraint(grammar=grammar, trusted=True), schema, has_schema=True, not_enforced=tuple(not_enforced(schema))
+        Constraint(grammar=conversion.grammar, trusted=True), schema, has_schema=True, not_enforced=conversion.not_enforced
     )
     return require_enforced(constraint) if strict else constraint
 
@@ -72,51 +69,46 @@ def require_enforced(constraint: AnswerConstraint) -> AnswerConstraint:
     return constraint
 
 
-def _position(text: str, message: str) -> int:
-    """Return the index in a schema's text to which the JSON pointer of a message leads."""
+def _position(text: str, path: Sequence[str], message: str) -> int:
+    """Return the index in a text to which the JSON pointer of a message leads, from the schema at `path`."""
     from llamacli.grammar.schema.json_location import find_value
 
     pointer = re.search(r"^at #((?:/[^ ]*)?): ", message)
     steps = pointer[1].split("/")[1:] if pointer else []
-    return find_value(text, [step.replace("~1", "/").replace("~0", "~") for step in steps])
+    return find_value(text, [*path, *(step.replace("~1", "/").replace("~0", "~") for step in steps)])
 
 
-def _long_number(text: str) -> int:
-    """The position of the first number with too many digits."""
-    number = re.search(rf"[0-9]{{{sys.get_int_max_str_digits() + 1}}}", text)
-    return number.start() if number else 0
+def _read_schema(text: str) -> tuple[Any, tuple[str, ...]]:
+    """Parse a schema, which may be wrapped as in OpenAI's requests, and check it against its metaschema.
 
-
-def _read_schema(text: str) -> Any:
-    """Parse a schema and check it against its metaschema."""
+    Return the schema, and the keys that lead to it.
+    """
     import jsonschema
 
-    def refuse(constant: str) -> Any:
-        raise SchemaError(f"invalid JSON: {constant} is not a JSON number", place=text.find(constant))
+    from llamacli.grammar.schema.wrappers import unwrap
 
+    path: tuple[str, ...] = ()
     try:
-        schema = json.loads(text, parse_constant=refuse)
+        schema, path = unwrap(parse_json(text))
         if not isinstance(schema, dict | bool):
             raise SchemaError("invalid JSON schema: it is not an object", place=0)
         if isinstance(schema, dict) and not isinstance(schema.get("$schema", ""), str):
             raise SchemaError("invalid JSON schema: $schema is not a string", place=0)
         jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator).check_schema(schema)
-    except json.JSONDecodeError as error:
-        raise SchemaError(f"invalid JSON: {error.msg}", place=error.pos) from error
-    except ValueError as error:
-        raise SchemaError(_TOO_LONG.format("the schema"), place=_long_number(text)) from error
+    except InvalidJSONError as error:
+        raise SchemaError(f"invalid JSON: {error.reason}", place=error.offset) from error
     except jsonschema.SchemaError as error:
         from llamacli.grammar.schema.json_location import find_value
 
-        place = find_value(text, list(error.absolute_path))
+        place = find_value(text, [*path, *error.absolute_path])
         raise SchemaError(f"invalid JSON schema: {error.message}", place=place) from error
     except RecursionError:
         raise SchemaError("the schema is nested too deeply") from None
-    return schema
+    return schema, path
 
 
 def check_json(text: str, schema: Any, subject: str = "the answer") -> None:
-    """Check that text is JSON that fits a schema. References to other documents are never fetched.
+    """Check that text is JSON that fits a schema, its formats included. References to other documents are never fetched.
 
     `subject` names the text in messages.
 
@@ -126,15 +118,16 @@ def check_json(text: str, schema: Any, subject: str = "the answer") -> None:
     import jsonschema
     import referencing
 
+    from llamacli.grammar.schema.formats import format_checker
+
     try:
-        document = json.loads(text)
+        document = parse_json(text, source=subject)
         kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
         nowhere: referencing.Registry[Any] = referencing.Registry()
-        wrong: Any = jsonschema.exceptions.best_match(kind(schema, registry=nowhere).iter_errors(document))
-    except json.JSONDecodeError as error:
-        raise ConstraintError(f"{subject} is not valid JSON: {error}") from error
-    except ValueError as error:
-        raise ConstraintError(_TOO_LONG.format(subject)) from error
+        validator = kind(schema, registry=nowhere, format_checker=format_checker())
+        wrong: Any = jsonschema.exceptions.best_match(validator.iter_errors(document))
+    except InvalidJSONError as error:
+        raise ConstraintError(error.message) from error
     except RecursionError:
         raise ConstraintError(f"{subject} is nested too deeply to be checked") from None
     except referencing.exceptions.Unresolvable as error:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llamacli.errors import GrammarSyntaxError, SchemaError
 
+if TYPE_CHECKING:
+    from llamacli.grammar.schema.converter import Conversion
 
-def schema_to_grammar(schema: Any) -> str:
-    """Convert a JSON schema to a GBNF grammar. `grammar.schema.converter` lists the keywords that it does not enforce.
+
+def convert_schema(schema: Any) -> Conversion:
+    """Convert a JSON schema, which may be wrapped as in OpenAI's requests, to a grammar that llama.cpp supports.
 
     Raises:
         SchemaError: if the schema is invalid, or has no grammar; the message starts with its location, `at #/…`.
     """
     from llamacli.grammar import check_safe  # only answers under a schema pay for it
     from llamacli.grammar.schema.converter import convert
+    from llamacli.grammar.schema.wrappers import unwrap
 
-    grammar = convert(schema).grammar
+    conversion = convert(unwrap(schema)[0])
     try:
-        check_safe(grammar)
+        check_safe(conversion.grammar)
     except GrammarSyntaxError as error:
         raise SchemaError(f"at #: the schema has no grammar that llama.cpp supports: {error.message}") from error
-    return grammar
+    return conversion
+
+
+def schema_to_grammar(schema: Any) -> str:
+    """Convert a JSON schema to a GBNF grammar: see `convert_schema`."""
+    return convert_schema(schema).grammar

@@ -85,6 +85,13 @@ def pattern_body(rules: Rules, pattern: str) -> str:
     return rules.add("pattern", found.body)
 
 
+def _checked(name: str) -> str:
+    """Say whether answers are checked for a format that has no grammar."""
+    from llamacli.grammar.schema.formats import is_checked
+
+    return "answers are checked at the end" if is_checked(name) else "it is not checked"
+
+
 def _format(rules: Rules, pieces: Sequence[Piece], note: Note) -> str | None:
     name = None
     for piece in pieces:
@@ -92,7 +99,7 @@ def _format(rules: Rules, pieces: Sequence[Piece], note: Note) -> str | None:
         if given is None:
             continue
         if given not in GRAMMARS:
-            note(piece, "format", f"{given!r} has no grammar")
+            note(piece, "format", f"{given!r} has no grammar; {_checked(given)}")
         elif name is not None and name != given:
             note(piece, "format", f"{name} decides about the text")
         else:

@@ -106,7 +106,7 @@ HOSTILE: list[tuple[dict[str, Any], str]] = [
     ({"custom_id": "kept", "url": "/v1/completions"}, "the row has no body"),
     ({"custom_id": "kept", "body": {"prompt": "x"}}, "unsupported endpoint None"),
     ({"custom_id": "kept"}, "neither a prompt nor messages"),
-    ({"prompt": "x", "json_schema": '{"const": ' + "1" * 5000 + "}"}, "too many digits"),
+    ({"prompt": "x", "json_schema": '{"const": ' + "1" * 5000 + "}"}, "more than 4300 digits"),
     ({"prompt": "x", "seed": 10**400}, "seed is not a whole number"),
     ({"prompt": "x", "max_tokens": "1" * 5000}, "max_tokens is not a whole number"),
     ({"prompt": "x", "json_schema": {"type": "object", "patternProperties": {"(": {}}}}, ""),

@@ -12,8 +12,11 @@ from llamacli.engine.chat.answer_parser import AnswerParser
 from llamacli.engine.chat.message import Message, Tool, ToolCall
 from llamacli.engine.chat.rendering import RenderedPrompt, Rendering
 from llamacli.engine.chat.template import ChatTemplate, builtin_templates
+from llamacli.engine.chat.tool_names import ToolNames
 from llamacli.engine.events import Delta
-from llamacli.errors import ClosedError, SchemaError, TemplateError, UsageError
+from llamacli.errors import ClosedError, TemplateError, UsageError
+from llamacli.grammar import parse
+from llamacli.grammar.matcher import Matcher as GrammarMatcher
 
 TEMPLATES = Path(__file__).parents[3] / "vendor" / "llama.cpp" / "models" / "templates"
 NAMES = sorted(path.stem for path in TEMPLATES.glob("*.jinja"))
@@ -282,7 +285,7 @@ def test_reasoning_may_stay_in_the_content() -> None:
     assert rendered.thinking_ends == ("</think>",)
 
 
-def test_tools_and_schemas_give_grammars() -> None:
+def test_tools_give_grammars() -> None:
     with template("Qwen-Qwen2.5-7B-Instruct") as chat:
         lazy = chat.render([Message("user", "hi")], Rendering(tools=(SPECIAL,)))
         assert lazy.grammar
@@ -292,23 +295,9 @@ def test_tools_and_schemas_give_grammars() -> None:
         forced = chat.render([Message("user", "hi")], Rendering(tools=(SPECIAL,), tool_choice="required"))
         assert forced.grammar
         assert not forced.grammar_lazy
-        schema = chat.render([Message("user", "hi")], Rendering(json_schema={"type": "object", "properties": {"a": {}}}))
-        assert schema.grammar
-        assert not schema.grammar_lazy
-        with pytest.raises(SchemaError, match="greater than"):
-            chat.render([Message("user", "hi")], Rendering(json_schema={"type": "string", "minLength": 3, "maxLength": 2}))
-
-
-@pytest.mark.parametrize("source", ["chatml", "llama2"])
-def test_own_grammar_is_the_answers_grammar(source: str) -> None:
-    with ChatTemplate(source) as chat:
-        rendered = chat.render([Message("user", "hi")], Rendering(grammar="root ::= [a]"))
-    assert (rendered.grammar, rendered.grammar_lazy) == ("root ::= [a]", False)
 
 
 def test_contradictions_are_usage_errors() -> None:
-    with pytest.raises(UsageError, match="cannot be combined"):
-        Rendering(grammar="root ::= [a]", tools=(SPECIAL,))
     with pytest.raises(UsageError, match="no tools"):
         Rendering(tool_choice="required")
     with ChatTemplate("chatml") as chat, pytest.raises(UsageError, match="no messages"):
@@ -329,3 +318,73 @@ def test_text_that_is_no_utf8_is_replaced() -> None:
     with ChatTemplate("chatml") as chat:
         assert "a?b" in chat.render([Message("user", "a\ud800b")]).text
         assert "a\x00b" in chat.render([Message("user", "a\x00b")]).text
+
+
+COLLIDING = (
+    Tool("get_user", parameters={"type": "object", "properties": {"größe": {"type": "integer"}, "grüße": {"type": "string"}}}),
+    Tool("get-user", parameters={"type": "object", "properties": {"操作": {"type": "integer"}, "应用名": {"type": "integer"}},
+                                 "required": ["操作", "应用名"]}),
+)  # fmt: skip
+WITH_TOOLS = [
+    "Qwen-Qwen2.5-7B-Instruct",
+    "Qwen3-Coder",
+    "GLM-4.6",
+    "MiniMax-M2",
+    "unsloth-mistral-Devstral-Small-2507",
+]
+
+
+@pytest.mark.parametrize("name", WITH_TOOLS)
+def test_names_that_llama_cpp_confuses_are_told_apart(name: str) -> None:
+    earlier = Message("assistant", "", (ToolCall("get-user", '{"应用名": 7}', "call_id_1"),))
+    messages = [
+        Message("user", "hi"),
+        earlier,
+        Message("tool", "ok", tool_call_id="call_id_1", name="get-user"),
+        Message("user", "x"),
+    ]
+    with template(name) as chat:
+        rendered = chat.render(messages, Rendering(tools=COLLIDING, tool_choice="required"))
+    assert "get-user_2" in rendered.text
+    assert "应用名_2" in rendered.text
+    assert "grüße_2" in rendered.text
+    assert rendered.grammar is not None
+    assert "应用名_2" in rendered.grammar
+    calls = {
+        "Qwen-Qwen2.5-7B-Instruct": '<tool_call>\n{"name":"get-user_2","arguments": {"操作": 1, "应用名_2": 2}}\n</tool_call>',
+        "unsloth-mistral-Devstral-Small-2507": '[TOOL_CALLS]get-user_2[ARGS]{"操作": 1, "应用名_2": 2}',
+    }
+    if name in calls:
+        with AnswerParser(rendered.answer_format) as parser:
+            deltas = [delta for char in calls[name] for delta in parser.feed(char)]
+            answer, last = parser.finish()
+        assert [(call.name, call.arguments) for call in answer.tool_calls] == [("get-user", '{"操作": 1, "应用名": 2}')]
+        assert assembled([*deltas, *last])[2] == ['{"操作": 1, "应用名": 2}']
+        assert {delta.tool_call.name for delta in deltas if delta.tool_call} <= {"get-user", ""}
+
+
+def test_other_names_stay_as_they_are() -> None:
+    names = ToolNames((SPECIAL, COLLIDING[0]))
+    assert names.tool(SPECIAL) == SPECIAL
+    assert not ToolNames((SPECIAL,)).changes
+    assert names.originals() == {"get_user": {"name": "get_user", "parameters": {"grüße_2": "grüße"}}}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use", "Qwen-Qwen3-0.6B", "ibm-granite-granite-4.0", "ibm-granite-granite-4.1"],
+)
+def test_a_second_call_is_neither_generated_nor_read_unless_it_may_be_made(name: str) -> None:
+    call = '<tool_call>\n{"name": "special", "arguments": {"arg": 1}}\n</tool_call>'
+    for parallel in (False, True):
+        with template(name) as chat:
+            rendering = Rendering(tools=(SPECIAL,), tool_choice="required", parallel_tool_calls=parallel)
+            rendered = chat.render([Message("user", "hi")], rendering)
+        matcher = GrammarMatcher(parse(rendered.grammar or ""))
+        assert matcher.matches(rendered.generation_prompt + call)
+        assert matcher.matches(f"{rendered.generation_prompt}{call}\n{call}") is parallel
+        with AnswerParser(rendered.answer_format) as parser:
+            deltas = parser.feed(f"{call}\n{call}")
+            answer, last = parser.finish()
+        assert len(answer.tool_calls) == 1 + parallel
+        assert len(assembled([*deltas, *last])[2]) == 1 + parallel
