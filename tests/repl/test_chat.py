@@ -287,7 +287,7 @@ def test_what_the_model_gets_can_be_looked_at() -> None:
     assert "      2  user\n      4  assistant\n" in out
     assert "3 tokens\n" in out
     assert "6 of 4096 tokens used, 4090 left" in out
-    assert "generated 4 tokens at 20.0/s" in out
+    assert "generated 4 tokens at 20.0 tokens/s" in out
     assert "no system prompt" in out
 
 
@@ -390,14 +390,14 @@ def bar(width: int, *, answered: bool = True, made: int = 180, files: int = 2) -
     [
         (
             140,
-            f"{NAME} · 160.0 tok/s · first token 0.17 s · context 284/8192, 7908 left · profile careful · 2 files attached",
+            f"{NAME} · 160.0 tokens/s · first token 0.17 s · context 284/8192, 7908 left · profile careful · 2 files attached",
         ),
-        (100, "SmolLM2-135M-Instruct.Q4_1 · 160 t/s · first 0.17 s · 284/8192, 7908 left · careful · 2 files"),
-        (80, "SmolLM2-135M-Instruct.Q4_1 · 160 t/s · 0.17 s · 284/8192 · careful · 2 files"),
-        (70, "SmolLM2-135M-Instru… · 160 t/s · 0.17 s · 284/8192 · careful · 2 files"),
-        (60, "SmolLM2-1… · 160 t/s · 0.17 s · 284/8192 · careful · 2 files"),
-        (40, "SmolLM2-1… · 160 t/s · 0.17 s · 284/8192"),
-        (30, "SmolLM2-13… · 160 t/s · 0.17 s"),
+        (100, "SmolLM2-135M-Instruct.Q4_1 · 160 tokens/s · first 0.17 s · 284/8192, 7908 left · careful · 2 files"),
+        (80, "SmolLM2-135M-Instruct.Q4… · 160 tokens/s · 0.17 s · 284/8192 · careful · 2 files"),
+        (70, "SmolLM2-135M-I… · 160 tokens/s · 0.17 s · 284/8192 · careful · 2 files"),
+        (60, "SmolLM2-135M-I… · 160 tokens/s · 0.17 s · 284/8192 · careful"),
+        (40, "SmolLM2-135M-In… · 160 tokens/s · 0.17 s"),
+        (30, "SmolLM2-135M-I… · 160 tokens/s"),
         (12, "SmolLM2-135…"),
         (1, "…"),
     ],
@@ -409,7 +409,7 @@ def test_the_status_bar_at_any_width(width: int, shown: str) -> None:
 
 def test_the_status_bar_without_an_answer() -> None:
     assert bar(80, answered=False, files=1) == "SmolLM2-135M-Instruct.Q4_1 · profile careful · 1 file attached"
-    assert "t/s" not in bar(140, made=0)
+    assert "tokens/s" not in bar(140, made=0)
 
 
 @pytest.mark.parametrize(
