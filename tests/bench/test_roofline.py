@@ -213,12 +213,12 @@ def test_a_type_of_unknown_speed_counts_as_the_fastest() -> None:
 @pytest.mark.parametrize(
     ("reading", "prompt", "generation", "rates", "expected"),
     [
-        (0.5e9, 990.0, 320.0, {}, ["what memory allows: reading 2 MB takes 3 ms", "Q4_0 products are 2.5 times as fast"]),
+        (0.5e9, 990.0, 320.0, {}, ["what memory allows: reading 1.4 MiB takes 3 ms", "Q4_0 products are 2.5 times as fast"]),
         (1e9, 990.0, 400.0, {}, ["the arithmetic units allow: more cores", "Q4_1 is the bottleneck"]),
         (1e9, 990.0, 100.0, {}, ["lost between many small steps", "Q4_1 is the bottleneck"]),
         (1e9, 990.0, 400.0, {"Q4_0": (4e9, 2e9), "Q8_0": (4e9, 4e9)}, ["more cores", "only a faster processor helps"]),
         (1e9, 400.0, 400.0, {"Q4_0": (4e9, 2e9), "Q8_0": (4e9, 4e9)}, ["more cores", "attention and waiting threads"]),
-        (1e7, 400.0, 6.0, {}, ["what memory allows: reading 2 MB takes 150 ms", "a larger micro-batch (-ub)"]),
+        (1e7, 400.0, 6.0, {}, ["what memory allows: reading 1.4 MiB takes 150 ms", "a larger micro-batch (-ub)"]),
     ],
 )
 def test_advice(

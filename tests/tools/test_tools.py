@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import llamacli
 from llamacli.engine.chat.message import Tool
 from llamacli.errors import SchemaError, UsageError
 from llamacli.tools.command import Command
@@ -290,9 +291,9 @@ def test_servers_are_read_as_other_programs_write_them() -> None:
     assert "secret" not in f"{files.origin} {web.origin}"
 
 
-def test_the_examples_of_the_guide_are_what_is_read() -> None:
-    guide = (Path(__file__).parents[2] / "llamacli" / "cli" / "help" / "guides" / "chat.md").read_text()
-    commands, servers = re.findall(r"^```json\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+def test_the_examples_of_the_guide_are_valid() -> None:
+    guide = (Path(llamacli.__file__).parent / "cli" / "help" / "guides" / "chat.md").read_text()
+    commands, servers = re.findall(r"^```json\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)[:2]
     ((offer,), _) = read_commands(json.loads(commands), Path("/home/ann/tools"), {})
-    assert f"this runs: {offer.origin}\n" in guide
+    assert f"it is {offer.origin}\n" in guide
     assert read_servers(json.loads(servers), Path("/"), {})[0].name == "files"

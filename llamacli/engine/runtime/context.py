@@ -194,7 +194,7 @@ def native_params(p: ContextParams, size: int) -> Any:
     c.n_batch = min(p.n_batch, c.n_ctx)
     c.n_ubatch = min(p.n_ubatch, c.n_batch)
     c.n_seq_max = p.n_seq_max
-    # One row of logits per sequence instead of one per token of the batch saves 100 MB on a small model.
+    # One row of logits per sequence instead of one per token of the batch saves 100 MiB on a small model.
     c.n_outputs_max = c.n_batch if p.embeddings or p.all_outputs else p.n_seq_max
     c.n_threads, c.n_threads_batch = threads, p.threads_batch or threads
     c.flash_attn_type = _FLASH["off" if p.invariant and can_be_invariant(p) else p.flash_attention]
