@@ -14,25 +14,12 @@ from llamacli.engine.chat.message import choose_tools, read_messages, read_respo
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.tools import check_tools
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint, grammar_constraint, schema_constraint
-from llamacli.engine.params import GenerationParams
+from llamacli.engine.params import GenerationParams, sampling_numbers
 from llamacli.errors import UsageError
 from llamacli.openai.batch_row import Row
 
 ENDPOINTS = {"/v1/chat/completions": True, "/v1/completions": False}
 """Supported endpoints of OpenAI Batch files; True for chats."""
-
-_NUMBERS = {
-    "temperature": float,
-    "top_p": float,
-    "top_k": int,
-    "min_p": float,
-    "typical_p": float,
-    "frequency_penalty": float,
-    "presence_penalty": float,
-    "repeat_penalty": float,
-    "seed": int,
-}
-"""Sampling parameters that a row may set, by the names of SamplingParams."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +126,7 @@ def fill(template: str, fields: Mapping[str, Any]) -> str:
 
 def _params(fields: Mapping[str, Any], params: GenerationParams, *, is_chat: bool) -> GenerationParams:
     changed: dict[str, Any] = {
-        name: _number(fields[name], name, kind) for name, kind in _NUMBERS.items() if _given(fields, name)
+        name: _number(fields[name], name, kind) for name, kind in sampling_numbers().items() if _given(fields, name)
     }
     if changed.get("seed", 0) < 0:
         changed["seed"] = None
