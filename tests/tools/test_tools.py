@@ -295,5 +295,5 @@ def test_the_examples_of_the_guide_are_valid() -> None:
     guide = (Path(llamacli.__file__).parent / "cli" / "help" / "guides" / "chat.md").read_text()
     commands, servers = re.findall(r"^```json\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)[:2]
     ((offer,), _) = read_commands(json.loads(commands), Path("/home/ann/tools"), {})
-    assert f"it is {offer.origin}\n" in guide
+    assert f"this runs: {offer.origin}\n" in guide
     assert read_servers(json.loads(servers), Path("/"), {})[0].name == "files"
