@@ -140,7 +140,7 @@ def _verdict(outcome: TuneOutcome, flag: Flag) -> str:
 
 
 def _type_lines(report: TypeReport, paint: Paint) -> Iterator[str]:
-    yield paint(f"{'layers in':<20}{'size':>10}{'bits':>6}{'prompt':>12}{'':>8}{'answer tokens/s':>15}", "bold")
+    yield paint(f"{'layers in (tokens/s)':<20}{'size':>10}{'bits':>6}{'prompt':>12}{'':>8}{'answer':>12}", "bold")
     for one in (report.own, *report.others):
         own = one is report.own
         label = f"{one.type}{' (the file)' if own else ''}{' *' if one.is_repacked else ''}"
