@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llamacli.engine.chat.message import Tool
-from llamacli.errors import UsageError
+from llamacli.errors import SchemaError, UsageError
 from llamacli.json_text import parse_json
 from llamacli.tools.outcome import Outcome
 
@@ -112,19 +112,13 @@ def check_schema(schema: Any) -> None:
 
 def check_fit(document: Any, schema: Any) -> None:
     """Raise UsageError unless the arguments match the schema. References to other documents are never fetched."""
-    import jsonschema
-    import referencing
-
     if schema is None:
         return
-    registry: referencing.Registry[Any] = referencing.Registry()  # an empty one, which retrieves nothing
-    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    from llamacli.grammar.schema.validation import find_mismatch
+
     try:
-        wrong: Any = jsonschema.exceptions.best_match(kind(schema, registry=registry).iter_errors(document))
-    except RecursionError:
-        raise UsageError("the arguments are nested too deeply") from None
-    except referencing.exceptions.Unresolvable as error:
-        raise UsageError(f"the arguments cannot be checked: the schema refers to {error.ref}") from None
-    if wrong is not None:
-        pointer = "".join(f"/{part}" for part in wrong.absolute_path)
-        raise UsageError(f"the arguments do not match the schema at #{pointer}: {wrong.message}")
+        mismatch = find_mismatch(document, schema)
+    except SchemaError as error:
+        raise UsageError(f"the arguments cannot be checked: {error.message}") from None
+    if mismatch is not None:
+        raise UsageError(f"the arguments do not match the schema at {mismatch}")

@@ -115,23 +115,13 @@ def check_json(text: str, schema: Any, subject: str = "the answer") -> None:
     Raises:
         ConstraintError: if not; the message has the JSON pointer.
     """
-    import jsonschema
-    import referencing
-
-    from llamacli.grammar.schema.formats import format_checker
+    from llamacli.grammar.schema.validation import find_mismatch
 
     try:
-        document = parse_json(text, source=subject)
-        kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-        nowhere: referencing.Registry[Any] = referencing.Registry()
-        validator = kind(schema, registry=nowhere, format_checker=format_checker())
-        wrong: Any = jsonschema.exceptions.best_match(validator.iter_errors(document))
+        mismatch = find_mismatch(parse_json(text, source=subject), schema)
     except InvalidJSONError as error:
         raise ConstraintError(error.message) from error
-    except RecursionError:
-        raise ConstraintError(f"{subject} is nested too deeply to be checked") from None
-    except referencing.exceptions.Unresolvable as error:
-        raise ConstraintError(f"{subject} cannot be checked: the schema refers to {error.ref}") from error
-    if wrong is not None:
-        pointer = "".join(f"/{part}" for part in wrong.absolute_path)
-        raise ConstraintError(f"{subject} does not fit the schema at #{pointer}: {wrong.message}")
+    except SchemaError as error:
+        raise ConstraintError(f"{subject} cannot be checked: {error.message}") from error
+    if mismatch is not None:
+        raise ConstraintError(f"{subject} does not fit the schema at {mismatch}")
