@@ -209,10 +209,10 @@ def test_other_mistakes_in_constraints(arguments, status, says):
             "-j:3:21: at #/properties/b/properties/c: cannot resolve the reference '#/no'",
         ),
         ('{"const": ' + "1" * 5000 + "}", " " * 14 + "^\n", "-j:1:11: invalid JSON: an integer has more than 4300 digits"),
-        ("", "", "-j:1:1: invalid JSON: Expecting value"),
+        ("", "", "-j:1:1: invalid JSON: expecting value"),
         ("5", "    5\n    ^\n", "-j:1:1: invalid JSON schema: it is not an object"),
         ('{"$schema": 1}', "    ^\n", "-j:1:1: invalid JSON schema: $schema is not a string"),
-        ('{"minimum": NaN}', "                ^\n", "-j:1:13: invalid JSON: NaN is not a JSON number"),
+        ('{"minimum": NaN}', "                ^\n", "-j:1:13: invalid JSON: NaN is not a JSON value"),
     ],
 )
 def test_a_schema_without_a_grammar_is_shown_with_its_place(schema, shown, says):

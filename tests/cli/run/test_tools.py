@@ -341,7 +341,7 @@ def test_a_tool_with_parameters_that_are_no_schema_is_named(tmp_path):
     (tmp_path / "t.json").write_text(json.dumps([{"type": "function", "function": {"name": "fly", "parameters": wrong}}]))
     result = invoke("run", "Hi", "--tools", str(tmp_path / "t.json"))
     assert (result.status, result.stdout, result.engine.path) == (5, "", None)
-    assert "the parameters of the tool fly: at #/properties/a/type: type has the unknown type" in result.stderr
+    assert "the parameters of the tool fly: at #/properties/a/type: type has the unknown type 'objct'" in result.stderr
 
 
 def test_a_conversation_with_the_results_of_tools(tmp_path):
