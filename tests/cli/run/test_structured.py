@@ -167,7 +167,7 @@ def test_what_is_invalid_is_shown_with_a_caret(arguments, says, caret):
     ("arguments", "status", "says"),
     [
         (["--choices", "a,b", "--regex", "c"], 2, "--regex cannot be used with --choices"),
-        (["--choices", "a,,b"], 2, "holds an empty choice"),
+        (["--choices", "a,,b"], 2, "contains an empty choice"),
         (["-jf", "missing.json"], 2, "missing.json does not exist"),
         (["--grammar-file", "missing"], 2, "no such file or built-in grammar: missing"),
         (["-j", '{"$ref": "#/nowhere"}'], 5, "#/nowhere"),
