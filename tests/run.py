@@ -42,6 +42,7 @@ SLOW = (
     "tests/engine/chat/test_template_hostile.py",
     "tests/engine/runtime/test_vocabulary.py",
     "tests/engine/tokenization/test_vocabulary_rules.py",
+    "tests/fuzz",
     "tests/grammar/test_parser.py",
     "tests/project/test_completion.py",
     "tests/project/test_docs.py",
