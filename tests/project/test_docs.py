@@ -119,8 +119,8 @@ def test_help_fits_a_screen_of_24_lines_with_the_commands_first() -> None:
 
 
 def test_an_example_of_a_group_has_its_words_above_it_where_there_is_no_room_beside_it() -> None:
-    assert "  llamacli models list                          # What is here?\n" in invoke("models", "--help", width=80).stdout
-    assert "  # What is here?\n  llamacli models list\n" in invoke("models", "--help", width=50).stdout
+    assert "  llamacli models list                          # List the models\n" in invoke("models", "--help", width=80).stdout
+    assert "  # List the models.\n  llamacli models list\n" in invoke("models", "--help", width=50).stdout
 
 
 @pytest.mark.parametrize("name", LEAVES)

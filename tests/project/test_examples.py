@@ -109,10 +109,11 @@ def test_settings_are_valid(place: Path) -> None:
 
 
 def test_files_of_tools_and_servers_are_valid(tmp_path: Path) -> None:
-    from llamacli.tools.reading import read_commands, read_servers
+    from llamacli.tools.definitions import read_commands, read_servers
 
     tools, servers = (json.loads(block) for document in DOCUMENTS for block in document.blocks("json"))
-    assert [offer.tool.name for offer in read_commands(tools, tmp_path, {})] == ["weather"]
+    offers, problems = read_commands(tools, tmp_path, {})
+    assert ([offer.tool.name for offer in offers], problems) == (["weather"], ())
     assert [server.name for server in read_servers(servers, tmp_path, {})] == ["files"]
 
 
