@@ -162,6 +162,9 @@ def test_a_loop_keeps_its_input(shell, loop, tmp_path):
         "cat names | sh -c '{run} \"why?\"; true'",
         'cat names | while read -r name; do {run} "why?" - ; done',
         'x=$(cat names | {run} "why?"); echo "$x"',
+        'f() {{ {run} "why?"; }}; cat names | f',
+        'cat names | {{ {run} "why?"; }}',
+        'cat names | ({run} "why?"; true)',
     ],
 )
 def test_piped_text_is_still_read(line, tmp_path):
