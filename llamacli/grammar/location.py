@@ -32,10 +32,11 @@ class LineIndex:
         start = self._starts[line]
         return Location(line + 1, index - start + 1, len(self._text[:index].encode("utf-8", "surrogatepass")))
 
-    def excerpt(self, start: int, end: int | None = None) -> tuple[str, ...]:
+    def excerpt(self, start: int, end: int | None = None, width: int | None = None) -> tuple[str, ...]:
         """Return the line around `start`, cut to a readable width, and a line of carets from `start` to `end`.
 
-        Empty for a blank line. Tabs and other control characters become one visible character each, to align the carets.
+        A smaller `width`, in characters without the ellipses at the ends, cuts it further. Empty for a blank line. Tabs and
+        other control characters become one visible character each, to align the carets.
         """
         line = bisect_right(self._starts, start) - 1
         first = self._starts[line]
@@ -43,13 +44,14 @@ class LineIndex:
         last = match.start() if match else len(self._text)
         if not self._text[first:last].strip():
             return ()
-        left = max(first, start - _EXCERPT_WIDTH // 2)
-        right = min(last, left + _EXCERPT_WIDTH)
+        room = _EXCERPT_WIDTH if width is None else max(min(width, _EXCERPT_WIDTH), 1)
+        left = max(first, start - room // 2)
+        right = min(last, left + room)
         shown = "".join(_visible(char) for char in self._text[left:right])
         before = "…" if left > first else ""
         after = "…" if right < last else ""
-        width = max(1, min(end if end is not None else start + 1, right) - start)
-        return f"{before}{shown}{after}", " " * (len(before) + start - left) + "^" * width
+        carets = max(1, min(end if end is not None else start + 1, right) - start)
+        return f"{before}{shown}{after}", " " * (len(before) + start - left) + "^" * carets
 
 
 def _visible(char: str) -> str:

@@ -6,20 +6,27 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from llamacli.render.models import format_columns
+from llamacli.render.columns import format_columns
 from llamacli.render.text import escape_line
+from llamacli.render.wrap import wrap
 from llamacli.store.settings.settings import Problem, Setting
 
 
-def format_settings(found: Sequence[Setting], *, origin: bool) -> str:
+def format_settings(found: Sequence[Setting], *, origin: bool, width: int | None = None) -> str:
     """A line for each value in the syntax of a settings file, optionally with its origin."""
     if not found:
-        return "No settings: every option has its built-in default.\n"
+        return "\n".join(wrap("No settings: every option has its built-in default.", width)) + "\n"
     if not origin:
-        return "".join(f"{_statement(one)}\n" for one in found)
-    return format_columns([
+        return "".join(f"{line}\n" for one in found for line in _statement_lines(one, width))
+    rows = [
         (_statement(one), one.origin.layer, escape_line(one.origin.where) if one.value is not None else "") for one in found
-    ])  # fmt: skip
+    ]
+    return format_columns(rows, width=width)
+
+
+def _statement_lines(one: Setting, width: int | None) -> list[str]:
+    """Return the lines of a statement: a value stays on one, so that it can be copied."""
+    return wrap(_statement(one), width, rest="#   ") if one.value is None else [_statement(one)]
 
 
 def _statement(one: Setting) -> str:
@@ -50,6 +57,6 @@ def settings_document(found: Sequence[Setting]) -> dict[str, Any]:
     return {one.key: {"value": one.value, "origin": one.origin.layer, "where": one.origin.where} for one in found}
 
 
-def format_problems(problems: Sequence[Problem]) -> str:
-    """One line per problem."""
-    return "".join(f"{escape_line(str(one.error()))}\n" for one in problems)
+def format_problems(problems: Sequence[Problem], *, width: int | None = None) -> str:
+    """One line per problem; on a terminal of `width` columns it is wrapped."""
+    return "".join(f"{line}\n" for one in problems for line in wrap(escape_line(str(one.error())), width, rest="    "))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from llamacli.batch.vector_json import json_numbers
 from llamacli.errors import LlamacliError
-from llamacli.render.text import escape_line
+from llamacli.render.text import columns, escape_line
+from llamacli.render.wrap import cut, wrap
 
 if TYPE_CHECKING:
     from llamacli.engine.embedding.vectors import Matrix
@@ -67,8 +68,9 @@ def _tails(vectors: Matrix, tokens: int) -> Iterator[tuple[int, str]]:
 
 
 def format_failed_row(number: int, shown: str, error: LlamacliError, *, width: int) -> str:
-    """Return the line of a text without a vector."""
-    return f"{number:>3}  {fit(shown, max(width // 3, 8))}  error: {escape_line(str(error))}\n"
+    """Return the lines of a text without a vector."""
+    start = f"{number:>3}  {fit(shown, max(width // 3, 8))}  error: "
+    return "\n".join(wrap(escape_line(str(error)), width, first=start, rest=" " * 5)) + "\n"
 
 
 def format_more(count: int, *, width: int) -> str:
@@ -96,7 +98,7 @@ def format_similarity(compared: Sequence[Compared], matrix: Matrix, *, width: in
     """Return the cosine similarities as a table, a wide one in blocks. Rows have the texts' numbers and labels."""
     digits = max((len(str(text.index + 1)) for text in compared), default=0)
     digits = max(digits, 3)
-    label = min(max((columns(text.shown) for text in compared), default=0), max(width // 3, _ROOM))
+    label = min(max((columns(_line(text.shown)) for text in compared), default=0), max(width // 3, _ROOM))
     across = max((width - label - digits - 3) // (_CELL + 1), 1)
     blocks = []
     for start in range(0, len(compared), across):
@@ -127,21 +129,7 @@ def _line(text: str) -> str:
     return escape_line(" ".join(text.lstrip()[:_LONGEST].split()))
 
 
-def columns(text: str) -> int:
-    """Return the terminal columns of a text on one line."""
-    line = _line(text)
-    if line.isascii():
-        return len(line)
-    from rich.cells import cell_len
-
-    return cell_len(line)
-
-
 def fit(text: str, width: int) -> str:
     """Return a text cut or padded to `width` columns."""
-    line = _line(text)
-    if line.isascii():
-        return f"{line[: width - 1]}…" if len(line) > width else line.ljust(width)
-    from rich.cells import cell_len, set_cell_size
-
-    return f"{set_cell_size(line, width - 1)}…" if cell_len(line) > width else set_cell_size(line, width)
+    line = cut(_line(text), width)
+    return line + " " * (width - columns(line))

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from llamacli.gguf.analysis.summary import Summary
+from llamacli.render.columns import format_columns
 from llamacli.render.text import escape_line
+from llamacli.render.wrap import wrap
 from llamacli.store.models.inventory import Removed, StoredModel
 from llamacli.units import counted, format_bytes
 
 
-def format_models(found: Sequence[StoredModel], *, default: Path | None) -> str:
+def format_models(found: Sequence[StoredModel], *, default: Path | None, width: int | None = None) -> str:
     """A table of models, with a star at the default one."""
     if not found:
-        return "No models on this machine; `llamacli models pull demo` downloads a small one.\n"
+        text = "No models on this machine; `llamacli models pull demo` downloads a small one."
+        return "\n".join(wrap(text, width)) + "\n"
     rows = [("", "MODEL", "SIZE", "TYPE", "KEPT BY", "ALIASES")]
     rows += [
         (
@@ -28,21 +31,7 @@ def format_models(found: Sequence[StoredModel], *, default: Path | None) -> str:
         )
         for one in found
     ]
-    return format_columns(rows, right=(2,))
-
-
-def format_columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """Rows with aligned columns; the columns in `right` are right-aligned."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            text.rjust(width) if column in right else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-            if width
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines) + "\n"
+    return format_columns(rows, right=(2,), width=width, names=2)
 
 
 def models_document(found: Sequence[StoredModel], *, default: Path | None) -> dict[str, Any]:
@@ -50,7 +39,7 @@ def models_document(found: Sequence[StoredModel], *, default: Path | None) -> di
     return {"object": "list", "data": [_model_document(one, default) for one in found]}
 
 
-def format_model(reference: str, path: Path, summary: Summary, home: str | None) -> str:
+def format_model(reference: str, path: Path, summary: Summary, home: str | None, *, width: int | None = None) -> str:
     """The summary of one model."""
     dimensions = summary.dimensions
     bits = f", {summary.bits_per_weight:.2f} bits per weight" if summary.bits_per_weight else ""
@@ -68,7 +57,7 @@ def format_model(reference: str, path: Path, summary: Summary, home: str | None)
         ("chat template", "yes" if summary.templates else "no"),
         ("recommends", ", ".join(f"{name} {value}" for name, value in summary.sampling)),
     ]
-    return format_columns([(name, escape_line(value)) for name, value in rows if value])
+    return format_columns([(name, escape_line(value)) for name, value in rows if value], width=width)
 
 
 def model_document(reference: str, path: Path, summary: Summary, home: str | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llamacli.engine.events import Answer
-from llamacli.render.text import columns, wrap
+from llamacli.render.wrap import wrap_parts
 from llamacli.units import counted, format_speed
 
 _SEPARATOR = " · "
@@ -23,19 +23,7 @@ def format_stats(answer: Answer, *, load_ms: float, width: int | None = None) ->
         generated += f" at {format_speed(timings.predicted_per_second)}"
     first = [] if first_token_ms is None else [f"first token after {_seconds(first_token_ms)}"]
     parts = [f"load {_seconds(load_ms)}", prompt, *first, generated, _REASONS[answer.finish_reason]]
-    return _SEPARATOR.join(parts) if width is None else "\n".join(_rows(parts, width))
-
-
-def _rows(parts: list[str], width: int) -> list[str]:
-    """Return the parts in rows, broken between parts where these fit in a row."""
-    rows = [parts[0]]
-    for part in parts[1:]:
-        joined = f"{rows[-1]}{_SEPARATOR}{part}"
-        if columns(joined) <= width:
-            rows[-1] = joined
-        else:
-            rows += wrap(part, width)
-    return rows
+    return "\n".join(wrap_parts(parts, _SEPARATOR, width))
 
 
 def _seconds(milliseconds: float) -> str:

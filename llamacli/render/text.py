@@ -21,7 +21,7 @@ _HOSTILE = re.compile(f"[{_C0}{_C1}{_ORDER}{_UNSEEN}{_BYTES}]")
 _NEVER_OURS = re.compile(f"[{_C1}{_ORDER}{_UNSEEN.replace(chr(0x2800), '')}]")  # the plots draw with U+2800
 _CONTROL = re.compile(f"[{_C0}]")
 _OURS = re.compile(
-    "\r(?=\x1b\\[)|\x1b\\[[0-9;]*[mKAJ]"  # colours, and the cursor movements of progress bars and live answers
+    "\r(?=\x1b\\[)|\x1b\\[[0-9;]*[mKADJ]"  # colours, and the cursor movements of progress bars and live answers
     "|\x1b\\]52;c;[A-Za-z0-9+/=]*\x07"  # /copy
 )
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
@@ -67,29 +67,6 @@ def escape_all(text: str) -> str:
     import json  # rarely needed, and a start without it is faster
 
     return "".join(char if char.isprintable() and not _INVISIBLE.match(char) else json.dumps(char)[1:-1] for char in text)
-
-
-def wrap(text: str, width: int, *, first: str = "", rest: str | None = None) -> list[str]:
-    """Break text between words into lines of at most `width` columns.
-
-    `first` begins the first line and `rest` the others; by default `rest` is as many spaces, which makes a hanging indent. A
-    word that is longer than a line stays whole, so that a path can be copied. Colours take no columns, wide characters two.
-
-    >>> wrap("the file does not exist", 20, first="error: ")
-    ['error: the file does', '       not exist']
-    """
-    rest = " " * columns(first) if rest is None else rest
-    lines: list[str] = []
-    line, used, start = first, columns(first), True
-    for word in text.split():
-        size = columns(word)
-        if not start and used + 1 + size > width:
-            lines.append(line)
-            line, used, start = rest, columns(rest), True
-        line += word if start else f" {word}"
-        used += size + (not start)
-        start = False
-    return [*lines, line]
 
 
 def columns(text: str) -> int:

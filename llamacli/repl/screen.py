@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llamacli.render.text import columns, escape, escape_line, wrap
-
-_MIN_ROOM = 16
-"""Columns that a hanging indent must leave for text."""
-
-_SHORT_INDENT = 4
+from llamacli.render.text import escape, escape_line
+from llamacli.render.wrap import wrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +35,8 @@ class Screen:
 
     def show_row(self, first: str, text: str) -> None:
         """Write a line from outside, wrapped between words; further rows are indented by the width of `first`."""
-        self.write("\n".join(hanging_rows(escape_line(first), escape_line(text), self.width)) + "\n")
+        rows = wrap(escape_line(text), self.width, first=escape_line(first), breaks_words=True)
+        self.write("\n".join(row.rstrip() for row in rows) + "\n")
 
     def note(self, line: str) -> None:
         """Write a dim line of the program, wrapped between words."""
@@ -63,17 +60,4 @@ class Screen:
 
     def _wrapped(self, line: str) -> str:
         line = escape_line(line)
-        if self.width is None:
-            return line
-        return "\n".join(wrap(line, self.width, first=line[: len(line) - len(line.lstrip())]))
-
-
-def hanging_rows(first: str, text: str, width: int | None) -> list[str]:
-    """Return the rows of a line that begins with `first`, which indents further rows if there is room. None does not wrap."""
-    if width is None:
-        return [(first + text).rstrip()]
-    room = width - columns(first)
-    if room < columns(text.partition(" ")[0]):
-        return wrap(first + text, width, rest=" " * _SHORT_INDENT)
-    rest = None if room >= _MIN_ROOM else " " * _SHORT_INDENT
-    return [row.rstrip() for row in wrap(text, width, first=first, rest=rest)]
+        return "\n".join(wrap(line, self.width, rest=" " * (len(line) - len(line.lstrip()))))

@@ -33,7 +33,7 @@ ANSWER = (
     f"**bold {HOSTILE}**\n\n| {HOSTILE} | b |\n|---|---|\n| 1 | {HOSTILE} |\n\n[{HOSTILE}](http://{HOSTILE})\n```\n{HOSTILE}\n```\n",
 )
 
-OURS = re.compile(r"\x1b\[[0-9;]*[mKAJ]|\r(?=\x1b)")
+OURS = re.compile(r"\x1b\[[0-9;]*[mKADJ]|\r(?=\x1b)")
 
 COMMAND_LINES = [
     ("run", HOSTILE),
@@ -107,6 +107,7 @@ def test_what_this_program_writes_stays() -> None:
         "\x1b[1;31mred\x1b[0m\n",
         "\r\x1b[Kstatus",
         "\x1b[3A\r\x1b[Jlive",
+        "wo\x1b[2D\x1b[K\nword",
         "\x1b]52;c;aGk=\x07",
         "⣿⠀",
         "👩\u200d🔬 ❤\ufe0f",

@@ -34,7 +34,7 @@ as it is,    and wider than forty columns of a terminal
 
 
 def laid_out(width: int, *, bold: bool = False) -> str:
-    return format_guide("title", parse_guide(TEXT), width=width, bold=lambda text: f"<{text}>" if bold else text)
+    return format_guide("title", parse_guide(TEXT), width=width, bold=lambda text: f"\x1b[1m{text}\x1b[0m" if bold else text)
 
 
 def test_wide() -> None:
@@ -90,7 +90,7 @@ def test_narrow() -> None:
 
 
 def test_styles_take_no_columns() -> None:
-    styled = laid_out(40, bold=True)
+    styled = laid_out(40, bold=True).replace("\x1b[1m", "<").replace("\x1b[0m", ">")
     assert "<title>" in styled
     assert "  Text with <code>, <strong> <words> and a\n  line end." in styled
     assert "  <-x>\n      A definition.\n" in styled

@@ -19,7 +19,7 @@ from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "man" / "screenshots"
-WIDTH, HEIGHT = 92, 60
+WIDTH, HEIGHT = 100, 60
 HOME = "/home/ada"
 """The home directory that the pictures show."""
 

@@ -58,7 +58,7 @@ def show(
     if json:
         app.console.write(json_format.dumps(settings_document(chosen), indent=2) + "\n")
     else:
-        app.console.write(format_settings(chosen, origin=origin))
+        app.console.write(format_settings(chosen, origin=origin, width=app.console.line_width))
 
 
 @command(examples=(("Use a value in a script.", "llamacli config get model"),))
@@ -192,7 +192,7 @@ def check_files(app: AppContext, files: list[Path], given: bool = False) -> None
             raise UsageError(f"file not found: {file}")
         found += wrong or []
     if found:
-        app.console.write(format_problems(found))
+        app.console.write(format_problems(found, width=app.console.line_width))
         raise SettingsError(f"{counted(len(found), 'mistake')} in the settings")
     app.console.note("no mistakes in the settings")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import textwrap
 
+from llamacli.render.wrap import wrap
 from llamacli.version import VERSION
 
 _CODE_WIDTH = 69
@@ -60,7 +60,7 @@ def filled(text: str) -> str:
 
 def wrapped(text: str) -> str:
     """Roff text in lines of at most 80 characters."""
-    return plain_lines(textwrap.fill(text, 80, break_on_hyphens=False, break_long_words=False))
+    return plain_lines("\n".join(wrap(" ".join(text.split()), 80)))
 
 
 def styled(text: str) -> str:

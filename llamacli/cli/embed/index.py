@@ -166,7 +166,7 @@ def rm(app: AppContext, db: DatabaseArgument, ids: IdsArgument = (), *, number: 
 @command(examples=(("See the contents of an index.", "llamacli embed index info notes.db"),))
 def info(app: AppContext, db: DatabaseArgument, *, json_: JsonOption = False) -> None:
     """Show how many texts an index has, and the model and options of its vectors."""
-    from llamacli.render.models import format_columns
+    from llamacli.render.columns import format_columns
     from llamacli.render.text import escape_line
 
     with VectorIndex(db) as index:
@@ -177,7 +177,8 @@ def info(app: AppContext, db: DatabaseArgument, *, json_: JsonOption = False) ->
     if json_:
         app.console.write(json.dumps(document, ensure_ascii=False) + "\n")
     else:
-        app.console.write(format_columns([(name, escape_line(str(value))) for name, value in document.items() if value != ""]))
+        rows = [(name, escape_line(str(value))) for name, value in document.items() if value != ""]
+        app.console.write(format_columns(rows, width=app.console.line_width))
 
 
 def _settings(embedder: Embedder, params: EmbeddingParams, reference: str) -> dict[str, str]:

@@ -16,7 +16,8 @@ from typing import Literal
 
 from llamacli.cli.framework.streams import Stream, descriptor_of, encode, write_all
 from llamacli.errors import CapacityError, LlamacliError, UsageError
-from llamacli.render.text import columns, escape, escape_line, harmless, wrap
+from llamacli.render.text import escape, escape_line, harmless
+from llamacli.render.wrap import wrap
 
 ColorMode = Literal["auto", "always", "never"]
 Style = Literal["bold", "dim", "red", "green", "yellow", "cyan"]
@@ -195,12 +196,8 @@ class Console:
 
     def _print(self, kind: str, message: str) -> None:
         """Write a message on one line; on a terminal wrapped by words, with the rest indented."""
-        text, first = escape_line(message), f"{_NAME}{kind}"
-        if self.terminals.stderr and columns(first) + columns(text) > self.width:
-            text = "\n".join(wrap(text, self.width, first=first, rest=" " * len(_NAME)))
-        else:
-            text = first + text
-        self.write_error(text + "\n")
+        lines = wrap(escape_line(message), self.error_width, first=f"{_NAME}{kind}", rest=" " * len(_NAME))
+        self.write_error("\n".join(lines) + "\n")
 
     def show_status(self, text: str) -> None:
         """Show a line on standard error, a terminal, until anything else is written. An empty text removes it."""
@@ -263,6 +260,21 @@ class Console:
                 except OSError:
                     continue
         return 80
+
+    @property
+    def line_width(self) -> int | None:
+        """Columns of a line on standard output, None if it is not a terminal: lines for other programs are not wrapped."""
+        return self.width if self.terminals.stdout else None
+
+    @property
+    def redraws(self) -> bool:
+        """True if standard output is a terminal on which text can be erased."""
+        return self.terminals.stdout and self.environ.get("TERM") != "dumb"
+
+    @property
+    def error_width(self) -> int | None:
+        """Columns of a line on standard error, None if it is not a terminal."""
+        return self.width if self.terminals.stderr else None
 
     def styled(self, text: str, style: Style, *, stdout: bool = False) -> str:
         """`text` in a style, if standard error (or standard output) may be coloured."""

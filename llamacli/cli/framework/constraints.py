@@ -52,10 +52,12 @@ def _located(console: Console, name: str, text: str, work: Callable[[], str]) ->
 
 def _shown(console: Console, name: str, text: str, index: int, message: str) -> SchemaError:
     """Show the line of a position with a caret, and return the error for it."""
+    from llamacli.render.grammar.text import format_excerpt
+
     places = LineIndex(text)
     place = places.location(index)
-    for line in places.excerpt(index):
-        console.write_error(f"    {line}\n")
+    for line in format_excerpt(places, index, width=console.error_width):
+        console.write_error(f"{line}\n")
     return SchemaError(f"{name}:{place.line}:{place.column}: {message}")
 
 

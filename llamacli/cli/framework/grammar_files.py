@@ -62,13 +62,14 @@ def parse_grammar(console: Console, source: Source, root: str) -> Grammar:
     """
     from llamacli.grammar import parse
     from llamacli.grammar.location import LineIndex
+    from llamacli.render.grammar.text import format_excerpt
 
     try:
         return parse(source.text, root)
     except GrammarSyntaxError as error:
         index = len(source.text.encode("utf-8", "surrogatepass")[: error.offset].decode("utf-8", "surrogatepass"))
-        for line in LineIndex(source.text).excerpt(index):
-            console.write_error(f"    {line}\n")
+        for line in format_excerpt(LineIndex(source.text), index, width=console.error_width):
+            console.write_error(f"{line}\n")
         raise error.named(source.name) from error
 
 

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from llamacli.cli.framework.parameters import ENVIRONMENT_PREFIX, Argument, Option
-from llamacli.render.text import wrap
+from llamacli.render.wrap import wrap
 
 MAX_WIDTH = 100
 _NAMES_WIDTH, _COMMANDS_WIDTH, _EXAMPLE_WIDTH = 30, 18, 44
@@ -136,7 +136,7 @@ def paragraphs(text: str, width: int) -> list[str]:
 
 
 def _filled(text: str, width: int) -> str:
-    return "\n".join(wrap(text, width))
+    return "\n".join(wrap(" ".join(text.split()), width))
 
 
 def _section(part: Section, width: int, bold: Callable[[str], str], *, short: bool) -> str:

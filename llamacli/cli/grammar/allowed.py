@@ -71,9 +71,10 @@ def allowed(
         document |= tokens_document(rows, number) if rows is not None else {}
         app.console.write(json_format.dumps(document, indent=2) + "\n")
         return
-    app.console.show(format_expected(expected, may_end=may_end))
+    width = app.console.line_width
+    app.console.show(format_expected(expected, may_end=may_end, width=width))
     if rows is not None:
-        app.console.show("\n" + format_tokens(rows, number))
+        app.console.show("\n" + format_tokens(rows, number, width=width))
 
 
 def _follow(app: AppContext, file: str, root: str, text: str) -> tuple[Matcher, State]:
@@ -89,7 +90,7 @@ def _follow(app: AppContext, file: str, root: str, text: str) -> tuple[Matcher, 
     matcher = Matcher(parse_grammar(app.console, source, root).with_tokens_as_text())
     state = matcher.advance(matcher.start, text)
     if state is None:
-        app.console.write_error(format_match("the text", text, matcher.match(text)))
+        app.console.write_error(format_match("the text", text, matcher.match(text), width=app.console.error_width))
         raise GateError(f"{source.name} does not allow this text")
     return matcher, state
 

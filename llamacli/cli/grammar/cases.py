@@ -92,11 +92,12 @@ def run_cases(
     found = _read_cases(app, cases)
     failed = [case for case in found if matcher.matches(case.text) is not case.valid]
     if json:
-        rows = [{"line": case.line, "text": case.text, "valid": case.valid} for case in failed]
-        document = {"cases": len(found), "passed": len(found) - len(failed), "failed": rows}
+        documents = [{"line": case.line, "text": case.text, "valid": case.valid} for case in failed]
+        document = {"cases": len(found), "passed": len(found) - len(failed), "failed": documents}
         app.console.write(json_format.dumps(document, indent=2) + "\n")
     else:
-        app.console.show(format_cases([(case.line, case.text, case.valid) for case in failed], len(found)))
+        rows = [(case.line, case.text, case.valid) for case in failed]
+        app.console.show(format_cases(rows, len(found), width=app.console.line_width))
     if failed:
         raise GateError(f"{out_of(len(failed), len(found), 'case')} failed")
 

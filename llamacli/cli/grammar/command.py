@@ -59,9 +59,9 @@ def check(
         document = {"grammar": source.name, "rules": len(grammar.rules), "texts": rows}
         app.console.write(json_format.dumps(document, indent=2) + "\n")
     elif not matches:
-        app.console.show(format_sound(source.name, grammar))
+        app.console.show(format_sound(source.name, grammar, width=app.console.line_width))
     for one, match in [] if json else matches:
-        app.console.show(format_match(one.name, one.text, match))
+        app.console.show(format_match(one.name, one.text, match, width=app.console.line_width))
     wrong = sum(not match.matches for _, match in matches)
     if wrong:
         verb = "does" if wrong == 1 else "do"
@@ -93,7 +93,8 @@ def lint(
         rows = [problem_document(source.name, line_index, problem) for problem in problems]
         app.console.write(json_format.dumps(rows, indent=2) + "\n")
     else:
-        app.console.show("".join(format_problem(source.name, line_index, problem) for problem in problems))
+        width = app.console.line_width
+        app.console.show("".join(format_problem(source.name, line_index, problem, width=width) for problem in problems))
     errors = sum(problem.severity == "error" for problem in problems)
     if errors:
         raise GrammarError(f"{source.name} has {counted(errors, 'error')}")
@@ -175,7 +176,7 @@ def explain(
     if json:
         app.console.write(json_format.dumps([asdict(rule) for rule in rules], indent=2) + "\n")
     else:
-        app.console.show(format_rules(rules))
+        app.console.show(format_rules(rules, width=app.console.line_width))
 
 
 @command(

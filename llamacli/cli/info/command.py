@@ -121,14 +121,14 @@ def _page(app: AppContext, opened: Opened, show: ShowOptions) -> None:
         return write_document(
             app, model_document(summary, opened.location, header, files.tensors, opened.elements, full=show.full)
         )
-    bold = _bold(app)
+    bold, width = _bold(app), app.console.line_width
     if show.metadata:
         previews = {key: opened.preview(entry.value) for key, entry in header.metadata.items()}
-        app.console.show(page.format_metadata(header.metadata.values(), previews))
+        app.console.show(page.format_metadata(header.metadata.values(), previews, width=width))
     if show.tensors:
-        app.console.write(("\n" if show.metadata else "") + page.format_tensors(files.tensors, bold=bold))
+        app.console.write(("\n" if show.metadata else "") + page.format_tensors(files.tensors, bold=bold, width=width))
     if not show.metadata and not show.tensors:
-        app.console.write(page.format_summary(summary, opened.location, bold=bold))
+        app.console.write(page.format_summary(summary, opened.location, bold=bold, width=width))
     return None
 
 

@@ -74,7 +74,7 @@ def show_check(app: AppContext, opened: Opened, *, as_json: bool) -> None:
     if as_json:
         write_document(app, findings_document(opened.location, findings))
     else:
-        app.console.write(format_findings(findings, paint=paint(app)))
+        app.console.write(format_findings(findings, paint=paint(app), width=app.console.line_width))
     if any(finding.severity == "error" for finding in findings):
         raise ModelFileError(f"{opened.files.header.name} is {verdict(findings)}")
 
@@ -114,7 +114,7 @@ def show_fit(app: AppContext, opened: Opened, model: ModelParams, context: Conte
     if as_json:
         write_document(app, fit_document(opened.location, report, flags))
     else:
-        app.console.write(format_fit(report, flags, paint=paint(app)))
+        app.console.write(format_fit(report, flags, paint=paint(app), width=app.console.line_width))
     if not report.fits:
         raise MemoryFullError(
             f"{opened.files.header.name} does not fit: it needs {format_bytes(report.total)}",
@@ -141,7 +141,7 @@ def show_system(app: AppContext, *, as_json: bool) -> None:
     if as_json:
         write_document(app, system_document(report, shown))
     else:
-        app.console.show(format_system(report, shown))
+        app.console.show(format_system(report, shown, width=app.console.line_width))
 
 
 def _without_home(path: str) -> str:

@@ -43,7 +43,7 @@ def list_(app: AppContext, *, json: JsonOption = False) -> None:
     if json:
         write_json(app, models_document(found, default=default))
     else:
-        app.console.write(format_models(found, default=default))
+        app.console.write(format_models(found, default=default, width=app.console.line_width))
 
 
 @command(
@@ -125,7 +125,7 @@ def show(app: AppContext, model: OptionalModel = None, *, json: JsonOption = Fal
     if json:
         write_json(app, model_document(name, file, summary, home))
     else:
-        app.console.write(format_model(name, file, summary, home))
+        app.console.write(format_model(name, file, summary, home, width=app.console.line_width))
 
 
 @command(examples=(("Set the default model.", "llamacli models default hf:Qwen/Qwen3-4B-GGUF:Q4_K_M"),))

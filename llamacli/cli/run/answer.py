@@ -19,8 +19,20 @@ from llamacli.render.stats import format_stats
 from llamacli.units import counted
 
 
-def make_sink(app: AppContext, turn: Turn, options: OutputOptions, *, model: str, exact: bool, hides_reasoning: bool) -> Sink:
-    """Return the sink of the output options. `exact` text gets no newline at its end."""
+def make_sink(
+    app: AppContext,
+    turn: Turn,
+    options: OutputOptions,
+    *,
+    model: str,
+    exact: bool,
+    is_prose: bool,
+    hides_reasoning: bool,
+) -> Sink:
+    """Return the sink of the output options.
+
+    `exact` text gets no newline at its end. Prose is broken between words on a terminal, unless it is shown with its prompt.
+    """
     console = app.console
     prompt = turn.prompt.text if options.echo else None
     if options.json or options.stream_json:
@@ -31,9 +43,12 @@ def make_sink(app: AppContext, turn: Turn, options: OutputOptions, *, model: str
             prompt=prompt,
         )
         return DocumentSink(console, documents) if options.json else ChunkSink(console, documents, options.samples)
+    wraps = is_prose and prompt is None and not options.extract
     if options.extract or options.samples > 1:
-        return WholeTextSink(console, exact=exact, extract=options.extract, hides_reasoning=hides_reasoning, prompt=prompt)
-    return TextSink(console, exact=exact, hides_reasoning=hides_reasoning, prompt=prompt)
+        return WholeTextSink(
+            console, exact=exact, wraps=wraps, extract=options.extract, hides_reasoning=hides_reasoning, prompt=prompt
+        )
+    return TextSink(console, exact=exact, wraps=wraps, hides_reasoning=hides_reasoning, prompt=prompt)
 
 
 def write_answers(

@@ -52,12 +52,18 @@ class ReasoningLine:
         self._last = ""
 
 
+def answer_stream(console: Console, *, exact: bool, wraps: bool) -> AnswerStream:
+    """Return a stream to standard output; `wraps` breaks lines between words where text can be erased."""
+    width = (lambda: console.width) if wraps and console.redraws else None
+    return AnswerStream(console.write, terminal=console.terminals.stdout, exact=exact, width=width)
+
+
 class TextSink:
     """One answer, written as it comes; tool calls as one line of JSON at its end."""
 
-    def __init__(self, console: Console, *, exact: bool, hides_reasoning: bool, prompt: str | None) -> None:
+    def __init__(self, console: Console, *, exact: bool, wraps: bool, hides_reasoning: bool, prompt: str | None) -> None:
         self._console = console
-        self._stream = AnswerStream(console.write, terminal=console.terminals.stdout, exact=exact)
+        self._stream = answer_stream(console, exact=exact, wraps=wraps)
         self._reasoning = None if hides_reasoning else ReasoningLine(console)
         if prompt is not None:
             self._stream.add(prompt)
@@ -89,9 +95,12 @@ class TextSink:
 class WholeTextSink:
     """Answers written when all are complete, with an empty line between; or only their first code block."""
 
-    def __init__(self, console: Console, *, exact: bool, extract: bool, hides_reasoning: bool, prompt: str | None) -> None:
+    def __init__(
+        self, console: Console, *, exact: bool, wraps: bool, extract: bool, hides_reasoning: bool, prompt: str | None
+    ) -> None:
         self._console = console
         self._exact = exact
+        self._wraps = wraps
         self._extract = extract
         self._hides_reasoning = hides_reasoning
         self._prompt = prompt
@@ -114,7 +123,7 @@ class WholeTextSink:
             reasoning = ReasoningLine(self._console)
             reasoning.add("" if self._hides_reasoning else answer.reasoning_content)
             reasoning.finish()
-            stream = AnswerStream(self._console.write, terminal=self._console.terminals.stdout, exact=self._exact)
+            stream = answer_stream(self._console, exact=self._exact, wraps=self._wraps)
             stream.add((self._prompt or "") + (self._code(answer) if self._extract else answer.content))
             stream.finish()
             write_calls(self._console, answer)

@@ -42,8 +42,15 @@ def answer_prompt(
         params = asked.generation.params(asked.sampling.resolved(engine), logprobs=output.logprobs)
         turn = engine.render(question)
         _load_state(engine, state)
-        hides_reasoning, exact = asked.reasoning.hide_reasoning, question.is_text
-        sink = make_sink(app, turn, output, model=engine.describe().model, exact=exact, hides_reasoning=hides_reasoning)
+        sink = make_sink(
+            app,
+            turn,
+            output,
+            model=engine.describe().model,
+            exact=question.is_text,
+            is_prose=constraint is None and question.gap is None,
+            hides_reasoning=asked.reasoning.hide_reasoning,
+        )
         events = engine.answer(turn, params, samples=output.samples)
         answers = write_answers(app, events, sink, lambda: _save_state(engine, state))
         if output.stats:

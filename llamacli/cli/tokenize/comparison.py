@@ -9,7 +9,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.tokenize import vocabulary
 from llamacli.cli.tokenize.input import Input, spooled
 from llamacli.cli.tokenize.options import OutputOptions, TextOptions
-from llamacli.cli.tokenize.output import paint, table_width
+from llamacli.cli.tokenize.output import paint
 from llamacli.engine.tokenization.compare import MAX_DIFFERENCES, Comparison
 from llamacli.engine.tokenization.compare import compare as compare_tokenizers
 from llamacli.render.tokenize.json import comparison_document
@@ -56,6 +56,6 @@ def _write(app: AppContext, result: Comparison, output: OutputOptions, *, severa
         paint(app),
         several_documents=several_documents,
         with_differences=not output.count,
-        width=table_width(app),
+        width=app.console.line_width,
     )
     app.console.write(text)

@@ -120,7 +120,7 @@ class Counts(Output):
         if self._by_extension:
             groups = by_extension(self._counts)
             document = extensions_document(self._model, groups)
-            text = format_extensions(groups, width=table_width(self.app))
+            text = format_extensions(groups, width=self.app.console.line_width)
         else:
             document = counts_document(self._model, self._counts)
             text = format_counts(self._counts)
@@ -162,11 +162,6 @@ class Ids(Output):
             self.end(count)
         else:
             self.app.console.write("null\n" if self._as_json else "\n")
-
-
-def table_width(app: AppContext) -> int | None:
-    """Return the maximum columns of a table, None if standard output is not a terminal."""
-    return app.console.width if app.console.terminals.stdout else None
 
 
 def paint(app: AppContext) -> Paint:

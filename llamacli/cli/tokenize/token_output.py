@@ -108,7 +108,9 @@ class View(_Described):
 
     def end(self, count: Count) -> None:
         """Write the last row and the summary."""
-        self.app.console.write(self._view.finish() + self._paint(format_summary(count), "1") + "\n")
+        self.app.console.write(
+            self._view.finish() + self._paint(format_summary(count, width=self.app.console.line_width), "1") + "\n"
+        )
 
     def fail(self, count: Count, *, is_started: bool) -> None:
         """Write the started row."""
@@ -117,4 +119,5 @@ class View(_Described):
     def finish(self) -> None:
         """Write the total, if there are several documents."""
         if self._several:
-            self.app.console.write("\ntotal: " + format_summary(self.total) + "\n")
+            total = format_summary(self.total, name="total: ", width=self.app.console.line_width)
+            self.app.console.write(f"\n{total}\n")

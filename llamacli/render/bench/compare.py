@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from llamacli.bench.compare.compare import LEVEL, Outcome
 from llamacli.bench.compare.runs import ComparedTest, Comparison
 from llamacli.render.text import escape_line
+from llamacli.render.wrap import shorten, wrap
 
 Paint = Callable[[str, str], str]
 """A function that returns text in one of the styles bold, dim, red, green, yellow and cyan."""
@@ -21,11 +21,12 @@ def format_comparison(comparison: Comparison, *, width: int, paint: Paint) -> st
     """Return the subjects, a row for each test (several lines on a narrow terminal), and the basis of the verdicts."""
     room = max(width, 20)
     labels = [
-        paint(_cut(f"{mark}: {escape_line(label)}", room), "bold") for mark, label in zip("AB", comparison.labels, strict=True)
+        paint(shorten(f"{mark}: {escape_line(label)}", room), "bold")
+        for mark, label in zip("AB", comparison.labels, strict=True)
     ]
     rows = _table(comparison, paint, width) or list(_stacked(comparison, paint))
     about, notes = (
-        [row for line in lines for row in textwrap.wrap(line, room)] for lines in (_facts(comparison), _notes(comparison))
+        [row for line in lines for row in wrap(line, room, rest="  ")] for lines in (_facts(comparison), _notes(comparison))
     )
     return "\n".join([*labels, *about, "", *rows, "", *notes]) + "\n"
 
@@ -157,9 +158,3 @@ def _interval(outcome: Outcome) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:g} %"
-
-
-def _cut(text: str, width: int) -> str:
-    """Return a name, without its middle if it is too long."""
-    half = (width - 1) // 2
-    return text if len(text) <= width else f"{text[:half]}…{text[-half:]}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from llamacli.render.text import escape_line
+from llamacli.render.wrap import cut, shorten, wrap
 from llamacli.store.benchmarks.history import RunSummary, StoredRun
 from llamacli.units import format_bytes
 
@@ -15,6 +15,8 @@ _GAP = "  "
 _TABLE_WIDTH = 72
 _WITH_BUILD = 100
 _MODEL_WIDTH = 28
+_LEAST_NAME = 12
+"""Columns that a cut name has at least."""
 
 
 def format_history(runs: Sequence[RunSummary], *, width: int) -> str:
@@ -24,7 +26,9 @@ def format_history(runs: Sequence[RunSummary], *, width: int) -> str:
     number = max(3, *(len(str(run.id)) for run in runs))
     if width < _TABLE_WIDTH:
         return "\n".join(line for run in runs for line in _stacked(run, number, width)) + "\n"
-    models = {run.id: _shortened(", ".join(escape_line(name.removesuffix(".gguf")) for name in run.models)) for run in runs}
+    models = {
+        run.id: shorten(", ".join(escape_line(name.removesuffix(".gguf")) for name in run.models), _MODEL_WIDTH) for run in runs
+    }
     model = max(5, *map(len, models.values()))
     build = 9 if width >= _WITH_BUILD else 0
     titles = [f"{'RUN':>{number}}", f"{'WHEN':<16}", f"{'BUILD':<{build}}"[:build], f"{'MODEL':<{model}}", "TOKENS/S"]
@@ -32,7 +36,7 @@ def format_history(runs: Sequence[RunSummary], *, width: int) -> str:
     for run in runs:
         cells = [f"{run.id:>{number}}", _when(run.created), f"{run.llama_cpp:<{build}}"[:build], f"{models[run.id]:<{model}}"]
         start = _GAP.join([*filter(None, cells), ""])
-        lines.append(start + _cut(_results(run), max(width - len(start), 12)))
+        lines.append(start + cut(_results(run), max(width - len(start), 12)))
     return "\n".join(lines) + "\n"
 
 
@@ -76,9 +80,7 @@ def run_document(run: StoredRun) -> dict[str, Any]:
 
 
 def _fact(name: str, value: str, width: int) -> list[str]:
-    room = max(width, 30)
-    text = escape_line(value)
-    return textwrap.wrap(text, room, initial_indent=f"{name:<9}", subsequent_indent=" " * 9, break_on_hyphens=False)
+    return wrap(escape_line(value), width, first=f"{name:<9}")
 
 
 def _models(run: StoredRun) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -91,10 +93,11 @@ def _feature(text: str) -> str:
 
 
 def _stacked(run: RunSummary, number: int, width: int) -> Iterator[str]:
-    yield _cut(f"{run.id:>{number}}{_GAP}{_when(run.created)}{_GAP}{run.llama_cpp}", width)
+    yield cut(f"{run.id:>{number}}{_GAP}{_when(run.created)}{_GAP}{run.llama_cpp}", width)
     indent = " " * (number + len(_GAP))
-    for text in (", ".join(escape_line(name) for name in run.models), _results(run)):
-        yield from textwrap.wrap(text, max(width, 20), initial_indent=indent, subsequent_indent=indent)
+    models = ", ".join(shorten(escape_line(name), max(width - len(indent) - 1, _LEAST_NAME)) for name in run.models)
+    for text in (models, _results(run)):
+        yield from wrap(text, width, first=indent)
 
 
 def _results(run: RunSummary) -> str:
@@ -124,12 +127,3 @@ def _when(created: float) -> str:
 
 def _iso(created: float) -> str:
     return datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _shortened(name: str) -> str:
-    half = (_MODEL_WIDTH - 1) // 2
-    return name if len(name) <= _MODEL_WIDTH else f"{name[:half]}…{name[-half:]}"
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -10,13 +9,16 @@ from typing import Any
 from llamacli.bench.roofline.model import Limit, RooflineReport
 from llamacli.bench.roofline.peaks import PROMPT_TOKENS, Ceiling
 from llamacli.render.bench.advice import format_advice
-from llamacli.render.text import escape_line
+from llamacli.render.columns import format_records
+from llamacli.render.text import columns, escape_line
+from llamacli.render.wrap import wrap
 from llamacli.units import counted, format_bytes
 
 Paint = Callable[[str, str], str]
 """A function that returns text in one of the styles bold, dim, red, green, yellow and cyan."""
 
 _LABEL, _CELL = 36, 13
+_WIDEST = 100
 _REPACKED = "REPACK"
 _BUSY = "busy"
 
@@ -25,64 +27,80 @@ def format_roofline(report: RooflineReport, *, width: int, paint: Paint) -> str:
     """Return the peaks of the devices, the needs of a token, the limits of the model, and advice."""
     lines: list[str] = []
     for _, group in groupby(report.ceilings, key=lambda ceiling: ceiling.device):
-        lines += [*_device_lines(list(group), paint), ""]
-    lines += [paint(f"{escape_line(report.model)}, for each token of", "bold") + _heads("a prompt", "an answer")]
-    lines += [*_need_lines(report), "", *_limit_lines(report, paint), ""]
+        lines += [*_device_lines(list(group), width, paint), ""]
+    lines += [*_need_lines(report, width, paint), "", *_limit_lines(report, width, paint), ""]
     for sentence in format_advice(report):
-        lines += textwrap.wrap(sentence, max(40, min(width - 1, 100)), break_on_hyphens=False)
+        lines += wrap(sentence, min(width, _WIDEST))
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _heads(*texts: str) -> str:
-    return "".join(f"{text:>{_CELL}}" for text in texts)
-
-
 def _row(label: str, cells: Sequence[str]) -> str:
-    return f"{label:<{_LABEL}}{_heads(*cells)}"
+    return f"{label:<{_LABEL}}" + "".join(f"{cell:>{_CELL}}" for cell in cells)
 
 
-def _device_lines(ceilings: Sequence[Ceiling], paint: Paint) -> Iterator[str]:
-    """Yield the table of a device with a column for each number of threads."""
+def _device_lines(ceilings: Sequence[Ceiling], width: int, paint: Paint) -> list[str]:
+    """Return the table of a device with a column for each number of threads."""
     first = ceilings[0]
-    yield paint(f"{escape_line(first.device)}: {escape_line(first.description)}", "bold")
-    yield _row("", [counted(one.threads, "thread") for one in ceilings])
-    yield _row("reading memory, GB/s", [_BUSY if "reading" in one.lost else f"{one.reading / 1e9:.1f}" for one in ceilings])
+    title = f"{escape_line(first.device)}: {escape_line(first.description)}"
+    heading = [paint(line, "bold") for line in wrap(title, width, rest="  ")]
+    threads = [counted(one.threads, "thread") for one in ceilings]
+    rows = list(_device_rows(ceilings))
+    lines = [_row("", threads), *(_row(label, cells) for label, *cells in rows)]
+    return [*heading, *(lines if max(map(columns, lines)) <= width else format_records(threads, rows, width))]
+
+
+def _device_rows(ceilings: Sequence[Ceiling]) -> Iterator[tuple[str, ...]]:
+    yield "reading memory, GB/s", *(_BUSY if "reading" in one.lost else f"{one.reading / 1e9:.1f}" for one in ceilings)
     kinds = (
         (f"products with {PROMPT_TOKENS} tokens, Gop/s", "prompt"),
         ("with 1 token, from the caches, Gop/s", "single"),
     )
     for title, field in kinds:
-        yield title
-        for name in first.rates:
+        yield (title,)
+        for name in ceilings[0].rates:
             rates = [one.rates.get(name) for one in ceilings]
             repacked = any(rate and _REPACKED in rate.buffer for rate in rates)
             label = f"  {name}" + (" (repacked on loading)" if repacked else "")
             figures = [one.figures().get(f"{name} {field}") for one in ceilings]
             lost = [f"{name} {field}" in one.lost for one in ceilings]
-            yield _row(label, [_BUSY if busy else _rate(speed) for speed, busy in zip(figures, lost, strict=True)])
+            yield label, *(_BUSY if busy else _rate(speed) for speed, busy in zip(figures, lost, strict=True))
 
 
-def _need_lines(report: RooflineReport) -> Iterator[str]:
+def _need_lines(report: RooflineReport, width: int, paint: Paint) -> list[str]:
     needs = (report.prompt.need, report.generation.need)
-    yield _row("bytes from memory", [format_bytes(need.bytes) for need in needs])
-    yield _row("operations", [f"{need.total_operations / 1e6:,.0f} M" for need in needs])
+    head, titles = f"{escape_line(report.model)}, for each token of", ("a prompt", "an answer")
+    rows = [
+        ("bytes from memory", *(format_bytes(need.bytes) for need in needs)),
+        ("operations", *(f"{need.total_operations / 1e6:,.0f} M" for need in needs)),
+    ]
+    lines = [paint(head, "bold") + _row("", titles)[_LABEL:], *(_row(label, cells) for label, *cells in rows)]
+    if max(map(columns, lines)) > width:
+        lines = [*(paint(line, "bold") for line in wrap(head, width)), *format_records(titles, rows, width)]
     if len(report.shares) > 1:
         held = ", ".join(f"{escape_line(name)} {share:.0%}" for name, share in report.shares.items())
-        yield f"weights on {held}"
+        lines += wrap(f"weights on {held}", width, rest="  ")
+    return lines
 
 
-def _limit_lines(report: RooflineReport, paint: Paint) -> Iterator[str]:
-    heads = f"{'tokens/s':<20}{'reached':>9}{'95 % interval':>17}{'limit':>9}{'share':>7}  limit set by"
-    yield paint(heads, "bold")
-    for limit in (report.prompt, report.generation):
-        interval = f"{_speed(limit.interval[0])} - {_speed(limit.interval[1])}" if limit.interval else ""
-        yield f"{limit.test:<20}{_speed(limit.measured):>9}{interval:>17}{_limit_cells(limit)}"
+def _limit_lines(report: RooflineReport, width: int, paint: Paint) -> list[str]:
+    titles = ("reached", "95 % interval", "limit", "share", "limit set by")
+    rows = [(limit.test, *_limit_cells(limit)) for limit in (report.prompt, report.generation)]
+    head, *lines = [_limit_line(row, width) for row in [("tokens/s", *titles), *rows]]
+    if columns(head[0]) <= width and len(head) == 1:
+        return [paint(head[0], "bold"), *(line for wrapped in lines for line in wrapped)]
+    return [paint("tokens/s", "bold"), *format_records(titles, rows, width)]
 
 
-def _limit_cells(limit: Limit) -> str:
+def _limit_line(cells: tuple[str, ...], width: int) -> list[str]:
+    name, reached, interval, limit, share, bound = cells
+    return wrap(bound, width, first=f"{name:<20}{reached:>9}{interval:>17}{limit:>9}{share:>7}  ", rest=" " * 64)
+
+
+def _limit_cells(limit: Limit) -> tuple[str, ...]:
+    interval = f"{_speed(limit.interval[0])} - {_speed(limit.interval[1])}" if limit.interval else ""
     if not limit.is_known:
-        return f"{'-':>9}{'-':>7}  not measured: machine busy"
-    return f"{_speed(limit.limit):>9}{limit.share:>7.0%}  {limit.bound}"
+        return _speed(limit.measured), interval, "-", "-", "not measured: machine busy"
+    return _speed(limit.measured), interval, _speed(limit.limit), f"{limit.share:.0%}", limit.bound
 
 
 def _rate(speed: float | None) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from llamacli.bench.measure.rows import Row
 from llamacli.render.bench.formats import SHORT_NAMES, format_parameters, format_value, shown_settings
-from llamacli.render.text import escape_line
+from llamacli.render.text import columns, escape_line
+from llamacli.render.wrap import shorten, wrap
 from llamacli.units import counted, format_bytes
 
 StyleName = Literal["bold", "red"]
@@ -69,11 +69,12 @@ class Table:
         if self._headed:
             heading = _GAP.join(f"{column.title} {column.text(row)}" for column in self._headed)
             if heading != self._heading:
-                lines.append(heading)
+                lines += wrap(heading, self._width, rest="  ")
                 self._heading = heading
         lines.append(self._failure(row) if row["error"] and not row["repetitions"] else self._line(row))
         if row["error"] and row["repetitions"]:
-            lines.append(self._style(f"  failed after {row['repetitions']}: {escape_line(row['error'])}", "red"))
+            text = f"failed after {row['repetitions']}: {escape_line(row['error'])}"
+            lines += [self._style(line, "red") for line in wrap(text, self._width, first="  ", rest=" " * 4)]
         return "\n".join(lines) + "\n"
 
     def end(self) -> str:
@@ -82,7 +83,7 @@ class Table:
 
     def _title(self, row: Row) -> list[str]:
         about = [*([_model_line(row)] if len(self._names) == 1 else []), self._machine_line(row)]
-        lines = [line for text in about for line in textwrap.wrap(text, self._width, subsequent_indent="  ")]
+        lines = [line for text in about for line in wrap(text, self._width, rest="  ")]
         cells = (_aligned(column.title, column) for column in self._columns)
         return [*lines, "", self._style(_GAP.join(cells).rstrip(), "bold")]
 
@@ -102,8 +103,8 @@ class Table:
     def _failure(self, row: Row) -> str:
         cells = [_aligned(column.text(row), column) for column in self._columns if column.left]
         start = _GAP.join([*cells, "failed: "])
-        indent = " " * (len(start) if self._width - len(start) >= _NARROW else 2)
-        wrapped = textwrap.wrap(escape_line(row["error"]), self._width, initial_indent=start, subsequent_indent=indent)
+        indent = " " * (columns(start) if self._width - columns(start) >= _NARROW else 2)
+        wrapped = wrap(escape_line(row["error"]), self._width, first=start, rest=indent)
         return "\n".join(self._style(line, "red") for line in wrapped)
 
 
@@ -168,13 +169,8 @@ def _setting_column(name: str, planned: Sequence[Row]) -> _Column:
 
 
 def _model_column(names: Sequence[str]) -> _Column:
-    shown = {name: _shortened(escape_line(name.rpartition("/")[2].removesuffix(".gguf"))) for name in names}
+    shown = {name: shorten(escape_line(name.rpartition("/")[2].removesuffix(".gguf")), _LONGEST_MODEL) for name in names}
     return _Column("model", lambda row: shown[row["model_filename"]], max(map(len, shown.values())), left=True)
-
-
-def _shortened(name: str) -> str:
-    half = (_LONGEST_MODEL - 1) // 2
-    return name if len(name) <= _LONGEST_MODEL else f"{name[:half]}…{name[-half:]}"
 
 
 def _setting(row: Row, name: str) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from llamacli.bench.compare.compare import Outcome
 from llamacli.bench.measure.trial import TrialSize
@@ -15,7 +14,9 @@ from llamacli.bench.tune.params import Gain, PairCompared, RaceRound, SettingCho
 from llamacli.bench.tune.profile import changed_settings, profile_of
 from llamacli.bench.tune.quantizations import TypeReport, TypeSpeed
 from llamacli.bench.tune.session import TuneOutcome, TuneStep
-from llamacli.render.text import escape_line
+from llamacli.render.columns import format_records
+from llamacli.render.text import columns, escape_line
+from llamacli.render.wrap import wrap
 from llamacli.units import format_bytes
 
 Paint = Callable[[str, str], str]
@@ -27,7 +28,7 @@ Flag = Callable[[str], str]
 _PHASES = {"prompt": "prompt", "generation": "generation", "overall": "the whole job"}
 _VERDICTS = {"faster": "green", "slower": "red"}
 _WIDEST = 100
-_NOTES_COLUMN = 35
+_TYPE_PHASES: tuple[Literal["prompt", "generation"], ...] = ("prompt", "generation")
 
 
 def format_event(event: TuneStep | TuneEvent) -> str:
@@ -53,17 +54,17 @@ def format_tuning(outcome: TuneOutcome, *, source: str | None, path: Path, width
     report, size = outcome.report, outcome.size
     depth = f" after {size.depth:,}" if size.depth else ""
     title = f"{escape_line(outcome.model)}: prompts of {size.n_prompt:,} and answers of {size.n_gen:,} tokens{depth}"
-    lines = [paint(title, "bold")]
+    lines = [paint(line, "bold") for line in wrap(title, width, rest="  ")]
     if size != outcome.job:
         job = f"prompts of {outcome.job.n_prompt:,} and answers of {outcome.job.n_gen:,} tokens"
         lines += _wrapped(f"Measured in this size instead of {job}, because the budget is short (see {flag('budget')}).", width)
     if report.choices:
         lines += [*_choice_lines(outcome, width, paint, flag), ""]
     if outcome.speeds or report.prompt or report.generation:
-        lines += [*_gain_lines(outcome, paint), ""]
+        lines += [*_gain_lines(outcome, width, paint), ""]
     lines += _wrapped(_verdict(outcome, flag), width)
     if outcome.types is not None:
-        lines += ["", *_type_lines(outcome.types, paint), ""]
+        lines += ["", *_type_lines(outcome.types, width, paint), ""]
         for sentence in _type_advice(outcome.types, source, path):
             lines += _wrapped(sentence, width)
     if report.interrupted:
@@ -75,7 +76,7 @@ def _wrapped(text: str, width: int) -> list[str]:
     """Return the lines of a paragraph; an indented command stays on one line, so that it can be copied."""
     if text.startswith("  "):
         return [text]
-    return textwrap.wrap(text, max(40, min(width - 1, _WIDEST)), break_on_hyphens=False, break_long_words=False)
+    return wrap(text, min(width, _WIDEST))
 
 
 def _choice_lines(outcome: TuneOutcome, width: int, paint: Paint, flag: Flag) -> Iterator[str]:
@@ -83,12 +84,9 @@ def _choice_lines(outcome: TuneOutcome, width: int, paint: Paint, flag: Flag) ->
     for choice in outcome.report.choices:
         tried = ", ".join(map(str, choice.tried)) if len(choice.tried) > 1 else ""
         notes = escape_line("; ".join(filter(None, (tried, _note(choice, flag)))))
-        room = max(30, min(width - 1, _WIDEST) - _NOTES_COLUMN)
-        first, *more = textwrap.wrap(notes, room, break_on_hyphens=False) or [""]
         best = f"{choice.after!s:>8}"
         mark = paint(best, "green") if choice.after != choice.before else best
-        yield f"{choice.name:<16}{choice.before!s:>8}{mark}   {first}"
-        yield from (" " * _NOTES_COLUMN + line for line in more)
+        yield from wrap(notes, min(width, _WIDEST), first=f"{choice.name:<16}{choice.before!s:>8}{mark}   ")
 
 
 def _note(choice: SettingChoice, flag: Flag) -> str | None:
@@ -98,25 +96,31 @@ def _note(choice: SettingChoice, flag: Flag) -> str | None:
     return f"{choice.note} (see {', '.join(map(flag, choice.parameters))})"
 
 
-def _gain_lines(outcome: TuneOutcome, paint: Paint) -> Iterator[str]:
+def _gain_lines(outcome: TuneOutcome, width: int, paint: Paint) -> list[str]:
     report = outcome.report
     gains = {"prompt": report.prompt, "generation": report.generation, "overall": report.overall}
     level = max((gain.outcome.level for gain in gains.values() if gain is not None), default=0.0)
-    sure = f", {100 * level:.3g} % sure" if level else ""
-    yield paint(f"{'tokens/s':<18}{'before':>9}{'after':>9}{'gain':>8}   interval{sure}", "bold")
+    titles = ("before", "after", "gain", "interval" + (f", {100 * level:.3g} % sure" if level else ""))
+    rows = []
     for name, gain in gains.items():
         if gain is not None:
-            yield f"{_PHASES[name]:<18}{_speed(gain.before):>9}{_speed(gain.after):>9}{_gain(gain.outcome, paint)}"
+            rows.append((_PHASES[name], _speed(gain.before), _speed(gain.after), *_gain_cells(gain.outcome, paint)))
         elif name in outcome.speeds:
             speed = _speed(outcome.speeds[name])
-            yield f"{_PHASES[name]:<18}{speed:>9}{speed:>9}{'':>11}no change affects it"
+            rows.append((_PHASES[name], speed, speed, "", "no change affects it"))
+    lines = [paint(f"{'tokens/s':<18}{titles[0]:>9}{titles[1]:>9}{titles[2]:>8}   {titles[3]}", "bold")]
+    lines += [
+        f"{name:<18}{before:>9}{after:>9}{' ' * (8 - columns(times))}{times}   {interval}"
+        for name, before, after, times, interval in rows
+    ]
+    if max(map(columns, lines)) <= width:
+        return lines
+    return [paint("tokens/s", "bold"), *format_records(titles, rows, width)]
 
 
-def _gain(outcome: Outcome, paint: Paint) -> str:
-    times = f"{outcome.ratio:>7.2f}x"
+def _gain_cells(outcome: Outcome, paint: Paint) -> tuple[str, str]:
     bounds = f"{outcome.interval[0]:.2f} - {outcome.interval[1]:.2f}" if outcome.interval else ""
-    color = _VERDICTS.get(outcome.verdict)
-    return f"{paint(times, color) if color else times}   {bounds}  {outcome.verdict}"
+    return _times(outcome, paint), f"{bounds}  {outcome.verdict}"
 
 
 def _speed(value: float) -> str:
@@ -139,22 +143,31 @@ def _verdict(outcome: TuneOutcome, flag: Flag) -> str:
     return f"Use {shlex.join(flags)}{doubt}."
 
 
-def _type_lines(report: TypeReport, paint: Paint) -> Iterator[str]:
-    yield paint(f"{'layers in (tokens/s)':<20}{'size':>10}{'bits':>6}{'prompt':>12}{'':>8}{'answer':>12}", "bold")
+def _type_lines(report: TypeReport, width: int, paint: Paint) -> list[str]:
+    titles = ("size", "bits", "prompt", "", "answer", "")
+    widths = (10, 6, 12, 8, 12, 8)
+    rows = []
     for one in (report.own, *report.others):
         own = one is report.own
         label = f"{one.type}{' (the file)' if own else ''}{' *' if one.is_repacked else ''}"
-        cells = "".join(
-            f"{_speed(one.speeds[phase]):>12}{'' if own else _times(one.outcomes[phase], paint):>8}"
-            for phase in ("prompt", "generation")
-        )
-        yield f"{label:<20}{format_bytes(one.size):>10}{one.bits:>6.1f}{cells}"
+        speeds = [(_speed(one.speeds[name]), "" if own else _times(one.outcomes[name], paint)) for name in _TYPE_PHASES]
+        rows.append((label, format_bytes(one.size), f"{one.bits:.1f}", *(cell for pair in speeds for cell in pair)))
+    lines = [paint(_type_line(("layers in (tokens/s)", *titles), widths), "bold"), *(_type_line(row, widths) for row in rows)]
+    if max(map(columns, lines)) > width:
+        lines = [paint("layers in (tokens/s)", "bold"), *format_records(titles, rows, width)]
     if any(one.is_repacked for one in (report.own, *report.others)):
-        yield paint("* repacked for this CPU on loading", "dim")
+        lines.append(paint("* repacked for this CPU on loading", "dim"))
+    return lines
+
+
+def _type_line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    name, *figures = cells
+    aligned = (" " * (size - columns(cell)) + cell for cell, size in zip(figures, widths, strict=True))
+    return f"{name:<20}{''.join(aligned)}".rstrip()
 
 
 def _times(outcome: Outcome, paint: Paint) -> str:
-    text = f"{outcome.ratio:>7.2f}x"
+    text = f"{outcome.ratio:.2f}x"
     color = _VERDICTS.get(outcome.verdict)
     return paint(text, color) if color else text
 

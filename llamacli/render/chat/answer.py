@@ -27,10 +27,10 @@ class AnswerView(Protocol):
 
 
 class PlainView:
-    """Plain text, with control characters as marks."""
+    """Plain text, with control characters as marks. With a `width` in columns lines are broken between words."""
 
-    def __init__(self, write: Callable[[str], None], *, shows_reasoning: bool) -> None:
-        self._stream = AnswerStream(write, terminal=True)
+    def __init__(self, write: Callable[[str], None], *, shows_reasoning: bool, width: Callable[[], int] | None = None) -> None:
+        self._stream = AnswerStream(write, terminal=True, width=width)
         self._write = write
         self._shows_reasoning = shows_reasoning
         self._thinking = False

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from llamacli.render.tokenize.view import Paint, columns, visible
+from llamacli.render.text import columns
+from llamacli.render.tokenize.view import Paint, visible
 
 if TYPE_CHECKING:
     from llamacli.engine.events import TokenLogprob

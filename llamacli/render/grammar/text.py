@@ -14,19 +14,30 @@ from llamacli.grammar.schema.converter import NotEnforced
 from llamacli.grammar.syntax.problems import Problem
 from llamacli.grammar.syntax.words import quoted
 from llamacli.render.text import escape_line
+from llamacli.render.wrap import wrap
 from llamacli.units import counted, out_of
 
 _MOST_EXPECTED = 12
+_INDENT = " " * 4
+_MARKS = 2
+"""Columns of the ellipses around an excerpt."""
 
 
-def format_problem(name: str, line_index: LineIndex, problem: Problem) -> str:
+def format_problem(name: str, line_index: LineIndex, problem: Problem, *, width: int | None = None) -> str:
     """Return `file:line:column: error: message [kind]`, the line with carets, and the hint."""
     location = line_index.location(problem.start)
-    lines = [f"{name}:{location.line}:{location.column}: {problem.severity}: {problem.message} [{problem.kind}]"]
-    lines += ["    " + line for line in line_index.excerpt(problem.start, problem.end)]
+    message = f"{name}:{location.line}:{location.column}: {problem.severity}: {problem.message} [{problem.kind}]"
+    lines = wrap(message, width, rest=_INDENT)
+    lines += format_excerpt(line_index, problem.start, problem.end, width=width)
     if problem.hint:
-        lines.append(f"    {problem.hint}")
+        lines += wrap(problem.hint, width, first=_INDENT)
     return "\n".join(lines) + "\n"
+
+
+def format_excerpt(line_index: LineIndex, start: int, end: int | None = None, *, width: int | None = None) -> list[str]:
+    """Return the line of a position and a line of carets, both indented."""
+    room = None if width is None else width - len(_INDENT) - _MARKS
+    return [_INDENT + line for line in line_index.excerpt(start, end, room)]
 
 
 def problem_document(name: str, line_index: LineIndex, problem: Problem) -> dict[str, Any]:
@@ -47,23 +58,24 @@ def problem_document(name: str, line_index: LineIndex, problem: Problem) -> dict
     }
 
 
-def format_sound(name: str, grammar: Grammar) -> str:
+def format_sound(name: str, grammar: Grammar, *, width: int | None = None) -> str:
     """Return that the grammar is valid, and its size."""
     rules, elements = len(grammar.rules), len(grammar.program.code)
-    return f"{name}: valid, {counted(rules, 'rule')}, {counted(elements, 'element')}\n"
+    text = f"{name}: valid, {counted(rules, 'rule')}, {counted(elements, 'element')}"
+    return "\n".join(wrap(text, width, rest=_INDENT)) + "\n"
 
 
-def format_match(name: str, text: str, match: Match) -> str:
+def format_match(name: str, text: str, match: Match, *, width: int | None = None) -> str:
     """Return the result for one text: where it fails, what was expected there, and the longest prefix that matches."""
     if match.matches:
         return f"{name}: matches\n"
     location = match.location
     at_end = match.stop == len(text)
-    excerpt = LineIndex(text).excerpt(match.stop)
+    excerpt = format_excerpt(LineIndex(text), match.stop, width=width)
     where = f"  line {location.line}, column {location.column}, byte {location.offset}"
-    lines = [f"{name}: does not match", where + ":" if excerpt else where, *("    " + line for line in excerpt)]
+    lines = [f"{name}: does not match", where + ":" if excerpt else where, *excerpt]
     met = "the text ends here" if at_end else f"found {quoted(text[match.stop])}"
-    lines.append(f"  {met}; expected {_listed(match.expected, may_end=match.may_end)}")
+    lines += wrap(f"  {met}; expected {_listed(match.expected, may_end=match.may_end)}", width, rest=_INDENT)
     accepted = f"{quoted(text[: match.stop])} ({_characters(match.stop)})" if match.stop else "nothing"
     if match.longest is None:
         whole = "no prefix is a complete match"
@@ -71,7 +83,7 @@ def format_match(name: str, text: str, match: Match) -> str:
         whole = "which is a complete match"
     else:
         whole = f"its longest complete match has {_characters(match.longest)}"
-    lines.append(f"  accepted: {accepted}; {whole}")
+    lines += wrap(f"  accepted: {accepted}; {whole}", width, rest=_INDENT, breaks_words=True)
     return "\n".join(lines) + "\n"
 
 
@@ -100,15 +112,15 @@ def expected_document(expected: Expected) -> dict[str, Any]:
     }
 
 
-def format_expected(expected: Sequence[Expected], *, may_end: bool) -> str:
+def format_expected(expected: Sequence[Expected], *, may_end: bool, width: int | None = None) -> str:
     """Return what may come next, one per line."""
-    lines = [f"{one.words}  ({one.rule})" for one in expected]
+    lines = [line for one in expected for line in wrap(f"{one.words}  ({one.rule})", width, rest=_INDENT)]
     if may_end:
         lines.append("end of text")
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def format_tokens(rows: Sequence[tuple[int, bytes, float]], number: int) -> str:
+def format_tokens(rows: Sequence[tuple[int, bytes, float]], number: int, *, width: int | None = None) -> str:
     """Return the first `number` allowed tokens: id, share among all allowed ones, the model's probability, and piece.
 
     `rows` are (id, piece, probability); an empty piece is the end of the text.
@@ -117,10 +129,11 @@ def format_tokens(rows: Sequence[tuple[int, bytes, float]], number: int) -> str:
     lines = [f"{'token':>8}  {'share':>7}  {'probability':>11}  piece"]
     for token, piece, probability in rows[:number]:
         shown = quoted(piece.decode("utf-8", "backslashreplace")) if piece else "end of text"
-        lines.append(f"{token:>8}  {_share(probability, mass):>6.1%}  {probability:>11.3g}  {shown}")
+        start = f"{token:>8}  {_share(probability, mass):>6.1%}  {probability:>11.3g}  "
+        lines += wrap(start + shown, width, rest=" " * 10, breaks_words=True)
     rest = max(len(rows) - number, 0)
     more = f" ({rest:,} not shown)" if rest else ""
-    lines.append(f"{len(rows):,} allowed tokens with {mass:.3g} of the probability{more}")
+    lines += wrap(f"{len(rows):,} allowed tokens with {mass:.3g} of the probability{more}", width, rest=_INDENT)
     return "\n".join(lines) + "\n"
 
 
@@ -144,15 +157,16 @@ def _share(probability: float, mass: float) -> float:
     return probability / mass if mass else 0.0
 
 
-def format_rules(rules: Sequence[RuleInWords]) -> str:
+def format_rules(rules: Sequence[RuleInWords], *, width: int | None = None) -> str:
     """Return each rule in words, with its users and an example."""
     blocks = []
     for rule in rules:
-        lines = [f"{rule.name}: {rule.words}"]
+        lines = wrap(f"{rule.name}: {rule.words}", width, rest="  ")
         if rule.used_by:
-            lines.append(f"    used by {', '.join(rule.used_by)}")
+            lines += wrap(f"used by {', '.join(rule.used_by)}", width, first=_INDENT)
         if rule.example is not None:
-            lines.append(f"    for example {quoted(rule.example)}" + (" or empty" if rule.may_be_empty else ""))
+            example = f"for example {quoted(rule.example)}" + (" or empty" if rule.may_be_empty else "")
+            lines += wrap(example, width, first=_INDENT, breaks_words=True)
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
 
@@ -162,12 +176,12 @@ def format_not_enforced(finding: NotEnforced) -> str:
     return escape_line(f"{finding.path}: {finding.keyword} is not enforced: {finding.reason}")
 
 
-def format_cases(failed: Sequence[tuple[int, str, bool]], total: int) -> str:
+def format_cases(failed: Sequence[tuple[int, str, bool]], total: int, *, width: int | None = None) -> str:
     """Return the failed cases (line, text, whether it should match), and the number of passed ones."""
-    lines = [
-        f"line {line}: {quoted(text)} " + ("should match, but does not" if valid else "should not match, but does")
-        for line, text, valid in failed
-    ]
+    lines: list[str] = []
+    for line, text, valid in failed:
+        verdict = "should match, but does not" if valid else "should not match, but does"
+        lines += wrap(f"line {line}: {quoted(text)} {verdict}", width, rest=_INDENT, breaks_words=True)
     lines.append(f"{out_of(total - len(failed), total, 'case')} passed")
     return "\n".join(lines) + "\n"
 

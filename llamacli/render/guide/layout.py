@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from llamacli.render.guide.blocks import Block, Bullets, Code, Heading, Inline, Paragraph, Span, Table
+from llamacli.render.wrap import wrap
 
 MAX_WIDTH, MIN_WIDTH = 100, 24
 _NARROW = 60
@@ -91,19 +92,15 @@ class _Layout:
     def _styled_piece(self, span: Span) -> str:
         if span.style == "code" and self.quote:
             return f"{self.quote}{span.text}{self.quote}"
-        return span.text if span.style == "plain" else self.bold(span.text)
+        return self._shown(span)
 
-    def _lines(self, text: Inline, width: int) -> Iterator[str]:
-        """Fill lines word by word. A word is what stands between spaces, whatever its styles."""
-        line, used = "", 0
-        for word in _words(text, self.quote):
-            size = sum(len(span.text) for span in word)
-            if line and used + 1 + size > width:
-                yield line
-                line, used = "", 0
-            shown = "".join(span.text if span.style == "plain" else self.bold(span.text) for span in word)
-            line, used = (f"{line} {shown}", used + 1 + size) if line else (shown, size)
-        yield line
+    def _lines(self, text: Inline, width: int) -> list[str]:
+        """Lines of words. A word is what stands between spaces, whatever its styles."""
+        words = ("".join(map(self._shown, word)) for word in _words(text, self.quote))
+        return wrap(" ".join(words), width)
+
+    def _shown(self, span: Span) -> str:
+        return span.text if span.style == "plain" else self.bold(span.text)
 
 
 def plain(text: Inline, quote: str = "") -> str:

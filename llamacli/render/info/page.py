@@ -11,8 +11,10 @@ from llamacli.gguf.analysis.vocabulary import VocabularySummary
 from llamacli.gguf.check.template import features
 from llamacli.gguf.header import Entry, Lazy, TensorInfo, describe
 from llamacli.gguf.layout import ValueType
+from llamacli.render.columns import format_columns
 from llamacli.render.info.numbers import shortest
 from llamacli.render.text import escape_line
+from llamacli.render.wrap import wrap
 from llamacli.units import counted, format_bytes
 
 Emphasis = Callable[[str], str]
@@ -28,14 +30,15 @@ SHOWN = 60
 """Length in characters to which string values in the list of keys are cut."""
 
 
-def format_summary(summary: Summary, location: str, *, bold: Emphasis = str) -> str:
+def format_summary(summary: Summary, location: str, *, bold: Emphasis = str, width: int | None = None) -> str:
     """Return the page about a model. `location` is its path or URL."""
     title = summary.name or location.rpartition("/")[2]
-    lines = [bold(escape_line(title))]
+    lines = [bold(line) for line in wrap(escape_line(title), width, rest="    ")]
     if summary.kind != "model":
         lines.append(f"This is {summary.kind}.")
     rows = [*_file_rows(summary, location), *_shape_rows(summary.dimensions), *_text_rows(summary), *summary.details]
-    lines += [f"{label:<{LABEL}}  {escape_line(value)}".rstrip() for label, value in rows]
+    for label, value in rows:
+        lines += [line.rstrip() for line in wrap(escape_line(value), width, first=f"{label:<{LABEL}}  ")]
     return "\n".join(lines) + "\n"
 
 
@@ -141,11 +144,10 @@ def describe_template(text: str) -> str:
     return ", ".join(name for name, has in named if has) or "user and assistant roles only"
 
 
-def format_metadata(entries: Iterable[Entry], previews: Mapping[str, Sequence[object]]) -> str:
+def format_metadata(entries: Iterable[Entry], previews: Mapping[str, Sequence[object]], *, width: int | None = None) -> str:
     """Return all keys with types and values, one per line. `previews` are the first elements of arrays by key."""
     rows = [(escape_line(entry.key), _type_of(entry), _value_of(entry, previews.get(entry.key, ()))) for entry in entries]
-    widest = min(max((len(key) for key, _, _ in rows), default=0), 48)
-    return "".join(f"{key:<{widest}}  {kind:<5}  {value}\n" for key, kind, value in rows)
+    return format_columns(rows, width=width)
 
 
 def _type_of(entry: Entry) -> str:
@@ -174,22 +176,22 @@ def _element(value: object, element: ValueType) -> str:
     return str(shortest(value)) if isinstance(value, float) and element == ValueType.FLOAT32 else str(value).lower()
 
 
-def format_tensors(tensors: Sequence[TensorInfo], *, bold: Emphasis = str) -> str:
+def format_tensors(tensors: Sequence[TensorInfo], *, bold: Emphasis = str, width: int | None = None) -> str:
     """Return the tensors, one per line, then sums by type and by layer."""
     rows = [(escape_line(tensor.name), f"{tensor.type.name}", _shape(tensor), format_bytes(tensor.size)) for tensor in tensors]
-    widest = max((len(name) for name, _, _, _ in rows), default=0)
-    shapes = max((len(shape) for _, _, shape, _ in rows), default=0)
-    lines = [f"{name:<{widest}}  {kind:<8}  {shape:<{shapes}}  {size:>9}" for name, kind, shape, size in rows]
-    lines += ["", bold("by type")]
-    for share in type_shares(tensors):
-        lines.append(
-            f"{share.type:<8}  {share.tensors:>5} tensors  {format_count(share.elements):>8}  {format_bytes(share.size):>9}"
-        )
-    lines += ["", bold("by layer"), *_layer_lines(tensors)]
+    types = [
+        (share.type, f"{share.tensors} tensors", format_count(share.elements), format_bytes(share.size))
+        for share in type_shares(tensors)
+    ]
+    tables = (
+        format_columns(rows, right=(3,), width=width),
+        bold("by type") + "\n" + format_columns(types, right=(1, 2, 3), width=width),
+        bold("by layer") + "\n" + format_columns(list(_layer_rows(tensors)), right=(1, 2), width=width),
+    )
     total = sum(tensor.size for tensor in tensors)
     elements = sum(tensor.elements for tensor in tensors)
-    lines += ["", f"{len(tensors)} tensors, {format_count(elements)} parameters, {format_bytes(total)}"]
-    return "\n".join(lines) + "\n"
+    sums = f"{len(tensors)} tensors, {format_count(elements)} parameters, {format_bytes(total)}"
+    return "\n".join([*tables, *wrap(sums, width)]) + "\n"
 
 
 def _shape(tensor: TensorInfo) -> str:
@@ -209,15 +211,14 @@ def layer_sums(tensors: Iterable[TensorInfo]) -> list[tuple[str, int, int]]:
     return [(name, counts[name], sizes[name]) for name in ordered]
 
 
-def _layer_lines(tensors: Sequence[TensorInfo]) -> Iterator[str]:
-    """Yield the lines by layer; consecutive layers of the same size share one."""
+def _layer_rows(tensors: Sequence[TensorInfo]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the rows by layer; consecutive layers of the same size share one."""
     group: list[str] = []
     last: tuple[int, int] | None = None
     for name, count, size in [*layer_sums(tensors), ("", 0, -1)]:
         if last is not None and (count, size) != last:
             span = group[0] if len(group) == 1 else f"{group[0].replace('layer', 'layers')} to {group[-1].rpartition(' ')[2]}"
-            each = " each" if len(group) > 1 else ""
-            yield f"{span:<18}  {last[0]:>5} tensors  {format_bytes(last[1]):>9}{each}"
+            yield span, f"{last[0]} tensors", format_bytes(last[1]), "each" if len(group) > 1 else ""
             group = []
         group.append(name)
         last = (count, size)

@@ -11,11 +11,19 @@ from llamacli.engine.system import Backend, SystemReport
 from llamacli.gguf.analysis.diff import Difference
 from llamacli.gguf.analysis.hashes import Hashes
 from llamacli.gguf.check.finding import Finding
-from llamacli.render.text import escape_line
+from llamacli.render.columns import format_records
+from llamacli.render.text import columns, escape_line
+from llamacli.render.wrap import cut, wrap
 from llamacli.units import counted, format_bytes
 
 Paint = Callable[[str, str], str]
 """Function that gives text one of the styles bold, dim, red, green, yellow, cyan."""
+
+_MIN_VALUE = 20
+"""Columns that a value has at least."""
+
+_NARROWEST_NAME, _WIDEST_NAME = 8, 16
+"""Columns of the names of devices."""
 
 MOST_ALIKE = 3
 """Largest number of similar findings that have a line each."""
@@ -31,7 +39,7 @@ def plain(text: str, _style: str) -> str:
     return text
 
 
-def format_findings(findings: Sequence[Finding], *, paint: Paint = plain) -> str:
+def format_findings(findings: Sequence[Finding], *, paint: Paint = plain, width: int | None = None) -> str:
     """Return one line per finding, then the verdict. Findings that differ only in names and numbers share two lines."""
     groups: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in findings:
@@ -40,16 +48,18 @@ def format_findings(findings: Sequence[Finding], *, paint: Paint = plain) -> str
     lines: list[str] = []
     for alike in groups.values():
         shown = alike if len(alike) <= MOST_ALIKE else alike[:1]
-        lines += [_finding_line(finding, paint) for finding in shown]
+        for finding in shown:
+            lines += _finding_lines(finding, width, paint)
         if len(shown) < len(alike):
-            lines.append(f"{'':<7}  and {len(alike) - 1:,} more like this, the last for {escape_line(alike[-1].subject)}")
-    return "\n".join([*lines, verdict(findings)]) + "\n"
+            more = f"and {len(alike) - 1:,} more like this, the last for {escape_line(alike[-1].subject)}"
+            lines += wrap(more, width, first=f"{'':<7}  ")
+    return "\n".join([*lines, *wrap(verdict(findings), width, rest="  ")]) + "\n"
 
 
-def _finding_line(finding: Finding, paint: Paint) -> str:
+def _finding_lines(finding: Finding, width: int | None, paint: Paint) -> list[str]:
     at = f" at byte {finding.offset}" if finding.offset is not None else ""
     label = paint(f"{finding.severity:<7}", _COLORS[finding.severity])
-    return f"{label}  {escape_line(finding.subject)}{at}: {escape_line(finding.message)}"
+    return wrap(f"{escape_line(finding.subject)}{at}: {escape_line(finding.message)}", width, first=f"{label}  ")
 
 
 def verdict(findings: Sequence[Finding]) -> str:
@@ -70,9 +80,8 @@ def format_differences(differences: Sequence[Difference], *, width: int, paint: 
         lines += _difference_lines(difference, width, paint)
     lines += _tensor_lines([difference for difference in differences if difference.kind == "tensor"], width, paint)
     tensors = len(differences) - len(keys)
-    lines.append(
-        f"{counted(len(keys), 'key')} and {counted(tensors, 'tensor')} {'differ' if len(differences) > 1 else 'differs'}"
-    )
+    verb = "differ" if len(differences) > 1 else "differs"
+    lines += wrap(f"{counted(len(keys), 'key')} and {counted(tensors, 'tensor')} {verb}", width)
     return "\n".join(lines) + "\n"
 
 
@@ -83,8 +92,13 @@ def _difference_lines(difference: Difference, width: int, paint: Paint) -> Itera
         yield f"{mark} {name}"
         yield f"    {paint('-', 'red')} {_cut(difference.old or '', width - 6)}"
         yield f"    {paint('+', 'green')} {_cut(difference.new or '', width - 6)}"
+        return
+    value, room = difference.old or difference.new or "", width - columns(name) - 4
+    if room >= _MIN_VALUE:
+        yield f"{mark} {name}: {_cut(value, room)}"
     else:
-        yield f"{mark} {name}: {_cut(difference.old or difference.new or '', width - len(name) - 4)}"
+        yield f"{mark} {name}:"
+        yield f"    {_cut(value, width - 4)}"
 
 
 def _tensor_lines(differences: Sequence[Difference], width: int, paint: Paint) -> Iterator[str]:
@@ -99,7 +113,7 @@ def _tensor_lines(differences: Sequence[Difference], width: int, paint: Paint) -
             continue
         mark = paint(_MARKS[change], _MARK_COLORS[change])
         what = f"{old} -> {new}" if change == "changed" and old != new else old or new
-        yield f"{mark} {counted(len(names), 'tensor')}: {what}"
+        yield from wrap(escape_line(f"{counted(len(names), 'tensor')}: {what}"), width, first=f"{mark} ", rest="    ")
         yield f"    {_cut(', '.join(names), width - 4)}"
 
 
@@ -112,9 +126,7 @@ def _kind_of(difference: Difference) -> tuple[str, str, str]:
 
 
 def _cut(text: str, width: int) -> str:
-    text = escape_line(text)
-    width = max(width, 20)
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+    return cut(escape_line(text), max(width, _MIN_VALUE))
 
 
 def format_hashes(hashes: Hashes) -> str:
@@ -123,37 +135,49 @@ def format_hashes(hashes: Hashes) -> str:
     return "".join(f"{digest}  {escape_line(name)}\n" for name, digest in rows)
 
 
-def format_fit(report: FitReport, flags: Sequence[str], *, paint: Paint = plain) -> str:
+def format_fit(report: FitReport, flags: Sequence[str], *, paint: Paint = plain, width: int | None = None) -> str:
     """Return a table of each device's memory, the verdict, and the options (`flags`) that make the model fit."""
     sequences = f" for each of {report.sequences} sequences" if report.sequences > 1 else ""
     how = "estimated from the header" if report.is_estimate else "by llama.cpp's allocator"
-    lines = [paint(f"memory for a context of {report.context:,} tokens{sequences}, {how}", "bold")]
-    lines.append(f"{'':<12}{'weights':>12}{'KV cache':>12}{'compute':>12}{'program':>12}{'total':>12}{'free':>12}")
-    lines += [_device_line(device) for device in report.devices]
-    if len(report.devices) > 1:
-        lines.append(f"{'all':<12}{'':>48}{format_bytes(report.total):>12}")
-    answer = paint("fits", "green") if report.fits else paint("does not fit", "red")
-    lines.append(f"{'verdict':<18}{answer}")
+    title = f"memory for a context of {report.context:,} tokens{sequences}, {how}"
+    lines = [paint(line, "bold") for line in wrap(title, width)]
+    lines += _device_table(report, width)
+    facts = [("verdict", paint("fits", "green") if report.fits else paint("does not fit", "red"))]
     if report.largest_context:
         trained = " (the model's training context)" if report.largest_context == report.trained_context else ""
-        lines.append(f"{'largest context':<18}{report.largest_context:,} tokens{trained}")
+        facts.append(("largest context", f"{report.largest_context:,} tokens{trained}"))
     else:
-        lines.append(f"{'largest context':<18}none (the weights alone are too large)")
+        facts.append(("largest context", "none (the weights alone are too large)"))
     if report.gpu_layers is not None:
         layers = "all" if report.gpu_layers < 0 else str(report.gpu_layers)
-        lines.append(f"{'layers on GPUs':<18}{layers} of {report.layers + 1}")
+        facts.append(("layers on GPUs", f"{layers} of {report.layers + 1}"))
     if flags:
-        lines.append(f"{'use':<18}{' '.join(flags)}")
+        facts.append(("use", " ".join(flags)))
+    for label, value in facts:
+        lines += wrap(value, width, first=f"{label:<18}")
     return "\n".join(lines) + "\n"
 
 
-def _device_line(device: DeviceShare) -> str:
+def _device_table(report: FitReport, width: int | None) -> list[str]:
+    """Return a line for each device, or on a narrow terminal a line for each size."""
+    titles = ("weights", "KV cache", "compute", "program", "total", "free")
+    rows = [(cut(escape_line(device.name), _WIDEST_NAME), *_device_sizes(device)) for device in report.devices]
+    if len(rows) > 1:
+        rows.append(("all", "", "", "", "", format_bytes(report.total), ""))
+    label = max(_NARROWEST_NAME, *(columns(name) + 1 for name, *_ in rows))
+    lines = [
+        name + " " * (label - columns(name)) + "".join(f"{cell:>12}" for cell in cells).rstrip()
+        for name, *cells in (("", *titles), *rows)
+    ]
+    return lines if width is None or max(map(len, lines)) <= width else format_records(titles, rows, width)
+
+
+def _device_sizes(device: DeviceShare) -> tuple[str, ...]:
     sizes = (device.weights, device.cache, device.compute, device.program, device.needed)
-    free = "unknown" if device.free is None else format_bytes(device.free)
-    return f"{escape_line(device.name)[:12]:<12}" + "".join(f"{format_bytes(size):>12}" for size in sizes) + f"{free:>12}"
+    return *map(format_bytes, sizes), "unknown" if device.free is None else format_bytes(device.free)
 
 
-def format_system(report: SystemReport, paths: Mapping[str, str]) -> str:
+def format_system(report: SystemReport, paths: Mapping[str, str], *, width: int | None = None) -> str:
     """Return the facts for a bug report. `paths` are the directories and files in use, by name."""
     rows = [
         ("llamacli", report.version),
@@ -168,7 +192,8 @@ def format_system(report: SystemReport, paths: Mapping[str, str]) -> str:
         rows += _backend_rows(backend)
     rows.append(("libraries", report.libraries))
     rows += list(paths.items())
-    return "".join(f"{name:<14}  {escape_line(value)}\n" for name, value in rows)
+    lines = [line for name, value in rows for line in wrap(escape_line(value), width, first=f"{name:<14}  ")]
+    return "\n".join(lines) + "\n"
 
 
 def _backend_rows(backend: Backend) -> Iterator[tuple[str, str]]:

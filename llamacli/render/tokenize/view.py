@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from llamacli.render.text import escape, escape_line
+from llamacli.render.text import columns, escape, escape_line
+from llamacli.render.wrap import cut, shorten, wrap_parts
 from llamacli.units import counted
 
 if TYPE_CHECKING:
@@ -53,19 +53,6 @@ def visible(piece: bytes) -> str:
     return escape(piece.decode("utf-8", "backslashreplace").translate(_MARKS))
 
 
-def columns(text: str) -> int:
-    """Return the terminal columns of a text."""
-    if text.isascii():
-        return len(text)
-    return sum(_columns(character) for character in text)
-
-
-def _columns(character: str) -> int:
-    if unicodedata.combining(character) or character in "\u200c\u200d\ufe0f":
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
 class TokenView:
     """Rows of pieces in alternating colours, with their ids below. A newline in the text ends a row."""
 
@@ -79,8 +66,9 @@ class TokenView:
     def add(self, token: int, piece: bytes, *, is_control: bool) -> str:
         """Add a token, and return the rows that it completes."""
         text = visible(piece)
-        if columns(text) > _LONGEST_CELL:
-            text = text[: _LONGEST_CELL // 2] + "…"
+        longest = min(_LONGEST_CELL, self._width)
+        if columns(text) > longest:
+            text = cut(text, longest // 2 + 1)
         cell = _Cell(text, str(token), max(columns(text), len(str(token))), is_control)
         rows = ""
         if self._cells and self._used + cell.width > self._width:
@@ -104,9 +92,10 @@ class TokenView:
         return gap.join(pieces).rstrip() + "\n" + self._paint(gap.join(ids).rstrip(), _DIM) + "\n"
 
 
-def format_summary(count: Count) -> str:
+def format_summary(count: Count, *, name: str = "", width: int | None = None) -> str:
     """Return the line below the view: `12 tokens · 45 bytes · 3.75 bytes per token`."""
-    return f"{counted(count.tokens, 'token')} · {counted(count.bytes, 'byte')} · {_ratio(count)} bytes per token"
+    parts = [name + counted(count.tokens, "token"), counted(count.bytes, "byte"), f"{_ratio(count)} bytes per token"]
+    return "\n".join(wrap_parts(parts, " · ", width))
 
 
 def format_counts(counts: Sequence[Count]) -> str:
@@ -171,7 +160,7 @@ def format_comparison(
     for difference in comparison.differences:
         location = f"bytes {difference.start:,} to {difference.end:,}"
         if several_documents:
-            document = shortened(escape_line(difference.document), width and max(width - len(location) - 2, _NARROWEST))
+            document = shorten(escape_line(difference.document), width and max(width - len(location) - 2, _NARROWEST))
             location = f"{document}, {location}"
         text += f"\n{location}\n" + _format_difference(difference, names, paint, width)
     return text
@@ -190,13 +179,13 @@ def _format_difference(difference: Difference, names: Sequence[str], paint: Pain
 
 def _fitting(pieces: Sequence[bytes], width: int | None) -> list[str]:
     """Return the first pieces, at least one, that fit beside the number of the others."""
-    texts = [shortened(visible(piece)[:_LONGEST_CELL], width) for piece in pieces[:_MOST_PIECES]]
+    texts = [shorten(visible(piece)[:_LONGEST_CELL], width) for piece in pieces[:_MOST_PIECES]]
     if width is None or (len(texts) == len(pieces) and sum(map(columns, texts)) + len(texts) - 1 <= width):
         return texts
     room = width - len(f" … and {len(pieces)} more")
     ends = list(itertools.accumulate(columns(text) + 1 for text in texts))
     fitting = texts[: sum(end - 1 <= room for end in ends)]
-    return fitting or [shortened(texts[0], max(room, 2))]
+    return fitting or [shorten(texts[0], max(room, 2))]
 
 
 def _distinguishable(names: Sequence[str], width: int | None) -> list[str]:
@@ -205,23 +194,13 @@ def _distinguishable(names: Sequence[str], width: int | None) -> list[str]:
         return list(names)
     twins: dict[str, set[str]] = {}
     for name in names:
-        twins.setdefault(shortened(name, width), set()).add(name)
+        twins.setdefault(shorten(name, width), set()).add(name)
     found = []
     for name in names:
-        same = twins[shortened(name, width)]
+        same = twins[shorten(name, width)]
         common = os.path.commonprefix(list(same)) if len(same) > 1 else ""  # noqa: RUF071  # by characters, not path components
-        found.append(shortened(f"…{name[len(common) :]}" if common else name, width))
+        found.append(shorten(f"…{name[len(common) :]}" if common else name, width))
     return found
-
-
-def shortened(text: str, width: int | None) -> str:
-    """Return a text in at most `width` columns (None: unlimited): its beginning and its end."""
-    size = len(text) if width is None or columns(text) <= width else width - 1
-    short = text
-    while width is not None and columns(short) > width:
-        short = f"{text[: size - size // 2]}…{text[len(text) - size // 2 :]}"
-        size -= 1
-    return short
 
 
 def _ratio(count: Count) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from llamacli.errors import UsageError
-from llamacli.render.text import wrap
+from llamacli.render.wrap import wrap
 
 if TYPE_CHECKING:
     from llamacli.repl.conversation.state import Chat
@@ -128,6 +128,7 @@ def format_help(commands: Collection[SlashCommand], width: int, paint: Callable[
 
 def _format_command(one: SlashCommand, column: int, width: int) -> list[str]:
     """Return the lines of one command: its summary from a column on, beside the usage if it fits, else below."""
+    indent = " " * column
     if len(one.usage) + 2 > column:
-        return [*wrap(one.usage, width, rest=" " * column), *wrap(one.about, width, first=" " * column)]
+        return [*wrap(one.usage, width, rest=indent), *wrap(one.about, width, first=indent)]
     return wrap(one.about, width, first=f"{one.usage:<{column}}")

@@ -6,11 +6,11 @@ import time
 
 from llamacli.errors import UsageError
 from llamacli.render.text import columns, escape_line
+from llamacli.render.wrap import cut, wrap
 from llamacli.repl.commands.registry import command
 from llamacli.repl.conversation.autosave import SessionJournal
 from llamacli.repl.conversation.session import resume_session, show_last_turn
 from llamacli.repl.conversation.state import Chat
-from llamacli.repl.screen import hanging_rows
 from llamacli.store.sessions.store import Session, SessionStore
 
 _AROUND, _PREVIEW = 30, 60
@@ -88,9 +88,9 @@ def format_sessions(found: list[Session], width: int | None) -> str:
     lines = []
     for name, session in zip(names, found, strict=True):
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(session.updated))
-        title = " ".join(session.title.split())[:_PREVIEW]
+        title = cut(escape_line(" ".join(session.title.split())), _PREVIEW)
         facts = name + " " * (column - columns(name)) + f"  {when}  {session.messages:>4}  "
-        lines += hanging_rows(facts, escape_line(title), width)
+        lines += [line.rstrip() for line in wrap(title, width, first=facts, breaks_words=True)]
     return "\n".join(lines) + "\n"
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
-
 from llamacli.errors import UsageError
+from llamacli.render.wrap import cut
 from llamacli.repl.commands.registry import command
 from llamacli.repl.conversation.state import Chat
 from llamacli.repl.conversation.tool_calls import open_toolbox
 from llamacli.tools.toolbox import Toolbox
 
 _MAX_DESCRIPTION = 200
-"""Characters of a description in the list."""
+"""Columns of a description in the list."""
 
 
 @command(
@@ -74,7 +73,7 @@ def _list(chat: Chat, box: Toolbox) -> None:
         name = offer.tool.name
         state = "off " if not box.is_enabled(name) else "runs" if name in box.allowed else "asks"
         about = " ".join((offer.tool.description or offer.origin).split())
-        screen.show_row(f"{state}  {name:<{column}}  ", textwrap.shorten(about, _MAX_DESCRIPTION, placeholder=" …"))
+        screen.show_row(f"{state}  {name:<{column}}  ", cut(about, _MAX_DESCRIPTION))
 
 
 _SWITCHES = {

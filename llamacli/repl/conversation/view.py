@@ -10,7 +10,9 @@ def make_view(chat: Chat) -> AnswerView:
     """Return the view of the next answer."""
     screen, shows_reasoning = chat.setup.screen, chat.settings.shows_reasoning
     if chat.setup.plain:
-        return PlainView(screen.write, shows_reasoning=shows_reasoning)
+        wraps = screen.live and chat.settings.constraint is None
+        width = (lambda: screen.size()[0]) if wraps else None
+        return PlainView(screen.write, shows_reasoning=shows_reasoning, width=width)
     return MarkdownView(
         screen.write,
         screen.size,

@@ -401,7 +401,7 @@ def test_edit_checks_afterwards(project: Path) -> None:
     editor.chmod(0o755)
     assert config("edit", terminals=BOTH, environ={"EDITOR": f"{editor} 0.5"}).status == 0
     assert config("get", "temp").stdout == "0.5\n"
-    result = config("edit", terminals=BOTH, environ={"EDITOR": "false", "VISUAL": f"{editor} warm"})
+    result = config("edit", terminals=BOTH, environ={"EDITOR": "false", "VISUAL": f"{editor} warm"}, width=400)
     assert result.status == 2
     assert result.stdout.startswith(f"{paths.settings_file()}:2: invalid value")
 

@@ -157,9 +157,9 @@ def test_metadata(tmp_path: Path) -> None:
 def test_tensors_and_their_sums(tiny_model: Path) -> None:
     lines = page(tiny_model, "--tensors").splitlines()
     assert lines[0].split() == ["token_embd.weight", "F32", "64", "x", "309", "77.2", "KiB"]
-    assert "F32          21 tensors   113.6 K  443.8 KiB" in lines
-    assert "outside layers          3 tensors  154.8 KiB" in lines
-    assert "layers 0 to 1           9 tensors  144.5 KiB each" in lines
+    assert "F32  21 tensors  113.6 K  443.8 KiB" in lines
+    assert "outside layers  3 tensors  154.8 KiB" in lines
+    assert "layers 0 to 1   9 tensors  144.5 KiB  each" in lines
     assert lines[-1] == "21 tensors, 113.6 K parameters, 443.8 KiB"
 
 

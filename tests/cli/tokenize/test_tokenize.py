@@ -29,7 +29,8 @@ from llamacli.engine.tokenization import tokenizer as tokenizing
 from llamacli.engine.tokenization.compare import Comparison, Counted, Difference
 from llamacli.engine.tokenization.documents import Document
 from llamacli.errors import UsageError
-from llamacli.render.tokenize.view import columns, format_comparison, model_names
+from llamacli.render.text import columns
+from llamacli.render.tokenize.view import format_comparison, model_names
 
 VOCABULARIES = {path.stem.removeprefix("ggml-vocab-"): path for path in cases.VOCABULARIES}
 TERMINAL = Terminals(stdin=True, stdout=True, stderr=True)
