@@ -25,7 +25,7 @@ struct watch_state {
     void step();
     // Counts allocated bytes; throws when the bound on memory is exceeded.
     void charge(size_t bytes);
-    // Counts a string of so many bytes, or a list of so many elements; throws when it is too large.
+    // Counts the bytes of a string or the elements of a list; throws when there are too many.
     void make_text(size_t bytes);
     void make_list(size_t elements);
     void make_list(size_t elements, size_t added);

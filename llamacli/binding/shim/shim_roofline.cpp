@@ -66,7 +66,7 @@ class readers {
             }
         } catch (...) {
             stop();
-            throw failure("memory", "cannot start so many threads");
+            throw failure("memory", "cannot start the threads");
         }
         wait();
     }

@@ -1,4 +1,4 @@
-"""What the man pages of section 1 say beside the options: exit statuses, variables, files, and what all commands share."""
+"""Sections of the man pages (section 1) beside the options: exit statuses, variables, files, and what all commands share."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def explained(owner: TyperCommand | TyperGroup, error: typer.TyperException, arg
 
 
 def _arguments_hint(owner: TyperCommand | TyperGroup) -> str:
-    """What the command takes instead of more arguments."""
+    """The alternatives to more arguments of a command."""
     arguments = [one for one in owner.params if isinstance(one, Argument)]
     if any(one.metavar in _TEXTS for one in arguments):
         return "put text of several words in quotes"

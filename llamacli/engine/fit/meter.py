@@ -27,7 +27,7 @@ _CELL_BYTES = 48
 """Bookkeeping that llama.cpp keeps for each cell, in bytes: position, shift, position in an image, and its sequences."""
 
 _ALWAYS_TRIED = 64 << 20
-"""Bytes of bookkeeping that are tried whatever memory is free."""
+"""Bytes of bookkeeping that are tried in any case."""
 
 FORMULA_PROGRAM = 60 << 20
 """Bytes of interpreter, libraries and vocabulary, where nothing can be measured."""

@@ -80,7 +80,7 @@ class JobWindow:
 
 
 class Tuner:
-    """Search for the number of sequences that generates most tokens per second, while the work goes on.
+    """Search for the number of sequences that generates most tokens per second, while the work continues.
 
     Double the scheduler's limit from `start` while that gains `GAIN`, and go back one step when it does not. The measure is the
     number of tokens generated in `STEPS` steps with all places taken.

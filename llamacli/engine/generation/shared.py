@@ -216,7 +216,7 @@ class SharedScheduler:
                     ticket.sequence = self.scheduler.submit(ticket.request)
                 except Exception as error:  # noqa: BLE001 - it belongs to the caller of this request only
                     ticket.events.append(Failed(-1, error))
-        with self._changed:  # from here on `leave` knows that nobody is alone
+        with self._changed:  # from here on `leave` sees the other requests
             for ticket in queued:
                 self._inbox.remove(ticket)
                 if ticket.sequence is not None:

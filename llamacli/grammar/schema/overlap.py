@@ -1,4 +1,4 @@
-"""Whether a value may match several alternatives of a oneOf."""
+"""Overlap of the alternatives of a oneOf."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_ALTERNATIVES = 300
 
 @dataclass(slots=True)
 class _Outline:
-    """What tells the values of a schema from others: types, enumerated values, and those of required properties."""
+    """Outline of the values of a schema: types, enumerated values, and those of required properties."""
 
     types: frozenset[str] | None = None
     values: frozenset[str] | None = None

@@ -121,7 +121,7 @@ def _emphasis(state: StateInline, silent: bool) -> bool:
 
 
 def _formula_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    r"""Take the lines from `\[` or `$$` to their end as a formula, whatever they look like."""
+    r"""Take the lines from `\[` or `$$` to their end as a formula, also if they look like Markdown."""
     if state.is_code_block(start):
         return False
     line = _line(state, start)

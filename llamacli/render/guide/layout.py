@@ -95,7 +95,7 @@ class _Layout:
         return self._shown(span)
 
     def _lines(self, text: Inline, width: int) -> list[str]:
-        """Lines of words. A word is what stands between spaces, whatever its styles."""
+        """Lines of words. A word is the text between spaces, of any style."""
         words = ("".join(map(self._shown, word)) for word in _words(text, self.quote))
         return wrap(" ".join(words), width)
 

@@ -137,7 +137,7 @@ class SessionStore:
         return self._sessions()
 
     def last(self) -> Session:
-        """The most recently used session. Raises UsageError if there are no sessions."""
+        """The most recently used session. Raises UsageError without sessions."""
         found = self._sessions("", (), "limit 1")
         if not found:
             raise UsageError("no session to continue")
