@@ -15,6 +15,7 @@ from typing import Any
 
 from llamacli.engine.chat.message import Message, Tool, ToolCall
 from llamacli.errors import InvalidJSONError
+from llamacli.grammar.schema.plain import plain_schema
 from llamacli.json_text import parse_json
 
 Names = dict[str, str]
@@ -34,10 +35,10 @@ class ToolNames:
         return bool(self._tools) or any(self._parameters.values())
 
     def tool(self, tool: Tool) -> Tool:
-        """Return a tool under its unique names."""
-        names, parameters = self._parameters.get(tool.name, {}), tool.parameters
+        """Return a tool under its unique names, with parameters that llama.cpp can convert."""
+        names, parameters = self._parameters.get(tool.name, {}), plain_schema(tool.parameters)
         if names and parameters is not None:
-            schema = {**parameters, "properties": _with_names(_properties(tool), names)}
+            schema = {**parameters, "properties": _with_names(parameters["properties"], names)}
             if isinstance(schema.get("required"), list):
                 schema["required"] = [names.get(name, name) for name in schema["required"]]
             parameters = schema

@@ -388,3 +388,15 @@ def test_a_second_call_is_neither_generated_nor_read_unless_it_may_be_made(name:
             answer, last = parser.finish()
         assert len(answer.tool_calls) == 1 + parallel
         assert len(assembled([*deltas, *last])[2]) == 1 + parallel
+
+
+@pytest.mark.parametrize("name", ["Qwen-Qwen3-0.6B", "meetkai-functionary-medium-v3.2", "meta-llama-Llama-3.1-8B-Instruct"])
+def test_parameters_that_llama_cpp_cannot_convert_are_made_plain(name: str) -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"any": True, "next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}, "x": {"$ref": "#/$defs/a~1b"}},
+        "$defs": {"a/b": {"type": "string"}},
+    }
+    rendering = Rendering(tools=(Tool("make", parameters=parameters),), tool_choice="required")
+    with ChatTemplate((TEMPLATES / f"{name}.jinja").read_text()) as template:
+        assert template.render([Message("user", "Hi")], rendering).grammar
