@@ -80,4 +80,4 @@ def test_the_summary_says_that_a_run_was_interrupted():
     tally.rows = 2
     assert tally.summary().startswith("2 rows, 0 failed · ")
     assert tally.summary(interrupted=True).startswith("interrupted after 2 rows, 0 failed · ")
-    assert tally.status(", 0:20 left") == "2 rows, 0 tokens/s, 0:20 left"
+    assert tally.status(", 0:20 left") == "2 rows, 0.0 tokens/s, 0:20 left"

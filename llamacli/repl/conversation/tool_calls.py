@@ -50,11 +50,11 @@ def tool_rendering(chat: Chat, engine: Engine) -> dict[str, Any]:
                 "--chat-template selects another template"
             )
         return {}
-    required = chat.tools.required
+    required, offered = chat.tools.required, {"tools": box.enabled, "parallel_tool_calls": True}
     if required is None:
-        return {"tools": box.enabled}
+        return offered
     chosen = tuple(tool for tool in box.enabled if required in ("", tool.name))
-    return {"tools": chosen, "tool_choice": "required"} if chosen else {"tools": box.enabled}
+    return {**offered, "tools": chosen, "tool_choice": "required"} if chosen else offered
 
 
 def run_calls(chat: Chat, left: int) -> int | None:

@@ -671,7 +671,7 @@ def test_progress_counts_texts_that_are_done(bert, tmp_path, monkeypatch):
     (tmp_path / "in.txt").write_text("red cat sat on mat\n" * 3000)
     arguments = ("--input", str(tmp_path / "in.txt"), "-o", str(tmp_path / "x.npy"))
     shown = embed(bert, *arguments, terminals=TERMINAL, width=100).stderr
-    first = re.search(r"embedding ([\d,]+) texts, [\d,]+/s, \d+:\d\d left [^\x1b\r]*?(\d+)%", shown)
+    first = re.search(r"embedding ([\d,]+) texts, [\d,]+ texts/s, \d+:\d\d left [^\x1b\r]*?(\d+)%", shown)
     assert first is not None, shown
     assert round(int(first[1].replace(",", "")) / 30) == pytest.approx(int(first[2]), abs=1)
 

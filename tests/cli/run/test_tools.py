@@ -407,7 +407,7 @@ def test_a_budget_and_a_constraint_with_the_real_engine(tiny_model, template_nam
     [
         ('{"city": "Oslo", "unit": "rankine"}', "the call of get_weather does not fit the schema at #/unit"),
         ('{"city": 5}', "the call of get_weather does not fit the schema at #/city"),
-        ('{"city": "Oslo"', "the call of get_weather is not valid JSON"),
+        ('{"city": "Oslo"', "the call of get_weather: invalid JSON at line 1"),
     ],
 )
 def test_the_arguments_of_a_call_are_checked_against_its_tool(arguments: str, message: str) -> None:

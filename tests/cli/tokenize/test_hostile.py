@@ -53,4 +53,4 @@ def test_alternating_white_space(name: str) -> None:
         ]
         for text in texts:
             taken, _ = seconds(tokenizer, text)
-            assert taken < 5, repr(text[:10])
+            assert taken < 30, repr(text[:10])  # linear work takes a second or two; the square of it, minutes

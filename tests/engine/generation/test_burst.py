@@ -139,5 +139,5 @@ def test_a_failed_choice_says_why(model: Model, context: Context) -> None:
     scheduler.step()
     with pytest.raises(ConstraintError, match="allows no token"):
         sequence.chosen(burst.Choice(-1, 0.0, 1, True))
-    with pytest.raises(DecodeError, match="no finite number"):
+    with pytest.raises(DecodeError, match="logits are not finite"):
         sequence.chosen(burst.Choice(-1, 0.0, 2, True))

@@ -45,7 +45,7 @@ def test_an_adapter_changes_vectors_and_says_what_belongs_before_a_text(tiny_emb
     changed, said = embeddings(tiny_embedding_model, "--lora", str(adapter), "Hello to you all")
     assert (changed != plain, said) == (True, "")
     with_prefix, said = embeddings(tiny_embedding_model, "--lora", str(asking), "Hello to you all")
-    assert "'Query: ' is put before each text" in said
+    assert "each text gets the prefix 'Query: '" in said
     assert with_prefix == embeddings(tiny_embedding_model, "--lora", str(adapter), "--prefix", "Query: ", "Hello to you all")[0]
     assert embeddings(tiny_embedding_model, "--lora", str(asking), "--prefix", "", "Hello to you all") == (changed, "")
 
