@@ -23,7 +23,8 @@ class Planner(Protocol):
 class MixedPlanner:
     """Planner of one token for each generating sequence, and of prompts as they fit beside them in `n_batch` tokens.
 
-    A prompt that is alone is split into portions, to report its progress: llama.cpp would compute the same ones.
+    A prompt that is alone is split into portions, to report its progress: llama.cpp would compute the same ones. Its last
+    portion is never a single token, which other kernels would compute: a prompt gets the same logits as among rows.
     """
 
     def __init__(self, n_batch: int) -> None:
@@ -35,6 +36,8 @@ class MixedPlanner:
         plan = []
         for sequence in sorted(active, key=lambda sequence: sequence.is_prefilling):
             count = min(len(sequence.pending), budget)
+            if len(active) == 1 and count > 2 and len(sequence.pending) - count == 1:
+                count -= 1
             if count:
                 plan.append((sequence, count))
                 budget -= count

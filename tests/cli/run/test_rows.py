@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import invoke
 from row_runs import answers, lines, run, write
 
 from llamacli.batch.formats import format_of
 from llamacli.batch.reader import Row, read_rows
 from llamacli.batch.results import ResultFile
+from llamacli.cli.framework import context
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.options import ChatOptions
 from llamacli.cli.run.options import PromptOptions, ReasoningOptions, ToolOptions
@@ -419,3 +421,13 @@ def test_the_tuner_stops_where_more_rows_gain_nothing(
         now[0] += scheduler.limit / rates[scheduler.limit]
         tuner.step(scheduler.limit)
     assert scheduler.limit == expected
+
+
+@pytest.mark.demo
+def test_without_flash_attention_a_prompt_gets_the_text_of_its_row(demo_model: Path, tmp_path: Path) -> None:
+    prompts = [f"Write one sentence about the number {i}." for i in range(1, 5)]
+    path = write(tmp_path / "rows.jsonl", [{"prompt": prompt} for prompt in prompts])
+    common = ("run", "-m", str(demo_model), "--temp", "0", "-n", "24", "-fa", "off")
+    rows = answers(invoke(*common, "--input", str(path), open_engine=context.open_engine))
+    alone = [invoke(*common, prompt, open_engine=context.open_engine).stdout.removesuffix("\n") for prompt in prompts]
+    assert alone == rows

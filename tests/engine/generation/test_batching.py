@@ -49,6 +49,13 @@ def plans(planner: Any, sequences: list[Stub]) -> list[list[int]]:
     return found
 
 
+@pytest.mark.parametrize("length", [1, 2, 3, 99, 100, 101, 102, 200, 201, 1001])
+def test_a_prompt_that_is_alone_is_split_as_it_is_among_rows(length: int) -> None:
+    alone = plans(MixedPlanner(2048), [Stub(length)])
+    assert alone == plans(InvariantPlanner(2048, 100), [Stub(length)])
+    assert length == 1 or [1] not in alone
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_invariant_plans_never_leave_a_single_token_of_a_prompt(seed: int) -> None:
     source = random.Random(seed)
