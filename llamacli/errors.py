@@ -163,8 +163,8 @@ class ConstraintError(GrammarError):
 class RowsFailedError(LlamacliError):
     """Some rows of a batch failed."""
 
-    def __init__(self, message: str, *, failed: int, total: int, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(self, message: str, *, failed: int, total: int, hint: str | None = None, parameter: str | None = None) -> None:
+        super().__init__(message, hint=hint, parameter=parameter)
         self.failed = failed
         self.total = total
 

@@ -214,7 +214,7 @@ def _check_header(name: str, header: list[str], columns: tuple[str, ...]) -> Non
         return
     if not header:
         raise UsageError(f"{name} has no columns: its first row must name them")
-    raise UsageError(f"{name} has no column {columns[0]}", hint=f"--field names one of {', '.join(header)}")
+    raise UsageError(f"{name} has no column {columns[0]}", hint=f"its columns are {', '.join(header)}")
 
 
 def _table_row(number: int, header: list[str], cells: list[str], line: int, columns: tuple[str, ...]) -> Row:

@@ -70,7 +70,9 @@ class ResultFile:
             with naming_file(path):
                 self._repair(path)
         elif path.stat().st_size:
-            raise UsageError(f"{path} already has content", hint="--resume continues it; or name another file")
+            raise UsageError(
+                f"{path} already has content", hint="resume continues it; or name another file", parameter="resume"
+            )
 
     def _write_whole(self, data: bytes) -> None:
         if self._file is None or self._path is None or self._is_torn:

@@ -163,7 +163,8 @@ class RowRunner:
                 f"row {row.number} failed: {error}",
                 failed=self.tally.failed,
                 total=self.tally.rows,
-                hint="--fail-fast stops there",
+                hint="fail_fast stops there",
+                parameter="fail_fast",
             )
 
     def _settle(self, number: int, outcome: dict[str, Any]) -> None:

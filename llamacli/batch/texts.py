@@ -119,7 +119,7 @@ def _item(row: Row, field: str) -> Item:
     if row.problem is not None:
         return Item(UsageError(row.problem), name)
     if field not in row.fields:
-        return Item(UsageError(f"line {row.line} has no field {field}", hint="--field names another"), name)
+        return Item(UsageError(f"line {row.line} has no field {field}", hint="name another field"), name)
     return Item(text if isinstance(text, str) else UsageError(f"line {row.line}: the field {field} is not a string"), name)
 
 

@@ -115,7 +115,7 @@ def _content(partial: Path, kind: VectorFormat) -> Path:
 def _keep_or_remove(partial: Path, mark: Path, kind: VectorFormat, note: Callable[[str], None]) -> None:
     content = _content(partial, kind)
     if kind in RESUMABLE and mark.exists() and content.exists() and content.stat().st_size > forms.Npy.HEADER:
-        note(f"the finished part is kept in {content}; --resume continues it")
+        note(f"the finished part is kept in {content}; resuming continues it")
         if content != partial:
             partial.unlink(missing_ok=True)
         return
@@ -135,5 +135,9 @@ def _resume(partial: Path, mark: Path, kind: VectorFormat, shape: Shape) -> Kept
     except (OSError, InvalidJSONError, AttributeError):
         settings = None
     if settings != shape.settings():
-        raise UsageError(f"{partial} was made by another model or with other options", hint="remove it, or leave out --resume")
+        raise UsageError(
+            f"{partial} was made by another model or with other options",
+            hint="remove it, or leave out resume",
+            parameter="resume",
+        )
     return whole_texts(partial, kind, shape.dims) if _content(partial, kind).exists() else NOTHING

@@ -71,12 +71,14 @@ def finished_texts(
     Raises:
         UsageError: if it would not.
     """
-    hint = "leave out --resume to overwrite it"
+    hint = "leave out resume to overwrite it"
     try:
         found = _finished(path, kind, dims)
     except (ValueError, KeyError, TypeError, IndexError, OSError, zipfile.BadZipFile):
-        raise UsageError(f"{path} exists, but is not what this run would write", hint=hint) from None
-    fewer = UsageError(f"{path} is finished and has {counted(found.texts, 'text')}, more than were given", hint=hint)
+        raise UsageError(f"{path} exists, but is not what this run would write", hint=hint, parameter="resume") from None
+    fewer = UsageError(
+        f"{path} is finished and has {counted(found.texts, 'text')}, more than were given", hint=hint, parameter="resume"
+    )
     if items.skip(found.first) < found.first:
         raise fewer
     checked = found.first
@@ -86,14 +88,20 @@ def finished_texts(
             raise fewer
         (outcome,) = embedder.embed([item.text], params)
         if not isinstance(outcome, Embedded) or not _agree(outcome.vectors, found.rows):
-            raise UsageError(f"{path} is finished, but from other texts, another model or other options", hint=hint)
+            raise UsageError(
+                f"{path} is finished, but from other texts, another model or other options", hint=hint, parameter="resume"
+            )
         checked += 1
     if items.skip(found.texts - checked) < found.texts - checked:
         raise fewer
     beyond = 0
     for outcome in embedder.embed(items.texts(), params):
         if isinstance(outcome, Embedded) or kind != "npz":  # an archive has no rows for texts without a vector
-            raise UsageError(f"{path} is finished and has {counted(found.texts, 'text')}, fewer than were given", hint=hint)
+            raise UsageError(
+                f"{path} is finished and has {counted(found.texts, 'text')}, fewer than were given",
+                hint=hint,
+                parameter="resume",
+            )
         beyond += 1
     return Kept(found.texts + beyond, found.failed + beyond)
 

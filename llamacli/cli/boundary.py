@@ -71,23 +71,16 @@ def guarded(work: Callable[[], int], console: Console, *, debug: bool) -> int:
 
 
 def describe(error: Exception) -> tuple[int, str]:
-    """The exit status of an exception, and its message, which may be empty."""
+    """Return the exit status of an exception, and its message, which may be empty."""
     if isinstance(error, errors.LlamacliError):
         return next(status for branch, status in STATUS if isinstance(error, branch)), str(error)
-    if isinstance(error, MemoryError):
-        return 4, "out of memory"
     import typer
 
     if isinstance(error, typer.Exit):
         return error.exit_code, ""
     if isinstance(error, typer.TyperException):
         return error.exit_code, _usage_message(error.format_message())
-    if isinstance(error, OSError) and error.strerror:
-        subject = f"{error.filename}: " if error.filename is not None else ""
-        return 1, f"{subject}{error.strerror} (--debug shows the traceback)"
-    detail = str(error).strip().splitlines()
-    reason = f": {detail[0]}" if detail else ""
-    return 1, f"unexpected {type(error).__name__}{reason} (this is a bug; --debug shows the traceback)"
+    return 4 if isinstance(error, MemoryError) else 1, errors.describe(error, trace="--debug shows the traceback")
 
 
 def _usage_message(message: str) -> str:

@@ -175,7 +175,7 @@ def test_rows_of_jsonl_with_errors_in_their_place(bert, tmp_path):
     assert [(row["index"], row.get("id"), "embedding" in row) for row in found] == [
         (0, 7, True), (1, "x", False), (2, None, False), (3, None, True), (4, None, False), (5, None, False), (6, None, False),
     ]  # fmt: skip
-    assert found[1]["error"]["message"] == "line 2 has no field text (--field names another)"
+    assert found[1]["error"]["message"] == "line 2 has no field text (name another field)"
     assert "5 of 7 texts have no vector" in result.stderr
     other = embed(bert, "--input", str(tmp_path / "rows.jsonl"), "--field", "body")
     assert "embedding" in lines(other)[1]
@@ -644,7 +644,7 @@ def test_a_full_disk_leaves_only_what_can_be_gone_on_with(bert, tmp_path, name, 
     )
     assert done.returncode == 1
     assert f"cannot write {tmp_path / name}: File too large" in done.stderr
-    assert ("--resume continues it" in done.stderr) == bool(left)
+    assert ("resuming continues it" in done.stderr) == bool(left)
     assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
