@@ -15,7 +15,6 @@ from typing import Any
 
 from llamacli.engine.chat.message import Message, Tool, ToolCall
 from llamacli.errors import InvalidJSONError
-from llamacli.grammar.schema.plain import plain_schema
 from llamacli.json_text import parse_json
 
 Names = dict[str, str]
@@ -36,6 +35,8 @@ class ToolNames:
 
     def tool(self, tool: Tool) -> Tool:
         """Return a tool under its unique names, with parameters that llama.cpp can convert."""
+        from llamacli.grammar.schema.plain import plain_schema  # needed with tools only
+
         names, parameters = self._parameters.get(tool.name, {}), plain_schema(tool.parameters)
         if names and parameters is not None:
             schema = {**parameters, "properties": _with_names(parameters["properties"], names)}
