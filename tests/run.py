@@ -37,6 +37,8 @@ SLOW = (
     "tests/bench/test_statistics.py",
     "tests/cli/embed",
     "tests/cli/models/test_models.py",
+    "tests/cli/help",
+    "tests/cli/run/test_structured.py",
     "tests/cli/test_process.py",
     "tests/cli/tokenize",
     "tests/engine/chat/test_template_hostile.py",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
@@ -136,18 +138,29 @@ class Terminal:
         deadline = time.monotonic() + 30
         while text not in self.shown:
             assert time.monotonic() < deadline, self.shown
-            try:
-                self.shown += os.read(self.descriptor, 65536)
-            except OSError:
+            if not self.read():
                 assert text in self.shown, self.shown
                 return
 
-    def status(self) -> int:
+    def read(self) -> bool:
+        """Read what is shown within a moment. Return whether the terminal is still open."""
+        if not select.select([self.descriptor], [], [], 0.3)[0]:
+            return True
         try:
-            while piece := os.read(self.descriptor, 65536):
-                self.shown += piece
+            piece = os.read(self.descriptor, 65536)
         except OSError:
-            pass
+            return False
+        self.shown += piece
+        return bool(piece)
+
+    def status(self, key: bytes = b"") -> int:
+        """Wait for the end, and return the exit status. `key` is pressed until then: a pager may drop keys after Ctrl-C."""
+        deadline = time.monotonic() + 60
+        while self.read():
+            assert time.monotonic() < deadline, self.shown
+            if key:
+                with contextlib.suppress(OSError):
+                    os.write(self.descriptor, key)
         return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
 
 
@@ -168,9 +181,7 @@ def test_ctrl_c_is_for_the_pager_and_q_leaves_it() -> None:
     terminal = Terminal("benchmarks")
     terminal.wait_for(b"llama-bench")
     os.write(terminal.descriptor, b"\x03")
-    time.sleep(0.3)
-    os.write(terminal.descriptor, b"q")
-    assert terminal.status() == 0
+    assert terminal.status(key=b"q") == 0
     assert b"Traceback" not in terminal.shown
 
 
