@@ -605,7 +605,7 @@ complete -c llamacli -n '__llamacli_at tokenize' -o h -l help -d 'Show this help
 complete -c llamacli -n '__llamacli_in grammar' -a check -d 'Check whether texts match a grammar, and show where they do not'
 complete -c llamacli -n '__llamacli_in grammar' -a lint -d 'Show all errors and warnings in a grammar, with their locations'
 complete -c llamacli -n '__llamacli_in grammar' -a format -d 'Format a grammar canonically'
-complete -c llamacli -n '__llamacli_in grammar' -a from-schema -d 'Make a grammar from a JSON schema with llama.cpp\'s converter'
+complete -c llamacli -n '__llamacli_in grammar' -a from-schema -d 'Make a grammar from a JSON schema'
 complete -c llamacli -n '__llamacli_in grammar' -a from-regex -d 'Make a grammar from a regular expression'
 complete -c llamacli -n '__llamacli_in grammar' -a from-choices -d 'Make a grammar that matches one of several texts'
 complete -c llamacli -n '__llamacli_in grammar' -a from-pydantic -d 'Make a grammar from a pydantic model'

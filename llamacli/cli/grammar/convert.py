@@ -37,7 +37,7 @@ def from_schema(
     strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Make a grammar from a JSON schema with llama.cpp's converter.
+    """Make a grammar from a JSON schema.
 
     Keywords that the converter does not enforce are listed on standard error, with their paths in the schema.
     """

@@ -24,7 +24,7 @@ class _Outline:
 
 
 def may_overlap(document: Document, alternatives: Sequence[tuple[Source, ...]]) -> bool:
-    """Return whether two alternatives are not known to exclude each other."""
+    """Return whether two of the alternatives may match the same value; when in doubt, they may."""
     if len(alternatives) > _MOST_ALTERNATIVES:
         return True
     outlines = [outline for sources in alternatives if (outline := _outline(document, sources)) is not None]
