@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -10,8 +10,9 @@ from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import AnswerEvent
 from llamacli.engine.generation.job_window import Job
-from llamacli.engine.params import Description, GenerationParams
+from llamacli.engine.params import Description, GenerationParams, SamplingParams
 from llamacli.engine.runtime.cancel import Canceller
+from llamacli.engine.runtime.logit_bias import Bias
 
 if TYPE_CHECKING:
     from llamacli.engine.embedding.outcome import Outcome
@@ -47,6 +48,12 @@ class Backend(Protocol):
     def describe(self) -> Description:
         """Return the model's name, size and limits."""
 
+    def sampling_defaults(self, base: SamplingParams) -> SamplingParams:
+        """Return `base` with the recommendations of the model's metadata."""
+
+    def resolve_biases(self, biases: Sequence[Bias]) -> tuple[tuple[int, float], ...]:
+        """Return biases by token id. Raises UsageError for an unknown id or an empty text."""
+
     def render(self, question: Question) -> Turn:
         """Return the turn of a question. Raises TemplateError, UsageError."""
 
@@ -63,8 +70,17 @@ class Backend(Protocol):
     def embed(self, texts: Iterable[Text], params: EmbeddingParams | None = None) -> Iterator[Outcome]:
         """Yield the vectors of each text, in order: float32, (rows, dimension). Raises as `Embedder.embed`."""
 
+    def rerank(self, query: str, texts: Iterable[Text], params: EmbeddingParams | None = None) -> Iterator[Outcome]:
+        """Yield the scores of each text as an answer to `query`, in order. Raises as `Embedder.rerank`."""
+
     def tokenize(self, text: str, *, add_special: bool = False, special: bool = False) -> list[int]:
         """Return the token ids of a text. `special`: control tokens in it are recognized."""
+
+    def detokenize(self, tokens: Sequence[int]) -> bytes:
+        """Return the bytes of a text in tokens. Raises UsageError for a token outside the vocabulary."""
+
+    def pieces(self, tokens: Sequence[int]) -> list[bytes]:
+        """Return the bytes of each token. Raises UsageError for a token outside the vocabulary."""
 
     def cancel(self) -> None:
         """End what runs, from any thread: its answers end with finish reason "cancelled"."""

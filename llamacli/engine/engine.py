@@ -15,6 +15,7 @@ from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.chat.prompts import Prompting
 from llamacli.engine.chat.turn import Turn, text_turn
 from llamacli.engine.constraint.guide import Guidance
+from llamacli.engine.embedding.defaults import stated_pooling
 from llamacli.engine.events import Answer, AnswerEvent, Event, Failed, Finished, Timings, Usage
 from llamacli.engine.generation.contexts import Contexts
 from llamacli.engine.generation.job_window import LOOK_AHEAD, Job, JobWindow, Tuner
@@ -227,6 +228,12 @@ class Engine(Prompting):
         """Yield the vectors of each text, in order: float32, (rows, dimension). Raises as `Embedder.embed`."""
         return self.embedder().embed(texts, params)
 
+    def rerank(self, query: str, texts: Iterable[Text], params: EmbeddingParams | None = None) -> Iterator[Outcome]:
+        """Yield the scores of each text as an answer to `query`, in order. Raises as `Embedder.rerank`."""
+        from llamacli.engine.embedding.params import EmbeddingParams
+
+        return self.embedder().rerank(query, texts, params or EmbeddingParams())
+
     def tokenize(self, text: str, *, add_special: bool = False, special: bool = False) -> list[int]:
         """Return the token ids of a text. `special` recognizes control tokens in it, `add_special` adds BOS and EOS."""
         return self.model.vocabulary.tokenize(text, add_special=add_special, special=special)
@@ -241,6 +248,11 @@ class Engine(Prompting):
             n_parallel=self.n_parallel,
             n_vocab=self.model.vocabulary.size,
             has_chat_template=self.has_chat_template,
+            chat_template=self.model.chat_template(),
+            can_generate=self.model.can_generate and not self.model.has_encoder,
+            pooling=stated_pooling(self.model.header),
+            n_embd=self.model.n_embd,
+            size=self.model.header.size,
         )
 
     # --- state ----------------------------------------------------------------------------------------------------------

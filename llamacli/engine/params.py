@@ -268,7 +268,11 @@ class GenerationParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """A loaded model: its file's name, its kind (architecture, size class, quantization) and its limits in tokens."""
+    """A loaded model: its file's name, its kind (architecture, size class, quantization) and its limits in tokens.
+
+    `chat_template` is the Jinja text of its template. `can_generate` is False for an embedding model. `pooling` is what its
+    metadata states, None if nothing. `n_embd` is the length of its vectors and `size` the bytes of its file.
+    """
 
     model: str
     kind: str
@@ -277,6 +281,11 @@ class Description:
     n_parallel: int
     n_vocab: int
     has_chat_template: bool
+    chat_template: str | None = None
+    can_generate: bool = True
+    pooling: Pooling | None = None
+    n_embd: int = 0
+    size: int = 0
 
 
 def _require(condition: bool, parameter: str, problem: str) -> None:

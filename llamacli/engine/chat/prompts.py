@@ -132,6 +132,27 @@ class Prompting:
         """Return the turn that continues the text as it is."""
         return text_turn(self.text_prompt(text), constraint)
 
+    def tokens_turn(self, tokens: Sequence[int], constraint: Constraint | None = None) -> Turn:
+        """Return the turn that continues these tokens as they are.
+
+        Raises:
+            UsageError: if a token is not in the vocabulary.
+        """
+        text = self.detokenize(tokens).decode("utf-8", "replace")
+        return text_turn(Prompt(text, tuple(tokens)), constraint)
+
+    def detokenize(self, tokens: Sequence[int]) -> bytes:
+        """Return the bytes of a text in tokens, those of control tokens included.
+
+        Raises:
+            UsageError: if a token is not in the vocabulary.
+        """
+        return self.model.vocabulary.detokenize(tokens, special=True)
+
+    def pieces(self, tokens: Sequence[int]) -> list[bytes]:
+        """Return the bytes of each token. Raises UsageError if one is not in the vocabulary."""
+        return [self.model.vocabulary.special_piece(token) for token in tokens]
+
     def infill_turn(self, prefix: str, suffix: str, constraint: Constraint | None = None) -> Turn:
         """Return the turn that fills the gap between two texts.
 
@@ -154,6 +175,8 @@ class Prompting:
 def _turn(engine: Prompting, question: Question, constraint: Constraint | None) -> Turn:
     if question.gap is not None:
         return engine.infill_turn(*question.gap, constraint)
+    if question.tokens:
+        return engine.tokens_turn(question.tokens, constraint)
     if question.raw:
         return engine.text_turn(question.text, constraint)
     if question.template is None and not engine.has_chat_template:
@@ -196,4 +219,6 @@ def _rendering(question: Question) -> Rendering:
         tool_choice=question.tool_choice,
         parallel_tool_calls=question.parallel_tool_calls,
         enable_thinking=question.reasoning != "off",
+        reasoning_format=question.reasoning_format,
+        variables=question.variables,
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from llamacli.engine.chat.message import Message, Tool
-from llamacli.engine.chat.rendering import ToolChoice
+from llamacli.engine.chat.rendering import ReasoningFormat, ToolChoice
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 
 _SYSTEM_ROLES = ("system", "developer")
@@ -14,13 +16,15 @@ _SYSTEM_ROLES = ("system", "developer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One question: `text` to be answered or continued, or a `conversation`, or a gap between two texts.
+    """One question: `text` or `tokens` to be continued, `text` or a `conversation` to be answered, or a gap between two texts.
 
     `system` replaces the system messages of the conversation. `template` is a chat template by name or text, None for the
-    model's. `raw` continues the text without one. `reasoning` is "on", "off" or "auto", `budget` the tokens it may take.
+    model's. `raw` continues the text without one. `reasoning` is "on", "off" or "auto", `budget` the tokens it may take; with
+    `reasoning_format` "none" it stays in the content. `variables` are passed to the template.
     """
 
     text: str = ""
+    tokens: tuple[int, ...] = ()
     conversation: tuple[Message, ...] = ()
     gap: tuple[str, str] | None = None
     system: str | None = None
@@ -31,12 +35,14 @@ class Question:
     parallel_tool_calls: bool = False
     reasoning: str = "auto"
     budget: int | None = None
+    reasoning_format: ReasoningFormat = "deepseek"
+    variables: Mapping[str, Any] | None = None
     constraint: AnswerConstraint | None = None
 
     @property
     def is_text(self) -> bool:
         """True if text is continued or filled in without a chat template."""
-        return self.raw or self.gap is not None
+        return self.raw or bool(self.tokens) or self.gap is not None
 
     @property
     def messages(self) -> tuple[Message, ...]:

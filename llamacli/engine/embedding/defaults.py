@@ -6,9 +6,16 @@ from llamacli.engine.embedding.params import Attention
 from llamacli.engine.params import ContextParams, Pooling
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import ModelUnsupportedError
+from llamacli.gguf.header import Header
 
 POOLINGS: tuple[Pooling, ...] = ("none", "mean", "cls", "last", "rank")
 """By llama.cpp's numbers."""
+
+
+def stated_pooling(header: Header) -> Pooling | None:
+    """Return the pooling that a model's metadata states, or None."""
+    number = header.integer(f"{header.architecture}.pooling_type")
+    return POOLINGS[number] if number is not None and 0 <= number < len(POOLINGS) else None
 
 
 def choose_pooling(model: Model, requested: Pooling | None) -> Pooling:
@@ -18,8 +25,7 @@ def choose_pooling(model: Model, requested: Pooling | None) -> Pooling:
         ModelUnsupportedError: if the pooling is "rank" and the model has no classifier.
     """
     header = model.header
-    number = header.integer(f"{header.architecture}.pooling_type")
-    pooling = requested or (POOLINGS[number] if number is not None and 0 <= number < len(POOLINGS) else None)
+    pooling = requested or stated_pooling(header)
     if pooling is None or (pooling == "none" and requested is None):
         pooling = "mean"
         model.notes.append(f"{model.path.name} does not specify pooling: using the mean of all tokens")

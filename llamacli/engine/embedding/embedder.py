@@ -191,15 +191,22 @@ class Embedder:
         def split(text: Text) -> tuple[list[list[int]], bool]:
             if isinstance(text, LlamacliError):
                 raise text
-            if not text.strip():
+            if not (text.strip() if isinstance(text, str) else text):
                 raise UsageError("the text is empty")
             with self._vocabulary_lock:
                 if self._closed:
                     raise CancelledError("the model is closed")
-                tokens = self.model.vocabulary.tokenize(params.prefix + text)
+                tokens = self._tokens(text, params)
             return cut(tokens, frame, self.limit, params)
 
         return split
+
+    def _tokens(self, text: str | tuple[int, ...], params: EmbeddingParams) -> list[int]:
+        vocabulary = self.model.vocabulary
+        if isinstance(text, str):
+            return vocabulary.tokenize(params.prefix + text)
+        vocabulary.check_ids(text)
+        return list(text)
 
     def cancel(self) -> None:
         """End running work at once. Safe from any thread."""

@@ -19,8 +19,8 @@ FIRST_WINDOW, LARGEST_WINDOW = 256, 4096
 """Texts in a window: few at first, so that evaluation starts early."""
 WINDOW_TOKENS = 1 << 16
 
-Text = str | LlamacliError
-"""A text, or the reason why it is missing."""
+Text = str | tuple[int, ...] | LlamacliError
+"""A text, its tokens, or the reason why it is missing."""
 
 Split = Callable[[Text], tuple[list[list[int]], bool]]
 """From a text to the tokens of its pieces, and whether it was truncated. Raises the text's error."""
