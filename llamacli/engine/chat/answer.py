@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from llamacli.engine.chat.answer_parser import AnswerParser, ParsedAnswer
+from llamacli.engine.chat.answer_start import StartFilter
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent, Delta, Event, Failed, Finished, Piece, Prefill, Token
 
@@ -50,18 +51,24 @@ class AnswerBuilder:
     def __init__(self, turn: Turn, index: int = 0, *, keeps_tokens: bool = False, raises: bool = False) -> None:
         self.index = index
         self._reader = AnswerReader(turn)
+        self._start = turn.start
+        self._known = len(turn.started)  # tokens of the start that are still to come
+        self._filter = StartFilter(turn.start) if turn.start is not None else None
         self._tokens: list[Token] | None = [] if keeps_tokens else None
         self._raises = raises
         self._started = time.perf_counter()
         self._first_token_ms: float | None = None
 
     def add(self, token: Token) -> Piece:
-        """Add a token and return what became certain with it."""
+        """Add a token and return what became certain with it, nothing of the known start."""
+        if self._known:
+            self._known -= 1
+            return Piece(self.index, self._new(self._reader.feed(token.text)))
         if self._first_token_ms is None:
             self._first_token_ms = (time.perf_counter() - self._started) * 1e3
         if self._tokens is not None:
             self._tokens.append(token)
-        return Piece(self.index, self._reader.feed(token.text), token)
+        return Piece(self.index, self._new(self._reader.feed(token.text)), token)
 
     def end(self, event: Finished | Failed) -> list[AnswerEvent]:
         """Return the last events: the remaining deltas and the answer, or the failure. Frees the parser."""
@@ -74,10 +81,14 @@ class AnswerBuilder:
             parsed, rest = self._reader.finish(complete=event.reason == "stop")
         finally:
             self.close()
+        deltas = self._new(deltas + rest)
+        new = Delta(parsed.content, parsed.reasoning_content)
+        if self._start is not None:
+            new = StartFilter(self._start).delta(new)
         answer = Answer(
             index=self.index,
-            content=parsed.content,
-            reasoning_content=parsed.reasoning_content,
+            content=new.content,
+            reasoning_content=new.reasoning_content,
             tool_calls=parsed.tool_calls,
             well_formed=parsed.well_formed,
             tokens=tuple(self._tokens or ()),
@@ -88,7 +99,13 @@ class AnswerBuilder:
             satisfied=event.satisfied,
             first_token_ms=self._first_token_ms,
         )
-        return [Piece(self.index, deltas + rest), answer] if deltas or rest else [answer]
+        return [Piece(self.index, deltas), answer] if deltas else [answer]
+
+    def _new(self, deltas: tuple[Delta, ...]) -> tuple[Delta, ...]:
+        """Return the deltas without the known start."""
+        if self._filter is None:
+            return deltas
+        return tuple(new for delta in deltas if (new := self._filter.delta(delta)) != Delta())
 
     def close(self) -> None:
         """Free the parser."""

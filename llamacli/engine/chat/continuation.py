@@ -31,6 +31,16 @@ def answer_tokens(
     raise UsageError("this chat template cannot continue an answer from its text alone")
 
 
+def check_start(messages: Sequence[Message]) -> Message:
+    """Return the last message, which must be the start of an answer. Raises UsageError if it is not."""
+    if not messages or messages[-1].role != "assistant" or messages[-1].tool_calls:
+        raise UsageError(
+            "only an assistant message without tool calls can be continued, and the last message is none",
+            parameter="continue_final_message",
+        )
+    return messages[-1]
+
+
 def _formatted(
     vocabulary: Vocabulary, template: ChatTemplate, turn: Turn, messages: Sequence[Message], rendering: Rendering
 ) -> tuple[int, ...]:

@@ -29,7 +29,7 @@ def check_answer(turn: Turn, answer: Answer) -> None:
     if turn.expected is not None:
         if answer.finish_reason != "stop" or answer.satisfied is False:
             raise ConstraintError(f"the answer was cut {how} before it was complete", hint=hint, parameter=parameter)
-        turn.expected.check(answer.content)
+        turn.expected.check((turn.start.text if turn.start is not None else "") + answer.content)
     if turn.requires_call and not (answer.tool_calls and answer.finish_reason == "stop"):
         helps = not answer.content.strip()  # prose would continue without end
         raise ConstraintError(

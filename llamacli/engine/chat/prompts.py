@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from llamacli.engine.chat.continuation import answer_tokens
+from llamacli.engine.chat.continuation import answer_tokens, check_start
 from llamacli.engine.chat.infill import infill_prompt
 from llamacli.engine.chat.message import Message, read_messages
 from llamacli.engine.chat.prompt import Prompt, plain_prompt, rendered_prompt
@@ -182,9 +182,7 @@ def _turn(engine: Prompting, question: Question, constraint: Constraint | None) 
     if question.template is None and not engine.has_chat_template:
         return _plain_turn(engine, question, constraint)
     try:
-        turn = engine.chat_turn(
-            question.messages, _rendering(question), template=question.template, constraint=constraint, budget=question.budget
-        )
+        turn = _chat_turn(engine, question, constraint)
     except TemplateError as error:
         if question.template is None:
             raise
@@ -193,6 +191,18 @@ def _turn(engine: Prompting, question: Question, constraint: Constraint | None) 
     if (question.reasoning == "on" or question.budget is not None) and not turn.thinks:
         logger.warning("this chat template does not support reasoning: the reasoning settings have no effect")
     return turn
+
+
+def _chat_turn(engine: Prompting, question: Question, constraint: Constraint | None) -> Turn:
+    messages, rendering = question.messages, _rendering(question)
+    start = check_start(messages) if question.continues_last else None
+    if start is not None:
+        messages = messages[:-1]
+    turn = engine.chat_turn(messages, rendering, template=question.template, constraint=constraint, budget=question.budget)
+    if start is None:
+        return turn
+    tokens = engine.answer_tokens(turn, (*messages, start), rendering, template=question.template)
+    return dataclasses.replace(turn, start=start, started=tokens)
 
 
 def _plain_turn(engine: Prompting, question: Question, constraint: Constraint | None) -> Turn:

@@ -20,7 +20,8 @@ class Question:
 
     `system` replaces the system messages of the conversation. `template` is a chat template by name or text, None for the
     model's. `raw` continues the text without one. `reasoning` is "on", "off" or "auto", `budget` the tokens it may take; with
-    `reasoning_format` "none" it stays in the content. `variables` are passed to the template.
+    `reasoning_format` "none" it stays in the content. `variables` are passed to the template. `continues_last`: the last
+    message is the start of the answer.
     """
 
     text: str = ""
@@ -38,6 +39,7 @@ class Question:
     reasoning_format: ReasoningFormat = "deepseek"
     variables: Mapping[str, Any] | None = None
     constraint: AnswerConstraint | None = None
+    continues_last: bool = False
 
     @property
     def is_text(self) -> bool:

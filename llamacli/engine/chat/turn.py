@@ -24,6 +24,7 @@ class Turn:
     `answer_format` is for `AnswerParser`; None if the text of the answer is its content. `is_constrained`: a constraint ends
     the content, so that what the template writes after it is missing. `thinks`: the answer may start with reasoning. `is_chat`
     is False for text that is only continued. `expected`, `requires_call` and `tools` are what `check_answer` checks.
+    `start` is the known start of the answer, and `started` its tokens: the events of the answer leave it out.
     """
 
     prompt: Prompt
@@ -35,6 +36,8 @@ class Turn:
     expected: AnswerConstraint | None = None
     requires_call: bool = False
     tools: tuple[Tool, ...] = ()
+    start: Message | None = None
+    started: tuple[int, ...] = ()
 
 
 def text_turn(prompt: Prompt, constraint: Constraint | None = None) -> Turn:

@@ -42,7 +42,8 @@ def request_of(
     started: Sequence[int] = (),
     closes_gap: bool = False,
 ) -> Request:
-    """Return the scheduler's request for a turn."""
+    """Return the scheduler's request for a turn. `started` comes in place of the turn's own."""
+    started = started or turn.started
     params, prompt = params or GenerationParams(), turn.prompt
     return Request(
         prompt=(*prompt.tokens, *started),

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from llamacli.engine.chat.answer import AnswerReader
-from llamacli.engine.chat.message import Message
+from llamacli.engine.chat.answer_start import StartFilter
+from llamacli.engine.chat.judgement import check_answer
+from llamacli.engine.chat.message import Message, ToolCall
+from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.rendering import Rendering
+from llamacli.engine.constraint.answer_constraint import schema_constraint
 from llamacli.engine.constraint.guide import Guidance
 from llamacli.engine.constraint.matcher import Constraint
 from llamacli.engine.engine import Engine
-from llamacli.engine.events import Event, Failed, Finished, Prefill, Token
+from llamacli.engine.events import Answer, Delta, Event, Failed, Finished, Piece, Prefill, Token
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
@@ -192,3 +198,60 @@ def test_a_context_shift_keeps_the_token_of_the_beginning(model: Model, schedule
         assert end(events).reason == "length"
         assert scheduler.slots.tokens_of(0)[0] == bos or first != bos
     assert len(scheduler.slots.tokens_of(0)) <= 2048
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_a_question_that_continues_its_last_message_is_answered_with_the_rest_only(tiny_model: Path, samples: int) -> None:
+    start = Message("assistant", "The sky is")
+    question = Question(conversation=(Message("user", "Hi"), start), continues_last=True)
+    params = GenerationParams(max_tokens=6, sampling=GREEDY, logprobs=0)
+    with Engine(tiny_model, context=ContextParams(n_ctx=256, n_seq_max=samples, threads=1)) as engine:
+        turn = engine.render(question)
+        events = list(engine.answer(turn, params, samples=samples))
+        answers = [event for event in events if isinstance(event, Answer)]
+        assert len(answers) == samples
+        whole = list(engine.answer(dataclasses.replace(turn, start=None), params))[-1]
+        assert isinstance(whole, Answer)
+        for answer in answers:
+            deltas = [d.content for e in events if isinstance(e, Piece) and e.index == answer.index for d in e.deltas]
+            assert whole.content == start.text + answer.content
+            assert "".join(deltas) == answer.content
+            assert (len(answer.tokens), answer.usage.completion_tokens) == (6, 6)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [(), (Message("user", "Hi"),), (Message("user", "Hi"), Message("assistant", None, (ToolCall("look", "{}"),)))],
+    ids=["none", "user", "call"],
+)
+def test_what_is_no_start_of_an_answer_is_not_continued(tiny_model: Path, messages: tuple[Message, ...]) -> None:
+    with Engine(tiny_model) as engine, pytest.raises(UsageError) as caught:
+        engine.render(Question(conversation=messages, continues_last=True))
+    assert caught.value.parameter == "continue_final_message"
+
+
+@pytest.mark.parametrize(
+    ("known", "pieces", "new"),
+    [
+        ("The sky ", ("The", " sky", " is"), "is"),
+        ("The sky ", ("The sky", "is"), "is"),
+        (" The", ("The", " sky"), " sky"),
+        ("ab", ("a", "c"), "c"),
+        ("", ("a",), "a"),
+    ],
+)
+def test_the_known_start_is_left_out_of_the_growing_text(known: str, pieces: tuple[str, ...], new: str) -> None:
+    start = StartFilter(Message("assistant", known))
+    assert "".join(start.delta(Delta(piece)).content for piece in pieces) == new
+
+
+def test_the_rest_of_an_answer_is_checked_with_its_start(tiny_model: Path) -> None:
+    constraint = schema_constraint('{"type": "object", "properties": {"a": {"const": 5}}, "required": ["a"]}')
+    start = Message("assistant", '{"a":')
+    question = Question(conversation=(Message("user", "Hi"), start), constraint=constraint, continues_last=True)
+    with Engine(tiny_model) as engine:
+        turn = engine.render(question)
+        answer = list(engine.answer(turn, GenerationParams(max_tokens=40, sampling=GREEDY)))[-1]
+        assert isinstance(answer, Answer)
+        assert json.loads(start.text + answer.content) == {"a": 5}
+        check_answer(turn, answer)
