@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from llamacli.api.completion import cancellable
 from llamacli.api.llama import Llama
-from llamacli.engine.runtime.cancel import Canceller
+from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import ClosedError
 from llamacli.openai.response import Document
 

@@ -12,7 +12,7 @@ from llamacli.api.manual import apply
 from llamacli.engine.chat.message import choose_tools, read_response_format, read_tools
 from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.tools import check_tools
-from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.events import Answer, Usage
 from llamacli.engine.generation.request import Processor
 from llamacli.errors import UsageError

@@ -20,16 +20,17 @@ from llamacli.api.arguments import (
 )
 from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.options import SamplingKeywords, generation, sampling_params
+from llamacli.engine.chat.chat_turn import chat_turn
 from llamacli.engine.chat.infill import infill_prompt
 from llamacli.engine.chat.message import read_messages
 from llamacli.engine.chat.prompt import Prompt
-from llamacli.engine.chat.turn import Turn, chat_turn, text_turn
+from llamacli.engine.chat.turn import Turn, text_turn
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Answer, AnswerEvent, Failed, Piece
-from llamacli.engine.generation.job_window import Job
+from llamacli.engine.generation.job import Job
 from llamacli.engine.generation.request import Processor
 from llamacli.engine.params import GenerationParams, SamplingParams
-from llamacli.engine.runtime.cancel import Canceller
+from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import ClosedError, UsageError
 from llamacli.openai import response
 from llamacli.openai.documents import Documents

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.constraint.schema import schema_to_grammar
 from llamacli.errors import InvalidJSONError, SchemaError, UsageError
 from llamacli.json_text import parse_json
@@ -30,7 +30,7 @@ class LlamaGrammar:
         Raises:
             GrammarSyntaxError: if it does not parse, with line and column.
         """
-        from llamacli.grammar import check_safe
+        from llamacli.grammar.gbnf import check_safe
 
         if not isinstance(grammar, str):
             raise UsageError(f"a grammar must be a string or a LlamaGrammar, not {type(grammar).__name__}")

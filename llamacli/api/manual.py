@@ -8,7 +8,8 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llamacli.engine.constraint.matcher import Constraint, Matcher
+from llamacli.engine.constraint.guidance import Constraint
+from llamacli.engine.constraint.matcher import Matcher
 from llamacli.engine.generation.request import Processor
 from llamacli.engine.generation.sampler import Sampler
 from llamacli.engine.runtime import state as states

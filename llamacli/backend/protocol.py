@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import AnswerEvent
-from llamacli.engine.generation.job_window import Job
+from llamacli.engine.generation.job import Job
 from llamacli.engine.params import Description, GenerationParams, SamplingParams
-from llamacli.engine.runtime.cancel import Canceller
+from llamacli.engine.runtime.canceller import Canceller
 from llamacli.engine.runtime.logit_bias import Bias
 
 if TYPE_CHECKING:

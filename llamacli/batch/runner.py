@@ -17,7 +17,7 @@ from llamacli.engine.chat.judgement import check_answer
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 from llamacli.engine.events import Answer, Failed
-from llamacli.engine.generation.job_window import Job
+from llamacli.engine.generation.job import Job
 from llamacli.errors import ConstraintError, LlamacliError, RowsFailedError
 from llamacli.openai.batch_request import RowDefaults, RowRequest
 from llamacli.openai.batch_result import failure, result

@@ -14,17 +14,19 @@ from llamacli.engine.chat.answer import AnswerBuilder, read_answers
 from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.chat.prompts import Prompting
 from llamacli.engine.chat.turn import Turn, text_turn
-from llamacli.engine.constraint.guide import Guidance
+from llamacli.engine.constraint.guidance import Guidance
 from llamacli.engine.embedding.defaults import stated_pooling
 from llamacli.engine.events import Answer, AnswerEvent, Event, Failed, Finished, Timings, Usage
 from llamacli.engine.generation.contexts import Contexts
-from llamacli.engine.generation.job_window import LOOK_AHEAD, Job, JobWindow, Tuner
+from llamacli.engine.generation.job import Job
+from llamacli.engine.generation.job_window import LOOK_AHEAD, JobWindow, Tuner
 from llamacli.engine.generation.request import Processor, Request, request_of
 from llamacli.engine.generation.room import Room, stream_with_room
 from llamacli.engine.generation.samples import stream_samples
 from llamacli.engine.generation.shared import SharedScheduler
 from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams, Pooling
-from llamacli.engine.runtime.cancel import CancelFlag, Canceller
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.canceller import Canceller
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import ModelUnsupportedError
 

@@ -6,9 +6,9 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from llamacli.errors import GrammarError
-from llamacli.grammar import Grammar
 from llamacli.grammar.automaton.stack_sets import StackSets
 from llamacli.grammar.automaton.stack_store import GrowthError, Stacks
+from llamacli.grammar.gbnf import Grammar
 from llamacli.grammar.location import LineIndex, Location
 from llamacli.grammar.program.alphabet import allowed, common
 from llamacli.grammar.syntax import words

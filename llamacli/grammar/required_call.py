@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from llamacli.errors import GrammarError
-from llamacli.grammar import parse
+from llamacli.grammar.gbnf import parse
 from llamacli.grammar.matcher import Matcher
 from llamacli.grammar.syntax.nodes import (
     AnyNode,

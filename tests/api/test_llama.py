@@ -20,7 +20,7 @@ import llamacli
 from llamacli import AsyncLlama, Llama, LlamaGrammar, SavedState
 from llamacli.api import completion, grammar, manual
 from llamacli.api import llama as llama_module
-from llamacli.engine.runtime.cancel import Canceller
+from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import (
     CancelledError,
     ClosedError,

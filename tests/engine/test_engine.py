@@ -14,8 +14,7 @@ import pytest
 
 from llamacli.binding.library import find_folder
 from llamacli.engine.chat.prompt import Part, plain_prompt, rendered_prompt
-from llamacli.engine.constraint.guide import Guidance
-from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.guidance import Constraint, Guidance
 from llamacli.engine.events import Finished, Prefill, Token
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.sampler import Sampler

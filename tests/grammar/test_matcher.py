@@ -13,9 +13,9 @@ from hostile_grammars import json_text
 from native_grammar import NativeGrammar
 
 from llamacli.errors import GrammarError
-from llamacli.grammar import examine, parse
 from llamacli.grammar.analysis.sampler import Sampler
 from llamacli.grammar.builtins import builtin
+from llamacli.grammar.gbnf import examine, parse
 from llamacli.grammar.matcher import Matcher
 
 DATA = Path(__file__).parents[1] / "data" / "grammar"

@@ -17,7 +17,7 @@ from hostile_grammars import HOSTILE
 
 from llamacli.binding.library import library
 from llamacli.errors import GrammarSyntaxError
-from llamacli.grammar import check_safe, examine, parse
+from llamacli.grammar.gbnf import check_safe, examine, parse
 from llamacli.grammar.syntax.nodes import Repeat, walk
 
 DATA = Path(__file__).parents[1] / "data" / "grammar"
@@ -121,7 +121,7 @@ def test_hostile_grammars_get_an_answer_or_a_place(name):
 def test_hostile_grammars_stay_small():
     code = (
         "import resource, hostile_grammars as cases\n"
-        "from llamacli.grammar import examine\n"
+        "from llamacli.grammar.gbnf import examine\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "for text in cases.HOSTILE.values(): examine(text, every_problem=True)\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
@@ -190,7 +190,7 @@ def test_damaged_grammars_never_raise_anything_else(request):
 
 def test_importing_the_parser_is_light():
     code = (
-        "import sys, llamacli.grammar;"
+        "import sys, llamacli.grammar.gbnf;"
         "print(sorted(name for name in sys.modules if name.startswith(('rich', 'typer', 'ctypes', 'json'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,8 +14,8 @@ from native_grammar import NativeGrammar
 from llamacli.engine.constraint.answer_constraint import schema_constraint
 from llamacli.engine.constraint.schema import schema_to_grammar
 from llamacli.errors import ConstraintError, SchemaError
-from llamacli.grammar import parse
 from llamacli.grammar.analysis.sampler import Sampler
+from llamacli.grammar.gbnf import parse
 from llamacli.grammar.matcher import Matcher
 from llamacli.grammar.schema.converter import convert, not_enforced
 from llamacli.grammar.schema.formats import GRAMMARS, format_checker, is_checked

@@ -11,8 +11,8 @@ import pytest
 
 from llamacli.engine.constraint.schema import schema_to_grammar
 from llamacli.errors import GrammarError, SchemaError
-from llamacli.grammar import parse
 from llamacli.grammar.analysis.sampler import Sampler
+from llamacli.grammar.gbnf import parse
 from llamacli.grammar.matcher import Matcher
 from llamacli.grammar.schema.converter import not_enforced
 

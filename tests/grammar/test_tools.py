@@ -12,11 +12,11 @@ import pytest
 from native_grammar import NativeGrammar
 
 from llamacli.errors import GrammarError, GrammarSyntaxError
-from llamacli.grammar import examine, parse
 from llamacli.grammar.analysis.explanation import explain
 from llamacli.grammar.analysis.linter import lint
 from llamacli.grammar.analysis.sampler import Sampler
 from llamacli.grammar.builtins import builtin, builtin_names
+from llamacli.grammar.gbnf import examine, parse
 from llamacli.grammar.matcher import Matcher
 from llamacli.grammar.syntax.formatter import WIDTH, format_grammar
 from llamacli.render.grammar.diagram import format_diagram

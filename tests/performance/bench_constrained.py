@@ -22,8 +22,7 @@ import peers
 
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.turn import Turn
-from llamacli.engine.constraint.guide import Guidance
-from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.guidance import Constraint, Guidance
 from llamacli.engine.constraint.schema import schema_to_grammar
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Token

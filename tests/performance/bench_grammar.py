@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from hostile_grammars import HOSTILE, json_text
 from native_grammar import NativeGrammar
 
-from llamacli.grammar import examine, parse
 from llamacli.grammar.analysis.linter import lint
 from llamacli.grammar.analysis.sampler import Sampler
 from llamacli.grammar.builtins import builtin, builtin_names
+from llamacli.grammar.gbnf import examine, parse
 from llamacli.grammar.matcher import Matcher
 
 LIMIT = 2.0

@@ -18,8 +18,7 @@ from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.prompts import Prompting
 from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.turn import Turn
-from llamacli.engine.constraint.guide import Guidance
-from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.guidance import Constraint, Guidance
 from llamacli.engine.events import AnswerEvent, Event, Finished, Prefill, Timings, Token, TokenLogprob, Usage
 from llamacli.engine.generation.room import Room, stream_with_room
 from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams, SamplingParams

@@ -13,8 +13,8 @@ from llamacli.engine.constraint.answer_constraint import (
     schema_constraint,
 )
 from llamacli.errors import GrammarSyntaxError, SchemaError
-from llamacli.grammar import check_safe
 from llamacli.grammar.choices import from_choices
+from llamacli.grammar.gbnf import check_safe
 from llamacli.grammar.location import LineIndex
 from llamacli.grammar.regex import from_regex
 

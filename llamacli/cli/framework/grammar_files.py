@@ -15,7 +15,7 @@ from llamacli.json_text import parse_json
 
 if TYPE_CHECKING:
     from llamacli.cli.framework.console import Console
-    from llamacli.grammar import Grammar
+    from llamacli.grammar.gbnf import Grammar
 
 GrammarArgument = Annotated[
     str,
@@ -60,7 +60,7 @@ def parse_grammar(console: Console, source: Source, root: str) -> Grammar:
     Raises:
         GrammarSyntaxError: if it is invalid; the message begins with the file and the location.
     """
-    from llamacli.grammar import parse
+    from llamacli.grammar.gbnf import parse
     from llamacli.grammar.location import LineIndex
     from llamacli.render.grammar.text import format_excerpt
 

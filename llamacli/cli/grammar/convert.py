@@ -56,7 +56,7 @@ def from_regex(
 
     \d, \w and \s match ASCII characters only. Look-around, back references and word boundaries are not supported.
     """
-    from llamacli.grammar import parse
+    from llamacli.grammar.gbnf import parse
     from llamacli.grammar.regex import from_regex as convert
 
     text = convert(regex)
@@ -84,8 +84,8 @@ def from_choices(
 
     Many texts become a tree that branches where they differ, which is faster in llama.cpp than a long list.
     """
-    from llamacli.grammar import parse
     from llamacli.grammar.choices import from_choices as convert
+    from llamacli.grammar.gbnf import parse
 
     piped = not text and not input and app.console.has_piped_input
     grammar = convert([*text, *read_lines(app.console, (Path(STDIN),) if piped else input)])

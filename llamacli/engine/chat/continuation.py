@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 
 from llamacli.engine.chat.answer import AnswerReader
+from llamacli.engine.chat.chat_turn import turn_prompt
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.template import ChatTemplate
-from llamacli.engine.chat.turn import Turn, turn_prompt
+from llamacli.engine.chat.turn import Turn
 from llamacli.engine.runtime.vocabulary import Vocabulary
 from llamacli.errors import UsageError
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.rendering import RenderedPrompt, Rendering
 from llamacli.engine.chat.template import ChatTemplate
-from llamacli.engine.constraint.guide import ThinkingState
-from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.guidance import Constraint, ThinkingState
 from llamacli.errors import TemplateError
 from llamacli.grammar.syntax.writer import char_class, choice, literal, rules_text
 

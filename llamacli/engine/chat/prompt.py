@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from llamacli.engine.runtime.vocabulary import Vocabulary
+if TYPE_CHECKING:
+    from llamacli.engine.runtime.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)

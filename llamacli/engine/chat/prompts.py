@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from llamacli.engine.chat.chat_turn import chat_turn
 from llamacli.engine.chat.continuation import answer_tokens, check_start
 from llamacli.engine.chat.infill import infill_prompt
 from llamacli.engine.chat.message import Message, read_messages
@@ -15,8 +16,8 @@ from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.recommended_sampling import with_recommendations
 from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.template import ChatTemplate
-from llamacli.engine.chat.turn import Turn, chat_turn, text_turn
-from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.chat.turn import Turn, text_turn
+from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.params import SamplingParams
 from llamacli.engine.runtime.logit_bias import Bias, resolve_biases
 from llamacli.engine.runtime.model import Model

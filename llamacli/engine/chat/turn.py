@@ -1,20 +1,15 @@
-"""One turn of a conversation: the prompt, the constraint of the answer, and its format."""
+"""One turn of a conversation as a value: the prompt, the constraint of the answer, and its format."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from llamacli.engine.chat.message import Message, Tool
-from llamacli.engine.chat.prompt import Prompt, rendered_prompt
-from llamacli.engine.chat.rendering import RenderedPrompt, Rendering
-from llamacli.engine.chat.template import ChatTemplate
+from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
-from llamacli.engine.constraint.guide import Guidance, Thinking, ThinkingState
-from llamacli.engine.constraint.matcher import Constraint
-from llamacli.engine.runtime.vocabulary import Vocabulary
-from llamacli.errors import UsageError
+from llamacli.engine.constraint.guidance import Constraint, Guidance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,113 +38,3 @@ class Turn:
 def text_turn(prompt: Prompt, constraint: Constraint | None = None) -> Turn:
     """Return a turn without a chat template: the text is continued."""
     return Turn(prompt=prompt, guidance=Guidance(constraint=constraint) if constraint else None, is_chat=False)
-
-
-def chat_turn(
-    vocabulary: Vocabulary,
-    template: ChatTemplate,
-    messages: Sequence[Message],
-    rendering: Rendering,
-    *,
-    constraint: Constraint | None = None,
-    budget: int | None = None,
-) -> Turn:
-    """Return the turn that answers `messages`.
-
-    `constraint` is for the content of the answer, `budget` is the number of tokens of its reasoning (None: no limit).
-
-    Raises:
-        TemplateError: if the template refuses the messages.
-        UsageError: if tools are used with a template that does not support them, or with a constraint.
-    """
-    uses_tools = bool(rendering.tools) and rendering.tool_choice != "none"
-    if uses_tools:
-        _check_tools(template, constraint)
-    rendered = template.render(messages, rendering)
-    state = thinking_state(rendered)
-    is_constrained = constraint is not None
-    if is_constrained and state == "possible" and not rendering.enable_thinking:
-        state = "closed"
-    if constraint is not None:
-        from llamacli.engine.chat.framing import frame_of, framed  # needed only with a constraint
-
-        frame = frame_of(template, rendered, messages, rendering)
-        constraint = framed(constraint, rendered, frame, state)
-        needs_parser = state in ("possible", "opened") or bool(frame.opening)
-    else:
-        constraint = _template_constraint(rendered, requires_call=uses_tools and rendering.tool_choice == "required")
-        needs_parser = uses_tools or state != "none"
-    thinking = None
-    if state != "none":
-        thinking = Thinking(start=rendered.thinking_start, ends=rendered.thinking_ends, opened=state == "opened", budget=budget)
-    return Turn(
-        prompt=turn_prompt(vocabulary, rendered, keeps_marks=needs_parser),
-        guidance=_guidance(constraint, thinking),
-        answer_format=rendered.answer_format if needs_parser else None,
-        is_constrained=is_constrained,
-        thinks=state in ("possible", "opened"),
-    )
-
-
-def thinking_state(rendered: RenderedPrompt) -> ThinkingState:
-    """Return whether the answer may start with reasoning, or the prompt has started or ended it."""
-    if not rendered.thinking_start or not rendered.thinking_ends:
-        return "none"
-    _, begun, rest = rendered.generation_prompt.rpartition(rendered.thinking_start)
-    if any(end in rest for end in rendered.thinking_ends):
-        return "closed"
-    return "opened" if begun else "possible"
-
-
-def _check_tools(template: ChatTemplate, constraint: Constraint | None) -> None:
-    if constraint is not None:
-        raise UsageError(
-            "a grammar or schema cannot be used with tools", hint="set tool_choice to none", parameter="tool_choice"
-        )
-    if not (template.capabilities.tools or template.capabilities.tool_calls):
-        raise UsageError(
-            "this chat template does not support tools", hint="use another model or chat_template", parameter="chat_template"
-        )
-
-
-def _template_constraint(rendered: RenderedPrompt, *, requires_call: bool) -> Constraint | None:
-    """The template's own grammar for tool calls. A grammar that is not lazy includes the end of the prompt."""
-    grammar = rendered.grammar
-    if grammar is None:
-        return None
-    if requires_call and not rendered.grammar_lazy:
-        from llamacli.grammar.required_call import without_prose
-
-        grammar = without_prose(grammar, rendered.generation_prompt, lambda text: _opens_thinking(rendered, text))
-    return Constraint(
-        grammar=grammar,
-        prefix="" if rendered.grammar_lazy else rendered.generation_prompt,
-        lazy=rendered.grammar_lazy,
-        triggers=rendered.triggers,
-        trusted=True,
-    )
-
-
-def _opens_thinking(rendered: RenderedPrompt, text: str) -> bool:
-    """Return whether text ends with the start of reasoning, or may, if a template that reasons does not name its mark."""
-    mark = rendered.thinking_start.strip()
-    return text.rstrip().endswith(mark) if mark else rendered.supports_thinking
-
-
-def _guidance(constraint: Constraint | None, thinking: Thinking | None) -> Guidance | None:
-    """The guidance, None if there is nothing to watch: reasoning alone matters only for its budget."""
-    if constraint is None and (thinking is None or thinking.budget is None):
-        return None
-    watched = thinking if thinking is not None and (thinking.budget is not None or (constraint and constraint.lazy)) else None
-    return Guidance(constraint=constraint, thinking=watched)
-
-
-def turn_prompt(vocabulary: Vocabulary, rendered: RenderedPrompt, *, keeps_marks: bool) -> Prompt:
-    """Return the tokens of a rendered prompt. `keeps_marks`: the marks of reasoning and calls belong to the answer's text."""
-    prompt = rendered_prompt(vocabulary, rendered.parts, rendered.stops)
-    if not keeps_marks:
-        return prompt
-    marks = (*rendered.preserved_tokens, rendered.thinking_start, *rendered.thinking_ends)
-    ids = [vocabulary.tokenize(mark, special=True) for mark in marks if mark]
-    preserved = frozenset(tokens[0] for tokens in ids if len(tokens) == 1)
-    return Prompt(prompt.text, prompt.tokens, prompt.stops, preserved)

@@ -6,14 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.guidance import Constraint
 from llamacli.errors import ConstraintError, InvalidJSONError, SchemaError
+from llamacli.grammar.schema.not_enforced import NotEnforced
 from llamacli.json_text import parse_json
-
-if TYPE_CHECKING:
-    from llamacli.grammar.schema.converter import NotEnforced
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,40 +11,15 @@ import codecs
 import re
 from collections import deque
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from llamacli.engine.constraint.matcher import Constraint, Matcher
+from llamacli.engine.constraint.guidance import Guidance, Thinking
+from llamacli.engine.constraint.matcher import Matcher
 from llamacli.engine.constraint.trigger import Trigger
 from llamacli.engine.runtime.model import Model
 
 _WINDOW = 512
 """Bytes that are searched for a trigger that is a regular expression."""
-
-
-ThinkingState = Literal["none", "possible", "opened", "closed"]
-"""Reasoning of an answer: none; possible, if the model starts it; opened or closed by the prompt."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thinking:
-    """The marks of reasoning, from `start` to one of `ends`. `opened`: the prompt has started it.
-
-    `budget` is the number of its tokens before its end is forced; None is no limit.
-    """
-
-    start: str
-    ends: tuple[str, ...]
-    opened: bool = False
-    budget: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guidance:
-    """Constraint and reasoning of an answer."""
-
-    constraint: Constraint | None = None
-    thinking: Thinking | None = None
 
 
 class Guide:

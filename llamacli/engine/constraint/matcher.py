@@ -5,33 +5,16 @@ Our own parser checks every grammar from outside first: llama.cpp's parser print
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from llamacli.binding import log
 from llamacli.binding.arrays import token_array
 from llamacli.binding.library import library
-from llamacli.engine.constraint.trigger import Trigger
+from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import GrammarError
 
 _CAN_CONTINUE, _MAY_END = 1, 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constraint:
-    """A GBNF grammar for an answer.
-
-    `prefix` is the end of the prompt, which the grammar includes. A `lazy` grammar starts at the first of its `triggers`.
-    `trusted` grammars were generated or checked by us or llama.cpp, and are not checked again.
-    """
-
-    grammar: str
-    root: str = "root"
-    prefix: str = ""
-    lazy: bool = False
-    triggers: tuple[Trigger, ...] = ()
-    trusted: bool = False
 
 
 class Matcher:
@@ -44,7 +27,7 @@ class Matcher:
 
     def __init__(self, model: Model, constraint: Constraint) -> None:
         if not constraint.trusted:
-            from llamacli import grammar as gbnf  # only answers under a grammar pay for it
+            from llamacli.grammar import gbnf  # only answers under a grammar pay for it
 
             gbnf.check_safe(constraint.grammar, constraint.root)
         self._library = library()

@@ -16,7 +16,7 @@ def convert_schema(schema: Any) -> Conversion:
     Raises:
         SchemaError: if the schema is invalid, or has no grammar; the message starts with its location, `at #/…`.
     """
-    from llamacli.grammar import check_safe  # only answers under a schema pay for it
+    from llamacli.grammar.gbnf import check_safe  # only answers under a schema pay for it
     from llamacli.grammar.schema.converter import convert
     from llamacli.grammar.schema.wrappers import unwrap
 

@@ -5,29 +5,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-from llamacli.engine.chat.turn import Turn
+from llamacli.engine.generation.job import Job
 from llamacli.engine.generation.prefix_cache import common_length
-from llamacli.engine.generation.request import Processor, Request
+from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
-from llamacli.engine.params import GenerationParams
 
 LOOK_AHEAD = 64
 """Jobs that are read before the first runs, to choose the size of the context."""
 
 LONG_PREFIX = 256
 """Shared prompt tokens from which one cache for all sequences is better than one each."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One of many answers to make. Its events carry `number`, which is unique among the jobs in flight."""
-
-    number: int
-    turn: Turn
-    params: GenerationParams
-    processor: Processor | None = None
 
 
 class JobWindow:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llamacli.engine.chat.turn import Turn
-from llamacli.engine.constraint.guide import Guidance
+from llamacli.engine.constraint.guidance import Guidance
 from llamacli.engine.params import GenerationParams
 
 Processor = Callable[[list[int], "memoryview[float]"], None]

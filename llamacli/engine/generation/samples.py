@@ -10,7 +10,7 @@ from contextlib import closing
 from llamacli.engine.events import Event, Prefill
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.shared import SharedScheduler, Source
-from llamacli.engine.runtime.cancel import Canceller
+from llamacli.engine.runtime.canceller import Canceller
 
 
 def stream_samples(

@@ -16,7 +16,8 @@ from llamacli.engine.events import Event, Failed, Finished
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.generation.ticket import Ticket
-from llamacli.engine.runtime.cancel import CancelFlag, Canceller
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import CancelledError, ClosedError, UsageError
 
 _PATIENCE_SECONDS = 0.2

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-
 from llamacli.binding.library import address_of, declarations, library
 from llamacli.errors import CancelledError
 
@@ -47,28 +44,3 @@ class CancelFlag:
         """Raise CancelledError if the work was cancelled."""
         if self.is_set:
             raise CancelledError("cancelled")
-
-
-class Canceller:
-    """Ends one call from another thread, even before it has started."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._actions: list[Callable[[], None]] = []
-        self.is_set = False
-
-    def set(self) -> None:
-        """End the call."""
-        with self._lock:
-            self.is_set = True
-            actions, self._actions = self._actions, []
-        for action in actions:
-            action()
-
-    def then(self, action: Callable[[], None]) -> None:
-        """Run `action` when `set` is called, or now if it already was."""
-        with self._lock:
-            if not self.is_set:
-                self._actions.append(action)
-                return
-        action()

@@ -8,10 +8,10 @@ from itertools import combinations, pairwise
 from typing import Final
 
 from llamacli.errors import GrammarError
-from llamacli.grammar import Grammar
 from llamacli.grammar.analysis.sampler import Sampler
 from llamacli.grammar.automaton.stack_sets import StackSets
 from llamacli.grammar.automaton.stack_store import GrowthError, Stacks
+from llamacli.grammar.gbnf import Grammar
 from llamacli.grammar.matcher import Matcher
 from llamacli.grammar.program.alphabet import PLAIN, TEXT, common, merged, pick
 from llamacli.grammar.program.code import END, rule_of

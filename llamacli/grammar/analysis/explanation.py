@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from llamacli.errors import GrammarError
-from llamacli.grammar import Grammar
 from llamacli.grammar.analysis.linter import effective_rules
 from llamacli.grammar.analysis.sampler import Sampler
+from llamacli.grammar.gbnf import Grammar
 from llamacli.grammar.program.graph import references
 from llamacli.grammar.syntax import words
 from llamacli.grammar.syntax.nodes import RuleReference, fold, walk

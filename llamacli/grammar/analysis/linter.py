@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from llamacli.grammar import Grammar, examine
 from llamacli.grammar.analysis import ambiguity
 from llamacli.grammar.analysis.sampler import least_sizes
+from llamacli.grammar.gbnf import Grammar, examine
 from llamacli.grammar.program.alphabet import allowed
 from llamacli.grammar.program.code import MAX_REPETITION
 from llamacli.grammar.program.graph import reachable, references

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from llamacli.errors import GrammarError
-from llamacli.grammar import Grammar
+from llamacli.grammar.gbnf import Grammar
 from llamacli.grammar.program.alphabet import PLAIN, allowed, common, pick, size
 from llamacli.grammar.program.code import END, Program, rule_of
 from llamacli.grammar.program.graph import reachable, references

@@ -16,6 +16,7 @@ from llamacli.errors import SchemaError
 from llamacli.grammar.schema.arrays import array_shape
 from llamacli.grammar.schema.document import Document
 from llamacli.grammar.schema.nodes import Array, Choice, Emitter, Node, Object, Property, Text
+from llamacli.grammar.schema.not_enforced import NotEnforced
 from llamacli.grammar.schema.numbers import MAX_DIGITS, Bound, integer_range, number_range
 from llamacli.grammar.schema.objects import object_shape
 from llamacli.grammar.schema.overlap import may_overlap
@@ -55,15 +56,6 @@ _ABOUT: Final = {
 _SPECIFIC: Final = frozenset().union(*_ABOUT.values())
 _HARMLESS: Final = {"uniqueItems": (False,), "not": (False,), "contains": (), "dependentRequired": ({},), "minContains": (0,)}
 _SILENT_ALONE: Final = {"then": "if", "else": "if", "minContains": "contains", "maxContains": "contains"}
-
-
-@dataclass(frozen=True, slots=True)
-class NotEnforced:
-    """`keyword` at the JSON pointer `path` (of the schema that has it) has no effect on the grammar, for this reason."""
-
-    path: str
-    keyword: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def _sources(piece: Piece, name: str, note: Note) -> list[Source]:
 
 def _matches(pattern: str, name: str, piece: Piece, note: Note) -> bool:
     """Return whether a name matches a pattern, in linear time: both are not trusted."""
-    from llamacli.grammar import parse
+    from llamacli.grammar.gbnf import parse
     from llamacli.grammar.matcher import Matcher
     from llamacli.grammar.schema.values import json_text
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from llamacli.grammar import parse
+from llamacli.grammar.gbnf import parse
 from llamacli.grammar.syntax.nodes import Rule
 
 WIDTH: Final = 100

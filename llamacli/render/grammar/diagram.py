@@ -9,8 +9,8 @@ from typing import Any, Final
 import railroad
 
 from llamacli.errors import GrammarError
-from llamacli.grammar import Grammar
 from llamacli.grammar.analysis.linter import effective_rules
+from llamacli.grammar.gbnf import Grammar
 from llamacli.grammar.syntax import words
 from llamacli.grammar.syntax.nodes import AnyNode, Choice, Group, Repeat, Rule, RuleReference, Sequence, fold, walk
 

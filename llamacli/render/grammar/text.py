@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from llamacli.grammar import Grammar
 from llamacli.grammar.analysis.explanation import RuleInWords
+from llamacli.grammar.gbnf import Grammar
 from llamacli.grammar.location import LineIndex
 from llamacli.grammar.matcher import Expected, Match
-from llamacli.grammar.schema.converter import NotEnforced
+from llamacli.grammar.schema.not_enforced import NotEnforced
 from llamacli.grammar.syntax.problems import Problem
 from llamacli.grammar.syntax.words import quoted
 from llamacli.render.text import escape_line

@@ -10,8 +10,8 @@ import pytest
 from fakes import invoke
 
 from llamacli.cli.framework.context import open_engine
-from llamacli.grammar import check_safe, parse
 from llamacli.grammar.builtins import builtin, builtin_names
+from llamacli.grammar.gbnf import check_safe, parse
 from llamacli.grammar.matcher import Matcher
 
 GRAMMAR = 'root ::= "a" b+\nb ::= "b" | "é"\n'

@@ -11,9 +11,9 @@ import pytest
 
 from llamacli.engine.constraint.schema import schema_to_grammar
 from llamacli.errors import GrammarError, SchemaError
-from llamacli.grammar import check_safe, parse
 from llamacli.grammar.analysis.sampler import Sampler
 from llamacli.grammar.choices import from_choices
+from llamacli.grammar.gbnf import check_safe, parse
 from llamacli.grammar.matcher import Matcher
 from llamacli.grammar.regex.reader import from_regex
 from llamacli.grammar.schema.converter import not_enforced

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from fakes import FakeEngine, invoke
 
+from llamacli.engine.chat.chat_turn import chat_turn
 from llamacli.engine.chat.message import Message, Tool
 from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.template import ChatTemplate
-from llamacli.engine.chat.turn import chat_turn
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import LlamacliError
-from llamacli.grammar import parse
+from llamacli.grammar.gbnf import parse
 from llamacli.grammar.matcher import Matcher
 from llamacli.grammar.required_call import without_prose
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llamacli.engine.constraint.guide import Guidance
-from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.guidance import Constraint, Guidance
 from llamacli.engine.events import Finished, Token
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 
 from llamacli.cli.framework import context
 from llamacli.cli.framework.console import Terminals
+from llamacli.engine.chat.chat_turn import thinking_state
 from llamacli.engine.chat.framing import frame_of, framed, until_rules
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.template import ChatTemplate
-from llamacli.engine.chat.turn import thinking_state
 from llamacli.engine.constraint.answer_constraint import check_json
-from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.events import TokenLogprob
 from llamacli.engine.runtime.logit_bias import resolve_biases
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import ConstraintError, UsageError
-from llamacli.grammar import parse
+from llamacli.grammar.gbnf import parse
 from llamacli.grammar.matcher import Matcher
 from llamacli.grammar.schema.json_location import find_value
 from llamacli.grammar.syntax.writer import rules_text

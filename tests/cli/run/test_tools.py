@@ -13,14 +13,15 @@ from llamacli.cli.framework import context
 from llamacli.cli.framework.console import Terminals
 from llamacli.engine.chat.answer import AnswerReader
 from llamacli.engine.chat.answer_parser import AnswerParser
+from llamacli.engine.chat.chat_turn import chat_turn
 from llamacli.engine.chat.judgement import check_answer
 from llamacli.engine.chat.message import Message, Tool, ToolCall
 from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.template import ChatTemplate
-from llamacli.engine.chat.turn import Turn, chat_turn
-from llamacli.engine.constraint.guide import Guidance, Guide, Thinking
-from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.constraint.guidance import Constraint, Guidance, Thinking
+from llamacli.engine.constraint.guide import Guide
 from llamacli.engine.constraint.trigger import Trigger
 from llamacli.engine.events import Answer, Timings, Usage
 from llamacli.engine.runtime.model import Model

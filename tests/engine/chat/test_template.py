@@ -15,7 +15,7 @@ from llamacli.engine.chat.template import ChatTemplate, builtin_templates
 from llamacli.engine.chat.tool_names import ToolNames
 from llamacli.engine.events import Delta
 from llamacli.errors import ClosedError, TemplateError, UsageError
-from llamacli.grammar import parse
+from llamacli.grammar.gbnf import parse
 from llamacli.grammar.matcher import Matcher as GrammarMatcher
 
 TEMPLATES = Path(__file__).parents[3] / "vendor" / "llama.cpp" / "models" / "templates"

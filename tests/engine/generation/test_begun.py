@@ -16,8 +16,7 @@ from llamacli.engine.chat.message import Message, ToolCall
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.constraint.answer_constraint import schema_constraint
-from llamacli.engine.constraint.guide import Guidance
-from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.guidance import Constraint, Guidance
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Answer, Delta, Event, Failed, Finished, Piece, Prefill, Token
 from llamacli.engine.generation.request import Request

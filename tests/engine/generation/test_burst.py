@@ -10,8 +10,7 @@ import pytest
 from kv_cache import cached_positions
 
 from llamacli.engine.chat.prompt import plain_prompt
-from llamacli.engine.constraint.guide import Guidance
-from llamacli.engine.constraint.matcher import Constraint
+from llamacli.engine.constraint.guidance import Constraint, Guidance
 from llamacli.engine.events import Event, Finished, Token
 from llamacli.engine.generation import burst
 from llamacli.engine.generation.request import Request

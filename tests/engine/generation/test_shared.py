@@ -18,7 +18,7 @@ from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.generation.shared import SharedScheduler
 from llamacli.engine.generation.ticket import Ticket
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
-from llamacli.engine.runtime.cancel import Canceller
+from llamacli.engine.runtime.canceller import Canceller
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.gate import Gate
 from llamacli.engine.runtime.model import Model
