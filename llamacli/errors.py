@@ -22,6 +22,7 @@
     ├── GateError                  a limit that the user asked for was exceeded
     ├── EngineError                the engine failed
     │   ├── LibraryError           the native library is missing, or is not the one this package was built for
+    │   ├── SandboxError           the engine cannot be sandboxed here, and that was required
     │   ├── DecodeError            llama.cpp could not evaluate a batch
     │   └── ClosedError            the object was closed
     └── CancelledError             the caller cancelled the work
@@ -179,6 +180,10 @@ class EngineError(LlamacliError):
 
 class LibraryError(EngineError):
     """The native library is missing, or is not the one this package was built for."""
+
+
+class SandboxError(EngineError):
+    """The engine cannot be sandboxed on this system, and that was required."""
 
 
 class DecodeError(EngineError):

@@ -28,18 +28,37 @@ def logical_cpus() -> int:
 
 def available_memory() -> int | None:
     """Return the bytes of memory available to this process within its cgroup's limit, or None if unknown."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        fields = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
-        available = fields["MemAvailable"] + fields.get("SwapFree", 0)
-    except (OSError, ValueError, KeyError, IndexError):
+    fields = _meminfo()
+    if "MemAvailable" not in fields:
         return None
+    available = fields["MemAvailable"] + fields.get("SwapFree", 0)
     try:
         limit = int((_CGROUP / "memory.max").read_text(encoding="ascii"))
         used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
     except (OSError, ValueError):  # no cgroup v2, or "max"
         return available
     return min(available, max(0, limit - used))
+
+
+def total_memory() -> int | None:
+    """Return the bytes of memory and swap that this process could ever have, or None if unknown."""
+    fields = _meminfo()
+    if "MemTotal" not in fields:
+        return None
+    swap = fields.get("SwapTotal", 0)
+    try:
+        return min(fields["MemTotal"], int((_CGROUP / "memory.max").read_text(encoding="ascii"))) + swap
+    except (OSError, ValueError):  # no cgroup v2, or "max"
+        return fields["MemTotal"] + swap
+
+
+def _meminfo() -> dict[str, int]:
+    """Return the fields of `/proc/meminfo` in bytes; none where there is no such file."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
+    except (OSError, ValueError, IndexError):
+        return {}
 
 
 def _allowed_cpus() -> list[int]:

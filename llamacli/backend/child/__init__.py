@@ -1,0 +1,1 @@
+"""A supervised child process that computes in place of this one."""

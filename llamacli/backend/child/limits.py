@@ -1,0 +1,180 @@
+"""The limits of a child: of the process as a whole, and of one hostile operation in it.
+
+A template, a schema or a text may be made so that the native library computes for ever, or takes all memory. A native call
+cannot be interrupted, and cannot be trusted to give back what it holds. So the way out is that the child ends itself with one
+of the statuses below; the parent, which knows what it asked for, turns that into an error about the template, and starts
+another child. In exchange nothing inside the native library needs to count steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamacli.engine.runtime.hardware import total_memory
+
+SECONDS = 2.0
+"""Default limit of a hostile operation: processor time of its thread."""
+
+EXTRA_BYTES = 200 << 20
+"""Default limit of a hostile operation: growth of the process' own memory."""
+
+EXIT_SECONDS, EXIT_MEMORY, EXIT_ORPHAN = 91, 92, 93
+"""Exit statuses of a child that ended itself: out of processor time, out of memory, or because its parent had gone."""
+
+_POLL_SECONDS = 0.01
+_ON_LINUX = sys.platform.startswith("linux")
+
+
+def apply_limits(memory: int | None = None) -> int | None:
+    """Limit this process: no core files, no debugger, and no more than `memory` bytes of its own. Return that number.
+
+    The default is the memory and swap of the machine, or of its cgroup: more can only end with the system killing a process,
+    and a refused allocation is an error with a number. Only private memory counts (RLIMIT_DATA): a mapped model is the
+    system's to drop, and a limit of the address space would stop GPU drivers, which reserve terabytes. None: no limit is known.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if _ON_LINUX:
+        from llamacli.binding.linux import PR_SET_DUMPABLE, prctl
+
+        prctl(PR_SET_DUMPABLE, 0)
+    bound = memory if memory is not None else total_memory()
+    if bound is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if hard != resource.RLIM_INFINITY:
+            bound = min(bound, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
+    return bound
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the system kill this process when its parent ends. `parent` is the process that forked it. Linux only.
+
+    Call it first, in a child that was forked by the parent's main thread: the signal comes when the thread that forked ends.
+    Where that is not so, the end of the connection to the parent has to do.
+    """
+    if _ON_LINUX:
+        from llamacli.binding.linux import PR_SET_PDEATHSIG, prctl
+
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the call
+        os._exit(EXIT_ORPHAN)
+
+
+def close_inherited(keep: Collection[int]) -> None:
+    """Close every descriptor but `keep`. Of the standard streams, those not kept become `/dev/null`.
+
+    The parent's objects then own numbers that may be given anew: the child must end by `os._exit`, and collect none of them
+    (`gc.freeze`).
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        if stream not in keep:
+            os.dup2(null, stream)
+    start = 3
+    for number in sorted(number for number in keep if number >= 3):
+        os.closerange(start, number)
+        start = number + 1
+    os.closerange(start, _last_descriptor() + 1)
+
+
+def _last_descriptor() -> int:
+    try:
+        return max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    except OSError:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return min(limit, 1 << 16)
+
+
+# --- one operation -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bound:
+    """A running operation: the clock of its thread's processor time, its end on that clock, and the memory it may reach."""
+
+    clock: int
+    end: float
+    memory: int
+
+
+class _Watchdog:
+    """A thread that looks at all running operations 100 times a second, and ends the process when one exceeds its bound."""
+
+    def __init__(self) -> None:
+        self._bounds: set[_Bound] = set()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def add(self, bound: _Bound) -> None:
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="llamacli-watchdog", daemon=True)
+                self._thread.start()
+            self._bounds.add(bound)
+            self._changed.notify()
+
+    def remove(self, bound: _Bound) -> None:
+        with self._changed:
+            self._bounds.discard(bound)
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                while not self._bounds:
+                    self._changed.wait()
+                status = max(map(_excess, self._bounds))
+            if status:
+                os._exit(status)
+            time.sleep(_POLL_SECONDS)
+
+
+_watchdog = _Watchdog()
+
+
+@contextlib.contextmanager
+def limited(*, seconds: float = SECONDS, extra_bytes: int = EXTRA_BYTES) -> Iterator[None]:
+    """Bound what the block does in this thread: end the process if it exceeds one of the limits. Only for a child.
+
+    `seconds` is processor time of the thread, so that a busy machine does no harm. `extra_bytes` is growth of the memory of the
+    whole process (a thread's own is not known): no context should be made meanwhile. A block that ends in time costs some
+    microseconds. The watchdog needs Python's lock now and then, which ctypes gives up for the time of a native call.
+    """
+    clock = _thread_clock()
+    bound = _Bound(clock, time.clock_gettime(clock) + seconds, private_memory() + extra_bytes)
+    _watchdog.add(bound)
+    try:
+        yield
+    finally:
+        _watchdog.remove(bound)
+
+
+def _excess(bound: _Bound) -> int:
+    """Return the status with which the process has to end, 0 if it goes on."""
+    if time.clock_gettime(bound.clock) > bound.end:
+        return EXIT_SECONDS
+    return EXIT_MEMORY if private_memory() > bound.memory else 0
+
+
+def _thread_clock() -> int:
+    """Return the clock of this thread's processor time, or of the process' where other threads cannot read that."""
+    if hasattr(time, "pthread_getcpuclockid"):
+        return time.pthread_getcpuclockid(threading.get_ident())
+    return time.CLOCK_PROCESS_CPUTIME_ID
+
+
+def private_memory() -> int:
+    """Return the bytes of memory in use that belong to this process alone; files mapped are not among them."""
+    if _ON_LINUX:
+        with open("/proc/self/statm", "rb", buffering=0) as file:  # noqa: PTH123 - 100 times a second
+            fields = file.read().split()
+        return (int(fields[1]) - int(fields[2])) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS, and it only grows
