@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -39,6 +40,7 @@ class AnswerParser:
         given = dict(answer_format)
         self._names = OriginalNames(given.pop("original_names", {}))
         self._most_calls: int | None = given.pop("most_calls", None)
+        self._marks: list[str] = given.pop("marks", [])
         self._parser = bridge.Parser(given)
         self._pieces: list[str] = []
         self._shown = ["", ""]  # the reasoning and the content of the deltas so far
@@ -62,7 +64,7 @@ class AnswerParser:
     def finish(self, *, complete: bool = True) -> tuple[ParsedAnswer, tuple[Delta, ...]]:
         """Return the whole answer and its remaining deltas. `complete` is False for an answer that was cut.
 
-        Text outside the format, and a cut answer of which the format claims nothing, is content: no answer disappears.
+        Text outside the format, and text that no part of it claims, is content: no answer disappears.
         """
         try:
             parsed = self._parse(partial=not complete)
@@ -71,12 +73,32 @@ class AnswerParser:
         answer, deltas = self._answer(parsed), self._deltas(parsed)
         if not (answer.content or answer.reasoning_content or answer.tool_calls) and any(map(str.strip, self._pieces)):
             return self._unparsed()
+        unclaimed = self._unclaimed(answer)
+        if unclaimed:
+            return dataclasses.replace(answer, content=answer.content + unclaimed), (*deltas, Delta(unclaimed))
         return answer, (*deltas, *self._withheld(answer))
+
+    def _unclaimed(self, answer: ParsedAnswer) -> str:
+        """Return the text after the reasoning and the content that is neither a mark of the format nor a tool call.
+
+        It is the start of a call that was cut, or of something that looks like one.
+        """
+        shown = (answer.reasoning_content, answer.content)
+        if answer.tool_calls or not all(text in self._pieces[0] for text in shown):
+            return ""
+        rest = text_after(self._pieces[0], shown)
+        plain = rest
+        for mark in self._marks:
+            plain = plain.replace(mark, "")
+        plain = plain.strip()
+        if not plain or (not answer.content and any(mark.strip().startswith(plain) for mark in self._marks)):
+            return ""
+        return rest
 
     def _unparsed(self) -> tuple[ParsedAnswer, tuple[Delta, ...]]:
         """Return all of the text as content, and the part that no delta had."""
         text = "".join(self._pieces)
-        rest = self._rest(text)
+        rest = text_after(text, self._shown)
         return ParsedAnswer(text, well_formed=False), (Delta(rest),) if rest else ()
 
     def _deltas(self, parsed: Mapping[str, Any]) -> tuple[Delta, ...]:
@@ -116,14 +138,6 @@ class AnswerParser:
     def _is_counted(self, index: int) -> bool:
         return self._most_calls is None or index < self._most_calls
 
-    def _rest(self, text: str) -> str:
-        """Return the text after what the deltas have shown of it."""
-        at = 0
-        for shown in self._shown:
-            found = text.find(shown, at)
-            at = at if found < 0 else found + len(shown)
-        return text[at:]
-
     def _parse(self, *, partial: bool) -> bridge.Json:
         text = "".join(self._pieces)
         self._pieces = [text]
@@ -138,3 +152,12 @@ class AnswerParser:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def text_after(text: str, parts: Sequence[str]) -> str:
+    """Return the rest of a text after parts of it that follow each other; parts that are missing are passed over."""
+    at = 0
+    for part in parts:
+        found = text.find(part, at)
+        at = at if found < 0 else found + len(part)
+    return text[at:]

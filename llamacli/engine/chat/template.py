@@ -101,6 +101,7 @@ class ChatTemplate:
                 "reasoning_format": rendering.reasoning_format,
                 "original_names": names.originals(),
                 "most_calls": None if rendering.parallel_tool_calls else 1,
+                "marks": _marks(answer),
             },
         )
 
@@ -145,6 +146,13 @@ def _capabilities(given: Mapping[str, bool]) -> Capabilities:
         reasoning_effort=given.get("supports_reasoning_effort", False),
         preserves_reasoning=given.get("supports_preserve_reasoning", False),
     )
+
+
+def _marks(answer: Mapping[str, Any]) -> list[str]:
+    """Return the texts of an answer's format that are neither content nor the start of a tool call."""
+    starts = [trigger["value"] for trigger in answer["triggers"] if trigger["kind"] == "word"]
+    marks = [answer["thinking_start"], *answer["thinking_ends"], *answer["preserved_tokens"]]
+    return [mark for mark in marks if mark.strip() and not any(mark.strip() in start for start in starts)]
 
 
 def _grammar(text: str, rendering: Rendering) -> str | None:

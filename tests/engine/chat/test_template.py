@@ -254,7 +254,7 @@ def test_an_answer_can_be_cut_off_or_broken() -> None:
         parser.feed('Calling.<tool_call>\n{"name": "special", "argu')
         answer, _ = parser.finish(complete=False)
         assert answer.well_formed
-        assert answer.content == "Calling."
+        assert (answer.content, [call.name for call in answer.tool_calls]) == ("Calling.", ["special"])
     broken = 'Calling.<tool_call>\n{"name": "unknown", "arguments": {"arg": 1}}\n</tool_call>'
     with AnswerParser(rendered.answer_format) as parser:
         deltas = parser.feed(broken)
@@ -262,6 +262,34 @@ def test_an_answer_can_be_cut_off_or_broken() -> None:
         assert not answer.well_formed
         assert answer.content == broken
         assert "".join(delta.content for delta in (*deltas, *last)) == broken
+
+
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize(
+    ("name", "text", "content", "reasoning"),
+    [
+        ("Qwen-Qwen3-0.6B", "Hello <tool_", "Hello <tool_", ""),
+        ("Qwen-Qwen3-0.6B", "Hello <tool_call>", "Hello <tool_call>", ""),
+        ("Qwen-Qwen3-0.6B", '<tool_call>\n{"na', '<tool_call>\n{"na', ""),
+        ("Qwen-Qwen3-0.6B", "<think>\nabc</think>\n\nHi <tool_call>\n{", "Hi <tool_call>\n{", "abc"),
+        ("Qwen-Qwen3-0.6B", "<think>\nabc</thi", "", "abc"),  # the end of reasoning, cut
+        ("Qwen-Qwen3-0.6B", "<think>\nabc</think>", "", "abc"),
+        ("mistralai-Mistral-Nemo-Instruct-2407", 'Hi [TOOL_CALLS][{"nam', 'Hi [TOOL_CALLS][{"nam', ""),
+        ("meetkai-functionary-medium-v3.2", "get_w", "get_w", ""),
+        ("openai-gpt-oss-120b", "Hello there", "Hello there", ""),
+    ],
+)
+def test_text_that_the_format_does_not_claim_is_content(
+    name: str, text: str, content: str, reasoning: str, complete: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llamacli.engine.chat.answer_parser.AnswerParser.PAUSE", 0.0)
+    with template(name) as chat:
+        rendered = chat.render([Message("user", "hi")], Rendering(tools=(SPECIAL,)))
+    with AnswerParser(rendered.answer_format) as parser:
+        deltas = [delta for character in text for delta in parser.feed(character)]
+        answer, last = parser.finish(complete=complete)
+    assert (answer.content.strip(), answer.reasoning_content.strip(), answer.tool_calls) == (content, reasoning, ())
+    assert assembled([*deltas, *last]) == (answer.content, answer.reasoning_content, [])
 
 
 def test_an_answer_nested_without_end_is_no_crash() -> None:
