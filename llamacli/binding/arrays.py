@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import array
 import ctypes
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from llamacli.binding.enums import llama_model_kv_override_type
 from llamacli.binding.library import structs
 
 _llama_batch = structs["llama_batch"]
-_OVERRIDE_BOOL, _OVERRIDE_SIZE = 2, 264
 
 
 def token_array(tokens: Sequence[int]) -> Any:
@@ -66,14 +65,23 @@ def struct_array(type_name: str, rows: Sequence[tuple[Any, ...]]) -> Any:
     return array_type(*rows)
 
 
-def switches(values: Mapping[str, bool]) -> Any:
-    """Return an array of `llama_model_kv_override` that overrides booleans in a model's metadata. Keys have at most 127 bytes.
+def metadata_overrides(values: Mapping[str, bool | int | float | str]) -> Any:
+    """Return an array of `llama_model_kv_override` that overrides scalars of a model's metadata.
 
-    The structure has an array and a union, which our declarations cannot express; `shim_system.cpp` checks this layout.
+    Keys and texts have at most 127 bytes.
     """
-    rows = [struct.pack("<i128s4x?127x", _OVERRIDE_BOOL, key.encode(), value) for key, value in values.items()]
-    buffer = ctypes.create_string_buffer(b"".join(rows) + bytes(_OVERRIDE_SIZE))
-    return ctypes.cast(buffer, ctypes.POINTER(structs["llama_model_kv_override"]))
+    rows = (structs["llama_model_kv_override"] * (len(values) + 1))()  # the last one, whose key is empty, is the end
+    for row, (key, value) in zip(rows, values.items(), strict=False):
+        row.key = key.encode()
+        if isinstance(value, bool):
+            row.tag, row.val_bool = llama_model_kv_override_type.LLAMA_KV_OVERRIDE_TYPE_BOOL, value
+        elif isinstance(value, int):
+            row.tag, row.val_i64 = llama_model_kv_override_type.LLAMA_KV_OVERRIDE_TYPE_INT, value
+        elif isinstance(value, float):
+            row.tag, row.val_f64 = llama_model_kv_override_type.LLAMA_KV_OVERRIDE_TYPE_FLOAT, value
+        else:
+            row.tag, row.val_str = llama_model_kv_override_type.LLAMA_KV_OVERRIDE_TYPE_STR, value.encode()
+    return rows
 
 
 def new_struct(type_name: str) -> Any:

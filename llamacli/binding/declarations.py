@@ -7,7 +7,7 @@ wrong declaration fails the build. Names and layouts are those of `llama.h`, `gg
 HEADERS = ("ggml.h", "ggml-backend.h", "ggml-cpu.h", "llama.h", "shim_step.h", "shim_measure.h", "shim.h", "shim_roofline.h")
 
 OPAQUE = """
-llama_vocab llama_model llama_context llama_sampler llama_adapter_lora llama_memory_i llama_model_kv_override
+llama_vocab llama_model llama_context llama_sampler llama_adapter_lora llama_memory_i
 llama_model_tensor_buft_override llama_model_imatrix_data llama_model_tensor_override
 ggml_backend_device ggml_tensor
 llamacli_abort llamacli_constraint llamacli_chat llamacli_parser llamacli_fitted llamacli_products
@@ -28,6 +28,14 @@ typedef bool (*ggml_backend_sched_eval_callback)(struct ggml_tensor * t, bool as
 """
 
 STRUCTS = """
+union llama_model_kv_override_value { int64_t val_i64; double val_f64; bool val_bool; char val_str[128]; };
+
+struct llama_model_kv_override {
+    enum llama_model_kv_override_type tag;
+    char key[128];
+    union llama_model_kv_override_value value;
+};
+
 struct llama_token_data { llama_token id; float logit; float p; };
 
 struct llama_batch {
@@ -137,11 +145,13 @@ struct llamacli_lane {
     llama_token token;
 };
 """
+"""The union of `llama_model_kv_override` has no name in C: its members are members of the structure."""
 
 FUNCTIONS = """
 // --- library
 const char * llama_version(void);
 void llama_backend_init(void);
+void llama_numa_init(enum ggml_numa_strategy numa);
 int64_t llama_time_us(void);
 size_t llama_max_devices(void);
 bool llama_supports_gpu_offload(void);

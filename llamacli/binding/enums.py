@@ -222,3 +222,23 @@ class ggml_backend_dev_type(IntEnum):
     GGML_BACKEND_DEVICE_TYPE_IGPU = 2
     GGML_BACKEND_DEVICE_TYPE_ACCEL = 3
     GGML_BACKEND_DEVICE_TYPE_META = 4
+
+
+class ggml_numa_strategy(IntEnum):
+    """`enum ggml_numa_strategy`."""
+
+    GGML_NUMA_STRATEGY_DISABLED = 0
+    GGML_NUMA_STRATEGY_DISTRIBUTE = 1
+    GGML_NUMA_STRATEGY_ISOLATE = 2
+    GGML_NUMA_STRATEGY_NUMACTL = 3
+    GGML_NUMA_STRATEGY_MIRROR = 4
+    GGML_NUMA_STRATEGY_COUNT = 5
+
+
+class llama_model_kv_override_type(IntEnum):
+    """`enum llama_model_kv_override_type`."""
+
+    LLAMA_KV_OVERRIDE_TYPE_INT = 0
+    LLAMA_KV_OVERRIDE_TYPE_FLOAT = 1
+    LLAMA_KV_OVERRIDE_TYPE_BOOL = 2
+    LLAMA_KV_OVERRIDE_TYPE_STR = 3

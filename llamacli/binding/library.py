@@ -61,8 +61,25 @@ class Library:
         declared = self.__dict__.get("_functions", {}).get(name)
         if declared is None:
             raise AttributeError(f"{name} is not declared in llamacli.binding.declarations")
-        function = _bind(self._handle, declared)
+        function = self.bind(declared)
+        check = ERROR_CHECKS.get(name)
+        if check is not None:
+            function.errcheck = check
         setattr(self, name, function)
+        return function
+
+    def bind(self, declared: Function) -> Any:
+        """Return a new object for a C function, with its prototype and without a check of its result.
+
+        Raises:
+            LibraryError: if the library lacks it.
+        """
+        try:
+            function = self._handle[declared.name]
+        except AttributeError:
+            raise LibraryError(f"the native library has no function {declared.name}", hint=_REINSTALL) from None
+        function.restype = declared.result
+        function.argtypes = declared.arguments
         return function
 
 
@@ -97,19 +114,6 @@ def read_build_info(folder: Path) -> dict[str, Any]:
 def address_of(function: Any) -> int:
     """Return the address of a C function, to pass to C as a callback."""
     return ctypes.cast(function, ctypes.c_void_p).value or 0
-
-
-def _bind(handle: ctypes.CDLL, declared: Function) -> Any:
-    try:
-        function = getattr(handle, declared.name)
-    except AttributeError:
-        raise LibraryError(f"the native library has no function {declared.name}", hint=_REINSTALL) from None
-    function.restype = declared.result
-    function.argtypes = declared.arguments
-    check = ERROR_CHECKS.get(declared.name)
-    if check is not None:
-        function.errcheck = check
-    return function
 
 
 def _check_evaluation(result: int, function: Any, arguments: Any) -> int:

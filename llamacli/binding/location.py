@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llamacli.errors import LibraryError
 
-_CONTRACT = ("declarations.py", "enums.py")
+_CONTRACT = ("declarations.py", "enums.py", "llama_h.py")
 """The files that say what the libraries must contain."""
 
 

@@ -1,6 +1,6 @@
 """Parser of the C text of `declarations.py` into ctypes types and prototypes.
 
-It parses only the narrow form of these declarations (one declarator per field, named parameters, no arrays, no unions).
+It parses only the narrow form of these declarations (one declarator per field, named parameters, unions declared on their own).
 `abi_check.py` verifies the result against the compiler.
 """
 
@@ -38,20 +38,32 @@ class Function:
 
 
 class Declarations:
-    """The types, structures and functions of one set of declarations."""
+    """The types, structures, unions and functions of one set of declarations, or of several that are added in turn."""
 
     def __init__(self, opaque: str, typedefs: str, structs: str, functions: str) -> None:
         self.structs: dict[str, type[ctypes.Structure]] = {}
-        self.opaque = tuple(opaque.split())
-        self._types: dict[str, Any] = dict(SCALARS)
-        for name in self.opaque:
-            # A structure without fields can only be pointed to, and its pointer type fits no other parameter.
-            self.structs[name] = type(name, (ctypes.Structure,), {"__slots__": ()})
-        self.typedefs = [self._typedef(text) for text in _statements(typedefs)]
+        self.unions: dict[str, type[ctypes.Union]] = {}
         self.fields: dict[str, list[tuple[str, str]]] = {}
-        for match in re.finditer(r"struct\s+(\w+)\s*\{(.*?)\}\s*;", structs, re.DOTALL):
-            self._struct(match[1], match[2])
-        self.functions = [self._function(text) for text in _statements(functions)]
+        self.opaque: list[str] = []
+        self.typedefs: list[str] = []
+        self.callbacks: list[str] = []
+        self.functions: list[Function] = []
+        self._types: dict[str, Any] = dict(SCALARS)
+        self.add(opaque, typedefs, structs, functions)
+
+    def add(self, opaque: str, typedefs: str, structs: str, functions: str) -> None:
+        """Add declarations, which may complete a structure that was opaque before."""
+        self.opaque += opaque.split()
+        bodies = list(re.finditer(r"(struct|union)\s+(\w+)\s*\{(.*?)\}\s*;", structs, re.DOTALL))
+        # A structure without fields can only be pointed to, and its pointer type fits no other parameter.
+        for name in [*opaque.split(), *(body[2] for body in bodies if body[1] == "struct")]:
+            if name not in self.structs:
+                self.structs[name] = type(name, (ctypes.Structure,), {"__slots__": ()})
+                self._types.setdefault(name, self.structs[name])
+        self.typedefs += [self._typedef(text) for text in statements(typedefs)]
+        for body in bodies:
+            self._members(body[1], body[2], body[3])
+        self.functions += [self._function(text) for text in statements(functions)]
 
     def type(self, text: str) -> Any:
         """Return the ctypes type of a C type name, such as `const struct llama_model *`; None for `void`.
@@ -59,6 +71,9 @@ class Declarations:
         Raises:
             ValueError: if a name is not declared.
         """
+        text, _, length = text.partition("[")
+        if length:
+            return self.type(text) * int(length.rstrip("]"))
         words = re.sub(r"\bconst\b", " ", text).replace("*", " * ").split()
         stars = words.count("*")
         words = [word for word in words if word != "*"]
@@ -67,6 +82,8 @@ class Declarations:
             base: Any = ctypes.c_int
         elif words[0] == "struct":
             base = self._lookup(self.structs, words[1])
+        elif words[0] == "union":
+            base = self._lookup(self.unions, words[1])
         elif words == ["void"]:
             return None if not stars else _pointers(ctypes.c_void_p, stars - 1)
         elif words == ["char"] and stars and constant:
@@ -84,39 +101,48 @@ class Declarations:
     def _typedef(self, text: str) -> str:
         callback = re.fullmatch(r"typedef (.*?)\(\s*\*\s*(\w+)\s*\)\s*\((.*)\)", text, re.DOTALL)
         if callback:
-            arguments = [self.type(_split_declarator(part)[0]) for part in callback[3].split(",")]
+            arguments = [self.type(split_declarator(part)[0]) for part in callback[3].split(",")]
             self._types[callback[2]] = ctypes.CFUNCTYPE(self.type(callback[1]), *arguments)
+            self.callbacks.append(callback[2])
             return callback[2]
-        body, name = _split_declarator(text.removeprefix("typedef "))
+        body, name = split_declarator(text.removeprefix("typedef "))
         self._types[name] = self.type(body)
         return name
 
-    def _struct(self, name: str, body: str) -> None:
-        fields = [_split_declarator(part) for part in _statements(body)]
+    def _members(self, kind: str, name: str, body: str) -> None:
+        fields = [split_declarator(part) for part in statements(body)]
         self.fields[name] = [(field, text) for text, field in fields]
         members = [(field, self.type(text)) for text, field in fields]
-        # Without slots, a misspelt field name would silently become a new Python attribute.
-        self.structs[name] = type(name, (ctypes.Structure,), {"__slots__": (), "_fields_": members})
+        if kind == "union":
+            self.unions[name] = type(name, (ctypes.Union,), {"__slots__": (), "_fields_": members})
+            return
+        anonymous = [field for text, field in fields if text.startswith("union ")]
+        if anonymous:
+            self.structs[name]._anonymous_ = anonymous
+        # Slots are empty: a misspelt field name would silently become a new Python attribute.
+        self.structs[name]._fields_ = members
 
     def _function(self, text: str) -> Function:
         match = re.fullmatch(r"(.*?)(\w+)\((.*)\)", text, re.DOTALL)
         if not match:
             raise ValueError(f"not a prototype: {text}")
         parts = [] if match[3].strip() == "void" else match[3].split(",")
-        arguments = tuple(self.type(_split_declarator(part)[0]) for part in parts)
+        arguments = tuple(self.type(split_declarator(part)[0]) for part in parts)
         return Function(match[2], self.type(match[1]), arguments, text)
 
 
-def _statements(text: str) -> list[str]:
+def statements(text: str) -> list[str]:
+    """Split C text into statements without comments."""
     text = re.sub(r"//[^\n]*", "", text)
     return [" ".join(part.split()) for part in text.split(";") if part.strip()]
 
 
-def _split_declarator(text: str) -> tuple[str, str]:
-    match = re.fullmatch(r"\s*(.*?)\s*(\w+)\s*", text, re.DOTALL)
+def split_declarator(text: str) -> tuple[str, str]:
+    """Split a declaration into its type and its name; the length of an array belongs to the type."""
+    match = re.fullmatch(r"\s*(.*?)\s*(\w+)\s*(\[\d+\])?\s*", text, re.DOTALL)
     if not match:
         raise ValueError(f"not a declaration: {text}")
-    return match[1], match[2]
+    return match[1] + (match[3] or ""), match[2]
 
 
 def _pointers(base: Any, depth: int) -> Any:

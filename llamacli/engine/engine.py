@@ -168,7 +168,7 @@ class Engine(Prompting):
                 shared = self.contexts.parallel(size, count, shared=window.shares_prefix)
                 if parallel == "auto":
                     shared.scheduler.tuner = Tuner(shared.scheduler, shared.scheduler.limit).step
-            requests = window.requests(lambda job: request_of(job.turn, job.params, processor=job.processor))
+            requests = window.requests(lambda job: request_of(job.turn, job.params, processor=job.processor, criterion=job.criterion))
             with closing(read_answers(shared.stream(requests, cancel), builder_of)) as events:
                 for event in events:
                     if isinstance(event, Answer):

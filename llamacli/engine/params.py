@@ -20,7 +20,8 @@ SplitMode = Literal["none", "layer", "row", "tensor"]
 LoadMode = Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "dio"]
 FlashAttention = Literal["auto", "on", "off"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
-RopeScaling = Literal["none", "linear", "yarn"]
+RopeScaling = Literal["none", "linear", "yarn", "longrope"]
+Override = bool | int | float | str
 Pooling = Literal["none", "mean", "cls", "last", "rank"]
 
 SAMPLER_NAMES = (
@@ -34,6 +35,7 @@ DEFAULT_CONTEXT = 4096
 DEFAULT_SAMPLERS = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
 
 _LARGEST_INT = 2**31 - 1
+_OVERRIDE_BYTES = 128
 _LARGEST_FLOAT = 3.4e38  # of a C float; comparisons with it are false for nan, too
 
 
@@ -53,7 +55,8 @@ class ModelParams:
     any scale. `devices`: names as `info --system` lists them; empty means all. `vocabulary_only` loads no weights, for prompts
     in tokens. `load_mode` is llama.cpp's and comes before `mmap` and `mlock`; None leaves it to those. `repack` rearranges
     weights for the widest instructions of this CPU. `no_host` allocates no host buffers, so that extra buffers can be used.
-    `huge_pages` reads weights that are small and stay with the CPU into huge pages (Linux only), even with `mmap`.
+    `huge_pages` reads weights that are small and stay with the CPU into huge pages (Linux only), even with `mmap`. `overrides`
+    replace scalars of the file's metadata, by key.
     """
 
     gpu_layers: int | None = None
@@ -70,11 +73,17 @@ class ModelParams:
     repack: bool = True
     no_host: bool = False
     huge_pages: bool = False
+    overrides: tuple[tuple[str, Override], ...] = ()
 
     def __post_init__(self) -> None:
         _require(self.gpu_layers is None or self.gpu_layers >= -1, "gpu_layers", "must be None, -1 or a number from 0")
         _require(all(math.isfinite(lora.scale) for lora in self.loras), "loras", "must have finite scales")
         _require(all(math.isfinite(x) and x >= 0 for x in self.tensor_split), "tensor_split", "must hold numbers from 0")
+        for key, value in self.overrides:
+            _require(0 < len(key.encode()) < _OVERRIDE_BYTES, "overrides", f"must have keys of 1 to {_OVERRIDE_BYTES - 1} bytes")
+            _require(not isinstance(value, int) or abs(value) < 2**63, "overrides", "must have integers of 64 bits")
+            is_short = not isinstance(value, str) or len(value.encode()) < _OVERRIDE_BYTES
+            _require(is_short, "overrides", f"must have texts of at most {_OVERRIDE_BYTES - 1} bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +96,8 @@ class ContextParams:
     the cache at once. `kv_unified`: one buffer for all sequences, which is better when they share a long prefix. `invariant`:
     the results of a sequence do not depend, to the last bit, on what is evaluated beside it; this holds where
     `can_be_invariant` does, for weights with such kernels (Q4_1, Q8_0). `all_outputs`: room for the logits of every token of a
-    batch instead of one for each sequence.
+    batch instead of one for each sequence. The factors of YaRN are the model's if they are negative. `no_perf` measures no
+    times in llama.cpp.
     """
 
     n_ctx: int | None = None
@@ -108,6 +118,11 @@ class ContextParams:
     rope_freq_base: float = 0.0
     rope_freq_scale: float = 0.0
     yarn_orig_ctx: int = 0
+    yarn_ext_factor: float = -1.0
+    yarn_attn_factor: float = -1.0
+    yarn_beta_fast: float = -1.0
+    yarn_beta_slow: float = -1.0
+    no_perf: bool = True
     embeddings: bool = False
     all_outputs: bool = False
     pooling: Pooling | None = None

@@ -7,7 +7,6 @@
 #include "shim_json.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <memory>
 #include <vector>
 
@@ -18,10 +17,6 @@ struct llamacli_fitted { // the arrays that the fitted parameters point to
     std::vector<float>                            split{ std::vector<float>(llama_max_devices(), 0.0f) };
     std::vector<llama_model_tensor_buft_override> overrides{ llama_max_tensor_buft_overrides(), { nullptr, nullptr } };
 };
-
-static_assert(sizeof(llama_model_kv_override) == 264 && offsetof(llama_model_kv_override, key) == 4 &&
-                  offsetof(llama_model_kv_override, val_bool) == 136 && LLAMA_KV_OVERRIDE_TYPE_BOOL == 2,
-              "what arrays.py writes");
 
 namespace {
 

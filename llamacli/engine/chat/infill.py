@@ -8,9 +8,9 @@ from llamacli.engine.runtime.vocabulary import Vocabulary
 from llamacli.errors import UsageError
 
 
-def infill_prompt(vocabulary: Vocabulary, prefix: str, suffix: str) -> Prompt:
-    """Return the prompt for the text between `prefix` and `suffix`, in the order prefix, suffix, middle of the models' training
-    (Bavarian et al., "Efficient training of language models to fill in the middle", 2022).
+def infill_prompt(vocabulary: Vocabulary, prefix: str, suffix: str, *, suffix_first: bool = False) -> Prompt:
+    """Return the prompt for the text between `prefix` and `suffix`, in the order prefix, suffix, middle of most models' training
+    (Bavarian et al., "Efficient training of language models to fill in the middle", 2022), or with the suffix first.
 
     Raises:
         UsageError: if the model has no fill-in-the-middle tokens.
@@ -27,9 +27,10 @@ def infill_prompt(vocabulary: Vocabulary, prefix: str, suffix: str) -> Prompt:
             f"this model does not support fill-in-the-middle: its vocabulary has no token for {', '.join(missing)}",
             hint="use a code model trained for it, such as Qwen2.5-Coder",
         )
-    tokens = [
-        marks["prefix"], *vocabulary.tokenize(prefix), marks["suffix"], *vocabulary.tokenize(suffix), marks["middle"],
-    ]  # fmt: skip
+    before = [marks["prefix"], *vocabulary.tokenize(prefix)]
+    after = [marks["suffix"], *vocabulary.tokenize(suffix)]
+    tokens = [*after, *before] if suffix_first else [*before, *after]
+    tokens.append(marks["middle"])
     if vocabulary.add_bos and vocabulary.bos >= 0:
         tokens.insert(0, vocabulary.bos)
     return Prompt(vocabulary.detokenize(tokens, special=True).decode("utf-8", "replace"), tuple(tokens))

@@ -25,10 +25,14 @@ def fingerprint_of(model: Model, context: ContextParams) -> str:
             digest.update(file.read(SAMPLE_BYTES))
     for lora in model.params.loras:
         digest.update(str(lora.scale).encode() + Path(lora.path).read_bytes())
+    if model.params.overrides:
+        digest.update(str(model.params.overrides).encode())
     if (rope := _rope_params(context)) != _rope_params(ContextParams()):
         digest.update(str(rope).encode())
     return digest.hexdigest()
 
 
 def _rope_params(params: ContextParams) -> tuple[str | float | None, ...]:
-    return params.rope_scaling, params.rope_freq_base, params.rope_freq_scale, params.yarn_orig_ctx
+    rope = (params.rope_scaling, params.rope_freq_base, params.rope_freq_scale, params.yarn_orig_ctx)
+    yarn = (params.yarn_ext_factor, params.yarn_attn_factor, params.yarn_beta_fast, params.yarn_beta_slow)
+    return rope if all(factor < 0 for factor in yarn) else (*rope, *yarn)

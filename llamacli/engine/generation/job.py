@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llamacli.engine.chat.turn import Turn
-from llamacli.engine.generation.request import Processor
+from llamacli.engine.generation.request import Criterion, Processor
 from llamacli.engine.params import GenerationParams
 
 
@@ -17,3 +17,4 @@ class Job:
     turn: Turn
     params: GenerationParams
     processor: Processor | None = None
+    criterion: Criterion | None = None

@@ -11,6 +11,7 @@ from llamacli.engine.constraint.guidance import Guidance
 from llamacli.engine.params import GenerationParams
 
 Processor = Callable[[list[int], "memoryview[float]"], None]
+Criterion = Callable[[list[int], "memoryview[float]"], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,7 @@ class Request:
     up instead of evaluated again, so that the tokens in the gap still have a faint influence.
     `preserved`: control tokens whose text belongs to the answer (marks of tool calls, for example); others are left out.
     `guidance` constrains the answer. `processor` gets the tokens so far and the logits, (n_vocab,) floats, before each choice,
-    and may change the logits.
+    and may change the logits. `criterion` gets the same, and ends the answer before the choice by returning True.
     """
 
     prompt: tuple[int, ...]
@@ -32,6 +33,7 @@ class Request:
     preserved: frozenset[int] = frozenset()
     guidance: Guidance | None = None
     processor: Processor | None = None
+    criterion: Criterion | None = None
 
 
 def request_of(
@@ -39,6 +41,7 @@ def request_of(
     params: GenerationParams | None = None,
     *,
     processor: Processor | None = None,
+    criterion: Criterion | None = None,
     started: Sequence[int] = (),
     closes_gap: bool = False,
 ) -> Request:
@@ -53,4 +56,5 @@ def request_of(
         preserved=prompt.preserved,
         guidance=turn.guidance,
         processor=processor,
+        criterion=criterion,
     )

@@ -101,7 +101,8 @@ class Sequence:
     def burst_limit(self) -> int:
         """Steps that C may take alone: none during a prompt, or with a callback or a text to watch for."""
         guide, params = self._guide, self.request.params
-        if self._prefilling or self.request.processor is not None or self._sampler.tells_top:
+        is_watched = self.request.processor is not None or self.request.criterion is not None
+        if self._prefilling or is_watched or self._sampler.tells_top:
             return 0
         if guide is not None and (params.stop or not guide.is_plain):
             return 0
@@ -124,7 +125,11 @@ class Sequence:
         return events
 
     def _choose(self, output: int, events: list[Event]) -> None:
-        """Sample the next token and add its events."""
+        """Sample the next token and add its events, unless the request's criterion ends the answer."""
+        criterion = self.request.criterion
+        if criterion is not None and criterion(self.cached, self._context.logits(output)):
+            events.append(self.finish("stop"))
+            return
         token, forced = self._next(output)
         self._take(token, None if forced else self._sampler.logprob(), self._sampler.top(), events)
 

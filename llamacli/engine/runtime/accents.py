@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import unicodedata
 
+from llamacli.engine.params import Override
 from llamacli.gguf import Header
 
 LOWERCASE_KEY = "tokenizer.ggml.normalizer.lowercase"
 STRIP_KEY = "tokenizer.ggml.normalizer.strip_accents"
-ACCENTS_KEPT = {STRIP_KEY: False}
+ACCENTS_KEPT: dict[str, Override] = {STRIP_KEY: False}
 """The metadata override that switches llama.cpp's normalization of accents off."""
 
 

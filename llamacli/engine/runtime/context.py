@@ -202,12 +202,14 @@ def native_params(p: ContextParams, size: int) -> Any:
     c.offload_kqv, c.op_offload, c.swa_full = p.kv_offload, p.op_offload, p.swa_full
     c.kv_unified = p.kv_unified
     c.rope_freq_base, c.rope_freq_scale, c.yarn_orig_ctx = p.rope_freq_base, p.rope_freq_scale, p.yarn_orig_ctx
+    c.yarn_ext_factor, c.yarn_attn_factor = p.yarn_ext_factor, p.yarn_attn_factor
+    c.yarn_beta_fast, c.yarn_beta_slow = p.yarn_beta_fast, p.yarn_beta_slow
     if p.rope_scaling is not None:
         c.rope_scaling_type = llama_rope_scaling_type[f"LLAMA_ROPE_SCALING_TYPE_{p.rope_scaling.upper()}"]
     if p.pooling is not None:
         c.pooling_type = llama_pooling_type[f"LLAMA_POOLING_TYPE_{p.pooling.upper()}"]
     c.embeddings = p.embeddings
-    c.no_perf = True
+    c.no_perf = p.no_perf
     return c
 
 

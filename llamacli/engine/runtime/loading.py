@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llamacli.binding import log
-from llamacli.binding.arrays import float_array, pointer_array, switches
+from llamacli.binding.arrays import float_array, metadata_overrides, pointer_array
 from llamacli.binding.enums import llama_load_mode, llama_split_mode
 from llamacli.binding.library import library
-from llamacli.engine.params import ModelParams
+from llamacli.engine.params import ModelParams, Override
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.errors import LlamacliError, MemoryFullError, ModelFileError, ModelUnsupportedError, UsageError
@@ -52,9 +52,9 @@ def load(
     vocab_only: bool,
     cancel: CancelFlag,
     on_load: Callable[[float], None] | None,
-    changes: Mapping[str, bool] | None = None,
+    changes: Mapping[str, Override] | None = None,
 ) -> Any:
-    """Load a file and return its `llama_model` pointer. `changes` override booleans in its metadata.
+    """Load a file and return its `llama_model` pointer. `changes` override scalars of its metadata.
 
     Raises:
         ModelError, MemoryFullError: if llama.cpp cannot load it; the message contains the reason it logged.
@@ -64,7 +64,7 @@ def load(
     c_params = lib.llama_model_default_params()
     kept = fill_params(c_params, params, gpu_layers, vocab_only)
     if changes:
-        c_params.kv_overrides = switches(changes)
+        c_params.kv_overrides = metadata_overrides(changes)
     c_params.progress_callback = cancel.progress_callback
     c_params.progress_callback_user_data = cancel.address
     name = str(path).encode("utf-8", "surrogateescape")

@@ -87,10 +87,10 @@ class Model:
         if self.params.gpu_layers and not offload and not vocab_only:
             logger.warning("gpu_layers has no effect: this build does not support GPUs")
         total = (self.header.integer(f"{self.header.architecture}.block_count") or 0) + 1
+        changes = (ACCENTS_KEPT if self._strips_accents else {}) | dict(self.params.overrides)
         while True:
             try:
-                layers_here, changes = layers if offload else 0, ACCENTS_KEPT if self._strips_accents else None
-                return load(self.path, self.params, layers_here, vocab_only, self.cancel, on_load, changes)
+                return load(self.path, self.params, layers if offload else 0, vocab_only, self.cancel, on_load, changes)
             except MemoryFullError as error:
                 current = total if layers < 0 else min(layers, total)
                 if not offload or current == 0:

@@ -54,6 +54,9 @@ def fingerprint(context: Context) -> str:
         params.flash_attention, params.rope_scaling, params.rope_freq_base, params.rope_freq_scale, params.yarn_orig_ctx,
         params.swa_full, context.is_invariant,
     ]  # fmt: skip
+    yarn = [params.yarn_ext_factor, params.yarn_attn_factor, params.yarn_beta_fast, params.yarn_beta_slow]
+    if any(factor >= 0 for factor in yarn) or model.params.overrides:
+        parts += [yarn, model.params.overrides]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
