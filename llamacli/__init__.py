@@ -14,15 +14,20 @@ TYPE_CHECKING = False  # typing takes longer to import than `--version` takes
 if TYPE_CHECKING:
     from typing import Any
 
+    from llamacli import llama_cpp
     from llamacli.api import AsyncLlama, Llama, LlamaGrammar, SavedState
 
 __version__ = VERSION
-__all__ = ["AsyncLlama", "Llama", "LlamaGrammar", "SavedState", "__version__"]
+__all__ = ["AsyncLlama", "Llama", "LlamaGrammar", "SavedState", "__version__", "llama_cpp"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "llama_cpp":
+        import importlib
+
+        return importlib.import_module("llamacli.llama_cpp")
     from llamacli import api
 
     return getattr(api, name)

@@ -12,6 +12,7 @@ from llamacli.api import values
 from llamacli.api.argument_names import argument_names, naming_arguments
 from llamacli.api.arguments import token_ids
 from llamacli.api.evaluation import Evaluations
+from llamacli.api.handles import LlamaContext, LlamaModel
 from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import (
@@ -168,6 +169,26 @@ class Llama(Evaluations):
         return self.engine.model.vocabulary.newline
 
     # --- the model ------------------------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> LlamaModel:
+        """The model for C functions (see `llamacli.llama_cpp`), until `close()`.
+
+        >>> from llamacli import llama_cpp
+        >>> llama_cpp.llama_n_vocab(llm.model) == llm.n_vocab()
+        True
+        """
+        return LlamaModel(lambda: self.engine.model)
+
+    @property
+    def ctx(self) -> LlamaContext:
+        """The context of `eval` for C functions, until `close()`.
+
+        >>> from llamacli import llama_cpp
+        >>> llama_cpp.llama_n_ctx_seq(llm.ctx) >= llm.n_ctx()
+        True
+        """
+        return LlamaContext(lambda: self.manual().context())
 
     def n_ctx(self) -> int:
         """Return the context size of one call in tokens."""

@@ -77,6 +77,15 @@ class ManualEvaluation:
         self._flag = CancelFlag()  # separate from the model's, which other calls set and clear
         self._context = Context(model, params, cancel=self._flag)
 
+    def context(self) -> Context:
+        """Return the context.
+
+        Raises:
+            ClosedError: after `close()`.
+        """
+        self._require_open()
+        return self._context
+
     @contextmanager
     def _turn(self) -> Iterator[None]:
         with self._lock:

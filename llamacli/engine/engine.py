@@ -168,7 +168,7 @@ class Engine(Prompting):
                 shared = self.contexts.parallel(size, count, shared=window.shares_prefix)
                 if parallel == "auto":
                     shared.scheduler.tuner = Tuner(shared.scheduler, shared.scheduler.limit).step
-            requests = window.requests(lambda job: request_of(job.turn, job.params, processor=job.processor, criterion=job.criterion))
+            requests = window.requests(_request_of)
             with closing(read_answers(shared.stream(requests, cancel), builder_of)) as events:
                 for event in events:
                     if isinstance(event, Answer):
@@ -310,6 +310,10 @@ class Engine(Prompting):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _request_of(job: Job) -> Request:
+    return request_of(job.turn, job.params, processor=job.processor, criterion=job.criterion)
 
 
 def _cancelled(request: Request) -> Stream:

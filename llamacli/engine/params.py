@@ -35,7 +35,6 @@ DEFAULT_CONTEXT = 4096
 DEFAULT_SAMPLERS = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
 
 _LARGEST_INT = 2**31 - 1
-_OVERRIDE_BYTES = 128
 _LARGEST_FLOAT = 3.4e38  # of a C float; comparisons with it are false for nan, too
 
 
@@ -80,10 +79,9 @@ class ModelParams:
         _require(all(math.isfinite(lora.scale) for lora in self.loras), "loras", "must have finite scales")
         _require(all(math.isfinite(x) and x >= 0 for x in self.tensor_split), "tensor_split", "must hold numbers from 0")
         for key, value in self.overrides:
-            _require(0 < len(key.encode()) < _OVERRIDE_BYTES, "overrides", f"must have keys of 1 to {_OVERRIDE_BYTES - 1} bytes")
+            sizes = [len(text.encode()) for text in (key, value) if isinstance(text, str)]
+            _require(bool(key) and max(sizes) <= 127, "overrides", "must have keys and texts of at most 127 bytes")
             _require(not isinstance(value, int) or abs(value) < 2**63, "overrides", "must have integers of 64 bits")
-            is_short = not isinstance(value, str) or len(value.encode()) < _OVERRIDE_BYTES
-            _require(is_short, "overrides", f"must have texts of at most {_OVERRIDE_BYTES - 1} bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

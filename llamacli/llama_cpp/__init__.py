@@ -1,11 +1,9 @@
 """llama-cpp-python's package, in llamacli: its classes, its submodules, and llama.cpp's C functions by their C names.
 
-    from llamacli import llama_cpp
+from llamacli import llama_cpp
 
-    llama_cpp.Llama(...)
-    llama_cpp.llama_backend_init()
-
-`llamacli.install_as_llama_cpp()` makes it importable as `llama_cpp`, for libraries that import that.
+llama_cpp.Llama(...)
+llama_cpp.llama_backend_init()
 """
 
 from __future__ import annotations
@@ -21,16 +19,7 @@ if TYPE_CHECKING:
     from llamacli.openai.types import *  # noqa: F403
 
 __version__ = VERSION
-_SUBMODULES = (
-    "llama",
-    "llama_cache",
-    "llama_chat_format",
-    "llama_cpp",
-    "llama_grammar",
-    "llama_speculative",
-    "llama_tokenizer",
-    "llama_types",
-)
+_SUBMODULES = ("llama_cpp", "llama_types")
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ FILES = (
     "__init__.py",
     "errors.py",
     "version.py",
-    *(f"binding/{name}.py" for name in ("__init__", "location", "declarations", "enums")),
+    *(f"binding/{name}.py" for name in ("__init__", "location", "declarations", "enums", "llama_h")),
 )
 
 

@@ -9,7 +9,7 @@ from llamacli.errors import UsageError
 
 
 def infill_prompt(vocabulary: Vocabulary, prefix: str, suffix: str, *, suffix_first: bool = False) -> Prompt:
-    """Return the prompt for the text between `prefix` and `suffix`, in the order prefix, suffix, middle of most models' training
+    """Return the prompt for the text between `prefix` and `suffix`, in the order prefix, suffix, middle of most models
     (Bavarian et al., "Efficient training of language models to fill in the middle", 2022), or with the suffix first.
 
     Raises:
