@@ -13,10 +13,11 @@ from typing import Any
 from llamacli.engine.chat.message import choose_tools, read_messages, read_response_format, read_tools
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.tools import check_tools
-from llamacli.engine.constraint.answer_constraint import AnswerConstraint, grammar_constraint, schema_constraint
+from llamacli.engine.constraint.answer_constraint import AnswerConstraint, grammar_constraint
 from llamacli.engine.params import GenerationParams, sampling_numbers
 from llamacli.errors import UsageError
 from llamacli.openai.batch_row import Row
+from llamacli.openai.schema import json_constraint
 
 ENDPOINTS = {"/v1/chat/completions": True, "/v1/completions": False}
 """Supported endpoints of OpenAI Batch files; True for chats."""
@@ -199,10 +200,7 @@ def _constraint(fields: Mapping[str, Any], *, strict: bool) -> AnswerConstraint 
     if len(names) > 1:
         raise UsageError(f"{names[0]} cannot be used with {' or '.join(names[1:])}")
     if schema is not None:
-        try:
-            return schema_constraint(schema if isinstance(schema, str) else json.dumps(schema, sort_keys=True), strict=strict)
-        except ValueError as error:
-            raise UsageError("the schema contains a number with too many digits") from error
+        return json_constraint(schema, strict=strict)
     grammar = _text(fields, "grammar")
     if grammar:
         return grammar_constraint(grammar)
