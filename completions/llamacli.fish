@@ -434,7 +434,7 @@ complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -
 complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -l kv-offload -l no-kv-offload -d 'Keep the KV cache on the GPU'
 complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -l op-offload -l no-op-offload -d 'Let a GPU compute for layers that are not on it'
 complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -l swa-full -d 'Keep the full KV cache of sliding-window layers'
-complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -l rope-scaling -r -f -ka 'none linear yarn' -d 'RoPE scaling method'
+complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -l rope-scaling -r -f -ka 'none linear yarn longrope' -d 'RoPE scaling method'
 complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -l rope-freq-base -r -f -d 'RoPE base frequency'
 complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -l rope-freq-scale -r -f -d 'RoPE frequency scaling factor'
 complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -l yarn-orig-ctx -r -f -d 'Context size that the model was trained with, for YaRN'

@@ -81,7 +81,7 @@ class LoadedModel:
         Leaving the iterator (`aclosing`) ends the answer, and waits until its place is free. Raises as `Backend.answer`, and
         QueueFullError.
         """
-        from llamacli.engine.runtime.cancel import Canceller
+        from llamacli.engine.runtime.canceller import Canceller
 
         async with self.admission.place():
             on_start()
