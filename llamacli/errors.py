@@ -24,6 +24,7 @@
     │   ├── LibraryError           the native library is missing, or is not the one this package was built for
     │   ├── SandboxError           the engine cannot be sandboxed here, and that was required
     │   ├── DecodeError            llama.cpp could not evaluate a batch
+    │   ├── EngineDiedError        the process of the engine ended; `words` are the last ones of native code
     │   └── ClosedError            the object was closed
     └── CancelledError             the caller cancelled the work
 
@@ -188,6 +189,14 @@ class SandboxError(EngineError):
 
 class DecodeError(EngineError):
     """llama.cpp could not evaluate a batch."""
+
+
+class EngineDiedError(EngineError):
+    """The process of the engine ended. `words` is the end of what native code wrote to standard error."""
+
+    def __init__(self, message: str, *, words: str = "", hint: str | None = None, parameter: str | None = None) -> None:
+        super().__init__(message, hint=hint, parameter=parameter)
+        self.words = words
 
 
 class ClosedError(EngineError):

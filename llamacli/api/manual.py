@@ -13,6 +13,7 @@ from llamacli.engine.constraint.matcher import Matcher
 from llamacli.engine.generation.request import Processor
 from llamacli.engine.generation.sampler import Sampler
 from llamacli.engine.runtime import state as states
+from llamacli.engine.runtime import state_file
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import CancelledError, ClosedError, ConstraintError, ContextFullError, UsageError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class SavedState:
     """The result of `Llama.save_state`: the evaluated tokens and their KV cache. `to_bytes` serializes it."""
 
-    state: states.State
+    state: state_file.State
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -35,7 +36,7 @@ class SavedState:
 
     def to_bytes(self) -> bytes:
         """Serialize the state with a checksum and a fingerprint of the model, which `load_state` verifies."""
-        return states.pack(self.state)
+        return state_file.pack(self.state)
 
     @staticmethod
     def from_bytes(data: bytes) -> SavedState:
@@ -44,7 +45,7 @@ class SavedState:
         Raises:
             StateError: if it is something else, truncated or altered.
         """
-        return SavedState(states.unpack(data))
+        return SavedState(state_file.unpack(data))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,14 @@ import sys
 GC_THRESHOLD = 50_000
 """Number of new objects before a garbage collection: imports make many objects and no garbage."""
 
+_SERVICES = {
+    "run": "llamacli.backend.child.services.engine",
+    "chat": "llamacli.backend.child.services.engine",
+}
+"""What the engine's process does for a command."""
+
+_HELP = {"-h", "--help"}
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line (`sys.argv` if None) and return its exit status."""
@@ -28,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         from llamacli.cli.complete import print_candidates
 
         return print_candidates(arguments[1:])
+    if argv is None:
+        _prepare_engine(arguments)
     gc.set_threshold(GC_THRESHOLD)
     try:
         from llamacli.cli.boundary import run_program
@@ -40,6 +50,16 @@ def main(argv: list[str] | None = None) -> int:
         # thread may still be inside a library that would be torn down.
         os._exit(status)
     return status
+
+
+def _prepare_engine(arguments: list[str]) -> None:
+    """Fork the engine's process for a command that will need one: now this process is small, and has one thread."""
+    service = _SERVICES.get(arguments[0]) if arguments else None
+    if service is None or not _HELP.isdisjoint(arguments):
+        return
+    from llamacli.backend.child.start import prepare
+
+    prepare(service)
 
 
 def _end(_number: int, _frame: object) -> None:

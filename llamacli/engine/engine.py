@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,7 @@ from llamacli.engine.chat.prompts import Prompting
 from llamacli.engine.chat.turn import Turn, text_turn
 from llamacli.engine.constraint.guidance import Guidance
 from llamacli.engine.embedding.defaults import stated_pooling
-from llamacli.engine.events import Answer, AnswerEvent, Event, Failed, Finished, Timings, Usage
+from llamacli.engine.events import Answer, AnswerEvent, Event, Failed, Finished, NextToken, Timings, Usage
 from llamacli.engine.generation.contexts import Contexts
 from llamacli.engine.generation.job import Job
 from llamacli.engine.generation.job_window import LOOK_AHEAD, JobWindow, Tuner
@@ -28,7 +29,7 @@ from llamacli.engine.params import ContextParams, Description, GenerationParams,
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.engine.runtime.model import Model
-from llamacli.errors import ModelUnsupportedError
+from llamacli.errors import ModelUnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from llamacli.engine.embedding.embedder import Embedder
@@ -89,9 +90,9 @@ class Engine(Prompting):
         """Sequences that run at once."""
         return self.contexts.n_parallel
 
-    def context_for(self, prompt: Prompt, max_tokens: int | None) -> int:
-        """Return the size in tokens of the context that generating would use."""
-        return max(self.contexts.size_for(len(prompt.tokens), max_tokens), self.n_ctx if self.contexts.is_made else 0)
+    def context_for(self, prompt: int, max_tokens: int | None) -> int:
+        """Return the size of the context for `max_tokens` after `prompt` tokens."""
+        return max(self.contexts.size_for(prompt, max_tokens), self.n_ctx if self.contexts.is_made else 0)
 
     # --- answers --------------------------------------------------------------------------------------------------------
 
@@ -123,6 +124,7 @@ class Engine(Prompting):
             ClosedError: if `close()` was called.
             DecodeError, GrammarError, ConstraintError: as documented there.
         """
+        requested = time.perf_counter()
         params = params or GenerationParams()
         if make_room is None:
             request = request_of(turn, params, processor=processor, started=started, closes_gap=closes_gap)
@@ -135,7 +137,11 @@ class Engine(Prompting):
 
             events = stream_with_room(start, turn, params, tuple(started), closes_gap=closes_gap, make_room=make_room)
         keeps = params.logprobs is not None
-        return read_answers(events, lambda number: AnswerBuilder(turn, number, keeps_tokens=keeps, raises=True))
+
+        def builder_of(number: int) -> AnswerBuilder:
+            return AnswerBuilder(turn, number, keeps_tokens=keeps, raises=True, requested=requested)
+
+        return read_answers(events, builder_of)
 
     def answer_many(
         self,
@@ -152,11 +158,12 @@ class Engine(Prompting):
 
         Raises: as `answer`, for what concerns all jobs.
         """
-        window = JobWindow(jobs, lambda job: self.context_for(job.turn.prompt, job.params.max_tokens))
+        window = JobWindow(jobs, lambda job: self.context_for(len(job.turn.prompt.tokens), job.params.max_tokens))
 
         def builder_of(number: int) -> AnswerBuilder:
             job = window.job(number)
-            return AnswerBuilder(job.turn, number, keeps_tokens=job.params.logprobs is not None)
+            keeps = job.params.logprobs is not None
+            return AnswerBuilder(job.turn, number, keeps_tokens=keeps, requested=window.requested(number))
 
         while window.fill(LOOK_AHEAD):
             size = window.grow()
@@ -239,6 +246,24 @@ class Engine(Prompting):
     def tokenize(self, text: str, *, add_special: bool = False, special: bool = False) -> list[int]:
         """Return the token ids of a text. `special` recognizes control tokens in it, `add_special` adds BOS and EOS."""
         return self.model.vocabulary.tokenize(text, add_special=add_special, special=special)
+
+    def next_tokens(self, text: str) -> list[NextToken]:
+        """Return every token of the vocabulary with its probability after a text, before any sampler.
+
+        Raises:
+            UsageError: if the text has no token, and the model adds none.
+            ContextFullError, MemoryFullError, DecodeError: as `next_token_logprobs`.
+        """
+        from llamacli.engine.generation.next_token import next_token_logprobs
+
+        tokens = list(self.text_prompt(text).tokens)
+        if not tokens:
+            raise UsageError("this model needs at least one token of context", hint="put a text before", parameter="prompt")
+        vocabulary = self.model.vocabulary
+        return [
+            NextToken(token, vocabulary.special_piece(token), logprob, vocabulary.is_end(token))
+            for token, logprob in enumerate(next_token_logprobs(self.model, tokens))
+        ]
 
     def describe(self) -> Description:
         """Return the model's name, size and limits."""

@@ -59,6 +59,19 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class NextToken:
+    """A token of the vocabulary that may come next: its id, its bytes, its natural-log probability, and if it ends an answer.
+
+    `piece` includes the text of control tokens.
+    """
+
+    id: int
+    piece: bytes
+    logprob: float
+    ends_answer: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Prefill:
     """Progress of a prompt: `done` of `total` tokens are evaluated. The last of these events has done == total."""
 

@@ -53,7 +53,7 @@ class RowDefaults:
         fields = _body(row) if row.is_batch else row.fields
         raw = self.base.raw or (row.is_batch and not ENDPOINTS[row.fields["url"]])
         question = self._question(fields, raw=raw)
-        _check_characters(question, has_tools=question.tools is not self.base.tools)
+        _check_characters(question, fields.get("stop"), has_tools=question.tools is not self.base.tools)
         params = _params(fields, self.params, is_chat=not raw)
         constraint = _constraint(fields, strict=self.strict) or self.base.constraint
         return RowRequest(row=row, question=dataclasses.replace(question, constraint=constraint), params=params)
@@ -83,9 +83,9 @@ def _body(row: Row) -> dict[str, Any]:
     return body
 
 
-def _check_characters(question: Question, *, has_tools: bool) -> None:
+def _check_characters(question: Question, stop: object, *, has_tools: bool) -> None:
     """Raise UsageError for half a character, which JSON can contain and a model cannot read."""
-    parts = [message.to_json() for message in question.messages]
+    parts: list[object] = [stop, *(message.to_json() for message in question.messages)]
     if has_tools:
         parts += [tool.to_json() for tool in question.tools]
     try:

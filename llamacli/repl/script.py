@@ -23,7 +23,7 @@ from llamacli.repl.lifecycle import running
 from llamacli.repl.setup import ChatSetup
 
 if TYPE_CHECKING:
-    from llamacli.engine.engine import Engine
+    from llamacli.backend.protocol import Backend
 
 _PERMISSIONS = ("y", "yes", "a", "always", "n", "no")
 
@@ -110,5 +110,5 @@ class Player:
         self._echo(question, answer)
         return answer
 
-    def _on_engine(self, engine: Engine) -> None:
+    def _on_engine(self, engine: Backend) -> None:
         restore_state(self._chat, engine)

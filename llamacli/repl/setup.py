@@ -13,8 +13,8 @@ from llamacli.render.progress import NoProgress
 from llamacli.repl.screen import Screen
 
 if TYPE_CHECKING:
+    from llamacli.backend.protocol import Backend
     from llamacli.engine.constraint.answer_constraint import AnswerConstraint
-    from llamacli.engine.engine import Engine
     from llamacli.engine.runtime.logit_bias import Bias
     from llamacli.store.sessions.store import SessionStore
     from llamacli.tools.servers import Servers
@@ -31,7 +31,7 @@ class Cancelling(Protocol):
     received: int | None
 
 
-Load = Callable[[Callable[[float], None]], "Engine"]
+Load = Callable[[Callable[[float], None]], "Backend"]
 """Load a model, and report progress (0 to 1) to a callback, which may raise to stop it. Called on a thread."""
 
 
@@ -44,7 +44,7 @@ class FoundModel:
 
     name: str
     load: Load
-    sampling: Callable[[Engine], SamplingParams]
+    sampling: Callable[[Backend], SamplingParams]
     generation: GenerationParams
     template: str | None = None
 

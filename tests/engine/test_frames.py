@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from fakes import invoke
+from in_process import open_in_process
 
 import llamacli
-from llamacli.cli.framework import context
 from llamacli.engine.runtime.context import Context
 
 PACKAGE = Path(llamacli.__file__).parent
@@ -24,7 +24,7 @@ def test_a_prompt_reaches_the_decode_call_in_seven_frames(tiny_model: Path, monk
         decode(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Context, "decode", watched)
-    done = invoke("run", "-m", str(tiny_model), "-t", "1", "-n", "1", "Hi", open_engine=context.open_engine)
+    done = invoke("run", "-m", str(tiny_model), "-t", "1", "-n", "1", "Hi", open_engine=open_in_process)
     assert done.status == 0, done.stderr
     names = [frame.name for frame in seen[0]]
     frames = [*names[names.index("run") :], "decode"]

@@ -126,7 +126,7 @@ def test_a_disk_that_cannot_be_written_is_no_error(tiny_model: Path, monkeypatch
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("llamacli.engine.runtime.state.os.fsync", full)
+    monkeypatch.setattr("llamacli.engine.runtime.state_file.os.fsync", full)
     result = talk_to(tiny_model, f"{LONG}\r")
     assert (result.status, result.stderr) == (0, "")
     assert [file for file in folder().iterdir() if "state" in file.name] == []

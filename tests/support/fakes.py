@@ -144,7 +144,7 @@ class FakeEngine:
     def resolve_biases(self, biases: Sequence[tuple[int | str, float]]) -> tuple[tuple[int, float], ...]:
         return tuple((token if isinstance(token, int) else 1000 + len(token), bias) for token, bias in biases)
 
-    def context_for(self, prompt: FakePrompt, max_tokens: int | None) -> int:
+    def context_for(self, prompt: int, max_tokens: int | None) -> int:
         return self.n_ctx
 
     @property

@@ -14,7 +14,7 @@ from llamacli.cli.framework import context
 def run(model: Path, *arguments: str, **how: Any) -> Result:
     """Runs in this process, with the real engine."""
     common = ("run", "-m", str(model), "-t", "1", "-c", "256", "--temp", "0", "--ignore-eos", "-n", "6")
-    return invoke(*common, *arguments, open_engine=context.open_engine, **how)
+    return invoke(*common, *arguments, **{"open_engine": context.open_engine, **how})
 
 
 def lines(text: str | bytes) -> list[dict[str, Any]]:

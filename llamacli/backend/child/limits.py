@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import signal
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,30 @@ def die_with_parent(parent: int) -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the call
         os._exit(EXIT_ORPHAN)
+
+
+def end_with(process: int) -> Callable[[], None] | None:
+    """Return the work of a thread that ends this process when another one ends; None where the system cannot tell.
+
+    Unlike the signal of `die_with_parent` it does not depend on the thread that started this process.
+    """
+    opened = getattr(os, "pidfd_open", None)
+    if opened is None:
+        return None
+    try:
+        descriptor = opened(process)
+    except ProcessLookupError:
+        os._exit(EXIT_ORPHAN)
+    except OSError:  # an old kernel
+        return None
+
+    def wait() -> None:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll()
+        os._exit(EXIT_ORPHAN)
+
+    return wait
 
 
 def close_inherited(keep: Collection[int]) -> None:

@@ -15,7 +15,7 @@ from llamacli.errors import ModelUnsupportedError
 from llamacli.repl.setup import FoundModel, Models
 
 if TYPE_CHECKING:
-    from llamacli.engine.engine import Engine
+    from llamacli.backend.protocol import Backend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class AnswerOptions:
         params = self.generation.params(SamplingParams())
         path = app.find_model(app, reference, offline=self.model.offline)
 
-        def load(on_load: Callable[[float], None]) -> Engine:
+        def load(on_load: Callable[[float], None]) -> Backend:
             engine = app.open_engine(path, model_params, context_params, on_load=on_load)
             if template is None and not engine.has_chat_template:
                 engine.close()

@@ -16,16 +16,23 @@ from llamacli.render.progress import NoProgress, ProgressLine
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from llamacli.backend.child.params import ChildParams
+    from llamacli.backend.protocol import Backend
     from llamacli.cli.framework.parameters import Option
-    from llamacli.engine.engine import Engine
 
 
 class OpenEngine(Protocol):
     """Makes an engine: `open_engine`, or a fake in tests."""
 
     def __call__(
-        self, path: Path, model: ModelParams, context: ContextParams, *, on_load: Callable[[float], None] | None = None
-    ) -> Engine:
+        self,
+        path: Path,
+        model: ModelParams,
+        context: ContextParams,
+        *,
+        child: ChildParams | None = None,
+        on_load: Callable[[float], None] | None = None,
+    ) -> Backend:
         """Load the model and return its engine. `on_load` receives the progress from 0.0 to 1.0."""
 
 
@@ -47,12 +54,17 @@ class ReadDefaults(Protocol):
 
 
 def open_engine(
-    path: Path, model: ModelParams, context: ContextParams, *, on_load: Callable[[float], None] | None = None
-) -> Engine:
-    """Load the real engine, and with it the native library."""
-    from llamacli.engine.engine import Engine
+    path: Path,
+    model: ModelParams,
+    context: ContextParams,
+    *,
+    child: ChildParams | None = None,
+    on_load: Callable[[float], None] | None = None,
+) -> Backend:
+    """Load the model in a child process."""
+    from llamacli.backend.child import engine
 
-    return Engine(path, model, context, on_load=on_load)
+    return engine.open_engine(path, model, context, child=child, on_load=on_load)
 
 
 def find_model(app: AppContext, reference: str | None, *, offline: bool) -> Path:

@@ -16,7 +16,7 @@ from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.errors import GateError, UsageError
 
 if TYPE_CHECKING:
-    from llamacli.engine.runtime.model import Model
+    from llamacli.engine.events import NextToken
     from llamacli.grammar.matcher import Matcher, State
 
 
@@ -97,29 +97,22 @@ def _follow(app: AppContext, file: str, root: str, text: str) -> tuple[Matcher, 
 
 def _tokens(app: AppContext, path: Path, matcher: Matcher, state: State, text: str) -> list[tuple[int, bytes, float]]:
     """Return the allowed tokens with their pieces and probabilities, the most probable first."""
-    from llamacli.engine.generation.next_token import next_token_logprobs
-
     with app.interrupts.guard(), app.open_engine(path, ModelParams(), ContextParams()) as engine:
-        tokens = list(engine.text_prompt(text).tokens)
-        if not tokens:
-            raise UsageError("this model needs at least one token of context", hint="give a prompt with -p")
-        logprobs = next_token_logprobs(engine.model, tokens)
-        rows = [(token, piece, math.exp(logprobs[token])) for token, piece in _admitted(engine.model, matcher, state)]
+        candidates = engine.next_tokens(text)
+    rows = [(token.id, piece, math.exp(token.logprob)) for token, piece in _admitted(candidates, matcher, state)]
     return sorted(rows, key=lambda row: (-row[2], row[0]))
 
 
-def _admitted(model: Model, matcher: Matcher, state: State) -> list[tuple[int, bytes]]:
+def _admitted(candidates: list[NextToken], matcher: Matcher, state: State) -> list[tuple[NextToken, bytes]]:
     """Return the tokens that may come next: end tokens if the text may end, named tokens, and pieces the grammar allows."""
-    vocabulary = model.vocabulary
     named, excluded = matcher.token_ids(state)
     found = []
-    for token in range(vocabulary.size):
-        if vocabulary.is_end(token):
+    for token in candidates:
+        if token.ends_answer:
             if matcher.may_end(state):
                 found.append((token, b""))
             continue
-        piece = vocabulary.special_piece(token)
-        by_name = token in named or (bool(excluded) and token not in excluded)
-        if by_name or (piece and matcher.admits(state, piece)):
-            found.append((token, piece))
+        by_name = token.id in named or (bool(excluded) and token.id not in excluded)
+        if by_name or (token.piece and matcher.admits(state, token.piece)):
+            found.append((token, token.piece))
     return found

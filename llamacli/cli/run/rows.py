@@ -23,10 +23,10 @@ from llamacli.units import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llamacli.engine.engine import Engine
+    from llamacli.backend.protocol import Backend
 
 
-def run_rows(app: AppContext, engine: Engine, options: RowOptions, defaults: RowDefaults, *, hides_reasoning: bool) -> None:
+def run_rows(app: AppContext, engine: Backend, options: RowOptions, defaults: RowDefaults, *, hides_reasoning: bool) -> None:
     """Read the rows, answer them, and write a summary at the end.
 
     Raises:

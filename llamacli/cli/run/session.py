@@ -19,7 +19,7 @@ from llamacli.errors import LlamacliError
 from llamacli.units import counted
 
 if TYPE_CHECKING:
-    from llamacli.engine.engine import Engine
+    from llamacli.backend.protocol import Backend
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,8 @@ def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
     path = app.find_model(app, setup.model.model, offline=setup.model.offline)
     with app.open_engine(path, ModelParams(vocabulary_only=True, gpu_layers=0), setup.context) as engine:
         turn = engine.render(question)
-        tokens, size = turn.prompt.tokens, engine.context_for(turn.prompt, asked.generation.predict)
+        tokens = turn.prompt.tokens
+        size = engine.context_for(len(tokens), asked.generation.predict)
     from llamacli.cli.run.output import write_line
 
     if json:
@@ -99,7 +100,7 @@ def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
 
 
 @contextmanager
-def _engine(app: AppContext, setup: ModelSetup) -> Iterator[Engine]:
+def _engine(app: AppContext, setup: ModelSetup) -> Iterator[Backend]:
     """The engine with the model loaded, with a progress bar if that takes more than a moment; signals cancel what it does."""
     path = app.find_model(app, setup.model.model, offline=setup.model.offline)
     with app.interrupts.guard() as guard:
@@ -118,13 +119,13 @@ def _engine(app: AppContext, setup: ModelSetup) -> Iterator[Engine]:
             yield engine
 
 
-def _load_state(engine: Engine, state: StateOptions) -> None:
+def _load_state(engine: Backend, state: StateOptions) -> None:
     if state.load_state is not None:
         tokens = engine.load_state(state.load_state)
         logger.info("%s contains %s", state.load_state, counted(tokens, "token"))
 
 
-def _save_state(engine: Engine, state: StateOptions) -> None:
+def _save_state(engine: Backend, state: StateOptions) -> None:
     """Save the evaluated prompt, if it is wanted. Raises LlamacliError if the file cannot be written."""
     if state.save_state is None:
         return

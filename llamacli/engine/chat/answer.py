@@ -45,10 +45,13 @@ def read_answers(
 class AnswerBuilder:
     """Builder of answer number `index` to `turn` from the events of its sequence.
 
-    `keeps_tokens`: the answer has its tokens. `raises`: an error of the sequence is raised, not yielded.
+    `keeps_tokens`: the answer has its tokens. `raises`: an error of the sequence is raised, not yielded. `requested` is the
+    time of the request by `time.perf_counter`; None is now.
     """
 
-    def __init__(self, turn: Turn, index: int = 0, *, keeps_tokens: bool = False, raises: bool = False) -> None:
+    def __init__(
+        self, turn: Turn, index: int = 0, *, keeps_tokens: bool = False, raises: bool = False, requested: float | None = None
+    ) -> None:
         self.index = index
         self._reader = AnswerReader(turn)
         self._start = turn.start
@@ -56,7 +59,7 @@ class AnswerBuilder:
         self._filter = StartFilter(turn.start) if turn.start is not None else None
         self._tokens: list[Token] | None = [] if keeps_tokens else None
         self._raises = raises
-        self._started = time.perf_counter()
+        self._requested = time.perf_counter() if requested is None else requested
         self._first_token_ms: float | None = None
 
     def add(self, token: Token) -> Piece:
@@ -65,7 +68,7 @@ class AnswerBuilder:
             self._known -= 1
             return Piece(self.index, self._new(self._reader.feed(token.text)))
         if self._first_token_ms is None:
-            self._first_token_ms = (time.perf_counter() - self._started) * 1e3
+            self._first_token_ms = (time.perf_counter() - self._requested) * 1e3
         if self._tokens is not None:
             self._tokens.append(token)
         return Piece(self.index, self._new(self._reader.feed(token.text)), token)

@@ -12,11 +12,13 @@ from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.generation.shared import SharedScheduler
 from llamacli.engine.params import DEFAULT_CONTEXT, ContextParams
 from llamacli.engine.runtime import state as states
+from llamacli.engine.runtime import state_file
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.context import Context, cache_bytes, can_be_invariant
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.runtime.loading import interruptible
 from llamacli.engine.runtime.model import Model
+from llamacli.engine.runtime.state_file import State
 from llamacli.errors import ClosedError
 
 MAX_AUTO_PARALLEL = 16
@@ -132,20 +134,30 @@ class Contexts:
         Raises:
             OSError: if the file cannot be written.
         """
-        shared = self._shared or self.ready(0, None)  # not a larger context: an answer may be running in this one
-        tokens = shared.scheduler.slots.tokens_of(0)
-        if self._context is not None:
-            states.write(path, states.capture(self._context, 0, tokens))
-        return len(tokens)
+        state = self.capture_state()
+        if state is None:
+            return 0
+        state_file.write(path, state)
+        return len(state.tokens)
 
     def load_state(self, path: Path) -> int:
-        """Restore what `save_state` wrote, so that prompts that start with it are not evaluated again; return its tokens.
+        """Restore what `save_state` wrote; return its tokens. Raises as `state_file.read` and `restore_state`."""
+        return self.restore_state(state_file.read(path))
+
+    def capture_state(self) -> State | None:
+        """Return the cache of the last answer and its prompt; None without a context."""
+        shared = self._shared or self.ready(0, None)  # not a larger context: an answer may be running in this one
+        if self._context is None:
+            return None
+        return states.capture(self._context, 0, shared.scheduler.slots.tokens_of(0))
+
+    def restore_state(self, state: State) -> int:
+        """Restore a state, so that prompts that start with it are not evaluated again; return its tokens.
 
         Raises:
-            StateError: if the file is corrupt, or of another model or build.
-            ContextFullError: if the state is longer than the context.
+            StateError: if it belongs to another model or build.
+            ContextFullError: if it is longer than the context.
         """
-        state = states.read(path)
         scheduler = self.ready(len(state.tokens), None).scheduler
         scheduler.slots.adopt(0, [])  # restoring empties the slot before it can fail
         if self._context is not None:

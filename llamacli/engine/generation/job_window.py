@@ -28,7 +28,7 @@ class JobWindow:
         self._jobs = jobs
         self._size_of = size_of
         self._ready: deque[tuple[Job, int]] = deque()
-        self._in_flight: dict[int, Job] = {}
+        self._in_flight: dict[int, tuple[Job, float]] = {}
         self.size = 0
 
     def fill(self, count: int) -> bool:
@@ -55,12 +55,16 @@ class JobWindow:
                 yield None
                 continue
             job, _ = self._ready.popleft()
-            self._in_flight[job.number] = job
+            self._in_flight[job.number] = job, time.perf_counter()
             yield job.number, request_of(job)
 
     def job(self, number: int) -> Job:
         """Return the job in flight that has a number."""
-        return self._in_flight[number]
+        return self._in_flight[number][0]
+
+    def requested(self, number: int) -> float:
+        """Return the time at which a job in flight was given to the scheduler, by `time.perf_counter`."""
+        return self._in_flight[number][1]
 
     def done(self, number: int) -> None:
         """Forget a job that has ended."""

@@ -34,7 +34,7 @@ from llamacli.repl.lifecycle import running
 from llamacli.repl.setup import ChatSetup
 
 if TYPE_CHECKING:
-    from llamacli.engine.engine import Engine
+    from llamacli.backend.protocol import Backend
 
 _STYLE = Style.from_dict(
     {"bottom-toolbar": "noreverse fg:ansibrightblack", "prompt": "bold ansicyan", "more": "ansibrightblack", "mark": "reverse"}
@@ -124,7 +124,7 @@ class Loop:
         width = self._session.output.get_size().columns
         return FormattedText([("", self._hint_text[:width] or format_toolbar(self._chat, width))])
 
-    def _on_engine(self, engine: Engine) -> None:
+    def _on_engine(self, engine: Backend) -> None:
         """Restore the state, on the loading thread."""
         restore_state(self._chat, engine)
 

@@ -19,7 +19,7 @@ from llamacli.repl.conversation.stream import AnswerStream
 from llamacli.repl.conversation.tree import Node, Tree
 
 if TYPE_CHECKING:
-    from llamacli.engine.engine import Engine
+    from llamacli.backend.protocol import Backend
 
 INSTRUCTION = (
     "Summarize our conversation so far, so that you can continue from the summary alone. Keep facts, names, numbers, decisions "
@@ -72,7 +72,7 @@ def _replace(chat: Chat, path: Sequence[Node], end: int, summary: Message) -> No
     chat.window.first_seen = chat.measured = None
 
 
-def _fitting_part(chat: Chat, engine: Engine, path: Sequence[Node], ends: list[int]) -> tuple[int, Turn, int]:
+def _fitting_part(chat: Chat, engine: Backend, path: Sequence[Node], ends: list[int]) -> tuple[int, Turn, int]:
     """Return how many of the oldest messages fit in one summary, the prompt for it, and its maximum length in tokens."""
     for end in reversed(ends):
         messages = (*system_messages(chat), *(node.message for node in path[:end]), Message("user", INSTRUCTION))
@@ -88,7 +88,7 @@ def _fitting_part(chat: Chat, engine: Engine, path: Sequence[Node], ends: list[i
     )
 
 
-def _summarize(chat: Chat, engine: Engine, turn: Turn, limit: int) -> Message:
+def _summarize(chat: Chat, engine: Backend, turn: Turn, limit: int) -> Message:
     """Return the summary, which is shown while it grows.
 
     Raises:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llamacli.engine.events import Token, TokenLogprob
+from llamacli.engine.chat.turn import text_turn
+from llamacli.engine.events import Piece, TokenLogprob
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.errors import UsageError
 from llamacli.render.chat.probabilities import format_alternatives, format_legend, format_probabilities
@@ -93,9 +94,9 @@ def _alternatives(chat: Chat, trace: Trace, number: int) -> tuple[TokenLogprob, 
     top: tuple[TokenLogprob, ...] = ()
     with chat.setup.host.guard() as guard:
         guard.cancel = engine.cancel
-        for event in engine.generate(trace.prompt, _PARAMS, started=started):
-            if isinstance(event, Token):
-                top = event.top
+        for event in engine.answer(text_turn(trace.prompt), _PARAMS, started=started):
+            if isinstance(event, Piece) and event.token is not None:
+                top = event.token.top
     if not top:
         raise UsageError("no probabilities: the evaluation was stopped")
     return top

@@ -13,7 +13,7 @@ from llamacli.repl.conversation.tool_calls import tool_rendering
 from llamacli.units import counted
 
 if TYPE_CHECKING:
-    from llamacli.engine.engine import Engine
+    from llamacli.backend.protocol import Backend
 
 LOW_SHARE = 8
 """Below 1/8 of the context free, the user is warned, or the oldest turns are left out."""
@@ -25,7 +25,7 @@ _UNLIMITED_TOKENS = 1 << 30
 """More tokens than any answer has: a context without a fixed size may grow to the model's training length."""
 
 
-def rendering(chat: Chat, engine: Engine) -> Rendering:
+def rendering(chat: Chat, engine: Backend) -> Rendering:
     """Return the rendering options. An answer that is constrained by a grammar calls no tools."""
     tools = tool_rendering(chat, engine) if chat.settings.constraint is None else {}
     return Rendering(enable_thinking=chat.settings.thinking, **tools)
@@ -41,7 +41,7 @@ def chat_messages(chat: Chat, tip: int | None = None, first: int = 0) -> tuple[M
     return (*system_messages(chat), *chat.tree.messages(tip)[first:])
 
 
-def build_turn(chat: Chat, engine: Engine, tip: int | None = None, first: int = 0) -> Turn:
+def build_turn(chat: Chat, engine: Backend, tip: int | None = None, first: int = 0) -> Turn:
     """Return the prompt for the conversation up to `tip` (None: the head), from its message number `first` on.
 
     Raises:
@@ -53,12 +53,13 @@ def build_turn(chat: Chat, engine: Engine, tip: int | None = None, first: int = 
     return engine.chat_turn(messages, rendering(chat, engine), template=chat.model.found.template, constraint=constraint)
 
 
-def measure_room(engine: Engine, turn: Turn, answered: int = 0) -> tuple[int, int]:
+def measure_room(engine: Backend, turn: Turn, answered: int = 0) -> tuple[int, int]:
     """Return the tokens of the prompt plus `answered` of the answer, and the size of the largest possible context."""
-    return len(turn.prompt.tokens) + answered, engine.context_for(turn.prompt, _UNLIMITED_TOKENS)
+    used = len(turn.prompt.tokens)
+    return used + answered, engine.context_for(used, _UNLIMITED_TOKENS)
 
 
-def fitting_turn(chat: Chat, engine: Engine, tip: int | None = None, answered: int = 0) -> tuple[Turn, int]:
+def fitting_turn(chat: Chat, engine: Backend, tip: int | None = None, answered: int = 0) -> tuple[Turn, int]:
     """Return the prompt for the conversation, and the number of messages that were newly left out.
 
     With a context shift the oldest turns are left out until there is room. They stay out, so that the cache can be reused.
@@ -82,7 +83,7 @@ def fitting_turn(chat: Chat, engine: Engine, tip: int | None = None, answered: i
     return turn, first - before
 
 
-def check_room(chat: Chat, engine: Engine, turn: Turn, answered: int = 0) -> None:
+def check_room(chat: Chat, engine: Backend, turn: Turn, answered: int = 0) -> None:
     """Warn when the context is nearly full.
 
     Raises:

@@ -12,7 +12,7 @@ from llamacli.errors import LlamacliError
 from llamacli.repl.conversation.state import Chat
 
 if TYPE_CHECKING:
-    from llamacli.engine.engine import Engine
+    from llamacli.backend.protocol import Backend
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def expect_state(chat: Chat) -> None:
         chat.session.state_file = path if path.exists() else None
 
 
-def restore_state(chat: Chat, engine: Engine) -> None:
+def restore_state(chat: Chat, engine: Backend) -> None:
     """Restore the scheduled state if possible. Safe on the loading thread."""
     path, chat.session.state_file = chat.session.state_file, None
     if path is None:

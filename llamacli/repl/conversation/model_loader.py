@@ -11,7 +11,7 @@ from llamacli.errors import CancelledError
 from llamacli.render.progress import NoProgress
 
 if TYPE_CHECKING:
-    from llamacli.engine.engine import Engine
+    from llamacli.backend.protocol import Backend
 
 _POLL_SECONDS = 0.05
 _PATIENCE_SECONDS = 0.5
@@ -26,9 +26,9 @@ class Loader:
 
     def __init__(
         self,
-        load: Callable[[Callable[[float], None]], Engine],
+        load: Callable[[Callable[[float], None]], Backend],
         on_change: Callable[[], None],
-        then: Callable[[Engine], None] = lambda engine: None,
+        then: Callable[[Backend], None] = lambda engine: None,
     ) -> None:
         self._load = load
         self._on_change = on_change
@@ -36,7 +36,7 @@ class Loader:
         self._done = threading.Event()
         self._abandoned = False
         self.share = 0.0
-        self.engine: Engine | None = None
+        self.engine: Backend | None = None
         self.error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
 
@@ -44,7 +44,7 @@ class Loader:
         """Start loading."""
         self._thread.start()
 
-    def wait(self, progress: NoProgress) -> Engine:
+    def wait(self, progress: NoProgress) -> Backend:
         """Return the engine when it is loaded.
 
         Raises:
@@ -56,7 +56,7 @@ class Loader:
             raise self.error or CancelledError("cancelled")
         return self.engine
 
-    def successor(self, load: Callable[[Callable[[float], None]], Engine] | None = None) -> Loader:
+    def successor(self, load: Callable[[Callable[[float], None]], Backend] | None = None) -> Loader:
         """Return a loader that replaces this one, for another model or for the same one again."""
         return Loader(load or self._load, self._on_change, self._then)
 

@@ -26,10 +26,10 @@ from llamacli.repl.conversation.trace import Beginning, Step
 from llamacli.repl.conversation.tree import Node
 
 if TYPE_CHECKING:
-    from llamacli.engine.engine import Engine
+    from llamacli.backend.protocol import Backend
 
 
-def reply(chat: Chat, engine: Engine) -> None:
+def reply(chat: Chat, engine: Backend) -> None:
     """Answer the conversation as it is now, or as `chat.turn.beginning` says, and run the tools that are called.
 
     Raises:
@@ -48,7 +48,7 @@ def reply(chat: Chat, engine: Engine) -> None:
         beginning = Beginning(chat.tree.head)
 
 
-def _answer(chat: Chat, engine: Engine, beginning: Beginning) -> Node | None:
+def _answer(chat: Chat, engine: Backend, beginning: Beginning) -> Node | None:
     tip = beginning.question
     turn, left_out = fitting_turn(chat, engine, tip, len(beginning.steps))
     steps = beginning.steps
@@ -107,7 +107,7 @@ def last_block(text: str) -> str:
     return text[unfinished_from(text) :]
 
 
-def _tokenize_beginning(chat: Chat, engine: Engine, turn: Turn, beginning: Beginning) -> tuple[Step, ...]:
+def _tokenize_beginning(chat: Chat, engine: Backend, turn: Turn, beginning: Beginning) -> tuple[Step, ...]:
     """Return the tokens of an answer of which only the text is known."""
     assert beginning.node is not None
     messages = (*chat_messages(chat, beginning.question), beginning.node.message)
@@ -122,7 +122,7 @@ class ContextOverflow:
     the user is warned as soon as the answer is no longer being drawn.
     """
 
-    def __init__(self, chat: Chat, engine: Engine, tip: int | None, left_out: int) -> None:
+    def __init__(self, chat: Chat, engine: Backend, tip: int | None, left_out: int) -> None:
         self._chat = chat
         self._engine = engine
         self._tip = tip
@@ -134,7 +134,7 @@ class ContextOverflow:
         chat, engine = self._chat, self._engine
         turn, left_out = fitting_turn(chat, engine, self._tip, count)
         self._left_out += left_out
-        if engine.context_for(turn.prompt, count + 1) > engine.n_ctx:
+        if engine.context_for(len(turn.prompt.tokens), count + 1) > engine.n_ctx:
             return Room(turn)
         if not chat.settings.generation.context_shift:
             return None

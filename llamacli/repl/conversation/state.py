@@ -16,7 +16,7 @@ from llamacli.repl.conversation.tree import Tree
 from llamacli.repl.setup import ChatSetup, FoundModel
 
 if TYPE_CHECKING:
-    from llamacli.engine.engine import Engine
+    from llamacli.backend.protocol import Backend
     from llamacli.engine.events import Answer
     from llamacli.engine.params import GenerationParams, SamplingParams
     from llamacli.repl.setup import ChatConstraint
@@ -142,7 +142,7 @@ class Chat:
         """The description of the conversation in its session."""
         return SessionHeader(self.model.found.name, self.settings.system)
 
-    def engine(self) -> Engine:
+    def engine(self) -> Backend:
         """Return the engine, waiting while it is loading.
 
         Raises:

@@ -17,14 +17,14 @@ from llamacli.repl.conversation.tree import Node
 from llamacli.repl.conversation.view import make_view
 
 if TYPE_CHECKING:
-    from llamacli.engine.engine import Engine
+    from llamacli.backend.protocol import Backend
     from llamacli.repl.setup import Cancelling
 
 
 class AnswerStream:
     """Generates one answer."""
 
-    def __init__(self, chat: Chat, engine: Engine, plan: AnswerPlan) -> None:
+    def __init__(self, chat: Chat, engine: Backend, plan: AnswerPlan) -> None:
         self._chat = chat
         self._engine = engine
         self._plan = plan

@@ -14,7 +14,7 @@ from llamacli.tools.outcome import Outcome, clipped
 from llamacli.tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
-    from llamacli.engine.engine import Engine
+    from llamacli.backend.protocol import Backend
 
 STOPPED = "[not run: the user stopped]"
 _QUESTION = "run it? y(es), a(lways this tool), n(o) [REASON]: "
@@ -37,7 +37,7 @@ def open_toolbox(chat: Chat) -> Toolbox | None:
     return tools.toolbox
 
 
-def tool_rendering(chat: Chat, engine: Engine) -> dict[str, Any]:
+def tool_rendering(chat: Chat, engine: Backend) -> dict[str, Any]:
     """Return the arguments of `Rendering` about tools; none, with one warning, if the template does not support tools."""
     box = open_toolbox(chat)
     if box is None or not box.enabled:

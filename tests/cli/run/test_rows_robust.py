@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fakes import invoke
+from in_process import open_in_process
 from row_runs import answers, lines, run, write
 
 from llamacli.batch.results import ResultFile
@@ -296,8 +297,9 @@ def test_hidden_reasoning_is_in_no_result(tiny_model: Path, tmp_path: Path, monk
     monkeypatch.setattr(AnswerReader, "finish", lambda self, *, complete: (ParsedAnswer("text", "thoughts"), ()))
     chat = {"messages": [{"role": "user", "content": "Hi"}]}
     path = write(tmp_path / "rows.jsonl", [{"prompt": "a"}, {"custom_id": "b", "url": "/v1/chat/completions", "body": chat}])
-    assert run(tiny_model, "--input", str(path)).stdout.count("thoughts") == 2
-    hidden = run(tiny_model, "--input", str(path), "--hide-reasoning").stdout
+    shown = run(tiny_model, "--input", str(path), open_engine=open_in_process).stdout
+    assert shown.count("thoughts") == 2
+    hidden = run(tiny_model, "--input", str(path), "--hide-reasoning", open_engine=open_in_process).stdout
     assert (hidden.count("thoughts"), "reasoning_content" in hidden, len(lines(hidden))) == (0, False, 2)
 
 

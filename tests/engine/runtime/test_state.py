@@ -17,6 +17,7 @@ from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
 from llamacli.engine.runtime import state as states
+from llamacli.engine.runtime import state_file
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import ContextFullError, StateError
@@ -45,7 +46,7 @@ def saved(model: Model, tmp_path: Path) -> tuple[Path, tuple[int, ...], list[int
         scheduler = Scheduler(context)
         tokens, _ = generate(context, scheduler, prompt)
         path = tmp_path / "prompt.state"
-        states.write(path, states.capture(context, 0, scheduler.slots.tokens_of(0)))
+        state_file.write(path, states.capture(context, 0, scheduler.slots.tokens_of(0)))
     return path, prompt, tokens
 
 
@@ -54,7 +55,7 @@ def test_a_restored_prompt_is_not_evaluated_again(model: Model, saved: tuple[Pat
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with Context(model, ContextParams(n_ctx=128, threads=1)) as context:
         scheduler = Scheduler(context)
-        state = states.read(path)
+        state = state_file.read(path)
         states.restore(context, 0, state)
         scheduler.slots.adopt(0, list(state.tokens))
         again, end = generate(context, scheduler, prompt)
@@ -68,7 +69,7 @@ def test_truncated_anywhere(saved: tuple[Path, tuple[int, ...], list[int]], tmp_
     for length in [0, 1, 14, 15, 16, 60, *range(100, len(data), len(data) // 50), len(data) - 1]:
         path.write_bytes(data[:length])
         with pytest.raises(StateError) as caught:
-            states.read(path)
+            state_file.read(path)
         assert "\n" not in str(caught.value)
 
 
@@ -79,18 +80,18 @@ def test_altered_anywhere(saved: tuple[Path, tuple[int, ...], list[int]], tmp_pa
         data[place] ^= 0x55
         path.write_bytes(data)
         with pytest.raises(StateError):
-            states.read(path)
+            state_file.read(path)
         data[place] ^= 0x55
 
 
 def test_longer_than_it_should_be(saved: tuple[Path, tuple[int, ...], list[int]]) -> None:
     saved[0].write_bytes(saved[0].read_bytes() + b"more")
     with pytest.raises(StateError):
-        states.read(saved[0])
+        state_file.read(saved[0])
 
 
 def test_of_another_model_or_cache_type(model: Model, saved: tuple[Path, tuple[int, ...], list[int]], tmp_path: Path) -> None:
-    state = states.read(saved[0])
+    state = state_file.read(saved[0])
     other = tiny.tiny_model(tmp_path / "other.gguf", seed=99)
     with Model(other) as second, Context(second, ContextParams(n_ctx=128, threads=1)) as context, pytest.raises(StateError):
         states.restore(context, 0, state)
@@ -113,11 +114,11 @@ def test_what_is_no_state_is_refused_by_its_beginning(tmp_path: Path) -> None:
     path.write_bytes(b"GGUF")
     os.truncate(path, 1 << 42)  # of which nothing lies on the disk, but no memory holds it
     with pytest.raises(StateError, match="is not a saved state"):
-        states.read(path)
+        state_file.read(path)
     with path.open("r+b") as file:
-        file.write(states.MAGIC + b'{"version": 1, "fingerprint": "", "tokens": 1, "payload": 7, "sha256": ""}\n')
+        file.write(state_file.MAGIC + b'{"version": 1, "fingerprint": "", "tokens": 1, "payload": 7, "sha256": ""}\n')
     with pytest.raises(StateError, match="is truncated or has trailing data: 11 bytes expected"):
-        states.read(path)
+        state_file.read(path)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +144,9 @@ def test_from_a_pipe(saved: tuple[Path, tuple[int, ...], list[int]], tmp_path: P
     try:
         if says:
             with pytest.raises(StateError, match=says):
-                states.read(pipe)
+                state_file.read(pipe)
         else:
-            assert states.read(pipe) == states.read(saved[0])
+            assert state_file.read(pipe) == state_file.read(saved[0])
     finally:
         writer.join()
 
@@ -153,30 +154,30 @@ def test_from_a_pipe(saved: tuple[Path, tuple[int, ...], list[int]], tmp_path: P
 def test_a_pipe_that_announces_too_much() -> None:
     header = b'{"version": 1, "fingerprint": "", "tokens": 1, "payload": 1152921504606846976, "sha256": ""}\n'
     read, write = os.pipe()
-    os.write(write, states.MAGIC + header + b"12345678")
+    os.write(write, state_file.MAGIC + header + b"12345678")
     os.close(write)
     with pytest.raises(StateError, match="is truncated or has trailing data: 1152921504606846980 bytes expected, 8 found"):
-        states.read(Path(f"/dev/fd/{read}"))
+        state_file.read(Path(f"/dev/fd/{read}"))
     os.close(read)
 
 
 @pytest.mark.parametrize("name", ["missing.state", "."])
 def test_a_file_that_cannot_be_read(tmp_path: Path, name: str) -> None:
     with pytest.raises(StateError):
-        states.read(tmp_path / name)
+        state_file.read(tmp_path / name)
 
 
 def test_a_failed_write_leaves_the_old_file(
     saved: tuple[Path, tuple[int, ...], list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = saved[0].read_bytes()
-    state = states.read(saved[0])
+    state = state_file.read(saved[0])
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(states.os, "fsync", full)
+    monkeypatch.setattr(state_file.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        states.write(saved[0], state)
+        state_file.write(saved[0], state)
     assert saved[0].read_bytes() == before
     assert [entry.name for entry in saved[0].parent.iterdir()] == [saved[0].name]

@@ -1,0 +1,79 @@
+"""Values on the wire: MessagePack, checked against their types when they arrive. Never pickle: a child may be taken over."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import msgspec
+
+from llamacli.backend.child.faults import Fault, exception_of, fault_of
+from llamacli.errors import EngineError, UsageError
+
+MAX_BYTES = 1 << 28
+"""Bytes of one frame: a megabyte of prompt is a few megabytes of tokens."""
+
+
+class ProtocolError(EngineError):
+    """The other side sent what it must not send."""
+
+
+def encode(value: object) -> bytes:
+    """Return a value as MessagePack. Exceptions travel as `Fault`.
+
+    Raises:
+        UsageError: if a text contains half of a surrogate pair, which no model can read.
+    """
+    try:
+        return _encoder().encode(value)
+    except UnicodeEncodeError as error:
+        raise UsageError("a text contains half of a surrogate pair, which is not a character") from error
+
+
+def decode(data: bytes | msgspec.Raw, kind: Any) -> Any:
+    """Return the value of a type. Raises ProtocolError if the data has another one."""
+    try:
+        return _decoder(kind).decode(data)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"the engine and this process do not understand each other: {error}") from error
+
+
+class Variants:
+    """A union of dataclasses, which travel with the number of their class."""
+
+    def __init__(self, *kinds: type) -> None:
+        self._kinds = kinds
+        self._numbers = {kind: number for number, kind in enumerate(kinds)}
+
+    def encode(self, value: object) -> bytes:
+        """Return a value of one of the classes as MessagePack."""
+        return encode((self._numbers[type(value)], value))
+
+    def decode(self, data: bytes | msgspec.Raw) -> Any:
+        """Return the value. Raises ProtocolError for anything else."""
+        number, rest = decode(data, tuple[int, msgspec.Raw])
+        if not 0 <= number < len(self._kinds):
+            raise ProtocolError(f"the engine sent an unknown variant: {number}")
+        return decode(rest, self._kinds[number])
+
+
+@functools.cache
+def _encoder() -> msgspec.msgpack.Encoder:
+    return msgspec.msgpack.Encoder(enc_hook=_to_wire)
+
+
+@functools.cache
+def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(kind, dec_hook=_from_wire)
+
+
+def _to_wire(value: object) -> object:
+    if isinstance(value, BaseException):
+        return fault_of(value)
+    raise NotImplementedError(f"{type(value).__name__} has no form on the wire")
+
+
+def _from_wire(kind: type, value: object) -> object:
+    if issubclass(kind, BaseException):
+        return exception_of(msgspec.convert(value, Fault))
+    raise NotImplementedError(f"{kind.__name__} has no form on the wire")

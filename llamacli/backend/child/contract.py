@@ -1,0 +1,128 @@
+"""The methods of an engine in a child: what both sides know of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from llamacli.backend.child.codec import Variants
+from llamacli.backend.child.method import Method
+from llamacli.engine.chat.message import Message
+from llamacli.engine.chat.question import Question
+from llamacli.engine.chat.rendering import Rendering
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.constraint.guidance import Constraint
+from llamacli.engine.events import Answer, Failed, NextToken, Piece, Prefill
+from llamacli.engine.generation.room import Room
+from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """Arguments of `OPEN`: the file, and the parameters of model and context."""
+
+    path: str
+    model: ModelParams
+    context: ContextParams
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedModel:
+    """A loaded model: what does not change as long as it is loaded."""
+
+    load_ms: float
+    notes: tuple[str, ...]
+    description: Description
+    recommended_sampling: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTurn:
+    """Arguments of `CHAT_TURN`."""
+
+    messages: tuple[Message, ...]
+    rendering: Rendering | None
+    template: str | None
+    constraint: Constraint | None
+    budget: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TextTurn:
+    """Arguments of `TEXT_TURN`."""
+
+    text: str
+    constraint: Constraint | None
+
+
+@dataclass(frozen=True, slots=True)
+class StartedAnswer:
+    """Arguments of `ANSWER_TOKENS`."""
+
+    turn: Turn
+    messages: tuple[Message, ...]
+    rendering: Rendering
+    template: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRequest:
+    """Arguments of `ANSWER`. `asks_for_room`: the caller answers `RoomWanted`."""
+
+    turn: Turn
+    params: GenerationParams | None
+    samples: int
+    started: tuple[int, ...]
+    closes_gap: bool
+    asks_for_room: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RoomWanted:
+    """An item of `ANSWER`: the context is full after so many tokens of the answer. The caller feeds a `Room` or None."""
+
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """An item that is fed to `ANSWER_MANY`."""
+
+    number: int
+    turn: Turn
+    params: GenerationParams
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedSize:
+    """Result of `STATE_SIZE`: tokens in the cache, and bytes of the file that would hold them."""
+
+    cached_tokens: int
+    state_bytes: int
+
+
+Parallel = int | Literal["auto"] | None
+
+OPEN: Final = Method("open", OpenModel, OpenedModel, items=float)
+DESCRIBE: Final = Method("describe", None, Description)
+RENDER: Final = Method("render", Question, Turn)
+CHAT_TURN: Final = Method("chat_turn", ChatTurn, Turn)
+TEXT_TURN: Final = Method("text_turn", TextTurn, Turn)
+ANSWER_TOKENS: Final = Method("answer_tokens", StartedAnswer, tuple[int, ...])
+ENDS_ANSWER: Final = Method("ends_answer", int, bool)
+KNOWS_TOOLS: Final = Method("knows_tools", str | None, bool)
+CONTEXT_FOR: Final = Method("context_for", tuple[int, int | None], int)
+N_CTX: Final = Method("n_ctx", None, int)
+RESOLVE_BIASES: Final = Method("resolve_biases", tuple[tuple[int | str, float], ...], tuple[tuple[int, float], ...])
+TOKENIZE: Final = Method("tokenize", tuple[str, bool, bool], list[int])
+DETOKENIZE: Final = Method("detokenize", list[int], bytes)
+PIECES: Final = Method("pieces", list[int], list[bytes])
+ANSWER: Final = Method("answer", AnswerRequest, items=Variants(Piece, Prefill, Answer, RoomWanted), feeds=tuple[Room | None])
+ANSWER_MANY: Final = Method("answer_many", Parallel, items=Variants(Piece, Prefill, Answer, Failed), feeds=JobRequest | None)
+KEEP_PREFIXES: Final = Method("keep_prefixes", int)
+SAVE_STATE: Final = Method("save_state", None, int)
+LOAD_STATE: Final = Method("load_state", str, int)
+STATE_SIZE: Final = Method("state_size", None, EvaluatedSize)
+NEXT_TOKENS: Final = Method("next_tokens", str, list[NextToken])
+CANCEL: Final = Method("cancel", None)

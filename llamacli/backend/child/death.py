@@ -1,0 +1,106 @@
+"""The death of a child: what ended it, in one line, from its exit status and the last words of native code."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+from typing import IO, Final
+
+from llamacli.backend.child.frames import Alive
+from llamacli.errors import EngineDiedError, LlamacliError, MemoryFullError
+
+_LAST_WORDS: Final = 1 << 14
+_LEAST_WORK: Final = 0.002
+_PATTERNS: Final = (
+    re.compile(r"GGML_ASSERT\(.*\)(?= failed)"),
+    re.compile(r"GGML_ABORT\(.*\)"),
+    re.compile(r"(?<=what\(\):  ).+"),
+    re.compile(r"(?<=terminate called after throwing an instance of ')[^']+"),
+    re.compile(r"(?<=: )(?:fatal error|error: ).+"),
+)
+"""What native code writes before it ends the process, the most telling first."""
+
+_LONGEST_REASON: Final = 200
+
+
+class Vitals:
+    """The last signs of life of a child: seconds of processor time, bytes of memory in use, and seconds without progress."""
+
+    def __init__(self) -> None:
+        self.cpu_seconds = 0.0
+        self.memory = 0
+        self.still = 0.0
+
+    def note(self, alive: Alive) -> None:
+        """Keep a sign of life. It is progress if the child has computed, or has nothing to do but to wait for us."""
+        if not alive.is_working or alive.cpu_seconds - self.cpu_seconds > _LEAST_WORK:
+            self.still = 0
+        self.cpu_seconds, self.memory = alive.cpu_seconds, alive.memory
+
+
+def died(status: int, stderr: IO[bytes], vitals: Vitals, model: Path | None) -> LlamacliError:
+    """Return the error that tells of a child's end. `status` is a signal's number, negative, or an exit status."""
+    words = last_words(stderr)
+    if status == -signal.SIGKILL:
+        return _killed(vitals)
+    reason = f": {found}" if (found := reason_in(words)) else ""
+    hint = f"this model file is probably damaged: llamacli info --check {model}" if model is not None else None
+    if status < 0:
+        name = _signal_name(-status)
+        where = f" in ggml{reason}" if reason else ""
+        return EngineDiedError(f"the engine died ({name}{where})", words=words, hint=hint)
+    return EngineDiedError(f"the engine ended unexpectedly (status {status}{reason})", words=words, hint=hint)
+
+
+def hung(seconds: float) -> EngineDiedError:
+    """Return the error of a child that was ended because it made no progress."""
+    return EngineDiedError(f"the engine hung: no progress for {seconds:.0f} s")
+
+
+def last_words(stderr: IO[bytes]) -> str:
+    """Return the end of what a child wrote to its standard error."""
+    end = stderr.seek(0, 2)
+    stderr.seek(max(0, end - _LAST_WORDS))
+    return stderr.read().decode("utf-8", "replace")
+
+
+def reason_in(words: str) -> str:
+    """Return the reason in the last words of native code, or an empty string."""
+    for pattern in _PATTERNS:
+        found = pattern.findall(words)
+        if found:
+            return " ".join(found[-1].split())[:_LONGEST_REASON]
+    return ""
+
+
+def _killed(vitals: Vitals) -> MemoryFullError:
+    """The error of a child that somebody killed: on a machine in want of memory that is the system."""
+    used = f"it used {_megabytes(vitals.memory)}" if vitals.memory else "it had just started"
+    free = _available_memory()
+    rest = f", {_megabytes(free)} are free now" if free is not None else ""
+    return MemoryFullError(
+        f"the engine was killed (SIGKILL), probably because memory ran out: {used}{rest}",
+        hint="use a smaller model, quantization or context",
+    )
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / (1 << 20):.0f} MiB"
+
+
+def _available_memory() -> int | None:
+    """Bytes that Linux would give to a process, None elsewhere."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return None
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

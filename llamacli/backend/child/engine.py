@@ -1,0 +1,338 @@
+"""An engine in a child process, with the interface of the one in this process."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from llamacli.backend.child import contract, vectors
+from llamacli.backend.child.contract import (
+    AnswerRequest,
+    ChatTurn,
+    EvaluatedSize,
+    JobRequest,
+    OpenedModel,
+    OpenModel,
+    RoomWanted,
+    StartedAnswer,
+    TextTurn,
+)  # fmt: skip
+from llamacli.backend.child.params import ChildParams
+from llamacli.backend.child.process import Child
+from llamacli.backend.child.start import start_child
+from llamacli.backend.child.vectors import VectorRequest
+from llamacli.engine.chat.message import Message
+from llamacli.engine.chat.question import Question
+from llamacli.engine.chat.recommended_sampling import with_recommendations
+from llamacli.engine.chat.rendering import Rendering
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.constraint.guidance import Constraint
+from llamacli.engine.events import AnswerEvent, NextToken, Prefill
+from llamacli.engine.generation.job import Job
+from llamacli.engine.generation.room import Room
+from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams, SamplingParams
+from llamacli.engine.runtime import state_file
+from llamacli.engine.runtime.canceller import Canceller
+from llamacli.gguf.split import part_names
+
+if TYPE_CHECKING:
+    from llamacli.engine.embedding.outcome import Outcome
+    from llamacli.engine.embedding.params import EmbeddingParams
+    from llamacli.engine.embedding.window import Text
+    from llamacli.engine.runtime.logit_bias import Bias
+
+SERVICE = "llamacli.backend.child.services.engine"
+
+
+class ChildEngine:
+    """Loads a model in a child and answers through it. `on_load` is called with the progress of loading, 0 to 1.
+
+    It owns the child: `close()` ends it, and may be called twice. A context manager.
+
+    Raises (when built): what `Engine` raises; EngineDiedError if the child dies meanwhile, as all methods do.
+    """
+
+    def __init__(
+        self,
+        child: Child,
+        path: Path,
+        model: ModelParams | None = None,
+        context: ContextParams | None = None,
+        *,
+        on_load: Callable[[float], None] | None = None,
+    ) -> None:
+        self._child = child
+        arguments = OpenModel(str(path), model or ModelParams(), context or ContextParams())
+        try:
+            self._opened: OpenedModel = child.call(contract.OPEN, arguments, on_item=on_load)
+        except BaseException:
+            child.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """The process id of the child."""
+        return self._child.pid
+
+    # --- the model ------------------------------------------------------------------------------------------------------
+
+    @property
+    def load_ms(self) -> float:
+        """Milliseconds that loading took."""
+        return self._opened.load_ms
+
+    @property
+    def notes(self) -> list[str]:
+        """Deviations from what was requested, one sentence each."""
+        return list(self._opened.notes)
+
+    @property
+    def description(self) -> str:
+        """Architecture, size class and quantization."""
+        return self._opened.description.kind
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens that a sequence may have; grows with the prompts unless the context size was given."""
+        size: int = self._child.call(contract.N_CTX)
+        return size
+
+    @property
+    def n_parallel(self) -> int:
+        """Sequences that run at once."""
+        return self._opened.description.n_parallel
+
+    @property
+    def has_chat_template(self) -> bool:
+        """True if the model has a chat template."""
+        return self._opened.description.has_chat_template
+
+    @property
+    def recommended_sampling(self) -> dict[str, str]:
+        """The sampling that the model's metadata recommends, as text by name."""
+        return dict(self._opened.recommended_sampling)
+
+    def describe(self) -> Description:
+        """Return the model's name, size and limits."""
+        description: Description = self._child.call(contract.DESCRIBE)
+        return description
+
+    def sampling_defaults(self, base: SamplingParams) -> SamplingParams:
+        """Return `base` with the recommendations of the model's metadata. Invalid ones are left out and logged."""
+        return with_recommendations(base, self._opened.recommended_sampling)
+
+    def resolve_biases(self, biases: Sequence[Bias]) -> tuple[tuple[int, float], ...]:
+        """Return biases by token id (see `logit_bias.resolve_biases`)."""
+        resolved: tuple[tuple[int, float], ...] = self._child.call(contract.RESOLVE_BIASES, tuple(biases))
+        return resolved
+
+    def context_for(self, prompt: int, max_tokens: int | None) -> int:
+        """Return the size of the context for `max_tokens` after `prompt` tokens."""
+        size: int = self._child.call(contract.CONTEXT_FOR, (prompt, max_tokens))
+        return size
+
+    # --- prompts --------------------------------------------------------------------------------------------------------
+
+    def render(self, question: Question) -> Turn:
+        """Return the turn of a question. Raises as `Engine.render`."""
+        turn: Turn = self._child.call(contract.RENDER, question)
+        return turn
+
+    def chat_turn(
+        self,
+        messages: Sequence[Message],
+        rendering: Rendering | None = None,
+        *,
+        template: str | None = None,
+        constraint: Constraint | None = None,
+        budget: int | None = None,
+    ) -> Turn:
+        """Return the turn that answers messages. Raises as `Engine.chat_turn`."""
+        arguments = ChatTurn(tuple(messages), rendering, template, constraint, budget)
+        turn: Turn = self._child.call(contract.CHAT_TURN, arguments)
+        return turn
+
+    def text_turn(self, text: str, constraint: Constraint | None = None) -> Turn:
+        """Return the turn that continues the text as it is."""
+        turn: Turn = self._child.call(contract.TEXT_TURN, TextTurn(text, constraint))
+        return turn
+
+    def answer_tokens(
+        self, turn: Turn, messages: Sequence[Message], rendering: Rendering, *, template: str | None = None
+    ) -> tuple[int, ...]:
+        """Return the tokens of a started answer to `turn`, the last of `messages`."""
+        arguments = StartedAnswer(turn, tuple(messages), rendering, template)
+        tokens: tuple[int, ...] = self._child.call(contract.ANSWER_TOKENS, arguments)
+        return tokens
+
+    def ends_answer(self, token: int) -> bool:
+        """Return whether a token ends an answer of this model."""
+        ends: bool = self._child.call(contract.ENDS_ANSWER, token)
+        return ends
+
+    def knows_tools(self, source: str | None = None) -> bool:
+        """Return whether the chat template describes tools or renders their calls. Raises TemplateError."""
+        knows: bool = self._child.call(contract.KNOWS_TOOLS, source)
+        return knows
+
+    def tokenize(self, text: str, *, add_special: bool = False, special: bool = False) -> list[int]:
+        """Return the token ids of a text. `special` recognizes control tokens in it, `add_special` adds BOS and EOS."""
+        tokens: list[int] = self._child.call(contract.TOKENIZE, (text, add_special, special))
+        return tokens
+
+    def detokenize(self, tokens: Sequence[int]) -> bytes:
+        """Return the bytes of a text in tokens. Raises UsageError for a token outside the vocabulary."""
+        text: bytes = self._child.call(contract.DETOKENIZE, list(tokens))
+        return text
+
+    def pieces(self, tokens: Sequence[int]) -> list[bytes]:
+        """Return the bytes of each token. Raises UsageError for a token outside the vocabulary."""
+        pieces: list[bytes] = self._child.call(contract.PIECES, list(tokens))
+        return pieces
+
+    def next_tokens(self, text: str) -> list[NextToken]:
+        """Return every token with its probability after a text. Raises as `Engine.next_tokens`."""
+        tokens: list[NextToken] = self._child.call(contract.NEXT_TOKENS, text)
+        return tokens
+
+    # --- answers --------------------------------------------------------------------------------------------------------
+
+    def answer(
+        self,
+        turn: Turn,
+        params: GenerationParams | None = None,
+        *,
+        samples: int = 1,
+        started: Sequence[int] = (),
+        closes_gap: bool = False,
+        make_room: Callable[[int], Room | None] | None = None,
+        cancel: Canceller | None = None,
+    ) -> Generator[AnswerEvent, None, None]:
+        """Yield the events of the answer to a turn. See `Engine.answer`.
+
+        Up to the first token the child waits for each event to be taken, so that the caller can save the evaluated prompt.
+        """
+        request = AnswerRequest(turn, params, samples, tuple(started), closes_gap, make_room is not None)
+        stream = self._child.stream(contract.ANSWER, request, lockstep=_is_prefill, cancel=cancel)
+        answer: Any = None
+        while True:
+            try:
+                event = stream.send(answer)
+            except StopIteration:
+                return
+            if isinstance(event, RoomWanted) and make_room is not None:
+                answer = (make_room(event.tokens),)
+            else:
+                answer = None
+                try:
+                    yield event
+                except BaseException:
+                    stream.close()
+                    raise
+
+    def answer_many(
+        self,
+        jobs: Iterator[Job | None],
+        *,
+        parallel: int | Literal["auto"] | None = None,
+        cancel: Canceller | None = None,
+    ) -> Generator[AnswerEvent, None, None]:
+        """Yield the events of many answers side by side, each with its job's number. See `Engine.answer_many`."""
+
+        def source(count: int) -> tuple[list[JobRequest | None], bool]:
+            taken = list(_up_to_none(itertools.islice(jobs, count)))
+            requests = [None if job is None else JobRequest(job.number, job.turn, job.params) for job in taken]
+            return requests, len(taken) < count and None not in taken
+
+        yield from self._child.stream(contract.ANSWER_MANY, parallel, source=source, cancel=cancel)
+
+    def embed(self, texts: Iterable[Text], params: EmbeddingParams | None = None) -> Iterator[Outcome]:
+        """Yield the vectors of each text, in order: float32, (rows, dimension). Raises as `Embedder.embed`."""
+        return vectors.embed(self._child, VectorRequest(params), texts)
+
+    def rerank(self, query: str, texts: Iterable[Text], params: EmbeddingParams | None = None) -> Iterator[Outcome]:
+        """Yield the scores of each text as an answer to `query`, in order. Raises as `Embedder.rerank`."""
+        return vectors.embed(self._child, VectorRequest(params, query), texts)
+
+    # --- state ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> Self:
+        """The evaluated state."""
+        return self
+
+    def keep_prefixes(self, capacity: int) -> None:
+        """Keep evaluated prompts in up to `capacity` bytes of memory when others take their slots; 0 keeps none from now on."""
+        self._child.call(contract.KEEP_PREFIXES, capacity)
+
+    def save_state(self, path: Path) -> int:
+        """Write the cache of the last answer and its prompt to a file; return the tokens. Raises OSError."""
+        with state_file.publish(path) as file:
+            tokens: int = self._child.call(contract.SAVE_STATE, descriptors=[file.fileno()])
+        return tokens
+
+    def load_state(self, path: Path) -> int:
+        """Restore what `save_state` wrote; return the number of tokens. Raises StateError, ContextFullError."""
+        with state_file.open_state(path) as file:
+            name = f"the saved state {path}"
+            tokens: int = self._child.call(contract.LOAD_STATE, name, descriptors=[file.fileno()])
+        return tokens
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the last prompt and its answer in the cache."""
+        return self._state_size().cached_tokens
+
+    @property
+    def state_bytes(self) -> int:
+        """Approximate size of the file that `save_state` would write; 0 while there is nothing to save."""
+        return self._state_size().state_bytes
+
+    def _state_size(self) -> EvaluatedSize:
+        size: EvaluatedSize = self._child.call(contract.STATE_SIZE)
+        return size
+
+    # --- the end --------------------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """End what runs, from any thread: its answers end with finish reason "cancelled"."""
+        self._child.tell(contract.CANCEL)
+
+    def close(self) -> None:
+        """End the child. Calls that run on other threads raise ClosedError."""
+        self._child.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _is_prefill(event: object) -> bool:
+    return isinstance(event, Prefill)
+
+
+def _up_to_none(jobs: Iterator[Job | None]) -> Iterator[Job | None]:
+    """The jobs up to the first None, included."""
+    for job in jobs:
+        yield job
+        if job is None:
+            return
+
+
+def open_engine(
+    path: Path,
+    model: ModelParams,
+    context: ContextParams,
+    *,
+    child: ChildParams | None = None,
+    on_load: Callable[[float], None] | None = None,
+) -> ChildEngine:
+    """Load a model in a child. Raises what `ChildEngine` raises."""
+    reads = [path.with_name(name) for name in part_names(path.name)] + [Path(lora.path) for lora in model.loras]
+    started = start_child(SERVICE, reads, child or ChildParams(), model=path)
+    return ChildEngine(started, path, model, context, on_load=on_load)

@@ -1,0 +1,196 @@
+"""Frames between the two processes: a length of four bytes, then one message; descriptors travel beside the bytes.
+
+A call has a number, which all of its messages carry. Either side refuses what is longer than `codec.MAX_BYTES`, of an unknown
+kind or of the wrong type.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from llamacli.backend.child.codec import MAX_BYTES, ProtocolError, decode, encode
+from llamacli.backend.child.faults import Fault
+from llamacli.errors import CapacityError
+
+_LENGTH = 4
+_CHUNK = 1 << 18
+_MOST_DESCRIPTORS = 8
+
+
+class Start(msgspec.Struct, array_like=True, frozen=True, tag="start"):
+    """The first message to a child. `reads` are the files and folders that its model needs.
+
+    `sandbox` is "auto", "require" or "off". `log_level` is the level of Python's logging from which lines are sent.
+    """
+
+    reads: tuple[str, ...]
+    sandbox: str
+    log_level: int
+
+
+class Call(msgspec.Struct, array_like=True, frozen=True, tag="call"):
+    """A call of a method, with the number of descriptors that come with it. `credit` items may be sent before a `Grant`."""
+
+    id: int
+    method: str
+    arguments: msgspec.Raw
+    credit: int
+    descriptors: int
+
+
+class Feed(msgspec.Struct, array_like=True, frozen=True, tag="feed"):
+    """Items for a running call; `is_last`: there are no more."""
+
+    id: int
+    items: list[msgspec.Raw]
+    is_last: bool = False
+
+
+class Grant(msgspec.Struct, array_like=True, frozen=True, tag="grant"):
+    """Permission to send more items."""
+
+    id: int
+    credit: int
+
+
+class Cancel(msgspec.Struct, array_like=True, frozen=True, tag="cancel"):
+    """End of a call whose caller left."""
+
+    id: int
+
+
+class Ready(msgspec.Struct, array_like=True, frozen=True, tag="ready"):
+    """The child has started; `missing` are the parts of the sandbox that this system does not have."""
+
+    missing: tuple[str, ...] = ()
+
+
+class Items(msgspec.Struct, array_like=True, frozen=True, tag="items"):
+    """Items of a call that streams."""
+
+    id: int
+    items: list[msgspec.Raw]
+
+
+class Want(msgspec.Struct, array_like=True, frozen=True, tag="want"):
+    """Wish for up to `count` items to feed."""
+
+    id: int
+    count: int
+
+
+class Result(msgspec.Struct, array_like=True, frozen=True, tag="result"):
+    """The end of a call."""
+
+    id: int
+    value: msgspec.Raw
+
+
+class Failure(msgspec.Struct, array_like=True, frozen=True, tag="failure"):
+    """The end of a call by an exception."""
+
+    id: int
+    fault: Fault
+
+
+class LogLine(msgspec.Struct, array_like=True, frozen=True, tag="log"):
+    """A line of the log."""
+
+    logger: str
+    level: int
+    text: str
+
+
+class Alive(msgspec.Struct, array_like=True, frozen=True, tag="alive"):
+    """A sign of life while calls run: seconds of processor time used so far, and bytes of memory in use.
+
+    `is_working` is False if all calls wait for the parent.
+    """
+
+    cpu_seconds: float
+    memory: int
+    is_working: bool
+
+
+ToChild = Start | Call | Feed | Grant | Cancel
+FromChild = Ready | Items | Want | Result | Failure | LogLine | Alive
+
+
+class Channel:
+    """One end of the socket pair. Any thread may send; one thread receives."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._sending = threading.Lock()
+        self._received = bytearray()
+        self._descriptors: deque[int] = deque()
+
+    def send(self, message: ToChild | FromChild, descriptors: Sequence[int] = ()) -> None:
+        """Send a message. Raises OSError if the other side has ended, CapacityError if it is too long."""
+        body = encode(message)
+        if len(body) > MAX_BYTES:
+            raise CapacityError(f"a message of {len(body)} bytes is longer than the {MAX_BYTES} that the engine takes at once")
+        data = memoryview(len(body).to_bytes(_LENGTH, "little") + body)
+        with self._sending:
+            if descriptors:
+                sent = socket.send_fds(self._socket, [data], list(descriptors))
+                data = data[sent:]
+            self._socket.sendall(data)
+
+    def receive(self, kind: object) -> ToChild | FromChild | None:
+        """Return the next message of a kind (`ToChild` or `FromChild`), None if the other side has ended.
+
+        Raises:
+            ProtocolError: if the other side sends anything else.
+        """
+        header = self._take(_LENGTH)
+        if header is None:
+            return None
+        length = int.from_bytes(header, "little")
+        if length > MAX_BYTES:
+            raise ProtocolError(f"a frame of {length} bytes is too long")
+        body = self._take(length)
+        message: ToChild | FromChild | None = None if body is None else decode(body, kind)
+        return message
+
+    def take_descriptors(self, count: int) -> list[int]:
+        """Return the next descriptors that arrived. Raises ProtocolError if there are fewer."""
+        if len(self._descriptors) < count:
+            raise ProtocolError(f"{count} descriptors were announced, {len(self._descriptors)} arrived")
+        return [self._descriptors.popleft() for _ in range(count)]
+
+    def close(self) -> None:
+        """Close the connection and the descriptors that nobody took. Wakes a thread that receives."""
+        with contextlib.suppress(OSError):  # the other side was faster
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
+
+    def _take(self, count: int) -> bytes | None:
+        """Return the next bytes, None if the stream ended before."""
+        while len(self._received) < count:
+            try:
+                data, ancillary, _flags, _address = self._socket.recvmsg(
+                    max(_CHUNK, count - len(self._received)), socket.CMSG_SPACE(4 * _MOST_DESCRIPTORS)
+                )
+            except OSError:
+                return None
+            for level, kind, packed in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    found = array.array("i", packed[: len(packed) - len(packed) % 4])
+                    self._descriptors.extend(found)
+            if not data:
+                return None
+            self._received += data
+        taken = bytes(self._received[:count])
+        del self._received[:count]
+        return taken

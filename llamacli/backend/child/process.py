@@ -1,0 +1,245 @@
+"""A child in the eyes of its parent: calls, streams, and its death.
+
+One thread receives, so that a signal in the middle of a frame loses nothing. A call waits on a queue of its own. What a child
+may send ahead is bounded by credit, so that a consumer that waits (a paused pipe) stops the engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+import msgspec
+
+from llamacli.backend.child.codec import ProtocolError
+from llamacli.backend.child.death import Vitals, died, hung
+from llamacli.backend.child.frames import (
+    Alive,
+    Call,
+    Cancel,
+    Channel,
+    Failure,
+    Feed,
+    FromChild,
+    Grant,
+    LogLine,
+    Ready,
+    Result,
+    Start,
+)  # fmt: skip
+from llamacli.backend.child.launch import Launched
+from llamacli.backend.child.method import Method, encoder_of
+from llamacli.backend.child.stream import ItemStream, PendingCall, Source
+from llamacli.engine.runtime.canceller import Canceller
+from llamacli.errors import ClosedError, LlamacliError
+
+_WATCH_SECONDS: Final = 1.0
+
+_LEAVING_SECONDS: Final = 5.0
+"""Time for a child to confirm the end of a call whose caller left."""
+
+
+class Child:
+    """A started child. `close()` ends it and may be called twice.
+
+    It is ended when it makes no progress for `patience` seconds. `model` is named in the error about its death.
+    """
+
+    def __init__(self, launched: Launched, start: Start, *, patience: float, model: Path | None = None) -> None:
+        self._launched = launched
+        self._model = model
+        self._channel = Channel(launched.connection)
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._pending: dict[int, PendingCall] = {}
+        self._end: Exception | None = None
+        self._closing = False
+        self._hung: Exception | None = None
+        self._gone = threading.Event()
+        self.vitals = Vitals()
+        self.missing: tuple[str, ...] = ()
+        self._reader = threading.Thread(target=self._receive_all, name="llamacli-engine", daemon=True)
+        self._send(start)
+        self._reader.start()
+        threading.Thread(target=self._watch, args=(patience,), name="llamacli-watch", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._launched.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """False once it has ended, for whatever reason."""
+        return self._end is None
+
+    # --- calls ----------------------------------------------------------------------------------------------------------
+
+    def call(
+        self,
+        method: Method,
+        arguments: Any = None,
+        *,
+        on_item: Callable[[Any], None] | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> Any:
+        """Make a call and return its result; `on_item` receives what it streams.
+
+        Raises:
+            EngineDiedError, MemoryFullError: if the child dies.
+            ClosedError: if it was closed.
+            LlamacliError: what the method raises.
+        """
+        stream = self.stream(method, arguments, descriptors=descriptors)
+        while True:
+            try:
+                item = next(stream)
+            except StopIteration as stopped:
+                return stopped.value
+            if on_item is not None:
+                on_item(item)
+
+    def tell(self, method: Method, arguments: Any = None) -> None:
+        """Make a call whose end nobody waits for. A child that has ended ignores it."""
+        packed = msgspec.Raw(encoder_of(method.arguments)(arguments))
+        self._send(Call(next(self._numbers), method.name, packed, 0, 0))
+
+    def stream(
+        self,
+        method: Method,
+        arguments: Any = None,
+        *,
+        lockstep: Callable[[Any], bool] | None = None,
+        source: Source | None = None,
+        cancel: Canceller | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> Generator[Any, Any, Any]:
+        """Make a call, yield its items, and return its result. Closing the iterator ends the call in the child.
+
+        As long as `lockstep` is true for the items, the child computes the next one only when it is asked for. `source` is
+        called for items that the child wants. A value that is sent into the iterator goes to the child as an item. `cancel`
+        ends the call from any thread. Raises as `call`.
+        """
+        call = PendingCall(next(self._numbers))
+        stream = ItemStream(self._send, call, method, lockstep, source)
+        self._submit(call, method, arguments, stream.credit, descriptors)
+        if cancel is not None:
+            cancel.then(lambda: self._end_call(call))
+        try:
+            return (yield from stream.read())
+        finally:
+            if self._runs(call):
+                self._send(Cancel(call.id))
+                self._drain(call)
+
+    def _submit(self, call: PendingCall, method: Method, arguments: Any, credit: int, descriptors: Sequence[int]) -> None:
+        packed = msgspec.Raw(encoder_of(method.arguments)(arguments))
+        with self._lock:
+            if self._end is not None:
+                raise self._end
+            self._pending[call.id] = call
+        try:
+            self._send(Call(call.id, method.name, packed, credit, len(descriptors)), descriptors)
+        except LlamacliError:
+            with self._lock:
+                self._pending.pop(call.id, None)
+            raise
+
+    def _end_call(self, call: PendingCall) -> None:
+        if self._runs(call):
+            self._send(Cancel(call.id))
+
+    def _runs(self, call: PendingCall) -> bool:
+        with self._lock:
+            return call.id in self._pending and self._end is None
+
+    def _drain(self, call: PendingCall) -> None:
+        """Wait until the child has ended a call whose caller left, so that the next one finds it idle."""
+        with contextlib.suppress(queue.Empty):
+            while not isinstance(call.messages.get(timeout=_LEAVING_SECONDS), Exception | Result | Failure):
+                pass
+
+    def _send(self, message: Start | Call | Feed | Grant | Cancel, descriptors: Sequence[int] = ()) -> None:
+        """Send a message. To a dead child it is lost: the reading thread tells all calls."""
+        with contextlib.suppress(OSError):
+            self._channel.send(message, descriptors)
+
+    # --- what arrives ---------------------------------------------------------------------------------------------------
+
+    def _receive_all(self) -> None:
+        end: Exception | None = None
+        try:
+            while (message := self._channel.receive(FromChild)) is not None:
+                self._dispatch(cast("FromChild", message))
+        except ProtocolError as error:
+            end = error
+            self._kill()
+        self._bury(end)
+
+    def _dispatch(self, message: FromChild) -> None:
+        if isinstance(message, Alive):
+            self.vitals.note(message)
+            return
+        self.vitals.still = 0
+        if isinstance(message, LogLine):
+            logging.getLogger(message.logger).log(message.level, "%s", message.text)
+        elif isinstance(message, Ready):
+            self.missing = message.missing
+        else:
+            with self._lock:
+                call = self._pending.get(message.id)
+                if isinstance(message, Result | Failure):
+                    self._pending.pop(message.id, None)
+            if call is not None:
+                call.messages.put(message)
+
+    def _bury(self, end: Exception | None) -> None:
+        """Wait for the child's end, and tell all calls why it ended."""
+        status = self._launched.wait()
+        with self._lock:
+            if self._closing:
+                self._end = ClosedError("the engine was closed")
+            else:
+                self._end = end or self._hung or died(status, self._launched.stderr, self.vitals, self._model)
+            waiting, self._pending = list(self._pending.values()), {}
+        for call in waiting:
+            call.messages.put(self._end)
+        self._channel.close()
+        self._launched.stderr.close()
+        self._gone.set()
+
+    def _watch(self, patience: float) -> None:
+        """End the child when it hangs. The seconds are counted, so that a stopped parent does not count them."""
+        while not self._gone.wait(_WATCH_SECONDS):
+            with self._lock:
+                is_busy = bool(self._pending)
+            self.vitals.still = self.vitals.still + _WATCH_SECONDS if is_busy else 0
+            if self.vitals.still >= patience:
+                self._hung = hung(patience)
+                self._kill()
+                return
+
+    # --- the end --------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End the child and wait for its end. Calls that wait raise ClosedError."""
+        with self._lock:
+            self._closing = True
+        self._channel.close()
+        if threading.current_thread() is not self._reader:
+            self._reader.join(_LEAVING_SECONDS)
+            if self._reader.is_alive():
+                self._kill()
+                self._reader.join()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._launched.pid, signal.SIGKILL)

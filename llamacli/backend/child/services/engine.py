@@ -1,0 +1,181 @@
+"""The engine of a child."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Final
+
+from llamacli.backend.child import contract, vectors
+from llamacli.backend.child.contract import (
+    AnswerRequest,
+    ChatTurn,
+    EvaluatedSize,
+    OpenedModel,
+    OpenModel,
+    RoomWanted,
+    StartedAnswer,
+    TextTurn,
+)  # fmt: skip
+from llamacli.backend.child.method import Method
+from llamacli.backend.child.services.vectors import embed_fed
+from llamacli.backend.child.task import Task
+from llamacli.backend.child.vectors import VectorRequest
+from llamacli.backend.child.worker import Handler
+from llamacli.binding.library import library
+from llamacli.engine.chat.question import Question
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.engine import Engine
+from llamacli.engine.events import AnswerEvent
+from llamacli.engine.generation.job import Job
+from llamacli.engine.generation.job_window import LOOK_AHEAD
+from llamacli.engine.generation.room import Room
+from llamacli.engine.runtime import state_file
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.errors import EngineError
+
+_JOBS_AT_ONCE: Final = 4
+"""Jobs that are wished for when a place comes free: a round trip for each would leave the engine waiting."""
+
+_ANSWERS: Final = {contract.ANSWER.name, contract.ANSWER_MANY.name}
+_CANCEL_SECONDS: Final = 0.005
+_MOST_CANCELS: Final = 400
+
+
+def service() -> dict[Method, Handler]:
+    """Return the handlers, with the native library loaded."""
+    library()
+    return EngineService().handlers()
+
+
+class EngineService:
+    """The handlers of one engine, which `OPEN` makes."""
+
+    def __init__(self) -> None:
+        self._flag = CancelFlag()
+        self._engine: Engine | None = None
+
+    def handlers(self) -> dict[Method, Handler]:
+        """Return the handlers by method."""
+        return {
+            contract.OPEN: self._open,
+            contract.DESCRIBE: lambda _, task: self.engine.describe(),
+            contract.RENDER: self._render,
+            contract.CHAT_TURN: self._chat_turn,
+            contract.TEXT_TURN: self._text_turn,
+            contract.ANSWER_TOKENS: self._answer_tokens,
+            contract.ENDS_ANSWER: lambda token, task: self.engine.ends_answer(token),
+            contract.KNOWS_TOOLS: lambda template, task: self.engine.knows_tools(template),
+            contract.CONTEXT_FOR: lambda sizes, task: self.engine.context_for(*sizes),
+            contract.N_CTX: lambda _, task: self.engine.n_ctx,
+            contract.RESOLVE_BIASES: lambda biases, task: self.engine.resolve_biases(biases),
+            contract.TOKENIZE: self._tokenize,
+            contract.DETOKENIZE: lambda tokens, task: self.engine.detokenize(tokens),
+            contract.PIECES: lambda tokens, task: self.engine.pieces(tokens),
+            contract.ANSWER: self._answer,
+            contract.ANSWER_MANY: self._answer_many,
+            contract.KEEP_PREFIXES: lambda capacity, task: self.engine.keep_prefixes(capacity),
+            contract.SAVE_STATE: self._save_state,
+            contract.LOAD_STATE: self._load_state,
+            contract.STATE_SIZE: lambda _, task: EvaluatedSize(self.engine.cached_tokens, self.engine.state_bytes),
+            vectors.EMBED: self._embed,
+            contract.NEXT_TOKENS: lambda text, task: self.engine.next_tokens(text),
+            contract.CANCEL: self._cancel,
+        }
+
+    @property
+    def engine(self) -> Engine:
+        """The engine. Raises EngineError before it is opened."""
+        if self._engine is None:
+            raise EngineError("no model is open in the engine's process")
+        return self._engine
+
+    def _open(self, arguments: OpenModel, task: Task) -> OpenedModel:
+        task.cancel.then(self._flag.set)
+        shown = -1.0
+
+        def on_load(share: float) -> None:
+            nonlocal shown
+            if share != shown:
+                shown = share
+                task.emit(share)
+
+        path = Path(arguments.path)
+        engine = self._engine = Engine(path, arguments.model, arguments.context, cancel=self._flag, on_load=on_load)
+        return OpenedModel(engine.load_ms, tuple(engine.notes), engine.describe(), dict(engine.recommended_sampling))
+
+    # --- prompts --------------------------------------------------------------------------------------------------------
+
+    def _render(self, question: Question, _task: Task) -> Turn:
+        return self.engine.render(question)
+
+    def _chat_turn(self, asked: ChatTurn, _task: Task) -> Turn:
+        return self.engine.chat_turn(
+            asked.messages, asked.rendering, template=asked.template, constraint=asked.constraint, budget=asked.budget
+        )
+
+    def _text_turn(self, asked: TextTurn, _task: Task) -> Turn:
+        return self.engine.text_turn(asked.text, asked.constraint)
+
+    def _answer_tokens(self, asked: StartedAnswer, _task: Task) -> tuple[int, ...]:
+        return self.engine.answer_tokens(asked.turn, asked.messages, asked.rendering, template=asked.template)
+
+    def _tokenize(self, asked: tuple[str, bool, bool], _task: Task) -> list[int]:
+        text, add_special, special = asked
+        return self.engine.tokenize(text, add_special=add_special, special=special)
+
+    # --- answers --------------------------------------------------------------------------------------------------------
+
+    def _answer(self, asked: AnswerRequest, task: Task) -> Generator[AnswerEvent, None, None]:
+        def make_room(tokens: int) -> Room | None:
+            (room,) = task.ask(RoomWanted(tokens))
+            return room if isinstance(room, Room) else None
+
+        yield from self.engine.answer(
+            asked.turn,
+            asked.params,
+            samples=asked.samples,
+            started=asked.started,
+            closes_gap=asked.closes_gap,
+            make_room=make_room if asked.asks_for_room else None,
+            cancel=task.cancel,
+        )
+
+    def _answer_many(self, parallel: contract.Parallel, task: Task) -> Generator[AnswerEvent, None, None]:
+        yield from self.engine.answer_many(_jobs(task), parallel=parallel, cancel=task.cancel)
+
+    def _cancel(self, _: None, task: Task) -> None:
+        """Cancel what runs. A call that was sent before may not have started: so this is repeated until it has ended."""
+        self._flag.set()
+        for _attempt in range(_MOST_CANCELS):
+            if self._engine is not None:
+                self._engine.cancel()
+            if _ANSWERS.isdisjoint(task.running()):
+                return
+            time.sleep(_CANCEL_SECONDS)
+
+    def _embed(self, asked: VectorRequest, task: Task) -> Generator[object, None, None]:
+        return embed_fed(self.engine.embedder(), asked, task)
+
+    # --- state ----------------------------------------------------------------------------------------------------------
+
+    def _save_state(self, _: None, task: Task) -> int:
+        state = self.engine.contexts.capture_state()
+        if state is None:
+            return 0
+        with os.fdopen(task.descriptors.pop(), "wb") as file:
+            file.write(state_file.pack(state))
+        return len(state.tokens)
+
+    def _load_state(self, name: str, task: Task) -> int:
+        with os.fdopen(task.descriptors.pop(), "rb") as file:
+            return self.engine.contexts.restore_state(state_file.read_open(file, name))
+
+
+def _jobs(task: Task) -> Iterator[Job | None]:
+    """The jobs that the parent feeds: many before the first answer, to choose the context, then a few at a time."""
+    for asked in task.fed(itertools.chain([LOOK_AHEAD], itertools.repeat(_JOBS_AT_ONCE))):
+        yield None if asked is None else Job(number=asked.number, turn=asked.turn, params=asked.params)

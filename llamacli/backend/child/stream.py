@@ -1,0 +1,107 @@
+"""The items of one call in the eyes of its caller, with the credit that bounds what the child computes ahead."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from llamacli.backend.child.codec import ProtocolError
+from llamacli.backend.child.faults import exception_of
+from llamacli.backend.child.frames import Failure, Feed, Grant, Items, Result, Want
+from llamacli.backend.child.method import Method, decoder_of, encoder_of
+
+WINDOW: Final = 256
+"""Items that a child may compute ahead of their consumer."""
+
+Send = Callable[[Feed | Grant], None]
+
+Source = Callable[[int], tuple[list[Any], bool]]
+"""Returns up to a number of items for the child, and whether they are the last. None at all: ask again soon."""
+
+
+Message = Items | Want | Result | Failure | Exception
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCall:
+    """A call in flight, and its messages in order; an exception among them is its end."""
+
+    id: int
+    messages: queue.SimpleQueue[Message] = field(default_factory=queue.SimpleQueue)
+
+
+class ItemStream:
+    """Reader of one call's messages. `lockstep` is true for items before which the child may not compute ahead."""
+
+    def __init__(
+        self, send: Send, call: PendingCall, method: Method, lockstep: Callable[[Any], bool] | None, source: Source | None
+    ) -> None:
+        self._send, self._call, self._method = send, call, method
+        self._lockstep, self._source = lockstep, source
+        self._wanted = 0
+        self.credit = WINDOW if lockstep is None else 1
+
+    def read(self) -> Generator[Any, Any, Any]:
+        """Yield the items and return the result. A value that is sent into the iterator goes to the child."""
+        while True:
+            message = self._next_message()
+            if isinstance(message, Items):
+                yield from self._yield_items(message.items)
+            elif isinstance(message, Want):
+                self._wanted = message.count
+                self._answer_want()
+            elif isinstance(message, Result):
+                return None if self._method.result is None else decoder_of(self._method.result)(message.value)
+            elif isinstance(message, Failure):
+                raise exception_of(message.fault)
+            else:
+                raise message
+
+    def _yield_items(self, items: Sequence[msgspec.Raw]) -> Generator[Any, Any, None]:
+        if self._method.items is None:
+            raise ProtocolError(f"the engine sent items of {self._method.name}, which has none")
+        decode = decoder_of(self._method.items)
+        for raw in items:
+            item = decode(raw)
+            self.credit -= 1
+            answer = yield item
+            if answer is not None:
+                self._give([answer], is_last=False)
+            self._grant(item)
+
+    def _grant(self, item: Any) -> None:
+        """Let the child go on, after the consumer has asked for what follows `item`."""
+        if self._lockstep is not None and self._lockstep(item):
+            more = 1
+        else:
+            self._lockstep = None
+            more = WINDOW - self.credit if self.credit <= WINDOW // 2 else 0
+        if more:
+            self.credit += more
+            self._send(Grant(self._call.id, more))
+
+    def _next_message(self) -> Message:
+        """Return the next message. While the child wants items, ask for them between the messages."""
+        while self._wanted:
+            try:
+                return self._call.messages.get_nowait()
+            except queue.Empty:
+                self._answer_want()
+        return self._call.messages.get()
+
+    def _answer_want(self) -> None:
+        """Give the child what it wants; the wish stays if nothing is there yet."""
+        if self._source is None:
+            raise ProtocolError(f"the engine wants items for {self._method.name}, which takes none")
+        items, is_last = self._source(self._wanted)
+        if items or is_last:
+            self._wanted = 0
+            self._give(items, is_last=is_last)
+
+    def _give(self, items: Sequence[Any], *, is_last: bool) -> None:
+        pack = encoder_of(self._method.feeds)
+        self._send(Feed(self._call.id, [msgspec.Raw(pack(item)) for item in items], is_last))

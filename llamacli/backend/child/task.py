@@ -1,0 +1,118 @@
+"""A call in the eyes of the child: its credit, what it is fed, and whether its caller has left."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from llamacli.backend.child.frames import Items, Want
+from llamacli.backend.child.method import Method, decoder_of, encoder_of
+from llamacli.engine.runtime.canceller import Canceller
+from llamacli.errors import CancelledError
+
+Emit = Callable[[Items | Want], None]
+
+_NO_ITEM: Final = object()
+
+
+class Task:
+    """A running call. `cancel` ends its work; `descriptors` came with it, and belong to whoever takes them.
+
+    `is_waiting` is True while it waits for the parent. `running` returns the names of the methods that run or are about to.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        method: Method,
+        emit: Emit,
+        credit: int,
+        descriptors: Sequence[int],
+        running: Callable[[], Collection[str]],
+    ) -> None:
+        self.id = number
+        self.method = method.name
+        self.running = running
+        self.cancel = Canceller()
+        self.descriptors = list(descriptors)
+        self._method, self._emit = method, emit
+        self._changed = threading.Condition()
+        self._credit = credit
+        self._fed: deque[msgspec.Raw] = deque()
+        self._is_last = False
+        self.is_waiting = False
+
+    # --- from the receiving thread --------------------------------------------------------------------------------------
+
+    def grant(self, credit: int) -> None:
+        """Allow more items."""
+        with self._changed:
+            self._credit += credit
+            self._changed.notify_all()
+
+    def feed(self, items: Sequence[msgspec.Raw], *, is_last: bool) -> None:
+        """Add items that the caller gives."""
+        with self._changed:
+            self._fed.extend(items)
+            self._is_last |= is_last
+            self._changed.notify_all()
+
+    def leave(self) -> None:
+        """End the work: the caller has left."""
+        self.cancel.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    # --- from the thread that works -------------------------------------------------------------------------------------
+
+    def run(self, items: Iterator[Any]) -> None:
+        """Emit items as long as there is credit for them. Raises CancelledError when the caller has left."""
+        pack = encoder_of(self._method.items)
+        while True:
+            self._wait(lambda: self._credit > 0)
+            item = next(items, _NO_ITEM)
+            if item is _NO_ITEM:
+                return
+            with self._changed:
+                self._credit -= 1
+            self._emit(Items(self.id, [msgspec.Raw(pack(item))]))
+
+    def emit(self, item: Any) -> None:
+        """Emit an item of a call that returns a result; without credit, as the caller takes them at once."""
+        self._emit(Items(self.id, [msgspec.Raw(encoder_of(self._method.items)(item))]))
+
+    def ask(self, item: Any) -> Any:
+        """Emit an item and return the caller's answer to it."""
+        self.emit(item)
+        self._wait(lambda: bool(self._fed))
+        return self._taken()
+
+    def fed(self, counts: Iterator[int]) -> Iterator[Any]:
+        """Yield what the caller feeds; the next of `counts` items are wished for whenever none is left."""
+        while True:
+            with self._changed:
+                has_items, is_last = bool(self._fed), self._is_last
+            if not has_items:
+                if is_last:
+                    return
+                self._emit(Want(self.id, next(counts)))
+                self._wait(lambda: bool(self._fed) or self._is_last)
+                continue
+            yield self._taken()
+
+    def _taken(self) -> Any:
+        with self._changed:
+            raw = self._fed.popleft()
+        return decoder_of(self._method.feeds)(raw)
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        with self._changed:
+            self.is_waiting = True
+            self._changed.wait_for(lambda: condition() or self.cancel.is_set)
+            self.is_waiting = False
+        if self.cancel.is_set:
+            raise CancelledError("the caller has left")

@@ -1,0 +1,125 @@
+"""Vectors on the wire, and the methods of an embedding model in a child."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from llamacli.backend.child.codec import Variants
+from llamacli.backend.child.faults import Fault, exception_of, fault_of
+from llamacli.backend.child.method import Method
+from llamacli.engine.embedding.outcome import Embedded, NotEmbedded, Outcome
+from llamacli.engine.embedding.params import EmbeddingParams
+from llamacli.engine.embedding.prefetch import prefetch
+from llamacli.errors import LlamacliError
+
+if TYPE_CHECKING:
+    from llamacli.backend.child.process import Child
+    from llamacli.engine.embedding.window import Text
+
+TEXTS_AT_ONCE: Final = 64
+"""Texts that travel together; a window of the embedder has at least four times as many."""
+
+_MOST_CHARACTERS: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class VectorRequest:
+    """Arguments of `EMBED`. With a `query` the texts are ranked."""
+
+    params: EmbeddingParams | None
+    query: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """The vectors of one text: float32 in the byte order of the machine, (`rows`, `columns`)."""
+
+    index: int
+    data: bytes
+    rows: int
+    columns: int
+    row_tokens: tuple[int, ...]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NoVectors:
+    """A text without vectors, and the reason."""
+
+    index: int
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The number of finished texts."""
+
+    count: int
+
+
+FedText = str | tuple[int, ...] | Fault
+
+EMBED: Final = Method("embed", VectorRequest, items=Variants(Vectors, NoVectors, Finished), feeds=FedText)
+
+
+def vectors_of(outcome: Outcome) -> Vectors | NoVectors:
+    """Return an outcome for the wire."""
+    if isinstance(outcome, NotEmbedded):
+        return NoVectors(outcome.index, fault_of(outcome.error))
+    rows, columns = outcome.vectors.shape
+    return Vectors(outcome.index, outcome.vectors.tobytes(), rows, columns, outcome.row_tokens, outcome.truncated)
+
+
+def text_of(fed: FedText) -> Text:
+    """Return a text, or the error in its place, from the wire."""
+    return _error_of(fed) if isinstance(fed, Fault) else fed
+
+
+def _error_of(fault: Fault) -> LlamacliError:
+    error = exception_of(fault)
+    return error if isinstance(error, LlamacliError) else LlamacliError(str(error))
+
+
+def embed(
+    child: Child, request: VectorRequest, texts: Iterable[Text], on_done: Callable[[int], None] | None = None
+) -> Generator[Outcome, None, None]:
+    """Yield the outcomes of texts in order, embedded by a child. The texts are read ahead on a thread."""
+    with closing(prefetch(_groups(texts), lambda: None)) as groups:
+
+        def source(_count: int) -> tuple[list[Any], bool]:
+            group = next(groups, ())
+            return [fault_of(text) if isinstance(text, LlamacliError) else text for text in group or ()], group == ()
+
+        with closing(child.stream(EMBED, request, source=source)) as items:
+            for item in items:
+                if isinstance(item, Finished):
+                    if on_done is not None:
+                        on_done(item.count)
+                else:
+                    yield _outcome(item)
+
+
+def _outcome(item: Vectors | NoVectors) -> Outcome:
+    import numpy as np
+
+    if isinstance(item, NoVectors):
+        return NotEmbedded(item.index, _error_of(item.fault))
+    vectors = np.frombuffer(bytearray(item.data), np.float32).reshape(item.rows, item.columns)
+    return Embedded(item.index, vectors, item.row_tokens, item.truncated)
+
+
+def _groups(texts: Iterable[Text]) -> Iterator[tuple[Text, ...]]:
+    """The texts in groups, none of which is empty."""
+    group: list[Text] = []
+    characters = 0
+    for text in texts:
+        group.append(text)
+        characters += 0 if isinstance(text, LlamacliError) else len(text)
+        if len(group) >= TEXTS_AT_ONCE or characters >= _MOST_CHARACTERS:
+            yield tuple(group)
+            group, characters = [], 0
+    if group:
+        yield tuple(group)

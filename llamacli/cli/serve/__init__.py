@@ -1,1 +1,0 @@
-"""`llamacli serve`."""

@@ -1,1 +1,0 @@
-"""The served models: which are loaded, and who may use them."""

@@ -1,1 +1,0 @@
-"""Who may ask what, from where, and how often."""
