@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 HELP = "Run local language models (GGUF files). Without -m, a demo model is fetched."
 
-EXAMPLES = (
-    ("Ask the demo model.", 'llamacli run "Why is the sky blue?"'),
-    ("Use your own model.", 'llamacli run -m model.gguf "Who are you?"'),
-)
+EXAMPLES = (("Ask a model.", 'llamacli run -m model.gguf "Who are you?"'),)
 
 
 class Program(Group):

@@ -29,6 +29,7 @@ REGISTRY: tuple[Entry, ...] = (
     Entry("run", "llamacli.cli.run.command", "Stream an answer to a prompt"),
     Entry("chat", "llamacli.cli.chat.command", "Talk to a model"),
     Entry("embed", "llamacli.cli.embed.command", "Turn texts into vectors"),
+    Entry("serve", "llamacli.cli.serve.command", "Serve models over HTTP"),
     Entry("bench", "llamacli.cli.bench.command", "Measure how fast models run"),
     Entry("tokenize", "llamacli.cli.tokenize.command", "Count, show and compare tokens"),
     Entry("grammar", "llamacli.cli.grammar.command", "Write, check and explain grammars"),

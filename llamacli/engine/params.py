@@ -262,7 +262,8 @@ class GenerationParams:
     `max_tokens`: None continues to the end of the answer or of the context; 0 only evaluates the prompt.
     `logprobs`: the number of most probable tokens to report at each position beside the chosen one; None reports no
     probabilities, which saves computing them. `context_shift`: drop the oldest tokens when the context is full, except the
-    first `keep` and the beginning-of-text token (-1 keeps the whole prompt).
+    first `keep` and the beginning-of-text token (-1 keeps the whole prompt). `cache_prompt`: what the cache holds of the prompt
+    is not evaluated again.
     """
 
     max_tokens: int | None = None
@@ -271,6 +272,7 @@ class GenerationParams:
     keep: int = 0
     sampling: SamplingParams = field(default_factory=SamplingParams)
     logprobs: int | None = None
+    cache_prompt: bool = True
 
     def __post_init__(self) -> None:
         limit = self.max_tokens

@@ -24,8 +24,10 @@ class Fields:
         check_characters(document, within or None)
         self._given = {name: value for name, value in document.items() if value is not None}
         self._read: set[str] = set()
+        self._known: set[str] = set()  # asked for, if only whether they are given
 
     def __contains__(self, name: str) -> bool:
+        self._known.add(name)
         return name in self._given
 
     def name(self, name: str) -> str:
@@ -35,6 +37,7 @@ class Fields:
     def value(self, name: str) -> Any:
         """Return the value of a field as it is, None if it is not given."""
         self._read.add(name)
+        self._known.add(name)
         return self._given.get(name)
 
     def fault(self, name: str, problem: str) -> UsageError:
@@ -120,7 +123,7 @@ class Fields:
         """Refuse the fields that were not read. Raises UsageError that names the first."""
         for name in self._given:
             if name not in self._read:
-                near = difflib.get_close_matches(name, self._read, n=1)
+                near = difflib.get_close_matches(name, self._known, n=1)
                 hint = f"did you mean {self.name(near[0])}?" if near else None
                 raise UsageError(f"{self.name(name)} is not supported", hint=hint, parameter=self.name(name))
 

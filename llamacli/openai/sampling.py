@@ -70,6 +70,7 @@ def read_generation(
         stop=stop,
         sampling=sampling,
         logprobs=logprobs,
+        cache_prompt=fields.flag("cache_prompt", default=True),
     )
     return Generation(params=params, biases=_biases(fields))
 

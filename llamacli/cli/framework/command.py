@@ -17,6 +17,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.help import format_help
 from llamacli.cli.framework.options.common import CommonOptions
 from llamacli.cli.framework.parameters import Option
@@ -92,6 +93,11 @@ class Command(TyperCommand):
 
                 word_parameters(error, flags_of(self.params))
             raise
+
+    def from_environment(self, app: AppContext) -> dict[str, Any]:
+        """The arguments of the function as they are without a command line. Raises UsageError, SettingsError."""
+        with self.make_context(self.name, [], obj=app) as ctx:
+            return self._signature.arguments(ctx)
 
     @property
     def settable(self) -> list[Option]:

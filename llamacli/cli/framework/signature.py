@@ -48,10 +48,11 @@ class Reread:
         self._ctx = ctx
         self._parts = parts
 
-    def __call__(self, *words: str) -> dict[str, Any]:
+    def __call__(self, *words: str, app: AppContext | None = None) -> dict[str, Any]:
         """The arguments of the function, by name, as they would be with these words added to the command line.
 
-        The environment and the settings count again, including those of a profile or a model that the words name.
+        The environment and the settings count again, including those of a profile or a model that the words name. `app` takes
+        the place of the outside world.
 
         Raises:
             UsageError, SettingsError: the words or the settings are wrong.
@@ -59,7 +60,7 @@ class Reread:
         given: list[str] = self._ctx.meta[GIVEN]
         end = given.index("--") if "--" in given else len(given)
         ctx = self._ctx.command.make_context(
-            self._ctx.info_name, [*given[:end], *words, *given[end:]], parent=self._ctx.parent, obj=self._ctx.obj
+            self._ctx.info_name, [*given[:end], *words, *given[end:]], parent=self._ctx.parent, obj=app or self._ctx.obj
         )
         return {part.name: part.value(ctx.params) for part in self._parts}
 
@@ -95,12 +96,15 @@ class Signature:
         common = self._common.value(values)
         app.console.color = common.color
         app.console.ignores_input = common.no_stdin
-        arguments = {part.name: part.value(values) for part in self._parts}
-        received = {AppContext: app, CommonOptions: common, Reread: Reread(ctx, self._parts)}
-        arguments |= {name: received[kind] for kind, name in self._received.items()}
         app.interrupts.start()
         with log_to(app.console, common.verbose):
-            self.function(**arguments)
+            self.function(**self.arguments(ctx))
+
+    def arguments(self, ctx: typer.Context) -> dict[str, Any]:
+        """The arguments of the function from a parsed command line."""
+        received = {AppContext: ctx.obj, CommonOptions: self._common.value(ctx.params), Reread: Reread(ctx, self._parts)}
+        arguments = {part.name: part.value(ctx.params) for part in self._parts}
+        return arguments | {name: received[kind] for kind, name in self._received.items()}
 
     def _group(self, name: str, group: Any) -> Part:
         options = list(options_of(group))

@@ -44,7 +44,8 @@ class Slots:
     def assign(self, sequence: Sequence) -> None:
         """Assign a free slot to a sequence: the one that holds most of its prompt."""
         prompt = sequence.request.prompt
-        shared = {slot.index: self._reusable(slot, prompt) for slot in self._slots}
+        reuses = sequence.request.params.cache_prompt
+        shared = {slot.index: self._reusable(slot, prompt) if reuses else 0 for slot in self._slots}
         free = [slot for slot in self._slots if slot.sequence is None]
         slot = max(free, key=lambda slot: (shared[slot.index], -len(slot.tokens)))
         best = max(self._slots, key=lambda slot: shared[slot.index])
@@ -52,10 +53,11 @@ class Slots:
         if shared[best.index] > shared[slot.index] and not self._context.model.is_recurrent:
             self._context.copy(best.index, slot.index)
             slot.tokens, slot.read = list(best.tokens), best.read
-        self._recall(slot, prompt)
+        if reuses:
+            self._recall(slot, prompt)
         if sequence.request.closes_gap:
             self._close_gap(slot, prompt)
-        kept = self._cut(slot, self._reusable(slot, prompt))
+        kept = self._cut(slot, self._reusable(slot, prompt) if reuses else 0)
         slot.sequence, slot.read = sequence, len(prompt)
         sequence.start(slot.index, list(prompt[:kept]))
         slot.tokens = sequence.cached

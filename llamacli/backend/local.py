@@ -1,0 +1,43 @@
+"""The backend that commands and the server open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from llamacli.backend.protocol import Backend
+from llamacli.engine.params import ContextParams, ModelParams
+
+
+def open_backend(
+    path: Path,
+    model: ModelParams,
+    context: ContextParams,
+    *,
+    prefix_bytes: int = 0,
+    on_load: Callable[[float], None] | None = None,
+) -> Backend:
+    """Load a model, and return its backend. `prefix_bytes` of memory keep evaluated prompts when others take their slots.
+
+    `on_load` receives the progress from 0.0 to 1.0.
+
+    Raises:
+        ModelError, CapacityError: if the model cannot be loaded.
+    """
+    from llamacli.engine.engine import Engine
+
+    engine = Engine(path, model, context, on_load=on_load)
+    try:
+        if prefix_bytes and engine.describe().can_generate:
+            engine.keep_prefixes(prefix_bytes)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def fits_memory(path: Path, model: ModelParams, context: ContextParams) -> bool:
+    """Return whether a model fits into the memory that is free now. Raises ModelError if it cannot be read."""
+    from llamacli.engine.fit.search import fit_model
+
+    return fit_model(path, model, context).fits

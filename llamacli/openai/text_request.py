@@ -1,0 +1,105 @@
+"""Requests of `/v1/completions` and `/infill`: from documents to texts that are continued or filled in."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from llamacli.engine.chat.question import Question
+from llamacli.engine.params import SamplingParams
+from llamacli.errors import UsageError
+from llamacli.openai.chat_request import CompletionRequest, read_common, read_constraint, read_stream
+from llamacli.openai.fields import Fields
+from llamacli.openai.sampling import MOST_CHOICES, read_generation
+
+LIMITS = ("max_tokens", "max_completion_tokens", "n_predict")
+
+DEFAULT_LIMIT = 16
+"""Tokens of an answer if the request sets no limit: OpenAI's default."""
+
+MOST_PROMPTS = 2048
+
+_MOST_TOP = 1000
+
+
+def read_completion(document: Any, base: SamplingParams) -> CompletionRequest:
+    """Read the document of a request of `/v1/completions`. Raises as `chat_request.read_chat`."""
+    fields = Fields(document)
+    constraint, suffix = read_constraint(fields), fields.text("suffix")
+    prompts = _prompts(fields)
+    questions = tuple(dataclasses.replace(_question(fields, prompt, suffix), constraint=constraint) for prompt in prompts)
+    choices = fields.integer("n", low=1, high=MOST_CHOICES) or 1
+    samples = fields.integer("best_of", low=1, high=MOST_CHOICES) or choices
+    if samples < choices:
+        raise fields.fault("best_of", f"must be at least n, which is {choices}")
+    stream, echo = read_stream(fields), fields.flag("echo")
+    if samples > choices and stream is not None:
+        raise fields.fault("best_of", "cannot be used with stream")
+    if echo and suffix:
+        raise fields.fault("echo", "cannot be used with suffix")
+    logprobs = _logprobs(fields)
+    generation = read_generation(fields, base, limits=LIMITS, default_limit=DEFAULT_LIMIT, logprobs=logprobs)
+    read_common(fields)
+    fields.finish()
+    return CompletionRequest(
+        questions=questions,
+        generation=generation,
+        is_chat=False,
+        samples=samples,
+        choices=choices,
+        stream=stream,
+        echo=echo,
+    )
+
+
+def read_infill(document: Any, base: SamplingParams) -> CompletionRequest:
+    """Read the document of a request of llama-server's `/infill`. Raises as `chat_request.read_chat`."""
+    fields = Fields(document)
+    prefix, suffix = fields.required_text("input_prefix"), fields.required_text("input_suffix")
+    question = Question(gap=(prefix + (fields.text("prompt") or ""), suffix), constraint=read_constraint(fields))
+    logprobs = _logprobs(fields)
+    generation = read_generation(fields, base, limits=LIMITS, default_limit=None, logprobs=logprobs)
+    stream = read_stream(fields)
+    read_common(fields)
+    fields.finish()
+    return CompletionRequest(questions=(question,), generation=generation, is_chat=False, stream=stream)
+
+
+def _question(fields: Fields, prompt: str | tuple[int, ...], suffix: str | None) -> Question:
+    if isinstance(prompt, tuple):
+        if suffix:
+            raise fields.fault("suffix", "needs a prompt of text, not of tokens")
+        return Question(tokens=prompt, raw=True)
+    return Question(gap=(prompt, suffix)) if suffix else Question(text=prompt, raw=True)
+
+
+def _prompts(fields: Fields) -> list[str | tuple[int, ...]]:
+    """The prompts: a text, tokens, or a list of either."""
+    document = fields.value("prompt")
+    if document is None:
+        raise fields.fault("prompt", "is missing")
+    items = document if isinstance(document, list) and not is_tokens(document) else [document]
+    if not items or len(items) > MOST_PROMPTS:
+        raise fields.fault("prompt", f"must hold from 1 to {MOST_PROMPTS} prompts")
+    return [read_text(item, fields, "prompt") for item in items]
+
+
+def is_tokens(document: Any) -> bool:
+    """Return whether a document is a list of token ids."""
+    return isinstance(document, list) and bool(document) and isinstance(document[0], int) and not isinstance(document[0], bool)
+
+
+def read_text(item: Any, fields: Fields, name: str) -> str | tuple[int, ...]:
+    """Return a text or a tuple of token ids. Raises UsageError if an item of the field is something else."""
+    if isinstance(item, str):
+        return item
+    if is_tokens(item) and all(isinstance(token, int) and not isinstance(token, bool) and 0 <= token < 2**31 for token in item):
+        return tuple(item)
+    problem = "must be a text, a list of token ids, or a list of either"
+    raise UsageError(f"{fields.name(name)} {problem}", parameter=fields.name(name))
+
+
+def _logprobs(fields: Fields) -> int | None:
+    """The number of most probable tokens to report, None without log probabilities."""
+    wanted, probs = fields.integer("logprobs", low=0, high=_MOST_TOP), fields.integer("n_probs", low=0, high=_MOST_TOP)
+    return wanted if wanted is not None else probs or None

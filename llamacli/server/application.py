@@ -1,0 +1,176 @@
+"""The application: plain ASGI. In front of the routes it checks where a request comes from, and who sent it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp
+
+from llamacli.openai.errors import Problem
+from llamacli.server.http.asgi import App, Receive, Scope, Send
+from llamacli.server.http.endpoint import EXCHANGE, GONE, Endpoint, Handler
+from llamacli.server.http.exchange import ClientGoneError, Exchange, Record, RefusedError
+from llamacli.server.routes.completions import Completions
+from llamacli.server.routes.status import Status
+from llamacli.server.state import ServerState
+
+logger = logging.getLogger(__name__)
+
+OPEN_PATHS = ("/health", "/v1/health")
+"""Paths that need no key."""
+
+_UNLIMITED = ("/health", "/v1/health", "/metrics")
+_IDLE_CHECK_SECONDS = 5.0
+
+
+def make_application(state: ServerState) -> App:
+    """Return the application of a server."""
+    return Front(state, Router(routes(state), redirect_slashes=False, lifespan=lambda app: _lifespan(state)))
+
+
+def routes(state: ServerState) -> list[BaseRoute]:
+    """Return the routes, with and without `/v1` where clients know both."""
+    completions, status = Completions(state), Status(state)
+    both: list[tuple[str, str, Handler]] = [
+        ("GET", "/models", status.models),
+        ("GET", "/models/{name:path}", status.model),
+        ("POST", "/chat/completions", completions.chat),
+        ("POST", "/completions", completions.text),
+        ("GET", "/health", status.health),
+    ]
+    alone: list[tuple[str, str, Handler]] = [
+        ("POST", "/infill", completions.infill),
+        ("GET", "/props", status.props),
+        ("GET", "/metrics", status.metrics),
+    ]
+    paths = [(method, prefix + path, handler) for method, path, handler in both for prefix in ("/v1", "")] + alone
+    return [Route(path, _app(handler), methods=[method]) for method, path, handler in paths]
+
+
+def _app(handler: Handler) -> Callable[..., object]:
+    return Endpoint(handler)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(state: ServerState) -> AsyncIterator[None]:
+    """Load the default model in the background, and free idle ones; free all at the end."""
+    tasks = [asyncio.ensure_future(load_default(state)), asyncio.ensure_future(_free_idle(state))]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await state.pool.close()
+
+
+async def load_default(state: ServerState) -> None:
+    """Load the default model. An error is kept by the pool, and raised for each request that needs the model."""
+    try:
+        async with state.pool.use(None):
+            pass
+    except Exception as error:  # noqa: BLE001  # nobody waits for it here
+        logger.error("%s cannot be loaded: %s", state.pool.default, error)
+        state.on_failure(error)
+
+
+async def _free_idle(state: ServerState) -> None:
+    while True:
+        await asyncio.sleep(_IDLE_CHECK_SECONDS)
+        await state.pool.free_idle()
+
+
+class Front:
+    """What every request passes before and after its endpoint."""
+
+    def __init__(self, state: ServerState, inner: ASGIApp) -> None:
+        self._state = state
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection of ASGI."""
+        if scope["type"] == "lifespan":
+            await self._inner(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state, record = self._state, Record(method=scope["method"], path=scope["path"])
+        exchange = Exchange(scope, receive, send, state.limits, record)
+        scope[EXCHANGE] = exchange
+        scope["app"] = self  # so that the router raises what it does not find
+        try:
+            try:
+                if not await self._answered_before(exchange):
+                    await self._inner(scope, receive, send)
+            except HTTPException as error:
+                raise _not_found(scope, error) from None
+        except ClientGoneError:
+            record.status = GONE
+        except RefusedError as error:
+            with contextlib.suppress(ClientGoneError):
+                await exchange.fail(error)
+        finally:
+            record.seconds = record.elapsed
+            self._spend(exchange)
+            state.metrics.count(record, _pattern(scope))
+            state.log(record)
+
+    async def _answered_before(self, exchange: Exchange) -> bool:
+        """Check the request. Return True if it is answered already. Raises RefusedError."""
+        state, scope = self._state, exchange.scope
+        preflight = state.origin.preflight(scope)
+        problem = state.origin.problem(scope)
+        if problem is not None:
+            raise RefusedError(Problem(status=403, message=problem, type="permission_error", code="forbidden_origin"))
+        if preflight is not None:
+            await exchange.reply(b"", status=204, headers=preflight)
+            return True
+        exchange.headers += state.origin.headers(scope)
+        if scope["path"] in OPEN_PATHS:
+            return False
+        client = state.clients.find(scope)
+        if client is None:
+            raise RefusedError(
+                Problem(status=401, message="a valid API key is needed", code="invalid_api_key", type="authentication_error"),
+                [(b"www-authenticate", b'Bearer realm="llamacli"' if scope["path"] != "/" else b'Basic realm="llamacli"')],
+            )
+        exchange.record.client = client.name
+        if client.allowance is not None and scope["path"] not in _UNLIMITED:
+            seconds, what = client.allowance.admit()
+            exchange.headers += client.allowance.headers()
+            if seconds > 0:
+                message = f"the limit of {what} of this key is reached; try again in {seconds:.1f} seconds"
+                limited = Problem(
+                    status=429, message=message, type="rate_limit_error", code="rate_limit_exceeded", retry_after=seconds
+                )
+                raise RefusedError(limited)
+            exchange.allowance = client.allowance
+        return False
+
+    @staticmethod
+    def _spend(exchange: Exchange) -> None:
+        record = exchange.record
+        if exchange.allowance is not None:
+            exchange.allowance.spend(record.prompt_tokens + record.completion_tokens)
+
+
+def _not_found(scope: Scope, error: HTTPException) -> RefusedError:
+    """The error of a path that does not exist, or not with this method."""
+    where = f"{scope['method']} {scope['path']}"
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        problem = Problem(status=405, message=f"{where} is not supported: use {allowed}", code="method_not_allowed")
+        return RefusedError(problem, [(b"allow", allowed.encode())])
+    return RefusedError(Problem(status=error.status_code, message=f"there is no {where}", code="not_found"))
+
+
+def _pattern(scope: Scope) -> str:
+    """The pattern of the path, so that there are not as many measurements as paths."""
+    route = scope.get("route")
+    return str(getattr(route, "path", "other"))

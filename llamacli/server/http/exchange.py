@@ -1,0 +1,190 @@
+"""One request and its response."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llamacli.errors import LlamacliError
+from llamacli.json_text import parse_json
+from llamacli.openai.errors import Problem, problem_of
+from llamacli.server.http.asgi import Receive, Scope, Send
+from llamacli.server.models.admission import QueueFullError
+from llamacli.server.security.rate_limit import Allowance
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+JSON_TYPE = (b"content-type", b"application/json")
+
+
+class RefusedError(LlamacliError):
+    """A request that the server refuses before it is read as a question: `problem` is the response."""
+
+    def __init__(self, problem: Problem, headers: Headers = ()) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+        self.headers = headers
+
+
+class ClientGoneError(Exception):
+    """The client has closed the connection, or does not take its response."""
+
+
+@dataclass(slots=True)
+class Record:
+    """What the access log and the metrics tell about a request. Times in seconds since its start."""
+
+    method: str
+    path: str
+    id: str = field(default_factory=lambda: "req_" + secrets.token_hex(12))
+    started: float = field(default_factory=time.monotonic)
+    status: int = 0
+    client: str = ""
+    model: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    queued: float | None = None
+    first_token: float | None = None
+    seconds: float = 0.0
+    prompts: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """Bounds of requests and responses: bytes of a body, seconds until it is there, seconds in which a write must succeed.
+
+    `ping_seconds`: after so long without data, a stream gets a comment, so that nobody on the way takes it for dead.
+    """
+
+    body_bytes: int = 32 << 20
+    body_seconds: float = 60.0
+    write_seconds: float = 60.0
+    ping_seconds: float = 5.0
+
+
+class Exchange:
+    """A request and its response, over ASGI. `headers` are added to the response; `allowance` pays for its tokens."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: HttpLimits, record: Record) -> None:
+        self.scope = scope
+        self.limits = limits
+        self.record = record
+        self.headers: list[tuple[bytes, bytes]] = [(b"x-request-id", record.id.encode())]
+        self.body = b""
+        self.started = False
+        self.allowance: Allowance | None = None
+        self._receive = receive
+        self._send = send
+
+    @property
+    def path_params(self) -> dict[str, str]:
+        """The variable parts of the path."""
+        return dict(self.scope.get("path_params", {}))
+
+    # --- the request ----------------------------------------------------------------------------------------------------
+
+    async def read_body(self, limit: int | None = None) -> None:
+        """Read the body.
+
+        Raises:
+            RefusedError: if it is too large, or does not come in time.
+            ClientGoneError: if the client leaves.
+        """
+        limit = limit or self.limits.body_bytes
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self.limits.body_seconds):
+                while True:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGoneError
+                    chunks.append(message.get("body", b""))
+                    size += len(chunks[-1])
+                    if size > limit:
+                        text = f"the body is larger than {limit} bytes"
+                        raise RefusedError(Problem(status=413, message=text, code="too_large"), [(b"connection", b"close")])
+                    if not message.get("more_body", False):
+                        break
+        except TimeoutError:
+            text = f"the body did not come within {self.limits.body_seconds:g} seconds"
+            raise RefusedError(Problem(status=408, message=text, code="timeout"), [(b"connection", b"close")]) from None
+        self.body = b"".join(chunks)
+
+    def json(self) -> Any:
+        """Return the body as JSON. Raises InvalidJSONError."""
+        return parse_json(self.body)
+
+    async def gone(self) -> None:
+        """Return when the client has left. Only after `read_body`."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    # --- the response ---------------------------------------------------------------------------------------------------
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the head of the response."""
+        self.started = True
+        self.record.status = status
+        await self._put({"type": "http.response.start", "status": status, "headers": [*self.headers, *headers]})
+
+    async def write(self, body: bytes, *, more: bool = False) -> None:
+        """Send a part of the body. Raises ClientGoneError if the client does not take it in time."""
+        await self._put({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def reply(self, body: bytes, *, status: int = 200, headers: Headers = ()) -> None:
+        """Send a whole response."""
+        await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
+        await self.write(body)
+
+    async def reply_json(self, document: Any, *, status: int = 200, headers: Headers = ()) -> None:
+        """Send a document."""
+        await self.reply(dump(document), status=status, headers=[JSON_TYPE, *headers])
+
+    async def fail(self, error: Exception) -> None:
+        """Send the response of a request that failed."""
+        problem, headers = problem_and_headers(error)
+        await self.reply_json(problem.document(), status=problem.status, headers=headers)
+
+    async def _put(self, message: dict[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(self.limits.write_seconds):
+                await self._send(message)
+        except TimeoutError:
+            raise ClientGoneError from None
+
+
+def dump(document: Any) -> bytes:
+    """Return a document as compact JSON."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def problem_and_headers(error: Exception) -> tuple[Problem, list[tuple[bytes, bytes]]]:
+    """Return what an exception is to a client, and the headers that say when to try again."""
+    if isinstance(error, RefusedError):
+        problem, headers = error.problem, list(error.headers)
+    elif isinstance(error, QueueFullError):
+        problem, headers = (
+            Problem(status=429, message=str(error), type="rate_limit_error", code="queue_full", retry_after=error.retry_after),
+            [],
+        )
+    else:
+        problem, headers = problem_of(error), []
+    if problem.retry_after is not None:
+        headers += [
+            (b"retry-after", str(max(1, round(problem.retry_after + 0.5))).encode()),
+            (b"retry-after-ms", str(round(1e3 * problem.retry_after)).encode()),
+        ]
+    return problem, headers

@@ -1,0 +1,87 @@
+"""Measurements for Prometheus: requests, tokens, times, and the state of the models at the time of the question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from llamacli.server.http.exchange import Record
+    from llamacli.server.models.pool import ModelPool
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+
+class Metrics:
+    """The counters and histograms of one server."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "llamacli_requests", "Requests by path and status", ["path", "status"], registry=self._registry
+        )
+        self._prompt = self._tokens("prompt_tokens", "Tokens of prompts")
+        self._cached = self._tokens("cached_tokens", "Tokens of prompts that were in the cache")
+        self._completion = self._tokens("completion_tokens", "Tokens of answers")
+        self._first = self._seconds("time_to_first_token_seconds", "Seconds from a request to its first token", _SECONDS)
+        self._between = self._seconds("inter_token_seconds", "Seconds between two tokens of an answer", _TOKEN_SECONDS)
+        self._queued = self._seconds("queue_seconds", "Seconds that a request waited for a place", _SECONDS)
+        self._whole = self._seconds("request_seconds", "Seconds of a whole request", _SECONDS)
+
+    def _tokens(self, name: str, help: str) -> Counter:  # noqa: A002  # Prometheus' name
+        return Counter(f"llamacli_{name}", help, ["model"], registry=self._registry)
+
+    def _seconds(self, name: str, help: str, buckets: tuple[float, ...]) -> Histogram:  # noqa: A002
+        return Histogram(f"llamacli_{name}", help, ["model"], buckets=buckets, registry=self._registry)
+
+    def watch(self, pool: ModelPool) -> None:
+        """Tell the state of the models, too."""
+        self._registry.register(_PoolState(pool))
+
+    def count(self, record: Record, route: str) -> None:
+        """Count a request that has ended, under the pattern of its path."""
+        self._requests.labels(route, str(record.status)).inc()
+        if record.model:
+            self._prompt.labels(record.model).inc(record.prompt_tokens)
+            self._cached.labels(record.model).inc(record.cached_tokens)
+            self._completion.labels(record.model).inc(record.completion_tokens)
+            self._whole.labels(record.model).observe(record.seconds)
+            for value, histogram in ((record.queued, self._queued), (record.first_token, self._first)):
+                if value is not None:
+                    histogram.labels(record.model).observe(value)
+
+    def observe_tokens(self, model: str, tokens: int, seconds: float) -> None:
+        """Count tokens that came `seconds` after those before them."""
+        histogram = self._between.labels(model)
+        for _ in range(tokens):
+            histogram.observe(seconds / tokens)
+
+    def text(self) -> bytes:
+        """Return all measurements in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _PoolState(Collector):
+    """The gauges of the models."""
+
+    def __init__(self, pool: ModelPool) -> None:
+        self._pool = pool
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Return the gauges as they are now."""
+        running = GaugeMetricFamily("llamacli_running", "Answers that run now", labels=["model"])
+        waiting = GaugeMetricFamily("llamacli_waiting", "Requests that wait for a place", labels=["model"])
+        loaded = GaugeMetricFamily("llamacli_loaded", "1 if the model is loaded", labels=["model"])
+        for model in self._pool.loaded():
+            running.add_metric([model.name], model.admission.running)
+            waiting.add_metric([model.name], model.admission.waiting)
+        for name in self._pool.names:
+            loaded.add_metric([name], self._pool.state_of(name)[0] == "loaded")
+        yield from (running, waiting, loaded)

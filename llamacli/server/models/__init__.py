@@ -1,0 +1,1 @@
+"""The served models: which are loaded, and who may use them."""

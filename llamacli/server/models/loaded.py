@@ -1,0 +1,131 @@
+"""A loaded model: its backend, the threads that compute for it, and the line of those who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeVar
+
+from llamacli.backend.protocol import Backend
+from llamacli.engine.chat.question import Question
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.events import AnswerEvent
+from llamacli.engine.params import GenerationParams, SamplingParams
+from llamacli.errors import ContextFullError
+from llamacli.server.models.admission import Admission
+from llamacli.server.models.answers import batches_of
+from llamacli.server.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from llamacli.engine.embedding.outcome import Outcome
+    from llamacli.engine.embedding.params import EmbeddingParams
+    from llamacli.engine.embedding.window import Text
+
+T = TypeVar("T")
+
+AHEAD = 2
+"""Answers that wait in the engine itself, so that a place that comes free is taken in the same step."""
+
+
+class LoadedModel:
+    """A loaded model. `users` are the requests that use it now; `used` is when the last one ended (`time.monotonic`)."""
+
+    def __init__(self, spec: ModelSpec, backend: Backend, *, queue: int) -> None:
+        self.spec = spec
+        self.backend = backend
+        self.description = backend.describe()
+        places = self.description.n_parallel + AHEAD
+        self.admission = Admission(places, queue)
+        self.users = 0
+        self.used = time.monotonic()
+        self.loaded_at = time.time()
+        self._answers = ThreadPoolExecutor(places, thread_name_prefix="answer")
+        self._prompts = ThreadPoolExecutor(1, thread_name_prefix="prompt")  # a chat template is used by one thread at a time
+        self._vectors = ThreadPoolExecutor(1, thread_name_prefix="vectors")
+
+    @property
+    def name(self) -> str:
+        """The name by which the model is served."""
+        return self.spec.name
+
+    def sampling(self) -> SamplingParams:
+        """Return the defaults of sampling: what the server's options say, else what the model recommends, else ours."""
+        return self.spec.sampling(self.backend.sampling_defaults(SamplingParams()))
+
+    async def prompt_work(self, work: Callable[[], T]) -> T:
+        """Return what short work on prompts returns, which runs on a thread: rendering, tokenization."""
+        return await asyncio.get_running_loop().run_in_executor(self._prompts, work)
+
+    async def render(self, question: Question) -> Turn:
+        """Return the turn of a question. Raises as `Backend.render`, and ContextFullError if the prompt is too long."""
+        turn = await self.prompt_work(lambda: self.backend.render(question))
+        needed, size = len(turn.prompt.tokens), self.description.n_ctx
+        if needed >= size:
+            raise ContextFullError(
+                f"the prompt has {needed} tokens, and the context of this model holds {size}",
+                needed=needed + 1,
+                available=size,
+                hint="shorten it, or start the server with a larger context",
+                parameter="prompt" if question.is_text else "messages",
+            )
+        return turn
+
+    async def answer(
+        self, turn: Turn, params: GenerationParams, *, samples: int = 1, on_start: Callable[[], None] = lambda: None
+    ) -> AsyncGenerator[list[AnswerEvent], None]:
+        """Yield the events of an answer in batches, after a wait in line; `on_start` is called when that is over.
+
+        Leaving the iterator (`aclosing`) ends the answer, and waits until its place is free. Raises as `Backend.answer`, and
+        QueueFullError.
+        """
+        from llamacli.engine.runtime.canceller import Canceller
+
+        async with self.admission.place():
+            on_start()
+            canceller = Canceller()
+            batches = batches_of(
+                self._answers,
+                lambda: self.backend.answer(turn, params, samples=samples, cancel=canceller),
+                canceller.set,
+            )
+            async with aclosing(batches):
+                async for batch in batches:
+                    yield batch
+
+    async def embed(self, texts: Sequence[Text], params: EmbeddingParams) -> list[Outcome]:
+        """Return the vectors of texts, one request after the other. Raises as `Backend.embed`."""
+        return await self._vector_work(lambda: self.backend.embed(texts, params))
+
+    async def rerank(self, query: str, texts: Sequence[Text], params: EmbeddingParams) -> list[Outcome]:
+        """Return the scores of texts. Raises as `Backend.rerank`."""
+        return await self._vector_work(lambda: self.backend.rerank(query, texts, params))
+
+    async def _vector_work(self, work: Callable[[], Iterable[Outcome]]) -> list[Outcome]:
+        gone = False
+
+        def run() -> list[Outcome]:
+            found: list[Outcome] = []
+            for outcome in work() if not gone else ():
+                if gone:
+                    break
+                found.append(outcome)
+            return found
+
+        async with self.admission.place():
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._vectors, run)
+            finally:
+                gone = True
+
+    def refuse(self, error: Exception) -> None:
+        """Answer nobody any more who is not answered already."""
+        self.admission.close(error)
+
+    def close(self) -> None:
+        """Free the model: what still runs ends with ClosedError. Waits for the threads."""
+        self.backend.close()
+        for threads in (self._answers, self._prompts, self._vectors):
+            threads.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,201 @@
+"""The pool of models: loaded when they are asked for, as many as fit; freed when they are idle, never while they are busy."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import difflib
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamacli.errors import ClosedError, MemoryFullError, ModelNotFoundError, UsageError
+from llamacli.server.models.admission import QueueFullError
+from llamacli.server.models.loaded import LoadedModel
+from llamacli.server.models.spec import FitsMemory, ModelSpec, OpenBackend
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolParams:
+    """`queue`: requests that may wait for each model. `keep_alive`: seconds after which an idle model is freed, None never.
+
+    `most`: models that are loaded at once, None as many as fit.
+    """
+
+    queue: int = 256
+    keep_alive: float | None = None
+    most: int | None = None
+
+
+@dataclass(slots=True)
+class _Place:
+    """What is known of one model. `progress` from 0 to 1 while it is loading, and `waiting` requests wait for that."""
+
+    spec: ModelSpec
+    loaded: LoadedModel | None = None
+    progress: float | None = None
+    error: Exception | None = None
+    waiting: int = 0
+
+
+class ModelPool:
+    """The models of a server, for one event loop. `close()` frees all."""
+
+    def __init__(self, specs: Sequence[ModelSpec], open_backend: OpenBackend, fits: FitsMemory, params: PoolParams) -> None:
+        self._places = {spec.name: _Place(spec) for spec in specs}
+        self._names = {name: spec.name for spec in specs for name in (*spec.aliases, spec.name)}
+        self._open = open_backend
+        self._fits = fits
+        self.params = params
+        self._loading = asyncio.Lock()
+        self._changed = asyncio.Condition()
+        self._closed = False
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the models."""
+        return list(self._places)
+
+    @property
+    def default(self) -> str:
+        """The model of requests that name none."""
+        return next(iter(self._places))
+
+    def loaded(self) -> list[LoadedModel]:
+        """Return the models that are loaded."""
+        return [place.loaded for place in self._places.values() if place.loaded is not None]
+
+    def state_of(self, name: str) -> tuple[str, float | None]:
+        """Return the state of a model by its own name (loaded, loading, failed, unloaded), and the progress of loading."""
+        place = self._places[name]
+        if place.loaded is not None:
+            return "loaded", None
+        if place.progress is not None:
+            return "loading", place.progress
+        return ("failed" if place.error is not None else "unloaded"), None
+
+    def spec_of(self, name: str) -> ModelSpec:
+        """Return a model by its own name."""
+        return self._places[name].spec
+
+    def find(self, name: object) -> str:
+        """Return the own name of a model by any of its names; the default model for None.
+
+        Raises:
+            UsageError: if the name is no text.
+            ModelNotFoundError: if there is no such model.
+        """
+        if name is None:
+            return self.default
+        if not isinstance(name, str):
+            raise UsageError("model must be a string", parameter="model")
+        found = self._names.get(name)
+        if found is None:
+            near = difflib.get_close_matches(name, self._names, n=1)
+            known = f"served are {', '.join(self.names)}"
+            message = f"the model {name[:200]!r} does not exist"
+            raise ModelNotFoundError(message, hint=f"did you mean {near[0]}?" if near else known, parameter="model")
+        return found
+
+    @asynccontextmanager
+    async def use(self, name: object) -> AsyncIterator[LoadedModel]:
+        """Hold a model for the block, loaded first if need be. Raises as `find`, and what loading raises."""
+        place = self._places[self.find(name)]
+        while (model := place.loaded) is None:
+            if place.waiting >= self.params.queue:
+                raise QueueFullError(place.waiting, 5.0)
+            place.waiting += 1
+            try:
+                await self._load(place)
+            finally:
+                place.waiting -= 1
+        model.users += 1
+        try:
+            yield model
+        finally:
+            model.users -= 1
+            model.used = time.monotonic()
+            if not model.users and len(self._places) > 1:
+                async with self._changed:
+                    self._changed.notify_all()
+
+    async def _load(self, place: _Place) -> None:
+        async with self._loading:
+            if place.loaded is not None:
+                return
+            if self._closed:
+                raise ClosedError("the server is shutting down")
+            place.progress, place.error = 0.0, None
+            try:
+                path = await asyncio.to_thread(place.spec.find)
+                await self._make_room(place.spec, path)
+                place.loaded = await asyncio.to_thread(self._opened, place, path)
+            except Exception as error:
+                place.error = error
+                raise
+            finally:
+                place.progress = None
+            logger.info("loaded %s", place.spec.name)
+
+    def _opened(self, place: _Place, path: Path) -> LoadedModel:
+        spec = place.spec
+
+        def on_load(share: float) -> None:
+            place.progress = share
+
+        context = spec.context_for(path)
+        fewer = list(spec.fewer_sequences)
+        while True:
+            try:
+                backend = self._open(path, spec.model, context, prefix_bytes=spec.prefix_bytes, on_load=on_load)
+            except MemoryFullError:
+                if not fewer:
+                    raise
+                context = dataclasses.replace(context, n_seq_max=fewer.pop(0))
+            else:
+                return LoadedModel(spec, backend, queue=self.params.queue)
+
+    async def _make_room(self, spec: ModelSpec, path: Path) -> None:
+        """Free idle models until another fits; wait while all are busy. The last one is loaded whatever the estimate says."""
+        context = await asyncio.to_thread(spec.context_for, path)
+        while others := self.loaded():
+            has_place = self.params.most is None or len(others) < self.params.most
+            if has_place and await asyncio.to_thread(self._fits, path, spec.model, context):
+                return
+            async with self._changed:
+                idle = [model for model in self.loaded() if not model.users]
+                if not idle:
+                    await self._changed.wait()
+                    continue
+            await self._free(min(idle, key=lambda model: model.used))
+
+    async def _free(self, model: LoadedModel) -> None:
+        """Free a model, unless somebody has begun to use it meanwhile."""
+        if model.users:
+            return
+        self._places[model.name].loaded = None
+        logger.info("freeing %s, which is idle", model.name)
+        await asyncio.to_thread(model.close)
+
+    async def free_idle(self) -> None:
+        """Free the models that nobody has used for the time of `keep_alive`."""
+        limit = self.params.keep_alive
+        if limit is None:
+            return
+        for model in self.loaded():
+            if not model.users and time.monotonic() - model.used > limit:
+                await self._free(model)
+
+    async def close(self) -> None:
+        """Free all models. What still runs ends with ClosedError."""
+        self._closed = True
+        for place in self._places.values():
+            model, place.loaded = place.loaded, None
+            if model is not None:
+                model.refuse(ClosedError("the server is shutting down"))
+                await asyncio.to_thread(model.close)

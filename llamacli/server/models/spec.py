@@ -1,0 +1,77 @@
+"""A model that may be served: its names, and how it is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from llamacli.backend.protocol import Backend
+from llamacli.engine.params import ContextParams, ModelParams, SamplingParams
+
+DEFAULT_CONTEXT = 8192
+"""Tokens of each conversation if no size is given and the model was trained with more."""
+
+PREFIX_BYTES = 256 << 20
+"""Memory for evaluated prompts of each model: a short request of a client does not cost another its long prompt."""
+
+
+class OpenBackend(Protocol):
+    """Loads a model: `backend.local.open_backend`, or a fake in tests."""
+
+    def __call__(
+        self,
+        path: Path,
+        model: ModelParams,
+        context: ContextParams,
+        *,
+        prefix_bytes: int = 0,
+        on_load: Callable[[float], None] | None = None,
+    ) -> Backend:
+        """Load the model and return its backend."""
+
+
+FitsMemory = Callable[[Path, ModelParams, ContextParams], bool]
+"""Returns whether a model fits into the memory that is free now."""
+
+
+def _unchanged(base: SamplingParams) -> SamplingParams:
+    return base
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A model that may be served. `name` and `aliases` are what clients call it; `find` returns its file, fetched if need be.
+
+    `sampling` changes the defaults of sampling, which the model may recommend. `template` replaces the model's chat template.
+    `fewer_sequences` are tried in turn if there is too little memory for those of `context`.
+    """
+
+    name: str
+    find: Callable[[], Path]
+    aliases: tuple[str, ...] = ()
+    model: ModelParams = field(default_factory=ModelParams)
+    context: ContextParams = field(default_factory=ContextParams)
+    sampling: Callable[[SamplingParams], SamplingParams] = _unchanged
+    template: str | None = None
+    fewer_sequences: tuple[int, ...] = ()
+    prefix_bytes: int = PREFIX_BYTES
+
+    def context_for(self, path: Path) -> ContextParams:
+        """Return the parameters of the context. Its size is fixed, because a larger one would end what runs in the old one.
+
+        A micro-batch is a whole batch: a prompt that is read never keeps running answers for longer.
+
+        Raises:
+            ModelFileError, ModelUnsupportedError: if the file's header cannot be read.
+        """
+        from llamacli import gguf
+
+        header = gguf.check_loadable(path)
+        trained = header.integer(f"{header.architecture}.context_length") or DEFAULT_CONTEXT
+        given = self.context.n_ctx
+        size = min(trained, DEFAULT_CONTEXT) if given is None else given or trained
+        n_ubatch = min(self.context.n_ubatch, self.context.n_batch)
+        return dataclasses.replace(self.context, n_ctx=size, n_batch=n_ubatch, n_ubatch=n_ubatch)

@@ -1,0 +1,98 @@
+"""From a request to the events of its answers: what chat, texts, Responses and Messages share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Iterable
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from llamacli.engine.chat.question import Question
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.events import Answer, AnswerEvent, Failed, Piece
+from llamacli.engine.params import GenerationParams
+from llamacli.errors import CancelledError
+from llamacli.server.http.exchange import Exchange
+from llamacli.server.models.loaded import LoadedModel
+from llamacli.server.state import ServerState
+
+T = TypeVar("T")
+
+Batches = AsyncGenerator[list[AnswerEvent], None]
+
+
+class Answering:
+    """The answers of one model to one exchange, measured for the log and the metrics."""
+
+    def __init__(self, state: ServerState, exchange: Exchange, model: LoadedModel) -> None:
+        self._state = state
+        self._record = exchange.record
+        self._model = model
+        self._record.model = model.name
+
+    async def render(self, question: Question) -> Turn:
+        """Return the turn of a question. Raises as `LoadedModel.render`."""
+        turn = await self._model.render(question)
+        if self._state.keeps_prompts:
+            self._record.prompts.append(turn.prompt.text)
+        return turn
+
+    async def events(self, turn: Turn, params: GenerationParams, *, samples: int = 1) -> Batches:
+        """Yield the events of `samples` answers in batches, the last of each its `Answer`.
+
+        Raises:
+            CancelledError: if the server ends before the answer does.
+            LlamacliError: as `LoadedModel.answer` raises it.
+        """
+        record, last = self._record, 0.0
+        first_prompt = True
+
+        def on_start() -> None:
+            record.queued = max(record.queued or 0.0, record.elapsed)
+
+        async with aclosing(self._model.answer(turn, params, samples=samples, on_start=on_start)) as batches:
+            async for batch in batches:
+                now, tokens = record.elapsed, 0
+                for event in batch:
+                    if isinstance(event, Piece):
+                        tokens += event.token is not None
+                    elif isinstance(event, Failed):
+                        raise event.error
+                    elif isinstance(event, Answer):
+                        self._count(event, with_prompt=first_prompt)
+                        first_prompt = False
+                if tokens and record.first_token is None:
+                    record.first_token = now
+                elif tokens and last:
+                    self._state.metrics.observe_tokens(record.model, tokens, now - last)
+                last = now if tokens else last
+                yield batch
+
+    async def answers(self, turn: Turn, params: GenerationParams, *, samples: int = 1) -> list[Answer]:
+        """Return whole answers, in the order of their numbers. Raises as `events`."""
+        found: list[Answer] = []
+        async with aclosing(self.events(turn, params, samples=samples)) as batches:
+            async for batch in batches:
+                found += [event for event in batch if isinstance(event, Answer)]
+        return sorted(found, key=lambda answer: answer.index)
+
+    def _count(self, answer: Answer, *, with_prompt: bool) -> None:
+        if answer.finish_reason == "cancelled":
+            raise CancelledError("the server ended the answer, because it shuts down")
+        record = self._record
+        record.completion_tokens += answer.usage.completion_tokens
+        if with_prompt:
+            record.prompt_tokens += answer.usage.prompt_tokens
+            record.cached_tokens += answer.usage.cached_tokens
+        if self._state.keeps_prompts:
+            record.answers.append(answer.content)
+
+
+async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Return the results of coroutines that run side by side. The first error ends the others, and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
