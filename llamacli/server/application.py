@@ -16,6 +16,7 @@ from llamacli.server.http.asgi import App, Receive, Scope, Send
 from llamacli.server.http.endpoint import EXCHANGE, GONE, Endpoint, Handler
 from llamacli.server.http.exchange import ClientGoneError, Exchange, Record, RefusedError
 from llamacli.server.routes.completions import Completions
+from llamacli.server.routes.page import page
 from llamacli.server.routes.status import Status
 from llamacli.server.state import ServerState
 
@@ -45,6 +46,7 @@ def routes(state: ServerState) -> list[BaseRoute]:
     ]
     alone: list[tuple[str, str, Handler]] = [
         ("POST", "/infill", completions.infill),
+        ("GET", "/", page),
         ("GET", "/props", status.props),
         ("GET", "/metrics", status.metrics),
     ]

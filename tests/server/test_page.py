@@ -7,12 +7,14 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from answers import answer_events, token
 from browser import Browser, find_browser
 from chat_server import ChatServer
+from serving import LiveServer, serving, spec_of
 
 from llamacli.engine.chat.message import ToolCall
 from llamacli.engine.events import Answer, AnswerEvent, Delta, Piece, Token, TokenLogprob
@@ -492,3 +494,49 @@ def test_dark_light_and_a_phone(browser: Browser, server: ChatServer) -> None:
         browser.wait("document.querySelector('#side').getBoundingClientRect().right <= 0")
     finally:
         browser.call("Emulation.clearDeviceMetricsOverride")
+
+
+# --- from the real server -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def live(tiny_model: Path) -> Iterator[LiveServer]:
+    with serving(spec_of(tiny_model)) as live:
+        yield live
+
+
+def test_the_server_sends_the_page(live: LiveServer) -> None:
+    reply = live.get("/")
+    page = load_page()
+    assert (reply.status, reply.body) == (200, page.body)
+    assert page.headers.items() <= reply.headers.items()
+
+
+@in_browser
+def test_the_page_talks_to_the_server(browser: Browser, live: LiveServer) -> None:
+    browser.problems.clear()
+    browser.requests.clear()
+    browser.open(live.base + "/")
+    browser.wait("document.querySelector('#model option')")
+    browser.press("s", alt=True)
+    browser.run("document.querySelector('#set-max_tokens').value = '8'")
+    browser.run("document.querySelector('#set-temperature').value = '0'")
+    press_button(browser, "Save", "#settings")
+    say(browser, "Hello")
+    assert "8 tokens" in texts(browser, ".speed")[0]
+    press_button(browser, "Tokens")
+    pieces = texts(browser, ".body > .pieces button")
+    assert 2 < len(pieces) <= 8  # control tokens have no text
+    browser.click(".body > .pieces button:nth-child(2)")
+    browser.press("ArrowDown")
+    browser.wait("document.activeElement.closest('#choices')")
+    other = browser.run("document.activeElement.querySelector('.piece').innerText")
+    browser.press("Enter")
+    finished(browser)
+    browser.wait("document.querySelector('.branch')?.innerText === '2/2'")
+    again = texts(browser, ".body > .pieces button")
+    assert again[0] == pieces[0]
+    assert again[1].strip() == other.replace("␣", " ").strip() != pieces[1]
+    assert 2 < len(again) <= 2 + 8
+    assert browser.problems == []
+    assert browser.requests.count(live.base + "/v1/chat/completions") == 2

@@ -28,7 +28,10 @@ TemplateOption = Annotated[
         ("Serve the demo model.", "llamacli serve"),
         ("Serve two models, and ask one.", "llamacli serve -m chat.gguf -m code.gguf"),
         ("Let 8 clients talk at once, each with 16,384 tokens.", "llamacli serve -m model.gguf --parallel 8 -c 16384"),
-        ("Serve the network, with the keys of `llamacli serve key`.", "llamacli serve --host 0.0.0.0 --api-keys-file ~/.config/llamacli/keys.json"),
+        (
+            "Serve the network, with the keys of `llamacli serve key`.",
+            "llamacli serve --host 0.0.0.0 --api-keys-file ~/.config/llamacli/keys.json",
+        ),
     )
 )
 def serve(
