@@ -4,7 +4,9 @@
 wrong declaration fails the build. Names and layouts are those of `llama.h`, `ggml.h`, `ggml-backend.h` and our own `shim.h`.
 """
 
-HEADERS = ("ggml.h", "ggml-backend.h", "ggml-cpu.h", "llama.h", "shim_step.h", "shim_measure.h", "shim.h", "shim_roofline.h")
+HEADERS = (
+    "ggml.h", "ggml-backend.h", "ggml-cpu.h", "llama.h", "shim_step.h", "shim_measure.h", "shim.h", "shim_roofline.h", "choice.h",
+)  # fmt: skip
 
 OPAQUE = """
 llama_vocab llama_model llama_context llama_sampler llama_adapter_lora llama_memory_i
@@ -289,6 +291,11 @@ int32_t llamacli_constraint_state(const struct llamacli_constraint * constraint)
 int32_t llamacli_sample(struct llama_context * ctx, int32_t index, const struct llamacli_lane * lane, struct llamacli_choice * choice, struct llamacli_candidate * top);
 int32_t llamacli_burst(struct llama_context * ctx, struct llamacli_lane * lanes, int32_t n_lanes, int32_t max_steps, int64_t budget_us, struct llamacli_choice * choices, int32_t * n_steps);
 int32_t llamacli_end_tokens(const struct llama_vocab * vocab, llama_token * tokens, int32_t capacity);
+
+// --- kernels/choice.cpp: which kernels compute on the CPU
+void llamacli_choose_kernels(enum llamacli_kernels kernels);
+enum llamacli_kernels llamacli_chosen_kernels(void);
+const char * llamacli_kernels_instructions(void);
 
 // --- shim_measure.cpp: what benchmarks time
 struct llamacli_workers * llamacli_workers_new(int32_t n_threads, const uint8_t * cpus, int32_t n_cpus, bool strict, uint32_t poll);

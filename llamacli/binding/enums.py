@@ -242,3 +242,11 @@ class llama_model_kv_override_type(IntEnum):
     LLAMA_KV_OVERRIDE_TYPE_FLOAT = 1
     LLAMA_KV_OVERRIDE_TYPE_BOOL = 2
     LLAMA_KV_OVERRIDE_TYPE_STR = 3
+
+
+class llamacli_kernels(IntEnum):
+    """`enum llamacli_kernels`."""
+
+    LLAMACLI_KERNELS_UPSTREAM = 0
+    LLAMACLI_KERNELS_AVX2 = 1
+    LLAMACLI_KERNELS_BEST = 2

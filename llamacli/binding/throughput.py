@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llamacli.binding.bridge import Handle, answer, encode
+from llamacli.binding.kernels import KERNELS
+from llamacli.binding.library import library
 
 
 def read_memory(threads: int, size: int, seconds: float, abort: Any) -> tuple[int, list[float]]:
@@ -22,7 +24,7 @@ class Products(Handle):
     """Matrix products on one device. `description` has `bytes` and `operations` of a pass, and `buffers` by tensor type.
 
     `products` are objects with `type`, `columns`, `rows`, `count` and, for a mixture of experts, `experts` and `used`; `tokens`
-    is the number of columns that they are multiplied with.
+    is the number of columns that they are multiplied with, and `kernels` what multiplies on the CPU: own or upstream.
 
     Raises:
         UsageError: if the device or a type is unknown, or a type cannot have this shape.
@@ -32,13 +34,17 @@ class Products(Handle):
 
     type_name = "products"
 
-    def __init__(self, device: str, products: Sequence[Mapping[str, Any]], tokens: int, repeat: int = 1) -> None:
+    def __init__(
+        self, device: str, products: Sequence[Mapping[str, Any]], tokens: int, repeat: int = 1, *, kernels: str = "own"
+    ) -> None:
         request = {"device": device, "products": list(products), "tokens": tokens, "repeat": repeat}
         super().__init__("llamacli_products_create", encode(request))
+        self._kernels = KERNELS[kernels]
 
     def run(self, threads: int, seconds: float, abort: Any) -> list[float]:
         """Run one untimed pass, then passes for about `seconds`, and return their durations; empty if `abort` was set."""
         with self._lock:
             request = encode({"threads": threads, "seconds": seconds})
+            library().llamacli_choose_kernels(self._kernels)
             found = answer("llamacli_products_run", self._open(), request, abort)
         return [float(second) for second in found["seconds"]]

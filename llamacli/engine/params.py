@@ -17,6 +17,7 @@ from typing import Any, Literal
 from llamacli.errors import UsageError
 
 SplitMode = Literal["none", "layer", "row", "tensor"]
+Kernels = Literal["own", "upstream"]
 LoadMode = Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "dio"]
 FlashAttention = Literal["auto", "on", "off"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
@@ -55,7 +56,8 @@ class ModelParams:
     in tokens. `load_mode` is llama.cpp's and comes before `mmap` and `mlock`; None leaves it to those. `repack` rearranges
     weights for the widest instructions of this CPU. `no_host` allocates no host buffers, so that extra buffers can be used.
     `huge_pages` reads weights that are small and stay with the CPU into huge pages (Linux only), even with `mmap`. `overrides`
-    replace scalars of the file's metadata, by key.
+    replace scalars of the file's metadata, by key. `kernels` are what computes on the CPU: our own where they know the weights'
+    type and the processor, or llama.cpp's.
     """
 
     gpu_layers: int | None = None
@@ -73,6 +75,7 @@ class ModelParams:
     no_host: bool = False
     huge_pages: bool = False
     overrides: tuple[tuple[str, Override], ...] = ()
+    kernels: Kernels = "own"
 
     def __post_init__(self) -> None:
         _require(self.gpu_layers is None or self.gpu_layers >= -1, "gpu_layers", "must be None, -1 or a number from 0")

@@ -35,7 +35,10 @@ class Backend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemReport:
-    """The program, the build and the machine. `threads` is the default number for generation; memory is in bytes."""
+    """The program, the build and the machine. `threads` is the default number for generation; memory is in bytes.
+
+    `kernels`: the instructions that our own kernels use here; empty if they do not support this processor.
+    """
 
     version: str
     python: str
@@ -44,6 +47,7 @@ class SystemReport:
     compiler: str
     target: str
     libraries: str
+    kernels: str
     backends: tuple[Backend, ...]
     threads: int
     logical_cpus: int
@@ -66,6 +70,7 @@ def describe_system(version: str) -> SystemReport:
         compiler=native["compiler"],
         target=native["target"],
         libraries=str(library().folder),
+        kernels=library().llamacli_kernels_instructions().decode(),
         backends=tuple(_backend(document) for document in native["backends"]),
         threads=default_threads(),
         logical_cpus=os.cpu_count() or 1,

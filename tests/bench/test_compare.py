@@ -103,10 +103,11 @@ def test_stored_runs_and_last() -> None:
 
 def test_rows_of_llama_bench_are_compared_with_ours(tmp_path: Path) -> None:
     theirs = written(tmp_path / "theirs.json", [llama_bench(make_row(noisy(100, 1, **STEADY)))])
-    ours = written(tmp_path / "ours.json", [make_row(noisy(100, 2, **STEADY))])
-    document = json.loads(invoke("bench", "compare", theirs, ours, "--json").stdout)
-    assert [test["test"] for test in document["tests"]] == ["tg16"]
-    assert document["differing"] == {}
+    for kernels, differing in (("upstream", {}), ("own", {"kernels": ["upstream", "own"]})):
+        ours = written(tmp_path / "ours.json", [make_row(noisy(100, 2, **STEADY), kernels=kernels)])
+        document = json.loads(invoke("bench", "compare", theirs, ours, "--json").stdout)
+        assert [test["test"] for test in document["tests"]] == ["tg16"]
+        assert document["differing"] == differing
 
 
 def test_a_setting_with_one_value_on_each_side_is_the_subject(tmp_path: Path) -> None:

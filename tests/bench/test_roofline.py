@@ -29,6 +29,7 @@ from llamacli.bench.roofline.model import (
 )
 from llamacli.bench.roofline.peaks import Ceiling, Rate, cache_size, ggml_name
 from llamacli.binding.throughput import Products, read_memory
+from llamacli.engine.params import Kernels
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.errors import MemoryFullError, ModelUnsupportedError, UsageError
 from llamacli.gguf.analysis.cost import ModelCost, Product
@@ -389,11 +390,12 @@ def test_lost_ceilings_are_measured_again(tiny_model: Path, monkeypatch: pytest.
     """The ceiling with two threads is a millionth of the real one, once or every time."""
     measured = []
 
-    def measure(device: str, threads: int, types: Any, cancel: CancelFlag) -> Ceiling:
+    def measure(device: str, threads: int, types: Any, cancel: CancelFlag, kernels: Kernels) -> Ceiling:
+        assert kernels == "own"
         measured.append(threads)
         speed = 1.0 if threads > 1 and measured.count(threads) <= times else 1e15
         rates = {name: Rate(type=name, prompt=speed, single=speed, buffer="CPU") for name in types}
-        return Ceiling(device=device, description="a CPU", threads=threads, reading=speed, rates=rates)
+        return Ceiling(device=device, description="a CPU", threads=threads, reading=speed, rates=rates, kernels=kernels)
 
     monkeypatch.setattr("llamacli.bench.roofline.model.MOST_SHARE", 1.1)
     monkeypatch.setattr(roofline_run, "measure_ceiling", measure)

@@ -22,13 +22,15 @@ ROOT = Path(__file__).parents[2]
 TREE = ROOT / "vendor/llama.cpp"
 FLAGS = ["-std=c11", "-fsyntax-only", "-pedantic-errors", "-Werror=missing-field-initializers", "-Wno-overlength-strings"]
 
+BINDING = ROOT / "llamacli/binding"
+INCLUDES = [f"-I{folder}" for folder in (TREE / "include", TREE / "ggml/include", BINDING / "shim", BINDING / "kernels")]
+
 
 def compiles(source: object, folder: Path) -> subprocess.CompletedProcess[str]:
     path = folder / "check.c"
     path.write_text(abi_check.generate(source))  # type: ignore[arg-type]
-    includes = [f"-I{TREE / 'include'}", f"-I{TREE / 'ggml/include'}", f"-I{ROOT / 'llamacli/binding/shim'}"]
     compiler = shutil.which("cc") or shutil.which("gcc") or "clang"
-    return subprocess.run([compiler, *FLAGS, *includes, str(path)], capture_output=True, text=True, check=False)
+    return subprocess.run([compiler, *FLAGS, *INCLUDES, str(path)], capture_output=True, text=True, check=False)
 
 
 def doctored(old: str, new: str) -> SimpleNamespace:
@@ -68,8 +70,7 @@ def test_a_declaration_that_does_not_fit_fails_the_build(tmp_path: Path, old: st
 def test_a_wrong_enumerator_fails_the_build(tmp_path: Path) -> None:
     text = abi_check.generate().replace("LLAMA_POOLING_TYPE_MEAN == 1", "LLAMA_POOLING_TYPE_MEAN == 2")
     (tmp_path / "check.c").write_text(text)
-    includes = [f"-I{TREE / 'include'}", f"-I{TREE / 'ggml/include'}", f"-I{ROOT / 'llamacli/binding/shim'}"]
-    result = subprocess.run(["cc", *FLAGS, *includes, str(tmp_path / "check.c")], capture_output=True, text=True, check=False)
+    result = subprocess.run(["cc", *FLAGS, *INCLUDES, str(tmp_path / "check.c")], capture_output=True, text=True, check=False)
     assert "enum llama_pooling_type: LLAMA_POOLING_TYPE_MEAN" in result.stderr
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llamacli.bench.statistics import percentile
-from llamacli.engine.params import CacheType, FlashAttention, LoadMode, SplitMode
+from llamacli.engine.params import CacheType, FlashAttention, Kernels, LoadMode, SplitMode
 from llamacli.engine.runtime.hardware import default_threads
 from llamacli.errors import LlamacliError, UsageError
 
@@ -59,6 +59,7 @@ class BenchTest:
     no_op_offload: bool = False
     no_host: bool = False
     repack: bool = True
+    kernels: Kernels = "own"
 
     def __post_init__(self) -> None:
         for parameter, value, least, most in (

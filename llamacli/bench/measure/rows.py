@@ -63,6 +63,7 @@ def _own_part(result: BenchResult) -> dict[str, Any]:
         "test": test.name,
         "workload": test.workload,
         "n_parallel": test.n_parallel,
+        "kernels": test.kernels,
         "repetitions": len(result.samples),
         "warmups": result.warmups,
         "median_ns": _rounded(result.median_ns or None, 1),

@@ -57,6 +57,7 @@ def model_params(test: BenchTest) -> ModelParams:
         load_mode=test.load_mode,
         repack=test.repack,
         no_host=test.no_host,
+        kernels=test.kernels,
     )
 
 
@@ -177,7 +178,7 @@ class TokenTest:
             n_batch = min(n_batch, self.test.n_ubatch) // n_prompt * n_prompt  # only whole prompts, as many as fit in a batch
         with unbound_after(self._own_threads) if self._is_bound else nullcontext():
             self._library.llamacli_measure_tokens(
-                self._context.handle, n_prompt, n_gen, self.test.n_parallel, n_batch, steps, reference(times)
+                self._context.evaluator, n_prompt, n_gen, self.test.n_parallel, n_batch, steps, reference(times)
             )
         return Repetition(
             total_ns=times.total_ns,

@@ -70,7 +70,8 @@ def measure_roofline(
     for device in shares:
         for threads in counts if device == CPU else counts[-1:]:
             yield RooflineStep(f"{device}, {counted(threads, 'thread')}", len(ceilings), total)
-            ceilings.append(_ceiling(device, threads, types, ceilings, cancel))
+            ceiling = measure_ceiling(device, threads, types, cancel, setup.model.kernels)
+            ceilings.append(_ceiling(ceiling, types, ceilings, cancel))
     speeds: dict[Phase, list[float]] = {"prompt": [], "generation": []}
     with Trials(path, size, cancel, on_load) as trials:
         for repetition in range(REPETITIONS):
@@ -90,14 +91,14 @@ def measure_roofline(
     yield report
 
 
-def _ceiling(device: str, threads: int, types: Sequence[str], others: Sequence[Ceiling], cancel: CancelFlag) -> Ceiling:
-    found = without_lost(measure_ceiling(device, threads, types, cancel), _fewer(device, threads, others))
+def _ceiling(measured: Ceiling, types: Sequence[str], others: Sequence[Ceiling], cancel: CancelFlag) -> Ceiling:
+    found = without_lost(measured, _fewer(measured.device, measured.threads, others))
     return _measured_again(found, types, others, cancel) if found.lost else found
 
 
 def _measured_again(ceiling: Ceiling, types: Sequence[str], others: Sequence[Ceiling], cancel: CancelFlag) -> Ceiling:
     device, threads = ceiling.device, ceiling.threads
-    found = faster_of(ceiling, measure_ceiling(device, threads, types, cancel))
+    found = faster_of(ceiling, measure_ceiling(device, threads, types, cancel, ceiling.kernels))
     return without_lost(found, _fewer(device, threads, others))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from llamacli.binding import log
 from llamacli.binding.library import library
 from llamacli.binding.throughput import Products, read_memory
+from llamacli.engine.params import Kernels
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import available_memory, default_threads
 from llamacli.engine.runtime.loading import interruptible
@@ -54,7 +55,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceiling:
-    """The peak rates of one device with a number of threads. `reading` in bytes per second; `rates` by the type's name.
+    """The peak rates of one device with a number of threads and kernels. `reading` in bytes per second; `rates` by type.
 
     `lost` names the figures that are meaningless because other programs used the cores: `reading`, and a type's name followed
     by `prompt` or `single`.
@@ -66,6 +67,7 @@ class Ceiling:
     reading: float
     rates: Mapping[str, Rate]
     lost: frozenset[str] = frozenset()
+    kernels: Kernels = "own"
 
     def figures(self) -> dict[str, float]:
         """Return all speeds by their names in `lost`."""
@@ -75,7 +77,7 @@ class Ceiling:
         return found
 
 
-def measure_ceiling(device: str, threads: int, types: Sequence[str], cancel: CancelFlag) -> Ceiling:
+def measure_ceiling(device: str, threads: int, types: Sequence[str], cancel: CancelFlag, kernels: Kernels = "own") -> Ceiling:
     """Measure a device. Types that it cannot multiply are left out.
 
     Raises:
@@ -87,10 +89,11 @@ def measure_ceiling(device: str, threads: int, types: Sequence[str], cancel: Can
     rates = {}
     for name in types:
         try:
-            rates[name] = _rate(device, name, threads, cancel)
+            rates[name] = _rate(device, name, threads, cancel, kernels)
         except LlamacliError:
             cancel.check()
-    return Ceiling(device=device, description=device_description(device), threads=threads, reading=reading, rates=rates)
+    description = device_description(device)
+    return Ceiling(device=device, description=description, threads=threads, reading=reading, rates=rates, kernels=kernels)
 
 
 def without_lost(ceiling: Ceiling, fewer: Iterable[Ceiling]) -> Ceiling:
@@ -171,20 +174,20 @@ def _device_reading(device: str, threads: int, cancel: CancelFlag) -> float:
         return float(products.description["bytes"]) / min(seconds_of(products, threads, READING_SECONDS, cancel))
 
 
-def _rate(device: str, type_name: str, threads: int, cancel: CancelFlag) -> Rate:
+def _rate(device: str, type_name: str, threads: int, cancel: CancelFlag, kernels: Kernels) -> Rate:
     side, small, repeat = (_SIDE, _CACHED_SIDE, _CACHED_REPEAT) if device == CPU else (_GPU_SIDE, _SIDE, _CACHED_REPEAT)
     speeds = []
     for tokens, length, times in ((PROMPT_TOKENS, side, 1), (1, small, repeat)):
-        with _opened(device, product_request(type_name, length, length), tokens, times) as products:
+        with _opened(device, product_request(type_name, length, length), tokens, times, kernels) as products:
             passes = seconds_of(products, threads, PRODUCT_SECONDS, cancel)
             speeds.append(float(products.description["operations"]) / min(passes))
             buffer = next(iter(products.description["buffers"].values()))
     return Rate(type=type_name, prompt=speeds[0], single=speeds[1], buffer=buffer)
 
 
-def _opened(device: str, request: Mapping[str, Any], tokens: int, repeat: int = 1) -> Products:
+def _opened(device: str, request: Mapping[str, Any], tokens: int, repeat: int = 1, kernels: Kernels = "own") -> Products:
     with log.complaints():
-        return Products(device, [request], tokens, repeat)
+        return Products(device, [request], tokens, repeat, kernels=kernels)
 
 
 def _bytes_of(text: str) -> int:

@@ -20,6 +20,7 @@ from llamacli.bench.roofline.model import BITS
 from llamacli.bench.roofline.peaks import PROMPT_TOKENS, cache_size, ggml_name, product_request, seconds_of
 from llamacli.binding import log
 from llamacli.binding.throughput import Products
+from llamacli.engine.params import Kernels
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.errors import CapacityError, MemoryFullError, ModelError, UsageError
@@ -73,7 +74,7 @@ class TypeReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypeRequest:
-    """The model to compare, with its own speeds, the device and the threads for each phase.
+    """The model to compare, with its own speeds, the device, its kernels and the threads for each phase.
 
     `n_prompt` and `n_gen` are the tokens of the job whose total time is estimated.
     """
@@ -84,6 +85,7 @@ class TypeRequest:
     threads: Mapping[Phase, int]
     n_prompt: int
     n_gen: int
+    kernels: Kernels = "own"
 
 
 @dataclass(slots=True)
@@ -119,7 +121,7 @@ def compare_quantizations(
         for name in (None, *(name for name in types if own_types != {name})):
             yield f"{name or 'own'} matrices"
             try:
-                candidates.append(_make(name, layers, request.device, len(types) + 1, stack))
+                candidates.append(_make(name, layers, request, len(types) + 1, stack))
             except (UsageError, ModelError, CapacityError):
                 if name is None:
                     raise  # there is nothing to compare with
@@ -133,7 +135,7 @@ def compare_quantizations(
         yield _report(request, layers, candidates)
 
 
-def _make(name: str | None, layers: Sequence[Product], device: str, sharers: int, stack: ExitStack) -> _Candidate:
+def _make(name: str | None, layers: Sequence[Product], wanted: TypeRequest, sharers: int, stack: ExitStack) -> _Candidate:
     """Return the products of a type on the device. Raises MemoryFullError if they need too much of the free memory."""
     made = _Candidate(name)
     free = available_memory() or _LEAST_BYTES * 4 * sharers
@@ -147,7 +149,7 @@ def _make(name: str | None, layers: Sequence[Product], device: str, sharers: int
         if sum(_request_size(item) for item in requests) > free // 4:
             raise MemoryFullError(f"too little memory to multiply in {name}")
         with log.complaints():
-            products = stack.enter_context(Products(device, requests, tokens))
+            products = stack.enter_context(Products(wanted.device, requests, tokens, kernels=wanted.kernels))
         made.products[phase] = products
         made.scale[phase] = operations / float(products.description["operations"])
         made.is_repacked |= any("REPACK" in buffer for buffer in products.description["buffers"].values())

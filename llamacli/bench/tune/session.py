@@ -136,6 +136,7 @@ def _compare(
             threads={phase: best.threads(phase) for phase in BOTH},
             n_prompt=plan.n_prompt,
             n_gen=plan.n_gen,
+            kernels=best.model.kernels,
         )
         for event in compare_quantizations(comparison, cancel, seconds=plan.budget):
             if isinstance(event, TypeReport):

@@ -13,7 +13,7 @@ from llamacli.cli.bench import ranges as lists
 from llamacli.cli.bench.plot import PlotOption
 from llamacli.cli.framework.options import JsonOption, OfflineOption
 from llamacli.cli.framework.parameters import option
-from llamacli.engine.params import CacheType, FlashAttention, LoadMode, SplitMode
+from llamacli.engine.params import CacheType, FlashAttention, Kernels, LoadMode, SplitMode
 from llamacli.errors import UsageError
 
 T = TypeVar("T")
@@ -209,6 +209,13 @@ class SetupOptions:
     repack: Annotated[
         Switches, _switches("--repack", shows=1, help="Repack weights into the layout of this CPU.", environment=False)
     ] = ()
+    kernels: Annotated[
+        tuple[tuple[Kernels, ...], ...],
+        option(
+            "--kernels", metavar="own|upstream", parser=lists.parse_kernels, shows="own",
+            help="What computes on the CPU: our kernels where there are any, or llama.cpp's.",
+        ),
+    ] = ()  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,6 +297,7 @@ def _axes(setup: SetupOptions) -> dict[str, tuple[Any, ...]]:
         "tensor_split": setup.tensor_split,
         "no_host": setup.no_host,
         "repack": setup.repack,
+        "kernels": setup.kernels,
         "embeddings": setup.embeddings,
         "no_op_offload": setup.no_op_offload,
         "n_batch": setup.batch_size,

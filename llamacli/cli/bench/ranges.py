@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar, get_args
 
 from llamacli.cli.framework.parameters import parse_bool, parse_float, parse_int
-from llamacli.engine.params import CacheType, FlashAttention, LoadMode, SplitMode
+from llamacli.engine.params import CacheType, FlashAttention, Kernels, LoadMode, SplitMode
 
 T = TypeVar("T")
 
@@ -90,6 +90,11 @@ def parse_splits(text: str) -> tuple[SplitMode, ...]:
 def parse_load_modes(text: str) -> tuple[LoadMode, ...]:
     """Parse comma-separated load modes."""
     return _words(text.split(","), get_args(LoadMode))
+
+
+def parse_kernels(text: str) -> tuple[Kernels, ...]:
+    """Parse comma-separated names of kernels."""
+    return _words(text.split(","), get_args(Kernels))
 
 
 def parse_devices(text: str) -> tuple[tuple[str, ...], ...]:

@@ -68,6 +68,7 @@ OPTION_NAMES = frozenset(
         "jsonl",
         "keep",
         "keep-alive",
+        "kernels",
         "key",
         "kv-offload",
         "log-json",

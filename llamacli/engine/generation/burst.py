@@ -60,9 +60,8 @@ class Burst:
         array[:] = lanes
         cancelled = False
         try:
-            library().llamacli_burst(
-                self._context.handle, array, count, min(steps, STEPS), int(1e6 * SECONDS), self._choices, reference(self._done)
-            )
+            context, budget = self._context.evaluator, int(1e6 * SECONDS)
+            library().llamacli_burst(context, array, count, min(steps, STEPS), budget, self._choices, reference(self._done))
         except CancelledError:
             cancelled = True
         done: int = self._done.value

@@ -8,6 +8,7 @@ from typing import Any, Self
 from llamacli.binding import log
 from llamacli.binding.arrays import BatchArrays, byte_array, byte_buffer, float_array, float_view, pointer_array
 from llamacli.binding.enums import ggml_type, llama_flash_attn_type, llama_pooling_type, llama_rope_scaling_type
+from llamacli.binding.kernels import KERNELS
 from llamacli.binding.library import library
 from llamacli.engine.params import ContextParams
 from llamacli.engine.runtime.cancel import CancelFlag
@@ -92,6 +93,16 @@ class Context:
         self.model.require_open()
         return self._handle
 
+    @property
+    def evaluator(self) -> Any:
+        """The `llama_context` pointer for a call from this thread that evaluates, with the kernels of the model.
+
+        Raises:
+            ClosedError: if the context was closed.
+        """
+        self._library.llamacli_choose_kernels(KERNELS[self.model.params.kernels])
+        return self.handle
+
     def decode(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[int]) -> None:
         """Evaluate one batch. All lists have one entry per token; `outputs` is 1 for tokens whose logits are needed.
 
@@ -100,7 +111,7 @@ class Context:
             CancelledError: if the cancel flag was set; an unknown part of the batch is in the cache then.
             DecodeError: if llama.cpp failed.
         """
-        self._library.llama_decode(self.handle, self._batch.fill(tokens, positions, sequences, outputs))
+        self._library.llama_decode(self.evaluator, self._batch.fill(tokens, positions, sequences, outputs))
 
     def logits(self, index: int) -> memoryview[float]:
         """Return the logits of output `index` of the last batch: n_vocab floats, valid until the next batch."""

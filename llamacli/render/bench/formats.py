@@ -22,7 +22,7 @@ _SETTINGS: dict[str, object] = {
     "n_gpu_layers": None, "n_threads": None, "cpu_mask": "0x0", "cpu_strict": False, "poll": 50, "n_batch": 2048,
     "n_ubatch": 512, "type_k": "f16", "type_v": "f16", "main_gpu": 0, "split_mode": "layer", "no_kv_offload": False,
     "flash_attn": -1, "devices": "auto", "tensor_split": "0.00", "load_mode": "auto", "embeddings": False, "no_op_offload": 0,
-    "no_host": False, "repack": True,
+    "no_host": False, "repack": True, "kernels": "own",
 }  # fmt: skip
 """Columns that a table shows only if a row differs from the default, in llama-bench's order."""
 
@@ -33,7 +33,7 @@ _LATENCY = {
 _WIDTHS = {
     "model": -30, "size": 10, "params": 10, "backend": -10, "test": 15, "t/s": 20, "n_gpu_layers": 3, "n_threads": 7,
     "n_batch": 7, "n_ubatch": 8, "type_k": 6, "type_v": 6, "split_mode": 6, "flash_attn": 3, "devices": -12,
-    "no_op_offload": 4, "no_host": 4, "repack": 3, "load_mode": 10,
+    "no_op_offload": 4, "no_host": 4, "repack": 3, "load_mode": 10, "kernels": -8,
 }  # fmt: skip
 """Widths of Markdown columns as in llama-bench; negative means aligned to the left."""
 

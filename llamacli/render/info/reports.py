@@ -186,6 +186,7 @@ def format_system(report: SystemReport, paths: Mapping[str, str], *, width: int 
         ("system", report.platform),
         ("threads", f"{report.threads} for generation, {report.logical_cpus} logical CPUs"),
     ]
+    rows.append(("kernels", f"our own for {report.kernels}" if report.kernels else "llama.cpp's: we have none for this CPU"))
     if report.memory_available is not None:
         rows.append(("memory", f"{format_bytes(report.memory_available)} available"))
     for backend in report.backends:

@@ -22,13 +22,17 @@ LLAMA_BENCH_COLUMNS: dict[str, ColumnType] = {
 """`n_cpu_moe`, `tensor_buft_overrides`, `lazy_mode`, `fit_target` and `fit_min_ctx` always have llama-bench's default here."""
 
 EXTRA_COLUMNS: dict[str, ColumnType] = {
-    "test": "text", "workload": "text", "n_parallel": "integer", "repetitions": "integer", "warmups": "integer",
+    "test": "text", "workload": "text", "n_parallel": "integer", "kernels": "text", "repetitions": "integer",
+    "warmups": "integer",
     "median_ns": "real", "low_ns": "real", "high_ns": "real", "median_ts": "real", "low_ts": "real", "high_ts": "real",
     "load_ms": "real", "peak_memory": "integer", "device_memory": "integer", "energy_j": "real", "energy_source": "text",
     "ttft_ms": "real", "itl_p50_ms": "real", "itl_p90_ms": "real", "itl_p99_ms": "real", "itl_max_ms": "real",
     "warnings": "text", "error": "text",
 }  # fmt: skip
 """Columns that llama-bench lacks. None if unknown. `low` and `high` are the bounds of the median's 95 % interval."""
+
+_LATER_COLUMNS = ("kernels",)
+"""Extra columns that rows of earlier versions lack."""
 
 TIMING_COLUMNS = ("prompt_ns", "steps_ns")
 """Lists with an entry for each repetition, only in JSON, for tests that time each token (entries of `steps_ns` are lists)."""
@@ -70,7 +74,7 @@ def _stored_problems(row: Mapping[str, Any]) -> Iterator[str]:
         if row.get(name) is None:
             yield f"{name} is missing"
     for name in EXTRA_COLUMNS:
-        if name not in row:
+        if name not in row and name not in _LATER_COLUMNS:
             yield f"{name} is missing"
     if row["flash_attn"] not in _FLASH_ATTENTION:
         yield f"flash_attn is {row['flash_attn']}"

@@ -206,6 +206,7 @@ class History:
             row = self._object(text, f"row {index}", number)
             if problem := stored_problem(row):
                 raise self._database.corrupt(f"row {index} of run {number}: {problem}")
+            row.setdefault("kernels", "upstream")  # rows of versions that had no others
             yield row
 
     def _object(self, text: object, name: str, number: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from llamacli.cli.framework import parsers
 from llamacli.cli.framework.options.common import OfflineOption
 from llamacli.cli.framework.parameters import option
-from llamacli.engine.params import LoraAdapter, ModelParams, SplitMode
+from llamacli.engine.params import Kernels, LoraAdapter, ModelParams, SplitMode
 
 _MODEL = ModelParams()
 
@@ -65,6 +65,9 @@ class ModelOptions:
     repack: Annotated[
         bool, option("--repack/--no-repack", help="Rearrange weights for the widest instructions of this CPU.")
     ] = _MODEL.repack
+    kernels: Annotated[
+        Kernels, option("--kernels", help="What computes on the CPU: our kernels where there are any, or llama.cpp's.")
+    ] = _MODEL.kernels
     check_tensors: Annotated[bool, option("--check-tensors", help="Check the model's tensors for invalid values.")] = (
         _MODEL.check_tensors
     )
@@ -80,6 +83,7 @@ class ModelOptions:
             mmap=self.mmap,
             mlock=self.mlock,
             repack=self.repack,
+            kernels=self.kernels,
             check_tensors=self.check_tensors,
             loras=self.lora,
         )

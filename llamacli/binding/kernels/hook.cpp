@@ -1,0 +1,143 @@
+// The way of our kernels into ggml's CPU backend: ggml-cpu.c is compiled with these functions in the place of
+// `ggml_cpu_extra_work_size` and `ggml_cpu_extra_compute_forward`, which offer each operation to the types of repacked weights
+// before anything else. What is not ours goes on to them.
+#include "choice.h"
+#include "kernels.h"
+
+#include "ggml-backend-impl.h"
+#include "ggml-cpu.h"
+#include "ggml-cpu-impl.h"
+#include "tiled/tiled.h"
+#include "traits.h"
+
+#include <algorithm>
+#include <string>
+
+namespace {
+
+using llamacli::product_kernel;
+using llamacli::product_task;
+
+constexpr size_t LINE = 64;         // bytes of a cache line, and of the widest register
+constexpr int64_t MOST_TILES = 16;  // of a piece of work: pieces are small enough that threads end together
+
+// An operation carries the choice that its graph was planned with in its last parameter, which nothing else uses: threads that
+// asked for themselves could get different answers while somebody changes the choice.
+constexpr int PLACE = GGML_MAX_OP_PARAMS / sizeof(int32_t) - 1;
+
+const product_kernel * kernel_of(const ggml_tensor * op, int kernels) {
+    if (kernels == LLAMACLI_KERNELS_UPSTREAM || op->op != GGML_OP_MUL_MAT) {
+        return nullptr;
+    }
+    static const std::string instructions = llamacli_kernels_instructions();
+    if (instructions.empty()) {
+        return nullptr;
+    }
+    const ggml_tensor * weights = op->src[0];
+    const ggml_tensor * columns = op->src[1];
+    const bool fits = columns->type == GGML_TYPE_F32 && op->type == GGML_TYPE_F32 && columns->nb[0] == sizeof(float) &&
+        op->nb[0] == sizeof(float) && weights->nb[0] == ggml_type_size(weights->type) && op->nb[1] % sizeof(float) == 0 &&
+        (!weights->buffer || ggml_backend_buffer_is_host(weights->buffer));
+    if (!fits) {
+        return nullptr;
+    }
+    return kernels == LLAMACLI_KERNELS_BEST && instructions == "AVX512_VNNI" ? llamacli::product_avx512(weights->type)
+                                                                             : llamacli::product_avx2(weights->type);
+}
+
+// The parts of the work buffer: the panels of all columns, then scratch memory for each thread.
+struct layout {
+    int64_t blocks;  // in a row
+    size_t slice;    // bytes of the panels of one matrix of columns
+    size_t panels;   // bytes of all
+    size_t scratch;  // bytes for each thread
+
+    explicit layout(const ggml_tensor * op)
+        : blocks(op->src[1]->ne[0] / 32)
+        , slice(GGML_PAD(llamacli::panel_bytes(op->src[1]->ne[1], blocks), LINE))
+        , panels(slice * op->src[1]->ne[2] * op->src[1]->ne[3])
+        , scratch(GGML_PAD(llamacli::scratch_bytes(blocks, ggml_row_size(op->src[0]->type, op->src[0]->ne[0])), LINE)) {}
+
+    size_t total(int threads) const { return LINE + panels + scratch * threads; }
+};
+
+uint8_t * aligned(void * memory) { return reinterpret_cast<uint8_t *>(GGML_PAD(reinterpret_cast<uintptr_t>(memory), LINE)); }
+
+void quantize(const ggml_compute_params * params, const ggml_tensor * op, const product_kernel * kernel, const layout & at) {
+    const ggml_tensor * x = op->src[1];
+    const int64_t columns = x->ne[1], all = columns * x->ne[2] * x->ne[3];
+    uint8_t * panels = aligned(params->wdata);
+    // what the threads share are blocks, so that one column occupies them all
+    const int64_t end = all * at.blocks * (params->ith + 1) / params->nth;
+    for (int64_t next = all * at.blocks * params->ith / params->nth; next < end;) {
+        const int64_t column = next / at.blocks, from = next % at.blocks, to = std::min(at.blocks, from + end - next);
+        const int64_t slice = column / columns, i = column % columns, first = i - i % kernel->columns;
+        const char * data = static_cast<const char *>(x->data) + i * x->nb[1] + slice % x->ne[2] * x->nb[2] + slice / x->ne[2] * x->nb[3];
+        kernel->quantize(reinterpret_cast<const float *>(data), from, to,
+            panels + slice * at.slice + llamacli::panel_bytes(first, at.blocks), static_cast<int>(i - first),
+            static_cast<int>(std::min<int64_t>(kernel->columns, columns - first)));
+        next += to - from;
+    }
+}
+
+product_task task_of(const ggml_tensor * op, const layout & at, const uint8_t * panels, int64_t slice) {
+    const ggml_tensor * w = op->src[0];
+    const int64_t i2 = slice % op->ne[2], i3 = slice / op->ne[2];
+    const int64_t w2 = i2 / (op->ne[2] / w->ne[2]), w3 = i3 / (op->ne[3] / w->ne[3]);
+    return {static_cast<const uint8_t *>(w->data) + w2 * w->nb[2] + w3 * w->nb[3], static_cast<int64_t>(w->nb[1]), w->ne[1], at.blocks,
+            panels + slice * at.slice, op->ne[1],
+            reinterpret_cast<float *>(static_cast<char *>(op->data) + i2 * op->nb[2] + i3 * op->nb[3]),
+            static_cast<int64_t>(op->nb[1] / sizeof(float))};
+}
+
+void multiply(const ggml_compute_params * params, const ggml_tensor * op, const product_kernel * kernel) {
+    const layout at(op);
+    if (params->ith == 0) {
+        ggml_threadpool_chunk_set(params->threadpool, params->nth);
+    }
+    quantize(params, op, kernel, at);
+    ggml_barrier(params->threadpool);
+
+    const uint8_t * panels = aligned(params->wdata);
+    uint8_t * scratch = aligned(params->wdata) + at.panels + at.scratch * params->ith;
+    const int64_t slices = op->ne[2] * op->ne[3], tiles = (op->src[0]->ne[1] + kernel->rows - 1) / kernel->rows;
+    const int64_t groups = (op->ne[1] + kernel->columns - 1) / kernel->columns;
+    // four pieces for each thread, if there are so many: by rows first, because rows are unpacked once for each piece
+    const int64_t wanted = params->nth > 1 ? 4 * params->nth : 1;
+    const int64_t piece_tiles = std::clamp<int64_t>(tiles * slices / wanted, 1, MOST_TILES);
+    const int64_t row_pieces = (tiles + piece_tiles - 1) / piece_tiles;
+    const int64_t column_pieces = std::clamp<int64_t>(wanted / (row_pieces * slices), 1, groups);
+    const int64_t pieces = row_pieces * column_pieces * slices;
+    for (int64_t piece = params->ith; piece < pieces; piece = ggml_threadpool_chunk_add(params->threadpool, 1)) {
+        const int64_t slice = piece / (row_pieces * column_pieces), rest = piece % (row_pieces * column_pieces);
+        const int64_t from = rest % row_pieces * piece_tiles * kernel->rows, part = rest / row_pieces;
+        kernel->compute(task_of(op, at, panels, slice), from, std::min(op->src[0]->ne[1], from + piece_tiles * kernel->rows),
+            groups * part / column_pieces, groups * (part + 1) / column_pieces, scratch);
+    }
+}
+
+} // namespace
+
+extern "C" bool llamacli_work_size(int threads, const ggml_tensor * op, size_t * size) {
+    const int kernels = llamacli_chosen_kernels();
+    const bool ours = kernel_of(op, kernels) != nullptr;
+    if (op->op == GGML_OP_MUL_MAT) {
+        const_cast<ggml_tensor *>(op)->op_params[PLACE] = ours ? kernels : LLAMACLI_KERNELS_UPSTREAM;
+    }
+    if (ours) { // and enough for ggml's own: its reference mode is chosen after planning
+        const ggml_type quantized = ggml_get_type_traits_cpu(op->src[0]->type)->vec_dot_type;
+        const size_t theirs = GGML_PAD(ggml_row_size(quantized, ggml_nelements(op->src[1])), LINE);
+        *size = std::max(layout(op).total(threads), theirs + ggml_tiled_wdata_size(threads, const_cast<ggml_tensor *>(op)));
+    }
+    return ours || ggml_cpu_extra_work_size(threads, op, size);
+}
+
+extern "C" bool llamacli_compute_forward(ggml_compute_params * params, ggml_tensor * op) {
+    if (op->op == GGML_OP_MUL_MAT && !params->use_ref) {
+        if (const product_kernel * kernel = kernel_of(op, op->op_params[PLACE])) {
+            multiply(params, op, kernel);
+            return true;
+        }
+    }
+    return ggml_cpu_extra_compute_forward(params, op);
+}

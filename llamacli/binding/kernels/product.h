@@ -1,0 +1,168 @@
+// The products of quantized weights with activations, for one instruction set: included after its words and weights.h.
+//
+// Activations are quantized to 8 bits in blocks of 32 with a scale in 32 bits, and lie in panels of up to COLUMNS columns: what
+// a row of weights meets in one block lies together. A result is one chain of fused multiply-adds over the blocks of its row,
+// from exact sums of integers, whatever its neighbours are. So its bits depend neither on the number of columns nor on threads.
+#pragma once
+
+#include "ggml.h"
+#include "kernels.h"
+
+#include <cfloat>
+#include <cmath>
+
+namespace {
+
+struct panel_block { // the layout for C columns is float scale[C], then sum[C], then int8_t q[C][BLOCK]
+    static constexpr int bytes = 2 * 4 + BLOCK;
+};
+
+template <class W, int C> inline void add_block(floats (&acc)[C], const unpacked & w, const uint8_t * panel) {
+    const auto * scale = reinterpret_cast<const float *>(panel);
+    const auto * sum = reinterpret_cast<const float *>(panel) + C;
+    const auto * start = reinterpret_cast<const int32_t *>(panel) + C;
+    const auto * fours = reinterpret_cast<const int32_t *>(panel) + 2 * C;
+#pragma GCC unroll 16
+    for (int c = 0; c < C; c++) {
+        sums s = sums_from(W::has_minimum ? 0 : start[c]);
+#pragma GCC unroll 8
+        for (int i = 0; i < FOURS; i++) {
+            dot<W::bits>(s, w.four[i], fours[c * FOURS + i]);
+        }
+        floats value = mul(to_floats(finish<W::bits>(s)), w.scale);
+        if (W::has_minimum) {
+            value = fma(w.minimum, every(sum[c]), value);
+        }
+        acc[c] = fma(value, every(scale[c]), acc[c]);
+    }
+}
+
+template <int C> inline void store_columns(const floats (&acc)[C], float * to, int64_t to_stride, int rows) {
+    for (int c = 0; c < C; c++) {
+        store(to + c * to_stride, acc[c], rows);
+    }
+}
+
+// Rows straight from the file: for few columns, where every weight is used once. Memory is then what limits, and it is read in
+// the order of addresses: rows jump, so that the processor's own prefetching would come too late.
+template <class W, int C> void product_direct(const uint8_t * rows, int64_t stride, int64_t blocks, const uint8_t * panel, float * to,
+                                              int64_t to_stride, int count) {
+    floats acc[C];
+    for (floats & a : acc) {
+        a = zero_floats();
+    }
+    constexpr int64_t step = int64_t(ROWS) * W::bytes;
+    const uint8_t * next = rows + ROWS * stride; // if there are more rows; an address without memory does no harm
+    for (int64_t b = 0; b < blocks; b++) {
+        for (int64_t i = 0; i < step; i += 64) {
+            _mm_prefetch(reinterpret_cast<const char *>(next + b * step + i), _MM_HINT_T0);
+        }
+        unpacked w;
+        W::unpack(rows + b * W::bytes, stride, w);
+        add_block<W, C>(acc, w, panel + b * C * panel_block::bytes);
+    }
+    store_columns(acc, to, to_stride, count);
+}
+
+// Rows that are unpacked already: for many columns.
+template <class W, int C> void product_tile(const unpacked * tile, int64_t blocks, const uint8_t * panel, float * to, int64_t to_stride,
+                                            int count) {
+    floats acc[C];
+    for (floats & a : acc) {
+        a = zero_floats();
+    }
+    for (int64_t b = 0; b < blocks; b++) {
+        add_block<W, C>(acc, tile[b], panel + b * C * panel_block::bytes);
+    }
+    store_columns(acc, to, to_stride, count);
+}
+
+// Few enough columns that unpacking into memory does not pay.
+constexpr int FEW = 4;
+
+template <class W> struct columns_of {
+    using direct = void (*)(const uint8_t *, int64_t, int64_t, const uint8_t *, float *, int64_t, int);
+    using tile = void (*)(const unpacked *, int64_t, const uint8_t *, float *, int64_t, int);
+    static_assert(COLUMNS == 4 || COLUMNS == 16, "the tables below have an entry for each number of columns");
+    static constexpr direct directly[FEW] = {product_direct<W, 1>, product_direct<W, 2>, product_direct<W, 3>, product_direct<W, 4>};
+#define LLAMACLI_FOUR(N) product_tile<W, N>, product_tile<W, N + 1>, product_tile<W, N + 2>, product_tile<W, N + 3>
+#if LLAMACLI_COLUMNS == 16
+    static constexpr tile tiled[COLUMNS] = {LLAMACLI_FOUR(1), LLAMACLI_FOUR(5), LLAMACLI_FOUR(9), LLAMACLI_FOUR(13)};
+#else
+    static constexpr tile tiled[COLUMNS] = {LLAMACLI_FOUR(1)};
+#endif
+#undef LLAMACLI_FOUR
+};
+
+template <class W>
+void compute(const llamacli::product_task & task, int64_t from, int64_t to, int64_t first, int64_t last, uint8_t * scratch) {
+    auto * tile = reinterpret_cast<unpacked *>(scratch);
+    uint8_t * copies = scratch + task.blocks * static_cast<int64_t>(sizeof(unpacked));
+    for (int64_t row = from; row < to; row += ROWS) {
+        const uint8_t * rows = task.weights + row * task.row_stride;
+        int64_t stride = task.row_stride;
+        const int count = static_cast<int>(task.rows - row < ROWS ? task.rows - row : ROWS);
+        if (count < ROWS) { // nothing may be read behind the last row
+            stride = task.blocks * W::bytes;
+            std::memset(copies, 0, static_cast<size_t>(ROWS * stride));
+            for (int i = 0; i < count; i++) {
+                std::memcpy(copies + i * stride, rows + i * task.row_stride, static_cast<size_t>(stride));
+            }
+            rows = copies;
+        }
+        const bool few = task.columns <= FEW;
+        for (int64_t b = 0; !few && b < task.blocks; b++) {
+            W::unpack(rows + b * W::bytes, stride, tile[b]);
+        }
+        for (int64_t p = first; p < last; p++) {
+            const int64_t column = p * COLUMNS;
+            const int width = static_cast<int>(task.columns - column < COLUMNS ? task.columns - column : COLUMNS);
+            const uint8_t * panel = task.panels + llamacli::panel_bytes(column, task.blocks);
+            float * out = task.to + column * task.to_stride + row;
+            if (few) {
+                columns_of<W>::directly[width - 1](rows, stride, task.blocks, panel, out, task.to_stride, count);
+            } else {
+                columns_of<W>::tiled[width - 1](tile, task.blocks, panel, out, task.to_stride, count);
+            }
+        }
+    }
+}
+
+// A block with an infinity or a NaN makes a NaN of every result of its column. Magnitudes below 127 / FLT_MAX become 0. Scales stay
+// in single precision, where ggml rounds them and the sums to halves.
+template <class W> void quantize(const float * column, int64_t from, int64_t to, uint8_t * panel, int place, int width) {
+    for (int64_t b = from; b < to; b++) {
+        uint8_t * block = panel + llamacli::panel_bytes(width, b);
+        int8_t * bytes = reinterpret_cast<int8_t *>(block + 8 * width + place * BLOCK);
+        const float largest = largest_magnitude(column + b * BLOCK), factor = 127.0f / largest;
+        float scale = 0.0f;
+        int32_t sum = 0;
+        if (largest <= FLT_MAX && factor <= FLT_MAX) {
+            scale = largest / 127.0f;
+            sum = round_to_bytes(column + b * BLOCK, factor, bytes);
+        } else {
+            scale = largest <= FLT_MAX ? 0.0f : NAN;
+            std::memset(bytes, 0, BLOCK);
+        }
+        const float sum_of_floats = static_cast<float>(sum);
+        const int32_t start = -W::offset * sum;
+        std::memcpy(block + 4 * place, &scale, 4);
+        std::memcpy(block + 4 * (width + place), W::has_minimum ? static_cast<const void *>(&sum_of_floats) : &start, 4);
+    }
+}
+
+template <class W> constexpr llamacli::product_kernel kernel = {ROWS, COLUMNS, quantize<W>, compute<W>};
+
+inline const llamacli::product_kernel * find_kernel(int type) {
+    static_assert(sizeof(unpacked) * ROWS <= 640 * 16 && panel_block::bytes == 40, "panel_bytes and scratch_bytes count so many");
+    switch (type) {
+        case GGML_TYPE_Q4_0: return &kernel<q4_0>;
+        case GGML_TYPE_Q4_1: return &kernel<q4_1>;
+        case GGML_TYPE_Q5_0: return &kernel<q5_0>;
+        case GGML_TYPE_Q5_1: return &kernel<q5_1>;
+        case GGML_TYPE_Q8_0: return &kernel<q8_0>;
+        default: return nullptr;
+    }
+}
+
+} // namespace

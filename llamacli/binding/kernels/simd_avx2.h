@@ -1,0 +1,133 @@
+// The words of the kernels in AVX2: 8 rows in the lanes of a register. Included by one source only.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+constexpr int ROWS = 8;    // rows of weights in a register
+constexpr int COLUMNS = 4; // columns of a full panel: two registers each beside the weights
+constexpr int BIAS = 0;    // signed bytes stay signed: a bias would overflow the sums of 16 bits
+using floats = __m256;
+using ints = __m256i;
+
+inline ints zero() { return _mm256_setzero_si256(); }
+inline floats zero_floats() { return _mm256_setzero_ps(); }
+inline ints every(int32_t x) { return _mm256_set1_epi32(x); }
+inline floats every(float x) { return _mm256_set1_ps(x); }
+inline ints every_byte(int x) { return _mm256_set1_epi8(static_cast<char>(x)); }
+inline floats mul(floats a, floats b) { return _mm256_mul_ps(a, b); }
+inline floats fma(floats a, floats b, floats c) { return _mm256_fmadd_ps(a, b, c); }
+inline floats to_floats(ints a) { return _mm256_cvtepi32_ps(a); }
+inline ints bits_and(ints a, ints b) { return _mm256_and_si256(a, b); }
+inline ints bits_xor(ints a, ints b) { return _mm256_xor_si256(a, b); }
+template <int N> inline ints shift_right(ints a) { return _mm256_srli_epi32(a, N); }
+
+// The running sums of `dot`: exact in any order, because they are integers. Weights of up to BITS bits add so many pairs of
+// products in 16 bits without overflow: 2 * 15 * 127 * 8 and 2 * 31 * 127 * 4 are below 32768.
+struct sums {
+    ints total;
+    ints pairs;
+    int count;
+};
+inline sums sums_from(int32_t start) { return {every(start), zero(), 0}; }
+inline void widen(sums & s) {
+    s.total = _mm256_add_epi32(s.total, _mm256_madd_epi16(s.pairs, _mm256_set1_epi16(1)));
+    s.pairs = zero();
+    s.count = 0;
+}
+template <int BITS> inline void dot(sums & s, ints weights, int32_t four) {
+    constexpr int most = BITS == 4 ? 8 : BITS == 5 ? 4 : 1;
+    const ints x = every(four);
+    const ints products = BITS == 8 ? _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights))
+                                    : _mm256_maddubs_epi16(weights, x);
+    s.pairs = s.count ? _mm256_add_epi16(s.pairs, products) : products;
+    if (++s.count == most) {
+        widen(s);
+    }
+}
+template <int BITS> inline ints finish(sums s) { return s.total; }
+
+// Sixteen bytes of each row, rows `stride` apart, as four registers: dword r of register c is dword c of row r.
+inline void transpose(const uint8_t * base, int64_t stride, ints out[4]) {
+    ints part[4];
+    for (int i = 0; i < 4; i++) {
+        const auto row = [&](int r) { return _mm_loadu_si128(reinterpret_cast<const __m128i *>(base + (i + 4 * r) * stride)); };
+        part[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(row(0)), row(1), 1);
+    }
+    const ints low01 = _mm256_unpacklo_epi32(part[0], part[1]), high01 = _mm256_unpackhi_epi32(part[0], part[1]);
+    const ints low23 = _mm256_unpacklo_epi32(part[2], part[3]), high23 = _mm256_unpackhi_epi32(part[2], part[3]);
+    out[0] = _mm256_unpacklo_epi64(low01, low23);
+    out[1] = _mm256_unpackhi_epi64(low01, low23);
+    out[2] = _mm256_unpacklo_epi64(high01, high23);
+    out[3] = _mm256_unpackhi_epi64(high01, high23);
+}
+
+// A dword of each row, which need not be aligned.
+inline ints gather(const uint8_t * base, int64_t stride) {
+    const auto at = [&](int r) {
+        int32_t value;
+        std::memcpy(&value, base + r * stride, 4);
+        return value;
+    };
+    return _mm256_setr_epi32(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7));
+}
+
+// The half in the low 16 bits of each dword.
+inline floats half_to_floats(ints a) {
+    const ints halves = bits_and(a, every(0xffff));
+    return _mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1)));
+}
+
+// `low` with 16 added to byte i of a dword where bit 4 * J + i of the dword in `bits` is set.
+template <int J> inline ints fifth_bits(ints bits, ints low) {
+    const ints from = _mm256_add_epi8(_mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c), every_byte(J / 2));
+    const ints wanted = every(J % 2 ? static_cast<int32_t>(0x80402010) : 0x08040201);
+    const ints set = _mm256_cmpeq_epi8(bits_and(_mm256_shuffle_epi8(bits, from), wanted), wanted);
+    return _mm256_or_si256(low, bits_and(set, every_byte(16)));
+}
+
+inline void store(float * to, floats values, int rows) {
+    if (rows == ROWS) {
+        _mm256_storeu_ps(to, values);
+        return;
+    }
+    float all[ROWS];
+    _mm256_storeu_ps(all, values);
+    std::memcpy(to, all, static_cast<size_t>(rows) * sizeof(float));
+}
+
+// --- the quantization of 32 activations ---------------------------------------------------------------------------------
+inline float largest_magnitude(const float * x) {
+    const ints sign_off = every(0x7fffffff);
+    // as integers: magnitudes have the order of their bits, and a NaN is larger than everything
+    ints most = zero();
+    for (int i = 0; i < 32; i += ROWS) {
+        most = _mm256_max_epi32(most, bits_and(_mm256_loadu_si256(reinterpret_cast<const ints *>(x + i)), sign_off));
+    }
+    __m128i four = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
+    four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0xb1));
+    const int32_t bits = _mm_cvtsi128_si32(four);
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+inline int32_t round_to_bytes(const float * x, float factor, int8_t * to) {
+    int32_t sum = 0;
+    for (int i = 0; i < 32; i += ROWS) {
+        int32_t rounded[ROWS];
+        _mm256_storeu_si256(reinterpret_cast<ints *>(rounded), _mm256_cvtps_epi32(mul(_mm256_loadu_ps(x + i), every(factor))));
+        for (int j = 0; j < ROWS; j++) {
+            to[i + j] = static_cast<int8_t>(rounded[j]);
+            sum += rounded[j];
+        }
+    }
+    return sum;
+}
+
+} // namespace

@@ -1,0 +1,97 @@
+// The words of the kernels in AVX-512 with VNNI: 16 rows in the lanes of a register. Included by one source only.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+constexpr int ROWS = 16;         // rows of weights in a register
+constexpr int COLUMNS = 16;      // columns of a full panel: their sums and eight registers of weights fit into the 32
+constexpr int BIAS = 128;        // what signed bytes are raised by: the products take the weights unsigned
+using floats = __m512;
+using ints = __m512i;
+
+inline ints zero() { return _mm512_setzero_si512(); }
+inline floats zero_floats() { return _mm512_setzero_ps(); }
+inline ints every(int32_t x) { return _mm512_set1_epi32(x); }
+inline floats every(float x) { return _mm512_set1_ps(x); }
+inline ints every_byte(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
+inline floats mul(floats a, floats b) { return _mm512_mul_ps(a, b); }
+inline floats fma(floats a, floats b, floats c) { return _mm512_fmadd_ps(a, b, c); }
+inline floats to_floats(ints a) { return _mm512_cvtepi32_ps(a); }
+inline ints bits_and(ints a, ints b) { return _mm512_and_si512(a, b); }
+inline ints bits_xor(ints a, ints b) { return _mm512_xor_si512(a, b); }
+template <int N> inline ints shift_right(ints a) { return _mm512_srli_epi32(a, N); }
+
+// The running sums of `dot`: exact in any order, because they are integers.
+struct sums {
+    ints total;
+};
+inline sums sums_from(int32_t start) { return {every(start)}; }
+template <int BITS> inline void dot(sums & s, ints weights, int32_t four) {
+    s.total = _mm512_dpbusd_epi32(s.total, weights, every(four));
+}
+template <int BITS> inline ints finish(sums s) { return s.total; }
+
+// Sixteen bytes of each row, rows `stride` apart, as four registers: dword r of register c is dword c of row r.
+inline void transpose(const uint8_t * base, int64_t stride, ints out[4]) {
+    ints part[4];
+    for (int i = 0; i < 4; i++) {
+        const auto row = [&](int r) { return _mm_loadu_si128(reinterpret_cast<const __m128i *>(base + (i + 4 * r) * stride)); };
+        ints rows = _mm512_castsi128_si512(row(0));
+        rows = _mm512_inserti32x4(rows, row(1), 1);
+        rows = _mm512_inserti32x4(rows, row(2), 2);
+        part[i] = _mm512_inserti32x4(rows, row(3), 3);
+    }
+    const ints low01 = _mm512_unpacklo_epi32(part[0], part[1]), high01 = _mm512_unpackhi_epi32(part[0], part[1]);
+    const ints low23 = _mm512_unpacklo_epi32(part[2], part[3]), high23 = _mm512_unpackhi_epi32(part[2], part[3]);
+    out[0] = _mm512_unpacklo_epi64(low01, low23);
+    out[1] = _mm512_unpackhi_epi64(low01, low23);
+    out[2] = _mm512_unpacklo_epi64(high01, high23);
+    out[3] = _mm512_unpackhi_epi64(high01, high23);
+}
+
+// A dword of each row, which need not be aligned.
+inline ints gather(const uint8_t * base, int64_t stride) {
+    const ints lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_i32gather_epi32(_mm512_mullo_epi32(lanes, every(static_cast<int32_t>(stride))), base, 1);
+}
+
+// The half in the low 16 bits of each dword.
+inline floats half_to_floats(ints a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)); }
+
+// `low` with 16 added to byte i of a dword where bit 4 * J + i of the dword in `bits` is set.
+template <int J> inline ints fifth_bits(ints bits, ints low) {
+    const ints from = _mm512_add_epi8(_mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0), every_byte(J / 2));
+    const ints wanted = every(J % 2 ? static_cast<int32_t>(0x80402010) : 0x08040201);
+    const __mmask64 set = _mm512_test_epi8_mask(_mm512_shuffle_epi8(bits, from), wanted);
+    return _mm512_or_si512(low, _mm512_maskz_mov_epi8(set, every_byte(16)));
+}
+
+inline void store(float * to, floats values, int rows) {
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << rows) - 1), values);
+}
+
+// --- the quantization of 32 activations ---------------------------------------------------------------------------------
+inline float largest_magnitude(const float * x) {
+    const ints sign_off = every(0x7fffffff);
+    // as integers: magnitudes have the order of their bits, and a NaN is larger than everything
+    const ints a = bits_and(_mm512_loadu_si512(x), sign_off), b = bits_and(_mm512_loadu_si512(x + 16), sign_off);
+    const int32_t bits = _mm512_reduce_max_epi32(_mm512_max_epi32(a, b));
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+inline int32_t round_to_bytes(const float * x, float factor, int8_t * to) {
+    const ints a = _mm512_cvtps_epi32(mul(_mm512_loadu_ps(x), every(factor)));
+    const ints b = _mm512_cvtps_epi32(mul(_mm512_loadu_ps(x + 16), every(factor)));
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(to), _mm512_cvtsepi32_epi8(a));
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(to + 16), _mm512_cvtsepi32_epi8(b));
+    return _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
+}
+
+} // namespace
