@@ -1,6 +1,6 @@
-"""Draw the README's screenshots: the output of the program on a terminal, as SVG.
+"""Draw the README's screenshots: the output of the program on a terminal, as SVG, and the page of `serve`, as PNG.
 
-python tests/support/screenshots.py        writes man/screenshots/*.svg; needs the demo model
+python tests/support/screenshots.py        writes man/screenshots/*; needs the demo model, and a browser for the page
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import pty
 import struct
 import sys
+import tempfile
 import termios
 from pathlib import Path
 
@@ -42,7 +43,42 @@ def main() -> int:
             screen.print(Text(f"$ {line}", style="bold"))
             screen.print(Text.from_ansi(shown(line)))
         (FOLDER / f"{name}.svg").write_text(screen.export_svg(title="llamacli", unique_id=name), encoding="utf-8")
+    (FOLDER / "page.png").write_bytes(page())
     return 0
+
+
+def page() -> bytes:
+    """Let the demo model answer on the page, and show the probabilities of a token."""
+    from browser import Browser, find_browser
+    from serving import serving, spec_of
+
+    from llamacli.store.models import catalogue
+
+    program = find_browser()
+    assert program is not None, "the page needs a browser"
+    model = spec_of(catalogue.DEMO.path, name="smollm2-135m-instruct")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(model) as live,
+        Browser(program, Path(folder), seconds=120) as browser,
+    ):
+        browser.colours("light")
+        browser.resize(1100, 640)
+        browser.open(live.base)
+        browser.wait("document.querySelector('#model option')", 120)
+        browser.press("s", alt=True)
+        browser.run(
+            "document.querySelector('#set-temperature').value = 0; document.querySelector('#set-max_tokens').value = 60"
+        )
+        browser.run("document.querySelector('#settings .main').click()")
+        browser.click("#input")
+        browser.type("Why is the sky blue? Answer in one sentence.")
+        browser.press("Enter")
+        browser.wait("!document.querySelector('#send').hidden", 120)
+        browser.press("t", alt=True)
+        browser.click("[data-token='6']")
+        browser.wait("document.querySelector('#choices').matches(':popover-open')")
+        return browser.screenshot()
 
 
 def shown(line: str, folder: Path = ROOT, width: int = WIDTH) -> str:
