@@ -53,11 +53,12 @@ SLOW = (
     "tests/repl/test_chat.py",
     "tests/repl/test_states.py",
     "tests/repl/test_tmux.py",
+    "tests/server/test_page.py",
     "tests/store/test_hub.py",
     "tests/store/test_models.py",
     "tests/tools/test_mcp.py",
 )
-"""Tests that `--fast` leaves out: real shells, terminals and servers, whole vocabularies, files of any size, statistics."""
+"""Tests that `--fast` leaves out: real shells, terminals, servers, browsers, whole vocabularies, large files, statistics."""
 
 FAST = ("-m", "not demo", "-n", "2", "--fuzz-cases", "100", *(f"--ignore={path}" for path in SLOW))
 """The arguments of pytest for `--fast`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import time
@@ -17,7 +18,8 @@ from chat_server import ChatServer
 from serving import LiveServer, serving, spec_of
 
 from llamacli.engine.chat.message import ToolCall
-from llamacli.engine.events import Answer, AnswerEvent, Delta, Piece, Token, TokenLogprob
+from llamacli.engine.events import Answer, AnswerEvent, Delta, Piece, Prefill, Token, TokenLogprob
+from llamacli.errors import DecodeError
 from llamacli.server.page import load_page
 
 MOST_BYTES = 100_000
@@ -472,6 +474,48 @@ def test_errors_and_loading_are_told(browser: Browser) -> None:
         say(browser, "Hi")
         assert browser.run("document.querySelector('#problem').innerText") == "the queue is full"
         assert texts(browser, "article .body") == ["Hi"]
+
+
+def failing(*parts: str) -> Iterator[AnswerEvent]:
+    yield from itertools.islice(answer_events(*parts), 1 + len(parts))
+    raise DecodeError("the memory is gone")
+
+
+@in_browser
+def test_an_error_in_the_middle_is_told_and_what_there_is_stays(browser: Browser, server: ChatServer) -> None:
+    server.answers = lambda _: failing("half an", " answer")
+    say(browser, "Hi")
+    assert browser.run("document.querySelector('#problem').innerText") == "the memory is gone"
+    assert texts(browser, "article .body") == ["Hi", "half an answer"]
+    assert "failed" in texts(browser, ".speed")[0]
+
+
+@in_browser
+def test_the_progress_of_a_prompt_is_told(browser: Browser, server: ChatServer) -> None:
+    server.pause = 0.3
+    server.answers = lambda _: itertools.chain([Prefill(0, 1, 4)], answer_events("Hello"))
+    browser.click("#input")
+    browser.type("Hi")
+    browser.press("Enter")
+    browser.wait("document.querySelector('#state').innerText === 'Reading the prompt: 1 of 4 tokens'")
+    finished(browser)
+    assert browser.run("document.querySelector('#state').innerText") == ""
+    assert server.asked[-1]["return_progress"] is True
+
+
+@in_browser
+def test_the_policy_holds_against_whatever_a_script_would_do(browser: Browser, server: ChatServer) -> None:
+    refused = """new Promise((resolve) => { document.addEventListener('securitypolicyviolation',
+      (event) => resolve(event.effectiveDirective), {once: true}); %s; })"""
+    image = "document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:1/x.png', id: 'probe'}))"
+    assert browser.run(refused % image) == "img-src"
+    assert browser.run(refused % "fetch('http://127.0.0.1:1/').catch(() => {})") == "connect-src"
+    assert browser.run(refused % "document.body.setAttribute('style', 'color: red')") == "style-src-attr"
+    with pytest.raises(AssertionError, match="TrustedHTML"):
+        browser.run("document.body.innerHTML = '<b>x</b>'")
+    assert browser.run("document.querySelector('#compose') !== null")
+    browser.problems.clear()
+    browser.requests = [url for url in browser.requests if "127.0.0.1:1/" not in url]
 
 
 @in_browser

@@ -149,7 +149,8 @@ class Browser:
     def press(self, key: str, *, alt: bool = False, shift: bool = False) -> None:
         """Press a key: a letter, or one of KEYS."""
         code = KEYS.get(key) or ord(key.upper())
-        common = {"key": key, "windowsVirtualKeyCode": code, "modifiers": alt + 8 * shift}
+        place = f"Key{key.upper()}" if len(key) == 1 else key
+        common = {"key": key, "code": place, "windowsVirtualKeyCode": code, "modifiers": alt + 8 * shift}
         down = {"type": "keyDown", "text": "\r"} if key == "Enter" else {"type": "rawKeyDown"}
         self.call("Input.dispatchKeyEvent", **down, **common)
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)

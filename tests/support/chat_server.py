@@ -10,7 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 from llamacli.engine.events import Answer, AnswerEvent, Piece, Prefill
+from llamacli.errors import LlamacliError
 from llamacli.openai.documents import Documents, totals
+from llamacli.openai.errors import problem_of
 from llamacli.openai.response import Heading
 from llamacli.server.page import load_page
 
@@ -100,9 +102,12 @@ class _Handler(BaseHTTPRequestHandler):
             for chunk in _chunks(body, state.answers(body)):
                 time.sleep(state.pause)
                 self.wfile.write(b": a comment\n\ndata: " + json.dumps(chunk).encode() + b"\n\n")
+                self.wfile.flush()
             self.wfile.write(b"data: [DONE]\n\n")
         except OSError:
             state.left += 1
+        except LlamacliError as error:
+            self.wfile.write(b"data: " + json.dumps(problem_of(error).document()).encode() + b"\n\n")
 
     def _is_allowed(self) -> bool:
         key = self.server_state.key
