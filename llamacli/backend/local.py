@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from llamacli.backend.child.params import ChildParams
 from llamacli.backend.protocol import Backend
 from llamacli.engine.params import ContextParams, ModelParams
 
@@ -15,18 +16,19 @@ def open_backend(
     context: ContextParams,
     *,
     prefix_bytes: int = 0,
+    child: ChildParams | None = None,
     on_load: Callable[[float], None] | None = None,
 ) -> Backend:
-    """Load a model, and return its backend. `prefix_bytes` of memory keep evaluated prompts when others take their slots.
+    """Load a model in a child, and return its backend.
 
-    `on_load` receives the progress from 0.0 to 1.0.
+    `prefix_bytes` of memory keep evaluated prompts when others take their slots. `on_load` receives the progress, 0.0 to 1.0.
 
     Raises:
         ModelError, CapacityError: if the model cannot be loaded.
     """
-    from llamacli.engine.engine import Engine
+    from llamacli.backend.child.engine import open_engine
 
-    engine = Engine(path, model, context, on_load=on_load)
+    engine = open_engine(path, model, context, child=child, on_load=on_load)
     try:
         if prefix_bytes and engine.describe().can_generate:
             engine.keep_prefixes(prefix_bytes)

@@ -46,6 +46,13 @@ class Backend(EvaluatedState, Protocol):
     """A model that answers. Calls may come from any thread; `close()` ends them with ClosedError."""
 
     @property
+    def is_alive(self) -> bool:
+        """False once it can do nothing more because its process has died."""
+
+    def revive(self) -> None:
+        """Make a backend work again whose process has died; else do nothing. Raises as opening it does."""
+
+    @property
     def load_ms(self) -> float:
         """Milliseconds that loading took."""
 

@@ -14,6 +14,7 @@ from llamacli.batch.progress import RowProgress
 from llamacli.batch.results import ResultFile
 from llamacli.batch.summary import Tally
 from llamacli.engine.chat.judgement import check_answer
+from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 from llamacli.engine.events import Answer, Failed
@@ -124,10 +125,23 @@ class RowRunner:
             request = self._defaults.request(row)
             if request.question.constraint is not None:
                 self._on_constraint(row, request.question.constraint)
-            return Attempt(request, self._backend.render(request.question))
+            return Attempt(request, self._rendered(request.question))
         except LlamacliError as error:
             self._fail(row, error)
             return None
+
+    def _rendered(self, question: Question) -> Turn:
+        """The turn of a question. If the backend dies, it is tried once more."""
+        try:
+            return self._backend.render(question)
+        except LlamacliError:
+            if self._backend.is_alive:
+                raise
+        self._backend.revive()
+        try:
+            return self._backend.render(question)
+        finally:
+            self._backend.revive()
 
     def _job(self, attempt: Attempt) -> Job:
         """The job of an attempt; each has the seed after that of the one before."""

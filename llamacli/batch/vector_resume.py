@@ -22,8 +22,8 @@ from llamacli.json_text import parse_json
 from llamacli.units import counted
 
 if TYPE_CHECKING:
+    from llamacli.backend.child.embedder import ChildEmbedder
     from llamacli.batch.texts import TextSource
-    from llamacli.engine.embedding.embedder import Embedder
 
 _FLOAT = 4
 
@@ -64,7 +64,7 @@ def whole_texts(partial: Path, kind: VectorFormat, dims: int) -> Kept:
 
 
 def finished_texts(
-    embedder: Embedder, items: TextSource, params: EmbeddingParams, path: Path, kind: VectorFormat, dims: int
+    embedder: ChildEmbedder, items: TextSource, params: EmbeddingParams, path: Path, kind: VectorFormat, dims: int
 ) -> Kept:
     """Return the texts of a finished file, if this run would write the same: as many texts, and the same first vector.
 

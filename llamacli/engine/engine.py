@@ -66,6 +66,14 @@ class Engine(Prompting):
         self._embedder: Embedder | None = None
 
     @property
+    def is_alive(self) -> bool:
+        """True: an engine in this process does not outlive it."""
+        return True
+
+    def revive(self) -> None:
+        """Do nothing: this engine is alive."""
+
+    @property
     def load_ms(self) -> float:
         """Milliseconds that loading took."""
         return self.model.load_ms

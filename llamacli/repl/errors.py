@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from llamacli.errors import ClosedError, LlamacliError, describe
 from llamacli.repl.commands.setting_values import setting_names
+from llamacli.repl.conversation.kv_state import expect_state
 
 if TYPE_CHECKING:
     from llamacli.repl.conversation.state import Chat
@@ -27,5 +28,20 @@ def report(chat: Chat, error: Exception) -> None:
     if isinstance(error, LlamacliError) and error.parameter is not None and error.parameter not in setting_names():
         text = re.sub(rf"\b{re.escape(error.parameter)}\b", chat.setup.host.flag_of(error.parameter), text)
     chat.setup.screen.fail(text)
+    engine = chat.model.loader.engine
+    if engine is not None and not engine.is_alive:
+        _load_again(chat)
     if not isinstance(error, LlamacliError):
         logger.info("unexpected error", exc_info=error)
+
+
+def _load_again(chat: Chat) -> None:
+    """Load the model anew after its process died; the conversation is as before."""
+    dead = chat.model.loader
+    dead.close()
+    chat.model.loader = dead.successor()
+    expect_state(chat)
+    chat.model.loader.start()
+    chat.setup.screen.note(
+        "the model is loaded again: /retry sends the message again" if chat.turn.unanswered else "the model is loaded again"
+    )

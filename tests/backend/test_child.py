@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ import pytest
 from llamacli.backend.child import contract
 from llamacli.backend.child.codec import MAX_BYTES, ProtocolError, Variants, decode, encode
 from llamacli.backend.child.death import reason_in
+from llamacli.backend.child.embedder import open_embedder
 from llamacli.backend.child.engine import ChildEngine, open_engine
 from llamacli.backend.child.faults import Fault, exception_of, fault_of
 from llamacli.backend.child.frames import Call, Channel, FromChild, ToChild
@@ -26,8 +28,9 @@ from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.stream import WINDOW
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
+from llamacli.engine.embedding.outcome import Embedded
 from llamacli.engine.engine import Engine
-from llamacli.engine.events import Answer, Piece, Prefill
+from llamacli.engine.events import Answer, Failed, Piece, Prefill
 from llamacli.engine.generation.job import Job
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
 from llamacli.errors import (
@@ -351,3 +354,63 @@ def test_values_of_another_type_are_refused(engine: ChildEngine) -> None:
 )
 def test_the_reason_is_in_the_last_words(words: str, reason: str) -> None:
     assert reason_in(words) == reason
+
+
+# --- a death in the middle of many --------------------------------------------------------------------------------------
+
+
+def kill_once(engine: ChildEngine, after: int) -> Iterator[Job]:
+    """Twelve jobs; the child is killed when job `after` is taken."""
+    turns = [engine.text_turn(f"row {number}") for number in range(12)]
+    for number, turn in enumerate(turns):
+        if number == after:
+            os.kill(engine.pid, signal.SIGSEGV)
+        yield Job(number=number, turn=turn, params=GREEDY)
+
+
+def test_jobs_in_flight_are_tried_again_after_a_death(tiny_model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with start(tiny_model) as engine:
+        events = list(engine.answer_many(kill_once(engine, 5), parallel=2))
+    answers = [event for event in events if isinstance(event, Answer)]
+    assert sorted(answer.index for answer in answers) == list(range(12))
+    assert "the engine died (SIGSEGV): the answers in progress are tried again, one by one" in caplog.text
+
+
+def test_a_job_that_kills_twice_has_failed_and_the_others_are_answered(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start(tiny_model) as engine:
+        taken = engine._answer_side_by_side
+
+        def deadly(jobs: Iterator[Job | None], *rest: Any) -> Iterator[object]:
+            def watched() -> Iterator[Job | None]:
+                for job in jobs:
+                    if job is not None and job.number == 3:
+                        os.kill(engine.pid, signal.SIGSEGV)
+                    yield job
+
+            return taken(watched(), *rest)
+
+        monkeypatch.setattr(engine, "_answer_side_by_side", deadly)
+        turn = engine.text_turn("Hello")
+        jobs = iter([Job(number=number, turn=turn, params=GREEDY) for number in range(8)])
+        events = list(engine.answer_many(jobs, parallel=2))
+    assert sorted(event.index for event in events if isinstance(event, Answer)) == [0, 1, 2, 4, 5, 6, 7]
+    (failed,) = [event for event in events if isinstance(event, Failed)]
+    assert (failed.sequence, type(failed.error)) == (3, EngineDiedError)
+
+
+def test_texts_in_flight_are_tried_again_after_a_death(tiny_embedding_model: Path) -> None:
+    def texts(deaths: int) -> Iterator[str]:
+        for number in range(200):
+            if number == 150 and deaths:
+                os.kill(embedder.pid, signal.SIGABRT)
+            yield f"text number {number}"
+
+    with open_embedder(tiny_embedding_model, ModelParams(), ContextParams(threads=1)) as embedder:
+        expected = list(embedder.embed(texts(0)))
+        counts: list[int] = []
+        found = list(embedder.embed(texts(1), on_done=counts.append))
+    assert [outcome.index for outcome in found] == list(range(200))
+    assert all(isinstance(one, Embedded) and isinstance(two, Embedded) for one, two in zip(expected, found, strict=True))
+    assert counts[-1] == 200

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from llamacli.backend.child.params import ChildParams
 from llamacli.cli.boundary import run_program
 from llamacli.cli.framework.console import Console, Terminals
 from llamacli.cli.framework.context import AppContext, read_defaults
@@ -60,6 +61,7 @@ class FakeEngine:
     load_ms: float = 12.0
     description: str = "fake 1B Q4_0"
     has_tools: bool = True
+    is_alive: bool = True
 
     def __post_init__(self) -> None:
         self.path: Path | None = None
@@ -78,8 +80,15 @@ class FakeEngine:
         self.closed = False
 
     def open(
-        self, path: Path, model: ModelParams, context: ContextParams, *, on_load: Callable[[float], None] | None = None
+        self,
+        path: Path,
+        model: ModelParams,
+        context: ContextParams,
+        *,
+        child: ChildParams | None = None,
+        on_load: Callable[[float], None] | None = None,
     ) -> FakeEngine:
+        self.child = child
         self.path, self.model, self.context = path, model, context
         for share in self.load_steps:
             if on_load:
@@ -87,6 +96,9 @@ class FakeEngine:
         if self.load_error:
             raise self.load_error
         return self
+
+    def revive(self) -> None:
+        self.is_alive = True
 
     def __enter__(self) -> Self:
         return self

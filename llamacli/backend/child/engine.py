@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -30,12 +33,13 @@ from llamacli.engine.chat.recommended_sampling import with_recommendations
 from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.guidance import Constraint
-from llamacli.engine.events import AnswerEvent, NextToken, Prefill
+from llamacli.engine.events import Answer, AnswerEvent, Failed, NextToken, Prefill
 from llamacli.engine.generation.job import Job
 from llamacli.engine.generation.room import Room
 from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams, SamplingParams
 from llamacli.engine.runtime import state_file
 from llamacli.engine.runtime.canceller import Canceller
+from llamacli.errors import EngineDiedError, MemoryFullError
 from llamacli.gguf.split import part_names
 
 if TYPE_CHECKING:
@@ -44,33 +48,51 @@ if TYPE_CHECKING:
     from llamacli.engine.embedding.window import Text
     from llamacli.engine.runtime.logit_bias import Bias
 
+logger = logging.getLogger(__name__)
+
 SERVICE = "llamacli.backend.child.services.engine"
 
 
 class ChildEngine:
     """Loads a model in a child and answers through it. `on_load` is called with the progress of loading, 0 to 1.
 
-    It owns the child: `close()` ends it, and may be called twice. A context manager.
+    `start` starts a child, which this object owns: `close()` ends it, and may be called twice. A context manager.
 
     Raises (when built): what `Engine` raises; EngineDiedError if the child dies meanwhile, as all methods do.
     """
 
     def __init__(
-        self,
-        child: Child,
-        path: Path,
-        model: ModelParams | None = None,
-        context: ContextParams | None = None,
-        *,
-        on_load: Callable[[float], None] | None = None,
+        self, start: Callable[[], Child], arguments: OpenModel, on_load: Callable[[float], None] | None = None
     ) -> None:
-        self._child = child
-        arguments = OpenModel(str(path), model or ModelParams(), context or ContextParams())
+        self._start = start
+        self._arguments = arguments
+        self._prefix_bytes = 0
+        self._opened: OpenedModel
+        self._load(on_load)
+
+    def _load(self, on_load: Callable[[float], None] | None = None) -> None:
+        self._child = self._start()
         try:
-            self._opened: OpenedModel = child.call(contract.OPEN, arguments, on_item=on_load)
+            self._opened = self._child.call(contract.OPEN, self._arguments, on_item=on_load)
+            if self._prefix_bytes:
+                self.keep_prefixes(self._prefix_bytes)
         except BaseException:
-            child.close()
+            self._child.close()
             raise
+
+    def revive(self) -> None:
+        """Load the model in a new child if this one has died. Raises as when built."""
+        if not self.is_alive:
+            self._restart()
+
+    def _restart(self) -> None:
+        self._child.close()
+        self._load()
+
+    @property
+    def is_alive(self) -> bool:
+        """False once the child has died."""
+        return self._child.is_alive
 
     @property
     def pid(self) -> int:
@@ -240,14 +262,56 @@ class ChildEngine:
         parallel: int | Literal["auto"] | None = None,
         cancel: Canceller | None = None,
     ) -> Generator[AnswerEvent, None, None]:
-        """Yield the events of many answers side by side, each with its job's number. See `Engine.answer_many`."""
+        """Yield the events of many answers side by side, each with its job's number. See `Engine.answer_many`.
+
+        When the child dies, a new one tries the jobs that were in flight again, one by one; a job that kills twice has failed.
+        """
+        in_flight: dict[int, Job] = {}
+        while True:
+            child = self._child
+            try:
+                yield from self._answer_side_by_side(jobs, in_flight, parallel, cancel)
+            except (EngineDiedError, MemoryFullError) as error:
+                if child.is_alive:
+                    raise
+                logger.warning("%s: the answers in progress are tried again, one by one", error.message)
+                yield from self._answer_one_by_one(list(in_flight.values()), cancel)
+                in_flight.clear()
+            else:
+                return
+
+    def _answer_side_by_side(
+        self,
+        jobs: Iterator[Job | None],
+        in_flight: dict[int, Job],
+        parallel: int | Literal["auto"] | None,
+        cancel: Canceller | None,
+    ) -> Generator[AnswerEvent, None, None]:
+        """Yield the events of jobs; those that the child works on are in `in_flight`."""
 
         def source(count: int) -> tuple[list[JobRequest | None], bool]:
             taken = list(_up_to_none(itertools.islice(jobs, count)))
+            in_flight.update({job.number: job for job in taken if job is not None})
             requests = [None if job is None else JobRequest(job.number, job.turn, job.params) for job in taken]
             return requests, len(taken) < count and None not in taken
 
-        yield from self._child.stream(contract.ANSWER_MANY, parallel, source=source, cancel=cancel)
+        with closing(self._child.stream(contract.ANSWER_MANY, parallel, source=source, cancel=cancel)) as events:
+            for event in events:
+                if isinstance(event, Answer | Failed):
+                    del in_flight[event.index if isinstance(event, Answer) else event.sequence]
+                yield event
+
+    def _answer_one_by_one(self, jobs: Sequence[Job], cancel: Canceller | None) -> Generator[AnswerEvent, None, None]:
+        """Yield the events of each job, alone in a child; a dead one is replaced."""
+        for job in jobs:
+            self.revive()
+            try:
+                yield from self._answer_side_by_side(iter([job]), {}, 1, cancel)
+            except (EngineDiedError, MemoryFullError) as error:
+                if self.is_alive:
+                    raise
+                yield Failed(job.number, error)
+        self._restart()  # with a context for one sequence it would answer the others one by one, too
 
     def embed(self, texts: Iterable[Text], params: EmbeddingParams | None = None) -> Iterator[Outcome]:
         """Yield the vectors of each text, in order: float32, (rows, dimension). Raises as `Embedder.embed`."""
@@ -266,6 +330,7 @@ class ChildEngine:
 
     def keep_prefixes(self, capacity: int) -> None:
         """Keep evaluated prompts in up to `capacity` bytes of memory when others take their slots; 0 keeps none from now on."""
+        self._prefix_bytes = capacity
         self._child.call(contract.KEEP_PREFIXES, capacity)
 
     def save_state(self, path: Path) -> int:
@@ -334,5 +399,5 @@ def open_engine(
 ) -> ChildEngine:
     """Load a model in a child. Raises what `ChildEngine` raises."""
     reads = [path.with_name(name) for name in part_names(path.name)] + [Path(lora.path) for lora in model.loras]
-    started = start_child(SERVICE, reads, child or ChildParams(), model=path)
-    return ChildEngine(started, path, model, context, on_load=on_load)
+    start = partial(start_child, SERVICE, reads, child or ChildParams(), model=path)
+    return ChildEngine(start, OpenModel(str(path), model, context), on_load)

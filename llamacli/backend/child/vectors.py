@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from llamacli.backend.child.codec import Variants
@@ -13,11 +16,13 @@ from llamacli.backend.child.method import Method
 from llamacli.engine.embedding.outcome import Embedded, NotEmbedded, Outcome
 from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.engine.embedding.prefetch import prefetch
-from llamacli.errors import LlamacliError
+from llamacli.errors import EngineDiedError, LlamacliError, MemoryFullError
 
 if TYPE_CHECKING:
     from llamacli.backend.child.process import Child
     from llamacli.engine.embedding.window import Text
+
+logger = logging.getLogger(__name__)
 
 TEXTS_AT_ONCE: Final = 64
 """Texts that travel together; a window of the embedder has at least four times as many."""
@@ -83,23 +88,78 @@ def _error_of(fault: Fault) -> LlamacliError:
     return error if isinstance(error, LlamacliError) else LlamacliError(str(error))
 
 
-def embed(
-    child: Child, request: VectorRequest, texts: Iterable[Text], on_done: Callable[[int], None] | None = None
-) -> Generator[Outcome, None, None]:
+def embed(child: Child, request: VectorRequest, texts: Iterable[Text]) -> Generator[Outcome, None, None]:
     """Yield the outcomes of texts in order, embedded by a child. The texts are read ahead on a thread."""
     with closing(prefetch(_groups(texts), lambda: None)) as groups:
+        yield from _embed_groups(child, request, groups)
 
-        def source(_count: int) -> tuple[list[Any], bool]:
-            group = next(groups, ())
-            return [fault_of(text) if isinstance(text, LlamacliError) else text for text in group or ()], group == ()
 
-        with closing(child.stream(EMBED, request, source=source)) as items:
-            for item in items:
-                if isinstance(item, Finished):
-                    if on_done is not None:
-                        on_done(item.count)
-                else:
-                    yield _outcome(item)
+def embed_again(
+    child: Child,
+    revive: Callable[[], Child],
+    request: VectorRequest,
+    texts: Iterable[Text],
+    on_done: Callable[[int], None] = lambda count: None,
+) -> Generator[Outcome, None, None]:
+    """Yield the outcomes of texts as `embed` does. After a death, the texts in flight are tried again, one by one.
+
+    `revive` returns a new child with the same model. A text that kills twice has no vector, but the error. `on_done` receives
+    the number of finished texts from time to time.
+    """
+    in_flight: deque[Text] = deque()
+    done = 0
+    with closing(prefetch(_groups(texts), lambda: None)) as groups:
+        while True:
+            try:
+                for outcome in _embed_groups(child, request, groups, in_flight, partial(_report, on_done, done)):
+                    yield replace(outcome, index=done)
+                    done += 1
+            except (EngineDiedError, MemoryFullError) as error:
+                if child.is_alive or not in_flight:
+                    raise
+                logger.warning("%s: the texts in progress are tried again, one by one", error.message)
+            else:
+                return
+            child = revive()
+            while in_flight:
+                try:
+                    (outcome,) = _embed_groups(child, request, iter([(in_flight.popleft(),)]))
+                except (EngineDiedError, MemoryFullError) as error:
+                    outcome, child = NotEmbedded(done, error), revive()
+                yield replace(outcome, index=done)
+                done += 1
+                on_done(done)
+
+
+def _report(on_done: Callable[[int], None], earlier: int, count: int) -> None:
+    on_done(earlier + count)
+
+
+def _embed_groups(
+    child: Child,
+    request: VectorRequest,
+    groups: Iterator[tuple[Text, ...] | None],
+    in_flight: deque[Text] | None = None,
+    on_done: Callable[[int], None] = lambda count: None,
+) -> Generator[Outcome, None, None]:
+    """Yield the outcomes of groups of texts, None among which means that none is there yet.
+
+    `in_flight` holds the texts that the child has taken and not finished.
+    """
+    in_flight = deque() if in_flight is None else in_flight
+
+    def source(_count: int) -> tuple[list[Any], bool]:
+        group = next(groups, ())
+        in_flight.extend(group or ())
+        return [fault_of(text) if isinstance(text, LlamacliError) else text for text in group or ()], group == ()
+
+    with closing(child.stream(EMBED, request, source=source)) as items:
+        for item in items:
+            if isinstance(item, Finished):
+                on_done(item.count)
+            else:
+                in_flight.popleft()
+                yield _outcome(item)
 
 
 def _outcome(item: Vectors | NoVectors) -> Outcome:

@@ -44,11 +44,12 @@ class AnswerOptions:
     def find(self, app: AppContext, reference: str | None) -> FoundModel:
         """Find a model, and prepare to load it with these options."""
         template, model_params, context_params = self.conversation.template(), self.model.params(), self.context.params()
+        child = self.model.child()
         params = self.generation.params(SamplingParams())
         path = app.find_model(app, reference, offline=self.model.offline)
 
         def load(on_load: Callable[[float], None]) -> Backend:
-            engine = app.open_engine(path, model_params, context_params, on_load=on_load)
+            engine = app.open_engine(path, model_params, context_params, child=child, on_load=on_load)
             if template is None and not engine.has_chat_template:
                 engine.close()
                 raise ModelUnsupportedError(f"{path.name} has no chat template", hint=_template_hint(path.name))

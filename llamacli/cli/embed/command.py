@@ -24,8 +24,8 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
+    from llamacli.backend.child.embedder import ChildEmbedder
     from llamacli.batch.texts import TextSource
-    from llamacli.engine.embedding.embedder import Embedder
     from llamacli.engine.embedding.params import EmbeddingParams
 
 
@@ -103,7 +103,7 @@ def make_params(app: AppContext, options: Options) -> EmbeddingParams:
 
 
 @contextmanager
-def load(app: AppContext, options: Options) -> Iterator[Embedder]:
+def load(app: AppContext, options: Options) -> Iterator[ChildEmbedder]:
     """Load the model, with its work cancelled by signals, and close it after the block."""
     rank = options.search.rerank is not None
     with (
@@ -114,7 +114,7 @@ def load(app: AppContext, options: Options) -> Iterator[Embedder]:
         yield embedder
 
 
-def write(app: AppContext, embedder: Embedder, items: TextSource, params: EmbeddingParams, options: Options) -> None:
+def write(app: AppContext, embedder: ChildEmbedder, items: TextSource, params: EmbeddingParams, options: Options) -> None:
     """Embed the texts, and write their vectors or what a comparison of them shows."""
     if options.search.any:
         from llamacli.cli.embed.search import run_search

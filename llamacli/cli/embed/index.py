@@ -28,7 +28,7 @@ from llamacli.store.vectors import VectorIndex
 from llamacli.units import counted
 
 if TYPE_CHECKING:
-    from llamacli.engine.embedding.embedder import Embedder
+    from llamacli.backend.child.embedder import ChildEmbedder
     from llamacli.engine.embedding.params import EmbeddingParams
 
 DatabaseArgument = Annotated[Path, argument(metavar="DB", help="The index file.")]
@@ -99,7 +99,7 @@ def add(
             guard.cancel = embedder.cancel
             if embedder.pooling == "rank":
                 raise UsageError(f"{embedder.name} is a reranking model: it makes scores, not vectors")
-            index.require(_settings(embedder, params, _absolute(model.model or DEMO, embedder.model.path)))
+            index.require(_settings(embedder, params, _absolute(model.model or DEMO, embedder.path)))
             add_new_texts(app, embedder, index, items, params)
 
 
@@ -181,7 +181,7 @@ def info(app: AppContext, db: DatabaseArgument, *, json_: JsonOption = False) ->
         app.console.write(format_columns(rows, width=app.console.line_width))
 
 
-def _settings(embedder: Embedder, params: EmbeddingParams, reference: str) -> dict[str, str]:
+def _settings(embedder: ChildEmbedder, params: EmbeddingParams, reference: str) -> dict[str, str]:
     """Return what two sets of vectors must share to be comparable, and the model's names for the user."""
     return {
         "fingerprint": embedder.fingerprint(),

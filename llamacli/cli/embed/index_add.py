@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from llamacli.backend.child.embedder import ChildEmbedder
 from llamacli.batch.texts import Item, TextSource
 from llamacli.cli.embed.session import outcomes
 from llamacli.cli.framework.context import AppContext
-from llamacli.engine.embedding.embedder import Embedder
 from llamacli.engine.embedding.outcome import Embedded
 from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.errors import RowsFailedError
@@ -19,7 +19,9 @@ COMMIT_EVERY = 1024
 """Texts between two commits: the most that a crash can lose."""
 
 
-def add_new_texts(app: AppContext, embedder: Embedder, index: VectorIndex, items: TextSource, params: EmbeddingParams) -> None:
+def add_new_texts(
+    app: AppContext, embedder: ChildEmbedder, index: VectorIndex, items: TextSource, params: EmbeddingParams
+) -> None:
     """Embed and add the texts that the index does not have, and report the counts, also after an interruption.
 
     Raises:

@@ -18,8 +18,8 @@ from llamacli.errors import DownloadError, LlamacliError, RowsFailedError
 from llamacli.units import counted, out_of
 
 if TYPE_CHECKING:
+    from llamacli.backend.child.embedder import ChildEmbedder
     from llamacli.batch.texts import Item, TextSource
-    from llamacli.engine.embedding.embedder import Embedder
     from llamacli.gguf.header import Header
 
 DEMO = "minilm"
@@ -76,20 +76,21 @@ def prefix_for(app: AppContext, given: str | None, model: ModelOptions) -> str:
 @contextmanager
 def open_embedder(
     app: AppContext, model: ModelOptions, context: BatchOptions, vectors: VectorOptions, *, rank: bool = False
-) -> Iterator[Embedder]:
+) -> Iterator[ChildEmbedder]:
     """Load the model, and close it after the block. With `rank`, pooling is "rank" unless --pooling is given."""
     pooling = vectors.pooling or ("rank" if rank else None)
     model_params, context_params = model.params(), context.params(pooling=pooling)
     path = app.find_model(app, model.model or DEMO, offline=model.offline)
-    from llamacli.engine.embedding.embedder import Embedder
+    from llamacli.backend.child.embedder import open_embedder as open_in_child
 
     with app.progress(delay=DELAY_SECONDS) as bar:
-        embedder = Embedder(
+        embedder = open_in_child(
             path,
             model_params,
             context_params,
             attention=vectors.attention,
             budget=context.budget,
+            child=model.child(),
             on_load=lambda share: bar.update(f"loading {path.name}", share, 1.0),
         )
     with embedder:
@@ -100,7 +101,7 @@ def open_embedder(
 
 def outcomes(
     app: AppContext,
-    embedder: Embedder,
+    embedder: ChildEmbedder,
     source: TextSource,
     params: EmbeddingParams,
     *,

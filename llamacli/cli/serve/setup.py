@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def make_state(app: AppContext, setup: Setup, line: Reread) -> ServerState:
     load = setup.load
     params = PoolParams(queue=load.queue, keep_alive=load.keep_alive, most=load.max_models)
     return ServerState(
-        pool=ModelPool(specs, local.open_backend, local.fits_memory, params),
+        pool=ModelPool(specs, partial(local.open_backend, child=setup.model.child()), local.fits_memory, params),
         clients=clients,
         origin=origin_rules(setup, has_keys=clients.has_keys),
         metrics=Metrics(),

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from llamacli.backend.child.params import ChildParams, SandboxMode
 from llamacli.cli.framework import parsers
 from llamacli.cli.framework.options.common import OfflineOption
 from llamacli.cli.framework.parameters import option
 from llamacli.engine.params import Kernels, LoraAdapter, ModelParams, SplitMode
 
 _MODEL = ModelParams()
+_CHILD = ChildParams()
 
 ModelOption = Annotated[
     str | None,
@@ -71,6 +73,21 @@ class ModelOptions:
     check_tensors: Annotated[bool, option("--check-tensors", help="Check the model's tensors for invalid values.")] = (
         _MODEL.check_tensors
     )
+    sandbox: Annotated[
+        SandboxMode,
+        option("--sandbox", help="Confinement of the engine's process: what the system has, required, or none."),
+    ] = _CHILD.sandbox
+    engine_timeout: Annotated[
+        float,
+        option(
+            "--engine-timeout", metavar="SECONDS", sets="patience",
+            help="Seconds without progress after which the engine is ended.",
+        ),
+    ] = _CHILD.patience  # fmt: skip
+
+    def child(self) -> ChildParams:
+        """The parameters of the engine's process."""
+        return ChildParams(sandbox=self.sandbox, patience=self.engine_timeout)
 
     def params(self) -> ModelParams:
         """The engine's parameters."""
