@@ -296,7 +296,8 @@ def test_the_model_of_an_index_is_found_from_every_folder(bert, tmp_path, monkey
     db = tmp_path / "x.db"
     monkeypatch.chdir(bert.parent)
     for reference in ("./bert.gguf", "bert.gguf"):
-        index("add", db, "-m", reference, "red cat")
+        added = index("add", db, "-m", reference, "red cat")
+        assert added.status == 0, added.stderr
         assert json.loads(index("info", db, "--json").stdout)["reference"] == str(bert.resolve())
     monkeypatch.chdir(tmp_path)
     assert index("search", db, "cat").status == 0
