@@ -1092,4 +1092,4 @@ complete -c llamacli -n '__llamacli_at help' -l profile -r -f -ka '(__llamacli_n
 complete -c llamacli -n '__llamacli_at help' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at help' -l debug -d 'Show the traceback of an error'
 complete -c llamacli -n '__llamacli_at help' -o h -l help -d 'Show this help'
-complete -c llamacli -n '__llamacli_at help' -f -ka 'pipelines chat embeddings grammars inspection benchmarks models settings exit-statuses python building troubleshooting run chat embed serve bench tokenize grammar info models config help'
+complete -c llamacli -n '__llamacli_at help' -f -ka 'pipelines chat embeddings serving grammars inspection benchmarks models settings exit-statuses python building troubleshooting run chat embed serve bench tokenize grammar info models config help'

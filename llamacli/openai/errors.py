@@ -44,16 +44,22 @@ _RETRIES = {"memory_full": 5.0, "engine_failed": 1.0, "cancelled": 1.0}
 """Seconds after which another try may succeed."""
 
 
+_KEYS = {"dims": "dimensions"}
+"""JSON keys of the engine's parameters, where they have another name."""
+
+
 def problem_of(error: Exception) -> Problem:
     """Return what an exception is to a client. Of one that is no error of ours only its name is told: it is a bug."""
     if isinstance(error, errors.LlamacliError):
         status, kind, code = next((row[1:] for row in _BRANCHES if isinstance(error, row[0])), (500, SERVER, "internal_error"))
+        parameter = error.parameter or ""
+        key = _KEYS.get(parameter, parameter)
         return Problem(
             status=status,
-            message=str(error),
+            message=str(error).replace(f"{parameter} ", f"{key} ") if key != parameter else str(error),
             type=kind,
             code=code,
-            param=error.parameter if status == 400 else None,
+            param=key if key and status == 400 else None,
             retry_after=_RETRIES.get(code or ""),
         )
     if isinstance(error, MemoryError):

@@ -6,18 +6,23 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp
 
 from llamacli.openai.errors import Problem
+from llamacli.openai.messages.errors import error_document
 from llamacli.server.http.asgi import App, Receive, Scope, Send
 from llamacli.server.http.endpoint import EXCHANGE, GONE, Endpoint, Handler
 from llamacli.server.http.exchange import ClientGoneError, Exchange, Record, RefusedError
 from llamacli.server.routes.completions import Completions
+from llamacli.server.routes.messages import PREFIX, Messages
 from llamacli.server.routes.page import page
+from llamacli.server.routes.responses import Responses
 from llamacli.server.routes.status import Status
+from llamacli.server.routes.texts import Texts
 from llamacli.server.state import ServerState
 
 logger = logging.getLogger(__name__)
@@ -36,15 +41,29 @@ def make_application(state: ServerState) -> App:
 
 def routes(state: ServerState) -> list[BaseRoute]:
     """Return the routes, with and without `/v1` where clients know both."""
-    completions, status = Completions(state), Status(state)
+    completions, texts, status = Completions(state), Texts(state), Status(state)
+    responses, messages = Responses(state), Messages(state)
     both: list[tuple[str, str, Handler]] = [
         ("GET", "/models", status.models),
         ("GET", "/models/{name:path}", status.model),
         ("POST", "/chat/completions", completions.chat),
         ("POST", "/completions", completions.text),
+        ("POST", "/responses", responses.create),
+        ("POST", "/responses/input_tokens", responses.count),
+        ("GET", "/responses/{id}", responses.retrieve),
+        ("DELETE", "/responses/{id}", responses.delete),
+        ("POST", "/responses/{id}/cancel", responses.cancel),
+        ("GET", "/responses/{id}/input_items", responses.items),
+        ("POST", "/embeddings", texts.embeddings),
+        ("POST", "/rerank", texts.rerank),
+        ("POST", "/tokenize", texts.tokenize),
+        ("POST", "/detokenize", texts.detokenize),
+        ("POST", "/apply-template", texts.apply_template),
         ("GET", "/health", status.health),
     ]
     alone: list[tuple[str, str, Handler]] = [
+        ("POST", PREFIX, messages.create),
+        ("POST", f"{PREFIX}/count_tokens", messages.count),
         ("POST", "/infill", completions.infill),
         ("GET", "/", page),
         ("GET", "/props", status.props),
@@ -104,6 +123,8 @@ class Front:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         state, record = self._state, Record(method=scope["method"], path=scope["path"])
         exchange = Exchange(scope, receive, send, state.limits, record)
+        if scope["path"].startswith(PREFIX):
+            exchange.error_document = partial(error_document, request_id=record.id)
         scope[EXCHANGE] = exchange
         scope["app"] = self  # so that the router raises what it does not find
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from llamacli.openai.responses.store import ResponseStore
 from llamacli.server.http.exchange import HttpLimits, Record
 from llamacli.server.metrics import Metrics
 from llamacli.server.models.pool import ModelPool
@@ -24,6 +25,7 @@ class ServerState:
     clients: Clients
     origin: OriginRules
     metrics: Metrics
+    responses: ResponseStore = field(default_factory=ResponseStore)
     limits: HttpLimits = field(default_factory=HttpLimits)
     log: Callable[[Record], None] = lambda record: None
     on_failure: Callable[[Exception], None] = lambda error: None

@@ -32,6 +32,7 @@ TOPICS: tuple[Topic, ...] = (
           ("grammars", "embeddings", "exit-statuses")),
     Topic("chat", "Conversations, sessions and tools", ("chat",), ("settings", "models")),
     Topic("embeddings", "Vectors, search by meaning and reranking", ("embed", "embed-index"), ("pipelines", "models")),
+    Topic("serving", "Models over HTTP, for clients of OpenAI and Anthropic", ("serve", "serve-key"), ("settings", "models")),
     Topic("grammars", "Answers in a given form: schemas, grammars, choices", ("grammar", "run"), ("pipelines",)),
     Topic("inspection", "Model files and tokens, without loading a model", ("info", "tokenize"), ("models", "troubleshooting")),
     Topic("benchmarks", "How fast models run, and which of two is faster",

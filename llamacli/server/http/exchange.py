@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,7 +75,9 @@ class HttpLimits:
 
 
 class Exchange:
-    """A request and its response, over ASGI. `headers` are added to the response; `allowance` pays for its tokens."""
+    """A request and its response, over ASGI. `headers` are added to the response; `allowance` pays for its tokens;
+    `error_document` is the form of its errors.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, limits: HttpLimits, record: Record) -> None:
         self.scope = scope
@@ -85,6 +87,7 @@ class Exchange:
         self.body = b""
         self.started = False
         self.allowance: Allowance | None = None
+        self.error_document: Callable[[Problem], dict[str, Any]] = Problem.document
         self._receive = receive
         self._send = send
 
@@ -156,7 +159,7 @@ class Exchange:
     async def fail(self, error: Exception) -> None:
         """Send the response of a request that failed."""
         problem, headers = problem_and_headers(error)
-        await self.reply_json(problem.document(), status=problem.status, headers=headers)
+        await self.reply_json(self.error_document(problem), status=problem.status, headers=headers)
 
     async def _put(self, message: dict[str, Any]) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -96,3 +97,13 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+def model_of(document: Any) -> Any:
+    """Return the model that a request names, None if it names none."""
+    return document.get("model") if isinstance(document, dict) else None
+
+
+def with_template(question: Question, model: LoadedModel) -> Question:
+    """Return a question with the chat template that the server was started with, if it was."""
+    return question if model.spec.template is None else dataclasses.replace(question, template=model.spec.template)

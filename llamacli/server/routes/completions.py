@@ -19,7 +19,7 @@ from llamacli.openai.text_request import read_completion, read_infill
 from llamacli.server.http.event_stream import EventStream, event, event_stream
 from llamacli.server.http.exchange import Exchange
 from llamacli.server.models.loaded import LoadedModel
-from llamacli.server.routes.answering import Answering, together
+from llamacli.server.routes.answering import Answering, model_of, together, with_template
 from llamacli.server.state import ServerState
 
 Read = Callable[[Any, SamplingParams], CompletionRequest]
@@ -54,7 +54,7 @@ class Completions:
     async def infill(self, exchange: Exchange) -> None:
         """Fill the gap between two texts, in llama-server's format."""
         document = exchange.json()
-        async with self._state.pool.use(_model_of(document)) as model:
+        async with self._state.pool.use(model_of(document)) as model:
             request = await model.prompt_work(lambda: read_infill(document, model.sampling()))
             answering = Answering(self._state, exchange, model)
             (task,) = await self._tasks(answering, model, request)
@@ -70,7 +70,7 @@ class Completions:
 
     async def _complete(self, exchange: Exchange, read: Read) -> None:
         document = exchange.json()
-        async with self._state.pool.use(_model_of(document)) as model:
+        async with self._state.pool.use(model_of(document)) as model:
             request = await model.prompt_work(lambda: _with_template(read(document, model.sampling()), model))
             answering = Answering(self._state, exchange, model)
             tasks = await self._tasks(answering, model, request)
@@ -88,15 +88,10 @@ class Completions:
         ]
 
 
-def _model_of(document: Any) -> Any:
-    return document.get("model") if isinstance(document, dict) else None
-
-
 def _with_template(request: CompletionRequest, model: LoadedModel) -> CompletionRequest:
-    """The request with the chat template that the server was started with, if it was."""
-    if model.spec.template is None or not request.is_chat:
+    if not request.is_chat:
         return request
-    questions = tuple(dataclasses.replace(question, template=model.spec.template) for question in request.questions)
+    questions = tuple(with_template(question, model) for question in request.questions)
     return dataclasses.replace(request, questions=questions)
 
 

@@ -1,0 +1,97 @@
+"""Texts as vectors, scores and tokens: `/v1/embeddings`, `/v1/rerank`, `/tokenize`, `/detokenize`, `/apply-template`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from llamacli.engine.embedding.params import EmbeddingParams
+from llamacli.errors import LlamacliError, UsageError
+from llamacli.openai.token_request import read_detokenize, read_template, read_tokenize, tokens_document
+from llamacli.openai.vector_request import embeddings_document, read_embeddings, read_rerank, rerank_document
+from llamacli.server.http.exchange import Exchange
+from llamacli.server.routes.answering import model_of, with_template
+from llamacli.server.state import ServerState
+
+if TYPE_CHECKING:
+    from llamacli.engine.embedding.outcome import Embedded, Outcome
+
+
+class Texts:
+    """The endpoints of texts that are not answered."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+
+    async def embeddings(self, exchange: Exchange) -> None:
+        """Turn texts into vectors."""
+        document = exchange.json()
+        request = read_embeddings(document)
+        async with self._state.pool.use(model_of(document)) as model:
+            exchange.record.model = model.name
+            outcomes = embedded(await model.embed(request.texts, request.params), "input")
+            _count(exchange, outcomes)
+            found = await model.prompt_work(lambda: embeddings_document(outcomes, request, model.name))
+        await exchange.reply_json(found)
+
+    async def rerank(self, exchange: Exchange) -> None:
+        """Sort texts by how well they answer a query."""
+        document = exchange.json()
+        request = read_rerank(document)
+        async with self._state.pool.use(model_of(document)) as model:
+            exchange.record.model = model.name
+            outcomes = embedded(await model.rerank(request.query, request.texts, EmbeddingParams()), "documents")
+            _count(exchange, outcomes)
+            await exchange.reply_json(rerank_document(outcomes, request, model.name))
+
+    async def tokenize(self, exchange: Exchange) -> None:
+        """Tell the tokens of a text."""
+        document = exchange.json()
+        request = read_tokenize(document)
+        async with self._state.pool.use(model_of(document)) as model:
+            backend = model.backend
+            tokens = await model.prompt_work(
+                lambda: backend.tokenize(request.text, add_special=request.add_special, special=request.special)
+            )
+            pieces = await model.prompt_work(lambda: backend.pieces(tokens)) if request.with_pieces else None
+        await exchange.reply_json(tokens_document(tokens, pieces))
+
+    async def detokenize(self, exchange: Exchange) -> None:
+        """Tell the text of tokens."""
+        document = exchange.json()
+        tokens = read_detokenize(document)
+        async with self._state.pool.use(model_of(document)) as model:
+            try:
+                text = await model.prompt_work(lambda: model.backend.detokenize(tokens))
+            except UsageError as error:
+                raise UsageError(error.message, hint=error.hint, parameter="tokens") from error
+        await exchange.reply_json({"content": text.decode("utf-8", "replace")})
+
+    async def apply_template(self, exchange: Exchange) -> None:
+        """Tell the prompt that a conversation becomes."""
+        document = exchange.json()
+        async with self._state.pool.use(model_of(document)) as model:
+            question = await model.prompt_work(lambda: with_template(read_template(document), model))
+            turn = await model.render(question)
+        await exchange.reply_json({"prompt": turn.prompt.text, "tokens": len(turn.prompt.tokens)})
+
+
+def embedded(outcomes: Sequence[Outcome], field: str) -> list[Embedded]:
+    """Return outcomes that are all vectors. Raises the first error of a text, which names its place in the field."""
+    from llamacli.engine.embedding.outcome import NotEmbedded
+
+    found: list[Embedded] = []
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, NotEmbedded):
+            raise _placed(outcome.error, f"{field}[{index}]")
+        found.append(outcome)
+    return found
+
+
+def _placed(error: LlamacliError, field: str) -> LlamacliError:
+    error.message, error.parameter = f"{field}: {error.message}", field
+    return error
+
+
+def _count(exchange: Exchange, outcomes: Sequence[Embedded]) -> None:
+    exchange.record.prompt_tokens = sum(outcome.tokens for outcome in outcomes)
