@@ -19,7 +19,7 @@ from llamacli.engine.params import SamplingParams
 from llamacli.errors import DecodeError, UsageError
 from llamacli.openai.errors import problem_of
 from llamacli.openai.responses.request import ResponseRequest, read_request
-from llamacli.openai.responses.store import ResponseStore, items_document
+from llamacli.openai.responses.store import ResponseStore, StoredResponse, items_document
 from llamacli.openai.responses.stream import ResponseStream
 
 MODELS = event_models(ResponseStreamEvent)
@@ -33,8 +33,8 @@ def request(store: ResponseStore | None = None, **body: Any) -> ResponseRequest:
     return read_request({"input": "Hi", **body}, SamplingParams(), store or ResponseStore())
 
 
-def run(asked: ResponseRequest, *parts, **more) -> tuple[list[dict], ResponseStream]:
-    stream = ResponseStream(asked, model="tiny")
+def run(asked: ResponseRequest, *parts, keep=None, **more) -> tuple[list[dict], ResponseStream]:
+    stream = ResponseStream(asked, model="tiny", keep=keep)
     events = stream.begin()
     for event in answer_events(*parts, **more):
         events += stream.feed(event)
@@ -178,8 +178,7 @@ def test_what_the_model_is_not_offered_is_named_in_the_response() -> None:
 def test_a_stored_response_is_continued_with_its_answer_but_without_its_instructions() -> None:
     store = ResponseStore()
     first = request(store, tools=[LOOK], instructions="Be brief.")
-    _, stream = run(first, ("reasoning", "hm"), ToolCall("look", "{}", id="call_1"))
-    store.put("", stream.stored())
+    _, stream = run(first, ("reasoning", "hm"), ToolCall("look", "{}", id="call_1"), keep=lambda stored: store.put("", stored))
     output = {"type": "function_call_output", "call_id": "call_1", "output": "seen"}
     second = request(store, previous_response_id=stream.response["id"], input=[output], tools=[LOOK])
     assert second.question.conversation == (
@@ -192,38 +191,54 @@ def test_a_stored_response_is_continued_with_its_answer_but_without_its_instruct
     assert caught.value.parameter == "previous_response_id"
 
 
+def kept(**body: Any) -> StoredResponse:
+    """What is kept of an answer."""
+    found: list[StoredResponse] = []
+    run(request(**body), "Hi", keep=found.append)
+    return found[0]
+
+
+def test_a_response_is_kept_before_the_event_that_ends_it_and_only_if_it_may() -> None:
+    found: list[StoredResponse] = []
+    stream = ResponseStream(request(), model="tiny", keep=found.append)
+    for event in answer_events("Hi"):
+        assert found == []
+        last = stream.feed(event)
+    assert [stored.response for stored in found] == [last[-1]["response"]]
+    found.clear()
+    run(read_request({"input": "Hi", "store": False}, SamplingParams(), ResponseStore()), "Hi", keep=found.append)
+    run(request(), "Hi", reason="cancelled", keep=found.append)
+    assert found == []
+
+
 def test_the_store_has_bounds_and_forgets_what_was_used_least_recently() -> None:
     store = ResponseStore(most=2)
-    kept = []
-    for _ in range(2):
-        _, stream = run(request(), "Hi")
-        store.put("", stream.stored())
-        kept.append(stream.response["id"])
-    assert store.find("", kept[0]) is not None
-    _, stream = run(request(), "Hi")
-    store.put("", stream.stored())
-    assert [store.find("", one) is not None for one in kept] == [True, False]
-    assert store.remove("", kept[0])
-    assert not store.remove("", kept[0])
+    first, second, third = kept(), kept(), kept()
+    store.put("", first)
+    store.put("", second)
+    assert store.find("", first.id) is first
+    store.put("", third)
+    assert [store.find("", one.id) is not None for one in (first, second, third)] == [True, False, True]
+    assert store.remove("", first.id)
+    assert not store.remove("", first.id)
     assert len(store) == 1
     small = ResponseStore(most_bytes=100)
-    small.put("", stream.stored())
+    small.put("", first)
     assert len(small) == 0
-    room = len(json.dumps([stream.stored().response, stream.stored().items]))
-    tight = ResponseStore(most_bytes=room + 10)
-    for _ in range(3):
-        _, stream = run(request(), "Hi")
-        tight.put("", stream.stored())
+    tight = ResponseStore(most_bytes=len(json.dumps([first.response, first.items])) + 10)
+    for stored in (first, second, third):
+        tight.put("", stored)
     assert len(tight) == 1
 
 
 def test_input_items_are_listed_in_pages() -> None:
     asked = request(input=[{"role": "user", "content": f"{number}"} for number in range(3)])
-    _, stream = run(asked, "Hi")
-    page = items_document(stream.stored(), limit=2)
+    found: list[StoredResponse] = []
+    run(asked, "Hi", keep=found.append)
+    page = items_document(found[0], limit=2)
     check(ResponseItemList, page)
     assert [item["content"][0]["text"] for item in page["data"]] == ["2", "1"]
     assert page["has_more"]
-    rest = items_document(stream.stored(), limit=2, after=page["last_id"])
+    rest = items_document(found[0], limit=2, after=page["last_id"])
     assert [item["content"][0]["text"] for item in rest["data"]] == ["0"]
     assert not rest["has_more"]

@@ -4,12 +4,10 @@
 
     request = read_request(body, defaults, store, owner=key_name)         # UsageError: 400
     turn = backend.render(request.question)
-    stream = ResponseStream(request, model=name)
+    stream = ResponseStream(request, model=name, keep=lambda stored: store.put(key_name, stored))
     send(stream.begin())                                                  # response.created, response.in_progress
     for event in backend.answer(turn, request.generation.resolved(backend.resolve_biases)):
         send(stream.feed(event))                                          # the last is response.completed, .incomplete, .failed
-    if request.store:
-        store.put(key_name, stream.stored())
 
 Each document is sent as the event of its `type`, and nothing follows the last. Without `stream`, the same events are fed and
 `stream.response` is sent at the end. An exception after the first event is `stream.fail(problem)`. `GET` and `DELETE` of

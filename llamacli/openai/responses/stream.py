@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from llamacli.engine.events import Answer, AnswerEvent, Delta, Failed, Piece, Token, ToolCallDelta, Usage
@@ -21,11 +21,13 @@ _STATUS = {"stop": "completed", "length": "incomplete", "context": "incomplete",
 class ResponseStream:
     """The response to a request. `begin`, `feed` and `fail` return the events to send, in order.
 
-    `response` is the document as it is now; after the last event it is the whole one.
+    `response` is the document as it is now; after the last event it is the whole one. `keep` is called with what later requests
+    may continue, unless the request forbids it, before the event that ends the response: the next request may come at once.
     """
 
-    def __init__(self, request: ResponseRequest, *, model: str) -> None:
+    def __init__(self, request: ResponseRequest, *, model: str, keep: Callable[[StoredResponse], None] | None = None) -> None:
         self._request = request
+        self._keep = keep
         self._id = secrets.token_hex(16)
         self._sequence = 0
         self._items: list[OutputItem] = []
@@ -33,7 +35,6 @@ class ResponseStream:
         self._calls: dict[int, CallItem] = {}  # by the number of the call
         self._unclaimed: list[Token] = []  # tokens whose text is not certain yet
         self._reasoning_tokens = 0
-        self._answer: Answer | None = None
         warnings = {"warnings": list(request.tools.warnings)} if request.tools.warnings else {}
         self._head: Document = {
             "id": f"resp_{self._id}",
@@ -76,14 +77,7 @@ class ResponseStream:
         self._head |= {"status": "failed", "error": {"code": code, "message": problem.message}}
         return [*events, self._event("response.failed", response=self.response)]
 
-    def stored(self) -> StoredResponse:
-        """Return what the next request may continue. Only after an `Answer`."""
-        assert self._answer is not None
-        conversation = (*self._request.conversation, self._answer.message())
-        return StoredResponse(response=self.response, items=self._request.items, conversation=conversation)
-
     def _finish(self, answer: Answer) -> list[Document]:
-        self._answer = answer
         status = _STATUS[answer.finish_reason]
         events = [] if self._items else self._text_item(MessageItem)  # an empty answer is an empty message
         if isinstance(self._text, MessageItem):
@@ -96,6 +90,9 @@ class ResponseStream:
             self._head["incomplete_details"] = {"reason": "max_output_tokens"}
         else:
             self._head["error"] = {"code": "server_error", "message": "the answer was cancelled"}
+        if self._keep is not None and self._request.store and status != "failed":
+            conversation = (*self._request.conversation, answer.message())
+            self._keep(StoredResponse(response=self.response, items=self._request.items, conversation=conversation))
         return [*events, self._event(f"response.{status}", response=self.response)]
 
     def _grow(self, delta: Delta) -> list[Document]:

@@ -32,14 +32,11 @@ class Responses:
             answering = Answering(self._state, exchange, model)
             params = await model.prompt_work(lambda: request.generation.resolved(model.backend.resolve_biases))
             turn = await answering.render(with_template(request.question, model))
-            response = ResponseStream(request, model=model.name)
+            response = ResponseStream(request, model=model.name, keep=lambda stored: self._store.put(owner, stored))
             if request.stream:
                 await stream_events(exchange, answering, turn, params, response)
             else:
                 await grow(answering, turn, params, response)
-            if request.store and response.response["status"] in ("completed", "incomplete"):
-                self._store.put(owner, response.stored())
-            if not request.stream:
                 await exchange.reply_json(response.response)
 
     async def count(self, exchange: Exchange) -> None:
