@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 from llamacli.engine.chat.message import Message, Tool, choose_tools, read_messages, read_response_format, read_tools
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.tools import check_tools
-from llamacli.engine.constraint.answer_constraint import AnswerConstraint, grammar_constraint, schema_constraint
+from llamacli.engine.constraint.answer_constraint import AnswerConstraint, grammar_constraint
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import UsageError
 from llamacli.openai.fields import Fields
 from llamacli.openai.sampling import MOST_CHOICES, Generation, read_generation
+from llamacli.openai.schema import json_constraint
 
 LIMITS = ("max_completion_tokens", "max_tokens", "n_predict")
 
@@ -146,8 +146,7 @@ def read_constraint(fields: Fields) -> AnswerConstraint | None:
         return None
     inner = response_format.get("json_schema") if isinstance(response_format, Mapping) else None
     strict = not (isinstance(inner, Mapping) and inner.get("strict") is False)
-    text = json.dumps(schema if wanted is None else wanted, sort_keys=True)
-    return schema_constraint(text, strict=strict)
+    return json_constraint(schema if wanted is None else wanted, strict=strict)
 
 
 def _messages(fields: Fields) -> tuple[Message, ...]:

@@ -7,10 +7,11 @@ import json
 import pytest
 
 from llamacli.engine.chat.question import Question
-from llamacli.engine.params import GenerationParams
+from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.errors import UsageError
 from llamacli.openai.batch_request import RowDefaults
 from llamacli.openai.batch_row import Row
+from llamacli.openai.chat_request import read_chat
 from llamacli.openai.schema import json_constraint
 
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name", "age"]}
@@ -23,6 +24,8 @@ def test_the_properties_of_an_answer_have_the_order_of_the_schema(schema: object
     row = Row(0, {"prompt": "Hi", "json_schema": schema})
     request = RowDefaults(Question(), GenerationParams()).request(row)
     assert request.question.constraint.grammar.grammar == grammar
+    fields = {"messages": [{"role": "user", "content": "Hi"}], "response_format": {"type": "json_object", "schema": SCHEMA}}
+    assert read_chat(fields, SamplingParams()).questions[0].constraint.grammar.grammar == grammar
 
 
 def test_a_number_with_too_many_digits_is_refused() -> None:
