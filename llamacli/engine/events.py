@@ -100,7 +100,8 @@ class Finished:
     """The end of a sequence. `text` is its remaining text (withheld for a stop text or a partial character), often empty.
 
     `stop_text` is the stop text that matched, if any. A partial character at the very end becomes U+FFFD. `satisfied` is True
-    if the text is complete under the grammar that constrained it from its beginning, None without such a grammar.
+    if the text is complete under the grammar that constrained it from its beginning, None without such a grammar. `prompt` are
+    the tokens of the prompt if it was to be scored; the first has no log probability.
     """
 
     sequence: int
@@ -110,6 +111,7 @@ class Finished:
     text: str = ""
     stop_text: str | None = None
     satisfied: bool | None = None
+    prompt: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +159,8 @@ class Answer:
     """A whole answer, number `index` of its call.
 
     `tokens` are kept if log probabilities were requested. `first_token_ms` is the time from the request to the first token in
-    milliseconds, None if no token was sampled. `stop_text` and `satisfied` are those of `Finished`. `well_formed` is False for
-    text outside the template's own format: all of it is `content`.
+    milliseconds, None if no token was sampled. `stop_text`, `satisfied` and `prompt` are those of `Finished`. `well_formed` is
+    False for text outside the template's own format: all of it is `content`.
     """
 
     index: int = 0
@@ -167,6 +169,7 @@ class Answer:
     tool_calls: tuple[ToolCall, ...] = ()
     well_formed: bool = True
     tokens: tuple[Token, ...] = ()
+    prompt: tuple[Token, ...] = ()
     finish_reason: FinishReason
     usage: Usage
     timings: Timings

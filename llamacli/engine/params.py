@@ -97,8 +97,8 @@ class ContextParams:
     the cache at once. `kv_unified`: one buffer for all sequences, which is better when they share a long prefix. `invariant`:
     the results of a sequence do not depend, to the last bit, on what is evaluated beside it; this holds where
     `can_be_invariant` does, for weights with such kernels (Q4_1, Q8_0). `all_outputs`: room for the logits of every token of a
-    batch instead of one for each sequence. The factors of YaRN are the model's if they are negative. `no_perf` measures no
-    times in llama.cpp.
+    batch instead of one for each sequence; `n_outputs`: for so many tokens at least. The factors of YaRN are the model's if they
+    are negative. `no_perf` measures no times in llama.cpp.
     """
 
     n_ctx: int | None = None
@@ -126,6 +126,7 @@ class ContextParams:
     no_perf: bool = True
     embeddings: bool = False
     all_outputs: bool = False
+    n_outputs: int = 0
     pooling: Pooling | None = None
 
     def __post_init__(self) -> None:
@@ -266,7 +267,7 @@ class GenerationParams:
     `logprobs`: the number of most probable tokens to report at each position beside the chosen one; None reports no
     probabilities, which saves computing them. `context_shift`: drop the oldest tokens when the context is full, except the
     first `keep` and the beginning-of-text token (-1 keeps the whole prompt). `cache_prompt`: what the cache holds of the prompt
-    is not evaluated again.
+    is not evaluated again. `score_prompt`: the answer has the prompt's tokens with their log probabilities, too.
     """
 
     max_tokens: int | None = None
@@ -276,6 +277,7 @@ class GenerationParams:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     logprobs: int | None = None
     cache_prompt: bool = True
+    score_prompt: bool = False
 
     def __post_init__(self) -> None:
         limit = self.max_tokens

@@ -34,10 +34,16 @@ class Documents:
         """Return one choice of a whole document."""
         reason = response.finish_reason(answer)
         if not self.heading.is_chat:
-            logprobs = response.text_logprobs(answer.tokens, len(self.prompt or "")) if self.logprobs else None
+            logprobs = self._text_logprobs(answer) if self.logprobs else None
             return response.text_choice(answer.index, (self.prompt or "") + answer.content, reason, logprobs)
         logprobs = response.chat_logprobs(answer.tokens) if self.logprobs else None
         return response.chat_choice(self._shown(answer), reason, logprobs)
+
+    def _text_logprobs(self, answer: Answer) -> Document:
+        """Log probabilities of an answer, and of the prompt before it if that was scored, without tokens that have no text."""
+        scored = [token for token in answer.prompt if token.piece]
+        offset = 0 if scored else len(self.prompt or "")
+        return response.text_logprobs((*scored, *answer.tokens), offset)
 
     def first_chunk(self, index: int) -> Document | None:
         """Return the chunk before any delta: in a chat the role, in a text the prompt that is echoed, None without one."""

@@ -39,6 +39,10 @@ def read_completion(document: Any, base: SamplingParams) -> CompletionRequest:
         raise fields.fault("echo", "cannot be used with suffix")
     logprobs = _logprobs(fields)
     generation = read_generation(fields, base, limits=LIMITS, default_limit=DEFAULT_LIMIT, logprobs=logprobs)
+    if echo and logprobs is not None:
+        if stream is not None:
+            raise fields.fault("echo", "with logprobs cannot be used with stream")
+        generation = dataclasses.replace(generation, params=dataclasses.replace(generation.params, score_prompt=True))
     read_common(fields)
     fields.finish()
     return CompletionRequest(

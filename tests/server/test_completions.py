@@ -124,6 +124,19 @@ def test_an_echo_comes_before_the_answer(server: LiveServer) -> None:
     assert found["choices"][0]["text"].startswith("Hello world")
 
 
+def test_an_echo_has_the_log_probabilities_of_the_prompt(server: LiveServer) -> None:
+    fields = {"prompt": "Hello world, the user", "max_tokens": 1, "echo": True, "logprobs": 2, "temperature": 0}
+    found = server.post(TEXT, fields).json()["choices"][0]
+    logprobs = found["logprobs"]
+    assert "".join(logprobs["tokens"]) == found["text"]
+    assert logprobs["token_logprobs"][0] is None
+    assert all(value < 0 for value in logprobs["token_logprobs"][1:])
+    assert [found["text"][at:].startswith(token) for at, token in zip(logprobs["text_offset"], logprobs["tokens"], strict=True)]
+    assert len(logprobs["top_logprobs"][-1]) == 2
+    refused = server.post(TEXT, {**fields, "stream": True})
+    assert (refused.status, refused.error["param"]) == (400, "echo")
+
+
 @pytest.mark.parametrize(
     "constraint",
     [

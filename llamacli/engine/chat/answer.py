@@ -98,6 +98,7 @@ class AnswerBuilder:
             finish_reason=event.reason,
             usage=event.usage,
             timings=event.timings,
+            prompt=event.prompt,
             stop_text=event.stop_text,
             satisfied=event.satisfied,
             first_token_ms=self._first_token_ms,

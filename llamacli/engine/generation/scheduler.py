@@ -33,6 +33,7 @@ class Scheduler:
         self._planner: Planner = InvariantPlanner(n_batch, n_ubatch) if context.is_invariant else MixedPlanner(n_batch)
         self._waiting: deque[Sequence] = deque()
         self._ids = itertools.count()
+        self._is_scoring_next = True
         self.limit = context.params.n_seq_max
         """The number of sequences that may run at once, at most the number of slots."""
         self.tuner: Callable[[int], None] | None = None
@@ -91,7 +92,7 @@ class Scheduler:
         if self._waiting:
             self._admit()
         events = self._make_room()
-        plan = self._planner.plan([sequence for _, sequence in self.slots.active()])
+        plan = self._plan()
         if not plan:
             return events
         steps = min(sequence.burst_limit for sequence, _ in plan)
@@ -113,6 +114,16 @@ class Scheduler:
             self.tuner(sum(isinstance(event, Token) for event in events))
         return events
 
+    def _plan(self) -> list[Planned]:
+        """The plan of the next batch: in turns a part of a prompt that is scored, and what the others need."""
+        scored = [one for _, one in self.slots.active() if one.scores_prompt and one.is_prefilling]
+        plan = self._planner.plan([one for _, one in self.slots.active() if one not in scored])
+        if scored and (self._is_scoring_next or not plan):
+            self._is_scoring_next = False
+            return [(scored[0], scored[0].score_portion)]
+        self._is_scoring_next = True
+        return plan
+
     def _finish_batch(self, plan: list[Planned], outputs: list[int]) -> list[Event]:
         """Sample for the sequences whose pending tokens are all evaluated."""
         events: list[Event] = []
@@ -120,6 +131,8 @@ class Scheduler:
         for sequence, count in plan:
             end += count
             output = end - 1 if outputs[end - 1] else None
+            if sequence.scores_prompt and sequence.is_prefilling:
+                sequence.score(end - count, count)
             events += self._advance(sequence, partial(sequence.evaluated, count, output))
         return events
 
@@ -197,7 +210,7 @@ class Scheduler:
 
 
 def _batch_of(plan: list[Planned]) -> tuple[list[int], list[int], list[int], list[int]]:
-    """The tokens of a batch, their positions and slots, and which give logits: the last pending one of a sequence."""
+    """The tokens of a batch, their positions and slots, and which give logits: the last pending one of a sequence, or all."""
     tokens: list[int] = []
     positions: list[int] = []
     sequences: list[int] = []
@@ -207,8 +220,9 @@ def _batch_of(plan: list[Planned]) -> tuple[list[int], list[int], list[int], lis
         tokens += sequence.pending[:count]
         positions += range(start, start + count)
         sequences += [sequence.slot] * count
-        outputs += [0] * (count - 1)
-        outputs.append(int(count == len(sequence.pending)))
+        scores = sequence.scores_prompt and sequence.is_prefilling
+        outputs += [int(scores)] * (count - 1)
+        outputs.append(int(scores or count == len(sequence.pending)))
     return tokens, positions, sequences, outputs
 
 

@@ -9,6 +9,7 @@ from llamacli.binding.library import check_sampling, library
 from llamacli.engine.constraint.guide import Guide
 from llamacli.engine.events import Event, Finished, FinishReason, Prefill, Timings, Token, TokenLogprob, Usage
 from llamacli.engine.generation.burst import Choice
+from llamacli.engine.generation.prompt_scores import PromptScores
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.sampler import Sampler
 from llamacli.engine.generation.text import TextStream
@@ -39,6 +40,10 @@ class Sequence:
         self._prefilling = True
         self._started = 0.0
         self._first = 0.0
+        params = request.params
+        self._scores = (
+            PromptScores(identity, request.prompt, params.logprobs or 0, self._piece) if params.score_prompt else None
+        )
         self._guide = Guide(context.model, request.guidance) if request.guidance is not None else None
         try:
             self._sampler = Sampler(context.model, request.params.sampling, logprobs=request.params.logprobs)
@@ -51,6 +56,23 @@ class Sequence:
     def is_prefilling(self) -> bool:
         """True while prompt tokens are to be evaluated."""
         return self._prefilling
+
+    @property
+    def scores_prompt(self) -> bool:
+        """True if the logits after each token of the prompt are needed: the prompt is evaluated in small parts, alone."""
+        return self._scores is not None
+
+    @property
+    def score_portion(self) -> int:
+        """Prompt tokens of one call whose logits are all needed; never so many that a single one is left."""
+        count: int = min(len(self.pending), self._context.n_outputs)
+        return count - 1 if count > 2 and len(self.pending) - count == 1 else count
+
+    def score(self, first: int, count: int) -> None:
+        """Take in the logits of `count` prompt tokens, which are outputs from `first` on."""
+        if self._scores is not None:
+            for index in range(first, first + count):
+                self._scores.take(self._context.logits(index))
 
     @property
     def portion(self) -> int:
@@ -202,7 +224,8 @@ class Sequence:
         evaluated = len(self.request.prompt) - self._reused if self._first else max(0, len(self.cached) - self._reused)
         usage = Usage(len(self.request.prompt), self._shown, self._reused)
         timings = Timings(evaluated, 1e3 * (first - self._started), self._sampled, 1e3 * (now - first))
-        return Finished(self.id, reason, usage, timings, self._stream.finish(), self._stream.stop, satisfied)
+        prompt = tuple(self._scores.tokens) if self._scores is not None else ()
+        return Finished(self.id, reason, usage, timings, self._stream.finish(), self._stream.stop, satisfied, prompt)
 
     def _satisfied(self) -> bool | None:
         """True if the text, without what a stop text cut off, is complete under its grammar; None without one."""

@@ -44,7 +44,7 @@ class Slots:
     def assign(self, sequence: Sequence) -> None:
         """Assign a free slot to a sequence: the one that holds most of its prompt."""
         prompt = sequence.request.prompt
-        reuses = sequence.request.params.cache_prompt
+        reuses = sequence.request.params.cache_prompt and not sequence.scores_prompt
         shared = {slot.index: self._reusable(slot, prompt) if reuses else 0 for slot in self._slots}
         free = [slot for slot in self._slots if slot.sequence is None]
         slot = max(free, key=lambda slot: (shared[slot.index], -len(slot.tokens)))

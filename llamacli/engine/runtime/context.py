@@ -61,6 +61,7 @@ class Context:
         # llama.cpp rounds up to 256; the requested size is the limit.
         self.n_ctx = min(size, int(self._library.llama_n_ctx_seq(self._handle)))
         self.n_batch = int(self._library.llama_n_batch(self._handle))
+        self.n_outputs = min(self.n_batch, c_params.n_outputs_max)
         self._batch = BatchArrays(self.n_batch)
         self._apply_adapters()
 
@@ -206,7 +207,7 @@ def native_params(p: ContextParams, size: int) -> Any:
     c.n_ubatch = min(p.n_ubatch, c.n_batch)
     c.n_seq_max = p.n_seq_max
     # One row of logits per sequence instead of one per token of the batch saves 100 MiB on a small model.
-    c.n_outputs_max = c.n_batch if p.embeddings or p.all_outputs else p.n_seq_max
+    c.n_outputs_max = c.n_batch if p.embeddings or p.all_outputs else max(p.n_seq_max, min(p.n_outputs, c.n_batch))
     c.n_threads, c.n_threads_batch = threads, p.threads_batch or threads
     c.flash_attn_type = _FLASH["off" if p.invariant and can_be_invariant(p) else p.flash_attention]
     c.type_k, c.type_v = _CACHE_TYPES[p.cache_type_k], _CACHE_TYPES[p.cache_type_v]

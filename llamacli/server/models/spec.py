@@ -18,6 +18,10 @@ PREFIX_BYTES = 256 << 20
 """Memory for evaluated prompts of each model: a short request of a client does not cost another its long prompt."""
 
 
+SCORED_TOKENS = 64
+"""Tokens of a prompt that are scored in one step: their logits take 64 times the size of the vocabulary."""
+
+
 class OpenBackend(Protocol):
     """Loads a model: `backend.local.open_backend`, or a fake in tests."""
 
@@ -74,4 +78,4 @@ class ModelSpec:
         given = self.context.n_ctx
         size = min(trained, DEFAULT_CONTEXT) if given is None else given or trained
         n_ubatch = min(self.context.n_ubatch, self.context.n_batch)
-        return dataclasses.replace(self.context, n_ctx=size, n_batch=n_ubatch, n_ubatch=n_ubatch)
+        return dataclasses.replace(self.context, n_ctx=size, n_batch=n_ubatch, n_ubatch=n_ubatch, n_outputs=SCORED_TOKENS)
