@@ -13,6 +13,7 @@ import os
 import queue
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
@@ -39,12 +40,28 @@ from llamacli.backend.child.launch import Launched
 from llamacli.backend.child.method import Method, encoder_of
 from llamacli.backend.child.stream import ItemStream, PendingCall, Source
 from llamacli.engine.runtime.canceller import Canceller
-from llamacli.errors import ClosedError, LlamacliError
+from llamacli.errors import ClosedError, EngineDiedError, LlamacliError
 
 _WATCH_SECONDS: Final = 1.0
 
 _LEAVING_SECONDS: Final = 5.0
 """Time for a child to confirm the end of a call whose caller left."""
+
+
+_running: weakref.WeakSet[Child] = weakref.WeakSet()
+"""The children of this process."""
+
+
+def pause_children() -> None:
+    """Stop all children: this process is about to stop. `resume_children` lets them go on."""
+    for child in list(_running):
+        child.send_signal(signal.SIGSTOP)
+
+
+def resume_children() -> None:
+    """Let children go on after `pause_children`."""
+    for child in list(_running):
+        child.send_signal(signal.SIGCONT)
 
 
 class Child:
@@ -69,6 +86,7 @@ class Child:
         self._reader = threading.Thread(target=self._receive_all, name="llamacli-engine", daemon=True)
         self._send(start)
         self._reader.start()
+        _running.add(self)
         threading.Thread(target=self._watch, args=(patience,), name="llamacli-watch", daemon=True).start()
 
     @property
@@ -181,7 +199,7 @@ class Child:
                 self._dispatch(cast("FromChild", message))
         except ProtocolError as error:
             end = error
-            self._kill()
+            self.send_signal(signal.SIGKILL)
         self._bury(end)
 
     def _dispatch(self, message: FromChild) -> None:
@@ -209,6 +227,7 @@ class Child:
                 self._end = ClosedError("the engine was closed")
             else:
                 self._end = end or self._hung or died(status, self._launched.stderr, self.vitals, self._model)
+                _log_last_words(self._end)
             waiting, self._pending = list(self._pending.values()), {}
         for call in waiting:
             call.messages.put(self._end)
@@ -224,7 +243,7 @@ class Child:
             self.vitals.still = self.vitals.still + _WATCH_SECONDS if is_busy else 0
             if self.vitals.still >= patience:
                 self._hung = hung(patience)
-                self._kill()
+                self.send_signal(signal.SIGKILL)
                 return
 
     # --- the end --------------------------------------------------------------------------------------------------------
@@ -237,9 +256,18 @@ class Child:
         if threading.current_thread() is not self._reader:
             self._reader.join(_LEAVING_SECONDS)
             if self._reader.is_alive():
-                self._kill()
+                self.send_signal(signal.SIGKILL)
                 self._reader.join()
 
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._launched.pid, signal.SIGKILL)
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the child, if it has not ended."""
+        if self._end is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._launched.pid, number)
+
+
+def _log_last_words(error: Exception) -> None:
+    """Log what native code wrote before its death, for `-v`."""
+    if isinstance(error, EngineDiedError):
+        for line in error.words.splitlines():
+            logging.getLogger("llamacli.native").info("%s", line)

@@ -47,6 +47,7 @@ from llamacli.backend.child.sandbox import apply_sandbox
 from llamacli.backend.child.sandbox.environment import clear_environment
 from llamacli.backend.child.sandbox.paths import gpu_devices
 from llamacli.backend.child.task import Task
+from llamacli.errors import SandboxError
 
 Handler = Callable[[Any, Task], Any]
 Service = Mapping[Method, Handler]
@@ -99,7 +100,7 @@ class Worker:
     def serve(self, start: Start, wait_for_parent: Callable[[], None] | None) -> None:
         """Receive until the other end is closed. `wait_for_parent` is run on a thread."""
         log.send_to(self._outbox, start.log_level)
-        missing = () if start.sandbox == "off" else self._enter_sandbox(start)
+        missing = self._enter_sandbox(start)
         if wait_for_parent is not None:
             threading.Thread(target=wait_for_parent, name="parent", daemon=True).start()
         self._outbox.start()
@@ -109,8 +110,15 @@ class Worker:
             self._handle(message)
 
     def _enter_sandbox(self, start: Start) -> tuple[str, ...]:
-        """Enter the sandbox, before the first thread starts, and return what it lacks."""
+        """Enter the sandbox, before the first thread starts, and return what it lacks. Without what is required, do no work."""
+        if start.sandbox == "off":
+            return ()
         report = apply_sandbox([Path(read) for read in start.reads], devices=gpu_devices())
+        if start.sandbox == "require":
+            try:
+                report.require_complete()
+            except SandboxError as error:
+                self._fault, self._methods = fault_of(error), {}
         return report.missing
 
     def _handle(self, message: ToChild | FromChild) -> None:

@@ -10,9 +10,11 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 from llamacli.errors import CancelledError
 
@@ -81,6 +83,7 @@ class Interrupts:
         handlers = {
             number: signal.signal(number, self._handle) for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN
         }
+        handlers |= _pause_children_on_suspension()
         wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         watcher = threading.Thread(target=self._watch, args=(reader,), name="signals", daemon=True)
         watcher.start()
@@ -129,6 +132,25 @@ class Interrupts:
         if not self._started:
             _end(number)
         raise _exception(number)
+
+
+def _pause_children_on_suspension() -> dict[signal.Signals, Any]:
+    """Handle Ctrl-Z: the engine's process does not get the terminal's signals. Return the handlers from before."""
+    if signal.getsignal(signal.SIGTSTP) != signal.SIG_DFL:
+        return {}
+    return {signal.SIGTSTP: signal.signal(signal.SIGTSTP, _suspend)}
+
+
+def _suspend(number: int, _frame: FrameType | None) -> None:
+    """Stop the children and this process, and go on with them when the shell says so."""
+    process = sys.modules.get("llamacli.backend.child.process")  # without it there are none
+    if process is not None:
+        process.pause_children()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    signal.signal(number, _suspend)
+    if process is not None:
+        process.resume_children()
 
 
 def _end(number: int) -> None:
