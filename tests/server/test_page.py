@@ -21,6 +21,7 @@ from llamacli.engine.chat.message import ToolCall
 from llamacli.engine.events import Answer, AnswerEvent, Delta, Piece, Prefill, Token, TokenLogprob
 from llamacli.errors import DecodeError
 from llamacli.server.page import load_page
+from llamacli.store.api_keys import ApiKey, digest_of
 
 MOST_BYTES = 100_000
 PROGRAM = find_browser()
@@ -584,3 +585,13 @@ def test_the_page_talks_to_the_server(browser: Browser, live: LiveServer) -> Non
     assert 2 < len(again) <= 2 + 8
     assert browser.problems == []
     assert browser.requests.count(live.base + "/v1/chat/completions") == 2
+
+
+@in_browser
+def test_the_page_of_a_server_with_keys_is_opened_with_one(browser: Browser, tiny_model: Path) -> None:
+    keys = (ApiKey(name="me", digest=digest_of("sk-mine")),)
+    with serving(spec_of(tiny_model), keys=keys) as live:
+        assert live.get("/").status == 401
+        browser.open(f"http://me:sk-mine@127.0.0.1:{live.port}/")
+        browser.wait("document.querySelector('#model option')")
+        assert not browser.run("document.querySelector('#key').open")
