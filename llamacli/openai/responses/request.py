@@ -9,7 +9,7 @@ from typing import Any
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.question import Question
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
-from llamacli.engine.params import SamplingParams
+from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.errors import UsageError
 from llamacli.openai.conversation import with_system
 from llamacli.openai.fields import Fields
@@ -56,62 +56,54 @@ def read_request(body: Any, defaults: SamplingParams, store: ResponseStore, *, o
         SchemaError: if a schema cannot be enforced.
     """
     fields = Fields(body)
-    earlier = _earlier(fields, store, owner)
-    conversation, items = read_input(fields.value("input"), earlier)
-    tools = read_tools(fields)
-    includes = _includes(fields)
-    top = fields.integer("top_logprobs", low=0, high=_MOST_LOGPROBS)
-    includes_logprobs = _LOGPROBS in includes or bool(top)
-    reasoning, effort = _reasoning(fields)
-    format_document, constraint = _format(fields)
-    generation = read_generation(
-        fields,
-        defaults,
-        limits=("max_output_tokens",),
-        default_limit=None,
-        logprobs=(top or 0) if includes_logprobs else None,
+    conversation, items = read_input(fields.value("input"), _earlier(fields, store, owner))
+    tools, effort, logprobs = read_tools(fields), _effort(fields), _logprobs(fields)
+    form, constraint = _format(fields)
+    generation = read_generation(fields, defaults, limits=("max_output_tokens",), default_limit=None, logprobs=logprobs)
+    question = Question(
+        conversation=with_system(fields.text("instructions"), conversation),
+        tools=tools.offered,
+        tool_choice=tools.choice,
+        parallel_tool_calls=tools.parallel,
+        reasoning="off" if effort == "none" else "on" if effort else "auto",
+        variables={"reasoning_effort": effort} if effort and effort != "none" else None,
+        constraint=constraint,
     )
-    texts = {name: fields.text(name) for name in _ECHOED}
-    sampling = generation.params.sampling
     request = ResponseRequest(
         model=fields.text("model"),
-        question=Question(
-            conversation=with_system(texts["instructions"], conversation),
-            tools=tools.offered,
-            tool_choice=tools.choice,
-            parallel_tool_calls=tools.parallel,
-            reasoning="off" if effort == "none" else "on" if effort else "auto",
-            variables={"reasoning_effort": effort} if effort and effort != "none" else None,
-            constraint=constraint,
-        ),
+        question=question,
         generation=generation,
         tools=tools,
         conversation=conversation,
         items=items,
-        repeated={
-            **texts,
-            "background": False,
-            "max_output_tokens": generation.params.max_tokens,
-            "max_tool_calls": None,
-            "metadata": _metadata(fields),
-            "parallel_tool_calls": tools.parallel,
-            "reasoning": reasoning,
-            "service_tier": "default",
-            "temperature": sampling.temperature,
-            "text": {"format": format_document, "verbosity": "medium"},
-            "tool_choice": tools.choice_document,
-            "tools": list(tools.documents),
-            "top_logprobs": top or 0,
-            "top_p": sampling.top_p,
-            "truncation": "disabled",
-        },
+        repeated=_repeated(fields, tools, generation.params) | {"text": {"format": form, "verbosity": "medium"}},
         stream=fields.flag("stream"),
         store=fields.flag("store", default=True),
-        includes_logprobs=includes_logprobs,
-        includes_encrypted=_ENCRYPTED in includes,
+        includes_logprobs=logprobs is not None,
+        includes_encrypted=_ENCRYPTED in _includes(fields),
     )
     _refuse_unsupported(fields)
     return request
+
+
+def _repeated(fields: Fields, tools: ToolSet, params: GenerationParams) -> Document:
+    """Return what the response repeats of its request, beside the format of its text."""
+    return {
+        **{name: fields.text(name) for name in _ECHOED},
+        "background": False,
+        "max_output_tokens": params.max_tokens,
+        "max_tool_calls": None,
+        "metadata": _metadata(fields),
+        "parallel_tool_calls": tools.parallel,
+        "reasoning": {"effort": _effort(fields), "summary": None},
+        "service_tier": "default",
+        "temperature": params.sampling.temperature,
+        "tool_choice": tools.choice_document,
+        "tools": list(tools.documents),
+        "top_logprobs": params.logprobs or 0,
+        "top_p": params.sampling.top_p,
+        "truncation": "disabled",
+    }
 
 
 def _earlier(fields: Fields, store: ResponseStore, owner: str) -> tuple[Message, ...]:
@@ -137,18 +129,24 @@ def _includes(fields: Fields) -> tuple[str, ...]:
     return wanted
 
 
-def _reasoning(fields: Fields) -> tuple[Document, str | None]:
-    """Return `reasoning` as the response repeats it, and its effort."""
+def _logprobs(fields: Fields) -> int | None:
+    """Return how many of the most probable tokens are wanted beside each, None without log probabilities."""
+    top = fields.integer("top_logprobs", low=0, high=_MOST_LOGPROBS) or 0
+    return top if top or _LOGPROBS in _includes(fields) else None
+
+
+def _effort(fields: Fields) -> str | None:
+    """Return the effort of the reasoning. Raises UsageError for anything else that is wanted of it."""
     given = fields.inner("reasoning")
     if given is None:
-        return {"effort": None, "summary": None}, None
+        return None
     effort = given.choice("effort", _EFFORTS)
     for name in ("summary", "generate_summary"):
         given.only(name, "auto", why="the reasoning itself is shown, and no summary is made")
     given.only("context", "auto", why="the chat template decides which reasoning the model sees again")
     given.only("mode", "standard", why="there is one mode")
     given.finish()
-    return {"effort": effort, "summary": None}, effort
+    return effort
 
 
 def _format(fields: Fields) -> tuple[Document, AnswerConstraint | None]:
