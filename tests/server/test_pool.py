@@ -11,7 +11,7 @@ import pytest
 from serving import spec_of
 
 from llamacli.engine.params import ContextParams, Description, ModelParams
-from llamacli.errors import ClosedError, MemoryFullError, ModelFileError, ModelNotFoundError, UsageError
+from llamacli.errors import ClosedError, EngineDiedError, MemoryFullError, ModelFileError, ModelNotFoundError, UsageError
 from llamacli.server.models.admission import Admission, QueueFullError
 from llamacli.server.models.pool import ModelPool, PoolParams
 from llamacli.server.models.spec import ModelSpec
@@ -24,6 +24,7 @@ class FakeBackend:
         self.name = name
         self.sequences = sequences
         self.closed = False
+        self.is_alive = True
 
     def describe(self) -> Description:
         limits = {"n_ctx": 512, "n_ctx_train": 512, "n_parallel": self.sequences, "n_vocab": 100}
@@ -241,3 +242,35 @@ def test_a_place_for_somebody_who_left_at_that_moment_is_not_lost() -> None:
         assert admission.running == 0
 
     asyncio.run(work())
+
+
+def test_a_model_whose_process_dies_is_loaded_again_and_refused_when_it_keeps_dying(specs: list[ModelSpec]) -> None:
+    loader = Loader()
+
+    async def work(pool: ModelPool) -> None:
+        for _ in range(3):
+            async with pool.use("a") as model:
+                model.backend.is_alive = False  # type: ignore[misc]
+            assert pool.state_of("a")[0] != "loaded"
+        with pytest.raises(EngineDiedError, match=r"the process of a died 3 times in 60 s \(it is tried again in \d+ s"):
+            async with pool.use("a"):
+                pass
+        async with pool.use("b"):  # another one is not to blame
+            pass
+
+    run(specs, loader, work)
+    assert [(backend.name, backend.closed) for backend in loader.opened] == [("a", True)] * 3 + [("b", False)]
+
+
+def test_a_process_that_died_while_nobody_used_it_is_replaced(specs: list[ModelSpec]) -> None:
+    loader = Loader()
+
+    async def work(pool: ModelPool) -> None:
+        async with pool.use("a"):
+            pass
+        loader.opened[0].is_alive = False
+        async with pool.use("a") as model:
+            assert model.backend.is_alive
+
+    run(specs, loader, work)
+    assert [backend.closed for backend in loader.opened] == [True, False]

@@ -7,17 +7,22 @@ import dataclasses
 import difflib
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from llamacli.errors import ClosedError, MemoryFullError, ModelNotFoundError, UsageError
+from llamacli.errors import ClosedError, EngineDiedError, MemoryFullError, ModelNotFoundError, UsageError
 from llamacli.server.models.admission import QueueFullError
 from llamacli.server.models.loaded import LoadedModel
 from llamacli.server.models.spec import FitsMemory, ModelSpec, OpenBackend
 
 logger = logging.getLogger(__name__)
+
+
+_MOST_DEATHS, _DEATHS_SECONDS = 3, 60.0
+"""A model whose process dies so often in so many seconds is refused until these have passed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +39,17 @@ class PoolParams:
 
 @dataclass(slots=True)
 class _Place:
-    """What is known of one model. `progress` from 0 to 1 while it is loading, and `waiting` requests wait for that."""
+    """What is known of one model. `progress` from 0 to 1 while it is loading, and `waiting` requests wait for that.
+
+    `deaths` are the times at which its process has died lately (`time.monotonic`).
+    """
 
     spec: ModelSpec
     loaded: LoadedModel | None = None
     progress: float | None = None
     error: Exception | None = None
     waiting: int = 0
+    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_DEATHS))
 
 
 class ModelPool:
@@ -106,6 +115,8 @@ class ModelPool:
     async def use(self, name: object) -> AsyncIterator[LoadedModel]:
         """Hold a model for the block, loaded first if need be. Raises as `find`, and what loading raises."""
         place = self._places[self.find(name)]
+        if place.loaded is not None and not place.loaded.backend.is_alive:
+            await self._bury(place, place.loaded)
         while (model := place.loaded) is None:
             if place.waiting >= self.params.queue:
                 raise QueueFullError(place.waiting, 5.0)
@@ -120,6 +131,8 @@ class ModelPool:
         finally:
             model.users -= 1
             model.used = time.monotonic()
+            if not model.backend.is_alive:
+                await self._bury(place, model)
             if not model.users and len(self._places) > 1:
                 async with self._changed:
                     self._changed.notify_all()
@@ -130,6 +143,7 @@ class ModelPool:
                 return
             if self._closed:
                 raise ClosedError("the server is shutting down")
+            self._check_deaths(place)
             place.progress, place.error = 0.0, None
             try:
                 path = await asyncio.to_thread(place.spec.find)
@@ -181,6 +195,24 @@ class ModelPool:
         self._places[model.name].loaded = None
         logger.info("freeing %s, which is idle", model.name)
         await asyncio.to_thread(model.close)
+
+    async def _bury(self, place: _Place, model: LoadedModel) -> None:
+        """Forget a model whose process has died: the next request loads it again."""
+        if place.loaded is model:
+            place.loaded = None
+            place.deaths.append(time.monotonic())
+            logger.warning("the process of %s died; the next request loads it again", model.name)
+            await asyncio.to_thread(model.close)
+
+    def _check_deaths(self, place: _Place) -> None:
+        """Raise EngineDiedError for a model whose process keeps dying."""
+        if len(place.deaths) < _MOST_DEATHS:
+            return
+        left = place.deaths[0] + _DEATHS_SECONDS - time.monotonic()
+        if left > 0:
+            times = f"{_MOST_DEATHS} times in {_DEATHS_SECONDS:.0f} s"
+            hint = f"it is tried again in {left:.0f} s; llamacli info --check examines the file"
+            raise EngineDiedError(f"the process of {place.spec.name} died {times}", hint=hint)
 
     async def free_idle(self) -> None:
         """Free the models that nobody has used for the time of `keep_alive`."""
