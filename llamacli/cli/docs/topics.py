@@ -10,7 +10,7 @@ EXIT_STATUS = (
     (4, "The prompt does not fit the context, or the model does not fit memory."),
     (5, "A grammar or schema is invalid, or the answer does not satisfy it."),
     (6, "Some rows of a batch failed."),
-    (7, "The engine failed."),
+    (7, "The engine failed, or its process died."),
     (8, "A requested limit or check was not met."),
     (130, "Interrupted (Ctrl-C)."),
     (141, "The reader of standard output closed the pipe, as in `llamacli ... | head -1`."),
