@@ -97,8 +97,8 @@ class ContextParams:
     the cache at once. `kv_unified`: one buffer for all sequences, which is better when they share a long prefix. `invariant`:
     the results of a sequence do not depend, to the last bit, on what is evaluated beside it; this holds where
     `can_be_invariant` does, for weights with such kernels (Q4_1, Q8_0). `all_outputs`: room for the logits of every token of a
-    batch instead of one for each sequence; `n_outputs`: for so many tokens at least. The factors of YaRN are the model's if they
-    are negative. `no_perf` measures no times in llama.cpp.
+    batch instead of one for each sequence; `n_outputs`: for so many tokens at least. The factors of YaRN are the model's if
+    they are negative. `no_perf` measures no times in llama.cpp.
     """
 
     n_ctx: int | None = None

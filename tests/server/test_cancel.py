@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
 import struct
 import threading
@@ -223,3 +225,20 @@ def test_health_tells_the_progress_while_the_model_is_loading(slow_model: Path) 
             connection.settimeout(20)
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
         assert server.get("/health").status == 200
+
+
+def test_an_engine_that_dies_fails_its_requests_and_comes_back(server: LiveServer) -> None:
+    fields = {"prompt": "Hello", "max_tokens": 4, "temperature": 0}
+    before = server.post("/v1/completions", fields).json()["choices"]
+    with closing(opened(server, max_tokens=100000)) as whole, closing(opened(server, stream=True)) as stream:
+        whole.settimeout(20)
+        stream.settimeout(20)
+        wait_for(lambda: running(server) == 2)
+        os.kill(server.state.pool.loaded()[0].backend.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+        assert whole.recv(100).startswith(b"HTTP/1.1 503")
+        assert b"engine" in stream.recv(65536)
+    server.wait_until_idle()
+    assert server.get("/health").status == 200
+    after = server.post("/v1/completions", fields)
+    assert after.status == 200, after.body
+    assert (after.status, after.json()["choices"]) == (200, before)

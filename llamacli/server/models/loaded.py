@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from llamacli.backend.protocol import Backend
@@ -14,7 +14,7 @@ from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import AnswerEvent
 from llamacli.engine.params import GenerationParams, SamplingParams
-from llamacli.errors import ContextFullError
+from llamacli.errors import ContextFullError, EngineDiedError, MemoryFullError
 from llamacli.server.models.admission import Admission
 from llamacli.server.models.answers import batches_of
 from llamacli.server.models.spec import ModelSpec
@@ -42,6 +42,8 @@ class LoadedModel:
         self.users = 0
         self.used = time.monotonic()
         self.loaded_at = time.time()
+        self._died = False
+        self._reviving = asyncio.Lock()
         self._answers = ThreadPoolExecutor(places, thread_name_prefix="answer")
         self._prompts = ThreadPoolExecutor(1, thread_name_prefix="prompt")  # a chat template is used by one thread at a time
         self._vectors = ThreadPoolExecutor(1, thread_name_prefix="vectors")
@@ -57,7 +59,22 @@ class LoadedModel:
 
     async def prompt_work(self, work: Callable[[], T]) -> T:
         """Return what short work on prompts returns, which runs on a thread: rendering, tokenization."""
-        return await asyncio.get_running_loop().run_in_executor(self._prompts, work)
+        async with self._living():
+            return await asyncio.get_running_loop().run_in_executor(self._prompts, work)
+
+    @asynccontextmanager
+    async def _living(self) -> AsyncGenerator[None, None]:
+        """Load the model anew before the block if its engine has died, and notice if it may have died in the block."""
+        if self._died:
+            async with self._reviving:
+                if self._died:
+                    await asyncio.to_thread(self.backend.revive)
+                    self._died = False
+        try:
+            yield
+        except (EngineDiedError, MemoryFullError):  # the system kills what takes too much memory
+            self._died = True
+            raise
 
     async def render(self, question: Question) -> Turn:
         """Return the turn of a question. Raises as `Backend.render`, and ContextFullError if the prompt is too long."""
@@ -91,7 +108,7 @@ class LoadedModel:
                 lambda: self.backend.answer(turn, params, samples=samples, cancel=canceller),
                 canceller.set,
             )
-            async with aclosing(batches):
+            async with self._living(), aclosing(batches):
                 async for batch in batches:
                     yield batch
 
@@ -114,7 +131,7 @@ class LoadedModel:
                 found.append(outcome)
             return found
 
-        async with self.admission.place():
+        async with self.admission.place(), self._living():
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._vectors, run)
             finally:
