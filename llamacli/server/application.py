@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute, Route, Router
+from starlette.routing import Router
 from starlette.types import ASGIApp
 
+from llamacli.json_text import parse_json
 from llamacli.openai.errors import Problem
 from llamacli.openai.messages.errors import error_document
-from llamacli.server.http.asgi import App, Receive, Scope, Send
-from llamacli.server.http.endpoint import EXCHANGE, GONE, Endpoint, Handler
-from llamacli.server.http.exchange import ClientGoneError, Exchange, Record, RefusedError
-from llamacli.server.routes.completions import Completions
-from llamacli.server.routes.messages import PREFIX, Messages
-from llamacli.server.routes.page import page
-from llamacli.server.routes.responses import Responses
-from llamacli.server.routes.status import Status
-from llamacli.server.routes.texts import Texts
+from llamacli.server.batches.worker import BatchWorker
+from llamacli.server.http.asgi import App, Message, Receive, Scope, Send
+from llamacli.server.http.endpoint import EXCHANGE, GONE
+from llamacli.server.http.exchange import ClientGoneError, Exchange, Record, RefusedError, dump
+from llamacli.server.routes.messages import PREFIX
+from llamacli.server.routes.table import routes
 from llamacli.server.state import ServerState
 
 logger = logging.getLogger(__name__)
@@ -36,54 +35,50 @@ _IDLE_CHECK_SECONDS = 5.0
 
 def make_application(state: ServerState) -> App:
     """Return the application of a server."""
-    return Front(state, Router(routes(state), redirect_slashes=False, lifespan=lambda app: _lifespan(state)))
+    worker: BatchWorker | None = None
+
+    def lifespan(app: object) -> contextlib.AbstractAsyncContextManager[None]:
+        return _lifespan(state, worker)
+
+    router = Router(redirect_slashes=False, lifespan=lifespan)
+    if state.batches is not None:
+        worker = BatchWorker(state.batches, partial(ask, router, state))
+    router.routes.extend(routes(state, worker))
+    return Front(state, router)
 
 
-def routes(state: ServerState) -> list[BaseRoute]:
-    """Return the routes, with and without `/v1` where clients know both."""
-    completions, texts, status = Completions(state), Texts(state), Status(state)
-    responses, messages = Responses(state), Messages(state)
-    both: list[tuple[str, str, Handler]] = [
-        ("GET", "/models", status.models),
-        ("GET", "/models/{name:path}", status.model),
-        ("POST", "/chat/completions", completions.chat),
-        ("POST", "/completions", completions.text),
-        ("POST", "/responses", responses.create),
-        ("POST", "/responses/input_tokens", responses.count),
-        ("GET", "/responses/{id}", responses.retrieve),
-        ("DELETE", "/responses/{id}", responses.delete),
-        ("POST", "/responses/{id}/cancel", responses.cancel),
-        ("GET", "/responses/{id}/input_items", responses.items),
-        ("POST", "/embeddings", texts.embeddings),
-        ("POST", "/rerank", texts.rerank),
-        ("POST", "/tokenize", texts.tokenize),
-        ("POST", "/detokenize", texts.detokenize),
-        ("POST", "/apply-template", texts.apply_template),
-        ("GET", "/health", status.health),
-    ]
-    alone: list[tuple[str, str, Handler]] = [
-        ("POST", PREFIX, messages.create),
-        ("POST", f"{PREFIX}/count_tokens", messages.count),
-        ("POST", "/infill", completions.infill),
-        ("GET", "/", page),
-        ("GET", "/props", status.props),
-        ("GET", "/metrics", status.metrics),
-    ]
-    paths = [(method, prefix + path, handler) for method, path, handler in both for prefix in ("/v1", "")] + alone
-    return [Route(path, _app(handler), methods=[method]) for method, path, handler in paths]
+async def ask(router: ASGIApp, state: ServerState, owner: str, path: str, body: Any) -> tuple[int, Any, str]:
+    """Send a request of an owner to an endpoint from inside the server; return status, document and id of the response."""
+    never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    bodies = iter([{"type": "http.request", "body": dump(body)}])
+    answer: list[bytes] = []
 
+    async def receive() -> Message:
+        return next(bodies, None) or await never
 
-def _app(handler: Handler) -> Callable[..., object]:
-    return Endpoint(handler)
+    async def send(message: Message) -> None:
+        answer.append(message.get("body", b""))
+
+    record = Record(method="POST", path=path, client=owner)
+    scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b"", "app": router}
+    scope[EXCHANGE] = Exchange(scope, receive, send, state.limits, record)
+    await router(scope, receive, send)
+    record.seconds = record.elapsed
+    state.metrics.count(record, "batch")
+    return record.status, parse_json(b"".join(answer)), record.id
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(state: ServerState) -> AsyncIterator[None]:
-    """Load the default model in the background, and free idle ones; free all at the end."""
+async def _lifespan(state: ServerState, worker: BatchWorker | None) -> AsyncIterator[None]:
+    """Load the default model in the background, go on with batches, and free idle models; free all at the end."""
     tasks = [asyncio.ensure_future(load_default(state)), asyncio.ensure_future(_free_idle(state))]
+    if worker is not None:
+        worker.resume()
     try:
         yield
     finally:
+        if worker is not None:
+            await worker.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from llamacli.openai.responses.store import ResponseStore
+from llamacli.server.batches.store import BatchStore
 from llamacli.server.http.exchange import HttpLimits, Record
 from llamacli.server.metrics import Metrics
 from llamacli.server.models.pool import ModelPool
@@ -19,12 +20,14 @@ class ServerState:
     default model that cannot be loaded.
 
     `is_draining`: the server ends, and takes no new requests. `keeps_prompts`: records hold prompts and answers for the log.
+    `batches` is None if another server of this user runs them.
     """
 
     pool: ModelPool
     clients: Clients
     origin: OriginRules
     metrics: Metrics
+    batches: BatchStore | None = None
     responses: ResponseStore = field(default_factory=ResponseStore)
     limits: HttpLimits = field(default_factory=HttpLimits)
     log: Callable[[Record], None] = lambda record: None

@@ -18,6 +18,7 @@ from llamacli.cli.serve.options import AccessOptions, ListenOptions, LoadOptions
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import UsageError
 from llamacli.server.access_log import format_json, format_text
+from llamacli.server.batches.store import BatchStore
 from llamacli.server.http.exchange import Record
 from llamacli.server.metrics import Metrics
 from llamacli.server.models.pool import ModelPool, PoolParams
@@ -26,6 +27,7 @@ from llamacli.server.security.clients import Clients
 from llamacli.server.security.origin import OriginRules
 from llamacli.server.state import ServerState
 from llamacli.store.api_keys import ApiKey, digest_of, read_keys
+from llamacli.store.files import paths
 from llamacli.store.models.references import is_path
 from llamacli.store.models.resolve import names_of
 
@@ -62,9 +64,23 @@ def make_state(app: AppContext, setup: Setup, line: Reread) -> ServerState:
         clients=clients,
         origin=origin_rules(setup, has_keys=clients.has_keys),
         metrics=Metrics(),
+        batches=open_batches(app),
         log=make_log(app, setup.log),
         keeps_prompts=setup.log.log_prompts,
     )
+
+
+def open_batches(app: AppContext) -> BatchStore | None:
+    """Return the files and batches of this user; None if another server has them, or they cannot be kept."""
+    store = BatchStore(paths.data_dir() / "server")
+    try:
+        if store.hold():
+            return store
+        reason = "another server of this user has them"
+    except OSError as error:
+        reason = f"{paths.data_dir()}: {error.strerror}"
+    app.console.note(f"no files and batches: {reason}")
+    return None
 
 
 def read_all_keys(access: AccessOptions) -> list[ApiKey]:

@@ -1,0 +1,1 @@
+"""What a server keeps on disk: the files of its clients, and their batches."""
