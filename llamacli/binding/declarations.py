@@ -296,6 +296,7 @@ int32_t llamacli_end_tokens(const struct llama_vocab * vocab, llama_token * toke
 void llamacli_choose_kernels(enum llamacli_kernels kernels);
 enum llamacli_kernels llamacli_chosen_kernels(void);
 const char * llamacli_kernels_instructions(void);
+bool llamacli_kernels_need_no_repacking(void);
 
 // --- shim_measure.cpp: what benchmarks time
 struct llamacli_workers * llamacli_workers_new(int32_t n_threads, const uint8_t * cpus, int32_t n_cpus, bool strict, uint32_t poll);

@@ -96,7 +96,7 @@ class ContextParams:
     `threads`: None is the number of physical cores that this process may use. `n_seq_max`: the number of sequences that fit in
     the cache at once. `kv_unified`: one buffer for all sequences, which is better when they share a long prefix. `invariant`:
     the results of a sequence do not depend, to the last bit, on what is evaluated beside it; this holds where
-    `can_be_invariant` does, for weights with such kernels (Q4_1, Q8_0). `all_outputs`: room for the logits of every token of a
+    `can_be_invariant` does, for weights that our kernels multiply. `all_outputs`: room for the logits of every token of a
     batch instead of one for each sequence; `n_outputs`: for so many tokens at least. The factors of YaRN are the model's if
     they are negative. `no_perf` measures no times in llama.cpp.
     """

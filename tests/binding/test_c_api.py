@@ -43,7 +43,11 @@ def test_a_wrong_declaration_fails_the_build(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(llama_h, name, getattr(llama_h, name).replace(old, new))
     path = tmp_path / "check.c"
     path.write_text(abi_check.generate())
-    includes = [f"-I{TREE / 'include'}", f"-I{TREE / 'ggml/include'}", f"-I{ROOT / 'llamacli/binding/shim'}"]
+    includes = [
+        f"-I{TREE / 'include'}",
+        f"-I{TREE / 'ggml/include'}",
+        *(f"-I{ROOT / 'llamacli/binding' / room}" for room in ("shim", "kernels")),
+    ]
     flags = ["-std=c11", "-fsyntax-only", "-pedantic-errors", "-Werror=missing-field-initializers"]
     compiler = shutil.which("cc") or "clang"
     result = subprocess.run([compiler, *flags, *includes, str(path)], capture_output=True, text=True, check=False)

@@ -23,11 +23,18 @@ SCALES = {
     ggml_type.GGML_TYPE_Q5_0: (0,),
     ggml_type.GGML_TYPE_Q5_1: (0, 2),
     ggml_type.GGML_TYPE_Q8_0: (0,),
+    ggml_type.GGML_TYPE_Q4_K: (0, 2),
+    ggml_type.GGML_TYPE_Q5_K: (0, 2),
+    ggml_type.GGML_TYPE_Q6_K: (208,),
+    ggml_type.GGML_TYPE_IQ4_NL: (0,),
+    ggml_type.GGML_TYPE_IQ4_XS: (0,),
 }
-"""The types with kernels, and where the halves of a block's scale and minimum are."""
+"""The types with kernels, and where the halves of a unit's scale and minimum are."""
 
 BLOCK = 32
 KINDS = list(SCALES)
+UNITS = {kind: 256 if kind.name.endswith(("_K", "_XS")) else 32 for kind in KINDS}
+"""Weights that are stored together. Widths in these tests are for units of 32; they are longer for larger ones."""
 SHAPES = ((1, 32), (7, 64), (16, 96), (33, 576), (195, 160))
 
 needs_kernels = pytest.mark.skipif(
@@ -53,8 +60,8 @@ def rounded(columns: Floats) -> NDArray[np.float64]:
 def fuzzed(kind: ggml_type, rows: int, width: int, scales: NDArray[np.float16]) -> NDArray[np.uint8]:
     """Rows of random bytes, with scales and minima drawn from `scales`."""
     generator = np.random.default_rng(2)
-    size = int(library().ggml_row_size(kind, BLOCK))
-    blocks = generator.integers(0, 256, (rows * width // BLOCK, size), np.uint8)
+    size = int(library().ggml_row_size(kind, UNITS[kind]))
+    blocks = generator.integers(0, 256, (rows * width // UNITS[kind], size), np.uint8)
     for offset in SCALES[kind]:
         blocks[:, offset : offset + 2] = generator.choice(scales, len(blocks)).view(np.uint8).reshape(-1, 2)
     return blocks.reshape(rows, -1)
@@ -73,6 +80,7 @@ def check(kind: ggml_type, rows: NDArray[np.uint8], columns: Floats) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize(("rows", "width"), SHAPES)
 def test_products_agree_with_double_precision(kind: ggml_type, rows: int, width: int) -> None:
+    width *= UNITS[kind] // BLOCK
     weights = quantize(kind, random(rows, width))
     for count in (1, 2, 3, 4, 5, 17):
         check(kind, weights, random(count, width, seed=count))
@@ -90,13 +98,15 @@ def test_products_agree_with_double_precision(kind: ggml_type, rows: int, width:
     ids=["zero", "denormal", "largest"],
 )
 def test_any_bytes_are_weights(kind: ggml_type, scales: NDArray[np.float16]) -> None:
-    check(kind, fuzzed(kind, 21, 96, scales), random(5, 96))
+    width = 3 * UNITS[kind]
+    check(kind, fuzzed(kind, 21, width, scales), random(5, width))
 
 
 @needs_kernels
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_result_depends_neither_on_its_neighbours_nor_on_threads_nor_on_instructions(kind: ggml_type) -> None:
-    weights, columns = quantize(kind, random(67, 192)), random(35, 192)
+    width = 6 * UNITS[kind]
+    weights, columns = quantize(kind, random(67, width)), random(35, width)
     alone = np.concatenate([multiply(kind, weights, columns[i : i + 1]) for i in range(len(columns))])
     for count, threads in itertools.product((2, 3, 4, 5, 8, 15, 16, 17, 31, 35), (1, 2, 3, 9)):
         together = multiply(kind, weights, columns[:count], threads=threads)
@@ -107,8 +117,9 @@ def test_a_result_depends_neither_on_its_neighbours_nor_on_threads_nor_on_instru
 @needs_kernels
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_matrices_are_shared_by_heads_and_columns_may_be_views(kind: ggml_type) -> None:
-    weights = quantize(kind, random(2 * 20, 64)).reshape(2, 20, -1)
-    columns = random(4, 3, 64)
+    width = 2 * UNITS[kind]
+    weights = quantize(kind, random(2 * 20, width)).reshape(2, 20, -1)
+    columns = random(4, 3, width)
     expected = np.stack([multiply(kind, weights[i // 2], columns[i]) for i in range(4)])
     assert multiply(kind, weights, columns, threads=2).tobytes() == expected.tobytes()
     one = weights[0]
@@ -120,10 +131,11 @@ def test_matrices_are_shared_by_heads_and_columns_may_be_views(kind: ggml_type) 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("kernels", [BEST, AVX2], ids=["best", "AVX2"])
 def test_what_is_not_finite_stays_in_its_row_and_column(kind: ggml_type, kernels: int) -> None:
-    weights, columns = quantize(kind, random(18, 64)), random(6, 64)
+    width, scale = 2 * UNITS[kind], SCALES[kind][0]
+    weights, columns = quantize(kind, random(18, width)), random(6, width)
     expected = multiply(kind, weights, columns, kernels=kernels)
     columns[1, 40], columns[4, 3] = np.nan, -np.inf
-    weights[17, :2] = np.frombuffer(np.float16(np.nan).tobytes(), np.uint8)
+    weights[17, scale : scale + 2] = np.frombuffer(np.float16(np.nan).tobytes(), np.uint8)
     found = multiply(kind, weights, columns, kernels=kernels)
     assert np.isnan(found[[1, 4]]).all()
     assert np.isnan(found[:, 17]).all()
@@ -134,18 +146,20 @@ def test_what_is_not_finite_stays_in_its_row_and_column(kind: ggml_type, kernels
 @needs_kernels
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_tiny_and_huge_activations(kind: ggml_type) -> None:
-    weights = quantize(kind, random(16, 64))
+    width = 2 * UNITS[kind]
+    weights = quantize(kind, random(16, width))
     for factor in (1e-30, 1e30):
-        check(kind, weights, random(3, 64) * np.float32(factor))
+        check(kind, weights, random(3, width) * np.float32(factor))
     for factor in (0.0, 1e-42):
-        assert not multiply(kind, weights, random(3, 64) * np.float32(factor)).any()
+        assert not multiply(kind, weights, random(3, width) * np.float32(factor)).any()
 
 
 @needs_kernels
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_errors_are_at_most_those_of_upstream(kind: ggml_type) -> None:
-    weights, columns = quantize(kind, random(64, 576)), random(32, 576)
-    exact = columns.astype(np.float64) @ dequantize(kind, weights, 576).T
+    width = 2 * UNITS[kind] if UNITS[kind] > BLOCK else 576
+    weights, columns = quantize(kind, random(64, width)), random(32, width)
+    exact = columns.astype(np.float64) @ dequantize(kind, weights, width).T
     errors = [
         np.sqrt(np.mean((multiply(kind, weights, columns, kernels=kernels) - exact) ** 2)) for kernels in (BEST, UPSTREAM)
     ]

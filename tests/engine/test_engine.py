@@ -101,10 +101,10 @@ def reference_tokens(program: Path, model: Path, count: int, context: int, promp
     return [int(line) for line in result.stdout.split()]
 
 
-def test_greedy_equals_the_reference_loop(reference: Path, tiny_model: Path, model: Model) -> None:
+def test_greedy_equals_the_reference_loop(reference: Path, tiny_model: Path) -> None:
     expected = reference_tokens(reference, tiny_model, 64, 256, "Once upon a time")
     sampling = SamplingParams(temperature=0)
-    with Context(model, ContextParams(n_ctx=256)) as context:
+    with Model(tiny_model, ModelParams(kernels="upstream")) as model, Context(model, ContextParams(n_ctx=256)) as context:
         assert answer(Scheduler(context), request(model, "Once upon a time", sampling=sampling, max_tokens=64)) == expected
     assert expected
 
@@ -113,7 +113,7 @@ def test_greedy_equals_the_reference_loop(reference: Path, tiny_model: Path, mod
 @pytest.mark.parametrize("prompt", ["The capital of France is", "def fibonacci(n):", "Ein Haus am Meer, 海边的房子 🏠"])
 def test_greedy_equals_the_reference_loop_on_the_demo_model(reference: Path, demo_model: Path, prompt: str) -> None:
     expected = reference_tokens(reference, demo_model, 48, 512, prompt)
-    with Model(demo_model) as model, Context(model, ContextParams(n_ctx=512)) as context:
+    with Model(demo_model, ModelParams(kernels="upstream")) as model, Context(model, ContextParams(n_ctx=512)) as context:
         sampling = SamplingParams(temperature=0)
         assert answer(Scheduler(context), request(model, prompt, sampling=sampling, max_tokens=48)) == expected
 

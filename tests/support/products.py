@@ -1,11 +1,12 @@
-"""Matrix products on the CPU through ggml itself, as a model computes them, and the same in double precision."""
+"""Matrix products and attention on the CPU through ggml itself, as a model computes them."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import math
 from ctypes import POINTER, c_bool, c_char_p, c_float, c_int, c_int64, c_size_t, c_void_p
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,8 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ggml_new_tensor_4d": (c_void_p, (c_void_p, c_int, c_int64, c_int64, c_int64, c_int64)),
     "ggml_permute": (c_void_p, (c_void_p, c_void_p, c_int, c_int, c_int, c_int)),
     "ggml_mul_mat": (c_void_p, (c_void_p, c_void_p, c_void_p)),
+    "ggml_flash_attn_ext": (c_void_p, (*[c_void_p] * 5, c_float, c_float, c_float)),
+    "ggml_flash_attn_ext_add_sinks": (None, (c_void_p, c_void_p)),
     "ggml_new_graph": (c_void_p, (c_void_p,)),
     "ggml_build_forward_expand": (None, (c_void_p, c_void_p)),
     "ggml_backend_init_by_type": (c_void_p, (c_int, c_char_p)),
@@ -90,36 +93,85 @@ def multiply(
 
     `transposed` hands over a view of the columns whose second and third dimensions are exchanged.
     """
-    columns = np.ascontiguousarray(columns, dtype=np.float32)
-    rows = np.ascontiguousarray(rows)
-    weight_shape = (columns.shape[-1], *reversed(rows.shape[:-1]))
-    column_shape = tuple(reversed(columns.shape))
-    context = _function("ggml_init")(_InitParams(_MEMORY, None, True))
-    backend = _function("ggml_backend_init_by_type")(_CPU, None)
-    weights = _function("ggml_new_tensor_4d")(context, kind, *_four(weight_shape))
-    values = _function("ggml_new_tensor_4d")(context, ggml_type.GGML_TYPE_F32, *_four(column_shape))
-    seen = _function("ggml_permute")(context, values, 0, 2, 1, 3) if transposed else values
-    product = _function("ggml_mul_mat")(context, weights, seen)
-    graph = _function("ggml_new_graph")(context)
-    _function("ggml_build_forward_expand")(graph, product)
-    buffer = _function("ggml_backend_alloc_ctx_tensors")(context, backend)
-    try:
-        _function("ggml_backend_tensor_set")(weights, rows.ctypes.data, 0, rows.nbytes)
-        _function("ggml_backend_tensor_set")(values, columns.ctypes.data, 0, columns.nbytes)
-        _set_threads(backend, threads)
-        library().llamacli_choose_kernels(kernels)
-        assert _function("ggml_backend_graph_compute")(backend, graph) == 0
-        shape = (
-            columns.shape if not transposed else (*columns.shape[:-3], columns.shape[-2], columns.shape[-3], columns.shape[-1])
-        )
+    columns, rows = np.ascontiguousarray(columns, dtype=np.float32), np.ascontiguousarray(rows)
+    with _Operation() as operation:
+        weights = operation.tensor(kind, (columns.shape[-1], *reversed(rows.shape[:-1])))
+        values = operation.tensor(ggml_type.GGML_TYPE_F32, tuple(reversed(columns.shape)))
+        seen = _function("ggml_permute")(operation.context, values, 0, 2, 1, 3) if transposed else values
+        product = _function("ggml_mul_mat")(operation.context, weights, seen)
+        shape = columns.swapaxes(-2, -3).shape if transposed else columns.shape
         result = np.empty((*shape[:-1], rows.shape[-2]), np.float32)
-        _function("ggml_backend_tensor_get")(product, result.ctypes.data, 0, result.nbytes)
-    finally:
-        library().llamacli_choose_kernels(UPSTREAM)
-        _function("ggml_backend_buffer_free")(buffer)
-        _function("ggml_backend_free")(backend)
-        _function("ggml_free")(context)
+        operation.compute(product, result, {weights: rows, values: columns}, kernels, threads)
     return result
+
+
+def attend(
+    queries: Floats,
+    keys: NDArray[Any],
+    values: NDArray[Any],
+    mask: NDArray[np.float16] | None,
+    *,
+    kernels: llamacli_kernels = BEST,
+    threads: int = 1,
+    bias: float = 0.0,
+    cap: float = 0.0,
+    sinks: Floats | None = None,
+) -> Floats:
+    """Flash attention of queries (heads, tokens, width) to keys and values (heads, keys, width), with a mask (tokens, keys).
+
+    The scale of the scores is 1 / sqrt(width). The result has the shape (tokens, heads, width of the values).
+    """
+    with _Operation() as operation:
+        kind = {np.dtype(np.float16): ggml_type.GGML_TYPE_F16, np.dtype(np.float32): ggml_type.GGML_TYPE_F32}
+        arrays = [array if array is None else np.ascontiguousarray(array) for array in (queries, keys, values, mask)]
+        tensors = [
+            None if array is None else operation.tensor(kind[array.dtype], tuple(reversed(array.shape))) for array in arrays
+        ]
+        scale = 1 / math.sqrt(queries.shape[-1])
+        attention = _function("ggml_flash_attn_ext")(operation.context, *tensors, scale, bias, cap)
+        inputs = dict(zip(tensors, arrays, strict=True))
+        if sinks is not None:
+            tensor = operation.tensor(ggml_type.GGML_TYPE_F32, sinks.shape)
+            _function("ggml_flash_attn_ext_add_sinks")(attention, tensor)
+            inputs[tensor] = sinks
+        result = np.empty((queries.shape[1], queries.shape[0], values.shape[-1]), np.float32)
+        operation.compute(attention, result, inputs, kernels, threads)
+    return result
+
+
+class _Operation:
+    """A context of ggml's for the tensors of one operation, and a backend that computes it."""
+
+    def __enter__(self) -> Self:
+        self.context = _function("ggml_init")(_InitParams(_MEMORY, None, True))
+        self._backend = _function("ggml_backend_init_by_type")(_CPU, None)
+        self._buffer = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _function("ggml_backend_buffer_free")(self._buffer)
+        _function("ggml_backend_free")(self._backend)
+        _function("ggml_free")(self.context)
+
+    def tensor(self, kind: ggml_type, shape: tuple[int, ...]) -> Any:
+        """Create a tensor; the first number is that of the innermost dimension."""
+        return _function("ggml_new_tensor_4d")(self.context, kind, *_four(shape))
+
+    def compute(self, to: Any, result: Floats, inputs: dict[Any, Any], kernels: llamacli_kernels, threads: int) -> None:
+        """Compute the tensor `to` from the arrays of the `inputs`, and copy it to `result`."""
+        graph = _function("ggml_new_graph")(self.context)
+        _function("ggml_build_forward_expand")(graph, to)
+        self._buffer = _function("ggml_backend_alloc_ctx_tensors")(self.context, self._backend)
+        for tensor, array in inputs.items():
+            if tensor is not None:
+                _function("ggml_backend_tensor_set")(tensor, array.ctypes.data, 0, array.nbytes)
+        _set_threads(self._backend, threads)
+        library().llamacli_choose_kernels(kernels)
+        try:
+            assert _function("ggml_backend_graph_compute")(self._backend, graph) == 0
+        finally:
+            library().llamacli_choose_kernels(UPSTREAM)
+        _function("ggml_backend_tensor_get")(to, result.ctypes.data, 0, result.nbytes)
 
 
 def _four(shape: tuple[int, ...]) -> tuple[int, ...]:

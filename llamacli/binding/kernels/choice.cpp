@@ -1,5 +1,9 @@
 #include "choice.h"
 
+#ifdef LLAMACLI_KERNELS_X86
+#include <cpuid.h>
+#endif
+
 static thread_local llamacli_kernels chosen = LLAMACLI_KERNELS_UPSTREAM;
 
 void llamacli_choose_kernels(llamacli_kernels kernels) { chosen = kernels; }
@@ -19,5 +23,16 @@ const char * llamacli_kernels_instructions(void) {
     return "AVX2";
 #else
     return "";
+#endif
+}
+
+bool llamacli_kernels_need_no_repacking(void) {
+#ifdef LLAMACLI_KERNELS_X86
+    constexpr unsigned amx_int8 = 1u << 25;
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    const bool has_amx = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & amx_int8);
+    return *llamacli_kernels_instructions() && !has_amx;
+#else
+    return false;
 #endif
 }

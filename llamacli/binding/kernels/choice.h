@@ -20,6 +20,9 @@ GGML_API enum llamacli_kernels llamacli_chosen_kernels(void);
 // The instructions of the best here: "AVX512_VNNI", "AVX2", or "" if none suit this processor and all choices mean ggml's own.
 GGML_API const char * llamacli_kernels_instructions(void);
 
+// Whether ours are at least as fast with weights as they are in the file as ggml's with repacked ones: not where ggml has AMX.
+GGML_API bool llamacli_kernels_need_no_repacking(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -20,12 +20,12 @@ if(llamacli_kernels_x86)
     list(FILTER llamacli_cpu_variants EXCLUDE REGEX "-feats$")
     foreach(variant IN LISTS llamacli_cpu_variants)
         target_sources(${variant} PRIVATE
-            "${llamacli_kernels}/hook.cpp" "${llamacli_kernels}/product_avx2.cpp" "${llamacli_kernels}/product_avx512.cpp")
+            "${llamacli_kernels}/hook.cpp" "${llamacli_kernels}/kernels_avx2.cpp" "${llamacli_kernels}/kernels_avx512.cpp")
     endforeach()
     # one order of operations for each result: a multiplication and an addition stay two roundings where they are written so
-    set_property(SOURCE "${llamacli_kernels}/product_avx2.cpp" DIRECTORY "${llamacli_ggml}"
+    set_property(SOURCE "${llamacli_kernels}/kernels_avx2.cpp" DIRECTORY "${llamacli_ggml}"
         PROPERTY COMPILE_OPTIONS ${llamacli_avx2_flags} -ffp-contract=off)
-    set_property(SOURCE "${llamacli_kernels}/product_avx512.cpp" DIRECTORY "${llamacli_ggml}"
+    set_property(SOURCE "${llamacli_kernels}/kernels_avx512.cpp" DIRECTORY "${llamacli_ggml}"
         PROPERTY COMPILE_OPTIONS ${llamacli_avx512_flags} -ffp-contract=off)
     set_property(SOURCE "${llamacli_ggml}/ggml-cpu/ggml-cpu.c" DIRECTORY "${llamacli_ggml}" APPEND PROPERTY COMPILE_DEFINITIONS
         ggml_cpu_extra_compute_forward=llamacli_compute_forward ggml_cpu_extra_work_size=llamacli_work_size)

@@ -9,29 +9,41 @@
 #include "kernels.h"
 
 #include <cfloat>
-#include <cmath>
+#include <math.h>
 
 namespace {
 
-struct panel_block { // the layout for C columns is float scale[C], then sum[C], then int8_t q[C][BLOCK]
-    static constexpr int bytes = 2 * 4 + BLOCK;
-};
+// The layout of a block of C columns: float scale[C], then a number[C] that starts the sums, another[C] for the second halves of
+// types that have scales for halves, then int8_t q[C][BLOCK].
+template <class W> constexpr int block_bytes = (W::shape == form::in_halves ? 12 : 8) + BLOCK;
+
+template <class W, int FROM, int TO> inline ints sum_of_products(ints const (&four)[FOURS], int32_t start, const int32_t * x) {
+    sums s = sums_from(start);
+#pragma GCC unroll 8
+    for (int i = FROM; i < TO; i++) {
+        dot<W::bits>(s, four[i], x[i]);
+    }
+    return finish(s);
+}
 
 template <class W, int C> inline void add_block(floats (&acc)[C], const unpacked & w, const uint8_t * panel) {
     const auto * scale = reinterpret_cast<const float *>(panel);
     const auto * sum = reinterpret_cast<const float *>(panel) + C;
     const auto * start = reinterpret_cast<const int32_t *>(panel) + C;
-    const auto * fours = reinterpret_cast<const int32_t *>(panel) + 2 * C;
+    const auto * fours = reinterpret_cast<const int32_t *>(panel + C * (block_bytes<W> - BLOCK));
 #pragma GCC unroll 16
     for (int c = 0; c < C; c++) {
-        sums s = sums_from(W::has_minimum ? 0 : start[c]);
-#pragma GCC unroll 8
-        for (int i = 0; i < FOURS; i++) {
-            dot<W::bits>(s, w.four[i], fours[c * FOURS + i]);
-        }
-        floats value = mul(to_floats(finish<W::bits>(s)), w.scale);
-        if (W::has_minimum) {
+        const int32_t * x = fours + c * FOURS;
+        floats value;
+        if constexpr (W::shape == form::in_halves) {
+            const ints low = sum_of_products<W, 0, FOURS / 2>(w.four, start[c], x);
+            const ints high = sum_of_products<W, FOURS / 2, FOURS>(w.four, start[C + c], x);
+            value = fma(to_floats(high), w.minimum, mul(to_floats(low), w.scale));
+        } else if constexpr (W::shape == form::with_minimum) {
+            value = mul(to_floats(sum_of_products<W, 0, FOURS>(w.four, 0, x)), w.scale);
             value = fma(w.minimum, every(sum[c]), value);
+        } else {
+            value = mul(to_floats(sum_of_products<W, 0, FOURS>(w.four, start[c], x)), w.scale);
         }
         acc[c] = fma(value, every(scale[c]), acc[c]);
     }
@@ -53,13 +65,15 @@ template <class W, int C> void product_direct(const uint8_t * rows, int64_t stri
     }
     constexpr int64_t step = int64_t(ROWS) * W::bytes;
     const uint8_t * next = rows + ROWS * stride; // if there are more rows; an address without memory does no harm
-    for (int64_t b = 0; b < blocks; b++) {
+    for (int64_t b = 0; b < blocks; b += W::blocks, rows += W::bytes, next += step) {
         for (int64_t i = 0; i < step; i += 64) {
-            _mm_prefetch(reinterpret_cast<const char *>(next + b * step + i), _MM_HINT_T0);
+            _mm_prefetch(reinterpret_cast<const char *>(next + i), _MM_HINT_T0);
         }
-        unpacked w;
-        W::unpack(rows + b * W::bytes, stride, w);
-        add_block<W, C>(acc, w, panel + b * C * panel_block::bytes);
+        unpacked w[W::blocks];
+        W::unpack(rows, stride, w);
+        for (int i = 0; i < W::blocks; i++, panel += C * block_bytes<W>) {
+            add_block<W, C>(acc, w[i], panel);
+        }
     }
     store_columns(acc, to, to_stride, count);
 }
@@ -72,7 +86,7 @@ template <class W, int C> void product_tile(const unpacked * tile, int64_t block
         a = zero_floats();
     }
     for (int64_t b = 0; b < blocks; b++) {
-        add_block<W, C>(acc, tile[b], panel + b * C * panel_block::bytes);
+        add_block<W, C>(acc, tile[b], panel + b * C * block_bytes<W>);
     }
     store_columns(acc, to, to_stride, count);
 }
@@ -103,7 +117,7 @@ void compute(const llamacli::product_task & task, int64_t from, int64_t to, int6
         int64_t stride = task.row_stride;
         const int count = static_cast<int>(task.rows - row < ROWS ? task.rows - row : ROWS);
         if (count < ROWS) { // nothing may be read behind the last row
-            stride = task.blocks * W::bytes;
+            stride = task.blocks / W::blocks * W::bytes;
             std::memset(copies, 0, static_cast<size_t>(ROWS * stride));
             for (int i = 0; i < count; i++) {
                 std::memcpy(copies + i * stride, rows + i * task.row_stride, static_cast<size_t>(stride));
@@ -111,13 +125,13 @@ void compute(const llamacli::product_task & task, int64_t from, int64_t to, int6
             rows = copies;
         }
         const bool few = task.columns <= FEW;
-        for (int64_t b = 0; !few && b < task.blocks; b++) {
-            W::unpack(rows + b * W::bytes, stride, tile[b]);
+        for (int64_t b = 0; !few && b < task.blocks; b += W::blocks) {
+            W::unpack(rows + b / W::blocks * W::bytes, stride, tile + b);
         }
         for (int64_t p = first; p < last; p++) {
             const int64_t column = p * COLUMNS;
             const int width = static_cast<int>(task.columns - column < COLUMNS ? task.columns - column : COLUMNS);
-            const uint8_t * panel = task.panels + llamacli::panel_bytes(column, task.blocks);
+            const uint8_t * panel = task.panels + column * task.blocks * block_bytes<W>;
             float * out = task.to + column * task.to_stride + row;
             if (few) {
                 columns_of<W>::directly[width - 1](rows, stride, task.blocks, panel, out, task.to_stride, count);
@@ -132,35 +146,48 @@ void compute(const llamacli::product_task & task, int64_t from, int64_t to, int6
 // in single precision, where ggml rounds them and the sums to halves.
 template <class W> void quantize(const float * column, int64_t from, int64_t to, uint8_t * panel, int place, int width) {
     for (int64_t b = from; b < to; b++) {
-        uint8_t * block = panel + llamacli::panel_bytes(width, b);
-        int8_t * bytes = reinterpret_cast<int8_t *>(block + 8 * width + place * BLOCK);
+        uint8_t * block = panel + b * width * block_bytes<W>;
+        int8_t * bytes = reinterpret_cast<int8_t *>(block + width * (block_bytes<W> - BLOCK) + place * BLOCK);
         const float largest = largest_magnitude(column + b * BLOCK), factor = 127.0f / largest;
         float scale = 0.0f;
-        int32_t sum = 0;
+        int32_t sum[2] = {0, 0}; // of the halves
         if (largest <= FLT_MAX && factor <= FLT_MAX) {
             scale = largest / 127.0f;
-            sum = round_to_bytes(column + b * BLOCK, factor, bytes);
+            round_to_bytes(column + b * BLOCK, factor, bytes, sum);
         } else {
             scale = largest <= FLT_MAX ? 0.0f : NAN;
             std::memset(bytes, 0, BLOCK);
         }
-        const float sum_of_floats = static_cast<float>(sum);
-        const int32_t start = -W::offset * sum;
         std::memcpy(block + 4 * place, &scale, 4);
-        std::memcpy(block + 4 * (width + place), W::has_minimum ? static_cast<const void *>(&sum_of_floats) : &start, 4);
+        if constexpr (W::shape == form::with_minimum) {
+            const float all = static_cast<float>(sum[0] + sum[1]);
+            std::memcpy(block + 4 * (width + place), &all, 4);
+        } else if constexpr (W::shape == form::in_halves) {
+            const int32_t start[2] = {-W::offset * sum[0], -W::offset * sum[1]};
+            std::memcpy(block + 4 * (width + place), start, 4);
+            std::memcpy(block + 4 * (2 * width + place), start + 1, 4);
+        } else {
+            const int32_t start = -W::offset * (sum[0] + sum[1]);
+            std::memcpy(block + 4 * (width + place), &start, 4);
+        }
     }
 }
 
-template <class W> constexpr llamacli::product_kernel kernel = {ROWS, COLUMNS, quantize<W>, compute<W>};
+template <class W> constexpr llamacli::product_kernel kernel = {ROWS, COLUMNS, block_bytes<W>, quantize<W>, compute<W>};
 
 inline const llamacli::product_kernel * find_kernel(int type) {
-    static_assert(sizeof(unpacked) * ROWS <= 640 * 16 && panel_block::bytes == 40, "panel_bytes and scratch_bytes count so many");
+    static_assert(sizeof(unpacked) <= 640, "scratch_bytes counts so many");
     switch (type) {
         case GGML_TYPE_Q4_0: return &kernel<q4_0>;
         case GGML_TYPE_Q4_1: return &kernel<q4_1>;
         case GGML_TYPE_Q5_0: return &kernel<q5_0>;
         case GGML_TYPE_Q5_1: return &kernel<q5_1>;
         case GGML_TYPE_Q8_0: return &kernel<q8_0>;
+        case GGML_TYPE_Q4_K: return &kernel<q4_k>;
+        case GGML_TYPE_Q5_K: return &kernel<q5_k>;
+        case GGML_TYPE_Q6_K: return &kernel<q6_k>;
+        case GGML_TYPE_IQ4_NL: return &kernel<iq4_nl>;
+        case GGML_TYPE_IQ4_XS: return &kernel<iq4_xs>;
         default: return nullptr;
     }
 }

@@ -24,10 +24,14 @@ inline floats fma(floats a, floats b, floats c) { return _mm256_fmadd_ps(a, b, c
 inline floats to_floats(ints a) { return _mm256_cvtepi32_ps(a); }
 inline ints bits_and(ints a, ints b) { return _mm256_and_si256(a, b); }
 inline ints bits_xor(ints a, ints b) { return _mm256_xor_si256(a, b); }
+inline ints bits_or(ints a, ints b) { return _mm256_or_si256(a, b); }
+inline floats negative(floats a) { return mul(a, every(-1.0f)); }
 template <int N> inline ints shift_right(ints a) { return _mm256_srli_epi32(a, N); }
+template <int N> inline ints shift_left(ints a) { return _mm256_slli_epi32(a, N); }
+template <int N> inline ints shift_signed(ints a) { return _mm256_srai_epi32(a, N); }
 
 // The running sums of `dot`: exact in any order, because they are integers. Weights of up to BITS bits add so many pairs of
-// products in 16 bits without overflow: 2 * 15 * 127 * 8 and 2 * 31 * 127 * 4 are below 32768.
+// products in 16 bits without overflow: 2 * 15 * 127 * 8, 2 * 31 * 127 * 4 and 2 * 63 * 127 * 2 are below 32768.
 struct sums {
     ints total;
     ints pairs;
@@ -40,7 +44,7 @@ inline void widen(sums & s) {
     s.count = 0;
 }
 template <int BITS> inline void dot(sums & s, ints weights, int32_t four) {
-    constexpr int most = BITS == 4 ? 8 : BITS == 5 ? 4 : 1;
+    constexpr int most = BITS == 4 ? 8 : BITS == 5 ? 4 : BITS == 6 ? 2 : 1;
     const ints x = every(four);
     const ints products = BITS == 8 ? _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights))
                                     : _mm256_maddubs_epi16(weights, x);
@@ -49,7 +53,12 @@ template <int BITS> inline void dot(sums & s, ints weights, int32_t four) {
         widen(s);
     }
 }
-template <int BITS> inline ints finish(sums s) { return s.total; }
+inline ints finish(sums s) {
+    if (s.count) {
+        widen(s);
+    }
+    return s.total;
+}
 
 // Sixteen bytes of each row, rows `stride` apart, as four registers: dword r of register c is dword c of row r.
 inline void transpose(const uint8_t * base, int64_t stride, ints out[4]) {
@@ -76,6 +85,11 @@ inline ints gather(const uint8_t * base, int64_t stride) {
     return _mm256_setr_epi32(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7));
 }
 
+// The entries of a table of 16 bytes.
+inline ints look_up(const int8_t * table, ints indices) {
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i *>(table))), indices);
+}
+
 // The half in the low 16 bits of each dword.
 inline floats half_to_floats(ints a) {
     const ints halves = bits_and(a, every(0xffff));
@@ -100,6 +114,36 @@ inline void store(float * to, floats values, int rows) {
     std::memcpy(to, all, static_cast<size_t>(rows) * sizeof(float));
 }
 
+// --- attention ----------------------------------------------------------------------------------------------------------
+constexpr int WIDE = 2; // registers side by side: with six rows they are 12 sums
+
+inline floats load(const float * from) { return _mm256_loadu_ps(from); }
+inline floats load_halves(const uint16_t * from) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(from)));
+}
+inline void store(float * to, floats values) { _mm256_storeu_ps(to, values); }
+inline void store(float * to, ints values) { _mm256_storeu_si256(reinterpret_cast<ints *>(to), values); }
+inline floats add(floats a, floats b) { return _mm256_add_ps(a, b); }
+inline floats subtract(floats a, floats b) { return _mm256_sub_ps(a, b); }
+inline floats larger(floats a, floats b) { return _mm256_max_ps(a, b); }
+inline floats power_of_two(floats n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), every(127)), 23));
+}
+inline floats rounded(floats a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline floats zero_below(floats x, floats limit, floats value) {
+    return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_NLT_UQ), value);
+}
+inline float largest_of(floats a) {
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+}
+inline float sum_of(floats a) {
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
+
 // --- the quantization of 32 activations ---------------------------------------------------------------------------------
 inline float largest_magnitude(const float * x) {
     const ints sign_off = every(0x7fffffff);
@@ -117,17 +161,15 @@ inline float largest_magnitude(const float * x) {
     return value;
 }
 
-inline int32_t round_to_bytes(const float * x, float factor, int8_t * to) {
-    int32_t sum = 0;
+inline void round_to_bytes(const float * x, float factor, int8_t * to, int32_t * sum) {
     for (int i = 0; i < 32; i += ROWS) {
         int32_t rounded[ROWS];
         _mm256_storeu_si256(reinterpret_cast<ints *>(rounded), _mm256_cvtps_epi32(mul(_mm256_loadu_ps(x + i), every(factor))));
         for (int j = 0; j < ROWS; j++) {
             to[i + j] = static_cast<int8_t>(rounded[j]);
-            sum += rounded[j];
+            sum[i / 16] += rounded[j];
         }
     }
-    return sum;
 }
 
 } // namespace

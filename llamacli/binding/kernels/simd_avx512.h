@@ -24,7 +24,11 @@ inline floats fma(floats a, floats b, floats c) { return _mm512_fmadd_ps(a, b, c
 inline floats to_floats(ints a) { return _mm512_cvtepi32_ps(a); }
 inline ints bits_and(ints a, ints b) { return _mm512_and_si512(a, b); }
 inline ints bits_xor(ints a, ints b) { return _mm512_xor_si512(a, b); }
+inline ints bits_or(ints a, ints b) { return _mm512_or_si512(a, b); }
+inline floats negative(floats a) { return mul(a, every(-1.0f)); }
 template <int N> inline ints shift_right(ints a) { return _mm512_srli_epi32(a, N); }
+template <int N> inline ints shift_left(ints a) { return _mm512_slli_epi32(a, N); }
+template <int N> inline ints shift_signed(ints a) { return _mm512_srai_epi32(a, N); }
 
 // The running sums of `dot`: exact in any order, because they are integers.
 struct sums {
@@ -34,7 +38,7 @@ inline sums sums_from(int32_t start) { return {every(start)}; }
 template <int BITS> inline void dot(sums & s, ints weights, int32_t four) {
     s.total = _mm512_dpbusd_epi32(s.total, weights, every(four));
 }
-template <int BITS> inline ints finish(sums s) { return s.total; }
+inline ints finish(sums s) { return s.total; }
 
 // Sixteen bytes of each row, rows `stride` apart, as four registers: dword r of register c is dword c of row r.
 inline void transpose(const uint8_t * base, int64_t stride, ints out[4]) {
@@ -60,6 +64,11 @@ inline ints gather(const uint8_t * base, int64_t stride) {
     return _mm512_i32gather_epi32(_mm512_mullo_epi32(lanes, every(static_cast<int32_t>(stride))), base, 1);
 }
 
+// The entries of a table of 16 bytes.
+inline ints look_up(const int8_t * table, ints indices) {
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i *>(table))), indices);
+}
+
 // The half in the low 16 bits of each dword.
 inline floats half_to_floats(ints a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)); }
 
@@ -75,6 +84,28 @@ inline void store(float * to, floats values, int rows) {
     _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << rows) - 1), values);
 }
 
+// --- attention ----------------------------------------------------------------------------------------------------------
+constexpr int WIDE = 4; // registers side by side: with six rows they are 24 sums
+
+inline floats load(const float * from) { return _mm512_loadu_ps(from); }
+inline floats load_halves(const uint16_t * from) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(from)));
+}
+inline void store(float * to, floats values) { _mm512_storeu_ps(to, values); }
+inline void store(float * to, ints values) { _mm512_storeu_si512(to, values); }
+inline floats add(floats a, floats b) { return _mm512_add_ps(a, b); }
+inline floats subtract(floats a, floats b) { return _mm512_sub_ps(a, b); }
+inline floats larger(floats a, floats b) { return _mm512_max_ps(a, b); }
+inline floats power_of_two(floats n) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), every(127)), 23));
+}
+inline floats rounded(floats a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline floats zero_below(floats x, floats limit, floats value) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), value);
+}
+inline float largest_of(floats a) { return _mm512_reduce_max_ps(a); }
+inline float sum_of(floats a) { return _mm512_reduce_add_ps(a); }
+
 // --- the quantization of 32 activations ---------------------------------------------------------------------------------
 inline float largest_magnitude(const float * x) {
     const ints sign_off = every(0x7fffffff);
@@ -86,12 +117,13 @@ inline float largest_magnitude(const float * x) {
     return value;
 }
 
-inline int32_t round_to_bytes(const float * x, float factor, int8_t * to) {
+inline void round_to_bytes(const float * x, float factor, int8_t * to, int32_t * sum) {
     const ints a = _mm512_cvtps_epi32(mul(_mm512_loadu_ps(x), every(factor)));
     const ints b = _mm512_cvtps_epi32(mul(_mm512_loadu_ps(x + 16), every(factor)));
     _mm_storeu_si128(reinterpret_cast<__m128i *>(to), _mm512_cvtsepi32_epi8(a));
     _mm_storeu_si128(reinterpret_cast<__m128i *>(to + 16), _mm512_cvtsepi32_epi8(b));
-    return _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
+    sum[0] = _mm512_reduce_add_epi32(a);
+    sum[1] = _mm512_reduce_add_epi32(b);
 }
 
 } // namespace

@@ -76,7 +76,7 @@ class NativeMeter:
         lib = library()
         name = str(self.path).encode("utf-8", "surrogateescape")
         offload = lib.llama_supports_gpu_offload()
-        c_model, c_context = lib.llama_model_default_params(), native_params(context, size)
+        c_model, c_context = lib.llama_model_default_params(), native_params(context, size, model.kernels)
         log.route()
         with ExitStack() as stack:
             kept = fill_params(c_model, model, ALL_LAYERS if model.gpu_layers is None else model.gpu_layers, vocab_only=False)

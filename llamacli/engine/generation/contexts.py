@@ -85,7 +85,7 @@ class Contexts:
         """
         sequences = sequences or self._fitting(size)
         params = dataclasses.replace(self.params, n_ctx=size, n_seq_max=sequences, invariant=True)
-        params = dataclasses.replace(params, kv_unified=shared and not can_be_invariant(params))
+        params = dataclasses.replace(params, kv_unified=shared and not can_be_invariant(params, self._model.params.kernels))
         with self._preparing:
             self.require_open()
             if self._context is not None and self._shared is not None and self._context.n_ctx >= size:

@@ -10,7 +10,7 @@ from llamacli.binding.arrays import BatchArrays, byte_array, byte_buffer, float_
 from llamacli.binding.enums import ggml_type, llama_flash_attn_type, llama_pooling_type, llama_rope_scaling_type
 from llamacli.binding.kernels import KERNELS
 from llamacli.binding.library import library
-from llamacli.engine.params import ContextParams
+from llamacli.engine.params import ContextParams, Kernels
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import available_memory, default_threads
 from llamacli.engine.runtime.loading import because
@@ -44,9 +44,9 @@ class Context:
         self.params = params
         self._library = library()
         size = params.n_ctx or model.n_ctx_train
-        self.is_invariant = params.invariant and can_be_invariant(params)
+        self.is_invariant = params.invariant and can_be_invariant(params, model.params.kernels)
         """True if the logits of a sequence do not depend, to the bit, on the sequences in its batch."""
-        c_params = native_params(params, size)
+        c_params = native_params(params, size, model.params.kernels)
         cancel = cancel or model.cancel
         c_params.abort_callback = cancel.abort_callback
         c_params.abort_callback_data = cancel.address
@@ -198,8 +198,8 @@ class Context:
         self.close()
 
 
-def native_params(p: ContextParams, size: int) -> Any:
-    """Return the `llama_context_params` for `size` tokens in each sequence."""
+def native_params(p: ContextParams, size: int, kernels: Kernels) -> Any:
+    """Return the `llama_context_params` for `size` tokens in each sequence, and a model with these kernels."""
     c = library().llama_context_default_params()
     threads = p.threads or default_threads()
     c.n_ctx = min(size * p.n_seq_max, 2**32 - 1)
@@ -209,7 +209,8 @@ def native_params(p: ContextParams, size: int) -> Any:
     # One row of logits per sequence instead of one per token of the batch saves 100 MiB on a small model.
     c.n_outputs_max = c.n_batch if p.embeddings or p.all_outputs else max(p.n_seq_max, min(p.n_outputs, c.n_batch))
     c.n_threads, c.n_threads_batch = threads, p.threads_batch or threads
-    c.flash_attn_type = _FLASH["off" if p.invariant and can_be_invariant(p) else p.flash_attention]
+    must_be_off = p.invariant and can_be_invariant(p, kernels) and not attends_alike(p, kernels)
+    c.flash_attn_type = _FLASH["off" if must_be_off else p.flash_attention]
     c.type_k, c.type_v = _CACHE_TYPES[p.cache_type_k], _CACHE_TYPES[p.cache_type_v]
     c.offload_kqv, c.op_offload, c.swa_full = p.kv_offload, p.op_offload, p.swa_full
     c.kv_unified = p.kv_unified
@@ -225,15 +226,21 @@ def native_params(p: ContextParams, size: int) -> Any:
     return c
 
 
-def can_be_invariant(params: ContextParams) -> bool:
+def attends_alike(params: ContextParams, kernels: Kernels) -> bool:
+    """Return whether flash attention gives a token, to the bit, the same result in every batch: ours does, on the CPU."""
+    ours = kernels == "own" and bool(library().llamacli_kernels_instructions())
+    return ours and {params.cache_type_k, params.cache_type_v} <= {"f32", "f16"}
+
+
+def can_be_invariant(params: ContextParams, kernels: Kernels) -> bool:
     """Return whether batches can be composed so that each sequence gets, to the bit, the logits that it would get alone.
 
-    Flash attention chooses one of three algorithms by the size of the batch, a unified buffer adds up sequences in the order of
-    their arrival, and GPU kernels make no promise.
+    llama.cpp's flash attention chooses one of three algorithms by the size of the batch, a unified buffer adds up sequences in
+    the order of their arrival, and GPU kernels make no promise.
     """
     whole = {"f32", "f16", "bf16"}
     return (
-        params.flash_attention in ("auto", "off")
+        (params.flash_attention in ("auto", "off") or attends_alike(params, kernels))
         and not params.kv_unified
         and {params.cache_type_k, params.cache_type_v} <= whole
         and not library().llama_supports_gpu_offload()

@@ -21,7 +21,7 @@ from llamacli.engine.params import LoraAdapter, ModelParams
 from llamacli.engine.runtime.accents import ACCENTS_KEPT, strips_accents, without_accents
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.gate import Gate
-from llamacli.engine.runtime.loading import ALL_LAYERS, because, can_use_huge_pages, load
+from llamacli.engine.runtime.loading import ALL_LAYERS, as_loaded, because, can_use_huge_pages, load
 from llamacli.engine.runtime.vocabulary import Vocabulary
 from llamacli.errors import ClosedError, MemoryFullError, ModelUnsupportedError
 
@@ -60,6 +60,7 @@ class Model:
         if huge_pages:
             self.params = dataclasses.replace(self.params, mmap=False)
         self._strips_accents = strips_accents(self.header)
+        self.params = as_loaded(self.params, self.header)
         self.cancel = cancel or CancelFlag()
         self._library = library()
         self.gate = Gate("the model")

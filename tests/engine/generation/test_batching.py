@@ -104,10 +104,13 @@ def test_the_progress_of_a_prompt_is_told_as_it_is_computed(tiny_model: Path) ->
 
 
 def test_who_can_be_invariant() -> None:
-    assert can_be_invariant(ContextParams())
-    assert not can_be_invariant(ContextParams(flash_attention="on"))
-    assert not can_be_invariant(ContextParams(cache_type_v="q8_0"))
-    assert not can_be_invariant(ContextParams(kv_unified=True))
+    ours = bool(library().llamacli_kernels_instructions())
+    for kernels in ("own", "upstream"):
+        assert can_be_invariant(ContextParams(), kernels)
+        assert not can_be_invariant(ContextParams(cache_type_v="q8_0"), kernels)
+        assert not can_be_invariant(ContextParams(kv_unified=True), kernels)
+        assert can_be_invariant(ContextParams(flash_attention="on"), kernels) == (ours and kernels == "own")
+        assert not can_be_invariant(ContextParams(flash_attention="on", cache_type_k="bf16"), kernels)
 
 
 def answers(model: Model, requests: list[Request], n_seq_max: int) -> list[list[int]]:
