@@ -29,12 +29,14 @@ def chat_turn(
 
     Raises:
         TemplateError: if the template refuses the messages.
-        UsageError: if tools are used with a template that does not support them, or with a constraint.
+        UsageError: if tools are used with a constraint.
     """
     uses_tools = bool(rendering.tools) and rendering.tool_choice != "none"
-    if uses_tools:
-        _check_tools(template, constraint)
-    rendered = template.render(messages, rendering)
+    if uses_tools and constraint is not None:
+        raise UsageError(
+            "a grammar or schema cannot be used with tools", hint="set tool_choice to none", parameter="tool_choice"
+        )
+    rendered = render(template, messages, rendering)
     state = thinking_state(rendered)
     is_constrained = constraint is not None
     if is_constrained and state == "possible" and not rendering.enable_thinking:
@@ -60,6 +62,20 @@ def chat_turn(
     )
 
 
+def render(template: ChatTemplate, messages: Sequence[Message], rendering: Rendering) -> RenderedPrompt:
+    """Return the rendered prompt. If the template knows no tools, they and their calls have a generic form in it.
+
+    Raises:
+        TemplateError: if the template refuses the messages.
+    """
+    if rendering.tools or any(message.tool_calls or message.role == "tool" for message in messages):
+        from llamacli.engine.chat import generic_tools  # needed with tools only
+
+        if not generic_tools.knows_tools(template):
+            return generic_tools.render(template, messages, rendering)
+    return template.render(messages, rendering)
+
+
 def thinking_state(rendered: RenderedPrompt) -> ThinkingState:
     """Return whether the answer may start with reasoning, or the prompt has started or ended it."""
     if not rendered.thinking_start or not rendered.thinking_ends:
@@ -68,17 +84,6 @@ def thinking_state(rendered: RenderedPrompt) -> ThinkingState:
     if any(end in rest for end in rendered.thinking_ends):
         return "closed"
     return "opened" if begun else "possible"
-
-
-def _check_tools(template: ChatTemplate, constraint: Constraint | None) -> None:
-    if constraint is not None:
-        raise UsageError(
-            "a grammar or schema cannot be used with tools", hint="set tool_choice to none", parameter="tool_choice"
-        )
-    if not (template.capabilities.tools or template.capabilities.tool_calls):
-        raise UsageError(
-            "this chat template does not support tools", hint="use another model or chat_template", parameter="chat_template"
-        )
 
 
 def _template_constraint(rendered: RenderedPrompt, *, requires_call: bool) -> Constraint | None:

@@ -114,9 +114,7 @@ def test_a_required_call_is_not_left_out(model):
         guide.close()
 
 
-def test_tools_need_a_template_that_knows_them(model):
-    with template("google-gemma-2-2b-it") as chat, pytest.raises(UsageError, match="does not support tools"):
-        chat_turn(model.vocabulary, chat, QUESTION, Rendering(tools=TOOLS))
+def test_tools_and_a_grammar_exclude_each_other(model):
     with template("Qwen-Qwen3-0.6B") as chat:
         constraint = Constraint(grammar='root ::= "a"')
         with pytest.raises(UsageError, match="cannot be used with tools"):
