@@ -28,6 +28,9 @@
     │   └── ClosedError            the object was closed
     └── CancelledError             the caller cancelled the work
 
+Most are built-in kinds, too, so that programs that catch those go on: UsageError, ModelError, ContextFullError and GrammarError
+are ValueErrors, ModelNotFoundError is a FileNotFoundError, MemoryFullError a MemoryError, EngineError a RuntimeError.
+
 A message is one line that names the likely cause, and `hint` says what to do about it. The command line maps each branch to one
 exit status (`cli/boundary.py`).
 """
@@ -52,7 +55,7 @@ class LlamacliError(Exception):
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
-class UsageError(LlamacliError):
+class UsageError(LlamacliError, ValueError):
     """The request is invalid."""
 
 
@@ -75,11 +78,11 @@ class InvalidJSONError(UsageError):
         self.offset = offset
 
 
-class ModelError(LlamacliError):
+class ModelError(LlamacliError, ValueError):
     """The model is missing, unreadable, corrupt or unsupported."""
 
 
-class ModelNotFoundError(ModelError):
+class ModelNotFoundError(ModelError, FileNotFoundError):
     """No such file, alias, repository or quantization."""
 
 
@@ -113,7 +116,7 @@ class CapacityError(LlamacliError):
     """Something does not fit."""
 
 
-class ContextFullError(CapacityError):
+class ContextFullError(CapacityError, ValueError):
     """More tokens are needed than the context holds."""
 
     def __init__(
@@ -124,11 +127,11 @@ class ContextFullError(CapacityError):
         self.available = available
 
 
-class MemoryFullError(CapacityError):
+class MemoryFullError(CapacityError, MemoryError):
     """The host or a device has too little memory."""
 
 
-class GrammarError(LlamacliError):
+class GrammarError(LlamacliError, ValueError):
     """A grammar or schema is invalid, or was not satisfied."""
 
 
@@ -175,7 +178,7 @@ class GateError(LlamacliError):
     """A limit that the user asked for was exceeded."""
 
 
-class EngineError(LlamacliError):
+class EngineError(LlamacliError, RuntimeError):
     """The engine failed."""
 
 

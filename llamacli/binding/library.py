@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,10 @@ from llamacli.errors import CancelledError, ConstraintError, ContextFullError, D
 
 _REINSTALL = "install llamacli again: pip install --force-reinstall --no-deps llamacli"
 _load_lock = threading.Lock()
+_process: int | None = None
+
+SPAWN = 'start processes with multiprocessing.get_context("spawn")'
+"""What helps against a fork."""
 
 declarations = abi_check.parse()
 structs = declarations.structs
@@ -85,6 +90,8 @@ class Library:
 
 @functools.cache
 def _loaded() -> Library:
+    global _process
+    _process = os.getpid()
     return Library(find_folder())
 
 
@@ -96,6 +103,12 @@ def library() -> Library:
     """
     with _load_lock:
         return _loaded()
+
+
+def require_own_library() -> None:
+    """Raise LibraryError in a process forked from one that had loaded the libraries: their threads are missing there."""
+    if _process not in (None, os.getpid()):
+        raise LibraryError("the native library was loaded before this process was forked", hint=SPAWN)
 
 
 def read_build_info(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
+from llamacli.binding.library import SPAWN
 from llamacli.engine.chat.answer import AnswerBuilder, read_answers
 from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.chat.prompts import Prompting
@@ -29,12 +31,12 @@ from llamacli.engine.params import ContextParams, Description, GenerationParams,
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.engine.runtime.model import Model
-from llamacli.errors import ModelUnsupportedError, UsageError
+from llamacli.errors import EngineError, ModelUnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from llamacli.engine.embedding.embedder import Embedder
     from llamacli.engine.embedding.outcome import Outcome
-    from llamacli.engine.embedding.params import EmbeddingParams
+    from llamacli.engine.embedding.params import Attention, EmbeddingParams
     from llamacli.engine.embedding.window import Text
 
 Stream = Generator[tuple[int, Event], None, None]
@@ -58,12 +60,20 @@ class Engine(Prompting):
         cancel: CancelFlag | None = None,
         on_load: Callable[[float], None] | None = None,
     ) -> None:
+        self._process = os.getpid()
         flag = cancel or CancelFlag()
         vocab_only = model is not None and model.vocabulary_only
         super().__init__(Model(path, model, cancel=flag, on_load=on_load, vocab_only=vocab_only))
         self.contexts = Contexts(self.model, context or ContextParams(), flag)
         self._embedding = threading.Lock()
         self._embedder: Embedder | None = None
+
+    def require_own_process(self) -> None:
+        """Raise EngineError in a process forked from the one that loaded the model: its threads are missing there."""
+        if os.getpid() != self._process:
+            raise EngineError(
+                "this model was loaded before the process was forked, and cannot be used in the child", hint=SPAWN
+            )
 
     @property
     def is_alive(self) -> bool:
@@ -227,8 +237,8 @@ class Engine(Prompting):
 
     # --- vectors and tokens ---------------------------------------------------------------------------------------------
 
-    def embedder(self, pooling: Pooling | None = None) -> Embedder:
-        """Return what makes vectors with this model, in its own context; made at the first call, with this pooling.
+    def embedder(self, pooling: Pooling | None = None, attention: Attention | None = None) -> Embedder:
+        """Return what makes vectors with this model, in its own context; made at the first call, with these parameters.
 
         Raises: what `Embedder` raises.
         """
@@ -238,7 +248,7 @@ class Engine(Prompting):
                 from llamacli.engine.embedding.embedder import Embedder  # and numpy, which only vectors need
 
                 params = dataclasses.replace(self.contexts.params, n_ctx=None, n_seq_max=1, pooling=pooling)
-                self._embedder = Embedder(self.model.path, self.model.params, params)
+                self._embedder = Embedder(self.model.path, self.model.params, params, attention=attention)
             return self._embedder
 
     def embed(self, texts: Iterable[Text], params: EmbeddingParams | None = None) -> Iterator[Outcome]:

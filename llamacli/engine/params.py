@@ -57,7 +57,7 @@ class ModelParams:
     weights for the widest instructions of this CPU. `no_host` allocates no host buffers, so that extra buffers can be used.
     `huge_pages` reads weights that are small and stay with the CPU into huge pages (Linux only), even with `mmap`. `overrides`
     replace scalars of the file's metadata, by key. `kernels` are what computes on the CPU: our own where they know the weights'
-    type and the processor, or llama.cpp's.
+    type and the processor, or llama.cpp's. `numa` is a GGML_NUMA_STRATEGY_* for the whole process, 0 leaves it alone.
     """
 
     gpu_layers: int | None = None
@@ -76,6 +76,7 @@ class ModelParams:
     huge_pages: bool = False
     overrides: tuple[tuple[str, Override], ...] = ()
     kernels: Kernels = "own"
+    numa: int = 0
 
     def __post_init__(self) -> None:
         _require(self.gpu_layers is None or self.gpu_layers >= -1, "gpu_layers", "must be None, -1 or a number from 0")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from llamacli.errors import GrammarError
 from llamacli.grammar.gbnf import parse
@@ -66,6 +67,10 @@ def _begins(text: str, prefix: str) -> bool:
 
 
 def _cuts(body: Choice, rules: Mapping[str, Rule], thinking: Callable[[str], bool]) -> Iterator[_Cut]:
+    direct = [option for option in body.options if len(option.items) == 1 and _is_call(option.items[0])]
+    if direct and len(direct) < len(body.options):
+        yield from _other_options(body, direct)
+        return
     for option in body.options:
         items = option.items
         call = next((number for number, item in enumerate(items) if _is_call(item)), None)
@@ -73,6 +78,14 @@ def _cuts(body: Choice, rules: Mapping[str, Rule], thinking: Callable[[str], boo
             yield from _before_call(items[:call], rules, thinking)
         elif items and isinstance(items[-1], Group):
             yield from _cuts(items[-1].body, rules, thinking)
+
+
+def _other_options(body: Choice, direct: list[Sequence]) -> Iterator[_Cut]:
+    """Yield the cuts of the options beside those that are a call and nothing else."""
+    yield _Cut(body.options[0].start, direct[0].start)
+    for one, following in pairwise(direct):
+        yield _Cut(one.end, following.start, " | ")
+    yield _Cut(direct[-1].end, body.options[-1].end)
 
 
 def _before_call(items: tuple[Node, ...], rules: Mapping[str, Rule], thinking: Callable[[str], bool]) -> Iterator[_Cut]:

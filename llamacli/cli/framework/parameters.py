@@ -18,7 +18,7 @@ from typing import Any, Literal
 import typer
 from typer.core import TyperArgument, TyperOption
 
-from llamacli.errors import UsageError
+from llamacli.errors import LlamacliError, UsageError
 
 ENVIRONMENT_PREFIX = "LLAMACLI_"
 
@@ -275,6 +275,8 @@ def _convert(parameter: Option | Argument, ctx: typer.Context, value: object) ->
     text = str(value).lower() if isinstance(value, bool) else str(value)
     try:
         return parameter.kind.convert(text)
+    except LlamacliError:
+        raise
     except ValueError as error:
         where = {"ENVIRONMENT": str(parameter.envvar), "DEFAULT_MAP": f"the setting {_setting(parameter)}"}
         hint = where.get(source_of(ctx, parameter.name), parameter.get_error_hint())

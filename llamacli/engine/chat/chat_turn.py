@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.prompt import Prompt, rendered_prompt
-from llamacli.engine.chat.rendering import RenderedPrompt, Rendering
-from llamacli.engine.chat.template import ChatTemplate
+from llamacli.engine.chat.rendering import PromptTemplate, RenderedPrompt, Rendering
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.guidance import Constraint, Guidance, Thinking, ThinkingState
 from llamacli.engine.runtime.vocabulary import Vocabulary
@@ -16,7 +15,7 @@ from llamacli.errors import UsageError
 
 def chat_turn(
     vocabulary: Vocabulary,
-    template: ChatTemplate,
+    template: PromptTemplate,
     messages: Sequence[Message],
     rendering: Rendering,
     *,
@@ -62,7 +61,7 @@ def chat_turn(
     )
 
 
-def render(template: ChatTemplate, messages: Sequence[Message], rendering: Rendering) -> RenderedPrompt:
+def render(template: PromptTemplate, messages: Sequence[Message], rendering: Rendering) -> RenderedPrompt:
     """Return the rendered prompt. If the template knows no tools, they and their calls have a generic form in it.
 
     Raises:

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llamacli.engine.chat.message import Message
-from llamacli.engine.chat.rendering import RenderedPrompt, Rendering
-from llamacli.engine.chat.template import ChatTemplate
+from llamacli.engine.chat.rendering import PromptTemplate, RenderedPrompt, Rendering
 from llamacli.engine.constraint.guidance import Constraint, ThinkingState
 from llamacli.errors import TemplateError
 from llamacli.grammar.syntax.writer import char_class, choice, literal, rules_text
@@ -28,7 +27,7 @@ class Frame:
     after_thinking: str = ""
 
 
-def frame_of(template: ChatTemplate, rendered: RenderedPrompt, messages: Sequence[Message], rendering: Rendering) -> Frame:
+def frame_of(template: PromptTemplate, rendered: RenderedPrompt, messages: Sequence[Message], rendering: Rendering) -> Frame:
     """Return the frame that a template puts before the content of an answer; empty if it cannot be determined."""
     rendering = dataclasses.replace(rendering, add_generation_prompt=False)
     return Frame(
@@ -39,7 +38,7 @@ def frame_of(template: ChatTemplate, rendered: RenderedPrompt, messages: Sequenc
     )
 
 
-def _rendered(template: ChatTemplate, messages: Sequence[Message], rendering: Rendering) -> str:
+def _rendered(template: PromptTemplate, messages: Sequence[Message], rendering: Rendering) -> str:
     try:
         return template.render(messages, rendering).text
     except TemplateError:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 
 from llamacli.engine.chat.message import Message, Tool, ToolCall
-from llamacli.engine.chat.rendering import RenderedPrompt, Rendering
+from llamacli.engine.chat.rendering import PromptTemplate, RenderedPrompt, Rendering
 from llamacli.engine.chat.template import ChatTemplate
 
 _FORM = """
@@ -35,12 +35,12 @@ _INSTRUCTION = (
 )
 
 
-def knows_tools(template: ChatTemplate) -> bool:
+def knows_tools(template: PromptTemplate) -> bool:
     """Return whether a template describes tools itself, or renders their calls."""
     return template.capabilities.tools or template.capabilities.tool_calls
 
 
-def render(template: ChatTemplate, messages: Sequence[Message], rendering: Rendering) -> RenderedPrompt:
+def render(template: PromptTemplate, messages: Sequence[Message], rendering: Rendering) -> RenderedPrompt:
     """Return the prompt of a template that knows no tools, with the grammar and the format of calls in the generic form.
 
     Raises:

@@ -28,9 +28,12 @@ class Part:
     is_input: bool
 
 
-def plain_prompt(vocabulary: Vocabulary, text: str) -> Prompt:
-    """Return the text as it is, after the model's BOS token if it wants one."""
-    return Prompt(text, tuple(vocabulary.tokenize(text, add_special=True)) or _begin(vocabulary))
+def plain_prompt(vocabulary: Vocabulary, text: str, *, special: bool = False) -> Prompt:
+    """Return the text as it is, after the model's BOS token if it wants one. `special` recognizes control tokens in it."""
+    tokens = vocabulary.tokenize(text, special=special, add_special=True)
+    if vocabulary.bos >= 0 and tokens[:2] == [vocabulary.bos] * 2:  # one is the text's own
+        del tokens[0]
+    return Prompt(text, tuple(tokens) or _begin(vocabulary))
 
 
 def rendered_prompt(vocabulary: Vocabulary, parts: Sequence[Part], stops: tuple[str, ...] = ()) -> Prompt:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from llamacli.engine.chat.message import Tool
+from llamacli.engine.chat.message import Message, Tool
 from llamacli.engine.chat.prompt import Part
 from llamacli.engine.constraint.trigger import Trigger
 from llamacli.errors import UsageError
@@ -82,3 +82,31 @@ class RenderedPrompt:
     def text(self) -> str:
         """The whole prompt."""
         return "".join(part.text for part in self.parts)
+
+
+class PromptTemplate(Protocol):
+    """Something that renders messages to a prompt: a `ChatTemplate`, or a program in its place."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The features of the template."""
+
+    def render(self, messages: Sequence[Message], rendering: Rendering | None = None) -> RenderedPrompt:
+        """Render the prompt for `messages`. Raises TemplateError if the template refuses them."""
+
+
+def plain_prompt(text: str, stops: tuple[str, ...] = ()) -> RenderedPrompt:
+    """Return a rendered prompt without tools, reasoning and input marks."""
+    return RenderedPrompt(
+        parts=(Part(text, False),),
+        grammar=None,
+        grammar_lazy=False,
+        triggers=(),
+        preserved_tokens=(),
+        stops=stops,
+        generation_prompt="",
+        supports_thinking=False,
+        thinking_start="",
+        thinking_ends=(),
+        answer_format={},
+    )

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from llamacli.engine.generation.prefix_cache import PrefixCache
+from llamacli.engine.generation.prefix_cache import PrefixCache, PrefixStore
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.generation.shared import SharedScheduler
 from llamacli.engine.params import DEFAULT_CONTEXT, ContextParams
@@ -126,7 +126,13 @@ class Contexts:
 
     def keep_prefixes(self, capacity: int) -> None:
         """Keep evaluated prompts in up to `capacity` bytes of memory when others take their slots; 0 keeps none from now on."""
-        self.ready(0, 1).scheduler.slots.prefixes = PrefixCache(capacity) if capacity > 0 else None
+        self.use_prefixes(lambda _: PrefixCache(capacity) if capacity > 0 else None)
+
+    def use_prefixes(self, store_of: Callable[[Context], PrefixStore | None]) -> None:
+        """Use the store that `store_of` returns for the context; None keeps no prefixes."""
+        scheduler = self.ready(0, 1).scheduler
+        if self._context is not None:
+            scheduler.slots.prefixes = store_of(self._context)
 
     def save_state(self, path: Path) -> int:
         """Write the cache of the last answer and its prompt to a file; return the number of tokens.

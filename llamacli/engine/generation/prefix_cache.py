@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import Protocol
 
 WORTHWHILE = 16
 """Least tokens worth a copy of their state: fewer are evaluated faster."""
+
+
+class PrefixStore(Protocol):
+    """States of sequences by their tokens."""
+
+    @property
+    def keeps_answers(self) -> bool:
+        """True if every answer is kept at its end, not only what is about to be dropped."""
+
+    def put(self, tokens: list[int], state: bytes) -> None:
+        """Keep a state."""
+
+    def find(self, prompt: tuple[int, ...]) -> tuple[int, tuple[int, ...], bytes]:
+        """Return the state that shares most with the prompt: the number of shared tokens, its tokens and its bytes."""
 
 
 class PrefixCache:
@@ -14,6 +29,8 @@ class PrefixCache:
 
     A state fits only the context that it was saved from: a cache belongs to one engine.
     """
+
+    keeps_answers = False
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from llamacli.engine.generation.prefix_cache import WORTHWHILE, PrefixCache, common_length
+from llamacli.engine.generation.prefix_cache import WORTHWHILE, PrefixStore, common_length
 from llamacli.engine.generation.sequence import Sequence
 from llamacli.engine.runtime.context import Context
 
@@ -34,7 +34,7 @@ class Slots:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._slots = [Slot(index) for index in range(context.params.n_seq_max)]
-        self.prefixes: PrefixCache | None = None
+        self.prefixes: PrefixStore | None = None
         """The cache of evaluated tokens whose slot was assigned to another prompt, or None."""
 
     def active(self) -> list[tuple[Slot, Sequence]]:
@@ -78,6 +78,9 @@ class Slots:
         for slot in self._slots:
             if slot.sequence is sequence:
                 slot.sequence = None
+                if self.prefixes is not None and self.prefixes.keeps_answers and slot.tokens:
+                    self._cut(slot, len(slot.tokens))
+                    self.prefixes.put(slot.tokens, self._context.save_sequence(slot.index))
 
     def shift(self, sequence: Sequence) -> bool:
         """Drop the older half of the tokens after the kept ones. Return whether the request and the memory allow it."""

@@ -40,6 +40,8 @@ class Context:
     """
 
     def __init__(self, model: Model, params: ContextParams, *, cancel: CancelFlag | None = None) -> None:
+        if model.vocab_only:
+            raise ModelUnsupportedError("only the vocabulary of this model was loaded: it cannot evaluate tokens")
         self.model = model
         self.params = params
         self._library = library()

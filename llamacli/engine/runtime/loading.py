@@ -65,6 +65,8 @@ def load(
         CancelledError: if `cancel` was set meanwhile.
     """
     lib = library()
+    if params.numa:
+        lib.llama_numa_init(params.numa)
     c_params = lib.llama_model_default_params()
     kept = fill_params(c_params, params, gpu_layers, vocab_only)
     if changes:
@@ -103,31 +105,39 @@ def as_loaded(params: ModelParams, header: Header) -> ModelParams:
     return dataclasses.replace(params, repack=False)
 
 
-def interruptible(work: Callable[[], T], cancel: CancelFlag, on_poll: Callable[[float], None] | None = None) -> T:
+def interruptible(
+    work: Callable[[], T],
+    cancel: CancelFlag,
+    on_poll: Callable[[float], None] | None = None,
+    *,
+    patience: float | None = _PATIENCE_SECONDS,
+) -> T:
     """Run `work`, a long call into C, on a thread, so that the caller's thread can handle Ctrl-C meanwhile.
 
     `on_poll` receives `cancel.progress` at once and then about 20 times a second. An exception in the caller's thread sets
-    `cancel`, waits 0.1 s for the work to notice, and propagates.
+    `cancel`, waits `patience` seconds for the work to notice (None: until it ends), and propagates.
     """
     outcome: list[T] = []
     failure: list[BaseException] = []
+    ended = threading.Event()  # an interrupted join() takes a thread for ended that is running (in Python 3.11)
 
     def run() -> None:
         try:
             outcome.append(work())
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             failure.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=run, name="llamacli-load", daemon=True)
-    thread.start()
+    threading.Thread(target=run, name="llamacli-load", daemon=True).start()
     try:
-        while thread.is_alive():
+        while not ended.is_set():
             if on_poll is not None:
                 on_poll(cancel.progress)
-            thread.join(_POLL_SECONDS)
+            ended.wait(_POLL_SECONDS)
     except BaseException:
         cancel.set()
-        thread.join(_PATIENCE_SECONDS)
+        ended.wait(patience)
         raise
     if failure:
         raise failure[0]

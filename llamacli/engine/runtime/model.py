@@ -21,7 +21,7 @@ from llamacli.engine.params import LoraAdapter, ModelParams
 from llamacli.engine.runtime.accents import ACCENTS_KEPT, strips_accents, without_accents
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.gate import Gate
-from llamacli.engine.runtime.loading import ALL_LAYERS, as_loaded, because, can_use_huge_pages, load
+from llamacli.engine.runtime.loading import ALL_LAYERS, as_loaded, because, can_use_huge_pages, fill_params, load
 from llamacli.engine.runtime.vocabulary import Vocabulary
 from llamacli.errors import ClosedError, MemoryFullError, ModelUnsupportedError
 
@@ -54,6 +54,7 @@ class Model:
     ) -> None:
         started = time.perf_counter()
         self.path = path
+        self.vocab_only = vocab_only
         self.params = params or ModelParams()
         self.header = gguf.check_loadable(path, vocabulary_only=vocab_only)
         huge_pages = self.params.huge_pages and not vocab_only and can_use_huge_pages(self.header, self.params)
@@ -86,7 +87,7 @@ class Model:
         offload = self._library.llama_supports_gpu_offload() and not vocab_only
         layers = ALL_LAYERS if self.params.gpu_layers is None else self.params.gpu_layers
         if self.params.gpu_layers and not offload and not vocab_only:
-            logger.warning("gpu_layers has no effect: this build does not support GPUs")
+            logger.info("gpu_layers has no effect: this build does not support GPUs")
         total = (self.header.integer(f"{self.header.architecture}.block_count") or 0) + 1
         changes = (ACCENTS_KEPT if self._strips_accents else {}) | dict(self.params.overrides)
         while True:
@@ -99,6 +100,13 @@ class Model:
                 layers = current * 3 // 4
                 self.notes.append(f"{error.message}; trying again with {layers} of {total} layers on the GPU")
                 logger.warning(self.notes[-1])
+
+    def native_params(self) -> Any:
+        """Return the parameters that the file was loaded with, as `llama_model_params`."""
+        c_params = self._library.llama_model_default_params()
+        layers = ALL_LAYERS if self.params.gpu_layers is None else self.params.gpu_layers
+        fill_params(c_params, self.params, layers, self.vocab_only)
+        return c_params
 
     def _load_adapter(self, lora: LoraAdapter) -> None:
         path = Path(lora.path)

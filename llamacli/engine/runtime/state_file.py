@@ -167,6 +167,24 @@ def _unreadable(name: str, error: OSError) -> StateError:
     return StateError(f"cannot read {name}: {error.strerror}")
 
 
+def read_tokens(path: Path) -> tuple[int, ...]:
+    """Return the tokens of a file without reading or verifying its cache.
+
+    Raises:
+        StateError: if it is not a state file, or too short.
+    """
+    try:
+        with path.open("rb") as file:
+            is_state = file.read(len(MAGIC)) == MAGIC
+            count = int(parse_json(file.readline(_LONGEST_HEADER))["tokens"]) if is_state else -1
+            tokens = file.read(4 * count) if 0 <= 4 * count <= path.stat().st_size else b""
+    except (OSError, InvalidJSONError, ValueError, KeyError, TypeError) as error:
+        raise StateError(f"cannot read the saved state {path}: {error}") from error
+    if count < 0 or len(tokens) != 4 * count:
+        raise StateError(f"{path} is not a saved state of llamacli, or truncated")
+    return _unpacked(tokens)
+
+
 def _packed(tokens: tuple[int, ...]) -> bytes:
     packed = array("i", tokens)
     if _BIG_ENDIAN:

@@ -86,6 +86,8 @@ def open_url(url: str, headers: Mapping[str, str], *, plain_http: bool = False) 
         error.close()
         message = f"{url}: the server responded {error.code} {error.reason}"
         raise StatusError(message, status=error.code, headers=error.headers) from error
+    except DownloadError:
+        raise
     except (OSError, http.client.HTTPException, ValueError) as error:
         message = f"cannot reach {address.hostname}: {_reason(error)}"
         raise _TransientError(message, hint="check the network and any proxy") from error

@@ -103,6 +103,18 @@ def locate(reference: HubReference) -> tuple[tuple[str, ...], dict[str, str]]:
     return tuple(_address(reference, commit, part.path) for part in chosen.parts), headers
 
 
+def file_names(reference: HubReference) -> list[str]:
+    """Return the names of a repository's files: of those in the cache if downloads are forbidden, else as the hub lists them.
+
+    Raises ModelNotFoundError or DownloadError.
+    """
+    if not paths.offline_requested():
+        return [file.path for file in _list(reference)[1]]
+    repository = Repository(reference.repository)
+    commit = repository.commit(reference.revision)
+    return [file.path for file in repository.files(commit)] if commit is not None else []
+
+
 def _cached(reference: HubReference, repository: Repository, memory: int) -> Path | None:
     commit = repository.commit(reference.revision)
     if commit is None:
@@ -175,6 +187,8 @@ def _list(reference: HubReference) -> tuple[str, list[RemoteFile]]:
         return commit, [file for one in document["siblings"] if (file := _remote_file(one))]
     except StatusError as error:
         raise _translate(error, reference) from error
+    except DownloadError:
+        raise
     except (InvalidJSONError, ValueError, KeyError, TypeError, OSError) as error:
         raise DownloadError(
             f"{paths.hub_endpoint()} did not respond like the Hugging Face hub",

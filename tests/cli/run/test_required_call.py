@@ -140,3 +140,17 @@ def test_prose_in_place_of_a_call_is_no_matter_of_its_length(tmp_path):
         "run", "Hi", "--tools", str(file), "--tool-choice", "required", engine=FakeEngine(["Well"], reason="length")
     )
     assert (result.status, result.stderr) == (5, "llamacli: error: the answer has no complete tool call\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ('"all\\n" until-0 tool-a | tools', "tools"),
+        ('tools | "all\\n" until-0 tool-a | "more" until-0 tool-a', "tools"),
+        ('"x" until-0 tool-a | tool-a | "y" until-0 tool-a | tools | "z" until-0 tool-a', "tool-a | tools"),
+    ],
+)
+def test_options_with_prose_give_way_to_those_without(options, kept):
+    rest = 'until-0 ::= | [a-z] until-0\ntool-a ::= "a"\ntools ::= tool-a+\n'
+    text = f'root ::= "begin" ({options})\n{rest}'
+    assert without_prose(text, "begin", lambda _: False) == f'root ::= "begin" ({kept})\n{rest}'
