@@ -15,22 +15,68 @@ if TYPE_CHECKING:
     from typing import Any
 
     from llamacli import llama_cpp
-    from llamacli.api import AsyncLlama, Llama, LlamaGrammar, SavedState
+    from llamacli.api import (
+        AsyncLlama,
+        BaseLlamaCache,
+        BaseLlamaTokenizer,
+        Jinja2ChatFormatter,
+        Llama,
+        LlamaCache,
+        LlamaDiskCache,
+        LlamaDraftModel,
+        LlamaGrammar,
+        LlamaHFTokenizer,
+        LlamaPromptLookupDecoding,
+        LlamaRAMCache,
+        LlamaState,
+        LlamaTokenizer,
+        LogitsProcessorList,
+        SavedState,
+        StoppingCriteriaList,
+        register_chat_completion_handler,
+        register_chat_format,
+    )
+    from llamacli.llama_cpp.install import install_as_llama_cpp
 
 __version__ = VERSION
-__all__ = ["AsyncLlama", "Llama", "LlamaGrammar", "SavedState", "__version__", "llama_cpp"]
+__all__ = [
+    "AsyncLlama",
+    "BaseLlamaCache",
+    "BaseLlamaTokenizer",
+    "Jinja2ChatFormatter",
+    "Llama",
+    "LlamaCache",
+    "LlamaDiskCache",
+    "LlamaDraftModel",
+    "LlamaGrammar",
+    "LlamaHFTokenizer",
+    "LlamaPromptLookupDecoding",
+    "LlamaRAMCache",
+    "LlamaState",
+    "LlamaTokenizer",
+    "LogitsProcessorList",
+    "SavedState",
+    "StoppingCriteriaList",
+    "__version__",
+    "install_as_llama_cpp",
+    "llama_cpp",
+    "register_chat_completion_handler",
+    "register_chat_format",
+]
+_C_NAMES = ("llama_", "LLAMA_", "ggml_", "GGML_")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    import importlib
+
+    if name == "install_as_llama_cpp":
+        return importlib.import_module("llamacli.llama_cpp.install").install_as_llama_cpp
+    if name in __all__ and name != "llama_cpp":
+        return getattr(importlib.import_module("llamacli.api"), name)
+    if not name.startswith(_C_NAMES):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "llama_cpp":
-        import importlib
-
-        return importlib.import_module("llamacli.llama_cpp")
-    from llamacli import api
-
-    return getattr(api, name)
+    package = importlib.import_module("llamacli.llama_cpp")
+    return package if name == "llama_cpp" else getattr(package, name)
 
 
 def __dir__() -> list[str]:

@@ -1,8 +1,60 @@
 """The Python API: the engine with the calls that people know from llama-cpp-python. `from llamacli import Llama`."""
 
 from llamacli.api.aio import AsyncLlama
+from llamacli.api.cache import BaseLlamaCache, LlamaDiskCache, LlamaRAMCache
+from llamacli.api.callables import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    MinTokensLogitsProcessor,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+from llamacli.api.chat.handlers import (
+    ChatFormatter,
+    ChatFormatterResponse,
+    Jinja2ChatFormatter,
+    LlamaChatCompletionHandler,
+    LlamaChatCompletionHandlerNotFoundException,
+    register_chat_completion_handler,
+    register_chat_format,
+)
 from llamacli.api.grammar import LlamaGrammar
+from llamacli.api.handles import LlamaContext, LlamaModel
 from llamacli.api.llama import Llama
-from llamacli.api.manual import SavedState
+from llamacli.api.speculative import LlamaDraftModel, LlamaPromptLookupDecoding
+from llamacli.api.states import SavedState
+from llamacli.api.tokenizer import BaseLlamaTokenizer, LlamaHFTokenizer, LlamaTokenizer
 
-__all__ = ["AsyncLlama", "Llama", "LlamaGrammar", "SavedState"]
+LlamaCache = LlamaRAMCache
+LlamaState = SavedState
+
+__all__ = [
+    "AsyncLlama",
+    "BaseLlamaCache",
+    "BaseLlamaTokenizer",
+    "ChatFormatter",
+    "ChatFormatterResponse",
+    "Jinja2ChatFormatter",
+    "Llama",
+    "LlamaCache",
+    "LlamaChatCompletionHandler",
+    "LlamaChatCompletionHandlerNotFoundException",
+    "LlamaContext",
+    "LlamaDiskCache",
+    "LlamaDraftModel",
+    "LlamaGrammar",
+    "LlamaHFTokenizer",
+    "LlamaModel",
+    "LlamaPromptLookupDecoding",
+    "LlamaRAMCache",
+    "LlamaState",
+    "LlamaTokenizer",
+    "LogitsProcessor",
+    "LogitsProcessorList",
+    "MinTokensLogitsProcessor",
+    "SavedState",
+    "StoppingCriteria",
+    "StoppingCriteriaList",
+    "register_chat_completion_handler",
+    "register_chat_format",
+]

@@ -22,7 +22,10 @@ _ARGUMENTS = {
     "kv_offload": "offload_kqv",
     "loras": "lora_path",
     "mirostat": "mirostat_mode",
+    "n_seq_max": "n_parallel",
+    "overrides": "kv_overrides",
     "pooling": "pooling_type",
+    "rope_scaling": "rope_scaling_type",
     "threads": "n_threads",
     "threads_batch": "n_threads_batch",
 }

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from llamacli.api.grammar import LlamaGrammar
-from llamacli.api.manual import apply
 from llamacli.engine.chat.message import choose_tools, read_response_format, read_tools
 from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.tools import check_tools
 from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.events import Answer, Usage
-from llamacli.engine.generation.request import Processor
 from llamacli.errors import UsageError
 
 PromptLike = str | Sequence[int]
-LogitsProcessor = Callable[[list[int], Any], Any]
-StoppingCriterion = Callable[[list[int], Any], bool]
 
 _PROMPT = "a prompt is a text or a list of token ids"
 
@@ -84,27 +80,6 @@ def rendering_of(
     known, choice = choose_tools(read_tools(list(tools)), tool_choice)
     check_tools(known)
     return Rendering(tools=known, tool_choice=choice, parallel_tool_calls=parallel)  # type: ignore[arg-type]
-
-
-def processor_of(processor: LogitsProcessor | Sequence[LogitsProcessor] | None) -> Processor | None:
-    """Return one processor for the engine that runs one logits processor, or several in turn."""
-    processors = [processor] if callable(processor) else list(processor or ())
-    if not processors:
-        return None
-
-    def run(tokens: list[int], logits: memoryview[float]) -> None:
-        for each in processors:
-            apply(each, tokens, logits)
-
-    return run
-
-
-def criterion_of(criterion: StoppingCriterion | Sequence[StoppingCriterion] | None) -> StoppingCriterion | None:
-    """Return one criterion that is met when any of the given criteria is."""
-    criteria = [criterion] if callable(criterion) else list(criterion or ())
-    if not criteria:
-        return None
-    return lambda tokens, logits: any(each(tokens, logits) for each in criteria)
 
 
 def total_usage(ends: Sequence[Answer]) -> Usage:

@@ -2,114 +2,108 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
-from typing import Any, Unpack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from llamacli.api.arguments import (
-    LogitsProcessor,
-    PromptLike,
-    constraint_of,
-    processor_of,
-    rendering_of,
-    response_constraint,
-    several,
-    total_usage,
-)
+from llamacli.api.answers import Task
+from llamacli.api.argument_names import naming_arguments
+from llamacli.api.arguments import PromptLike, constraint_of, rendering_of, response_constraint, several
+from llamacli.api.callables import LogitsProcessor, StoppingCriteria, criterion_of, processor_of
+from llamacli.api.chat.handlers import REGISTRY, ChatFormatter, FormatHandler
+from llamacli.api.chat.requests import messages_of, tools_of, with_function_call
 from llamacli.api.grammar import LlamaGrammar
-from llamacli.api.options import SamplingKeywords, generation, sampling_params
-from llamacli.engine.chat.chat_turn import chat_turn
-from llamacli.engine.chat.infill import infill_prompt
-from llamacli.engine.chat.message import read_messages
-from llamacli.engine.chat.prompt import Prompt
-from llamacli.engine.chat.turn import Turn, text_turn
-from llamacli.engine.engine import Engine
-from llamacli.engine.events import Answer, AnswerEvent, Failed, Piece
-from llamacli.engine.generation.job import Job
-from llamacli.engine.generation.request import Processor
-from llamacli.engine.params import GenerationParams, SamplingParams
-from llamacli.engine.runtime.canceller import Canceller
-from llamacli.errors import ClosedError, UsageError
-from llamacli.openai import response
-from llamacli.openai.documents import Documents
-from llamacli.openai.response import Document, Heading
+from llamacli.api.options import ChatKeywords, CompletionKeywords, FurtherSampling, generation, sampling_params
+from llamacli.api.prompts import Prompts
+from llamacli.engine.chat.turn import text_turn
+from llamacli.openai.response import Heading
 
-_thread = threading.local()
+if TYPE_CHECKING:
+    from llamacli.openai.types import (
+        CreateChatCompletionResponse,
+        CreateChatCompletionStreamResponse,
+        CreateCompletionResponse,
+        CreateCompletionStreamResponse,
+    )
 
 
-def cancellable(cancel: Canceller, call: Callable[[], Any]) -> Any:
-    """Run `call`. Generation in it raises CancelledError when `cancel` is set, also when it continues later, elsewhere."""
-    _thread.cancel = cancel
-    try:
-        return call()
-    finally:
-        _thread.cancel = None
-
-
-def _own_cancel() -> Canceller | None:
-    found: Canceller | None = getattr(_thread, "cancel", None)
-    return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """One answer to make: its turn, its parameters, and what its documents need."""
-
-    turn: Turn
-    params: GenerationParams
-    processor: Processor | None
-    index: int = 0
-    echo: str = ""
-
-    def documents(self, heading: Heading) -> Documents:
-        """Return the maker of the answer's documents."""
-        logprobs, prompt = self.params.logprobs is not None, self.echo if self.echo and not heading.is_chat else None
-        return Documents(heading=heading, logprobs=logprobs, prompt=prompt, role={"role": "assistant"})
-
-
-class Completions:
+class Completions(Prompts):
     """Calls that generate. A base of `Llama`, which loads the model."""
 
-    def __init__(self, engine: Engine, *, name: str, chat_format: str | None, seed: int | None) -> None:
-        self._engine = engine
-        self._closed = False
-        self._name = name
-        self.chat_format = chat_format
-        self._defaults = engine.sampling_defaults(SamplingParams(seed=seed))
-        self._template_lock = threading.Lock()
+    chat_format: str | None
+    chat_handler: Callable[..., Any] | None
 
-    @property
-    def engine(self) -> Engine:
-        """Engine underneath.
-
-        Raises:
-            ClosedError: after `close()`.
-        """
-        if self._closed:
-            raise ClosedError("this Llama is closed")
-        return self._engine
-
+    @overload
     def create_completion(
         self,
-        prompt: PromptLike | Sequence[str],
+        prompt: PromptLike | Sequence[PromptLike],
         suffix: str | None = None,
         max_tokens: int | None = 16,
         *,
+        stream: Literal[False] = False,
+        **more: Unpack[CompletionKeywords],
+    ) -> CreateCompletionResponse: ...
+
+    @overload
+    def create_completion(
+        self,
+        prompt: PromptLike | Sequence[PromptLike],
+        suffix: str | None = None,
+        max_tokens: int | None = 16,
+        *,
+        stream: Literal[True],
+        **more: Unpack[CompletionKeywords],
+    ) -> Iterator[CreateCompletionStreamResponse]: ...
+
+    @overload
+    def create_completion(
+        self,
+        prompt: PromptLike | Sequence[PromptLike],
+        suffix: str | None = None,
+        max_tokens: int | None = 16,
+        *,
+        stream: bool,
+        **more: Unpack[CompletionKeywords],
+    ) -> CreateCompletionResponse | Iterator[CreateCompletionStreamResponse]: ...
+
+    @naming_arguments
+    def create_completion(
+        self,
+        prompt: PromptLike | Sequence[PromptLike],
+        suffix: str | None = None,
+        max_tokens: int | None = 16,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
         logprobs: int | None = None,
         echo: bool = False,
         stop: str | Sequence[str] | None = None,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        repeat_penalty: float | None = None,
+        top_k: int | None = None,
         stream: bool = False,
+        seed: int | None = None,
+        tfs_z: float | None = None,
+        mirostat_mode: int | None = None,
+        mirostat_tau: float | None = None,
+        mirostat_eta: float | None = None,
         model: str | None = None,
+        stopping_criteria: StoppingCriteria | Sequence[StoppingCriteria] | None = None,
         logits_processor: LogitsProcessor | Sequence[LogitsProcessor] | None = None,
         grammar: LlamaGrammar | str | None = None,
-        **sampling: Unpack[SamplingKeywords],
-    ) -> Document | Iterator[Document]:
+        logit_bias: Mapping[int, float] | Mapping[str, float] | None = None,
+        *,
+        stream_options: Mapping[str, Any] | None = None,
+        **further: Unpack[FurtherSampling],
+    ) -> Any:
         """Continue a text, a list of token ids, or several texts as one batch on parallel sequences.
 
-        `suffix` follows the gap that is filled, for models trained for infill. `max_tokens` None or below 1 is no limit. A
-        logits processor gets the tokens so far and a (n_vocab,) array of logits, which it changes or returns anew.
+        Control tokens are recognized in the text of a prompt, as in a template's: a text from elsewhere belongs in a message of
+        `create_chat_completion`. `suffix` follows the gap that is filled, for models trained for infill. `max_tokens` None or
+        below 1 is no limit, but 0 with `echo` makes no token. `logprobs` with `echo` is about the prompt, too. A logits
+        processor gets the tokens so far and an (n_vocab,) array of logits, which it changes or returns anew; a stopping
+        criterion gets the same and may end the answer.
         Returns OpenAI's `text_completion`, or an iterator of its chunks with `stream`.
 
         >>> answer = llm.create_completion("Once upon a time", max_tokens=4, temperature=0)
@@ -127,40 +121,78 @@ class Completions:
             GrammarError: if the grammar is invalid, or the model cannot satisfy it.
             UsageError: if an argument is invalid.
         """
-        params = generation(sampling_params(self._defaults, sampling), max_tokens=max_tokens, stop=stop, logprobs=logprobs)
+        named = {
+            "temperature": temperature, "top_p": top_p, "min_p": min_p, "typical_p": typical_p, "top_k": top_k, "tfs_z": tfs_z,
+            "frequency_penalty": frequency_penalty, "presence_penalty": presence_penalty, "repeat_penalty": repeat_penalty,
+            "mirostat_mode": mirostat_mode, "mirostat_tau": mirostat_tau, "mirostat_eta": mirostat_eta,
+            "logit_bias": logit_bias, "seed": self._next_seed(seed),
+        }  # fmt: skip
+        sampling = sampling_params(self._defaults, {**further, **named})
+        params = generation(sampling, max_tokens=max_tokens, stop=stop, logprobs=logprobs, echo=echo)
+        processor, criterion = processor_of(logits_processor), criterion_of(stopping_criteria)
         constraint = constraint_of(grammar)
         tasks = []
         for index, one in enumerate(several(prompt)):
-            asked = self._prompt(one, suffix)
-            shown = "" if not echo else one if isinstance(one, str) else asked.text
-            turn = text_turn(asked, constraint)
-            tasks.append(Task(turn=turn, params=params, processor=processor_of(logits_processor), index=index, echo=shown))
-        heading = Heading(model or self._name, is_chat=False)
-        return self._stream(heading, tasks) if stream else self._whole(heading, tasks)
+            turn = text_turn(self._prompt(one, suffix), constraint)
+            text = one if isinstance(one, str) else turn.prompt.text
+            task = Task(turn=turn, params=params, processor=processor, criterion=criterion, index=index, text=text, echo=echo)
+            tasks.append(task)
+        return self._documents(Heading(model or self._name, is_chat=False), tasks, stream=stream, options=stream_options)
 
     __call__ = create_completion
 
+    @overload
+    def create_chat_completion(
+        self, messages: Sequence[Any], *, stream: Literal[False] = False, **more: Unpack[ChatKeywords]
+    ) -> CreateChatCompletionResponse: ...
+
+    @overload
+    def create_chat_completion(
+        self, messages: Sequence[Any], *, stream: Literal[True], **more: Unpack[ChatKeywords]
+    ) -> Iterator[CreateChatCompletionStreamResponse]: ...
+
+    @overload
+    def create_chat_completion(
+        self, messages: Sequence[Any], *, stream: bool, **more: Unpack[ChatKeywords]
+    ) -> CreateChatCompletionResponse | Iterator[CreateChatCompletionStreamResponse]: ...
+
+    @naming_arguments
     def create_chat_completion(
         self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        tool_choice: str | Mapping[str, Any] | None = None,
-        parallel_tool_calls: bool = False,
-        response_format: Mapping[str, Any] | None = None,
+        messages: Sequence[Any],
+        functions: Sequence[Any] | None = None,
+        function_call: Any = None,
+        tools: Sequence[Any] | None = None,
+        tool_choice: Any = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
         stream: bool = False,
         stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        response_format: Any = None,
         max_tokens: int | None = None,
+        presence_penalty: float | None = None,
+        frequency_penalty: float | None = None,
+        repeat_penalty: float | None = None,
+        tfs_z: float | None = None,
+        mirostat_mode: int | None = None,
+        mirostat_tau: float | None = None,
+        mirostat_eta: float | None = None,
         model: str | None = None,
         logits_processor: LogitsProcessor | Sequence[LogitsProcessor] | None = None,
         grammar: LlamaGrammar | str | None = None,
-        logprobs: bool = False,
-        top_logprobs: int = 0,
-        **sampling: Unpack[SamplingKeywords],
-    ) -> Document | Iterator[Document]:
+        logit_bias: Mapping[int, float] | Mapping[str, float] | None = None,
+        logprobs: bool | None = None,
+        top_logprobs: int | None = None,
+        **more: Any,
+    ) -> Any:
         """Answer a conversation. Returns OpenAI's `chat.completion`, or an iterator of its chunks with `stream`.
 
-        `response_format` is `{"type": "json_object"}`, with a `schema` if wanted, or OpenAI's `json_schema`.
+        `response_format` is `{"type": "json_object"}`, with a `schema` if wanted, or OpenAI's `json_schema`. Models whose
+        template knows no tools get them in a generic form. `functions` and `function_call` are OpenAI's older form of tools.
 
         >>> messages = [{"role": "user", "content": "Say something."}]
         >>> answer = llm.create_chat_completion(messages, max_tokens=3, temperature=0)
@@ -171,56 +203,66 @@ class Completions:
         {'role': 'assistant'}
 
         Raises:
-            TemplateError: if the chat template refuses the messages, or there is none.
+            TemplateError: if the chat template refuses the messages.
             ContextFullError, GrammarError, UsageError: as `create_completion`.
         """
-        wanted = top_logprobs if logprobs else None
-        params = generation(sampling_params(self._defaults, sampling), max_tokens=max_tokens, stop=stop, logprobs=wanted)
+        given = {
+            "functions": functions, "function_call": function_call, "tools": tools, "tool_choice": tool_choice,
+            "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p, "typical_p": typical_p,
+            "stream": stream, "stop": stop, "seed": seed, "response_format": response_format, "max_tokens": max_tokens,
+            "presence_penalty": presence_penalty, "frequency_penalty": frequency_penalty, "repeat_penalty": repeat_penalty,
+            "tfs_z": tfs_z, "mirostat_mode": mirostat_mode, "mirostat_tau": mirostat_tau, "mirostat_eta": mirostat_eta,
+            "model": model, "logits_processor": logits_processor, "grammar": grammar, "logit_bias": logit_bias,
+            "logprobs": logprobs, "top_logprobs": top_logprobs, **more,
+        }  # fmt: skip
+        handler = self.chat_handler or REGISTRY.handlers.get(self.chat_format or "")
+        if handler is None:
+            return self.chat_with(self.chat_format, messages, **given)
+        if isinstance(handler, FormatHandler):
+            return self.chat_with(handler.chat_format, messages, **given)
+        return handler(llama=self, messages=messages, **{key: value for key, value in given.items() if value is not None})
+
+    def chat_with(
+        self,
+        chat_format: str | ChatFormatter | None,
+        messages: Sequence[Any],
+        *,
+        functions: Sequence[Any] | None = None,
+        function_call: Any = None,
+        tools: Sequence[Any] | None = None,
+        tool_choice: Any = None,
+        parallel_tool_calls: bool = False,
+        response_format: Any = None,
+        stream: bool = False,
+        stop: str | Sequence[str] | None = None,
+        max_tokens: int | None = None,
+        model: str | None = None,
+        logits_processor: LogitsProcessor | Sequence[LogitsProcessor] | None = None,
+        stopping_criteria: StoppingCriteria | Sequence[StoppingCriteria] | None = None,
+        grammar: LlamaGrammar | str | None = None,
+        logprobs: bool | None = None,
+        top_logprobs: int | None = None,
+        stream_options: Mapping[str, Any] | None = None,
+        **sampling: Any,
+    ) -> Any:
+        """Answer a conversation with another chat format or formatter; None is the model's own template."""
+        sampling["seed"] = self._next_seed(sampling.get("seed"))
+        params = generation(
+            sampling_params(self._defaults, sampling),
+            max_tokens=max_tokens,
+            stop=stop,
+            logprobs=(top_logprobs or 0) if logprobs else None,
+        )
         constraint = constraint_of(grammar) or response_constraint(response_format)
-        rendering = rendering_of(tools, tool_choice, parallel_tool_calls)
-        with self._template_lock:  # templates are for one thread at a time
-            template = self.engine.template(self.chat_format)
-            vocabulary = self.engine.model.vocabulary
-            turn = chat_turn(vocabulary, template, read_messages(list(messages)), rendering, constraint=constraint)
-        task = Task(turn=turn, params=params, processor=processor_of(logits_processor))
-        heading = Heading(model or self._name)
-        return self._stream(heading, [task]) if stream else self._whole(heading, [task])
-
-    # --- the answers ----------------------------------------------------------------------------------------------------
-
-    def _prompt(self, prompt: PromptLike, suffix: str | None) -> Prompt:
-        vocabulary = self.engine.model.vocabulary
-        if isinstance(prompt, str):
-            return infill_prompt(vocabulary, prompt, suffix) if suffix is not None else self.engine.text_prompt(prompt)
-        if suffix is not None:
-            raise UsageError("a suffix goes with a text prompt, not with tokens")
-        return Prompt(vocabulary.detokenize(prompt, special=True).decode("utf-8", "replace"), tuple(prompt))
-
-    def _answers(self, tasks: Sequence[Task]) -> Generator[AnswerEvent, None, None]:
-        """The events of all tasks, which run side by side. An error of one is raised."""
-        jobs = (Job(number=task.index, turn=task.turn, params=task.params, processor=task.processor) for task in tasks)
-        with closing(self.engine.answer_many(jobs, cancel=_own_cancel())) as events:
-            for event in events:
-                if isinstance(event, Failed):
-                    raise event.error
-                yield event
-
-    def _whole(self, heading: Heading, tasks: Sequence[Task]) -> Document:
-        answers = {event.index: event for event in self._answers(tasks) if isinstance(event, Answer)}
-        choices = [task.documents(heading).choice(answers[task.index]) for task in tasks]
-        timings = response.timings(answers[0].timings) if heading.is_chat else None
-        return heading.document(choices, usage=response.usage(total_usage(list(answers.values()))), timings=timings)
-
-    def _stream(self, heading: Heading, tasks: Sequence[Task]) -> Iterator[Document]:
-        makers = [task.documents(heading) for task in tasks]
-        offsets = [len(task.echo) for task in tasks]
-        for task, maker in zip(tasks, makers, strict=True):
-            if (chunk := maker.first_chunk(task.index)) is not None:
-                yield chunk
-        for event in self._answers(tasks):
-            if isinstance(event, Piece):
-                yield from makers[event.index].chunks(event, offsets[event.index])
-                offsets[event.index] += sum(len(delta.content) for delta in event.deltas)
-            elif isinstance(event, Answer):
-                usage = None if heading.is_chat else response.usage(event.usage)
-                yield makers[event.index].last_chunk(event, usage=usage)
+        rendering = rendering_of(*tools_of(functions, function_call, tools, tool_choice), parallel_tool_calls)
+        turn, stops = self._chat_turn(chat_format, messages_of(messages), rendering, constraint)
+        task = Task(
+            turn=turn,
+            params=stops.added_to(params),
+            processor=processor_of(logits_processor),
+            criterion=stops.joined(criterion_of(stopping_criteria)),
+        )
+        made = self._documents(Heading(model or self._name), [task], stream=stream, options=stream_options)
+        if not functions:
+            return made
+        return with_function_call(made) if isinstance(made, dict) else map(with_function_call, made)

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 import warnings
 import weakref
-from collections.abc import Generator, Sequence
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from llamacli.api.argument_names import argument_names
-from llamacli.api.arguments import (
-    LogitsProcessor,
-    StoppingCriterion,
-    constraint_of,
-    criterion_of,
-    processor_of,
-    token_ids,
-)
+from llamacli.api.arguments import constraint_of, token_ids
+from llamacli.api.callables import LogitsProcessor, StoppingCriteria, criterion_of, processor_of
 from llamacli.api.completion import Completions
 from llamacli.api.grammar import LlamaGrammar
-from llamacli.api.manual import ManualEvaluation, SavedState, Steering
+from llamacli.api.manual import ManualEvaluation, Steering
 from llamacli.api.options import FurtherSampling, sampling_params
+from llamacli.api.speculative import LlamaDraftModel
+from llamacli.api.states import SavedState
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import ContextParams, SamplingParams
-from llamacli.errors import ClosedError, UsageError
+from llamacli.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class Evaluations(Completions):
@@ -39,32 +41,66 @@ class Evaluations(Completions):
         engine: Engine,
         context: ContextParams,
         *,
-        name: str,
-        chat_format: str | None,
-        seed: int | None,
         logits_all: bool,
+        draft_model: LlamaDraftModel | None,
+        name: str,
+        seed: int | None,
+        **more: Any,
     ) -> None:
-        super().__init__(engine, name=name, chat_format=chat_format, seed=seed)
+        super().__init__(engine, name=name, seed=seed, **more)
         self._context_params, self._logits_all = context, logits_all
+        self.draft_model = draft_model
         self._lock = threading.RLock()  # reentrant: a signal handler may close
         self._manual: ManualEvaluation | None = None
+        self._process = os.getpid()
         self._owned = ExitStack()
         """Owners of C memory, closed by `close()`, or when this object is dropped without it."""
         self._owned.callback(engine.close)
-        self._forgotten = weakref.finalize(self, _close_forgotten, self._owned, name)
+        self._forgotten = weakref.finalize(self, _close_forgotten, self._owned, name, self._process)
         self._forgotten.atexit = False  # the end of the process frees everything
+
+    # --- the sequence ---------------------------------------------------------------------------------------------------
 
     @property
     def n_tokens(self) -> int:
-        """The number of tokens evaluated by `eval` since `reset`."""
+        """The number of tokens evaluated by `eval` since `reset`. Setting a smaller number goes back."""
         return len(self._manual.tokens) if self._manual is not None else 0
+
+    @n_tokens.setter
+    def n_tokens(self, count: int) -> None:
+        self.manual().rewind(count)
+
+    @property
+    def input_ids(self) -> npt.NDArray[np.intc]:
+        """The evaluated tokens, and zeros up to the size of the context: (n_ctx,) integers."""
+        import numpy as np
+
+        ids = np.zeros(self.engine.n_ctx, dtype=np.intc)
+        ids[: self.n_tokens] = self.manual().tokens
+        return ids
+
+    @property
+    def eval_tokens(self) -> deque[int]:
+        """The evaluated tokens."""
+        return deque(self.manual().tokens, maxlen=self.engine.n_ctx)
+
+    @property
+    def eval_logits(self) -> deque[list[float]]:
+        """The logits of the evaluated tokens, of the last one alone without `logits_all`."""
+        return deque(self.scores.tolist(), maxlen=self.engine.n_ctx if self._logits_all else 1)
+
+    @property
+    def scores(self) -> npt.NDArray[np.single]:
+        """The logits of the evaluated tokens, (n_tokens, n_vocab); without `logits_all` only the last row has values."""
+        found: npt.NDArray[np.single] = self.manual().rows()
+        return found
 
     def reset(self) -> None:
         """Clear the tokens evaluated by `eval`."""
         self.manual().reset()
 
     def eval(self, tokens: Sequence[int]) -> None:
-        """Evaluate tokens after the current ones.
+        """Evaluate tokens after the current ones. Those that the cache holds from before `reset` are not evaluated again.
 
         >>> llm.reset()
         >>> llm.eval(llm.tokenize(b"Hello"))
@@ -82,13 +118,15 @@ class Evaluations(Completions):
         """Return the logits of the last evaluated token: a numpy array of float32, (n_vocab,).
 
         `sample` uses changes made to it before the next `eval`; the array stays valid after that, and after `close()`. With
-        `logits_all`, return a copy of the logits of all tokens of the last `eval`, (n, n_vocab).
+        `logits_all`, return a copy of the logits of all evaluated tokens, (n, n_vocab).
 
         >>> llm.logits()[77] = 1e6
         >>> llm.sample(temp=0)
         77
         """
         return self.manual().logits()
+
+    # --- sampling -------------------------------------------------------------------------------------------------------
 
     def sample(
         self,
@@ -98,18 +136,44 @@ class Evaluations(Completions):
         typical_p: float | None = None,
         temp: float | None = None,
         repeat_penalty: float | None = None,
-        *,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        tfs_z: float | None = None,
+        mirostat_mode: int | None = None,
+        mirostat_eta: float | None = None,
+        mirostat_tau: float | None = None,
+        penalize_nl: bool | None = None,
         logits_processor: LogitsProcessor | Sequence[LogitsProcessor] | None = None,
-        **sampling: Unpack[FurtherSampling],
+        grammar: LlamaGrammar | str | None = None,
+        idx: int | None = None,
+        *,
+        seed: int | None = None,
+        logit_bias: Mapping[int, float] | None = None,
+        **further: Unpack[FurtherSampling],
     ) -> int:
-        """Sample a token from the last logits; further keywords are `FurtherSampling`.
+        """Sample a token from the last logits, under a grammar from its start. `idx` is the position of the last token.
 
         >>> 0 <= llm.sample(temp=0) < llm.n_vocab()
         True
+
+        Raises:
+            UsageError: if nothing has been evaluated, or `idx` is another position.
+            ConstraintError: if the grammar allows no token.
         """
         with argument_names():
-            params = self._sampling(top_k, top_p, min_p, typical_p, temp, repeat_penalty, sampling)
-            return self.manual().sample(params, processor_of(logits_processor))
+            if idx is not None and idx not in (-1, self.n_tokens - 1):
+                raise UsageError(
+                    f"idx must be {self.n_tokens - 1}, the last evaluated token, or -1, not {idx}", parameter="idx"
+                )
+            params = self._sampling(
+                {
+                    **further, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_p, "temperature": temp,
+                    "repeat_penalty": repeat_penalty, "frequency_penalty": frequency_penalty, "tfs_z": tfs_z,
+                    "presence_penalty": presence_penalty, "mirostat_mode": mirostat_mode, "mirostat_eta": mirostat_eta,
+                    "mirostat_tau": mirostat_tau, "penalize_nl": penalize_nl, "seed": seed, "logit_bias": logit_bias,
+                }
+            )  # fmt: skip
+            return self.manual().choose(params, processor_of(logits_processor), constraint_of(grammar))
 
     def generate(
         self,
@@ -121,17 +185,26 @@ class Evaluations(Completions):
         temp: float | None = None,
         repeat_penalty: float | None = None,
         reset: bool = True,
-        *,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        tfs_z: float | None = None,
+        mirostat_mode: int | None = None,
+        mirostat_tau: float | None = None,
+        mirostat_eta: float | None = None,
+        penalize_nl: bool | None = None,
         logits_processor: LogitsProcessor | Sequence[LogitsProcessor] | None = None,
-        stopping_criteria: StoppingCriterion | Sequence[StoppingCriterion] | None = None,
+        stopping_criteria: StoppingCriteria | Sequence[StoppingCriteria] | None = None,
         grammar: LlamaGrammar | str | None = None,
-        **sampling: Unpack[FurtherSampling],
+        *,
+        seed: int | None = None,
+        logit_bias: Mapping[int, float] | None = None,
+        **further: Unpack[FurtherSampling],
     ) -> Generator[int, Sequence[int] | None, None]:
         """Yield sampled tokens after `tokens`, without end; tokens sent into the generator are evaluated too.
 
-        A logits processor receives the evaluated tokens and an (n_vocab,) array of logits, which it changes or replaces. A
-        stopping criterion receives the same, and returns whether to end before the sampled token. With a grammar the generator
-        ends when nothing more can follow.
+        Tokens that the cache holds are not evaluated again. A logits processor receives the evaluated tokens and an (n_vocab,)
+        array of logits, which it changes or replaces. A stopping criterion receives the same, and returns whether to end before
+        the next token. With a grammar the generator ends when nothing more can follow.
 
         >>> generator = llm.generate(llm.tokenize(b"Hello"), temp=0)
         >>> len([next(generator) for _ in range(3)])
@@ -142,9 +215,19 @@ class Evaluations(Completions):
         3
         """
         with argument_names():
-            params = self._sampling(top_k, top_p, min_p, typical_p, temp, repeat_penalty, sampling)
+            params = self._sampling(
+                {
+                    **further, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_p, "temperature": temp,
+                    "repeat_penalty": repeat_penalty, "frequency_penalty": frequency_penalty, "tfs_z": tfs_z,
+                    "presence_penalty": presence_penalty, "mirostat_mode": mirostat_mode, "mirostat_eta": mirostat_eta,
+                    "mirostat_tau": mirostat_tau, "penalize_nl": penalize_nl, "seed": seed, "logit_bias": logit_bias,
+                }
+            )  # fmt: skip
         steering = Steering(
-            processor=processor_of(logits_processor), constraint=constraint_of(grammar), stops=criterion_of(stopping_criteria)
+            processor=processor_of(logits_processor),
+            constraint=constraint_of(grammar),
+            stops=criterion_of(stopping_criteria),
+            guess=self._guess if self.draft_model is not None else None,
         )
         prompt, manual = token_ids(tokens, "tokens"), self.manual()
         if reset:
@@ -156,15 +239,28 @@ class Evaluations(Completions):
         with argument_names():
             yield from tokens
 
+    def _guess(self, tokens: list[int]) -> list[int]:
+        import numpy as np
+
+        assert self.draft_model is not None
+        return [int(token) for token in self.draft_model(np.array(tokens, dtype=np.intc))]
+
+    def _sampling(self, keywords: dict[str, Any]) -> SamplingParams:
+        if keywords["seed"] is None:
+            keywords["seed"] = self._seed
+        return sampling_params(self._defaults, keywords)
+
+    # --- states ---------------------------------------------------------------------------------------------------------
+
     def save_state(self) -> SavedState:
-        """Return the evaluated tokens with their KV cache.
+        """Return the evaluated tokens with their KV cache, and the seed.
 
         >>> state = llm.save_state()
         >>> llm.load_state(state)
         >>> llm.n_tokens == len(state.tokens)
         True
         """
-        return self.manual().save()
+        return SavedState(self.manual().save(), self._seed)
 
     def load_state(self, state: SavedState) -> None:
         """Restore a saved state.
@@ -178,31 +274,19 @@ class Evaluations(Completions):
                 f"load_state needs a SavedState, not {type(state).__name__}", hint="SavedState.from_bytes reads bytes"
             )
         with argument_names():
-            self.manual().load(state)
+            self.manual().load(state.state)
+        self._seed = state.seed
 
     def manual(self) -> ManualEvaluation:
         """Return the low-level evaluation, whose context is created at the first call."""
         with self._lock:
-            if self._closed:
-                raise ClosedError("this Llama is closed")
+            engine = self.engine
             if self._manual is None:
-                params = dataclasses.replace(self._context_params, n_seq_max=1, all_outputs=self._logits_all)
-                self._manual = ManualEvaluation(self._engine.model, params, keep_all=self._logits_all)
+                keeps = self._logits_all or self.draft_model is not None
+                params = dataclasses.replace(self._context_params, n_seq_max=1, all_outputs=keeps)
+                self._manual = ManualEvaluation(engine.model, params, keep_all=self._logits_all)
                 self._owned.callback(self._manual.close)
             return self._manual
-
-    def _sampling(
-        self,
-        top_k: int | None,
-        top_p: float | None,
-        min_p: float | None,
-        typical_p: float | None,
-        temp: float | None,
-        repeat_penalty: float | None,
-        more: FurtherSampling,
-    ) -> SamplingParams:
-        named = {"top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_p, "temperature": temp}
-        return sampling_params(self._defaults, {**more, **named, "repeat_penalty": repeat_penalty})
 
     # --- the end --------------------------------------------------------------------------------------------------------
 
@@ -212,9 +296,13 @@ class Evaluations(Completions):
             self._closed = True
             owned = self._owned.pop_all()
         self._forgotten.detach()
-        owned.close()  # outside the lock: it waits for calls that may need it
+        if os.getpid() == self._process:  # a forked process has copies, and none of the threads that freeing waits for
+            owned.close()  # outside the lock: it waits for calls that may need it
 
 
-def _close_forgotten(owned: ExitStack, name: str) -> None:
+def _close_forgotten(owned: ExitStack, name: str, process: int) -> None:
+    if os.getpid() != process:
+        owned.pop_all()
+        return
     owned.close()
     warnings.warn(f"a Llama of {name} was dropped without close()", ResourceWarning, stacklevel=2)

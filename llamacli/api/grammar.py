@@ -11,6 +11,47 @@ from llamacli.engine.constraint.schema import schema_to_grammar
 from llamacli.errors import InvalidJSONError, SchemaError, UsageError
 from llamacli.json_text import parse_json
 
+LLAMA_GRAMMAR_DEFAULT_ROOT = "root"
+
+JSON_GBNF = r"""
+root   ::= object
+value  ::= object | array | string | number | "true" | "false" | "null"
+object ::= "{" ws (pair ("," ws pair)*)? "}" ws
+pair   ::= string ":" ws value
+array  ::= "[" ws (value ws ("," ws value ws)*)? "]" ws
+string ::= "\"" ([^"\\\x7F\x00-\x1F] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4}))* "\"" ws
+number ::= "-"? ("0" | [1-9] [0-9]{0,15}) ("." [0-9]+)? ([eE] [-+]? [0-9]{1,3})? ws
+ws     ::= | " " | "\n" [ \t]{0,20}
+"""
+"""A JSON object."""
+
+JSON_ARR_GBNF = JSON_GBNF.replace("root   ::= object", "root   ::= array")
+"""A JSON array."""
+
+LIST_GBNF = r"""
+root ::= ("- " [^\r\n]+ "\n")+
+"""
+"""A list of lines with dashes."""
+
+ARITHMETIC_GBNF = r"""
+root ::= (expression "=" space term "\n")+
+expression ::= term ([-+*/] space term)*
+term ::= name | number | "(" space expression ")" space
+name ::= [a-z] [a-z0-9_]* space
+number ::= [0-9]+ space
+space ::= [ \t\n]*
+"""
+"""Equations."""
+
+
+def json_schema_to_gbnf(schema: str | dict[str, Any]) -> str:
+    """Return the grammar of a JSON schema as text.
+
+    Raises:
+        SchemaError: if it is not a schema, or has no grammar.
+    """
+    return LlamaGrammar.from_json_schema(schema).text
+
 
 @dataclass(frozen=True, slots=True)
 class LlamaGrammar:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from llamacli.api import values
-from llamacli.api.argument_names import argument_names, naming_arguments
+from llamacli.api.argument_names import naming_arguments
 from llamacli.api.arguments import token_ids
-from llamacli.api.evaluation import Evaluations
+from llamacli.api.cache import BaseLlamaCache, SharedPrefixes
+from llamacli.api.chat.formats import find_format
+from llamacli.api.chat.handlers import REGISTRY, LlamaChatCompletionHandler
 from llamacli.api.handles import LlamaContext, LlamaModel
+from llamacli.api.loading import context_size, find_hub_file, find_model, set_verbose
+from llamacli.api.options import warn_obsolete
+from llamacli.api.speculative import LlamaDraftModel
+from llamacli.api.tokenizer import BaseLlamaTokenizer, LlamaTokenizer
+from llamacli.api.vectors import Vectors
+from llamacli.binding.library import require_own_library
 from llamacli.engine.chat.template import ChatTemplate
+from llamacli.engine.embedding.defaults import stated_pooling
+from llamacli.engine.embedding.params import Attention
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import (
     CacheType,
@@ -21,32 +31,38 @@ from llamacli.engine.params import (
     FlashAttention,
     LoraAdapter,
     ModelParams,
+    Override,
     Pooling,
+    RopeScaling,
     SamplingParams,
     SplitMode,
 )
-from llamacli.errors import CancelledError, ClosedError, UsageError
-from llamacli.openai.response import Document
+from llamacli.engine.runtime.context import native_params
+from llamacli.engine.runtime.state import fingerprint
 
 if TYPE_CHECKING:
-    from llamacli.engine.embedding.embedder import Embedder
+    import numpy as np
+    import numpy.typing as npt
 
-DEFAULT_CONTEXT = 2048
-"""Tokens of context of each call, unless n_ctx says otherwise: the cache is taken at once, for all parallel calls."""
+SCORED = 64
+"""Tokens of a prompt that are scored at once, when their log probabilities are shown."""
 
 
-class Llama(Evaluations):
+class Llama(Vectors):
     """A model that completes, chats, tokenizes and embeds. Thread-safe; a context manager; `close()` frees everything.
 
-    Calls from many threads run side by side on `n_parallel` sequences of one batch, and more wait their turn. `n_ctx` is the
-    context of each of them in tokens (0: what the model was trained with). `n_gpu_layers`: None offloads what fits, -1 all.
-    `chat_format` names one of llama.cpp's templates (chatml, llama2, ...) or is Jinja text; by default the model's own.
-    `logits_all` keeps the logits of every token given to `eval`. `low_vram` is accepted for those who come from older
-    programs: it keeps the KV cache in host memory, as `offload_kqv=False` does. `use_mmap`: True maps the file, which other
-    processes then share; False reads it; None reads it into huge pages if it is at most 1 GiB, a quarter of the free memory and
-    on the CPU (a few percent faster), and maps it otherwise. `split_mode`, `type_k`, `type_v`, `pooling_type` and
-    `flash_attn` are names, or the numbers of llama.cpp's and ggml's enumerations. A `seed` that is negative or
-    LLAMA_DEFAULT_SEED is drawn.
+    `model_path` is a file, or what `-m` takes: `hf:user/repo`, an alias, `demo`. Calls from many threads run side by side on
+    `n_parallel` sequences of one batch, and more wait their turn. `n_ctx` is the context of each of them in tokens (0: what the
+    model was trained with). `n_gpu_layers`: None offloads what fits, -1 all. `chat_format` is one of llama-cpp-python's names
+    or of llama.cpp's (chatml, llama-2, ...), or Jinja text; by default the model's own template. `chat_handler` answers in
+    place of `create_chat_completion`. `logits_all` keeps the logits of every token given to `eval`. `low_vram` keeps the KV
+    cache in host memory, as `offload_kqv=False` does. `use_mmap`: True maps the file, which other processes then share; False
+    reads it; None reads it into huge pages if it is at most 1 GiB, a quarter of the free memory and on the CPU (a few percent
+    faster), and maps it otherwise. `kv_overrides` replaces scalars of the file's metadata. `draft_model` guesses tokens for
+    `generate`, which then evaluates several at once. `tokenizer` tokenizes texts in place of the model's own. `spm_infill` puts
+    the suffix first in prompts for infill. `last_n_tokens_size` is the default of `repeat_last_n`. Enumerations are names, or
+    llama.cpp's numbers. A `seed` that is negative or LLAMA_DEFAULT_SEED is drawn; otherwise each call without a seed of its own
+    draws the next one from it. `verbose` logs to stderr.
 
     >>> llm = Llama(MODEL, n_ctx=256)
     >>> llm.n_ctx()
@@ -58,15 +74,13 @@ class Llama(Evaluations):
         TemplateError: if `chat_format` is unknown, or does not parse.
         ModelError: if the file is missing, corrupt, foreign or unsupported.
         MemoryFullError: if the model does not fit; on a GPU the message has the layers that were tried.
+        LibraryError: in a process forked from one that had loaded a model.
     """
-
-    create_completion = __call__ = naming_arguments(Evaluations.create_completion)
-    create_chat_completion = naming_arguments(Evaluations.create_chat_completion)
 
     @naming_arguments
     def __init__(
         self,
-        model_path: str | Path,
+        model_path: str | PathLike[str],
         *,
         n_ctx: int | None = None,
         n_batch: int = 2048,
@@ -78,64 +92,137 @@ class Llama(Evaluations):
         split_mode: SplitMode | int = "layer",
         main_gpu: int = 0,
         tensor_split: Sequence[float] | None = None,
+        vocab_only: bool = False,
         use_mmap: bool | None = None,
         use_mlock: bool = False,
+        kv_overrides: Mapping[str, Override] | None = None,
         offload_kqv: bool = True,
         low_vram: bool = False,
         flash_attn: bool | int | FlashAttention | None = "auto",
+        op_offload: bool | None = None,
+        swa_full: bool | None = None,
         type_k: CacheType | int | None = None,
         type_v: CacheType | int | None = None,
+        rope_scaling_type: RopeScaling | int | None = None,
         rope_freq_base: float = 0.0,
         rope_freq_scale: float = 0.0,
+        yarn_ext_factor: float = -1.0,
+        yarn_attn_factor: float = -1.0,
+        yarn_beta_fast: float = -1.0,
+        yarn_beta_slow: float = -1.0,
+        yarn_orig_ctx: int = 0,
         embedding: bool = False,
         pooling_type: Pooling | int | None = None,
+        attention_type: Attention | int | None = None,
+        no_perf: bool = True,
+        last_n_tokens_size: int = 64,
         chat_format: str | None = None,
-        lora_path: str | Path | None = None,
+        chat_handler: LlamaChatCompletionHandler | None = None,
+        draft_model: LlamaDraftModel | None = None,
+        tokenizer: BaseLlamaTokenizer | None = None,
+        spm_infill: bool = False,
+        lora_base: str | None = None,
+        lora_path: str | PathLike[str] | None = None,
         lora_scale: float = 1.0,
+        numa: bool | int = False,
         seed: int | None = None,
         logits_all: bool = False,
+        n_parts: int | None = None,
+        f16_kv: bool | None = None,
         verbose: bool = False,
         on_load: Callable[[float], None] | None = None,
     ) -> None:
-        if verbose:
-            logging.basicConfig()
-            logging.getLogger("llamacli").setLevel(logging.INFO)
-        path, seed = Path(model_path), values.seed(seed)
+        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        require_own_library()
+        set_verbose(verbose)
+        for name, given in (("n_parts", n_parts), ("f16_kv", f16_kv), ("lora_base", lora_base)):
+            if given is not None:
+                warn_obsolete(name, "current files and builds have no use for it")
+        path, seed = find_model(model_path), values.seed(seed)
         context = ContextParams(
-            n_ctx=_context_size(path, values.whole_or_none("n_ctx", n_ctx)),
+            n_ctx=context_size(path, values.whole_or_none("n_ctx", n_ctx)),
             n_batch=values.whole("n_batch", n_batch),
             n_ubatch=min(values.whole("n_ubatch", n_ubatch), n_batch),
             n_seq_max=values.whole("n_parallel", n_parallel),
-            threads=values.whole_or_none("n_threads", n_threads),
-            threads_batch=values.whole_or_none("n_threads_batch", n_threads_batch),
+            threads=values.threads("n_threads", n_threads),
+            threads_batch=values.threads("n_threads_batch", n_threads_batch),
             flash_attention=values.flash_attention(flash_attn),
             cache_type_k=values.cache_type("type_k", type_k),
             cache_type_v=values.cache_type("type_v", type_v),
             kv_offload=offload_kqv and not low_vram,
-            rope_freq_base=rope_freq_base,
-            rope_freq_scale=rope_freq_scale,
+            op_offload=op_offload is not False,
+            swa_full=bool(swa_full),
+            rope_scaling=values.rope_scaling(rope_scaling_type),
+            rope_freq_base=values.number("rope_freq_base", rope_freq_base),
+            rope_freq_scale=values.number("rope_freq_scale", rope_freq_scale),
+            yarn_ext_factor=values.number("yarn_ext_factor", yarn_ext_factor),
+            yarn_attn_factor=values.number("yarn_attn_factor", yarn_attn_factor),
+            yarn_beta_fast=values.number("yarn_beta_fast", yarn_beta_fast),
+            yarn_beta_slow=values.number("yarn_beta_slow", yarn_beta_slow),
+            yarn_orig_ctx=values.whole("yarn_orig_ctx", yarn_orig_ctx),
+            no_perf=no_perf,
+            n_outputs=SCORED,
         )
         model = ModelParams(
             gpu_layers=values.whole_or_none("n_gpu_layers", n_gpu_layers),
             split_mode=values.split_mode(split_mode),
             main_gpu=values.whole("main_gpu", main_gpu),
             tensor_split=tuple(tensor_split or ()),
+            vocabulary_only=vocab_only,
             mmap=use_mmap is not False,
             huge_pages=use_mmap is None,
             mlock=use_mlock,
             loras=(LoraAdapter(path=str(lora_path), scale=lora_scale),) if lora_path is not None else (),
+            overrides=values.overrides(kv_overrides),
+            numa=values.numa(numa),
         )
-        SamplingParams(seed=seed)  # check it before loading
-        self._embeds, self._pooling = embedding, values.pooling(pooling_type)
-        if chat_format is not None:
-            ChatTemplate(chat_format).close()
-        self.model_path = str(model_path)
+        repeat_last_n = values.whole("last_n_tokens_size", last_n_tokens_size)
+        SamplingParams(seed=seed, repeat_last_n=repeat_last_n)  # check them before loading
+        self._embeds, self._pooling, self._attention = embedding, values.pooling(pooling_type), values.attention(attention_type)
+        if chat_format is not None and chat_handler is None and chat_format not in REGISTRY.handlers:
+            ChatTemplate(find_format(chat_format)[0]).close()
+        self.chat_format, self.chat_handler = chat_format, chat_handler
+        self.model_path, self.verbose = str(model_path), verbose
+        self.cache: BaseLlamaCache | None = None
         engine = Engine(path, model, context, on_load=on_load)
         try:
-            super().__init__(engine, context, name=self.model_path, chat_format=chat_format, seed=seed, logits_all=logits_all)
+            super().__init__(
+                engine,
+                context,
+                name=self.model_path,
+                seed=seed,
+                repeat_last_n=repeat_last_n,
+                logits_all=logits_all,
+                draft_model=draft_model,
+                tokenizer=tokenizer,
+                spm_infill=spm_infill,
+            )
         except BaseException:
             engine.close()
             raise
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id: str,
+        filename: str | None = None,
+        additional_files: Sequence[str] | None = None,
+        local_dir: str | PathLike[str] | None = None,
+        local_dir_use_symlinks: bool | str | None = None,
+        cache_dir: str | PathLike[str] | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """Load a model of the Hugging Face hub, downloaded once into its shared cache.
+
+        `filename` is a file of the repository, or a pattern such as `*Q4_K_M.gguf`; the parts of a split file come together.
+
+        Raises:
+            ModelNotFoundError: if there is no such repository or file, or several files match.
+            DownloadError: if it cannot be fetched.
+            UsageError: if another folder than the shared cache is named: set HF_HOME for that.
+        """
+        path = find_hub_file(repo_id, filename, additional_files or (), local_dir=local_dir, cache_dir=cache_dir)
+        return cls(path, **arguments)
 
     # --- tokens ---------------------------------------------------------------------------------------------------------
 
@@ -145,16 +232,24 @@ class Llama(Evaluations):
         >>> llm.detokenize(llm.tokenize(b"Hello, world", add_bos=False))
         b'Hello, world'
         """
+        if self._tokenizer is not None:
+            return self._tokenizer.tokenize(text.encode() if isinstance(text, str) else text, add_bos, special)
         return self.engine.model.vocabulary.tokenize(text, special=special, add_special=add_bos)
 
-    def detokenize(self, tokens: Sequence[int], special: bool = False) -> bytes:
-        """Return the bytes of tokens. Raises UsageError for ids outside the vocabulary."""
-        return self.engine.model.vocabulary.detokenize(token_ids(tokens, "tokens"), special=special)
+    def detokenize(self, tokens: Sequence[int], prev_tokens: Sequence[int] | None = None, special: bool = False) -> bytes:
+        """Return the bytes of tokens that follow `prev_tokens`. Raises UsageError for ids outside the vocabulary."""
+        ids = token_ids(tokens, "tokens")
+        if self._tokenizer is not None:
+            return self._tokenizer.detokenize(ids, prev_tokens=prev_tokens, special=special)
+        return self.engine.model.vocabulary.detokenize(ids, special=special)
 
     def token_to_piece(self, token: int, special: bool = False) -> bytes:
         """Return the bytes of one token."""
-        vocabulary = self.engine.model.vocabulary
-        return vocabulary.special_piece(token) if special else vocabulary.piece(token)
+        return self.model.token_to_piece(token, special)
+
+    def tokenizer(self) -> LlamaTokenizer:
+        """Return the model's tokenizer."""
+        return LlamaTokenizer(self)
 
     def token_bos(self) -> int:
         """Return the BOS token, or -1."""
@@ -190,6 +285,16 @@ class Llama(Evaluations):
         """
         return LlamaContext(lambda: self.manual().context())
 
+    @property
+    def context_params(self) -> Any:
+        """The parameters of the context: llama.cpp's structure `llama_context_params`."""
+        return native_params(replace(self._context_params, n_seq_max=1), self.engine.n_ctx)
+
+    @property
+    def model_params(self) -> Any:
+        """The parameters of the model: llama.cpp's structure `llama_model_params`."""
+        return self.engine.model.native_params()
+
     def n_ctx(self) -> int:
         """Return the context size of one call in tokens."""
         return self.engine.n_ctx
@@ -202,6 +307,10 @@ class Llama(Evaluations):
         """Return the dimension of the model's embeddings."""
         return self.engine.model.n_embd
 
+    def pooling_type(self) -> int:
+        """Return the pooling of embeddings: LLAMA_POOLING_TYPE_*, of the model unless it was given; -1 if it has none."""
+        return values.pooling_number(self._pooling or stated_pooling(self.engine.model.header))
+
     @property
     def metadata(self) -> dict[str, str]:
         """Scalars of the file's metadata, as text.
@@ -211,60 +320,69 @@ class Llama(Evaluations):
         """
         return self.engine.model.all_metadata()
 
-    # --- vectors --------------------------------------------------------------------------------------------------------
+    # --- settings -------------------------------------------------------------------------------------------------------
 
-    def create_embedding(self, input: str | Sequence[str], model: str | None = None) -> Document:  # noqa: A002
-        """Return the vectors of one text or several, in OpenAI's form, each of length 1.
+    def set_seed(self, seed: int | None) -> None:
+        """Set the seed from which later calls without a seed of their own draw theirs."""
+        self._seed = values.seed(seed)
 
-        The object must be made with `embedding=True`; `pooling_type` is the model's own unless given. With "none", each
-        `embedding` is a list of vectors, one for each token.
+    def set_cache(self, cache: BaseLlamaCache | int | None = 2 << 30) -> None:
+        """Keep evaluated prompts and answers in a cache, so that a prompt that returns is not evaluated again.
 
-        Raises:
-            UsageError: if it was made without `embedding=True`, or an item is not a text.
-            ContextFullError: if a text is longer than the model allows.
-        """
-        with argument_names():
-            return self._embedding(_texts(input), model)
-
-    def _embedding(self, texts: list[str], model: str | None) -> Document:
-        from llamacli.engine.embedding.outcome import NotEmbedded
-
-        embedder, rows, tokens = self._embedder(), [], 0
-        try:
-            for outcome in embedder.embed(texts):
-                if isinstance(outcome, NotEmbedded):
-                    raise outcome.error
-                vectors = outcome.vectors.tolist()
-                vector = vectors if embedder.pooling == "none" else vectors[0]
-                rows.append({"object": "embedding", "index": outcome.index, "embedding": vector})
-                tokens += outcome.tokens
-        except CancelledError as error:
-            if self._closed:
-                raise ClosedError("this Llama is closed") from error
-            raise
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return {"object": "list", "model": model or self.model_path, "data": rows, "usage": usage}
-
-    def embed(self, input: str | Sequence[str]) -> Any:  # noqa: A002
-        """Return the vector of a text, or a list of the vectors of several; with pooling "none" a list of vectors for each."""
-        vectors = [row["embedding"] for row in self.create_embedding(input)["data"]]
-        return vectors[0] if isinstance(input, str) else vectors
-
-    def _embedder(self) -> Embedder:
-        if not self._embeds:
-            raise UsageError("this Llama was made without embedding=True")
-        return self.engine.embedder(self._pooling)
-
-    # --- the end --------------------------------------------------------------------------------------------------------
-
-    def set_cache(self, capacity_bytes: int | None = 2 << 30) -> None:
-        """Keep evaluated prompts in memory, so that a prompt that returns is not evaluated again; None or 0 keeps none.
-
-        The prompts of the last `n_parallel` calls are reused anyway; this is for more prompts that alternate.
+        A number is the capacity of a cache in memory, in bytes; None or 0 keeps none. The prompts of the last `n_parallel`
+        calls are reused anyway.
 
         >>> llm.set_cache(64 << 20)
         """
-        self.engine.keep_prefixes(capacity_bytes or 0)
+        self.cache = cache if isinstance(cache, BaseLlamaCache) else None
+        if isinstance(cache, BaseLlamaCache):
+            self.engine.contexts.use_prefixes(lambda context: SharedPrefixes(cache, fingerprint(context)))
+        else:
+            self.engine.keep_prefixes(cache or 0)
+
+    # --- functions ------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def logits_to_logprobs(logits: Any, axis: int = -1) -> npt.NDArray[np.single]:
+        """Return natural-log probabilities.
+
+        >>> bool(abs(Llama.logits_to_logprobs([0.0, 0.0])[0] + 0.6931) < 1e-4)
+        True
+        """
+        import numpy as np
+
+        shifted = np.asarray(logits, dtype=np.single)
+        most = shifted.max(axis=axis, keepdims=True)
+        shifted = shifted - np.where(np.isfinite(most), most, 0)
+        with np.errstate(divide="ignore"):
+            found: npt.NDArray[np.single] = shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+        return found
+
+    @staticmethod
+    def longest_token_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+        """Return the number of tokens with which both begin.
+
+        >>> Llama.longest_token_prefix([1, 2, 3], [1, 2, 4])
+        2
+        """
+        return next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+    def create_chat_completion_openai_v1(self, *args: Any, **keywords: Any) -> Any:
+        """Return `create_chat_completion` as objects of the `openai` package.
+
+        Raises:
+            ImportError: if it is not installed.
+        """
+        try:
+            from openai.types.chat import ChatCompletion, ChatCompletionChunk
+        except ImportError as error:
+            raise ImportError("create_chat_completion_openai_v1 needs openai: pip install openai") from error
+        made = self.create_chat_completion(*args, **keywords)
+        return ChatCompletion(**made) if isinstance(made, dict) else (ChatCompletionChunk(**chunk) for chunk in made)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy as the arguments: the model is loaded again."""
+        return _loaded_again, (type(self), self._arguments)
 
     def __enter__(self) -> Self:
         return self
@@ -273,25 +391,5 @@ class Llama(Evaluations):
         self.close()
 
 
-def _texts(given: Any) -> list[str]:
-    """Return the texts of `create_embedding`."""
-    if isinstance(given, str):
-        return [given]
-    if isinstance(given, bytes) or not isinstance(given, Iterable):
-        raise UsageError(f"input is of type {type(given).__name__}, where a text or a list of texts is needed")
-    texts = list(given)
-    for place, item in enumerate(texts):
-        if not isinstance(item, str):
-            raise UsageError(f"input[{place}] is {item!r}, where a text is needed")
-    return texts
-
-
-def _context_size(path: Path, wanted: int | None) -> int:
-    """Return the context size of each call: the given one, else the default or the trained size, if that is less."""
-    if wanted is not None:
-        return wanted
-    from llamacli import gguf
-
-    header = gguf.check_loadable(path)
-    trained = header.integer(f"{header.architecture}.context_length")
-    return min(DEFAULT_CONTEXT, trained or DEFAULT_CONTEXT)
+def _loaded_again(kind: type[Llama], arguments: Mapping[str, Any]) -> Llama:
+    return kind(**arguments)

@@ -4,6 +4,8 @@ from llamacli import llama_cpp
 
 llama_cpp.Llama(...)
 llama_cpp.llama_backend_init()
+
+`llamacli.install_as_llama_cpp()` makes it importable as `llama_cpp`, for libraries that import that.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from llamacli.llama_cpp.install import SUBMODULES
 from llamacli.version import VERSION
 
 if TYPE_CHECKING:
@@ -19,14 +22,13 @@ if TYPE_CHECKING:
     from llamacli.openai.types import *  # noqa: F403
 
 __version__ = VERSION
-_SUBMODULES = ("llama_cpp", "llama_types")
 
 
 def __getattr__(name: str) -> Any:
     from llamacli import api
     from llamacli.openai import types
 
-    if name in _SUBMODULES:
+    if name in SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
     if name == "__all__":
         return sorted({*api.__all__, *types.__all__, *_low_level().__all__})

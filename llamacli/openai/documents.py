@@ -16,13 +16,15 @@ from llamacli.openai.response import Document, Heading
 class Documents:
     """Maker of the documents of one request.
 
-    `prompt` is its text if it is to be echoed. `logprobs`: log probabilities are shown. `hides_reasoning` leaves it out.
+    `prompt` is its text if it is to be echoed; `offset` is its length in characters, from which the offsets of tokens count.
+    `logprobs`: log probabilities are shown. `hides_reasoning` leaves it out.
     """
 
     heading: Heading
     hides_reasoning: bool = False
     logprobs: bool = False
     prompt: str | None = None
+    offset: int = 0
     role: Document = field(default_factory=lambda: {"role": "assistant", "content": ""})
     """The delta of the first chunk of a chat."""
 
@@ -42,7 +44,7 @@ class Documents:
     def _text_logprobs(self, answer: Answer) -> Document:
         """Log probabilities of an answer, and of the prompt before it if that was scored, without tokens that have no text."""
         scored = [token for token in answer.prompt if token.piece]
-        offset = 0 if scored else len(self.prompt or "")
+        offset = 0 if scored else self.offset or len(self.prompt or "")
         return response.text_logprobs((*scored, *answer.tokens), offset)
 
     def first_chunk(self, index: int) -> Document | None:
@@ -56,7 +58,7 @@ class Documents:
         tokens = (piece.token,) if self.logprobs and piece.token is not None else ()
         for delta in piece.deltas or ((Delta(),) if tokens else ()):
             if not self.heading.is_chat:
-                logprobs = response.text_logprobs(tokens, offset) if tokens else None
+                logprobs = response.text_logprobs(tokens, self.offset + offset) if tokens else None
                 yield self._chunk(response.text_choice(piece.index, delta.content, None, logprobs))
             else:
                 change = response.delta_json(self._shown_delta(delta))
@@ -72,6 +74,10 @@ class Documents:
         chat = self.heading.is_chat
         choice = response.chat_chunk(answer.index, {}, reason) if chat else response.text_choice(answer.index, "", reason)
         return self._chunk(choice, **more)
+
+    def usage_chunk(self, usage: Usage) -> Document:
+        """Return the last chunk of a stream whose usage was asked for: without choices."""
+        return self.heading.document([], chunk=True, usage=response.usage(usage))
 
     def _shown(self, answer: Answer) -> Answer:
         return dataclasses.replace(answer, reasoning_content="") if self.hides_reasoning else answer

@@ -117,7 +117,10 @@ def _token_json(candidate: TokenLogprob) -> Document:
 
 
 def text_logprobs(tokens: Sequence[Token], offset: int = 0) -> Document:
-    """Return log probabilities as text completions have them; the first token is at `offset` characters of the text."""
+    """Return log probabilities as text completions have them; the first token is at `offset` characters of the text.
+
+    The most probable tokens at a position include the one that was chosen.
+    """
     offsets, at = [], offset
     for token in tokens:
         offsets.append(at)
@@ -125,8 +128,13 @@ def text_logprobs(tokens: Sequence[Token], offset: int = 0) -> Document:
     return {
         "tokens": [token.piece.decode("utf-8", "replace") for token in tokens],
         "token_logprobs": [token.logprob for token in tokens],
-        "top_logprobs": [
-            {candidate.piece.decode("utf-8", "replace"): candidate.logprob for candidate in token.top} for token in tokens
-        ],
+        "top_logprobs": [_most_probable(token) for token in tokens],
         "text_offset": offsets,
     }
+
+
+def _most_probable(token: Token) -> Document | None:
+    if token.logprob is None:
+        return None
+    found = {candidate.piece.decode("utf-8", "replace"): candidate.logprob for candidate in token.top}
+    return {**found, token.piece.decode("utf-8", "replace"): token.logprob}

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint, schema_constraint
-from llamacli.errors import UsageError
+from llamacli.errors import LlamacliError, UsageError
 
 
 def json_constraint(schema: Any, *, strict: bool) -> AnswerConstraint:
@@ -18,5 +18,7 @@ def json_constraint(schema: Any, *, strict: bool) -> AnswerConstraint:
     """
     try:
         return schema_constraint(schema if isinstance(schema, str) else json.dumps(schema), strict=strict)
+    except LlamacliError:
+        raise
     except ValueError as error:
         raise UsageError("the schema contains a number with too many digits") from error

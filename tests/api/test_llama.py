@@ -18,7 +18,7 @@ import pytest
 
 import llamacli
 from llamacli import AsyncLlama, Llama, LlamaGrammar, SavedState
-from llamacli.api import completion, grammar, manual
+from llamacli.api import answers, completion, evaluation, grammar, handles, manual, tokenizer
 from llamacli.api import llama as llama_module
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import (
@@ -41,7 +41,7 @@ def llm(tiny_model: Path) -> Iterator[Llama]:
         yield llm
 
 
-@pytest.mark.parametrize("module", [llama_module, completion, grammar, manual])
+@pytest.mark.parametrize("module", [llama_module, completion, evaluation, grammar, handles, manual, tokenizer])
 def test_the_examples_in_the_docstrings(module: object, llm: Llama, tiny_model: Path) -> None:
     names = {"llm": llm, "MODEL": tiny_model, "Llama": Llama, "LlamaGrammar": LlamaGrammar}
     examples = 0
@@ -80,8 +80,9 @@ def test_a_completion_is_shaped_as_openai_shapes_it(llm: Llama) -> None:
     assert answer["object"] == "text_completion"
     assert choice["text"].startswith("Hello")
     assert choice["finish_reason"] == "length"
-    assert len(choice["logprobs"]["tokens"]) == len(choice["logprobs"]["token_logprobs"]) == 5
-    assert choice["logprobs"]["text_offset"][0] == len("Hello")
+    assert len(choice["logprobs"]["tokens"]) == len(choice["logprobs"]["token_logprobs"]) == 6
+    assert choice["logprobs"]["text_offset"][:2] == [0, len("Hello")]
+    assert choice["logprobs"]["token_logprobs"][0] is None
     assert answer["usage"]["total_tokens"] == answer["usage"]["prompt_tokens"] + 5
     json.dumps(answer)
 
@@ -168,7 +169,7 @@ def test_biases_and_processors(llm: Llama) -> None:
         for chunk in llm("Hello", max_tokens=2, temperature=0, logprobs=1, echo=True, stream=True, logit_bias={78: 1e6})
         if chunk["choices"][0]["logprobs"]
     ]
-    assert offsets == [[5], [6]]
+    assert offsets == [[0], [5], [6]]
 
 
 def test_an_exception_in_a_processor_reaches_the_caller(llm: Llama) -> None:
@@ -301,7 +302,18 @@ def test_embeddings(tiny_embedding_model: Path, llm: Llama) -> None:
         assert vectors[0].shape == (embedder.n_embd(),)
         np.testing.assert_allclose([np.linalg.norm(vector) for vector in vectors], 1, rtol=1e-5)
         np.testing.assert_allclose(vectors[0], vectors[2], atol=1e-4)
-        assert embedder.embed("one text") == pytest.approx(list(vectors[0]), abs=1e-4)
+        assert embedder.embed("one text", normalize=True) == pytest.approx(list(vectors[0]), abs=1e-4)
+        raw, count = embedder.embed(["one text"], return_count=True)
+        assert count > 0
+        assert np.linalg.norm(raw[0]) != pytest.approx(1, abs=1e-3)
+        np.testing.assert_allclose(raw[0] / np.linalg.norm(raw[0]), vectors[0], atol=1e-4)
+        tokens = embedder.tokenize("one text")
+        np.testing.assert_allclose(embedder.embed(tokens), raw[0], atol=1e-4)
+        np.testing.assert_allclose(embedder.embed([tokens, tokens])[1], raw[0], atol=1e-4)
+        assert len(embedder.embed("word " * 1000)) == embedder.n_embd()
+        with pytest.raises(ContextFullError):
+            embedder.embed("word " * 1000, truncate=False)
+        assert embedder.pooling_type() == 1
     with pytest.raises(UsageError, match="embedding=True"):
         llm.create_embedding("text")
 
@@ -385,7 +397,7 @@ def test_a_call_that_was_stopped_holds_nothing(llm: Llama) -> None:
     cancel = Canceller()
     cancel.set()
     with pytest.raises(CancelledError) as kept:
-        completion.cancellable(cancel, lambda: llm.create_completion("Hello", max_tokens=10**6))
+        answers.cancellable(cancel, lambda: llm.create_completion("Hello", max_tokens=10**6))
     assert llm.engine.contexts._shared is not None
     assert llm.engine.contexts._shared.is_idle
     del kept

@@ -14,7 +14,7 @@ from llamacli.errors import CapacityError, UsageError
 FLAGS = {"n_ctx": "-c", "cache_type_k": "-ctk", "threads": "-t", "loras": "--lora"}
 
 WITHOUT_FLAG = {
-    "vocabulary_only", "load_mode", "no_host", "huge_pages", "n_seq_max", "kv_unified", "invariant", "no_perf", "numa", "overrides", "yarn_attn_factor", "yarn_beta_fast", "yarn_beta_slow", "yarn_ext_factor", "embeddings",
+    "vocabulary_only", "load_mode", "no_host", "huge_pages", "n_seq_max", "kv_unified", "invariant", "numa", "embeddings",
     "all_outputs", "pooling", "sampling", "logprobs",
 }  # fmt: skip
 """What commands decide by themselves, or with options that only they have."""

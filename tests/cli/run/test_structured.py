@@ -401,7 +401,8 @@ def test_a_text_completion_and_its_echo():
     document = json.loads(invoke(*arguments, engine=engine).stdout)
     assert (document["object"], document["choices"][0]["text"]) == ("text_completion", " upon")
     assert document["choices"][0]["logprobs"] == {
-        "tokens": [" upon"], "token_logprobs": [-0.5], "top_logprobs": [{" up": -0.25, "�": -2.0, " upon": -0.5}], "text_offset": [0],
+        "tokens": [" upon"], "token_logprobs": [-0.5],
+        "top_logprobs": [{" up": -0.25, "�": -2.0, " upon": -0.5}], "text_offset": [0],
     }  # fmt: skip
     assert engine.params.logprobs == 1
     echoed = json.loads(invoke(*arguments, "--echo", engine=engine).stdout)

@@ -1,0 +1,143 @@
+"""Tasks and their documents: what `Completions` asks the engine, and what comes back."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from llamacli.api import values
+from llamacli.api.argument_names import naming_arguments
+from llamacli.api.arguments import total_usage
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.engine import Engine
+from llamacli.engine.events import Answer, AnswerEvent, Failed, Piece
+from llamacli.engine.generation.job import Job
+from llamacli.engine.generation.request import Criterion, Processor
+from llamacli.engine.params import GenerationParams, SamplingParams
+from llamacli.engine.runtime.canceller import Canceller
+from llamacli.errors import ClosedError
+from llamacli.openai import response
+from llamacli.openai.documents import Documents
+from llamacli.openai.response import Document, Heading
+
+_thread = threading.local()
+
+
+def cancellable(cancel: Canceller, call: Callable[[], Any]) -> Any:
+    """Run `call`. Generation in it raises CancelledError when `cancel` is set, also when it continues later, elsewhere."""
+    _thread.cancel = cancel
+    try:
+        return call()
+    finally:
+        _thread.cancel = None
+
+
+def _own_cancel() -> Canceller | None:
+    found: Canceller | None = getattr(_thread, "cancel", None)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One answer to make: its turn, its parameters, and what its documents need. `text` is the prompt of a completion."""
+
+    turn: Turn
+    params: GenerationParams
+    processor: Processor | None = None
+    criterion: Criterion | None = None
+    index: int = 0
+    text: str = ""
+    echo: bool = False
+
+    def job(self) -> Job:
+        """Return it as the engine takes it."""
+        return Job(number=self.index, turn=self.turn, params=self.params, processor=self.processor, criterion=self.criterion)
+
+    def documents(self, heading: Heading) -> Documents:
+        """Return the maker of the answer's documents."""
+        return Documents(
+            heading=heading,
+            logprobs=self.params.logprobs is not None,
+            prompt=self.text if self.echo else None,
+            offset=len(self.text),
+            role={"role": "assistant"},
+        )
+
+
+class Answering:
+    """What answers tasks with an engine. A base of `Completions`."""
+
+    def __init__(self, engine: Engine, *, name: str, seed: int | None, repeat_last_n: int = 64) -> None:
+        self._engine = engine
+        self._closed = False
+        self._name = name
+        self._seed = seed
+        self._seed_lock = threading.Lock()
+        self._defaults = engine.sampling_defaults(SamplingParams(repeat_last_n=repeat_last_n))
+
+    @property
+    def engine(self) -> Engine:
+        """Engine underneath.
+
+        Raises:
+            ClosedError: after `close()`.
+            EngineError: in a process forked from the one that loaded it.
+        """
+        if self._closed:
+            raise ClosedError("this Llama is closed")
+        self._engine.require_own_process()
+        return self._engine
+
+    def _next_seed(self, seed: int | None) -> int | None:
+        """Return the seed of a call, and keep it for the next: the given one, else one drawn from the last; None is random."""
+        with self._seed_lock:
+            if seed is not None:
+                self._seed = values.seed(seed)
+            elif self._seed is not None:
+                self._seed = random.Random(self._seed).randrange(2**32 - 1)
+            return self._seed
+
+    def _documents(
+        self, heading: Heading, tasks: Sequence[Task], *, stream: bool, options: Mapping[str, Any] | None
+    ) -> Document | Iterator[Document]:
+        """Return the document of tasks, or the iterator of its chunks."""
+        if not stream:
+            return self._whole(heading, tasks)
+        return self._stream(heading, tasks, includes_usage=bool(options and options.get("include_usage")))
+
+    def _answers(self, tasks: Sequence[Task]) -> Generator[AnswerEvent, None, None]:
+        """The events of all tasks, which run side by side. An error of one is raised."""
+        with closing(self.engine.answer_many((task.job() for task in tasks), cancel=_own_cancel())) as events:
+            for event in events:
+                if isinstance(event, Failed):
+                    raise event.error
+                yield event
+
+    def _whole(self, heading: Heading, tasks: Sequence[Task]) -> Document:
+        answers = {event.index: event for event in self._answers(tasks) if isinstance(event, Answer)}
+        choices = [task.documents(heading).choice(answers[task.index]) for task in tasks]
+        timings = response.timings(answers[0].timings) if heading.is_chat else None
+        return heading.document(choices, usage=response.usage(total_usage(list(answers.values()))), timings=timings)
+
+    @naming_arguments
+    def _stream(self, heading: Heading, tasks: Sequence[Task], *, includes_usage: bool) -> Iterator[Document]:
+        makers = [task.documents(heading) for task in tasks]
+        offsets = [0] * len(tasks)
+        ends = []
+        for task, maker in zip(tasks, makers, strict=True):
+            if (chunk := maker.first_chunk(task.index)) is not None:
+                yield chunk
+        for event in self._answers(tasks):
+            if isinstance(event, Piece):
+                yield from makers[event.index].chunks(event, offsets[event.index])
+                offsets[event.index] += sum(len(delta.content) for delta in event.deltas)
+            elif isinstance(event, Answer):
+                ends.append(event)
+                usage = None if heading.is_chat or includes_usage else response.usage(event.usage)
+                yield makers[event.index].last_chunk(event, usage=usage)
+        if includes_usage:
+            yield makers[0].usage_chunk(total_usage(ends))

@@ -1,0 +1,1 @@
+"""Chat formats of the Python API: names, formatters, handlers, and the older forms of requests."""

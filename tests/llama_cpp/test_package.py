@@ -1,0 +1,103 @@
+"""The package under llama-cpp-python's name: its names, its types, and programs that import `llama_cpp`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llamacli import llama_cpp
+from llamacli.llama_cpp.install import SUBMODULES
+
+PROGRAM = """
+import llamacli
+llamacli.install_as_llama_cpp()
+llamacli.install_as_llama_cpp()
+import llama_cpp, llama_cpp.llama_types as types
+from llama_cpp import Llama, LlamaGrammar, LlamaRAMCache, LogitsProcessorList, LLAMA_POOLING_TYPE_MEAN
+from llama_cpp.llama_chat_format import Jinja2ChatFormatter, format_llama2, format_chatml
+from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
+from llama_cpp.llama_tokenizer import LlamaHFTokenizer
+from llama_cpp.llama_grammar import JSON_GBNF, json_schema_to_gbnf
+from llama_cpp.llama_cache import LlamaDiskCache
+assert llama_cpp.llama_supports_mmap() in (True, False)
+assert llama_cpp.llama_cpp.llama_max_devices() >= 1
+assert "[INST] hi [/INST]" in format_llama2(messages=[types.ChatCompletionRequestUserMessage(role="user", content="hi")]).prompt
+assert "root" in json_schema_to_gbnf('{"type": "string"}')
+LlamaGrammar.from_string(JSON_GBNF)
+with Llama(model_path=%r, n_ctx=64, verbose=False) as llm:
+    assert llm("Hello", max_tokens=2)["choices"]
+"""
+
+
+def test_programs_import_it_as_llama_cpp(tiny_model: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM % str(tiny_model)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_another_llama_cpp_is_in_the_way() -> None:
+    code = "import sys, types; sys.modules['llama_cpp'] = types.ModuleType('llama_cpp')"
+    code += "\nimport llamacli; llamacli.install_as_llama_cpp()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "imported before" in done.stderr
+
+
+@pytest.mark.parametrize("name", SUBMODULES)
+def test_the_submodules_have_what_they_list(name: str) -> None:
+    module = getattr(llama_cpp, name)
+    assert module.__doc__
+    for item in module.__all__:
+        assert getattr(module, item) is not None
+
+
+def test_names_come_from_all_rooms() -> None:
+    for name in ("Llama", "LlamaState", "StoppingCriteriaList", "ChatCompletionMessage", "llama_decode", "LLAMA_TOKEN_NULL"):
+        assert name in llama_cpp.__all__
+        assert getattr(llama_cpp, name) is not None
+    with pytest.raises(AttributeError):
+        _ = llama_cpp.no_such_name
+
+
+TYPED = """
+from collections.abc import Iterator
+
+from llamacli import AsyncLlama, Llama, LlamaGrammar, llama_cpp
+from llamacli.openai.types import CreateChatCompletionResponse, CreateCompletionStreamResponse
+
+llm = Llama("model.gguf", n_ctx=512, chat_format="llama-2")
+text: str = llm("Hello", max_tokens=4)["choices"][0]["text"]
+chunks: Iterator[CreateCompletionStreamResponse] = llm.create_completion("Hello", stream=True)
+answer: CreateChatCompletionResponse = llm.create_chat_completion([{"role": "user", "content": "hi"}], temperature=0.5)
+content: str | None = answer["choices"][0]["message"]["content"]
+for part in llm.create_chat_completion([{"role": "user", "content": "hi"}], stream=True):
+    print(part["choices"][0]["delta"].get("content") or "", end="")
+count: int = llama_cpp.llama_n_vocab(llm.model)
+grammar = LlamaGrammar.from_string('root ::= "a"')
+vectors, used = llm.embed("text", return_count=True)
+state = llm.save_state()
+llm.load_state(state)
+
+
+async def later() -> None:
+    async with AsyncLlama(llama=llm) as other:
+        await other.create_completion("Hello")
+"""
+
+
+def test_programs_are_typed(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(TYPED)
+    wrong = TYPED + "\nwrong: int = llm('Hello')['choices'][0]['text']\nllm('Hello', temprature=1)\n"
+    (tmp_path / "wrong.py").write_text(wrong)
+    options = ["--strict", "--no-incremental", "--config-file="]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, "program.py", "wrong.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    errors = [line for line in done.stdout.splitlines() if "error:" in line]
+    assert len({line.split(":")[1] for line in errors}) == 2, done.stdout
+    assert all(line.startswith("wrong.py") for line in errors)
