@@ -79,6 +79,7 @@ def _native_build(config_settings: ConfigSettings) -> Iterator[dict[str, str | l
     settings = dict(config_settings or {})
     try:
         _check_compiler(settings)
+        _check_options(settings)
         folder = Path(str(settings.get("build-dir") or _build_folder(settings)))
         with _alone_in(folder):
             tree = ensure_tree(own=_own_tree(settings))
@@ -145,6 +146,13 @@ def _check_compiler(settings: dict[str, str | list[str]]) -> None:
             "Install one (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++; macOS: xcode-select --install)\n"
             "or name one: CC=/path/to/cc CXX=/path/to/c++ pip install ."
         )
+
+
+def _check_options(settings: dict[str, str | list[str]]) -> None:
+    """Refuse options that llama.cpp no longer has, which CMake would ignore."""
+    words = [os.environ.get("CMAKE_ARGS", ""), *settings, *(str(value) for value in settings.values())]
+    if "CLBLAST" in " ".join(words).upper():
+        raise SourceError("llama.cpp has no CLBlast backend any more: -DGGML_OPENCL=on builds the OpenCL backend in its place")
 
 
 def _explain(folder: Path) -> str:

@@ -233,3 +233,16 @@ def test_the_sources_take_pip_only_where_they_must_be_fetched(tmp_path: Path, mo
     monkeypatch.setattr(llamacli_backend, "find_tree", lambda own: None)
     for hook in (llamacli_backend.get_requires_for_build_wheel, llamacli_backend.get_requires_for_build_editable):
         assert [name for name in hook() if name.startswith("pip")] == ["pip>=23.1"]
+
+
+@pytest.mark.parametrize("place", ["environment", "settings"])
+def test_the_old_opencl_backend_is_named(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {}
+    if place == "environment":
+        monkeypatch.setenv("CMAKE_ARGS", "-DGGML_CLBLAST=on")
+    else:
+        settings = {"cmake.define.GGML_CLBLAST": "ON"}
+    with pytest.raises(llamacli_backend.SourceError, match="GGML_OPENCL=on"):
+        llamacli_backend._check_options(settings)
+    monkeypatch.setenv("CMAKE_ARGS", "-DGGML_CUDA=on")
+    llamacli_backend._check_options({})
