@@ -72,7 +72,11 @@ class Documents:
         """Return the chunk that ends an answer. `more` are further keys, such as `totals`; those that are None are left out."""
         reason = response.finish_reason(answer)
         chat = self.heading.is_chat
-        choice = response.chat_chunk(answer.index, {}, reason) if chat else response.text_choice(answer.index, "", reason)
+        if chat:
+            choice = response.chat_chunk(answer.index, {}, reason)
+        else:
+            scored = [token for token in answer.prompt if token.piece]  # of an echoed prompt; known at the end
+            choice = response.text_choice(answer.index, "", reason, response.text_logprobs(scored) if scored else None)
         return self._chunk(choice, **more)
 
     def usage_chunk(self, usage: Usage) -> Document:

@@ -50,9 +50,9 @@ def test_the_sampled_token_is_among_the_most_probable(llm: Llama) -> None:
 def test_streams_have_the_same(llm: Llama) -> None:
     options = {"max_tokens": 3, "echo": True, "logprobs": 1, "temperature": 0}
     whole = llm(TEXT, **options)["choices"][0]["logprobs"]
-    chunks = [chunk["choices"][0]["logprobs"] for chunk in llm(TEXT, stream=True, **options)]
+    *chunks, last = [chunk["choices"][0]["logprobs"] for chunk in llm(TEXT, stream=True, **options)]
     for name in ("tokens", "text_offset", "token_logprobs"):
-        joined = [one for chunk in chunks if chunk for one in chunk[name]]
+        joined = [one for chunk in (last, *chunks) if chunk for one in chunk[name]]
         assert joined == whole[name] or np.allclose([one or 0 for one in joined], [one or 0 for one in whole[name]], atol=1e-4)
 
 
