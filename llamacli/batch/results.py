@@ -41,7 +41,7 @@ class ResultFile:
             UsageError: if the file cannot be opened, has content and `resume` is False, or has content other than results.
             LlamacliError: if another process is writing it.
         """
-        self._done = bytearray()
+        self._done: dict[int, int] = {}  # by row // 64, a bit for each row: a file names any row that it likes
         self.kept = self.failed = 0
         self._highest = -1
         self._is_sorted = True
@@ -103,12 +103,10 @@ class ResultFile:
 
     def _mark(self, number: int, failed: bool) -> None:
         self._observe(number)
-        if number >= len(self._done) * 8:
-            self._done.extend(bytes(number // 8 + 1 - len(self._done)))
         if not self.holds(number):
             self.kept += 1
             self.failed += failed
-        self._done[number // 8] |= 1 << number % 8
+            self._done[number >> 6] = self._done.get(number >> 6, 0) | 1 << (number & 63)
 
     def _observe(self, number: int) -> None:
         self._is_sorted = self._is_sorted and number > self._highest
@@ -116,7 +114,7 @@ class ResultFile:
 
     def holds(self, number: int) -> bool:
         """Return whether the file held the result of this row when it was opened."""
-        return number < len(self._done) * 8 and bool(self._done[number // 8] >> number % 8 & 1)
+        return bool(self._done.get(number >> 6, 0) >> (number & 63) & 1)
 
     def write(self, result: dict[str, Any]) -> None:
         """Append a result, unbuffered.

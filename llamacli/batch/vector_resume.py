@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from llamacli.batch import vector_formats as forms
 from llamacli.batch.formats import VectorFormat
@@ -25,7 +27,12 @@ if TYPE_CHECKING:
     from llamacli.backend.child.embedder import ChildEmbedder
     from llamacli.batch.texts import TextSource
 
+Numbers = npt.NDArray[np.int64]
+
 _FLOAT = 4
+
+_CORRUPT = (ValueError, KeyError, TypeError, IndexError, OverflowError, csv.Error)
+"""What reading an altered row raises."""
 
 TOLERANCE = 0.02
 """Distance of a vector from itself computed again, relative to its norm: another batch or a GPU rounds sums differently."""
@@ -74,7 +81,7 @@ def finished_texts(
     hint = "leave out resume to overwrite it"
     try:
         found = _finished(path, kind, dims)
-    except (ValueError, KeyError, TypeError, IndexError, OSError, zipfile.BadZipFile):
+    except (*_CORRUPT, OSError, EOFError, zipfile.BadZipFile):
         raise UsageError(f"{path} exists, but is not what this run would write", hint=hint, parameter="resume") from None
     fewer = UsageError(
         f"{path} is finished and has {counted(found.texts, 'text')}, more than were given", hint=hint, parameter="resume"
@@ -128,9 +135,9 @@ def _of_archive(partial: Path, dims: int) -> Kept:
     rows, numbers = forms.Npz.parts(partial)
     count = min(_of_array(rows, forms.Npy.HEADER, dims), numbers.stat().st_size // forms.PAIR)
     pairs = np.fromfile(numbers, dtype="<i8", count=2 * count).reshape(-1, 2)
-    if not count:
-        return NOTHING
-    last = int(pairs[-1, 0])
+    count = _in_order(pairs[:, 0])
+    pairs = pairs[:count]
+    last = int(pairs[-1, 0]) if count else 0
     keep = int(np.searchsorted(pairs[:, 0], last))
     for path, size in ((rows, forms.Npy.HEADER + keep * _FLOAT * dims), (numbers, keep * forms.PAIR)):
         with path.open("r+b") as file:
@@ -138,20 +145,23 @@ def _of_archive(partial: Path, dims: int) -> Kept:
     return Kept(last, last - len(np.unique(pairs[:keep, 0])))
 
 
+def _in_order(index: Numbers) -> int:
+    """Return how many of the first numbers are those of texts in order, from 0 on, with gaps for texts without a vector."""
+    wrong = (np.diff(index, prepend=0) < 0) | (index < 0)
+    return int(wrong.argmax()) if wrong.any() else len(index)
+
+
 def _of_lines(path: Path, kind: VectorFormat) -> Kept:
     """The last text may lack lines, so it does not count."""
     count, end, offset, failed, of_last = 0, 0, 0, 0, 0
     with path.open("r+b") as file:
-        for record in _records(file) if kind == "csv" else file:
-            try:
-                index, lacks_vector = _read(record, kind)
-            except (ValueError, KeyError, TypeError, IndexError):
-                break
-            if index > count:
-                count, end = index, offset
-                failed, of_last = failed + of_last, 0
-            of_last += lacks_vector
-            offset += len(record)
+        with contextlib.suppress(*_CORRUPT):
+            for record, index, lacks_vector in _rows(file, kind):
+                if index > count:
+                    count, end = index, offset
+                    failed, of_last = failed + of_last, 0
+                of_last += lacks_vector
+                offset += len(record)
         file.truncate(end)
     return Kept(count, failed)
 
@@ -174,24 +184,40 @@ def _finished(path: Path, kind: VectorFormat, dims: int) -> _Finished:
 
 
 def _finished_archive(path: Path, dims: int) -> _Finished:
-    with zipfile.ZipFile(path) as archive, archive.open("embeddings.npy") as file:
-        index = np.load(io.BytesIO(archive.read("index.npy")))
-        if file.read(forms.Npy.HEADER) != forms.npy_header(len(index), dims):
+    with zipfile.ZipFile(path) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in archive.infolist()):
+            raise ValueError  # ours are stored, so that no member is larger than the file
+        index = _numbers(archive.read("index.npy"))
+        if _in_order(index) < len(index):
             raise ValueError
         if not len(index):
             return _Finished(0, 0)
         texts, first = int(index[-1]) + 1, int(index[0])
         count = int(np.searchsorted(index, first, side="right"))
-        rows = np.frombuffer(file.read(count * _FLOAT * dims), "<f4").reshape(count, dims)
+        with archive.open("embeddings.npy") as file:
+            if file.read(forms.Npy.HEADER) != forms.npy_header(len(index), dims):
+                raise ValueError
+            rows = np.frombuffer(file.read(count * _FLOAT * dims), "<f4").reshape(count, dims)
     return _Finished(texts, texts - len(np.unique(index)), first, rows)
+
+
+def _numbers(data: bytes) -> Numbers:
+    """Return the integers of an array file. Raises ValueError if it is something else, or has another size than it says."""
+    file = io.BytesIO(data)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError
+    shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    numbers: Numbers = np.frombuffer(data, "<i8", offset=file.tell())
+    if kind != numbers.dtype or shape != numbers.shape:
+        raise ValueError
+    return numbers
 
 
 def _finished_lines(path: Path, kind: VectorFormat, dims: int) -> _Finished:
     texts, failed, first = 0, 0, 0
     parts: list[Matrix] = []
     with path.open("rb") as file:
-        for record in _records(file) if kind == "csv" else file:
-            index, lacks_vector = _read(record, kind)
+        for record, index, lacks_vector in _rows(file, kind):
             texts = index + 1
             failed += lacks_vector
             if index >= 0 and not lacks_vector and (not parts or index == first):
@@ -200,15 +226,35 @@ def _finished_lines(path: Path, kind: VectorFormat, dims: int) -> _Finished:
     return _Finished(texts, failed, first, np.concatenate(parts) if parts else None)
 
 
+def _rows(file: BinaryIO, kind: VectorFormat) -> Iterator[tuple[bytes, int, bool]]:
+    """Yield each row, the index of its text and whether it has no vector; -1 for the header. Every text has a row, or several.
+
+    Raises: ValueError and the like at the first row that is not a whole row of its text or the next.
+    """
+    last = -1
+    for number, record in enumerate(_records(file) if kind == "csv" else file):
+        index, lacks_vector = _read(record, kind)
+        if index not in (last, last + 1) or (index < 0 and number):
+            raise ValueError
+        yield record, index, lacks_vector
+        last = index
+
+
 def _read(record: bytes, kind: VectorFormat) -> tuple[int, bool]:
     """Return the index of a row's text, -1 for the header, and whether it has no vector. Raises ValueError and the like."""
     if not record.endswith(b"\n"):
         raise ValueError
     if kind == "csv":
         cell = record.partition(b",")[0]
-        return (-1, False) if cell == b"index" else (int(cell), record.endswith(b",\n"))
-    row = _parse(record)
-    return int(row["index"]), "embedding" not in row
+        if cell == b"index":
+            return -1, False
+        index, lacks_vector = int(cell), record.endswith(b",\n")
+    else:
+        row = _parse(record)
+        index, lacks_vector = row["index"], "embedding" not in row
+    if type(index) is not int or index < 0:
+        raise ValueError
+    return index, lacks_vector
 
 
 def _vectors(record: bytes, kind: VectorFormat, dims: int) -> Matrix:

@@ -7,10 +7,13 @@ message.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import random
 import shutil
 import sqlite3
+import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +25,8 @@ from mutants import alter_bytes, alter_cell, time_limit
 from talk import talk
 from tiny_bert import tiny_bert
 
-from llamacli.batch.results import ResultFile
+from llamacli.batch.results import MAX_ROWS, ResultFile
+from llamacli.batch.vector_formats import Csv, JsonLines, Npy, Npz, Raw
 from llamacli.errors import LlamacliError
 from llamacli.store.benchmarks import history
 from llamacli.store.benchmarks.history import History
@@ -199,11 +203,59 @@ def test_altered_vector_files(bert: Path, tmp_path: Path, cases: int, name: str)
     mutants(sound, path, max(cases // 5, 1), lambda: embed(path), cells=False)
 
 
+def full_disk(self: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.npy", "x.npz", "x.f32"])
+@pytest.mark.parametrize("altered", ["content", "mark"])
+def test_altered_partial_files(
+    bert: Path, tmp_path: Path, cases: int, name: str, altered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an interrupted run left: the vectors (of an archive, in two files), and the mark with the settings."""
+    target, mark = tmp_path / name, tmp_path / f"{name}.partial.json"
+
+    def embed() -> None:
+        run("embed", "-m", str(bert), "--dims", "4", "-o", str(target), "--resume", *TEXTS * 4, find_model=found)
+
+    with monkeypatch.context() as patch:
+        for writer in (JsonLines, Csv, Npy, Npz, Raw):
+            patch.setattr(writer, "close", full_disk)
+        embed()
+    content = list(Npz.parts(tmp_path / f"{name}.partial")) if name == "x.npz" else [tmp_path / f"{name}.partial"]
+    sound = {path: path.read_bytes() for path in (*content, mark)}
+    path = content[-1] if altered == "content" else mark
+
+    def check() -> None:
+        target.unlink(missing_ok=True)
+        for other, data in sound.items():
+            if other != path:
+                other.write_bytes(data)
+        embed()
+
+    kept = tmp_path / "sound"
+    kept.write_bytes(sound[path])
+    mutants(kept, path, max(cases // 5, 1), check, cells=False)
+
+
 def found(app: object, reference: str, *, offline: bool) -> Path:
     return Path(reference)
 
 
 # --- results of rows ---------------------------------------------------------------------------------------------------------
+
+
+def test_rows_far_apart_take_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text("".join(json.dumps({"row": number}) + "\n" for number in (0, MAX_ROWS - 1, 1 << 31)))
+    tracemalloc.start()
+    with closing(ResultFile(path, lambda data: None, resume=True)) as results:
+        assert [results.holds(number) for number in (0, 1, 1 << 31, MAX_ROWS - 1)] == [True, False, True, True]
+        assert (results.kept, results.failed) == (3, 0)
+        results.put_in_order()
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+    assert [json.loads(line)["row"] for line in path.read_text().splitlines()] == [0, 1 << 31, MAX_ROWS - 1]
 
 
 def test_altered_results(tmp_path: Path, cases: int) -> None:
