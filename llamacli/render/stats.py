@@ -6,12 +6,17 @@ from llamacli.engine.events import Answer
 from llamacli.render.wrap import wrap_parts
 from llamacli.units import counted, format_speed
 
-_SEPARATOR = " · "
+SEPARATOR = " · "
 _REASONS = {"stop": "finished", "length": "cut by -n", "context": "context full", "cancelled": "cancelled"}
 
 
 def format_stats(answer: Answer, *, load_ms: float, width: int | None = None) -> str:
-    """Return the line of `--stats`. With a `width` in columns, a longer line is broken between its parts."""
+    """Return the line of the statistics. With a `width` in columns, a longer line is broken between its parts."""
+    return "\n".join(wrap_parts(stats_parts(answer, load_ms=load_ms), SEPARATOR, width))
+
+
+def stats_parts(answer: Answer, *, load_ms: float) -> list[str]:
+    """Return the parts of the line."""
     usage, timings, first_token_ms = answer.usage, answer.timings, answer.first_token_ms
     prompt = f"prompt {counted(usage.prompt_tokens, 'token')}"
     if usage.cached_tokens:
@@ -22,8 +27,7 @@ def format_stats(answer: Answer, *, load_ms: float, width: int | None = None) ->
     if timings.predicted_n:
         generated += f" at {format_speed(timings.predicted_per_second)}"
     first = [] if first_token_ms is None else [f"first token after {_seconds(first_token_ms)}"]
-    parts = [f"load {_seconds(load_ms)}", prompt, *first, generated, _REASONS[answer.finish_reason]]
-    return "\n".join(wrap_parts(parts, _SEPARATOR, width))
+    return [f"load {_seconds(load_ms)}", prompt, *first, generated, _REASONS[answer.finish_reason]]
 
 
 def _seconds(milliseconds: float) -> str:

@@ -50,17 +50,25 @@ def wrap(text: str, width: int | None, *, first: str = "", rest: str | None = No
     return [*lines, line]
 
 
-def wrap_parts(parts: Sequence[str], separator: str, width: int | None) -> list[str]:
-    """Return the lines of parts with a separator between them, broken between parts where these fit in a line."""
+def wrap_parts(parts: Sequence[str], separator: str, width: int | None, *, first: str = "") -> list[str]:
+    """Return the lines of parts with a separator between them, broken between parts where these fit in a line.
+
+    `first` begins the first line, and makes a hanging indent.
+
+    >>> wrap_parts(["one two", "three"], " · ", 20, first="note: ")
+    ['note: one two', '      three']
+    """
     if width is None:
-        return [separator.join(parts)]
-    lines = [""]
+        return [first + separator.join(parts)]
+    rest = _indent(" " * columns(first), width)
+    lines, is_empty = [first], True
     for part in parts:
-        joined = f"{lines[-1]}{separator}{part}" if lines[-1] else part
+        joined = lines[-1] + (part if is_empty else separator + part)
         if columns(joined) <= width:
             lines[-1] = joined
         else:
-            lines += wrap(part, width)
+            lines += wrap(part, width, first=lines.pop() if is_empty else rest, rest=rest)
+        is_empty = False
     return [line for line in lines if line]
 
 

@@ -98,6 +98,9 @@ def test_parts_are_kept_together() -> None:
     assert wrap_parts(["one two", "three", "four five"], " · ", 80) == ["one two · three · four five"]
     assert wrap_parts(["one two", "three", "four five"], " · ", 15) == ["one two · three", "four five"]
     assert wrap_parts(["one two three"], " · ", 8) == ["one two", "three"]
+    assert wrap_parts(["one two", "three"], " · ", 22, first="a: ") == ["a: one two · three"]
+    assert wrap_parts(["one two", "three four five"], " · ", 20, first="a: ") == ["a: one two", "   three four five"]
+    assert wrap_parts(["one two three", "four"], " · ", 8, first="abc: ") == ["abc: one", "    two", "    three", "    four"]
 
 
 @given(TEXTS, st.integers(1, 60))

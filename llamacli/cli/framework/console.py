@@ -10,14 +10,14 @@ import errno
 import io
 import os
 import select
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from llamacli.cli.framework.streams import Stream, descriptor_of, encode, write_all
 from llamacli.errors import CapacityError, LlamacliError, UsageError
 from llamacli.render.text import escape, escape_line, harmless
-from llamacli.render.wrap import wrap
+from llamacli.render.wrap import wrap, wrap_parts
 
 ColorMode = Literal["auto", "always", "never"]
 Style = Literal["bold", "dim", "red", "green", "yellow", "cyan"]
@@ -185,6 +185,11 @@ class Console:
     def note(self, message: str) -> None:
         """Print one line of information on standard error."""
         self._print("", message)
+
+    def note_parts(self, parts: Sequence[str], separator: str) -> None:
+        """Print one line of information on standard error; a terminal that is too narrow gets a break between parts."""
+        lines = wrap_parts([escape_line(part) for part in parts], separator, self.error_width, first=_NAME)
+        self.write_error("\n".join(lines) + "\n")
 
     def warn(self, message: str) -> None:
         """Print a warning of one line on standard error."""

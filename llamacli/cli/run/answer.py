@@ -15,7 +15,7 @@ from llamacli.engine.events import Answer, AnswerEvent, Piece, Prefill
 from llamacli.errors import ContextFullError
 from llamacli.openai.documents import Documents
 from llamacli.openai.response import Heading
-from llamacli.render.stats import format_stats
+from llamacli.render.stats import SEPARATOR, stats_parts
 from llamacli.units import counted
 
 
@@ -84,7 +84,7 @@ def write_answers(
 def write_stats(app: AppContext, answers: list[Answer], load_ms: float) -> None:
     """Write the statistics of answers to standard error."""
     for one in answers:
-        app.console.note(format_stats(one, load_ms=load_ms))
+        app.console.note_parts(stats_parts(one, load_ms=load_ms), SEPARATOR)
 
 
 def check_answers(turn: Turn, answers: list[Answer], n_ctx: int) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from llamacli.engine.chat.chat_turn import chat_turn
 from llamacli.engine.chat.continuation import answer_tokens, check_start
+from llamacli.engine.chat.faulty_tools import FaultyTools
 from llamacli.engine.chat.infill import infill_prompt
 from llamacli.engine.chat.message import Message, read_messages
 from llamacli.engine.chat.prompt import Prompt, plain_prompt, rendered_prompt
@@ -32,6 +34,7 @@ class Prompting:
     def __init__(self, model: Model) -> None:
         self.model = model
         self._templates: dict[str | None, ChatTemplate] = {}
+        self._faulty_tools: defaultdict[str | None, FaultyTools] = defaultdict(FaultyTools)
 
     @property
     def has_chat_template(self) -> bool:
@@ -109,21 +112,22 @@ class Prompting:
         constraint: Constraint | None = None,
         budget: int | None = None,
     ) -> Turn:
-        """Return the turn that answers messages (see `turn.chat_turn`)."""
-        return chat_turn(
-            self.model.vocabulary,
-            self.template(template),
-            messages,
-            rendering or Rendering(),
-            constraint=constraint,
-            budget=budget,
-        )
+        """Return the turn that answers messages (see `turn.chat_turn`), without the tools with which the template fails."""
+        chosen = self.template(template)
+
+        def make(usable: Rendering) -> Turn:
+            return chat_turn(self.model.vocabulary, chosen, messages, usable, constraint=constraint, budget=budget)
+
+        return self._faulty_tools[template].render(chosen, rendering or Rendering(), make)
 
     def answer_tokens(
         self, turn: Turn, messages: Sequence[Message], rendering: Rendering, *, template: str | None = None
     ) -> tuple[int, ...]:
         """Return the tokens of a started answer to `turn`, the last of `messages` (see `continuation.answer_tokens`)."""
-        return answer_tokens(self.model.vocabulary, self.template(template), turn, messages, rendering)
+        chosen, vocabulary = self.template(template), self.model.vocabulary
+        return self._faulty_tools[template].render(
+            chosen, rendering, lambda usable: answer_tokens(vocabulary, chosen, turn, messages, usable)
+        )
 
     def ends_answer(self, token: int) -> bool:
         """Return whether a token ends an answer of this model."""

@@ -343,4 +343,5 @@ def test_deep_examples_are_errors():
 def test_large_regexes_take_linear_time(pattern, grammar):
     start = time.process_time()
     assert from_regex(pattern) == grammar
-    assert time.process_time() - start < 10
+    check_safe(grammar, "root")
+    assert time.process_time() - start < 2

@@ -228,6 +228,16 @@ def test_stdout_has_the_answer_and_nothing_else():
     assert result.engine.closed
 
 
+@pytest.mark.parametrize(("width", "count"), [(45, 5), (60, 3), (80, 3), (200, 1)])
+def test_statistics_break_between_their_parts(width, count):
+    result = invoke("run", "hi", "--stats", terminals=Terminals(stderr=True), width=width)
+    lines = [line for line in result.stderr.splitlines() if "load" in line or line.startswith(" " * 10)]
+    assert max(map(len, lines)) <= width
+    parts = " · ".join(line[10:] for line in lines).split(" · ")
+    assert [part.split()[0] for part in parts] == ["load", "prompt", "first", "generated", "finished"]
+    assert len(lines) == count
+
+
 @pytest.mark.parametrize(
     ("pieces", "arguments", "terminals", "output"),
     [

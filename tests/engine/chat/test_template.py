@@ -418,6 +418,28 @@ def test_a_second_call_is_neither_generated_nor_read_unless_it_may_be_made(name:
         assert len(assembled([*deltas, *last])[2]) == 1 + parallel
 
 
+@pytest.mark.parametrize("choice", ["auto", "required"])
+@pytest.mark.parametrize("parallel", [False, True])
+def test_functionary_may_make_one_call_or_several_by_a_rule_of_its_own(choice: str, parallel: bool) -> None:
+    """Its calls follow each other without anything between, and no other template's grammar has that form."""
+    calls = 'special\n{"arg": 1}', 'special\n{"arg": 2}'
+    with template("meetkai-functionary-medium-v3.2") as chat:
+        rendering = Rendering(tools=(SPECIAL,), tool_choice=choice, parallel_tool_calls=parallel)
+        rendered = chat.render([Message("user", "hi")], rendering)
+    matcher = GrammarMatcher(parse(rendered.grammar or ""))
+    before = "" if rendered.grammar_lazy else rendered.generation_prompt
+    assert rendered.grammar_lazy is (choice == "auto")
+    assert matcher.matches(before + calls[0])
+    assert matcher.matches(before + calls[0] + calls[1]) is parallel
+    with AnswerParser(rendered.answer_format) as parser:
+        deltas = parser.feed(calls[0] + calls[1])
+        answer, last = parser.finish()
+    count = 0 if rendered.grammar_lazy and not parallel else 1 + parallel  # what the grammar refuses is text there
+    assert [call.arguments for call in answer.tool_calls] == ['{"arg": 1}', '{"arg": 2}'][:count]
+    assert len(assembled([*deltas, *last])[2]) == count
+    assert answer.content == ("" if count else "".join(calls))
+
+
 @pytest.mark.parametrize("name", ["Qwen-Qwen3-0.6B", "meetkai-functionary-medium-v3.2", "meta-llama-Llama-3.1-8B-Instruct"])
 def test_parameters_that_llama_cpp_cannot_convert_are_made_plain(name: str) -> None:
     parameters = {
