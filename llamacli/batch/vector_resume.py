@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,9 @@ _FLOAT = 4
 
 _CORRUPT = (ValueError, KeyError, TypeError, IndexError, OverflowError, csv.Error)
 """What reading an altered row raises."""
+
+_CORRUPT_ARCHIVE = (zipfile.BadZipFile, EOFError, RuntimeError, struct.error, zlib.error)
+"""What zipfile raises besides; of these RuntimeError for methods and flags that it does not know."""
 
 TOLERANCE = 0.02
 """Distance of a vector from itself computed again, relative to its norm: another batch or a GPU rounds sums differently."""
@@ -81,7 +86,7 @@ def finished_texts(
     hint = "leave out resume to overwrite it"
     try:
         found = _finished(path, kind, dims)
-    except (*_CORRUPT, OSError, EOFError, zipfile.BadZipFile):
+    except (*_CORRUPT, *_CORRUPT_ARCHIVE, OSError):
         raise UsageError(f"{path} exists, but is not what this run would write", hint=hint, parameter="resume") from None
     fewer = UsageError(
         f"{path} is finished and has {counted(found.texts, 'text')}, more than were given", hint=hint, parameter="resume"
@@ -114,7 +119,8 @@ def finished_texts(
 
 
 def _agree(first: Matrix, second: Matrix) -> bool:
-    return first.shape == second.shape and bool(np.linalg.norm(first - second) <= TOLERANCE * np.linalg.norm(first))
+    with np.errstate(all="ignore"):  # a file may hold any number, infinite ones included
+        return first.shape == second.shape and bool(np.linalg.norm(first - second) <= TOLERANCE * np.linalg.norm(first))
 
 
 def _array(path: Path, header: int, count: int, dims: int) -> Matrix:

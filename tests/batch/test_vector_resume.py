@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llamacli.batch.vector_formats import PAIR, Npy, Npz, npy_header
-from llamacli.batch.vector_resume import Kept, whole_texts
+from llamacli.batch.vector_resume import Kept, _agree, whole_texts
 
 ROWS = [
     {"index": 0, "tokens": 3, "embedding": [1.0, 0.0]},
@@ -71,3 +71,11 @@ def test_an_archive_names_its_texts_in_order(tmp_path, indices, kept):
     assert whole_texts(path, "npz", 2) == kept
     assert numbers.stat().st_size % PAIR == 0
     assert numbers.stat().st_size // PAIR == (rows.stat().st_size - Npy.HEADER) // 8
+
+
+@pytest.mark.parametrize(
+    ("value", "agrees"), [(1.0, True), (1.001, True), (1.1, False), (3e38, False), (np.inf, False), (np.nan, False)]
+)
+def test_vectors_agree_up_to_rounding_whatever_the_file_holds(value, agrees):
+    ours = np.ones((1, 4), np.float32)
+    assert _agree(ours, np.full((1, 4), value, np.float32)) is agrees

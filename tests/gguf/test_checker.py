@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,32 @@ DAMAGE: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "error", "tensor blk.0.ffn_up_exps.weight", "missing in 2 of 2 layers"),
     "missing tensor": (
         {"drop_tensors": ["blk.1.ffn_up.weight"]}, "error", "tensor blk.1.ffn_up.weight", "missing"),
+    "values of another length": (
+        {"change": {"llama.attention.value_length": 8}},
+        "error", "key llama.attention.value_length", "keys have 16 elements and values 8"),
+    "odd rotation": (
+        {"change": {"general.architecture": "stablelm", "stablelm.embedding_length": 64, "stablelm.attention.head_count": 4,
+                    "stablelm.rope.dimension_count": 7, "stablelm.block_count": 2}},
+        "error", "key stablelm.rope.dimension_count", "is 7, expected an even number"),
+    "rotation of more than a key": (
+        {"change": {"general.architecture": "stablelm", "stablelm.embedding_length": 64, "stablelm.attention.head_count": 4,
+                    "stablelm.rope.dimension_count": 32, "stablelm.block_count": 2}},
+        "error", "key stablelm.rope.dimension_count", "is 32, more than the 16 elements of a key"),
+    "a size of 0": (
+        {"change": {"general.architecture": "mamba", "mamba.ssm.state_size": 0}},
+        "error", "key mamba.ssm.state_size", "is 0, expected a number from 1"),
+    "a size as text": (
+        {"change": {"general.architecture": "mamba", "mamba.ssm.state_size": "x"}},
+        "error", "key mamba.ssm.state_size", "has type str, expected u32"),
+    "a name as a number": ({"change": {"general.name": 7}}, "error", "key general.name", "has type u32, expected str"),
+    "size of the vocabulary": (
+        {"change": {"llama.vocab_size": "x"}}, "error", "key llama.vocab_size", "has type str, expected u32"),
+    "missing norm": ({"drop_tensors": ["blk.1.attn_norm.weight"]}, "error", "tensor blk.1.attn_norm.weight", "missing"),
+    "missing norm of the model": (
+        {"drop_tensors": ["output_norm.weight"]}, "error", "tensor output_norm.weight", "missing, but llama requires it"),
+    "missing projections": (
+        {"drop_tensors": ["blk.0.attn_k.weight", "blk.1.attn_k.weight"]},
+        "error", "tensor blk.0.attn_k.weight", "missing in 2 of 2 layers"),
     "file type": ({"change": {"general.file_type": 777}}, "note", "key general.file_type", "an unknown quantization"),
     "template": ({"template": "{% if x %}"}, "error", "template default, line 1", "if is never closed"),
 }  # fmt: skip
@@ -183,3 +210,28 @@ def test_a_file_with_very_many_findings_is_cut(tmp_path: Path) -> None:
 def test_a_layer_count_beyond_all_bounds_is_only_a_finding(tmp_path: Path) -> None:
     found = check(tiny.tiny_model(tmp_path / "model.gguf", change={"llama.block_count": Typed(tiny.U64, 2**60)}))
     assert any("layer 2 of 1152921504606846976 has no tensors" in finding.message for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("blk.1.attn_v.weight", {"shape": (64, 32, 2)}, "has shape [64, 32, 2], expected 2 dimensions"),
+        ("blk.0.attn_output.weight", {"shape": (64,)}, "has shape [64], expected 64 (embedding_length) as dimension 1"),
+        ("blk.0.ffn_gate.weight", {"shape": (128, 64)}, "expected 64 (embedding_length) as dimension 0"),
+        ("blk.0.ffn_norm.weight", {"shape": (32,)}, "expected 64 (embedding_length) as dimension 0"),
+        ("blk.1.ffn_up.weight", {"type": 26}, "has type I32, with which llama.cpp cannot compute"),
+        ("blk.1.attn_norm.weight", {"type": 26}, "has type I32, expected F32"),
+        ("output.weight", {"type": 24}, "has type I8, with which llama.cpp cannot compute"),
+    ],
+)
+def test_damaged_tensors_are_found(tmp_path: Path, name: str, change: dict[str, Any], message: str) -> None:
+    vocabulary = tiny.default_vocabulary()
+    tensors = list(tiny.default_tensors(len(vocabulary.tokens)))
+    number = next(number for number, tensor in enumerate(tensors) if tensor.name == name)
+    changed = replace(tensors[number], **change)
+    size = math.prod(changed.shape) * {0: 4, 24: 1, 26: 4}[changed.type]
+    tensors[number] = replace(changed, data=(changed.data * 2)[:size])
+    path = tmp_path / "model.gguf"
+    path.write_bytes(tiny.gguf_bytes(tiny.default_metadata(vocabulary), tensors))
+    hits = [finding for finding in check(path) if finding.subject == f"tensor {name}" and message in finding.message]
+    assert [finding.severity for finding in hits] == ["error"], check(path)

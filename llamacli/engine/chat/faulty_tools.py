@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class FaultyTools:
-    """The tools that one template cannot describe. A sound schema can be beyond a template: a list as its `type`, for example."""
+    """The tools that one template cannot describe: a sound schema can be beyond it, with a list as a `type` for example."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()

@@ -11,9 +11,11 @@ from llamacli.gguf.analysis.summary import GUESSED_FILE_TYPE, chat_templates
 from llamacli.gguf.check.architectures import REQUIRED_KEYS
 from llamacli.gguf.check.finding import Finding, Severity
 from llamacli.gguf.check.metadata import metadata_findings
+from llamacli.gguf.check.required_tensors import missing_tensor_findings, width_findings
 from llamacli.gguf.check.shapes import shape_findings
 from llamacli.gguf.check.template import template_findings
 from llamacli.gguf.check.tensors import layout_findings, tensor_findings
+from llamacli.gguf.check.value_types import required_findings
 from llamacli.gguf.check.vocabulary import fatal_findings, odd_findings, read_tokens
 from llamacli.gguf.header import Header
 from llamacli.gguf.layout import FILE_TYPES, MAX_LAYERS, ValueType
@@ -38,6 +40,9 @@ def check_model(files: ModelFiles, sources: Sequence[Source]) -> list[Finding]:
     else:
         found += metadata_findings(header, sources[0], vocabulary_only=not files.tensors)
         found += _architecture_findings(files)
+        if files.tensors:
+            found += missing_tensor_findings(files)
+            found += width_findings(files)
         found += shape_findings(files, sources[0])
     for number, (part, source) in enumerate(zip(files.parts, sources, strict=True)):
         own = [*_text_findings(part), *layout_findings(part), *tensor_findings(part), *_padding_findings(part, source)]
@@ -65,9 +70,7 @@ def _architecture_findings(files: ModelFiles) -> Iterator[Finding]:
         return
     if architecture not in REQUIRED_KEYS:
         yield Finding("warning", "key general.architecture", f"unknown architecture {printable(architecture, 40)!r}")
-    for key in REQUIRED_KEYS.get(architecture, ()):
-        if key not in header.metadata:
-            yield Finding("error", f"key {key}", f"missing, but {architecture} requires it")
+    yield from required_findings(header, architecture)
     names = {tensor.name: tensor for tensor in files.tensors}
     embedding = names.get("token_embd.weight")
     width = header.integer(f"{architecture}.embedding_length")

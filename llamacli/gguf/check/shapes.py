@@ -42,8 +42,8 @@ def shape_findings(files: ModelFiles, source: Source) -> Iterator[Finding]:
         yield from _missing(tensors, layers, _EXPERT_TENSORS)
         yield from _expert_counts(tensors, layers, experts)
     if architecture in _STANDARD:
-        dense = () if experts else ("ffn_up.weight", "ffn_down.weight")
-        yield from _missing(tensors, layers, ("attn_output.weight", *dense))
+        if not experts:
+            yield from _missing(tensors, layers, ("ffn_up.weight", "ffn_down.weight"))
         shapes = layer_shapes(header, source)
         lengths = _feed_forward_lengths(header, source, layers)
         for number in layers:
@@ -77,15 +77,19 @@ def _attention(tensors: Tensors, number: int, shape: LayerShape) -> Iterator[Fin
         ("attn_output.weight", 0, shape.heads * shape.key, "head_count * key_length"),
     )
     for name, dimension, size, meaning in sizes:
-        tensor = tensors.get(f"blk.{number}.{name}")
-        if tensor and len(tensor.shape) == 2 and tensor.shape[dimension] != size:
-            yield _finding(tensor, f"has shape {_shown(tensor)}, expected {size} ({meaning}) as dimension {dimension}")
+        yield from _compared(tensors.get(f"blk.{number}.{name}"), dimension, size, meaning)
 
 
 def _feed_forward(tensors: Tensors, number: int, length: int | None) -> Iterator[Finding]:
-    tensor = tensors.get(f"blk.{number}.ffn_down.weight")
-    if tensor and length is not None and len(tensor.shape) == 2 and tensor.shape[0] != length:
-        yield _finding(tensor, f"has shape {_shown(tensor)}, expected {length} (feed_forward_length) as dimension 0")
+    for name, dimension in (("ffn_down.weight", 0), ("ffn_up.weight", 1), ("ffn_gate.weight", 1)):
+        if length is not None:
+            yield from _compared(tensors.get(f"blk.{number}.{name}"), dimension, length, "feed_forward_length")
+
+
+def _compared(tensor: TensorInfo | None, dimension: int, size: int, meaning: str) -> Iterator[Finding]:
+    """Compare one dimension of a matrix; of another tensor the number of dimensions is wrong, which others report."""
+    if tensor and len(tensor.shape) == 2 and tensor.shape[dimension] != size:
+        yield _finding(tensor, f"has shape {_shown(tensor)}, expected {size} ({meaning}) as dimension {dimension}")
 
 
 def _feed_forward_lengths(header: Header, source: Source, layers: range) -> list[int | None]:

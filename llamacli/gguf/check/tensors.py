@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llamacli.gguf.check.finding import Finding
-from llamacli.gguf.header import Header
+from llamacli.gguf.header import Header, TensorInfo
 from llamacli.gguf.text import printable
 
 
@@ -26,10 +26,22 @@ def layout_findings(header: Header) -> Iterator[Finding]:
         expected = end + -end % header.alignment
 
 
+_NOT_COMPUTED = ("I8", "I16", "I32", "I64", "F64")
+_TABLES = ("tid2eid", "d2t", "t2d")
+"""Parts of the names of tensors that hold numbers of tokens or experts."""
+
+
 def tensor_findings(header: Header) -> Iterator[Finding]:
-    """Yield norms and biases of a type without a kernel, on which llama.cpp aborts."""
+    """Yield tensors of a type without a kernel, on which llama.cpp aborts or crashes."""
     for tensor in header.tensors:
-        if tensor.name.endswith(("norm.weight", ".bias")) and len(tensor.shape) < 2 and tensor.type.name != "F32":
-            yield Finding(
-                "error", f"tensor {printable(tensor.name, 70)}", f"has type {tensor.type.name}, expected F32", tensor.offset
-            )
+        kind = tensor.type.name
+        if tensor.name.endswith(("norm.weight", ".bias")) and len(tensor.shape) < 2:
+            if kind != "F32":
+                yield _of_type(tensor, "expected F32")
+        elif kind in _NOT_COMPUTED and tensor.name.endswith(".weight") and not any(name in tensor.name for name in _TABLES):
+            yield _of_type(tensor, "with which llama.cpp cannot compute")
+
+
+def _of_type(tensor: TensorInfo, message: str) -> Finding:
+    subject = f"tensor {printable(tensor.name, 70)}"
+    return Finding("error", subject, f"has type {tensor.type.name}, {message}", tensor.offset)

@@ -78,7 +78,9 @@ def tool(name: str, kind: object) -> Tool:
 
 
 def test_tools_with_which_the_template_fails_are_left_out(tiny_model: Path, caplog: pytest.LogCaptureFixture) -> None:
-    question = Question(text="Hi", template=TYPED, tools=(tool("one", "string"), tool("two", ["string", "null"]), tool("three", "integer")))
+    question = Question(
+        text="Hi", template=TYPED, tools=(tool("one", "string"), tool("two", ["string", "null"]), tool("three", "integer"))
+    )
     with Engine(tiny_model) as engine:
         texts = [engine.render(question).prompt.text for _ in range(2)]
     assert texts == ["[one: str][three: int]Hi"] * 2

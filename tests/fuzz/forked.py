@@ -1,0 +1,106 @@
+"""Work in a forked child of the fuzzer, bounded in time and memory; whatever becomes of the child, the fuzzer goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import tempfile
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from llamacli.backend.child.limits import EXIT_MEMORY, EXIT_SECONDS
+from llamacli.errors import LlamacliError
+
+SECONDS = 10
+"""Processor time of one case."""
+
+WALL_SECONDS = 60
+MEMORY = 2 << 30
+"""Private memory that a case may have besides what the fuzzer has."""
+
+Kind = Literal["done", "refused", "died", "traceback", "hang", "memory"]
+Say = Callable[..., None]
+"""Adds to what is known about the case: `say(stage="load")`. What was said survives the death of the child."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a case ended. `reason` is the error's message, the traceback, or the last line of the native library."""
+
+    kind: Kind
+    reason: str = ""
+    said: dict[str, Any] = field(default_factory=dict)
+
+
+def run_forked(work: Callable[[Say], None]) -> Outcome:
+    """Run `work` in a child, and return how that ended. Its standard streams go nowhere."""
+    reading, writing = os.pipe()
+    with tempfile.TemporaryFile() as errors:
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            _compute(work, writing, errors.fileno())
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            lines = pipe.read().decode(errors="replace").splitlines()
+        _, status = os.waitpid(child, 0)
+        errors.seek(0)
+        native = errors.read().decode(errors="replace")
+    said: dict[str, Any] = {}
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            said |= json.loads(line)
+    end = said.pop("end", None)
+    if end is not None:
+        return Outcome(end["kind"], end["reason"], said)
+    number = -os.waitstatus_to_exitcode(status)
+    if -number in (EXIT_SECONDS, EXIT_MEMORY):  # as a child does whose hostile operation exceeds its limits
+        return Outcome("refused", "limit of time" if -number == EXIT_SECONDS else "limit of memory", said)
+    if number in (signal.SIGALRM, signal.SIGXCPU):
+        return Outcome("hang", said=said)
+    if "bad_alloc" in native or "MemoryError" in native:
+        return Outcome("memory", _last(native), said)
+    name = signal.Signals(number).name if number > 0 else f"status {-number}"
+    return Outcome("died", f"{name} {_last(native)}".strip(), said)
+
+
+def _compute(work: Callable[[Say], None], pipe: int, errors: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.dup2(errors, 2)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, WALL_SECONDS)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+
+    def say(**what: Any) -> None:
+        os.write(pipe, json.dumps(what).encode() + b"\n")
+
+    kind: Kind = "done"
+    reason = ""
+    try:
+        work(say)
+    except LlamacliError as error:
+        kind, reason = "refused", f"{type(error).__name__}: {error}"
+    except MemoryError:
+        kind, reason = "memory", traceback.format_exc()
+    except BaseException:  # noqa: BLE001 - whatever it is, it is the outcome
+        kind, reason = "traceback", traceback.format_exc()
+    say(end={"kind": kind, "reason": reason})
+    os._exit(0)
+
+
+def _last(text: str) -> str:
+    """The line that says why: an assertion, an exception, or the last one."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for line in reversed(lines):
+        if "GGML_ASSERT" in line or "what():" in line or "Assertion" in line or "fatal error" in line:
+            return line[-300:]
+    return lines[-1][-300:] if lines else ""

@@ -1,0 +1,40 @@
+"""A few hundred mutants of models, grammars, schemas, regular expressions and states, in children: see README.md."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FUZZER = Path(__file__).parent / "run.py"
+
+
+def fuzz(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-P", str(FUZZER), *map(str, arguments)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("kind", ["grammar", "model", "regex", "schema", "state"])
+def test_mutants_end_as_they_should(kind: str, pytestconfig: pytest.Config) -> None:
+    cases = max(pytestconfig.getoption("--fuzz-cases") // 100, 1)
+    done = fuzz("--kind", kind, "--cases", cases)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    counts = [int(line.split()[1]) for line in done.stdout.splitlines() if line.endswith((" done", " refused", " died"))]
+    assert sum(counts) == cases
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    assert fuzz("--kind", "regex", "--cases", 3, "--state", tmp_path).returncode == 0
+    again = fuzz("--kind", "regex", "--cases", 5, "--state", tmp_path)
+    counts = [int(line.split()[1]) for line in again.stdout.splitlines()]
+    assert sum(counts) == 2, again.stdout
+    assert fuzz("--kind", "regex", "--cases", 5, "--state", tmp_path).stdout == ""
+
+
+def test_a_case_can_be_made_again(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.gguf", tmp_path / "second.gguf"
+    for path in (first, second):
+        fuzz("--kind", "model", "--case", 7, "--keep", path)
+    assert first.read_bytes() == second.read_bytes()
+    assert first.read_bytes() != b""
