@@ -288,7 +288,8 @@ class Llama(Vectors):
     @property
     def context_params(self) -> Any:
         """The parameters of the context: llama.cpp's structure `llama_context_params`."""
-        return native_params(replace(self._context_params, n_seq_max=1), self.engine.n_ctx)
+        params = replace(self._context_params, n_seq_max=1)
+        return native_params(params, self.engine.n_ctx, self.engine.model.params.kernels)
 
     @property
     def model_params(self) -> Any:
