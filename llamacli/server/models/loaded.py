@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,8 @@ class LoadedModel:
         self.spec = spec
         self.backend = backend
         self.description = backend.describe()
+        self.sampling = spec.sampling(backend.sampling_defaults(SamplingParams()))
+        """The defaults of sampling: what the server's options say, else what the model recommends, else ours."""
         places = self.description.n_parallel + AHEAD
         self.admission = Admission(places, queue)
         self.users = 0
@@ -52,10 +55,6 @@ class LoadedModel:
     def name(self) -> str:
         """The name by which the model is served."""
         return self.spec.name
-
-    def sampling(self) -> SamplingParams:
-        """Return the defaults of sampling: what the server's options say, else what the model recommends, else ours."""
-        return self.spec.sampling(self.backend.sampling_defaults(SamplingParams()))
 
     async def prompt_work(self, work: Callable[[], T]) -> T:
         """Return what short work on prompts returns, which runs on a thread: rendering, tokenization."""
@@ -76,9 +75,16 @@ class LoadedModel:
             self._died = True
             raise
 
-    async def render(self, question: Question) -> Turn:
-        """Return the turn of a question. Raises as `Backend.render`, and ContextFullError if the prompt is too long."""
-        turn = await self.prompt_work(lambda: self.backend.render(question))
+    def render(self, question: Question) -> Turn:
+        """Return the turn of a question; for `prompt_work`.
+
+        Raises:
+            ContextFullError: if the prompt is too long.
+            LlamacliError: as `Backend.render` raises it.
+        """
+        if self.spec.template is not None and not question.is_text:
+            question = dataclasses.replace(question, template=self.spec.template)
+        turn = self.backend.render(question)
         needed, size = len(turn.prompt.tokens), self.description.n_ctx
         if needed >= size:
             raise ContextFullError(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent, Failed, Piece
 from llamacli.engine.params import GenerationParams
@@ -31,12 +29,10 @@ class Answering:
         self._model = model
         self._record.model = model.name
 
-    async def render(self, question: Question) -> Turn:
-        """Return the turn of a question. Raises as `LoadedModel.render`."""
-        turn = await self._model.render(question)
+    def note(self, turn: Turn) -> None:
+        """Keep a prompt for the log, if the log shows prompts."""
         if self._state.keeps_prompts:
             self._record.prompts.append(turn.prompt.text)
-        return turn
 
     async def events(self, turn: Turn, params: GenerationParams, *, samples: int = 1) -> Batches:
         """Yield the events of `samples` answers in batches, the last of each its `Answer`.
@@ -102,8 +98,3 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 def model_of(document: Any) -> Any:
     """Return the model that a request names, None if it names none."""
     return document.get("model") if isinstance(document, dict) else None
-
-
-def with_template(question: Question, model: LoadedModel) -> Question:
-    """Return a question with the chat template that the server was started with, if it was."""
-    return question if model.spec.template is None else dataclasses.replace(question, template=model.spec.template)

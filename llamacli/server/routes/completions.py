@@ -19,7 +19,7 @@ from llamacli.openai.text_request import read_completion, read_infill
 from llamacli.server.http.event_stream import EventStream, event, event_stream
 from llamacli.server.http.exchange import Exchange
 from llamacli.server.models.loaded import LoadedModel
-from llamacli.server.routes.answering import Answering, model_of, together, with_template
+from llamacli.server.routes.answering import Answering, model_of, together
 from llamacli.server.state import ServerState
 
 Read = Callable[[Any, SamplingParams], CompletionRequest]
@@ -55,9 +55,8 @@ class Completions:
         """Fill the gap between two texts, in llama-server's format."""
         document = exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
-            request = await model.prompt_work(lambda: read_infill(document, model.sampling()))
-            answering = Answering(self._state, exchange, model)
-            (task,) = await self._tasks(answering, model, request)
+            request, (task,) = await model.prompt_work(lambda: _prepared(model, document, read_infill))
+            answering = self._answering(exchange, model, [task])
             if request.stream is None:
                 (answer,) = await answering.answers(task.turn, task.params)
                 await exchange.reply_json(infill_document(answer, model.name))
@@ -71,28 +70,31 @@ class Completions:
     async def _complete(self, exchange: Exchange, read: Read) -> None:
         document = exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
-            request = await model.prompt_work(lambda: _with_template(read(document, model.sampling()), model))
-            answering = Answering(self._state, exchange, model)
-            tasks = await self._tasks(answering, model, request)
+            request, tasks = await model.prompt_work(lambda: _prepared(model, document, read))
+            answering = self._answering(exchange, model, tasks)
             heading = Heading(model.name, is_chat=request.is_chat)
             if request.stream is None:
                 await exchange.reply_json(await _whole(answering, request, tasks, heading))
             else:
                 await _streamed(exchange, answering, request, tasks, heading)
 
-    async def _tasks(self, answering: Answering, model: LoadedModel, request: CompletionRequest) -> list[Task]:
-        params = await model.prompt_work(lambda: request.generation.resolved(model.backend.resolve_biases))
-        return [
-            Task(turn=await answering.render(question), params=params, samples=request.samples, first=number * request.choices)
-            for number, question in enumerate(request.questions)
-        ]
+    def _answering(self, exchange: Exchange, model: LoadedModel, tasks: Sequence[Task]) -> Answering:
+        answering = Answering(self._state, exchange, model)
+        for task in tasks:
+            answering.note(task.turn)
+        return answering
 
 
-def _with_template(request: CompletionRequest, model: LoadedModel) -> CompletionRequest:
-    if not request.is_chat:
-        return request
-    questions = tuple(with_template(question, model) for question in request.questions)
-    return dataclasses.replace(request, questions=questions)
+def _prepared(model: LoadedModel, document: Any, read: Read) -> tuple[CompletionRequest, list[Task]]:
+    """Read a request and render its prompts: all that a thread does before the answers, in one go."""
+    request = read(document, model.sampling)
+    params = request.generation.resolved(model.backend.resolve_biases)
+    turns = [model.render(question) for question in request.questions]
+    tasks = [
+        Task(turn=turn, params=params, samples=request.samples, first=number * request.choices)
+        for number, turn in enumerate(turns)
+    ]
+    return request, tasks
 
 
 # --- one document ---------------------------------------------------------------------------------------------------------

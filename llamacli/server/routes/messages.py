@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from llamacli.openai.messages.request import count_document, read_count, read_request
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.params import GenerationParams
+from llamacli.openai.messages.request import MessagesRequest, count_document, read_count, read_request
 from llamacli.openai.messages.stream import MessageStream
 from llamacli.server.http.exchange import Exchange
-from llamacli.server.routes.answering import Answering, model_of, with_template
+from llamacli.server.routes.answering import Answering, model_of
 from llamacli.server.routes.typed_stream import grow, stream_events
 from llamacli.server.state import ServerState
 
@@ -23,10 +25,15 @@ class Messages:
         """Answer a conversation."""
         document = exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
-            request = await model.prompt_work(lambda: read_request(document, model.sampling()))
+
+            def prepared() -> tuple[MessagesRequest, GenerationParams, Turn]:
+                request = read_request(document, model.sampling)
+                params = request.generation.resolved(model.backend.resolve_biases)
+                return request, params, model.render(request.question)
+
+            request, params, turn = await model.prompt_work(prepared)
             answering = Answering(self._state, exchange, model)
-            params = await model.prompt_work(lambda: request.generation.resolved(model.backend.resolve_biases))
-            turn = await answering.render(with_template(request.question, model))
+            answering.note(turn)
             message = MessageStream(request, model=model.name, prompt_tokens=len(turn.prompt.tokens))
             if request.stream:
                 await stream_events(exchange, answering, turn, params, message)
@@ -38,6 +45,5 @@ class Messages:
         """Tell how many tokens the prompt of a conversation has."""
         document = exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
-            question = await model.prompt_work(lambda: with_template(read_count(document), model))
-            turn = await model.prompt_work(lambda: model.backend.render(question))
+            turn = await model.prompt_work(lambda: model.render(read_count(document)))
         await exchange.reply_json(count_document(len(turn.prompt.tokens)))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs
 
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.params import GenerationParams
 from llamacli.errors import UsageError
 from llamacli.openai.errors import Problem
-from llamacli.openai.responses.request import read_request
+from llamacli.openai.responses.request import ResponseRequest, read_request
 from llamacli.openai.responses.store import StoredResponse, count_document, deleted_document, items_document
 from llamacli.openai.responses.stream import ResponseStream
 from llamacli.server.http.exchange import Exchange, RefusedError
-from llamacli.server.routes.answering import Answering, model_of, with_template
+from llamacli.server.routes.answering import Answering, model_of
 from llamacli.server.routes.typed_stream import grow, stream_events
 from llamacli.server.state import ServerState
 
@@ -28,10 +30,15 @@ class Responses:
         """Answer a request, and keep the response unless the client says otherwise."""
         document, owner = exchange.json(), exchange.record.client
         async with self._state.pool.use(model_of(document)) as model:
-            request = await model.prompt_work(lambda: read_request(document, model.sampling(), self._store, owner=owner))
+
+            def prepared() -> tuple[ResponseRequest, GenerationParams, Turn]:
+                request = read_request(document, model.sampling, self._store, owner=owner)
+                params = request.generation.resolved(model.backend.resolve_biases)
+                return request, params, model.render(request.question)
+
+            request, params, turn = await model.prompt_work(prepared)
             answering = Answering(self._state, exchange, model)
-            params = await model.prompt_work(lambda: request.generation.resolved(model.backend.resolve_biases))
-            turn = await answering.render(with_template(request.question, model))
+            answering.note(turn)
             response = ResponseStream(request, model=model.name, keep=lambda stored: self._store.put(owner, stored))
             if request.stream:
                 await stream_events(exchange, answering, turn, params, response)
@@ -43,8 +50,11 @@ class Responses:
         """Tell how many tokens the prompt of a request has."""
         document, owner = exchange.json(), exchange.record.client
         async with self._state.pool.use(model_of(document)) as model:
-            request = await model.prompt_work(lambda: read_request(document, model.sampling(), self._store, owner=owner))
-            turn = await model.prompt_work(lambda: model.backend.render(with_template(request.question, model)))
+
+            def rendered() -> Turn:
+                return model.render(read_request(document, model.sampling, self._store, owner=owner).question)
+
+            turn = await model.prompt_work(rendered)
         await exchange.reply_json(count_document(len(turn.prompt.tokens)))
 
     async def retrieve(self, exchange: Exchange) -> None:

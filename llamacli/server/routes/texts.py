@@ -10,7 +10,7 @@ from llamacli.errors import LlamacliError, UsageError
 from llamacli.openai.token_request import read_detokenize, read_template, read_tokenize, tokens_document
 from llamacli.openai.vector_request import embeddings_document, read_embeddings, read_rerank, rerank_document
 from llamacli.server.http.exchange import Exchange
-from llamacli.server.routes.answering import model_of, with_template
+from llamacli.server.routes.answering import model_of
 from llamacli.server.state import ServerState
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ class Texts:
         """Tell the prompt that a conversation becomes."""
         document = exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
-            question = await model.prompt_work(lambda: with_template(read_template(document), model))
-            turn = await model.render(question)
+            turn = await model.prompt_work(lambda: model.render(read_template(document)))
         await exchange.reply_json({"prompt": turn.prompt.text, "tokens": len(turn.prompt.tokens)})
 
 

@@ -1,0 +1,221 @@
+"""The server under load, in turns with llama-server of the same tree: tokens per second, time to the first token, gaps.
+
+    python tests/performance/bench_serve.py MODEL [--clients 1,4,8,16] [--parallel 8] [--tokens 64] [--pairs 3] [--peer PATH]
+                                             [--threads N] [--streams 500 --seconds 60]
+
+`--peer` is a llama-server; "none" measures ours alone. Then: the overhead of HTTP for short requests on one connection, 32
+requests that share a prefix of about 1,500 tokens, and with `--streams` that many streams at once for a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import random
+import re
+import resource
+import socket
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import peers
+
+WORDS = (
+    "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state", "family",
+    "student", "group", "country", "problem",
+)  # fmt: skip
+
+
+@dataclass
+class Timing:
+    """One streamed answer: when its tokens came, in seconds from its request."""
+
+    tokens: list[float] = field(default_factory=list)
+
+    @property
+    def gaps(self) -> list[float]:
+        """Seconds between tokens."""
+        return [after - before for before, after in zip(self.tokens, self.tokens[1:], strict=False)]
+
+
+def prompt(words: int, seed: int) -> str:
+    """Return words in random order."""
+    generator = random.Random(seed)
+    return " ".join(generator.choice(WORDS) for _ in range(words))
+
+
+def free_port() -> int:
+    """Return a port that nobody uses now."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as bound:
+        return int(bound.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(command: list[str], port: int) -> Iterator[int]:
+    """Start a server, wait until its model is loaded, and end it after the block. Yield its process id."""
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        try:
+            end = time.monotonic() + 120
+            while time.monotonic() < end:
+                with contextlib.suppress(OSError), contextlib.closing(connection(port)) as asked:
+                    asked.request("GET", "/health")
+                    if asked.getresponse().status == 200:
+                        break
+                time.sleep(0.05)
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+def connection(port: int) -> http.client.HTTPConnection:
+    """Return a connection to a server on this machine."""
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+
+
+def ask(port: int, text: str, tokens: int) -> Timing:
+    """Stream one answer."""
+    timing, started = Timing(), time.perf_counter()
+    body = {"prompt": text, "max_tokens": tokens, "temperature": 0, "ignore_eos": True, "stream": True}
+    with contextlib.closing(connection(port)) as asked:
+        asked.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+        response = asked.getresponse()
+        assert response.status == 200, response.read()
+        for line in response:
+            if line.startswith(b"data: {") and json.loads(line[6:]).get("choices", [{}])[0].get("finish_reason") is None:
+                timing.tokens.append(time.perf_counter() - started)
+    return timing
+
+
+def side_by_side(count: int, work: Callable[[int], Timing]) -> tuple[list[Timing], float]:
+    """Run `count` clients at once; return their timings and the seconds of all."""
+    found: list[Timing] = []
+    threads = [threading.Thread(target=lambda number=number: found.append(work(number))) for number in range(count)]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found, time.perf_counter() - started
+
+
+def load(port: int, clients: int, tokens: int, seed: int) -> dict[str, float]:
+    """Measure clients that each ask twice."""
+    timings, seconds = side_by_side(2 * clients, lambda number: ask(port, prompt(96, seed + number), tokens))
+    gaps = sorted(gap for timing in timings for gap in timing.gaps)
+    return {
+        "tokens/s": sum(len(timing.tokens) for timing in timings) / seconds,
+        "ttft ms": 1e3 * statistics.median(timing.tokens[0] for timing in timings),
+        "p99 gap ms": 1e3 * gaps[int(0.99 * (len(gaps) - 1))],
+    }
+
+
+def overhead(port: int, count: int = 200) -> float:
+    """Return the median milliseconds of a request beside the engine's own, which the server tells, on one connection."""
+    beside = []
+    with contextlib.closing(connection(port)) as asked:
+        for _ in range(count):
+            started = time.perf_counter()
+            asked.request("POST", "/v1/completions", json.dumps({"prompt": "Hello", "max_tokens": 1, "temperature": 0}))
+            timings = json.load(asked.getresponse())["timings"]
+            seconds = time.perf_counter() - started
+            beside.append(1e3 * seconds - timings["prompt_ms"] - timings["predicted_ms"])
+    return statistics.median(beside)
+
+
+def prefix(port: int, *, shared: bool, seed: int) -> float:
+    """Return requests per second of 32 questions about one document of about 1,500 tokens, or about one each."""
+    texts = [prompt(1400, seed if shared else seed + 1 + number) + f" {number}" for number in range(32)]
+    _, seconds = side_by_side(32, lambda number: ask(port, texts[number], 4))
+    return len(texts) / seconds
+
+
+def endure(port: int, pid: int, streams: int, seconds: float) -> dict[str, float]:
+    """Keep that many streams open for a time; return errors, the growth of memory, and the slowest /health."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    end, errors, slowest = time.monotonic() + seconds, [0], [0.0]
+
+    def stream(number: int) -> None:
+        while time.monotonic() < end:
+            try:
+                ask(port, prompt(8, number), 32)
+            except (OSError, AssertionError, http.client.HTTPException):
+                errors[0] += 1
+
+    threads = [threading.Thread(target=stream, args=(number,)) for number in range(streams)]
+    for thread in threads:
+        thread.start()
+    time.sleep(seconds / 4)
+    before = resident(pid)
+    while time.monotonic() < end:
+        started = time.perf_counter()
+        with contextlib.closing(connection(port)) as asked:
+            asked.request("GET", "/health")
+            asked.getresponse().read()
+        slowest[0] = max(slowest[0], time.perf_counter() - started)
+        time.sleep(0.2)
+    after = resident(pid)
+    for thread in threads:
+        thread.join()
+    return {"errors": errors[0], "growth MiB": (after - before) / 2**20, "slowest /health ms": 1e3 * slowest[0]}
+
+
+def resident(pid: int) -> int:
+    """Return the resident bytes of a process."""
+    text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    found = re.search(r"VmRSS:\s+(\d+)", text)
+    return 1024 * int(found[1]) if found else 0
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--clients", default="1,4,8,16")
+    parser.add_argument("--parallel", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--peer", default="none")
+    parser.add_argument("--streams", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=60)
+    options = parser.parse_args()
+    ours, theirs = free_port(), free_port()
+    common = ["-m", options.model, "-t", str(options.threads)]
+    commands = {
+        "llamacli": [
+            *peers.LLAMACLI, "serve", *common, "--port", str(ours), "--parallel", str(options.parallel), "-c", "2048",
+            "--queue", str(max(256, options.streams)),
+        ]
+    }  # fmt: skip
+    if options.peer != "none":
+        commands["llama-server"] = [
+            options.peer, *common, "--port", str(theirs), "-np", str(options.parallel), "-c", str(2048 * options.parallel),
+        ]  # fmt: skip
+    ports = {"llamacli": ours, "llama-server": theirs}
+    with contextlib.ExitStack() as stack:
+        pids = {name: stack.enter_context(serving(command, ports[name])) for name, command in commands.items()}
+        for clients in map(int, options.clients.split(",")):
+            rows: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
+            for pair in range(options.pairs):
+                for name in commands:
+                    rows[name].append(load(ports[name], clients, options.tokens, 1000 * pair + clients))
+            for name, measured in rows.items():
+                medians = {key: statistics.median(row[key] for row in measured) for key in measured[0]}
+                print(f"{clients:3} clients  {name:12}", "  ".join(f"{key} {value:8.1f}" for key, value in medians.items()))
+        print(f"overhead of a short request: {overhead(ours):.2f} ms")
+        unshared, shared = (prefix(ours, shared=one, seed=7) for one in (False, True))
+        print(f"32 questions about a document: {unshared:.2f} requests/s apart, {shared:.2f} shared, {shared / unshared:.1f}x")
+        if options.streams:
+            print(f"{options.streams} streams:", endure(ours, pids["llamacli"], options.streams, options.seconds))
+
+
+if __name__ == "__main__":
+    main()
