@@ -52,17 +52,17 @@ class Llama(Vectors):
     """A model that completes, chats, tokenizes and embeds. Thread-safe; a context manager; `close()` frees everything.
 
     `model_path` is a file, or what `-m` takes: `hf:user/repo`, an alias, `demo`. Calls from many threads run side by side on
-    `n_parallel` sequences of one batch, and more wait their turn. `n_ctx` is the context of each of them in tokens (0: what the
-    model was trained with). `n_gpu_layers`: None offloads what fits, -1 all. `chat_format` is one of llama-cpp-python's names
-    or of llama.cpp's (chatml, llama-2, ...), or Jinja text; by default the model's own template. `chat_handler` answers in
-    place of `create_chat_completion`. `logits_all` keeps the logits of every token given to `eval`. `low_vram` keeps the KV
-    cache in host memory, as `offload_kqv=False` does. `use_mmap`: True maps the file, which other processes then share; False
-    reads it; None reads it into huge pages if it is at most 1 GiB, a quarter of the free memory and on the CPU (a few percent
-    faster), and maps it otherwise. `kv_overrides` replaces scalars of the file's metadata. `draft_model` guesses tokens for
-    `generate`, which then evaluates several at once. `tokenizer` tokenizes texts in place of the model's own. `spm_infill` puts
-    the suffix first in prompts for infill. `last_n_tokens_size` is the default of `repeat_last_n`. Enumerations are names, or
-    llama.cpp's numbers. A `seed` that is negative or LLAMA_DEFAULT_SEED is drawn; otherwise each call without a seed of its own
-    draws the next one from it. `verbose` logs to stderr.
+    `n_parallel` sequences of one batch, and more wait their turn. `n_ctx` is the context of each of them in tokens (0: what
+    the model was trained with). `n_gpu_layers`: None offloads what fits, -1 all; `device` is the only one to use, "cpu" none.
+    `chat_format` is one of llama-cpp-python's names or of llama.cpp's (chatml, llama-2, ...), or Jinja text; by default the
+    model's own template. `chat_handler` answers in place of `create_chat_completion`. `logits_all` keeps the logits of every
+    token given to `eval`. `low_vram` keeps the KV cache in host memory, as `offload_kqv=False` does. `use_mmap`: True maps the
+    file, which other processes then share; False reads it; None reads it into huge pages if it is at most 1 GiB, a quarter of
+    the free memory and on the CPU (a few percent faster), and maps it otherwise. `kv_overrides` replaces scalars of the file's
+    metadata. `draft_model` guesses tokens for `generate`, which then evaluates several at once. `tokenizer` tokenizes texts in
+    place of the model's own. `spm_infill` puts the suffix first in prompts for infill. `last_n_tokens_size` is the default of
+    `repeat_last_n`. Enumerations are names, or llama.cpp's numbers. A `seed` that is negative or LLAMA_DEFAULT_SEED is drawn;
+    otherwise each call without a seed of its own draws the next one from it. `verbose` logs to stderr.
 
     >>> llm = Llama(MODEL, n_ctx=256)
     >>> llm.n_ctx()
@@ -89,6 +89,7 @@ class Llama(Vectors):
         n_threads: int | None = None,
         n_threads_batch: int | None = None,
         n_gpu_layers: int | None = None,
+        device: str | None = None,
         split_mode: SplitMode | int = "layer",
         main_gpu: int = 0,
         tensor_split: Sequence[float] | None = None,
@@ -168,6 +169,7 @@ class Llama(Vectors):
             split_mode=values.split_mode(split_mode),
             main_gpu=values.whole("main_gpu", main_gpu),
             tensor_split=tuple(tensor_split or ()),
+            devices=() if device is None else ("none",) if device == "cpu" else (device,),
             vocabulary_only=vocab_only,
             mmap=use_mmap is not False,
             huge_pages=use_mmap is None,

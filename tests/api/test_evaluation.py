@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
-import signal
-import threading
-import time
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,32 +125,34 @@ def test_looking_up(tokens: list[int], size: int, count: int, found: list[int]) 
     assert LlamaPromptLookupDecoding.find_candidate_pred_tokens(np.array(tokens), size, count).tolist() == found
 
 
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from llamacli import Llama
+
+with Llama(sys.argv[1], n_ctx=65536, n_threads=1) as llm:
+    llm.eval([77])
+    sent = []
+
+    def interrupt():
+        time.sleep(0.2)
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    try:
+        llm.eval([77] * 60000)
+    except KeyboardInterrupt:
+        print(time.monotonic() - sent[0])
+        llm.reset()
+        llm.eval([77, 78])
+        assert llm.n_tokens == 2
+"""
+
+
 def test_an_interrupt_ends_an_evaluation(tiny_model: Path) -> None:
-    with Llama(tiny_model, n_ctx=16384, n_threads=1) as llm:
-        llm.eval([77])
-        started = threading.Event()
-
-        def interrupt() -> None:
-            started.wait()
-            time.sleep(0.3)
-            os.kill(os.getpid(), signal.SIGINT)
-
-        thread = threading.Thread(target=interrupt)
-        thread.start()
-        begin = time.monotonic()
-        started.set()
-        try:
-            llm.eval([77] * 16000)
-        except KeyboardInterrupt:
-            took = time.monotonic() - begin - 0.3
-            assert took < 1.0
-            llm.reset()
-            llm.eval([77, 78])
-            assert llm.n_tokens == 2
-        else:
-            pytest.skip("this machine is too fast")
-        finally:
-            thread.join()
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, tiny_model], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1.0  # milliseconds on a quiet machine
 
 
 def test_criteria_end_completions(llm: Llama) -> None:
