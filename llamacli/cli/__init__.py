@@ -17,10 +17,14 @@ _SERVICES = {
     "run": "llamacli.backend.child.services.engine",
     "chat": "llamacli.backend.child.services.engine",
     "embed": "llamacli.backend.child.services.embedder",
+    "bench": "llamacli.bench.child.service",
 }
 """What the engine's process does for a command."""
 
 _HELP = {"-h", "--help"}
+
+_OF_STORED_RUNS = {"history", "show", "export", "rm", "compare"}
+"""The commands of `bench` that measure nothing."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,6 +61,8 @@ def _prepare_engine(arguments: list[str]) -> None:
     """Fork the engine's process for a command that will need one: now this process is small, and has one thread."""
     service = _SERVICES.get(arguments[0]) if arguments else None
     if service is None or not _HELP.isdisjoint(arguments):
+        return
+    if arguments[0] == "bench" and not _OF_STORED_RUNS.isdisjoint(arguments[1:2]):
         return
     from llamacli.backend.child.start import prepare
 

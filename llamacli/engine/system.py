@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llamacli.binding import bridge, log
-from llamacli.binding.library import library
 from llamacli.engine.runtime.hardware import available_memory, default_threads
 
 
@@ -34,6 +32,21 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NativeBuild:
+    """The native library: the commit of llama.cpp, compiler, target, folder, and its backends on this machine.
+
+    `kernels`: the instructions that our own kernels use here; empty if they do not support this processor.
+    """
+
+    commit: str
+    compiler: str
+    target: str
+    folder: str
+    kernels: str
+    backends: tuple[Backend, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SystemReport:
     """The program, the build and the machine. `threads` is the default number for generation; memory is in bytes.
 
@@ -54,24 +67,44 @@ class SystemReport:
     memory_available: int | None
 
 
-def describe_system(version: str) -> SystemReport:
-    """Return the report of this machine for a program of that version.
+def describe_build() -> NativeBuild:
+    """Return the native library of this process, which is loaded if it is not yet.
+
+    Raises:
+        LibraryError: if it is missing.
+    """
+    from llamacli.binding import bridge, log
+    from llamacli.binding.library import library
+
+    log.route()
+    native = bridge.system()
+    return NativeBuild(
+        commit=native["commit"],
+        compiler=native["compiler"],
+        target=native["target"],
+        folder=str(library().folder),
+        kernels=library().llamacli_kernels_instructions().decode(),
+        backends=tuple(_backend(document) for document in native["backends"]),
+    )
+
+
+def describe_system(version: str, build: NativeBuild | None = None) -> SystemReport:
+    """Return the report of this machine for a program of that version. `build` is known from another process, or None.
 
     Raises:
         LibraryError: if the native library is missing.
     """
-    log.route()
-    native = bridge.system()
+    build = build or describe_build()
     return SystemReport(
         version=version,
         python=f"{platform.python_implementation()} {platform.python_version()}",
         platform=platform.platform(),
-        llama_cpp=native["commit"],
-        compiler=native["compiler"],
-        target=native["target"],
-        libraries=str(library().folder),
-        kernels=library().llamacli_kernels_instructions().decode(),
-        backends=tuple(_backend(document) for document in native["backends"]),
+        llama_cpp=build.commit,
+        compiler=build.compiler,
+        target=build.target,
+        libraries=build.folder,
+        kernels=build.kernels,
+        backends=build.backends,
         threads=default_threads(),
         logical_cpus=os.cpu_count() or 1,
         memory_available=available_memory(),

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -15,14 +16,18 @@ import tiny_bert
 from kv_cache import cached_positions
 
 from llamacli.bench.measure.affinity import check_cpus, cpu_flags, thread_ids
+from llamacli.bench.measure.events import ResultReady, StageStarted
 from llamacli.bench.measure.gpu_energy import gpu_counters
 from llamacli.bench.measure.monitor import DisturbanceMonitor, EnergyMeter, machine_notes, mapped_bytes, memory_use
-from llamacli.bench.measure.params import BenchResult, BenchTest, MeasurePlan, Repetition, ResultReady, StageStarted, latency
-from llamacli.bench.measure.resources import BenchResources, describe_machine
+from llamacli.bench.measure.params import BenchResult, BenchTest, MeasurePlan, Repetition, latency
+from llamacli.bench.measure.provenance import machine_of
+from llamacli.bench.measure.resources import BenchResources
 from llamacli.bench.measure.rows import COLUMNS, result_row
 from llamacli.bench.measure.run import measure
 from llamacli.bench.measure.token_test import TokenTest, load_model, warm_until_stable
 from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.canceller import Canceller
+from llamacli.engine.system import describe_build
 from llamacli.errors import CancelledError, CapacityError, ModelFileError, ModelUnsupportedError, UsageError
 
 QUICK = MeasurePlan(repetitions=2, warmup=False)
@@ -83,7 +88,7 @@ def test_depth_is_restored_if_the_cache_cannot_be_truncated(base, monkeypatch):
 
 def test_end_to_end_reads_and_generates_the_requested_tokens(base):
     test = changed(base, n_prompt=60, n_gen=6, workload="end-to-end")
-    resources = BenchResources(CancelFlag())
+    resources = BenchResources(Canceller())
     ready = resources.prepare(test)
     assert len(ready._prompt(ready._words).tokens) == 60
     sample = ready.run()
@@ -95,6 +100,20 @@ def test_end_to_end_reads_and_generates_the_requested_tokens(base):
 def test_end_to_end_needs_room_for_the_template(base):
     (result,) = results([changed(base, n_prompt=2, n_gen=2, workload="end-to-end")])
     assert "the template alone has" in result.error
+
+
+def test_an_end_to_end_test_that_failed_or_ended_cancels_no_other(base, monkeypatch):
+    monkeypatch.setattr("llamacli.bench.measure.run.available_memory", lambda: 1)  # one after the other
+    talk = changed(base, n_prompt=60, n_gen=2, workload="end-to-end")
+    assert [result.error is None for result in results([changed(talk, n_prompt=2), talk, base])] == [False, True, True]
+
+
+def test_cancelling_ends_an_end_to_end_test(base):
+    cancel = Canceller()
+    threading.Timer(0.3, cancel.set).start()
+    events = measure([changed(base, n_prompt=60, n_gen=50_000, workload="end-to-end")], QUICK, cancel=cancel)
+    with pytest.raises(CancelledError):
+        list(events)
 
 
 def test_end_to_end_without_a_template(tiny_base_model):
@@ -271,7 +290,7 @@ def test_a_failure_in_the_middle_keeps_the_samples_before(base, monkeypatch):
 
 
 def test_cancelling_keeps_the_results_so_far(base):
-    flag, found = CancelFlag(), []
+    flag, found = Canceller(), []
     events = measure([base, changed(base, n_gen=2)], MeasurePlan(repetitions=100), cancel=flag)
 
     def cancelled_in_the_third_round() -> None:
@@ -317,7 +336,7 @@ def test_warming_up_ends_when_times_are_steady():
 
 def test_a_row_has_the_cost_of_the_test(base, tiny_model):
     (result,) = results([base], MeasurePlan(repetitions=3))
-    row = result_row(result, describe_machine())
+    row = result_row(result, machine_of(describe_build()))
     assert list(COLUMNS) == [name for name in row if name not in ("samples_ns", "samples_ts")]
     assert row["load_ms"] > 0
     assert memory_use().own / 4 < row["peak_memory"] < 4 * (memory_use().own + memory_use().mapped)
@@ -345,7 +364,7 @@ def test_latency_of_all_tokens():
         test=BenchTest(model="m", n_prompt=1, workload="latency"), test_time="", samples=(Repetition(total_ns=1, prompt_ns=5),)
     )
     assert math.isnan(latency(one).p50_ms)
-    assert result_row(one, describe_machine())["itl_p50_ms"] is None
+    assert result_row(one, machine_of(describe_build()))["itl_p50_ms"] is None
 
 
 def test_mapped_files_are_counted(tiny_model, tmp_path):

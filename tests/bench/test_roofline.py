@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import tiny
 from fakes import Result, invoke
+from in_process import open_bench_in_process
 
+from llamacli.bench.roofline import ceiling
 from llamacli.bench.roofline import measure as roofline_run
 from llamacli.bench.roofline import peaks as ceilings
-from llamacli.bench.roofline.measure import read_cost
+from llamacli.bench.roofline.ceiling import Ceiling, Rate
 from llamacli.bench.roofline.model import (
     Limit,
     Need,
@@ -27,12 +29,12 @@ from llamacli.bench.roofline.model import (
     make_limit,
     prompt_need,
 )
-from llamacli.bench.roofline.peaks import Ceiling, Rate, cache_size, ggml_name
+from llamacli.bench.roofline.peaks import cache_size, ggml_name
 from llamacli.binding.throughput import Products, read_memory
 from llamacli.engine.params import Kernels
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.errors import MemoryFullError, ModelUnsupportedError, UsageError
-from llamacli.gguf.analysis.cost import ModelCost, Product
+from llamacli.gguf.analysis.cost import ModelCost, Product, read_cost
 from llamacli.gguf.layout import TENSOR_TYPES
 from llamacli.render.bench.advice import format_advice
 
@@ -244,17 +246,17 @@ def test_an_exceeded_limit_is_unknown() -> None:
 
 
 def test_figures_lost_with_more_threads_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ceilings, "default_threads", lambda: 2)
+    monkeypatch.setattr(ceiling, "default_threads", lambda: 2)
     one = replace(make_ceiling(**RATES), threads=1)
     two = make_ceiling(reading=0.09e9, Q4_1=(0.39e9, 2e9), Q8_0=(8e9, 0.41e9))
-    found = ceilings.without_lost(two, [one])
+    found = ceiling.without_lost(two, [one])
     assert found.lost == {"reading", "Q4_1 prompt"}
     prompt, generation = make_limits(found, prompt=1.0, generation=1.0)
     assert not prompt.is_known
     assert not generation.is_known
     assert make_limits(found, generation=1.0, is_cached=True)[1].is_known  # the rates of one token are whole
-    assert not ceilings.without_lost(replace(two, threads=8), [one]).lost  # more threads than cores are slow in any case
-    again = ceilings.without_lost(ceilings.faster_of(found, replace(make_ceiling(**RATES), threads=2)), [one])
+    assert not ceiling.without_lost(replace(two, threads=8), [one]).lost  # more threads than cores are slow in any case
+    again = ceiling.without_lost(ceiling.faster_of(found, replace(make_ceiling(**RATES), threads=2)), [one])
     assert (again.lost, again.figures()) == (frozenset(), make_ceiling(**RATES).figures())
 
 
@@ -346,7 +348,7 @@ def test_caches_of_the_last_level_are_added_up(tmp_path: Path) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measurements of milliseconds on little memory, with arbitrary results."""
     monkeypatch.setattr("llamacli.bench.roofline.model.MOST_SHARE", math.inf)
-    monkeypatch.setattr(ceilings, "LOST", 0.0)
+    monkeypatch.setattr(ceiling, "LOST", 0.0)
     monkeypatch.setattr(ceilings, "READING_SECONDS", 0.01)
     monkeypatch.setattr(ceilings, "PRODUCT_SECONDS", 0.005)
     monkeypatch.setattr(ceilings, "_SIDE", 256)
@@ -356,7 +358,21 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def roofline(model: Path, *arguments: str, **how: Any) -> Result:
-    return invoke("bench", "roofline", "-m", str(model), "-p", "32", "-n", "4", "-t", "2", *arguments, **how)
+    return invoke(
+        "bench",
+        "roofline",
+        "-m",
+        str(model),
+        "-p",
+        "32",
+        "-n",
+        "4",
+        "-t",
+        "2",
+        *arguments,
+        open_bench=open_bench_in_process,
+        **how,
+    )
 
 
 @pytest.mark.usefixtures("quick")

@@ -16,16 +16,19 @@ from typing import Any
 
 import pytest
 from fakes import Result, invoke
+from in_process import open_bench_in_process
 
-from llamacli.bench.measure.trial import Phase, Setup, Trials, TrialSize
+from llamacli.bench.measure.setup import Phase, Setup, TrialSize
+from llamacli.bench.measure.trial import Trials
 from llamacli.bench.tune import quantizations as tuning_types
 from llamacli.bench.tune import search as tuning
 from llamacli.bench.tune import session as tuning_session
 from llamacli.bench.tune.dimensions import Dimension, dimensions, pinned
 from llamacli.bench.tune.params import Gain, RaceRound, SettingChoice, TuneEvent, TunePlan, TuneReport
 from llamacli.bench.tune.profile import profile_of
-from llamacli.bench.tune.quantizations import CANDIDATES, TypeReport, TypeRequest, compare_quantizations, model_speeds
+from llamacli.bench.tune.quantizations import CANDIDATES, compare_quantizations, model_speeds
 from llamacli.bench.tune.search import Tuner
+from llamacli.bench.tune.type_speeds import TypeReport, TypeRequest
 from llamacli.cli.bench.tune import flag_of
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.runtime.cancel import CancelFlag
@@ -363,12 +366,26 @@ QUICK = ("-p", "64", "-n", "8", "--budget", "1.5", "--no-quantizations")
 
 
 def run_tune(model: Path, *arguments: str, **how: Any) -> Result:
-    return invoke("bench", "tune", "-m", str(model), *QUICK, *arguments, **how)
+    return invoke("bench", "tune", "-m", str(model), *QUICK, *arguments, open_bench=open_bench_in_process, **how)
 
 
 @pytest.mark.usefixtures("milliseconds")
 def test_the_command(tiny_model: Path) -> None:
-    result = invoke("bench", "tune", "-m", str(tiny_model), "-p", "64", "-n", "8", "--budget", "1.5", "-t", "1")
+    result = invoke(
+        "bench",
+        "tune",
+        "-m",
+        str(tiny_model),
+        "-p",
+        "64",
+        "-n",
+        "8",
+        "--budget",
+        "1.5",
+        "-t",
+        "1",
+        open_bench=open_bench_in_process,
+    )
     assert result.status == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0] == "tiny.gguf: prompts of 64 and answers of 8 tokens"
@@ -431,18 +448,33 @@ def test_repetitions_shorter_than_the_job_are_reported(tiny_model: Path) -> None
         "1",
         "--no-quantizations",
     )
-    lines = invoke(*command).stdout.splitlines()
+    lines = invoke(*command, open_bench=open_bench_in_process).stdout.splitlines()
     assert "answers of 512 tokens" not in lines[0]
     assert "Measured in this size instead of prompts of 64 and answers of 512 tokens" in " ".join(lines[1:4])
     assert "(see --budget)" in " ".join(lines[1:4])
-    document = json.loads(invoke(*command, "--json").stdout)
+    document = json.loads(invoke(*command, "--json", open_bench=open_bench_in_process).stdout)
     assert document["tokens"]["generation"] < 512
     assert document["job_tokens"] == {"prompt": 64, "generation": 512, "depth": 0}
 
 
 @pytest.mark.usefixtures("milliseconds")
 def test_the_document(tiny_model: Path) -> None:
-    result = invoke("bench", "tune", "-m", str(tiny_model), "-p", "64", "-n", "8", "--budget", "1.5", "-t", "1", "--json")
+    result = invoke(
+        "bench",
+        "tune",
+        "-m",
+        str(tiny_model),
+        "-p",
+        "64",
+        "-n",
+        "8",
+        "--budget",
+        "1.5",
+        "-t",
+        "1",
+        "--json",
+        open_bench=open_bench_in_process,
+    )
     document = json.loads(result.stdout)
     assert document["tokens"] == document["job_tokens"] == {"prompt": 64, "generation": 8, "depth": 0}
     assert not document["interrupted"]
@@ -474,7 +506,19 @@ def test_interrupted_shows_the_results_and_saves_nothing(
         return real(trials, setup, phase)
 
     monkeypatch.setattr(Trials, "seconds", seconds)
-    result = invoke("bench", "tune", "-m", str(tiny_model), "-t", "1", "--budget", "600", "--save-profile", "fast")
+    result = invoke(
+        "bench",
+        "tune",
+        "-m",
+        str(tiny_model),
+        "-t",
+        "1",
+        "--budget",
+        "600",
+        "--save-profile",
+        "fast",
+        open_bench=open_bench_in_process,
+    )
     assert result.status == 130
     assert "tiny.gguf: prompts of 512 and answers of 64 tokens" in result.stdout
     assert "Interrupted" in result.stdout

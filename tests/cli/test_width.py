@@ -15,13 +15,12 @@ from measured_rows import MACHINE, ORIGIN, make_row, noisy, save
 from talk import Talker, talk
 
 from llamacli.bench.compare.compare import Outcome
-from llamacli.bench.measure.trial import TrialSize
-from llamacli.bench.roofline.measure import RooflineJob, make_limit
-from llamacli.bench.roofline.model import RooflineReport, generation_need, prompt_need
-from llamacli.bench.roofline.peaks import Ceiling, Rate
-from llamacli.bench.tune.params import Gain, SettingChoice, Setup, TuneReport
-from llamacli.bench.tune.quantizations import TypeReport, TypeSpeed
+from llamacli.bench.measure.setup import Setup, TrialSize
+from llamacli.bench.roofline.ceiling import Ceiling, Rate
+from llamacli.bench.roofline.model import RooflineJob, RooflineReport, generation_need, make_limit, prompt_need
+from llamacli.bench.tune.params import Gain, SettingChoice, TuneReport
 from llamacli.bench.tune.session import TuneOutcome
+from llamacli.bench.tune.type_speeds import TypeReport, TypeSpeed
 from llamacli.cli.framework.console import Terminals
 from llamacli.cli.framework.context import find_model
 from llamacli.engine.fit.report import DeviceShare, FitReport

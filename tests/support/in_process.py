@@ -1,13 +1,25 @@
-"""An engine in the test's own process, for tests that watch or replace a part of it."""
+"""An engine, or what measures, in the test's own process, for tests that watch or replace a part of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
 
+import msgspec
+
+from llamacli.backend.child.faults import exception_of, fault_of
+from llamacli.backend.child.frames import Failure, Items, Result
+from llamacli.backend.child.method import Method, decoder_of, encoder_of
 from llamacli.backend.child.params import ChildParams
+from llamacli.backend.child.task import Task
+from llamacli.backend.child.worker import Handler
+from llamacli.bench.child.process import BenchProcess
 from llamacli.engine.engine import Engine
-from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.engine.params import ContextParams, LoraAdapter, ModelParams
+from llamacli.engine.runtime.canceller import Canceller
 
 
 def open_in_process(
@@ -20,3 +32,65 @@ def open_in_process(
 ) -> Engine:
     """Stand in for `cli.framework.context.open_engine`."""
     return Engine(path, model, context, on_load=on_load)
+
+
+class InProcessChild:
+    """Stand in for a child: a service's handlers in this process, behind the same wire of values."""
+
+    pid = 0
+    is_alive = True
+
+    def __init__(self, handlers: Mapping[Method, Handler]) -> None:
+        self._handlers = handlers
+
+    def call(self, method: Method, arguments: Any = None, *, on_item: Callable[[Any], None] | None = None) -> Any:
+        stream = self.stream(method, arguments)
+        while True:
+            try:
+                item = next(stream)
+            except StopIteration as stopped:
+                return stopped.value
+            if on_item is not None:
+                on_item(item)
+
+    def tell(self, method: Method, arguments: Any = None) -> None:
+        self.call(method, arguments)
+
+    def stream(self, method: Method, arguments: Any = None) -> Generator[Any, Any, Any]:
+        messages: SimpleQueue[Items | Result | Failure] = SimpleQueue()
+        task = Task(1, method, messages.put, 0, (), set)
+        packed = encoder_of(method.arguments)(arguments)
+
+        def work() -> None:
+            try:
+                outcome = self._handlers[method](decoder_of(method.arguments)(packed), task)
+                messages.put(Result(1, msgspec.Raw(encoder_of(method.result)(outcome))))
+            except BaseException as error:  # noqa: BLE001 - raised again by the caller
+                messages.put(Failure(1, fault_of(error)))
+
+        thread = Thread(target=work)
+        thread.start()
+        try:
+            while isinstance(message := messages.get(), Items):
+                for raw in message.items:
+                    answer = yield decoder_of(method.items)(raw)
+                    if answer is not None:
+                        task.feed([msgspec.Raw(encoder_of(method.feeds)(answer))], is_last=False)
+            if isinstance(message, Failure):
+                raise exception_of(message.fault)
+            return None if method.result is None else decoder_of(method.result)(message.value)
+        finally:
+            task.leave()
+            thread.join()
+
+    def close(self) -> None:
+        pass
+
+
+def open_bench_in_process(
+    models: Sequence[Path], cancel: Canceller, *, loras: Sequence[LoraAdapter] = (), child: ChildParams | None = None
+) -> BenchProcess:
+    """Stand in for `cli.framework.context.open_bench`."""
+    from llamacli.bench.child.service import service
+
+    return BenchProcess(models, cancel, loras=loras, params=child, start=lambda *_, **__: InProcessChild(service()))  # type: ignore[arg-type, return-value]

@@ -91,6 +91,10 @@ class Task:
         self._wait(lambda: bool(self._fed))
         return self._taken()
 
+    def pause(self, seconds: float) -> None:
+        """Do nothing for some seconds, and do not count as hanging meanwhile. Raises CancelledError when the caller leaves."""
+        self._wait(lambda: False, seconds)
+
     def fed(self, counts: Iterator[int]) -> Iterator[Any]:
         """Yield what the caller feeds; the next of `counts` items are wished for whenever none is left."""
         while True:
@@ -109,10 +113,10 @@ class Task:
             raw = self._fed.popleft()
         return decoder_of(self._method.feeds)(raw)
 
-    def _wait(self, condition: Callable[[], bool]) -> None:
+    def _wait(self, condition: Callable[[], bool], seconds: float | None = None) -> None:
         with self._changed:
             self.is_waiting = True
-            self._changed.wait_for(lambda: condition() or self.cancel.is_set)
+            self._changed.wait_for(lambda: condition() or self.cancel.is_set, seconds)
             self.is_waiting = False
         if self.cancel.is_set:
             raise CancelledError("the caller has left")

@@ -11,10 +11,12 @@ from pathlib import Path
 from llamacli.bench.measure.params import BenchTest, Repetition
 from llamacli.bench.measure.token_test import context_params, model_params
 from llamacli.engine.chat.prompt import Prompt
+from llamacli.engine.chat.turn import text_turn
 from llamacli.engine.engine import Engine
-from llamacli.engine.events import Finished, Token
+from llamacli.engine.events import Answer, Piece
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.canceller import Canceller
 from llamacli.engine.runtime.context import check_cache
 from llamacli.errors import CancelledError, MemoryFullError, TemplateError, UsageError
 
@@ -38,10 +40,13 @@ class EndToEndTest:
     Raises (by the constructor): what `Engine` raises; UsageError if the template alone is longer than the prompt.
     """
 
-    def __init__(self, test: BenchTest, cancel: CancelFlag, on_load: Callable[[float], None] | None = None) -> None:
+    def __init__(self, test: BenchTest, cancel: Canceller, on_load: Callable[[float], None] | None = None) -> None:
         self.test = test
         params = dataclasses.replace(context_params(test), n_ctx=test.n_prompt + test.n_gen + _MARGIN)
-        self.engine = Engine(Path(test.model), model_params(test), params, cancel=cancel, on_load=on_load)
+        flag = CancelFlag()  # its own: an engine sets and clears it
+        cancel.then(flag.set)
+        self._cancel = cancel
+        self.engine = Engine(Path(test.model), model_params(test), params, cancel=flag, on_load=on_load)
         self._count = 0
         try:
             if self.engine.notes:
@@ -68,10 +73,10 @@ class EndToEndTest:
         started = time.perf_counter_ns()
         prompt = self._prompt(self._words)
         arrivals: list[int] = []
-        for event in self.engine.generate(prompt, params):
-            if isinstance(event, Token):
+        for event in self.engine.answer(text_turn(prompt), params, cancel=self._cancel):
+            if isinstance(event, Piece) and event.token is not None:
                 arrivals.append(time.perf_counter_ns())
-            elif isinstance(event, Finished) and event.reason == "cancelled":
+            elif isinstance(event, Answer) and event.finish_reason == "cancelled":
                 raise CancelledError("cancelled")
         ended = time.perf_counter_ns()
         self._count += 1

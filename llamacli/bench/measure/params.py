@@ -10,13 +10,11 @@ from typing import Literal
 from llamacli.bench.statistics import percentile
 from llamacli.engine.params import CacheType, FlashAttention, Kernels, LoadMode, SplitMode
 from llamacli.engine.runtime.hardware import default_threads
-from llamacli.errors import LlamacliError, UsageError
+from llamacli.errors import UsageError
 
 Workload = Literal["speed", "latency", "end-to-end"]
 """`speed`: the tests of llama-bench; `latency`: the same with the time of each token; `end-to-end`: a complete chat turn
 through the engine."""
-
-Stage = Literal["load", "warm-up", "measure"]
 
 _INT_MAX = 2**31 - 1
 
@@ -249,29 +247,6 @@ def latency(result: BenchResult) -> Latency | None:
         return Latency(first, math.nan, math.nan, math.nan, math.nan)
     p50, p90, p99 = (percentile(gaps, share) / 1e6 for share in (0.5, 0.9, 0.99))
     return Latency(first, p50, p90, p99, max(gaps) / 1e6)
-
-
-@dataclass(frozen=True, slots=True)
-class StageStarted:
-    """The start of a stage of a test, or of repetition `number` of `count` (None if unknown in advance)."""
-
-    index: int
-    test: BenchTest
-    stage: Stage
-    number: int
-    count: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ResultReady:
-    """The end of a test. `failure` is the exception if it failed. `index` is the position in the list of tests."""
-
-    index: int
-    result: BenchResult
-    failure: LlamacliError | None = None
-
-
-BenchEvent = StageStarted | ResultReady
 
 
 def _require(condition: bool, message: str, parameter: str | None = None) -> None:

@@ -7,22 +7,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from llamacli.bench.measure.params import Machine
 from llamacli.engine.runtime.hardware import default_threads
-from llamacli.engine.system import SystemReport, describe_system
+from llamacli.engine.system import NativeBuild, SystemReport, describe_system
 from llamacli.errors import LlamacliError
 from llamacli.gguf.model import read_files
 from llamacli.gguf.source import FileSource
 
 
-def describe_origin(models: Iterable[str] = (), *, version: str) -> dict[str, Any]:
-    """Return the provenance of a run of llamacli `version` with these model files; sizes are in bytes.
+def describe_origin(build: NativeBuild, models: Iterable[str] = (), *, version: str) -> dict[str, Any]:
+    """Return the provenance of a run of llamacli `version` and that build with these model files; sizes are in bytes.
 
     `machine` and `build` hold nothing that changes from run to run, so that equal documents mean the same machine or build.
-
-    Raises:
-        LibraryError: if the native library is missing.
     """
-    report = describe_system(version)
+    report = describe_system(version, build)
     return {
         "machine": _machine(report),
         "build": {
@@ -35,6 +33,19 @@ def describe_origin(models: Iterable[str] = (), *, version: str) -> dict[str, An
         "system": {"platform": report.platform, "python": report.python, "memory_available": report.memory_available},
         "models": {model: facts for model in dict.fromkeys(models) if (facts := _model(model))},
     }
+
+
+def machine_of(build: NativeBuild) -> Machine:
+    """Return the columns of the rows that name the build and the machine."""
+    devices = [device for backend in build.backends for device in backend.devices]
+    names = [backend.name for backend in build.backends if backend.devices or not backend.name.startswith("RPC")]
+    return Machine(
+        build_commit=build.commit,
+        build_number=0,
+        cpu_info=", ".join(device.description for device in devices if device.kind in ("cpu", "accelerator")),
+        gpu_info=", ".join(device.description for device in devices if device.kind in ("gpu", "igpu")),
+        backends=",".join(name for name in names if name != "CPU") or "CPU",
+    )
 
 
 def _machine(report: SystemReport) -> dict[str, Any]:

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from llamacli.bench.measure.end_to_end import EndToEndTest
 from llamacli.bench.measure.monitor import mapped_bytes, memory_use
-from llamacli.bench.measure.params import BenchTest, Machine, ModelFacts
+from llamacli.bench.measure.params import BenchTest, ModelFacts
 from llamacli.bench.measure.token_test import PreparedTest, TokenTest, context_params, load_model, model_facts, model_params
-from llamacli.binding import bridge, log
+from llamacli.binding import log
 from llamacli.binding.arrays import reference, size_pair
 from llamacli.binding.enums import ggml_backend_dev_type
 from llamacli.binding.library import library
 from llamacli.engine.params import ModelParams
 from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.canceller import Canceller
 from llamacli.engine.runtime.context import cache_bytes
 from llamacli.engine.runtime.model import Model
 
@@ -50,9 +51,10 @@ class _MemoryInUse:
 class BenchResources:
     """The models and contexts of prepared tests. Tests of one file with the same model parameters share the model."""
 
-    def __init__(self, cancel: CancelFlag, on_load: Callable[[float], None] | None = None) -> None:
+    def __init__(self, cancel: Canceller, on_load: Callable[[float], None] | None = None) -> None:
         log.route()
-        self._cancel = cancel
+        self._cancel, self._flag = cancel, CancelFlag()
+        cancel.then(self._flag.set)
         self._on_load = on_load
         self._models: dict[tuple[str, ModelParams], tuple[Model, _MemoryInUse]] = {}
         self._before: dict[int, _MemoryInUse] = {}
@@ -128,24 +130,9 @@ class BenchResources:
         key = _key(test)
         if key not in self._models:
             before = _memory_in_use()
-            model = load_model(test, self._cancel, self._on_load)
+            model = load_model(test, self._flag, self._on_load)
             self._models[key] = model, _memory_in_use() - before
         return self._models[key][0]
-
-
-def describe_machine() -> Machine:
-    """Return the build and the machine. Raises LibraryError if the native library is missing."""
-    log.route()
-    native = bridge.system()
-    devices = [device for backend in native["backends"] for device in backend["devices"]]
-    names = [backend["name"] for backend in native["backends"] if backend["devices"] or not backend["name"].startswith("RPC")]
-    return Machine(
-        build_commit=native["commit"],
-        build_number=0,
-        cpu_info=", ".join(device["description"] for device in devices if device["type"] in ("cpu", "accelerator")),
-        gpu_info=", ".join(device["description"] for device in devices if device["type"] in ("gpu", "igpu")),
-        backends=",".join(name for name in names if name != "CPU") or "CPU",
-    )
 
 
 def _key(test: BenchTest) -> tuple[str, ModelParams]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
+from llamacli.bench.measure.events import BenchEvent, RepetitionDone, ResultReady, StageStarted, failed, utc_now
 from llamacli.bench.measure.gpu_energy import gpu_counters
 from llamacli.bench.measure.monitor import DisturbanceMonitor, EnergyMeter
-from llamacli.bench.measure.params import BenchEvent, BenchResult, BenchTest, MeasurePlan, Repetition, ResultReady, StageStarted
+from llamacli.bench.measure.params import BenchResult, BenchTest, MeasurePlan, Repetition
 from llamacli.bench.measure.resources import BenchResources
 from llamacli.bench.measure.token_test import PreparedTest, warm_until_stable
 from llamacli.bench.statistics import bootstrap_interval
 from llamacli.binding.library import library
-from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.canceller import Canceller
 from llamacli.engine.runtime.hardware import available_memory, default_threads
 from llamacli.errors import CancelledError, CapacityError, LibraryError, LlamacliError
 from llamacli.units import counted
@@ -32,13 +32,14 @@ def measure(
     tests: Sequence[BenchTest],
     plan: MeasurePlan | None = None,
     *,
-    cancel: CancelFlag | None = None,
+    cancel: Canceller | None = None,
     on_load: Callable[[float], None] | None = None,
+    pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[BenchEvent]:
     """Run the tests. Those that fit in memory together are interleaved, so that a change of the machine affects all of them.
 
     A test that fails gets a `ResultReady` with its error, and the others continue. `on_load` is called with the loaded share of
-    a model, from 0 to 1.
+    a model, from 0 to 1, and `pause` with fractions of the time of rest in seconds.
 
     Raises:
         CancelledError: if `cancel` was set; the results so far are yielded before.
@@ -46,7 +47,7 @@ def measure(
     """
     plan = plan or MeasurePlan()
     waiting = list(enumerate(tests))
-    with _InterleavedTests(plan, cancel or CancelFlag(), on_load) as group:
+    with _InterleavedTests(plan, cancel or Canceller(), on_load, pause) as group:
         while waiting:
             while waiting and group.has_room(waiting[0][1]):
                 try:
@@ -58,11 +59,6 @@ def measure(
                 waiting.pop(0)
             yield from group.repeat()
             group.clear([test for _, test in waiting[:1]])
-
-
-def failed(test: BenchTest, error: LlamacliError) -> BenchResult:
-    """Return the result of a test that never ran."""
-    return BenchResult(test=test, test_time=_now(), error=error.message)
 
 
 class _RunningTest:
@@ -78,14 +74,14 @@ class _RunningTest:
         self._resources = resources
         self._monitor = DisturbanceMonitor(threads=prepared.test.n_threads, cores=default_threads())
         self._energy = EnergyMeter(gpus=gpu_counters() if library().llama_supports_gpu_offload() else ())
-        self._started = _now()
+        self._started = utc_now()
 
     def repeat(self) -> None:
         """Run one repetition."""
         if self.samples:
             self._run()
             return
-        self._started = _now()
+        self._started = utc_now()
         with self._resources.counting_growth(self.prepared):  # warm-ups are optional, and have no depth
             self._run()
 
@@ -131,8 +127,15 @@ class _RunningTest:
 class _InterleavedTests:
     """A group of tests that are held in memory together and repeated by turns."""
 
-    def __init__(self, plan: MeasurePlan, cancel: CancelFlag, on_load: Callable[[float], None] | None) -> None:
+    def __init__(
+        self,
+        plan: MeasurePlan,
+        cancel: Canceller,
+        on_load: Callable[[float], None] | None,
+        pause: Callable[[float], None],
+    ) -> None:
         self._plan = plan
+        self._pause = pause
         self._cancel = cancel
         self._resources = BenchResources(cancel, on_load)
         self._running: list[_RunningTest] = []
@@ -178,7 +181,7 @@ class _InterleavedTests:
 
     def fail(self, index: int, test: BenchTest, error: LlamacliError) -> None:
         """Record a test that could not be prepared. It is reported in order with the others."""
-        self._failed.append(ResultReady(index, failed(test, error), error))
+        self._failed.append(failed(index, test, error))
 
     def repeat(self) -> Iterator[BenchEvent]:
         """Run all repetitions of all tests, each followed by the same one of the next test."""
@@ -190,6 +193,8 @@ class _InterleavedTests:
                     yield StageStarted(running.index, running.test, "measure", number, count)
                     self._rest()
                     self._repeat(running)
+                    if running.error is None:
+                        yield RepetitionDone(running.index, running.samples[-1])
                     if self._is_done(running):
                         active.remove(running)
                         yield from self._failures(running.index)
@@ -232,7 +237,7 @@ class _InterleavedTests:
         end = time.monotonic() + self._plan.delay
         self._cancel.check()
         while (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, 0.05))
+            self._pause(min(left, 0.05))
             self._cancel.check()
 
     def clear(self, following: Sequence[BenchTest] = ()) -> None:
@@ -247,7 +252,3 @@ class _InterleavedTests:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.clear()
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,54 +8,26 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from llamacli.bench.measure.monitor import DisturbanceMonitor, memory_use
 from llamacli.bench.measure.params import BenchTest
+from llamacli.bench.measure.setup import Phase, Setup, TrialSize
 from llamacli.bench.measure.token_test import TokenTest
 from llamacli.binding import log
-from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.engine.params import ModelParams
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import available_memory, default_threads
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import MemoryFullError
 
-Phase = Literal["prompt", "generation"]
-
 MOST_CONTEXTS = 16
 """The largest number of prepared contexts: of all interleaved setups, for both phases."""
 
 MOST_MODELS = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """The parameters of model and context that a model runs with."""
-
-    model: ModelParams
-    context: ContextParams
-
-    def threads(self, phase: Phase) -> int:
-        """Return the number of threads of a phase."""
-        context = self.context
-        threads = context.threads or default_threads()
-        return (context.threads_batch or threads) if phase == "prompt" else threads
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialSize:
-    """The tokens of a repetition: of a prompt, or generated, after `depth` tokens."""
-
-    n_prompt: int
-    n_gen: int
-    depth: int = 0
-
-    def tokens(self, phase: Phase) -> int:
-        """Return the number of timed tokens."""
-        return self.n_prompt if phase == "prompt" else self.n_gen
 
 
 class Trials:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from llamacli.bench.measure.trial import Phase, Setup, Trials, TrialSize
+from llamacli.bench.measure.setup import Phase, Setup, TrialSize
+from llamacli.bench.measure.trial import Trials
+from llamacli.bench.roofline.ceiling import CPU, Ceiling, faster_of, without_lost
 from llamacli.bench.roofline.model import (
     Limit,
     RooflineJob,
     RooflineReport,
+    RooflineStep,
     faster_type,
     generation_need,
     main_type,
@@ -19,35 +21,17 @@ from llamacli.bench.roofline.model import (
     prompt_need,
     types_to_measure,
 )
-from llamacli.bench.roofline.peaks import CPU, Ceiling, cache_size, faster_of, measure_ceiling, without_lost
+from llamacli.bench.roofline.peaks import cache_size, measure_ceiling
 from llamacli.bench.statistics import bootstrap_interval
 from llamacli.engine.fit.search import weights_by_device
 from llamacli.engine.runtime.cancel import CancelFlag
-from llamacli.gguf.analysis.cost import ModelCost, model_cost
-from llamacli.gguf.model import read_files
-from llamacli.gguf.source import FileSource
+from llamacli.gguf.analysis.cost import ModelCost, read_cost
 from llamacli.units import counted
 
 COMPARED_TYPES = ("Q4_0", "Q8_0", "F16", "F32")
 """Types that are measured in addition to the model's own."""
 
 REPETITIONS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class RooflineStep:
-    """The next measurement; `done` of `total` steps are finished."""
-
-    text: str
-    done: int
-    total: int
-
-
-def read_cost(path: Path) -> ModelCost:
-    """Return the cost of the model's tokens. Raises ModelError if the file cannot be read, or does not generate text."""
-    files = read_files(path)
-    with FileSource(files.locations[0]) as source:
-        return model_cost(files, source)
 
 
 def measure_roofline(

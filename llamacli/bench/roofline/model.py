@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llamacli.bench.roofline.peaks import Ceiling
+from llamacli.bench.roofline.ceiling import Ceiling
 from llamacli.engine.params import CacheType
 from llamacli.gguf.analysis.cost import ModelCost
 from llamacli.gguf.layout import TENSOR_TYPES
@@ -100,6 +100,15 @@ class RooflineReport:
     is_cached: bool
     faster: tuple[str, float] | None
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RooflineStep:
+    """The next measurement; `done` of `total` steps are finished."""
+
+    text: str
+    done: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

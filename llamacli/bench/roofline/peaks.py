@@ -8,28 +8,21 @@ repacked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from llamacli.bench.roofline.ceiling import CPU, PROMPT_TOKENS, Ceiling, Rate
 from llamacli.binding import log
 from llamacli.binding.library import library
 from llamacli.binding.throughput import Products, read_memory
 from llamacli.engine.params import Kernels
 from llamacli.engine.runtime.cancel import CancelFlag
-from llamacli.engine.runtime.hardware import available_memory, default_threads
+from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.runtime.loading import interruptible
 from llamacli.errors import LlamacliError
 
-PROMPT_TOKENS = 512
-"""Columns of the products that represent reading a prompt."""
-
-CPU = "CPU"
 READING_SECONDS, PRODUCT_SECONDS = 1.0, 0.3
-
-LOST = 0.1
-"""A speed below this part of the speed with fewer threads was lost to other programs."""
 
 _CACHE_MULTIPLE = 8
 _LEAST_BUFFER, _MOST_BUFFER = 256 << 20, 4 << 30
@@ -38,43 +31,6 @@ _UNKNOWN_CACHE = 32 << 20
 _SIDE, _GPU_SIDE = 2048, 8192  # of the square matrices: enough work for all the units
 _CACHED_SIDE, _CACHED_REPEAT = 1024, 32  # a matrix that stays in the nearest caches
 _GPU_MATRICES = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """The rate of products in a type, in operations per second: with many tokens, and with one from the caches.
-
-    `buffer` is llama.cpp's name for the buffer of such weights; in CPU_REPACK they are repacked for the CPU.
-    """
-
-    type: str
-    prompt: float
-    single: float
-    buffer: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ceiling:
-    """The peak rates of one device with a number of threads and kernels. `reading` in bytes per second; `rates` by type.
-
-    `lost` names the figures that are meaningless because other programs used the cores: `reading`, and a type's name followed
-    by `prompt` or `single`.
-    """
-
-    device: str
-    description: str
-    threads: int
-    reading: float
-    rates: Mapping[str, Rate]
-    lost: frozenset[str] = frozenset()
-    kernels: Kernels = "own"
-
-    def figures(self) -> dict[str, float]:
-        """Return all speeds by their names in `lost`."""
-        found = {"reading": self.reading}
-        for name, rate in self.rates.items():
-            found |= {f"{name} prompt": rate.prompt, f"{name} single": rate.single}
-        return found
 
 
 def measure_ceiling(device: str, threads: int, types: Sequence[str], cancel: CancelFlag, kernels: Kernels = "own") -> Ceiling:
@@ -94,28 +50,6 @@ def measure_ceiling(device: str, threads: int, types: Sequence[str], cancel: Can
             cancel.check()
     description = device_description(device)
     return Ceiling(device=device, description=description, threads=threads, reading=reading, rates=rates, kernels=kernels)
-
-
-def without_lost(ceiling: Ceiling, fewer: Iterable[Ceiling]) -> Ceiling:
-    """Return the ceiling with lost figures marked, by comparison with the same device and fewer threads.
-
-    More threads than cores are slow in any case, so that these are not judged.
-    """
-    lost: set[str] = set()
-    if ceiling.threads <= default_threads():
-        for other in fewer:
-            least = {name: LOST * speed for name, speed in other.figures().items()}
-            lost |= {name for name, speed in ceiling.figures().items() if speed < least.get(name, 0.0)}
-    return replace(ceiling, lost=frozenset(lost))
-
-
-def faster_of(first: Ceiling, second: Ceiling) -> Ceiling:
-    """Return the faster of each figure of two measurements of one device: disturbances only make slower."""
-    rates = dict(second.rates)
-    for name, rate in first.rates.items():
-        other = rates.get(name, rate)
-        rates[name] = replace(rate, prompt=max(rate.prompt, other.prompt), single=max(rate.single, other.single))
-    return replace(first, reading=max(first.reading, second.reading), rates=rates)
 
 
 def device_description(name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from llamacli.bench.measure.trial import Phase, Setup
+from llamacli.bench.measure.setup import Phase, Setup
 from llamacli.bench.tune.params import Value
 from llamacli.engine.params import CacheType, FlashAttention
 from llamacli.engine.runtime.hardware import default_threads

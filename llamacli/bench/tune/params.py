@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llamacli.bench.compare.compare import Outcome
-from llamacli.bench.measure.trial import Setup
+from llamacli.bench.measure.setup import Setup
 from llamacli.errors import UsageError
 
 Value = int | str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llamacli.bench.measure.trial import Setup
+from llamacli.bench.measure.setup import Setup
 from llamacli.bench.tune.params import TuneReport, Value
 from llamacli.engine.params import ContextParams, ModelParams
 

@@ -15,16 +15,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llamacli.bench.compare.compare import Outcome, compare_rounds
-from llamacli.bench.measure.trial import Phase
+from llamacli.bench.measure.setup import Phase
+from llamacli.bench.roofline.ceiling import PROMPT_TOKENS
 from llamacli.bench.roofline.model import BITS
-from llamacli.bench.roofline.peaks import PROMPT_TOKENS, cache_size, ggml_name, product_request, seconds_of
+from llamacli.bench.roofline.peaks import cache_size, ggml_name, product_request, seconds_of
+from llamacli.bench.tune.type_speeds import Speeds, TypeReport, TypeRequest, TypeSpeed
 from llamacli.binding import log
 from llamacli.binding.throughput import Products
-from llamacli.engine.params import Kernels
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.errors import CapacityError, MemoryFullError, ModelError, UsageError
-from llamacli.gguf.analysis.cost import ModelCost, Product
+from llamacli.gguf.analysis.cost import Product
 
 CANDIDATES = ("Q4_0", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
 
@@ -42,50 +43,6 @@ _PROMPT_OPERATIONS = 10e9
 _CACHE_MULTIPLE = 4
 _LEAST_BYTES = 256 << 20
 _PASS_SECONDS = 0.05
-
-Speeds = Mapping[Phase, float]
-"""Tokens per second."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypeSpeed:
-    """The estimated speed of the model with its layers in a type. `size` in bytes of the whole model, `bits` per weight of the
-    layers; speeds in tokens per second, `outcomes` against the file itself. `is_repacked`: for this CPU, on loading.
-    """
-
-    type: str
-    size: int
-    bits: float
-    speeds: Speeds
-    outcomes: Mapping[Phase, Outcome]
-    is_repacked: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypeReport:
-    """The file itself, and its model in other types. `better` are the types worth using, the fastest first: of about the
-    quality of the file, and surely faster at the whole job.
-    """
-
-    own: TypeSpeed
-    others: tuple[TypeSpeed, ...]
-    better: tuple[TypeSpeed, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypeRequest:
-    """The model to compare, with its own speeds, the device, its kernels and the threads for each phase.
-
-    `n_prompt` and `n_gen` are the tokens of the job whose total time is estimated.
-    """
-
-    cost: ModelCost
-    speeds: Speeds
-    device: str
-    threads: Mapping[Phase, int]
-    n_prompt: int
-    n_gen: int
-    kernels: Kernels = "own"
 
 
 @dataclass(slots=True)

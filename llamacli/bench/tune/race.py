@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from llamacli.bench.compare.compare import Outcome, compare_rounds
-from llamacli.bench.measure.trial import Setup
+from llamacli.bench.measure.setup import Setup
 from llamacli.bench.statistics import student_quantile
 from llamacli.bench.tune.params import Value
 from llamacli.errors import CancelledError, LlamacliError

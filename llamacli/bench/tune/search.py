@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
 from llamacli.bench.compare.compare import Outcome, compare_rounds, level_for
-from llamacli.bench.measure.trial import Phase, Setup
+from llamacli.bench.measure.setup import Phase, Setup
 from llamacli.bench.tune.dimensions import BOTH, Dimension
 from llamacli.bench.tune.params import Gain, PairCompared, RaceRound, SettingChoice, TuneEvent, TunePlan, TuneReport, Value
 from llamacli.bench.tune.race import LEAST_ROUNDS, RESOLUTION, Arm, race, winner

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llamacli.bench.measure.trial import Phase, Setup, Trials, TrialSize
-from llamacli.bench.roofline.measure import read_cost
-from llamacli.bench.tune.dimensions import BOTH, dimensions, pinned
+from llamacli.bench.child.contract import COMPARE_TYPES, WEIGHTS, CompareTypes, WeightsRequest
+from llamacli.bench.child.process import BenchProcess
+from llamacli.bench.child.trials import ChildTrials
+from llamacli.bench.measure.setup import Phase, Setup, TrialSize
+from llamacli.bench.tune.dimensions import BOTH, Dimension, dimensions, pinned
 from llamacli.bench.tune.params import TuneEvent, TunePlan, TuneReport
-from llamacli.bench.tune.quantizations import Speeds, TypeReport, TypeRequest, compare_quantizations
 from llamacli.bench.tune.search import Tuner
-from llamacli.binding.library import library
-from llamacli.engine.fit.search import weights_by_device
+from llamacli.bench.tune.type_speeds import Speeds, TypeReport, TypeRequest
 from llamacli.engine.params import CacheType
-from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import logical_cpus
-from llamacli.errors import CancelledError, CapacityError, ModelUnsupportedError
-from llamacli.gguf.analysis.cost import ModelCost
+from llamacli.errors import CancelledError, CapacityError, EngineDiedError, ModelUnsupportedError
+from llamacli.gguf.analysis.cost import ModelCost, read_cost
 
 TYPES_SHARE = 0.2
 """Share of the budget for other quantizations."""
@@ -66,56 +65,57 @@ class TuneOutcome:
 
 
 def tune_model(
-    path: Path, start: Setup, request: TuneRequest, cancel: CancelFlag, on_load: Callable[[float], None] | None = None
+    process: BenchProcess, path: Path, start: Setup, request: TuneRequest
 ) -> Iterator[TuneStep | TuneEvent | TuneOutcome]:
-    """Yield the events of the session; the outcome comes last, also after `cancel` was set.
+    """Yield the events of the session; the outcome comes last, also after the process was cancelled.
 
     Raises:
         ModelError, CapacityError: if the model cannot run with the start.
-        CancelledError: if `cancel` was set before anything was measured.
+        EngineDiedError: if the process dies with the start.
+        CancelledError: if it was cancelled before anything was measured.
     """
     started, start = time.monotonic(), pinned(start)
     cost = read_cost(path)
     budget = request.plan.budget * (1 - TYPES_SHARE * request.types)
-    with Trials(path, TrialSize(n_prompt=_LEAST_PROMPT, n_gen=_LEAST_GEN, depth=request.depth), cancel, on_load) as trials:
-        yield TuneStep("loading")
-        trials.model(start.model)
-        yield TuneStep("measuring the start")
-        trials.resize(_size_for(trials, start, request))
-        if trials.size != _job(request):
-            yield TuneStep(f"measuring prompts of {trials.size.n_prompt} and answers of {trials.size.n_gen} tokens")
-        remaining = max(1.0, budget - (time.monotonic() - started))
-        report = yield from _search(trials, start, request, replace(request.plan, budget=remaining))
-        speeds = _speeds(trials, report)
-        size, warnings = trials.size, trials.warnings()
+    trials = ChildTrials(process, path, TrialSize(n_prompt=_LEAST_PROMPT, n_gen=_LEAST_GEN, depth=request.depth))
+    yield TuneStep("loading")
+    model = trials.load(start.model)
+    yield TuneStep("measuring the start")
+    trials.resize(_size_for(trials, start, request))
+    if trials.size != _job(request):
+        yield TuneStep(f"measuring prompts of {trials.size.n_prompt} and answers of {trials.size.n_gen} tokens")
+    remaining = max(1.0, budget - (time.monotonic() - started))
+    settings = dimensions(
+        trials.size.n_prompt,
+        logical_cpus=logical_cpus(),
+        layers=model.layers,
+        has_gpu=model.has_gpu and start.model.devices != ("none",),
+        cache_types=request.cache_types,
+    )
+    report = yield from _search(trials, start, settings, replace(request.plan, budget=remaining))
+    speeds = _speeds(trials, report)
     types: TypeReport | None = None
     if request.types and speeds and not report.interrupted:
+        trials.close()
         remaining = max(_LEAST_TYPES_SECONDS, request.plan.budget - (time.monotonic() - started))
-        types = yield from _compare(path, cost, report.best, speeds, replace(request.plan, budget=remaining), cancel)
+        types = yield from _compare(process, path, cost, report.best, speeds, replace(request.plan, budget=remaining))
     yield TuneOutcome(
         model=path.name,
         job=_job(request),
-        size=size,
-        report=replace(report, interrupted=report.interrupted or cancel.is_set),
+        size=trials.size,
+        report=replace(report, interrupted=report.interrupted or process.cancel.is_set),
         speeds=speeds,
         types=types,
-        warnings=warnings,
+        warnings=trials.warnings(),
         seconds=time.monotonic() - started,
     )
 
 
 def _search(
-    trials: Trials, start: Setup, request: TuneRequest, plan: TunePlan
+    trials: ChildTrials, start: Setup, settings: Sequence[Dimension], plan: TunePlan
 ) -> Generator[TuneStep | TuneEvent, None, TuneReport]:
     """Search for the fastest settings; return the report."""
-    size, lib = trials.size, library()
-    settings = dimensions(
-        size.n_prompt,
-        logical_cpus=logical_cpus(),
-        layers=int(lib.llama_model_n_layer(trials.model(start.model).handle)) + 1,
-        has_gpu=bool(lib.llama_supports_gpu_offload()) and start.model.devices != ("none",),
-        cache_types=request.cache_types,
-    )
+    size = trials.size
     for event in Tuner(start, settings, lambda setup, phase: size.tokens(phase) / trials.seconds(setup, phase), plan).run():
         if isinstance(event, TuneReport):
             return event
@@ -124,11 +124,11 @@ def _search(
 
 
 def _compare(
-    path: Path, cost: ModelCost, best: Setup, speeds: Speeds, plan: TunePlan, cancel: CancelFlag
+    process: BenchProcess, path: Path, cost: ModelCost, best: Setup, speeds: Speeds, plan: TunePlan
 ) -> Generator[TuneStep, None, TypeReport | None]:
     """Estimate the speed in other quantizations; return None if it cannot be measured, or was cancelled."""
     try:
-        weights = weights_by_device(path, best.model, best.context, plan.n_prompt)
+        weights: dict[str, int] = process.call(WEIGHTS, WeightsRequest(str(path), best, plan.n_prompt))
         comparison = TypeRequest(
             cost=cost,
             speeds=speeds,
@@ -138,11 +138,11 @@ def _compare(
             n_gen=plan.n_gen,
             kernels=best.model.kernels,
         )
-        for event in compare_quantizations(comparison, cancel, seconds=plan.budget):
+        for event in process.follow(COMPARE_TYPES, CompareTypes(comparison, plan.budget)):
             if isinstance(event, TypeReport):
                 return event
             yield TuneStep(event)
-    except (CancelledError, ModelUnsupportedError, CapacityError):
+    except (CancelledError, ModelUnsupportedError, CapacityError, EngineDiedError):
         pass
     return None
 
@@ -151,7 +151,7 @@ def _job(request: TuneRequest) -> TrialSize:
     return TrialSize(n_prompt=request.plan.n_prompt, n_gen=request.plan.n_gen, depth=request.depth)
 
 
-def _size_for(trials: Trials, start: Setup, request: TuneRequest) -> TrialSize:
+def _size_for(trials: ChildTrials, start: Setup, request: TuneRequest) -> TrialSize:
     """Return the size of repetitions: that of the job, or less, so that the budget suffices for enough of them."""
     most = request.plan.budget / _SAMPLES
     lengths = []
@@ -164,8 +164,8 @@ def _size_for(trials: Trials, start: Setup, request: TuneRequest) -> TrialSize:
     return TrialSize(n_prompt=lengths[0], n_gen=lengths[1], depth=request.depth)
 
 
-def _speeds(trials: Trials, report: TuneReport) -> dict[Phase, float]:
-    """Return the speeds of the best setup, by the comparison or measured again; empty if that was interrupted."""
+def _speeds(trials: ChildTrials, report: TuneReport) -> dict[Phase, float]:
+    """Return the speeds of the best setup, by the comparison or measured again; empty if that was interrupted or failed."""
     found: dict[Phase, float] = {}
     gains = {"prompt": report.prompt, "generation": report.generation}
     try:
@@ -176,6 +176,6 @@ def _speeds(trials: Trials, report: TuneReport) -> dict[Phase, float]:
             else:
                 times = [trials.seconds(report.best, phase) for _ in range(_SPEED_SAMPLES)]
                 found[phase] = trials.size.tokens(phase) / statistics.median(times)
-    except CancelledError:
+    except (CancelledError, CapacityError, EngineDiedError):
         return {}
     return found

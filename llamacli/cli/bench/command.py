@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llamacli.cli.bench.options import PlanOptions, ReportOptions, SetupOptions, WorkOptions, expand
@@ -13,7 +14,8 @@ from llamacli.errors import CancelledError, LlamacliError, RowsFailedError
 from llamacli.units import out_of
 
 if TYPE_CHECKING:
-    from llamacli.bench.measure.params import BenchTest, Machine, MeasurePlan
+    from llamacli.bench.child.process import BenchProcess
+    from llamacli.bench.measure.params import BenchTest, MeasurePlan
 
 GRACE_SECONDS = 5.0
 """Seconds that a run may take after Ctrl-C to write its results."""
@@ -43,13 +45,14 @@ def bench(
 
     Tests are warmed up until they are steady, and their repetitions are interleaved. The table shows the median with its 95 %
     interval. Disturbances are reported with a remedy. A failed test has a row with its error, the other tests continue, and the
-    exit status is 6. Ctrl-C keeps the results so far.
+    exit status is 6. Ctrl-C keeps the results so far. Models are measured in a process of their own: a test in which it dies
+    is a failed one.
 
     Runs are stored: `llamacli bench history` lists them, `show` and `export` write them again, `compare` tells whether one is
     faster beyond noise. `roofline` shows which share of this machine's limits a model reaches, `tune` finds the fastest
     settings for it.
     """
-    from llamacli.bench.measure.resources import describe_machine
+    from llamacli.engine.runtime.canceller import Canceller
 
     if report.json:
         report = replace(report, output="json")
@@ -58,11 +61,12 @@ def bench(
     expand(work, setup, [""])  # report mistakes before a model is downloaded
     models = [str(app.find_model(app, reference, offline=work.offline)) for reference in work.references]
     tests = expand(work, setup, models)
-    run = _BenchSession(app, report, describe_machine(), tests)
-    try:
-        failures = run.measure(planned)
-    finally:
-        run.end((work, setup, plan))
+    with app.open_bench([Path(model) for model in models], Canceller(), child=plan.child()) as process:
+        run = _BenchSession(app, report, process, tests)
+        try:
+            failures = run.measure(planned)
+        finally:
+            run.end((work, setup, plan))
     if len(failures) == len(tests):
         raise failures[0]
     if failures:
@@ -83,19 +87,22 @@ bench.groups = {
 class _BenchSession:
     """One run of `bench`: its rows are reported as they come, and stored in the history at the end."""
 
-    def __init__(self, app: AppContext, options: ReportOptions, machine: Machine, tests: list[BenchTest]) -> None:
+    def __init__(self, app: AppContext, options: ReportOptions, process: BenchProcess, tests: list[BenchTest]) -> None:
         from llamacli.bench.measure.monitor import machine_notes
         from llamacli.bench.measure.params import BenchResult
+        from llamacli.bench.measure.provenance import machine_of
         from llamacli.bench.measure.rows import result_row
         from llamacli.cli.bench.report import Report
         from llamacli.render.bench.chart import row_names
 
         self._app = app
         self._options = options
-        self._machine = machine
+        self._process = process
+        self._build = process.build()
+        self._machine = machine_of(self._build)
         self._tests = tests
         self._is_complete = False
-        planned = [result_row(BenchResult(test=test, test_time=""), machine) for test in tests]
+        planned = [result_row(BenchResult(test=test, test_time=""), self._machine) for test in tests]
         self._names = row_names(planned)
         self._report = Report(app.console, options, planned)
         for note in machine_notes():
@@ -108,22 +115,22 @@ class _BenchSession:
         Raises:
             KeyboardInterrupt, Terminated: if a signal ended the run; the rows so far are in the report.
         """
-        from llamacli.bench.measure.params import ResultReady
+        from llamacli.bench.child.measurement import measure_in_child
+        from llamacli.bench.measure.events import ResultReady, StageStarted
         from llamacli.bench.measure.rows import result_row
-        from llamacli.bench.measure.run import measure
         from llamacli.cli.bench.report import ProgressReporter
-        from llamacli.engine.runtime.cancel import CancelFlag
 
-        failures, flag, app = [], CancelFlag(), self._app
+        failures, app = [], self._app
         with app.interrupts.guard(grace=GRACE_SECONDS) as guard, app.progress(delay=0.5) as line:
-            guard.cancel = flag.set
+            guard.cancel = self._process.cancel.set
             steps = ProgressReporter(app.console, line, self._names, plan.repetitions, lines=self._options.progress)
+            self._process.on_load = steps.loading
             try:
-                for event in measure(self._tests, plan, cancel=flag, on_load=steps.loading):
+                for event in measure_in_child(self._process, self._tests, plan):
                     if isinstance(event, ResultReady):
                         self._report.add(result_row(event.result, self._machine))
                         failures += [event.failure] if event.failure is not None else []
-                    else:
+                    elif isinstance(event, StageStarted):
                         steps.step(event)
                 self._is_complete = True  # the rows alone do not show it: they include one that a signal cut short
             except CancelledError:
@@ -136,4 +143,4 @@ class _BenchSession:
         from llamacli.cli.bench.save import finish
 
         self._report.end()
-        finish(self._app, self._options, groups, self._report.rows, interrupted=not self._is_complete)
+        finish(self._app, self._options, groups, self._report.rows, self._build, interrupted=not self._is_complete)

@@ -53,7 +53,7 @@ def history(
     from llamacli.render.bench.history import format_history, history_document
     from llamacli.store.benchmarks.history import History, database_path
 
-    machine = _this_machine() if here else ""
+    machine = _this_machine(app) if here else ""
     runs = []
     if database_path().exists():
         with closing(History()) as opened:
@@ -158,10 +158,12 @@ def _opened() -> Iterator[History]:
         yield opened
 
 
-def _this_machine() -> str:
+def _this_machine(app: AppContext) -> str:
     """Return the fingerprint of this machine."""
     from llamacli.bench.measure.provenance import describe_origin
+    from llamacli.engine.runtime.canceller import Canceller
     from llamacli.store.benchmarks.history import fingerprint
     from llamacli.version import VERSION
 
-    return fingerprint(describe_origin(version=VERSION)["machine"])
+    with app.open_bench([], Canceller()) as process:
+        return fingerprint(describe_origin(process.build(), version=VERSION)["machine"])

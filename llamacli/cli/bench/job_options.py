@@ -10,7 +10,7 @@ from llamacli.cli.framework.parameters import option
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
-    from llamacli.bench.measure.trial import Setup
+    from llamacli.bench.measure.setup import Setup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,6 @@ class JobOptions:
 
 def setup_of(model: ModelOptions, context: ContextOptions) -> Setup:
     """Return the setup that the options describe."""
-    from llamacli.bench.measure.trial import Setup
+    from llamacli.bench.measure.setup import Setup
 
     return Setup(model=model.params(), context=context.params())

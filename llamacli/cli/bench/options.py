@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
+from llamacli.backend.child.params import ChildParams
 from llamacli.bench.measure.params import BenchTest, MeasurePlan, Workload
 from llamacli.cli.bench import ranges as lists
 from llamacli.cli.bench.plot import PlotOption
-from llamacli.cli.framework.options import JsonOption, OfflineOption
+from llamacli.cli.framework.options import EngineTimeoutOption, JsonOption, OfflineOption, SandboxOption
 from llamacli.cli.framework.parameters import option
 from llamacli.engine.params import CacheType, FlashAttention, Kernels, LoadMode, SplitMode
 from llamacli.errors import UsageError
@@ -25,6 +26,7 @@ MOST_TESTS = 100_000
 """The largest number of tests in a run: all are created before the first is measured."""
 
 _PLAN = MeasurePlan()
+_CHILD = ChildParams()
 
 Numbers = tuple[tuple[int, ...], ...]
 Switches = tuple[tuple[bool, ...], ...]
@@ -220,7 +222,7 @@ class SetupOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
-    """The repetitions."""
+    """The repetitions, and the process that runs them."""
 
     PANEL: ClassVar[str] = "Repetitions"
 
@@ -233,6 +235,12 @@ class PlanOptions:
     ] = _PLAN.until_stable
     delay: Annotated[float, option("--delay", metavar="SECONDS", help="Rest before each repetition, in seconds.")] = _PLAN.delay
     no_warmup: Annotated[bool, option("--no-warmup", help="Do not warm up first.", environment=False)] = False
+    sandbox: SandboxOption = _CHILD.sandbox
+    engine_timeout: EngineTimeoutOption = _CHILD.patience
+
+    def child(self) -> ChildParams:
+        """Return the parameters of the process that measures."""
+        return ChildParams(sandbox=self.sandbox, patience=self.engine_timeout)
 
     def plan(self) -> MeasurePlan:
         """Return the plan that these options describe."""

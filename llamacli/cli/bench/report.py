@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from llamacli.bench.measure.params import StageStarted
+from llamacli.bench.measure.events import StageStarted
 from llamacli.bench.measure.rows import Row
 from llamacli.cli.bench.options import ReportOptions, RowFormatName
 from llamacli.cli.framework.console import Console, Style

@@ -13,7 +13,8 @@ from llamacli.cli.framework.options import ContextOptions, JsonOption, ModelOpti
 from llamacli.errors import CancelledError
 
 if TYPE_CHECKING:
-    from llamacli.bench.measure.trial import Setup
+    from llamacli.backend.child.params import ChildParams
+    from llamacli.bench.measure.setup import Setup
     from llamacli.bench.roofline.model import RooflineJob, RooflineReport
 
 GRACE_SECONDS = 5.0
@@ -48,7 +49,7 @@ def roofline(
         cache_type_k=setup.context.cache_type_k,
         cache_type_v=setup.context.cache_type_v,
     )
-    report, console = _measure(app, path, setup, wanted), app.console
+    report, console = _measure(app, path, setup, wanted, model.child()), app.console
     if json:
         console.write(json_format.dumps(roofline_document(report), indent=2, allow_nan=False) + "\n")
     else:
@@ -57,19 +58,24 @@ def roofline(
         console.warn(warning)
 
 
-def _measure(app: AppContext, path: Path, setup: Setup, job: RooflineJob) -> RooflineReport:
+def _measure(app: AppContext, path: Path, setup: Setup, job: RooflineJob, child: ChildParams) -> RooflineReport:
+    from llamacli.bench.child.contract import ROOFLINE, RooflineRequest
     from llamacli.bench.measure.monitor import machine_notes
-    from llamacli.bench.roofline.measure import measure_roofline
     from llamacli.bench.roofline.model import RooflineReport
-    from llamacli.engine.runtime.cancel import CancelFlag
+    from llamacli.engine.runtime.canceller import Canceller
 
     for note in machine_notes():
         app.console.warn(note)
-    flag = CancelFlag()
-    with app.interrupts.guard(grace=GRACE_SECONDS) as guard, app.progress() as line:
-        guard.cancel = flag.set
+    cancel = Canceller()
+    with (
+        app.open_bench([path], cancel, loras=setup.model.loras, child=child) as process,
+        app.interrupts.guard(grace=GRACE_SECONDS) as guard,
+        app.progress() as line,
+    ):
+        guard.cancel = cancel.set
+        process.on_load = lambda share: line.update("loading", share, 1.0)
         try:
-            for event in measure_roofline(path, setup, job, flag, lambda share: line.update("loading", share, 1.0)):
+            for event in process.follow(ROOFLINE, RooflineRequest(str(path), setup, job)):
                 if isinstance(event, RooflineReport):
                     return event
                 line.update(f"measuring {event.text}", event.done, event.total, at_once=True)

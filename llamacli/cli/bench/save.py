@@ -15,6 +15,7 @@ from llamacli.bench.measure.rows import Row
 from llamacli.cli.bench.options import PlanOptions, ReportOptions, SetupOptions, WorkOptions
 from llamacli.cli.bench.plot import write_plot
 from llamacli.cli.framework.context import AppContext
+from llamacli.engine.system import NativeBuild
 from llamacli.errors import LlamacliError
 from llamacli.store.benchmarks.history import History, NewRow
 from llamacli.version import VERSION
@@ -22,7 +23,15 @@ from llamacli.version import VERSION
 Group = WorkOptions | SetupOptions | PlanOptions
 
 
-def finish(app: AppContext, report: ReportOptions, groups: Sequence[Group], rows: Sequence[Row], *, interrupted: bool) -> None:
+def finish(
+    app: AppContext,
+    report: ReportOptions,
+    groups: Sequence[Group],
+    rows: Sequence[Row],
+    build: NativeBuild,
+    *,
+    interrupted: bool,
+) -> None:
     """Store the rows, unless --no-save was given or nothing was measured, and draw them.
 
     Failures are only warnings: the rows have been written already, and their measurement took time.
@@ -31,7 +40,7 @@ def finish(app: AppContext, report: ReportOptions, groups: Sequence[Group], rows
         return
     try:
         if not report.no_save:
-            app.console.note(f"stored as run {store_run(rows, groups, interrupted=interrupted)}")
+            app.console.note(f"stored as run {store_run(rows, groups, build, interrupted=interrupted)}")
         if report.plot is not None:
             on_terminal = report.output in (None, "table", "md")
             write_plot(app, report.plot, rows, to_error=not on_terminal)
@@ -39,13 +48,13 @@ def finish(app: AppContext, report: ReportOptions, groups: Sequence[Group], rows
         app.console.warn(str(error))
 
 
-def store_run(rows: Sequence[Row], groups: Sequence[Group], *, interrupted: bool = False) -> int:
+def store_run(rows: Sequence[Row], groups: Sequence[Group], build: NativeBuild, *, interrupted: bool = False) -> int:
     """Store rows as one run, with their provenance and options; return its number.
 
     Raises:
         LlamacliError: if the history cannot be written.
     """
-    origin = describe_origin((row["model_filename"] for row in rows), version=VERSION)
+    origin = describe_origin(build, (row["model_filename"] for row in rows), version=VERSION)
     options = {name: value for group in groups for name, value in dataclasses.asdict(group).items()}
     with closing(History()) as history:
         return history.save(

@@ -22,7 +22,8 @@ from llamacli.errors import CancelledError, UsageError
 from llamacli.store.models.references import is_path
 
 if TYPE_CHECKING:
-    from llamacli.bench.measure.trial import Setup
+    from llamacli.backend.child.params import ChildParams
+    from llamacli.bench.measure.setup import Setup
     from llamacli.bench.tune.session import TuneOutcome, TuneRequest
     from llamacli.cli.framework.signals import Guard
 
@@ -114,7 +115,7 @@ def tune(
     )
     with app.interrupts.guard(grace=GRACE_SECONDS) as guard:
         try:
-            outcome = _search(app, path, setup_of(model, context), request, guard)
+            outcome = _search(app, path, setup_of(model, context), request, model.child(), guard)
         except CancelledError:
             if guard.received is None:
                 raise
@@ -123,20 +124,21 @@ def tune(
     _save(app, outcome, tuning, model.model)
 
 
-def _search(app: AppContext, path: Path, start: Setup, request: TuneRequest, guard: Guard) -> TuneOutcome:
+def _search(app: AppContext, path: Path, start: Setup, request: TuneRequest, child: ChildParams, guard: Guard) -> TuneOutcome:
     """Run the search, with its progress on a terminal."""
     from llamacli.bench.measure.monitor import machine_notes
     from llamacli.bench.tune.session import TuneOutcome, tune_model
-    from llamacli.engine.runtime.cancel import CancelFlag
+    from llamacli.engine.runtime.canceller import Canceller
     from llamacli.render.bench.tune import format_event
 
     for note in machine_notes():
         app.console.warn(note)
-    flag = CancelFlag()
-    guard.cancel = flag.set
+    cancel = Canceller()
+    guard.cancel = cancel.set
     started = time.monotonic()
-    with app.progress() as line:
-        for event in tune_model(path, start, request, flag, lambda share: line.update("loading", share, 1.0)):
+    with app.open_bench([path], cancel, loras=start.model.loras, child=child) as process, app.progress() as line:
+        process.on_load = lambda share: line.update("loading", share, 1.0)
+        for event in tune_model(process, path, start, request):
             if isinstance(event, TuneOutcome):
                 return event
             spent, budget = time.monotonic() - started, request.plan.budget

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from llamacli.backend.child.params import ChildParams
     from llamacli.backend.protocol import Backend
+    from llamacli.bench.child.process import BenchProcess
     from llamacli.cli.framework.parameters import Option
+    from llamacli.engine.params import LoraAdapter
+    from llamacli.engine.runtime.canceller import Canceller
 
 
 class OpenEngine(Protocol):
@@ -34,6 +37,15 @@ class OpenEngine(Protocol):
         on_load: Callable[[float], None] | None = None,
     ) -> Backend:
         """Load the model and return its engine. `on_load` receives the progress from 0.0 to 1.0."""
+
+
+class OpenBench(Protocol):
+    """Makes a process that measures: `open_bench`, or a stand-in in tests."""
+
+    def __call__(
+        self, models: Sequence[Path], cancel: Canceller, *, loras: Sequence[LoraAdapter] = (), child: ChildParams | None = None
+    ) -> BenchProcess:
+        """Return a process that may read these models and adapters, and ends what it measures when `cancel` is set."""
 
 
 class FindModel(Protocol):
@@ -67,6 +79,15 @@ def open_engine(
     return engine.open_engine(path, model, context, child=child, on_load=on_load)
 
 
+def open_bench(
+    models: Sequence[Path], cancel: Canceller, *, loras: Sequence[LoraAdapter] = (), child: ChildParams | None = None
+) -> BenchProcess:
+    """Measure in a child process."""
+    from llamacli.bench.child.process import BenchProcess
+
+    return BenchProcess(models, cancel, loras=loras, params=child)
+
+
 def find_model(app: AppContext, reference: str | None, *, offline: bool) -> Path:
     """Find or download a model."""
     from llamacli.cli.framework import settings
@@ -95,6 +116,7 @@ class AppContext:
     console: Console
     interrupts: Interrupts = field(default_factory=Interrupts)
     open_engine: OpenEngine = open_engine
+    open_bench: OpenBench = open_bench
     find_model: FindModel = find_model
     read_defaults: ReadDefaults = read_defaults
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from llamacli.errors import CancelledError
+
 
 class Canceller:
     """Ends one call from another thread, even before it has started."""
@@ -21,6 +23,11 @@ class Canceller:
             actions, self._actions = self._actions, []
         for action in actions:
             action()
+
+    def check(self) -> None:
+        """Raise CancelledError if the call was ended."""
+        if self.is_set:
+            raise CancelledError("cancelled")
 
     def then(self, action: Callable[[], None]) -> None:
         """Run `action` when `set` is called, or now if it already was."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from llamacli.errors import ModelUnsupportedError
 from llamacli.gguf.analysis.memory import LayerShape, cell_bytes, layer_shapes, recurrent_state
 from llamacli.gguf.header import Header, TensorInfo
-from llamacli.gguf.model import ModelFiles
-from llamacli.gguf.source import Source
+from llamacli.gguf.model import ModelFiles, read_files
+from llamacli.gguf.source import FileSource, Source
 
 LOOKED_UP = ("token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight")
 """Lookup tables, of which a token needs one row."""
@@ -86,6 +87,13 @@ class ModelCost:
     def attention(self, depth: float) -> float:
         """Return the attention operations for a token after `depth` others."""
         return sum(2 * shape.heads * (shape.key + (shape.value or shape.key)) * _visible(shape, depth) for shape in self.layers)
+
+
+def read_cost(path: Path) -> ModelCost:
+    """Return the cost of the model's tokens. Raises ModelError if the file cannot be read, or does not generate text."""
+    files = read_files(path)
+    with FileSource(files.locations[0]) as source:
+        return model_cost(files, source)
 
 
 def model_cost(files: ModelFiles, source: Source) -> ModelCost:

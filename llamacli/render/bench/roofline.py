@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from llamacli.bench.roofline.ceiling import PROMPT_TOKENS, Ceiling
 from llamacli.bench.roofline.model import Limit, RooflineReport
-from llamacli.bench.roofline.peaks import PROMPT_TOKENS, Ceiling
 from llamacli.render.bench.advice import format_advice
 from llamacli.render.columns import format_records
 from llamacli.render.text import columns, escape_line

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llamacli.bench.compare.compare import Outcome
-from llamacli.bench.measure.trial import TrialSize
+from llamacli.bench.measure.setup import TrialSize
 from llamacli.bench.tune.params import Gain, PairCompared, RaceRound, SettingChoice, TuneEvent, TuneReport
 from llamacli.bench.tune.profile import changed_settings, profile_of
-from llamacli.bench.tune.quantizations import TypeReport, TypeSpeed
 from llamacli.bench.tune.session import TuneOutcome, TuneStep
+from llamacli.bench.tune.type_speeds import TypeReport, TypeSpeed
 from llamacli.render.columns import format_records
 from llamacli.render.text import columns, escape_line
 from llamacli.render.wrap import wrap

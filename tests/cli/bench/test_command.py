@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from fakes import Result, invoke
+from in_process import open_bench_in_process
 
 from llamacli.bench.measure.rows import EXTRA_COLUMNS, LLAMA_BENCH_COLUMNS
 from llamacli.cli.framework.console import Terminals
@@ -43,7 +44,7 @@ VARYING = (
 
 
 def bench(model: Path, *arguments: str, **how) -> Result:
-    return invoke("bench", "-m", str(model), *QUICK, *arguments, **how)
+    return invoke("bench", "-m", str(model), *QUICK, *arguments, open_bench=open_bench_in_process, **how)
 
 
 def plain(result: Result) -> str:

@@ -22,6 +22,7 @@ from llamacli.bench.measure.provenance import describe_origin
 from llamacli.cli.bench.options import PlanOptions, SetupOptions, WorkOptions
 from llamacli.cli.bench.save import command_line, store_run
 from llamacli.cli.complete import print_candidates
+from llamacli.engine.system import describe_build
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.store.benchmarks import history
 from llamacli.store.benchmarks.history import History, fingerprint
@@ -184,18 +185,20 @@ def test_command_line_has_the_options_that_differ_from_defaults() -> None:
 
 def test_origin_names_machine_build_and_model(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "not.gguf").write_bytes(b"nothing")
-    origin = describe_origin([str(tiny_model), str(tiny_model), str(tmp_path / "not.gguf"), "/nowhere.gguf"], version="1.0")
+    origin = describe_origin(
+        describe_build(), [str(tiny_model), str(tiny_model), str(tmp_path / "not.gguf"), "/nowhere.gguf"], version="1.0"
+    )
     assert set(origin) == {"machine", "build", "system", "models"}
     assert list(origin["models"]) == [str(tiny_model)]
     assert len(origin["models"][str(tiny_model)]["header_sha256"]) == 64
     assert origin["machine"]["cores"] >= 1
     assert origin["machine"]["memory"] > 1 << 28
     assert json.loads(json.dumps(origin)) == origin
-    assert fingerprint(origin["machine"]) == fingerprint(describe_origin(version="1.0")["machine"])
+    assert fingerprint(origin["machine"]) == fingerprint(describe_origin(describe_build(), version="1.0")["machine"])
 
 
 def test_store_run_stores_what_the_commands_find(tiny_model: Path) -> None:
-    number = store_run([make_row(model=str(tiny_model))], (WorkOptions(n_prompt=((64,),)), PlanOptions()))
+    number = store_run([make_row(model=str(tiny_model))], (WorkOptions(n_prompt=((64,),)), PlanOptions()), describe_build())
     document = json.loads(invoke("bench", "show", str(number), "--json").stdout)
     assert document["options"]["n_prompt"] == [[64]]
     assert document["command"].endswith(" 64")

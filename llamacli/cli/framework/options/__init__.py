@@ -8,11 +8,11 @@ parameters from it.
 from llamacli.cli.framework.options.common import CommonOptions, JsonOption, OfflineOption, show_help
 from llamacli.cli.framework.options.context import ContextOptions
 from llamacli.cli.framework.options.generation import GenerationOptions
-from llamacli.cli.framework.options.model import ModelOption, ModelOptions
+from llamacli.cli.framework.options.model import EngineTimeoutOption, ModelOption, ModelOptions, SandboxOption
 from llamacli.cli.framework.options.prompt import ChatOptions
 from llamacli.cli.framework.options.sampling import SamplingOptions
 
 __all__ = [
-    "ChatOptions", "CommonOptions", "ContextOptions", "GenerationOptions", "JsonOption", "ModelOption", "ModelOptions",
-    "OfflineOption", "SamplingOptions", "show_help",
+    "ChatOptions", "CommonOptions", "ContextOptions", "EngineTimeoutOption", "GenerationOptions", "JsonOption", "ModelOption",
+    "ModelOptions", "OfflineOption", "SamplingOptions", "SandboxOption", "show_help",
 ]  # fmt: skip

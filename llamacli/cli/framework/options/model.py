@@ -20,6 +20,19 @@ ModelOption = Annotated[
     ),
 ]  # fmt: skip
 
+SandboxOption = Annotated[
+    SandboxMode,
+    option("--sandbox", help="Confinement of the engine's process: what the system has, required, or none."),
+]
+
+EngineTimeoutOption = Annotated[
+    float,
+    option(
+        "--engine-timeout", metavar="SECONDS", sets="patience",
+        help="Seconds without progress after which the engine is ended.",
+    ),
+]  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
@@ -73,17 +86,8 @@ class ModelOptions:
     check_tensors: Annotated[bool, option("--check-tensors", help="Check the model's tensors for invalid values.")] = (
         _MODEL.check_tensors
     )
-    sandbox: Annotated[
-        SandboxMode,
-        option("--sandbox", help="Confinement of the engine's process: what the system has, required, or none."),
-    ] = _CHILD.sandbox
-    engine_timeout: Annotated[
-        float,
-        option(
-            "--engine-timeout", metavar="SECONDS", sets="patience",
-            help="Seconds without progress after which the engine is ended.",
-        ),
-    ] = _CHILD.patience  # fmt: skip
+    sandbox: SandboxOption = _CHILD.sandbox
+    engine_timeout: EngineTimeoutOption = _CHILD.patience
 
     def child(self) -> ChildParams:
         """The parameters of the engine's process."""
