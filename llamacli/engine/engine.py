@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from llamacli.binding.library import SPAWN
 from llamacli.engine.chat.answer import AnswerBuilder, read_answers
-from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.chat.prompts import Prompting
-from llamacli.engine.chat.turn import Turn, text_turn
-from llamacli.engine.constraint.guidance import Guidance
+from llamacli.engine.chat.turn import Turn
 from llamacli.engine.embedding.defaults import stated_pooling
 from llamacli.engine.events import Answer, AnswerEvent, Event, Failed, Finished, NextToken, Timings, Usage
 from llamacli.engine.generation.contexts import Contexts
@@ -201,23 +199,6 @@ class Engine(Prompting):
                     elif isinstance(event, Failed):
                         window.done(event.sequence)
                     yield event
-
-    def generate(
-        self,
-        prompt: Prompt,
-        params: GenerationParams | None = None,
-        *,
-        guidance: Guidance | None = None,
-        processor: Processor | None = None,
-        started: Sequence[int] = (),
-        cancel: Canceller | None = None,
-    ) -> Generator[Event, None, None]:
-        """Yield the scheduler's own events for a prompt, unparsed. Raises as `answer`."""
-        turn = dataclasses.replace(text_turn(prompt), guidance=guidance)
-        for _, event in self._stream(request_of(turn, params, processor=processor, started=started), 1, cancel):
-            if isinstance(event, Failed):
-                raise event.error
-            yield event
 
     def _stream(self, request: Request, samples: int, cancel: Canceller | None) -> Stream:
         shared = self._ready_for(len(request.prompt), request.params.max_tokens)

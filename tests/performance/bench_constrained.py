@@ -10,6 +10,7 @@ faster.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 import os
@@ -22,10 +23,10 @@ import peers
 
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.turn import Turn
-from llamacli.engine.constraint.guidance import Constraint, Guidance
+from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.constraint.schema import schema_to_grammar
 from llamacli.engine.engine import Engine
-from llamacli.engine.events import Token
+from llamacli.engine.events import Piece
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
 
 SCHEMAS = sorted((Path(__file__).parents[1] / "data" / "schemas").glob("*.json"))
@@ -37,20 +38,19 @@ def constrained(engine: Engine, schema: str, sampling: SamplingParams) -> tuple[
     """Return the tokens per second with a schema, and the number of tokens."""
     grammar = schema_to_grammar(json.loads(schema))
     turn = engine.chat_turn([Message("user", QUESTION)], constraint=Constraint(grammar=grammar))
-    return rate(engine, turn, GenerationParams(max_tokens=LIMIT, sampling=sampling), turn.guidance)
+    return rate(engine, turn, GenerationParams(max_tokens=LIMIT, sampling=sampling))
 
 
 def unconstrained(engine: Engine, count: int, sampling: SamplingParams) -> float:
     """Return the tokens per second without a schema, for `count` tokens."""
     turn = engine.chat_turn([Message("user", QUESTION)])
-    return rate(engine, turn, GenerationParams(max_tokens=count, sampling=sampling), None)[0]
+    return rate(engine, turn, GenerationParams(max_tokens=count, sampling=sampling))[0]
 
 
-def rate(engine: Engine, turn: Turn, params: GenerationParams, guidance: Guidance | None) -> tuple[float, int]:
+def rate(engine: Engine, turn: Turn, params: GenerationParams) -> tuple[float, int]:
     """Return the tokens per second of one answer, and the number of its tokens."""
-    times = [
-        time.perf_counter() for event in engine.generate(turn.prompt, params, guidance=guidance) if isinstance(event, Token)
-    ]
+    unparsed = dataclasses.replace(turn, answer_format=None)
+    times = [time.perf_counter() for event in engine.answer(unparsed, params) if isinstance(event, Piece) and event.token]
     return (len(times) - 1) / (times[-1] - times[0]), len(times)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.constraint.answer_constraint import schema_constraint
 from llamacli.engine.constraint.guidance import Constraint, Guidance
 from llamacli.engine.engine import Engine
-from llamacli.engine.events import Answer, Delta, Event, Failed, Finished, Piece, Prefill, Token
+from llamacli.engine.events import Answer, AnswerEvent, Delta, Event, Failed, Finished, Piece, Prefill, Token
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
@@ -52,6 +52,10 @@ def run(scheduler: Scheduler, prompt: list[int], begun: list[int], *, guidance: 
 
 def ids(events: list[Event]) -> list[int]:
     return [event.id for event in events if isinstance(event, Token)]
+
+
+def tokens_of(events: Iterable[AnswerEvent]) -> list[int]:
+    return [event.token.id for event in events if isinstance(event, Piece) and event.token is not None]
 
 
 def text(events: list[Event]) -> str:
@@ -177,7 +181,7 @@ def test_a_state_that_does_not_fit_leaves_the_engine_whole(tiny_model: Path, tmp
     with Engine(tiny_model, context=ContextParams(n_ctx=256, threads=1)) as engine:
         assert engine.state_bytes == 0
         params = GenerationParams(max_tokens=6, sampling=GREEDY)
-        first = ids(list(engine.generate(engine.text_prompt("first text"), params)))
+        first = tokens_of(engine.answer(engine.text_turn("first text"), params))
         assert engine.save_state(path) > 0
         assert 0 < engine.state_bytes <= path.stat().st_size
         data = bytearray(path.read_bytes())
@@ -185,7 +189,7 @@ def test_a_state_that_does_not_fit_leaves_the_engine_whole(tiny_model: Path, tmp
         path.write_bytes(data)
         with pytest.raises(StateError):
             engine.load_state(path)
-        assert ids(list(engine.generate(engine.text_prompt("first text"), params))) == first
+        assert tokens_of(engine.answer(engine.text_turn("first text"), params)) == first
 
 
 def test_a_context_shift_keeps_the_token_of_the_beginning(model: Model, scheduler: Scheduler) -> None:

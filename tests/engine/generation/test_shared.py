@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from llamacli.engine.events import Event, Failed, Finished, Token
+from llamacli.engine.events import Answer, Event, Failed, Finished, Token
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.generation.shared import SharedScheduler
@@ -220,25 +220,25 @@ def test_a_canceller_ends_a_call_from_another_thread(model: Model, shared: Share
         list(events_of(shared, request(model, "too late"), cancel))
 
 
-@pytest.mark.parametrize("what", ["generate", "close"])
+@pytest.mark.parametrize("what", ["answer", "close"])
 def test_what_a_request_calls_back_cannot_hang(tiny_model: Path, what: str) -> None:
     from llamacli.engine.engine import Engine
 
     engine = Engine(tiny_model, context=ContextParams(n_ctx=128, threads=1))
-    prompt = engine.text_prompt("Hello")
+    turn = engine.text_turn("Hello")
 
     def called_back(cached: list[int], logits: object) -> None:
         if what == "close":
             engine.close()
         else:
-            list(engine.generate(prompt, GenerationParams(max_tokens=1)))
+            list(engine.answer(turn, GenerationParams(max_tokens=1)))
 
-    with pytest.raises(UsageError if what == "generate" else ClosedError):
-        list(engine.generate(prompt, GenerationParams(max_tokens=4, sampling=GREEDY), processor=called_back))
+    with pytest.raises(UsageError if what == "answer" else ClosedError):
+        list(engine.answer(turn, GenerationParams(max_tokens=4, sampling=GREEDY), processor=called_back))
     assert engine.model.gate.is_closed == (what == "close")
     engine.close()
     with pytest.raises(ClosedError):
-        list(engine.generate(prompt))
+        list(engine.answer(turn))
 
 
 def test_closing_waits_for_a_context_that_is_made(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +246,7 @@ def test_closing_waits_for_a_context_that_is_made(tiny_model: Path, monkeypatch:
     from llamacli.engine.generation import contexts as module
 
     engine = Engine(tiny_model)
-    prompt, making, go_on = engine.text_prompt("Hello"), threading.Event(), threading.Event()
+    turn, making, go_on = engine.text_turn("Hello"), threading.Event(), threading.Event()
     real = module.Context
 
     def slow(*arguments: Any) -> Context:
@@ -259,7 +259,7 @@ def test_closing_waits_for_a_context_that_is_made(tiny_model: Path, monkeypatch:
 
     def generate() -> None:
         try:
-            list(engine.generate(prompt))
+            list(engine.answer(turn))
         except ClosedError as error:
             errors.append(error)
 
@@ -368,8 +368,8 @@ def test_a_cancel_while_the_context_is_made_is_obeyed(tiny_model: Path, monkeypa
     from llamacli.engine.engine import Engine
 
     with Engine(tiny_model) as engine:
-        prompt, grow = engine.text_prompt("Hello"), engine.contexts._grow
+        turn, grow = engine.text_turn("Hello"), engine.contexts._grow
         monkeypatch.setattr(engine.contexts, "_grow", lambda size: (engine.cancel(), grow(size))[1])
-        (event,) = engine.generate(prompt, GenerationParams(sampling=GREEDY))
-        assert isinstance(event, Finished)
-        assert event.reason == "cancelled"
+        (event,) = engine.answer(turn, GenerationParams(sampling=GREEDY))
+        assert isinstance(event, Answer)
+        assert event.finish_reason == "cancelled"
