@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from llamacli.backend.child.codec import encode
 from llamacli.backend.child.method import Method
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.process import Child
@@ -176,5 +177,6 @@ def open_embedder(
 ) -> ChildEmbedder:
     """Load an embedding model in a child. Raises what `ChildEmbedder` raises."""
     reads = [path.with_name(name) for name in part_names(path.name)] + [Path(lora.path) for lora in model.loras]
-    start = partial(start_child, SERVICE, reads, child or ChildParams(), model=path)
-    return ChildEmbedder(start, OpenEmbedder(str(path), model, context, attention, budget), on_load)
+    arguments = OpenEmbedder(str(path), model, context, attention, budget)
+    start = partial(start_child, SERVICE, reads, child or ChildParams(), model=path, identity=encode(arguments))
+    return ChildEmbedder(start, arguments, on_load)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from llamacli.backend.child import contract, vectors
+from llamacli.backend.child.codec import encode
 from llamacli.backend.child.contract import (
     AnswerRequest,
     ChatTurn,
@@ -399,5 +400,6 @@ def open_engine(
 ) -> ChildEngine:
     """Load a model in a child. Raises what `ChildEngine` raises."""
     reads = [path.with_name(name) for name in part_names(path.name)] + [Path(lora.path) for lora in model.loras]
-    start = partial(start_child, SERVICE, reads, child or ChildParams(), model=path)
-    return ChildEngine(start, OpenModel(str(path), model, context), on_load)
+    arguments = OpenModel(str(path), model, context)
+    start = partial(start_child, SERVICE, reads, child or ChildParams(), model=path, identity=encode(arguments))
+    return ChildEngine(start, arguments, on_load)

@@ -28,12 +28,14 @@ _MOST_DESCRIPTORS = 8
 class Start(msgspec.Struct, array_like=True, frozen=True, tag="start"):
     """The first message to a child. `reads` are the files and folders that its model needs.
 
-    `sandbox` is "auto", "require" or "off". `log_level` is the level of Python's logging from which lines are sent.
+    `sandbox` is "auto", "require" or "off". `log_level` is the level of Python's logging from which lines are sent. With
+    `keep_alive` the child stays so many seconds after its last connection; the listening socket comes with the first message.
     """
 
     reads: tuple[str, ...]
     sandbox: str
     log_level: int
+    keep_alive: float | None = None
 
 
 class Call(msgspec.Struct, array_like=True, frozen=True, tag="call"):

@@ -28,13 +28,15 @@ main({descriptor}, {services!r}, parent={parent})
 class Launched:
     """A started child: its process id, our end of the connection, and the file that its standard error goes to.
 
-    `wait` waits for its end and returns the signal that ended it as a negative number, else its exit status.
+    `wait` waits for its end and returns the signal that ended it as a negative number, else its exit status. `held` is a file
+    that is open as long as the connection.
     """
 
     pid: int
     connection: socket.socket
     stderr: IO[bytes]
     wait: Callable[[], int]
+    held: IO[bytes] | None = None
 
 
 def fork_child(services: Sequence[str]) -> Launched:

@@ -70,6 +70,14 @@ def die_with_parent(parent: int) -> None:
         os._exit(EXIT_ORPHAN)
 
 
+def outlive_parent() -> None:
+    """Take `die_with_parent` back, for a child that stays."""
+    if _ON_LINUX:
+        from llamacli.binding.linux import PR_SET_PDEATHSIG, prctl
+
+        prctl(PR_SET_PDEATHSIG, 0)
+
+
 def end_with(process: int) -> Callable[[], None] | None:
     """Return the work of a thread that ends this process when another one ends; None where the system cannot tell.
 

@@ -13,17 +13,23 @@ from llamacli.backend.child.frames import Channel, FromChild, Items
 
 
 class Outbox:
-    """Queue of messages to the parent."""
+    """Queue of messages to the other end. When that has gone, the process ends, or what is still queued is dropped."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._changed = threading.Condition()
         self._messages: deque[FromChild] = deque()
-        self._thread = threading.Thread(target=self._send_all, name="outbox", daemon=True)
+        self._is_over = False
 
-    def start(self) -> None:
-        """Start to send."""
-        self._thread.start()
+    def start(self, *, ends_process: bool) -> None:
+        """Start to send. `ends_process`: without the other end this process has no purpose."""
+        threading.Thread(target=self._send_all, args=(ends_process,), name="outbox", daemon=True).start()
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
 
     def put(self, message: FromChild) -> None:
         """Queue a message."""
@@ -31,16 +37,18 @@ class Outbox:
             self._messages.append(message)
             self._changed.notify()
 
-    def _send_all(self) -> None:
-        while True:
+    def _send_all(self, ends_process: bool) -> None:
+        while not self._is_over:
             with self._changed:
-                self._changed.wait_for(lambda: self._messages)
+                self._changed.wait_for(lambda: self._messages or self._is_over)
                 messages, self._messages = self._messages, deque()
             try:
                 for message in _together(messages):
                     self._channel.send(message)
-            except OSError:  # the parent has ended
-                os._exit(0)
+            except OSError:  # the other end has gone
+                if ends_process:
+                    os._exit(0)
+                return
 
 
 def _together(messages: deque[FromChild]) -> list[FromChild]:

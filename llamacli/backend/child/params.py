@@ -7,6 +7,8 @@ from typing import Literal
 
 from llamacli.errors import UsageError
 
+_LONGEST_STAY = 30 * 86400
+
 SandboxMode = Literal["auto", "require", "off"]
 
 
@@ -15,12 +17,16 @@ class ChildParams:
     """Parameters of the engine's process.
 
     `sandbox`: "auto" uses the parts that the system has, "require" refuses to work without one of them. `patience`: seconds
-    without any progress after which the process is taken for dead.
+    without any progress after which the process is taken for dead. `keep_alive`: seconds for which it stays with its model
+    after it was last used, for the next program with the same model and options; None ends it with its parent.
     """
 
     sandbox: SandboxMode = "auto"
     patience: float = 300.0
+    keep_alive: float | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= self.patience <= 86400:
             raise UsageError("patience must be from 2 to 86400 seconds", parameter="patience")
+        if self.keep_alive is not None and not 1 <= self.keep_alive <= _LONGEST_STAY:
+            raise UsageError(f"keep_alive must be from 1 to {_LONGEST_STAY} seconds", parameter="keep_alive")

@@ -67,10 +67,19 @@ def resume_children() -> None:
 class Child:
     """A started child. `close()` ends it and may be called twice.
 
-    It is ended when it makes no progress for `patience` seconds. `model` is named in the error about its death.
+    It is ended when it makes no progress for `patience` seconds. `model` is named in the error about its death. `descriptors`
+    go with the first message.
     """
 
-    def __init__(self, launched: Launched, start: Start, *, patience: float, model: Path | None = None) -> None:
+    def __init__(
+        self,
+        launched: Launched,
+        start: Start,
+        *,
+        patience: float,
+        model: Path | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> None:
         self._launched = launched
         self._model = model
         self._channel = Channel(launched.connection)
@@ -79,12 +88,13 @@ class Child:
         self._pending: dict[int, PendingCall] = {}
         self._end: Exception | None = None
         self._closing = False
+        self._ready = threading.Event()
         self._hung: Exception | None = None
         self._gone = threading.Event()
         self.vitals = Vitals()
         self.missing: tuple[str, ...] = ()
         self._reader = threading.Thread(target=self._receive_all, name="llamacli-engine", daemon=True)
-        self._send(start)
+        self._send(start, descriptors)
         self._reader.start()
         _running.add(self)
         threading.Thread(target=self._watch, args=(patience,), name="llamacli-watch", daemon=True).start()
@@ -98,6 +108,11 @@ class Child:
     def is_alive(self) -> bool:
         """False once it has ended, for whatever reason."""
         return self._end is None
+
+    def wait_until_ready(self) -> bool:
+        """Wait until the child has turned to this connection. Return False if it has ended instead."""
+        self._ready.wait()
+        return self.is_alive
 
     # --- calls ----------------------------------------------------------------------------------------------------------
 
@@ -211,6 +226,7 @@ class Child:
             logging.getLogger(message.logger).log(message.level, "%s", message.text)
         elif isinstance(message, Ready):
             self.missing = message.missing
+            self._ready.set()
         else:
             with self._lock:
                 call = self._pending.get(message.id)
@@ -231,15 +247,18 @@ class Child:
             waiting, self._pending = list(self._pending.values()), {}
         for call in waiting:
             call.messages.put(self._end)
+        self._ready.set()
         self._channel.close()
         self._launched.stderr.close()
+        if self._launched.held is not None:
+            self._launched.held.close()
         self._gone.set()
 
     def _watch(self, patience: float) -> None:
         """End the child when it hangs. The seconds are counted, so that a stopped parent does not count them."""
         while not self._gone.wait(_WATCH_SECONDS):
             with self._lock:
-                is_busy = bool(self._pending)
+                is_busy = bool(self._pending) and self._ready.is_set()  # a resident may serve others first
             self.vitals.still = self.vitals.still + _WATCH_SECONDS if is_busy else 0
             if self.vitals.still >= patience:
                 self._hung = hung(patience)

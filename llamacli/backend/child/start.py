@@ -31,20 +31,48 @@ def prepare(service: str) -> None:
             _prepared[service] = fork_child([service])
 
 
-def start_child(service: str, reads: Sequence[Path], params: ChildParams, *, model: Path | None = None) -> Child:
+def start_child(
+    service: str, reads: Sequence[Path], params: ChildParams, *, model: Path | None = None, identity: bytes = b""
+) -> Child:
     """Return a child that offers a service and may read the given files and folders.
 
-    `model` is named in the error about its death.
+    `model` is named in the error about its death. With `params.keep_alive` a resident child is joined or started, which must be
+    equal in the model's file, the service and `identity`.
 
     Raises:
-        EngineError: if the system refuses another process.
+        EngineError: if the system refuses another process, or it cannot stay.
     """
     import logging
 
     from llamacli.backend.child.frames import Start
     from llamacli.backend.child.process import Child
 
-    launched = _prepared.pop(service, None) or spawn_child([service])
     level = logging.getLogger("llamacli").getEffectiveLevel()
     paths = tuple(str(path.resolve()) for path in reads)
-    return Child(launched, Start(paths, params.sandbox, level), patience=params.patience, model=model)
+    start = Start(paths, params.sandbox, level, params.keep_alive if model is not None else None)
+    if start.keep_alive is None or model is None:
+        return Child(_launched(service), start, patience=params.patience, model=model)
+    from llamacli.backend.child import resident
+
+    key = resident.key_of(service, repr((identity, params.sandbox)).encode(), model)
+    if (joined := resident.join(key)) is not None:
+        child = Child(joined, start, patience=params.patience, model=model)
+        if child.wait_until_ready():
+            _dismiss(service)
+            return child
+        child.close()  # it has just died
+    with resident.settling(key, model=model, service=service, keep_alive=start.keep_alive) as (listener, place):
+        settled = place.take(_launched(service))
+        return Child(settled, start, patience=params.patience, model=model, descriptors=[listener.fileno()])
+
+
+def _launched(service: str) -> Launched:
+    return _prepared.pop(service, None) or spawn_child([service])
+
+
+def _dismiss(service: str) -> None:
+    """End the child that waits for work: a resident does it."""
+    waiting = _prepared.pop(service, None)
+    if waiting is not None:
+        waiting.connection.close()
+        waiting.stderr.close()

@@ -1,62 +1,39 @@
-"""The main loop of a child: it receives calls, works on them on threads, and sends what they yield.
+"""The main program of a child. It serves its parent, or as a resident one connection after another until nobody comes.
 
-A module of `services` has a function `service()` that returns its handlers by method. A handler gets the arguments and the
-`Task`; it returns the result, or an iterator of items if it is a generator function.
+A module of `services` has a function `service()` that returns its handlers by method.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
-import inspect
 import os
-import resource
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, NoReturn, cast
-
-import msgspec
+from typing import Final, NoReturn
 
 from llamacli.backend.child import log
-from llamacli.backend.child.codec import ProtocolError
+from llamacli.backend.child.connection import Connection, Handler, Service
 from llamacli.backend.child.faults import Fault, fault_of
-from llamacli.backend.child.frames import (
-    Alive,
-    Call,
-    Cancel,
-    Channel,
-    Failure,
-    Feed,
-    FromChild,
-    Grant,
-    Ready,
-    Result,
-    Start,
-    ToChild,
-)  # fmt: skip
-from llamacli.backend.child.limits import apply_limits, close_inherited, die_with_parent, end_with
-from llamacli.backend.child.method import Method, decoder_of, encoder_of
-from llamacli.backend.child.outbox import Outbox
+from llamacli.backend.child.frames import Channel, Ready, Start, ToChild
+from llamacli.backend.child.limits import apply_limits, close_inherited, die_with_parent, end_with, outlive_parent
+from llamacli.backend.child.method import Method
 from llamacli.backend.child.sandbox import apply_sandbox
 from llamacli.backend.child.sandbox.environment import clear_environment
 from llamacli.backend.child.sandbox.paths import gpu_devices
-from llamacli.backend.child.task import Task
 from llamacli.errors import SandboxError
-
-Handler = Callable[[Any, Task], Any]
-Service = Mapping[Method, Handler]
 
 _STACK_BYTES: Final = 64 << 20
 """Address space for the stack of a thread: some of the native code recurses."""
 
 _MOST_CALLS: Final = 256
 _ALIVE_SECONDS: Final = 0.5
+_LEAVING_SECONDS: Final = 10.0
 
 
 def main(descriptor: int, services: Sequence[str], *, parent: int, is_forked: bool = False) -> NoReturn:
@@ -82,95 +59,76 @@ def main(descriptor: int, services: Sequence[str], *, parent: int, is_forked: bo
         fault = fault_of(error)
     start = channel.receive(ToChild)
     if isinstance(start, Start):
-        Worker(channel, handlers, fault).serve(start, wait_for_parent)
+        Worker(handlers, fault).serve(channel, start, wait_for_parent)
     os._exit(0)
 
 
 class Worker:
-    """Works on the calls that a channel brings. `fault` is why there are no handlers, and the answer to every call."""
+    """Serves connections, one at a time. `fault` is why there are no handlers."""
 
-    def __init__(self, channel: Channel, handlers: Service, fault: Fault | None = None) -> None:
-        self._fault = fault
-        self._channel = channel
-        self._methods = {method.name: (method, handler) for method, handler in handlers.items()}
-        self._tasks: dict[int, Task] = {}
-        self._outbox = Outbox(channel)
+    def __init__(self, handlers: Service, fault: Fault | None = None) -> None:
+        self._handlers, self._fault = handlers, fault
         self._pool = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="call")
+        self._connection: Connection | None = None
 
-    def serve(self, start: Start, wait_for_parent: Callable[[], None] | None) -> None:
-        """Receive until the other end is closed. `wait_for_parent` is run on a thread."""
-        log.send_to(self._outbox, start.log_level)
+    def serve(self, channel: Channel, start: Start, wait_for_parent: Callable[[], None] | None) -> None:
+        """Serve the parent, then, if this child is to stay, whoever comes before the time is over.
+
+        `wait_for_parent` is run on a thread unless the child is to stay.
+        """
+        listener = None
+        if start.keep_alive is not None:
+            outlive_parent()
+            (descriptor,) = channel.take_descriptors(1)
+            listener = socket.socket(fileno=descriptor)
         missing = self._enter_sandbox(start)
-        if wait_for_parent is not None:
+        if listener is None and wait_for_parent is not None:
             threading.Thread(target=wait_for_parent, name="parent", daemon=True).start()
-        self._outbox.start()
-        self._outbox.put(Ready(missing))
         threading.Thread(target=self._stay_alive, name="alive", daemon=True).start()
-        while (message := self._channel.receive(ToChild)) is not None:
-            self._handle(message)
+        self._serve_one(channel, start, missing)
+        while listener is not None and (following := self._accepted(listener, start.keep_alive)) is not None:
+            first = following.receive(ToChild)
+            if isinstance(first, Start):
+                self._serve_one(following, first, missing)
+            else:
+                following.close()
+
+    def _serve_one(self, channel: Channel, start: Start, missing: tuple[str, ...]) -> None:
+        connection = self._connection = Connection(channel, self._handlers, self._pool, self._fault)
+        log.send_to(connection.outbox, start.log_level)
+        connection.outbox.start(ends_process=start.keep_alive is None)
+        connection.outbox.put(Ready(missing))
+        connection.serve()
+        if not connection.close(_LEAVING_SECONDS):
+            os._exit(1)  # a call that does not end: nobody else may wait for it
+
+    def _accepted(self, listener: socket.socket, seconds: float | None) -> Channel | None:
+        """Return the next connection, None if nobody comes in time."""
+        listener.settimeout(seconds)
+        try:
+            accepted, _ = listener.accept()
+        except TimeoutError:
+            return None
+        accepted.settimeout(None)
+        return Channel(accepted)
 
     def _enter_sandbox(self, start: Start) -> tuple[str, ...]:
         """Enter the sandbox, before the first thread starts, and return what it lacks. Without what is required, do no work."""
         if start.sandbox == "off":
             return ()
-        report = apply_sandbox([Path(read) for read in start.reads], devices=gpu_devices())
+        report = apply_sandbox(
+            [Path(read) for read in start.reads], devices=gpu_devices(), accepts=start.keep_alive is not None
+        )
         if start.sandbox == "require":
             try:
                 report.require_complete()
             except SandboxError as error:
-                self._fault, self._methods = fault_of(error), {}
+                self._fault, self._handlers = fault_of(error), {}
         return report.missing
-
-    def _handle(self, message: ToChild | FromChild) -> None:
-        if isinstance(message, Call):
-            self._begin(message)
-            return
-        task = self._tasks.get(message.id) if isinstance(message, Feed | Grant | Cancel) else None
-        if task is None:
-            return  # it has ended meanwhile
-        if isinstance(message, Feed):
-            task.feed(message.items, is_last=message.is_last)
-        elif isinstance(message, Grant):
-            task.grant(message.credit)
-        else:
-            task.leave()
-
-    def _begin(self, call: Call) -> None:
-        descriptors = self._channel.take_descriptors(call.descriptors)
-        try:
-            method, handler = self._methods[call.method]
-        except KeyError:
-            unknown = ProtocolError(f"this engine has no method {call.method}")
-            self._outbox.put(Failure(call.id, self._fault or fault_of(unknown)))
-            return
-        task = self._tasks[call.id] = Task(call.id, method, self._outbox.put, call.credit, descriptors, self._running)
-        self._pool.submit(self._work, task, method, handler, call.arguments)
-
-    def _work(self, task: Task, method: Method, handler: Handler, arguments: msgspec.Raw) -> None:
-        end: Result | Failure
-        try:
-            outcome = handler(decoder_of(method.arguments)(arguments), task)
-            if inspect.isgenerator(outcome):
-                with closing(outcome):
-                    task.run(cast("Iterator[Any]", outcome))
-                outcome = None
-            end = Result(task.id, msgspec.Raw(encoder_of(method.result)(outcome)))
-        except BaseException as error:  # noqa: BLE001 - it is raised again by the parent
-            end = Failure(task.id, fault_of(error))
-        finally:
-            for descriptor in task.descriptors:
-                os.close(descriptor)
-        del self._tasks[task.id]
-        self._outbox.put(end)
-
-    def _running(self) -> set[str]:
-        return {task.method for task in list(self._tasks.values())}
 
     def _stay_alive(self) -> None:
         """Send a sign of life now and then while calls run."""
         while True:
             time.sleep(_ALIVE_SECONDS)
-            if self._tasks:
-                usage = resource.getrusage(resource.RUSAGE_SELF)
-                is_working = any(not task.is_waiting for task in list(self._tasks.values()))
-                self._outbox.put(Alive(usage.ru_utime + usage.ru_stime, log.memory_in_use(), is_working))
+            if self._connection is not None:
+                self._connection.send_sign_of_life()

@@ -18,6 +18,7 @@ from llamacli.cli.framework.options import (
     ContextOptions,
     GenerationOptions,
     ModelOptions,
+    ResidentOptions,
     SamplingOptions,
 )
 from llamacli.cli.framework.parameters import argument
@@ -52,6 +53,7 @@ def chat(
     model: ModelOptions,
     sampling: SamplingOptions,
     context: ContextOptions,
+    resident: ResidentOptions,
     common: CommonOptions,
     reread: Reread,
 ) -> None:
@@ -68,7 +70,9 @@ def chat(
     if prompt is not None and not prompt.strip():
         raise UsageError("the prompt is empty")
     sampling.params()
-    answers = AnswerOptions(conversation=conversation, generation=generation, model=model, sampling=sampling, context=context)
+    answers = AnswerOptions(
+        conversation=conversation, generation=generation, model=model, sampling=sampling, context=context, resident=resident
+    )
     tool_setup = read_tools(app.console, tools, expected=reread.given("allow_tool"))
     models = answers.models(app, reread)
     with closing_servers(tool_setup.servers), open_sessions(sessions) as session_setup:

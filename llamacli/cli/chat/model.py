@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, Self
 from llamacli.cli import complete
 from llamacli.cli.framework.command import Reread
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import ChatOptions, ContextOptions, GenerationOptions, ModelOptions, SamplingOptions
+from llamacli.cli.framework.options import (
+    ChatOptions,
+    ContextOptions,
+    GenerationOptions,
+    ModelOptions,
+    ResidentOptions,
+    SamplingOptions,
+)
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import ModelUnsupportedError
 from llamacli.repl.setup import FoundModel, Models
@@ -27,6 +34,7 @@ class AnswerOptions:
     model: ModelOptions
     sampling: SamplingOptions
     context: ContextOptions
+    resident: ResidentOptions
 
     @classmethod
     def pick(cls, arguments: Mapping[str, Any]) -> Self:
@@ -44,7 +52,7 @@ class AnswerOptions:
     def find(self, app: AppContext, reference: str | None) -> FoundModel:
         """Find a model, and prepare to load it with these options."""
         template, model_params, context_params = self.conversation.template(), self.model.params(), self.context.params()
-        child = self.model.child()
+        child = self.resident.child(self.model)
         params = self.generation.params(SamplingParams())
         path = app.find_model(app, reference, offline=self.model.offline)
 

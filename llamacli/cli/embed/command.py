@@ -21,6 +21,7 @@ from llamacli.cli.embed.options import (
 from llamacli.cli.embed.session import demo_instead, open_embedder, prefix_for
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.options import ResidentOptions
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Options:
     vectors: VectorOptions
     form: FormOptions
     context: BatchOptions
+    resident: ResidentOptions
 
 
 @command(
@@ -62,6 +64,7 @@ def embed(
     vectors: VectorOptions,
     form: FormOptions,
     context: BatchOptions,
+    resident: ResidentOptions,
     line: Reread,
 ) -> None:
     """Turn texts into vectors.
@@ -73,7 +76,9 @@ def embed(
     """
     from llamacli.cli.embed.input import open_texts
 
-    options = Options(source=source, output=output, search=search, model=model, vectors=vectors, form=form, context=context)
+    options = Options(
+        source=source, output=output, search=search, model=model, vectors=vectors, form=form, context=context, resident=resident
+    )
     if other := demo_instead(app, model, line):
         reread = line(other)
         options = Options(**{field.name: reread[field.name] for field in dataclasses.fields(Options)})
@@ -108,7 +113,9 @@ def load(app: AppContext, options: Options) -> Iterator[ChildEmbedder]:
     rank = options.search.rerank is not None
     with (
         app.interrupts.guard() as guard,
-        open_embedder(app, options.model, options.context, options.vectors, rank=rank) as embedder,
+        open_embedder(
+            app, options.model, options.context, options.vectors, options.resident.child(options.model), rank=rank
+        ) as embedder,
     ):
         guard.cancel = embedder.cancel
         yield embedder

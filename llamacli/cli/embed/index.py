@@ -18,7 +18,7 @@ from llamacli.cli.embed.options import (
 from llamacli.cli.embed.session import DEMO, demo_instead, open_embedder, prefix_for
 from llamacli.cli.framework.command import Reread, command, group
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import JsonOption
+from llamacli.cli.framework.options import JsonOption, ResidentOptions
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.engine.embedding.params import Attention
 from llamacli.engine.params import Pooling
@@ -73,6 +73,7 @@ def add(
     model: EmbeddingModelOptions,
     vectors: VectorOptions,
     context: BatchOptions,
+    resident: ResidentOptions,
     line: Reread,
 ) -> None:
     """Add texts to an index, which is created if it does not exist.
@@ -94,7 +95,7 @@ def add(
         with (
             open_texts(app.console, texts, source) as items,
             app.interrupts.guard() as guard,
-            open_embedder(app, model, context, vectors) as embedder,
+            open_embedder(app, model, context, vectors, resident.child(model)) as embedder,
         ):
             guard.cancel = embedder.cancel
             if embedder.pooling == "rank":
@@ -112,6 +113,7 @@ def search(
     show: IndexSearchOptions,
     model: EmbeddingModelOptions,
     context: BatchOptions,
+    resident: ResidentOptions,
     line: Reread,
 ) -> None:
     """Show the texts of an index that are nearest to a query.
@@ -130,7 +132,7 @@ def search(
             options = line(other)
             show, model, context = (options[name] for name in ("show", "model", "context"))
         params = vectors.params(show.query_prefix)
-        with app.interrupts.guard() as guard, open_embedder(app, model, context, vectors) as embedder:
+        with app.interrupts.guard() as guard, open_embedder(app, model, context, vectors, resident.child(model)) as embedder:
             guard.cancel = embedder.cancel
             index.require({"fingerprint": embedder.fingerprint()})
             vector = embed_query(embedder, query, params, None)

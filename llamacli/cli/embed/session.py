@@ -19,6 +19,7 @@ from llamacli.units import counted, out_of
 
 if TYPE_CHECKING:
     from llamacli.backend.child.embedder import ChildEmbedder
+    from llamacli.backend.child.params import ChildParams
     from llamacli.batch.texts import Item, TextSource
     from llamacli.gguf.header import Header
 
@@ -75,7 +76,13 @@ def prefix_for(app: AppContext, given: str | None, model: ModelOptions) -> str:
 
 @contextmanager
 def open_embedder(
-    app: AppContext, model: ModelOptions, context: BatchOptions, vectors: VectorOptions, *, rank: bool = False
+    app: AppContext,
+    model: ModelOptions,
+    context: BatchOptions,
+    vectors: VectorOptions,
+    child: ChildParams,
+    *,
+    rank: bool = False,
 ) -> Iterator[ChildEmbedder]:
     """Load the model, and close it after the block. With `rank`, pooling is "rank" unless --pooling is given."""
     pooling = vectors.pooling or ("rank" if rank else None)
@@ -90,7 +97,7 @@ def open_embedder(
             context_params,
             attention=vectors.attention,
             budget=context.budget,
-            child=model.child(),
+            child=child,
             on_load=lambda share: bar.update(f"loading {path.name}", share, 1.0),
         )
     with embedder:

@@ -85,3 +85,15 @@ def parse_logit_bias(text: str) -> tuple[int | str, float]:
 def parse_escaped(text: str) -> str:
     r"""Parse text with llama.cpp's escapes: `\n`, `\t`, `\r`, `\\` and quotes after a backslash."""
     return _ESCAPES.sub(lambda match: _ESCAPED.get(match[1], match[1]), parse_text(text))
+
+
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)(ms|s|m|h|d)?")
+_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(text: str) -> float:
+    """Parse a duration such as 30s, 10m or 1.5h; without a unit, seconds."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"'{text}' is not a duration such as 30s or 10m")
+    return float(match[1]) * _SECONDS[match[2] or "s"]

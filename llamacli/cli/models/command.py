@@ -13,6 +13,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import JsonOption, OfflineOption
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.framework.parsers import parse_threads
+from llamacli.cli.models.residents import running, stop
 from llamacli.errors import ModelError, UsageError
 from llamacli.store.files import paths
 
@@ -230,7 +231,7 @@ def write_json(app: AppContext, document: object) -> None:
 
 
 models = group(
-    "models", list_, pull, rm, path, show, default, quantize,
+    "models", list_, pull, rm, path, show, default, quantize, running, stop,
     help="List, download, remove and quantize models.",
     examples=(("List the models.", "llamacli models list"), ("Download one.", "llamacli models pull hf:Qwen/Qwen3-4B-GGUF")),
 )  # fmt: skip

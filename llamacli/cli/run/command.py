@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import ChatOptions, ContextOptions, GenerationOptions, ModelOptions, SamplingOptions
+from llamacli.cli.framework.options import (
+    ChatOptions,
+    ContextOptions,
+    GenerationOptions,
+    ModelOptions,
+    ResidentOptions,
+    SamplingOptions,
+)
 from llamacli.cli.run.batch_options import RowOptions, check_rows
 from llamacli.cli.run.options import (
     Asked,
@@ -52,6 +59,7 @@ def run(
     sampling: SamplingOptions,
     context: ContextOptions,
     state: StateOptions,
+    resident: ResidentOptions,
 ) -> None:
     """Stream an answer to a prompt.
 
@@ -81,7 +89,10 @@ def run(
         sampling=sampling,
     )
     setup = ModelSetup(
-        model=model, params=model.params(), context=context.params(n_seq_max=output.samples, kv_unified=output.samples > 1)
+        model=model,
+        params=model.params(),
+        context=context.params(n_seq_max=output.samples, kv_unified=output.samples > 1),
+        child=resident.child(model),
     )
     if rows.input is not None:
         answer_rows(app, prompt, asked, setup, rows)

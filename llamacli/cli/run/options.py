@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from llamacli.backend.child.params import ChildParams
 from llamacli.cli.framework.options import ChatOptions, GenerationOptions, ModelOptions, SamplingOptions
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.framework.parsers import parse_limit
@@ -220,3 +221,4 @@ class ModelSetup:
     model: ModelOptions
     params: ModelParams
     context: ContextParams
+    child: ChildParams

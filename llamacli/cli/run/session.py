@@ -85,7 +85,7 @@ def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
     question = read_question(app.console, prompt, asked.source, asked.chat, asked.tools, asked.reasoning, constraint)
     path = app.find_model(app, setup.model.model, offline=setup.model.offline)
     model = ModelParams(vocabulary_only=True, gpu_layers=0)
-    with app.open_engine(path, model, setup.context, child=setup.model.child()) as engine:
+    with app.open_engine(path, model, setup.context, child=setup.child) as engine:
         turn = engine.render(question)
         tokens = turn.prompt.tokens
         size = engine.context_for(len(tokens), asked.generation.predict)
@@ -111,7 +111,7 @@ def _engine(app: AppContext, setup: ModelSetup) -> Iterator[Backend]:
                 importlib.import_module("llamacli.cli.run.answer")  # while C reads the weights, not after it
                 bar.update(f"loading {path.name}", share, 1.0)
 
-            engine = app.open_engine(path, setup.params, setup.context, child=setup.model.child(), on_load=on_load)
+            engine = app.open_engine(path, setup.params, setup.context, child=setup.child, on_load=on_load)
         with engine:
             guard.cancel = engine.cancel
             if engine.recommended_sampling:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from llamacli.cli.framework.options import ModelOptions
 from llamacli.cli.framework.parameters import option, parse_int
-from llamacli.cli.framework.parsers import parse_names
+from llamacli.cli.framework.parsers import parse_duration, parse_names
 from llamacli.server.security.rate_limit import RateLimit, parse_rate_limit
-
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)(ms|s|m|h|d)?")
-_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def parse_duration(text: str) -> float:
-    """Parse a duration such as 30s, 10m or 1.5h; without a unit, seconds."""
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"'{text}' is not a duration such as 30s or 10m")
-    return float(match[1]) * _SECONDS[match[2] or "s"]
 
 
 def parse_keep_alive(text: str) -> float | None:

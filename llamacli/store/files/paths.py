@@ -4,6 +4,7 @@
 |---|---|---|
 | models and other data | `~/.local/share/llamacli` | `LLAMACLI_DATA_DIR`, `XDG_DATA_HOME` |
 | files that can be regenerated | `~/.cache/llamacli` | `LLAMACLI_CACHE_DIR`, `XDG_CACHE_HOME` |
+| sockets | `/run/user/UID/llamacli` | `LLAMACLI_RUNTIME_DIR`, `XDG_RUNTIME_DIR` |
 | settings | `~/.config/llamacli/config.toml` | `LLAMACLI_CONFIG` (a file), `XDG_CONFIG_HOME` |
 | models of the Hugging Face hub | `~/.cache/huggingface/hub`, shared | `LLAMA_CACHE`, `HF_HUB_CACHE`, `HF_HOME` |
 
@@ -32,6 +33,11 @@ def cache_dir() -> Path:
 def models_dir() -> Path:
     """The folder of models that llamacli downloaded, except those in the shared cache of the Hugging Face hub."""
     return data_dir() / "models"
+
+
+def runtime_dir() -> Path:
+    """The folder of sockets of this user's running programs."""
+    return _from_environment("LLAMACLI_RUNTIME_DIR") or _platform_dir("runtime")
 
 
 def settings_file() -> Path:
@@ -104,5 +110,10 @@ def _from_environment(name: str) -> Path | None:
 def _platform_dir(kind: str) -> Path:
     import platformdirs  # deferred: `--version` and most of `--help` do not need it
 
+    if kind == "runtime":
+        import warnings
+
+        with warnings.catch_warnings(action="ignore"):  # that XDG_RUNTIME_DIR is not set, and another folder takes its place
+            return platformdirs.user_runtime_path("llamacli", appauthor=False)
     find = {"data": platformdirs.user_data_path, "cache": platformdirs.user_cache_path, "config": platformdirs.user_config_path}
     return find[kind]("llamacli", appauthor=False)

@@ -59,7 +59,12 @@ def describe_sandbox() -> SandboxReport:
 
 
 def apply_sandbox(
-    reads: Sequence[Path], *, writes: Sequence[Path] = (), allow_network: bool = False, devices: Sequence[Path] = ()
+    reads: Sequence[Path],
+    *,
+    writes: Sequence[Path] = (),
+    allow_network: bool = False,
+    devices: Sequence[Path] = (),
+    accepts: bool = False,
 ) -> SandboxReport:
     """Hold this process to a sandbox, for good, and return what holds it.
 
@@ -68,7 +73,8 @@ def apply_sandbox(
 
     `reads` are the model's files, or folders with all that they contain; what the interpreter imports is added. `writes` are
     files that exist and may be written. `allow_network` lets TCP out (for RPC), not in. `devices` are those that a GPU's driver
-    opens (`paths.gpu_devices`); with them come the folders where drivers look.
+    opens (`paths.gpu_devices`); with them come the folders where drivers look. `accepts`: connections to a socket that listens
+    already may be accepted (a resident child).
     """
     if not sys.platform.startswith("linux"):
         return _none_here()
@@ -97,7 +103,7 @@ def apply_sandbox(
             version, reasons = 0, [f"Landlock is refused ({error.strerror})"]
     filtered = True
     try:
-        seccomp.apply(seccomp.rules(allow_network=allow_network, writes=bool(writes or devices)))
+        seccomp.apply(seccomp.rules(allow_network=allow_network, writes=bool(writes or devices), accepts=accepts))
     except OSError as error:
         filtered = False
         reasons.append(f"seccomp is refused ({error.strerror})")

@@ -32,7 +32,8 @@ _OTHER_PROCESSES = (
     "ptrace process_vm_readv process_vm_writev process_madvise process_mrelease pidfd_getfd pidfd_send_signal kcmp "
     "migrate_pages shmget semget msgget mq_open mq_unlink"
 )
-_SOCKETS = "socketpair bind listen accept accept4"
+_SOCKETS = "socketpair bind listen"
+_ACCEPTS = "accept accept4"
 _KERNEL = (
     "mount umount2 pivot_root chroot move_mount open_tree open_tree_attr fsopen fsconfig fsmount fspick mount_setattr bpf "
     "perf_event_open userfaultfd keyctl add_key request_key io_uring_setup io_uring_enter io_uring_register unshare setns "
@@ -64,10 +65,15 @@ class Rule:
     refused: tuple[int, ...] = ()
 
 
-def rules(*, allow_network: bool, writes: bool) -> Iterator[Rule]:
-    """Yield the rules for this process. `writes`: some files may be opened for writing, which are Landlock's matter."""
+def rules(*, allow_network: bool, writes: bool, accepts: bool = False) -> Iterator[Rule]:
+    """Yield the rules for this process. `writes`: some files may be opened for writing, which are Landlock's matter.
+
+    `accepts`: connections to a socket that listens already may be accepted.
+    """
     for names in (_PROGRAMS, _OTHER_PROCESSES, _SOCKETS, _KERNEL, _FILES):
         yield from map(Rule, names.split())
+    if not accepts:
+        yield from map(Rule, _ACCEPTS.split())
     if allow_network:
         yield Rule("socket", argument=0, allowed=(_AF_INET, _AF_INET6))
     else:

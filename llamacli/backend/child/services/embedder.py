@@ -8,11 +8,11 @@ from pathlib import Path
 
 from llamacli.backend.child import embedder as contract
 from llamacli.backend.child import vectors
+from llamacli.backend.child.connection import Handler
 from llamacli.backend.child.embedder import OpenedEmbedder, OpenEmbedder
 from llamacli.backend.child.method import Method
 from llamacli.backend.child.services.vectors import embed_fed
 from llamacli.backend.child.task import Task
-from llamacli.backend.child.worker import Handler
 from llamacli.binding.library import library
 from llamacli.engine.embedding.embedder import Embedder
 from llamacli.engine.runtime.cancel import CancelFlag
@@ -50,8 +50,16 @@ class EmbedderService:
         return self._embedder
 
     def _open(self, asked: OpenEmbedder, task: Task) -> OpenedEmbedder:
+        if self._embedder is None:  # a resident has it open already, with the same arguments
+            self._embedder = self._loaded(asked, task)
+        found = self._embedder
+        return OpenedEmbedder(
+            found.name, found.pooling, found.attention, found.limit, found.dimension, found.width, tuple(found.notes)
+        )
+
+    def _loaded(self, asked: OpenEmbedder, task: Task) -> Embedder:
         task.cancel.then(self._flag.set)
-        found = self._embedder = Embedder(
+        return Embedder(
             Path(asked.path),
             asked.model,
             asked.context,
@@ -60,9 +68,7 @@ class EmbedderService:
             cancel=self._flag,
             on_load=task.emit,
         )
-        return OpenedEmbedder(
-            found.name, found.pooling, found.attention, found.limit, found.dimension, found.width, tuple(found.notes)
-        )
 
     def _embed(self, asked: vectors.VectorRequest, task: Task) -> Generator[object, None, None]:
+        self._flag.clear()  # of an earlier call that was cancelled
         return embed_fed(self.embedder, asked, task)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from llamacli.backend.child import contract, vectors
+from llamacli.backend.child.connection import Handler
 from llamacli.backend.child.contract import (
     AnswerRequest,
     ChatTurn,
@@ -24,7 +25,6 @@ from llamacli.backend.child.method import Method
 from llamacli.backend.child.services.vectors import embed_fed
 from llamacli.backend.child.task import Task
 from llamacli.backend.child.vectors import VectorRequest
-from llamacli.backend.child.worker import Handler
 from llamacli.binding.library import library
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
@@ -94,6 +94,12 @@ class EngineService:
         return self._engine
 
     def _open(self, arguments: OpenModel, task: Task) -> OpenedModel:
+        if self._engine is None:  # a resident has it open already, with the same arguments
+            self._engine = self._loaded(arguments, task)
+        engine = self._engine
+        return OpenedModel(engine.load_ms, tuple(engine.notes), engine.describe(), dict(engine.recommended_sampling))
+
+    def _loaded(self, arguments: OpenModel, task: Task) -> Engine:
         task.cancel.then(self._flag.set)
         shown = -1.0
 
@@ -104,8 +110,7 @@ class EngineService:
                 task.emit(share)
 
         path = Path(arguments.path)
-        engine = self._engine = Engine(path, arguments.model, arguments.context, cancel=self._flag, on_load=on_load)
-        return OpenedModel(engine.load_ms, tuple(engine.notes), engine.describe(), dict(engine.recommended_sampling))
+        return Engine(path, arguments.model, arguments.context, cancel=self._flag, on_load=on_load)
 
     # --- prompts --------------------------------------------------------------------------------------------------------
 

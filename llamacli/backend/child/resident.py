@@ -1,0 +1,263 @@
+"""Resident children: engines that stay with their model after a command has ended, for the next one with the same options.
+
+Each has a listening socket and a file that describes it in the folder of this user's sockets, which nobody else may enter. Its
+name is a digest of everything that must be equal: program, build, model file and options. So two versions never share one.
+Those who use one hold a lock on its description, so that others see that it is busy; they wait in the order of their coming.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import socket
+import stat
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from llamacli.backend.child.launch import Launched
+from llamacli.errors import EngineError, InvalidJSONError
+from llamacli.json_text import parse_json
+from llamacli.store.files import paths
+from llamacli.version import VERSION
+
+_DEATH_SECONDS: Final = 0.5
+_POLL_SECONDS, _DESCRIPTION_POLLS = 0.01, 500
+_WAITING: Final = 128
+"""Programs that may wait for one resident."""
+
+
+_staying: Final[list[Launched]] = []
+"""Residents that this process has started. `subprocess` warns of a process that is forgotten while it runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resident:
+    """A resident engine. `memory` in bytes; `idle_seconds` since it was last used, None while it is busy."""
+
+    key: str
+    pid: int
+    model: str
+    work: str
+    keep_alive: float
+    memory: int
+    idle_seconds: float | None
+
+    @property
+    def name(self) -> str:
+        """The name of the model's file."""
+        return Path(self.model).name
+
+    def matches(self, name: str) -> bool:
+        """Return whether a name means this one: its model's path, or its file's name or the beginning of that."""
+        return name == self.model or self.name.startswith(name)
+
+
+def key_of(service: str, identity: bytes, model: Path) -> str:
+    """Return the name of the resident that does this. `identity` are the service's arguments, in bytes."""
+    from llamacli.binding.location import find_folder
+
+    about = model.stat()
+    build = (find_folder() / "build.json").read_bytes()
+    parts = (
+        VERSION,
+        build,
+        sys.executable,
+        __file__,
+        service,
+        identity,
+        str(model.resolve()),
+        about.st_size,
+        about.st_mtime_ns,
+    )
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()[:16]
+
+
+def join(key: str) -> Launched | None:
+    """Return a connection to a resident, None if there is none."""
+    description = _folder() / f"{key}.json"
+    connection = _connected(key)
+    if connection is None:
+        return None
+    for _ in range(_DESCRIPTION_POLLS):  # who starts it describes it a moment after
+        if (found := _read(description)) is not None:
+            break
+        time.sleep(_POLL_SECONDS)
+    else:
+        connection.close()
+        raise EngineError("the resident engine has no description", hint="`llamacli models stop --all` ends it")
+    pid = int(found["pid"])
+    return Launched(pid, connection, _nothing(), lambda: _status_of(pid), _held(description))
+
+
+@contextmanager
+def settling(key: str, *, model: Path, service: str, keep_alive: float) -> Iterator[tuple[socket.socket, _Place]]:
+    """Prepare the place of a new resident: a listening socket, and a description to be written when the process is known.
+
+    Raises:
+        EngineError: if there cannot be one, or another program was faster.
+    """
+    folder = _folder()
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        with _lock(folder):
+            if _connected(key) is not None:
+                raise EngineError("another program has just started the same resident engine", hint="try again")
+            (folder / f"{key}.sock").unlink(missing_ok=True)
+            listener.bind(str(folder / f"{key}.sock"))
+            listener.listen(_WAITING)
+        yield listener, _Place(folder / f"{key}.json", {"model": str(model), "service": service, "keep_alive": keep_alive})
+    except OSError as error:
+        raise EngineError(f"the engine cannot stay: {error.strerror or error} ({folder})") from error
+    finally:
+        listener.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The description of a resident that is being started."""
+
+    path: Path
+    about: dict[str, Any]
+
+    def take(self, launched: Launched) -> Launched:
+        """Write the description, and return the child as one that stays when its connection ends."""
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump({"pid": launched.pid, **self.about}, file)
+        _staying.append(launched)
+        return Launched(launched.pid, launched.connection, launched.stderr, lambda: _status_of(launched.pid), _held(self.path))
+
+
+def running() -> list[Resident]:
+    """Return the residents of this user, and remove what dead ones left behind."""
+    found = []
+    for description in sorted(_folder().glob("*.json")):
+        about = _read(description)
+        connection = _connected(description.stem)
+        if about is None or connection is None:
+            for left in (description, description.with_suffix(".sock")):
+                left.unlink(missing_ok=True)
+            continue
+        connection.close()
+        pid = int(about["pid"])
+        found.append(
+            Resident(
+                key=description.stem,
+                pid=pid,
+                model=str(about["model"]),
+                work="vectors" if str(about["service"]).endswith("embedder") else "text",
+                keep_alive=float(about["keep_alive"]),
+                memory=_memory(pid),
+                idle_seconds=_idle_seconds(description),
+            )
+        )
+    return found
+
+
+def stop(resident: Resident) -> None:
+    """End a resident, busy or not."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(resident.pid, signal.SIGTERM)
+    for suffix in (".sock", ".json"):
+        (_folder() / f"{resident.key}{suffix}").unlink(missing_ok=True)
+
+
+def _folder() -> Path:
+    """Return the folder of the sockets. Raises EngineError if somebody else owns it or may enter."""
+    folder = paths.runtime_dir()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    about = folder.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+        raise EngineError(f"{folder} belongs to another user", hint="LLAMACLI_RUNTIME_DIR names another folder")
+    if stat.S_IMODE(about.st_mode) & 0o077:
+        folder.chmod(0o700)
+    return folder
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _connected(key: str) -> socket.socket | None:
+    """Return a connection to the socket of a resident if one listens there, as this user."""
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(str(_folder() / f"{key}.sock"))
+        if hasattr(socket, "SO_PEERCRED"):
+            _, owner, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            if owner != os.getuid():
+                raise EngineError("the resident engine belongs to another user")
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+def _read(description: Path) -> dict[str, Any] | None:
+    """Return a description, None if there is none or it is damaged."""
+    try:
+        about = parse_json(description.read_bytes())
+    except (OSError, InvalidJSONError):
+        return None
+    if not isinstance(about, dict) or not {"pid", "model", "service", "keep_alive"} <= about.keys():
+        return None
+    return about if isinstance(about["pid"], int) and isinstance(about["keep_alive"], int | float) else None
+
+
+def _held(description: Path) -> IO[bytes]:
+    """Return the description, locked as long as it is open: the resident is busy. Its time is that of the last use."""
+    file = description.open("rb")
+    fcntl.flock(file, fcntl.LOCK_SH)
+    os.utime(description)
+    return file
+
+
+def _idle_seconds(description: Path) -> float | None:
+    with description.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return None
+        return max(0.0, time.time() - os.fstat(file.fileno()).st_mtime)
+
+
+def _memory(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def _nothing() -> IO[bytes]:
+    return Path(os.devnull).open("rb", buffering=0)
+
+
+def _status_of(pid: int) -> int:
+    """Return how a process has ended whose connection ended; 0 if it goes on, or is not ours to ask."""
+    deadline = time.monotonic() + _DEATH_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            return 0
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(_POLL_SECONDS)
+    return 0

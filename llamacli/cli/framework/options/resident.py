@@ -1,0 +1,31 @@
+"""Whether the engine stays after the command."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from llamacli.backend.child.params import ChildParams
+from llamacli.cli.framework import parsers
+from llamacli.cli.framework.options.model import ModelOptions
+from llamacli.cli.framework.parameters import option
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResidentOptions:
+    """Whether the engine stays with its model after the command, for the next one."""
+
+    PANEL: ClassVar[str] = "Model"
+
+    keep_alive: Annotated[
+        float | None,
+        option(
+            "--keep-alive", metavar="TIME", parser=parsers.parse_duration, shows="off",
+            help="Time for which the engine stays loaded after its last use, such as 10m.",
+        ),
+    ] = None  # fmt: skip
+
+    def child(self, model: ModelOptions) -> ChildParams:
+        """The parameters of the engine's process."""
+        return dataclasses.replace(model.child(), keep_alive=self.keep_alive)

@@ -1,0 +1,206 @@
+"""Engines that stay: joined by the next program, listed, stopped, and never shared by what differs."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes import invoke
+
+from llamacli.backend.child import resident
+from llamacli.backend.child.engine import ChildEngine, open_engine
+from llamacli.backend.child.params import ChildParams
+from llamacli.cli.framework import context
+from llamacli.engine.events import Answer, Piece
+from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
+from llamacli.errors import EngineError, UsageError
+
+GREEDY = GenerationParams(max_tokens=8, sampling=SamplingParams(temperature=0, ignore_eos=True))
+PROMPT = "A prompt of more than a single token."
+ENDLESS = GenerationParams(context_shift=True, sampling=SamplingParams(temperature=0, ignore_eos=True))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    path = tmp_path / "run"
+    monkeypatch.setenv("LLAMACLI_RUNTIME_DIR", str(path))
+    yield path
+    for one in resident.running():
+        resident.stop(one)
+
+
+def start(model: Path, keep_alive: float = 60, n_ctx: int = 256) -> ChildEngine:
+    return open_engine(model, ModelParams(), ContextParams(n_ctx=n_ctx, threads=1), child=ChildParams(keep_alive=keep_alive))
+
+
+def content(engine: ChildEngine, text: str = "Hello") -> str:
+    (answer,) = [event for event in engine.answer(engine.text_turn(text), GREEDY) if isinstance(event, Answer)]
+    return answer.content
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until_dead(pid: int, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while is_alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_next_program_joins_and_finds_the_prompt_evaluated(tiny_model: Path, folder: Path) -> None:
+    with start(tiny_model) as first:
+        text = content(first, PROMPT)
+        pid = first.pid
+        (busy,) = resident.running()
+        assert (busy.pid, busy.name, busy.work, busy.idle_seconds) == (pid, tiny_model.name, "text", None)
+        assert busy.memory > 1 << 20
+    assert is_alive(pid)
+    (idle,) = resident.running()
+    assert idle.idle_seconds is not None
+    with start(tiny_model) as second:
+        assert second.pid == pid
+        (answer,) = [event for event in second.answer(second.text_turn(PROMPT), GREEDY) if isinstance(event, Answer)]
+        assert answer.content == text
+        assert answer.usage.cached_tokens > 0
+    assert (folder.stat().st_mode & 0o777) == 0o700
+
+
+def test_other_options_have_an_engine_of_their_own(tiny_model: Path) -> None:
+    with start(tiny_model) as first, start(tiny_model, n_ctx=512) as second:
+        assert first.pid != second.pid
+    assert len(resident.running()) == 2
+
+
+def test_a_model_file_that_has_changed_is_loaded_anew(tiny_model: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.gguf"
+    copy.write_bytes(tiny_model.read_bytes())
+    with start(copy) as first:
+        pid = first.pid
+    os.utime(copy, (1, 1))
+    with start(copy) as second:
+        assert second.pid != pid
+
+
+def test_those_who_come_wait_for_those_before(tiny_model: Path) -> None:
+    order: list[str] = []
+    with start(tiny_model) as first:
+
+        def wait_for_it() -> None:
+            with start(tiny_model) as second:
+                order.append(content(second))
+
+        thread = threading.Thread(target=wait_for_it)
+        thread.start()
+        time.sleep(0.5)
+        assert not order
+        mine = content(first)
+    thread.join(20)
+    assert order == [mine]
+
+
+def test_who_is_killed_in_the_middle_leaves_the_engine_to_the_next(tiny_model: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; sys.path.insert(0, 'tests/backend');"
+        "from test_resident import *; engine = start(Path(sys.argv[1]));"
+        "print(engine.pid, flush=True); list(engine.answer(engine.text_turn('x'), ENDLESS))"
+    )
+    root = Path(__file__).parents[2]
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "tests/support")])}
+    program = subprocess.Popen(
+        [sys.executable, "-c", script, str(tiny_model)],
+        stdout=subprocess.PIPE, text=True, env=environ, cwd=root,
+    )  # fmt: skip
+    assert program.stdout is not None
+    pid = int(program.stdout.readline())
+    time.sleep(0.3)
+    program.kill()
+    program.wait()
+    program.stdout.close()
+    with start(tiny_model) as engine:
+        assert engine.pid == pid
+        assert content(engine)
+
+
+def test_an_engine_that_nobody_uses_ends_and_leaves_no_file_behind(tiny_model: Path, folder: Path) -> None:
+    with start(tiny_model, keep_alive=1) as engine:
+        pid = engine.pid
+        assert content(engine)
+    wait_until_dead(pid)
+    assert resident.running() == []
+    assert [path.name for path in folder.iterdir()] == ["lock"]
+
+
+def test_a_dead_engine_is_replaced(tiny_model: Path) -> None:
+    with start(tiny_model) as engine:
+        pid = engine.pid
+    os.kill(pid, signal.SIGKILL)
+    wait_until_dead(pid)
+    with start(tiny_model) as engine:
+        assert engine.pid != pid
+        assert content(engine)
+
+
+def test_a_death_while_it_is_used_is_an_error(tiny_model: Path) -> None:
+    with start(tiny_model):
+        pass
+    with start(tiny_model) as engine:
+        events = engine.answer(engine.text_turn("Hello"), ENDLESS)
+        assert any(isinstance(event, Piece) for event in itertools.islice(events, 10))
+        os.kill(engine.pid, signal.SIGSEGV)
+        with pytest.raises(EngineError, match="the engine"):
+            list(events)
+
+
+def test_a_folder_of_somebody_else_is_refused(tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir(parents=True)
+    owner = os.getuid()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "getuid", lambda: owner + 1)
+        with pytest.raises(EngineError, match="belongs to another user"):
+            start(tiny_model)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"pid": "x"}'])
+def test_a_damaged_description_is_removed(folder: Path, damage: bytes) -> None:
+    folder.mkdir(parents=True)
+    (folder / "0123.json").write_bytes(damage)
+    assert resident.running() == []
+    assert not list(folder.glob("*.json"))
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, 1e9, float("nan")])
+def test_a_senseless_time_is_refused(seconds: float) -> None:
+    with pytest.raises(UsageError, match="keep_alive"):
+        ChildParams(keep_alive=seconds)
+
+
+def test_the_commands(tiny_model: Path) -> None:
+    def llamacli(*arguments: str) -> tuple[int, str, str]:
+        result = invoke(*arguments, open_engine=context.open_engine)
+        return result.status, result.stdout, result.stderr
+
+    run = ("run", "-m", str(tiny_model), "-t", "1", "-n", "2", "--temp", "0", "--raw", "Hello")
+    assert llamacli("models", "running")[1].startswith("No engine stays loaded")
+    alone = llamacli(*run)
+    assert llamacli(*run, "--keep-alive", "1m") == alone
+    assert llamacli(*run, "--keep-alive", "1m") == alone
+    status, table, _ = llamacli("models", "running")
+    assert (status, table.count(tiny_model.name)) == (0, 1)
+    assert '"keep_alive": 60.0' in llamacli("models", "running", "--json")[1]
+    assert llamacli("models", "stop", "nothing")[0] == 3
+    assert llamacli("models", "stop")[0] == 2
+    assert llamacli("models", "stop", tiny_model.stem)[::2] == (0, f"llamacli: ended the engine of {tiny_model.name}\n")
+    assert llamacli("models", "running")[1].startswith("No engine stays loaded")
