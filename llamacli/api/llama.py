@@ -62,7 +62,8 @@ class Llama(Vectors):
     metadata. `draft_model` guesses tokens for `generate`, which then evaluates several at once. `tokenizer` tokenizes texts in
     place of the model's own. `spm_infill` puts the suffix first in prompts for infill. `last_n_tokens_size` is the default of
     `repeat_last_n`. Enumerations are names, or llama.cpp's numbers. A `seed` that is negative or LLAMA_DEFAULT_SEED is drawn;
-    otherwise each call without a seed of its own draws the next one from it. `verbose` logs to stderr.
+    otherwise each call without a seed of its own draws the next one from it. `verbose` logs to stderr. `isolated` puts the
+    model into a process of its own, so that a fault in native code is an EngineDiedError (see `IsolatedLlama`).
 
     >>> llm = Llama(MODEL, n_ctx=256)
     >>> llm.n_ctx()
@@ -76,6 +77,14 @@ class Llama(Vectors):
         MemoryFullError: if the model does not fit; on a GPU the message has the layers that were tried.
         LibraryError: in a process forked from one that had loaded a model.
     """
+
+    def __new__(cls, *_: Any, isolated: bool = False, **__: Any) -> Self:
+        """Return an `IsolatedLlama` if `isolated` is set."""
+        if isolated and cls is Llama:
+            from llamacli.api.isolated.llama import IsolatedLlama
+
+            return object.__new__(IsolatedLlama)  # type: ignore[return-value]  # a subclass
+        return object.__new__(cls)
 
     @naming_arguments
     def __init__(
@@ -131,6 +140,7 @@ class Llama(Vectors):
         n_parts: int | None = None,
         f16_kv: bool | None = None,
         verbose: bool = False,
+        isolated: bool = False,
         on_load: Callable[[float], None] | None = None,
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}

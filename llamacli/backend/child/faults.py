@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import traceback
 from typing import Final
@@ -44,8 +45,10 @@ def exception_of(fault: Fault) -> Exception:
     """Return the exception that a fault describes. An unknown one becomes a RuntimeError that names it."""
     kind = _class_of(fault.kind)
     if kind is not None:
-        error = kind.__new__(kind)
-        errors.LlamacliError.__init__(error, fault.message, hint=fault.hint, parameter=fault.parameter)
+        values = {"hint": fault.hint, "parameter": fault.parameter, **fault.fields}
+        taken = inspect.signature(kind.__init__).parameters.keys()
+        error = kind(fault.message, **{name: value for name, value in values.items() if name in taken})  # type: ignore[arg-type]
+        error.message, error.args = fault.message, (fault.message,)
         for name in _FIELDS & fault.fields.keys():
             setattr(error, name, fault.fields[name])
         return error
