@@ -25,6 +25,7 @@
     │   ├── SandboxError           the engine cannot be sandboxed here, and that was required
     │   ├── DecodeError            llama.cpp could not evaluate a batch
     │   ├── EngineDiedError        the process of the engine ended; `words` are the last ones of native code
+    │   ├── RemoteError            a server cannot be reached, failed, or broke off its answer
     │   └── ClosedError            the object was closed
     └── CancelledError             the caller cancelled the work
 
@@ -200,6 +201,10 @@ class EngineDiedError(EngineError):
     def __init__(self, message: str, *, words: str = "", hint: str | None = None, parameter: str | None = None) -> None:
         super().__init__(message, hint=hint, parameter=parameter)
         self.words = words
+
+
+class RemoteError(EngineError):
+    """The server at an address cannot be reached, failed, or broke off its answer."""
 
 
 class ClosedError(EngineError):

@@ -22,6 +22,7 @@ _SERVICES = {
 """What the engine's process does for a command."""
 
 _HELP = {"-h", "--help"}
+_URL = "--url"
 
 _OF_STORED_RUNS = {"history", "show", "export", "rm", "compare"}
 """The commands of `bench` that measure nothing."""
@@ -60,7 +61,9 @@ def main(argv: list[str] | None = None) -> int:
 def _prepare_engine(arguments: list[str]) -> None:
     """Fork the engine's process for a command that will need one: now this process is small, and has one thread."""
     service = _SERVICES.get(arguments[0]) if arguments else None
-    if service is None or not _HELP.isdisjoint(arguments):
+    if service is None or not _HELP.isdisjoint(arguments) or os.environ.get("LLAMACLI_URL"):
+        return
+    if any(word == _URL or word.startswith(f"{_URL}=") for word in arguments):  # a server computes
         return
     if arguments[0] == "bench" and not _OF_STORED_RUNS.isdisjoint(arguments[1:2]):
         return

@@ -18,8 +18,8 @@ from llamacli.store.settings.settings import Key, Settings
 PATH_KEYS = ("model", "lora", "chat-template")
 """Options that may name a file, though they are not of type Path."""
 
-PERSONAL_KEYS = ("tools", "mcp", "allow-tool")
-"""Options that a project's file must not set, because they run programs."""
+PERSONAL_KEYS = ("tools", "mcp", "allow-tool", "url", "key", "insecure")
+"""Options that a project's file must not set, because they run programs, or send prompts and keys to a server."""
 
 _TYPES: dict[Callable[[str], object], tuple[tuple[type, ...], str]] = {
     parse_int: ((int,), "a whole number"),

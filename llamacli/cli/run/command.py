@@ -12,6 +12,7 @@ from llamacli.cli.framework.options import (
     ContextOptions,
     GenerationOptions,
     ModelOptions,
+    RemoteOptions,
     ResidentOptions,
     SamplingOptions,
 )
@@ -40,6 +41,7 @@ from llamacli.errors import UsageError
         ("Get one of three words.", 'llamacli run --choices good,bad,unclear "Is this good? It broke."'),
         ("Let the model call tools.", 'llamacli run --tools tools.json --json "Is it raining?"'),
         ("Answer thousands of prompts.", "llamacli run --input rows.jsonl --output results.jsonl"),
+        ("Ask the model of a server.", 'llamacli run --url http://localhost:8080 "Why is the sky blue?"'),
         ("Get the code alone.", 'llamacli run -x "Write a shell loop over all PNG files." > loop.sh'),
     )
 )
@@ -60,6 +62,7 @@ def run(
     context: ContextOptions,
     state: StateOptions,
     resident: ResidentOptions,
+    remote: RemoteOptions,
 ) -> None:
     """Stream an answer to a prompt.
 
@@ -75,10 +78,15 @@ def run(
 
     With --input each row of a file is answered, many at once; the result of a row that fails is an error object in its place,
     and the exit status is then 6.
+
+    With --url a server answers. What it cannot do is said before the answer, and is an error with --strict. Constraints are
+    checked here, whoever generated the answer; an answer that the server breaks off stays, and the exit status is then 7.
     """
     from llamacli.cli.run.session import answer_prompt, answer_rows, show_prompt
 
     check(output, rows, state)
+    if remote.url:
+        check_for_server(source, output, state)
     asked = Asked(
         chat=chat,
         source=source,
@@ -93,6 +101,8 @@ def run(
         params=model.params(),
         context=context.params(n_seq_max=output.samples, kv_unified=output.samples > 1),
         child=resident.child(model),
+        remote=remote,
+        strict=constraint.strict,
     )
     if rows.input is not None:
         answer_rows(app, prompt, asked, setup, rows)
@@ -131,3 +141,13 @@ def check_for_rows(output: OutputOptions, state: StateOptions) -> None:
             raise UsageError(
                 f"{name} cannot be used with --input", hint="results are JSON lines, and a summary comes at the end"
             )
+
+
+def check_for_server(source: PromptOptions, output: OutputOptions, state: StateOptions) -> None:
+    """Check that no option needs the model on this machine. Raises UsageError if one does."""
+    for given, name in (
+        (source.dry_run, "--dry-run"), (output.echo and not source.raw, "--echo without --raw"),
+        (state.save_state, "--save-state"), (state.load_state, "--load-state"),
+    ):  # fmt: skip
+        if given:
+            raise UsageError(f"{name} cannot be used with --url", hint="the prompt is rendered and evaluated by the server")

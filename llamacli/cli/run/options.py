@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from llamacli.backend.child.params import ChildParams
-from llamacli.cli.framework.options import ChatOptions, GenerationOptions, ModelOptions, SamplingOptions
+from llamacli.cli.framework.options import ChatOptions, GenerationOptions, ModelOptions, RemoteOptions, SamplingOptions
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.framework.parsers import parse_limit
 from llamacli.engine.params import ContextParams, ModelParams, SamplingParams
@@ -105,7 +105,11 @@ class ConstraintOptions:
         ),
     ] = ()
     strict: Annotated[
-        bool, option("--strict", help="Refuse a schema with a keyword that cannot be enforced, instead of warning.")
+        bool,
+        option(
+            "--strict",
+            help="Refuse what cannot be enforced of a schema, or what the server of --url cannot do, instead of warning.",
+        ),
     ] = False
 
 
@@ -216,9 +220,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSetup:
-    """The model, and how it is loaded."""
+    """The model, and how it is loaded, or the servers that have it. `strict`: what they cannot do is an error."""
 
     model: ModelOptions
     params: ModelParams
     context: ContextParams
     child: ChildParams
+    remote: RemoteOptions
+    strict: bool = False

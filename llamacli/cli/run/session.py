@@ -103,6 +103,13 @@ def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
 @contextmanager
 def _engine(app: AppContext, setup: ModelSetup) -> Iterator[Backend]:
     """The engine with the model loaded, with a progress bar if that takes more than a moment; signals cancel what it does."""
+    if setup.remote.url:
+        from llamacli.cli.framework.remote import open_remote
+
+        with app.interrupts.guard() as guard, open_remote(app, setup.remote, setup.model, strict=setup.strict) as remote:
+            guard.cancel = remote.cancel
+            yield remote
+        return
     path = app.find_model(app, setup.model.model, offline=setup.model.offline)
     with app.interrupts.guard() as guard:
         with app.progress(delay=run_options.DELAY_SECONDS) as bar:

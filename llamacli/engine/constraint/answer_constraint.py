@@ -16,19 +16,25 @@ from llamacli.json_text import parse_json
 
 @dataclass(frozen=True, slots=True)
 class AnswerConstraint:
-    """A constraint, with the JSON schema behind it, if there is one, and what the grammar cannot enforce of that schema."""
+    """A constraint, with the JSON schema behind it, if there is one, and what the grammar cannot enforce of that schema.
+
+    `checks_grammar`: a complete answer is checked against the grammar, too, because nothing here has enforced it.
+    """
 
     grammar: Constraint
     schema: Any = None
     has_schema: bool = False
     not_enforced: tuple[NotEnforced, ...] = ()
+    checks_grammar: bool = False
 
     def check(self, content: str) -> None:
         """Check a complete answer against the schema, if there is one.
 
         Raises:
-            ConstraintError: if it is not JSON that fits the schema.
+            ConstraintError: if it is not JSON that fits the schema, or with `checks_grammar` not text of the grammar.
         """
+        if self.checks_grammar:
+            _check_grammar(content, self.grammar)
         if self.has_schema:
             check_json(content, self.schema)
 
@@ -103,6 +109,14 @@ def _read_schema(text: str) -> tuple[Any, tuple[str, ...]]:
     except RecursionError:
         raise SchemaError("the schema is nested too deeply") from None
     return schema, path
+
+
+def _check_grammar(text: str, constraint: Constraint) -> None:
+    from llamacli.grammar.gbnf import parse
+    from llamacli.grammar.matcher import Matcher
+
+    if not Matcher(parse(constraint.grammar, constraint.root).with_tokens_as_text()).matches(text):
+        raise ConstraintError("the answer does not fit the grammar")
 
 
 def check_json(text: str, schema: Any, subject: str = "the answer") -> None:

@@ -10,10 +10,11 @@ from llamacli.cli.framework.options.context import ContextOptions
 from llamacli.cli.framework.options.generation import GenerationOptions
 from llamacli.cli.framework.options.model import EngineTimeoutOption, ModelOption, ModelOptions, SandboxOption
 from llamacli.cli.framework.options.prompt import ChatOptions
+from llamacli.cli.framework.options.remote import RemoteOptions
 from llamacli.cli.framework.options.resident import ResidentOptions
 from llamacli.cli.framework.options.sampling import SamplingOptions
 
 __all__ = [
     "ChatOptions", "CommonOptions", "ContextOptions", "EngineTimeoutOption", "GenerationOptions", "JsonOption", "ModelOption",
-    "ModelOptions", "OfflineOption", "ResidentOptions", "SamplingOptions", "SandboxOption", "show_help",
+    "ModelOptions", "OfflineOption", "RemoteOptions", "ResidentOptions", "SamplingOptions", "SandboxOption", "show_help",
 ]  # fmt: skip

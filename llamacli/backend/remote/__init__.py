@@ -1,0 +1,1 @@
+"""A backend at an address: any server that speaks OpenAI's HTTP API."""
