@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -28,7 +29,7 @@ class RefusedError(Exception):
     """A response with an error, which the caller words. `headers` are those of the response."""
 
     def __init__(self, refusal: Refusal, headers: Mapping[str, str]) -> None:
-        super().__init__(refusal.message)
+        super().__init__(f"status {refusal.status}")  # a traceback shows this
         self.refusal = refusal
         self.headers = headers
 
@@ -146,7 +147,8 @@ class Client:
             body = b""
         finally:
             response.close()
-        return RefusedError(read_refusal(response.status, body), response.headers)
+        refusal = read_refusal(response.status, body)
+        return RefusedError(replace(refusal, message=self._hidden(refusal.message)), response.headers)
 
     def _document(self, response: Response) -> Any:
         try:

@@ -28,7 +28,9 @@ def test_an_answer_is_that_of_the_engine_here(server: LiveServer, tiny_model: Pa
     from llamacli.cli.framework.context import open_engine
 
     words = ("-n", "12", "--temp", "0", "Hello")
-    here = invoke("run", "-s", "1", "-m", str(tiny_model), *words, open_engine=open_engine, find_model=lambda *a, **k: tiny_model)
+    here = invoke(
+        "run", "-s", "1", "-m", str(tiny_model), *words, open_engine=open_engine, find_model=lambda *a, **k: tiny_model
+    )
     there = ask(server, *words)
     assert there.status == here.status == 0, there.stderr
     assert there.stdout == here.stdout
@@ -144,4 +146,3 @@ def test_a_keyed_server_gets_its_key_from_where_it_is(tiny_model: Path, tmp_path
     assert "sk-wrong-key" not in wrong.stderr + wrong.stdout
     assert [one.status for one in given] == [0, 0, 0]
     assert not any(key in one.stderr + one.stdout for one in given)
-
