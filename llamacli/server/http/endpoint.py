@@ -29,7 +29,7 @@ class Endpoint:
     """
 
     def __init__(self, handler: Handler, *, body_limit: int | None = None) -> None:
-        self._handler = handler
+        self.handler = handler
         self._body_limit = body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,7 +46,7 @@ class Endpoint:
 
     async def _watched(self, exchange: Exchange) -> None:
         """Run the handler until it has answered or the client has left. Raises what it raises, and ClientGoneError."""
-        work: asyncio.Future[Any] = asyncio.ensure_future(self._handler(exchange))
+        work: asyncio.Future[Any] = asyncio.ensure_future(self.handler(exchange))
         watch = asyncio.ensure_future(exchange.gone())
         try:
             await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)

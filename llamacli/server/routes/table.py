@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute, Route
 from llamacli.server.batches.worker import BatchWorker
 from llamacli.server.http.endpoint import Endpoint, Handler
 from llamacli.server.routes.completions import Completions
+from llamacli.server.routes.description import PATH, Description, openapi
 from llamacli.server.routes.files import FILE_BYTES, Batches, Files
 from llamacli.server.routes.messages import PREFIX, Messages
 from llamacli.server.routes.page import page
@@ -52,7 +53,11 @@ def routes(state: ServerState, worker: BatchWorker | None) -> list[BaseRoute]:
     ]
     paths = [(method, prefix + path, handler) for method, path, handler in both for prefix in ("/v1", "")] + alone
     found: list[BaseRoute] = [Route(path, _app(handler), methods=[method]) for method, path, handler in paths]
-    return found + (_file_routes(state, worker) if worker is not None else [])
+    found += _file_routes(state, worker) if worker is not None else []
+    description = Description()
+    found.append(Route(PATH, _app(description.openapi), methods=["GET"]))
+    description.document = openapi(found)
+    return found
 
 
 def _file_routes(state: ServerState, worker: BatchWorker) -> list[BaseRoute]:
