@@ -113,7 +113,8 @@ def request_schemas() -> dict[str, Schema]:
         ),
         "/v1/messages/count_tokens": count,
         "/v1/embeddings": _object(
-            ("input",), model=_TEXT, input=texts, encoding_format={"enum": ["float", "base64"]}, dimensions=_integer(1), user=_TEXT
+            ("input",), model=_TEXT, input=texts, encoding_format={"enum": ["float", "base64"]}, dimensions=_integer(1),
+            user=_TEXT,
         ),
         "/v1/rerank": _object(
             ("query", "documents"), model=_TEXT, query=_TEXT, documents={"type": "array", "items": _TEXT}, top_n=_integer(1),

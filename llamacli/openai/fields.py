@@ -10,6 +10,8 @@ from typing import Any
 
 from llamacli.errors import UsageError
 
+_LARGEST = 1 << 63
+
 
 class Fields:
     """Reader of the fields of a JSON object. A field that is null counts as not given.
@@ -75,6 +77,8 @@ class Fields:
         whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
         if isinstance(value, bool) or not whole:
             raise self.fault(name, "must be a whole number")
+        if abs(value) >= _LARGEST:
+            raise self.fault(name, "must be a whole number of 64 bits")
         self._check_bounds(name, value, low, high)
         return int(value)
 

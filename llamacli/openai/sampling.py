@@ -17,6 +17,8 @@ MOST_CHOICES = 128
 
 MOST_STOPS = 64
 
+_MOST_TOKENS = 1 << 31
+
 Bias = tuple[int | str, float]
 
 _TEXT_LISTS = ("samplers", "dry_sequence_breakers")
@@ -101,6 +103,8 @@ def _biases(fields: Fields) -> tuple[Bias, ...]:
     for pair in pairs:
         if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], int | str)) or isinstance(pair[0], bool):
             raise fields.fault("logit_bias", "must hold pairs of a token's id or text and its bias")
+        if isinstance(pair[0], int) and not 0 <= pair[0] < _MOST_TOKENS:
+            raise fields.fault("logit_bias", f"has the token {pair[0]}, which no vocabulary has")
         found.append((pair[0], _bias(fields, pair[1])))
     return tuple(found)
 

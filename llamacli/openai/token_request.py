@@ -10,6 +10,7 @@ from llamacli.engine.chat.question import Question
 from llamacli.openai.chat_request import read_question
 from llamacli.openai.fields import Fields
 from llamacli.openai.response import Document
+from llamacli.openai.text_request import is_tokens, read_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +57,12 @@ def read_detokenize(document: Any) -> tuple[int, ...]:
     """Read a request of `/detokenize`. Raises UsageError."""
     fields = Fields(document)
     tokens = fields.value("tokens")
-    whole = isinstance(tokens, list) and all(isinstance(token, int) and not isinstance(token, bool) for token in tokens)
-    if not whole:
+    found = read_text(tokens, fields, "tokens") if is_tokens(tokens) else () if tokens == [] else None
+    if not isinstance(found, tuple):
         raise fields.fault("tokens", "must be a list of token ids")
     fields.value("model")
     fields.finish()
-    return tuple(tokens)
+    return found
 
 
 def read_template(document: Any) -> Question:

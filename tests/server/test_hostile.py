@@ -16,16 +16,27 @@ from llamacli.openai.description import request_schemas
 
 SCHEMAS = request_schemas()
 
+NUMBERS = st.integers() | st.sampled_from([2**31, 2**63, -(2**63), 10**30]) | st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    st.none() | st.booleans() | NUMBERS | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
 SOUND: dict[str, Any] = {
-    "messages": [{"role": "user", "content": "Hello"}], "prompt": "Hello", "input": "Hello", "content": "Hello", "tokens": [5, 6],
-    "query": "Hello", "documents": ["Hello"], "max_tokens": 2, "model": "tiny", "input_prefix": "a", "input_suffix": "b",
-    "input_file_id": "file-1", "endpoint": "/v1/completions",
-}  # fmt: skip
+    "messages": [{"role": "user", "content": "Hello"}],
+    "prompt": "Hello",
+    "input": "Hello",
+    "content": "Hello",
+    "tokens": [5, 6],
+    "query": "Hello",
+    "documents": ["Hello"],
+    "max_tokens": 2,
+    "model": "tiny",
+    "input_prefix": "a",
+    "input_suffix": "b",
+    "input_file_id": "file-1",
+    "endpoint": "/v1/completions",
+}
 
 
 @pytest.fixture(scope="module")
