@@ -28,7 +28,7 @@ def print_candidates(arguments: list[str]) -> int:
     kind, prefix, before = [*arguments, "", "", ""][:3]
     kinds: dict[str, Callable[[], Iterator[Candidate]]] = {
         "models": models, "fetched": _fetched, "profiles": _profiles, "keys": _keys, "sessions": _sessions, "runs": _runs,
-        "values": lambda: _values(before),
+        "templates": _templates, "values": lambda: _values(before),
     }  # fmt: skip
     find = kinds.get(kind)
     if find is None:
@@ -119,6 +119,17 @@ def _runs() -> Iterator[Candidate]:
         for run in runs:
             results = ", ".join(f"{test} {speed:.1f}" for test, speed in run.results if speed is not None)
             yield str(run.id), f"{', '.join(run.models)}: {results}"
+
+
+def _templates() -> Iterator[Candidate]:
+    """Prompt templates."""
+    from llamacli.store.templates import library
+
+    for found in library.templates():
+        description: str = found.scope
+        with contextlib.suppress(LlamacliError):
+            description = library.read(found).description or description
+        yield found.name, description
 
 
 def _keys() -> Iterator[Candidate]:

@@ -35,6 +35,7 @@ REGISTRY: tuple[Entry, ...] = (
     Entry("grammar", "llamacli.cli.grammar.command", "Write, check and explain grammars"),
     Entry("info", "llamacli.cli.info.command", "Inspect a model file"),
     Entry("models", "llamacli.cli.models.command", "List, download, remove and quantize models", HELPERS),
+    Entry("templates", "llamacli.cli.templates.command", "List, show and write prompt templates", HELPERS),
     Entry("config", "llamacli.cli.config.command", "Show, check and change the settings", HELPERS),
     Entry("help", "llamacli.cli.help.command", "Show a guide or the help of a command", HELPERS),
 )  # fmt: skip

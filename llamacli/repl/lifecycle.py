@@ -18,6 +18,9 @@ def running(chat: Chat) -> Iterator[None]:
         UsageError: if the session cannot be opened.
     """
     open_session(chat)
+    if not len(chat.tree):
+        for message in chat.setup.opening:
+            chat.tree.add(message)
     chat.model.loader.start()
     if chat.setup.tools.servers is not None:
         chat.setup.tools.servers.start()

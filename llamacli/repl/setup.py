@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from llamacli.engine.chat.message import Message
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.render.progress import NoProgress
 from llamacli.repl.screen import Screen
@@ -119,7 +120,10 @@ class ToolSetup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatSetup:
-    """Everything that a conversation needs. `prompt` is its first message, `plain` disables Markdown."""
+    """Everything that a conversation needs. `prompt` is its first message, `plain` disables Markdown.
+
+    `opening` are messages that come before it in a new conversation. `wrap` puts each message of the user into a template.
+    """
 
     models: Models
     screen: Screen
@@ -130,4 +134,6 @@ class ChatSetup:
     system: str | None = None
     profile: str | None = None
     prompt: str | None = None
+    opening: tuple[Message, ...] = ()
+    wrap: Callable[[str], str] | None = None
     plain: bool = False

@@ -42,6 +42,7 @@ FILES = {
     "notes.txt": NOTES,
     "reviews.txt": "It broke after one day.\nBest lamp I ever had, and so light!\nIt is a lamp.\n",
     "questions.jsonl": '{"id": 1, "prompt": "Why?"}\n{"id": 2, "prompt": "Where?"}\n',
+    "add.py": "def add(a, b):\n    return a + b\n",
     "person.json": json.dumps(PERSON),
     "old-answer.json": '{"name": "Ada", "age": 36}\n',
     "answer.gbnf": 'root ::= "yes" | "no"\n',

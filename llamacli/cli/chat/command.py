@@ -20,6 +20,7 @@ from llamacli.cli.framework.options import (
     ModelOptions,
     ResidentOptions,
     SamplingOptions,
+    TemplateOptions,
 )
 from llamacli.cli.framework.parameters import argument
 from llamacli.cli.framework.parsers import parse_logit_bias
@@ -37,6 +38,7 @@ MessageArgument = Annotated[str | None, argument(metavar="PROMPT", help="The fir
         ("Use your own model with a system prompt.", 'llamacli chat -m model.gguf -sys "You are a patient teacher."'),
         ("Start with a question.", 'llamacli chat "What is a monad?"'),
         ("Continue the last session.", "llamacli chat --continue"),
+        ("Translate each message.", "llamacli chat -T translate --var language=French"),
         ("Save nothing.", "llamacli chat --no-save"),
         ("Let the model call your own commands, each confirmed.", "llamacli chat --tools tools.json"),
     )
@@ -45,6 +47,7 @@ def chat(
     app: AppContext,
     prompt: MessageArgument = None,
     *,
+    template: TemplateOptions,
     conversation: ChatOptions,
     sessions: SessionOptions,
     tools: ChatToolOptions,
@@ -70,6 +73,7 @@ def chat(
     if prompt is not None and not prompt.strip():
         raise UsageError("the prompt is empty")
     sampling.params()
+    filled = template.filled(app.console)
     answers = AnswerOptions(
         conversation=conversation, generation=generation, model=model, sampling=sampling, context=context, resident=resident
     )
@@ -85,7 +89,9 @@ def chat(
             tools=tool_setup,
             system=conversation.system_prompt,
             profile=common.profile,
-            prompt=prompt,
+            prompt=prompt if filled is None else filled.first_message(prompt),
+            wrap=filled.prompt if filled is not None and filled.template.uses_input else None,
+            opening=() if filled is None else filled.messages,
             plain=screen.plain,
         )
         run_chat(setup, entries)

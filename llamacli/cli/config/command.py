@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json as json_format
-import shlex
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Annotated
 
 from llamacli.cli.framework import settings
 from llamacli.cli.framework.command import command, group
 from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.editor import edit_file, find_editor
 from llamacli.cli.framework.options import CommonOptions, JsonOption
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.errors import LlamacliError, SettingsError, UsageError
@@ -136,18 +134,10 @@ def edit(app: AppContext, *, project: ProjectOption = False) -> None:
 
     if not (app.console.terminals.stdin and app.console.terminals.stdout):
         raise UsageError("config edit needs a terminal", hint="`llamacli config set` works without one")
-    environ = app.console.environ
-    editor = environ.get("VISUAL") or environ.get("EDITOR") or shutil.which("nano") or shutil.which("vi")
-    if not editor:
-        raise UsageError("no editor found", hint="set EDITOR")
+    editor = find_editor(app.console)
     file = settings_path(project)
     settings_edit.create(file)
-    try:
-        status = subprocess.run([*shlex.split(editor), str(file)], check=False).returncode
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot run the editor {editor}: {error}", hint="check VISUAL and EDITOR") from error
-    if status:
-        raise LlamacliError(f"the editor {editor} exited with status {status}")
+    edit_file(editor, file)
     check_files(app, [file])
 
 

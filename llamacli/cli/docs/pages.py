@@ -19,7 +19,7 @@ from llamacli.cli.help.topics import TOPICS
 from llamacli.cli.program import Program
 from llamacli.cli.registry import REGISTRY
 
-Dynamic = Literal["models", "fetched", "profiles", "sessions", "keys", "values", "runs"]
+Dynamic = Literal["models", "fetched", "profiles", "sessions", "keys", "values", "runs", "templates"]
 """The kinds of names that `llamacli --complete` lists, see `cli/complete.py`."""
 
 
@@ -39,6 +39,14 @@ class Value:
     words: tuple[str, ...] = ()
     dynamic: Dynamic | None = None
     files: str | None = None
+
+
+_NAMED = {
+    "MODEL": Value(dynamic="models", files=".gguf"),
+    "OTHER": Value(dynamic="models", files=".gguf"),
+    "TEMPLATE": Value(dynamic="templates", files="*"),
+}
+"""The candidates for values that have the same names in every command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +180,8 @@ def value_of(metavar: str, summary: str, choices: tuple[str, ...], path: tuple[s
             return Value(words=_keys(), dynamic="keys")
         case "TYPE" | "TOPIC", _:
             return Value(words=_listed(path))
-        case "MODEL" | "OTHER", _:
-            return Value(dynamic="models", files=".gguf")
+        case _ if metavar in _NAMED:
+            return _NAMED[metavar]
     files = "*" if {"FILE", "PATH", "OUT", "CASES"}.intersection(re.split(r"[^A-Z]", metavar)) else None
     if "built-in grammar" in text:
         return Value(words=_grammars(), files=files)

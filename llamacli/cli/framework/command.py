@@ -27,6 +27,9 @@ from llamacli.errors import LlamacliError, UsageError
 
 __all__ = ["Command", "Example", "Group", "Reread", "command", "group"]
 
+TEMPLATE_OPTION = "prompt_template"
+"""The option that names a prompt template."""
+
 Example = tuple[str, str]
 """The comment on a command line, and the command line."""
 
@@ -69,7 +72,7 @@ class Command(TyperCommand):
             app = extra.get("obj") or parent.obj
             given = self._given(args)
             if "help" not in given:
-                extra["default_map"] = dict(app.read_defaults(app.console.environ, self.settable, given))
+                extra["default_map"] = self._defaults(app, given)
         return super().make_context(info_name, args, parent=parent, **extra)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -103,6 +106,14 @@ class Command(TyperCommand):
     def settable(self) -> list[Option]:
         """The options that the settings may hold: those that an environment variable can set, too."""
         return [one for one in self.params if isinstance(one, Option) and one.envvar is not None]
+
+    def _defaults(self, app: AppContext, given: Mapping[str, Any]) -> dict[str, object]:
+        """The settings, and over them the options of the prompt template, if there is one. Raises UsageError."""
+        if all(one.name != TEMPLATE_OPTION for one in self.params):
+            return dict(app.read_defaults(app.console.environ, self.settable, given))
+        from llamacli.cli.framework.templates import defaults_with_template
+
+        return defaults_with_template(app, [one for one in self.params if isinstance(one, Option)], self.settable, given)
 
     def _given(self, arguments: Sequence[str]) -> dict[str, Any]:
         """The unconverted values on the command line; empty if it is wrong, which `parse_args` reports."""

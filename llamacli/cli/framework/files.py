@@ -17,7 +17,7 @@ STDIN = "-"
 _ADDRESS = re.compile(r"(https?|ftp):/+(.*)", re.IGNORECASE | re.DOTALL)  # Path has made one slash of two
 
 
-def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *, raw: bool) -> str:
+def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *, raw: bool, required: bool = True) -> str:
     """Return the prompt: files in their order, then standard input, then the argument, separated by blank lines.
 
     Files and piped text are the material and the argument is the instruction, which models follow best at the end. `-` as the
@@ -25,7 +25,7 @@ def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *
     reads from. The newline at the end of a file or of standard input is dropped.
 
     Raises:
-        UsageError: the prompt is empty, or something cannot be read.
+        UsageError: the prompt is empty though it is `required`, or something cannot be read.
     """
     stdin_among_files = any(str(file) == STDIN for file in files)
     requested = stdin_among_files or argument == STDIN
@@ -38,7 +38,7 @@ def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *
     if argument is not None and argument != STDIN:
         parts.append(argument)
     text = "\n\n".join(part for part in parts if part)
-    if not text or not (raw or text.strip()):
+    if required and (not text or not (raw or text.strip())):
         raise UsageError(_nothing(argument, files, console), hint="pass it as an argument, with -f FILE, or on standard input")
     return text
 

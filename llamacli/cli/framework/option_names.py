@@ -113,6 +113,7 @@ OPTION_NAMES = frozenset(
         "presence-penalty",
         "profile",
         "prompt-gen",
+        "prompt-template",
         "query",
         "query-prefix",
         "queue",

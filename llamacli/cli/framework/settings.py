@@ -55,7 +55,7 @@ def read_defaults(environ: Mapping[str, str], options: Sequence[Option], given: 
     keys = settings.keys_by_spelling([key_of(option) for option in options])
     values = values_for(found, keys, profile=named("profile"), model=named("model"))
     by_key = {key_of(option).name: option for option in options}
-    return {by_key[key].name: _as_given(by_key[key], setting.value) for key, setting in values.items()}
+    return {by_key[key].name: as_given(by_key[key], setting.value) for key, setting in values.items()}
 
 
 def values_for(found: Settings, keys: settings.Keys, *, profile: str | None, model: str | None) -> dict[str, settings.Setting]:
@@ -204,7 +204,7 @@ def _checked(kind: Kind, value: object, types: tuple[type, ...], name: str) -> o
     return value
 
 
-def _as_given(option: Option, value: object) -> object:
+def as_given(option: Option, value: object) -> object:
     """A checked value as an option takes its default: a list, or one text. None is the built-in default."""
     if isinstance(value, list) and not option.multiple:
         return ",".join(map(str, value)) or None

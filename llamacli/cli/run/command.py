@@ -15,6 +15,7 @@ from llamacli.cli.framework.options import (
     RemoteOptions,
     ResidentOptions,
     SamplingOptions,
+    TemplateOptions,
 )
 from llamacli.cli.run.batch_options import RowOptions, check_rows
 from llamacli.cli.run.options import (
@@ -36,6 +37,7 @@ from llamacli.errors import UsageError
         ("Ask a question.", 'llamacli run "Why is the sky blue?"'),
         ("Summarize a text.", 'llamacli run -f notes.txt "Summarize this in one sentence."'),
         ("Use it in a pipeline.", 'git diff | llamacli run -n 60 "Write a commit message."'),
+        ("Use a prompt template.", "llamacli run -T translate --var language=French -f letter.txt"),
         ("Continue a text with the best token each time.", 'llamacli run --raw --temp 0 -n 20 "Once upon a time"'),
         ("Get JSON that fits a schema.", """llamacli run -jf person.json "Invent a person." | jq .name"""),
         ("Get one of three words.", 'llamacli run --choices good,bad,unclear "Is this good? It broke."'),
@@ -49,6 +51,7 @@ def run(
     app: AppContext,
     prompt: PromptArgument = None,
     *,
+    template: TemplateOptions,
     chat: ChatOptions,
     source: PromptOptions,
     model: ModelOptions,
@@ -88,6 +91,7 @@ def run(
     if remote.url:
         check_for_server(source, output, state)
     asked = Asked(
+        template=template,
         chat=chat,
         source=source,
         tools=tools,

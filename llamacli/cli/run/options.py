@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from llamacli.backend.child.params import ChildParams
-from llamacli.cli.framework.options import ChatOptions, GenerationOptions, ModelOptions, RemoteOptions, SamplingOptions
+from llamacli.cli.framework.options import (
+    ChatOptions,
+    GenerationOptions,
+    ModelOptions,
+    RemoteOptions,
+    SamplingOptions,
+    TemplateOptions,
+)
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.framework.parsers import parse_limit
 from llamacli.engine.params import ContextParams, ModelParams, SamplingParams
@@ -204,6 +211,7 @@ class StateOptions:
 class Asked:
     """The options that say what is asked and how it is answered."""
 
+    template: TemplateOptions
     chat: ChatOptions
     source: PromptOptions
     tools: ToolOptions

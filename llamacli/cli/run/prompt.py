@@ -8,8 +8,9 @@ from typing import Any
 
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.files import STDIN, read_json_file, read_prompt, read_text_file
-from llamacli.cli.framework.options import ChatOptions
-from llamacli.cli.run.options import PromptOptions, ReasoningOptions, ToolOptions
+from llamacli.cli.framework.options import ChatOptions, TemplateOptions
+from llamacli.cli.framework.templates import FilledTemplate
+from llamacli.cli.run.options import Asked, PromptOptions, ToolOptions
 from llamacli.engine.chat.message import Message, check_calls, choose_tools, read_messages, read_tools
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.tools import check_tools
@@ -18,20 +19,13 @@ from llamacli.errors import UsageError
 from llamacli.json_text import parse_json
 
 
-def read_question(
-    console: Console,
-    prompt: str | None,
-    source: PromptOptions,
-    chat: ChatOptions,
-    tools: ToolOptions,
-    reasoning: ReasoningOptions,
-    constraint: AnswerConstraint | None,
-) -> Question:
+def read_question(console: Console, prompt: str | None, asked: Asked, constraint: AnswerConstraint | None) -> Question:
     """Return the question of the options.
 
     Raises:
         UsageError: if they contradict each other, the prompt is empty, or a file cannot be read.
     """
+    source, chat, tools, reasoning = asked.source, asked.chat, asked.tools, asked.reasoning
     template = chat.template()
     _check_together(source, chat, tools)
     common: dict[str, Any] = {
@@ -40,35 +34,50 @@ def read_question(
         "raw": source.raw,
         "constraint": constraint,
     }
+    filled = asked.template.filled(console)
     if source.infill is not None or source.at is not None:
+        if filled is not None:
+            raise UsageError("-T cannot be used with --infill and --at")
         return Question(gap=_read_gap(console, prompt, source), **common)
     if reasoning.reasoning != "auto" or reasoning.reasoning_budget is not None:
         common |= {"reasoning": reasoning.reasoning, "budget": reasoning.reasoning_budget}
     if tools.tools is not None:
         common |= _read_tools(console, tools)
     if source.messages is None:
-        return Question(text=read_prompt(console, prompt, source.file, raw=source.raw), **common)
+        opening = filled.messages if filled is not None else ()
+        return Question(text=_read_text(console, prompt, source, filled), conversation=opening, **common)
     conversation = _read_messages(console, source.messages)
-    text = read_prompt(console, prompt, source.file, raw=False) if prompt is not None or source.file else ""
+    is_given = prompt is not None or source.file or (filled is not None and filled.template.prompt is not None)
+    text = _read_text(console, prompt, source, filled) if is_given else ""
     if not text and conversation[-1].role == "assistant":
         raise UsageError("the last message is from the assistant: nothing to answer")
     return Question(text=text, conversation=conversation, **common)
 
 
-def read_base(
-    console: Console,
-    prompt: str | None,
-    source: PromptOptions,
-    chat: ChatOptions,
-    tools: ToolOptions,
-    reasoning: ReasoningOptions,
-    constraint: AnswerConstraint | None,
-) -> Question:
+def _read_text(console: Console, prompt: str | None, source: PromptOptions, filled: FilledTemplate | None) -> str:
+    """Return the prompt, put into the template if there is one."""
+    if filled is None:
+        return read_prompt(console, prompt, source.file, raw=source.raw)
+    return filled.prompt(read_prompt(console, prompt, source.file, raw=source.raw, required=filled.needs_text))
+
+
+def read_row_template(console: Console, options: TemplateOptions, given: str | None) -> str | None:
+    """Return the template of the prompts of rows. Raises UsageError if there are two."""
+    filled = options.filled(console)
+    if filled is None or filled.template.prompt is None:
+        return given
+    if given is not None:
+        raise UsageError("--template cannot be used with -T", hint="the template has a prompt")
+    return filled.row_template()
+
+
+def read_base(console: Console, prompt: str | None, asked: Asked, constraint: AnswerConstraint | None) -> Question:
     """Return what all rows of an input have in common.
 
     Raises:
         UsageError: if there is a prompt, or an option that is for one prompt.
     """
+    source, chat, tools, reasoning = asked.source, asked.chat, asked.tools, asked.reasoning
     for given, name in (
         (prompt, "PROMPT"), (source.file, "-f"), (source.messages, "--messages"), (source.infill, "--infill"),
         (source.at, "--at"), (source.dry_run, "--dry-run"),

@@ -13,7 +13,7 @@ from llamacli.cli.run import options as run_options
 from llamacli.cli.run.batch_options import RowOptions
 from llamacli.cli.run.constraint import read_constraint
 from llamacli.cli.run.options import Asked, ModelSetup, OutputOptions, StateOptions
-from llamacli.cli.run.prompt import read_base, read_question
+from llamacli.cli.run.prompt import read_base, read_question, read_row_template
 from llamacli.engine.params import ModelParams
 from llamacli.errors import LlamacliError
 from llamacli.units import counted
@@ -35,7 +35,7 @@ def answer_prompt(
     """
     asked.check(logprobs=output.logprobs)
     constraint = read_constraint(app.console, asked.constraint)
-    question = read_question(app.console, prompt, asked.source, asked.chat, asked.tools, asked.reasoning, constraint)
+    question = read_question(app.console, prompt, asked, constraint)
     with _engine(app, setup) as engine:
         from llamacli.cli.run.answer import check_answers, make_sink, write_answers, write_stats
 
@@ -68,21 +68,22 @@ def answer_rows(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
     """
     asked.check()
     constraint = read_constraint(app.console, asked.constraint)
-    base = read_base(app.console, prompt, asked.source, asked.chat, asked.tools, asked.reasoning, constraint)
+    base = read_base(app.console, prompt, asked, constraint)
+    template = read_row_template(app.console, asked.template, rows.template)
     with _engine(app, setup) as engine:
         from llamacli.cli.run.rows import run_rows
         from llamacli.openai.batch_request import RowDefaults
 
         params = asked.generation.params(asked.sampling.resolved(engine))
         strict, hides_reasoning = asked.constraint.strict, asked.reasoning.hide_reasoning
-        run_rows(app, engine, rows, RowDefaults(base, params, rows.template, strict=strict), hides_reasoning=hides_reasoning)
+        run_rows(app, engine, rows, RowDefaults(base, params, template, strict=strict), hides_reasoning=hides_reasoning)
 
 
 def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelSetup, *, json: bool) -> None:
     """Write the prompt exactly, and its length and its context's size to standard error. Loads no weights."""
     asked.check()
     constraint = read_constraint(app.console, asked.constraint)
-    question = read_question(app.console, prompt, asked.source, asked.chat, asked.tools, asked.reasoning, constraint)
+    question = read_question(app.console, prompt, asked, constraint)
     path = app.find_model(app, setup.model.model, offline=setup.model.offline)
     model = ModelParams(vocabulary_only=True, gpu_layers=0)
     with app.open_engine(path, model, setup.context, child=setup.child) as engine:

@@ -145,7 +145,9 @@ def send(chat: Chat, text: str) -> None:
     """Add a message of the user, after the attached files, and request an answer."""
     close_calls(chat, STOPPED)  # another process may have been killed during a call
     parts = [*(attachment.text.rstrip("\n") for attachment in chat.turn.attachments), strip_fences(text)]
-    chat.tree.add(Message("user", "\n\n".join(parts)))
+    message = "\n\n".join(parts)
+    wrap = chat.setup.wrap
+    chat.tree.add(Message("user", message if wrap is None else wrap(message)))
     chat.turn.draft = chat.turn.unanswered = text
     chat.turn.wants_answer = True
 

@@ -6,6 +6,7 @@
 | files that can be regenerated | `~/.cache/llamacli` | `LLAMACLI_CACHE_DIR`, `XDG_CACHE_HOME` |
 | sockets | `/run/user/UID/llamacli` | `LLAMACLI_RUNTIME_DIR`, `XDG_RUNTIME_DIR` |
 | settings | `~/.config/llamacli/config.toml` | `LLAMACLI_CONFIG` (a file), `XDG_CONFIG_HOME` |
+| prompt templates | `~/.config/llamacli/templates` | `LLAMACLI_TEMPLATES_DIR`, `XDG_CONFIG_HOME` |
 | models of the Hugging Face hub | `~/.cache/huggingface/hub`, shared | `LLAMA_CACHE`, `HF_HUB_CACHE`, `HF_HOME` |
 
 On macOS and Windows platformdirs supplies the conventional folders.
@@ -14,10 +15,14 @@ On macOS and Windows platformdirs supplies the conventional folders.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 PROJECT_SETTINGS_NAME = ".llamacli.toml"
 """Name of a project's settings file, searched for in the current directory and its parents."""
+
+PROJECT_FOLDER_NAME = ".llamacli"
+"""Name of a project's folder, searched for likewise; its `templates` are prompt templates."""
 
 
 def data_dir() -> Path:
@@ -47,15 +52,29 @@ def settings_file() -> Path:
 
 def project_settings_file(start: Path | None = None) -> Path | None:
     """The nearest `.llamacli.toml` in `start` (default: the current directory) or its parents, up to the home directory."""
-    folder = (start or Path.cwd()).resolve()
-    home = Path.home().resolve()
-    for candidate in (folder, *folder.parents):
-        file = candidate / PROJECT_SETTINGS_NAME
-        if file.is_file():
-            return file
-        if candidate == home:
-            return None
-    return None
+    return next((file for folder in _project_folders(start) if (file := folder / PROJECT_SETTINGS_NAME).is_file()), None)
+
+
+def templates_dir() -> Path:
+    """The folder of the user's prompt templates."""
+    return _from_environment("LLAMACLI_TEMPLATES_DIR") or _platform_dir("config") / "templates"
+
+
+def project_templates_dir(start: Path | None = None) -> Path | None:
+    """The nearest `.llamacli/templates`, searched for like the project's settings."""
+    below = Path(PROJECT_FOLDER_NAME, "templates")
+    return next((found for folder in _project_folders(start) if (found := folder / below).is_dir()), None)
+
+
+def llm_templates_dir() -> Path:
+    """The folder of the templates of llm (https://llm.datasette.io)."""
+    folder = _from_environment("LLM_USER_PATH")
+    return (folder or _platform_dir("config").parent / "io.datasette.llm") / "templates"
+
+
+def fabric_patterns_dir() -> Path:
+    """The folder of the patterns of fabric (https://github.com/danielmiessler/fabric)."""
+    return Path.home() / ".config" / "fabric" / "patterns"
 
 
 def hub_cache() -> Path:
@@ -100,6 +119,16 @@ def offline_requested() -> bool:
     """Return whether `HF_HUB_OFFLINE` or the older `TRANSFORMERS_OFFLINE` is set, parsed as huggingface_hub does."""
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return value.upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def _project_folders(start: Path | None) -> Iterator[Path]:
+    """`start` (default: the current directory) and its parents, up to the home directory."""
+    folder = (start or Path.cwd()).resolve()
+    home = Path.home().resolve()
+    for candidate in (folder, *folder.parents):
+        yield candidate
+        if candidate == home:
+            return
 
 
 def _from_environment(name: str) -> Path | None:

@@ -23,8 +23,8 @@ from llamacli.batch.reader import Row, read_rows
 from llamacli.batch.results import ResultFile
 from llamacli.cli.framework import context
 from llamacli.cli.framework.console import Console
-from llamacli.cli.framework.options import ChatOptions
-from llamacli.cli.run.options import PromptOptions, ReasoningOptions, ToolOptions
+from llamacli.cli.framework.options import ChatOptions, GenerationOptions, SamplingOptions, TemplateOptions
+from llamacli.cli.run.options import Asked, ConstraintOptions, PromptOptions, ReasoningOptions, ToolOptions
 from llamacli.cli.run.prompt import read_base
 from llamacli.engine.generation.job_window import Tuner
 from llamacli.engine.params import GenerationParams
@@ -244,7 +244,17 @@ def test_tools_for_all_rows(tmp_path: Path) -> None:
     tools = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in "fg"]
     (tmp_path / "tools.json").write_text(json.dumps(tools))
     given = ToolOptions(tools=tmp_path / "tools.json")
-    question = read_base(Console.system(), None, PromptOptions(), ChatOptions(), given, ReasoningOptions(), None)
+    asked = Asked(
+        template=TemplateOptions(),
+        chat=ChatOptions(),
+        source=PromptOptions(),
+        tools=given,
+        reasoning=ReasoningOptions(),
+        constraint=ConstraintOptions(),
+        generation=GenerationOptions(),
+        sampling=SamplingOptions(),
+    )
+    question = read_base(Console.system(), None, asked, None)
     defaults = RowDefaults(question, GenerationParams())
     assert [tool.name for tool in defaults.request(Row(0, {"prompt": "a"})).question.tools] == ["f", "g"]
     chosen = defaults.request(Row(1, {"prompt": "a", "tool_choice": {"type": "function", "function": {"name": "g"}}})).question

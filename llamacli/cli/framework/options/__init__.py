@@ -13,8 +13,10 @@ from llamacli.cli.framework.options.prompt import ChatOptions
 from llamacli.cli.framework.options.remote import RemoteOptions
 from llamacli.cli.framework.options.resident import ResidentOptions
 from llamacli.cli.framework.options.sampling import SamplingOptions
+from llamacli.cli.framework.options.template import TemplateOptions
 
 __all__ = [
     "ChatOptions", "CommonOptions", "ContextOptions", "EngineTimeoutOption", "GenerationOptions", "JsonOption", "ModelOption",
-    "ModelOptions", "OfflineOption", "RemoteOptions", "ResidentOptions", "SamplingOptions", "SandboxOption", "show_help",
+    "ModelOptions", "OfflineOption", "RemoteOptions", "ResidentOptions", "SamplingOptions", "SandboxOption",
+    "TemplateOptions", "show_help",
 ]  # fmt: skip
