@@ -24,6 +24,7 @@ from llamacli.cli.framework.options import (
 )
 from llamacli.cli.framework.parameters import argument
 from llamacli.cli.framework.parsers import parse_logit_bias
+from llamacli.cli.framework.templates import fill_template
 from llamacli.cli.framework.wording import flag_of
 from llamacli.errors import UsageError
 from llamacli.repl.setup import ChatSetup, Host, PromptLine
@@ -73,7 +74,7 @@ def chat(
     if prompt is not None and not prompt.strip():
         raise UsageError("the prompt is empty")
     sampling.params()
-    filled = template.filled(app.console)
+    filled = fill_template(app.console, template)
     answers = AnswerOptions(
         conversation=conversation, generation=generation, model=model, sampling=sampling, context=context, resident=resident
     )

@@ -20,15 +20,13 @@ from typer.core import TyperCommand, TyperGroup
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.help import format_help
 from llamacli.cli.framework.options.common import CommonOptions
+from llamacli.cli.framework.options.template import TEMPLATE_OPTION
 from llamacli.cli.framework.parameters import Option
 from llamacli.cli.framework.signature import GIVEN, Reread, Signature, options_of
 from llamacli.cli.framework.suggest import explained, reject_single_dash, with_numbers_apart
 from llamacli.errors import LlamacliError, UsageError
 
 __all__ = ["Command", "Example", "Group", "Reread", "command", "group"]
-
-TEMPLATE_OPTION = "prompt_template"
-"""The option that names a prompt template."""
 
 Example = tuple[str, str]
 """The comment on a command line, and the command line."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,8 +51,7 @@ def format_help(ctx: typer.Context, *, width: int, bold: Callable[[str], str]) -
     short = isinstance(owner, TyperGroup)
     blocks += [_section(part, width, bold, short=short) for part in sections(ctx)]
     if owner.examples:
-        beside = width if short else 0
-        blocks.append("\n".join([bold("Examples:"), *(_example(what, line, beside) for what, line in owner.examples)]))
+        blocks.append(_examples(owner.examples, bold("Examples:"), width if short else 0))
     if not short:
         blocks.append(_filled(ENVIRONMENT_NOTE, width))
     return "\n\n".join(blocks) + "\n"
@@ -146,6 +145,13 @@ def _section(part: Section, width: int, bold: Callable[[str], str], *, short: bo
         return f"{title} {'; '.join(row.names for row in part.rows)}"
     column = _COMMANDS_WIDTH if short else _NAMES_WIDTH
     return "\n".join([title, *(_layout(row, width, column) for row in part.rows)])
+
+
+def _examples(examples: Sequence[tuple[str, str]], heading: str, width: int) -> str:
+    """The examples below their heading; a single one of a group is beside it, if `width` columns are enough."""
+    lines = [_example(what, line, width) for what, line in examples]
+    alone = f"{heading} {lines[0].strip()}"
+    return alone if len(lines) == 1 and len(alone) <= width else "\n".join([heading, *lines])
 
 
 def _example(what: str, line: str, width: int) -> str:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llamacli.cli.framework.command import TEMPLATE_OPTION
+from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.option_names import OPTION_NAMES
-from llamacli.cli.framework.options.template import parse_variable
+from llamacli.cli.framework.options.template import TEMPLATE_OPTION, TemplateOptions, parse_variable
 from llamacli.cli.framework.parameters import ENVIRONMENT_PREFIX, Option, parse_path
 from llamacli.cli.framework.settings import as_given, key_of
 from llamacli.engine.chat.message import Message
@@ -68,6 +68,22 @@ class FilledTemplate:
             for part in parts
         ]
         return "".join(written if self.template.uses_input else ["{prompt}\n\n", *written])
+
+
+def fill_template(console: Console, options: TemplateOptions) -> FilledTemplate | None:
+    """Return the template with its values, None without one. Says what of a foreign template is not used.
+
+    Raises:
+        UsageError: if it cannot be read, or a value is missing.
+    """
+    if options.prompt_template is None:
+        if options.var:
+            raise UsageError("--var needs a template", hint="-T selects one")
+        return None
+    template = load(options.prompt_template)
+    for note in template.notes:
+        console.note(f"template {template.name}: {note}")
+    return FilledTemplate(template, template.values(dict(options.var)))
 
 
 def defaults_with_template(

@@ -30,7 +30,7 @@ class Topic:
 TOPICS: tuple[Topic, ...] = (
     Topic("pipelines", "Answers in shell pipelines, with examples to copy", ("run", "embed", "tokenize", "grammar"),
           ("grammars", "embeddings", "exit-statuses")),
-    Topic("templates", "Prompts with variables: your own, built-in ones, and those of llm, fabric and ollama",
+    Topic("templates", "Prompts with variables and options",
           ("templates", "run", "chat"), ("pipelines", "settings")),
     Topic("chat", "Conversations, sessions and tools", ("chat",), ("settings", "models")),
     Topic("embeddings", "Vectors, search by meaning and reranking", ("embed", "embed-index"), ("pipelines", "models")),

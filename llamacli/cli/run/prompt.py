@@ -9,7 +9,7 @@ from typing import Any
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.files import STDIN, read_json_file, read_prompt, read_text_file
 from llamacli.cli.framework.options import ChatOptions, TemplateOptions
-from llamacli.cli.framework.templates import FilledTemplate
+from llamacli.cli.framework.templates import FilledTemplate, fill_template
 from llamacli.cli.run.options import Asked, PromptOptions, ToolOptions
 from llamacli.engine.chat.message import Message, check_calls, choose_tools, read_messages, read_tools
 from llamacli.engine.chat.question import Question
@@ -34,7 +34,7 @@ def read_question(console: Console, prompt: str | None, asked: Asked, constraint
         "raw": source.raw,
         "constraint": constraint,
     }
-    filled = asked.template.filled(console)
+    filled = fill_template(console, asked.template)
     if source.infill is not None or source.at is not None:
         if filled is not None:
             raise UsageError("-T cannot be used with --infill and --at")
@@ -63,7 +63,7 @@ def _read_text(console: Console, prompt: str | None, source: PromptOptions, fill
 
 def read_row_template(console: Console, options: TemplateOptions, given: str | None) -> str | None:
     """Return the template of the prompts of rows. Raises UsageError if there are two."""
-    filled = options.filled(console)
+    filled = fill_template(console, options)
     if filled is None or filled.template.prompt is None:
         return given
     if given is not None:

@@ -15,6 +15,7 @@ from row_runs import answers, run
 
 from llamacli.cli.framework.console import Console, Terminals
 from llamacli.cli.framework.options import TemplateOptions
+from llamacli.cli.framework.templates import fill_template
 from llamacli.openai.batch_request import fill
 from llamacli.store.files import paths
 from llamacli.store.templates.library import create, load, templates
@@ -106,7 +107,7 @@ def test_rows(mine, tmp_path, tiny_model) -> None:
     (tmp_path / "rows.txt").write_text("one\n")
     result = invoke("run", "-T", "mine", "--input", str(tmp_path / "rows.txt"), "--template", "{prompt}")
     assert "--template cannot be used with -T" in result.stderr
-    filled = TemplateOptions(prompt_template="mine").filled(Console.system())
+    filled = fill_template(Console.system(), TemplateOptions(prompt_template="mine"))
     assert fill(filled.row_template(), {"prompt": "one"}) == "A {} {x}: one"
     rows = answers(run(tiny_model, "-T", "mine", "--input", str(tmp_path / "rows.txt")))
     assert rows == [run(tiny_model, "-T", "mine", "one").stdout.removesuffix("\n")]

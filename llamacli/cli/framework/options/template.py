@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
-from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.parameters import option
-from llamacli.errors import UsageError
 
-if TYPE_CHECKING:
-    from llamacli.cli.framework.templates import FilledTemplate
+TEMPLATE_OPTION = "prompt_template"
+"""The parameter that names a prompt template."""
 
 
 def parse_variable(text: str) -> tuple[str, str]:
@@ -41,21 +39,3 @@ class TemplateOptions:
             help="Value of a variable of the template; can be repeated.",
         ),
     ] = ()  # fmt: skip
-
-    def filled(self, console: Console) -> FilledTemplate | None:
-        """Return the template with its values, None without one. Says what of a foreign template is not used.
-
-        Raises:
-            UsageError: if it cannot be read, or a value is missing.
-        """
-        if self.prompt_template is None:
-            if self.var:
-                raise UsageError("--var needs a template", hint="-T selects one")
-            return None
-        from llamacli.cli.framework.templates import FilledTemplate
-        from llamacli.store.templates.library import load
-
-        template = load(self.prompt_template)
-        for note in template.notes:
-            console.note(f"template {template.name}: {note}")
-        return FilledTemplate(template, template.values(dict(self.var)))
