@@ -18,6 +18,7 @@ _SERVICES = {
     "chat": "llamacli.backend.child.services.engine",
     "embed": "llamacli.backend.child.services.embedder",
     "bench": "llamacli.bench.child.service",
+    "tokenize": "llamacli.backend.child.services.tokenizer",
 }
 """What the engine's process does for a command."""
 

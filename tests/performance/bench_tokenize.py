@@ -1,4 +1,4 @@
-"""The speed of `tokenize` against one call of the C function, and against HF `tokenizers` with the same vocabulary.
+"""The speed of `tokenize`: in a child against this process, against one call of the C function, and against HF `tokenizers`.
 
     python tests/performance/bench_tokenize.py [MODEL] [--megabytes 50]
 
@@ -19,10 +19,11 @@ from typing import Any
 
 import peers
 
+from llamacli.backend.child.tokenizer import Vocabularies
 from llamacli.binding.arrays import token_buffer, token_values
 from llamacli.binding.library import library
 from llamacli.engine.runtime.model import Model
-from llamacli.engine.tokenization.documents import text_document
+from llamacli.engine.tokenization.documents import BLOCK, Document, checked, chunks_of, text_document
 from llamacli.engine.tokenization.tokenizer import Tokenizer
 from llamacli.gguf.arrays import read_strings
 from llamacli.gguf.source import FileSource
@@ -58,9 +59,22 @@ def one_call(model: Model, data: bytes) -> array[int]:
 def ours(model: Model, data: bytes) -> array[int]:
     """Return the tokens of all data from our tokenizer, on all cores."""
     tokens = array("i")
-    for chunk in Tokenizer(model, wrap=False).stream([text_document("text", data)]):
+    for chunk in chunks_of(Tokenizer(model, wrap=False), [checked(blocks_document(data))]):
         tokens += chunk.tokens
     return tokens
+
+
+def in_child(vocabularies: Vocabularies, data: bytes) -> array[int]:
+    """Return the tokens of all data from the tokenizer in a child."""
+    tokens = array("i")
+    for chunk in chunks_of(vocabularies.tokenizer(wrap=False), [blocks_document(data)]):
+        tokens += chunk.tokens
+    return tokens
+
+
+def blocks_document(data: bytes) -> Document:
+    """Return a document that is read in blocks, as files are."""
+    return Document("text", lambda: (data[start : start + BLOCK] for start in range(0, len(data), BLOCK)))
 
 
 def on_large_stack(work: Callable[[], int]) -> int:
@@ -112,9 +126,13 @@ def main() -> None:
     options = parser.parse_args()
     data = corpus(int(options.megabytes * 1e6))
     size = len(data) / 1e6
-    with Model(options.model, vocab_only=True) as model:
-        same = ours(model, data) == one_call(model, data)
-        print(f"{size:.1f} MB, equal ids: {same}")
+    with Model(options.model, vocab_only=True) as model, Vocabularies([options.model]) as child:
+        expected = one_call(model, data)
+        print(f"{size:.1f} MB, equal ids: {ours(model, data) == expected}, in a child: {in_child(child, data) == expected}")
+        isolated = peers.interleaved(
+            lambda: size / timed(lambda: in_child(child, data)), lambda: size / timed(lambda: ours(model, data)), options.pairs
+        )
+        print(f"MB/s, in a child / in this process             {isolated}")
         result = peers.interleaved(
             lambda: size / timed(lambda: ours(model, data)), lambda: size / timed(lambda: one_call(model, data)), options.pairs
         )
@@ -139,7 +157,9 @@ def main() -> None:
             lambda: (
                 size
                 / timed(
-                    lambda: list(Tokenizer(model, wrap=False).stream([text_document("", part.encode()) for part in documents]))
+                    lambda: list(
+                        chunks_of(Tokenizer(model, wrap=False), [text_document("", part.encode()) for part in documents])
+                    )
                 )
             ),
             lambda: size / timed(lambda: theirs.encode_batch_fast(documents)),

@@ -30,7 +30,7 @@ def encode(value: object) -> bytes:
         raise UsageError("a text contains half of a surrogate pair, which is not a character") from error
 
 
-def decode(data: bytes | msgspec.Raw, kind: Any) -> Any:
+def decode(data: bytes | bytearray | msgspec.Raw, kind: Any) -> Any:
     """Return the value of a type. Raises ProtocolError if the data has another one."""
     try:
         return _decoder(kind).decode(data)

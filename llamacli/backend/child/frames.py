@@ -21,7 +21,7 @@ from llamacli.backend.child.faults import Fault
 from llamacli.errors import CapacityError
 
 _LENGTH = 4
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
 _MOST_DESCRIPTORS = 8
 
 
@@ -133,6 +133,7 @@ class Channel:
         self._socket = connection
         self._sending = threading.Lock()
         self._received = bytearray()
+        self._chunk = memoryview(bytearray(_CHUNK))
         self._descriptors: deque[int] = deque()
 
     def send(self, message: ToChild | FromChild, descriptors: Sequence[int] = ()) -> None:
@@ -140,12 +141,16 @@ class Channel:
         body = encode(message)
         if len(body) > MAX_BYTES:
             raise CapacityError(f"a message of {len(body)} bytes is longer than the {MAX_BYTES} that the engine takes at once")
-        data = memoryview(len(body).to_bytes(_LENGTH, "little") + body)
+        header = len(body).to_bytes(_LENGTH, "little")
         with self._sending:
             if descriptors:
-                sent = socket.send_fds(self._socket, [data], list(descriptors))
-                data = data[sent:]
-            self._socket.sendall(data)
+                sent = socket.send_fds(self._socket, [header, body], list(descriptors))
+            else:
+                sent = self._socket.sendmsg([header, body])
+            if sent < _LENGTH:
+                self._socket.sendall(header[sent:])
+            if sent < _LENGTH + len(body):
+                self._socket.sendall(memoryview(body)[max(0, sent - _LENGTH) :])
 
     def receive(self, kind: object) -> ToChild | FromChild | None:
         """Return the next message of a kind (`ToChild` or `FromChild`), None if the other side has ended.
@@ -177,22 +182,40 @@ class Channel:
         while self._descriptors:
             os.close(self._descriptors.popleft())
 
-    def _take(self, count: int) -> bytes | None:
+    def _take(self, count: int) -> bytes | bytearray | None:
         """Return the next bytes, None if the stream ended before."""
+        if count > _CHUNK:
+            return self._take_large(count)
         while len(self._received) < count:
-            try:
-                data, ancillary, _flags, _address = self._socket.recvmsg(
-                    max(_CHUNK, count - len(self._received)), socket.CMSG_SPACE(4 * _MOST_DESCRIPTORS)
-                )
-            except OSError:
+            size = self._receive_into(self._chunk)
+            if not size:
                 return None
-            for level, kind, packed in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    found = array.array("i", packed[: len(packed) - len(packed) % 4])
-                    self._descriptors.extend(found)
-            if not data:
-                return None
-            self._received += data
+            self._received += self._chunk[:size]
         taken = bytes(self._received[:count])
         del self._received[:count]
         return taken
+
+    def _take_large(self, count: int) -> bytearray | None:
+        """Return the next bytes, received where they stay."""
+        taken = bytearray(count)
+        filled = min(len(self._received), count)
+        taken[:filled] = self._received[:filled]
+        del self._received[:filled]
+        rest = memoryview(taken)[filled:]
+        while len(rest):
+            size = self._receive_into(rest)
+            if not size:
+                return None
+            rest = rest[size:]
+        return taken
+
+    def _receive_into(self, space: memoryview) -> int:
+        """Receive bytes, keep the descriptors that come with them, and return the number of bytes; 0 at the end."""
+        try:
+            size, ancillary, _flags, _address = self._socket.recvmsg_into([space], socket.CMSG_SPACE(4 * _MOST_DESCRIPTORS))
+        except OSError:
+            return 0
+        for level, kind, packed in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                self._descriptors.extend(array.array("i", packed[: len(packed) - len(packed) % 4]))
+        return size

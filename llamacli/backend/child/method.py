@@ -14,7 +14,7 @@ class Method:
     """A method of a child.
 
     `arguments` is the type of its one argument, `result` that of its result, `items` that of what it streams meanwhile, and
-    `feeds` that of what it is given meanwhile; None where there is none.
+    `feeds` that of what it is given meanwhile; None where there is none. `window` items may be computed ahead of the caller.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Method:
     result: Any = None
     items: Any = None
     feeds: Any = None
+    window: int = 256
 
 
 def encoder_of(kind: Any) -> Callable[[Any], bytes]:

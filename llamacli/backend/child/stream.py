@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -13,9 +13,6 @@ from llamacli.backend.child.codec import ProtocolError
 from llamacli.backend.child.faults import exception_of
 from llamacli.backend.child.frames import Failure, Feed, Grant, Items, Result, Want
 from llamacli.backend.child.method import Method, decoder_of, encoder_of
-
-WINDOW: Final = 256
-"""Items that a child may compute ahead of their consumer."""
 
 Send = Callable[[Feed | Grant], None]
 
@@ -43,7 +40,7 @@ class ItemStream:
         self._send, self._call, self._method = send, call, method
         self._lockstep, self._source = lockstep, source
         self._wanted = 0
-        self.credit = WINDOW if lockstep is None else 1
+        self.credit = method.window if lockstep is None else 1
 
     def read(self) -> Generator[Any, Any, Any]:
         """Yield the items and return the result. A value that is sent into the iterator goes to the child."""
@@ -79,7 +76,8 @@ class ItemStream:
             more = 1
         else:
             self._lockstep = None
-            more = WINDOW - self.credit if self.credit <= WINDOW // 2 else 0
+            window = self._method.window
+            more = window - self.credit if self.credit <= window // 2 else 0
         if more:
             self.credit += more
             self._send(Grant(self._call.id, more))

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
     from llamacli.cli.tokenize.input import Input
     from llamacli.cli.tokenize.output import Output
-    from llamacli.engine.runtime.model import Model
-    from llamacli.engine.tokenization.documents import Document
-    from llamacli.engine.tokenization.tokenizer import Chunk, NotTokenized
+    from llamacli.engine.tokenization.documents import Chunk, Document, NotTokenized, TokenTable
 
 
 @command(
@@ -71,21 +69,25 @@ def write_tokens(
 ) -> Output:
     """Tokenize and write everything, and return the output with its counts and errors."""
     from llamacli.cli.tokenize import vocabulary
-    from llamacli.cli.tokenize.input import chat_chunks, lines_of
+    from llamacli.cli.tokenize.input import conversations_of, lines_of
 
-    with vocabulary.load(app.find_model(app, model.model, offline=model.offline)) as loaded:
-        tokenizer = vocabulary.tokenizer_for(loaded, source)
+    path = app.find_model(app, model.model, offline=model.offline)
+    with vocabulary.load([path]) as loaded:
+        describes = not output.writes_numbers(to_terminal=app.console.terminals.stdout)
+        tokenizer = vocabulary.tokenizer_for(loaded, 0, source, describes=describes)
         documents: Iterable[Document | None] = found.documents
         if output.jsonl:
             documents = (line for document in found.documents for line in lines_of(document))
         with app.interrupts.guard() as guard, app.progress(delay=vocabulary.PROGRESS_DELAY_SECONDS) as bar:
-            guard.cancel = tokenizer.cancel
+            guard.cancel = loaded.cancel
             if source.chat:
                 are_messages, replace = found.are_files or output.jsonl, source.errors == "replace"
-                outcomes = chat_chunks(loaded, documents, chat, are_messages=are_messages, replace=replace)
+                conversations = conversations_of(documents, chat.system_prompt, are_messages=are_messages, replace=replace)
+                table = tokenizer.vocabulary if describes else None
+                outcomes = loaded.conversations(conversations, template=chat.template(), vocabulary=table)
             else:
                 outcomes = tokenizer.outcomes(documents)
-            written = output_for(app, loaded, found, output)
+            written = output_for(app, path.name, tokenizer.vocabulary, found, output)
 
             def with_progress() -> Iterator[Chunk | NotTokenized]:
                 for outcome in outcomes:
@@ -96,16 +98,17 @@ def write_tokens(
             return written
 
 
-def output_for(app: AppContext, model: Model, found: Input, options: OutputOptions) -> Output:
+def output_for(app: AppContext, model: str, vocabulary: TokenTable, found: Input, options: OutputOptions) -> Output:
     """Return the output that the options select."""
     from llamacli.cli.tokenize.output import Counts, Ids
-    from llamacli.cli.tokenize.token_output import Json, View
 
     several = len(found.documents) > 1
     if options.count or options.by_extension:
-        return Counts(app, model.path.name, as_json=options.json, by_extension=options.by_extension)
-    if options.json or options.jsonl:
-        return Json(app, model.vocabulary, model.path.name, several=several, lines=options.jsonl)
-    if options.ids or not app.console.terminals.stdout:
+        return Counts(app, model, as_json=options.json, by_extension=options.by_extension)
+    if options.writes_numbers(to_terminal=app.console.terminals.stdout):
         return Ids(app, as_json=options.ids)
-    return View(app, model.vocabulary, several=several)
+    from llamacli.cli.tokenize.token_output import Json, View
+
+    if options.json or options.jsonl:
+        return Json(app, vocabulary, model, several=several, lines=options.jsonl)
+    return View(app, vocabulary, several=several)

@@ -29,15 +29,13 @@ def compare(
     paths = [app.find_model(app, reference, offline=offline) for reference in references]
     with contextlib.ExitStack() as stack:
         found = spooled(app, found, stack)
-        tokenizers = [vocabulary.tokenizer_for(stack.enter_context(vocabulary.load(path)), source) for path in paths]
+        loaded = stack.enter_context(vocabulary.load(paths))
+        tokenizers = [
+            vocabulary.tokenizer_for(loaded, number, source, describes=not output.count) for number in range(len(paths))
+        ]
         guard = stack.enter_context(app.interrupts.guard())
         bar = stack.enter_context(app.progress(delay=vocabulary.PROGRESS_DELAY_SECONDS))
-
-        def cancel() -> None:
-            for tokenizer in tokenizers:
-                tokenizer.cancel()
-
-        guard.cancel = cancel
+        guard.cancel = loaded.cancel
         result = compare_tokenizers(
             list(zip(model_names(paths), tokenizers, strict=True)),
             found.documents,

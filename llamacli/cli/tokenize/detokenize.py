@@ -10,7 +10,6 @@ from llamacli.cli.tokenize import vocabulary
 from llamacli.cli.tokenize.ids import read_ids
 from llamacli.cli.tokenize.input import find_input
 from llamacli.cli.tokenize.options import TextOptions, VocabularyOptions
-from llamacli.engine.tokenization.tokenizer import Detokenizer
 
 
 def detokenize(app: AppContext, words: tuple[str, ...], source: TextOptions, options: VocabularyOptions) -> None:
@@ -19,22 +18,23 @@ def detokenize(app: AppContext, words: tuple[str, ...], source: TextOptions, opt
         words = (" ".join(words),)
     documents = find_input(app, words, source.file, live=True).documents
     path = app.find_model(app, options.model, offline=options.offline)
-    with vocabulary.load(path) as model:
-        detokenizer = Detokenizer(model.vocabulary, special=source.special, wrap=source.bos)
-        texts = (detokenizer.document(ids) for document in documents for ids in read_ids(document.blocks(), document.name))
+    with vocabulary.load([path]) as loaded:
+        texts = (ids for document in documents for ids in read_ids(document.blocks(), document.name))
+        stretches = loaded.detokenize(texts, special=source.special, wrap=source.bos)
         if app.console.terminals.stdout:
-            _show(app, texts)
+            _show(app, stretches)
         else:
-            for parts in texts:
-                for part in parts:
-                    app.console.write_bytes(part)
+            for data, _ in stretches:
+                app.console.write_bytes(data)
 
 
-def _show(app: AppContext, texts: Iterable[Iterable[bytes]]) -> None:
-    """Write texts to a terminal: control characters escaped, and a newline at the end."""
+def _show(app: AppContext, stretches: Iterable[tuple[bytes, bool]]) -> None:
+    """Write the stretches of texts to a terminal: control characters escaped, and a newline at the end."""
+    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
     last = "\n"
-    for parts in texts:
-        for last in codecs.iterdecode(parts, "utf-8", errors="backslashreplace"):
-            app.console.show(last)
+    for data, ends_text in stretches:
+        if text := decoder.decode(data, ends_text):
+            app.console.show(text)
+            last = text
     if not last.endswith("\n"):
         app.console.write("\n")

@@ -13,15 +13,20 @@ _WORDS = re.compile(rb"[\[\]\n]|[^\s,\[\]]+")
 _SEPARATORS = tuple(bytes((code,)) for code in b" \t\n\r\v\f,[]")
 
 
-def read_ids(blocks: Iterable[bytes], name: str) -> Iterator[array[int]]:
+def read_ids(blocks: Iterable[bytes], name: str) -> Iterator[array[int] | None]:
     """Yield the ids of each text as soon as it ends: at a newline outside of brackets, or with the last block.
+
+    An empty block, before one that has to wait, yields None.
 
     Raises:
         UsageError: if a word is not an id or a bracket has no partner. The message has the offset in `name`.
     """
     reader = _Reader(name)
     for block in blocks:
-        yield from reader.read(block)
+        if block:
+            yield from reader.read(block)
+        else:
+            yield None
     yield from reader.finish()
 
 

@@ -14,16 +14,15 @@ from typing import IO, TYPE_CHECKING, Any
 
 from llamacli.cli.framework.context import AppContext
 from llamacli.engine.tokenization.documents import BLOCK, Document, text_document, utf8_blocks
-from llamacli.errors import CapacityError, TemplateError, UsageError
+from llamacli.errors import UsageError
 from llamacli.json_text import parse_json
 from llamacli.units import counted
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
-    from llamacli.cli.framework.options import ChatOptions
-    from llamacli.engine.runtime.model import Model
-    from llamacli.engine.tokenization.tokenizer import Chunk, NotTokenized
+    from llamacli.backend.child.feeder import Conversation
+    from llamacli.engine.tokenization.documents import NotTokenized
 
 STDIN = "-"
 STDIN_NAME = "standard input"
@@ -105,24 +104,22 @@ def lines_of(document: Document) -> Iterator[Document | None]:
         yield _line_document(document, count + 1, last)
 
 
-def chat_chunks(
-    model: Model, documents: Iterable[Document | None], chat: ChatOptions, *, are_messages: bool, replace: bool
-) -> Iterator[Chunk | NotTokenized]:
-    """Yield the tokens of each document as a conversation: a user's message, or with `are_messages` a JSON list of messages."""
-    from llamacli.engine.tokenization.chat import conversation_chunk, open_template
-    from llamacli.engine.tokenization.tokenizer import NotTokenized
+def conversations_of(
+    documents: Iterable[Document | None], system_prompt: str | None, *, are_messages: bool, replace: bool
+) -> Iterator[Conversation | NotTokenized]:
+    """Yield each document as a conversation: a user's message, or with `are_messages` a JSON list of messages; or its error."""
+    from llamacli.backend.child.feeder import Conversation
+    from llamacli.engine.chat import message
+    from llamacli.engine.tokenization.documents import NotTokenized
 
-    system = [{"role": "system", "content": chat.system_prompt}] if chat.system_prompt is not None else []
-    with open_template(model, chat.template()) as template:
-        for document in filter(None, documents):
-            try:
-                text = b"".join(utf8_blocks(document.blocks(), document.name, replace=replace)).decode()
-                messages = read_messages(text, document.name) if are_messages else [{"role": "user", "content": text}]
-                chunk = conversation_chunk(model.vocabulary, template, document.name, [*system, *messages])
-            except (UsageError, TemplateError, CapacityError) as error:
-                yield NotTokenized(document, error)
-            else:
-                yield chunk
+    system = [{"role": "system", "content": system_prompt}] if system_prompt is not None else []
+    for document in filter(None, documents):
+        try:
+            text = b"".join(utf8_blocks(document.blocks(), document.name, replace=replace)).decode()
+            messages = read_messages(text, document.name) if are_messages else [{"role": "user", "content": text}]
+            yield Conversation(document, message.read_messages([*system, *messages]))
+        except UsageError as error:
+            yield NotTokenized(document, error)
 
 
 def read_messages(text: str, name: str) -> list[Any]:

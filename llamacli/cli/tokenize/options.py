@@ -101,6 +101,10 @@ class OutputOptions:
         """True if one of them is given."""
         return self.ids or self.count or self.json or self.jsonl or self.by_extension or self.max is not None
 
+    def writes_numbers(self, *, to_terminal: bool) -> bool:
+        """Return whether only counts or ids are written, for which nothing is looked up in the vocabulary."""
+        return self.count or self.by_extension or self.ids or not (self.json or self.jsonl or to_terminal)
+
 
 def check_combinations(source: TextOptions, output: OutputOptions, chat: ChatOptions, model: VocabularyOptions) -> None:
     """Raise UsageError for options that cannot be combined."""

@@ -8,14 +8,14 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from llamacli.cli.framework.context import AppContext
-from llamacli.engine.tokenization.tokenizer import Chunk
+from llamacli.engine.tokenization.documents import Chunk
 from llamacli.errors import LlamacliError, RowsFailedError
 from llamacli.render.tokenize.json import counts_document, extensions_document
 from llamacli.render.tokenize.view import Count, Paint, format_counts, format_extensions, format_ids, total_of
 from llamacli.units import out_of
 
 if TYPE_CHECKING:
-    from llamacli.engine.tokenization.tokenizer import NotTokenized
+    from llamacli.engine.tokenization.documents import NotTokenized
 
 
 class Output:

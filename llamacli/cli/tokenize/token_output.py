@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
+from llamacli.binding.enums import llama_token_attr
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.tokenize.output import Output, paint
+from llamacli.engine.tokenization.documents import Chunk, TokenTable
 from llamacli.engine.tokenization.spans import Spans
-from llamacli.engine.tokenization.tokenizer import Chunk
 from llamacli.render.text import escape_line
 from llamacli.render.tokenize.json import Token, TokenObjects, begin_document, end_document, json_text, sizes
 from llamacli.render.tokenize.view import Count, TokenView, format_summary
-
-if TYPE_CHECKING:
-    from llamacli.engine.runtime.vocabulary import Vocabulary
 
 
 class _Described(Output):
     """Output that needs pieces and spans."""
 
-    def __init__(self, app: AppContext, vocabulary: Vocabulary) -> None:
+    def __init__(self, app: AppContext, vocabulary: TokenTable) -> None:
         super().__init__(app)
         self._vocabulary = vocabulary
         self._spans = Spans(vocabulary)
@@ -29,7 +26,7 @@ class _Described(Output):
     def is_control(self, token: int) -> bool:
         """Return whether a token is a control token."""
         if token not in self._controls:
-            self._controls[token] = self._vocabulary.is_control(token)
+            self._controls[token] = bool(self._vocabulary.attribute(token) & llama_token_attr.LLAMA_TOKEN_ATTR_CONTROL)
         return self._controls[token]
 
     def tokens(self, chunk: Chunk) -> list[Token]:
@@ -41,7 +38,7 @@ class _Described(Output):
 class Json(_Described):
     """One JSON document. With `several` it has a list of documents, with `lines` each document is on a separate line."""
 
-    def __init__(self, app: AppContext, vocabulary: Vocabulary, model: str, *, several: bool, lines: bool) -> None:
+    def __init__(self, app: AppContext, vocabulary: TokenTable, model: str, *, several: bool, lines: bool) -> None:
         super().__init__(app, vocabulary)
         self._model = model
         self._several = several and not lines
@@ -89,7 +86,7 @@ class Json(_Described):
 class View(_Described):
     """Pieces over ids, and a summary, for a terminal."""
 
-    def __init__(self, app: AppContext, vocabulary: Vocabulary, *, several: bool) -> None:
+    def __init__(self, app: AppContext, vocabulary: TokenTable, *, several: bool) -> None:
         super().__init__(app, vocabulary)
         self._several = several
         self._paint = paint(app)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llamacli.cli.tokenize.options import TextOptions
-from llamacli.engine.runtime.model import Model
-from llamacli.engine.tokenization.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from llamacli.backend.child.tokenizer import ChildTokenizer, Vocabularies
 
 PROGRESS_DELAY_SECONDS = 0.5
 """Time before a progress bar is shown."""
 
 
-def load(path: Path) -> Model:
-    """Load the vocabulary of a model file."""
-    return Model(path, vocab_only=True)
+def load(paths: Sequence[Path]) -> Vocabularies:
+    """Load the vocabularies of model files in a child process."""
+    from llamacli.backend.child.tokenizer import Vocabularies
+
+    return Vocabularies(paths)
 
 
-def tokenizer_for(model: Model, source: TextOptions) -> Tokenizer:
-    """Return the model's tokenizer with the options of texts."""
-    return Tokenizer(model, special=source.special, wrap=source.bos, replace=source.errors == "replace")
+def tokenizer_for(loaded: Vocabularies, number: int, source: TextOptions, *, describes: bool) -> ChildTokenizer:
+    """Return the tokenizer of one of them with the options of texts. `describes`: its tokens will be looked at one by one."""
+    return loaded.tokenizer(
+        number, special=source.special, wrap=source.bos, replace=source.errors == "replace", describes=describes
+    )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Any
 
-from llamacli.engine.chat.message import read_messages
+from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.prompt import rendered_prompt
 from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.vocabulary import Vocabulary
-from llamacli.engine.tokenization.documents import Part, text_document
-from llamacli.engine.tokenization.tokenizer import Chunk, adds_space
+from llamacli.engine.tokenization.documents import Chunk, Part, text_document
+from llamacli.engine.tokenization.tokenizer import adds_space
 from llamacli.errors import TemplateError
 
 
@@ -29,18 +28,13 @@ def open_template(model: Model, template: str | None = None) -> ChatTemplate:
     return ChatTemplate(source, bos=bos.decode("utf-8", "replace"), eos=eos.decode("utf-8", "replace"))
 
 
-def conversation_chunk(vocabulary: Vocabulary, chat: ChatTemplate, name: str, messages: Sequence[dict[str, Any]]) -> Chunk:
-    """Return the prompt for OpenAI-shaped messages, up to the answer, with its tokens.
-
-    Raises:
-        TemplateError: if the template refuses the messages.
-        UsageError: if they do not have the shape of OpenAI's.
-    """
-    rendered = chat.render(read_messages(list(messages)))
+def conversation_chunk(vocabulary: Vocabulary, chat: ChatTemplate, messages: Sequence[Message]) -> Chunk:
+    """Return the prompt for messages, up to the answer, with its tokens. Raises as `ChatTemplate.render`."""
+    rendered = chat.render(messages)
     prompt = rendered_prompt(vocabulary, rendered.parts, rendered.stops)
     data = prompt.text.encode()
     added_bos = prompt.tokens[:1] == (vocabulary.bos,) and not data.startswith(_piece(vocabulary, vocabulary.bos))
-    document = text_document(name, data)
+    document = text_document("the conversation", data)
     return Chunk(Part(document, 0, data), array("i", prompt.tokens), int(added_bos), 0, adds_space(vocabulary))
 
 

@@ -6,9 +6,8 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from llamacli.engine.tokenization.documents import Document
+from llamacli.engine.tokenization.documents import Chunk, Document, TextTokenizer, chunks_of
 from llamacli.engine.tokenization.spans import Spans
-from llamacli.engine.tokenization.tokenizer import Chunk, Tokenizer
 
 MAX_DIFFERENCES = 5
 """Differences that a comparison returns."""
@@ -50,7 +49,7 @@ class Comparison:
 
 
 def compare(
-    tokenizers: Sequence[tuple[str, Tokenizer]],
+    tokenizers: Sequence[tuple[str, TextTokenizer]],
     documents: Sequence[Document],
     *,
     max_differences: int = MAX_DIFFERENCES,
@@ -59,7 +58,7 @@ def compare(
     """Tokenize the documents with each of the named tokenizers. `on_progress` receives the bytes done.
 
     Raises:
-        LlamacliError: as `Tokenizer.stream` raises it.
+        LlamacliError: as `chunks_of` raises it.
     """
     readers = [_Reader(tokenizer, documents) for _, tokenizer in tokenizers]
     differences: list[Difference] = []
@@ -87,8 +86,8 @@ class _Reader:
     `_text` is the document from byte `_start` on, as far as it is read.
     """
 
-    def __init__(self, tokenizer: Tokenizer, documents: Iterable[Document]) -> None:
-        self._chunks = tokenizer.stream(documents)
+    def __init__(self, tokenizer: TextTokenizer, documents: Iterable[Document]) -> None:
+        self._chunks = chunks_of(tokenizer, documents)
         self._spans = Spans(tokenizer.vocabulary)
         self._ended = True
         self._text = b""

@@ -1,28 +1,28 @@
-"""Documents for the tokenizer: read in blocks, checked to be UTF-8, and cut into parts."""
+"""Documents for the tokenizer, read in blocks that are checked to be UTF-8, and the tokens of their parts.
+
+The values here need no native library: what reads documents and what tokenizes them may be two processes.
+"""
 
 from __future__ import annotations
 
 import codecs
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
-from llamacli.engine.runtime.vocabulary import LONGEST
-from llamacli.engine.tokenization.split_rules import Rules, character_before
-from llamacli.errors import CapacityError, UsageError
+from llamacli.errors import LlamacliError, UsageError
 
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 """Bytes of one read."""
-
-PART = 128 << 10
-"""Bytes in one call of the tokenizer: enough to amortize its fixed costs, few enough for the cache."""
-
-SMALL_PART = 4 << 10
-"""Bytes in one call where llama.cpp's time is quadratic in them (`Rules.wants_small_parts`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text that is tokenized by itself. `blocks` reads it from its beginning, in blocks of any size."""
+    """A text that is tokenized by itself. `blocks` reads it from its beginning, in blocks of any size.
+
+    A tokenizer takes blocks that end with a complete character: those of `checked`.
+    """
 
     name: str
     blocks: Callable[[], Iterable[bytes]]
@@ -40,9 +40,73 @@ class Part:
     is_last: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The tokens of one part of a document. The first `lead` and the last `tail` represent no text: BOS, EOS and the like.
+
+    `has_added_space` is True if the first piece begins with a space that is not in the text.
+    """
+
+    part: Part
+    tokens: array[int]
+    lead: int = 0
+    tail: int = 0
+    has_added_space: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotTokenized:
+    """The error that takes the place of a document, or of the rest of one."""
+
+    document: Document
+    error: LlamacliError
+
+
+class TokenTable(Protocol):
+    """What is known of single tokens: a vocabulary, or the part of one that has been used."""
+
+    def special_piece(self, token: int) -> bytes:
+        """Return the bytes of a token; those of control tokens as templates write them."""
+
+    def attribute(self, token: int) -> int:
+        """Return the attributes (`llama_token_attr`) of a token."""
+
+
+class TextTokenizer(Protocol):
+    """A tokenizer of documents. `vocabulary` knows the tokens of the chunks that it has yielded."""
+
+    @property
+    def vocabulary(self) -> TokenTable:
+        """The tokens."""
+
+    def outcomes(self, documents: Iterable[Document | None]) -> Iterator[Chunk | NotTokenized]:
+        """Yield the chunks of the documents, in order; a document's error takes the place of its next chunk.
+
+        None among the documents means that the next one has to wait, so pending chunks are yielded first.
+        """
+
+
+def chunks_of(tokenizer: TextTokenizer, documents: Iterable[Document]) -> Iterator[Chunk]:
+    """Yield the chunks of the documents, in order. The tokens of a document's chunks are the tokens of its whole text.
+
+    Raises:
+        UsageError: if a document cannot be read or is not UTF-8.
+        CapacityError: if it has a very long stretch without a position where a cut is safe.
+    """
+    for outcome in tokenizer.outcomes(documents):
+        if isinstance(outcome, NotTokenized):
+            raise outcome.error
+        yield outcome
+
+
 def text_document(name: str, data: bytes) -> Document:
     """Return a document of text in memory."""
     return Document(name, lambda: (data,))
+
+
+def checked(document: Document, *, replace: bool = False) -> Document:
+    """Return the document in blocks that end with a complete character (`utf8_blocks`)."""
+    return Document(document.name, lambda: utf8_blocks(document.blocks(), document.name, replace=replace))
 
 
 def utf8_blocks(blocks: Iterable[bytes], name: str, *, replace: bool = False) -> Iterator[bytes]:
@@ -76,61 +140,3 @@ def _decoded(decoder: codecs.IncrementalDecoder, block: bytes, name: str, offset
         location = f"byte 0x{error.object[error.start]:02x} at offset {offset + error.start:,}"
         hint = "errors=replace reads it as U+FFFD; or convert the text, for example with iconv"
         raise UsageError(f"{name} is not UTF-8 text: {location}", hint=hint, parameter="errors") from None
-
-
-def parts_of(document: Document, rules: Callable[[], Rules], *, replace: bool = False) -> Iterator[Part]:
-    """Yield the parts of a document, at least one. `rules` is called if the document is longer than one part.
-
-    Raises:
-        UsageError: if it is not UTF-8.
-        CapacityError: if it has more than LONGEST bytes without a position where a cut is safe.
-    """
-    return _Cutter(document, rules).parts(utf8_blocks(document.blocks(), document.name, replace=replace))
-
-
-class _Cutter:
-    """Cuts a document. `_rest` is the text that is read but not in a part yet, from byte `_start` of the document on."""
-
-    def __init__(self, document: Document, rules: Callable[[], Rules]) -> None:
-        self._document = document
-        self._make_rules = rules
-        self._rules: Rules | None = None
-        self._rest = b""
-        self._start = 0
-        self._before = b""
-
-    def parts(self, blocks: Iterable[bytes]) -> Iterator[Part]:
-        for block in blocks:
-            self._rest += block
-            if len(self._rest) > PART:
-                yield from self._cut(ended=False)
-        if len(self._rest) > PART:
-            yield from self._cut(ended=True)
-        self._check_length(len(self._rest))
-        yield Part(self._document, self._start, self._rest, self._before, self._start == 0, is_last=True)
-
-    def _cut(self, *, ended: bool) -> Iterator[Part]:
-        rules = self._rules = self._rules or self._make_rules()
-        size = SMALL_PART if rules.wants_small_parts else PART
-        data, begin = self._rest, 0
-        while len(data) - begin > size + (0 if ended else rules.margin):
-            found = rules.last_cut(data, begin, begin + size) or rules.first_cut(data, begin, begin + size)
-            if found is None:
-                break
-            position, needs_before = found
-            self._check_length(position - begin)
-            yield Part(self._document, self._start, data[begin:position], self._before, self._start == 0, is_last=False)
-            self._start += position - begin
-            self._before = character_before(data, position) if needs_before else b""
-            begin = position
-        self._rest = data[begin:]
-        if not ended:
-            self._check_length(len(self._rest))
-
-    def _check_length(self, length: int) -> None:
-        if length > LONGEST:
-            raise CapacityError(
-                f"{self._document.name} has {length:,} bytes without a position where this vocabulary allows a cut, "
-                f"more than {LONGEST:,}",
-                hint="line ends, spaces and commas allow cuts" if self._rules and self._rules.pattern else "split the text",
-            )

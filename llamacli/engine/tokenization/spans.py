@@ -13,10 +13,15 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from llamacli.binding.enums import llama_token_attr
-from llamacli.engine.runtime.vocabulary import Vocabulary
-from llamacli.engine.tokenization.tokenizer import Chunk, is_cut_out
+from llamacli.engine.tokenization.documents import Chunk, TokenTable
 
 _UNKNOWN = llama_token_attr.LLAMA_TOKEN_ATTR_UNKNOWN | llama_token_attr.LLAMA_TOKEN_ATTR_CONTROL
+
+_CUT_OUT = (
+    llama_token_attr.LLAMA_TOKEN_ATTR_CONTROL
+    | llama_token_attr.LLAMA_TOKEN_ATTR_USER_DEFINED
+    | llama_token_attr.LLAMA_TOKEN_ATTR_UNKNOWN
+)
 
 Span = tuple[int, int]
 """Byte offsets in the document, from and to."""
@@ -25,7 +30,7 @@ Span = tuple[int, int]
 class Spans:
     """The spans of tokens. Caches pieces and attributes of the vocabulary."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: TokenTable) -> None:
         self._vocabulary = vocabulary
         self._pieces: dict[int, bytes] = {}
         self._attributes: dict[int, int] = {}
@@ -83,6 +88,13 @@ class Spans:
         if token not in self._attributes:
             self._attributes[token] = self._vocabulary.attribute(token)
         return bool(self._attributes[token] & _UNKNOWN)
+
+
+def is_cut_out(vocabulary: TokenTable, token: int, known: dict[int, int]) -> bool:
+    """Return whether a token is cut out of texts before they are tokenized. `known` caches attributes."""
+    if token not in known:
+        known[token] = vocabulary.attribute(token)
+    return bool(known[token] & _CUT_OUT)
 
 
 class _Walk:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import functools
 import itertools
-import threading
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
-from llamacli.binding.enums import llama_token_attr, llama_vocab_type
+from llamacli.binding.enums import llama_vocab_type
 from llamacli.engine.runtime.hardware import default_threads
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.vocabulary import STACK_PER_BYTE, Vocabulary
-from llamacli.engine.tokenization.documents import PART, Document, Part, parts_of
+from llamacli.engine.tokenization.cutter import PART, parts_of
+from llamacli.engine.tokenization.documents import Chunk, Document, NotTokenized, Part
 from llamacli.engine.tokenization.parallel import in_order
+from llamacli.engine.tokenization.spans import is_cut_out
 from llamacli.engine.tokenization.split_rules import Rules
 from llamacli.engine.tokenization.vocabulary_rules import rules_of
-from llamacli.errors import CancelledError, CapacityError, LlamacliError, UsageError
+from llamacli.errors import CapacityError, UsageError
 
 _JOB = 64 << 10
 """Bytes of short documents in one job."""
@@ -25,52 +25,20 @@ _JOB = 64 << 10
 _JOINED = 1 << 16
 """Pieces that are joined at a time."""
 
-_CUT_OUT = (
-    llama_token_attr.LLAMA_TOKEN_ATTR_CONTROL
-    | llama_token_attr.LLAMA_TOKEN_ATTR_USER_DEFINED
-    | llama_token_attr.LLAMA_TOKEN_ATTR_UNKNOWN
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The tokens of one part of a document. The first `lead` and the last `tail` represent no text: BOS, EOS and the like.
-
-    `has_added_space` is True if the first piece begins with a space that is not in the text.
-    """
-
-    part: Part
-    tokens: array[int]
-    lead: int = 0
-    tail: int = 0
-    has_added_space: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class NotTokenized:
-    """The error that takes the place of a document, or of the rest of one."""
-
-    document: Document
-    error: LlamacliError
-
 
 class Tokenizer:
     """A model's tokenizer.
 
     With `special`, control tokens in texts are parsed. `wrap` adds the tokens that the model requires around a text (BOS, EOS).
-    `replace` reads invalid UTF-8 as U+FFFD. `threads` None uses all cores.
+    `threads` None uses all cores.
     """
 
-    def __init__(
-        self, model: Model, *, special: bool = False, wrap: bool = True, replace: bool = False, threads: int | None = None
-    ) -> None:
+    def __init__(self, model: Model, *, special: bool = False, wrap: bool = True, threads: int | None = None) -> None:
         self.model = model
         self.vocabulary: Vocabulary = model.vocabulary
         self.special = special
         self.begin, self.end = wrapping(self.vocabulary) if wrap else ((), ())
-        self._replace = replace
         self._threads = threads or default_threads()
-        self._cancelled = threading.Event()
         self._lengths: dict[bytes, int] = {}
 
     @functools.cached_property
@@ -83,31 +51,18 @@ class Tokenizer:
         """True if a text is tokenized as if it began with a space."""
         return adds_space(self.vocabulary)
 
-    def stream(self, documents: Iterable[Document]) -> Iterator[Chunk]:
-        """Yield the chunks of the documents, in order. The tokens of a document's chunks are the tokens of its whole text.
-
-        Raises:
-            UsageError: if a document cannot be read or is not UTF-8.
-            CapacityError: if it has a very long stretch without a position where a cut is safe.
-            CancelledError: if `cancel` is called.
-        """
-        for outcome in self.outcomes(documents):
-            if isinstance(outcome, NotTokenized):
-                raise outcome.error
-            yield outcome
-
     def outcomes(self, documents: Iterable[Document | None]) -> Iterator[Chunk | NotTokenized]:
-        """Yield chunks like `stream`, but a document's error takes the place of its next chunk, and the next document follows.
+        """Yield the chunks of the documents, in order; a document's error takes the place of its next chunk.
 
-        None among the documents means that the next one has to wait, so pending chunks are yielded first.
+        None among the documents means that the next one has to wait, so pending chunks are yielded first. A document that
+        raises UsageError while it is read has that error. See `chunks_of`.
         """
-        stack = PART * STACK_PER_BYTE
-        for outcomes in in_order(self._jobs(documents), self._work, threads=self._threads, stack=stack):
+        for outcomes in self.batches(documents):
             yield from outcomes
 
-    def cancel(self) -> None:
-        """End running work. Safe from any thread."""
-        self._cancelled.set()
+    def batches(self, documents: Iterable[Document | None]) -> Iterator[list[Chunk | NotTokenized]]:
+        """Yield what `outcomes` does, in the lists in which it is computed."""
+        return in_order(self._jobs(documents), self._work, threads=self._threads, stack=PART * STACK_PER_BYTE)
 
     def _jobs(self, documents: Iterable[Document | None]) -> Iterator[list[Part | NotTokenized] | None]:
         job: list[Part | NotTokenized] = []
@@ -119,8 +74,6 @@ class Tokenizer:
                 job, size = [], 0
                 continue
             for part in self._parts(document):
-                if self._cancelled.is_set():
-                    raise CancelledError("cancelled")
                 job.append(part)
                 size += 64 + (len(part.data) if isinstance(part, Part) else 0)  # an empty document is work too
                 if size >= _JOB:
@@ -131,7 +84,7 @@ class Tokenizer:
 
     def _parts(self, document: Document) -> Iterator[Part | NotTokenized]:
         try:
-            yield from parts_of(document, lambda: self.rules, replace=self._replace)
+            yield from parts_of(document, lambda: self.rules)
         except (UsageError, CapacityError) as error:
             yield NotTokenized(document, error)
 
@@ -213,10 +166,3 @@ class Detokenizer:
             piece = vocabulary.special_piece(token) if self._special else vocabulary.piece(token)
             yield piece.removeprefix(b" ") if added and not cut_out else piece
             added = cut_out
-
-
-def is_cut_out(vocabulary: Vocabulary, token: int, known: dict[int, int]) -> bool:
-    """Return whether a token is cut out of texts before they are tokenized. `known` caches attributes."""
-    if token not in known:
-        known[token] = vocabulary.attribute(token)
-    return bool(known[token] & _CUT_OUT)

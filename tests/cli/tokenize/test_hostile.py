@@ -10,7 +10,7 @@ import pytest
 import tokenize_cases as cases
 
 from llamacli.engine.runtime.model import Model
-from llamacli.engine.tokenization.documents import text_document
+from llamacli.engine.tokenization.documents import chunks_of, text_document
 from llamacli.engine.tokenization.tokenizer import Tokenizer
 
 SIZE = 1 << 20
@@ -20,7 +20,7 @@ SLACK_SECONDS = 0.4
 def seconds(tokenizer: Tokenizer, text: str) -> tuple[float, int]:
     """How long all of it takes, and how many tokens it is."""
     started = time.perf_counter()
-    count = sum(len(chunk.tokens) for chunk in tokenizer.stream([text_document("text", text.encode())]))
+    count = sum(len(chunk.tokens) for chunk in chunks_of(tokenizer, [text_document("text", text.encode())]))
     return time.perf_counter() - started, count
 
 

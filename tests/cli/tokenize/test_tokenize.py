@@ -18,13 +18,15 @@ import tokenize_cases as cases
 from fakes import Result, invoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_process import InProcessChild
 
+from llamacli.backend.child.services import tokenizer as service
 from llamacli.cli.framework.console import Terminals
 from llamacli.cli.tokenize import input as tokenize_input
 from llamacli.cli.tokenize.ids import read_ids
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.vocabulary import LONGEST
-from llamacli.engine.tokenization import documents as tokenizing_text
+from llamacli.engine.tokenization import cutter as tokenizing_text
 from llamacli.engine.tokenization import tokenizer as tokenizing
 from llamacli.engine.tokenization.compare import Comparison, Counted, Difference
 from llamacli.engine.tokenization.documents import Document
@@ -48,7 +50,9 @@ def loaded():
 def run(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded):
     """Runs `tokenize` with the tiny model, in an empty directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("llamacli.cli.tokenize.vocabulary.load", lambda path: contextlib.nullcontext(loaded(path)))
+    monkeypatch.setattr(service, "Model", lambda path, vocab_only: loaded(path))
+    handlers = service.TokenizerService().handlers()
+    monkeypatch.setattr("llamacli.backend.child.tokenizer.start_child", lambda *_, **__: InProcessChild(handlers))
 
     def call(*arguments: str, model: Path = tiny_model, **how) -> Result:
         return invoke("tokenize", "-m", str(model), *arguments, **how)
@@ -464,6 +468,7 @@ def test_ids_are_not_collected_before_they_are_used():
     texts = read_ids(blocks(), "it")
     assert (list(next(texts)), asked) == ([1, 2], [])
     assert [list(text) for text in texts] == [[34]]
+    assert list(read_ids([b"5", b"", b""], "it"))[:2] == [None, None]
 
 
 def test_long_texts_are_put_together_in_parts(run, monkeypatch):
@@ -481,7 +486,7 @@ def test_long_texts_are_put_together_in_parts(run, monkeypatch):
 def test_ids_in_blocks_of_any_size(parts):
     def read(blocks):
         try:
-            return [list(text) for text in read_ids(blocks, "it")]
+            return [list(text) for text in read_ids(blocks, "it") if text is not None]
         except UsageError as error:
             return str(error)
 

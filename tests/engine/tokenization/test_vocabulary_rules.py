@@ -11,9 +11,9 @@ import tiny
 import tokenize_cases as cases
 
 from llamacli.engine.runtime.model import Model
-from llamacli.engine.tokenization import documents as tokenizing_text
+from llamacli.engine.tokenization import cutter as tokenizing_text
 from llamacli.engine.tokenization import split_rules as tokenizing_rules
-from llamacli.engine.tokenization.documents import text_document
+from llamacli.engine.tokenization.documents import chunks_of, text_document
 from llamacli.engine.tokenization.tokenizer import Tokenizer
 from llamacli.errors import ModelFileError
 
@@ -22,7 +22,7 @@ SOURCE = Path(__file__).parents[3] / "vendor/llama.cpp/src/llama-vocab.cpp"
 
 def whole_and_cut(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[int], int]:
     """The tokens of the whole text, those of its parts one after the other, and how many parts there were."""
-    chunks = list(tokenizer.stream([text_document("text", text.encode())]))
+    chunks = list(chunks_of(tokenizer, [text_document("text", text.encode())]))
     assert b"".join(chunk.part.data for chunk in chunks) == text.encode()
     tokens = [token for chunk in chunks for token in chunk.tokens]
     return tokenizer.vocabulary.tokenize(text, special=tokenizer.special, add_special=True), tokens, len(chunks)
