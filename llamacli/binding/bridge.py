@@ -62,11 +62,6 @@ def answer(name: str, *arguments: Any) -> Json:
     return document
 
 
-def chat_builtins() -> tuple[str, ...]:
-    """Return the names of llama.cpp's built-in chat templates."""
-    return tuple(answer("llamacli_chat_builtins")["builtins"])
-
-
 def memory(path: bytes, model: Any, context: Any) -> Json:
     """Estimate the memory of a file with these `llama_model_params` and `llama_context_params` (`llamacli_memory` in shim.h).
 

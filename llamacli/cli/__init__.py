@@ -22,6 +22,9 @@ _SERVICES = {
 }
 """What the engine's process does for a command."""
 
+_INSPECTIONS = {"--fit", "--system", "--check"}
+"""The options of `info` for which the engine's process is needed."""
+
 _HELP = {"-h", "--help"}
 _URL = "--url"
 
@@ -61,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _prepare_engine(arguments: list[str]) -> None:
     """Fork the engine's process for a command that will need one: now this process is small, and has one thread."""
-    service = _SERVICES.get(arguments[0]) if arguments else None
+    service = _service(arguments)
     if service is None or not _HELP.isdisjoint(arguments) or os.environ.get("LLAMACLI_URL"):
         return
     if any(word == _URL or word.startswith(f"{_URL}=") for word in arguments):  # a server computes
@@ -71,6 +74,15 @@ def _prepare_engine(arguments: list[str]) -> None:
     from llamacli.backend.child.start import prepare
 
     prepare(service)
+
+
+def _service(arguments: list[str]) -> str | None:
+    """Return what the engine's process will do for a command line, None if there will be none."""
+    if arguments[:1] == ["info"] and not _INSPECTIONS.isdisjoint(arguments):
+        return "llamacli.backend.child.services.inspection"
+    if arguments[:2] == ["models", "quantize"]:
+        return "llamacli.backend.child.services.quantizer"
+    return _SERVICES.get(arguments[0]) if arguments else None
 
 
 def _end(_number: int, _frame: object) -> None:

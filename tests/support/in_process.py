@@ -1,9 +1,8 @@
-<<<<<<< HEAD
 """An engine, or what measures, in the test's own process, for tests that watch or replace a part of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -15,27 +14,12 @@ from llamacli.backend.child.faults import exception_of, fault_of
 from llamacli.backend.child.frames import Failure, Items, Result
 from llamacli.backend.child.method import Method, decoder_of, encoder_of
 from llamacli.backend.child.params import ChildParams
+from llamacli.backend.child.stream import Source
 from llamacli.backend.child.task import Task
 from llamacli.backend.child.worker import Handler
 from llamacli.bench.child.process import BenchProcess
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import ContextParams, LoraAdapter, ModelParams
-=======
-"""An engine, and services of a child, in the test's own process, for tests that watch or replace a part of them."""
-
-from __future__ import annotations
-
-from collections.abc import Callable, Generator, Iterator, Mapping
-from pathlib import Path
-from typing import Any
-
-from llamacli.backend.child.method import Method
-from llamacli.backend.child.params import ChildParams
-from llamacli.backend.child.stream import Source
-from llamacli.backend.child.worker import Handler
-from llamacli.engine.engine import Engine
-from llamacli.engine.params import ContextParams, ModelParams
->>>>>>> 466ed36 (Tokenize in a child process)
 from llamacli.engine.runtime.canceller import Canceller
 
 
@@ -52,7 +36,6 @@ def open_in_process(
 
 
 class InProcessChild:
-<<<<<<< HEAD
     """Stand in for a child: a service's handlers in this process, behind the same wire of values."""
 
     pid = 0
@@ -74,7 +57,12 @@ class InProcessChild:
     def tell(self, method: Method, arguments: Any = None) -> None:
         self.call(method, arguments)
 
-    def stream(self, method: Method, arguments: Any = None) -> Generator[Any, Any, Any]:
+    def stream(
+        self, method: Method, arguments: Any = None, *, source: Source | None = None, cancel: Canceller | None = None
+    ) -> Generator[Any, Any, Any]:
+        if source is not None:
+            yield from self._handlers[method](arguments, _FedTask(source))
+            return None
         messages: SimpleQueue[Items | Result | Failure] = SimpleQueue()
         task = Task(1, method, messages.put, 0, (), set)
         packed = encoder_of(method.arguments)(arguments)
@@ -112,42 +100,16 @@ def open_bench_in_process(
     from llamacli.bench.child.service import service
 
     return BenchProcess(models, cancel, loras=loras, params=child, start=lambda *_, **__: InProcessChild(service()))  # type: ignore[arg-type, return-value]
-=======
-    """A `Child` without a process: calls go straight to the handlers of a service, and feeds come when they are wanted."""
-
-    def __init__(self, handlers: Mapping[Method, Handler]) -> None:
-        self._handlers = handlers
-        self.missing: tuple[str, ...] = ()
-
-    def call(self, method: Method, arguments: Any = None, *, on_item: Callable[[Any], None] | None = None) -> Any:
-        """Make a call and return its result."""
-        return self._handlers[method](arguments, _Task(None, on_item))
-
-    def stream(
-        self, method: Method, arguments: Any = None, *, source: Source | None = None, cancel: Canceller | None = None
-    ) -> Generator[Any, Any, None]:
-        """Make a call and yield its items."""
-        yield from self._handlers[method](arguments, _Task(source, None))
-
-    def close(self) -> None:
-        """Do nothing: there is no process."""
 
 
-class _Task:
-    """A `Task` whose feeds are read at once."""
+class _FedTask:
+    """A task whose feeds are read at once, for a service that streams."""
 
-    def __init__(self, source: Source | None, on_item: Callable[[Any], None] | None) -> None:
-        self._source, self._on_item = source, on_item
-        self.cancel = Canceller()
-
-    def emit(self, item: Any) -> None:
-        if self._on_item is not None:
-            self._on_item(item)
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     def fed(self, counts: Iterator[int]) -> Iterator[Any]:
-        assert self._source is not None
         is_last = False
         while not is_last:
             items, is_last = self._source(next(counts))
             yield from items
->>>>>>> 466ed36 (Tokenize in a child process)

@@ -12,9 +12,10 @@ from typing import Any, Protocol, TypeVar
 from llamacli.api.callables import StoppingCriteria, StoppingCriteriaList
 from llamacli.api.chat.formats import ALIASES, FORMATS, find_format
 from llamacli.api.chat.requests import messages_of
+from llamacli.engine.chat.builtin_templates import builtin_templates
 from llamacli.engine.chat.message import Message, read_tools
 from llamacli.engine.chat.rendering import Capabilities, RenderedPrompt, Rendering, plain_prompt
-from llamacli.engine.chat.template import ChatTemplate, builtin_templates
+from llamacli.engine.chat.template import ChatTemplate
 from llamacli.errors import TemplateError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])

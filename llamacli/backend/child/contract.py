@@ -118,8 +118,12 @@ RESOLVE_BIASES: Final = Method("resolve_biases", tuple[tuple[int | str, float], 
 TOKENIZE: Final = Method("tokenize", tuple[str, bool, bool], list[int])
 DETOKENIZE: Final = Method("detokenize", list[int], bytes)
 PIECES: Final = Method("pieces", list[int], list[bytes])
-ANSWER: Final = Method("answer", AnswerRequest, items=Variants(Piece, Prefill, Answer, RoomWanted), feeds=tuple[Room | None])
-ANSWER_MANY: Final = Method("answer_many", Parallel, items=Variants(Piece, Prefill, Answer, Failed), feeds=JobRequest | None)
+ANSWER: Final = Method(
+    "answer", AnswerRequest, items=Variants(Piece, Prefill, Answer, RoomWanted), feeds=tuple[Room | None], is_retried=True
+)
+ANSWER_MANY: Final = Method(
+    "answer_many", Parallel, items=Variants(Piece, Prefill, Answer, Failed), feeds=JobRequest | None, is_retried=True
+)
 KEEP_PREFIXES: Final = Method("keep_prefixes", int)
 SAVE_STATE: Final = Method("save_state", None, int)
 LOAD_STATE: Final = Method("load_state", str, int)

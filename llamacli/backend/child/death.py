@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import IO, Final
 
 from llamacli.backend.child.frames import Alive
-from llamacli.errors import EngineDiedError, LlamacliError, MemoryFullError
+from llamacli.backend.child.limits import (
+    EXIT_MEMORY,
+    EXIT_SECONDS,
+    EXIT_TEXT_MEMORY,
+    EXIT_TEXT_SECONDS,
+    EXTRA_BYTES,
+    SECONDS,
+)  # fmt: skip
+from llamacli.errors import EngineDiedError, LlamacliError, MemoryFullError, TemplateError, UsageError
 
 _LAST_WORDS: Final = 1 << 14
 _LEAST_WORK: Final = 0.002
@@ -39,6 +47,24 @@ class Vitals:
         self.cpu_seconds, self.memory = alive.cpu_seconds, alive.memory
 
 
+_TIME, _MEMORY = f"more than {SECONDS:.0f} s of processor time", f"more than {EXTRA_BYTES >> 20} MiB of memory"
+_EXCEEDED: Final[dict[int, tuple[type[LlamacliError], str]]] = {
+    EXIT_SECONDS: (TemplateError, f"the chat template takes {_TIME}"),
+    EXIT_MEMORY: (TemplateError, f"the chat template takes {_MEMORY}"),
+    EXIT_TEXT_SECONDS: (UsageError, "tokenizing the text takes too much time"),
+    EXIT_TEXT_MEMORY: (UsageError, "tokenizing the text takes too much memory"),
+}
+"""What a child was doing that ended itself, by its exit status."""
+
+
+def exceeded(status: int) -> LlamacliError | None:
+    """Return the error for whoever asked for what made a child end itself; None if it did not."""
+    if status not in _EXCEEDED:
+        return None
+    kind, message = _EXCEEDED[status]
+    return kind(message)
+
+
 def died(status: int, stderr: IO[bytes], vitals: Vitals, model: Path | None) -> LlamacliError:
     """Return the error that tells of a child's end. `status` is a signal's number, negative, or an exit status."""
     words = last_words(stderr)
@@ -46,6 +72,8 @@ def died(status: int, stderr: IO[bytes], vitals: Vitals, model: Path | None) -> 
         return _killed(vitals)
     reason = f": {found}" if (found := reason_in(words)) else ""
     hint = f"this model file is probably damaged: llamacli info --check {model}" if model is not None else None
+    if limit := exceeded(status):
+        return EngineDiedError(f"the engine ended itself: {limit.message}", words=words)
     if status < 0:
         name = _signal_name(-status)
         where = f" in ggml{reason}" if reason else ""

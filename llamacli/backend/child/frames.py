@@ -26,7 +26,7 @@ _MOST_DESCRIPTORS = 8
 
 
 class Start(msgspec.Struct, array_like=True, frozen=True, tag="start"):
-    """The first message to a child. `reads` are the files and folders that its model needs.
+    """The first message to a child. `reads` are the files and folders that its model needs, `writes` files that it may write.
 
     `sandbox` is "auto", "require" or "off". `log_level` is the level of Python's logging from which lines are sent. With
     `keep_alive` the child stays so many seconds after its last connection; the listening socket comes with the first message.
@@ -36,6 +36,7 @@ class Start(msgspec.Struct, array_like=True, frozen=True, tag="start"):
     sandbox: str
     log_level: int
     keep_alive: float | None = None
+    writes: tuple[str, ...] = ()
 
 
 class Call(msgspec.Struct, array_like=True, frozen=True, tag="call"):

@@ -17,9 +17,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from llamacli.engine.runtime.bounds import Subject
 from llamacli.engine.runtime.hardware import total_memory
 
 SECONDS = 2.0
@@ -30,6 +32,15 @@ EXTRA_BYTES = 200 << 20
 
 EXIT_SECONDS, EXIT_MEMORY, EXIT_ORPHAN = 91, 92, 93
 """Exit statuses of a child that ended itself: out of processor time, out of memory, or because its parent had gone."""
+
+EXIT_TEXT_SECONDS, EXIT_TEXT_MEMORY = 94, 95
+"""The same, where a text was tokenized and not a template rendered."""
+
+_TEXT_BYTES_PER_SECOND = 32 << 10
+"""A tokenizer may be so slow: the slowest need a second for some times as much."""
+
+_TEXT_MEMORY = 2 << 10
+"""Bytes that a byte of text may need while it is tokenized: half of it on the stack (`vocabulary.STACK_PER_BYTE`)."""
 
 _POLL_SECONDS = 0.01
 _ON_LINUX = sys.platform.startswith("linux")
@@ -132,11 +143,15 @@ def _last_descriptor() -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Bound:
-    """A running operation: the clock of its thread's processor time, its end on that clock, and the memory it may reach."""
+    """A running operation: the clock of its thread's processor time, its end on that clock, and the memory it may reach.
+
+    `exits` are the statuses with which the process ends, out of time and out of memory.
+    """
 
     clock: int
     end: float
     memory: int
+    exits: tuple[int, int]
 
 
 class _Watchdog:
@@ -171,30 +186,48 @@ class _Watchdog:
 
 
 _watchdog = _Watchdog()
+_thread = threading.local()
+
+
+def bound_native_work(subject: Subject, size: int) -> AbstractContextManager[None]:
+    """Return the limits of native work in a child (`bounds.Bound`)."""
+    if subject == "template":
+        return limited()
+    seconds = SECONDS + size / _TEXT_BYTES_PER_SECOND
+    exits = (EXIT_TEXT_SECONDS, EXIT_TEXT_MEMORY)
+    return limited(seconds=seconds, extra_bytes=EXTRA_BYTES + size * _TEXT_MEMORY, exits=exits)
 
 
 @contextlib.contextmanager
-def limited(*, seconds: float = SECONDS, extra_bytes: int = EXTRA_BYTES) -> Iterator[None]:
+def limited(
+    *, seconds: float = SECONDS, extra_bytes: int = EXTRA_BYTES, exits: tuple[int, int] = (EXIT_SECONDS, EXIT_MEMORY)
+) -> Iterator[None]:
     """Bound what the block does in this thread: end the process if it exceeds one of the limits. Only for a child.
 
     `seconds` is processor time of the thread, so that a busy machine does no harm. `extra_bytes` is growth of the memory of the
     whole process (a thread's own is not known): no context should be made meanwhile. A block that ends in time costs some
-    microseconds. The watchdog needs Python's lock now and then, which ctypes gives up for the time of a native call.
+    microseconds. The watchdog needs Python's lock now and then, which ctypes gives up for the time of a native call. A block
+    inside another one has the limits of the outer one.
     """
+    if getattr(_thread, "is_limited", False):
+        yield
+        return
     clock = _thread_clock()
-    bound = _Bound(clock, time.clock_gettime(clock) + seconds, private_memory() + extra_bytes)
+    bound = _Bound(clock, time.clock_gettime(clock) + seconds, private_memory() + extra_bytes, exits)
     _watchdog.add(bound)
+    _thread.is_limited = True
     try:
         yield
     finally:
+        _thread.is_limited = False
         _watchdog.remove(bound)
 
 
 def _excess(bound: _Bound) -> int:
     """Return the status with which the process has to end, 0 if it goes on."""
     if time.clock_gettime(bound.clock) > bound.end:
-        return EXIT_SECONDS
-    return EXIT_MEMORY if private_memory() > bound.memory else 0
+        return bound.exits[0]
+    return bound.exits[1] if private_memory() > bound.memory else 0
 
 
 def _thread_clock() -> int:

@@ -15,6 +15,7 @@ class Method:
 
     `arguments` is the type of its one argument, `result` that of its result, `items` that of what it streams meanwhile, and
     `feeds` that of what it is given meanwhile; None where there is none. `window` items may be computed ahead of the caller.
+    `is_retried`: the caller tries again after a death of the child, so that it is told of the death and not of its cause.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Method:
     items: Any = None
     feeds: Any = None
     window: int = 256
+    is_retried: bool = False
 
 
 def encoder_of(kind: Any) -> Callable[[Any], bytes]:

@@ -21,7 +21,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from llamacli.backend.child.codec import ProtocolError
-from llamacli.backend.child.death import Vitals, died, hung
+from llamacli.backend.child.death import Vitals, died, exceeded, hung
 from llamacli.backend.child.frames import (
     Alive,
     Call,
@@ -161,7 +161,7 @@ class Child:
         called for items that the child wants. A value that is sent into the iterator goes to the child as an item. `cancel`
         ends the call from any thread. Raises as `call`.
         """
-        call = PendingCall(next(self._numbers))
+        call = PendingCall(next(self._numbers), method.is_retried)
         stream = ItemStream(self._send, call, method, lockstep, source)
         self._submit(call, method, arguments, stream.credit, descriptors)
         if cancel is not None:
@@ -245,8 +245,9 @@ class Child:
                 self._end = end or self._hung or died(status, self._launched.stderr, self.vitals, self._model)
                 _log_last_words(self._end)
             waiting, self._pending = list(self._pending.values()), {}
+        limit = exceeded(status)
         for call in waiting:
-            call.messages.put(self._end)
+            call.messages.put(self._end if limit is None or call.is_retried else limit)
         self._ready.set()
         self._channel.close()
         self._launched.stderr.close()

@@ -32,9 +32,15 @@ def prepare(service: str) -> None:
 
 
 def start_child(
-    service: str, reads: Sequence[Path], params: ChildParams, *, model: Path | None = None, identity: bytes = b""
+    service: str,
+    reads: Sequence[Path],
+    params: ChildParams,
+    *,
+    model: Path | None = None,
+    writes: Sequence[Path] = (),
+    identity: bytes = b"",
 ) -> Child:
-    """Return a child that offers a service and may read the given files and folders.
+    """Return a child that offers a service and may read the given files and folders, and write the given files, which exist.
 
     `model` is named in the error about its death. With `params.keep_alive` a resident child is joined or started, which must be
     equal in the model's file, the service and `identity`.
@@ -48,8 +54,9 @@ def start_child(
     from llamacli.backend.child.process import Child
 
     level = logging.getLogger("llamacli").getEffectiveLevel()
-    paths = tuple(str(path.resolve()) for path in reads)
-    start = Start(paths, params.sandbox, level, params.keep_alive if model is not None else None)
+    readable, writable = (tuple(str(path.resolve()) for path in paths) for paths in (reads, writes))
+    keep_alive = params.keep_alive if model is not None and not writes else None
+    start = Start(readable, params.sandbox, level, keep_alive, writable)
     if start.keep_alive is None or model is None:
         return Child(_launched(service), start, patience=params.patience, model=model)
     from llamacli.backend.child import resident

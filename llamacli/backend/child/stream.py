@@ -25,9 +25,10 @@ Message = Items | Want | Result | Failure | Exception
 
 @dataclass(frozen=True, slots=True)
 class PendingCall:
-    """A call in flight, and its messages in order; an exception among them is its end."""
+    """A call in flight, and its messages in order; an exception among them is its end. `is_retried` is that of its method."""
 
     id: int
+    is_retried: bool = False
     messages: queue.SimpleQueue[Message] = field(default_factory=queue.SimpleQueue)
 
 

@@ -67,7 +67,7 @@ class Finished:
 
 FedText = str | tuple[int, ...] | Fault
 
-EMBED: Final = Method("embed", VectorRequest, items=Variants(Vectors, NoVectors, Finished), feeds=FedText)
+EMBED: Final = Method("embed", VectorRequest, items=Variants(Vectors, NoVectors, Finished), feeds=FedText, is_retried=True)
 
 
 def vectors_of(outcome: Outcome) -> Vectors | NoVectors:

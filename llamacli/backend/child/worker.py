@@ -21,11 +21,19 @@ from llamacli.backend.child import log
 from llamacli.backend.child.connection import Connection, Handler, Service
 from llamacli.backend.child.faults import Fault, fault_of
 from llamacli.backend.child.frames import Channel, Ready, Start, ToChild
-from llamacli.backend.child.limits import apply_limits, close_inherited, die_with_parent, end_with, outlive_parent
+from llamacli.backend.child.limits import (
+    apply_limits,
+    bound_native_work,
+    close_inherited,
+    die_with_parent,
+    end_with,
+    outlive_parent,
+)  # fmt: skip
 from llamacli.backend.child.method import Method
 from llamacli.backend.child.sandbox import apply_sandbox
 from llamacli.backend.child.sandbox.environment import clear_environment
 from llamacli.backend.child.sandbox.paths import gpu_devices
+from llamacli.engine.runtime import bounds
 from llamacli.errors import SandboxError
 
 _STACK_BYTES: Final = 64 << 20
@@ -45,6 +53,7 @@ def main(descriptor: int, services: Sequence[str], *, parent: int, is_forked: bo
     clear_environment()
     os.environ["GGML_NO_BACKTRACE"] = "1"  # it would start a debugger
     apply_limits()
+    bounds.install(bound_native_work)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     gc.freeze()
@@ -117,7 +126,10 @@ class Worker:
         if start.sandbox == "off":
             return ()
         report = apply_sandbox(
-            [Path(read) for read in start.reads], devices=gpu_devices(), accepts=start.keep_alive is not None
+            [Path(read) for read in start.reads],
+            writes=[Path(write) for write in start.writes],
+            devices=gpu_devices(),
+            accepts=start.keep_alive is not None,
         )
         if start.sandbox == "require":
             try:

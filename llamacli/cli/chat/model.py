@@ -68,7 +68,7 @@ class AnswerOptions:
 
 def _template_hint(model: str) -> str:
     from llamacli.cli.chat.template_hint import suggest_template
-    from llamacli.engine.chat.template import builtin_templates
+    from llamacli.engine.chat.builtin_templates import builtin_templates
 
     template = suggest_template(model, builtin_templates())
     if template is None:

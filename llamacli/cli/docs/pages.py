@@ -200,7 +200,7 @@ def _listed(path: tuple[str, ...]) -> tuple[str, ...]:
     if path == ("help",):
         return (*(topic.name for topic in TOPICS), *(entry.name for entry in REGISTRY))
     if path == ("models", "quantize"):
-        from llamacli.engine.quantize import TYPES
+        from llamacli.engine.quantization.types import TYPES
 
         return tuple(TYPES)
     return ()
@@ -213,6 +213,6 @@ def _grammars() -> tuple[str, ...]:
 
 
 def _templates() -> tuple[str, ...]:
-    from llamacli.engine.chat.template import builtin_templates
+    from llamacli.engine.chat.builtin_templates import builtin_templates
 
     return builtin_templates()

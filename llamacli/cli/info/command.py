@@ -92,16 +92,17 @@ def info(
     --fit runs llama.cpp's allocator without loading the weights.
     """
     if show.system:
-        return show_system(app, as_json=show.json)
+        return show_system(app, model.child(), as_json=show.json)
     with open_files(app, name or model.model, offline=model.offline) as opened:
         if show.diff is not None:
             with open_files(app, show.diff, offline=model.offline) as other:
                 return show_diff(app, opened, other, as_json=show.json)
         if show.check:
-            return show_check(app, opened, as_json=show.json)
+            return show_check(app, opened, model.child(), as_json=show.json)
         require_complete(opened.files)
         if show.fit:
-            return show_fit(app, opened, model.params(), context.params(n_seq_max=show.parallel), as_json=show.json)
+            params = context.params(n_seq_max=show.parallel)
+            return show_fit(app, opened, model.params(), params, model.child(), as_json=show.json)
         if show.key is not None:
             return _key(app, opened, show.key, show)
         if show.template:

@@ -23,6 +23,7 @@ from llamacli.units import format_bytes
 from llamacli.version import VERSION
 
 if TYPE_CHECKING:
+    from llamacli.backend.child.params import ChildParams
     from llamacli.cli.framework.console import Style
 
 DIFFERENT = 8
@@ -60,7 +61,7 @@ def show_diff(app: AppContext, old: Opened, new: Opened, *, as_json: bool) -> No
         raise typer.Exit(DIFFERENT)
 
 
-def show_check(app: AppContext, opened: Opened, *, as_json: bool) -> None:
+def show_check(app: AppContext, opened: Opened, child: ChildParams, *, as_json: bool) -> None:
     """Show the findings about a file.
 
     Raises:
@@ -70,7 +71,7 @@ def show_check(app: AppContext, opened: Opened, *, as_json: bool) -> None:
     from llamacli.render.info.json import findings_document
     from llamacli.render.info.reports import format_findings, verdict
 
-    findings = [*check_model(opened.files, opened.sources), *_template_findings(opened)]
+    findings = [*check_model(opened.files, opened.sources), *_template_findings(opened, child)]
     if as_json:
         write_document(app, findings_document(opened.location, findings))
     else:
@@ -79,35 +80,49 @@ def show_check(app: AppContext, opened: Opened, *, as_json: bool) -> None:
         raise ModelFileError(f"{opened.files.header.name} is {verdict(findings)}")
 
 
-def _template_findings(opened: Opened) -> Iterator[Finding]:
+def _template_findings(opened: Opened, child: ChildParams) -> Iterator[Finding]:
     """Yield the errors of llama.cpp's own template parser."""
-    from llamacli.engine.chat.template import ChatTemplate
+    from llamacli.backend.child.inspection import Inspector
 
-    for name, text in chat_templates(opened.files.header):
-        if is_go_template(text):  # reported already
-            continue
-        try:
-            ChatTemplate(text).close()
-        except LibraryError:
-            return
-        except LlamacliError as error:
-            yield Finding("error", f"template {name}", error.message)
+    templates = [  # others are reported already
+        (name, text) for name, text in chat_templates(opened.files.header) if not is_go_template(text)
+    ]
+    inspector: Inspector | None = None
+    try:
+        for name, text in templates:
+            if inspector is None or not inspector.is_alive:
+                inspector = Inspector(child)
+            try:
+                inspector.check_template(text)
+            except LibraryError:
+                return
+            except LlamacliError as error:
+                yield Finding("error", f"template {name}", error.message)
+    finally:
+        if inspector is not None:
+            inspector.close()
 
 
-def show_fit(app: AppContext, opened: Opened, model: ModelParams, context: ContextParams, *, as_json: bool) -> None:
+def show_fit(
+    app: AppContext, opened: Opened, model: ModelParams, context: ContextParams, child: ChildParams, *, as_json: bool
+) -> None:
     """Show the memory that a model needs.
 
     Raises:
         MemoryFullError: if it does not fit.
     """
     from llamacli.cli.framework.wording import flag_of
-    from llamacli.engine.fit.search import estimate_model, fit_model
     from llamacli.render.info.json import fit_document
     from llamacli.render.info.reports import format_fit
 
     if opened.path is not None:
-        report = fit_model(opened.path, model, context)
+        from llamacli.backend.child.inspection import Inspector
+
+        with Inspector(child, [opened.path]) as inspector:
+            report = inspector.fit(opened.path, model, context)
     else:
+        from llamacli.engine.fit.search import estimate_model
+
         report = estimate_model(opened.files, opened.sources[0], model, context)
     words = ("all" if value == -1 else value for value in report.settings.values())  # -1 layers are all
     flags = [word for name, value in zip(report.settings, words, strict=True) for word in (flag_of(name), str(value))]
@@ -122,13 +137,15 @@ def show_fit(app: AppContext, opened: Opened, model: ModelParams, context: Conte
         )
 
 
-def show_system(app: AppContext, *, as_json: bool) -> None:
+def show_system(app: AppContext, child: ChildParams, *, as_json: bool) -> None:
     """Show the hardware and the build."""
+    from llamacli.backend.child.inspection import Inspector
     from llamacli.engine.system import describe_system
     from llamacli.render.info.json import system_document
     from llamacli.render.info.reports import format_system
 
-    report = describe_system(VERSION)
+    with Inspector(child) as inspector:
+        report = describe_system(VERSION, inspector.build())
     report = replace(report, libraries=_without_home(report.libraries))
     locations = {
         "settings": paths.settings_file(),

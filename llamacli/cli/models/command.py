@@ -180,24 +180,22 @@ def quantize(
     F16, BF16 and F32 files give the best results. The output file is written atomically and verified; an existing file is never
     overwritten.
     """
-    from llamacli.engine import quantize as engine
+    from llamacli.backend.child import quantizer
+    from llamacli.engine.quantization.types import parse_type
     from llamacli.render.models import format_sizes
 
-    name = engine.parse_type(type)
+    name = parse_type(type)
     source = app.find_model(app, model, offline=True)
+    asked = quantizer.Quantization(
+        source=str(source), type_name=name, threads=threads or 0, allow_requantize=allow_requantize, pure=pure
+    )
     if forecast:
-        sizes = engine.forecast(source, name, allow_requantize=allow_requantize, pure=pure)
+        sizes = quantizer.forecast(asked)
         app.console.write(f"{name}: {format_sizes(sizes.before, sizes.after)}\n")
         return
     with app.progress() as bar:
-        sizes = engine.quantize(
-            source,
-            output,
-            name,
-            threads=threads or 0,
-            allow_requantize=allow_requantize,
-            pure=pure,
-            on_progress=lambda done, total: bar.update(f"quantizing to {name}", done, total),
+        sizes = quantizer.quantize(
+            asked, output, on_progress=lambda done, total: bar.update(f"quantizing to {name}", done, total)
         )
     app.console.note(f"{output}: {name}, {format_sizes(sizes.before, sizes.after)}")
 

@@ -15,17 +15,17 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from llamacli.binding import bridge
-from llamacli.binding.location import find_folder
+from llamacli.engine.chat.builtin_templates import builtin_templates, template_file
 from llamacli.engine.chat.message import Message, check_calls
 from llamacli.engine.chat.prompt import Part
 from llamacli.engine.chat.rendering import Capabilities, RenderedPrompt, Rendering
 from llamacli.engine.chat.tool_names import ToolNames
 from llamacli.engine.constraint.trigger import Trigger
+from llamacli.engine.runtime.bounds import bounded
 from llamacli.errors import TemplateError, UsageError
 from llamacli.gguf.check.template import GO_TEMPLATE, is_go_template
 
@@ -50,14 +50,15 @@ class ChatTemplate:
     ) -> None:
         if not source.strip():
             raise TemplateError("the chat template is empty")
-        source = _file_template(source) or source
+        source = template_file(source) or source
         if "{" not in source and source not in (known := builtin_templates()):  # as Jinja text it would print itself
             raise TemplateError(
                 f"unknown built-in chat template {source.split(maxsplit=1)[0][:60]!r}", hint=_near(source, known)
             )
         self._seconds = seconds
         try:
-            self._chat = bridge.Chat({"source": source, "bos": bos, "eos": eos, "tool_use": tool_use, "seconds": seconds})
+            with bounded("template"):
+                self._chat = bridge.Chat({"source": source, "bos": bos, "eos": eos, "tool_use": tool_use, "seconds": seconds})
         except TemplateError as error:
             if not is_go_template(source):
                 raise
@@ -78,7 +79,8 @@ class ChatTemplate:
         rendering = rendering or Rendering()
         names = ToolNames(rendering.tools)
         try:
-            answer = self._chat.render({**_request(messages, rendering, names), "seconds": self._seconds})
+            with bounded("template"):
+                answer = self._chat.render({**_request(messages, rendering, names), "seconds": self._seconds})
         except TemplateError as error:
             if error.message.startswith(_BAD_ARGUMENTS):
                 check_calls(messages)
@@ -119,20 +121,6 @@ class ChatTemplate:
 def _near(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else f"built in are {', '.join(known)}"
-
-
-def builtin_templates() -> tuple[str, ...]:
-    """Return the names of llama.cpp's built-in chat templates, which `ChatTemplate` accepts in place of Jinja text."""
-    return (*bridge.chat_builtins(), *(path.stem for path in _template_files()))
-
-
-def _template_files() -> list[Path]:
-    """Return the templates installed with the libraries, which llama.cpp has only as files in its tree."""
-    return sorted((find_folder() / "templates").glob("*.jinja"))
-
-
-def _file_template(name: str) -> str | None:
-    return next((path.read_text(encoding="utf-8") for path in _template_files() if path.stem == name), None)
 
 
 def _capabilities(given: Mapping[str, bool]) -> Capabilities:

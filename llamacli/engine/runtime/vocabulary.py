@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from llamacli.binding.arrays import char_buffer, token_array, token_buffer, token_values
 from llamacli.binding.enums import llama_vocab_type
 from llamacli.binding.library import library
+from llamacli.engine.runtime.bounds import bounded
 from llamacli.errors import EngineError, UsageError
 
 T = TypeVar("T")
@@ -86,7 +87,7 @@ class Vocabulary:
         capacity = len(data) + 8
         for _ in range(2):
             buffer = token_buffer(capacity)
-            with self._owner.gate:
+            with self._owner.gate, bounded("text", len(data)):
                 count: int = self._library.llama_tokenize(self._handle, data, len(data), buffer, capacity, add_special, special)
             if count >= 0:
                 return token_values(buffer, count)

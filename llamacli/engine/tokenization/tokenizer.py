@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
 from llamacli.binding.enums import llama_vocab_type
+from llamacli.engine.runtime.bounds import bounded
 from llamacli.engine.runtime.hardware import default_threads
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.vocabulary import STACK_PER_BYTE, Vocabulary
@@ -89,7 +90,9 @@ class Tokenizer:
             yield NotTokenized(document, error)
 
     def _work(self, job: list[Part | NotTokenized]) -> list[Chunk | NotTokenized]:
-        return [self._chunk(part) if isinstance(part, Part) else part for part in job]
+        size = sum(len(part.data) for part in job if isinstance(part, Part))
+        with bounded("text", size * self._threads):  # the memory of all threads is measured together
+            return [self._chunk(part) if isinstance(part, Part) else part for part in job]
 
     def _chunk(self, part: Part) -> Chunk:
         tokens = self.vocabulary.token_array(part.before + part.data, special=self.special, stack_bytes=PART)

@@ -8,7 +8,7 @@ import pytest
 from talk import Talker, talk
 
 from llamacli.cli.chat.template_hint import _FAMILIES, suggest_template
-from llamacli.engine.chat.template import builtin_templates
+from llamacli.engine.chat.builtin_templates import builtin_templates
 
 
 @pytest.mark.parametrize(

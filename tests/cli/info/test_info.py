@@ -13,8 +13,10 @@ import pytest
 import tiny
 from fake_hub import running
 from fakes import Result, invoke
+from in_process import InProcessChild
 from tiny import ARRAY, F32, STRING, Tensor, Typed
 
+from llamacli.backend.child.services import inspection
 from llamacli.cli.framework.console import Terminals
 from llamacli.cli.framework.context import find_model
 from llamacli.engine.fit import meter as fit_meter
@@ -396,7 +398,14 @@ def test_fit_of_a_model_here(tiny_model: Path) -> None:
     assert "verdict           fits" in shown
 
 
+def inspect_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inspect in this process, for tests that replace a part of it."""
+    child = InProcessChild(inspection.service())
+    monkeypatch.setattr("llamacli.backend.child.inspection.start_child", lambda *_, **__: child)
+
+
 def test_fit_says_what_would_fit(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inspect_here(monkeypatch)
     """With a budget between the smallest and the largest context: found, and to the next 256 tokens the largest."""
     meter = fit_meter.NativeMeter(tiny_model)
     small = meter.measure(ModelParams(), ContextParams(), 256).devices[0]
@@ -419,6 +428,7 @@ def test_fit_says_what_would_fit(tiny_model: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_fit_when_nothing_fits(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inspect_here(monkeypatch)
     monkeypatch.setattr(fit_meter, "available_memory", lambda: 1000)
     result = info(tiny_model, "--fit")
     assert result.status == 4

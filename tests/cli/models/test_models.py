@@ -21,6 +21,7 @@ from fake_hub import COMMIT, FakeHub
 from fakes import Result, invoke
 
 from llamacli import gguf
+from llamacli.backend.child.quantizer import Quantization, quantize
 from llamacli.cli.framework.console import Terminals
 from llamacli.cli.framework.context import find_model
 from llamacli.store.files import paths
@@ -340,9 +341,7 @@ def test_quantize(wide_model: Path, directory: Path, name: str) -> None:
 
 
 def test_the_forecast_is_right(wide_model: Path, directory: Path) -> None:
-    from llamacli.engine import quantize
-
-    sizes = quantize.quantize(wide_model, directory / "o.gguf", "Q8_0")
+    sizes = quantize(Quantization(source=str(wide_model), type_name="Q8_0"), directory / "o.gguf")
     files = gguf.read_files(directory / "o.gguf")
     assert sum(tensor.size for tensor in files.tensors) == pytest.approx(sizes.after, abs=20_000)
     assert sizes.before > 3 * sizes.after
@@ -392,6 +391,22 @@ def test_an_interrupted_quantization_leaves_nothing(directory: Path) -> None:
     stderr = process.communicate(timeout=60)[1]
     assert (process.returncode, stderr) == (130, "")
     assert time.monotonic() - started < 2
+    assert [path.name for path in directory.iterdir()] == ["big.gguf"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the child in /proc")
+def test_a_quantization_whose_process_dies_leaves_nothing(directory: Path) -> None:
+    big = tiny.tiny_model(directory / "big.gguf", width=512, feed_forward=2048, layers=8)
+    command = [sys.executable, "-m", "llamacli", "models", "quantize", "-t", "1", str(big), "o.gguf", "IQ3_S"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not any(path.stat().st_size for path in directory.glob(".o.gguf.*")):
+        time.sleep(0.01)
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGSEGV)
+    stderr = process.communicate(timeout=60)[1]
+    assert (process.returncode, stderr.count("\n")) == (7, 1)
+    assert stderr.startswith("llamacli: error: the engine died (SIGSEGV)")
     assert [path.name for path in directory.iterdir()] == ["big.gguf"]
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from llamacli.binding import bridge
 from llamacli.engine.chat.answer_parser import AnswerParser
+from llamacli.engine.chat.builtin_templates import LLAMA_CPP_TEMPLATES, builtin_templates
 from llamacli.engine.chat.message import Message, Tool, ToolCall
 from llamacli.engine.chat.rendering import RenderedPrompt, Rendering
-from llamacli.engine.chat.template import ChatTemplate, builtin_templates
+from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.chat.tool_names import ToolNames
 from llamacli.engine.events import Delta
 from llamacli.errors import ClosedError, TemplateError, UsageError
@@ -130,6 +132,10 @@ def test_marks_pass_through_filters(source: str, parts: list[tuple[str, bool]]) 
     with ChatTemplate("{% set m = messages[0] %}" + source) as chat:
         rendered = chat.render([Message("user", "<x>")])
     assert [(part.text, part.is_input) for part in rendered.parts] == parts
+
+
+def test_the_names_of_the_templates_are_those_in_the_library() -> None:
+    assert tuple(bridge.answer("llamacli_chat_builtins")["builtins"]) == LLAMA_CPP_TEMPLATES
 
 
 @pytest.mark.parametrize("name", builtin_templates())

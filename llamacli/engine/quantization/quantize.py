@@ -5,72 +5,36 @@ llama.cpp reports progress and sizes only in its log, so its log lines are parse
 
 from __future__ import annotations
 
-import contextlib
-import difflib
 import logging
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from llamacli import gguf
 from llamacli.binding import log
 from llamacli.binding.arrays import reference
-from llamacli.binding.enums import llama_ftype
 from llamacli.binding.library import library
+from llamacli.engine.quantization.types import TYPES, QuantizedSizes, parse_type
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.loading import interruptible
-from llamacli.errors import LlamacliError, ModelFileError, ModelUnsupportedError, UsageError
-from llamacli.units import format_bytes
+from llamacli.errors import LlamacliError, ModelFileError, ModelUnsupportedError
 
-TYPES: dict[str, llama_ftype] = {
-    member.name.removeprefix("LLAMA_FTYPE_").removeprefix("MOSTLY_").removeprefix("ALL_"): member
-    for member in llama_ftype
-    if member is not llama_ftype.LLAMA_FTYPE_GUESSED
-}
-"""The types that a model can be quantized to, by llama.cpp's names."""
-
-_SYNONYMS = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 _TENSOR = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
 _SIZE = re.compile(r"(model|quant) size\s*=\s*([\d.]+) MiB")
 _MEBIBYTE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class QuantizedSizes:
-    """Bytes of all tensors before and after, to about 0.01 MiB. `needs_importance`: llama.cpp requires an importance matrix."""
-
-    before: int
-    after: int
-    needs_importance: bool = False
-
-
-def parse_type(name: str) -> str:
-    """Return llama.cpp's name for a quantization written in any case.
-
-    Raises:
-        UsageError: if the type is unknown; the hint has the nearest name, or all names.
-    """
-    known = _SYNONYMS.get(name.upper(), name.upper())
-    if known not in TYPES:
-        near = difflib.get_close_matches(known, TYPES, n=1, cutoff=0.75)
-        hint = f"did you mean {near[0]}?" if near else f"known types are {', '.join(sorted(TYPES))}"
-        raise UsageError(f"unknown quantization {name}", hint=hint)
-    return known
-
-
 def forecast(source: Path, type_name: str, *, allow_requantize: bool = False, pure: bool = False) -> QuantizedSizes:
-    """Return the sizes that `quantize` would give. Raises like `quantize`."""
+    """Return the sizes that `write` would give. Raises like `write`, ModelError also if the file is corrupt."""
     gguf.check_file(source)
     with _LogReader() as reader:
         _run(source, Path(os.devnull), type_name, allow_requantize=allow_requantize, pure=pure, dry_run=True)
     return reader.sizes()
 
 
-def quantize(
+def write(
     source: Path,
     target: Path,
     type_name: str,
@@ -79,39 +43,19 @@ def quantize(
     allow_requantize: bool = False,
     pure: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
-) -> QuantizedSizes:
-    """Write `source` to `target` with another type. `target` must not exist; it appears complete and checked, or not at all.
+) -> None:
+    """Write `source` to `target` with another type.
 
     `on_progress` is called with the number of finished tensors and of all. `pure` gives every tensor the same type. `threads` 0
     uses all cores.
 
     Raises:
-        UsageError: if the type is unknown, or `target` exists.
-        ModelError: if the file is corrupt, or llama.cpp cannot quantize it; the message gives its reason.
-        LlamacliError: if the disk is full or read-only.
+        UsageError: if the type is unknown.
+        ModelError: if llama.cpp cannot quantize the file; the message gives its reason.
+        LlamacliError: if the disk is full.
     """
-    if target.exists() or target.is_symlink():
-        raise UsageError(f"{target} exists already", hint="choose another name, or remove the file first")
-    sizes = forecast(source, type_name, allow_requantize=allow_requantize, pure=pure)
-    if sizes.needs_importance:
-        raise ModelUnsupportedError(
-            f"{type_name} needs an importance matrix, which {source.name} does not have", hint="use IQ3_S or a larger type"
-        )
-    part = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    with _disk_errors(target):
-        free = shutil.disk_usage(target.absolute().parent).free
-        if free < sizes.after:
-            raise LlamacliError(
-                f"{target} needs {format_bytes(sizes.after)}, but only {format_bytes(free)} are free", hint="free some space"
-            )
-        try:
-            with _LogReader(on_progress):
-                _run(source, part, type_name, threads=threads, allow_requantize=allow_requantize, pure=pure)
-            gguf.check_file(part)
-            _publish(part, target)
-        finally:
-            part.unlink(missing_ok=True)
-    return sizes
+    with _LogReader(on_progress):
+        _run(source, target, type_name, threads=threads, allow_requantize=allow_requantize, pure=pure)
 
 
 def _run(
@@ -192,23 +136,3 @@ class _LogReader(logging.Handler):
             raise ModelFileError("llama.cpp did not report the size of the result")
         before, after = (round(self._found[name] * _MEBIBYTE) for name in ("model", "quant"))
         return QuantizedSizes(before, after, self._needs_importance)
-
-
-def _publish(part: Path, target: Path) -> None:
-    """Give the finished file its name, unless another process has taken that meanwhile."""
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    try:
-        os.link(part, target)
-    except FileExistsError:
-        raise UsageError(f"{target} was created by another process meanwhile", hint="choose another name") from None
-    except OSError:  # a file system without hard links
-        part.rename(target)
-
-
-@contextlib.contextmanager
-def _disk_errors(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise LlamacliError(f"cannot write {target}: {error.strerror or error}") from error

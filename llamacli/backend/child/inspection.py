@@ -1,0 +1,73 @@
+"""What a child says about models and the machine without loading weights: memory, templates, and the native build."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from llamacli.backend.child.method import Method
+from llamacli.backend.child.params import ChildParams
+from llamacli.backend.child.start import start_child
+from llamacli.engine.fit.report import FitReport
+from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.engine.system import NativeBuild
+from llamacli.gguf.split import part_names
+
+SERVICE: Final = "llamacli.backend.child.services.inspection"
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """Arguments of `FIT`."""
+
+    path: str
+    model: ModelParams
+    context: ContextParams
+
+
+BUILD: Final = Method("build", None, NativeBuild)
+FIT: Final = Method("fit", FitRequest, FitReport)
+CHECK_TEMPLATE: Final = Method("check_template", str)
+
+
+class Inspector:
+    """A child that inspects, and may read the given model files. `close()` ends it. A context manager.
+
+    All methods raise EngineDiedError if the child dies; `is_alive` is then False.
+    """
+
+    def __init__(self, params: ChildParams | None = None, models: Sequence[Path] = ()) -> None:
+        reads = [path.with_name(name) for path in models for name in part_names(path.name)]
+        self._child = start_child(SERVICE, reads, params or ChildParams(), model=models[0] if models else None)
+
+    @property
+    def is_alive(self) -> bool:
+        """False once the child has ended."""
+        return self._child.is_alive
+
+    def build(self) -> NativeBuild:
+        """Return what the native library says of itself. Raises LibraryError if it is missing."""
+        build: NativeBuild = self._child.call(BUILD)
+        return build
+
+    def fit(self, path: Path, model: ModelParams, context: ContextParams) -> FitReport:
+        """Check whether a model fits on this machine. Raises ModelError if llama.cpp cannot read it."""
+        report: FitReport = self._child.call(FIT, FitRequest(str(path), model, context))
+        return report
+
+    def check_template(self, source: str) -> None:
+        """Check that a chat template parses. Raises TemplateError."""
+        self._child.call(CHECK_TEMPLATE, source)
+
+    def close(self) -> None:
+        """End the child."""
+        self._child.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

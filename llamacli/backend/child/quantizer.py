@@ -1,0 +1,124 @@
+"""Quantization in a child: it may write one file, which gets its name here when it is complete and checked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from llamacli import gguf
+from llamacli.backend.child.method import Method
+from llamacli.backend.child.params import ChildParams
+from llamacli.backend.child.process import Child
+from llamacli.backend.child.start import start_child
+from llamacli.engine.quantization.types import QuantizedSizes
+from llamacli.errors import LlamacliError, ModelUnsupportedError, UsageError
+from llamacli.gguf.split import part_names
+from llamacli.units import format_bytes
+
+SERVICE: Final = "llamacli.backend.child.services.quantizer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantization:
+    """What is quantized, and how. `pure` gives every tensor the same type; `threads` 0 uses all cores."""
+
+    source: str
+    type_name: str
+    threads: int = 0
+    allow_requantize: bool = False
+    pure: bool = False
+
+
+FORECAST: Final = Method("forecast", Quantization, QuantizedSizes)
+QUANTIZE: Final = Method("quantize", tuple[Quantization, str], items=tuple[int, int])
+
+
+def forecast(asked: Quantization, params: ChildParams | None = None) -> QuantizedSizes:
+    """Return the sizes that `quantize` would give. Raises like `quantize`."""
+    with contextlib.closing(_start(asked, (), params)) as child:
+        sizes: QuantizedSizes = child.call(FORECAST, asked)
+        return sizes
+
+
+def quantize(
+    asked: Quantization,
+    target: Path,
+    params: ChildParams | None = None,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> QuantizedSizes:
+    """Write a model to `target` with another type. `target` must not exist; it appears complete and checked, or not at all.
+
+    `on_progress` is called with the number of finished tensors and of all.
+
+    Raises:
+        UsageError: if the type is unknown, or `target` exists.
+        ModelError: if the file is corrupt, or llama.cpp cannot quantize it; the message gives its reason.
+        LlamacliError: if the disk is full or read-only.
+        EngineDiedError: if the child dies.
+    """
+    if target.exists() or target.is_symlink():
+        raise UsageError(f"{target} exists already", hint="choose another name, or remove the file first")
+    part = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    with _disk_errors(target):
+        part.touch(exist_ok=False)  # the child may write to files that exist
+        try:
+            with contextlib.closing(_start(asked, (part,), params)) as child:
+                sizes = _checked_forecast(child, asked, target)
+                child.call(QUANTIZE, (asked, str(part)), on_item=_spread(on_progress))
+            gguf.check_file(part)
+            _publish(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+    return sizes
+
+
+def _start(asked: Quantization, writes: Sequence[Path], params: ChildParams | None) -> Child:
+    source = Path(asked.source)
+    reads = [source.with_name(name) for name in part_names(source.name)]
+    return start_child(SERVICE, reads, params or ChildParams(), model=source, writes=writes)
+
+
+def _checked_forecast(child: Child, asked: Quantization, target: Path) -> QuantizedSizes:
+    """Return the sizes, checked to be possible. Raises ModelUnsupportedError, LlamacliError."""
+    sizes: QuantizedSizes = child.call(FORECAST, asked)
+    if sizes.needs_importance:
+        raise ModelUnsupportedError(
+            f"{asked.type_name} needs an importance matrix, which {Path(asked.source).name} does not have",
+            hint="use IQ3_S or a larger type",
+        )
+    free = shutil.disk_usage(target.absolute().parent).free
+    if free < sizes.after:
+        raise LlamacliError(
+            f"{target} needs {format_bytes(sizes.after)}, but only {format_bytes(free)} are free", hint="free some space"
+        )
+    return sizes
+
+
+def _spread(on_progress: Callable[[int, int], None] | None) -> Callable[[tuple[int, int]], None] | None:
+    return None if on_progress is None else lambda item: on_progress(*item)
+
+
+def _publish(part: Path, target: Path) -> None:
+    """Give the finished file its name, unless another process has taken that meanwhile."""
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise UsageError(f"{target} was created by another process meanwhile", hint="choose another name") from None
+    except OSError:  # a file system without hard links
+        part.rename(target)
+
+
+@contextlib.contextmanager
+def _disk_errors(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LlamacliError(f"cannot write {target}: {error.strerror or error}") from error

@@ -1,0 +1,38 @@
+"""The inspections of a child."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llamacli.backend.child import inspection
+from llamacli.backend.child.inspection import FitRequest
+from llamacli.backend.child.method import Method
+from llamacli.backend.child.task import Task
+from llamacli.backend.child.worker import Handler
+from llamacli.binding.library import library
+from llamacli.engine.fit.report import FitReport
+from llamacli.engine.system import NativeBuild
+
+
+def service() -> dict[Method, Handler]:
+    """Return the handlers, with the native library loaded."""
+    library()
+    return {inspection.BUILD: _build, inspection.FIT: _fit, inspection.CHECK_TEMPLATE: _check_template}
+
+
+def _build(_: None, _task: Task) -> NativeBuild:
+    from llamacli.engine.system import describe_build
+
+    return describe_build()
+
+
+def _fit(asked: FitRequest, _task: Task) -> FitReport:
+    from llamacli.engine.fit.search import fit_model
+
+    return fit_model(Path(asked.path), asked.model, asked.context)
+
+
+def _check_template(source: str, _task: Task) -> None:
+    from llamacli.engine.chat.template import ChatTemplate
+
+    ChatTemplate(source).close()

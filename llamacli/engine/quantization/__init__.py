@@ -1,0 +1,1 @@
+"""Quantization of models: the types, and llama.cpp's own quantizer."""
