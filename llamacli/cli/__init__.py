@@ -69,8 +69,6 @@ def _prepare_engine(arguments: list[str]) -> None:
         return
     if any(word == _URL or word.startswith(f"{_URL}=") for word in arguments):  # a server computes
         return
-    if arguments[0] == "bench" and not _OF_STORED_RUNS.isdisjoint(arguments[1:2]):
-        return
     from llamacli.backend.child.start import prepare
 
     prepare(service)
@@ -82,6 +80,8 @@ def _service(arguments: list[str]) -> str | None:
         return "llamacli.backend.child.services.inspection"
     if arguments[:2] == ["models", "quantize"]:
         return "llamacli.backend.child.services.quantizer"
+    if arguments[:1] == ["bench"] and not _OF_STORED_RUNS.isdisjoint(arguments[1:2]):
+        return None
     return _SERVICES.get(arguments[0]) if arguments else None
 
 

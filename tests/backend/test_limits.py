@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from llamacli.backend.child.limits import EXIT_MEMORY, EXIT_ORPHAN, EXIT_SECONDS, limited, private_memory
+from llamacli.backend.child.limits import EXIT_MEMORY, EXIT_ORPHAN, EXIT_SECONDS, EXIT_TEXT_SECONDS, limited, private_memory
 from llamacli.engine.runtime.hardware import total_memory
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
@@ -54,6 +54,38 @@ def test_a_native_call_is_ended_too() -> None:
     start = time.monotonic()
     assert python(code).returncode == EXIT_SECONDS
     assert time.monotonic() - start < 20
+
+
+def test_threads_of_native_code_are_counted_on_request() -> None:
+    """A chat template is rendered on a native thread, so this is tried with one that does not end."""
+    code = (
+        "from llamacli.engine.chat.template import ChatTemplate\n"
+        "from llamacli.engine.chat.message import Message\n"
+        "from llamacli.engine.runtime import bounds\n"
+        "bounds.install(bound_native_work)\n"
+        "loop = '{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}'\n"
+        "with ChatTemplate('{% if messages %}' + loop + '{% endif %}', seconds=60) as template:\n"
+        "    template.render([Message('user', 'x')])\n"
+    )
+    start = time.monotonic()
+    assert python(code).returncode == EXIT_SECONDS
+    assert time.monotonic() - start < 20
+
+
+def test_the_time_of_a_tokenizer_grows_with_its_text() -> None:
+    work = "end = time.thread_time() + 2.5\n    while time.thread_time() < end: pass\n"
+    assert python(f"with bound_native_work('text', 1 << 20):\n    {work}").returncode == 0
+    assert python(f"with bound_native_work('text', 10):\n    {work}").returncode == EXIT_TEXT_SECONDS
+
+
+def test_an_inner_operation_has_the_limits_of_the_outer_one() -> None:
+    code = (
+        "with limited(seconds=5):\n"
+        "    with limited(seconds=0.1):\n"
+        "        end = time.thread_time() + 0.4\n"
+        "        while time.thread_time() < end: pass\n"
+    )
+    assert python(code).returncode == 0
 
 
 def test_other_threads_may_compute_meanwhile() -> None:

@@ -43,6 +43,7 @@ _TEXT_MEMORY = 2 << 10
 """Bytes that a byte of text may need while it is tokenized: half of it on the stack (`vocabulary.STACK_PER_BYTE`)."""
 
 _POLL_SECONDS = 0.01
+_TASKS = "/proc/self/task"
 _ON_LINUX = sys.platform.startswith("linux")
 
 
@@ -143,12 +144,12 @@ def _last_descriptor() -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Bound:
-    """A running operation: the clock of its thread's processor time, its end on that clock, and the memory it may reach.
+    """A running operation: its clock of processor time, its end on that clock, and the memory it may reach.
 
     `exits` are the statuses with which the process ends, out of time and out of memory.
     """
 
-    clock: int
+    clock: Callable[[], float]
     end: float
     memory: int
     exits: tuple[int, int]
@@ -192,7 +193,7 @@ _thread = threading.local()
 def bound_native_work(subject: Subject, size: int) -> AbstractContextManager[None]:
     """Return the limits of native work in a child (`bounds.Bound`)."""
     if subject == "template":
-        return limited()
+        return limited(with_native_threads=True)
     seconds = SECONDS + size / _TEXT_BYTES_PER_SECOND
     exits = (EXIT_TEXT_SECONDS, EXIT_TEXT_MEMORY)
     return limited(seconds=seconds, extra_bytes=EXTRA_BYTES + size * _TEXT_MEMORY, exits=exits)
@@ -200,20 +201,25 @@ def bound_native_work(subject: Subject, size: int) -> AbstractContextManager[Non
 
 @contextlib.contextmanager
 def limited(
-    *, seconds: float = SECONDS, extra_bytes: int = EXTRA_BYTES, exits: tuple[int, int] = (EXIT_SECONDS, EXIT_MEMORY)
+    *,
+    seconds: float = SECONDS,
+    extra_bytes: int = EXTRA_BYTES,
+    exits: tuple[int, int] = (EXIT_SECONDS, EXIT_MEMORY),
+    with_native_threads: bool = False,
 ) -> Iterator[None]:
     """Bound what the block does in this thread: end the process if it exceeds one of the limits. Only for a child.
 
     `seconds` is processor time of the thread, so that a busy machine does no harm. `extra_bytes` is growth of the memory of the
     whole process (a thread's own is not known): no context should be made meanwhile. A block that ends in time costs some
     microseconds. The watchdog needs Python's lock now and then, which ctypes gives up for the time of a native call. A block
-    inside another one has the limits of the outer one.
+    inside another one has the limits of the outer one. `with_native_threads` counts the time of threads that native code starts
+    meanwhile too (on Linux): templates are rendered on one with a large stack.
     """
     if getattr(_thread, "is_limited", False):
         yield
         return
-    clock = _thread_clock()
-    bound = _Bound(clock, time.clock_gettime(clock) + seconds, private_memory() + extra_bytes, exits)
+    clock = _clock_with_native_threads() if with_native_threads and _ON_LINUX else _own_clock()
+    bound = _Bound(clock, clock() + seconds, private_memory() + extra_bytes, exits)
     _watchdog.add(bound)
     _thread.is_limited = True
     try:
@@ -225,16 +231,41 @@ def limited(
 
 def _excess(bound: _Bound) -> int:
     """Return the status with which the process has to end, 0 if it goes on."""
-    if time.clock_gettime(bound.clock) > bound.end:
+    if bound.clock() > bound.end:
         return bound.exits[0]
     return bound.exits[1] if private_memory() > bound.memory else 0
 
 
-def _thread_clock() -> int:
+def _own_clock() -> Callable[[], float]:
     """Return the clock of this thread's processor time, or of the process' where other threads cannot read that."""
+    number = time.CLOCK_PROCESS_CPUTIME_ID
     if hasattr(time, "pthread_getcpuclockid"):
-        return time.pthread_getcpuclockid(threading.get_ident())
-    return time.CLOCK_PROCESS_CPUTIME_ID
+        number = time.pthread_getcpuclockid(threading.get_ident())
+    return lambda: time.clock_gettime(number)
+
+
+def _clock_with_native_threads() -> Callable[[], float]:
+    """Return the clock of this thread's processor time and of that of threads which are not there yet, and not Python's."""
+    own, before = _own_clock(), _threads()
+
+    def read() -> float:
+        others = before | {str(thread.native_id) for thread in threading.enumerate()}
+        return own() + sum(_seconds_of(thread) for thread in _threads() - others)
+
+    return read
+
+
+def _threads() -> set[str]:
+    return {entry.name for entry in Path(_TASKS).iterdir()}
+
+
+def _seconds_of(thread: str) -> float:
+    """Return the processor time of a thread of this process, 0 if it has ended."""
+    try:
+        fields = Path(_TASKS, thread, "stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def private_memory() -> int:

@@ -45,9 +45,7 @@ class ChatTemplate:
         TemplateError: if the template does not parse, or does not end.
     """
 
-    def __init__(
-        self, source: str, *, bos: str = "", eos: str = "", tool_use: str | None = None, seconds: float = 10.0
-    ) -> None:
+    def __init__(self, source: str, *, bos: str = "", eos: str = "", tool_use: str | None = None, seconds: float = 2.0) -> None:
         if not source.strip():
             raise TemplateError("the chat template is empty")
         source = template_file(source) or source
