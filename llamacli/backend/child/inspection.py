@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,8 @@ class Inspector:
 
     def __init__(self, params: ChildParams | None = None, models: Sequence[Path] = ()) -> None:
         reads = [path.with_name(name) for path in models for name in part_names(path.name)]
-        self._child = start_child(SERVICE, reads, params or ChildParams(), model=models[0] if models else None)
+        params = dataclasses.replace(params or ChildParams(), keep_alive=None)  # there is nothing to keep
+        self._child = start_child(SERVICE, reads, params, model=models[0] if models else None)
 
     @property
     def is_alive(self) -> bool:

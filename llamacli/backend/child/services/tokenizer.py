@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from llamacli.backend.child import tokens
+from llamacli.backend.child.connection import Handler
 from llamacli.backend.child.faults import fault_of
 from llamacli.backend.child.method import Method
 from llamacli.backend.child.task import Task
@@ -25,7 +26,6 @@ from llamacli.backend.child.tokens import (
     Tokenization,
     TokenizedPart,
 )  # fmt: skip
-from llamacli.backend.child.worker import Handler
 from llamacli.binding.library import library
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.vocabulary import Vocabulary
