@@ -13,7 +13,7 @@ from llamacli.api.chat.handlers import REGISTRY, ChatFormatter, FormatHandler
 from llamacli.api.chat.requests import messages_of, tools_of, with_function_call
 from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.options import ChatKeywords, CompletionKeywords, FurtherSampling, generation, sampling_params
-from llamacli.api.prompts import Prompts
+from llamacli.api.tokens import Tokens
 from llamacli.engine.chat.turn import text_turn
 from llamacli.openai.response import Heading
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
 
 
-class Completions(Prompts):
+class Completions(Tokens):
     """Calls that generate. A base of `Llama`, which loads the model."""
 
     chat_format: str | None

@@ -17,10 +17,10 @@ from llamacli.api.arguments import constraint_of, token_ids
 from llamacli.api.callables import LogitsProcessor, StoppingCriteria, criterion_of, processor_of
 from llamacli.api.completion import Completions
 from llamacli.api.grammar import LlamaGrammar
-from llamacli.api.manual import ManualEvaluation, Steering
 from llamacli.api.options import FurtherSampling, sampling_params
 from llamacli.api.speculative import LlamaDraftModel
 from llamacli.api.states import SavedState
+from llamacli.api.steered import SteeredEvaluation, Steering
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import ContextParams, SamplingParams
 from llamacli.errors import UsageError
@@ -51,7 +51,7 @@ class Evaluations(Completions):
         self._context_params, self._logits_all = context, logits_all
         self.draft_model = draft_model
         self._lock = threading.RLock()  # reentrant: a signal handler may close
-        self._manual: ManualEvaluation | None = None
+        self._manual: SteeredEvaluation | None = None
         self._process = os.getpid()
         self._owned = ExitStack()
         """Owners of C memory, closed by `close()`, or when this object is dropped without it."""
@@ -277,14 +277,14 @@ class Evaluations(Completions):
             self.manual().load(state.state)
         self._seed = state.seed
 
-    def manual(self) -> ManualEvaluation:
+    def manual(self) -> SteeredEvaluation:
         """Return the low-level evaluation, whose context is created at the first call."""
         with self._lock:
             engine = self.engine
             if self._manual is None:
                 keeps = self._logits_all or self.draft_model is not None
                 params = dataclasses.replace(self._context_params, n_seq_max=1, all_outputs=keeps)
-                self._manual = ManualEvaluation(engine.model, params, keep_all=self._logits_all)
+                self._manual = SteeredEvaluation(engine.model, params, keep_all=self._logits_all)
                 self._owned.callback(self._manual.close)
             return self._manual
 

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from llamacli.api import values
 from llamacli.api.argument_names import naming_arguments
-from llamacli.api.arguments import token_ids
 from llamacli.api.cache import BaseLlamaCache, SharedPrefixes
 from llamacli.api.chat.formats import find_format
 from llamacli.api.chat.handlers import REGISTRY, LlamaChatCompletionHandler
-from llamacli.api.handles import LlamaContext, LlamaModel
+from llamacli.api.handles import LlamaContext
 from llamacli.api.loading import context_size, find_hub_file, find_model, set_verbose
 from llamacli.api.options import warn_obsolete
 from llamacli.api.speculative import LlamaDraftModel
-from llamacli.api.tokenizer import BaseLlamaTokenizer, LlamaTokenizer
+from llamacli.api.tokenizer import BaseLlamaTokenizer
 from llamacli.api.vectors import Vectors
 from llamacli.binding.library import require_own_library
 from llamacli.engine.chat.template import ChatTemplate
@@ -236,56 +235,7 @@ class Llama(Vectors):
         path = find_hub_file(repo_id, filename, additional_files or (), local_dir=local_dir, cache_dir=cache_dir)
         return cls(path, **arguments)
 
-    # --- tokens ---------------------------------------------------------------------------------------------------------
-
-    def tokenize(self, text: bytes | str, add_bos: bool = True, special: bool = False) -> list[int]:
-        """Return the token ids of a text. `special` recognizes control tokens in it.
-
-        >>> llm.detokenize(llm.tokenize(b"Hello, world", add_bos=False))
-        b'Hello, world'
-        """
-        if self._tokenizer is not None:
-            return self._tokenizer.tokenize(text.encode() if isinstance(text, str) else text, add_bos, special)
-        return self.engine.model.vocabulary.tokenize(text, special=special, add_special=add_bos)
-
-    def detokenize(self, tokens: Sequence[int], prev_tokens: Sequence[int] | None = None, special: bool = False) -> bytes:
-        """Return the bytes of tokens that follow `prev_tokens`. Raises UsageError for ids outside the vocabulary."""
-        ids = token_ids(tokens, "tokens")
-        if self._tokenizer is not None:
-            return self._tokenizer.detokenize(ids, prev_tokens=prev_tokens, special=special)
-        return self.engine.model.vocabulary.detokenize(ids, special=special)
-
-    def token_to_piece(self, token: int, special: bool = False) -> bytes:
-        """Return the bytes of one token."""
-        return self.model.token_to_piece(token, special)
-
-    def tokenizer(self) -> LlamaTokenizer:
-        """Return the model's tokenizer."""
-        return LlamaTokenizer(self)
-
-    def token_bos(self) -> int:
-        """Return the BOS token, or -1."""
-        return self.engine.model.vocabulary.bos
-
-    def token_eos(self) -> int:
-        """Return the EOS token, or -1."""
-        return self.engine.model.vocabulary.eos
-
-    def token_nl(self) -> int:
-        """Return the newline token, or -1."""
-        return self.engine.model.vocabulary.newline
-
     # --- the model ------------------------------------------------------------------------------------------------------
-
-    @property
-    def model(self) -> LlamaModel:
-        """The model for C functions (see `llamacli.llama_cpp`), until `close()`.
-
-        >>> from llamacli import llama_cpp
-        >>> llama_cpp.llama_n_vocab(llm.model) == llm.n_vocab()
-        True
-        """
-        return LlamaModel(lambda: self.engine.model)
 
     @property
     def ctx(self) -> LlamaContext:
@@ -311,10 +261,6 @@ class Llama(Vectors):
     def n_ctx(self) -> int:
         """Return the context size of one call in tokens."""
         return self.engine.n_ctx
-
-    def n_vocab(self) -> int:
-        """Return the number of tokens in the vocabulary."""
-        return self.engine.model.vocabulary.size
 
     def n_embd(self) -> int:
         """Return the dimension of the model's embeddings."""

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.constraint.matcher import Matcher
 from llamacli.engine.generation.prefix_cache import common_length
-from llamacli.engine.generation.request import Criterion, Processor
+from llamacli.engine.generation.request import Processor
 from llamacli.engine.generation.sampler import Sampler
 from llamacli.engine.runtime import state as states
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.loading import interruptible
 from llamacli.engine.runtime.state_file import State
-from llamacli.errors import CancelledError, ClosedError, ConstraintError, ContextFullError, UsageError
+from llamacli.errors import CancelledError, ClosedError, ContextFullError, UsageError
 
 if TYPE_CHECKING:
     from llamacli.engine.params import ContextParams, SamplingParams
@@ -27,20 +25,6 @@ if TYPE_CHECKING:
 
 _INTERRUPTIBLE = 16
 """Tokens from which a batch is evaluated on a thread of its own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Steering:
-    """Constraints of `generate`: a callable that changes logits, a grammar, a stopping criterion, and a draft model.
-
-    `stops` receives the evaluated tokens and the (n_vocab,) logits; True ends the generation before the next token. `guess`
-    returns tokens that may follow.
-    """
-
-    processor: Processor | None = None
-    constraint: Constraint | None = None
-    stops: Criterion | None = None
-    guess: Callable[[list[int]], Sequence[int]] | None = None
 
 
 class ManualEvaluation:
@@ -74,7 +58,8 @@ class ManualEvaluation:
         return self._context
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
+        """Hold the sequence. Raises ClosedError, also if closing ends what runs inside."""
         with self._lock:
             self._require_open()
             try:
@@ -94,7 +79,7 @@ class ManualEvaluation:
             ContextFullError: if they do not fit; then none is evaluated.
             UsageError: if an id is outside the vocabulary.
         """
-        with self._turn():
+        with self.turn():
             context = self._context
             context.model.vocabulary.check_ids(tokens)
             total = len(self.tokens) + len(tokens)
@@ -185,30 +170,31 @@ class ManualEvaluation:
         """
         import numpy as np
 
-        with self._turn():
-            return np.stack(self._rows) if self._keep_all and self._rows else self._scores()
+        with self.turn():
+            return np.stack(self._rows) if self._keep_all and self._rows else self.last_row()
 
     def rows(self) -> Any:
         """Return the logits of the evaluated tokens, (n, n_vocab); rows that were not kept are zeros."""
         import numpy as np
 
-        with self._turn():
+        with self.turn():
             if self._keep_all and self._rows:
                 return np.stack(self._rows)
             scores = np.zeros((len(self.tokens), self._context.model.vocabulary.size), dtype=np.single)
             if self._output is not None:
-                scores[-1] = self._scores()
+                scores[-1] = self.last_row()
             return scores
 
-    def _scores(self) -> Any:
+    def last_row(self) -> Any:
         """Return the last logits with the caller's changes, (n_vocab,), in our own memory."""
         import numpy as np
 
         if self._given is None:
-            self._given = np.array(self._context.logits(self._last_output()))
+            self._given = np.array(self._context.logits(self.last_output()))
         return self._given
 
-    def _last_output(self) -> int:
+    def last_output(self) -> int:
+        """Return the place in the last batch whose logits are the last token's. Raises UsageError if there is none."""
         if self._output is None:
             raise UsageError("no token has been evaluated")
         return self._output
@@ -232,24 +218,17 @@ class ManualEvaluation:
         """
         import numpy as np
 
-        with self._turn():
-            output = self._last_output() if row is None else row
+        with self.turn():
+            output = self.last_output() if row is None else row
             scores: Any = self._given if row is None else np.array(self._context.logits(output))
             if processor is not None:
-                scores = (self._scores() if row is None else scores).copy()
+                scores = (self.last_row() if row is None else scores).copy()
                 processor(self.tokens, memoryview(scores))  # our own memory: the callable may keep it, or call this object
                 self._require_open()
             if scores is not None:
                 np.asarray(self._context.logits(output))[:] = scores
             sampler = self._sampler_for(params)
             return sampler.sample(self._context.handle, output, matcher.handle if matcher is not None else None)
-
-    def choose(self, params: SamplingParams, processor: Processor | None, constraint: Constraint | None) -> int:
-        """Sample a token from the last logits, under a constraint from its start. Raises as `sample`."""
-        if constraint is None:
-            return self.sample(params, processor)
-        with self._turn(), closing(Matcher(self._context.model, constraint)) as matcher:
-            return self.sample(params, processor, matcher)
 
     def _sampler_for(self, params: SamplingParams) -> Sampler:
         if self._sampler is None or self._sampler.given != params:
@@ -258,64 +237,9 @@ class ManualEvaluation:
             self._sampler.remember(self.tokens)
         return self._sampler
 
-    def generate(self, tokens: Sequence[int], params: SamplingParams, steering: Steering) -> Generator[int, Any, None]:
-        """Evaluate the tokens, then yield sampled tokens without end, or until the grammar or the criterion ends it.
-
-        Tokens sent into the generator are evaluated too.
-
-        Raises:
-            ConstraintError: if the grammar allows no token, or not those that were sent.
-        """
-        with ExitStack() as stack:
-            matcher = None
-            if steering.constraint is not None:
-                with self._turn():
-                    matcher = stack.enter_context(closing(Matcher(self._context.model, steering.constraint)))
-            pending, guesses = list(tokens), list[int]()
-            while True:
-                with self._turn():
-                    self.eval([*pending, *guesses], outputs=len(guesses) + 1)
-                    del self.tokens[len(self.tokens) - len(guesses) :]
-                for place in range(len(guesses) + 1):
-                    with self._turn():
-                        row = self._last_output() - len(guesses) + place if guesses else None
-                        if steering.stops is not None and steering.stops(self.tokens, self._row(row)):
-                            return
-                        token = self.sample(params, steering.processor, matcher, row=row)
-                        is_over = matcher is not None and matcher.must_end
-                    sent = list((yield token) or ())
-                    if is_over:
-                        return
-                    self._accept(matcher, sent)
-                    if sent or place == len(guesses) or token != guesses[place]:
-                        break
-                    self.tokens.append(token)
-                pending = [token, *sent]
-                guesses = self._guesses(pending, steering)
-
-    def _accept(self, matcher: Matcher | None, tokens: list[int]) -> None:
-        if matcher is not None:
-            with self._turn():
-                if not all(map(matcher.accept, tokens)):
-                    raise ConstraintError("the grammar does not allow the tokens sent into the generator")
-
-    def _guesses(self, pending: list[int], steering: Steering) -> list[int]:
-        """Return the tokens that may follow, as many as one batch and the context hold."""
-        if steering.guess is None:
-            return []
-        room = min(self._context.n_ctx - len(self.tokens), self._context.n_batch) - len(pending)
-        size = self._context.model.vocabulary.size
-        return [token for token in steering.guess([*self.tokens, *pending]) if 0 <= token < size][: max(room, 0)]
-
-    def _row(self, row: int | None) -> memoryview[float]:
-        if row is not None:
-            return self._context.logits(row)
-        scores: Any = self._scores()
-        return memoryview(scores)
-
     def reset(self) -> None:
         """Clear the sequence."""
-        with self._turn():
+        with self.turn():
             self.rewind(0)
             self._close_sampler()
 
@@ -325,7 +249,7 @@ class ManualEvaluation:
         Raises:
             UsageError: if there are fewer.
         """
-        with self._turn():
+        with self.turn():
             if not 0 <= length <= len(self.tokens):
                 raise UsageError(f"n_tokens must be from 0 to {len(self.tokens)}, the evaluated tokens, not {length}")
             del self.tokens[length:], self._rows[length:]
@@ -333,14 +257,14 @@ class ManualEvaluation:
 
     def save(self) -> State:
         """Return the evaluated tokens and their KV cache."""
-        with self._turn():
+        with self.turn():
             if len(self._cached) > len(self.tokens):
                 self._recall((), 1)
             return states.capture(self._context, 0, self.tokens)
 
     def load(self, saved: State) -> None:
         """Restore what `save` returned. Raise StateError if it belongs to another model."""
-        with self._turn():
+        with self.turn():
             self.reset()
             self._cached = []
             states.restore(self._context, 0, saved)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from llamacli.api.llama import Llama
+    from llamacli.api.handles import LlamaModel
+
+
+class HasModel(Protocol):
+    """A `Llama`, as far as a tokenizer needs it."""
+
+    @property
+    def model(self) -> LlamaModel:
+        """The model."""
 
 
 class BaseLlamaTokenizer(ABC):
@@ -29,7 +37,7 @@ class LlamaTokenizer(BaseLlamaTokenizer):
     'Hello'
     """
 
-    def __init__(self, llama: Llama) -> None:
+    def __init__(self, llama: HasModel) -> None:
         self._model = llama.model
         self._llama = llama  # keeps the model open
 

@@ -18,7 +18,7 @@ import pytest
 
 import llamacli
 from llamacli import AsyncLlama, Llama, LlamaGrammar, SavedState
-from llamacli.api import answers, completion, evaluation, grammar, handles, manual, tokenizer
+from llamacli.api import answers, completion, evaluation, grammar, handles, manual, tokenizer, tokens
 from llamacli.api import llama as llama_module
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import (
@@ -41,7 +41,7 @@ def llm(tiny_model: Path) -> Iterator[Llama]:
         yield llm
 
 
-@pytest.mark.parametrize("module", [llama_module, completion, evaluation, grammar, handles, manual, tokenizer])
+@pytest.mark.parametrize("module", [llama_module, completion, evaluation, grammar, handles, manual, tokenizer, tokens])
 def test_the_examples_in_the_docstrings(module: object, llm: Llama, tiny_model: Path) -> None:
     names = {"llm": llm, "MODEL": tiny_model, "Llama": Llama, "LlamaGrammar": LlamaGrammar}
     examples = 0
