@@ -23,6 +23,7 @@ SCALES = {
     ggml_type.GGML_TYPE_Q5_0: (0,),
     ggml_type.GGML_TYPE_Q5_1: (0, 2),
     ggml_type.GGML_TYPE_Q8_0: (0,),
+    ggml_type.GGML_TYPE_Q3_K: (108,),
     ggml_type.GGML_TYPE_Q4_K: (0, 2),
     ggml_type.GGML_TYPE_Q5_K: (0, 2),
     ggml_type.GGML_TYPE_Q6_K: (208,),

@@ -183,6 +183,7 @@ inline const llamacli::product_kernel * find_kernel(int type) {
         case GGML_TYPE_Q5_0: return &kernel<q5_0>;
         case GGML_TYPE_Q5_1: return &kernel<q5_1>;
         case GGML_TYPE_Q8_0: return &kernel<q8_0>;
+        case GGML_TYPE_Q3_K: return &kernel<q3_k>;
         case GGML_TYPE_Q4_K: return &kernel<q4_k>;
         case GGML_TYPE_Q5_K: return &kernel<q5_k>;
         case GGML_TYPE_Q6_K: return &kernel<q6_k>;

@@ -25,6 +25,7 @@ inline floats to_floats(ints a) { return _mm512_cvtepi32_ps(a); }
 inline ints bits_and(ints a, ints b) { return _mm512_and_si512(a, b); }
 inline ints bits_xor(ints a, ints b) { return _mm512_xor_si512(a, b); }
 inline ints bits_or(ints a, ints b) { return _mm512_or_si512(a, b); }
+inline ints or_masked(ints a, ints b, ints mask) { return _mm512_ternarylogic_epi32(a, b, mask, 0xf8); } // a | (b & mask)
 inline floats negative(floats a) { return mul(a, every(-1.0f)); }
 template <int N> inline ints shift_right(ints a) { return _mm512_srli_epi32(a, N); }
 template <int N> inline ints shift_left(ints a) { return _mm512_slli_epi32(a, N); }
@@ -41,7 +42,7 @@ template <int BITS> inline void dot(sums & s, ints weights, int32_t four) {
 inline ints finish(sums s) { return s.total; }
 
 // Sixteen bytes of each row, rows `stride` apart, as four registers: dword r of register c is dword c of row r.
-inline void transpose(const uint8_t * base, int64_t stride, ints out[4]) {
+__attribute__((always_inline)) inline void transpose(const uint8_t * base, int64_t stride, ints out[4]) {
     ints part[4];
     for (int i = 0; i < 4; i++) {
         const auto row = [&](int r) { return _mm_loadu_si128(reinterpret_cast<const __m128i *>(base + (i + 4 * r) * stride)); };

@@ -47,7 +47,7 @@ inline void unpack_scale_and_minimum(const uint8_t * base, int64_t stride, unpac
 struct q4_0 {
     static constexpr int blocks = 1, bytes = 18, bits = 4, offset = 8;
     static constexpr form shape = form::plain;
-    static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
+    __attribute__((always_inline)) static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
         to->scale = half_to_floats(gather(base, stride));
         unpack_nibbles(base + 2, stride, *to);
     }
@@ -56,7 +56,7 @@ struct q4_0 {
 struct q4_1 {
     static constexpr int blocks = 1, bytes = 20, bits = 4, offset = 0;
     static constexpr form shape = form::with_minimum;
-    static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
+    __attribute__((always_inline)) static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
         unpack_scale_and_minimum(base, stride, *to);
         unpack_nibbles(base + 4, stride, *to);
     }
@@ -65,7 +65,7 @@ struct q4_1 {
 struct q5_0 {
     static constexpr int blocks = 1, bytes = 22, bits = 5, offset = 16;
     static constexpr form shape = form::plain;
-    static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
+    __attribute__((always_inline)) static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
         to->scale = half_to_floats(gather(base, stride));
         unpack_nibbles(base + 6, stride, *to);
         add_fifth_bits(gather(base + 2, stride), *to);
@@ -75,7 +75,7 @@ struct q5_0 {
 struct q5_1 {
     static constexpr int blocks = 1, bytes = 24, bits = 5, offset = 0;
     static constexpr form shape = form::with_minimum;
-    static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
+    __attribute__((always_inline)) static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
         unpack_scale_and_minimum(base, stride, *to);
         unpack_nibbles(base + 8, stride, *to);
         add_fifth_bits(gather(base + 4, stride), *to);
@@ -85,7 +85,7 @@ struct q5_1 {
 struct q8_0 {
     static constexpr int blocks = 1, bytes = 34, bits = 8, offset = BIAS;
     static constexpr form shape = form::plain;
-    static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
+    __attribute__((always_inline)) static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
         to->scale = half_to_floats(gather(base, stride));
         transpose(base + 2, stride, to->four);
         transpose(base + 18, stride, to->four + 4);
@@ -104,7 +104,7 @@ inline ints look_up_iq4(ints indices) {
 struct iq4_nl {
     static constexpr int blocks = 1, bytes = 18, bits = 8, offset = BIAS;
     static constexpr form shape = form::plain;
-    static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
+    __attribute__((always_inline)) static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
         q4_0::unpack(base, stride, to);
         for (ints & four : to->four) {
             four = look_up_iq4(four);
@@ -128,7 +128,7 @@ struct iq4_xs {
                                    shift_left<4>(bits_and(shift_right<16 + 2 * B>(high), every(0x03))));
         to[B].scale = mul(d, add(to_floats(scale), every(-32.0f)));
     }
-    static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
+    __attribute__((always_inline)) static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
         const ints first = gather(base, stride), low = gather(base + 4, stride);
         const floats d = half_to_floats(first);
         unpack_block<0>(base, stride, d, first, low, to);
@@ -161,25 +161,46 @@ inline void unpack_scales_k(const uint8_t * base, int64_t stride, unpacked * to)
     }
 }
 
-// Thirty-two bytes of each row: their low halves are one block, their high halves the next.
-inline void unpack_two_blocks(const uint8_t * base, int64_t stride, unpacked * to) {
+// Bits that are FROM places up in every byte come to TO places up.
+template <int FROM, int TO> inline ints move_bits(ints a) {
+    if constexpr (FROM >= TO) {
+        return shift_right<FROM - TO>(a);
+    } else {
+        return shift_left<TO - FROM>(a);
+    }
+}
+
+// Thirty-two bytes of each row.
+inline void transpose_block(const uint8_t * base, int64_t stride, ints * to) {
+    transpose(base, stride, to);
+    transpose(base + 16, stride, to + 4);
+}
+
+// Thirty-two bytes of each row: their low halves are one block, their high halves another.
+inline void unpack_two_blocks(const uint8_t * base, int64_t stride, unpacked & first, unpacked & second) {
     ints packed[FOURS];
-    transpose(base, stride, packed);
-    transpose(base + 16, stride, packed + 4);
+    transpose_block(base, stride, packed);
     const ints low = every_byte(0x0f);
     for (int i = 0; i < FOURS; i++) {
-        to[0].four[i] = bits_and(packed[i], low);
-        to[1].four[i] = bits_and(shift_right<4>(packed[i]), low);
+        first.four[i] = bits_and(packed[i], low);
+        second.four[i] = bits_and(shift_right<4>(packed[i]), low);
+    }
+}
+
+// Add bits to the weights of a block: those of MASK, which are FROM places up in `high`, come to TO places up.
+template <int FROM, int TO, int MASK> inline void add_bits(const ints * high, unpacked & to) {
+    for (int i = 0; i < FOURS; i++) {
+        to.four[i] = or_masked(to.four[i], move_bits<FROM, TO>(high[i]), every_byte(MASK << TO));
     }
 }
 
 struct q4_k {
     static constexpr int blocks = 8, bytes = 144, bits = 4, offset = 0;
     static constexpr form shape = form::with_minimum;
-    static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
+    __attribute__((always_inline)) static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
         unpack_scales_k(base, stride, to);
         for (int pair = 0; pair < 4; pair++) {
-            unpack_two_blocks(base + 16 + 32 * pair, stride, to + 2 * pair);
+            unpack_two_blocks(base + 16 + 32 * pair, stride, to[2 * pair], to[2 * pair + 1]);
         }
     }
 };
@@ -187,64 +208,85 @@ struct q4_k {
 struct q5_k {
     static constexpr int blocks = 8, bytes = 176, bits = 5, offset = 0;
     static constexpr form shape = form::with_minimum;
-    template <int B> static void add_bits(const ints * high, unpacked & to) {
-        for (int i = 0; i < FOURS; i++) {
-            to.four[i] = bits_or(to.four[i], shift_left<4>(bits_and(shift_right<B>(high[i]), every_byte(1))));
-        }
-    }
-    static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
+    __attribute__((always_inline)) static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
         unpack_scales_k(base, stride, to);
         for (int pair = 0; pair < 4; pair++) {
-            unpack_two_blocks(base + 48 + 32 * pair, stride, to + 2 * pair);
+            unpack_two_blocks(base + 48 + 32 * pair, stride, to[2 * pair], to[2 * pair + 1]);
         }
         ints high[FOURS];
-        transpose(base + 16, stride, high);
-        transpose(base + 32, stride, high + 4);
-        add_bits<0>(high, to[0]);
-        add_bits<1>(high, to[1]);
-        add_bits<2>(high, to[2]);
-        add_bits<3>(high, to[3]);
-        add_bits<4>(high, to[4]);
-        add_bits<5>(high, to[5]);
-        add_bits<6>(high, to[6]);
-        add_bits<7>(high, to[7]);
+        transpose_block(base + 16, stride, high);
+        add_bits<0, 4, 1>(high, to[0]);
+        add_bits<1, 4, 1>(high, to[1]);
+        add_bits<2, 4, 1>(high, to[2]);
+        add_bits<3, 4, 1>(high, to[3]);
+        add_bits<4, 4, 1>(high, to[4]);
+        add_bits<5, 4, 1>(high, to[5]);
+        add_bits<6, 4, 1>(high, to[6]);
+        add_bits<7, 4, 1>(high, to[7]);
     }
 };
 
 struct q6_k {
     static constexpr int blocks = 8, bytes = 210, bits = 6, offset = 32;
     static constexpr form shape = form::in_halves;
-    template <int P> static void add_bits(const ints * high, unpacked & to) {
-        for (int i = 0; i < FOURS; i++) {
-            to.four[i] = bits_or(to.four[i], shift_left<4>(bits_and(shift_right<2 * P>(high[i]), every_byte(3))));
-        }
-    }
-    static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
+    __attribute__((always_inline)) static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
         const floats d = half_to_floats(shift_right<16>(gather(base + 206, stride))); // nothing behind it
-        for (int half = 0; half < 2; half++) {
-            unpacked pairs[4]; // the low nibbles of the first 32 bytes, their high nibbles, and so of the second
-            unpack_two_blocks(base + 64 * half, stride, pairs);
-            unpack_two_blocks(base + 64 * half + 32, stride, pairs + 2);
+        for (int half = 0; half < 2; half++, to += 4) {
+            unpack_two_blocks(base + 64 * half, stride, to[0], to[2]);
+            unpack_two_blocks(base + 64 * half + 32, stride, to[1], to[3]);
             ints high[FOURS];
-            transpose(base + 128 + 32 * half, stride, high);
-            transpose(base + 144 + 32 * half, stride, high + 4);
-            unpacked * at = to + 4 * half;
-            at[0] = pairs[0];
-            at[1] = pairs[2];
-            at[2] = pairs[1];
-            at[3] = pairs[3];
-            add_bits<0>(high, at[0]);
-            add_bits<1>(high, at[1]);
-            add_bits<2>(high, at[2]);
-            add_bits<3>(high, at[3]);
+            transpose_block(base + 128 + 32 * half, stride, high);
+            add_bits<0, 4, 3>(high, to[0]);
+            add_bits<2, 4, 3>(high, to[1]);
+            add_bits<4, 4, 3>(high, to[2]);
+            add_bits<6, 4, 3>(high, to[3]);
             for (int i = 0; i < 2; i++) {
                 const ints scales = gather(base + 192 + 8 * half + 4 * i, stride);
-                at[2 * i].scale = mul(d, to_floats(signed_byte_of<0>(scales)));
-                at[2 * i].minimum = mul(d, to_floats(signed_byte_of<1>(scales)));
-                at[2 * i + 1].scale = mul(d, to_floats(signed_byte_of<2>(scales)));
-                at[2 * i + 1].minimum = mul(d, to_floats(signed_byte_of<3>(scales)));
+                to[2 * i].scale = mul(d, to_floats(signed_byte_of<0>(scales)));
+                to[2 * i].minimum = mul(d, to_floats(signed_byte_of<1>(scales)));
+                to[2 * i + 1].scale = mul(d, to_floats(signed_byte_of<2>(scales)));
+                to[2 * i + 1].minimum = mul(d, to_floats(signed_byte_of<3>(scales)));
             }
         }
+    }
+};
+
+struct q3_k {
+    static constexpr int blocks = 8, bytes = 110, bits = 4, offset = 4;
+    static constexpr form shape = form::in_halves;
+    template <int B> static void unpack_block(const ints * low, const ints * high, unpacked & to) {
+        for (int i = 0; i < FOURS; i++) {
+            to.four[i] = bits_and(shift_right<2 * (B % 4)>(low[i]), every_byte(3));
+        }
+        add_bits<B, 2, 1>(high, to);
+    }
+    static void set_scales(floats d, ints scales, unpacked * to) {
+        const floats least = every(-32.0f);
+        to[0].scale = mul(d, add(to_floats(byte_of<0>(scales)), least));
+        to[0].minimum = mul(d, add(to_floats(byte_of<1>(scales)), least));
+        to[1].scale = mul(d, add(to_floats(byte_of<2>(scales)), least));
+        to[1].minimum = mul(d, add(to_floats(byte_of<3>(scales)), least));
+    }
+    __attribute__((always_inline)) static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
+        const floats d = half_to_floats(shift_right<16>(gather(base + 106, stride))); // nothing behind it
+        const ints a = gather(base + 96, stride), b = gather(base + 100, stride), c = gather(base + 104, stride);
+        const ints four = every_byte(0x0f), two = every_byte(0x30);
+        set_scales(d, or_masked(bits_and(a, four), shift_left<4>(c), two), to);
+        set_scales(d, or_masked(bits_and(b, four), shift_left<2>(c), two), to + 2);
+        set_scales(d, or_masked(bits_and(shift_right<4>(a), four), c, two), to + 4);
+        set_scales(d, or_masked(bits_and(shift_right<4>(b), four), shift_right<2>(c), two), to + 6);
+        ints high[FOURS], low[FOURS];
+        transpose_block(base, stride, high);
+        transpose_block(base + 32, stride, low);
+        unpack_block<0>(low, high, to[0]);
+        unpack_block<1>(low, high, to[1]);
+        unpack_block<2>(low, high, to[2]);
+        unpack_block<3>(low, high, to[3]);
+        transpose_block(base + 64, stride, low);
+        unpack_block<4>(low, high, to[4]);
+        unpack_block<5>(low, high, to[5]);
+        unpack_block<6>(low, high, to[6]);
+        unpack_block<7>(low, high, to[7]);
     }
 };
 
