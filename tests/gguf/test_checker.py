@@ -131,6 +131,8 @@ DAMAGE: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "a name as a number": ({"change": {"general.name": 7}}, "error", "key general.name", "has type u32, expected str"),
     "size of the vocabulary": (
         {"change": {"llama.vocab_size": "x"}}, "error", "key llama.vocab_size", "has type str, expected u32"),
+    "length of experts without the key": ({"drop": ["llama.feed_forward_length"]}, "error", "key llama.feed_forward_length",
+        "missing, but the layers have feed-forward tensors"),
     "missing norm": ({"drop_tensors": ["blk.1.attn_norm.weight"]}, "error", "tensor blk.1.attn_norm.weight", "missing"),
     "missing norm of the model": (
         {"drop_tensors": ["output_norm.weight"]}, "error", "tensor output_norm.weight", "missing, but llama requires it"),
@@ -217,6 +219,8 @@ def test_a_layer_count_beyond_all_bounds_is_only_a_finding(tmp_path: Path) -> No
     [
         ("blk.1.attn_v.weight", {"shape": (64, 32, 2)}, "has shape [64, 32, 2], expected 2 dimensions"),
         ("blk.0.attn_output.weight", {"shape": (64,)}, "has shape [64], expected 64 (embedding_length) as dimension 1"),
+        ("blk.1.attn_q.weight", {"shape": (64,)}, "has shape [64], expected 2 dimensions"),
+        ("blk.0.attn_k.weight", {"shape": (64, 16)}, "expected 32 (head_count_kv * key_length) as dimension 1"),
         ("blk.0.ffn_gate.weight", {"shape": (128, 64)}, "expected 64 (embedding_length) as dimension 0"),
         ("blk.0.ffn_norm.weight", {"shape": (32,)}, "expected 64 (embedding_length) as dimension 0"),
         ("blk.1.ffn_up.weight", {"type": 26}, "has type I32, with which llama.cpp cannot compute"),

@@ -27,7 +27,7 @@ _FULL_ROTATION = frozenset((
 ))  # fmt: skip
 """Architectures that rotate all of a key."""
 
-_EQUAL_LENGTHS = frozenset((
+EQUAL_LENGTHS = frozenset((
     "afmoe", "apertus", "arcee", "arctic", "baichuan", "bailingmoe2", "bert", "bitnet", "bloom", "chameleon", "chatglm",
     "codeshell", "cogvlm", "cohere2", "cohere2moe", "command-r", "dbrx", "deci", "deepseek", "dflash", "dots1", "dream",
     "eagle3", "ernie4_5", "ernie4_5-moe", "eurobert", "exaone", "falcon", "glm4", "glm4moe", "gpt2", "gptneox", "granite",
@@ -88,7 +88,7 @@ def _lengths(header: Header, architecture: str, default: int) -> Iterator[Findin
     )
     length, value_length = (header.integer(name) for name in (key_name, value_name))
     length, value_length = default if length is None else length, default if value_length is None else value_length
-    if architecture in _EQUAL_LENGTHS and length != value_length:
+    if architecture in EQUAL_LENGTHS and length != value_length:
         given = value_name if header.integer(value_name) is not None else key_name
         yield key_finding(header, given, f"keys have {length} elements and values {value_length}, expected the same number")
     rotated = header.integer(rotated_name)

@@ -88,6 +88,9 @@ def _parse(table: str) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
 
 _REQUIRED = _parse(_TABLE)
 
+UNIFORM = frozenset(_REQUIRED)
+"""Architectures in the table: all of their layers have attention of one kind."""
+
 
 def missing_tensor_findings(files: ModelFiles) -> Iterator[Finding]:
     """Yield one finding per missing weight, with the first layer that lacks it."""
@@ -125,7 +128,7 @@ def width_findings(files: ModelFiles) -> Iterator[Finding]:
         shape = [*tensor.shape, *[1] * (rank - len(tensor.shape))]
         if shape[dimension] != width:
             yield _finding(tensor, f"expected {width} (embedding_length) as dimension {dimension}")
-        elif any(size != 1 for size in shape[rank:]):
+        elif len(tensor.shape) < rank or any(size != 1 for size in shape[rank:]):
             yield _finding(tensor, f"expected {rank} dimension{'s' if rank > 1 else ''}")
 
 

@@ -5,11 +5,15 @@ Source: `load_arch_tensors` in llama.cpp's `src/models/`, for the architectures 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 from llamacli.gguf.analysis.memory import LayerShape, layer_shapes
 from llamacli.gguf.arrays import read_integers
-from llamacli.gguf.check.finding import Finding
+from llamacli.gguf.check.architectures import REQUIRED_KEYS
+from llamacli.gguf.check.attention import EQUAL_LENGTHS
+from llamacli.gguf.check.finding import Finding, key_finding
+from llamacli.gguf.check.required_tensors import UNIFORM
 from llamacli.gguf.header import Header, TensorInfo
 from llamacli.gguf.layout import MAX_LAYERS
 from llamacli.gguf.model import ModelFiles
@@ -25,7 +29,11 @@ _ALL_EXPERTS = frozenset((
     "dbrx", "gpt-oss", "granite", "granitemoe", "llama", "minicpm", "mistral3", "olmoe", "qwen2moe", "qwen3moe", "refact",
 ))  # fmt: skip
 """Architectures of which all layers have experts if `expert_count` is positive."""
+_HEADS = (EQUAL_LENGTHS & UNIFORM) - {"qwen"} | _STANDARD
+"""Architectures whose projections have the sizes of all heads. That of qwen ignores its KV heads."""
 _EXPERT_TENSORS = ("ffn_gate_inp.weight", "ffn_down_exps.weight", "ffn_up_exps.weight")
+
+_EXPERTS = re.compile(r"^blk\.\d+\.ffn_(?:gate|up|down|gate_up)_exps\.weight$")
 
 Tensors = Mapping[str, TensorInfo]
 
@@ -41,13 +49,21 @@ def shape_findings(files: ModelFiles, source: Source) -> Iterator[Finding]:
     if architecture in _ALL_EXPERTS and experts:
         yield from _missing(tensors, layers, _EXPERT_TENSORS)
         yield from _expert_counts(tensors, layers, experts)
+    if architecture in UNIFORM and any(name.endswith(".ffn_down.weight") for name in tensors):
+        key = f"{architecture}.feed_forward_length"
+        if key not in header.metadata:
+            yield key_finding(header, key, "missing, but the layers have feed-forward tensors")
+    if architecture in REQUIRED_KEYS:
+        yield from _expert_sizes(header, files.tensors, experts)
+    if architecture in _HEADS:
+        shapes = layer_shapes(header, source)
+        for number in layers:
+            yield from _attention(tensors, number, shapes[number])
     if architecture in _STANDARD:
         if not experts:
             yield from _missing(tensors, layers, ("ffn_up.weight", "ffn_down.weight"))
-        shapes = layer_shapes(header, source)
         lengths = _feed_forward_lengths(header, source, layers)
         for number in layers:
-            yield from _attention(tensors, number, shapes[number])
             yield from _feed_forward(tensors, number, lengths[number] if not experts else None)
 
 
@@ -68,12 +84,29 @@ def _expert_counts(tensors: Tensors, layers: range, experts: int) -> Iterator[Fi
                 yield _finding(tensor, f"has shape {_shown(tensor)}, expected {experts} experts in the last dimension")
 
 
+def _expert_sizes(header: Header, tensors: Sequence[TensorInfo], experts: int) -> Iterator[Finding]:
+    """Compare the matrices of experts with their number and, where it is required, their length."""
+    key = f"{header.architecture}.expert_feed_forward_length"
+    length = header.integer(key) if key in REQUIRED_KEYS.get(header.architecture or "", ()) else None
+    for tensor in tensors:
+        if not _EXPERTS.search(tensor.name):
+            continue
+        if not experts:
+            yield _finding(tensor, "unexpected, as expert_count is 0")
+        elif len(tensor.shape) != 3:
+            yield _finding(tensor, f"has shape {_shown(tensor)}, expected 3 dimensions")
+        elif length is not None and "down_exps" in tensor.name and tensor.shape[0] != length:
+            message = f"expected {length} (expert_feed_forward_length) as dimension 0"
+            yield _finding(tensor, f"has shape {_shown(tensor)}, {message}")
+
+
 def _attention(tensors: Tensors, number: int, shape: LayerShape) -> Iterator[Finding]:
-    """Compare the projections of a layer with its heads. Fused projections are left to llama.cpp."""
+    """Compare the projections of a layer with its heads."""
     sizes = (
         ("attn_q.weight", 1, shape.heads * shape.key, "head_count * key_length"),
         ("attn_k.weight", 1, shape.kv_heads * shape.key, "head_count_kv * key_length"),
         ("attn_v.weight", 1, shape.kv_heads * shape.value, "head_count_kv * value_length"),
+        ("attn_qkv.weight", 1, (shape.heads + shape.kv_heads) * shape.key + shape.kv_heads * shape.value, "all heads"),
         ("attn_output.weight", 0, shape.heads * shape.key, "head_count * key_length"),
     )
     for name, dimension, size, meaning in sizes:
