@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -80,9 +81,9 @@ class Llama(Vectors):
     def __new__(cls, *_: Any, isolated: bool = False, **__: Any) -> Self:
         """Return an `IsolatedLlama` if `isolated` is set."""
         if isolated and cls is Llama:
-            from llamacli.api.isolated.llama import IsolatedLlama
-
-            return object.__new__(IsolatedLlama)  # type: ignore[return-value]  # a subclass
+            # The subclass builds on this module, which can only look it up.
+            subclass: type[Self] = importlib.import_module("llamacli.api.isolated.llama").IsolatedLlama
+            return object.__new__(subclass)
         return object.__new__(cls)
 
     @naming_arguments

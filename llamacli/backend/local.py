@@ -40,6 +40,7 @@ def open_backend(
 
 def fits_memory(path: Path, model: ModelParams, context: ContextParams) -> bool:
     """Return whether a model fits into the memory that is free now. Raises ModelError if it cannot be read."""
-    from llamacli.engine.fit.search import fit_model
+    from llamacli.backend.child.inspection import Inspector
 
-    return fit_model(path, model, context).fits
+    with Inspector(models=[path]) as inspector:
+        return inspector.fit(path, model, context).fits
