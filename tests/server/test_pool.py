@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from serving import spec_of
 
-from llamacli.engine.params import ContextParams, Description, ModelParams
+from llamacli.engine.params import ContextParams, Description, ModelParams, SamplingParams
 from llamacli.errors import ClosedError, EngineDiedError, MemoryFullError, ModelFileError, ModelNotFoundError, UsageError
 from llamacli.server.models.admission import Admission, QueueFullError
 from llamacli.server.models.pool import ModelPool, PoolParams
@@ -29,6 +29,9 @@ class FakeBackend:
     def describe(self) -> Description:
         limits = {"n_ctx": 512, "n_ctx_train": 512, "n_parallel": self.sequences, "n_vocab": 100}
         return Description(model=self.name, kind="fake", **limits, has_chat_template=False)
+
+    def sampling_defaults(self, base: SamplingParams) -> SamplingParams:
+        return base
 
     def close(self) -> None:
         self.closed = True
