@@ -32,7 +32,7 @@ from llamacli.bench.tune.type_speeds import TypeReport, TypeRequest
 from llamacli.cli.bench.tune import flag_of
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.runtime.cancel import CancelFlag
-from llamacli.errors import CancelledError, ModelUnsupportedError
+from llamacli.errors import CancelledError, EngineDiedError, ModelUnsupportedError
 from llamacli.gguf.analysis.cost import ModelCost, Product
 from llamacli.render.bench.tune import format_event, format_flags
 
@@ -153,6 +153,21 @@ def test_a_gain_explained_by_noise_is_reverted() -> None:
     assert "won its race, but not the comparison" in (event.choices[0].note or "")
     assert event.generation is not None
     assert not event.generation.is_shown
+
+
+def test_a_death_in_the_comparison_costs_only_what_it_had_to_confirm() -> None:
+    is_fatal = False
+
+    def speeds(setup: Setup, phase: Phase) -> float:
+        if is_fatal and setup.context.threads != 4:
+            raise EngineDiedError("the engine died (SIGABRT)")
+        return peaked(setup, phase)
+
+    for event in events(Landscape(speeds)):
+        is_fatal |= isinstance(event, SettingChoice) and event.name == "cache-type"  # the last of them
+    assert isinstance(event, TuneReport)
+    assert (event.best, event.interrupted) == (event.start, False)
+    assert {choice.name for choice in event.choices} >= {"threads", "ubatch-size", "cache-type"}
 
 
 def test_a_change_that_helps_one_phase_is_kept() -> None:

@@ -8,6 +8,7 @@ does not confirm are reverted.
 
 from __future__ import annotations
 
+import logging
 import random
 import statistics
 import time
@@ -19,12 +20,14 @@ from llamacli.bench.measure.setup import Phase, Setup
 from llamacli.bench.tune.dimensions import BOTH, Dimension
 from llamacli.bench.tune.params import Gain, PairCompared, RaceRound, SettingChoice, TuneEvent, TunePlan, TuneReport, Value
 from llamacli.bench.tune.race import LEAST_ROUNDS, RESOLUTION, Arm, race, winner
-from llamacli.errors import CancelledError
+from llamacli.errors import CancelledError, CapacityError, EngineDiedError
 
 Meter = Callable[[Setup, Phase], float]
 """A function that measures the tokens per second of a setup in a phase once. Raises LlamacliError for an impossible setup."""
 
 LEAST_PAIRS, ENOUGH_PAIRS, MOST_PAIRS = 3, 10, 40
+
+_log = logging.getLogger(__name__)
 
 _CHECK_SHARE = 0.3  # of the budget, for the final comparison
 _NARROW = 0.01  # half the width of an interval that is narrow enough
@@ -166,10 +169,14 @@ class Tuner:
                 break
             if pair > ENOUGH_PAIRS and all(_is_narrow(self._outcome(phase)) for phase in phases):
                 break
-            for phase in phases:
-                sides = [(self._start, self._speeds[phase][0]), (self._best, self._speeds[phase][1])]
-                for setup, speeds in sides if pair % 2 else reversed(sides):
-                    speeds.append(self._speed(setup, phase))
+            try:
+                for phase in phases:
+                    sides = [(self._start, self._speeds[phase][0]), (self._best, self._speeds[phase][1])]
+                    for setup, speeds in sides if pair % 2 else reversed(sides):
+                        speeds.append(self._speed(setup, phase))
+            except (CapacityError, EngineDiedError) as error:
+                _log.warning("the comparison ended early: %s", error.message)
+                break
             yield PairCompared(pair)
         for setting in self._unconfirmed():
             self._best = setting.set(self._best, setting.get(self._start))

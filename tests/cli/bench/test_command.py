@@ -272,7 +272,8 @@ def test_runs_are_stored_by_default(tiny_model):
     assert stored.command == f"llamacli bench --model {tiny_model} {options}"
 
 
-def test_ctrl_c_keeps_the_results_so_far(tiny_model):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_the_results_so_far(tiny_model, number, status):
     command = [sys.executable, "-m", "llamacli", "bench", "-m", str(tiny_model), "-t", "1", "-p", "8,16", "-n", "0"]
     process = subprocess.Popen(
         [*command, "-r", "100000", "--delay", "0.02", "--progress", "-o", "json"],
@@ -282,11 +283,11 @@ def test_ctrl_c_keeps_the_results_so_far(tiny_model):
     said = b""
     while b"pp16: repetition 3/" not in said:
         said += os.read(process.stderr.fileno(), 65536)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     sent = time.monotonic()
     out, rest = process.communicate(timeout=60)
     assert time.monotonic() - sent < 10
-    assert process.returncode == 130
+    assert process.returncode == status
     rows = json.loads(out)
     assert [row["test"] for row in rows] == ["pp8", "pp16"]
     assert all(row["repetitions"] >= 2 and "interrupted after" in row["warnings"] for row in rows)
