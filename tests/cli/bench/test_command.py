@@ -88,6 +88,17 @@ def test_csv_has_the_columns_of_llama_bench_first(tiny_model):
     assert len(row["avg_ts"].partition(".")[2]) == 6
 
 
+def test_each_kernels_are_a_test_of_their_own(tiny_model):
+    rows = documents(bench(tiny_model, "-p", "16", "-n", "0", "--kernels", "own,upstream", "-o", "json"))
+    assert [row["kernels"] for row in rows] == ["own", "upstream"]
+    table = bench(tiny_model, "-p", "16", "-n", "0", "--kernels", "upstream", "-o", "md").stdout
+    assert "kernels" in table
+    assert "upstream" in table
+    result = bench(tiny_model, "-p", "16", "--kernels", "ours")
+    assert result.status == 2
+    assert "own" in result.stderr
+
+
 def test_sql_makes_a_table_of_the_same_name(tiny_model):
     database = sqlite3.connect(":memory:")
     database.executescript(bench(tiny_model, "-p", "16", "-n", "4", "-ctk", "f16,q8_0", "-o", "sql").stdout)

@@ -17,6 +17,7 @@ from in_process import InProcessChild
 from tiny import ARRAY, F32, STRING, Tensor, Typed
 
 from llamacli.backend.child.services import inspection
+from llamacli.binding.library import library
 from llamacli.cli.framework.console import Terminals
 from llamacli.cli.framework.context import find_model
 from llamacli.engine.fit import meter as fit_meter
@@ -528,6 +529,10 @@ def test_the_system(isolated_home: Path) -> None:
     assert rows["settings"] == "~/.config/llamacli/config.toml"
     assert "CPU" in rows
     found = document("--system")
+    assert found["kernels"] == library().llamacli_kernels_instructions().decode()
+    assert rows["kernels"] == (
+        f"our own for {found['kernels']}" if found["kernels"] else "llama.cpp's: we have none for this CPU"
+    )
     assert found["backends"][0]["devices"][0]["kind"] == "cpu"
     assert str(isolated_home) not in json.dumps(found)
 
