@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from serving import LiveServer, serving, spec_of
 
+from llamacli.server.http.exchange import dump
+
 HELLO = [{"role": "user", "content": "Hello"}]
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
@@ -308,3 +310,10 @@ def test_the_server_tells_what_it_does(server: LiveServer) -> None:
     assert 'llamacli_time_to_first_token_seconds_count{model="tiny"}' in text
     assert server.get("/props").json()["total_slots"] == 4
     assert server.get("/health").json() == {"status": "ok"}
+
+
+def test_no_character_of_a_text_ends_the_line_of_an_event() -> None:
+    text = "a\x85b\u2028c\u2029d\x1ce\r\n\x0bé"
+    data = dump({"text": text})
+    assert len(data.decode().splitlines()) == 1
+    assert json.loads(data) == {"text": text}

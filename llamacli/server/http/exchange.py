@@ -169,9 +169,16 @@ class Exchange:
             raise ClientGoneError from None
 
 
+_LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+"""Characters at which some clients split lines, though neither JSON nor event streams do."""
+
+
 def dump(document: Any) -> bytes:
-    """Return a document as compact JSON."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    """Return a document as compact JSON on one line, whatever a client takes for the end of a line."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    if not text.isascii():
+        text = text.translate(_LINE_ENDS)
+    return text.encode("utf-8", "surrogatepass")
 
 
 def problem_and_headers(error: Exception) -> tuple[Problem, list[tuple[bytes, bytes]]]:
