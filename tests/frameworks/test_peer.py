@@ -22,12 +22,12 @@ import huggingface_hub
 import llamacli
 
 llamacli.install_as_llama_cpp()
-sys.modules["llama_cpp._internals"] = types.ModuleType("llama_cpp._internals")
+llamacli.llama_cpp._internals = sys.modules["llama_cpp._internals"] = types.ModuleType("llama_cpp._internals")
 huggingface_hub.hf_hub_download = lambda repository, name: {embedding!r} if "bge" in name else {demo!r}
 """
 
-CHOSEN = "version or repeated or embeddings or mistral or tokenizer_config or grammar or candidate"
-"""Left out: what asks for `_ctx`, `_internals`, `_is_recurrent` or a call of `load_state`, and Qwen's words (real_llama)."""
+CHOSEN = "version or embeddings or mistral or tokenizer_config or grammar or candidate"
+"""Left out: what asks for `_ctx`, `_internals`, `_is_recurrent` or a call of `load_state`, and for Qwen's words."""
 
 
 @pytest.mark.demo
