@@ -13,15 +13,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from llamacli.backend.child.limits import EXIT_MEMORY, EXIT_SECONDS
+from llamacli.backend.child.limits import (
+    EXIT_MEMORY,
+    EXIT_SECONDS,
+    EXIT_TEXT_MEMORY,
+    EXIT_TEXT_SECONDS,
+    bound_native_work,
+)
+from llamacli.engine.runtime import bounds
 from llamacli.errors import LlamacliError
 
 SECONDS = 10
 """Processor time of one case."""
 
 WALL_SECONDS = 60
-MEMORY = 2 << 30
-"""Private memory that a case may have besides what the fuzzer has."""
+MEMORY = 8 << 30
+"""Private memory that a case may have, the unused stacks of the tokenizer's threads included."""
+
+_LIMITS = {EXIT_SECONDS: "time", EXIT_TEXT_SECONDS: "time", EXIT_MEMORY: "memory", EXIT_TEXT_MEMORY: "memory"}
+"""Statuses with which a child ends itself, and what it had too little of: templates and texts have bounds as in the program."""
 
 Kind = Literal["done", "refused", "died", "traceback", "hang", "memory"]
 Say = Callable[..., None]
@@ -59,8 +69,8 @@ def run_forked(work: Callable[[Say], None]) -> Outcome:
     if end is not None:
         return Outcome(end["kind"], end["reason"], said)
     number = -os.waitstatus_to_exitcode(status)
-    if -number in (EXIT_SECONDS, EXIT_MEMORY):  # as a child does whose hostile operation exceeds its limits
-        return Outcome("refused", "limit of time" if -number == EXIT_SECONDS else "limit of memory", said)
+    if -number in _LIMITS:
+        return Outcome("refused", f"the limit of {_LIMITS[-number]}", said)
     if number in (signal.SIGALRM, signal.SIGXCPU):
         return Outcome("hang", said=said)
     if "bad_alloc" in native or "MemoryError" in native:
@@ -79,6 +89,8 @@ def _compute(work: Callable[[Say], None], pipe: int, errors: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+
+    bounds.install(bound_native_work)
 
     def say(**what: Any) -> None:
         os.write(pipe, json.dumps(what).encode() + b"\n")

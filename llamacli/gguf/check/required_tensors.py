@@ -18,12 +18,12 @@ _TABLE = """
 afmoe gemma3
   output_norm / attn_k attn_k_norm attn_norm attn_output attn_q attn_q_norm attn_v ffn_norm post_attention_norm
   post_ffw_norm
-apertus dots1 exaone-moe
+apertus dots1 exaone-moe llada-moe maple mellum
   output output_norm / attn_k attn_k_norm attn_norm attn_output attn_q attn_q_norm attn_v ffn_norm
-arcee arctic chatglm deepseek dream ernie4_5 ernie4_5-moe eurobert exaone gemma granite granite_swa granitemoe llama minicpm
-mistral3 qwen2 qwen2vl refact smollm3
+arcee arctic chatglm deepseek dream ernie4_5 ernie4_5-moe eurobert exaone gemma granite granite_swa granitemoe jais2 llada
+llama llama-embed minicpm mistral3 qwen2 qwen2vl refact smollm3
   output_norm / attn_k attn_norm attn_output attn_q attn_v ffn_norm
-baichuan bailingmoe codeshell qwen2moe
+baichuan bailingmoe codeshell internlm2 qwen2moe
   output output_norm / attn_k attn_norm attn_output attn_q attn_v ffn_norm
 bailingmoe2
   output output_norm / attn_k_norm attn_norm attn_output attn_q_norm attn_qkv ffn_norm
@@ -33,7 +33,7 @@ bitnet
   output_norm / attn_k attn_norm attn_output attn_q attn_sub_norm attn_v ffn_norm ffn_sub_norm
 bloom
   output_norm token_embd_norm / attn_norm attn_output attn_qkv ffn_norm
-chameleon grovemoe qwen3 qwen3moe qwen3tts qwen3vl qwen3vlmoe rnd1
+chameleon grovemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 maincoder qwen3 qwen3moe qwen3tts qwen3vl qwen3vlmoe rnd1
   output_norm / attn_k attn_k_norm attn_norm attn_output attn_q attn_q_norm attn_v ffn_norm
 cogvlm
   output_norm / attn_norm attn_output attn_qkv ffn_norm
@@ -53,10 +53,15 @@ gpt-oss
   output output_norm / attn_k attn_norm attn_output attn_q attn_v post_attention_norm
 gpt2
   output_norm position_embd / attn_norm attn_output attn_qkv ffn_norm
-gptneox qwen
+gptneox jais qwen
   output output_norm / attn_norm attn_output attn_qkv ffn_norm
 grok
   output_norm / attn_k attn_norm attn_output attn_output_norm attn_q attn_v ffn_norm
+jina-bert-v3
+  token_embd_norm / attn_k attn_output attn_output_norm attn_q attn_v layer_output_norm
+muse-glimmer
+  output output_norm / attn_k attn_k_norm attn_norm attn_output attn_q attn_q_norm attn_v ffn_norm post_attention_norm
+  post_ffw_norm
 """
 """Architectures, and under them the names of their weights: those of the model, a slash, those of each layer."""
 
