@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from llamacli.backend.child.params import ChildParams
 from llamacli.cli.framework import settings
 from llamacli.cli.framework.command import command, group
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import JsonOption, OfflineOption
+from llamacli.cli.framework.options import EngineTimeoutOption, JsonOption, OfflineOption, SandboxOption
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.framework.parsers import parse_threads
 from llamacli.cli.models.residents import running, stop
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llamacli.store.files.progress import OnProgress
+
+_CHILD = ChildParams()
 
 MODEL_HELP = "A GGUF file, hf:user/repo[:quant], an https:// address, or a name from `llamacli models list`."
 
@@ -174,6 +177,8 @@ def quantize(
         ),
     ] = False,
     pure: Annotated[bool, option("--pure", help="Use the same type for every tensor.", environment=False)] = False,
+    sandbox: SandboxOption = _CHILD.sandbox,
+    engine_timeout: EngineTimeoutOption = _CHILD.patience,
 ) -> None:
     """Quantize a model.
 
@@ -189,13 +194,14 @@ def quantize(
     asked = quantizer.Quantization(
         source=str(source), type_name=name, threads=threads or 0, allow_requantize=allow_requantize, pure=pure
     )
+    child = ChildParams(sandbox=sandbox, patience=engine_timeout)
     if forecast:
-        sizes = quantizer.forecast(asked)
+        sizes = quantizer.forecast(asked, child)
         app.console.write(f"{name}: {format_sizes(sizes.before, sizes.after)}\n")
         return
     with app.progress() as bar:
         sizes = quantizer.quantize(
-            asked, output, on_progress=lambda done, total: bar.update(f"quantizing to {name}", done, total)
+            asked, output, child, on_progress=lambda done, total: bar.update(f"quantizing to {name}", done, total)
         )
     app.console.note(f"{output}: {name}, {format_sizes(sizes.before, sizes.after)}")
 

@@ -56,7 +56,7 @@ def tokenize(
     if model.compare:
         from llamacli.cli.tokenize.comparison import compare
 
-        compare(app, found, references=(model.model, *model.compare), source=source, output=output, offline=model.offline)
+        compare(app, found, model, source=source, output=output)
         return
     written = write_tokens(app, found, source, output, chat, model)
     if output.max is not None and written.total.tokens > output.max:
@@ -72,7 +72,7 @@ def write_tokens(
     from llamacli.cli.tokenize.input import conversations_of, lines_of
 
     path = app.find_model(app, model.model, offline=model.offline)
-    with vocabulary.load([path]) as loaded:
+    with vocabulary.load([path], model.child()) as loaded:
         describes = not output.writes_numbers(to_terminal=app.console.terminals.stdout)
         tokenizer = vocabulary.tokenizer_for(loaded, 0, source, describes=describes)
         documents: Iterable[Document | None] = found.documents

@@ -8,7 +8,7 @@ import json
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.tokenize import vocabulary
 from llamacli.cli.tokenize.input import Input, spooled
-from llamacli.cli.tokenize.options import OutputOptions, TextOptions
+from llamacli.cli.tokenize.options import OutputOptions, TextOptions, VocabularyOptions
 from llamacli.cli.tokenize.output import paint
 from llamacli.engine.tokenization.compare import MAX_DIFFERENCES, Comparison
 from llamacli.engine.tokenization.compare import compare as compare_tokenizers
@@ -19,17 +19,16 @@ from llamacli.render.tokenize.view import format_comparison, model_names
 def compare(
     app: AppContext,
     found: Input,
+    model: VocabularyOptions,
     *,
-    references: tuple[str | None, ...],
     source: TextOptions,
     output: OutputOptions,
-    offline: bool,
 ) -> None:
     """Tokenize the texts with each model's vocabulary, and write counts and differences."""
-    paths = [app.find_model(app, reference, offline=offline) for reference in references]
+    paths = [app.find_model(app, reference, offline=model.offline) for reference in (model.model, *model.compare)]
     with contextlib.ExitStack() as stack:
         found = spooled(app, found, stack)
-        loaded = stack.enter_context(vocabulary.load(paths))
+        loaded = stack.enter_context(vocabulary.load(paths, model.child()))
         tokenizers = [
             vocabulary.tokenizer_for(loaded, number, source, describes=not output.count) for number in range(len(paths))
         ]

@@ -18,7 +18,7 @@ def detokenize(app: AppContext, words: tuple[str, ...], source: TextOptions, opt
         words = (" ".join(words),)
     documents = find_input(app, words, source.file, live=True).documents
     path = app.find_model(app, options.model, offline=options.offline)
-    with vocabulary.load([path]) as loaded:
+    with vocabulary.load([path], options.child()) as loaded:
         texts = (ids for document in documents for ids in read_ids(document.blocks(), document.name))
         stretches = loaded.detokenize(texts, special=source.special, wrap=source.bos)
         if app.console.terminals.stdout:

@@ -5,9 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from llamacli.cli.framework.options import ChatOptions, JsonOption, ModelOption, OfflineOption
+from llamacli.backend.child.params import ChildParams
+from llamacli.cli.framework.options import (
+    ChatOptions,
+    EngineTimeoutOption,
+    JsonOption,
+    ModelOption,
+    OfflineOption,
+    SandboxOption,
+)  # fmt: skip
 from llamacli.cli.framework.parameters import argument, option, parse_raw_text
 from llamacli.errors import UsageError
+
+_CHILD = ChildParams()
 
 TextArgument = Annotated[
     tuple[str, ...],
@@ -30,6 +40,12 @@ class VocabularyOptions:
     compare: Annotated[
         tuple[str, ...], option("--compare", metavar="MODEL", help="Another model to compare with; can be repeated.")
     ] = ()
+    sandbox: SandboxOption = _CHILD.sandbox
+    engine_timeout: EngineTimeoutOption = _CHILD.patience
+
+    def child(self) -> ChildParams:
+        """The parameters of the engine's process."""
+        return ChildParams(sandbox=self.sandbox, patience=self.engine_timeout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
