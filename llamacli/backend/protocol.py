@@ -69,6 +69,10 @@ class Backend(EvaluatedState, Protocol):
         """Tokens that a sequence may have."""
 
     @property
+    def has_vocabulary(self) -> bool:
+        """True if turns and events have tokens; False if only a server knows them."""
+
+    @property
     def has_chat_template(self) -> bool:
         """True if the model has a chat template."""
 

@@ -27,6 +27,7 @@ from llamacli.units import counted
 
 if TYPE_CHECKING:
     from llamacli.backend.child.embedder import ChildEmbedder
+    from llamacli.backend.remote.embedder import RemoteEmbedder
     from llamacli.batch.texts import TextSource
 
 Numbers = npt.NDArray[np.int64]
@@ -76,7 +77,12 @@ def whole_texts(partial: Path, kind: VectorFormat, dims: int) -> Kept:
 
 
 def finished_texts(
-    embedder: ChildEmbedder, items: TextSource, params: EmbeddingParams, path: Path, kind: VectorFormat, dims: int
+    embedder: ChildEmbedder | RemoteEmbedder,
+    items: TextSource,
+    params: EmbeddingParams,
+    path: Path,
+    kind: VectorFormat,
+    dims: int,
 ) -> Kept:
     """Return the texts of a finished file, if this run would write the same: as many texts, and the same first vector.
 

@@ -102,6 +102,11 @@ class Engine(Prompting):
         return self.contexts.n_ctx
 
     @property
+    def has_vocabulary(self) -> bool:
+        """True: tokens are known here."""
+        return True
+
+    @property
     def n_parallel(self) -> int:
         """Sequences that run at once."""
         return self.contexts.n_parallel

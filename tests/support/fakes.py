@@ -45,6 +45,7 @@ class FakeEngine:
 
     pieces: Sequence[str] = ANSWER
     has_chat_template: bool = True
+    has_vocabulary: bool = True
     recommended_sampling: dict[str, str] = field(default_factory=dict)
     recommended: Mapping[str, Any] = field(default_factory=dict)
     reason: str = "stop"

@@ -56,6 +56,11 @@ class ChildPrompting:
         return self._opened.description.n_parallel
 
     @property
+    def has_vocabulary(self) -> bool:
+        """True: tokens are known here."""
+        return True
+
+    @property
     def has_chat_template(self) -> bool:
         """True if the model has a chat template."""
         return self._opened.description.has_chat_template

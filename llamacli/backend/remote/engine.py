@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
@@ -18,6 +19,7 @@ from llamacli.backend.remote.server import check_document, learn
 from llamacli.backend.remote.transport import Response
 from llamacli.backend.remote.turn import RemoteTurn, conversation_turn, question_turn
 from llamacli.engine.chat.message import Message
+from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.turn import Turn
@@ -163,11 +165,12 @@ class RemoteEngine:
         )
 
     def text_turn(self, text: str, constraint: Constraint | None = None) -> Turn:
-        """Return the turn that continues the text as it is. Raises UsageError if the server has no tokens for it."""
+        """Return the turn that continues the text as it is, with its tokens. Raises UsageError if the server tells none."""
         from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 
         expected = AnswerConstraint(constraint) if constraint is not None else None
-        return question_turn(Question(text=text, raw=True, constraint=expected), self._first.info.dialect)
+        turn = question_turn(Question(text=text, raw=True, constraint=expected), self._first.info.dialect)
+        return replace(turn, prompt=Prompt(text, tuple(self.tokenize(text, add_special=True))))
 
     def answer_tokens(
         self, turn: Turn, messages: Sequence[Message], rendering: Rendering, *, template: str | None = None

@@ -85,7 +85,7 @@ def _outcomes(batch: Sequence[Text], prefix: str, ask: Ask) -> list[Outcome]:
     try:
         answered = ask([text for _, text in good]) if good else []
     except (UsageError, CapacityError) as error:
-        if error.parameter == "key":
+        if error.parameter == "url":
             raise
         answered = [NotEmbedded(0, error)] if len(good) == 1 else [_alone(ask, text) for _, text in good]
     found.update({place: outcome for (place, _), outcome in zip(good, answered, strict=True)})

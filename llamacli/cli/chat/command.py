@@ -18,6 +18,7 @@ from llamacli.cli.framework.options import (
     ContextOptions,
     GenerationOptions,
     ModelOptions,
+    RemoteOptions,
     ResidentOptions,
     SamplingOptions,
     TemplateOptions,
@@ -58,6 +59,7 @@ def chat(
     sampling: SamplingOptions,
     context: ContextOptions,
     resident: ResidentOptions,
+    remote: RemoteOptions,
     common: CommonOptions,
     reread: Reread,
 ) -> None:
@@ -65,6 +67,8 @@ def chat(
 
     Enter sends, Alt-Enter or Ctrl-J starts a new line, Ctrl-C stops an answer and keeps its text, Ctrl-D leaves. /help lists
     the commands. The model loads while you type the first message, and each turn evaluates only the new tokens.
+
+    With --url a server answers; /model FILE goes on here, and /model NAME with a model of the server or of the settings.
     """
     if sessions.list:
         list_sessions(app.console, alone=prompt is None and not sessions.resume and not reread.given("session"))
@@ -76,7 +80,13 @@ def chat(
     sampling.params()
     filled = fill_template(app.console, template)
     answers = AnswerOptions(
-        conversation=conversation, generation=generation, model=model, sampling=sampling, context=context, resident=resident
+        conversation=conversation,
+        generation=generation,
+        model=model,
+        sampling=sampling,
+        context=context,
+        resident=resident,
+        remote=remote,
     )
     tool_setup = read_tools(app.console, tools, expected=reread.given("allow_tool"))
     models = answers.models(app, reread)

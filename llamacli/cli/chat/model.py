@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from llamacli.cli import complete
@@ -14,9 +14,11 @@ from llamacli.cli.framework.options import (
     ContextOptions,
     GenerationOptions,
     ModelOptions,
+    RemoteOptions,
     ResidentOptions,
     SamplingOptions,
 )
+from llamacli.cli.framework.remote import open_remote
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import ModelUnsupportedError
 from llamacli.repl.setup import FoundModel, Models
@@ -35,6 +37,7 @@ class AnswerOptions:
     sampling: SamplingOptions
     context: ContextOptions
     resident: ResidentOptions
+    remote: RemoteOptions
 
     @classmethod
     def pick(cls, arguments: Mapping[str, Any]) -> Self:
@@ -45,15 +48,30 @@ class AnswerOptions:
         """Find the first model. For any other one, the options are read again with `-m`."""
         return Models(
             self.find(app, self.model.model),
-            lambda name: AnswerOptions.pick(reread("-m", name)).find(app, name),
+            lambda name: AnswerOptions.pick(reread("-m", name)).other(app, name),
             lambda: [name for name, _ in complete.models()],
         )
+
+    def other(self, app: AppContext, name: str) -> FoundModel:
+        """Find a model by the name that the user typed: a file, an address or a model of our own is on this machine."""
+        from llamacli.store.models import catalogue
+        from llamacli.store.models.references import SCHEMES, is_path
+
+        is_here = is_path(name) or name.startswith(SCHEMES) or catalogue.find(name) is not None
+        return (replace(self, remote=RemoteOptions()) if is_here else self).find(app, name)
 
     def find(self, app: AppContext, reference: str | None) -> FoundModel:
         """Find a model, and prepare to load it with these options."""
         template, model_params, context_params = self.conversation.template(), self.model.params(), self.context.params()
         child = self.resident.child(self.model)
         params = self.generation.params(SamplingParams())
+        if self.remote.url:
+            name = reference or self.remote.url[0].rpartition("@")[2]
+
+            def connect(on_load: Callable[[float], None]) -> Backend:
+                return open_remote(app, self.remote, self.model)
+
+            return FoundModel(name, connect, self.sampling.resolved, params, template)
         path = app.find_model(app, reference, offline=self.model.offline)
 
         def load(on_load: Callable[[float], None]) -> Backend:

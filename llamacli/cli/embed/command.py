@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,15 +18,15 @@ from llamacli.cli.embed.options import (
     TextsArgument,
     VectorOptions,
 )
-from llamacli.cli.embed.session import demo_instead, open_embedder, prefix_for
+from llamacli.cli.embed.session import demo_instead, open_embedder, open_server, prefix_for
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import ResidentOptions
+from llamacli.cli.framework.options import RemoteOptions, ResidentOptions
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
-    from llamacli.backend.child.embedder import ChildEmbedder
     from llamacli.batch.texts import TextSource
+    from llamacli.cli.embed.session import Vectorizer
     from llamacli.engine.embedding.params import EmbeddingParams
 
 
@@ -42,6 +42,7 @@ class Options:
     form: FormOptions
     context: BatchOptions
     resident: ResidentOptions
+    remote: RemoteOptions
 
 
 @command(
@@ -65,6 +66,7 @@ def embed(
     form: FormOptions,
     context: BatchOptions,
     resident: ResidentOptions,
+    remote: RemoteOptions,
     line: Reread,
 ) -> None:
     """Turn texts into vectors.
@@ -72,14 +74,24 @@ def embed(
     Texts are arguments, whole files (-f), rows or lines of a file (--input), or lines of standard input. Without -m the small
     model all-MiniLM-L6-v2 is used, which is fetched the first time. Each text has a result in its place: a vector or an error.
 
+    With --url a server makes the vectors; they are normalized and shortened here.
+
     `llamacli embed index` keeps vectors in a file and searches them.
     """
     from llamacli.cli.embed.input import open_texts
 
     options = Options(
-        source=source, output=output, search=search, model=model, vectors=vectors, form=form, context=context, resident=resident
+        source=source,
+        output=output,
+        search=search,
+        model=model,
+        vectors=vectors,
+        form=form,
+        context=context,
+        resident=resident,
+        remote=remote,
     )
-    if other := demo_instead(app, model, line):
+    if not remote.url and (other := demo_instead(app, model, line)):
         reread = line(other)
         options = Options(**{field.name: reread[field.name] for field in dataclasses.fields(Options)})
     params = make_params(app, options)
@@ -108,20 +120,21 @@ def make_params(app: AppContext, options: Options) -> EmbeddingParams:
 
 
 @contextmanager
-def load(app: AppContext, options: Options) -> Iterator[ChildEmbedder]:
+def load(app: AppContext, options: Options) -> Iterator[Vectorizer]:
     """Load the model, with its work cancelled by signals, and close it after the block."""
     rank = options.search.rerank is not None
-    with (
-        app.interrupts.guard() as guard,
-        open_embedder(
-            app, options.model, options.context, options.vectors, options.resident.child(options.model), rank=rank
-        ) as embedder,
-    ):
+    opened: AbstractContextManager[Vectorizer]
+    if options.remote.url:
+        opened = open_server(app, options.remote, options.model, options.vectors, rank=rank)
+    else:
+        child = options.resident.child(options.model)
+        opened = open_embedder(app, options.model, options.context, options.vectors, child, rank=rank)
+    with app.interrupts.guard() as guard, opened as embedder:
         guard.cancel = embedder.cancel
         yield embedder
 
 
-def write(app: AppContext, embedder: ChildEmbedder, items: TextSource, params: EmbeddingParams, options: Options) -> None:
+def write(app: AppContext, embedder: Vectorizer, items: TextSource, params: EmbeddingParams, options: Options) -> None:
     """Embed the texts, and write their vectors or what a comparison of them shows."""
     if options.search.any:
         from llamacli.cli.embed.search import run_search

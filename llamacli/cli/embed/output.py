@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llamacli.backend.child.embedder import ChildEmbedder
 from llamacli.batch.texts import Item, TextSource
 from llamacli.batch.vector_file import Shape, open_output, partial_files, require_form, stream_writer
 from llamacli.batch.vector_formats import Writer
 from llamacli.batch.vector_resume import NOTHING, Kept, finished_texts
 from llamacli.cli.embed.options import OutputOptions
-from llamacli.cli.embed.session import outcomes, rows_failed
+from llamacli.cli.embed.session import Vectorizer, outcomes, rows_failed
 from llamacli.cli.framework.context import AppContext
 from llamacli.engine.embedding.outcome import NotEmbedded, Outcome
 from llamacli.engine.embedding.params import EmbeddingParams
@@ -45,7 +44,7 @@ class View:
 
 
 def write_vectors(
-    app: AppContext, embedder: ChildEmbedder, items: TextSource, params: EmbeddingParams, output: OutputOptions
+    app: AppContext, embedder: Vectorizer, items: TextSource, params: EmbeddingParams, output: OutputOptions
 ) -> None:
     """Embed all texts and write their vectors.
 
@@ -91,7 +90,7 @@ def _open_writer(app: AppContext, output: OutputOptions, shape: Shape) -> Iterat
 
 
 def _require_finished(
-    app: AppContext, embedder: ChildEmbedder, items: TextSource, params: EmbeddingParams, output: OutputOptions, shape: Shape
+    app: AppContext, embedder: Vectorizer, items: TextSource, params: EmbeddingParams, output: OutputOptions, shape: Shape
 ) -> None:
     """Check that a finished file is what this run would write, and report that it is complete.
 
@@ -114,7 +113,7 @@ def _is_finished(path: Path) -> bool:
     return path.exists() and not mark.exists()
 
 
-def shape_of(embedder: ChildEmbedder, params: EmbeddingParams) -> Shape:
+def shape_of(embedder: Vectorizer, params: EmbeddingParams) -> Shape:
     """Return the shape of the vectors that a model makes with these parameters."""
 
     def settings() -> str:

@@ -18,8 +18,8 @@ from llamacli.errors import CapacityError, RowsFailedError, UsageError
 from llamacli.render import embed as page
 
 if TYPE_CHECKING:
-    from llamacli.backend.child.embedder import ChildEmbedder
     from llamacli.batch.texts import Item, TextSource
+    from llamacli.cli.embed.session import Vectorizer
 
 MAX_COMPARED = 4096
 """Texts of which all pairs are compared. The matrix grows with their square."""
@@ -27,7 +27,7 @@ MAX_COMPARED = 4096
 
 def run_search(
     app: AppContext,
-    embedder: ChildEmbedder,
+    embedder: Vectorizer,
     items: TextSource,
     params: EmbeddingParams,
     search: SearchOptions,
@@ -50,7 +50,7 @@ def run_search(
 
 
 def show_similarity(
-    app: AppContext, embedder: ChildEmbedder, items: TextSource, params: EmbeddingParams, output: OutputOptions
+    app: AppContext, embedder: Vectorizer, items: TextSource, params: EmbeddingParams, output: OutputOptions
 ) -> None:
     """Write the cosine similarity of each pair of texts."""
     compared: list[page.Compared] = []
@@ -79,7 +79,7 @@ def show_similarity(
 
 def show_nearest(
     app: AppContext,
-    embedder: ChildEmbedder,
+    embedder: Vectorizer,
     items: TextSource,
     params: EmbeddingParams,
     search: SearchOptions,
@@ -105,7 +105,7 @@ def show_nearest(
         raise failure
 
 
-def embed_query(embedder: ChildEmbedder, query: str, params: EmbeddingParams, prefix: str | None) -> Matrix:
+def embed_query(embedder: Vectorizer, query: str, params: EmbeddingParams, prefix: str | None) -> Matrix:
     """Return the vector of a query.
 
     Raises:

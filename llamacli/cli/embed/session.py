@@ -5,23 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from llamacli.batch.progress import format_left
 from llamacli.cli.embed.options import BatchOptions, VectorOptions
 from llamacli.cli.framework.command import Reread
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import ModelOptions
+from llamacli.cli.framework.options import ModelOptions, RemoteOptions
 from llamacli.engine.embedding.outcome import NotEmbedded, Outcome
 from llamacli.engine.embedding.params import EmbeddingParams
-from llamacli.errors import DownloadError, LlamacliError, RowsFailedError
+from llamacli.errors import DownloadError, LlamacliError, RowsFailedError, UsageError
 from llamacli.units import counted, out_of
 
 if TYPE_CHECKING:
     from llamacli.backend.child.embedder import ChildEmbedder
     from llamacli.backend.child.params import ChildParams
+    from llamacli.backend.remote.embedder import RemoteEmbedder
     from llamacli.batch.texts import Item, TextSource
     from llamacli.gguf.header import Header
+
+Vectorizer: TypeAlias = "ChildEmbedder | RemoteEmbedder"
+"""What makes vectors: a child process, or a server."""
 
 DEMO = "minilm"
 """The default model."""
@@ -106,9 +110,36 @@ def open_embedder(
         yield embedder
 
 
+@contextmanager
+def open_server(
+    app: AppContext, remote: RemoteOptions, model: ModelOptions, vectors: VectorOptions, *, rank: bool = False
+) -> Iterator[RemoteEmbedder]:
+    """The embedding model of a server.
+
+    Raises:
+        UsageError: for what only a model here can do; what `RemoteEmbedder` raises.
+    """
+    for given, name in (
+        (len(remote.url) > 1, "a second --url"), (vectors.pooling, "--pooling"), (vectors.attention, "--attention"),
+    ):  # fmt: skip
+        if given:
+            raise UsageError(f"{name} cannot be used with --url: one server makes the vectors, as it was set up to")
+    from llamacli.backend.remote.embedder import RemoteEmbedder
+    from llamacli.cli.framework.remote import open_clients, remote_name
+
+    (client,) = open_clients(app, remote, model)
+    try:
+        embedder = RemoteEmbedder(client, remote_name(model.model), rank=rank)
+    except BaseException:
+        client.close()
+        raise
+    with embedder:
+        yield embedder
+
+
 def outcomes(
     app: AppContext,
-    embedder: ChildEmbedder,
+    embedder: Vectorizer,
     source: TextSource,
     params: EmbeddingParams,
     *,

@@ -38,7 +38,13 @@ def tokens(chat: Chat, argument: str) -> None:
 def context(chat: Chat, argument: str) -> None:
     """Count the tokens of the whole prompt."""
     engine = chat.engine()
-    used, size = measure_room(engine, build_turn(chat, engine)) if chat_messages(chat) else (0, engine.n_ctx)
+    if engine.has_vocabulary:
+        used, size = measure_room(engine, build_turn(chat, engine)) if chat_messages(chat) else (0, engine.n_ctx)
+    else:
+        used, size = chat.measured.usage.total_tokens if chat.measured is not None else 0, engine.n_ctx
+        if not size:
+            chat.setup.screen.show(f"{counted(used, 'token')} used; the server does not tell the size of its context")
+            return
     chat.setup.screen.show(f"{used} of {size} tokens used, {max(size - used, 0)} left")
 
 
@@ -47,6 +53,8 @@ def prompt(chat: Chat, argument: str) -> None:
     """Show the rendered template."""
     if not chat_messages(chat):
         raise UsageError("the conversation is empty")
+    if not chat.engine().has_vocabulary:
+        raise UsageError("the prompt is rendered by the server")
     chat.setup.screen.show(build_turn(chat, chat.engine()).prompt.text)
 
 

@@ -130,9 +130,10 @@ def attach(chat: Chat, argument: str) -> None:
     for name in names:
         path = Path(name).expanduser()
         text = chat.setup.host.read_file(path)
-        count = len(engine.text_turn(text).prompt.tokens)
+        count = len(engine.text_turn(text).prompt.tokens) if engine.has_vocabulary else 0
         chat.turn.attachments.append(Attachment(path, text, count))
-        chat.setup.screen.note(f"{path}: {counted(count, 'token')}, sent with the next message")
+        size = f"{counted(count, 'token')}, " if engine.has_vocabulary else ""
+        chat.setup.screen.note(f"{path}: {size}sent with the next message")
 
 
 @command("quit", "exit", "bye", summary="Leave, as Ctrl-D does")

@@ -21,7 +21,8 @@ def model(chat: Chat, argument: str) -> None:
     screen = chat.setup.screen
     if not argument:
         engine = chat.engine()
-        screen.show_row(f"{chat.model.found.name}: ", f"{engine.description}, context of {engine.n_ctx} tokens")
+        size = f"context of {engine.n_ctx} tokens" if engine.n_ctx else "context of unknown size"
+        screen.show_row(f"{chat.model.found.name}: ", f"{engine.description}, {size}")
         return
     found = chat.setup.models.find(argument)
     _load(chat, found)

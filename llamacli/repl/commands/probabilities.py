@@ -59,6 +59,8 @@ def _last(chat: Chat) -> tuple[Node, Trace]:
     Raises:
         UsageError: if they are unknown.
     """
+    if not chat.engine().has_vocabulary:
+        raise UsageError("the server does not tell the probabilities of all tokens")
     node = chat.tree.last("assistant")
     if node is None:
         raise UsageError("no answer yet")

@@ -69,6 +69,8 @@ class AnswerDraft:
             self._content += delta.content
             self._reasoning += delta.reasoning_content
         if piece.token is None:
+            if not self._plan.steps:
+                self._flush()
             return
         known, number = self._plan.steps, len(self.steps)
         token = Step(piece.token.id, piece.token.piece, piece.token.logprob)

@@ -91,13 +91,15 @@ def _check_constraint(chat: Chat, node: Node) -> None:
 def generation_params(chat: Chat, tip: int | None = None) -> GenerationParams:
     """Return the parameters of an answer to message `tip`. The context shift is left to `ContextOverflow`.
 
-    With a fixed seed, each further answer to the same message gets the next seed.
+    Log probabilities are for `/probs`, which needs the vocabulary. With a fixed seed, each further answer to the same message
+    gets the next seed.
     """
     sampling = chat.sampling()
     if sampling.seed is not None:
         siblings = sum(node.parent == tip and node.message.role == "assistant" for node in chat.tree.nodes)
         sampling = dataclasses.replace(sampling, seed=(sampling.seed + siblings) % 2**32)
-    return dataclasses.replace(chat.settings.generation, sampling=sampling, context_shift=False, logprobs=0)
+    logprobs = 0 if chat.engine().has_vocabulary else None
+    return dataclasses.replace(chat.settings.generation, sampling=sampling, context_shift=False, logprobs=logprobs)
 
 
 def last_block(text: str) -> str:

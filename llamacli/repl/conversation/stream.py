@@ -92,7 +92,7 @@ class AnswerStream:
     def _finish(self, answer: Answer) -> None:
         if self._draft.is_replaying:
             return  # stopped before it could continue: the answer stays as it was
-        self._chat.measured = dataclasses.replace(answer, first_token_ms=self._first_token_ms)
+        self._chat.measured = dataclasses.replace(answer, first_token_ms=self._first_token_ms or answer.first_token_ms)
         self._draft.finish(answer)
 
     def _show_incomplete_calls(self) -> None:

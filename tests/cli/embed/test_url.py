@@ -1,0 +1,94 @@
+"""`embed --url`: vectors and scores of a server are those of the model here, and one bad text does not fail the others."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes import Result, invoke
+from odd_server import Asked, Script, odd_server, refused, response
+from serving import LiveServer, serving, spec_of
+
+
+@pytest.fixture(scope="module")
+def server(tiny_embedding_model: Path) -> Iterator[LiveServer]:
+    with serving(spec_of(tiny_embedding_model, n_ctx=64)) as live:
+        yield live
+
+
+def rows_of(done: Result) -> list[list[float]]:
+    assert done.status == 0, done.stderr
+    return [json.loads(line)["embedding"] for line in done.stdout.splitlines()]
+
+
+def vectors_for(asked: Asked) -> bytes:
+    """As many vectors as texts, in base64, in the wrong order; a text "bad" fails the request."""
+    texts = asked.document["input"]
+    if "bad" in texts:
+        return refused(400, "a bad text")
+    data = [
+        {"index": index, "embedding": base64.b64encode(struct.pack("<2f", 3 * len(text), 4 * len(text))).decode()}
+        for index, text in enumerate(texts)
+    ]
+    return response(json.dumps({"data": data[::-1], "usage": {"prompt_tokens": len(texts)}}))
+
+
+def test_vectors_are_those_of_the_model_here(server: LiveServer, tiny_embedding_model: Path) -> None:
+    texts = ("a fox", "the snail", "a")
+    here = invoke("embed", "-m", str(tiny_embedding_model), "--jsonl", *texts, find_model=lambda *a, **k: tiny_embedding_model)
+    there = invoke("embed", "--url", server.base, "--jsonl", *texts)
+    for one, other in zip(rows_of(here), rows_of(there), strict=True):
+        assert other == pytest.approx(one, abs=1e-5)
+
+
+def test_a_search_over_a_server(server: LiveServer) -> None:
+    done = invoke("embed", "--url", server.base, "--query", "a fox", "--top-k", "1", "--json", "the snail", "a fox")
+    assert done.status == 0, done.stderr
+    assert "a fox" in done.stdout
+
+
+def test_a_text_that_is_too_long_fails_alone() -> None:
+    script = Script([vectors_for])
+    with odd_server(script) as address:
+        done = invoke("embed", "--url", address, "--jsonl", "one", "bad", "three")
+    first, second, third = (json.loads(line) for line in done.stdout.splitlines())
+    assert done.status == 6
+    assert first["embedding"] == third["embedding"] == pytest.approx([0.6, 0.8])
+    assert "a bad text" in json.dumps(second["error"])
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{}, {"data": []}, {"data": [{"index": 0, "embedding": "?"}]}, {"data": [{"index": 0, "embedding": [[1.0]]}]},
+     {"data": [{"index": 1, "embedding": [1.0]}]}, [], {"data": [{"index": 0, "embedding": []}]}],
+)  # fmt: skip
+def test_anything_but_vectors_is_status_7(document: object) -> None:
+    with odd_server(Script([response(json.dumps(document))])) as address:
+        done = invoke("embed", "--url", address, "one")
+    assert (done.status, done.stdout) == (7, "")
+    assert done.stderr.count("\n") == 1
+
+
+def test_scores_of_a_server_sort_texts() -> None:
+    def scores(asked: Asked) -> bytes:
+        found = [{"index": i, "relevance_score": len(text)} for i, text in enumerate(asked.document["documents"])]
+        return response(json.dumps({"results": found}))
+
+    with odd_server(Script([scores])) as address:
+        done = invoke("embed", "--url", address, "--rerank", "q", "--jsonl", "aa", "aaaa", "a")
+    assert done.status == 0, done.stderr
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["aaaa", "aa", "a"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--pooling", "mean"), ("--attention", "causal"), ("--url", "http://127.0.0.1:1"), ("--chunk", "5")]
+)
+def test_what_needs_a_model_here_is_refused(arguments: tuple[str, ...]) -> None:
+    with odd_server(Script([vectors_for])) as address:
+        done = invoke("embed", "--url", address, *arguments, "one")
+    assert done.status == 2
+    assert done.stdout == ""
