@@ -19,6 +19,18 @@ HELP = "Run local language models (GGUF files). Without -m, a demo model is fetc
 
 EXAMPLES = (("Ask a model.", 'llamacli run -m model.gguf "Who are you?"'),)
 
+FOREIGN_COMMANDS = {
+    "pull": "llamacli models pull MODEL", "list": "llamacli models list", "ls": "llamacli models list",
+    "ps": "llamacli models running", "stop": "llamacli models stop MODEL", "rm": "llamacli models rm MODEL",
+    "show": "llamacli models show MODEL, or llamacli info MODEL",
+    "create": "llamacli run -T ./Modelfile uses a Modelfile; llamacli templates new NAME writes a template",
+    "cp": "llamacli config set aliases.NAME MODEL", "prompt": "llamacli run PROMPT",
+    "server": "llamacli serve", "cli": "llamacli chat", "quantize": "llamacli models quantize", "keys": "llamacli serve key",
+    "aliases": "llamacli config set aliases.NAME MODEL", "collections": "llamacli embed index",
+    "similar": "llamacli embed index search", "schemas": "llamacli run -j SCHEMA", "perplexity": "llamacli bench",
+}  # fmt: skip
+"""Commands of ollama, llm and llama.cpp, and the lines that do the same."""
+
 
 class Program(Group):
     """Commands by name, each imported when it is called."""
@@ -44,6 +56,8 @@ class Program(Group):
 
     def near_command(self, ctx: Any, word: str) -> str:
         """A hint about an unknown command, which may be a prompt."""
+        if word in FOREIGN_COMMANDS:
+            return FOREIGN_COMMANDS[word]
         if " " in word:
             return "to ask a model something, write llamacli run and the text in quotes"
         return super().near_command(ctx, word)

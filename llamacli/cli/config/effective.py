@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
 from llamacli.cli.framework import settings
-from llamacli.cli.framework.parameters import ENVIRONMENT_PREFIX, Option, parse_text
+from llamacli.cli.framework.environment import unknown_variables
+from llamacli.cli.framework.parameters import Option, parse_text
 from llamacli.errors import ModelError, SettingsError, UsageError
 from llamacli.store.settings.settings import Key, Origin, Problem, Setting
-
-OTHER_VARIABLES = ("LLAMACLI_CONFIG", "LLAMACLI_DATA_DIR", "LLAMACLI_CACHE_DIR")
-"""The variables of llamacli that are not options."""
 
 
 def effective(
@@ -34,8 +31,10 @@ def effective(
     found |= recommended(named, options)
     found |= from_files
     for name, option in options.items():
-        if text := environ.get(str(option.envvar)):
-            found[name] = Setting(name, _from_environment(keys[name], str(option.envvar), text), _variable(option))
+        variable = option.variable_in(environ)
+        if variable is not None:
+            value = _from_environment(keys[name], variable, environ[variable])
+            found[name] = Setting(name, value, Origin("environment", variable))
     if model not in (None, stated):  # a variable also sets the option's value
         found["model"] = Setting("model", model, Origin("flag", "--model"))
     if profile not in (None, stated_profile):
@@ -74,20 +73,17 @@ def recommended(model: str | None, options: Mapping[str, Option]) -> dict[str, S
 
 def environment_problems(environ: Mapping[str, str]) -> list[Problem]:
     """The mistakes in the variables that begin with LLAMACLI_."""
-    options = {str(option.envvar): option for option in settings.all_options()}
+    options = {variable: option for option in settings.all_options() for variable in option.variables}
     keys = settings.all_keys()
     found = []
-    for variable in sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
-        option = options.get(variable)
-        if option is None and variable not in OTHER_VARIABLES:
-            near = difflib.get_close_matches(variable, [*options, *OTHER_VARIABLES], n=1)
-            hint = f"did you mean {near[0]}?" if near else None
-            found.append(Problem(Path("environment"), 0, f"unknown variable {variable}", hint))
-        elif option is not None and environ[variable]:
-            try:
-                _from_environment(keys[settings.key_of(option).name], variable, environ[variable])
-            except SettingsError as error:
-                found.append(Problem(Path("environment"), 0, error.message))
+    for variable, near in unknown_variables(environ):
+        hint = f"did you mean {near}?" if near else None
+        found.append(Problem(Path("environment"), 0, f"unknown variable {variable}", hint))
+    for variable in sorted(name for name in environ if name in options and environ[name]):
+        try:
+            _from_environment(keys[settings.key_of(options[variable]).name], variable, environ[variable])
+        except SettingsError as error:
+            found.append(Problem(Path("environment"), 0, error.message))
     return found
 
 
@@ -110,7 +106,3 @@ def _from_environment(key: Key, variable: str, text: str) -> object:
         return settings.from_text(key, text)
     except ValueError as error:
         raise SettingsError(f"{variable}: {error}") from None
-
-
-def _variable(option: Option) -> Origin:
-    return Origin("environment", str(option.envvar))

@@ -150,7 +150,7 @@ def _switch(option: Option, path: tuple[str, ...]) -> Switch:
         metavar=metavar,
         value=value_of(metavar, summary, option.kind.choices, path) if takes_value else None,
         repeats=bool(option.multiple or option.count),
-        variable=str(option.envvar) if option.envvar else None,
+        variable=option.variables[0] if option.variables else None,
     )
 
 

@@ -18,12 +18,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.environment import unknown_variables
+from llamacli.cli.framework.foreign import adopt
 from llamacli.cli.framework.help import format_help
 from llamacli.cli.framework.options.common import CommonOptions
 from llamacli.cli.framework.options.template import TEMPLATE_OPTION
 from llamacli.cli.framework.parameters import Option
 from llamacli.cli.framework.signature import GIVEN, Reread, Signature, options_of
-from llamacli.cli.framework.suggest import explained, reject_single_dash, with_numbers_apart
+from llamacli.cli.framework.suggest import explained, option_names, reject_single_dash, with_numbers_apart
 from llamacli.errors import LlamacliError, UsageError
 
 __all__ = ["Command", "Example", "Group", "Reread", "command", "group"]
@@ -66,6 +68,9 @@ class Command(TyperCommand):
         """Typer's context, with the settings as its defaults."""
         if args and args[0] in self.groups:
             return self.group(args[0]).make_context(f"{info_name} {args[0]}", args[1:], parent=parent, **extra)
+        options = option_names(self)
+        valued = {name for name, one in options.items() if not one.is_flag and not one.count}
+        args = adopt(args, options, valued)
         if self.reads_settings:
             app = extra.get("obj") or parent.obj
             given = self._given(args)
@@ -86,6 +91,9 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> None:
         """Call the function. Its errors about parameters name the flags of this command."""
+        if self.reads_settings:
+            for name, near in unknown_variables(ctx.obj.console.environ):
+                ctx.obj.console.warn(f"{name} sets nothing" + (f" (did you mean {near}?)" if near else ""))
         try:
             self._signature.call(ctx)
         except LlamacliError as error:

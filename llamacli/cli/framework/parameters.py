@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -98,6 +98,11 @@ def environment_variable(names: Sequence[str]) -> str:
     return ENVIRONMENT_PREFIX + long.partition("/")[0].strip().removeprefix("--").replace("-", "_").upper()
 
 
+def environment_variables(names: Sequence[str]) -> tuple[str, ...]:
+    """The variables of all long spellings: `--predict` and `--n-predict` are LLAMACLI_PREDICT and LLAMACLI_N_PREDICT."""
+    return tuple(environment_variable([name]) for name in names if name.startswith("--"))
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """The type of a parameter: `convert` raises ValueError; `metavar` stands for the value in help."""
@@ -136,7 +141,7 @@ class Option(TyperOption):
             metavar=declared.metavar,
             expose_value=declared.callback is None,
             is_eager=declared.callback is not None,
-            envvar=environment_variable(declared.names) if declared.environment else None,
+            envvar=list(environment_variables(declared.names)) if declared.environment else None,
             show_default=False if declared.shows is None else declared.shows,
             is_flag=kind is _KINDS[bool] and not declared.count,
             multiple=kind.multiple,
@@ -146,6 +151,7 @@ class Option(TyperOption):
         )
         self.kind = kind
         self.sets = declared.sets or name
+        self.variables = environment_variables(declared.names) if declared.environment else ()
         self._action = declared.callback
 
     def process_value(self, ctx: typer.Context, value: Any) -> Any:  # type: ignore[override]  # the base names its private class
@@ -160,6 +166,10 @@ class Option(TyperOption):
         if (self.is_flag and isinstance(value, bool)) or (self.count and isinstance(value, int)):
             return value
         return _convert(self, ctx, value)
+
+    def variable_in(self, environ: Mapping[str, str]) -> str | None:
+        """The variable that sets the option in this environment, None if none does."""
+        return next((name for name in self.variables if environ.get(name)), None)
 
     def value_from_envvar(self, ctx: typer.Context) -> str | Sequence[str] | None:  # type: ignore[override]
         """The variable's text; an option that can be repeated takes one value from each line."""
@@ -278,9 +288,16 @@ def _convert(parameter: Option | Argument, ctx: typer.Context, value: object) ->
     except LlamacliError:
         raise
     except ValueError as error:
-        where = {"ENVIRONMENT": str(parameter.envvar), "DEFAULT_MAP": f"the setting {_setting(parameter)}"}
+        where = {"ENVIRONMENT": _variable(parameter, ctx), "DEFAULT_MAP": f"the setting {_setting(parameter)}"}
         hint = where.get(source_of(ctx, parameter.name), parameter.get_error_hint())
         raise typer.BadParameter(str(error), ctx=ctx, param=parameter, param_hint=hint) from None
+
+
+def _variable(parameter: Option | Argument, ctx: typer.Context) -> str:
+    """The variable that an option's value came from."""
+    if not isinstance(parameter, Option):
+        return parameter.name
+    return parameter.variable_in(ctx.obj.console.environ) or next(iter(parameter.variables), parameter.name)
 
 
 def _setting(parameter: Option | Argument) -> str:

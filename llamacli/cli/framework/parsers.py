@@ -30,6 +30,8 @@ def parse_limit(text: str) -> int | None:
 
 def parse_threads(text: str) -> int | None:
     """Parse a number of threads; llama.cpp's -1 is the default (None)."""
+    if text[:1].isalpha():  # llm's -t
+        raise ValueError(f"'{text}' is not a number of threads; -T selects a template")
     value = parse_int(text)
     return None if value == -1 else value
 

@@ -44,7 +44,8 @@ def read_defaults(environ: Mapping[str, str], options: Sequence[Option], given: 
 
     def named(name: str) -> str | None:
         option = next((one for one in options if one.name == name), None)
-        variable = environ.get(str(option.envvar)) if option is not None else None
+        stated = option.variable_in(environ) if option is not None else None
+        variable = environ[stated] if stated is not None else None
         value = given.get(name)
         if isinstance(value, list) and len(value) == 1:  # an option that can be repeated
             value = value[0]
@@ -73,6 +74,18 @@ def values_for(found: Settings, keys: settings.Keys, *, profile: str | None, mod
 def _is_option(name: str) -> bool:
     """Return whether any command has an option of this name, without importing the commands."""
     return settings.spelling(name) in OPTION_NAMES
+
+
+def is_model_name(word: str) -> bool:
+    """Return whether a word is the name of a model: an alias, a name of the catalogue, or a reference with a scheme."""
+    from llamacli.store.models import catalogue
+    from llamacli.store.models.references import SCHEMES
+
+    if not word or not word.isprintable() or " " in word:
+        return False
+    if word.startswith(SCHEMES[:1] + SCHEMES[3:]) or word.lower().endswith(".gguf"):
+        return True
+    return catalogue.find(word) is not None or word in current().aliases()
 
 
 def default_model(profile: str | None) -> str | None:

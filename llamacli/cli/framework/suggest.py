@@ -73,8 +73,17 @@ def explained(owner: TyperCommand | TyperGroup, error: typer.TyperException, arg
             return UsageError(f"{name} needs a value", hint=f"did you mean {', '.join(flag.opts)}?")
     if "unexpected extra argument" in error.format_message():
         extra = error.format_message().partition("(s) ")[2]
-        return UsageError(f"unexpected argument: {extra.strip('()')}", hint=_arguments_hint(owner))
+        return UsageError(f"unexpected argument: {extra.strip('()')}", hint=_model_hint(owner, args) or _arguments_hint(owner))
     return error
+
+
+def _model_hint(owner: TyperCommand | TyperGroup, args: list[str]) -> str | None:
+    """How to select a model that is named before the prompt, as ollama has it."""
+    from llamacli.cli.framework.settings import is_model_name
+
+    first = next(iter(args), "")
+    asks = any(isinstance(one, Argument) and one.metavar == "PROMPT" for one in owner.params)
+    return f"-m {first} selects the model" if asks and is_model_name(first) else None
 
 
 def _arguments_hint(owner: TyperCommand | TyperGroup) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.files import STDIN, read_json_file, read_prompt, read_text_file
 from llamacli.cli.framework.options import ChatOptions, TemplateOptions
+from llamacli.cli.framework.settings import is_model_name
 from llamacli.cli.framework.templates import FilledTemplate, fill_template
 from llamacli.cli.run.options import Asked, PromptOptions, ToolOptions
 from llamacli.engine.chat.message import Message, check_calls, choose_tools, read_messages, read_tools
@@ -35,6 +36,8 @@ def read_question(console: Console, prompt: str | None, asked: Asked, constraint
         "constraint": constraint,
     }
     filled = fill_template(console, asked.template)
+    if prompt is not None and is_model_name(prompt):
+        console.warn(f"{prompt} is the name of a model, but is read as the prompt (-m {prompt} selects it)")
     if source.infill is not None or source.at is not None:
         if filled is not None:
             raise UsageError("-T cannot be used with --infill and --at")

@@ -1,0 +1,136 @@
+"""Spellings of llama.cpp's programs, llm and ollama: they are put into ours, or the error says the line that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamacli.cli.framework.files import read_text_file
+from llamacli.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Words in place of an option and its value. `flag` is the option of ours that a command must have for it."""
+
+    flag: str
+    words: Callable[[str], list[str]]
+
+
+def _as(flag: str, prefix: str = "") -> Rewrite:
+    return Rewrite(flag, lambda value: [flag, prefix + value])
+
+
+def _schema(value: str) -> list[str]:
+    return ["-j", value] if value.lstrip().startswith("{") else ["-jf", value]
+
+
+_WITH_VALUE = {
+    "-hf": _as("-m", "hf:"), "-hfr": _as("-m", "hf:"), "--hf-repo": _as("-m", "hf:"),
+    "-mu": _as("-m"), "--model-url": _as("-m"),
+    "-sysf": Rewrite("-sys", lambda value: ["-sys", read_text_file(Path(value)).rstrip("\n")]),
+    "--system-prompt-file": Rewrite("-sys", lambda value: ["-sys", read_text_file(Path(value)).rstrip("\n")]),
+    "--system": _as("-sys"), "--schema": Rewrite("-j", _schema),
+    "-np": _as("--parallel"), "-r": _as("--stop"), "--reverse-prompt": _as("--stop"),
+    "--fragment": _as("-f"),
+}  # fmt: skip
+"""Options with a value that commands of ours have under another name."""
+
+_WITHOUT_VALUE = {
+    "-st": (), "--single-turn": (), "-no-cnv": (), "--no-conversation": (), "--no-display-prompt": (), "--simple-io": (),
+    "--log-disable": (), "--verbose-prompt": ("--dry-run",),
+}  # fmt: skip
+"""Switches of `run`: what they ask for is so in any case, or what asks for it."""
+
+_PROMPT = ("-p", "--prompt")
+_HF_FILE = ("-hff", "--hf-file")
+_LLM_OPTIONS = {"max_tokens": "predict", "temperature": "temp"}
+
+_LINES = {
+    "-cnv": "llamacli chat is a conversation", "--conversation": "llamacli chat is a conversation",
+    "-i": "llamacli chat is a conversation", "--interactive": "llamacli chat is a conversation",
+    "-hff": "write -m hf:USER/REPO:FILE", "--hf-file": "write -m hf:USER/REPO:FILE",
+    "--mmproj": "images are not supported", "--image": "images are not supported",
+    "-a": "-f FILE adds a text file; images are not supported", "--attachment": "-f FILE adds a text file",
+    "--no-stream": "output into a file or a pipe is the same with and without streaming",
+    "-co": "write --color always", "--ctx": "write -c N", "-td": "write llamacli chat --tools FILE",
+    "--format": "write -j SCHEMA, or --grammar-file json", "--keepalive": "write --keep-alive",
+    "--cid": "write llamacli chat --session NAME", "--conversation-id": "write llamacli chat --session NAME",
+}  # fmt: skip
+"""Options that work otherwise here: what to write."""
+
+
+def adopt(arguments: list[str], names: Collection[str], takes_value: Collection[str]) -> list[str]:
+    """Return a command line with foreign options in our words. `names` are the options of the command.
+
+    `takes_value` are those with a value, which is not read as an option.
+
+    Raises:
+        UsageError: if one cannot be; the hint says the line that can.
+    """
+    found: list[str] = []
+    prompts: list[str] = []
+    rest = list(arguments)
+    repository: int | None = None
+    while rest:
+        word = rest.pop(0)
+        name, equals, attached = word.partition("=")
+        if word == "--":
+            rest, found = [], [*found, word, *rest]
+        elif word in takes_value:
+            found += [word, *rest[:1]]
+            del rest[:1]
+        elif name in names or not name.startswith("-") or word == "-":
+            found.append(word)
+        elif name in _WITHOUT_VALUE and "--infill" in names:
+            found += _WITHOUT_VALUE[name]
+        elif name == "-o" and "--temp" in names:
+            found += _llm_option(_values(name, rest, 2), names)
+        elif name in _HF_FILE and repository is not None:
+            value = attached if equals else _values(name, rest, 1)[0]
+            found[repository] = f"{':'.join(found[repository].split(':')[:2])}:{value}"
+        elif (name in _WITH_VALUE and _WITH_VALUE[name].flag in names) or (name in _PROMPT and "-sys" in names):
+            value = attached if equals else _values(name, rest, 1)[0]
+            if name in _PROMPT:
+                prompts.append(value)
+                continue
+            found += _WITH_VALUE[name].words(value)
+            if found[-1].startswith("hf:"):
+                repository = len(found) - 1
+        else:
+            _check(name)
+            found.append(word)
+    if len(prompts) > 1:
+        raise UsageError("-p is given twice", hint="there is one prompt; -f FILE adds texts")
+    return _with_prompt(found, prompts)
+
+
+def _check(name: str) -> None:
+    """Raise UsageError for an option that works otherwise here."""
+    if name in _LINES:
+        raise UsageError(f"no such option: {name}", hint=_LINES[name])
+
+
+def _with_prompt(words: list[str], prompts: list[str]) -> list[str]:
+    """The words with the prompt of `-p` as the argument, which may begin with a dash."""
+    if not prompts:
+        return words
+    return [*words, *prompts] if "--" in words else [*words, "--", *prompts]
+
+
+def _values(name: str, rest: list[str], count: int) -> list[str]:
+    if len(rest) < count:
+        raise UsageError(f"{name} needs {'a value' if count == 1 else 'a name and a value'}")
+    values = rest[:count]
+    del rest[:count]
+    return values
+
+
+def _llm_option(pair: list[str], names: Collection[str]) -> list[str]:
+    """Llm's `-o name value` as an option of ours."""
+    name, value = pair
+    flag = f"--{_LLM_OPTIONS.get(name, name).replace('_', '-')}"
+    if flag not in names:
+        raise UsageError(f"-o {name}: no such option", hint=f"options are written {flag} VALUE; --help lists them")
+    return [flag, value]

@@ -1,0 +1,121 @@
+"""Spellings of other programs, and names in the environment."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import invoke
+
+from llamacli.cli.program import FOREIGN_COMMANDS
+from llamacli.store.files import paths
+
+
+@pytest.mark.parametrize(
+    ("arguments", "model", "messages"),
+    [
+        (["-p", "why?"], "demo.gguf", ["why?"]),
+        (["--prompt=-why"], "demo.gguf", ["-why"]),
+        (["-hf", "u/r", "why?"], "hf:u/r", ["why?"]),
+        (["-hf", "u/r:Q8_0", "-p", "why?", "-no-cnv", "-st"], "hf:u/r:Q8_0", ["why?"]),
+        (["-hf", "u/r:Q8_0", "--hf-file", "x.gguf", "why?"], "hf:u/r:x.gguf", ["why?"]),
+        (["--hf-repo=u/r", "why?"], "hf:u/r", ["why?"]),
+        (["-mu", "https://x/y.gguf", "why?"], "https:/x/y.gguf", ["why?"]),
+        (["--system", "S", "why?"], "demo.gguf", ["S", "why?"]),
+        (["-sysf", "system.txt", "why?"], "demo.gguf", ["From a file", "why?"]),
+        (["-sys", "-p", "why?"], "demo.gguf", ["-p", "why?"]),  # a value is no option
+        (["--", "-p"], "demo.gguf", ["-p"]),
+    ],
+)
+def test_options_of_llama_cpp_and_llm_work(arguments, model, messages, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "system.txt").write_text("From a file\n")
+    result = invoke("run", *arguments)
+    assert result.status == 0, result.stderr
+    assert str(result.engine.path) == model
+    assert [message["content"] for message in result.engine.messages] == messages
+
+
+def test_options_of_llm_become_ours(tmp_path) -> None:
+    arguments = ["-o", "temperature", "0.25", "-o", "max_tokens", "3", "-o", "top_k", "7", "-r", "END", "why?"]
+    params = invoke("run", *arguments).engine.params
+    assert (params.sampling.temperature, params.max_tokens, params.sampling.top_k, params.stop) == (0.25, 3, 7, ("END",))
+    assert "integer" in invoke("run", "--schema", '{"type": "integer"}', "-n", "1", "x").engine.constraint.grammar
+    (tmp_path / "s.json").write_text('{"type": "integer"}')
+    assert "integer" in invoke("run", "--schema", str(tmp_path / "s.json"), "x").engine.constraint.grammar
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "-cnv", "x"], "no such option: -cnv (llamacli chat is a conversation)"),
+        (["run", "--hf-file", "x.gguf", "x"], "write -m hf:USER/REPO:FILE"),
+        (["run", "--image", "x.png", "x"], "images are not supported"),
+        (["run", "-o", "colour", "red", "x"], "-o colour: no such option"),
+        (["run", "-o", "colour"], "-o needs a name and a value"),
+        (["run", "-p"], "-p needs a value"),
+        (["run", "-p", "a", "-p", "b"], "-p is given twice"),
+        (["run", "-t", "summarize", "x"], "-T selects a template"),
+        (["run", "demo", "why?"], "unexpected argument: why? (-m demo selects the model)"),
+        (["run", "--at", "x", "-f", "y"], "'x' is not LINE:COL"),
+        (["run", "why", "not?"], "put text of several words in quotes"),
+    ],
+)
+def test_what_cannot_work_says_the_line_that_does(arguments, says) -> None:
+    result = invoke(*arguments)
+    assert result.status == 2
+    assert says in result.stderr
+
+
+@pytest.mark.parametrize("verb", sorted(FOREIGN_COMMANDS))
+def test_verbs_of_others_say_the_line(verb) -> None:
+    result = invoke(verb)
+    assert result.status == 2
+    assert f"no such command: {verb} (llamacli " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("prompt", "noticed"),
+    [("demo", True), ("gem", True), ("hf:u/r", True), ("m.gguf", True), ("why", False), ("a demo", False)],
+)
+def test_a_model_given_as_the_prompt_is_noticed(prompt, noticed) -> None:
+    settings = paths.settings_file()
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text('[aliases]\ngem = "hf:u/gemma"\n')
+    result = invoke("run", prompt)
+    assert result.status == 0
+    assert (f"warning: {prompt} is the name of a model" in result.stderr) == noticed
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "field", "wanted"),
+    [
+        ("LLAMACLI_PREDICT", "2", "max_tokens", 2),
+        ("LLAMACLI_N_PREDICT", "2", "max_tokens", 2),
+        ("LLAMACLI_TEMPERATURE", "0.5", "temperature", 0.5),
+        ("LLAMACLI_TOP_NSIGMA", "2", "top_n_sigma", 2.0),
+        ("LLAMACLI_N_GPU_LAYERS", "3", "gpu_layers", 3),
+    ],
+)
+def test_variables_follow_every_spelling(variable, value, field, wanted, monkeypatch) -> None:
+    monkeypatch.setenv(variable, value)
+    result = invoke("run", "x", environ={variable: value})
+    engine = result.engine
+    assert wanted in [getattr(one, field, None) for one in (engine.params, engine.params.sampling, engine.model)]
+    assert f"  {variable}\n" in invoke("config", "show", "--origin", environ={variable: value}).stdout
+    assert result.stderr == ""
+    monkeypatch.setenv(variable, "many")
+    assert f"{variable}: 'many' is not" in invoke("run", "x", environ={variable: "many"}).stderr
+
+
+def test_the_first_spelling_counts(monkeypatch) -> None:
+    monkeypatch.setenv("LLAMACLI_N_PREDICT", "2")
+    monkeypatch.setenv("LLAMACLI_PREDICT", "3")
+    assert invoke("run", "x").engine.params.max_tokens == 3
+
+
+def test_unknown_variables_are_warned_about_once() -> None:
+    environ = {"LLAMACLI_TEMPP": "1", "LLAMACLI_ANSWER_OF_MINE": "", "LLAMACLI_DATA_DIR": "/tmp", "LLAMACLI_CTX_SIZE": "64"}
+    stderr = invoke("run", "x", environ=environ).stderr
+    assert stderr.splitlines() == [
+        "llamacli: warning: LLAMACLI_ANSWER_OF_MINE sets nothing",
+        "llamacli: warning: LLAMACLI_TEMPP sets nothing (did you mean LLAMACLI_TEMP?)",
+    ]
