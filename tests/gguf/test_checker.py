@@ -33,6 +33,12 @@ def test_sound_files_have_no_findings(tmp_path: Path, options: dict[str, Any]) -
     assert check(tiny.tiny_model(tmp_path / "model.gguf", **options)) == []
 
 
+def test_a_vocabulary_without_weights_lacks_no_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(tiny.gguf_bytes(tiny.default_metadata(tiny.default_vocabulary())))
+    assert [finding for finding in check(path) if finding.severity == "error"] == []
+
+
 def test_sound_parts_have_no_findings(tmp_path: Path) -> None:
     assert check(tiny.split_model(tmp_path)[0]) == []
 

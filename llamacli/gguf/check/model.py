@@ -43,7 +43,7 @@ def check_model(files: ModelFiles, sources: Sequence[Source]) -> list[Finding]:
         if files.tensors:
             found += missing_tensor_findings(files)
             found += width_findings(files)
-        found += shape_findings(files, sources[0])
+            found += shape_findings(files, sources[0])
     for number, (part, source) in enumerate(zip(files.parts, sources, strict=True)):
         own = [*_text_findings(part), *layout_findings(part), *tensor_findings(part), *_padding_findings(part, source)]
         found += [_in_part(finding, number, files) for finding in own]
