@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -60,9 +61,9 @@ class LlamaTokenizer(BaseLlamaTokenizer):
     @classmethod
     def from_ggml_file(cls, path: str) -> LlamaTokenizer:
         """Return the tokenizer of a file, of which only the vocabulary is loaded."""
-        from llamacli.api.llama import Llama
+        llama = importlib.import_module("llamacli.api.llama")  # which takes tokenizers: it can only be looked up
 
-        return cls(Llama(path, vocab_only=True))
+        return cls(llama.Llama(path, vocab_only=True))
 
 
 class LlamaHFTokenizer(BaseLlamaTokenizer):

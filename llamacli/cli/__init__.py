@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 def _prepare_engine(arguments: list[str]) -> None:
     """Fork the engine's process for a command that will need one: now this process is small, and has one thread."""
     service = _service(arguments)
-    if service is None or not _HELP.isdisjoint(arguments) or os.environ.get("LLAMACLI_URL"):
+    if service is None or not _HELP.isdisjoint(arguments) or os.getenv("LLAMACLI_URL"):
         return
     if any(word == _URL or word.startswith(f"{_URL}=") for word in arguments):  # a server computes
         return

@@ -35,8 +35,8 @@ def open_embedder(path, model, context, *, attention, budget, child, on_load):
 embedder.open_embedder = open_embedder
 os._exit(run_program(sys.argv[1:], AppContext(console=Console.system(), open_engine=open_engine)))
 """
-CHILD = [sys.executable, "-m", "llamacli"]
-IN_PROCESS = [sys.executable, "-c", HERE]
+CHILD = [sys.executable, "-P", "-m", "llamacli"]
+IN_PROCESS = [sys.executable, "-P", "-c", HERE]
 
 
 def wall(command: list[str]) -> float:

@@ -44,7 +44,7 @@ class SlowEngine(FakeEngine):
 
     mode = "plain"
 
-    def open(self, path, model, context, *, on_load=None):
+    def open(self, path, model, context, *, child=None, on_load=None):
         if self.mode == "loading":
             say(b"loading")
             compute_in_c(20)
