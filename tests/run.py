@@ -63,6 +63,9 @@ SLOW = (
 FAST = ("-m", "not demo", "-n", "2", "--fuzz-cases", "100", *(f"--ignore={path}" for path in SLOW))
 """The arguments of pytest for `--fast`."""
 
+ALL = ("-n", "2")
+"""The arguments of pytest for everything: the cores of a small machine side by side."""
+
 _READY = "import mypy, pytest, xdist; from llamacli.binding.location import find_folder; find_folder()"
 """Fails in an environment that lacks the libraries or what the tests need."""
 
@@ -86,7 +89,7 @@ def main(arguments: list[str]) -> int:
         return 0
     if not fast and _run("llamacli", "models", "pull", "demo", "minilm"):
         print("without the demo models the tests that need them are skipped", file=sys.stderr)
-    return _run("pytest", *(FAST if fast else ()), *others)
+    return _run("pytest", *(FAST if fast else () if others else ALL), *others)
 
 
 def _prepare(*, rebuild: bool) -> None:

@@ -16,7 +16,8 @@ FLAGS = {"n_ctx": "-c", "cache_type_k": "-ctk", "threads": "-t", "loras": "--lor
 WITHOUT_FLAG = {
     "vocabulary_only", "load_mode", "no_host", "huge_pages", "n_seq_max", "kv_unified", "invariant", "numa", "embeddings",
     "all_outputs", "pooling", "sampling", "logprobs", "overrides",
-    "yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast", "yarn_beta_slow", "no_perf", "n_outputs",
+    "cache_prompt", "score_prompt", "yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast", "yarn_beta_slow",
+    "no_perf", "n_outputs",
 }  # fmt: skip
 """What commands decide by themselves, or with options that only they have; or what only the Python API sets."""
 
