@@ -56,7 +56,7 @@ def wrap_parts(parts: Sequence[str], separator: str, width: int | None, *, first
     `first` begins the first line, and makes a hanging indent.
 
     >>> wrap_parts(["one two", "three"], " · ", 20, first="note: ")
-    ['note: one two', '      three']
+    ['note: one two', '    three']
     """
     if width is None:
         return [first + separator.join(parts)]

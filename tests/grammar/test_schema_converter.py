@@ -287,3 +287,9 @@ def test_what_would_explode_is_shared_or_refused():
         schema_to_grammar({"enum": ["x" * (1 << 20)]})
     assert matcher_of({"properties": {f"p{i}": {"type": "null"} for i in range(1000)}}).matches('{"p3": null, "p999": null}')
     assert time.monotonic() - begin < 60
+
+
+@pytest.mark.parametrize("keyword", ["maxItems", "minLength", "maximum"])
+def test_a_keyword_of_the_wrong_type_beside_an_enumeration_is_named(keyword: str) -> None:
+    with pytest.raises(SchemaError, match=keyword):
+        convert({"enum": [[1], "text", 5, {}], keyword: {"a": 1}})

@@ -31,7 +31,7 @@ GATES = ["ruff check .", "ruff format --check .", "mypy", "lint-imports --no-cac
 def test_everything_is_run_without_arguments(steps) -> None:
     module, taken = steps
     assert module.main([]) == 0
-    assert taken == ["rebuild", *GATES, "llamacli models pull demo minilm", "pytest"]
+    assert taken == ["rebuild", *GATES, "llamacli models pull demo minilm", "pytest -n 2"]
 
 
 def test_other_arguments_are_for_pytest(steps) -> None:

@@ -168,10 +168,10 @@ def test_a_model_that_cannot_be_used_leaves_the_old_one() -> None:
         return Path(reference or "demo.gguf")
 
     class Broken(Talker):
-        def open(self, path, model, context, *, on_load=None):
+        def open(self, path, model, context, *, child=None, on_load=None):
             if path.name == "broken.gguf":
                 raise ModelFileError("broken.gguf is damaged")
-            return super().open(path, model, context, on_load=on_load)
+            return super().open(path, model, context, child=child, on_load=on_load)
 
     engine = Broken()
     result = talk("a\r/model nobody\r/model broken.gguf\rb\r/model\r", engine=engine, find_model=find)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from llamacli.errors import SchemaError
 from llamacli.grammar.schema.pieces import Piece
 
 _CHECKED = (
@@ -66,6 +67,18 @@ def _is_of(value: Any, kind: str) -> bool:
     return isinstance(value, types.get(kind, ()))
 
 
+def _fault_of(schema: dict[str, Any]) -> str:
+    """Return what is wrong with the value of a keyword."""
+    import jsonschema
+
+    error = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(jsonschema.Draft202012Validator.META_SCHEMA).iter_errors(schema)
+    )
+    return (
+        "a keyword has a value of the wrong type" if error is None else f"{error.json_path.removeprefix('$.')}: {error.message}"
+    )
+
+
 def _is_allowed(value: Any, pieces: Sequence[Piece]) -> bool:
     for piece in pieces:
         types = piece.types()
@@ -75,6 +88,11 @@ def _is_allowed(value: Any, pieces: Sequence[Piece]) -> bool:
         if rest:
             import jsonschema  # only enumerations beside other keywords pay for it
 
-            if not jsonschema.Draft202012Validator(rest).is_valid(value):
+            try:
+                is_valid = jsonschema.Draft202012Validator(rest).is_valid(value)
+            except TypeError as error:  # of a keyword's value: it compares what it is given
+                wrong = _fault_of(rest)
+                raise SchemaError(f"the schema is invalid at #{piece.pointer}: {wrong}") from error
+            if not is_valid:
                 return False
     return True
