@@ -32,6 +32,7 @@ START_SECONDS = 30.0
 
 _CLOSE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
+_LAST_LINE_SECONDS = 0.5
 _MAX_TOOLS = 500
 _MAX_DESCRIPTION = 4096
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
@@ -251,7 +252,9 @@ class _StderrTail:
         self._thread.start()
 
     def note(self) -> str:
-        """The last line as a suffix of a message, empty without output."""
+        """The last line as a suffix of a message, empty without output. Nothing is written to `stream` afterwards."""
+        self.stream.close()
+        self._thread.join(_LAST_LINE_SECONDS)  # a server that has ended may have written more than was read yet
         lines = self._end.decode("utf-8", "replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return f" (last line on its standard error: {last})" if last else ""
