@@ -19,7 +19,7 @@ def find_model(reference: str | PathLike[str]) -> Path:
 
     Raises:
         ModelNotFoundError, DownloadError: if there is none.
-        UsageError: if it is no text or path.
+        UsageError: if it is neither a text nor a path.
     """
     try:
         name = fspath(reference)

@@ -49,7 +49,7 @@ _KEYS = {"dims": "dimensions"}
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return what an exception is to a client. Of one that is no error of ours only its name is told: it is a bug."""
+    """Return what an exception is to a client. An exception that is not one of ours is a bug: only its name is returned."""
     if isinstance(error, errors.LlamacliError):
         status, kind, code = next((row[1:] for row in _BRANCHES if isinstance(error, row[0])), (500, SERVER, "internal_error"))
         parameter = error.parameter or ""

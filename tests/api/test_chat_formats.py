@@ -181,7 +181,7 @@ def test_functions_are_tools(llm: Llama) -> None:
         {"role": "function", "name": "weather", "content": "12 C"},
     ]
     assert llm.create_chat_completion(history, functions=functions, max_tokens=2)["choices"]
-    with pytest.raises(UsageError, match="exclude each other"):
+    with pytest.raises(UsageError, match="functions cannot be used with tools"):
         llm.create_chat_completion(TURNS, functions=functions, tools=TOOLS)
 
 

@@ -45,7 +45,7 @@ def tools_of(
         UsageError: if both are given.
     """
     if functions and tools:
-        raise UsageError("functions and tools exclude each other", parameter="functions")
+        raise UsageError("functions cannot be used with tools", parameter="functions")
     if functions:
         tools = [{"type": "function", "function": function} for function in functions]
     if function_call is not None and tool_choice is None:

@@ -15,7 +15,7 @@ class Method:
 
     `arguments` is the type of its one argument, `result` that of its result, `items` that of what it streams meanwhile, and
     `feeds` that of what it is given meanwhile; None where there is none. `window` items may be computed ahead of the caller.
-    `is_retried`: the caller tries again after a death of the child, so that it is told of the death and not of its cause.
+    `is_retried`: the caller tries again after a death of the child, so its error is about the death, not about the cause.
     """
 
     name: str

@@ -232,7 +232,7 @@ class RemoteEngine:
         make_room: Callable[[int], Room | None] | None = None,
         cancel: Canceller | None = None,
     ) -> Generator[AnswerEvent, None, None]:
-        """Yield the events of the answer to a turn of this engine. What the server cannot do is told before.
+        """Yield the events of the answer to a turn of this engine. A warning about what the server cannot do comes first.
 
         Before something of the answer has come, another server of the pool takes over from one that fails.
 

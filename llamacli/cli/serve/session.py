@@ -41,7 +41,7 @@ def run_server(app: AppContext, setup: Setup, line: Reread) -> None:
 
 
 def check_model(state: ServerState) -> None:
-    """Find the first model, and check its header, before anybody is told that it is served. Raises ModelError."""
+    """Find the first model, and check its header, before the address is announced. Raises ModelError."""
     spec = state.pool.spec_of(state.pool.default)
     spec.context_for(spec.find())
 

@@ -165,5 +165,5 @@ def _own_options(app: AppContext, setup: Setup, line: Reread, reference: str | N
 
 
 def _sampling(options: SamplingOptions) -> Callable[[SamplingParams], SamplingParams]:
-    options.params()  # what is wrong is told now
+    options.params()  # check them now
     return options.params

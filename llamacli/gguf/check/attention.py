@@ -82,7 +82,7 @@ def _layer_heads(header: Header, kv_key: str, heads: list[int], kv_heads: list[i
 
 
 def _lengths(header: Header, architecture: str, default: int) -> Iterator[Finding]:
-    """Yield lengths of keys, values and rotations that exclude each other. `default` is that of a head if no key gives it."""
+    """Yield lengths of keys, values and rotations that cannot be combined. `default` is that of a head if no key gives it."""
     key_name, value_name, rotated_name = (
         f"{architecture}.{name}" for name in ("attention.key_length", "attention.value_length", "rope.dimension_count")
     )
