@@ -18,13 +18,13 @@ import msgspec
 import pytest
 
 from llamacli.backend.child import contract
-from llamacli.backend.child.codec import MAX_BYTES, ProtocolError, Variants, decode, encode
 from llamacli.backend.child.death import reason_in
 from llamacli.backend.child.embedder import open_embedder
 from llamacli.backend.child.engine import ChildEngine, open_engine
-from llamacli.backend.child.faults import Fault, exception_of, fault_of
-from llamacli.backend.child.frames import Call, Channel, FromChild, ToChild
 from llamacli.backend.child.params import ChildParams
+from llamacli.backend.child.wire.codec import MAX_BYTES, ProtocolError, Variants, decode, encode
+from llamacli.backend.child.wire.faults import Fault, exception_of, fault_of
+from llamacli.backend.child.wire.frames import Call, Channel, FromChild, ToChild
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.embedding.outcome import Embedded

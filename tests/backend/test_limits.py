@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from llamacli.backend.child.limits import EXIT_MEMORY, EXIT_ORPHAN, EXIT_SECONDS, EXIT_TEXT_SECONDS, limited, private_memory
+from llamacli.backend.child.work.limits import (
+    EXIT_MEMORY,
+    EXIT_ORPHAN,
+    EXIT_SECONDS,
+    EXIT_TEXT_SECONDS,
+    limited,
+    private_memory,
+)
 from llamacli.engine.runtime.hardware import total_memory
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
@@ -20,7 +27,7 @@ on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linu
 
 def python(code: str, **how: object) -> subprocess.CompletedProcess[str]:
     """Run code that has everything of the module under test, in another process."""
-    code = "import os, sys, threading, time\nfrom llamacli.backend.child.limits import *\n" + code
+    code = "import os, sys, threading, time\nfrom llamacli.backend.child.work.limits import *\n" + code
     return subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, **how)
 
 
@@ -165,7 +172,7 @@ def test_a_file_that_is_mapped_is_not_private_memory() -> None:
 def test_a_child_dies_with_its_parent() -> None:
     code = (
         "import os, time\n"
-        "from llamacli.backend.child.limits import die_with_parent\n"
+        "from llamacli.backend.child.work.limits import die_with_parent\n"
         "parent = os.getpid()\n"
         "child = os.fork()\n"
         "if child == 0:\n"

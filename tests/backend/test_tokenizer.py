@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import tokenize_cases as cases
 
-from llamacli.backend.child.codec import ProtocolError
-from llamacli.backend.child.faults import Fault
 from llamacli.backend.child.feeder import TextFeeder
 from llamacli.backend.child.services.tokenizer import fed_documents
 from llamacli.backend.child.tokenizer import Vocabularies
 from llamacli.backend.child.tokens import RefusedText, TextBlock, TokenizedPart
+from llamacli.backend.child.wire.codec import ProtocolError
+from llamacli.backend.child.wire.faults import Fault
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.tokenization.documents import Chunk, Document, NotTokenized, checked, chunks_of, text_document
 from llamacli.engine.tokenization.spans import Spans

@@ -15,7 +15,7 @@ import tiny
 from forked import Outcome, Say, run_forked
 from mutants import alter_bytes
 
-from llamacli.backend.child.limits import limited
+from llamacli.backend.child.work.limits import limited
 from llamacli.errors import LlamacliError, ModelFileError, ModelUnsupportedError
 from llamacli.grammar import gbnf
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from llamacli.backend.child.limits import (
+from llamacli.backend.child.work.limits import (
     EXIT_MEMORY,
     EXIT_SECONDS,
     EXIT_TEXT_MEMORY,

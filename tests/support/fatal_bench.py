@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from llamacli.backend.child.method import Method
-from llamacli.backend.child.worker import Handler
+from llamacli.backend.child.wire.method import Method
+from llamacli.backend.child.work.main import Handler
 from llamacli.bench.child import service as real
 from llamacli.bench.measure.params import Repetition
 from llamacli.bench.measure.token_test import TokenTest

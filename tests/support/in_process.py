@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from llamacli.backend.child.faults import exception_of, fault_of
-from llamacli.backend.child.frames import Failure, Items, Result
-from llamacli.backend.child.method import Method, decoder_of, encoder_of
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.stream import Source
-from llamacli.backend.child.task import Task
-from llamacli.backend.child.worker import Handler
+from llamacli.backend.child.wire.faults import exception_of, fault_of
+from llamacli.backend.child.wire.frames import Failure, Items, Result
+from llamacli.backend.child.wire.method import Method, decoder_of, encoder_of
+from llamacli.backend.child.work.main import Handler
+from llamacli.backend.child.work.task import Task
 from llamacli.bench.child.process import BenchProcess
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import ContextParams, LoraAdapter, ModelParams

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from llamacli.backend.child.method import Method
+from llamacli.backend.child.wire.method import Method
 
 CALLS: Final = (
     "create_embedding", "detokenize", "embed", "eval", "logits", "n_ctx", "n_embd", "n_vocab", "pooling_type", "reset",

@@ -9,9 +9,9 @@ from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.isolated import contract
 from llamacli.api.isolated.contract import Array, Forwarded
 from llamacli.api.llama import Llama
-from llamacli.backend.child.connection import Handler
-from llamacli.backend.child.method import Method
-from llamacli.backend.child.task import Task
+from llamacli.backend.child.wire.method import Method
+from llamacli.backend.child.work.connection import Handler
+from llamacli.backend.child.work.task import Task
 from llamacli.binding.library import library
 from llamacli.errors import EngineError
 

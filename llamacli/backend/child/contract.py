@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from llamacli.backend.child.codec import Variants
-from llamacli.backend.child.method import Method
+from llamacli.backend.child.wire.codec import Variants
+from llamacli.backend.child.wire.method import Method
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.rendering import Rendering

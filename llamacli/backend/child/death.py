@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 from typing import IO, Final
 
-from llamacli.backend.child.frames import Alive
-from llamacli.backend.child.limits import (
+from llamacli.backend.child.wire.frames import Alive
+from llamacli.backend.child.work.limits import (
     EXIT_MEMORY,
     EXIT_SECONDS,
     EXIT_TEXT_MEMORY,

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from llamacli.backend.child.codec import encode
-from llamacli.backend.child.method import Method
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.process import Child
 from llamacli.backend.child.start import start_child
 from llamacli.backend.child.vectors import VectorRequest, embed_again
+from llamacli.backend.child.wire.codec import encode
+from llamacli.backend.child.wire.method import Method
 from llamacli.engine.embedding.params import Attention, EmbeddingParams
 from llamacli.engine.params import ContextParams, ModelParams, Pooling
 from llamacli.gguf.split import part_names

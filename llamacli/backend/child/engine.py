@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from llamacli.backend.child import contract, vectors
-from llamacli.backend.child.codec import encode
 from llamacli.backend.child.contract import (
     AnswerRequest,
     EvaluatedSize,
@@ -25,6 +24,7 @@ from llamacli.backend.child.process import Child
 from llamacli.backend.child.prompting import ChildPrompting
 from llamacli.backend.child.start import start_child
 from llamacli.backend.child.vectors import VectorRequest
+from llamacli.backend.child.wire.codec import encode
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent, Failed, Prefill
 from llamacli.engine.generation.job import Job

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llamacli.backend.child.codec import ProtocolError
-from llamacli.backend.child.faults import exception_of
 from llamacli.backend.child.tokens import FedTexts, RefusedText, Stretch, TextBlock, TokenizedPart
+from llamacli.backend.child.wire.codec import ProtocolError
+from llamacli.backend.child.wire.faults import exception_of
 from llamacli.engine.chat.message import Message
 from llamacli.engine.tokenization.documents import Chunk, Document, NotTokenized, Part, checked
 from llamacli.errors import LlamacliError

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from llamacli.backend.child.method import Method
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.start import start_child
+from llamacli.backend.child.wire.method import Method
 from llamacli.engine.fit.report import FitReport
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.system import NativeBuild

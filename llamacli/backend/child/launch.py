@@ -19,7 +19,7 @@ from llamacli.errors import EngineError
 _SPAWNED = """
 import sys
 sys.path[:] = {path!r}
-from llamacli.backend.child.worker import main
+from llamacli.backend.child.work.main import main
 main({descriptor}, {services!r}, parent={parent})
 """
 
@@ -94,7 +94,7 @@ def _become_child(connection: socket.socket, stderr: IO[bytes], services: Sequen
         null = os.open(os.devnull, os.O_RDWR)
         for number, source in ((0, null), (1, null), (2, stderr.fileno())):
             os.dup2(source, number)
-        from llamacli.backend.child.worker import main
+        from llamacli.backend.child.work.main import main
 
         main(os.dup(connection.fileno()), services, parent=parent, is_forked=True)
     except BaseException:  # noqa: BLE001 - a forked copy of the caller must not continue as the caller

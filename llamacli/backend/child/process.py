@@ -20,9 +20,11 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from llamacli.backend.child.codec import ProtocolError
 from llamacli.backend.child.death import Vitals, died, exceeded, hung
-from llamacli.backend.child.frames import (
+from llamacli.backend.child.launch import Launched
+from llamacli.backend.child.stream import ItemStream, PendingCall, Source
+from llamacli.backend.child.wire.codec import ProtocolError
+from llamacli.backend.child.wire.frames import (
     Alive,
     Call,
     Cancel,
@@ -36,9 +38,7 @@ from llamacli.backend.child.frames import (
     Result,
     Start,
 )  # fmt: skip
-from llamacli.backend.child.launch import Launched
-from llamacli.backend.child.method import Method, encoder_of
-from llamacli.backend.child.stream import ItemStream, PendingCall, Source
+from llamacli.backend.child.wire.method import Method, encoder_of
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import ClosedError, EngineDiedError, LlamacliError
 

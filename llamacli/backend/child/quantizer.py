@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from llamacli import gguf
-from llamacli.backend.child.method import Method
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.process import Child
 from llamacli.backend.child.start import start_child
+from llamacli.backend.child.wire.method import Method
 from llamacli.engine.quantization.types import QuantizedSizes
 from llamacli.errors import LlamacliError, ModelUnsupportedError, UsageError
 from llamacli.gguf.split import part_names

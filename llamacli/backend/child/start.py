@@ -50,8 +50,8 @@ def start_child(
     """
     import logging
 
-    from llamacli.backend.child.frames import Start
     from llamacli.backend.child.process import Child
+    from llamacli.backend.child.wire.frames import Start
 
     level = logging.getLogger("llamacli").getEffectiveLevel()
     readable, writable = (tuple(str(path.resolve()) for path in paths) for paths in (reads, writes))

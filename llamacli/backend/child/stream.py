@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from llamacli.backend.child.codec import ProtocolError
-from llamacli.backend.child.faults import exception_of
-from llamacli.backend.child.frames import Failure, Feed, Grant, Items, Result, Want
-from llamacli.backend.child.method import Method, decoder_of, encoder_of
+from llamacli.backend.child.wire.codec import ProtocolError
+from llamacli.backend.child.wire.faults import exception_of
+from llamacli.backend.child.wire.frames import Failure, Feed, Grant, Items, Result, Want
+from llamacli.backend.child.wire.method import Method, decoder_of, encoder_of
 
 Send = Callable[[Feed | Grant], None]
 

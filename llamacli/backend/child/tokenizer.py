@@ -10,9 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from llamacli.backend.child import tokens
-from llamacli.backend.child.codec import ProtocolError
 from llamacli.backend.child.feeder import Conversation, ConversationFeeder, Feeder, IdFeeder, TextFeeder
-from llamacli.backend.child.method import Method
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.process import Child
 from llamacli.backend.child.start import start_child
@@ -23,6 +21,8 @@ from llamacli.backend.child.tokens import (
     Tokenization,
     TokenizedPart,
 )  # fmt: skip
+from llamacli.backend.child.wire.codec import ProtocolError
+from llamacli.backend.child.wire.method import Method
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.engine.tokenization.documents import Chunk, Document, NotTokenized
 from llamacli.gguf.split import part_names

@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from llamacli.backend.child.faults import Fault
-from llamacli.backend.child.method import Method
+from llamacli.backend.child.wire.faults import Fault
+from llamacli.backend.child.wire.method import Method
 from llamacli.engine.chat.message import Message
 
 BATCHES_AHEAD: Final = 16

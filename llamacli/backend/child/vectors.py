@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from llamacli.backend.child.codec import Variants
-from llamacli.backend.child.faults import Fault, exception_of, fault_of
-from llamacli.backend.child.method import Method
+from llamacli.backend.child.wire.codec import Variants
+from llamacli.backend.child.wire.faults import Fault, exception_of, fault_of
+from llamacli.backend.child.wire.method import Method
 from llamacli.engine.embedding.outcome import Embedded, NotEmbedded, Outcome
 from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.engine.embedding.prefetch import prefetch

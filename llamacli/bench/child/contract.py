@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from llamacli.backend.child.codec import Variants
-from llamacli.backend.child.method import Method
+from llamacli.backend.child.wire.codec import Variants
+from llamacli.backend.child.wire.method import Method
 from llamacli.bench.measure.events import RepetitionDone, ResultReady, StageStarted
 from llamacli.bench.measure.params import BenchTest, MeasurePlan
 from llamacli.bench.measure.setup import Phase, Setup, TrialSize

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from llamacli.backend.child.connection import Handler
-from llamacli.backend.child.method import Method
-from llamacli.backend.child.task import Task
+from llamacli.backend.child.wire.method import Method
+from llamacli.backend.child.work.connection import Handler
+from llamacli.backend.child.work.task import Task
 from llamacli.bench.child import contract
 from llamacli.bench.child.contract import (
     CompareTypes,

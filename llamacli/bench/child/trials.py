@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from llamacli.backend.child.method import Method
 from llamacli.backend.child.process import Child
+from llamacli.backend.child.wire.method import Method
 from llamacli.bench.child import contract
 from llamacli.bench.child.contract import LoadedModel, OpenTrials, TrialRequest, TrialTime
 from llamacli.bench.child.process import BenchProcess

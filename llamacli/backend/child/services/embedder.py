@@ -8,11 +8,11 @@ from pathlib import Path
 
 from llamacli.backend.child import embedder as contract
 from llamacli.backend.child import vectors
-from llamacli.backend.child.connection import Handler
 from llamacli.backend.child.embedder import OpenedEmbedder, OpenEmbedder
-from llamacli.backend.child.method import Method
 from llamacli.backend.child.services.vectors import embed_fed
-from llamacli.backend.child.task import Task
+from llamacli.backend.child.wire.method import Method
+from llamacli.backend.child.work.connection import Handler
+from llamacli.backend.child.work.task import Task
 from llamacli.binding.library import library
 from llamacli.engine.embedding.embedder import Embedder
 from llamacli.engine.runtime.cancel import CancelFlag

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from llamacli.backend.child import contract, vectors
-from llamacli.backend.child.connection import Handler
 from llamacli.backend.child.contract import (
     AnswerRequest,
     ChatTurn,
@@ -21,10 +20,11 @@ from llamacli.backend.child.contract import (
     StartedAnswer,
     TextTurn,
 )  # fmt: skip
-from llamacli.backend.child.method import Method
 from llamacli.backend.child.services.vectors import embed_fed
-from llamacli.backend.child.task import Task
 from llamacli.backend.child.vectors import VectorRequest
+from llamacli.backend.child.wire.method import Method
+from llamacli.backend.child.work.connection import Handler
+from llamacli.backend.child.work.task import Task
 from llamacli.binding.library import library
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from llamacli.backend.child import inspection
-from llamacli.backend.child.connection import Handler
 from llamacli.backend.child.inspection import FitRequest
-from llamacli.backend.child.method import Method
-from llamacli.backend.child.task import Task
+from llamacli.backend.child.wire.method import Method
+from llamacli.backend.child.work.connection import Handler
+from llamacli.backend.child.work.task import Task
 from llamacli.binding.library import library
 from llamacli.engine.fit.report import FitReport
 from llamacli.engine.system import NativeBuild

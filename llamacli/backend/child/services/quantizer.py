@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from llamacli.backend.child import quantizer
-from llamacli.backend.child.connection import Handler
-from llamacli.backend.child.method import Method
 from llamacli.backend.child.quantizer import Quantization
-from llamacli.backend.child.task import Task
+from llamacli.backend.child.wire.method import Method
+from llamacli.backend.child.work.connection import Handler
+from llamacli.backend.child.work.task import Task
 from llamacli.binding.library import library
 from llamacli.engine.quantization import quantize
 from llamacli.engine.quantization.types import QuantizedSizes

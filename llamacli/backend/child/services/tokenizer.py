@@ -11,10 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from llamacli.backend.child import tokens
-from llamacli.backend.child.connection import Handler
-from llamacli.backend.child.faults import fault_of
-from llamacli.backend.child.method import Method
-from llamacli.backend.child.task import Task
 from llamacli.backend.child.tokens import (
     ChatTokenization,
     Detokenization,
@@ -26,6 +22,10 @@ from llamacli.backend.child.tokens import (
     Tokenization,
     TokenizedPart,
 )  # fmt: skip
+from llamacli.backend.child.wire.faults import fault_of
+from llamacli.backend.child.wire.method import Method
+from llamacli.backend.child.work.connection import Handler
+from llamacli.backend.child.work.task import Task
 from llamacli.binding.library import library
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.vocabulary import Vocabulary

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from llamacli.backend.child.task import Task
 from llamacli.backend.child.vectors import TEXTS_AT_ONCE, Finished, VectorRequest, text_of, vectors_of
+from llamacli.backend.child.work.task import Task
 from llamacli.engine.embedding.params import EmbeddingParams
 
 if TYPE_CHECKING:

@@ -17,11 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NoReturn
 
-from llamacli.backend.child import log
-from llamacli.backend.child.connection import Connection, Handler, Service
-from llamacli.backend.child.faults import Fault, fault_of
-from llamacli.backend.child.frames import Channel, Ready, Start, ToChild
-from llamacli.backend.child.limits import (
+from llamacli.backend.child.sandbox import apply_sandbox
+from llamacli.backend.child.sandbox.environment import clear_environment
+from llamacli.backend.child.sandbox.paths import gpu_devices
+from llamacli.backend.child.wire.faults import Fault, fault_of
+from llamacli.backend.child.wire.frames import Channel, Ready, Start, ToChild
+from llamacli.backend.child.wire.method import Method
+from llamacli.backend.child.work import log
+from llamacli.backend.child.work.connection import Connection, Handler, Service
+from llamacli.backend.child.work.limits import (
     apply_limits,
     bound_native_work,
     close_inherited,
@@ -29,10 +33,6 @@ from llamacli.backend.child.limits import (
     end_with,
     outlive_parent,
 )  # fmt: skip
-from llamacli.backend.child.method import Method
-from llamacli.backend.child.sandbox import apply_sandbox
-from llamacli.backend.child.sandbox.environment import clear_environment
-from llamacli.backend.child.sandbox.paths import gpu_devices
 from llamacli.engine.runtime import bounds
 from llamacli.errors import SandboxError
 

@@ -13,13 +13,13 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from llamacli.backend.child import log
-from llamacli.backend.child.codec import ProtocolError
-from llamacli.backend.child.faults import Fault, fault_of
-from llamacli.backend.child.frames import Alive, Call, Cancel, Channel, Failure, Feed, FromChild, Grant, Result, ToChild
-from llamacli.backend.child.method import Method, decoder_of, encoder_of
-from llamacli.backend.child.outbox import Outbox
-from llamacli.backend.child.task import Task
+from llamacli.backend.child.wire.codec import ProtocolError
+from llamacli.backend.child.wire.faults import Fault, fault_of
+from llamacli.backend.child.wire.frames import Alive, Call, Cancel, Channel, Failure, Feed, FromChild, Grant, Result, ToChild
+from llamacli.backend.child.wire.method import Method, decoder_of, encoder_of
+from llamacli.backend.child.work import log
+from llamacli.backend.child.work.outbox import Outbox
+from llamacli.backend.child.work.task import Task
 
 Handler = Callable[[Any, Task], Any]
 """Works on a call: gets the arguments and the task, and returns the result, or an iterator of items if it is a generator."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from llamacli.backend.child.faults import Fault, exception_of, fault_of
+from llamacli.backend.child.wire.faults import Fault, exception_of, fault_of
 from llamacli.errors import EngineError, UsageError
 
 MAX_BYTES = 1 << 28

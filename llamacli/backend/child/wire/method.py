@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from llamacli.backend.child.codec import Variants, decode, encode
+from llamacli.backend.child.wire.codec import Variants, decode, encode
 
 
 @dataclass(frozen=True, slots=True)

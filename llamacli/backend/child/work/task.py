@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from llamacli.backend.child.frames import Items, Want
-from llamacli.backend.child.method import Method, decoder_of, encoder_of
+from llamacli.backend.child.wire.frames import Items, Want
+from llamacli.backend.child.wire.method import Method, decoder_of, encoder_of
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import CancelledError
 

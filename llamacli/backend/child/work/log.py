@@ -6,8 +6,8 @@ import logging
 import os
 from pathlib import Path
 
-from llamacli.backend.child.frames import LogLine
-from llamacli.backend.child.outbox import Outbox
+from llamacli.backend.child.wire.frames import LogLine
+from llamacli.backend.child.work.outbox import Outbox
 
 _PAGES_IN_USE = 1
 """The field of /proc/self/statm."""

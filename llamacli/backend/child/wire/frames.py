@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from llamacli.backend.child.codec import MAX_BYTES, ProtocolError, decode, encode
-from llamacli.backend.child.faults import Fault
+from llamacli.backend.child.wire.codec import MAX_BYTES, ProtocolError, decode, encode
+from llamacli.backend.child.wire.faults import Fault
 from llamacli.errors import CapacityError
 
 _LENGTH = 4

@@ -9,7 +9,7 @@ import os
 import threading
 from collections import deque
 
-from llamacli.backend.child.frames import Channel, FromChild, Items
+from llamacli.backend.child.wire.frames import Channel, FromChild, Items
 
 
 class Outbox:

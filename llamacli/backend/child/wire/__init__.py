@@ -1,0 +1,1 @@
+"""The protocol between parent and child: frames, values, exceptions, and declarations of methods."""
