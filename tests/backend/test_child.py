@@ -141,6 +141,16 @@ def test_cancel_ends_an_answer_wherever_it_is(engine: ChildEngine) -> None:
         timer.join()
 
 
+def test_a_cancel_that_comes_late_spares_the_next_answer(engine: ChildEngine) -> None:
+    turn = engine.text_turn("Hello")
+    for _ in range(20):
+        list(engine.answer(turn, GREEDY))
+        engine.cancel()  # of an answer that has ended
+        *_, answer = engine.answer(turn, GREEDY)
+        assert isinstance(answer, Answer)
+        assert answer.finish_reason == "length"
+
+
 # --- the end ------------------------------------------------------------------------------------------------------------
 
 

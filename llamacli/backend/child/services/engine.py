@@ -153,13 +153,18 @@ class EngineService:
         yield from self.engine.answer_many(_jobs(task), parallel=parallel, cancel=task.cancel)
 
     def _cancel(self, _: None, task: Task) -> None:
-        """Cancel what runs. A call that was sent before may not have started: so this is repeated until it has ended."""
-        self._flag.set()
+        """Cancel the answers that were asked for before. One may not have started: so this is repeated until all have ended.
+
+        Later ones go on: a cancel that comes late must not end the answer to the next question.
+        """
+        if self._engine is None:
+            self._flag.set()  # it is loading
+            return
+        meant = {number for number, name in task.running().items() if name in _ANSWERS and number < task.id}
         for _attempt in range(_MOST_CANCELS):
-            if self._engine is not None:
-                self._engine.cancel()
-            if _ANSWERS.isdisjoint(task.running()):
+            if meant.isdisjoint(task.running()):
                 return
+            self._engine.cancel()
             time.sleep(_CANCEL_SECONDS)
 
     def _embed(self, asked: VectorRequest, task: Task) -> Generator[object, None, None]:

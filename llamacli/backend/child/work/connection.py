@@ -103,8 +103,8 @@ class Connection:
         del self._tasks[task.id]
         self.outbox.put(end)
 
-    def _running(self) -> set[str]:
-        return {task.method for task in list(self._tasks.values())}
+    def _running(self) -> dict[int, str]:
+        return {number: task.method for number, task in list(self._tasks.items())}
 
     def send_sign_of_life(self) -> None:
         """Send a sign of life if calls run."""

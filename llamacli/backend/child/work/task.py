@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +22,8 @@ _NO_ITEM: Final = object()
 class Task:
     """A running call. `cancel` ends its work; `descriptors` came with it, and belong to whoever takes them.
 
-    `is_waiting` is True while it waits for the parent. `running` returns the names of the methods that run or are about to.
+    `is_waiting` is True while it waits for the parent. `running` returns the calls that run or are about to, the
+    names of their methods by number; later calls have higher numbers.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Task:
         emit: Emit,
         credit: int,
         descriptors: Sequence[int],
-        running: Callable[[], Collection[str]],
+        running: Callable[[], Mapping[int, str]],
     ) -> None:
         self.id = number
         self.method = method.name
