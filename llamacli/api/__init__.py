@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from llamacli.api.cache import BaseLlamaCache, LlamaDiskCache, LlamaRAMCache
 from llamacli.api.callables import (
     LogitsProcessor,
     LogitsProcessorList,
@@ -23,7 +22,8 @@ from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.handles import LlamaContext, LlamaModel
 from llamacli.api.llama import Llama
 from llamacli.api.speculative import LlamaDraftModel, LlamaPromptLookupDecoding
-from llamacli.api.states import SavedState
+from llamacli.api.state.cache import BaseLlamaCache, LlamaDiskCache, LlamaRAMCache
+from llamacli.api.state.saved import SavedState
 from llamacli.api.tokenizer import BaseLlamaTokenizer, LlamaHFTokenizer, LlamaTokenizer
 
 if TYPE_CHECKING:

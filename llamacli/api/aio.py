@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from llamacli.api.answers import cancellable
 from llamacli.api.llama import Llama
-from llamacli.api.states import SavedState
+from llamacli.api.state.saved import SavedState
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import ClosedError
 

@@ -19,7 +19,7 @@ from llamacli.api.completion import Completions
 from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.options import FurtherSampling, sampling_params
 from llamacli.api.speculative import LlamaDraftModel
-from llamacli.api.states import SavedState
+from llamacli.api.state.saved import SavedState
 from llamacli.api.steered import SteeredEvaluation, Steering
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import ContextParams, SamplingParams

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from llamacli.api import values
 from llamacli.api.argument_names import naming_arguments
-from llamacli.api.cache import BaseLlamaCache, SharedPrefixes
 from llamacli.api.chat.formats import find_format
 from llamacli.api.chat.handlers import REGISTRY, LlamaChatCompletionHandler
 from llamacli.api.handles import LlamaContext
 from llamacli.api.loading import context_size, find_hub_file, find_model, set_verbose
 from llamacli.api.options import warn_obsolete
 from llamacli.api.speculative import LlamaDraftModel
+from llamacli.api.state.cache import BaseLlamaCache, SharedPrefixes
 from llamacli.api.tokenizer import BaseLlamaTokenizer
 from llamacli.api.vectors import Vectors
 from llamacli.binding.library import require_own_library

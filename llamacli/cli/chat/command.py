@@ -11,7 +11,7 @@ from llamacli.cli.chat.terminal import TerminalOptions, make_screen, read_entrie
 from llamacli.cli.chat.tools import ChatToolOptions, closing_servers, read_tools
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.files import read_text_file
+from llamacli.cli.framework.inputs.files import read_text_file
 from llamacli.cli.framework.options import (
     ChatOptions,
     CommonOptions,

@@ -10,8 +10,8 @@ from llamacli.cli.framework.constraints import (
     constraint_from_grammar_file,
     constraint_from_schema,
 )
-from llamacli.cli.framework.files import STDIN, read_text_file
-from llamacli.cli.framework.grammar_files import Source
+from llamacli.cli.framework.inputs.files import STDIN, read_text_file
+from llamacli.cli.framework.inputs.grammar_files import Source
 from llamacli.errors import UsageError
 from llamacli.repl.setup import ChatConstraint, ConstraintKind
 

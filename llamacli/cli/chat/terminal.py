@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from llamacli.cli.framework.console import Console
-from llamacli.cli.framework.files import STDIN, read_text_file
+from llamacli.cli.framework.inputs.files import STDIN, read_text_file
 from llamacli.cli.framework.parameters import option
 from llamacli.errors import UsageError
 from llamacli.repl.screen import Screen

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from llamacli.cli.framework.console import Console
-from llamacli.cli.framework.files import read_json_file
+from llamacli.cli.framework.inputs.files import read_json_file
 from llamacli.cli.framework.parameters import option
 from llamacli.errors import SchemaError, UsageError
 from llamacli.repl.setup import ToolSetup

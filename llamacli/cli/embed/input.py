@@ -10,7 +10,7 @@ from llamacli.batch.reader import open_rows
 from llamacli.batch.texts import Item, TextSource, read_items
 from llamacli.cli.embed.options import SourceOptions
 from llamacli.cli.framework.console import Console
-from llamacli.cli.framework.files import STDIN, read_text_file
+from llamacli.cli.framework.inputs.files import STDIN, read_text_file
 from llamacli.errors import UsageError
 
 STDIN_NAME = "standard input"

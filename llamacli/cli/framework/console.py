@@ -111,7 +111,7 @@ class Console:
     @property
     def input_belongs_to_a_loop(self) -> bool:
         """True if the rest of standard input is for a loop of the calling shell: see `standard_input`."""
-        from llamacli.cli.framework.standard_input import belongs_to_a_loop
+        from llamacli.cli.framework.inputs.standard_input import belongs_to_a_loop
 
         descriptor = descriptor_of(self._stdin)
         return descriptor is not None and belongs_to_a_loop(descriptor)

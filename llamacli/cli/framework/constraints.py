@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llamacli.cli.framework.console import Console
-from llamacli.cli.framework.grammar_files import Source, parse_grammar, read_grammar
+from llamacli.cli.framework.inputs.grammar_files import Source, parse_grammar, read_grammar
 from llamacli.engine.constraint.answer_constraint import (
     AnswerConstraint,
     grammar_constraint,

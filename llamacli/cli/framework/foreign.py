@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamacli.cli.framework.files import read_text_file
+from llamacli.cli.framework.inputs.files import read_text_file
 from llamacli.errors import UsageError
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.grammar_files import GrammarArgument, RootOption, parse_grammar, read_grammar
+from llamacli.cli.framework.inputs.grammar_files import GrammarArgument, RootOption, parse_grammar, read_grammar
 from llamacli.cli.framework.options import JsonOption, OfflineOption
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.engine.params import ContextParams, ModelParams

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.files import STDIN, read_text_file
-from llamacli.cli.framework.grammar_files import GrammarArgument, RootOption, parse_grammar, read_grammar
+from llamacli.cli.framework.inputs.files import STDIN, read_text_file
+from llamacli.cli.framework.inputs.grammar_files import GrammarArgument, RootOption, parse_grammar, read_grammar
 from llamacli.cli.framework.options import JsonOption
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.errors import GateError, InvalidJSONError, UsageError

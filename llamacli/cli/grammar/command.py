@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from llamacli.cli.framework.command import command, group
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.files import STDIN, read_text_file
-from llamacli.cli.framework.grammar_files import GrammarArgument, RootOption, Source, parse_grammar, read_grammar, write_file
+from llamacli.cli.framework.inputs.files import STDIN, read_text_file
+from llamacli.cli.framework.inputs.grammar_files import (
+    GrammarArgument,
+    RootOption,
+    Source,
+    parse_grammar,
+    read_grammar,
+    write_file,
+)
 from llamacli.cli.framework.options import JsonOption
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.grammar.allowed import allowed

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.files import STDIN, read_text_file
-from llamacli.cli.framework.grammar_files import read_json, read_lines
+from llamacli.cli.framework.inputs.files import STDIN, read_text_file
+from llamacli.cli.framework.inputs.grammar_files import read_json, read_lines
 from llamacli.cli.framework.options import JsonOption
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.errors import GateError, GrammarError, UsageError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llamacli.cli.framework.console import Console
-from llamacli.cli.framework.files import STDIN, read_text_file
+from llamacli.cli.framework.inputs.files import STDIN, read_text_file
 from llamacli.cli.run.options import ConstraintOptions
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 from llamacli.errors import UsageError
@@ -38,7 +38,7 @@ def read_constraint(console: Console, options: ConstraintOptions) -> AnswerConst
         constraint_from_regex_or_choices,
         constraint_from_schema,
     )
-    from llamacli.cli.framework.grammar_files import Source
+    from llamacli.cli.framework.inputs.grammar_files import Source
 
     if options.json_schema is not None:
         return constraint_from_schema(console, "-j", options.json_schema, strict=options.strict)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llamacli.cli.framework.console import Console
-from llamacli.cli.framework.files import STDIN, read_json_file, read_prompt, read_text_file
+from llamacli.cli.framework.inputs.files import STDIN, read_json_file, read_prompt, read_text_file
 from llamacli.cli.framework.options import ChatOptions, TemplateOptions
 from llamacli.cli.framework.settings import is_model_name
 from llamacli.cli.framework.templates import FilledTemplate, fill_template

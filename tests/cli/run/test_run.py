@@ -103,7 +103,7 @@ def test_a_file_without_permission(monkeypatch):
 
 def test_endless_input_is_refused_before_it_fills_the_memory(monkeypatch, tmp_path):
     monkeypatch.setattr("llamacli.cli.framework.console.MAX_INPUT_BYTES", 1 << 20)
-    monkeypatch.setattr("llamacli.cli.framework.files.MAX_INPUT_BYTES", 1 << 20)
+    monkeypatch.setattr("llamacli.cli.framework.inputs.files.MAX_INPUT_BYTES", 1 << 20)
     result = invoke("run", stdin=b"y\n" * (1 << 20))
     assert result.status == 4
     assert "standard input is larger than 1 MiB" in result.stderr

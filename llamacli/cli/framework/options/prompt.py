@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from llamacli.cli.framework.files import read_text_file
+from llamacli.cli.framework.inputs.files import read_text_file
 from llamacli.cli.framework.parameters import option
 from llamacli.errors import UsageError
 

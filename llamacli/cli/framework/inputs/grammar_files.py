@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from llamacli.cli.framework.files import STDIN, read_text_file
+from llamacli.cli.framework.inputs.files import STDIN, read_text_file
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.errors import GrammarError, GrammarSyntaxError, InvalidJSONError, UsageError
 from llamacli.json_text import parse_json

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from llamacli.api.states import SavedState
+from llamacli.api.state.saved import SavedState
 from llamacli.engine.generation.prefix_cache import common_length
 from llamacli.engine.runtime import state_file as states
 from llamacli.errors import StateError

@@ -1,0 +1,1 @@
+"""Saved states of the Python API, and caches of them."""
