@@ -50,6 +50,24 @@ def test_an_operation_ends_within_its_limits(work: str, status: int) -> None:
     assert done.returncode == status, done.stderr
 
 
+def test_memory_that_other_work_takes_meanwhile_is_not_counted() -> None:
+    code = (
+        "alone = [True]\n"
+        "count_memory_while(lambda: alone[0])\n"
+        "with limited(seconds=5, extra_bytes=16 << 20):\n"
+        "    alone[0] = False\n"
+        "    time.sleep(0.1)\n"
+        "    kept = bytearray(64 << 20)\n"
+        "    alone[0] = True\n"
+        "    time.sleep(0.1)\n"
+        "with limited(seconds=5, extra_bytes=16 << 20):\n"
+        "    kept += bytearray(64 << 20)\n"
+        "    time.sleep(0.1)\n"
+    )
+    done = python(code)
+    assert done.returncode == EXIT_MEMORY, done.stderr  # of the second, which was alone
+
+
 def test_a_native_call_is_ended_too() -> None:
     code = (
         "import ctypes\n"

@@ -43,6 +43,11 @@ class Connection:
         self._pool = pool
         self.outbox = Outbox(channel)
 
+    @property
+    def is_alone(self) -> bool:
+        """True if at most one call runs."""
+        return len(self._tasks) <= 1
+
     def serve(self) -> None:
         """Receive until the other end is closed."""
         while (message := self._channel.receive(ToChild)) is not None:

@@ -159,7 +159,9 @@ class _Watchdog:
     """A thread that looks at all running operations 100 times a second, and ends the process when one exceeds its bound."""
 
     def __init__(self) -> None:
+        self.is_alone: Callable[[], bool] = lambda: True
         self._bounds: set[_Bound] = set()
+        self._accompanied: set[_Bound] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -174,19 +176,29 @@ class _Watchdog:
     def remove(self, bound: _Bound) -> None:
         with self._changed:
             self._bounds.discard(bound)
+            self._accompanied.discard(bound)
 
     def _watch(self) -> None:
         while True:
             with self._changed:
                 while not self._bounds:
                     self._changed.wait()
-                status = max(map(_excess, self._bounds))
+                if not self.is_alone():
+                    self._accompanied |= self._bounds
+                status = max(_excess(bound, counts_memory=bound not in self._accompanied) for bound in self._bounds)
             if status:
                 os._exit(status)
             time.sleep(_POLL_SECONDS)
 
 
 _watchdog = _Watchdog()
+
+
+def count_memory_while(is_alone: Callable[[], bool]) -> None:
+    """Count the growth of memory only for operations beside which nothing else ran: a context may be made meanwhile."""
+    _watchdog.is_alone = is_alone
+
+
 _thread = threading.local()
 
 
@@ -210,7 +222,7 @@ def limited(
     """Bound what the block does in this thread: end the process if it exceeds one of the limits. Only for a child.
 
     `seconds` is processor time of the thread, so that a busy machine does no harm. `extra_bytes` is growth of the memory of the
-    whole process (a thread's own is not known): no context should be made meanwhile. A block that ends in time costs some
+    whole process (a thread's own is not known), see `count_memory_while`. A block that ends in time costs some
     microseconds. The watchdog needs Python's lock now and then, which ctypes gives up for the time of a native call. A block
     inside another one has the limits of the outer one. `with_native_threads` counts the time of threads that native code starts
     meanwhile too (on Linux): templates are rendered on one with a large stack.
@@ -229,11 +241,11 @@ def limited(
         _watchdog.remove(bound)
 
 
-def _excess(bound: _Bound) -> int:
+def _excess(bound: _Bound, *, counts_memory: bool) -> int:
     """Return the status with which the process has to end, 0 if it goes on."""
     if bound.clock() > bound.end:
         return bound.exits[0]
-    return bound.exits[1] if private_memory() > bound.memory else 0
+    return bound.exits[1] if counts_memory and private_memory() > bound.memory else 0
 
 
 def _own_clock() -> Callable[[], float]:

@@ -29,6 +29,7 @@ from llamacli.backend.child.work.limits import (
     apply_limits,
     bound_native_work,
     close_inherited,
+    count_memory_while,
     die_with_parent,
     end_with,
     outlive_parent,
@@ -79,6 +80,7 @@ class Worker:
         self._handlers, self._fault = handlers, fault
         self._pool = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="call")
         self._connection: Connection | None = None
+        count_memory_while(lambda: self._connection is None or self._connection.is_alone)
 
     def serve(self, channel: Channel, start: Start, wait_for_parent: Callable[[], None] | None) -> None:
         """Serve the parent, then, if this child is to stay, whoever comes before the time is over.
