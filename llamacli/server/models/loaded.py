@@ -7,7 +7,7 @@ import dataclasses
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 from llamacli.backend.protocol import Backend
@@ -15,7 +15,7 @@ from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import AnswerEvent
 from llamacli.engine.params import GenerationParams, SamplingParams
-from llamacli.errors import ContextFullError, EngineDiedError, MemoryFullError
+from llamacli.errors import ClosedError, ContextFullError
 from llamacli.server.models.admission import Admission
 from llamacli.server.models.answers import batches_of
 from llamacli.server.models.spec import ModelSpec
@@ -45,8 +45,7 @@ class LoadedModel:
         self.users = 0
         self.used = time.monotonic()
         self.loaded_at = time.time()
-        self._died = False
-        self._reviving = asyncio.Lock()
+        self._is_closed = False
         self._answers = ThreadPoolExecutor(places, thread_name_prefix="answer")
         self._prompts = ThreadPoolExecutor(1, thread_name_prefix="prompt")  # a chat template is used by one thread at a time
         self._vectors = ThreadPoolExecutor(1, thread_name_prefix="vectors")
@@ -58,22 +57,12 @@ class LoadedModel:
 
     async def prompt_work(self, work: Callable[[], T]) -> T:
         """Return what short work on prompts returns, which runs on a thread: rendering, tokenization."""
-        async with self._living():
-            return await asyncio.get_running_loop().run_in_executor(self._prompts, work)
-
-    @asynccontextmanager
-    async def _living(self) -> AsyncGenerator[None, None]:
-        """Load the model anew before the block if its engine has died, and notice if it may have died in the block."""
-        if self._died:
-            async with self._reviving:
-                if self._died:
-                    await asyncio.to_thread(self.backend.revive)
-                    self._died = False
         try:
-            yield
-        except (EngineDiedError, MemoryFullError):  # the system kills what takes too much memory
-            self._died = True
-            raise
+            return await asyncio.get_running_loop().run_in_executor(self._prompts, work)
+        except RuntimeError as error:
+            if not self._is_closed:
+                raise
+            raise ClosedError(f"{self.name} was freed meanwhile", hint="try again") from error
 
     def render(self, question: Question) -> Turn:
         """Return the turn of a question; for `prompt_work`.
@@ -114,7 +103,7 @@ class LoadedModel:
                 lambda: self.backend.answer(turn, params, samples=samples, cancel=canceller),
                 canceller.set,
             )
-            async with self._living(), aclosing(batches):
+            async with aclosing(batches):
                 async for batch in batches:
                     yield batch
 
@@ -137,7 +126,7 @@ class LoadedModel:
                 found.append(outcome)
             return found
 
-        async with self.admission.place(), self._living():
+        async with self.admission.place():
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._vectors, run)
             finally:
@@ -149,6 +138,7 @@ class LoadedModel:
 
     def close(self) -> None:
         """Free the model: what still runs ends with ClosedError. Waits for the threads."""
+        self._is_closed = True
         self.backend.close()
         for threads in (self._answers, self._prompts, self._vectors):
             threads.shutdown(wait=True, cancel_futures=True)

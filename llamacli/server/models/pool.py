@@ -202,6 +202,7 @@ class ModelPool:
             place.loaded = None
             place.deaths.append(time.monotonic())
             logger.warning("the process of %s died; the next request loads it again", model.name)
+            model.refuse(EngineDiedError(f"the process of {model.name} died", hint="try again"))
             await asyncio.to_thread(model.close)
 
     def _check_deaths(self, place: _Place) -> None:
