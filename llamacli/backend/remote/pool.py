@@ -118,10 +118,6 @@ class Pool:
         """True if every server has failed too often in a row."""
         return all(one.failures >= GIVEN_UP for one in self.endpoints)
 
-    def seconds_until_open(self) -> float:
-        """Return the seconds until a server may be asked again, 0.0 if one may be now."""
-        return max(0.0, min(one.closed_until for one in self.endpoints) - time.monotonic())
-
     @staticmethod
     def _close(endpoint: Endpoint, seconds: float) -> None:
         endpoint.closed_until = max(endpoint.closed_until, time.monotonic() + min(seconds, LONGEST_SECONDS))

@@ -140,25 +140,28 @@ def show_fit(
 def show_system(app: AppContext, child: ChildParams, *, as_json: bool) -> None:
     """Show the hardware and the build."""
     from llamacli.backend.child.inspection import Inspector
+    from llamacli.backend.child.sandbox import describe_sandbox
     from llamacli.engine.system import describe_system
     from llamacli.render.info.json import system_document
     from llamacli.render.info.reports import format_system
 
     with Inspector(child) as inspector:
         report = describe_system(VERSION, inspector.build())
+    sandbox = describe_sandbox()
     report = replace(report, libraries=_without_home(report.libraries))
     locations = {
         "settings": paths.settings_file(),
         "data": paths.data_dir(),
         "cache": paths.cache_dir(),
+        "sockets": paths.runtime_dir(),
         "models": paths.models_dir(),
         "hub cache": paths.hub_cache(),
     }
     shown = {name: _without_home(str(path)) for name, path in locations.items()}
     if as_json:
-        write_document(app, system_document(report, shown))
+        write_document(app, system_document(report, sandbox, shown))
     else:
-        app.console.show(format_system(report, shown, width=app.console.line_width))
+        app.console.show(format_system(report, sandbox, shown, width=app.console.line_width))
 
 
 def _without_home(path: str) -> str:

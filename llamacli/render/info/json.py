@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from llamacli.backend.child.sandbox import SandboxReport
 from llamacli.engine.fit.report import FitReport
 from llamacli.engine.system import SystemReport
 from llamacli.gguf.analysis.diff import Difference
@@ -198,6 +199,6 @@ def fit_document(location: str, report: FitReport, flags: Sequence[str]) -> dict
     return {**document, "flags": list(flags), "devices": devices}
 
 
-def system_document(report: SystemReport, paths: Mapping[str, str]) -> dict[str, Any]:
+def system_document(report: SystemReport, sandbox: SandboxReport, paths: Mapping[str, str]) -> dict[str, Any]:
     """Return the document of `--system`."""
-    return {**asdict(report), "paths": dict(paths)}
+    return {**asdict(report), "sandbox": asdict(sandbox), "paths": dict(paths)}

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from llamacli.backend.child.sandbox import SandboxReport
 from llamacli.engine.fit.report import DeviceShare, FitReport
 from llamacli.engine.system import Backend, SystemReport
 from llamacli.gguf.analysis.diff import Difference
@@ -177,7 +178,7 @@ def _device_sizes(device: DeviceShare) -> tuple[str, ...]:
     return *map(format_bytes, sizes), "unknown" if device.free is None else format_bytes(device.free)
 
 
-def format_system(report: SystemReport, paths: Mapping[str, str], *, width: int | None = None) -> str:
+def format_system(report: SystemReport, sandbox: SandboxReport, paths: Mapping[str, str], *, width: int | None = None) -> str:
     """Return the facts for a bug report. `paths` are the directories and files in use, by name."""
     rows = [
         ("llamacli", report.version),
@@ -187,6 +188,7 @@ def format_system(report: SystemReport, paths: Mapping[str, str], *, width: int 
         ("threads", f"{report.threads} for generation, {report.logical_cpus} logical CPUs"),
     ]
     rows.append(("kernels", f"our own for {report.kernels}" if report.kernels else "llama.cpp's: we have none for this CPU"))
+    rows.append(("sandbox", format_sandbox(sandbox)))
     if report.memory_available is not None:
         rows.append(("memory", f"{format_bytes(report.memory_available)} available"))
     for backend in report.backends:
@@ -195,6 +197,16 @@ def format_system(report: SystemReport, paths: Mapping[str, str], *, width: int 
     rows += list(paths.items())
     lines = [line for name, value in rows for line in wrap(escape_line(value), width, first=f"{name:<14}  ")]
     return "\n".join(lines) + "\n"
+
+
+def format_sandbox(report: SandboxReport) -> str:
+    """Return what confines the engine's process on this system, and what is missing."""
+    parts = [
+        *([f"Landlock {report.landlock}"] if report.landlock else []),
+        *(["seccomp"] if report.seccomp else []),
+        *(["no new privileges"] if report.no_new_privileges else []),
+    ]
+    return "; ".join([*([", ".join(parts)] if parts else []), *report.missing])
 
 
 def _backend_rows(backend: Backend) -> Iterator[tuple[str, str]]:

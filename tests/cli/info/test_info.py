@@ -16,6 +16,7 @@ from fakes import Result, invoke
 from in_process import InProcessChild
 from tiny import ARRAY, F32, STRING, Tensor, Typed
 
+from llamacli.backend.child.sandbox import describe_sandbox
 from llamacli.backend.child.services import inspection
 from llamacli.binding.library import library
 from llamacli.cli.framework.console import Terminals
@@ -533,6 +534,9 @@ def test_the_system(isolated_home: Path) -> None:
     assert rows["kernels"] == (
         f"our own for {found['kernels']}" if found["kernels"] else "llama.cpp's: we have none for this CPU"
     )
+    assert found["sandbox"]["missing"] == list(describe_sandbox().missing)
+    assert all(reason in rows["sandbox"] for reason in describe_sandbox().missing)
+    assert ("seccomp" in rows["sandbox"]) or not found["sandbox"]["seccomp"]
     assert found["backends"][0]["devices"][0]["kind"] == "cpu"
     assert str(isolated_home) not in json.dumps(found)
 
