@@ -10,18 +10,18 @@ import concurrent.futures
 import contextlib
 import importlib.util
 import logging
-import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from llamacli.engine.chat.message import Tool
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.tools.outcome import Outcome, clipped
+from llamacli.tools.stderr_tail import StderrTail
 from llamacli.tools.toolbox import Check, Offer, accept_any, check_schema
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ START_SECONDS = 30.0
 
 _CLOSE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
-_LAST_LINE_SECONDS = 0.5
 _MAX_TOOLS = 500
 _MAX_DESCRIPTION = 4096
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
@@ -134,7 +133,7 @@ class Servers:
         """Run one server until `close()`."""
         assert self._closing is not None
         listed = False
-        with _StderrTail() as stderr:
+        with StderrTail() as stderr:
             try:
                 async with _client(server, stderr) as client:
                     self._offers[server.name] = await self._list_tools(server, client)
@@ -214,7 +213,7 @@ class Servers:
 
 
 @contextlib.asynccontextmanager
-async def _client(server: Server, stderr: _StderrTail) -> Any:
+async def _client(server: Server, stderr: StderrTail) -> Any:
     """A connection to a server."""
     import mcp
     from mcp.client.stdio import stdio_client
@@ -237,38 +236,6 @@ async def _client(server: Server, stderr: _StderrTail) -> Any:
             client = httpx2.AsyncClient(headers=dict(server.headers), timeout=timeout)
             transport = streamable_http_client(server.url, http_client=await stack.enter_async_context(client))
         yield await stack.enter_async_context(mcp.Client(transport, read_timeout_seconds=START_SECONDS))
-
-
-class _StderrTail:
-    """The end of a server's standard error, which often has the reason why it does not start."""
-
-    _MAX_BYTES = 500
-
-    def __init__(self) -> None:
-        reader, writer = os.pipe()
-        self.stream = os.fdopen(writer, "w")
-        self._end = b""
-        self._thread = threading.Thread(target=self._read, args=(reader,), name="mcp-stderr", daemon=True)
-        self._thread.start()
-
-    def note(self) -> str:
-        """The last line as a suffix of a message, empty without output. Nothing is written to `stream` afterwards."""
-        self.stream.close()
-        self._thread.join(_LAST_LINE_SECONDS)  # a server that has ended may have written more than was read yet
-        lines = self._end.decode("utf-8", "replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f" (last line on its standard error: {last})" if last else ""
-
-    def _read(self, reader: int) -> None:
-        with open(reader, "rb", buffering=0) as pipe:
-            while data := pipe.read(4096):
-                self._end = (self._end + data)[-self._MAX_BYTES :]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stream.close()
 
 
 def _outcome(result: Any) -> Outcome:
