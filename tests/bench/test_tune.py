@@ -460,7 +460,7 @@ def test_repetitions_shorter_than_the_job_are_reported(tiny_model: Path) -> None
         "-t",
         "1",
         "--budget",
-        "1",
+        "0.02",
         "--no-quantizations",
     )
     lines = invoke(*command, open_bench=open_bench_in_process).stdout.splitlines()

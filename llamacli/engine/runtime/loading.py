@@ -131,10 +131,11 @@ def interruptible(
 
     threading.Thread(target=run, name="llamacli-load", daemon=True).start()
     try:
-        while not ended.is_set():
+        if on_poll is not None:
+            on_poll(cancel.progress)
+        while not ended.wait(_POLL_SECONDS):
             if on_poll is not None:
                 on_poll(cancel.progress)
-            ended.wait(_POLL_SECONDS)
     except BaseException:
         cancel.set()
         ended.wait(patience)
