@@ -4,51 +4,34 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from llamacli.api import values
 from llamacli.api.argument_names import naming_arguments
+from llamacli.api.attributes import Attributes
 from llamacli.api.chat.formats import find_format
 from llamacli.api.chat.handlers import REGISTRY, LlamaChatCompletionHandler
-from llamacli.api.handles import LlamaContext
-from llamacli.api.loading import context_size, find_hub_file, find_model, set_verbose
+from llamacli.api.loading import find_hub_file, find_model, set_verbose
 from llamacli.api.options import warn_obsolete
+from llamacli.api.params import context_params, model_params
 from llamacli.api.speculative import LlamaDraftModel
 from llamacli.api.state.cache import BaseLlamaCache, SharedPrefixes
 from llamacli.api.tokenizer import BaseLlamaTokenizer
-from llamacli.api.vectors import Vectors
 from llamacli.binding.library import require_own_library
 from llamacli.engine.chat.template import ChatTemplate
-from llamacli.engine.embedding.defaults import stated_pooling
 from llamacli.engine.embedding.params import Attention
 from llamacli.engine.engine import Engine
-from llamacli.engine.params import (
-    CacheType,
-    ContextParams,
-    FlashAttention,
-    LoraAdapter,
-    ModelParams,
-    Override,
-    Pooling,
-    RopeScaling,
-    SamplingParams,
-    SplitMode,
-)
-from llamacli.engine.runtime.context import native_params
+from llamacli.engine.params import CacheType, FlashAttention, Override, Pooling, RopeScaling, SamplingParams, SplitMode
 from llamacli.engine.runtime.state import fingerprint
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-SCORED = 64
-"""Tokens of a prompt that are scored at once, when their log probabilities are shown."""
 
-
-class Llama(Vectors):
+class Llama(Attributes):
     """A model that completes, chats, tokenizes and embeds. Thread-safe; a context manager; `close()` frees everything.
 
     `model_path` is a file, or what `-m` takes: `hf:user/repo`, an alias, `demo`. Calls from many threads run side by side on
@@ -150,44 +133,7 @@ class Llama(Vectors):
             if given is not None:
                 warn_obsolete(name, "current files and builds have no use for it")
         path, seed = find_model(model_path), values.seed(seed)
-        context = ContextParams(
-            n_ctx=context_size(path, values.whole_or_none("n_ctx", n_ctx)),
-            n_batch=values.whole("n_batch", n_batch),
-            n_ubatch=min(values.whole("n_ubatch", n_ubatch), n_batch),
-            n_seq_max=values.whole("n_parallel", n_parallel),
-            threads=values.threads("n_threads", n_threads),
-            threads_batch=values.threads("n_threads_batch", n_threads_batch),
-            flash_attention=values.flash_attention(flash_attn),
-            cache_type_k=values.cache_type("type_k", type_k),
-            cache_type_v=values.cache_type("type_v", type_v),
-            kv_offload=offload_kqv and not low_vram,
-            op_offload=op_offload is not False,
-            swa_full=bool(swa_full),
-            rope_scaling=values.rope_scaling(rope_scaling_type),
-            rope_freq_base=values.number("rope_freq_base", rope_freq_base),
-            rope_freq_scale=values.number("rope_freq_scale", rope_freq_scale),
-            yarn_ext_factor=values.number("yarn_ext_factor", yarn_ext_factor),
-            yarn_attn_factor=values.number("yarn_attn_factor", yarn_attn_factor),
-            yarn_beta_fast=values.number("yarn_beta_fast", yarn_beta_fast),
-            yarn_beta_slow=values.number("yarn_beta_slow", yarn_beta_slow),
-            yarn_orig_ctx=values.whole("yarn_orig_ctx", yarn_orig_ctx),
-            no_perf=no_perf,
-            n_outputs=SCORED,
-        )
-        model = ModelParams(
-            gpu_layers=values.whole_or_none("n_gpu_layers", n_gpu_layers),
-            split_mode=values.split_mode(split_mode),
-            main_gpu=values.whole("main_gpu", main_gpu),
-            tensor_split=tuple(tensor_split or ()),
-            devices=() if device is None else ("none",) if device == "cpu" else (device,),
-            vocabulary_only=vocab_only,
-            mmap=use_mmap is not False,
-            huge_pages=use_mmap is None,
-            mlock=use_mlock,
-            loras=(LoraAdapter(path=str(lora_path), scale=lora_scale),) if lora_path is not None else (),
-            overrides=values.overrides(kv_overrides),
-            numa=values.numa(numa),
-        )
+        context, model = context_params(path, self._arguments), model_params(self._arguments)
         repeat_last_n = values.whole("last_n_tokens_size", last_n_tokens_size)
         SamplingParams(seed=seed, repeat_last_n=repeat_last_n)  # check them before loading
         self._embeds, self._pooling, self._attention = embedding, values.pooling(pooling_type), values.attention(attention_type)
@@ -235,50 +181,6 @@ class Llama(Vectors):
         """
         path = find_hub_file(repo_id, filename, additional_files or (), local_dir=local_dir, cache_dir=cache_dir)
         return cls(path, **arguments)
-
-    # --- the model ------------------------------------------------------------------------------------------------------
-
-    @property
-    def ctx(self) -> LlamaContext:
-        """The context of `eval` for C functions, until `close()`.
-
-        >>> from llamacli import llama_cpp
-        >>> llama_cpp.llama_n_ctx_seq(llm.ctx) >= llm.n_ctx()
-        True
-        """
-        return LlamaContext(lambda: self.manual().context())
-
-    @property
-    def context_params(self) -> Any:
-        """The parameters of the context: llama.cpp's structure `llama_context_params`."""
-        params = replace(self._context_params, n_seq_max=1)
-        return native_params(params, self.engine.n_ctx, self.engine.model.params.kernels)
-
-    @property
-    def model_params(self) -> Any:
-        """The parameters of the model: llama.cpp's structure `llama_model_params`."""
-        return self.engine.model.native_params()
-
-    def n_ctx(self) -> int:
-        """Return the context size of one call in tokens."""
-        return self.engine.n_ctx
-
-    def n_embd(self) -> int:
-        """Return the dimension of the model's embeddings."""
-        return self.engine.model.n_embd
-
-    def pooling_type(self) -> int:
-        """Return the pooling of embeddings: LLAMA_POOLING_TYPE_*, of the model unless it was given; -1 if it has none."""
-        return values.pooling_number(self._pooling or stated_pooling(self.engine.model.header))
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """Scalars of the file's metadata, as text.
-
-        >>> llm.metadata["general.architecture"]
-        'llama'
-        """
-        return self.engine.model.all_metadata()
 
     # --- settings -------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import Any
 
 from llamacli.binding import abi_check, enums, llama_h
+from llamacli.binding.former_functions import FORMER_FUNCTIONS, former_function
 from llamacli.binding.library import declarations, library
 from llamacli.binding.prototypes import SCALARS, Declarations
 from llamacli.errors import UsageError
@@ -58,8 +59,10 @@ def types() -> dict[str, Any]:
     found: dict[str, Any] = {name: getattr(enums, name, None) or getattr(llama_h, name, None) for name in _enumeration_names()}
     found |= {name: known.type(name) for name in known.typedefs}
     for name, structure in known.structs.items():
+        pointer = ctypes.POINTER(structure)
+        pointer.__index__ = _address  # type: ignore[attr-defined]  # what takes an address takes a pointer
         found[name] = structure
-        found[f"{name}_p"] = found[f"{name}_p_ctypes"] = ctypes.POINTER(structure)
+        found[f"{name}_p"] = found[f"{name}_p_ctypes"] = pointer
     found |= known.unions
     found["llama_log_callback"] = found["ggml_log_callback"]
     found["llama_token_p"] = ctypes.POINTER(found["llama_token"])
@@ -74,7 +77,7 @@ def function_names() -> tuple[str, ...]:
 
 def names() -> Iterator[str]:
     """Yield the name of everything that `find` returns; a function hides an enumeration of the same name."""
-    yield from dict.fromkeys((*constants(), "LLAMA_MAX_DEVICES", *types(), *function_names()))
+    yield from dict.fromkeys((*constants(), "LLAMA_MAX_DEVICES", *types(), *function_names(), *FORMER_FUNCTIONS))
 
 
 def find(name: str) -> Any:
@@ -83,6 +86,8 @@ def find(name: str) -> Any:
         return library().llama_max_devices()
     if name in function_names():
         return _function(name)
+    if name in FORMER_FUNCTIONS:
+        return former_function(name, find)
     return constants().get(name, types().get(name))
 
 
@@ -129,6 +134,10 @@ def _structure_of(kind: Any) -> str | None:
     """Return the name of the structure that a type points to."""
     target = getattr(kind, "_type_", None)
     return target.__name__ if inspect.isclass(target) and issubclass(target, ctypes.Structure) else None
+
+
+def _address(pointer: Any) -> int:
+    return ctypes.cast(pointer, ctypes.c_void_p).value or 0
 
 
 def _enumeration_names() -> list[str]:

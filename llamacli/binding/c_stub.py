@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from llamacli.binding import c_api
+from llamacli.binding.former_functions import FORMER_FUNCTIONS
 from llamacli.binding.prototypes import split_declarator
 
 _HEAD = '''"""llama.cpp's C functions, structures and constants. Written by `llamacli.binding.c_stub`: do not edit."""
@@ -54,6 +55,7 @@ def write_stub() -> str:
             lines.append(f"{name}: Any")
     lines += [""]
     lines += [_function(item.text) for item in known.functions if item.name in functions]
+    lines += [_function(text) for text in FORMER_FUNCTIONS.values()]
     return "\n".join(lines) + "\n"
 
 

@@ -6,9 +6,13 @@ takes a pointer to a model, a vocabulary or a context. A wrong pointer or size c
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from llamacli.binding import c_api
+
+_lib = sys.modules[__name__]
+"""The loaded library by the name that llguidance looks it up with, for the addresses of functions."""
 
 
 def __getattr__(name: str) -> Any:

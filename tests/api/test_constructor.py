@@ -56,6 +56,30 @@ def test_model_parameters(tiny_model: Path) -> None:
         assert not llm.model_params.vocab_only
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        ({"n_batch": 100}, "n_batch", 100),
+        ({"n_batch": 500}, "n_batch", 128),
+        ({"n_threads": 2}, "n_threads", 2),
+        ({"n_threads": 1, "n_threads_batch": 2}, "n_threads_batch", 2),
+        ({"n_threads": 2}, "n_threads_batch", 2),
+        ({"last_n_tokens_size": 3}, "last_n_tokens_size", 3),
+        ({"kv_overrides": {"general.name": "other"}}, "kv_overrides", {"general.name": "other"}),
+        ({}, "kv_overrides", {}),
+        ({"tensor_split": [1, 2]}, "tensor_split", [1, 2]),
+        ({}, "numa", 0),
+        ({}, "lora_path", None),
+        ({}, "lora_scale", 1.0),
+        ({"verbose": False}, "verbose", False),
+        ({"spm_infill": True}, "spm_infill", True),
+    ],
+)
+def test_attributes(tiny_model: Path, arguments: dict[str, Any], name: str, value: object) -> None:
+    with made(tiny_model, **arguments) as llm:
+        assert getattr(llm, name) == value
+
+
 def test_parameters_reach_the_computation(tiny_model: Path) -> None:
     usual = logits(tiny_model)
     for changed in ({"rope_freq_scale": 0.25}, {"kv_overrides": {"llama.rope.freq_base": 500.0}}):
@@ -106,11 +130,6 @@ def test_positions_are_llama_cpp_pythons(tiny_model: Path) -> None:
         assert llm.sample(40, 0.9, 0.05, 1.0, 0.0) == llm.sample(temp=0)
 
 
-def test_the_last_tokens_of_penalties(tiny_model: Path) -> None:
-    with made(tiny_model, last_n_tokens_size=3) as llm:
-        assert llm._defaults.repeat_last_n == 3
-
-
 def test_a_tokenizer_of_ones_own(tiny_model: Path) -> None:
     class Letters(BaseLlamaTokenizer):
         def tokenize(self, text: bytes, add_bos: bool = True, special: bool = True) -> list[int]:
@@ -123,6 +142,7 @@ def test_a_tokenizer_of_ones_own(tiny_model: Path) -> None:
         assert llm.tokenize(b"abc") == [77, 77, 77]
         assert llm.detokenize([1, 2]) == b"xx"
         assert llm("abcd", max_tokens=1)["usage"]["prompt_tokens"] == 4
+        assert llm.tokenizer_.tokenize(b"ab") == [77, 77]
         assert llm.tokenizer().encode("Hi") == llm.model.tokenize(b"Hi", special=True)
 
 

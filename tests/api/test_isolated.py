@@ -12,6 +12,7 @@ import pytest
 
 from llamacli import Llama
 from llamacli.api.grammar import LlamaGrammar
+from llamacli.api.isolated import contract
 from llamacli.api.isolated.llama import IsolatedLlama
 from llamacli.errors import EngineDiedError, ModelNotFoundError, UsageError
 
@@ -38,6 +39,15 @@ def test_the_answers_are_the_same(pair: tuple[Llama, IsolatedLlama]) -> None:
     assert there.tokenize("Hello") == here.tokenize("Hello")
     assert there.detokenize([5, 6]) == here.detokenize([5, 6])
     assert (there.n_vocab(), there.n_ctx(), there.metadata) == (here.n_vocab(), here.n_ctx(), here.metadata)
+
+
+@pytest.mark.parametrize("name", [*contract.PROPERTIES, "verbose", "cache", "chat_handler", "chat_format"])
+def test_the_attributes_are_the_same(pair: tuple[Llama, IsolatedLlama], name: str) -> None:
+    here, there = pair
+    assert getattr(there, name) == getattr(here, name)
+    if name in contract.PROPERTIES:
+        with pytest.raises((UsageError, AttributeError)):
+            setattr(there, name, -1)
 
 
 def test_streams_and_grammars(pair: tuple[Llama, IsolatedLlama]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from llamacli import Llama, llama_cpp
-from llamacli.binding import abi_check, c_api, c_stub, llama_h
+from llamacli.binding import abi_check, c_api, c_stub, former_functions, llama_h
 from llamacli.errors import ClosedError
 
 low = llama_cpp.llama_cpp
@@ -122,6 +122,24 @@ def test_objects_stand_for_pointers_until_they_are_closed(tiny_model: Path) -> N
     for call in (lambda: low.llama_n_vocab(model), lambda: low.llama_n_ctx(context), model.desc):
         with pytest.raises((ctypes.ArgumentError, ClosedError), match="closed"):
             call()
+
+
+def test_pointers_are_addresses_too(tiny_model: Path) -> None:
+    """As those of llama-cpp-python are, for libraries that hand them on."""
+    with Llama(tiny_model, n_ctx=64) as llm:
+        vocabulary = low.llama_model_get_vocab(llm.model)
+        assert low.llama_vocab_n_tokens(int(vocabulary)) == llm.n_vocab()
+    assert ctypes.cast(low._lib.llama_tokenize, ctypes.c_void_p).value
+    assert int(low.llama_vocab_p()) == 0
+
+
+def test_former_functions_are_todays(tiny_model: Path) -> None:
+    assert set(former_functions.FORMER_FUNCTIONS) <= set(low.__all__)
+    with Llama(tiny_model, n_ctx=64) as llm:
+        with pytest.warns(DeprecationWarning, match="use llama_set_adapter_cvec"):
+            assert low.llama_apply_adapter_cvec(llm.ctx, None, 0, llm.n_embd(), 0, 0) == 0
+        with pytest.warns(DeprecationWarning, match="use llama_set_adapters_lora"), pytest.raises(TypeError):
+            low.llama_set_adapter_lora(llm.ctx, "no adapter", 1.0)
 
 
 def test_callbacks_and_structures() -> None:

@@ -92,9 +92,29 @@ OUTLINES = """
 import outlines
 from typing import Literal
 from llama_cpp import Llama
+from outlines.types import Regex
+from pydantic import BaseModel
 
-with Llama(MODEL, n_ctx=256, verbose=False) as llama:
-    assert outlines.from_llamacpp(llama)("Is it?", Literal["yes", "no"], max_tokens=10) in ("yes", "no")
+class Answer(BaseModel):
+    is_right: bool
+
+with Llama(MODEL, n_ctx=1024, verbose=False, seed=1) as llama:
+    model = outlines.from_llamacpp(llama)
+    assert model("Is it?", Literal["yes", "no"], max_tokens=10) in ("yes", "no")
+    assert set("".join(model.stream("Is it?", Regex("[ab]{{3}}"), max_tokens=10))) <= {{"a", "b"}}
+    found = Answer.model_validate_json(model("Is it?", Answer, max_tokens=300))
+    assert isinstance(found.is_right, bool)
+"""
+
+GUIDANCE = """
+from guidance import gen, models, select
+
+lm = models.LlamaCpp(MODEL, n_ctx=256, echo=False)
+lm += "Is it? " + select(["yes", "no"], name="answer") + " Number: " + gen(regex="[0-9]{{3}}", name="number")
+assert lm["answer"] in ("yes", "no")
+assert len(lm["number"]) == 3 and lm["number"].isdigit()
+lm += " and freely: " + gen(max_tokens=4, name="free")
+assert isinstance(lm["free"], str)
 """
 
 
@@ -132,3 +152,7 @@ def test_lm_format_enforcer(demo_model: Path) -> None:
 
 def test_outlines(tiny_model: Path) -> None:
     run(OUTLINES, tiny_model, "outlines", "numba")
+
+
+def test_guidance(tiny_model: Path) -> None:
+    run(GUIDANCE, tiny_model, "guidance")

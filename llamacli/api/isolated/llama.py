@@ -51,6 +51,7 @@ class IsolatedLlama(Llama):
         if "lora_path" in plain:
             reads.append(Path(plain["lora_path"]))
         self.model_path, self.chat_format = str(model_path), plain.get("chat_format")
+        self.verbose, self.cache, self.chat_handler = bool(plain.get("verbose")), None, None
         self._child = start_child(SERVICE, reads, ChildParams(), model=path)
         try:
             self._child.call(contract.OPEN, {"model_path": str(path.resolve()), **plain}, on_item=on_load)
@@ -66,22 +67,6 @@ class IsolatedLlama(Llama):
     @property
     def engine(self) -> NoReturn:
         """Raise UsageError: the engine is in another process."""
-        raise _not_here()
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """Scalars of the file's metadata, as text."""
-        found: dict[str, str] = self._child.call(contract.CALL, Forwarded("metadata"))
-        return found
-
-    @property
-    def n_tokens(self) -> int:
-        """The number of tokens that were evaluated by hand."""
-        count: int = self._child.call(contract.CALL, Forwarded("n_tokens"))
-        return count
-
-    @n_tokens.setter
-    def n_tokens(self, count: int) -> None:
         raise _not_here()
 
     def logits(self) -> Any:
@@ -143,11 +128,22 @@ def _forwarding(name: str) -> Callable[..., Any]:
     return method
 
 
+def _forwarded(name: str) -> property:
+    """Return a property that is read in the child; none can be set here."""
+
+    def read(self: IsolatedLlama) -> Any:
+        return self.forward(name, (), {}, streams=False)
+
+    return property(read, _refuse, doc=getattr(Llama, name).__doc__)
+
+
 for _name in (*contract.CALLS, *contract.STREAMS):
     if _name != "logits":
         setattr(IsolatedLlama, _name, _forwarding(_name))
 for _name in ("load_state", "manual", "save_state", "set_cache"):
     setattr(IsolatedLlama, _name, _refuse)
-for _name in ("context_params", "ctx", "model", "model_params"):
+for _name in ("context_params", "ctx", "model", "model_params", "tokenizer_"):
     setattr(IsolatedLlama, _name, property(_refuse))
+for _name in contract.PROPERTIES:
+    setattr(IsolatedLlama, _name, _forwarded(_name))
 IsolatedLlama.__call__ = IsolatedLlama.create_completion  # type: ignore[method-assign]
