@@ -54,17 +54,20 @@ def read_rows(
     name: str = "the input",
     text_field: str = "prompt",
     columns: tuple[str, ...] = (),
+    required: tuple[str, ...] = (),
     keep_blank_lines: bool = False,
 ) -> Iterator[Row]:
     """Yield the rows of a stream, one at a time. A row that cannot be read has a problem and does not end the stream.
 
     The format `json` reads the elements of an array, or JSON lines if the stream does not begin with `[`. A line of text, and a
-    JSON string, become a row with the one field `text_field`. `columns` are the columns of a table that the caller uses: the
-    first must exist, and a row with a problem keeps those that are sound. Without `columns` all must be text. Blank lines are
-    skipped, or with `keep_blank_lines` are rows of the format `lines`. `name` is the stream's name in messages.
+    JSON string, become a row with the one field `text_field`. `columns` are the columns of a table that the caller uses: a row
+    with a problem keeps those that are sound. Without `columns` all must be text. Tables and lines of text must have the fields
+    `required`. Blank lines are skipped, or with `keep_blank_lines` are rows of the format `lines`. A line's row has the number
+    of the line, from 0, so that blank lines count. `name` is the stream's name in messages.
 
     Raises:
-        UsageError: if the stream cannot be read, has a line of more than MAX_LINE_BYTES, or has an invalid header.
+        UsageError: if the stream cannot be read, has a line of more than MAX_LINE_BYTES, has an invalid header, or
+            lacks a required field.
     """
     head = _head(stream, name) if row_format == "json" else b""
     if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
@@ -72,16 +75,16 @@ def read_rows(
         return
     lines = _Lines(stream, name, head)
     if row_format in ("csv", "tsv"):
-        yield from _table(lines, "," if row_format == "csv" else "\t", columns)
+        yield from _table(lines, "," if row_format == "csv" else "\t", columns, required)
         return
-    number = 0
+    if row_format == "lines":
+        _require(name, [text_field], required)
     for raw in lines:
         line = raw.removesuffix(b"\n").removesuffix(b"\r")
         if not line.strip() and not (keep_blank_lines and row_format == "lines"):
             continue
         read = _text_row if row_format == "lines" else _json_line
-        yield read(number, line, lines, text_field)
-        number += 1
+        yield read(lines.number - 1, line, lines, text_field)
 
 
 def _head(stream: BinaryIO | io.BufferedIOBase, name: str) -> bytes:
@@ -177,14 +180,14 @@ def _json_row(number: int, element: Element, text_field: str) -> Row:
     return Row(number, value, line=line, end=end)
 
 
-def _table(lines: _Lines, delimiter: str, columns: tuple[str, ...]) -> Iterator[Row]:
+def _table(lines: _Lines, delimiter: str, columns: tuple[str, ...], required: tuple[str, ...]) -> Iterator[Row]:
     csv.field_size_limit(MAX_LINE_BYTES)
     reader = csv.reader(_decoded(lines), delimiter=delimiter)
     try:
         header = next(reader, [])
     except csv.Error as error:
         raise UsageError(f"{lines.name}: invalid header: {error}") from error
-    _check_header(lines.name, header, columns)
+    _require(lines.name, header, required)
     number = 0
     while True:
         try:
@@ -209,12 +212,17 @@ def _decoded(lines: _Lines) -> Iterator[str]:
                 yield part.decode("utf-8", "surrogateescape")
 
 
-def _check_header(name: str, header: list[str], columns: tuple[str, ...]) -> None:
-    if not columns or columns[0] in header:
+def _require(name: str, header: list[str], required: tuple[str, ...]) -> None:
+    """Raise UsageError unless the header has the required fields."""
+    missing = [field for field in required if field not in header]
+    if not missing:
         return
     if not header:
         raise UsageError(f"{name} has no columns: its first row must name them")
-    raise UsageError(f"{name} has no column {columns[0]}", hint=f"its columns are {', '.join(header)}")
+    raise UsageError(
+        f"{name} has no column {' and no column '.join(missing)}",
+        hint=f"{'its columns are' if len(header) > 1 else 'its only column is'} {', '.join(header)}",
+    )
 
 
 def _table_row(number: int, header: list[str], cells: list[str], line: int, columns: tuple[str, ...]) -> Row:

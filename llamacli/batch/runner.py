@@ -21,7 +21,7 @@ from llamacli.engine.events import Answer, Failed
 from llamacli.engine.generation.job import Job
 from llamacli.errors import ConstraintError, LlamacliError, RowsFailedError
 from llamacli.openai.batch_request import RowDefaults, RowRequest
-from llamacli.openai.batch_result import failure, result
+from llamacli.openai.batch_result import failure, result, with_input
 from llamacli.openai.batch_row import Row
 from llamacli.units import counted
 
@@ -34,7 +34,8 @@ class RunParams:
     """Parameters of a run over rows. `parallel` None finds the number of sequences that is fastest.
 
     `retry`: how often a row whose answer misses its constraint is tried again at once. `unordered` writes each result as soon
-    as it is there. `fail_fast` stops at the first row that fails. `hides_reasoning` leaves it out of the results.
+    as it is there. `fail_fast` stops at the first row that fails. `hides_reasoning` leaves it out of the results,
+    `keep_columns` puts the fields of the row into them.
     """
 
     parallel: int | None = None
@@ -42,6 +43,7 @@ class RunParams:
     unordered: bool = False
     fail_fast: bool = False
     hides_reasoning: bool = False
+    keep_columns: bool = False
 
 
 @dataclass(slots=True)
@@ -75,7 +77,7 @@ class RowRunner:
         self._in_flight: dict[int, Attempt] = {}
         self._again: deque[Attempt] = deque()
         self._outcomes: dict[int, dict[str, Any]] = {}
-        self._next = 0
+        self._order: deque[int] = deque()  # the rows that are not written yet: blank lines leave gaps in the numbers
         self.tally = Tally()
         self.progress = progress
         self.cancelled = False
@@ -117,6 +119,8 @@ class RowRunner:
 
     def _prepared(self, row: Row) -> Attempt | None:
         """The row, rendered; None with its result written if it cannot be asked, or if it is done already."""
+        if not self._params.unordered:
+            self._order.append(row.number)
         if self._results.holds(row.number):
             self.progress.finish(row.number, earlier=True)
             self._flush()
@@ -166,11 +170,11 @@ class RowRunner:
             else:
                 self._fail(row, error, answered)
             return
-        self._settle(row.number, answered)
+        self._settle(row, answered)
 
     def _fail(self, row: Row, error: Exception, answered: dict[str, Any] | None = None) -> None:
         self.tally.failed += 1
-        self._settle(row.number, failure(row, error, answered))
+        self._settle(row, failure(row, error, answered))
         if self._params.fail_fast:
             self._write_held_back()
             raise RowsFailedError(
@@ -181,22 +185,23 @@ class RowRunner:
                 parameter="fail_fast",
             )
 
-    def _settle(self, number: int, outcome: dict[str, Any]) -> None:
+    def _settle(self, row: Row, outcome: dict[str, Any]) -> None:
         """Write a result now, or when those before it are there."""
         self.tally.rows += 1
-        self.progress.finish(number)
+        self.progress.finish(row.number)
+        if self._params.keep_columns:
+            outcome = with_input(row, outcome)
         if self._params.unordered:
             self._results.write(outcome)
             return
-        self._outcomes[number] = outcome
+        self._outcomes[row.number] = outcome
         self._flush()
 
     def _flush(self) -> None:
         """Write what no longer waits for an earlier result."""
-        while self._next in self._outcomes or self._results.holds(self._next):
-            if (outcome := self._outcomes.pop(self._next, None)) is not None:
+        while self._order and (self._order[0] in self._outcomes or self._results.holds(self._order[0])):
+            if (outcome := self._outcomes.pop(self._order.popleft(), None)) is not None:
                 self._results.write(outcome)
-            self._next += 1
 
     def _write_held_back(self) -> None:
         """Write what still waits for an earlier result, in order, so that nothing computed is lost."""

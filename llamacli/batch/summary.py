@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from llamacli.engine.events import Usage
-from llamacli.units import counted, format_speed
+from llamacli.units import counted, format_speed, out_of
 
 
 @dataclass(slots=True)
@@ -26,9 +26,11 @@ class Tally:
         self.cached_tokens += usage.cached_tokens
         self.completion_tokens += usage.completion_tokens
 
-    def status(self, left: str = "") -> str:
-        """Return the finished rows and the speed, followed by the time left."""
-        return f"{counted(self.rows, 'row')}, {format_speed(self.rate())}{left}"
+    def status(self, left: str = "", *, earlier: int = 0, total: int | None = None) -> str:
+        """Return the finished rows, with those of an earlier run, of `total` if known; the speed, and the time left."""
+        done = self.rows + earlier
+        rows = counted(done, "row") if total is None else out_of(done, total, "row")
+        return f"{rows}, {format_speed(self.rate())}{left}"
 
     def rate(self) -> float:
         """Return the generated tokens per second so far."""

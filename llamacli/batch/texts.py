@@ -102,7 +102,10 @@ def read_items(stream: BinaryIO | io.BufferedIOBase, row_format: RowFormat, *, n
         UsageError: as `read_rows` raises it.
     """
     end = 0
-    for row in read_rows(stream, row_format, name=name, text_field=field, columns=(field, "id"), keep_blank_lines=True):
+    rows = read_rows(
+        stream, row_format, name=name, text_field=field, columns=(field, "id"), required=(field,), keep_blank_lines=True
+    )
+    for row in rows:
         yield replace(_item(row, field), size=row.end - end)
         end = row.end
 

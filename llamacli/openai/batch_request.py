@@ -22,6 +22,8 @@ from llamacli.openai.schema import json_constraint
 ENDPOINTS = {"/v1/chat/completions": True, "/v1/completions": False}
 """Supported endpoints of OpenAI Batch files; True for chats."""
 
+_FIELD = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowRequest:
@@ -118,11 +120,19 @@ def fill(template: str, fields: Mapping[str, Any]) -> str:
         if match[0] in ("{{", "}}"):
             return match[0][0]
         if match[1] not in fields:
-            raise UsageError(f"the row has no field {match[1]!r}, which the template uses")
+            others = f"; its fields are {', '.join(fields)}" if fields else ""
+            raise UsageError(f"the row has no field {match[1]!r}, which the template uses{others}")
         found = fields[match[1]]
         return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
 
-    return re.sub(r"\{\{|\}\}|\{([^{}]+)\}", value, template)
+    return _FIELD.sub(value, template)
+
+
+def template_fields(template: str | None) -> tuple[str, ...]:
+    """Return the fields that the prompt of a row is made of."""
+    if template is None:
+        return ("prompt",)
+    return tuple(dict.fromkeys(match[1] for match in _FIELD.finditer(template) if match[1]))
 
 
 def _params(fields: Mapping[str, Any], params: GenerationParams, *, is_chat: bool) -> GenerationParams:

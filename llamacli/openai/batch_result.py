@@ -44,6 +44,12 @@ def failure(row: Row, error: Exception, answered: dict[str, Any] | None = None) 
     return {**(answered or _heading(row)), "error": {"type": kind, "message": str(error)}}
 
 
+def with_input(row: Row, outcome: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of output with the fields of the row of input, after what names the row."""
+    heading = _batch_heading(row) if row.is_batch else _heading(row)
+    return {**heading, "input": row.fields, **outcome}
+
+
 def _batch_heading(row: Row) -> dict[str, Any]:
     return {"id": f"batch_req_{row.number}", "row": row.number, "custom_id": row.fields["custom_id"]}
 

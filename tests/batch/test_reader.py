@@ -24,7 +24,7 @@ def summed_up(rows: list[Row]) -> list[tuple[dict[str, Any], str | None, int]]:
 
 def test_lines_are_texts_without_their_ends_and_the_byte_order_mark():
     rows = read(b"\xef\xbb\xbffirst\r\n\nsecond\n\xff\nlast", "lines", text_field="t")
-    assert [row.number for row in rows] == [0, 1, 2, 3]
+    assert [row.number for row in rows] == [0, 2, 3, 4]
     assert summed_up(rows) == [
         ({"t": "first"}, None, 1),
         ({"t": "second"}, None, 3),
@@ -77,9 +77,9 @@ def test_only_the_columns_in_use_must_be_text():
     rows = read(b"id,text,note\n1,a,\xff\n", "csv", columns=("text", "id"))
     assert summed_up(rows) == [({"id": "1", "text": "a"}, None, 2)]
     with pytest.raises(UsageError, match=r"rows\.csv has no column body"):
-        read(b"id,text\n", "csv", columns=("body",), name="rows.csv")
+        read(b"id,text\n", "csv", columns=("body",), required=("body",), name="rows.csv")
     with pytest.raises(UsageError, match="the input has no columns"):
-        read(b"", "csv", columns=("body",))
+        read(b"", "csv", columns=("body",), required=("body",))
     assert read(b"", "csv") == []
 
 

@@ -41,6 +41,7 @@ PERSON = {
 FILES = {
     "notes.txt": NOTES,
     "reviews.txt": "It broke after one day.\nBest lamp I ever had, and so light!\nIt is a lamp.\n",
+    "cities.csv": "id,city\n1,Paris\n2,Rome\n",
     "questions.jsonl": '{"id": 1, "prompt": "Why?"}\n{"id": 2, "prompt": "Where?"}\n',
     "add.py": "def add(a, b):\n    return a + b\n",
     "person.json": json.dumps(PERSON),

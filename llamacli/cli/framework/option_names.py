@@ -70,6 +70,7 @@ OPTION_NAMES = frozenset(
         "jsonl",
         "keep",
         "keep-alive",
+        "keep-columns",
         "kernels",
         "key",
         "kv-offload",

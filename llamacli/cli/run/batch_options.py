@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from llamacli.batch.formats import RowFormat
+from llamacli.batch.formats import RowFormat, result_format
+from llamacli.batch.result_table import require_writer
 from llamacli.cli.framework.parameters import option, parse_path
 from llamacli.errors import UsageError
 
@@ -50,9 +51,10 @@ class RowOptions:
         Path | None,
         option(
             "--output", metavar="FILE", parser=parse_output, shows="stdout", environment=False,
-            help="File for the results, as JSON lines; - is stdout.",
+            help="File for the results: .jsonl, .json, .csv, .tsv or .parquet; any other name, and - (stdout), has JSON lines.",
         ),
     ] = None  # fmt: skip
+    keep_columns: Annotated[bool, option("--keep-columns", help="Put the columns of the input beside each answer.")] = False
     template: Annotated[
         str | None,
         option("--template", metavar="TEXT", help="Template of each prompt; {name} is a field of the row, {{ is {."),
@@ -84,12 +86,14 @@ def check_rows(options: RowOptions) -> None:
     """Check that the options for rows can be used together. Raises UsageError if not."""
     if options.input is None:
         given = [name for name in ("input_format", "output", "template", "parallel") if getattr(options, name) is not None]
-        given += [name for name in ("unordered", "resume", "fail_fast", "retry") if getattr(options, name)]
+        given += [name for name in ("keep_columns", "unordered", "resume", "fail_fast", "retry") if getattr(options, name)]
         if given:
             raise UsageError(f"--{given[0].replace('_', '-')} needs --input")
         return
     if options.resume and options.output is None:
         raise UsageError("--resume needs the --output file to continue")
+    if options.output is not None:
+        require_writer(result_format(options.output.name))
     if str(options.input) != "-" and not options.input.exists():
         raise UsageError(f"{options.input} does not exist")
     if options.retry < 0:

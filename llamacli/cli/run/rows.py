@@ -5,25 +5,31 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from llamacli.batch.formats import format_of
+from llamacli.batch.formats import RowFormat, format_of, result_format
 from llamacli.batch.progress import RowProgress, input_size
 from llamacli.batch.reader import INVALID_JSON, open_rows, read_rows
+from llamacli.batch.result_table import kept_file, publish
 from llamacli.batch.results import ResultFile
 from llamacli.batch.runner import RowRunner, RunParams
 from llamacli.batch.summary import Tally
 from llamacli.cli.framework.constraints import warn_not_enforced
 from llamacli.cli.framework.context import AppContext
+from llamacli.cli.run import options as run_options
 from llamacli.cli.run.batch_options import RowOptions
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
-from llamacli.errors import LlamacliError
-from llamacli.openai.batch_request import RowDefaults
+from llamacli.errors import LlamacliError, UsageError
+from llamacli.openai.batch_request import RowDefaults, template_fields
 from llamacli.openai.batch_row import Row
 from llamacli.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from llamacli.backend.protocol import Backend
+
+COUNTED_BYTES = 8 << 20
+"""Size of an input whose rows are counted for the progress. Reading a larger one twice takes too long."""
 
 
 def run_rows(app: AppContext, engine: Backend, options: RowOptions, defaults: RowDefaults, *, hides_reasoning: bool) -> None:
@@ -41,14 +47,17 @@ def run_rows(app: AppContext, engine: Backend, options: RowOptions, defaults: Ro
         unordered=options.unordered,
         fail_fast=options.fail_fast,
         hides_reasoning=hides_reasoning,
+        keep_columns=options.keep_columns,
     )
     progress, warnings = RowProgress(input_size(stream)), _Warnings(app, defaults.base.constraint)
     runner = RowRunner(engine, defaults, params, results, progress=progress, on_constraint=warnings.warn)
+    total = count_rows(app, options)
     is_interrupted = True
     try:
-        with app.progress(delay=0.5) as bar:
-            for _ in runner.run(_rows(app, options, stream)):
-                bar.update(runner.tally.status(progress.left), progress.done, progress.total)
+        with app.progress(delay=run_options.DELAY_SECONDS) as bar:
+            for _ in runner.run(_rows(app, options, stream, template_fields(defaults.template))):
+                status = runner.tally.status(progress.left, earlier=results.kept, total=total)
+                bar.update(status, progress.done, progress.total)
         is_interrupted = runner.cancelled
         runner.finish(whole=not is_interrupted)
     except BaseException:
@@ -59,6 +68,8 @@ def run_rows(app: AppContext, engine: Backend, options: RowOptions, defaults: Ro
         raise
     else:
         results.close()
+        if not is_interrupted and (target := table_file(options)) is not None:
+            publish(target, result_format(target.name))
     finally:
         stream.close()
         summarize(app, runner.tally, options, is_interrupted=is_interrupted)
@@ -66,9 +77,36 @@ def run_rows(app: AppContext, engine: Backend, options: RowOptions, defaults: Ro
         runner.check()
 
 
+def table_file(options: RowOptions) -> Path | None:
+    """The file of results if it is written when all of them are there, None if it is written line by line."""
+    output = options.output
+    return output if output is not None and result_format(output.name) != "jsonl" else None
+
+
+def check_files(app: AppContext, options: RowOptions, template: str | None) -> bool:
+    """Check the columns and the output before a model is loaded. Return False if the results are there already.
+
+    Raises:
+        UsageError: if a table lacks a column of the template, or the output has content that is not resumed.
+    """
+    if options.input is not None and options.input.is_file():
+        with open_rows(options.input) as stream:
+            required = template_fields(template)
+            next(read_rows(stream, input_format(options), name=str(options.input), required=required), None)
+    target = table_file(options)
+    if target is None or not target.is_file() or not target.stat().st_size or kept_file(target).exists():
+        return True
+    if not options.resume:
+        raise UsageError(f"{target} already has content", hint="remove it, or name another file")
+    app.console.note(f"{target} is complete already (remove it to start again)")
+    return False
+
+
 def open_results(app: AppContext, options: RowOptions) -> ResultFile:
     """Open the file of results, and report the rows that it has already."""
-    results = ResultFile(options.output, app.console.write_bytes, resume=options.resume)
+    target = table_file(options)
+    path = options.output if target is None else kept_file(target)
+    results = ResultFile(path, app.console.write_bytes, resume=options.resume)
     if results.kept:
         failed = f", {results.failed} of them failed" if results.failed else ""
         app.console.note(f"{counted(results.kept, 'row')} {'is' if results.kept == 1 else 'are'} done already{failed}")
@@ -78,8 +116,15 @@ def open_results(app: AppContext, options: RowOptions) -> ResultFile:
 def summarize(app: AppContext, tally: Tally, options: RowOptions, *, is_interrupted: bool) -> None:
     """Write the counts, and after an interruption how to continue."""
     app.console.note(tally.summary(interrupted=is_interrupted))
-    if is_interrupted and options.output is not None:
-        app.console.note(f"results are kept in {options.output}; --resume continues with the other rows")
+    if not is_interrupted:
+        return
+    if options.output is None:
+        app.console.note("--output FILE would let --resume continue an interrupted run")
+        return
+    target = table_file(options)
+    kept = options.output if target is None else kept_file(target)
+    if kept.exists():
+        app.console.note(f"results are kept in {kept}; --resume continues with the other rows")
 
 
 class _Warnings:
@@ -96,13 +141,28 @@ class _Warnings:
             warn_not_enforced(self._app.console, constraint, f"row {row.number}: ")
 
 
-def _rows(app: AppContext, options: RowOptions, stream: BinaryIO) -> Iterator[Row]:
+def count_rows(app: AppContext, options: RowOptions) -> int | None:
+    """The number of rows, for the progress; None if none is shown, or if counting takes long."""
+    path = options.input
+    if not app.console.shows_progress or path is None or not path.is_file() or path.stat().st_size > COUNTED_BYTES:
+        return None
+    with open_rows(path) as stream:
+        return sum(1 for _ in read_rows(stream, input_format(options), name=str(path)))
+
+
+def input_format(options: RowOptions) -> RowFormat:
+    """The format of the input: the one that is given, or by the file's name."""
+    return options.input_format or format_of(str(options.input))
+
+
+def _rows(app: AppContext, options: RowOptions, stream: BinaryIO, required: tuple[str, ...]) -> Iterator[Row]:
     """The rows of a stream. Warns once if they look like another format."""
-    given = options.input_format
-    name = str(options.input)
-    for row in read_rows(stream, given or format_of(name), name="standard input" if name == "-" else name):
-        if row.number == 0 and given is None and (row.problem or "").startswith(INVALID_JSON):
+    name = "standard input" if str(options.input) == "-" else str(options.input)
+    is_first = True
+    for row in read_rows(stream, input_format(options), name=name, required=required):
+        if is_first and options.input_format is None and (row.problem or "").startswith(INVALID_JSON):
             app.console.warn("the first row is not JSON: --input-format lines reads each line as a prompt, csv a table")
+        is_first = False
         yield row
 
 

@@ -70,8 +70,11 @@ def answer_rows(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
     constraint = read_constraint(app.console, asked.constraint)
     base = read_base(app.console, prompt, asked, constraint)
     template = read_row_template(app.console, asked.template, rows.template)
+    from llamacli.cli.run.rows import check_files, run_rows
+
+    if not check_files(app, rows, template):
+        return
     with _engine(app, setup) as engine:
-        from llamacli.cli.run.rows import run_rows
         from llamacli.openai.batch_request import RowDefaults
 
         params = asked.generation.params(asked.sampling.resolved(engine))
