@@ -36,7 +36,8 @@ def cancellable(cancel: Canceller, call: Callable[[], Any]) -> Any:
         _thread.cancel = None
 
 
-def _own_cancel() -> Canceller | None:
+def cancelled_by() -> Canceller | None:
+    """Return what ends the call that runs on this thread, see `cancellable`."""
     found: Canceller | None = getattr(_thread, "cancel", None)
     return found
 
@@ -111,7 +112,7 @@ class Answering:
 
     def _answers(self, tasks: Sequence[Task]) -> Generator[AnswerEvent, None, None]:
         """The events of all tasks, which run side by side. An error of one is raised."""
-        with closing(self.engine.answer_many((task.job() for task in tasks), cancel=_own_cancel())) as events:
+        with closing(self.engine.answer_many((task.job() for task in tasks), cancel=cancelled_by())) as events:
             for event in events:
                 if isinstance(event, Failed):
                     raise event.error

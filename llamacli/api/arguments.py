@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from llamacli.api.grammar import LlamaGrammar
@@ -65,10 +66,20 @@ def constraint_of(grammar: LlamaGrammar | str | None) -> Constraint | None:
     return (grammar if isinstance(grammar, LlamaGrammar) else LlamaGrammar.from_string(grammar)).constraint()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaConstraint(Constraint):
+    """A constraint with the JSON schema that its grammar is made of: a server may take only that."""
+
+    schema: Any = None
+
+
 def response_constraint(response_format: Mapping[str, Any] | None) -> Constraint | None:
     """Return the constraint of `response_format`."""
     schema = read_response_format(response_format)
-    return LlamaGrammar.from_json_schema(json.dumps(schema)).constraint() if schema is not None else None
+    if schema is None:
+        return None
+    made = LlamaGrammar.from_json_schema(json.dumps(schema)).constraint()
+    return SchemaConstraint(grammar=made.grammar, root=made.root, trusted=made.trusted, schema=schema)
 
 
 def rendering_of(

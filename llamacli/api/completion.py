@@ -14,7 +14,6 @@ from llamacli.api.chat.requests import messages_of, tools_of, with_function_call
 from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.options import ChatKeywords, CompletionKeywords, FurtherSampling, generation, sampling_params
 from llamacli.api.tokens import Tokens
-from llamacli.engine.chat.turn import text_turn
 from llamacli.openai.response import Heading
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ class Completions(Tokens):
         constraint = constraint_of(grammar)
         tasks = []
         for index, one in enumerate(several(prompt)):
-            turn = text_turn(self._prompt(one, suffix), constraint)
+            turn = self._text_turn(one, suffix, constraint)
             text = one if isinstance(one, str) else turn.prompt.text
             task = Task(turn=turn, params=params, processor=processor, criterion=criterion, index=index, text=text, echo=echo)
             tasks.append(task)

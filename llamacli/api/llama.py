@@ -46,7 +46,8 @@ class Llama(Attributes):
     place of the model's own. `spm_infill` puts the suffix first in prompts for infill. `last_n_tokens_size` is the default of
     `repeat_last_n`. Enumerations are names, or llama.cpp's numbers. A `seed` that is negative or LLAMA_DEFAULT_SEED is drawn;
     otherwise each call without a seed of its own draws the next one from it. `verbose` logs to stderr. `isolated` puts the
-    model into a process of its own, so that a fault in native code is an EngineDiedError (see `IsolatedLlama`).
+    model into a process of its own, so that a fault in native code is an EngineDiedError (see `IsolatedLlama`). `url` lets a
+    server answer in place of a model here, and `key` and `insecure` belong to it (see `RemoteLlama`).
 
     >>> llm = Llama(MODEL, n_ctx=256)
     >>> llm.n_ctx()
@@ -61,19 +62,23 @@ class Llama(Attributes):
         LibraryError: in a process forked from one that had loaded a model.
     """
 
-    def __new__(cls, *_: Any, isolated: bool = False, **__: Any) -> Self:
-        """Return an `IsolatedLlama` if `isolated` is set."""
-        if isolated and cls is Llama:
-            # The subclass builds on this module, which can only look it up.
-            subclass: type[Self] = importlib.import_module("llamacli.api.isolated.llama").IsolatedLlama
-            return object.__new__(subclass)
-        return object.__new__(cls)
+    def __new__(cls, *_: Any, isolated: bool = False, url: str | Sequence[str] | None = None, **__: Any) -> Self:
+        """Return an `IsolatedLlama` if `isolated` is set, a `RemoteLlama` if `url` is."""
+        if cls is not Llama or not (isolated or url is not None):
+            return object.__new__(cls)
+        # The subclasses build on this module, which can only look them up.
+        place, name = ("remote", "RemoteLlama") if url is not None else ("isolated.llama", "IsolatedLlama")
+        subclass: type[Self] = getattr(importlib.import_module(f"llamacli.api.{place}"), name)
+        return object.__new__(subclass)
 
     @naming_arguments
     def __init__(
         self,
-        model_path: str | PathLike[str],
+        model_path: str | PathLike[str] | None = None,
         *,
+        url: str | Sequence[str] | None = None,
+        key: str | None = None,
+        insecure: bool = False,
         n_ctx: int | None = None,
         n_batch: int = 2048,
         n_ubatch: int = 512,

@@ -14,7 +14,7 @@ DEFAULT_CONTEXT = 2048
 """Tokens of context of each call, unless n_ctx says otherwise: the cache is taken at once, for all parallel calls."""
 
 
-def find_model(reference: str | PathLike[str]) -> Path:
+def find_model(reference: str | PathLike[str] | None) -> Path:
     """Return the file of a reference, as `-m` does: a path, a hub's model, an alias of the settings, a catalogue's name.
 
     Raises:
@@ -22,7 +22,7 @@ def find_model(reference: str | PathLike[str]) -> Path:
         UsageError: if it is neither a text nor a path.
     """
     try:
-        name = fspath(reference)
+        name = fspath(reference)  # type: ignore[arg-type]  # anything else is a TypeError
     except TypeError:
         raise UsageError(f"model_path must be a text or a path, not {reference!r}", parameter="model_path") from None
     if not isinstance(reference, str):

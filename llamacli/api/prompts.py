@@ -18,7 +18,7 @@ from llamacli.engine.chat.chat_turn import chat_turn
 from llamacli.engine.chat.infill import infill_prompt
 from llamacli.engine.chat.prompt import Prompt, plain_prompt
 from llamacli.engine.chat.rendering import PromptTemplate, Rendering
-from llamacli.engine.chat.turn import Turn
+from llamacli.engine.chat.turn import Turn, text_turn
 from llamacli.engine.engine import Engine
 from llamacli.engine.generation.request import Criterion
 from llamacli.engine.params import GenerationParams
@@ -68,6 +68,10 @@ class Prompts(Answering):
         self._tokenizer = tokenizer
         self.spm_infill = spm_infill
         self._template_lock = threading.Lock()
+
+    def _text_turn(self, prompt: PromptLike, suffix: str | None, constraint: Constraint | None) -> Turn:
+        """Return the turn that continues a text or tokens."""
+        return text_turn(self._prompt(prompt, suffix), constraint)
 
     def _prompt(self, prompt: PromptLike, suffix: str | None) -> Prompt:
         vocabulary = self.engine.model.vocabulary

@@ -171,7 +171,7 @@ class VectorIndex:
             return
         about = self.about()
         for name, value in made_with.items():
-            if name in ("model", "reference") or about.get(name) == value:
+            if name in ("model", "reference", "server") or about.get(name) == value:
                 continue
             if name == "fingerprint":
                 hint = f"it was created with {about.get('model', 'an unknown model')}"

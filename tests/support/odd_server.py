@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,11 +30,12 @@ class Asked:
 class Script:
     """The answers to POST requests in turn, of which the last is repeated; each is raw bytes, or makes them of the request.
 
-    `models` None has no list of models.
+    `models` None has no list of models. `pages` are the documents of other paths.
     """
 
     answers: Sequence[bytes | Callable[[Asked], bytes]] = ()
     models: Any = field(default_factory=lambda: MODELS)
+    pages: Mapping[str, Any] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -48,6 +50,8 @@ class Script:
         if asked.method == "GET":
             if asked.path.endswith("/models") and self.models is not None:
                 return response(json.dumps(self.models))
+            if asked.path in self.pages:
+                return response(json.dumps(self.pages[asked.path]))
             return response('{"error": {"message": "no such page"}}', status=404)
         answer = self.answers[min(number, len(self.answers) - 1)]
         return answer(asked) if callable(answer) else answer
@@ -114,14 +118,17 @@ class _UnixServer(_Server):
 
 
 @contextmanager
-def odd_server(script: Script, path: Path | None = None) -> Iterator[str]:
-    """The address of a server that follows a script, on loopback or on the unix socket `path`."""
+def odd_server(script: Script, path: Path | None = None, *, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """The address of a server that follows a script, on loopback, with `tls` encrypted, or on the unix socket `path`."""
     server = _Server(("127.0.0.1", 0), _Handler) if path is None else _UnixServer(str(path), _Handler)  # type: ignore[arg-type]
     server.script = script  # type: ignore[attr-defined]
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}" if path is None else f"unix://{path}"
+        scheme = "http" if tls is None else "https"
+        yield f"{scheme}://127.0.0.1:{server.server_address[1]}" if path is None else f"unix://{path}"
     finally:
         server.shutdown()
         server.server_close()

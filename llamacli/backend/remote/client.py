@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from llamacli.backend.remote.address import Address
-from llamacli.backend.remote.problem import Refusal, error_of, read_refusal
+from llamacli.backend.remote.problem import MalformedError, Refusal, error_of, read_refusal
 from llamacli.backend.remote.retry import pause, should_retry
 from llamacli.backend.remote.transport import Access, Response, Transport
 from llamacli.errors import CancelledError, InvalidJSONError, LlamacliError, RemoteError
@@ -48,11 +48,11 @@ class Client:
 
     def get(self, path: str, *, patience: float | None = None) -> Any:
         """Return the document at a path. Raises RefusedError, RemoteError."""
-        return self._document(self._with_retries("GET", path, None, RETRIES, patience))
+        return self.document(self._with_retries("GET", path, None, RETRIES, patience))
 
     def post(self, path: str, document: Any, *, retries: int = RETRIES) -> Any:
         """Send a document and return the one that answers it. Raises RefusedError, RemoteError."""
-        return self._document(self.open(path, document, retries=retries))
+        return self.document(self.open(path, document, retries=retries))
 
     def open(self, path: str, document: Any, *, retries: int = RETRIES) -> Response:
         """Send a document and return the response, whose body is still to come.
@@ -150,11 +150,12 @@ class Client:
         refusal = read_refusal(response.status, body)
         return RefusedError(replace(refusal, message=self._hidden(refusal.message)), response.headers)
 
-    def _document(self, response: Response) -> Any:
+    def document(self, response: Response) -> Any:
+        """Return the document of a response, and close it. Raises MalformedError, or RemoteError if the connection breaks."""
         try:
             return parse_json(response.body(), source=str(self.address))
         except InvalidJSONError as error:
-            raise RemoteError(f"the answer of {error.message}", hint="is this the address of a model server?") from error
+            raise MalformedError(f"the answer of {error.message}", hint="is this the address of a model server?") from error
         except RemoteError as error:
             if self.is_cancelled():
                 raise CancelledError("cancelled") from error

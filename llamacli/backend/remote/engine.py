@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from llamacli.backend.remote import vectors
 from llamacli.backend.remote.client import Client, RefusedError
-from llamacli.backend.remote.exchange import OnLack, Order, Progress, exchange
-from llamacli.backend.remote.pool import Endpoint, Pool
+from llamacli.backend.remote.dispatch import Progress
+from llamacli.backend.remote.exchange import OnLack, Order, exchange
+from llamacli.backend.remote.fields import FieldMemory
+from llamacli.backend.remote.pool import Endpoint, Pool, find_endpoints
 from llamacli.backend.remote.prompting import RemotePrompting
 from llamacli.backend.remote.rows import Rows
-from llamacli.backend.remote.server import learn
 from llamacli.backend.remote.transport import Response
 from llamacli.backend.remote.turn import RemoteTurn
 from llamacli.engine.chat.turn import Turn
@@ -35,18 +36,21 @@ if TYPE_CHECKING:
 class RemoteEngine(RemotePrompting):
     """The model `wanted` (None: the only or the first one) of one server or of several. Owns the clients. A context manager.
 
-    `on_lack` is called with each parameter that a server cannot use, once, before the request; it may raise.
+    `on_lack` is called with each parameter that a server cannot use, once, before the request; it may raise. `memory` keeps
+    what the servers are found to refuse, by default as long as the process.
 
     Raises (when built): UsageError, ModelNotFoundError, RemoteError; see `learn`. Of several servers one has to be there.
     """
 
-    def __init__(self, clients: Sequence[Client], wanted: str | None, on_lack: OnLack) -> None:
+    def __init__(
+        self, clients: Sequence[Client], wanted: str | None, on_lack: OnLack, memory: FieldMemory | None = None
+    ) -> None:
         self._clients = clients
         self._on_lack = on_lack
         self._told: set[str] = set()
         self._telling = threading.Lock()
         started = time.perf_counter()
-        self._pool = Pool(_endpoints(clients, wanted))
+        self._pool = Pool(find_endpoints(clients, wanted, memory))
         self.load_ms = (time.perf_counter() - started) * 1e3
         self._first = self._pool.endpoints[0]
 
@@ -117,11 +121,11 @@ class RemoteEngine(RemotePrompting):
 
     def embed(self, texts: Iterable[Text], params: EmbeddingParams | None = None) -> Iterator[Outcome]:
         """Yield the vectors of each text, in order. Raises UsageError for what a server cannot do."""
-        return vectors.embed(self._first.client, self._first.info.model, texts, params)
+        return vectors.embed(self._pool, texts, params, is_cancelled=_Call(self._clients, None).is_cancelled)
 
     def rerank(self, query: str, texts: Iterable[Text], params: EmbeddingParams | None = None) -> Iterator[Outcome]:
         """Yield the scores of each text as an answer to `query`, in order. Raises UsageError for what a server cannot do."""
-        return vectors.rerank(self._first.client, self._first.info.model, query, texts, params)
+        return vectors.rerank(self._pool, query, texts, params, is_cancelled=_Call(self._clients, None).is_cancelled)
 
     # --- state ----------------------------------------------------------------------------------------------------------
 
@@ -187,18 +191,3 @@ class _Call:
         """End this response when the canceller is set."""
         if self._cancel is not None:
             self._cancel.then(lambda: endpoint.client.abort(response))
-
-
-def _endpoints(clients: Sequence[Client], wanted: str | None) -> list[Endpoint]:
-    """The servers that can be reached. Raises the error of the first if there is none."""
-    found: list[Endpoint] = []
-    first: RemoteError | None = None
-    for client in clients:
-        try:
-            found.append(Endpoint.of(client, learn(client, wanted)))
-        except RemoteError as error:
-            first = first or error
-    if not found:
-        assert first is not None
-        raise first
-    return found

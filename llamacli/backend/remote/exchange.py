@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llamacli.backend.remote.client import RETRIES, RefusedError
+from llamacli.backend.remote.dispatch import Progress
 from llamacli.backend.remote.pool import Endpoint
 from llamacli.backend.remote.problem import read_refusal
 from llamacli.backend.remote.sse import read_events
@@ -38,14 +39,6 @@ class Order:
     on_open: Callable[[Endpoint, Response], None] = lambda endpoint, response: None
     indexes: Sequence[int] = (0,)
     retries: int = RETRIES
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far an order has come. `has_begun`: something of an answer was told, so that it must not be asked again."""
-
-    has_begun: bool = False
-    headers: Mapping[str, str] | None = None
 
 
 def exchange(endpoint: Endpoint, order: Order, progress: Progress) -> Generator[AnswerEvent, None, None]:

@@ -1,10 +1,10 @@
-"""Fields that a server has refused: found out once, remembered for the process, and left out from then on."""
+"""Fields that a server has refused: found out once, remembered, and left out from then on."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Protocol
 
 from llamacli.backend.remote.problem import Refusal
 
@@ -18,22 +18,45 @@ _UNSUPPORTED = re.compile(
     re.IGNORECASE,
 )
 
-_refused: dict[tuple[str, str], set[str]] = {}
-"""The refused fields of each server and model."""
+
+class FieldMemory(Protocol):
+    """What remembers the refused fields of servers, beyond this process if it can."""
+
+    def names(self, server: str, model: str) -> Collection[str]:
+        """Return the fields that a server is known to refuse for a model."""
+
+    def add(self, server: str, model: str, names: Collection[str]) -> None:
+        """Remember all fields that a server refuses for a model."""
+
+
+class ProcessMemory:
+    """A memory as long as the process."""
+
+    _refused: ClassVar[dict[tuple[str, str], frozenset[str]]] = {}
+
+    def names(self, server: str, model: str) -> Collection[str]:
+        """Return the fields that a server is known to refuse for a model."""
+        return self._refused.get((server, model), frozenset())
+
+    def add(self, server: str, model: str, names: Collection[str]) -> None:
+        """Remember all fields that a server refuses for a model."""
+        self._refused[server, model] = frozenset(names)
 
 
 class RefusedFields:
     """The fields that a server refuses for a model."""
 
-    def __init__(self, server: str, model: str) -> None:
-        self._names = _refused.setdefault((server, model), set())
+    def __init__(self, server: str, model: str, memory: FieldMemory | None = None) -> None:
+        self._server, self._model = server, model
+        self._memory = memory or ProcessMemory()
+        self._names = set(self._memory.names(server, model))
 
     def __contains__(self, name: str) -> bool:
         return name in self._names
 
     def add(self, name: str) -> None:
         """Remember a field that has no effect on the server."""
-        self._names.add(name)
+        self._learned([name])
 
     def fitting(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return a document without them; a limit of tokens gets its other name."""
@@ -58,5 +81,10 @@ class RefusedFields:
         named = re.split(r"[.\[]", refusal.parameter)[0]
         candidates = [named] if named else [name for name in sent if re.search(rf"\b{re.escape(name)}\b", refusal.message)]
         found = [name for name in candidates if name in sent and name not in _ESSENTIAL and name not in self._names]
-        self._names.update(found)
+        if found:
+            self._learned(found)
         return bool(found)
+
+    def _learned(self, names: Collection[str]) -> None:
+        self._names = self._names | set(names)  # threads read the old set
+        self._memory.add(self._server, self._model, self._names)

@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llamacli.backend.remote.client import Client
-from llamacli.backend.remote.fields import RefusedFields
+from llamacli.backend.remote.fields import FieldMemory, RefusedFields
 from llamacli.backend.remote.retry import LONGEST_SECONDS, pause
-from llamacli.backend.remote.server import ServerInfo
+from llamacli.backend.remote.server import ServerInfo, learn
+from llamacli.errors import RemoteError
 
 FIRST = 4
 """Requests at once to a server that does not say how many it answers."""
@@ -45,10 +46,10 @@ class Endpoint:
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, client: Client, info: ServerInfo) -> Endpoint:
+    def of(cls, client: Client, info: ServerInfo, memory: FieldMemory | None = None) -> Endpoint:
         """Return the endpoint of a server."""
         slots = info.slots
-        fields = RefusedFields(str(client), info.model)
+        fields = RefusedFields(str(client), info.model, memory)
         return cls(client, info, fields, allowed=slots or FIRST, most=slots or MOST)
 
 
@@ -121,6 +122,21 @@ class Pool:
     @staticmethod
     def _close(endpoint: Endpoint, seconds: float) -> None:
         endpoint.closed_until = max(endpoint.closed_until, time.monotonic() + min(seconds, LONGEST_SECONDS))
+
+
+def find_endpoints(clients: Sequence[Client], wanted: str | None, memory: FieldMemory | None = None) -> list[Endpoint]:
+    """Return the servers that can be reached, with the model `wanted`. Raises as `learn`: the first error if there is none."""
+    found: list[Endpoint] = []
+    first: RemoteError | None = None
+    for client in clients:
+        try:
+            found.append(Endpoint.of(client, learn(client, wanted), memory))
+        except RemoteError as error:
+            first = first or error
+    if not found:
+        assert first is not None
+        raise first
+    return found
 
 
 def _cost(endpoint: Endpoint) -> float:

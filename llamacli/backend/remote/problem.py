@@ -21,6 +21,10 @@ _MOST_CHARACTERS = 600
 _REFUSED = (400, 413, 415, 422)
 
 
+class MalformedError(RemoteError):
+    """A whole answer that is not what was asked for: the same request will not be answered better."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """What a server says about a request that it did not answer. `parameter` is the field at fault, if it names one."""

@@ -71,6 +71,11 @@ class RemotePrompting:
         return self._first.info.n_ctx or 0
 
     @property
+    def n_parallel(self) -> int:
+        """Answers that the first server makes side by side, 1 if it does not tell."""
+        return self._first.info.slots or 1
+
+    @property
     def has_vocabulary(self) -> bool:
         """False: the tokens are known to the server only."""
         return False
@@ -93,7 +98,7 @@ class RemotePrompting:
             kind=info.kind,
             n_ctx=self.n_ctx,
             n_ctx_train=self.n_ctx,
-            n_parallel=info.slots or 1,
+            n_parallel=self.n_parallel,
             n_vocab=info.n_vocab,
             has_chat_template=True,
             chat_template=info.chat_template,

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llamacli.backend.remote.client import Client, RefusedError
-from llamacli.errors import ModelNotFoundError, RemoteError, UsageError
+from llamacli.backend.remote.problem import MalformedError
+from llamacli.errors import ModelNotFoundError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def _size(value: Any) -> int | None:
 
 
 def check_document(document: Any, server: str) -> Mapping[str, Any]:
-    """Return a document that must be an object. Raises RemoteError if it is not."""
+    """Return a document that must be an object. Raises MalformedError if it is not."""
     if not isinstance(document, Mapping):
-        raise RemoteError(f"{server} answered with something other than an object", hint=NOT_A_SERVER)
+        raise MalformedError(f"{server} answered with something other than an object", hint=NOT_A_SERVER)
     return document

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, cast, get_args
 
@@ -15,20 +16,21 @@ from llamacli.cli.embed.options import (
     TextsArgument,
     VectorOptions,
 )
-from llamacli.cli.embed.session import DEMO, demo_instead, open_embedder, prefix_for
+from llamacli.cli.embed.session import DEMO, demo_instead, open_embedder, open_server, prefix_for
 from llamacli.cli.framework.command import Reread, command, group
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import JsonOption, ResidentOptions
+from llamacli.cli.framework.options import JsonOption, RemoteOptions, ResidentOptions
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.engine.embedding.params import Attention
 from llamacli.engine.params import Pooling
 from llamacli.errors import UsageError
+from llamacli.render.text import escape_line
 from llamacli.store.models.references import is_path
 from llamacli.store.vectors import VectorIndex
 from llamacli.units import counted
 
 if TYPE_CHECKING:
-    from llamacli.backend.child.embedder import ChildEmbedder
+    from llamacli.cli.embed.session import Vectorizer
     from llamacli.engine.embedding.params import EmbeddingParams
 
 DatabaseArgument = Annotated[Path, argument(metavar="DB", help="The index file.")]
@@ -74,33 +76,37 @@ def add(
     vectors: VectorOptions,
     context: BatchOptions,
     resident: ResidentOptions,
+    remote: RemoteOptions,
     line: Reread,
 ) -> None:
     """Add texts to an index, which is created if it does not exist.
 
     Texts that the index has already are not embedded again. A text with an id (a file's name, or the id of a row) replaces the
     earlier text with this id. An index holds vectors of one model and one set of options; others are refused. The model is the
-    one that the index was created with, unless -m names it.
+    one that the index was created with, unless -m names it. With --url a server makes the vectors, then and in each search.
     """
     from llamacli.cli.embed.index_add import add_new_texts
     from llamacli.cli.embed.input import open_texts
 
     with VectorIndex(db, create=True) as index:
-        if other := _model_of(index, line) or demo_instead(app, model, line):
+        if other := _model_of(index, line) or (None if remote.url else demo_instead(app, model, line)):
             options = line(other)
-            source, model, vectors, context = (options[name] for name in ("source", "model", "vectors", "context"))
+            source, model, vectors, context, remote = (
+                options[name] for name in ("source", "model", "vectors", "context", "remote")
+            )
+        _check_place(index, remote)
         if vectors.pooling == "none":
             raise UsageError("--pooling none cannot be used with an index, which holds one vector for each text")
         params = vectors.params(prefix_for(app, source.prefix, model))
         with (
             open_texts(app.console, texts, source) as items,
             app.interrupts.guard() as guard,
-            open_embedder(app, model, context, vectors, resident.child(model)) as embedder,
+            _opened(app, remote, model, context, vectors, resident) as embedder,
         ):
             guard.cancel = embedder.cancel
             if embedder.pooling == "rank":
                 raise UsageError(f"{embedder.name} is a reranking model: it makes scores, not vectors")
-            index.require(_settings(embedder, params, _absolute(model.model or DEMO, embedder.path)))
+            index.require(_settings(embedder, params, model.model, remote))
             add_new_texts(app, embedder, index, items, params)
 
 
@@ -114,6 +120,7 @@ def search(
     model: EmbeddingModelOptions,
     context: BatchOptions,
     resident: ResidentOptions,
+    remote: RemoteOptions,
     line: Reread,
 ) -> None:
     """Show the texts of an index that are nearest to a query.
@@ -130,9 +137,12 @@ def search(
         vectors = _vector_options(index)
         if other := _model_of(index, line):
             options = line(other)
-            show, model, context = (options[name] for name in ("show", "model", "context"))
+            show, model, context, remote = (options[name] for name in ("show", "model", "context", "remote"))
+        _check_place(index, remote)
+        if remote.url:  # which pools as it was set up to
+            vectors = replace(vectors, pooling=None, attention=None)
         params = vectors.params(show.query_prefix)
-        with app.interrupts.guard() as guard, open_embedder(app, model, context, vectors, resident.child(model)) as embedder:
+        with app.interrupts.guard() as guard, _opened(app, remote, model, context, vectors, resident) as embedder:
             guard.cancel = embedder.cancel
             index.require({"fingerprint": embedder.fingerprint()})
             vector = embed_query(embedder, query, params, None)
@@ -169,7 +179,6 @@ def rm(app: AppContext, db: DatabaseArgument, ids: IdsArgument = (), *, number: 
 def info(app: AppContext, db: DatabaseArgument, *, json_: JsonOption = False) -> None:
     """Show how many texts an index has, and the model and options of its vectors."""
     from llamacli.render.columns import format_columns
-    from llamacli.render.text import escape_line
 
     with VectorIndex(db) as index:
         about: dict[str, str | int] = {name: value for name, value in index.about().items() if name != "format"}
@@ -183,12 +192,38 @@ def info(app: AppContext, db: DatabaseArgument, *, json_: JsonOption = False) ->
         app.console.write(format_columns(rows, width=app.console.line_width))
 
 
-def _settings(embedder: ChildEmbedder, params: EmbeddingParams, reference: str) -> dict[str, str]:
+def _opened(
+    app: AppContext,
+    remote: RemoteOptions,
+    model: EmbeddingModelOptions,
+    context: BatchOptions,
+    vectors: VectorOptions,
+    resident: ResidentOptions,
+) -> AbstractContextManager[Vectorizer]:
+    """The model, here or on a server."""
+    if remote.url:
+        return open_server(app, remote, model, vectors)
+    return open_embedder(app, model, context, vectors, resident.child(model))
+
+
+def _check_place(index: VectorIndex, remote: RemoteOptions) -> None:
+    """Raise UsageError if a server made the vectors and none is named: an index file must not send queries to one by itself."""
+    server = index.about().get("server")
+    if server and not remote.url:
+        raise UsageError(f"{index.path} has vectors that a server made", hint=f"--url {escape_line(server)} uses it again")
+
+
+def _settings(embedder: Vectorizer, params: EmbeddingParams, reference: str | None, remote: RemoteOptions) -> dict[str, str]:
     """Return what two sets of vectors must share to be comparable, and the model's names for the user."""
+    from llamacli.backend.child.embedder import ChildEmbedder
+
+    if isinstance(embedder, ChildEmbedder):
+        reference = _absolute(reference or DEMO, embedder.path)
     return {
         "fingerprint": embedder.fingerprint(),
         "model": embedder.name,
-        "reference": reference,
+        "reference": reference or embedder.name,
+        "server": remote.url[0] if remote.url else "",
         "pooling": embedder.pooling,
         "attention": embedder.attention,
         "dimensions": str(params.dims or embedder.dimension),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from llamacli.backend.child.embedder import ChildEmbedder
 from llamacli.batch.texts import Item, TextSource
 from llamacli.cli.embed.session import outcomes
 from llamacli.cli.framework.context import AppContext
@@ -15,12 +15,15 @@ from llamacli.errors import RowsFailedError
 from llamacli.store.vectors import VectorIndex, hash_of
 from llamacli.units import counted
 
+if TYPE_CHECKING:
+    from llamacli.cli.embed.session import Vectorizer
+
 COMMIT_EVERY = 1024
 """Texts between two commits: the most that a crash can lose."""
 
 
 def add_new_texts(
-    app: AppContext, embedder: ChildEmbedder, index: VectorIndex, items: TextSource, params: EmbeddingParams
+    app: AppContext, embedder: Vectorizer, index: VectorIndex, items: TextSource, params: EmbeddingParams
 ) -> None:
     """Embed and add the texts that the index does not have, and report the counts, also after an interruption.
 

@@ -114,24 +114,23 @@ def open_embedder(
 def open_server(
     app: AppContext, remote: RemoteOptions, model: ModelOptions, vectors: VectorOptions, *, rank: bool = False
 ) -> Iterator[RemoteEmbedder]:
-    """The embedding model of a server.
+    """The embedding model of a server, or of several that share the texts.
 
     Raises:
         UsageError: for what only a model here can do; what `RemoteEmbedder` raises.
     """
-    for given, name in (
-        (len(remote.url) > 1, "a second --url"), (vectors.pooling, "--pooling"), (vectors.attention, "--attention"),
-    ):  # fmt: skip
+    for given, name in ((vectors.pooling, "--pooling"), (vectors.attention, "--attention")):
         if given:
-            raise UsageError(f"{name} cannot be used with --url: one server makes the vectors, as it was set up to")
+            raise UsageError(f"{name} cannot be used with --url: the server makes the vectors as it was set up to")
     from llamacli.backend.remote.embedder import RemoteEmbedder
     from llamacli.cli.framework.remote import open_clients, remote_name
 
-    (client,) = open_clients(app, remote, model)
+    clients = open_clients(app, remote, model.engine_timeout)
     try:
-        embedder = RemoteEmbedder(client, remote_name(model.model), rank=rank)
+        embedder = RemoteEmbedder(clients, remote_name(model.model), rank=rank)
     except BaseException:
-        client.close()
+        for client in clients:
+            client.close()
         raise
     with embedder:
         yield embedder

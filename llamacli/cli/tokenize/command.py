@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import ChatOptions
+from llamacli.cli.framework.options import ChatOptions, RemoteOptions
 from llamacli.cli.tokenize.options import OutputOptions, TextArgument, TextOptions, VocabularyOptions, check_combinations
 from llamacli.errors import GateError
 
@@ -35,6 +35,7 @@ def tokenize(
     output: OutputOptions,
     chat: ChatOptions,
     model: VocabularyOptions,
+    remote: RemoteOptions,
 ) -> None:
     """Count, show and compare tokens.
 
@@ -42,14 +43,16 @@ def tokenize(
     in all commands: control tokens in them stay text unless --special is given. Files may be of any size; they are tokenized
     on all cores. Among several texts, one that is not UTF-8 has an error in its place and does not stop the others; the exit
     status is then 6. Only the model's vocabulary is loaded.
+
+    With --url a server that has /tokenize makes the tokens, as llamacli serve and llama-server do.
     """
     from llamacli.cli.tokenize.input import find_input
 
-    check_combinations(source, output, chat, model)
+    check_combinations(source, output, chat, model, remote)
     if source.detokenize:
         from llamacli.cli.tokenize.detokenize import detokenize
 
-        detokenize(app, text, source, model)
+        detokenize(app, text, source, model, remote)
         return
     replace = source.errors == "replace"
     found = find_input(app, text, source.file, recursive=source.recursive, replace=replace, live=output.jsonl)
@@ -58,23 +61,28 @@ def tokenize(
 
         compare(app, found, model, source=source, output=output)
         return
-    written = write_tokens(app, found, source, output, chat, model)
+    written = write_tokens(app, found, source, output, chat, model, remote)
     if output.max is not None and written.total.tokens > output.max:
         raise GateError(f"{written.total.tokens:,} tokens exceed --max {output.max:,}")
     written.check()
 
 
 def write_tokens(
-    app: AppContext, found: Input, source: TextOptions, output: OutputOptions, chat: ChatOptions, model: VocabularyOptions
+    app: AppContext,
+    found: Input,
+    source: TextOptions,
+    output: OutputOptions,
+    chat: ChatOptions,
+    model: VocabularyOptions,
+    remote: RemoteOptions,
 ) -> Output:
     """Tokenize and write everything, and return the output with its counts and errors."""
     from llamacli.cli.tokenize import vocabulary
     from llamacli.cli.tokenize.input import conversations_of, lines_of
 
-    path = app.find_model(app, model.model, offline=model.offline)
-    with vocabulary.load([path], model.child()) as loaded:
+    with vocabulary.open_vocabulary(app, model, remote) as (loaded, name):
         describes = not output.writes_numbers(to_terminal=app.console.terminals.stdout)
-        tokenizer = vocabulary.tokenizer_for(loaded, 0, source, describes=describes)
+        tokenizer = vocabulary.text_tokenizer(loaded, source, describes=describes)
         documents: Iterable[Document | None] = found.documents
         if output.jsonl:
             documents = (line for document in found.documents for line in lines_of(document))
@@ -83,11 +91,11 @@ def write_tokens(
             if source.chat:
                 are_messages, replace = found.are_files or output.jsonl, source.errors == "replace"
                 conversations = conversations_of(documents, chat.system_prompt, are_messages=are_messages, replace=replace)
-                table = tokenizer.vocabulary if describes else None
+                table: Any = tokenizer.vocabulary if describes else None  # the table of what is loaded, here or there
                 outcomes = loaded.conversations(conversations, template=chat.template(), vocabulary=table)
             else:
                 outcomes = tokenizer.outcomes(documents)
-            written = output_for(app, path.name, tokenizer.vocabulary, found, output)
+            written = output_for(app, name, tokenizer.vocabulary, found, output)
 
             def with_progress() -> Iterator[Chunk | NotTokenized]:
                 for outcome in outcomes:

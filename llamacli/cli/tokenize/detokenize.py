@@ -6,19 +6,21 @@ import codecs
 from collections.abc import Iterable
 
 from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.options import RemoteOptions
 from llamacli.cli.tokenize import vocabulary
 from llamacli.cli.tokenize.ids import read_ids
 from llamacli.cli.tokenize.input import find_input
 from llamacli.cli.tokenize.options import TextOptions, VocabularyOptions
 
 
-def detokenize(app: AppContext, words: tuple[str, ...], source: TextOptions, options: VocabularyOptions) -> None:
+def detokenize(
+    app: AppContext, words: tuple[str, ...], source: TextOptions, model: VocabularyOptions, remote: RemoteOptions
+) -> None:
     """Write the bytes of the ids in the arguments, files or standard input."""
     if words and not source.file and words != ("-",):
         words = (" ".join(words),)
     documents = find_input(app, words, source.file, live=True).documents
-    path = app.find_model(app, options.model, offline=options.offline)
-    with vocabulary.load([path], options.child()) as loaded:
+    with vocabulary.open_vocabulary(app, model, remote) as (loaded, _):
         texts = (ids for document in documents for ids in read_ids(document.blocks(), document.name))
         stretches = loaded.detokenize(texts, special=source.special, wrap=source.bos)
         if app.console.terminals.stdout:

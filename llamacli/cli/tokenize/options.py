@@ -12,6 +12,7 @@ from llamacli.cli.framework.options import (
     JsonOption,
     ModelOption,
     OfflineOption,
+    RemoteOptions,
     SandboxOption,
 )  # fmt: skip
 from llamacli.cli.framework.parameters import argument, option, parse_raw_text
@@ -122,8 +123,12 @@ class OutputOptions:
         return self.count or self.by_extension or self.ids or not (self.json or self.jsonl or to_terminal)
 
 
-def check_combinations(source: TextOptions, output: OutputOptions, chat: ChatOptions, model: VocabularyOptions) -> None:
+def check_combinations(
+    source: TextOptions, output: OutputOptions, chat: ChatOptions, model: VocabularyOptions, remote: RemoteOptions
+) -> None:
     """Raise UsageError for options that cannot be combined."""
+    if remote.url and model.compare:
+        raise UsageError("--compare cannot be used with --url: it compares files")
     if not source.chat and (chat.system_prompt is not None or chat.chat_template is not None):
         raise UsageError("-sys and --chat-template need --chat")
     if source.chat and (model.compare or source.special or not source.bos):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from llamacli.backend.remote.access import proxy_for, read_key
 from llamacli.backend.remote.address import parse_address
 from llamacli.backend.remote.fields import RefusedFields
 from llamacli.backend.remote.problem import error_of, read_refusal
@@ -11,7 +12,6 @@ from llamacli.backend.remote.retry import pause, should_retry
 from llamacli.backend.remote.secret import Secret
 from llamacli.backend.remote.sse import MOST_BYTES, read_events
 from llamacli.backend.remote.transport import Access, check_access
-from llamacli.cli.framework.remote import proxy_for, read_key
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import ContextFullError, GrammarError, ModelNotFoundError, RemoteError, UsageError
 from llamacli.openai.client.request import Draft, add_generation, unchosen

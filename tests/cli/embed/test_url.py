@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 from fakes import Result, invoke
 from odd_server import Asked, Script, odd_server, refused, response
 from serving import LiveServer, serving, spec_of
+
+from llamacli.backend.remote import retry
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +87,56 @@ def test_scores_of_a_server_sort_texts() -> None:
     assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["aaaa", "aa", "a"]
 
 
-@pytest.mark.parametrize(
-    "arguments", [("--pooling", "mean"), ("--attention", "causal"), ("--url", "http://127.0.0.1:1"), ("--chunk", "5")]
-)
+@pytest.mark.parametrize("arguments", [("--pooling", "mean"), ("--attention", "causal"), ("--chunk", "5")])
 def test_what_needs_a_model_here_is_refused(arguments: tuple[str, ...]) -> None:
     with odd_server(Script([vectors_for])) as address:
         done = invoke("embed", "--url", address, *arguments, "one")
     assert done.status == 2
     assert done.stdout == ""
+
+
+def slow(asked: Asked) -> bytes:
+    time.sleep(0.03)
+    return vectors_for(asked)
+
+
+def test_texts_are_shared_by_servers_and_one_that_dies_loses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "_FIRST_SECONDS", 0.01)
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join("x" * (number % 40 + 1) for number in range(700)))
+    alive, dying = Script([slow]), Script([vectors_for, vectors_for, refused(500)])
+    with odd_server(alive) as one, odd_server(dying) as other:
+        done = invoke("embed", "--url", one, "--url", other, "--input", str(texts), "--normalize", "none")
+    assert [row[0] for row in rows_of(done)] == [3.0 * (number % 40 + 1) for number in range(700)]
+    assert len(alive.posts) + len(dying.posts) > 11
+    assert len(dying.posts) > 1
+
+
+def test_servers_with_other_models_are_refused() -> None:
+    def three(asked: Asked) -> bytes:
+        return response(json.dumps({"data": [{"index": 0, "embedding": [1.0, 2.0, 3.0]}]}))
+
+    with odd_server(Script([vectors_for])) as one, odd_server(Script([three])) as other:
+        done = invoke("embed", "--url", one, "--url", other, "text")
+    assert done.status == 2
+    assert "vectors of 3 numbers" in done.stderr
+
+
+def test_an_index_of_a_server_is_searched_with_it(server: LiveServer, tmp_path: Path) -> None:
+    index = str(tmp_path / "notes.db")
+    added = invoke("embed", "index", "add", index, "--url", server.base, "a fox", "the snail")
+    assert added.status == 0, added.stderr
+    found = invoke("embed", "index", "search", index, "a fox", "--url", server.base, "--top-k", "1")
+    assert json.loads(found.stdout)["text"] == "a fox"
+    alone = invoke("embed", "index", "search", index, "a fox")
+    assert (alone.status, alone.stdout) == (2, "")
+    assert f"--url {server.base}" in alone.stderr
+
+
+def test_an_index_keeps_to_one_model(server: LiveServer, tmp_path: Path) -> None:
+    index = str(tmp_path / "notes.db")
+    with odd_server(Script([vectors_for])) as address:
+        assert invoke("embed", "index", "add", index, "--url", address, "one").status == 0
+    done = invoke("embed", "index", "add", index, "-m", "tiny", "--url", server.base, "two")
+    assert done.status == 2
+    assert "vectors of another model" in done.stderr

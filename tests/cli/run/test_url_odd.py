@@ -314,3 +314,17 @@ def test_a_signal_ends_an_answer_and_its_text_stays() -> None:
             rest, errors = program.communicate(timeout=20)
     assert time.monotonic() - started < 5
     assert (program.returncode, rest) == (130, "\n"), errors
+
+
+def test_what_a_server_refuses_is_remembered_by_the_next_command(isolated_home: Path) -> None:
+    script = Script(
+        [refused(400, "Unsupported parameter: 'seed'", param="seed", code="unsupported_parameter"), answered("Hi.")]
+    )
+    with odd_server(script) as address:
+        for _ in range(2):
+            done = invoke("run", "--url", address, "-s", "7", "hello")
+            assert (done.status, done.stdout) == (0, "Hi.\n")
+            assert "-s" in done.stderr
+        strict = invoke("run", "--url", address, "-s", "7", "--strict", "hello")
+    assert strict.status == 2
+    assert ["seed" in one.document for one in script.posts] == [True, False, False]
