@@ -47,11 +47,16 @@ def bootstrap_interval(samples: Sequence[float], statistic: Statistic = "median"
     count = len(samples)
     if count == 1:
         return None
-    reach = student_quantile((1 + level) / 2, count - 1) * math.sqrt(count / (count - 1))
-    tail = statistics.NormalDist().cdf(-reach)
+    tail = expanded_tail(count, level)
     generator = random.Random(_SEED)
     drawn = sorted(_medians(sorted(samples), generator) if statistic == "median" else _means(samples, generator))
     return percentile(drawn, tail), percentile(drawn, 1 - tail)
+
+
+def expanded_tail(count: int, level: float = 0.95) -> float:
+    """Return the share of resamples of `count` samples, two or more, to leave out on each side of a percentile interval."""
+    reach = student_quantile((1 + level) / 2, count - 1) * math.sqrt(count / (count - 1))
+    return statistics.NormalDist().cdf(-reach)
 
 
 def _medians(ordered: Sequence[float], generator: random.Random) -> Iterator[float]:

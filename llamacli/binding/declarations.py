@@ -5,15 +5,16 @@ wrong declaration fails the build. Names and layouts are those of `llama.h`, `gg
 """
 
 HEADERS = (
-    "ggml.h", "ggml-backend.h", "ggml-cpu.h", "llama.h", "shim_step.h", "shim_measure.h", "shim.h", "shim_roofline.h", "choice.h",
+    "ggml.h", "ggml-backend.h", "ggml-cpu.h", "llama.h", "shim_step.h", "shim_measure.h", "shim_imatrix.h", "shim_weights.h", "shim.h",
+    "shim_roofline.h", "choice.h",
 )  # fmt: skip
 
 OPAQUE = """
 llama_vocab llama_model llama_context llama_sampler llama_adapter_lora llama_memory_i
-llama_model_tensor_buft_override llama_model_imatrix_data llama_model_tensor_override
+llama_model_tensor_buft_override
 ggml_backend_device ggml_tensor
 llamacli_abort llamacli_constraint llamacli_chat llamacli_parser llamacli_fitted llamacli_products
-llamacli_workers
+llamacli_workers llamacli_imatrix
 """
 """Structures that are handled by pointer only."""
 
@@ -106,6 +107,10 @@ struct llama_context_params {
     struct llama_context * ctx_other;
 };
 
+struct llama_model_imatrix_data { const char * name; const float * data; size_t size; };
+
+struct llama_model_tensor_override { const char * pattern; enum ggml_type type; };
+
 struct llama_model_quantize_params {
     int32_t nthread;
     enum llama_ftype ftype;
@@ -133,6 +138,16 @@ struct llamacli_choice { llama_token token; int32_t n_top; float logprob; };
 struct llamacli_candidate { llama_token token; float logprob; };
 
 struct llamacli_times { int64_t total_ns; int64_t prompt_ns; };
+
+struct llamacli_difference {
+    double squared_error;
+    double largest;
+    double squared_a;
+    double squared_b;
+    double product;
+    int64_t n_values;
+    int64_t n_not_finite;
+};
 
 struct llamacli_lane {
     struct llama_sampler * chain;
@@ -212,6 +227,7 @@ llama_memory_t llama_get_memory(const struct llama_context * ctx);
 enum llama_pooling_type llama_pooling_type(const struct llama_context * ctx);
 void llama_set_causal_attn(struct llama_context * ctx, bool causal_attn);
 int32_t llama_decode(struct llama_context * ctx, struct llama_batch batch);
+void llama_synchronize(struct llama_context * ctx);
 float * llama_get_logits_ith(struct llama_context * ctx, int32_t i);
 float * llama_get_embeddings_ith(struct llama_context * ctx, int32_t i);
 float * llama_get_embeddings_seq(struct llama_context * ctx, llama_seq_id seq_id);
@@ -303,6 +319,21 @@ struct llamacli_workers * llamacli_workers_new(int32_t n_threads, const uint8_t 
 void llamacli_workers_free(struct llamacli_workers * workers);
 void llamacli_workers_attach(const struct llamacli_workers * workers, struct llama_context * ctx);
 int32_t llamacli_measure_tokens(struct llama_context * ctx, int32_t n_prompt, int32_t n_gen, int32_t n_sequences, int32_t n_batch, int64_t * steps_ns, struct llamacli_times * times);
+
+// --- shim_imatrix.cpp: importance matrices
+struct llamacli_imatrix * llamacli_imatrix_new(bool with_output);
+void llamacli_imatrix_free(struct llamacli_imatrix * imatrix);
+bool llamacli_imatrix_callback(struct ggml_tensor * tensor, bool ask, void * imatrix);
+const char * llamacli_imatrix_error(const struct llamacli_imatrix * imatrix);
+int32_t llamacli_imatrix_size(const struct llamacli_imatrix * imatrix);
+const char * llamacli_imatrix_name(const struct llamacli_imatrix * imatrix, int32_t index);
+int64_t llamacli_imatrix_n_sums(const struct llamacli_imatrix * imatrix, int32_t index);
+int64_t llamacli_imatrix_n_counts(const struct llamacli_imatrix * imatrix, int32_t index);
+const float * llamacli_imatrix_sums(const struct llamacli_imatrix * imatrix, int32_t index);
+const int64_t * llamacli_imatrix_counts(const struct llamacli_imatrix * imatrix, int32_t index);
+
+// --- shim_weights.cpp: how far the weights of two files are apart
+bool llamacli_compare_values(enum ggml_type type_a, const uint8_t * a, enum ggml_type type_b, const uint8_t * b, int64_t n_values, struct llamacli_difference * difference);
 
 // --- shim*.cpp over llama-common: JSON in, JSON out
 void llamacli_free(char * text);

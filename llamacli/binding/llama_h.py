@@ -45,11 +45,7 @@ struct llama_token_data_array { struct llama_token_data * data; size_t size; int
 
 struct llama_chat_message { const char * role; const char * content; };
 
-struct llama_model_tensor_override { const char * pattern; enum ggml_type type; };
-
 struct llama_model_tensor_buft_override { const char * pattern; ggml_backend_buffer_type_t buft; };
-
-struct llama_model_imatrix_data { const char * name; const float * data; size_t size; };
 
 struct llama_embd { const float * data; size_t n_rows; size_t n_embd; };
 
@@ -160,7 +156,6 @@ int32_t llama_n_threads_batch(struct llama_context * ctx);
 void llama_set_embeddings(struct llama_context * ctx, bool embeddings);
 bool llama_get_causal_attn(const struct llama_context * ctx);
 void llama_set_abort_callback(struct llama_context * ctx, ggml_abort_callback abort_callback, void * abort_callback_data);
-void llama_synchronize(struct llama_context * ctx);
 float * llama_get_logits(struct llama_context * ctx);
 float * llama_get_embeddings(struct llama_context * ctx);
 llama_token llama_get_sampled_token_ith(struct llama_context * ctx, int32_t i);

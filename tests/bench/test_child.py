@@ -36,11 +36,11 @@ QUICK = MeasurePlan(repetitions=2, warmup=False)
 LLAMACLI = (sys.executable, "-P", "-m", "llamacli")
 
 
-def start_fatal(service: str, reads: Sequence[Path], params: ChildParams, *, model: Path | None = None) -> Child:
+def start_fatal(service: str, reads: Sequence[Path], params: ChildParams, *, model: Path | None = None, **_) -> Child:
     return start_child("fatal_bench", reads, params, model=model)
 
 
-def start_impatient(service: str, reads: Sequence[Path], params: ChildParams, *, model: Path | None = None) -> Child:
+def start_impatient(service: str, reads: Sequence[Path], params: ChildParams, *, model: Path | None = None, **_) -> Child:
     return start_child(service, reads, ChildParams(patience=2), model=model)
 
 

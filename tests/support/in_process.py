@@ -94,7 +94,13 @@ class InProcessChild:
 
 
 def open_bench_in_process(
-    models: Sequence[Path], cancel: Canceller, *, loras: Sequence[LoraAdapter] = (), child: ChildParams | None = None
+    models: Sequence[Path],
+    cancel: Canceller,
+    *,
+    loras: Sequence[LoraAdapter] = (),
+    reads: Sequence[Path] = (),
+    writes: Sequence[Path] = (),
+    child: ChildParams | None = None,
 ) -> BenchProcess:
     """Stand in for `cli.framework.context.open_bench`."""
     from llamacli.bench.child.service import service

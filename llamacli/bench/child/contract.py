@@ -14,6 +14,7 @@ from llamacli.backend.child.wire.method import Method
 from llamacli.bench.measure.events import RepetitionDone, ResultReady, StageStarted
 from llamacli.bench.measure.params import BenchTest, MeasurePlan
 from llamacli.bench.measure.setup import Phase, Setup, TrialSize
+from llamacli.bench.quality.params import CandidateFailed, CandidateReady, QualityRequest, TextRead, WindowScored
 from llamacli.bench.roofline.model import RooflineJob, RooflineReport, RooflineStep
 from llamacli.bench.tune.type_speeds import TypeReport, TypeRequest
 from llamacli.engine.params import ModelParams
@@ -93,6 +94,12 @@ class CompareTypes:
     seconds: float
 
 
+JUDGE: Final = Method(
+    "judge",
+    QualityRequest,
+    items=Variants(LoadProgress, TextRead, CandidateReady, CandidateFailed, WindowScored),
+    feeds=bool,
+)
 BUILD: Final = Method("build", None, NativeBuild)
 STOP: Final = Method("stop", None)
 MEASURE: Final = Method("measure", Grid, items=Variants(LoadProgress, StageStarted, RepetitionDone, ResultReady), feeds=bool)

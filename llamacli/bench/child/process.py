@@ -28,14 +28,23 @@ COUNTERS = tuple(map(Path, ("/proc/pressure", "/sys/class/powercap", "/sys/devic
 class StartChild(Protocol):
     """Starts a child: `start_child`, or a stand-in in tests."""
 
-    def __call__(self, service: str, reads: Sequence[Path], params: ChildParams, *, model: Path | None = None) -> Child:
-        """Return a child that offers a service and may read the given files and folders."""
+    def __call__(
+        self,
+        service: str,
+        reads: Sequence[Path],
+        params: ChildParams,
+        *,
+        model: Path | None = None,
+        writes: Sequence[Path] = (),
+    ) -> Child:
+        """Return a child that offers a service and may read the given files and folders, and write the given files."""
 
 
 class BenchProcess:
     """The process in which models are measured. `close()` ends it; a context manager.
 
-    It may read the files of `models` and the adapters `loras`. `cancel` ends what it measures, for good. `on_load` may be set,
+    It may read the files of `models`, the adapters `loras` and the files `reads`, and write the files `writes`. `cancel` ends
+    what it measures, for good. `on_load` may be set,
     and receives the loaded share of a model, from 0 to 1.
     """
 
@@ -45,13 +54,16 @@ class BenchProcess:
         cancel: Canceller,
         *,
         loras: Sequence[LoraAdapter] = (),
+        reads: Sequence[Path] = (),
+        writes: Sequence[Path] = (),
         params: ChildParams | None = None,
         start: StartChild = start_child,
     ) -> None:
         self.cancel = cancel
         self.on_load: Callable[[float], None] | None = None
         parts = [path.with_name(name) for path in models for name in part_names(path.name)]
-        self._reads = [*parts, *(Path(lora.path) for lora in loras), *COUNTERS]
+        self._reads = [*parts, *(Path(lora.path) for lora in loras), *reads, *COUNTERS]
+        self._writes = writes
         self._params = params or ChildParams()
         self._model = models[0] if len(set(models)) == 1 else None
         self._start = start
@@ -62,7 +74,7 @@ class BenchProcess:
         """The child that lives: a new one if there is none, or if it has died. Raises EngineError if it cannot be started."""
         if self._child is None or not self._child.is_alive:
             self.close()
-            self._child = self._start(SERVICE, self._reads, self._params, model=self._model)
+            self._child = self._start(SERVICE, self._reads, self._params, model=self._model, writes=self._writes)
             self.cancel.then(partial(self._child.tell, contract.STOP))
         return self._child
 

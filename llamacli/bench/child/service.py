@@ -26,6 +26,8 @@ from llamacli.bench.measure.events import BenchEvent, ResultReady
 from llamacli.bench.measure.run import measure
 from llamacli.bench.measure.setup import TrialSize
 from llamacli.bench.measure.trial import Trials
+from llamacli.bench.quality.params import QualityRequest
+from llamacli.bench.quality.run import judge
 from llamacli.bench.roofline.measure import measure_roofline
 from llamacli.bench.tune.quantizations import compare_quantizations
 from llamacli.binding.library import library
@@ -66,6 +68,7 @@ class BenchService:
             contract.CLOSE_TRIALS: self._close_trials,
             contract.WEIGHTS: self._weights,
             contract.COMPARE_TYPES: self._compare_types,
+            contract.JUDGE: self._judge,
         }
 
     def _measure(self, grid: Grid, task: Task) -> None:
@@ -74,6 +77,9 @@ class BenchService:
 
     def _roofline(self, asked: RooflineRequest, task: Task) -> None:
         _relay(measure_roofline(Path(asked.path), asked.setup, asked.job, self._flag, _load_reporter(task)), task)
+
+    def _judge(self, asked: QualityRequest, task: Task) -> None:
+        _relay(judge(asked, self._flag, _load_reporter(task)), task)
 
     # --- trials ---------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ _RESULT_COLUMNS = {
     "build_commit", "build_number", "cpu_info", "gpu_info", "backends", "model_filename", "model_type", "model_size",
     "model_n_params", "test_time", "avg_ns", "stddev_ns", "avg_ts", "stddev_ts",
 }  # fmt: skip
-_DEFAULTS: Final = {"workload": "speed", "n_parallel": 1, "kernels": "upstream"}
+_DEFAULTS: Final = {"workload": "speed", "n_parallel": 1, "kernels": "upstream", "loras": ""}
 """Our own columns that describe a test, with the values that hold for llama-bench."""
 
 PARAMETERS: Final = (*(name for name in LLAMA_BENCH_COLUMNS if name not in _RESULT_COLUMNS), *_DEFAULTS)
@@ -92,7 +92,10 @@ RecallDrift = Callable[[BenchRun, Row], Drift | None]
 
 def subject_of(row: Row) -> str:
     """Return the subject of a row, its test and model as text. Rows with equal ones differ only by machine, build and noise."""
-    return json.dumps([_model(row), *(_value(row, name) for name in PARAMETERS)], ensure_ascii=False)
+    values = [_model(row), *(_value(row, name) for name in PARAMETERS)]
+    if not values[-1]:  # without adapters as in the history of versions that could not measure any
+        values.pop()
+    return json.dumps(values, ensure_ascii=False)
 
 
 def name_of(row: Row) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llamacli.bench.measure.params import BenchTest, Repetition
-from llamacli.bench.measure.token_test import context_params, model_params
+from llamacli.bench.measure.setup import context_params, model_params
 from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.chat.turn import text_turn
 from llamacli.engine.engine import Engine

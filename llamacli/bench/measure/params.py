@@ -12,9 +12,13 @@ from llamacli.engine.params import CacheType, FlashAttention, Kernels, LoadMode,
 from llamacli.engine.runtime.hardware import default_threads
 from llamacli.errors import UsageError
 
-Workload = Literal["speed", "latency", "end-to-end"]
+Workload = Literal["speed", "latency", "end-to-end", "quality"]
 """`speed`: the tests of llama-bench; `latency`: the same with the time of each token; `end-to-end`: a complete chat turn
-through the engine."""
+through the engine; `quality`: windows of a text, whose tokens are judged."""
+
+TIMED = ("latency", "end-to-end")
+"""The workloads in which each token is timed."""
+
 
 _INT_MAX = 2**31 - 1
 
@@ -82,7 +86,12 @@ class BenchTest:
         """The name as in llama-bench's tables: `pp512`, `tg128`, `pp512+tg128 @ d4096`, `tg128 x4`."""
         parts = [f"pp{self.n_prompt}"] * (self.n_prompt > 0) + [f"tg{self.n_gen}"] * (self.n_gen > 0)
         name = "+".join(parts)
-        name = {"speed": name, "latency": f"{name} latency", "end-to-end": f"{name} end to end"}[self.workload]
+        name = {
+            "speed": name,
+            "latency": f"{name} latency",
+            "end-to-end": f"{name} end to end",
+            "quality": f"ppl{self.n_prompt}",
+        }[self.workload]
         if self.n_parallel > 1:
             name += f" x{self.n_parallel}"
         return f"{name} @ d{self.n_depth}" if self.n_depth else name
@@ -239,7 +248,7 @@ def latency(result: BenchResult) -> Latency | None:
     The times between tokens are nan if there was only one token.
     """
     timed = [sample for sample in result.samples if sample.steps_ns or sample.prompt_ns]
-    if not timed or result.test.workload == "speed":
+    if not timed or result.test.workload not in TIMED:
         return None
     gaps = [step for sample in timed for step in sample.steps_ns]
     first = statistics.median(sample.prompt_ns for sample in timed) / 1e6

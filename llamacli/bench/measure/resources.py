@@ -10,7 +10,8 @@ from pathlib import Path
 from llamacli.bench.measure.end_to_end import EndToEndTest
 from llamacli.bench.measure.monitor import mapped_bytes, memory_use
 from llamacli.bench.measure.params import BenchTest, ModelFacts
-from llamacli.bench.measure.token_test import PreparedTest, TokenTest, context_params, load_model, model_facts, model_params
+from llamacli.bench.measure.setup import context_params, model_params
+from llamacli.bench.measure.token_test import PreparedTest, TokenTest, load_model, model_facts
 from llamacli.binding import log
 from llamacli.binding.arrays import reference, size_pair
 from llamacli.binding.enums import ggml_backend_dev_type

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from llamacli.bench.measure.params import BenchResult, Machine, latency
-from llamacli.store.benchmarks.columns import COLUMNS, EXTRA_COLUMNS, LLAMA_BENCH_COLUMNS, TIMING_COLUMNS
+from llamacli.bench.measure.params import TIMED, BenchResult, Machine, latency
+from llamacli.store.benchmarks.columns import COLUMNS, EXTRA_COLUMNS, LLAMA_BENCH_COLUMNS, QUALITY_COLUMNS, TIMING_COLUMNS
 
 __all__ = ["COLUMNS", "EXTRA_COLUMNS", "LLAMA_BENCH_COLUMNS", "TIMING_COLUMNS", "Row", "result_row"]
 
@@ -24,7 +24,7 @@ def result_row(result: BenchResult, machine: Machine) -> dict[str, Any]:
     row["samples_ns"] = list(result.samples_ns)
     row["samples_ts"] = [float(f"{speed:.6g}") for speed in result.samples_ts]
     row |= _own_part(result)
-    if result.test.workload != "speed" and result.samples:
+    if result.test.workload in TIMED and result.samples:
         row["prompt_ns"] = [sample.prompt_ns for sample in result.samples]
         row["steps_ns"] = [list(sample.steps_ns) for sample in result.samples]
     return row
@@ -82,6 +82,8 @@ def _own_part(result: BenchResult) -> dict[str, Any]:
         "itl_p90_ms": _rounded(found.p90_ms if found else None),
         "itl_p99_ms": _rounded(found.p99_ms if found else None),
         "itl_max_ms": _rounded(found.max_ms if found else None),
+        "loras": "",
+        **dict.fromkeys(QUALITY_COLUMNS),
         "warnings": "; ".join(result.warnings) or None,
         "error": result.error,
     }

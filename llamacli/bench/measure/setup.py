@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from llamacli.bench.measure.params import BenchTest
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.runtime.hardware import default_threads
 
@@ -36,3 +37,35 @@ class TrialSize:
     def tokens(self, phase: Phase) -> int:
         """Return the number of timed tokens."""
         return self.n_prompt if phase == "prompt" else self.n_gen
+
+
+def model_params(test: BenchTest) -> ModelParams:
+    """Return the parameters of the test's model. Tests of one file with equal ones can share it."""
+    return ModelParams(
+        gpu_layers=None if test.n_gpu_layers < 0 else test.n_gpu_layers,
+        split_mode=test.split_mode,
+        main_gpu=test.main_gpu,
+        tensor_split=test.tensor_split,
+        devices=test.devices,
+        load_mode=test.load_mode,
+        repack=test.repack,
+        no_host=test.no_host,
+        kernels=test.kernels,
+    )
+
+
+def context_params(test: BenchTest) -> ContextParams:
+    """Return the parameters of the test's context, which holds just its tokens, as in llama-bench."""
+    return ContextParams(
+        n_ctx=test.n_prompt + test.n_gen + test.n_depth,
+        n_batch=test.n_batch,
+        n_ubatch=test.n_ubatch,
+        n_seq_max=test.n_parallel,
+        threads=test.n_threads,
+        flash_attention=test.flash_attn,
+        cache_type_k=test.type_k,
+        cache_type_v=test.type_v,
+        kv_offload=not test.no_kv_offload,
+        op_offload=not test.no_op_offload,
+        embeddings=test.embeddings,
+    )

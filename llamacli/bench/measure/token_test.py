@@ -11,9 +11,10 @@ from typing import Protocol, Self
 
 from llamacli.bench.measure.affinity import check_cpus, cpu_flags, thread_ids, unbound_after
 from llamacli.bench.measure.params import BenchTest, ModelFacts, Repetition
+from llamacli.bench.measure.setup import context_params, model_params
 from llamacli.binding.arrays import byte_array, int64_buffer, new_struct, reference
 from llamacli.binding.library import library
-from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.engine.params import ContextParams
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.loading import interruptible
@@ -44,38 +45,6 @@ class PreparedTest(Protocol):
 
     def close(self) -> None:
         """Free the resources of the test, without a shared model."""
-
-
-def model_params(test: BenchTest) -> ModelParams:
-    """Return the parameters of the test's model. Tests of one file with equal ones can share it."""
-    return ModelParams(
-        gpu_layers=None if test.n_gpu_layers < 0 else test.n_gpu_layers,
-        split_mode=test.split_mode,
-        main_gpu=test.main_gpu,
-        tensor_split=test.tensor_split,
-        devices=test.devices,
-        load_mode=test.load_mode,
-        repack=test.repack,
-        no_host=test.no_host,
-        kernels=test.kernels,
-    )
-
-
-def context_params(test: BenchTest) -> ContextParams:
-    """Return the parameters of the test's context, which holds just its tokens, as in llama-bench."""
-    return ContextParams(
-        n_ctx=test.n_prompt + test.n_gen + test.n_depth,
-        n_batch=test.n_batch,
-        n_ubatch=test.n_ubatch,
-        n_seq_max=test.n_parallel,
-        threads=test.n_threads,
-        flash_attention=test.flash_attn,
-        cache_type_k=test.type_k,
-        cache_type_v=test.type_v,
-        kv_offload=not test.no_kv_offload,
-        op_offload=not test.no_op_offload,
-        embeddings=test.embeddings,
-    )
 
 
 def load_model(test: BenchTest, cancel: CancelFlag, on_load: Callable[[float], None] | None = None) -> Model:

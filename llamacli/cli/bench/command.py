@@ -50,7 +50,7 @@ def bench(
 
     Runs are stored: `llamacli bench history` lists them, `show` and `export` write them again, `compare` tells whether one is
     faster beyond noise. `roofline` shows which share of this machine's limits a model reaches, `tune` finds the fastest
-    settings for it.
+    settings for it, `quality` measures what quantizations and settings cost in quality.
     """
     from llamacli.engine.runtime.canceller import Canceller
 
@@ -79,6 +79,7 @@ bench.groups = {
     "export": "llamacli.cli.bench.history",
     "rm": "llamacli.cli.bench.history",
     "compare": "llamacli.cli.bench.compare",
+    "quality": "llamacli.cli.bench.quality",
     "roofline": "llamacli.cli.bench.roofline",
     "tune": "llamacli.cli.bench.tune",
 }

@@ -25,6 +25,7 @@ class Report:
         for kind, sink, stdout in ((output, write, True), (options.output_err, console.write_error, False)):
             if kind != "none":
                 self._sinks.append((make_format(kind, planned, console, stdout=stdout), sink))
+        self._is_table = output in ("table", "md")
         self.rows: list[Row] = []
 
     def begin(self) -> None:
@@ -41,6 +42,11 @@ class Report:
         self._write(lambda form: form.end())
         for warning in format_warnings(self.rows):
             self._console.warn(warning)
+
+    @property
+    def is_table(self) -> bool:
+        """True if standard output shows the rows to a person."""
+        return self._is_table
 
     def _write(self, text_of: Callable[[RowFormat], str]) -> None:
         for form, write in self._sinks:

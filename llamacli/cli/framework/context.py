@@ -43,9 +43,19 @@ class OpenBench(Protocol):
     """Makes a process that measures: `open_bench`, or a stand-in in tests."""
 
     def __call__(
-        self, models: Sequence[Path], cancel: Canceller, *, loras: Sequence[LoraAdapter] = (), child: ChildParams | None = None
+        self,
+        models: Sequence[Path],
+        cancel: Canceller,
+        *,
+        loras: Sequence[LoraAdapter] = (),
+        reads: Sequence[Path] = (),
+        writes: Sequence[Path] = (),
+        child: ChildParams | None = None,
     ) -> BenchProcess:
-        """Return a process that may read these models and adapters, and ends what it measures when `cancel` is set."""
+        """Return a process that may read these models, adapters and files, and write those of `writes`.
+
+        It ends what it measures when `cancel` is set.
+        """
 
 
 class FindModel(Protocol):
@@ -80,12 +90,18 @@ def open_engine(
 
 
 def open_bench(
-    models: Sequence[Path], cancel: Canceller, *, loras: Sequence[LoraAdapter] = (), child: ChildParams | None = None
+    models: Sequence[Path],
+    cancel: Canceller,
+    *,
+    loras: Sequence[LoraAdapter] = (),
+    reads: Sequence[Path] = (),
+    writes: Sequence[Path] = (),
+    child: ChildParams | None = None,
 ) -> BenchProcess:
     """Measure in a child process."""
     from llamacli.bench.child.process import BenchProcess
 
-    return BenchProcess(models, cancel, loras=loras, params=child)
+    return BenchProcess(models, cancel, loras=loras, reads=reads, writes=writes, params=child)
 
 
 def find_model(app: AppContext, reference: str | None, *, offline: bool) -> Path:

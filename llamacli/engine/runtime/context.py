@@ -123,6 +123,20 @@ class Context:
             raise EngineError(f"the last batch has no output {index}")
         return float_view(pointer, self.model.vocabulary.size)
 
+    def logit_rows(self, index: int, count: int) -> memoryview[float]:
+        """Return the logits of the tokens from `index` of the last batch on, which must all have outputs.
+
+        They are count times n_vocab floats, valid until the next batch.
+        """
+        pointer = self._library.llama_get_logits_ith(self.handle, index)
+        if not pointer:
+            raise EngineError(f"token {index} of the last batch has no output")
+        return float_view(pointer, self.model.vocabulary.size * count)
+
+    def synchronize(self) -> None:
+        """Wait for the end of the evaluation: on a GPU, `decode` returns before it."""
+        self._library.llama_synchronize(self.handle)
+
     def forget(self, sequence: int, start: int = 0, end: int = -1) -> bool:
         """Remove the positions [start, end) of a sequence from the cache; an `end` of -1 is the end of the sequence.
 

@@ -134,7 +134,7 @@ def _test_without(row: Row, axis: str) -> str:
 
 def _kind(row: Row) -> str:
     """Return the kind of a test: tests of one kind share a scale."""
-    names = {"latency": "latency: prompt and generation", "end-to-end": "end to end"}
+    names = {"latency": "latency: prompt and generation", "end-to-end": "end to end", "quality": "evaluation of text"}
     if row["workload"] in names:
         return names[row["workload"]]
     if not row["n_gen"]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+from llamacli.bench.measure.params import TIMED
 from llamacli.bench.measure.rows import COLUMNS, LLAMA_BENCH_COLUMNS, Row
 
 SHORT_NAMES = {
@@ -22,13 +23,17 @@ _SETTINGS: dict[str, object] = {
     "n_gpu_layers": None, "n_threads": None, "cpu_mask": "0x0", "cpu_strict": False, "poll": 50, "n_batch": 2048,
     "n_ubatch": 512, "type_k": "f16", "type_v": "f16", "main_gpu": 0, "split_mode": "layer", "no_kv_offload": False,
     "flash_attn": -1, "devices": "auto", "tensor_split": "0.00", "load_mode": "auto", "embeddings": False, "no_op_offload": 0,
-    "no_host": False, "repack": True, "kernels": "own",
+    "no_host": False, "repack": True, "kernels": "own", "loras": "",
 }  # fmt: skip
 """Columns that a table shows only if a row differs from the default, in llama-bench's order."""
+
+_QUALITY = {"perplexity": "ppl", "kld": "kld", "same_top": "same top"}
 
 _LATENCY = {
     "ttft_ms": "ttft ms", "itl_p50_ms": "p50 ms", "itl_p90_ms": "p90 ms", "itl_p99_ms": "p99 ms", "itl_max_ms": "max ms",
 }  # fmt: skip
+
+_FIGURES = _LATENCY | _QUALITY
 
 _WIDTHS = {
     "model": -30, "size": 10, "params": 10, "backend": -10, "test": 15, "t/s": 20, "n_gpu_layers": 3, "n_threads": 7,
@@ -147,14 +152,14 @@ class MarkdownFormat:
     """llama-bench's table. `planned` are the coming rows as far as known: their settings determine the columns."""
 
     def __init__(self, planned: Sequence[Row]) -> None:
-        latency = any(row["workload"] != "speed" for row in planned)
-        self._latency = list(_LATENCY) if latency else []
-        self._columns = ["model", "size", "params", "backend", *shown_settings(planned), "test", "t/s", *self._latency]
+        workloads = {row["workload"] for row in planned}
+        figures = [*(_LATENCY if workloads & set(TIMED) else ()), *(_QUALITY if "quality" in workloads else ())]
+        self._columns = ["model", "size", "params", "backend", *shown_settings(planned), "test", "t/s", *figures]
         self._build = f"{planned[0]['build_commit']} ({planned[0]['build_number']})" if planned else ""
 
     def begin(self) -> str:
         """Return the headings and the rule below them."""
-        names = (SHORT_NAMES.get(column, _LATENCY.get(column, column)) for column in self._columns)
+        names = (SHORT_NAMES.get(column, _FIGURES.get(column, column)) for column in self._columns)
         widths = [_width(column) for column in self._columns]
         rules = ("-" * (abs(width) - 1) + (":" if width > 0 else "-") for width in widths)
         return _line(names, widths) + _line(rules, widths)
@@ -180,6 +185,18 @@ def format_value(name: str, value: Any) -> str | None:
     return str(value)
 
 
+def format_estimate(row: Row, column: str) -> str:
+    """Return a figure of quality with half the width of its interval: `15.39 ± 0.42`, shares in percent."""
+    value, low, high = (row[f"{column}{bound}"] for bound in ("", "_low", "_high"))
+    if value is None:
+        return ""
+    scale, digits = {"perplexity": (1, 4), "kld": (1, 6), "same_top": (100, 2)}[column]
+    unit = " %" if scale == 100 else ""
+    if low is None or high is None:
+        return f"{scale * value:.{digits}f}{unit}"
+    return f"{scale * value:.{digits}f} ± {scale * (high - low) / 2:.{digits}f}{unit}"
+
+
 def format_model_size(size: int) -> str:
     """Return the size of a model's tensors: `92.10 MiB`."""
     return f"{size / 2**20:.2f} MiB" if size < 2**30 else f"{size / 2**30:.2f} GiB"
@@ -195,6 +212,8 @@ def _cell(row: Row, column: str) -> str:
         return "failed: " + " ".join(row["error"].split()).replace("|", "/") if row["error"] else _speed(row)
     if column in _LATENCY:
         return "" if row[column] is None else f"{row[column]:.2f}"
+    if column in _QUALITY:
+        return format_estimate(row, column)
     special = {
         "model": row["model_type"] or row["model_filename"].rpartition("/")[2],
         "size": format_model_size(row["model_size"]),
@@ -213,6 +232,8 @@ def _width(column: str) -> int:
         return _WIDTHS[column]
     if column in _LATENCY:
         return 8
+    if column in _QUALITY:
+        return 22
     width = max(len(column), 10)
     return -width if LLAMA_BENCH_COLUMNS.get(column) == "text" else width
 

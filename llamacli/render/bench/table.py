@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from llamacli.bench.measure.params import TIMED
 from llamacli.bench.measure.rows import Row
 from llamacli.render.bench.formats import SHORT_NAMES, format_parameters, format_value, shown_settings
 from llamacli.render.text import columns, escape_line
@@ -122,7 +123,9 @@ def _figures(planned: Sequence[Row]) -> list[_Column]:
     """Return the columns of the test and its figures."""
     test = max((len(row["test"]) for row in planned), default=0)
     columns = [_Column("test", lambda row: str(row["test"]), max(4, test), left=True)]
-    latency = any(row["workload"] != "speed" for row in planned)
+    latency = any(row["workload"] in TIMED for row in planned)
+    if any(row["workload"] == "quality" for row in planned):
+        columns += _quality_columns(planned)
     if latency:
         columns += [
             _Column("first token", lambda row: _duration(row["ttft_ms"]), 11, style="bold"),
@@ -143,6 +146,25 @@ def _figures(planned: Sequence[Row]) -> list[_Column]:
     if any(row["energy_source"] for row in planned):
         columns.append(_Column("energy", lambda row: "" if row["energy_j"] is None else f"{row['energy_j']:.1f} J", 9, 4))
     return columns
+
+
+def _quality_columns(planned: Sequence[Row]) -> Iterator[_Column]:
+    """Yield the columns of the quality workload; those of a reference only if there is one, or nothing is known yet."""
+    yield _Column("perplexity", lambda row: _estimate(row, "perplexity", "{:.3f}"), 10, style="bold")
+    yield _Column("95 % interval", lambda row: _bounds(row, "perplexity", "{:.3f}"), 19, 1)
+    if any(row["kld"] is not None or not row["repetitions"] for row in planned):
+        yield _Column("KL div.", lambda row: _estimate(row, "kld", "{:.5f}"), 8, style="bold")
+        yield _Column("95 % interval", lambda row: _bounds(row, "kld", "{:.5f}"), 19, 1)
+        yield _Column("same top", lambda row: _estimate(row, "same_top", "{:.2%}"), 8, 1)
+
+
+def _estimate(row: Row, name: str, pattern: str) -> str:
+    return "" if row[name] is None else pattern.format(row[name])
+
+
+def _bounds(row: Row, name: str, pattern: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return "" if low is None or high is None else f"{pattern.format(low)} – {pattern.format(high)}"
 
 
 def _fitting(leading: list[_Column], figures: list[_Column], width: int) -> tuple[list[_Column], list[_Column]]:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from llamacli.store.files.records import has_shape, is_integer, is_number, is_text, optional
+
 ColumnType = Literal["text", "integer", "real", "boolean"]
 
 LLAMA_BENCH_COLUMNS: dict[str, ColumnType] = {
@@ -27,17 +29,47 @@ EXTRA_COLUMNS: dict[str, ColumnType] = {
     "median_ns": "real", "low_ns": "real", "high_ns": "real", "median_ts": "real", "low_ts": "real", "high_ts": "real",
     "load_ms": "real", "peak_memory": "integer", "device_memory": "integer", "energy_j": "real", "energy_source": "text",
     "ttft_ms": "real", "itl_p50_ms": "real", "itl_p90_ms": "real", "itl_p99_ms": "real", "itl_max_ms": "real",
+    "loras": "text",
+    "perplexity": "real", "perplexity_low": "real", "perplexity_high": "real", "kld": "real", "kld_low": "real",
+    "kld_high": "real", "same_top": "real", "same_top_low": "real", "same_top_high": "real", "tokens_sha256": "text",
     "warnings": "text", "error": "text",
 }  # fmt: skip
-"""Columns that llama-bench lacks. None if unknown. `low` and `high` are the bounds of the median's 95 % interval."""
+"""Columns that llama-bench lacks. None if unknown. `low` and `high` are bounds of 95 % intervals, of the median for times.
 
-_LATER_COLUMNS = ("kernels",)
-"""Extra columns that rows of earlier versions lack."""
+`kld` is the mean KL divergence from a reference in nats, `same_top` a share, `tokens_sha256` the hash of the judged text.
+"""
+
+QUALITY_COLUMNS = (
+    "perplexity", "perplexity_low", "perplexity_high", "kld", "kld_low", "kld_high", "same_top", "same_top_low",
+    "same_top_high", "tokens_sha256",
+)  # fmt: skip
+"""Columns of the workload `quality`."""
+
+FORMER: dict[str, Any] = {"kernels": "upstream", "loras": "", **dict.fromkeys(QUALITY_COLUMNS)}
+"""Extra columns that rows of earlier versions lack, with the values that held then."""
 
 TIMING_COLUMNS = ("prompt_ns", "steps_ns")
 """Lists with an entry for each repetition, only in JSON, for tests that time each token (entries of `steps_ns` are lists)."""
 
+QUALITY = "quality"
+"""The key of a document, only in JSON, in rows of the workload of that name: see `QUALITY_SHAPE`."""
+
 COLUMNS: dict[str, ColumnType] = LLAMA_BENCH_COLUMNS | EXTRA_COLUMNS
+
+_ESTIMATE = {"value": is_number, "low": optional(is_number), "high": optional(is_number)}
+
+QUALITY_SHAPE = {
+    "text": is_text, "text_sha256": is_text, "window": is_integer, "stride": optional(is_integer), "judged": is_integer,
+    "losses": [is_number], "counts": [is_integer],
+}  # fmt: skip
+"""What every quality document has: sums of negative log probabilities and numbers of judged tokens, one for each window."""
+
+REFERENCE_SHAPE = {
+    "name": is_text, "perplexity": _ESTIMATE, "log_ratio": _ESTIMATE, "divergence": _ESTIMATE,
+    "divergence_quantiles": {"*": _ESTIMATE}, "same_top": _ESTIMATE, "change": _ESTIMATE, "rms_change": _ESTIMATE,
+    "divergences": [is_number],
+}  # fmt: skip
+"""What its `reference` has, if there was one; `divergences` are sums for each window."""
 
 _NAMES: dict[ColumnType, str] = {
     "text": "a string", "integer": "an integer", "real": "a number", "boolean": "a boolean",
@@ -66,6 +98,8 @@ def _type_problems(row: Mapping[str, Any]) -> Iterator[str]:
     for name in _SAMPLES:
         if name in row and not _are_samples(row[name], nested=name == "steps_ns"):
             yield f"{name} must be positive numbers"
+    if QUALITY in row and not _is_quality(row[QUALITY]):
+        yield f"{QUALITY} is incomplete"
 
 
 def _stored_problems(row: Mapping[str, Any]) -> Iterator[str]:
@@ -74,13 +108,24 @@ def _stored_problems(row: Mapping[str, Any]) -> Iterator[str]:
         if row.get(name) is None:
             yield f"{name} is missing"
     for name in EXTRA_COLUMNS:
-        if name not in row and name not in _LATER_COLUMNS:
+        if name not in row and name not in FORMER:
             yield f"{name} is missing"
     if row["flash_attn"] not in _FLASH_ATTENTION:
         yield f"flash_attn is {row['flash_attn']}"
     bounds = [row[name] is None for name in ("median_ts", "low_ts", "high_ts")]
     if any(bounds) != all(bounds):
         yield "median_ts, low_ts and high_ts do not agree"
+
+
+def _is_quality(value: object) -> bool:
+    """Return whether a quality document is whole."""
+    if not isinstance(value, Mapping) or not has_shape(value, QUALITY_SHAPE):
+        return False
+    windows = len(value["losses"])
+    reference = value.get("reference")
+    if len(value["counts"]) != windows or min(value["counts"], default=1) < 1:
+        return False
+    return reference is None or (has_shape(reference, REFERENCE_SHAPE) and len(reference["divergences"]) == windows)
 
 
 def _has_type(value: object, kind: ColumnType) -> bool:

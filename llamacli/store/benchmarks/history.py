@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llamacli.errors import UsageError
-from llamacli.store.benchmarks.columns import stored_problem
+from llamacli.store.benchmarks.columns import FORMER, stored_problem
 from llamacli.store.files import paths
 from llamacli.store.files.database import Database
 from llamacli.store.files.records import fits, has_shape, is_integer, is_number, is_text, is_time, optional, parse_object
@@ -206,8 +206,7 @@ class History:
             row = self._object(text, f"row {index}", number)
             if problem := stored_problem(row):
                 raise self._database.corrupt(f"row {index} of run {number}: {problem}")
-            row.setdefault("kernels", "upstream")  # rows of versions that had no others
-            yield row
+            yield FORMER | row
 
     def _object(self, text: object, name: str, number: int) -> dict[str, Any]:
         document = parse_object(text)

@@ -1,0 +1,204 @@
+"""The options of `bench quality`: what is judged, on what, and beside which reference."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from llamacli.backend.child.params import ChildParams
+from llamacli.bench.measure.params import BenchTest
+from llamacli.cli.bench import ranges as lists
+from llamacli.cli.framework import parsers
+from llamacli.cli.framework.options import EngineTimeoutOption, OfflineOption, SandboxOption
+from llamacli.cli.framework.parameters import option
+from llamacli.engine.params import CacheType, FlashAttention, Kernels, LoraAdapter
+from llamacli.errors import UsageError
+
+if TYPE_CHECKING:
+    from llamacli.bench.quality.params import QualityPlan
+    from llamacli.bench.quality.rows import QualityTest
+
+MOST_CANDIDATES = 256
+
+_CHILD = ChildParams()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateOptions:
+    """What is judged. Each combination of several values is."""
+
+    PANEL: ClassVar[str] = "Setup"
+
+    model: Annotated[
+        tuple[tuple[str, ...], ...],
+        option(
+            "-m", "--model", metavar="MODEL", parser=lists.parse_models, shows="the demo model",
+            help="Model, as for `run`; comma-separated for several, can be repeated.",
+        ),
+    ] = ()  # fmt: skip
+    offline: OfflineOption = False
+    cache_type_k: Annotated[
+        tuple[tuple[CacheType, ...], ...],
+        option(
+            "-ctk", "--cache-type-k", metavar="TYPES", parser=lists.parse_types, shows="f16",
+            help="Type of the KV cache's keys.",
+        ),
+    ] = ()  # fmt: skip
+    cache_type_v: Annotated[
+        tuple[tuple[CacheType, ...], ...],
+        option(
+            "-ctv", "--cache-type-v", metavar="TYPES", parser=lists.parse_types, shows="f16",
+            help="Type of the KV cache's values.",
+        ),
+    ] = ()  # fmt: skip
+    flash_attn: Annotated[
+        tuple[tuple[FlashAttention, ...], ...],
+        option("-fa", "--flash-attn", metavar="on|off|auto", parser=lists.parse_flash, shows="auto", help="Flash attention."),
+    ] = ()
+    kernels: Annotated[
+        tuple[tuple[Kernels, ...], ...],
+        option(
+            "--kernels", metavar="own|upstream", parser=lists.parse_kernels, shows="own",
+            help="What computes on the CPU: our kernels where there are any, or llama.cpp's.",
+        ),
+    ] = ()  # fmt: skip
+    lora: Annotated[
+        tuple[LoraAdapter, ...],
+        option(
+            "--lora", metavar="PATH[:SCALE]", parser=parsers.parse_lora, sets="loras", environment=False,
+            help="LoRA adapter; can be repeated.",
+        ),
+    ] = ()  # fmt: skip
+    lora_scale: Annotated[
+        tuple[tuple[float, ...], ...],
+        option(
+            "--lora-scale", metavar="LIST", parser=parsers.parse_numbers, shows=1, environment=False,
+            help="Factors of all adapters' scales; 0 is without them.",
+        ),
+    ] = ()  # fmt: skip
+    gpu_layers: Annotated[
+        tuple[tuple[int, ...], ...],
+        option(
+            "-ngl", "--gpu-layers", "--n-gpu-layers", metavar="LIST", parser=lists.parse_layers, shows="all",
+            help="Number of layers on the GPU.",
+        ),
+    ] = ()  # fmt: skip
+    threads: Annotated[
+        int | None,
+        option(
+            "-t", "--threads", parser=parsers.parse_threads, metavar="N", shows="physical cores", help="Number of CPU threads."
+        ),
+    ] = None
+    batch_size: Annotated[
+        int, option("-b", "--batch-size", shows=2048, sets="n_batch", help="Batch size in tokens, of windows side by side.")
+    ] = 2048
+    ubatch_size: Annotated[
+        int, option("-ub", "--ubatch-size", shows=512, sets="n_ubatch", help="Micro-batch size in tokens.")
+    ] = 512
+    sandbox: SandboxOption = _CHILD.sandbox
+    engine_timeout: EngineTimeoutOption = _CHILD.patience
+
+    def __post_init__(self) -> None:
+        if self.lora_scale and not self.lora:
+            raise UsageError("--lora-scale needs --lora")
+
+    @property
+    def references(self) -> tuple[str | None, ...]:
+        """The references of the models; None is the default model."""
+        return tuple(itertools.chain.from_iterable(self.model)) or (None,)
+
+    def child(self) -> ChildParams:
+        """Return the parameters of the process that evaluates."""
+        return ChildParams(sandbox=self.sandbox, patience=self.engine_timeout)
+
+    def grid(self, models: Sequence[str], n_ctx: int) -> list[QualityTest]:
+        """Return all combinations, those of one model file together.
+
+        Raises:
+            UsageError: if there are too many, or a value is out of range.
+        """
+        from llamacli.bench.quality.rows import QualityTest
+
+        axes: dict[str, Sequence[Any]] = {"model": models}
+        given = {
+            "n_gpu_layers": self.gpu_layers, "kernels": self.kernels, "type_k": self.cache_type_k,
+            "type_v": self.cache_type_v, "flash_attn": self.flash_attn,
+        }  # fmt: skip
+        axes |= {name: tuple(itertools.chain.from_iterable(values)) for name, values in given.items() if values}
+        scales = tuple(itertools.chain.from_iterable(self.lora_scale)) or (1.0,)
+        count = len(scales) * math.prod(map(len, axes.values()))
+        if count > MOST_CANDIDATES:
+            raise UsageError(f"{count:,} combinations are too many for one run: at most {MOST_CANDIDATES} are possible")
+        common: dict[str, Any] = {"n_batch": self.batch_size, "n_ubatch": self.ubatch_size}
+        if self.threads is not None:
+            common["n_threads"] = self.threads
+        return [
+            QualityTest(
+                test=BenchTest(**dict(zip(axes, values, strict=True)), **common, workload="quality", n_prompt=n_ctx),
+                loras=self._adapters(scale),
+            )
+            for values in itertools.product(*axes.values())
+            for scale in scales
+        ]
+
+    def _adapters(self, factor: float) -> tuple[LoraAdapter, ...]:
+        if factor == 0:
+            return ()
+        return tuple(LoraAdapter(path=one.path, scale=one.scale * factor) for one in self.lora)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeOptions:
+    """The windows of text, and the reference."""
+
+    PANEL: ClassVar[str] = "Quality"
+
+    ctx_size: Annotated[
+        int | None,
+        option("-c", "--ctx-size", "--ctx", shows=512, sets="n_ctx", environment=False, help="Tokens of a window."),
+    ] = None
+    stride: Annotated[
+        int | None,
+        option(
+            "--stride", "--ppl-stride", metavar="N", shows="as -c", environment=False,
+            help="Tokens from one window to the next; the last N of each are judged.",
+        ),
+    ] = None  # fmt: skip
+    windows: Annotated[
+        int | None,
+        option("--windows", "--chunks", metavar="N", shows="all", environment=False, help="Maximum number of windows."),
+    ] = None
+    budget: Annotated[
+        float | None,
+        option("--budget", metavar="SECONDS", environment=False, help="Begin no window after that many seconds."),
+    ] = None
+    reference: Annotated[
+        str | None,
+        option(
+            "--reference", metavar="MODEL|FILE", environment=False,
+            help="Compare with this model, with the KV cache in f16, or with the file of --save-logits.",
+        ),
+    ] = None  # fmt: skip
+    save_logits: Annotated[
+        Path | None,
+        option(
+            "--save-logits", "--save-all-logits", metavar="FILE", environment=False,
+            help="Write the log probabilities of the whole vocabulary, as llama-perplexity does.",
+        ),
+    ] = None  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if self.save_logits is not None and (self.budget is not None or self.stride is not None):
+            raise UsageError(
+                "--save-logits cannot be used with --budget or --stride: the file begins with the number of windows"
+            )
+
+    def plan(self, n_ctx: int) -> QualityPlan:
+        """Return the plan for windows of `n_ctx` tokens. Raises UsageError if a number is out of range."""
+        from llamacli.bench.quality.params import QualityPlan
+
+        return QualityPlan(n_ctx=n_ctx, stride=self.stride, windows=self.windows, budget=self.budget)
