@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from llamacli.api import values
 from llamacli.api.argument_names import naming_arguments
@@ -24,10 +24,12 @@ from llamacli.openai import response
 from llamacli.openai.documents import Documents
 from llamacli.openai.response import Document, Heading
 
+T = TypeVar("T")
+
 _thread = threading.local()
 
 
-def cancellable(cancel: Canceller, call: Callable[[], Any]) -> Any:
+def cancellable(cancel: Canceller, call: Callable[[], T]) -> T:
     """Run `call`. Generation in it raises CancelledError when `cancel` is set, also when it continues later, elsewhere."""
     _thread.cancel = cancel
     try:

@@ -73,6 +73,11 @@ class Attributes(Vectors):
         return min(self._context_params.n_batch, self.engine.n_ctx)
 
     @property
+    def n_parallel(self) -> int:
+        """The number of calls that run side by side."""
+        return self.engine.n_parallel
+
+    @property
     def n_threads(self) -> int:
         """The number of threads that evaluate single tokens."""
         threads: int = self.context_params.n_threads

@@ -18,8 +18,8 @@ STREAMS: Final = ("create_chat_completion", "create_completion", "generate")
 """Methods that return a value or an iterator."""
 
 PROPERTIES: Final = (
-    "kv_overrides", "last_n_tokens_size", "lora_path", "lora_scale", "metadata", "n_batch", "n_threads", "n_threads_batch",
-    "n_tokens", "numa", "tensor_split",
+    "kv_overrides", "last_n_tokens_size", "lora_path", "lora_scale", "metadata", "n_batch", "n_parallel", "n_threads",
+    "n_threads_batch", "n_tokens", "numa", "tensor_split",
 )  # fmt: skip
 
 
