@@ -10,7 +10,7 @@ from llamacli.api.handles import LlamaContext
 from llamacli.api.tokenizer import BaseLlamaTokenizer
 from llamacli.api.vectors import Vectors
 from llamacli.engine.embedding.defaults import stated_pooling
-from llamacli.engine.runtime.context import native_params
+from llamacli.engine.runtime.context_params import native_params
 
 if TYPE_CHECKING:
     from llamacli.engine.params import Override

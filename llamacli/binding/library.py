@@ -15,7 +15,8 @@ import functools
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from llamacli.binding.prototypes import Function
 from llamacli.errors import CancelledError, ConstraintError, ContextFullError, DecodeError, LibraryError, MemoryFullError
 
 _REINSTALL = "install llamacli again: pip install --force-reinstall --no-deps llamacli"
+_SPINS = "1000"
 _load_lock = threading.Lock()
 _process: int | None = None
 
@@ -44,6 +46,12 @@ class Library:
         self.folder = folder
         self.build = read_build_info(folder)
         self._functions = {function.name: function for function in declarations.functions}
+        with short_waits():
+            self._load()
+        self.llama_backend_init()
+
+    def _load(self) -> None:
+        folder = self.folder
         try:
             # The shim depends on all the others, so its handle finds their symbols too.
             self._handle = ctypes.CDLL(str(folder / library_name("llamacli-shim")))
@@ -60,7 +68,6 @@ class Library:
         if self.build["dynamic_backends"]:
             # Only from our own folder: the default search also looks in the current directory.
             self.ggml_backend_load_all_from_path(str(folder).encode())
-        self.llama_backend_init()
 
     def __getattr__(self, name: str) -> Any:
         declared = self.__dict__.get("_functions", {}).get(name)
@@ -86,6 +93,23 @@ class Library:
         function.restype = declared.result
         function.argtypes = declared.arguments
         return function
+
+
+@contextmanager
+def short_waits() -> Iterator[None]:
+    """Let GNU's OpenMP, if the block loads it, spin shortly before a waiting thread sleeps, unless its user decides that.
+
+    By default a thread spins for milliseconds, which takes from other programs, and from threads of its own that have no
+    processor, more than a switch costs. The library reads the environment once, when it is loaded.
+    """
+    if any(name in os.environ for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")):
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = _SPINS
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
 
 
 @functools.cache

@@ -150,7 +150,6 @@ bool llama_batch_ext_set_output_embd(struct llama_batch_ext * batch, int32_t idx
 bool llama_batch_ext_set_output_logits(struct llama_batch_ext * batch, int32_t idx, bool value);
 bool llama_batch_ext_set_pos(struct llama_batch_ext * batch, int32_t idx, const llama_pos * pos);
 int32_t llama_process(struct llama_context * ctx, enum llama_process_type type, struct llama_batch_ext * batch);
-void llama_set_n_threads(struct llama_context * ctx, int32_t n_threads, int32_t n_threads_batch);
 int32_t llama_n_threads(struct llama_context * ctx);
 int32_t llama_n_threads_batch(struct llama_context * ctx);
 void llama_set_embeddings(struct llama_context * ctx, bool embeddings);

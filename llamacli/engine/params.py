@@ -94,12 +94,12 @@ class ContextParams:
 
     `n_ctx`: tokens for each sequence. 0 is the trained length; None is the smaller of the trained length and 4,096, which the
     engine raises to what a prompt needs, so that a model trained with a million tokens does not fill the memory unasked.
-    `threads`: None is the number of physical cores that this process may use. `n_seq_max`: the number of sequences that fit in
-    the cache at once. `kv_unified`: one buffer for all sequences, which is better when they share a long prefix. `invariant`:
-    the results of a sequence do not depend, to the last bit, on what is evaluated beside it; this holds where
-    `can_be_invariant` does, for weights that our kernels multiply. `all_outputs`: room for the logits of every token of a
-    batch instead of one for each sequence; `n_outputs`: for so many tokens at least. The factors of YaRN are the model's if
-    they are negative. `no_perf` measures no times in llama.cpp.
+    `threads`: None is the number that is fastest at the moment, at most that of the physical cores that this process may use.
+    `n_seq_max`: the number of sequences that fit in the cache at once. `kv_unified`: one buffer for all sequences, which is
+    better when they share a long prefix. `invariant`: the results of a sequence do not depend, to the last bit, on what is
+    evaluated beside it; this holds where `can_be_invariant` does, for weights that our kernels multiply. `all_outputs`: room
+    for the logits of every token of a batch instead of one for each sequence; `n_outputs`: for so many tokens at least. The
+    factors of YaRN are the model's if they are negative. `no_perf` measures no times in llama.cpp.
     """
 
     n_ctx: int | None = None

@@ -179,7 +179,7 @@ class Workers:
         self.max_pieces = MAX_SEQUENCES
         self._threads = params.threads_batch or params.threads or default_threads()
         common = {"pooling": pooling, "causal": causal, "budget": budget}
-        self._shared = Worker(model, dataclasses.replace(params, threads=self._threads), **common)  # type: ignore[arg-type]
+        self._shared = Worker(model, dataclasses.replace(params, threads=params.threads_batch or params.threads), **common)  # type: ignore[arg-type]
         single = dataclasses.replace(params, threads=1, threads_batch=1)
         parallel = self._threads if _allows_parallel(model) else 0
         self._parallel = [Worker(model, single, **common) for _ in range(parallel)]  # type: ignore[arg-type]

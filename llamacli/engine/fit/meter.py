@@ -12,7 +12,7 @@ from llamacli.binding import bridge, log
 from llamacli.binding.library import library
 from llamacli.engine.fit.report import MARGIN, DeviceShare
 from llamacli.engine.params import ContextParams, ModelParams
-from llamacli.engine.runtime.context import native_params
+from llamacli.engine.runtime.context_params import native_params
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.runtime.loading import ALL_LAYERS, fill_params
 from llamacli.errors import MemoryFullError, ModelError, ModelFileError, ModelUnsupportedError

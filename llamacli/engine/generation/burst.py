@@ -59,12 +59,15 @@ class Burst:
         array = self._lanes[count]
         array[:] = lanes
         cancelled = False
-        try:
-            context, budget = self._context.evaluator, int(1e6 * SECONDS)
-            library().llamacli_burst(context, array, count, min(steps, STEPS), budget, self._choices, reference(self._done))
-        except CancelledError:
-            cancelled = True
-        done: int = self._done.value
+        with self._context.step(count) as step:
+            most, budget = min(steps, step.most or STEPS, STEPS), int(1e6 * SECONDS)
+            try:
+                context = self._context.evaluator
+                library().llamacli_burst(context, array, count, most, budget, self._choices, reference(self._done))
+            except CancelledError:
+                cancelled = True
+            done: int = self._done.value
+            step.done = 0 if cancelled else done
         rows = iter(self._choices[: done * count])
         return [[_choice(next(rows), step == done) for _ in range(count)] for step in range(1, done + 1)], cancelled
 

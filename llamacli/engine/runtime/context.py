@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from llamacli.binding import log
 from llamacli.binding.arrays import BatchArrays, byte_array, byte_buffer, float_array, float_view, pointer_array
-from llamacli.binding.enums import ggml_type, llama_flash_attn_type, llama_pooling_type, llama_rope_scaling_type
 from llamacli.binding.kernels import KERNELS
 from llamacli.binding.library import library
-from llamacli.engine.params import ContextParams, Kernels
+from llamacli.engine.params import ContextParams
 from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.context_params import CACHE_TYPES, adapts_threads, can_be_invariant, native_params
 from llamacli.engine.runtime.hardware import available_memory, default_threads
 from llamacli.engine.runtime.loading import because
 from llamacli.engine.runtime.model import Model
+from llamacli.engine.runtime.threads import AdaptiveThreads, Step
 from llamacli.errors import ClosedError, EngineError, MemoryFullError, ModelUnsupportedError, StateError
 from llamacli.units import format_bytes
 
-_CACHE_TYPES = {name.removeprefix("GGML_TYPE_").lower(): member for name, member in ggml_type.__members__.items()}
-_FLASH = {
-    "auto": llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_AUTO,
-    "on": llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED,
-    "off": llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED,
-}
 _LARGE = 1 << 28
 """Bytes of KV cache up to which the memory check is skipped."""
 
@@ -65,6 +62,10 @@ class Context:
         self.n_batch = int(self._library.llama_n_batch(self._handle))
         self.n_outputs = min(self.n_batch, c_params.n_outputs_max)
         self._batch = BatchArrays(self.n_batch)
+        self._threads: AdaptiveThreads | None = None
+        if adapts_threads(params, model.params):
+            apply = partial(self._library.llama_set_n_threads, self._handle)
+            self._threads = AdaptiveThreads(default_threads(), params.threads_batch, apply)
         self._apply_adapters()
 
     def _create(self, c_params: Any, size: int) -> Any:
@@ -114,7 +115,12 @@ class Context:
             CancelledError: if the cancel flag was set; an unknown part of the batch is in the cache then.
             DecodeError: if llama.cpp failed.
         """
-        self._library.llama_decode(self.evaluator, self._batch.fill(tokens, positions, sequences, outputs))
+        with self.step(len(tokens)):
+            self._library.llama_decode(self.evaluator, self._batch.fill(tokens, positions, sequences, outputs))
+
+    def step(self, tokens: int) -> AbstractContextManager[Step]:
+        """A block that evaluates batches of so many tokens, with as many threads as are fastest now."""
+        return self._threads.step(tokens) if self._threads is not None else nullcontext(Step())
 
     def logits(self, index: int) -> memoryview[float]:
         """Return the logits of output `index` of the last batch: n_vocab floats, valid until the next batch."""
@@ -214,55 +220,6 @@ class Context:
         self.close()
 
 
-def native_params(p: ContextParams, size: int, kernels: Kernels) -> Any:
-    """Return the `llama_context_params` for `size` tokens in each sequence, and a model with these kernels."""
-    c = library().llama_context_default_params()
-    threads = p.threads or default_threads()
-    c.n_ctx = min(size * p.n_seq_max, 2**32 - 1)
-    c.n_batch = min(p.n_batch, c.n_ctx)
-    c.n_ubatch = min(p.n_ubatch, c.n_batch)
-    c.n_seq_max = p.n_seq_max
-    # One row of logits per sequence instead of one per token of the batch saves 100 MiB on a small model.
-    c.n_outputs_max = c.n_batch if p.embeddings or p.all_outputs else max(p.n_seq_max, min(p.n_outputs, c.n_batch))
-    c.n_threads, c.n_threads_batch = threads, p.threads_batch or threads
-    must_be_off = p.invariant and can_be_invariant(p, kernels) and not attends_alike(p, kernels)
-    c.flash_attn_type = _FLASH["off" if must_be_off else p.flash_attention]
-    c.type_k, c.type_v = _CACHE_TYPES[p.cache_type_k], _CACHE_TYPES[p.cache_type_v]
-    c.offload_kqv, c.op_offload, c.swa_full = p.kv_offload, p.op_offload, p.swa_full
-    c.kv_unified = p.kv_unified
-    c.rope_freq_base, c.rope_freq_scale, c.yarn_orig_ctx = p.rope_freq_base, p.rope_freq_scale, p.yarn_orig_ctx
-    c.yarn_ext_factor, c.yarn_attn_factor = p.yarn_ext_factor, p.yarn_attn_factor
-    c.yarn_beta_fast, c.yarn_beta_slow = p.yarn_beta_fast, p.yarn_beta_slow
-    if p.rope_scaling is not None:
-        c.rope_scaling_type = llama_rope_scaling_type[f"LLAMA_ROPE_SCALING_TYPE_{p.rope_scaling.upper()}"]
-    if p.pooling is not None:
-        c.pooling_type = llama_pooling_type[f"LLAMA_POOLING_TYPE_{p.pooling.upper()}"]
-    c.embeddings = p.embeddings
-    c.no_perf = p.no_perf
-    return c
-
-
-def attends_alike(params: ContextParams, kernels: Kernels) -> bool:
-    """Return whether flash attention gives a token, to the bit, the same result in every batch: ours does, on the CPU."""
-    ours = kernels == "own" and bool(library().llamacli_kernels_instructions())
-    return ours and {params.cache_type_k, params.cache_type_v} <= {"f32", "f16"}
-
-
-def can_be_invariant(params: ContextParams, kernels: Kernels) -> bool:
-    """Return whether batches can be composed so that each sequence gets, to the bit, the logits that it would get alone.
-
-    llama.cpp's flash attention chooses one of three algorithms by the size of the batch, a unified buffer adds up sequences in
-    the order of their arrival, and GPU kernels make no promise.
-    """
-    whole = {"f32", "f16", "bf16"}
-    return (
-        (params.flash_attention in ("auto", "off") or attends_alike(params, kernels))
-        and not params.kv_unified
-        and {params.cache_type_k, params.cache_type_v} <= whole
-        and not library().llama_supports_gpu_offload()
-    )
-
-
 def check_cache(model: Model, params: ContextParams, size: int) -> None:
     """Reject a cache larger than the memory: the system would grant it, and kill the process when it is used.
 
@@ -291,7 +248,7 @@ def cache_bytes(model: Model, params: ContextParams) -> int:
     lib = library()
     heads = max(1, lib.llama_model_n_head(model.handle))
     width = lib.llama_model_n_embd(model.handle) // heads * lib.llama_model_n_head_kv(model.handle)
-    row = sum(lib.ggml_row_size(_CACHE_TYPES[kind], width) for kind in (params.cache_type_k, params.cache_type_v))
+    row = sum(lib.ggml_row_size(CACHE_TYPES[kind], width) for kind in (params.cache_type_k, params.cache_type_v))
     return int(row * lib.llama_model_n_layer(model.handle))
 
 

@@ -15,7 +15,8 @@ from llamacli.engine.generation.batching import InvariantPlanner, MixedPlanner
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
-from llamacli.engine.runtime.context import Context, can_be_invariant
+from llamacli.engine.runtime.context import Context
+from llamacli.engine.runtime.context_params import can_be_invariant
 from llamacli.engine.runtime.model import Model
 
 

@@ -26,7 +26,7 @@ class ContextOptions:
     threads: Annotated[
         int | None,
         option(
-            "-t", "--threads", parser=parse_threads, metavar="N", shows="physical cores",
+            "-t", "--threads", parser=parse_threads, metavar="N", shows="what is fastest, up to the physical cores",
             help="Number of CPU threads for generation.",
         ),
     ] = _CONTEXT.threads  # fmt: skip
