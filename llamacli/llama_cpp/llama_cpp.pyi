@@ -228,15 +228,6 @@ class llama_model_tensor_buft_override(ctypes.Structure):
     pattern: bytes | None
     buft: Any
 
-class llama_model_imatrix_data(ctypes.Structure):
-    name: bytes | None
-    data: Any
-    size: int
-
-class llama_model_tensor_override(ctypes.Structure):
-    pattern: bytes | None
-    type: int
-
 class ggml_backend_device(ctypes.Structure): ...
 
 class ggml_tensor(ctypes.Structure): ...
@@ -321,6 +312,15 @@ class llama_context_params(ctypes.Structure):
     samplers: ctypes._Pointer[llama_sampler_seq_config] | None
     n_samplers: int
     ctx_other: ctypes._Pointer[llama_context] | None
+
+class llama_model_imatrix_data(ctypes.Structure):
+    name: bytes | None
+    data: Any
+    size: int
+
+class llama_model_tensor_override(ctypes.Structure):
+    pattern: bytes | None
+    type: int
 
 class llama_model_quantize_params(ctypes.Structure):
     nthread: int
@@ -486,10 +486,6 @@ llama_memory_i_p = ctypes._Pointer[llama_memory_i]
 llama_memory_i_p_ctypes = ctypes._Pointer[llama_memory_i]
 llama_model_tensor_buft_override_p = ctypes._Pointer[llama_model_tensor_buft_override]
 llama_model_tensor_buft_override_p_ctypes = ctypes._Pointer[llama_model_tensor_buft_override]
-llama_model_imatrix_data_p = ctypes._Pointer[llama_model_imatrix_data]
-llama_model_imatrix_data_p_ctypes = ctypes._Pointer[llama_model_imatrix_data]
-llama_model_tensor_override_p = ctypes._Pointer[llama_model_tensor_override]
-llama_model_tensor_override_p_ctypes = ctypes._Pointer[llama_model_tensor_override]
 ggml_backend_device_p = ctypes._Pointer[ggml_backend_device]
 ggml_backend_device_p_ctypes = ctypes._Pointer[ggml_backend_device]
 ggml_tensor_p = ctypes._Pointer[ggml_tensor]
@@ -506,6 +502,10 @@ llama_sampler_seq_config_p = ctypes._Pointer[llama_sampler_seq_config]
 llama_sampler_seq_config_p_ctypes = ctypes._Pointer[llama_sampler_seq_config]
 llama_context_params_p = ctypes._Pointer[llama_context_params]
 llama_context_params_p_ctypes = ctypes._Pointer[llama_context_params]
+llama_model_imatrix_data_p = ctypes._Pointer[llama_model_imatrix_data]
+llama_model_imatrix_data_p_ctypes = ctypes._Pointer[llama_model_imatrix_data]
+llama_model_tensor_override_p = ctypes._Pointer[llama_model_tensor_override]
+llama_model_tensor_override_p_ctypes = ctypes._Pointer[llama_model_tensor_override]
 llama_model_quantize_params_p = ctypes._Pointer[llama_model_quantize_params]
 llama_model_quantize_params_p_ctypes = ctypes._Pointer[llama_model_quantize_params]
 llama_logit_bias_p = ctypes._Pointer[llama_logit_bias]
@@ -604,6 +604,7 @@ def llama_get_memory(ctx: ctypes._Pointer[llama_context] | Handle | Any, /) -> A
 def llama_pooling_type(ctx: ctypes._Pointer[llama_context] | Handle | Any, /) -> int: ...
 def llama_set_causal_attn(ctx: ctypes._Pointer[llama_context] | Handle | Any, causal_attn: bool, /) -> None: ...
 def llama_decode(ctx: ctypes._Pointer[llama_context] | Handle | Any, batch: llama_batch, /) -> int: ...
+def llama_synchronize(ctx: ctypes._Pointer[llama_context] | Handle | Any, /) -> None: ...
 def llama_set_n_threads(ctx: ctypes._Pointer[llama_context] | Handle | Any, n_threads: int, n_threads_batch: int, /) -> None: ...
 def llama_get_logits_ith(ctx: ctypes._Pointer[llama_context] | Handle | Any, i: int, /) -> Any: ...
 def llama_get_embeddings_ith(ctx: ctypes._Pointer[llama_context] | Handle | Any, i: int, /) -> Any: ...
@@ -729,7 +730,6 @@ def llama_n_threads_batch(ctx: ctypes._Pointer[llama_context] | Handle | Any, /)
 def llama_set_embeddings(ctx: ctypes._Pointer[llama_context] | Handle | Any, embeddings: bool, /) -> None: ...
 def llama_get_causal_attn(ctx: ctypes._Pointer[llama_context] | Handle | Any, /) -> bool: ...
 def llama_set_abort_callback(ctx: ctypes._Pointer[llama_context] | Handle | Any, abort_callback: Any, abort_callback_data: Any, /) -> None: ...
-def llama_synchronize(ctx: ctypes._Pointer[llama_context] | Handle | Any, /) -> None: ...
 def llama_get_logits(ctx: ctypes._Pointer[llama_context] | Handle | Any, /) -> Any: ...
 def llama_get_embeddings(ctx: ctypes._Pointer[llama_context] | Handle | Any, /) -> Any: ...
 def llama_get_sampled_token_ith(ctx: ctypes._Pointer[llama_context] | Handle | Any, i: int, /) -> int: ...
