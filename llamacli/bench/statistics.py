@@ -87,6 +87,20 @@ def _means(samples: Sequence[float], generator: random.Random) -> Iterator[float
         yield statistics.fmean(generator.choices(samples, k=count))
 
 
+def wilson_interval(successes: int, count: int, level: float = 0.95) -> Interval:
+    """Return the score interval of a share, which is good for few trials and near 0 and 1, too (Wilson, 1927).
+
+    Raises ValueError without trials.
+    """
+    if not 0 <= successes <= count or not count:
+        raise ValueError(f"{successes} of {count} is not a share")
+    reach = statistics.NormalDist().inv_cdf((1 + level) / 2)
+    share, weight = successes / count, reach**2 / count
+    center = (share + weight / 2) / (1 + weight)
+    width = reach * math.sqrt(share * (1 - share) / count + weight / (4 * count)) / (1 + weight)
+    return max(0.0, center - width), min(1.0, center + width)
+
+
 def signed_rank_interval(differences: Sequence[float], level: float) -> Interval | None:
     """Return the exact interval for the center of paired differences; None if there are too few for that level.
 

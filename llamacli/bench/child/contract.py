@@ -14,7 +14,15 @@ from llamacli.backend.child.wire.method import Method
 from llamacli.bench.measure.events import RepetitionDone, ResultReady, StageStarted
 from llamacli.bench.measure.params import BenchTest, MeasurePlan
 from llamacli.bench.measure.setup import Phase, Setup, TrialSize
-from llamacli.bench.quality.params import CandidateFailed, CandidateReady, QualityRequest, TextRead, WindowScored
+from llamacli.bench.quality.params import (
+    CandidateFailed,
+    CandidateReady,
+    ChoicesScored,
+    QualityRequest,
+    TaskRequest,
+    TextRead,
+    WindowScored,
+)  # fmt: skip
 from llamacli.bench.roofline.model import RooflineJob, RooflineReport, RooflineStep
 from llamacli.bench.tune.type_speeds import TypeReport, TypeRequest
 from llamacli.engine.params import ModelParams
@@ -99,6 +107,9 @@ JUDGE: Final = Method(
     QualityRequest,
     items=Variants(LoadProgress, TextRead, CandidateReady, CandidateFailed, WindowScored),
     feeds=bool,
+)
+SCORE_CHOICES: Final = Method(
+    "score_choices", TaskRequest, items=Variants(LoadProgress, CandidateReady, ChoicesScored), feeds=bool
 )
 BUILD: Final = Method("build", None, NativeBuild)
 STOP: Final = Method("stop", None)

@@ -26,7 +26,8 @@ from llamacli.bench.measure.events import BenchEvent, ResultReady
 from llamacli.bench.measure.run import measure
 from llamacli.bench.measure.setup import TrialSize
 from llamacli.bench.measure.trial import Trials
-from llamacli.bench.quality.params import QualityRequest
+from llamacli.bench.quality.choices import score_choices
+from llamacli.bench.quality.params import QualityRequest, TaskRequest
 from llamacli.bench.quality.run import judge
 from llamacli.bench.roofline.measure import measure_roofline
 from llamacli.bench.tune.quantizations import compare_quantizations
@@ -69,6 +70,7 @@ class BenchService:
             contract.WEIGHTS: self._weights,
             contract.COMPARE_TYPES: self._compare_types,
             contract.JUDGE: self._judge,
+            contract.SCORE_CHOICES: self._score_choices,
         }
 
     def _measure(self, grid: Grid, task: Task) -> None:
@@ -80,6 +82,9 @@ class BenchService:
 
     def _judge(self, asked: QualityRequest, task: Task) -> None:
         _relay(judge(asked, self._flag, _load_reporter(task)), task)
+
+    def _score_choices(self, asked: TaskRequest, task: Task) -> None:
+        _relay(score_choices(asked.candidate, asked.questions, self._flag, _load_reporter(task)), task)
 
     # --- trials ---------------------------------------------------------------------------------------------------------
 

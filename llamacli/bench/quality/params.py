@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from llamacli.bench.measure.params import ModelFacts
 from llamacli.bench.measure.setup import Setup
+from llamacli.bench.quality.tasks import TaskQuestion
 from llamacli.errors import LlamacliError, UsageError
 
 _LONGEST_WINDOW = 1 << 20
@@ -58,6 +59,14 @@ class QualityRequest:
     save_logits: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRequest:
+    """Questions of multiple choice, and the model that answers."""
+
+    candidate: Candidate
+    questions: tuple[TaskQuestion, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class TextRead:
     """The text as tokens: their number, that of the windows, and the hash of the tokens in those."""
@@ -97,6 +106,16 @@ class WindowScored:
     reference_losses: bytes
     divergences: bytes
     agrees: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChoicesScored:
+    """The log probabilities of the choices of a question, the tokens that were evaluated for it, and the seconds."""
+
+    question: int
+    logprobs: tuple[float, ...]
+    tokens: int
+    seconds: float
 
 
 QualityEvent = TextRead | CandidateReady | CandidateFailed | WindowScored

@@ -26,6 +26,11 @@ class QualityTest:
     test: BenchTest
     loras: tuple[LoraAdapter, ...] = ()
 
+    @property
+    def lora_text(self) -> str:
+        """The adapters with their scales, as rows have them."""
+        return ",".join(f"{Path(lora.path).name}:{lora.scale:g}" for lora in self.loras)
+
     def candidate(self) -> Candidate:
         """Return the model with its parameters."""
         model = replace(model_params(self.test), loras=self.loras)
@@ -74,7 +79,7 @@ def quality_row(
     )
     row = result_row(measured, machine)
     row["test"] = test.test.name if plan.stride is None else f"{test.test.name}/{plan.stride}"
-    row["loras"] = ",".join(f"{Path(lora.path).name}:{lora.scale:g}" for lora in test.loras)
+    row["loras"] = test.lora_text
     if result.perplexity is not None:
         row |= _columns("perplexity", result.perplexity)
         row["tokens_sha256"] = material.tokens_sha256
@@ -86,6 +91,7 @@ def quality_row(
 
 def _document(result: QualityResult, plan: QualityPlan, material: Material) -> dict[str, Any]:
     document: dict[str, Any] = {
+        "kind": "text",
         "text": material.text,
         "text_sha256": material.text_sha256,
         "window": plan.n_ctx,

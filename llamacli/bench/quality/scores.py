@@ -71,6 +71,19 @@ def score(logits: Floats, targets: Sequence[int], reference: Reference | None, p
     return join_scores(parts)
 
 
+def gather(logits: Floats, rows: Sequence[int], tokens: Sequence[int], pool: Executor) -> Floats:
+    """Return the log probability of each of `tokens` in the row of logits that belongs to it; `rows` ascend."""
+    numbers, wanted = np.asarray(rows, np.intp), np.asarray(tokens, np.intp)
+    size = max(1, _STRIP_BYTES // max(1, logits.strides[0]))
+
+    def of_strip(begin: int) -> Floats:
+        inside = slice(*np.searchsorted(numbers, (begin, begin + size)))
+        found: Floats = log_softmax(logits[begin : begin + size])[numbers[inside] - begin, wanted[inside]]
+        return found
+
+    return np.concatenate(list(pool.map(of_strip, range(0, len(logits), size))))
+
+
 def join_scores(parts: Sequence[Scores]) -> Scores:
     """Return the scores of consecutive tokens as one."""
     return Scores(

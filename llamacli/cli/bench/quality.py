@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from llamacli.cli.bench.options import ReportOptions
 from llamacli.cli.bench.plot import check_plot
 from llamacli.cli.bench.quality_options import CandidateOptions, JudgeOptions
+from llamacli.cli.bench.quality_tasks import TaskOptions, run_questions
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.inputs.files import STDIN, read_text_file
@@ -41,6 +42,8 @@ TextArgument = Annotated[
         ("Measure the perplexity of a model.", "llamacli bench quality -m model.gguf"),
         ("Compare quantizations with the original.", "llamacli bench quality -m q8_0.gguf,q4_k_m.gguf --reference f16.gguf"),
         ("See what a smaller KV cache costs.", "llamacli bench quality -ctk f16,q8_0 -ctv f16,q8_0 -fa on --windows 32"),
+        ("Answer multiple choice.", "llamacli bench quality --tasks hellaswag.jsonl --questions 200"),
+        ("Fail if prompts are answered worse than before.", "llamacli bench quality --exact prompts.jsonl --fail-below 0.9"),
         ("Use a text of your own, for one minute.", "llamacli bench quality notes.txt --budget 60"),
     )
 )
@@ -50,6 +53,7 @@ def quality(
     *,
     judge: JudgeOptions,
     candidates: CandidateOptions,
+    questions: TaskOptions,
     report: ReportOptions,
 ) -> None:
     """Measure what quantizations, cache types, kernels and adapters cost in quality.
@@ -59,12 +63,20 @@ def quality(
     probability. Figures are those of llama-perplexity, with 95 % intervals by a bootstrap over windows. The speed is that of
     this evaluation.
 
+    --tasks measures how often the right one of several choices is the most probable, --exact how often a generated answer is
+    the expected one.
+
     The shipped text has English, French, Spanish, Russian, Chinese, Arabic, Python and C++. Results are stored with the hash of
     the text: `llamacli bench show` writes them again, `compare` tests pairs of windows. Ctrl-C keeps the windows so far.
     """
     if report.json:
         report = replace(report, output="json")
     check_plot(report.plot)
+    if questions.file is not None:
+        if text:
+            raise UsageError("a text cannot be judged together with --tasks or --exact")
+        run_questions(app, questions, candidates, judge, report)
+        return
     stored = _stored_reference(judge.reference)
     material = _read(app, text, is_optional=stored is not None)
     n_ctx = _window(judge, stored)

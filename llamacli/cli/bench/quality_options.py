@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -196,6 +197,13 @@ class JudgeOptions:
             raise UsageError(
                 "--save-logits cannot be used with --budget or --stride: the file begins with the number of windows"
             )
+
+    def refuse_any(self, flag: str) -> None:
+        """Raise UsageError if any of these options was given beside `flag`, which judges no text."""
+        names = {"ctx_size": "-c", "save_logits": "--save-logits"}
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) is not None:
+                raise UsageError(f"{names.get(field.name, f'--{field.name}')} cannot be used with {flag}: it is for texts")
 
     def plan(self, n_ctx: int) -> QualityPlan:
         """Return the plan for windows of `n_ctx` tokens. Raises UsageError if a number is out of range."""

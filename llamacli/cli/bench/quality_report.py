@@ -11,6 +11,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.render.progress import NoProgress
 
 if TYPE_CHECKING:
+    from llamacli.bench.measure.rows import Row
     from llamacli.bench.quality.result import Collector
     from llamacli.bench.quality.rows import Measured
     from llamacli.cli.bench.options import ReportOptions
@@ -59,11 +60,27 @@ def write_report(
     """Write the rows of the results so far, store and draw them."""
     from llamacli.bench.measure.provenance import machine_of
     from llamacli.bench.quality.text import SHIPPED_NAME
+
+    text = measured.material.text
+    files = [] if text == SHIPPED_NAME else text.split(", ")
+    write_rows(app, measured.rows(machine_of(build)), report, build, options, files=files, interrupted=interrupted)
+
+
+def write_rows(
+    app: AppContext,
+    rows: Sequence[Row],
+    report: ReportOptions,
+    build: NativeBuild,
+    options: Sequence[Group],
+    *,
+    files: Sequence[str] = (),
+    interrupted: bool,
+) -> None:
+    """Write rows of quality, store and draw them. `files` are the texts that were named."""
     from llamacli.cli.bench.report import Report, painter
     from llamacli.cli.bench.save import finish
     from llamacli.render.bench.quality import format_details
 
-    rows = measured.rows(machine_of(build))
     written = Report(app.console, report, rows)
     written.begin()
     for row in rows:
@@ -71,6 +88,4 @@ def write_report(
     written.end()
     if written.is_table:
         app.console.write(format_details(rows, width=app.console.width, paint=painter(app.console)))
-    text = measured.material.text
-    command = ("bench", "quality", *(() if text == SHIPPED_NAME else text.split(", ")))
-    finish(app, report, options, rows, build, interrupted=interrupted, command=command)
+    finish(app, report, options, rows, build, interrupted=interrupted, command=("bench", "quality", *files))

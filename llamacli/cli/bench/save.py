@@ -16,6 +16,7 @@ from llamacli.bench.measure.rows import Row
 from llamacli.cli.bench.options import PlanOptions, ReportOptions, SetupOptions, WorkOptions
 from llamacli.cli.bench.plot import write_plot
 from llamacli.cli.bench.quality_options import CandidateOptions, JudgeOptions
+from llamacli.cli.bench.quality_tasks import TaskOptions
 from llamacli.cli.framework.context import AppContext
 from llamacli.engine.params import LoraAdapter
 from llamacli.engine.system import NativeBuild
@@ -23,7 +24,7 @@ from llamacli.errors import LlamacliError
 from llamacli.store.benchmarks.history import History, NewRow
 from llamacli.version import VERSION
 
-Group = WorkOptions | SetupOptions | PlanOptions | CandidateOptions | JudgeOptions
+Group = WorkOptions | SetupOptions | PlanOptions | CandidateOptions | JudgeOptions | TaskOptions
 
 
 def finish(

@@ -130,7 +130,7 @@ class Context:
         return float_view(pointer, self.model.vocabulary.size)
 
     def logit_rows(self, index: int, count: int) -> memoryview[float]:
-        """Return the logits of the tokens from `index` of the last batch on, which must all have outputs.
+        """Return the logits of `count` outputs of the last batch, the first of which is that of token `index`.
 
         They are count times n_vocab floats, valid until the next batch.
         """

@@ -27,7 +27,9 @@ _SETTINGS: dict[str, object] = {
 }  # fmt: skip
 """Columns that a table shows only if a row differs from the default, in llama-bench's order."""
 
-_QUALITY = {"perplexity": "ppl", "kld": "kld", "same_top": "same top"}
+_QUALITY = {
+    "perplexity": "ppl", "kld": "kld", "same_top": "same top", "accuracy": "accuracy", "accuracy_norm": "normalised",
+}  # fmt: skip
 
 _LATENCY = {
     "ttft_ms": "ttft ms", "itl_p50_ms": "p50 ms", "itl_p90_ms": "p90 ms", "itl_p99_ms": "p99 ms", "itl_max_ms": "max ms",
@@ -153,7 +155,7 @@ class MarkdownFormat:
 
     def __init__(self, planned: Sequence[Row]) -> None:
         workloads = {row["workload"] for row in planned}
-        figures = [*(_LATENCY if workloads & set(TIMED) else ()), *(_QUALITY if "quality" in workloads else ())]
+        figures = [*(_LATENCY if workloads & set(TIMED) else ()), *quality_columns(planned)]
         self._columns = ["model", "size", "params", "backend", *shown_settings(planned), "test", "t/s", *figures]
         self._build = f"{planned[0]['build_commit']} ({planned[0]['build_number']})" if planned else ""
 
@@ -185,12 +187,17 @@ def format_value(name: str, value: Any) -> str | None:
     return str(value)
 
 
+def quality_columns(rows: Sequence[Row]) -> list[str]:
+    """Return the figures of quality that any of the rows has."""
+    return [name for name in _QUALITY if any(row[name] is not None for row in rows)]
+
+
 def format_estimate(row: Row, column: str) -> str:
     """Return a figure of quality with half the width of its interval: `15.39 ± 0.42`, shares in percent."""
     value, low, high = (row[f"{column}{bound}"] for bound in ("", "_low", "_high"))
     if value is None:
         return ""
-    scale, digits = {"perplexity": (1, 4), "kld": (1, 6), "same_top": (100, 2)}[column]
+    scale, digits = {"perplexity": (1, 4), "kld": (1, 6)}.get(column, (100, 2))
     unit = " %" if scale == 100 else ""
     if low is None or high is None:
         return f"{scale * value:.{digits}f}{unit}"

@@ -33,7 +33,7 @@ def format_details(rows: Sequence[Row], *, width: int, paint: Paint) -> str:
     judged = [row for row in rows if row.get("quality")]
     if not judged:
         return ""
-    lines = ["", *wrap(_material(judged), width, rest="  ")]
+    lines = ["", *wrap(_questions(judged) or _material(judged), width, rest="  ")]
     several = _distinct_settings(judged)
     for row in judged:
         reference = row["quality"].get("reference")
@@ -43,6 +43,16 @@ def format_details(rows: Sequence[Row], *, width: int, paint: Paint) -> str:
             lines += ["", *(paint(line, "bold") for line in wrap(title, width, rest="  "))]
             lines += format_columns(list(_figures(reference)), right=(1,), width=width).splitlines()
     return "\n".join(lines) + "\n"
+
+
+def _questions(rows: Sequence[Row]) -> str:
+    """Return the number of questions and their file; an empty string if a text was judged."""
+    first = rows[0]["quality"]
+    if first["kind"] == "text":
+        return ""
+    count = max(len(row["quality"]["correct"]) for row in rows)
+    noun = "question" if first["kind"] == "tasks" else "prompt"
+    return f"Answered: {counted(count, noun)} of {escape_line(first['text'])} (sha256 {first['text_sha256'][:_HASH_DIGITS]}…)."
 
 
 def _material(rows: Sequence[Row]) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from llamacli.bench.measure.params import TIMED
 from llamacli.bench.measure.rows import Row
-from llamacli.render.bench.formats import SHORT_NAMES, format_parameters, format_value, shown_settings
+from llamacli.render.bench.formats import SHORT_NAMES, format_parameters, format_value, quality_columns, shown_settings
 from llamacli.render.text import columns, escape_line
 from llamacli.render.wrap import shorten, wrap
 from llamacli.units import counted, format_bytes
@@ -149,13 +149,21 @@ def _figures(planned: Sequence[Row]) -> list[_Column]:
 
 
 def _quality_columns(planned: Sequence[Row]) -> Iterator[_Column]:
-    """Yield the columns of the quality workload; those of a reference only if there is one, or nothing is known yet."""
-    yield _Column("perplexity", lambda row: _estimate(row, "perplexity", "{:.3f}"), 10, style="bold")
-    yield _Column("95 % interval", lambda row: _bounds(row, "perplexity", "{:.3f}"), 19, 1)
-    if any(row["kld"] is not None or not row["repetitions"] for row in planned):
+    """Yield the columns of the quality workload, of figures that any row has."""
+    known = quality_columns(planned)
+    if "perplexity" in known:
+        yield _Column("perplexity", lambda row: _estimate(row, "perplexity", "{:.3f}"), 10, style="bold")
+        yield _Column("95 % interval", lambda row: _bounds(row, "perplexity", "{:.3f}"), 19, 1)
+    if "kld" in known:
         yield _Column("KL div.", lambda row: _estimate(row, "kld", "{:.5f}"), 8, style="bold")
         yield _Column("95 % interval", lambda row: _bounds(row, "kld", "{:.5f}"), 19, 1)
         yield _Column("same top", lambda row: _estimate(row, "same_top", "{:.2%}"), 8, 1)
+    if "accuracy" in known:
+        yield _Column("right", lambda row: _estimate(row, "accuracy", "{:.1%}"), 6, style="bold")
+        yield _Column("95 % interval", lambda row: _bounds(row, "accuracy", "{:.1%}"), 15, 1)
+    if "accuracy_norm" in known:
+        yield _Column("normalised", lambda row: _estimate(row, "accuracy_norm", "{:.1%}"), 10, 1)
+        yield _Column("95 % interval", lambda row: _bounds(row, "accuracy_norm", "{:.1%}"), 15, 3)
 
 
 def _estimate(row: Row, name: str, pattern: str) -> str:

@@ -31,17 +31,21 @@ EXTRA_COLUMNS: dict[str, ColumnType] = {
     "ttft_ms": "real", "itl_p50_ms": "real", "itl_p90_ms": "real", "itl_p99_ms": "real", "itl_max_ms": "real",
     "loras": "text",
     "perplexity": "real", "perplexity_low": "real", "perplexity_high": "real", "kld": "real", "kld_low": "real",
-    "kld_high": "real", "same_top": "real", "same_top_low": "real", "same_top_high": "real", "tokens_sha256": "text",
+    "kld_high": "real", "same_top": "real", "same_top_low": "real", "same_top_high": "real", "accuracy": "real",
+    "accuracy_low": "real", "accuracy_high": "real", "accuracy_norm": "real", "accuracy_norm_low": "real",
+    "accuracy_norm_high": "real", "tokens_sha256": "text",
     "warnings": "text", "error": "text",
 }  # fmt: skip
 """Columns that llama-bench lacks. None if unknown. `low` and `high` are bounds of 95 % intervals, of the median for times.
 
-`kld` is the mean KL divergence from a reference in nats, `same_top` a share, `tokens_sha256` the hash of the judged text.
+`kld` is the mean KL divergence from a reference in nats; `same_top` and accuracies are shares, `accuracy_norm` with log
+probabilities divided by lengths. `tokens_sha256` is the hash of the judged tokens, or of the file of questions.
 """
 
 QUALITY_COLUMNS = (
     "perplexity", "perplexity_low", "perplexity_high", "kld", "kld_low", "kld_high", "same_top", "same_top_low",
-    "same_top_high", "tokens_sha256",
+    "same_top_high", "accuracy", "accuracy_low", "accuracy_high", "accuracy_norm", "accuracy_norm_low", "accuracy_norm_high",
+    "tokens_sha256",
 )  # fmt: skip
 """Columns of the workload `quality`."""
 
@@ -58,11 +62,14 @@ COLUMNS: dict[str, ColumnType] = LLAMA_BENCH_COLUMNS | EXTRA_COLUMNS
 
 _ESTIMATE = {"value": is_number, "low": optional(is_number), "high": optional(is_number)}
 
+QUESTIONS_SHAPE = {"kind": is_text, "text": is_text, "text_sha256": is_text, "correct": [is_integer]}
+"""What the quality document of questions has: 1 for each that was answered correctly, else 0."""
+
 QUALITY_SHAPE = {
-    "text": is_text, "text_sha256": is_text, "window": is_integer, "stride": optional(is_integer), "judged": is_integer,
-    "losses": [is_number], "counts": [is_integer],
+    "kind": is_text, "text": is_text, "text_sha256": is_text, "window": is_integer, "stride": optional(is_integer),
+    "judged": is_integer, "losses": [is_number], "counts": [is_integer],
 }  # fmt: skip
-"""What every quality document has: sums of negative log probabilities and numbers of judged tokens, one for each window."""
+"""What that of a text has: sums of negative log probabilities and numbers of judged tokens, one for each window."""
 
 REFERENCE_SHAPE = {
     "name": is_text, "perplexity": _ESTIMATE, "log_ratio": _ESTIMATE, "divergence": _ESTIMATE,
@@ -119,6 +126,8 @@ def _stored_problems(row: Mapping[str, Any]) -> Iterator[str]:
 
 def _is_quality(value: object) -> bool:
     """Return whether a quality document is whole."""
+    if isinstance(value, Mapping) and value.get("kind") in ("tasks", "exact"):
+        return has_shape(value, QUESTIONS_SHAPE)
     if not isinstance(value, Mapping) or not has_shape(value, QUALITY_SHAPE):
         return False
     windows = len(value["losses"])

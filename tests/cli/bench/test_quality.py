@@ -13,7 +13,7 @@ import pytest
 import tiny
 import tiny_bert
 from fakes import Result, invoke
-from in_process import open_bench_in_process
+from in_process import open_bench_in_process, open_in_process
 
 from llamacli.cli.framework.console import Terminals
 from llamacli.store.benchmarks.history import History
@@ -195,3 +195,63 @@ def test_ctrl_c_keeps_the_windows_so_far(tiny_model, tmp_path):
     history = History()
     assert history.run(1).interrupted
     history.close()
+
+
+# --- questions ----------------------------------------------------------------------------------------------------------
+
+
+def write_lines(path: Path, *rows: dict) -> Path:
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def questions(model: Path, *arguments: str | Path, **how) -> Result:
+    words = ("bench", "quality", "-m", str(model), "-t", "1", *map(str, arguments))
+    return invoke(*words, open_bench=open_bench_in_process, open_engine=open_in_process, **how)
+
+
+def test_multiple_choice_gives_shares_with_intervals(tiny_model, tmp_path):
+    rows_of = [{"context": f"The boat {number} is", "choices": ["red", "in the harbour"], "answer": 0} for number in range(12)]
+    file = write_lines(tmp_path / "tasks.jsonl", *rows_of)
+    result = questions(tiny_model, "--tasks", file, "--questions", "10", "--json")
+    (row,) = rows(result)
+    assert (row["test"], row["repetitions"]) == ("tasks tasks.jsonl", 10)
+    assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
+    assert row["accuracy"] == sum(row["quality"]["correct"]) / 10
+    assert row["accuracy_norm"] is not None
+    shown = questions(tiny_model, "--tasks", file, terminals=ON_TERMINAL, width=100).stdout
+    assert "normalised" in shown
+    assert "Answered: 12 questions" in shown
+    assert "stored as run" in result.stderr
+
+
+def test_expected_answers_pass_or_fail_a_gate(tiny_model, tmp_path):
+    said = invoke("run", "-m", str(tiny_model), "--temp", "0", "-n", "4", "Hello", open_engine=open_in_process).stdout.strip()
+    right = {"prompt": "Hello", "expected": said, "max_tokens": 4}
+    file = write_lines(tmp_path / "prompts.jsonl", right, right, {"prompt": "Hello", "expected": "no\x1b[2J", "max_tokens": 4})
+    result = questions(tiny_model, "--exact", file, "--json")
+    (row,) = rows(result)
+    assert row["quality"]["correct"] == [1, 1, 0]
+    assert "prompt 3: expected" in result.stderr
+    assert "\x1b[2J" not in result.stderr
+    assert questions(tiny_model, "--exact", file, "--fail-below", "0.6").status == 0
+    failed = questions(tiny_model, "--exact", file, "--fail-below", "0.9")
+    assert (failed.status, "2 of 3 answers right, less than 90%" in failed.stderr) == (8, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--tasks", "a", "--exact", "b"), "cannot be used together"),
+        (("--tasks", "a", "--stride", "4"), "--stride cannot be used with --tasks"),
+        (("--exact", "a", "-c", "4"), "-c cannot be used with --exact"),
+        (("--tasks", "a", "text.txt"), "cannot be judged together"),
+        (("--fail-below", "0.5"), "need --tasks or --exact"),
+        (("--tasks", "a", "--fail-below", "2"), "at most 1"),
+        (("--tasks", "none.jsonl"), "does not exist"),
+    ],
+)
+def test_mistakes_with_questions_are_usage_errors(tiny_model, arguments, message):
+    result = questions(tiny_model, *arguments)
+    assert (result.status, result.stdout) == (2, "")
+    assert message in result.stderr
