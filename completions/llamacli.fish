@@ -42,7 +42,7 @@ complete -c llamacli -n '__llamacli_in' -a templates -d 'List, show and write pr
 complete -c llamacli -n '__llamacli_in' -a config -d 'Show, check and change the settings'
 complete -c llamacli -n '__llamacli_in' -a help -d 'Show a guide or the help of a command'
 complete -c llamacli -n '__llamacli_in' -l version -d 'Show the version'
-complete -c llamacli -n '__llamacli_in' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_in' -o h -l help -d 'Show the common options'
 
 complete -c llamacli -n '__llamacli_at run' -o T -l prompt-template -r -F -ka '(__llamacli_names templates)' -d 'Prompt template with its options: a name from `llamacli templates list`, or a file'
 complete -c llamacli -n '__llamacli_at run' -l var -r -f -d 'Value of a variable of the template; can be repeated'
@@ -158,7 +158,8 @@ complete -c llamacli -n '__llamacli_at run' -o v -l verbose -d 'Show the log on 
 complete -c llamacli -n '__llamacli_at run' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at run' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at run' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at run' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at run' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at run' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at chat' -o T -l prompt-template -r -F -ka '(__llamacli_names templates)' -d 'Prompt template with its options: a name from `llamacli templates list`, or a file'
 complete -c llamacli -n '__llamacli_at chat' -l var -r -f -d 'Value of a variable of the template; can be repeated'
@@ -249,7 +250,8 @@ complete -c llamacli -n '__llamacli_at chat' -o v -l verbose -d 'Show the log on
 complete -c llamacli -n '__llamacli_at chat' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at chat' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at chat' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at chat' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at chat' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at chat' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_in embed' -a index -d 'Keep texts and their vectors in one file, and search it by meaning'
 complete -c llamacli -n '__llamacli_at embed; and not __llamacli_at embed index' -o f -l file -r -F -d 'A file that is one text; can be repeated'
@@ -314,13 +316,14 @@ complete -c llamacli -n '__llamacli_at embed; and not __llamacli_at embed index'
 complete -c llamacli -n '__llamacli_at embed; and not __llamacli_at embed index' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at embed; and not __llamacli_at embed index' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at embed; and not __llamacli_at embed index' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at embed; and not __llamacli_at embed index' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at embed; and not __llamacli_at embed index' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at embed; and not __llamacli_at embed index' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_in embed index' -a add -d 'Add texts to an index, which is created if it does not exist'
 complete -c llamacli -n '__llamacli_in embed index' -a search -d 'Show the texts of an index that are nearest to a query'
 complete -c llamacli -n '__llamacli_in embed index' -a rm -d 'Remove texts from an index'
 complete -c llamacli -n '__llamacli_in embed index' -a info -d 'Show how many texts an index has, and the model and options of its vectors'
-complete -c llamacli -n '__llamacli_in embed index' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_in embed index' -o h -l help -d 'Show the common options'
 
 complete -c llamacli -n '__llamacli_at embed index add' -o f -l file -r -F -d 'A file that is one text; can be repeated'
 complete -c llamacli -n '__llamacli_at embed index add' -l input -r -F -d 'A file with many texts: rows of JSON, JSON lines, CSV or TSV, or lines; - is standard input'
@@ -371,7 +374,8 @@ complete -c llamacli -n '__llamacli_at embed index add' -o v -l verbose -d 'Show
 complete -c llamacli -n '__llamacli_at embed index add' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at embed index add' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at embed index add' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at embed index add' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at embed index add' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at embed index add' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at embed index search' -l top-k -r -f -d 'Number of nearest texts to show'
 complete -c llamacli -n '__llamacli_at embed index search' -l query-prefix -r -f -d 'Text put before the query, as some models require'
@@ -416,7 +420,8 @@ complete -c llamacli -n '__llamacli_at embed index search' -o v -l verbose -d 'S
 complete -c llamacli -n '__llamacli_at embed index search' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at embed index search' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at embed index search' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at embed index search' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at embed index search' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at embed index search' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at embed index rm' -l number -r -f -d 'The number of a text, `index` in --json; can be repeated'
 complete -c llamacli -n '__llamacli_at embed index rm' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -424,7 +429,8 @@ complete -c llamacli -n '__llamacli_at embed index rm' -o v -l verbose -d 'Show 
 complete -c llamacli -n '__llamacli_at embed index rm' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at embed index rm' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at embed index rm' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at embed index rm' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at embed index rm' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at embed index rm' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at embed index info' -l json -d 'Write one JSON document'
 complete -c llamacli -n '__llamacli_at embed index info' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -432,7 +438,8 @@ complete -c llamacli -n '__llamacli_at embed index info' -o v -l verbose -d 'Sho
 complete -c llamacli -n '__llamacli_at embed index info' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at embed index info' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at embed index info' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at embed index info' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at embed index info' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at embed index info' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_in serve' -a key -d 'Manage the keys of a server\'s clients'
 complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -o m -l model -r -f -ka '(__llamacli_names models) (__llamacli_gguf)' -d 'A GGUF file, hf:user/repo[:quant], an https:// address, or a name from `llamacli models list`; can be repeated. The first is loaded at once, the others when they are asked for'
@@ -517,12 +524,13 @@ complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -
 complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at serve; and not __llamacli_at serve key' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_in serve key' -a new -d 'Make a key, and print it'
 complete -c llamacli -n '__llamacli_in serve key' -a list -d 'List the names of the keys, and their limits'
 complete -c llamacli -n '__llamacli_in serve key' -a rm -d 'Remove a key'
-complete -c llamacli -n '__llamacli_in serve key' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_in serve key' -o h -l help -d 'Show the common options'
 
 complete -c llamacli -n '__llamacli_at serve key new' -l keys-file -r -F -d 'File of keys'
 complete -c llamacli -n '__llamacli_at serve key new' -l limit -r -f -d 'Limits of this key, such as 60/min,20000tok/min'
@@ -531,7 +539,8 @@ complete -c llamacli -n '__llamacli_at serve key new' -o v -l verbose -d 'Show t
 complete -c llamacli -n '__llamacli_at serve key new' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at serve key new' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at serve key new' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at serve key new' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at serve key new' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at serve key new' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at serve key list' -l keys-file -r -F -d 'File of keys'
 complete -c llamacli -n '__llamacli_at serve key list' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -539,7 +548,8 @@ complete -c llamacli -n '__llamacli_at serve key list' -o v -l verbose -d 'Show 
 complete -c llamacli -n '__llamacli_at serve key list' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at serve key list' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at serve key list' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at serve key list' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at serve key list' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at serve key list' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at serve key rm' -l keys-file -r -F -d 'File of keys'
 complete -c llamacli -n '__llamacli_at serve key rm' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -547,7 +557,8 @@ complete -c llamacli -n '__llamacli_at serve key rm' -o v -l verbose -d 'Show th
 complete -c llamacli -n '__llamacli_at serve key rm' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at serve key rm' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at serve key rm' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at serve key rm' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at serve key rm' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at serve key rm' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_in bench' -a history -d 'List the stored benchmarks, the latest first'
 complete -c llamacli -n '__llamacli_in bench' -a show -d 'Show a stored benchmark: its rows, command, machine and build'
@@ -605,7 +616,8 @@ complete -c llamacli -n '__llamacli_at bench; and not __llamacli_at bench histor
 complete -c llamacli -n '__llamacli_at bench; and not __llamacli_at bench history; and not __llamacli_at bench show; and not __llamacli_at bench export; and not __llamacli_at bench rm; and not __llamacli_at bench compare; and not __llamacli_at bench quality; and not __llamacli_at bench roofline; and not __llamacli_at bench tune' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at bench; and not __llamacli_at bench history; and not __llamacli_at bench show; and not __llamacli_at bench export; and not __llamacli_at bench rm; and not __llamacli_at bench compare; and not __llamacli_at bench quality; and not __llamacli_at bench roofline; and not __llamacli_at bench tune' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at bench; and not __llamacli_at bench history; and not __llamacli_at bench show; and not __llamacli_at bench export; and not __llamacli_at bench rm; and not __llamacli_at bench compare; and not __llamacli_at bench quality; and not __llamacli_at bench roofline; and not __llamacli_at bench tune' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at bench; and not __llamacli_at bench history; and not __llamacli_at bench show; and not __llamacli_at bench export; and not __llamacli_at bench rm; and not __llamacli_at bench compare; and not __llamacli_at bench quality; and not __llamacli_at bench roofline; and not __llamacli_at bench tune' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at bench; and not __llamacli_at bench history; and not __llamacli_at bench show; and not __llamacli_at bench export; and not __llamacli_at bench rm; and not __llamacli_at bench compare; and not __llamacli_at bench quality; and not __llamacli_at bench roofline; and not __llamacli_at bench tune' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at bench; and not __llamacli_at bench history; and not __llamacli_at bench show; and not __llamacli_at bench export; and not __llamacli_at bench rm; and not __llamacli_at bench compare; and not __llamacli_at bench quality; and not __llamacli_at bench roofline; and not __llamacli_at bench tune' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at bench history' -l model -r -f -d 'Only runs of models whose file name contains this'
 complete -c llamacli -n '__llamacli_at bench history' -l test -r -f -d 'Only runs of tests whose name contains this, such as pp512 or tg'
@@ -617,7 +629,8 @@ complete -c llamacli -n '__llamacli_at bench history' -o v -l verbose -d 'Show t
 complete -c llamacli -n '__llamacli_at bench history' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at bench history' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at bench history' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at bench history' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at bench history' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at bench history' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at bench show' -l plot -r -F -d 'Draw a chart into an .svg or .png file, or as bars in the terminal (-)'
 complete -c llamacli -n '__llamacli_at bench show' -l json -d 'Write one JSON document'
@@ -626,7 +639,8 @@ complete -c llamacli -n '__llamacli_at bench show' -o v -l verbose -d 'Show the 
 complete -c llamacli -n '__llamacli_at bench show' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at bench show' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at bench show' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at bench show' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at bench show' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at bench show' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at bench show' -f -ka '(__llamacli_names runs)'
 
 complete -c llamacli -n '__llamacli_at bench export' -o o -l output -r -f -ka 'csv json jsonl md sql' -d 'Output format, as llama-bench\'s but with more columns'
@@ -635,7 +649,8 @@ complete -c llamacli -n '__llamacli_at bench export' -o v -l verbose -d 'Show th
 complete -c llamacli -n '__llamacli_at bench export' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at bench export' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at bench export' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at bench export' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at bench export' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at bench export' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at bench export' -f -ka '(__llamacli_names runs)'
 
 complete -c llamacli -n '__llamacli_at bench rm' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -643,7 +658,8 @@ complete -c llamacli -n '__llamacli_at bench rm' -o v -l verbose -d 'Show the lo
 complete -c llamacli -n '__llamacli_at bench rm' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at bench rm' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at bench rm' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at bench rm' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at bench rm' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at bench rm' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at bench rm' -f -ka '(__llamacli_names runs)'
 
 complete -c llamacli -n '__llamacli_at bench compare' -l fail-if-slower -r -f -d 'Exit with status 8 if a test is slower beyond noise, by PCT percent or more'
@@ -653,7 +669,8 @@ complete -c llamacli -n '__llamacli_at bench compare' -o v -l verbose -d 'Show t
 complete -c llamacli -n '__llamacli_at bench compare' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at bench compare' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at bench compare' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at bench compare' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at bench compare' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at bench compare' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at bench compare' -F -ka '(__llamacli_names runs)'
 complete -c llamacli -n '__llamacli_at bench compare' -F -ka '(__llamacli_names runs)'
 
@@ -692,7 +709,8 @@ complete -c llamacli -n '__llamacli_at bench quality' -o v -l verbose -d 'Show t
 complete -c llamacli -n '__llamacli_at bench quality' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at bench quality' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at bench quality' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at bench quality' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at bench quality' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at bench quality' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at bench roofline' -o p -l n-prompt -r -f -d 'Number of prompt tokens'
 complete -c llamacli -n '__llamacli_at bench roofline' -o n -l n-gen -r -f -d 'Number of tokens to generate'
@@ -733,7 +751,8 @@ complete -c llamacli -n '__llamacli_at bench roofline' -o v -l verbose -d 'Show 
 complete -c llamacli -n '__llamacli_at bench roofline' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at bench roofline' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at bench roofline' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at bench roofline' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at bench roofline' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at bench roofline' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at bench tune' -o p -l n-prompt -r -f -d 'Number of prompt tokens'
 complete -c llamacli -n '__llamacli_at bench tune' -o n -l n-gen -r -f -d 'Number of tokens to generate'
@@ -779,7 +798,8 @@ complete -c llamacli -n '__llamacli_at bench tune' -o v -l verbose -d 'Show the 
 complete -c llamacli -n '__llamacli_at bench tune' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at bench tune' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at bench tune' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at bench tune' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at bench tune' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at bench tune' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at tokenize' -o f -l file -r -F -d 'A file or a quoted pattern; can be repeated; - is standard input'
 complete -c llamacli -n '__llamacli_at tokenize' -o r -l recursive -d 'Read the text files in directories, except those whose names begin with a dot'
@@ -809,7 +829,8 @@ complete -c llamacli -n '__llamacli_at tokenize' -o v -l verbose -d 'Show the lo
 complete -c llamacli -n '__llamacli_at tokenize' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at tokenize' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at tokenize' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at tokenize' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at tokenize' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at tokenize' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_in grammar' -a check -d 'Check whether texts match a grammar, and show where they do not'
 complete -c llamacli -n '__llamacli_in grammar' -a lint -d 'Show all errors and warnings in a grammar, with their locations'
@@ -824,7 +845,7 @@ complete -c llamacli -n '__llamacli_in grammar' -a explain -d 'Explain the rules
 complete -c llamacli -n '__llamacli_in grammar' -a allowed -d 'Show what a grammar allows after a text'
 complete -c llamacli -n '__llamacli_in grammar' -a test -d 'Test a grammar against texts that should and should not match'
 complete -c llamacli -n '__llamacli_in grammar' -a show -d 'Show a built-in grammar, or list all'
-complete -c llamacli -n '__llamacli_in grammar' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_in grammar' -o h -l help -d 'Show the common options'
 
 complete -c llamacli -n '__llamacli_at grammar check' -l input -r -F -d 'File with a text to check; can be repeated'
 complete -c llamacli -n '__llamacli_at grammar check' -l root -r -f -d 'Name of the start rule'
@@ -834,7 +855,8 @@ complete -c llamacli -n '__llamacli_at grammar check' -o v -l verbose -d 'Show t
 complete -c llamacli -n '__llamacli_at grammar check' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at grammar check' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at grammar check' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at grammar check' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at grammar check' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at grammar check' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at grammar check' -F -ka 'arithmetic c-like chess csv email integer iso-date iso-datetime json json_arr json_lines list markdown-table number numbered-list uuid yes-no'
 
 complete -c llamacli -n '__llamacli_at grammar lint' -l strict -d 'Exit status 8 on warnings'
@@ -845,7 +867,8 @@ complete -c llamacli -n '__llamacli_at grammar lint' -o v -l verbose -d 'Show th
 complete -c llamacli -n '__llamacli_at grammar lint' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at grammar lint' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at grammar lint' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at grammar lint' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at grammar lint' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at grammar lint' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at grammar lint' -F -ka 'arithmetic c-like chess csv email integer iso-date iso-datetime json json_arr json_lines list markdown-table number numbered-list uuid yes-no'
 
 complete -c llamacli -n '__llamacli_at grammar format' -l check -d 'Check only; exit status 8 if it is not in canonical form'
@@ -856,7 +879,8 @@ complete -c llamacli -n '__llamacli_at grammar format' -o v -l verbose -d 'Show 
 complete -c llamacli -n '__llamacli_at grammar format' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at grammar format' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at grammar format' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at grammar format' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at grammar format' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at grammar format' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at grammar format' -F -ka 'arithmetic c-like chess csv email integer iso-date iso-datetime json json_arr json_lines list markdown-table number numbered-list uuid yes-no'
 
 complete -c llamacli -n '__llamacli_at grammar from-schema' -l strict -d 'Exit status 8 if the grammar does not enforce all of the schema'
@@ -866,7 +890,8 @@ complete -c llamacli -n '__llamacli_at grammar from-schema' -o v -l verbose -d '
 complete -c llamacli -n '__llamacli_at grammar from-schema' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at grammar from-schema' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at grammar from-schema' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at grammar from-schema' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at grammar from-schema' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at grammar from-schema' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at grammar from-schema' -F
 
 complete -c llamacli -n '__llamacli_at grammar from-regex' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -874,7 +899,8 @@ complete -c llamacli -n '__llamacli_at grammar from-regex' -o v -l verbose -d 'S
 complete -c llamacli -n '__llamacli_at grammar from-regex' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at grammar from-regex' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at grammar from-regex' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at grammar from-regex' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at grammar from-regex' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at grammar from-regex' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at grammar from-choices' -l input -r -F -d 'File with one text per line; - is standard input'
 complete -c llamacli -n '__llamacli_at grammar from-choices' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -882,7 +908,8 @@ complete -c llamacli -n '__llamacli_at grammar from-choices' -o v -l verbose -d 
 complete -c llamacli -n '__llamacli_at grammar from-choices' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at grammar from-choices' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at grammar from-choices' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at grammar from-choices' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at grammar from-choices' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at grammar from-choices' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at grammar from-pydantic' -l strict -d 'Exit status 8 if the grammar does not enforce all of the schema'
 complete -c llamacli -n '__llamacli_at grammar from-pydantic' -l json -d 'Write one JSON document'
@@ -891,7 +918,8 @@ complete -c llamacli -n '__llamacli_at grammar from-pydantic' -o v -l verbose -d
 complete -c llamacli -n '__llamacli_at grammar from-pydantic' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at grammar from-pydantic' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at grammar from-pydantic' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at grammar from-pydantic' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at grammar from-pydantic' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at grammar from-pydantic' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at grammar from-examples' -l schema -d 'Write the JSON schema instead of the grammar'
 complete -c llamacli -n '__llamacli_at grammar from-examples' -l whole -d 'Treat an array as one example, not as a list'
@@ -901,7 +929,8 @@ complete -c llamacli -n '__llamacli_at grammar from-examples' -o v -l verbose -d
 complete -c llamacli -n '__llamacli_at grammar from-examples' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at grammar from-examples' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at grammar from-examples' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at grammar from-examples' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at grammar from-examples' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at grammar from-examples' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at grammar from-examples' -F
 
 complete -c llamacli -n '__llamacli_at grammar sample' -o n -l number -r -f -d 'Number of texts'
@@ -914,7 +943,8 @@ complete -c llamacli -n '__llamacli_at grammar sample' -o v -l verbose -d 'Show 
 complete -c llamacli -n '__llamacli_at grammar sample' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at grammar sample' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at grammar sample' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at grammar sample' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at grammar sample' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at grammar sample' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at grammar sample' -F -ka 'arithmetic c-like chess csv email integer iso-date iso-datetime json json_arr json_lines list markdown-table number numbered-list uuid yes-no'
 
 complete -c llamacli -n '__llamacli_at grammar explain' -l diagram -r -F -d 'File for railroad diagrams'
@@ -925,7 +955,8 @@ complete -c llamacli -n '__llamacli_at grammar explain' -o v -l verbose -d 'Show
 complete -c llamacli -n '__llamacli_at grammar explain' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at grammar explain' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at grammar explain' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at grammar explain' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at grammar explain' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at grammar explain' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at grammar explain' -F -ka 'arithmetic c-like chess csv email integer iso-date iso-datetime json json_arr json_lines list markdown-table number numbered-list uuid yes-no'
 
 complete -c llamacli -n '__llamacli_at grammar allowed' -o n -l number -r -f -d 'Number of tokens to show'
@@ -939,7 +970,8 @@ complete -c llamacli -n '__llamacli_at grammar allowed' -o v -l verbose -d 'Show
 complete -c llamacli -n '__llamacli_at grammar allowed' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at grammar allowed' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at grammar allowed' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at grammar allowed' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at grammar allowed' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at grammar allowed' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at grammar allowed' -F -ka 'arithmetic c-like chess csv email integer iso-date iso-datetime json json_arr json_lines list markdown-table number numbered-list uuid yes-no'
 
 complete -c llamacli -n '__llamacli_at grammar test' -l root -r -f -d 'Name of the start rule'
@@ -949,7 +981,8 @@ complete -c llamacli -n '__llamacli_at grammar test' -o v -l verbose -d 'Show th
 complete -c llamacli -n '__llamacli_at grammar test' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at grammar test' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at grammar test' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at grammar test' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at grammar test' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at grammar test' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at grammar test' -F -ka 'arithmetic c-like chess csv email integer iso-date iso-datetime json json_arr json_lines list markdown-table number numbered-list uuid yes-no'
 complete -c llamacli -n '__llamacli_at grammar test' -F
 
@@ -958,7 +991,8 @@ complete -c llamacli -n '__llamacli_at grammar show' -o v -l verbose -d 'Show th
 complete -c llamacli -n '__llamacli_at grammar show' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at grammar show' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at grammar show' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at grammar show' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at grammar show' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at grammar show' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at grammar show' -f -ka 'arithmetic c-like chess csv email integer iso-date iso-datetime json json_arr json_lines list markdown-table number numbered-list uuid yes-no'
 
 complete -c llamacli -n '__llamacli_at info' -l metadata -d 'All keys and values'
@@ -1008,7 +1042,8 @@ complete -c llamacli -n '__llamacli_at info' -o v -l verbose -d 'Show the log on
 complete -c llamacli -n '__llamacli_at info' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at info' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at info' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at info' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at info' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at info' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at info' -f -ka '(__llamacli_names models) (__llamacli_gguf)'
 
 complete -c llamacli -n '__llamacli_in models' -a list -d 'List the models on this machine'
@@ -1020,7 +1055,7 @@ complete -c llamacli -n '__llamacli_in models' -a default -d 'Show or set the de
 complete -c llamacli -n '__llamacli_in models' -a quantize -d 'Quantize a model'
 complete -c llamacli -n '__llamacli_in models' -a running -d 'List the engines that stay loaded'
 complete -c llamacli -n '__llamacli_in models' -a stop -d 'End engines that stay loaded'
-complete -c llamacli -n '__llamacli_in models' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_in models' -o h -l help -d 'Show the common options'
 
 complete -c llamacli -n '__llamacli_at models list' -l json -d 'Write one JSON document'
 complete -c llamacli -n '__llamacli_at models list' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -1028,7 +1063,8 @@ complete -c llamacli -n '__llamacli_at models list' -o v -l verbose -d 'Show the
 complete -c llamacli -n '__llamacli_at models list' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at models list' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at models list' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at models list' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at models list' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at models list' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at models pull' -l offline -d 'Do not download anything'
 complete -c llamacli -n '__llamacli_at models pull' -l force -d 'Download a model from an https:// address again, in case it changed'
@@ -1037,7 +1073,8 @@ complete -c llamacli -n '__llamacli_at models pull' -o v -l verbose -d 'Show the
 complete -c llamacli -n '__llamacli_at models pull' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at models pull' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at models pull' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at models pull' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at models pull' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at models pull' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at models pull' -f -ka '(__llamacli_names models) (__llamacli_gguf)'
 
 complete -c llamacli -n '__llamacli_at models rm' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -1045,7 +1082,8 @@ complete -c llamacli -n '__llamacli_at models rm' -o v -l verbose -d 'Show the l
 complete -c llamacli -n '__llamacli_at models rm' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at models rm' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at models rm' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at models rm' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at models rm' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at models rm' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at models rm' -f -ka '(__llamacli_names fetched)'
 
 complete -c llamacli -n '__llamacli_at models path' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -1053,7 +1091,8 @@ complete -c llamacli -n '__llamacli_at models path' -o v -l verbose -d 'Show the
 complete -c llamacli -n '__llamacli_at models path' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at models path' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at models path' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at models path' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at models path' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at models path' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at models path' -f -ka '(__llamacli_names models) (__llamacli_gguf)'
 
 complete -c llamacli -n '__llamacli_at models show' -l json -d 'Write one JSON document'
@@ -1062,7 +1101,8 @@ complete -c llamacli -n '__llamacli_at models show' -o v -l verbose -d 'Show the
 complete -c llamacli -n '__llamacli_at models show' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at models show' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at models show' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at models show' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at models show' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at models show' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at models show' -f -ka '(__llamacli_names models) (__llamacli_gguf)'
 
 complete -c llamacli -n '__llamacli_at models default' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -1070,7 +1110,8 @@ complete -c llamacli -n '__llamacli_at models default' -o v -l verbose -d 'Show 
 complete -c llamacli -n '__llamacli_at models default' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at models default' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at models default' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at models default' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at models default' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at models default' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at models default' -f -ka '(__llamacli_names models) (__llamacli_gguf)'
 
 complete -c llamacli -n '__llamacli_at models quantize' -l forecast -d 'Only print the size of the result'
@@ -1084,7 +1125,8 @@ complete -c llamacli -n '__llamacli_at models quantize' -o v -l verbose -d 'Show
 complete -c llamacli -n '__llamacli_at models quantize' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at models quantize' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at models quantize' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at models quantize' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at models quantize' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at models quantize' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at models quantize' -f -ka '(__llamacli_names models) (__llamacli_gguf)'
 complete -c llamacli -n '__llamacli_at models quantize' -F
 complete -c llamacli -n '__llamacli_at models quantize' -f -ka 'F32 F16 Q4_0 Q4_1 Q8_0 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ2_XXS IQ2_XS Q2_K_S IQ3_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ3_M IQ2_S IQ2_M IQ4_XS IQ1_M BF16 TQ1_0 TQ2_0 MXFP4_MOE NVFP4 Q1_0 Q2_0'
@@ -1095,7 +1137,8 @@ complete -c llamacli -n '__llamacli_at models running' -o v -l verbose -d 'Show 
 complete -c llamacli -n '__llamacli_at models running' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at models running' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at models running' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at models running' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at models running' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at models running' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at models stop' -l all -d 'End all engines that stay loaded'
 complete -c llamacli -n '__llamacli_at models stop' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -1103,7 +1146,8 @@ complete -c llamacli -n '__llamacli_at models stop' -o v -l verbose -d 'Show the
 complete -c llamacli -n '__llamacli_at models stop' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at models stop' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at models stop' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at models stop' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at models stop' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at models stop' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at models stop' -f -ka '(__llamacli_names models) (__llamacli_gguf)'
 
 complete -c llamacli -n '__llamacli_in templates' -a list -d 'List the prompt templates'
@@ -1111,7 +1155,7 @@ complete -c llamacli -n '__llamacli_in templates' -a show -d 'Show one template:
 complete -c llamacli -n '__llamacli_in templates' -a edit -d 'Open a template in an editor and check it afterwards'
 complete -c llamacli -n '__llamacli_in templates' -a new -d 'Create a template with an example in it, and open it in an editor'
 complete -c llamacli -n '__llamacli_in templates' -a path -d 'Print the path of a template, or without one that of the folder of your templates'
-complete -c llamacli -n '__llamacli_in templates' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_in templates' -o h -l help -d 'Show the common options'
 
 complete -c llamacli -n '__llamacli_at templates list' -l json -d 'Write one JSON document'
 complete -c llamacli -n '__llamacli_at templates list' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -1119,7 +1163,8 @@ complete -c llamacli -n '__llamacli_at templates list' -o v -l verbose -d 'Show 
 complete -c llamacli -n '__llamacli_at templates list' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at templates list' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at templates list' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at templates list' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at templates list' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at templates list' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at templates show' -l json -d 'Write one JSON document'
 complete -c llamacli -n '__llamacli_at templates show' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -1127,7 +1172,8 @@ complete -c llamacli -n '__llamacli_at templates show' -o v -l verbose -d 'Show 
 complete -c llamacli -n '__llamacli_at templates show' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at templates show' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at templates show' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at templates show' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at templates show' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at templates show' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at templates show' -F -ka '(__llamacli_names templates)'
 
 complete -c llamacli -n '__llamacli_at templates edit' -l project -d 'Use the project\'s .llamacli/templates'
@@ -1136,7 +1182,8 @@ complete -c llamacli -n '__llamacli_at templates edit' -o v -l verbose -d 'Show 
 complete -c llamacli -n '__llamacli_at templates edit' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at templates edit' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at templates edit' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at templates edit' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at templates edit' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at templates edit' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at templates edit' -F -ka '(__llamacli_names templates)'
 
 complete -c llamacli -n '__llamacli_at templates new' -l project -d 'Use the project\'s .llamacli/templates'
@@ -1145,7 +1192,8 @@ complete -c llamacli -n '__llamacli_at templates new' -o v -l verbose -d 'Show t
 complete -c llamacli -n '__llamacli_at templates new' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at templates new' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at templates new' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at templates new' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at templates new' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at templates new' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at templates path' -l project -d 'Use the project\'s .llamacli/templates'
 complete -c llamacli -n '__llamacli_at templates path' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -1153,7 +1201,8 @@ complete -c llamacli -n '__llamacli_at templates path' -o v -l verbose -d 'Show 
 complete -c llamacli -n '__llamacli_at templates path' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at templates path' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at templates path' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at templates path' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at templates path' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at templates path' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at templates path' -F -ka '(__llamacli_names templates)'
 
 complete -c llamacli -n '__llamacli_in config' -a show -d 'Show the effective settings'
@@ -1163,7 +1212,7 @@ complete -c llamacli -n '__llamacli_in config' -a unset -d 'Remove an option fro
 complete -c llamacli -n '__llamacli_in config' -a path -d 'Print the path of the settings file, which may not exist'
 complete -c llamacli -n '__llamacli_in config' -a edit -d 'Open the settings file in an editor and check it afterwards'
 complete -c llamacli -n '__llamacli_in config' -a check -d 'Check the settings files and the environment for mistakes'
-complete -c llamacli -n '__llamacli_in config' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_in config' -o h -l help -d 'Show the common options'
 
 complete -c llamacli -n '__llamacli_at config show' -o m -l model -r -f -ka '(__llamacli_names models) (__llamacli_gguf)' -d 'Show the settings for this model'
 complete -c llamacli -n '__llamacli_at config show' -l origin -d 'Show the origin of each value'
@@ -1174,7 +1223,8 @@ complete -c llamacli -n '__llamacli_at config show' -o v -l verbose -d 'Show the
 complete -c llamacli -n '__llamacli_at config show' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at config show' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at config show' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at config show' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at config show' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at config show' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at config show' -f -ka 'prompt-template system-prompt chat-template file raw model offline lora gpu-layers device split-mode tensor-split main-gpu mmap mlock repack kernels check-tensors sandbox engine-timeout predict stop context-shift keep logprobs samples stats json-schema json-schema-file grammar grammar-file regex choices strict keep-columns template parallel unordered fail-fast retry tools tool-choice parallel-tool-calls reasoning reasoning-budget hide-reasoning temp seed top-k top-p min-p repeat-penalty repeat-last-n presence-penalty frequency-penalty logit-bias ignore-eos samplers typical-p top-n-sigma min-keep dynatemp-range dynatemp-exp xtc-probability xtc-threshold dry-multiplier dry-base dry-allowed-length dry-penalty-last-n dry-sequence-breaker mirostat mirostat-lr mirostat-ent adaptive-target adaptive-decay ctx-size threads threads-batch batch-size ubatch-size flash-attn cache-type-k cache-type-v kv-offload op-offload swa-full rope-scaling rope-freq-base rope-freq-scale yarn-orig-ctx keep-alive url key insecure color verbose profile no-stdin debug session save state mcp allow-tool max-tool-calls plain editing history input input-format field prefix output json jsonl csv similarity query rerank query-prefix pooling attention dims truncate chunk normalize chunk-rows host port socket tls-cert tls-key api-key api-keys-file rate-limit allowed-host cors-origin queue drain max-models log-json log-prompts n-prompt n-gen prompt-gen n-depth repetitions until-stable delay no-save recursive errors bos special chat detokenize ids count by-extension max compare metadata tensors hash diff check fit system full (__llamacli_names keys)'
 
 complete -c llamacli -n '__llamacli_at config get' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -1182,7 +1232,8 @@ complete -c llamacli -n '__llamacli_at config get' -o v -l verbose -d 'Show the 
 complete -c llamacli -n '__llamacli_at config get' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at config get' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at config get' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at config get' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at config get' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at config get' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at config get' -f -ka 'prompt-template system-prompt chat-template file raw model offline lora gpu-layers device split-mode tensor-split main-gpu mmap mlock repack kernels check-tensors sandbox engine-timeout predict stop context-shift keep logprobs samples stats json-schema json-schema-file grammar grammar-file regex choices strict keep-columns template parallel unordered fail-fast retry tools tool-choice parallel-tool-calls reasoning reasoning-budget hide-reasoning temp seed top-k top-p min-p repeat-penalty repeat-last-n presence-penalty frequency-penalty logit-bias ignore-eos samplers typical-p top-n-sigma min-keep dynatemp-range dynatemp-exp xtc-probability xtc-threshold dry-multiplier dry-base dry-allowed-length dry-penalty-last-n dry-sequence-breaker mirostat mirostat-lr mirostat-ent adaptive-target adaptive-decay ctx-size threads threads-batch batch-size ubatch-size flash-attn cache-type-k cache-type-v kv-offload op-offload swa-full rope-scaling rope-freq-base rope-freq-scale yarn-orig-ctx keep-alive url key insecure color verbose profile no-stdin debug session save state mcp allow-tool max-tool-calls plain editing history input input-format field prefix output json jsonl csv similarity query rerank query-prefix pooling attention dims truncate chunk normalize chunk-rows host port socket tls-cert tls-key api-key api-keys-file rate-limit allowed-host cors-origin queue drain max-models log-json log-prompts n-prompt n-gen prompt-gen n-depth repetitions until-stable delay no-save recursive errors bos special chat detokenize ids count by-extension max compare metadata tensors hash diff check fit system full (__llamacli_names keys)'
 
 complete -c llamacli -n '__llamacli_at config set' -l project -d 'Use the project\'s .llamacli.toml'
@@ -1191,7 +1242,8 @@ complete -c llamacli -n '__llamacli_at config set' -o v -l verbose -d 'Show the 
 complete -c llamacli -n '__llamacli_at config set' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at config set' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at config set' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at config set' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at config set' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at config set' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at config set' -f -ka 'prompt-template system-prompt chat-template file raw model offline lora gpu-layers device split-mode tensor-split main-gpu mmap mlock repack kernels check-tensors sandbox engine-timeout predict stop context-shift keep logprobs samples stats json-schema json-schema-file grammar grammar-file regex choices strict keep-columns template parallel unordered fail-fast retry tools tool-choice parallel-tool-calls reasoning reasoning-budget hide-reasoning temp seed top-k top-p min-p repeat-penalty repeat-last-n presence-penalty frequency-penalty logit-bias ignore-eos samplers typical-p top-n-sigma min-keep dynatemp-range dynatemp-exp xtc-probability xtc-threshold dry-multiplier dry-base dry-allowed-length dry-penalty-last-n dry-sequence-breaker mirostat mirostat-lr mirostat-ent adaptive-target adaptive-decay ctx-size threads threads-batch batch-size ubatch-size flash-attn cache-type-k cache-type-v kv-offload op-offload swa-full rope-scaling rope-freq-base rope-freq-scale yarn-orig-ctx keep-alive url key insecure color verbose profile no-stdin debug session save state mcp allow-tool max-tool-calls plain editing history input input-format field prefix output json jsonl csv similarity query rerank query-prefix pooling attention dims truncate chunk normalize chunk-rows host port socket tls-cert tls-key api-key api-keys-file rate-limit allowed-host cors-origin queue drain max-models log-json log-prompts n-prompt n-gen prompt-gen n-depth repetitions until-stable delay no-save recursive errors bos special chat detokenize ids count by-extension max compare metadata tensors hash diff check fit system full (__llamacli_names keys)'
 complete -c llamacli -n '__llamacli_at config set' -f -ka '(__llamacli_names values)'
 
@@ -1201,7 +1253,8 @@ complete -c llamacli -n '__llamacli_at config unset' -o v -l verbose -d 'Show th
 complete -c llamacli -n '__llamacli_at config unset' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at config unset' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at config unset' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at config unset' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at config unset' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at config unset' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at config unset' -f -ka 'prompt-template system-prompt chat-template file raw model offline lora gpu-layers device split-mode tensor-split main-gpu mmap mlock repack kernels check-tensors sandbox engine-timeout predict stop context-shift keep logprobs samples stats json-schema json-schema-file grammar grammar-file regex choices strict keep-columns template parallel unordered fail-fast retry tools tool-choice parallel-tool-calls reasoning reasoning-budget hide-reasoning temp seed top-k top-p min-p repeat-penalty repeat-last-n presence-penalty frequency-penalty logit-bias ignore-eos samplers typical-p top-n-sigma min-keep dynatemp-range dynatemp-exp xtc-probability xtc-threshold dry-multiplier dry-base dry-allowed-length dry-penalty-last-n dry-sequence-breaker mirostat mirostat-lr mirostat-ent adaptive-target adaptive-decay ctx-size threads threads-batch batch-size ubatch-size flash-attn cache-type-k cache-type-v kv-offload op-offload swa-full rope-scaling rope-freq-base rope-freq-scale yarn-orig-ctx keep-alive url key insecure color verbose profile no-stdin debug session save state mcp allow-tool max-tool-calls plain editing history input input-format field prefix output json jsonl csv similarity query rerank query-prefix pooling attention dims truncate chunk normalize chunk-rows host port socket tls-cert tls-key api-key api-keys-file rate-limit allowed-host cors-origin queue drain max-models log-json log-prompts n-prompt n-gen prompt-gen n-depth repetitions until-stable delay no-save recursive errors bos special chat detokenize ids count by-extension max compare metadata tensors hash diff check fit system full (__llamacli_names keys)'
 
 complete -c llamacli -n '__llamacli_at config path' -l project -d 'Use the project\'s .llamacli.toml'
@@ -1210,7 +1263,8 @@ complete -c llamacli -n '__llamacli_at config path' -o v -l verbose -d 'Show the
 complete -c llamacli -n '__llamacli_at config path' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at config path' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at config path' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at config path' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at config path' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at config path' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at config edit' -l project -d 'Use the project\'s .llamacli.toml'
 complete -c llamacli -n '__llamacli_at config edit' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -1218,14 +1272,16 @@ complete -c llamacli -n '__llamacli_at config edit' -o v -l verbose -d 'Show the
 complete -c llamacli -n '__llamacli_at config edit' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at config edit' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at config edit' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at config edit' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at config edit' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at config edit' -l help-all -d 'Show all options, by group'
 
 complete -c llamacli -n '__llamacli_at config check' -l color -r -f -ka 'auto always never' -d 'When to use colours'
 complete -c llamacli -n '__llamacli_at config check' -o v -l verbose -d 'Show the log on standard error; -vv shows more'
 complete -c llamacli -n '__llamacli_at config check' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at config check' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at config check' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at config check' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at config check' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at config check' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at config check' -F
 
 complete -c llamacli -n '__llamacli_at help' -l color -r -f -ka 'auto always never' -d 'When to use colours'
@@ -1233,5 +1289,6 @@ complete -c llamacli -n '__llamacli_at help' -o v -l verbose -d 'Show the log on
 complete -c llamacli -n '__llamacli_at help' -l profile -r -f -ka '(__llamacli_names profiles)' -d 'Profile from the settings'
 complete -c llamacli -n '__llamacli_at help' -l no-stdin -d 'Ignore standard input'
 complete -c llamacli -n '__llamacli_at help' -l debug -d 'Show the traceback of an error'
-complete -c llamacli -n '__llamacli_at help' -o h -l help -d 'Show this help'
+complete -c llamacli -n '__llamacli_at help' -o h -l help -d 'Show the common options'
+complete -c llamacli -n '__llamacli_at help' -l help-all -d 'Show all options, by group'
 complete -c llamacli -n '__llamacli_at help' -f -ka 'pipelines templates chat embeddings serving remote grammars inspection benchmarks quality models settings exit-statuses python building troubleshooting run chat embed serve bench tokenize grammar info models templates config help'

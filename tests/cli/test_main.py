@@ -54,7 +54,8 @@ COMMANDS = dict(every_command())
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_help_fits_the_width_and_names_every_option(path, width):
-    result = invoke(*path, "--help", width=width)
+    whole = "--help-all" if COMMANDS[path].params[-1].name == "help_all" else "--help"
+    result = invoke(*path, whole, width=width)
     assert result.status == 0
     assert result.stderr == ""
     for line in result.stdout.splitlines():
@@ -72,7 +73,7 @@ def test_every_option_is_complete(path):
         if not isinstance(parameter, Option):
             continue
         assert any(name.startswith("--") for name in parameter.opts), parameter.name
-        if parameter.name not in ("help", "version"):
+        if parameter.name not in ("help", "help_all", "version"):
             assert parameter.envvar is None or parameter.envvar[0] == environment_variable(parameter.opts)
 
 
@@ -334,7 +335,7 @@ USAGE_ERRORS = [
     (["run", "--temp-erature=1", "x"], "did you mean --temperature?"),
     (["run", "-temp", "1", "x"], "no such option: -temp (did you mean --temp?)"),
     (["run", "-model=x", "x"], "no such option: -model (did you mean --model?)"),
-    (["run", "--xyzzy"], "no such option: --xyzzy (--help lists them)"),
+    (["run", "--xyzzy"], "no such option: --xyzzy (--help-all lists them)"),
     (["run", "-5 + 3 = ?"], "write -- before text that begins with a dash"),
     (["run", "why", "is", "it"], "unexpected argument: is it (put text of several words in quotes)"),
     (["info", "a.gguf", "b.gguf"], "unexpected argument: b.gguf (info takes one MODEL)"),

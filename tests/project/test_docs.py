@@ -118,6 +118,20 @@ def test_help_fits_a_screen_of_24_lines_with_the_commands_first() -> None:
     assert [line.split()[0] for line in lines[start : start + len(commands)]] == commands
 
 
+@pytest.mark.parametrize("name", LEAVES)
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_help_of_a_command_is_a_page_of_common_options(name: str, width: int) -> None:
+    page = LEAVES[name]
+    shown = invoke(*page.path, "--help", width=width).stdout
+    whole = invoke(*page.path, "--help-all", width=width).stdout
+    assert len(shown.splitlines()) <= 45
+    assert all("--help-all" in " ".join(text.split()) for text in (shown, whole))
+    assert all(re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", whole) for one in page.switches for option in one.names)
+    if shown != whole:
+        assert f"--help-all shows all {len(page.switches)} options" in " ".join(shown.split())
+        assert shown.split("Examples:")[1].count("  llamacli") <= 3
+
+
 def test_an_example_of_a_group_has_its_words_above_it_where_there_is_no_room_beside_it() -> None:
     assert "  llamacli models list                          # List the models\n" in invoke("models", "--help", width=80).stdout
     assert "  # List the models.\n  llamacli models list\n" in invoke("models", "--help", width=50).stdout

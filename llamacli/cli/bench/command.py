@@ -28,7 +28,8 @@ GRACE_SECONDS = 5.0
         ("Measure the time to the first token and between tokens.", "llamacli bench --latency -p 256,1024 -n 64"),
         ("Measure several sequences in parallel.", "llamacli bench -p 0 -n 64 --parallel 1-8*2"),
         ("Measure with a long context, to a precision of ±1 %.", "llamacli bench -d 0,4096 --until-stable 1"),
-    )
+    ),
+    common=("-m", "-p", "-n", "-d", "-r", "-t", "-ngl", "-fa", "--latency", "--until-stable", "-o"),
 )
 def bench(
     app: AppContext,

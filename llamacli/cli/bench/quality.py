@@ -45,7 +45,8 @@ TextArgument = Annotated[
         ("Answer multiple choice.", "llamacli bench quality --tasks hellaswag.jsonl --questions 200"),
         ("Fail if prompts are answered worse than before.", "llamacli bench quality --exact prompts.jsonl --fail-below 0.9"),
         ("Use a text of your own, for one minute.", "llamacli bench quality notes.txt --budget 60"),
-    )
+    ),
+    common=("-m", "--reference", "-c", "--windows", "--budget", "-ctk", "-ctv", "--kernels", "-t", "-o"),
 )
 def quality(
     app: AppContext,

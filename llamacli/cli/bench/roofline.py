@@ -25,7 +25,8 @@ GRACE_SECONDS = 5.0
     examples=(
         ("Show what limits the speed of a model.", "llamacli bench roofline -m model.gguf"),
         ("Measure with a long context and four threads.", "llamacli bench roofline -d 4096 -t 4"),
-    )
+    ),
+    common=("-m", "-d", "-t", "-ngl", "--json"),
 )
 def roofline(
     app: AppContext, *, job: JobOptions, model: ModelOptions, context: ContextOptions, json: JsonOption = False

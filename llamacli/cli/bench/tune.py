@@ -84,7 +84,8 @@ class TuneOptions:
         ("Save them in the settings of a model.", "llamacli bench tune -m qwen --save-for-model"),
         ("Tune for long prompts and short answers, in a minute.", "llamacli bench tune -p 2048 -n 32 --budget 60"),
         ("Also try a smaller KV cache.", "llamacli bench tune --cache-types f16,q8_0"),
-    )
+    ),
+    common=("-m", "-p", "-n", "--budget", "--save-profile", "--save-for-model", "--cache-types", "--json"),
 )
 def tune(
     app: AppContext,

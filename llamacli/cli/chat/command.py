@@ -43,7 +43,22 @@ MessageArgument = Annotated[str | None, argument(metavar="PROMPT", help="The fir
         ("Translate each message.", "llamacli chat -T translate --var language=French"),
         ("Save nothing.", "llamacli chat --no-save"),
         ("Let the model call your own commands, each confirmed.", "llamacli chat --tools tools.json"),
-    )
+    ),
+    common=(
+        "-m",
+        "-sys",
+        "-T",
+        "-n",
+        "--temp",
+        "-c",
+        "--session",
+        "--continue",
+        "--list",
+        "--tools",
+        "--no-save",
+        "--url",
+        "--keep-alive",
+    ),
 )
 def chat(
     app: AppContext,

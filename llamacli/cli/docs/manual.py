@@ -93,7 +93,9 @@ def _program(page: Page) -> Iterator[str]:
 
 def _environment(page: Page) -> Iterator[str]:
     own = page.below() if page.is_group else (page,)
-    switches = [switch for one in own for switch in one.switches if switch.names[-1] not in ("--help", "--version")]
+    switches = [
+        switch for one in own for switch in one.switches if switch.names[-1] not in ("--help", "--help-all", "--version")
+    ]
     if page.path:
         settable = any(switch.variable for switch in switches)
         others = dict.fromkeys(_long(switch.names) for switch in switches if not switch.variable)

@@ -52,7 +52,8 @@ class Options:
         ("Vectors of rows, for NumPy.", "llamacli embed --input rows.jsonl --field body -o vectors.npy"),
         ("Find the nearest text.", 'llamacli embed --query "a fast animal" --top-k 1 fox snail cloud'),
         ("Keep notes in an index, and search it.", "llamacli embed index add notes.db -f a.md -f b.md"),
-    )
+    ),
+    common=("-m", "-f", "--input", "--field", "-o", "--query", "--top-k", "--chunk", "--json", "--csv", "--rerank", "--url"),
 )
 def embed(
     app: AppContext,

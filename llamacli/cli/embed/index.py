@@ -64,7 +64,8 @@ class IndexSearchOptions:
     examples=(
         ("Add whole files.", "llamacli embed index add notes.db -f a.md -f b.md --chunk 200"),
         ("Add rows.", "llamacli embed index add faq.db --input faq.jsonl --field question"),
-    )
+    ),
+    common=("-m", "-f", "--input", "--field", "--chunk", "--pooling", "-t"),
 )
 def add(
     app: AppContext,
@@ -110,7 +111,10 @@ def add(
             add_new_texts(app, embedder, index, items, params)
 
 
-@command(examples=(("Find notes.", 'llamacli embed index search notes.db "how do I reset it?" --top-k 3'),))
+@command(
+    examples=(("Find notes.", 'llamacli embed index search notes.db "how do I reset it?" --top-k 3'),),
+    common=("-m", "--top-k", "--query-prefix", "-t", "--json", "--jsonl"),
+)
 def search(
     app: AppContext,
     db: DatabaseArgument,

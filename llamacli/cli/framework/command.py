@@ -38,6 +38,8 @@ class Command(TyperCommand):
     """A command whose defaults may come from the settings, and whose usage errors suggest what was probably meant."""
 
     examples: tuple[Example, ...] = ()
+    common: tuple[str, ...] = ()
+    """The options that `--help` shows, by one of their names; all if it is empty."""
     reads_settings = True
     """False for a command that must work while the settings are broken."""
     takes_numbers = False
@@ -48,7 +50,9 @@ class Command(TyperCommand):
     A module is imported when its command is called.
     """
 
-    def __init__(self, name: str, signature: Signature, *, examples: tuple[Example, ...] = ()) -> None:
+    def __init__(
+        self, name: str, signature: Signature, *, examples: tuple[Example, ...] = (), common: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(
             name=name,
             params=list(signature.parameters),
@@ -57,6 +61,7 @@ class Command(TyperCommand):
             rich_markup_mode=None,
         )
         self.examples = examples
+        self.common = common
         self._signature = signature
 
     def group(self, name: str) -> Group | Command:
@@ -74,7 +79,7 @@ class Command(TyperCommand):
         if self.reads_settings:
             app = extra.get("obj") or parent.obj
             given = self._given(args)
-            if "help" not in given:
+            if "help" not in given and "help_all" not in given:
                 extra["default_map"] = self._defaults(app, given)
         return super().make_context(info_name, args, parent=parent, **extra)
 
@@ -135,6 +140,7 @@ class Group(TyperGroup):
     """A command that only has subcommands, such as `models`."""
 
     examples: tuple[Example, ...] = ()
+    common: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -175,11 +181,17 @@ class Group(TyperGroup):
         return f"did you mean {near[0]}?" if near else f"{ctx.command_path} --help lists them"
 
 
-def command(*, name: str | None = None, examples: tuple[Example, ...] = ()) -> Callable[[Callable[..., None]], Command]:
-    """Make a function a command. Its default name is the function's; its help is the docstring."""
+def command(
+    *, name: str | None = None, examples: tuple[Example, ...] = (), common: tuple[str, ...] = ()
+) -> Callable[[Callable[..., None]], Command]:
+    """Make a function a command. Its default name is the function's; its help is the docstring.
+
+    `common` are the options that `--help` shows, where all of them are more than a screen.
+    """
 
     def decorate(function: Callable[..., None]) -> Command:
-        return Command(name or function.__name__.rstrip("_").replace("_", "-"), Signature(function), examples=examples)
+        called = name or function.__name__.rstrip("_").replace("_", "-")
+        return Command(called, Signature(function), examples=examples, common=common)
 
     return decorate
 

@@ -132,5 +132,5 @@ def _llm_option(pair: list[str], names: Collection[str]) -> list[str]:
     name, value = pair
     flag = f"--{_LLM_OPTIONS.get(name, name).replace('_', '-')}"
     if flag not in names:
-        raise UsageError(f"-o {name}: no such option", hint=f"options are written {flag} VALUE; --help lists them")
+        raise UsageError(f"-o {name}: no such option", hint=f"options are written {flag} VALUE; --help-all lists them")
     return [flag, value]

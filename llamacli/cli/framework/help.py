@@ -1,8 +1,9 @@
-"""`--help`: the same facts as the man pages and the completions, laid out for the width of the terminal."""
+"""`--help` and `--help-all`: the facts of the man pages and the completions, laid out for the width of the terminal."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,14 @@ from llamacli.render.wrap import wrap
 MAX_WIDTH = 100
 _NAMES_WIDTH, _COMMANDS_WIDTH, _EXAMPLE_WIDTH = 30, 18, 44
 _NARROW = 60
+
+_BRIEF = re.compile(r"[:;] |\.( |$)")
+"""The end of the first words of an option's help."""
+
+ARGUMENTS = "Arguments"
+COMMON = "Common options"
+_COMMON_EXAMPLES = 3
+"""Examples that a page of common options shows."""
 
 OPTIONS = "Options"
 """The section of the options without a panel, such as those of a group of commands."""
@@ -42,11 +51,16 @@ class Section:
     rows: tuple[Row, ...]
 
 
-def format_help(ctx: typer.Context, *, width: int, bold: Callable[[str], str]) -> str:
-    """Return the help of a command or a group, at most `width` columns wide. `bold` styles headings."""
+def format_help(ctx: typer.Context, *, width: int, bold: Callable[[str], str], whole: bool = True) -> str:
+    """Return the help of a command or a group, at most `width` columns wide. `bold` styles headings.
+
+    Unless it is the `whole`, a command with many options shows its common ones, in a page of at most 45 lines of 80 columns.
+    """
     owner: Any = ctx.command
     width = max(min(width, MAX_WIDTH), 24)
     call = "\n".join(wrap(usage(ctx), width, first=f"{bold('Usage:')} ", rest="  "))
+    if not whole and owner.common:
+        return "\n\n".join([call, *_common_blocks(ctx, width, bold)]) + "\n"
     blocks = [call, *paragraphs(owner.help or "", width)]
     short = isinstance(owner, TyperGroup)
     blocks += [_section(part, width, bold, short=short) for part in sections(ctx)]
@@ -55,6 +69,21 @@ def format_help(ctx: typer.Context, *, width: int, bold: Callable[[str], str]) -
     if not short:
         blocks.append(_filled(ENVIRONMENT_NOTE, width))
     return "\n\n".join(blocks) + "\n"
+
+
+def _common_blocks(ctx: typer.Context, width: int, bold: Callable[[str], str]) -> list[str]:
+    """The first two paragraphs, the common options (the first words about each), some examples, and where the rest is."""
+    owner: Any = ctx.command
+    by_name = {name: one for one in owner.params if isinstance(one, Option) for name in (*one.opts, *one.secondary_opts)}
+    options = [by_name[name] for name in (*owner.common, "--help", "--help-all")]
+    rows = tuple(Row(spelling(one, most=2), _BRIEF.split(one.help or "")[0]) for one in options)
+    arguments = [part for part in sections(ctx) if part.title == ARGUMENTS]
+    blocks = paragraphs(owner.help or "", width)[:2]
+    blocks += [_section(part, width, bold, short=False) for part in (*arguments, Section(COMMON, rows))]
+    blocks.append(_examples(owner.examples[:_COMMON_EXAMPLES], bold("Examples:"), 0))
+    count = sum(isinstance(one, Option) and not one.hidden for one in owner.params)
+    more = f"{ctx.command_path} --help-all shows all {count} options; `llamacli help` lists guides."
+    return [*blocks, _filled(more, width)]
 
 
 def usage(ctx: typer.Context) -> str:
@@ -80,7 +109,7 @@ def sections(ctx: typer.Context) -> list[Section]:
             panels.setdefault(title, []).append(Row(name, summary))
     for parameter in owner.params:
         if isinstance(parameter, Argument):
-            panels.setdefault("Arguments", []).append(Row(parameter.metavar or parameter.name, sentence(parameter.help or "")))
+            panels.setdefault(ARGUMENTS, []).append(Row(parameter.metavar or parameter.name, sentence(parameter.help or "")))
         elif isinstance(parameter, Option) and not parameter.hidden:
             panel = parameter.rich_help_panel if isinstance(owner, TyperCommand) else None
             panels.setdefault(panel or OPTIONS, []).append(Row(spelling(parameter), described(parameter)))
@@ -98,9 +127,9 @@ def command_summary(owner: TyperGroup, ctx: typer.Context, name: str) -> tuple[s
     return "Commands", text.partition("\n")[0].removesuffix(".")
 
 
-def spelling(option: Option) -> str:
-    """All names and the value of an option: `-c, --ctx-size N`, `--mmap, --no-mmap`."""
-    names = ", ".join([*option.opts, *option.secondary_opts])
+def spelling(option: Option, *, most: int | None = None) -> str:
+    """The names and the value of an option: `-c, --ctx-size N`, `--mmap, --no-mmap`. `most` limits the number of names."""
+    names = ", ".join([*option.opts, *option.secondary_opts][:most])
     if option.is_flag or option.count:
         return names
     return f"{names} {option.metavar or option.kind.metavar}"

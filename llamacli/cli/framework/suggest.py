@@ -64,7 +64,7 @@ def explained(owner: TyperCommand | TyperGroup, error: typer.TyperException, arg
             return UsageError(f"no such option: {word}", hint="write -- before text that begins with a dash")
         word = word.partition("=")[0]
         near = difflib.get_close_matches(word, option_names(owner), n=1)
-        other = "--help lists them" if isinstance(owner, TyperCommand) else "options come after the command"
+        other = "--help-all lists them" if isinstance(owner, TyperCommand) else "options come after the command"
         return UsageError(f"no such option: {word}", hint=f"did you mean {near[0]}?" if near else other)
     if "requires an argument" in error.format_message():
         name = str(getattr(error, "option_name", ""))

@@ -81,7 +81,8 @@ class ShowOptions:
         ("Check a file for errors.", "llamacli info model.gguf --check"),
         ("Save the chat template.", "llamacli info model.gguf --template > template.jinja"),
         ("Compare two quantizations.", "llamacli info old.gguf --diff new.gguf"),
-    )
+    ),
+    common=("--metadata", "--tensors", "--template", "--fit", "-c", "--check", "--hash", "--diff", "--system", "--json"),
 )
 def info(
     app: AppContext, name: ModelArgument = None, *, show: ShowOptions, model: ModelOptions, context: ContextOptions

@@ -45,7 +45,23 @@ from llamacli.errors import UsageError
         ("Answer thousands of prompts.", "llamacli run --input rows.jsonl --output results.jsonl"),
         ("Ask the model of a server.", 'llamacli run --url http://localhost:8080 "Why is the sky blue?"'),
         ("Get the code alone.", 'llamacli run -x "Write a shell loop over all PNG files." > loop.sh'),
-    )
+    ),
+    common=(
+        "-m",
+        "-f",
+        "-sys",
+        "-T",
+        "-n",
+        "--temp",
+        "-c",
+        "-j",
+        "--choices",
+        "-x",
+        "--json",
+        "--input",
+        "--output",
+        "--url",
+    ),
 )
 def run(
     app: AppContext,

@@ -32,7 +32,8 @@ TemplateOption = Annotated[
             "Serve the network, with the keys of `llamacli serve key`.",
             "llamacli serve --host 0.0.0.0 --api-keys-file ~/.config/llamacli/keys.json",
         ),
-    )
+    ),
+    common=("-m", "--host", "--port", "--api-keys-file", "-c", "--parallel", "-ngl", "-t", "--temp"),
 )
 def serve(
     app: AppContext,

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
         ("Fail if a prompt grows too long.", "llamacli tokenize --chat -f messages.json --max 4000"),
         ("Compare two vocabularies.", "llamacli tokenize -f book.txt --compare hf:Qwen/Qwen3-0.6B-GGUF"),
         ("Turn ids back into text.", "llamacli tokenize --ids hello | llamacli tokenize --detokenize"),
-    )
+    ),
+    common=("-m", "-f", "-r", "--ids", "--detokenize", "--count", "--max", "--compare", "--chat", "--json"),
 )
 def tokenize(
     app: AppContext,

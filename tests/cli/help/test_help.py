@@ -68,7 +68,11 @@ def test_the_name_of_the_man_page_is_accepted() -> None:
 @pytest.mark.parametrize("words", [("run",), ("models",), ("bench", "compare"), ("embed", "index"), ("embed", "index", "add")])
 def test_the_help_of_a_command_is_that_of_the_command(words: tuple[str, ...]) -> None:
     result = invoke("help", *words) if words != ("models",) else invoke("help", "config")
-    own = invoke(*words, "--help") if words != ("models",) else invoke("config", "--help")
+    own = (
+        invoke(*words, "--help-all")
+        if words[0] != "models" and words != ("embed", "index")
+        else invoke("config" if words[0] == "models" else "embed", *(("index",) if words[0] == "embed" else ()), "--help")
+    )
     assert (result.status, result.stdout) == (0, own.stdout)
 
 

@@ -10,13 +10,24 @@ from llamacli.cli.framework.parameters import option
 
 
 def show_help(ctx: typer.Context, value: bool) -> None:
-    """Print the help and end the program."""
+    """Print the help with the common options and end the program."""
     if value and not ctx.resilient_parsing:
-        from llamacli.cli.framework.help import format_help
+        _print_help(ctx, whole=False)
 
-        console = ctx.obj.console
-        console.write(format_help(ctx, width=console.width, bold=lambda text: console.styled(text, "bold", stdout=True)))
-        raise typer.Exit
+
+def show_whole_help(ctx: typer.Context, value: bool) -> None:
+    """Print the help with all options and end the program."""
+    if value and not ctx.resilient_parsing:
+        _print_help(ctx, whole=True)
+
+
+def _print_help(ctx: typer.Context, *, whole: bool) -> None:
+    from llamacli.cli.framework.help import format_help
+
+    console = ctx.obj.console
+    bold = lambda text: console.styled(text, "bold", stdout=True)  # noqa: E731
+    console.write(format_help(ctx, width=console.width, bold=bold, whole=whole))
+    raise typer.Exit
 
 
 OfflineOption = Annotated[bool, option("--offline", help="Do not download anything.")]
@@ -35,4 +46,9 @@ class CommonOptions:
     profile: Annotated[str | None, option("--profile", metavar="NAME", help="Profile from the settings.")] = None
     no_stdin: Annotated[bool, option("--no-stdin", help="Ignore standard input.")] = False
     debug: Annotated[bool, option("--debug", help="Show the traceback of an error.")] = False
-    help: Annotated[bool, option("-h", "--help", help="Show this help.", callback=show_help, environment=False)] = False
+    help: Annotated[bool, option("-h", "--help", help="Show the common options.", callback=show_help, environment=False)] = (
+        False
+    )
+    help_all: Annotated[
+        bool, option("--help-all", help="Show all options, by group.", callback=show_whole_help, environment=False)
+    ] = False
