@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
-from llamacli.api.answers import cancellable
-from llamacli.api.arguments import PromptLike
+from llamacli.api.calls.answering import cancellable
 from llamacli.api.llama import Llama
-from llamacli.api.options import ChatKeywords, CompletionKeywords
-from llamacli.api.state.saved import SavedState
-from llamacli.api.vectors import TextLike
-from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import ClosedError
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from llamacli.api.arguments.inputs import PromptLike, TextLike
+    from llamacli.api.arguments.options import ChatKeywords, CompletionKeywords
+    from llamacli.api.state.saved import SavedState
+    from llamacli.engine.runtime.canceller import Canceller
     from llamacli.openai.types import (
         CreateChatCompletionResponse,
         CreateChatCompletionStreamResponse,
@@ -50,6 +48,8 @@ class AsyncLlama:
     longest_token_prefix = staticmethod(Llama.longest_token_prefix)
 
     def __init__(self, *args: Any, llama: Llama | None = None, **options: Any) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         self.llama = llama if llama is not None else Llama(*args, **options)
         # More calls would only wait in the engine; a stream takes a thread only while it waits for a chunk.
         self._pool = ThreadPoolExecutor(self.llama.n_parallel + STREAMS, thread_name_prefix="llamacli")
@@ -130,7 +130,7 @@ class AsyncLlama:
         model: str | None = None,
     ) -> CreateEmbeddingResponse:
         """Return vectors in OpenAI's form (see `Llama.create_embedding`)."""
-        return await self._in_thread(Canceller(), functools.partial(self.llama.create_embedding, input, model))
+        return await self._in_thread(functools.partial(self.llama.create_embedding, input, model))
 
     async def embed(
         self,
@@ -141,11 +141,11 @@ class AsyncLlama:
     ) -> Any:
         """Return vectors (see `Llama.embed`)."""
         call = functools.partial(self.llama.embed, input, normalize, truncate)
-        return await self._in_thread(Canceller(), functools.partial(call, return_count=return_count))
+        return await self._in_thread(functools.partial(call, return_count=return_count))
 
     async def eval(self, tokens: Sequence[int]) -> None:
         """Evaluate tokens after the current ones (see `Llama.eval`)."""
-        await self._in_thread(Canceller(), functools.partial(self.llama.eval, tokens))
+        await self._in_thread(functools.partial(self.llama.eval, tokens))
 
     @functools.wraps(Llama.generate)
     async def generate(self, *args: Any, **options: Any) -> AsyncIterator[int]:
@@ -155,11 +155,11 @@ class AsyncLlama:
 
     async def save_state(self) -> SavedState:
         """Return the evaluated tokens with their KV cache, and the seed."""
-        return await self._in_thread(Canceller(), self.llama.save_state)
+        return await self._in_thread(self.llama.save_state)
 
     async def load_state(self, state: SavedState) -> None:
         """Restore a saved state (see `Llama.load_state`)."""
-        await self._in_thread(Canceller(), functools.partial(self.llama.load_state, state))
+        await self._in_thread(functools.partial(self.llama.load_state, state))
 
     @classmethod
     @functools.wraps(Llama.from_pretrained.__func__)  # type: ignore[attr-defined]
@@ -191,18 +191,25 @@ class AsyncLlama:
         call = functools.partial(method, *args, **options)
         if options.get("stream") or _has_stream(method.__name__, args):
             return self._chunks(call)
-        return await self._in_thread(Canceller(), call)
+        return await self._in_thread(call)
 
     async def _chunks(self, call: Callable[..., Any]) -> AsyncIterator[Any]:
+        from llamacli.engine.runtime.canceller import Canceller
+
         cancel = Canceller()
         try:
-            iterator: Iterator[Any] = await self._in_thread(cancel, call)
-            while (chunk := await self._in_thread(cancel, functools.partial(next, iterator, _END))) is not _END:
+            iterator: Iterator[Any] = await self._in_thread(call, cancel)
+            while (chunk := await self._in_thread(functools.partial(next, iterator, _END), cancel)) is not _END:
                 yield chunk
         finally:
             cancel.set()
 
-    async def _in_thread(self, cancel: Canceller, call: Callable[..., T]) -> T:
+    async def _in_thread(self, call: Callable[..., T], cancel: Canceller | None = None) -> T:
+        import asyncio
+
+        from llamacli.engine.runtime.canceller import Canceller
+
+        cancel = cancel or Canceller()
         try:
             running = asyncio.get_running_loop().run_in_executor(self._pool, cancellable, cancel, call)
         except RuntimeError as error:  # the pool was shut down
@@ -224,11 +231,15 @@ class AsyncLlama:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        import asyncio
+
         await asyncio.to_thread(self.close)
 
 
 def _has_stream(name: str, args: tuple[Any, ...]) -> bool:
     """Return whether `stream` is among the arguments that are given by position."""
+    import inspect
+
     return bool(inspect.signature(getattr(Llama, name)).bind_partial(None, *args).arguments.get("stream"))
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llamacli.engine.generation.request import Criterion, Processor
-
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from llamacli.engine.generation.request import Criterion, Processor
 
     Tokens = npt.NDArray[np.intc]
     Scores = npt.NDArray[np.single]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from llamacli.engine.constraint.guidance import Constraint
-from llamacli.engine.constraint.schema import schema_to_grammar
 from llamacli.errors import InvalidJSONError, SchemaError, UsageError
-from llamacli.json_text import parse_json
+
+if TYPE_CHECKING:
+    from llamacli.engine.constraint.guidance import Constraint
 
 LLAMA_GRAMMAR_DEFAULT_ROOT = "root"
 
@@ -98,6 +98,8 @@ class LlamaGrammar:
         Raises:
             SchemaError: if it is not a schema, or has no grammar.
         """
+        from llamacli.engine.constraint.schema import schema_to_grammar
+
         schema = _parsed(json_schema) if isinstance(json_schema, str) else json_schema
         if not isinstance(schema, dict | bool):
             raise SchemaError("a JSON schema must be an object or a boolean", place=0)
@@ -105,10 +107,14 @@ class LlamaGrammar:
 
     def constraint(self) -> Constraint:
         """Return it as the engine takes it."""
+        from llamacli.engine.constraint.guidance import Constraint
+
         return Constraint(grammar=self.text, trusted=self.schema is not None)
 
 
 def _parsed(text: str) -> Any:
+    from llamacli.json_text import parse_json
+
     try:
         return parse_json(text)
     except InvalidJSONError as error:

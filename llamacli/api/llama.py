@@ -8,27 +8,19 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from llamacli.api import values
-from llamacli.api.argument_names import naming_arguments
-from llamacli.api.attributes import Attributes
-from llamacli.api.chat.formats import find_format
-from llamacli.api.chat.handlers import REGISTRY, LlamaChatCompletionHandler
-from llamacli.api.loading import find_hub_file, find_model, set_verbose
-from llamacli.api.options import warn_obsolete
-from llamacli.api.params import context_params, model_params
-from llamacli.api.speculative import LlamaDraftModel
-from llamacli.api.state.cache import BaseLlamaCache, SharedPrefixes
-from llamacli.api.tokenizer import BaseLlamaTokenizer
-from llamacli.binding.library import require_own_library
-from llamacli.engine.chat.template import ChatTemplate
-from llamacli.engine.embedding.params import Attention
-from llamacli.engine.engine import Engine
-from llamacli.engine.params import CacheType, FlashAttention, Override, Pooling, RopeScaling, SamplingParams, SplitMode
-from llamacli.engine.runtime.state import fingerprint
+from llamacli.api.arguments.names import naming_arguments
+from llamacli.api.calls.attributes import Attributes
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from llamacli.api.chat.handlers import LlamaChatCompletionHandler
+    from llamacli.api.speculative import LlamaDraftModel
+    from llamacli.api.state.cache import BaseLlamaCache
+    from llamacli.api.tokenizer import BaseLlamaTokenizer
+    from llamacli.engine.embedding.params import Attention
+    from llamacli.engine.params import CacheType, FlashAttention, Override, Pooling, RopeScaling, SplitMode
 
 
 class Llama(Attributes):
@@ -132,6 +124,15 @@ class Llama(Attributes):
         on_load: Callable[[float], None] | None = None,
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        from llamacli.api.arguments import values
+        from llamacli.api.arguments.options import warn_obsolete
+        from llamacli.api.arguments.params import context_params, model_params
+        from llamacli.api.chat.handlers import check_format
+        from llamacli.api.loading import find_model, set_verbose
+        from llamacli.binding.library import require_own_library
+        from llamacli.engine.engine import Engine
+        from llamacli.engine.params import SamplingParams
+
         require_own_library()
         set_verbose(verbose)
         for name, given in (("n_parts", n_parts), ("f16_kv", f16_kv), ("lora_base", lora_base)):
@@ -142,8 +143,8 @@ class Llama(Attributes):
         repeat_last_n = values.whole("last_n_tokens_size", last_n_tokens_size)
         SamplingParams(seed=seed, repeat_last_n=repeat_last_n)  # check them before loading
         self._embeds, self._pooling, self._attention = embedding, values.pooling(pooling_type), values.attention(attention_type)
-        if chat_format is not None and chat_handler is None and chat_format not in REGISTRY.handlers:
-            ChatTemplate(find_format(chat_format)[0]).close()
+        if chat_format is not None and chat_handler is None:
+            check_format(chat_format)
         self.chat_format, self.chat_handler = chat_format, chat_handler
         self.model_path, self.verbose = str(model_path), verbose
         self.cache: BaseLlamaCache | None = None
@@ -184,6 +185,8 @@ class Llama(Attributes):
             DownloadError: if it cannot be fetched.
             UsageError: if another folder than the shared cache is named: set HF_HOME for that.
         """
+        from llamacli.api.loading import find_hub_file
+
         path = find_hub_file(repo_id, filename, additional_files or (), local_dir=local_dir, cache_dir=cache_dir)
         return cls(path, **arguments)
 
@@ -191,6 +194,8 @@ class Llama(Attributes):
 
     def set_seed(self, seed: int | None) -> None:
         """Set the seed from which later calls without a seed of their own draw theirs."""
+        from llamacli.api.arguments import values
+
         self._seed = values.seed(seed)
 
     def set_cache(self, cache: BaseLlamaCache | int | None = 2 << 30) -> None:
@@ -201,6 +206,9 @@ class Llama(Attributes):
 
         >>> llm.set_cache(64 << 20)
         """
+        from llamacli.api.state.cache import BaseLlamaCache, SharedPrefixes
+        from llamacli.engine.runtime.state import fingerprint
+
         self.cache = cache if isinstance(cache, BaseLlamaCache) else None
         if isinstance(cache, BaseLlamaCache):
             self.engine.contexts.use_prefixes(lambda context: SharedPrefixes(cache, fingerprint(context)))

@@ -8,13 +8,15 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from llamacli.api import values
-from llamacli.api.answers import Task, cancelled_by
-from llamacli.api.argument_names import naming_arguments
-from llamacli.api.arguments import PromptLike, SchemaConstraint, token_ids
+from llamacli.api.arguments import values
+from llamacli.api.arguments.inputs import PromptLike, token_ids
+from llamacli.api.arguments.names import naming_arguments
+from llamacli.api.arguments.request import SchemaConstraint
+from llamacli.api.calls.answering import cancelled_by
+from llamacli.api.calls.prompts import Prompts
+from llamacli.api.calls.task import Stops, Task
 from llamacli.api.llama import Llama
 from llamacli.api.loading import set_verbose
-from llamacli.api.prompts import Prompts, Stops
 from llamacli.backend.remote.access import clients_of
 from llamacli.backend.remote.embedder import RemoteEmbedder
 from llamacli.backend.remote.engine import RemoteEngine
@@ -209,9 +211,10 @@ def _refused(name: str) -> Callable[..., Any] | property:
 
 
 for _name in (
-    "context_params", "ctx", "eval", "eval_logits", "eval_tokens", "generate", "input_ids", "load_state", "logits", "manual",
-    "metadata", "model", "model_params", "n_tokens", "pooling_type", "reset", "sample", "save_state", "scores", "set_cache",
-    "token_bos", "token_eos", "token_nl", "token_to_piece", "tokenizer",
+    "context_params", "ctx", "eval", "eval_logits", "eval_tokens", "generate", "input_ids", "kv_overrides", "load_state",
+    "logits", "lora_path", "lora_scale", "manual", "metadata", "model", "model_params", "n_batch", "n_threads",
+    "n_threads_batch", "n_tokens", "numa", "pooling_type", "reset", "sample", "save_state", "scores", "set_cache",
+    "tensor_split", "token_bos", "token_eos", "token_nl", "token_to_piece", "tokenizer", "tokenizer_",
 ):  # fmt: skip
     setattr(RemoteLlama, _name, _refused(_name))
 RemoteLlama.__call__ = RemoteLlama.create_completion  # type: ignore[method-assign]

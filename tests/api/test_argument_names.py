@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from llamacli import Llama
-from llamacli.api.argument_names import argument_names
-from llamacli.api.completion import Completions
+from llamacli.api.arguments.names import argument_names
+from llamacli.api.calls.completion import Completions
 from llamacli.errors import LlamacliError, UsageError
 
 

@@ -13,7 +13,6 @@ import pytest
 import tiny
 
 from llamacli import Llama, LlamaGrammar
-from llamacli.api import llama as llama_module
 from llamacli.engine.engine import Engine
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import ClosedError, SchemaError, TemplateError, UsageError
@@ -137,7 +136,7 @@ def test_vectors_of_tokens_of_several_texts(tiny_embedding_model: Path) -> None:
 def test_wrong_values_are_told_before_loading(
     tiny_model: Path, arguments: Any, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(llama_module, "Engine", None)
+    monkeypatch.setattr("llamacli.engine.engine.Engine", None)
     with pytest.raises((UsageError, TemplateError), match=named):
         Llama(tiny_model, **arguments)
 
@@ -159,7 +158,7 @@ def test_what_was_loaded_is_freed_when_making_fails(tiny_model: Path, monkeypatc
             engines.append(self)
             raise ZeroDivisionError
 
-    monkeypatch.setattr(llama_module, "Engine", Failing)
+    monkeypatch.setattr("llamacli.engine.engine.Engine", Failing)
     with pytest.raises(ZeroDivisionError):
         Llama(tiny_model)
     with pytest.raises(ClosedError):

@@ -6,7 +6,7 @@ import typing
 
 import pytest
 
-from llamacli.api.options import SamplingKeywords, sampling_params
+from llamacli.api.arguments.options import SamplingKeywords, sampling_params
 from llamacli.engine.params import SamplingParams, sampling_fields
 from llamacli.errors import UsageError
 

@@ -5,6 +5,7 @@ A formatter makes a prompt of messages. A handler makes the whole answer; it tak
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -17,6 +18,8 @@ from llamacli.engine.chat.message import Message, read_tools
 from llamacli.engine.chat.rendering import Capabilities, RenderedPrompt, Rendering, plain_prompt
 from llamacli.engine.chat.template import ChatTemplate
 from llamacli.errors import TemplateError, UsageError
+
+logger = logging.getLogger("llamacli.api")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -115,6 +118,12 @@ def get_chat_completion_handler(name: str) -> LlamaChatCompletionHandler:
     if name in FORMATS or name in ALIASES or name in builtin_templates():
         return FormatHandler(name)
     raise LlamaChatCompletionHandlerNotFoundException(f"unknown chat format {name!r}")
+
+
+def check_format(name: str) -> None:
+    """Raise TemplateError if a chat format is unknown, or does not parse."""
+    if name not in REGISTRY.handlers:
+        ChatTemplate(find_format(name)[0]).close()
 
 
 def register_chat_completion_handler(name: str) -> Callable[[F], F]:
@@ -232,6 +241,15 @@ def format_with(name: str) -> Callable[..., ChatFormatterResponse]:
             return ChatFormatterResponse(template.render(messages_of(messages)).text, list(stops) or None)
 
     return formatter
+
+
+def continued_text(*, messages: Sequence[Any], **more: Any) -> ChatFormatterResponse:
+    """Return the text of messages, for models without a chat template; a warning says so."""
+    logger.warning("this model has no chat template: the text of the messages is continued as it is")
+    texts = [message["content"] for message in messages]
+    return ChatFormatterResponse(
+        "\n".join(text if isinstance(text, str) else "\n".join(part["text"] for part in text or ()) for text in texts)
+    )
 
 
 def stops_of(stop: Any) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from llamacli.api.argument_names import naming_arguments
+from llamacli.api.arguments.names import naming_arguments
 from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.isolated import contract
 from llamacli.api.isolated.contract import Array, Forwarded

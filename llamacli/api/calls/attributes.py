@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from llamacli.api import values
-from llamacli.api.handles import LlamaContext
-from llamacli.api.tokenizer import BaseLlamaTokenizer
-from llamacli.api.vectors import Vectors
-from llamacli.engine.embedding.defaults import stated_pooling
-from llamacli.engine.runtime.context_params import native_params
+from llamacli.api.calls.vectors import Vectors
 
 if TYPE_CHECKING:
+    from llamacli.api.handles import LlamaContext
+    from llamacli.api.tokenizer import BaseLlamaTokenizer
     from llamacli.engine.params import Override
 
 
@@ -27,11 +23,17 @@ class Attributes(Vectors):
         >>> llama_cpp.llama_n_ctx_seq(llm.ctx) >= llm.n_ctx()
         True
         """
+        from llamacli.api.handles import LlamaContext
+
         return LlamaContext(lambda: self.manual().context())
 
     @property
     def context_params(self) -> Any:
         """The parameters of the context: llama.cpp's structure `llama_context_params`."""
+        from dataclasses import replace
+
+        from llamacli.engine.runtime.context_params import native_params
+
         params = replace(self._context_params, n_seq_max=1)
         return native_params(params, self.engine.n_ctx, self.engine.model.params.kernels)
 
@@ -50,6 +52,9 @@ class Attributes(Vectors):
 
     def pooling_type(self) -> int:
         """Return the pooling of embeddings: LLAMA_POOLING_TYPE_*, of the model unless it was given; -1 if it has none."""
+        from llamacli.api.arguments import values
+        from llamacli.engine.embedding.defaults import stated_pooling
+
         return values.pooling_number(self._pooling or stated_pooling(self.engine.model.header))
 
     @property

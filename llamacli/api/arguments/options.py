@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypedDict
 
-from llamacli.api import values
+from llamacli.api.arguments import values
 from llamacli.api.callables import LogitsProcessor, StoppingCriteria
 from llamacli.api.chat.handlers import stops_of
 from llamacli.api.grammar import LlamaGrammar

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from llamacli.api.argument_names import argument_names
-from llamacli.api.arguments import token_ids
-from llamacli.api.evaluation import Evaluations
-from llamacli.engine.embedding.params import Attention, EmbeddingParams
-from llamacli.engine.params import Pooling
+from llamacli.api.arguments.inputs import TextLike, texts_of
+from llamacli.api.arguments.names import argument_names
+from llamacli.api.calls.evaluation import Evaluations
 from llamacli.errors import CancelledError, ClosedError, UsageError
 
 if TYPE_CHECKING:
     from llamacli.engine.embedding.embedder import Embedder
+    from llamacli.engine.embedding.params import Attention, EmbeddingParams
     from llamacli.engine.embedding.window import Text
+    from llamacli.engine.params import Pooling
     from llamacli.openai.types import CreateEmbeddingResponse
-
-TextLike = str | Sequence[int]
-"""A text, or its tokens."""
 
 
 class Vectors(Evaluations):
@@ -42,6 +39,8 @@ class Vectors(Evaluations):
             UsageError: if it was made without `embedding=True`, or an item is neither a text nor a list of token ids.
             ContextFullError: if a text is longer than the model allows.
         """
+        from llamacli.engine.embedding.params import EmbeddingParams
+
         with argument_names():
             vectors, tokens = self._vectors(texts_of(input), EmbeddingParams())
         return {
@@ -82,6 +81,8 @@ class Vectors(Evaluations):
         `normalize` gives each the length 1. `truncate` cuts off what is longer than the model allows, where it is an error
         otherwise. With `return_count` a pair is returned: the vectors, and the number of evaluated tokens.
         """
+        from llamacli.engine.embedding.params import EmbeddingParams
+
         params = EmbeddingParams(normalize="l2" if normalize else "none", overflow="truncate" if truncate else "error")
         texts = texts_of(input)
         with argument_names():
@@ -112,22 +113,3 @@ class Vectors(Evaluations):
         if not self._embeds:
             raise UsageError("this Llama was made without embedding=True", parameter="embedding")
         return self.engine.embedder(self._pooling, self._attention)
-
-
-def texts_of(given: Any) -> list[Text]:
-    """Return the inputs of an embedding: texts, and tuples of token ids.
-
-    Raises:
-        UsageError: if an item is something else.
-    """
-    if isinstance(given, str):
-        return [given]
-    if isinstance(given, bytes) or not isinstance(given, Iterable):
-        raise UsageError(f"input is of type {type(given).__name__}, where a text or a list of texts is needed")
-    items = list(given)
-    if items and not any(isinstance(item, Iterable) for item in items):
-        return [tuple(token_ids(items, "input"))]
-    for place, item in enumerate(items):
-        if isinstance(item, bytes) or not isinstance(item, Iterable):
-            raise UsageError(f"input[{place}] is {item!r}, where a text is needed")
-    return [item if isinstance(item, str) else tuple(token_ids(item, f"input[{place}]")) for place, item in enumerate(items)]

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llamacli.api.manual import ManualEvaluation
+from llamacli.api.manual.evaluation import ManualEvaluation
 from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.constraint.matcher import Matcher
 from llamacli.engine.generation.request import Criterion, Processor

@@ -1,4 +1,7 @@
-"""Tasks and their documents: what `Completions` asks the engine, and what comes back."""
+"""Tasks and their documents: what the calls ask the engine, and what comes back.
+
+These modules import the engine inside functions, so that importing `Llama` takes no time.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,17 @@ import random
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from llamacli.api import values
-from llamacli.api.argument_names import naming_arguments
-from llamacli.api.arguments import total_usage
-from llamacli.engine.chat.turn import Turn
-from llamacli.engine.engine import Engine
-from llamacli.engine.events import Answer, AnswerEvent, Failed, Piece
-from llamacli.engine.generation.job import Job
-from llamacli.engine.generation.request import Criterion, Processor
-from llamacli.engine.params import GenerationParams, SamplingParams
-from llamacli.engine.runtime.canceller import Canceller
+from llamacli.api.arguments.names import naming_arguments
 from llamacli.errors import ClosedError
-from llamacli.openai import response
-from llamacli.openai.documents import Documents
-from llamacli.openai.response import Document, Heading
+
+if TYPE_CHECKING:
+    from llamacli.api.calls.task import Task
+    from llamacli.engine.engine import Engine
+    from llamacli.engine.events import AnswerEvent
+    from llamacli.engine.runtime.canceller import Canceller
+    from llamacli.openai.response import Document, Heading
 
 T = TypeVar("T")
 
@@ -44,33 +41,6 @@ def cancelled_by() -> Canceller | None:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """One answer to make: its turn, its parameters, and what its documents need. `text` is the prompt of a completion."""
-
-    turn: Turn
-    params: GenerationParams
-    processor: Processor | None = None
-    criterion: Criterion | None = None
-    index: int = 0
-    text: str = ""
-    echo: bool = False
-
-    def job(self) -> Job:
-        """Return it as the engine takes it."""
-        return Job(number=self.index, turn=self.turn, params=self.params, processor=self.processor, criterion=self.criterion)
-
-    def documents(self, heading: Heading) -> Documents:
-        """Return the maker of the answer's documents."""
-        return Documents(
-            heading=heading,
-            logprobs=self.params.logprobs is not None,
-            prompt=self.text if self.echo else None,
-            offset=len(self.text),
-            role={"role": "assistant"},
-        )
-
-
 class Answering:
     """What answers tasks with an engine. A base of `Completions`."""
 
@@ -80,6 +50,8 @@ class Answering:
         self._name = name
         self._seed = seed
         self._seed_lock = threading.Lock()
+        from llamacli.engine.params import SamplingParams
+
         self._defaults = engine.sampling_defaults(SamplingParams(repeat_last_n=repeat_last_n))
 
     @property
@@ -97,6 +69,8 @@ class Answering:
 
     def _next_seed(self, seed: int | None) -> int | None:
         """Return the seed of a call, and keep it for the next: the given one, else one drawn from the last; None is random."""
+        from llamacli.api.arguments import values
+
         with self._seed_lock:
             if seed is not None:
                 self._seed = values.seed(seed)
@@ -114,6 +88,8 @@ class Answering:
 
     def _answers(self, tasks: Sequence[Task]) -> Generator[AnswerEvent, None, None]:
         """The events of all tasks, which run side by side. An error of one is raised."""
+        from llamacli.engine.events import Failed
+
         with closing(self.engine.answer_many((task.job() for task in tasks), cancel=cancelled_by())) as events:
             for event in events:
                 if isinstance(event, Failed):
@@ -121,6 +97,10 @@ class Answering:
                 yield event
 
     def _whole(self, heading: Heading, tasks: Sequence[Task]) -> Document:
+        from llamacli.api.arguments.request import total_usage
+        from llamacli.engine.events import Answer
+        from llamacli.openai import response
+
         answers = {event.index: event for event in self._answers(tasks) if isinstance(event, Answer)}
         choices = [task.documents(heading).choice(answers[task.index]) for task in tasks]
         timings = response.timings(answers[0].timings) if heading.is_chat else None
@@ -128,6 +108,10 @@ class Answering:
 
     @naming_arguments
     def _stream(self, heading: Heading, tasks: Sequence[Task], *, includes_usage: bool) -> Iterator[Document]:
+        from llamacli.api.arguments.request import total_usage
+        from llamacli.engine.events import Answer, Piece
+        from llamacli.openai import response
+
         makers = [task.documents(heading) for task in tasks]
         offsets = [0] * len(tasks)
         ends = []

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from llamacli.api import values
+from llamacli.api.arguments import values
 from llamacli.api.loading import context_size
 from llamacli.engine.params import ContextParams, LoraAdapter, ModelParams
 

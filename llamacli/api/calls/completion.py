@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from llamacli.api.answers import Task
-from llamacli.api.argument_names import naming_arguments
-from llamacli.api.arguments import PromptLike, constraint_of, rendering_of, response_constraint, several
-from llamacli.api.callables import LogitsProcessor, StoppingCriteria, criterion_of, processor_of
-from llamacli.api.chat.handlers import REGISTRY, ChatFormatter, FormatHandler
-from llamacli.api.chat.requests import messages_of, tools_of, with_function_call
-from llamacli.api.grammar import LlamaGrammar
-from llamacli.api.options import ChatKeywords, CompletionKeywords, FurtherSampling, generation, sampling_params
-from llamacli.api.tokens import Tokens
-from llamacli.openai.response import Heading
+from llamacli.api.arguments.inputs import PromptLike, several
+from llamacli.api.arguments.names import naming_arguments
+from llamacli.api.calls.tokens import Tokens
 
 if TYPE_CHECKING:
+    from llamacli.api.arguments.options import ChatKeywords, CompletionKeywords, FurtherSampling
+    from llamacli.api.callables import LogitsProcessor, StoppingCriteria
+    from llamacli.api.chat.handlers import ChatFormatter
+    from llamacli.api.grammar import LlamaGrammar
     from llamacli.openai.types import (
         CreateChatCompletionResponse,
         CreateChatCompletionStreamResponse,
@@ -120,6 +117,12 @@ class Completions(Tokens):
             GrammarError: if the grammar is invalid, or the model cannot satisfy it.
             UsageError: if an argument is invalid.
         """
+        from llamacli.api.arguments.options import generation, sampling_params
+        from llamacli.api.arguments.request import constraint_of
+        from llamacli.api.callables import criterion_of, processor_of
+        from llamacli.api.calls.task import Task
+        from llamacli.openai.response import Heading
+
         named = {
             "temperature": temperature, "top_p": top_p, "min_p": min_p, "typical_p": typical_p, "top_k": top_k, "tfs_z": tfs_z,
             "frequency_penalty": frequency_penalty, "presence_penalty": presence_penalty, "repeat_penalty": repeat_penalty,
@@ -205,6 +208,8 @@ class Completions(Tokens):
             TemplateError: if the chat template refuses the messages.
             ContextFullError, GrammarError, UsageError: as `create_completion`.
         """
+        from llamacli.api.chat.handlers import REGISTRY, FormatHandler
+
         given = {
             "functions": functions, "function_call": function_call, "tools": tools, "tool_choice": tool_choice,
             "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p, "typical_p": typical_p,
@@ -245,6 +250,13 @@ class Completions(Tokens):
         **sampling: Any,
     ) -> Any:
         """Answer a conversation with another chat format or formatter; None is the model's own template."""
+        from llamacli.api.arguments.options import generation, sampling_params
+        from llamacli.api.arguments.request import constraint_of, rendering_of, response_constraint
+        from llamacli.api.callables import criterion_of, processor_of
+        from llamacli.api.calls.task import Task
+        from llamacli.api.chat.requests import messages_of, tools_of, with_function_call
+        from llamacli.openai.response import Heading
+
         sampling["seed"] = self._next_seed(sampling.get("seed"))
         params = generation(
             sampling_params(self._defaults, sampling),

@@ -2,53 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from llamacli.api.answers import Answering
-from llamacli.api.arguments import PromptLike
-from llamacli.api.callables import criterion_of
-from llamacli.api.chat.formats import find_format
-from llamacli.api.chat.handlers import ChatFormatter, ChatFormatterResponse, FormatterTemplate
-from llamacli.engine.chat.chat_turn import chat_turn
-from llamacli.engine.chat.infill import infill_prompt
-from llamacli.engine.chat.prompt import Prompt, plain_prompt
-from llamacli.engine.chat.rendering import PromptTemplate, Rendering
-from llamacli.engine.chat.turn import Turn, text_turn
-from llamacli.engine.engine import Engine
-from llamacli.engine.generation.request import Criterion
-from llamacli.engine.params import GenerationParams
+from llamacli.api.calls.answering import Answering
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
+    from llamacli.api.arguments.inputs import PromptLike
+    from llamacli.api.calls.task import Stops
+    from llamacli.api.chat.handlers import ChatFormatter
     from llamacli.api.tokenizer import BaseLlamaTokenizer
     from llamacli.engine.chat.message import Message
+    from llamacli.engine.chat.prompt import Prompt
+    from llamacli.engine.chat.rendering import PromptTemplate, Rendering
+    from llamacli.engine.chat.turn import Turn
     from llamacli.engine.constraint.guidance import Constraint
-
-logger = logging.getLogger("llamacli.api")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stops:
-    """What ends the answers of a chat format, beside the request's own stops."""
-
-    texts: tuple[str, ...] = ()
-    criterion: Criterion | None = None
-
-    def added_to(self, params: GenerationParams) -> GenerationParams:
-        """Return the limits with these stop texts."""
-        return dataclasses.replace(params, stop=(*params.stop, *self.texts)) if self.texts else params
-
-    def joined(self, other: Criterion | None) -> Criterion | None:
-        """Return the criterion that is met if this one or the other is."""
-        own = self.criterion
-        if own is None or other is None:
-            return own or other
-        return lambda tokens, logits: own(tokens, logits) or other(tokens, logits)
+    from llamacli.engine.engine import Engine
 
 
 class Prompts(Answering):
@@ -71,9 +42,14 @@ class Prompts(Answering):
 
     def _text_turn(self, prompt: PromptLike, suffix: str | None, constraint: Constraint | None) -> Turn:
         """Return the turn that continues a text or tokens."""
+        from llamacli.engine.chat.turn import text_turn
+
         return text_turn(self._prompt(prompt, suffix), constraint)
 
     def _prompt(self, prompt: PromptLike, suffix: str | None) -> Prompt:
+        from llamacli.engine.chat.infill import infill_prompt
+        from llamacli.engine.chat.prompt import Prompt, plain_prompt
+
         vocabulary = self.engine.model.vocabulary
         if isinstance(prompt, str):
             if suffix is not None:
@@ -93,10 +69,14 @@ class Prompts(Answering):
         constraint: Constraint | None,
     ) -> tuple[Turn, Stops]:
         """Return the turn that answers messages, and what ends the answers of the format."""
+        from llamacli.api.callables import criterion_of
+        from llamacli.api.calls.task import Stops
+        from llamacli.api.chat.formats import find_format
+        from llamacli.api.chat.handlers import FormatterTemplate, continued_text
+
         engine = self.engine
         if chat_format is None and not engine.has_chat_template:
-            logger.warning("this model has no chat template: the text of the messages is continued as it is")
-            chat_format = _plain_text
+            chat_format = continued_text
         if not isinstance(chat_format, str | None):
             template = FormatterTemplate(chat_format)
             turn = self._turn_of(template, messages, rendering, constraint)
@@ -108,12 +88,6 @@ class Prompts(Answering):
     def _turn_of(
         self, template: PromptTemplate, messages: Sequence[Message], rendering: Rendering, constraint: Constraint | None
     ) -> Turn:
+        from llamacli.engine.chat.chat_turn import chat_turn
+
         return chat_turn(self.engine.model.vocabulary, template, messages, rendering, constraint=constraint)
-
-
-def _plain_text(*, messages: Sequence[Any], **more: Any) -> ChatFormatterResponse:
-    """Return the text of messages, for models without a chat template."""
-    texts = [message["content"] for message in messages]
-    return ChatFormatterResponse(
-        "\n".join(text if isinstance(text, str) else "\n".join(part["text"] for part in text or ()) for text in texts)
-    )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from llamacli.api.arguments import token_ids
-from llamacli.api.handles import LlamaModel
-from llamacli.api.prompts import Prompts
-from llamacli.api.tokenizer import LlamaTokenizer
+from llamacli.api.arguments.inputs import token_ids
+from llamacli.api.calls.prompts import Prompts
+
+if TYPE_CHECKING:
+    from llamacli.api.handles import LlamaModel
+    from llamacli.api.tokenizer import LlamaTokenizer
 
 
 class Tokens(Prompts):
@@ -36,6 +39,8 @@ class Tokens(Prompts):
 
     def tokenizer(self) -> LlamaTokenizer:
         """Return the model's tokenizer."""
+        from llamacli.api.tokenizer import LlamaTokenizer
+
         return LlamaTokenizer(self)
 
     def token_bos(self) -> int:
@@ -58,6 +63,8 @@ class Tokens(Prompts):
         >>> llama_cpp.llama_n_vocab(llm.model) == llm.n_vocab()
         True
         """
+        from llamacli.api.handles import LlamaModel
+
         return LlamaModel(lambda: self.engine.model)
 
     def n_vocab(self) -> int:

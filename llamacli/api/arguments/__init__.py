@@ -1,0 +1,1 @@
+"""The arguments of calls: checked, and as the engine takes them."""

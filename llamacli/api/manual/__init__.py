@@ -1,0 +1,1 @@
+"""Evaluation by hand: one sequence in a context of its own."""
