@@ -86,6 +86,11 @@ class ChildEngine(ChildPrompting):
         return self._child.is_alive
 
     @property
+    def child(self) -> Child:
+        """The child that has the model now: another one after `revive`."""
+        return self._child
+
+    @property
     def pid(self) -> int:
         """The process id of the child."""
         return self._child.pid

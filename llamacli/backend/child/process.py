@@ -22,7 +22,7 @@ import msgspec
 
 from llamacli.backend.child.death import Vitals, died, exceeded, hung
 from llamacli.backend.child.launch import Launched
-from llamacli.backend.child.stream import ItemStream, PendingCall, Source
+from llamacli.backend.child.stream import ItemStream, Message, PendingCall, Source
 from llamacli.backend.child.wire.codec import ProtocolError
 from llamacli.backend.child.wire.frames import (
     Alive,
@@ -94,7 +94,7 @@ class Child:
         self.vitals = Vitals()
         self.missing: tuple[str, ...] = ()
         self._reader = threading.Thread(target=self._receive_all, name="llamacli-engine", daemon=True)
-        self._send(start, descriptors)
+        self.send(start, descriptors)
         self._reader.start()
         _running.add(self)
         threading.Thread(target=self._watch, args=(patience,), name="llamacli-watch", daemon=True).start()
@@ -143,7 +143,7 @@ class Child:
     def tell(self, method: Method, arguments: Any = None) -> None:
         """Make a call whose end nobody waits for. A child that has ended ignores it."""
         packed = msgspec.Raw(encoder_of(method.arguments)(arguments))
-        self._send(Call(next(self._numbers), method.name, packed, 0, 0))
+        self.send(Call(next(self._numbers), method.name, packed, 0, 0))
 
     def stream(
         self,
@@ -161,46 +161,52 @@ class Child:
         called for items that the child wants. A value that is sent into the iterator goes to the child as an item. `cancel`
         ends the call from any thread. Raises as `call`.
         """
-        call = PendingCall(next(self._numbers), method.is_retried)
-        stream = ItemStream(self._send, call, method, lockstep, source)
-        self._submit(call, method, arguments, stream.credit, descriptors)
+        number = next(self._numbers)
+        stream = ItemStream(self.send, number, method, lockstep, source)
+        call = PendingCall(number, stream.messages.put, method.is_retried)
+        self._submit(call, method, self.pack(method, arguments), stream.credit, descriptors)
         if cancel is not None:
-            cancel.then(lambda: self._end_call(call))
+            cancel.then(lambda: self.end(call))
         try:
             return (yield from stream.read())
         finally:
             if self._runs(call):
-                self._send(Cancel(call.id))
-                self._drain(call)
+                self.send(Cancel(call.id))
+                _drain(stream.messages)
 
-    def _submit(self, call: PendingCall, method: Method, arguments: Any, credit: int, descriptors: Sequence[int]) -> None:
-        packed = msgspec.Raw(encoder_of(method.arguments)(arguments))
+    @staticmethod
+    def pack(method: Method, arguments: object) -> bytes:
+        """Return the arguments of a call for the wire. Raises UsageError as `encode`."""
+        return encoder_of(method.arguments)(arguments)
+
+    def begin(self, method: Method, packed: bytes, credit: int, deliver: Callable[[Message], None]) -> PendingCall:
+        """Make a call whose messages `deliver` gets, on the thread that receives them. Raises as `call`."""
+        call = PendingCall(next(self._numbers), deliver, method.is_retried)
+        self._submit(call, method, packed, credit, ())
+        return call
+
+    def end(self, call: PendingCall) -> None:
+        """End a call in the child, if it runs. Its messages go on until the child has confirmed that."""
+        if self._runs(call):
+            self.send(Cancel(call.id))
+
+    def _submit(self, call: PendingCall, method: Method, packed: bytes, credit: int, descriptors: Sequence[int]) -> None:
         with self._lock:
             if self._end is not None:
                 raise self._end
             self._pending[call.id] = call
         try:
-            self._send(Call(call.id, method.name, packed, credit, len(descriptors)), descriptors)
+            self.send(Call(call.id, method.name, msgspec.Raw(packed), credit, len(descriptors)), descriptors)
         except LlamacliError:
             with self._lock:
                 self._pending.pop(call.id, None)
             raise
 
-    def _end_call(self, call: PendingCall) -> None:
-        if self._runs(call):
-            self._send(Cancel(call.id))
-
     def _runs(self, call: PendingCall) -> bool:
         with self._lock:
             return call.id in self._pending and self._end is None
 
-    def _drain(self, call: PendingCall) -> None:
-        """Wait until the child has ended a call whose caller left, so that the next one finds it idle."""
-        with contextlib.suppress(queue.Empty):
-            while not isinstance(call.messages.get(timeout=_LEAVING_SECONDS), Exception | Result | Failure):
-                pass
-
-    def _send(self, message: Start | Call | Feed | Grant | Cancel, descriptors: Sequence[int] = ()) -> None:
+    def send(self, message: Start | Call | Feed | Grant | Cancel, descriptors: Sequence[int] = ()) -> None:
         """Send a message. To a dead child it is lost: the reading thread tells all calls."""
         with contextlib.suppress(OSError):
             self._channel.send(message, descriptors)
@@ -233,7 +239,7 @@ class Child:
                 if isinstance(message, Result | Failure):
                     self._pending.pop(message.id, None)
             if call is not None:
-                call.messages.put(message)
+                call.deliver(message)
 
     def _bury(self, end: Exception | None) -> None:
         """Wait for the child's end, and tell all calls why it ended."""
@@ -247,7 +253,7 @@ class Child:
             waiting, self._pending = list(self._pending.values()), {}
         limit = exceeded(status)
         for call in waiting:
-            call.messages.put(self._end if limit is None or call.is_retried else limit)
+            call.deliver(self._end if limit is None or call.is_retried else limit)
         self._ready.set()
         self._channel.close()
         self._launched.stderr.close()
@@ -284,6 +290,13 @@ class Child:
         if self._end is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._launched.pid, number)
+
+
+def _drain(messages: queue.SimpleQueue[Message]) -> None:
+    """Wait until the child has ended a call whose caller left, so that the next one finds it idle."""
+    with contextlib.suppress(queue.Empty):
+        while not isinstance(messages.get(timeout=_LEAVING_SECONDS), Exception | Result | Failure):
+            pass
 
 
 def _log_last_words(error: Exception) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -25,20 +25,24 @@ Message = Items | Want | Result | Failure | Exception
 
 @dataclass(frozen=True, slots=True)
 class PendingCall:
-    """A call in flight, and its messages in order; an exception among them is its end. `is_retried` is that of its method."""
+    """A call in flight. `deliver` gets its messages in order, on the thread that receives; an exception among them is its end.
+
+    `is_retried` is that of its method.
+    """
 
     id: int
+    deliver: Callable[[Message], None]
     is_retried: bool = False
-    messages: queue.SimpleQueue[Message] = field(default_factory=queue.SimpleQueue)
 
 
 class ItemStream:
     """Reader of one call's messages. `lockstep` is true for items before which the child may not compute ahead."""
 
     def __init__(
-        self, send: Send, call: PendingCall, method: Method, lockstep: Callable[[Any], bool] | None, source: Source | None
+        self, send: Send, number: int, method: Method, lockstep: Callable[[Any], bool] | None, source: Source | None
     ) -> None:
-        self._send, self._call, self._method = send, call, method
+        self.messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._send, self._number, self._method = send, number, method
         self._lockstep, self._source = lockstep, source
         self._wanted = 0
         self.credit = method.window if lockstep is None else 1
@@ -81,16 +85,16 @@ class ItemStream:
             more = window - self.credit if self.credit <= window // 2 else 0
         if more:
             self.credit += more
-            self._send(Grant(self._call.id, more))
+            self._send(Grant(self._number, more))
 
     def _next_message(self) -> Message:
         """Return the next message. While the child wants items, ask for them between the messages."""
         while self._wanted:
             try:
-                return self._call.messages.get_nowait()
+                return self.messages.get_nowait()
             except queue.Empty:
                 self._answer_want()
-        return self._call.messages.get()
+        return self.messages.get()
 
     def _answer_want(self) -> None:
         """Give the child what it wants; the wish stays if nothing is there yet."""
@@ -103,4 +107,4 @@ class ItemStream:
 
     def _give(self, items: Sequence[Any], *, is_last: bool) -> None:
         pack = encoder_of(self._method.feeds)
-        self._send(Feed(self._call.id, [msgspec.Raw(pack(item)) for item in items], is_last))
+        self._send(Feed(self._number, [msgspec.Raw(pack(item)) for item in items], is_last))

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
+from llamacli.backend.child.engine import ChildEngine
+from llamacli.backend.child.event_loop import LoopEngine
 from llamacli.backend.protocol import Backend
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
@@ -17,7 +19,7 @@ from llamacli.engine.events import AnswerEvent
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.errors import ClosedError, ContextFullError
 from llamacli.server.models.admission import Admission
-from llamacli.server.models.answers import batches_of
+from llamacli.server.models.answers import LoopAnswers, ThreadedAnswers
 from llamacli.server.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -46,8 +48,11 @@ class LoadedModel:
         self.used = time.monotonic()
         self.loaded_at = time.time()
         self._is_closed = False
-        self._answers = ThreadPoolExecutor(places, thread_name_prefix="answer")
-        self._prompts = ThreadPoolExecutor(1, thread_name_prefix="prompt")  # a chat template is used by one thread at a time
+        self._answers: LoopAnswers = (
+            LoopEngine(backend) if isinstance(backend, ChildEngine) else ThreadedAnswers(backend, places)
+        )
+        self._rendering = asyncio.Lock()  # a chat template is used by one call at a time
+        self._prompts = ThreadPoolExecutor(1, thread_name_prefix="prompt")
         self._vectors = ThreadPoolExecutor(1, thread_name_prefix="vectors")
 
     @property
@@ -56,7 +61,7 @@ class LoadedModel:
         return self.spec.name
 
     async def prompt_work(self, work: Callable[[], T]) -> T:
-        """Return what short work on prompts returns, which runs on a thread: rendering, tokenization."""
+        """Return what short work on prompts returns, which runs on a thread: reading of requests, tokenization."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._prompts, work)
         except RuntimeError as error:
@@ -64,8 +69,8 @@ class LoadedModel:
                 raise
             raise ClosedError(f"{self.name} was freed meanwhile", hint="try again") from error
 
-    def render(self, question: Question) -> Turn:
-        """Return the turn of a question; for `prompt_work`.
+    async def render(self, question: Question) -> Turn:
+        """Return the turn of a question.
 
         Raises:
             ContextFullError: if the prompt is too long.
@@ -73,7 +78,8 @@ class LoadedModel:
         """
         if self.spec.template is not None and not question.is_text:
             question = dataclasses.replace(question, template=self.spec.template)
-        turn = self.backend.render(question)
+        async with self._rendering:
+            turn = await self._answers.render(question)
         needed, size = len(turn.prompt.tokens), self.description.n_ctx
         if needed >= size:
             raise ContextFullError(
@@ -93,17 +99,9 @@ class LoadedModel:
         Leaving the iterator (`aclosing`) ends the answer, and waits until its place is free. Raises as `Backend.answer`, and
         QueueFullError.
         """
-        from llamacli.engine.runtime.canceller import Canceller
-
         async with self.admission.place():
             on_start()
-            canceller = Canceller()
-            batches = batches_of(
-                self._answers,
-                lambda: self.backend.answer(turn, params, samples=samples, cancel=canceller),
-                canceller.set,
-            )
-            async with aclosing(batches):
+            async with aclosing(self._answers.answer(turn, params, samples=samples)) as batches:
                 async for batch in batches:
                     yield batch
 
@@ -140,5 +138,7 @@ class LoadedModel:
         """Free the model: what still runs ends with ClosedError. Waits for the threads."""
         self._is_closed = True
         self.backend.close()
-        for threads in (self._answers, self._prompts, self._vectors):
+        if isinstance(self._answers, ThreadedAnswers):
+            self._answers.close()
+        for threads in (self._prompts, self._vectors):
             threads.shutdown(wait=True, cancel_futures=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent, Failed, Piece
 from llamacli.engine.params import GenerationParams
 from llamacli.errors import CancelledError
+from llamacli.openai.sampling import Generation
 from llamacli.server.http.exchange import Exchange
 from llamacli.server.models.loaded import LoadedModel
 from llamacli.server.state import ServerState
@@ -18,6 +19,12 @@ from llamacli.server.state import ServerState
 T = TypeVar("T")
 
 Batches = AsyncGenerator[list[AnswerEvent], None]
+
+_QUICK_BYTES = 4096
+_COMPILED = frozenset(
+    {"functions", "grammar", "json_schema", "output_config", "output_format", "response_format", "text", "tools"}
+)
+"""Fields whose values become grammars and templates of tools: that can take a while."""
 
 
 class Answering:
@@ -83,6 +90,19 @@ class Answering:
             record.cached_tokens += answer.usage.cached_tokens
         if self._state.keeps_prompts:
             record.answers.append(answer.content)
+
+
+async def read_request(exchange: Exchange, model: LoadedModel, document: Any, read: Callable[[], T]) -> T:
+    """Return a request that `read` reads: here if that is quick, else on a thread, as schemas become grammars meanwhile."""
+    is_quick = len(exchange.body) <= _QUICK_BYTES and isinstance(document, dict) and _COMPILED.isdisjoint(document)
+    return read() if is_quick else await model.prompt_work(read)
+
+
+async def resolved(model: LoadedModel, generation: Generation) -> GenerationParams:
+    """Return parameters with biases by token id. Raises UsageError for an unknown token."""
+    if not generation.biases:
+        return generation.params
+    return await model.prompt_work(lambda: generation.resolved(model.backend.resolve_biases))
 
 
 async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -19,7 +19,7 @@ from llamacli.openai.text_request import read_completion, read_infill
 from llamacli.server.http.event_stream import EventStream, event, event_stream
 from llamacli.server.http.exchange import Exchange
 from llamacli.server.models.loaded import LoadedModel
-from llamacli.server.routes.answering import Answering, model_of, together
+from llamacli.server.routes.answering import Answering, model_of, read_request, resolved, together
 from llamacli.server.state import ServerState
 
 Read = Callable[[Any, SamplingParams], CompletionRequest]
@@ -55,7 +55,7 @@ class Completions:
         """Fill the gap between two texts, in llama-server's format."""
         document = exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
-            request, (task,) = await model.prompt_work(lambda: _prepared(model, document, read_infill))
+            request, (task,) = await _prepared(exchange, model, document, read_infill)
             answering = self._answering(exchange, model, [task])
             if request.stream is None:
                 (answer,) = await answering.answers(task.turn, task.params)
@@ -70,7 +70,7 @@ class Completions:
     async def _complete(self, exchange: Exchange, read: Read) -> None:
         document = exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
-            request, tasks = await model.prompt_work(lambda: _prepared(model, document, read))
+            request, tasks = await _prepared(exchange, model, document, read)
             answering = self._answering(exchange, model, tasks)
             heading = Heading(model.name, is_chat=request.is_chat)
             if request.stream is None:
@@ -85,11 +85,11 @@ class Completions:
         return answering
 
 
-def _prepared(model: LoadedModel, document: Any, read: Read) -> tuple[CompletionRequest, list[Task]]:
-    """Read a request and render its prompts: all that a thread does before the answers, in one go."""
-    request = read(document, model.sampling)
-    params = request.generation.resolved(model.backend.resolve_biases)
-    turns = [model.render(question) for question in request.questions]
+async def _prepared(exchange: Exchange, model: LoadedModel, document: Any, read: Read) -> tuple[CompletionRequest, list[Task]]:
+    """Read a request and render its prompts."""
+    request = await read_request(exchange, model, document, lambda: read(document, model.sampling))
+    params = await resolved(model, request.generation)
+    turns = [await model.render(question) for question in request.questions]
     tasks = [
         Task(turn=turn, params=params, samples=request.samples, first=number * request.choices)
         for number, turn in enumerate(turns)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from llamacli.engine.chat.turn import Turn
-from llamacli.engine.params import GenerationParams
-from llamacli.openai.messages.request import MessagesRequest, count_document, read_count, read_request
+from llamacli.openai.messages.request import count_document, read_count
+from llamacli.openai.messages.request import read_request as read_messages
 from llamacli.openai.messages.stream import MessageStream
 from llamacli.server.http.exchange import Exchange
-from llamacli.server.routes.answering import Answering, model_of
+from llamacli.server.routes.answering import Answering, model_of, read_request, resolved
 from llamacli.server.routes.typed_stream import grow, stream_events
 from llamacli.server.state import ServerState
 
@@ -25,13 +24,8 @@ class Messages:
         """Answer a conversation."""
         document = exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
-
-            def prepared() -> tuple[MessagesRequest, GenerationParams, Turn]:
-                request = read_request(document, model.sampling)
-                params = request.generation.resolved(model.backend.resolve_biases)
-                return request, params, model.render(request.question)
-
-            request, params, turn = await model.prompt_work(prepared)
+            request = await read_request(exchange, model, document, lambda: read_messages(document, model.sampling))
+            params, turn = await resolved(model, request.generation), await model.render(request.question)
             answering = Answering(self._state, exchange, model)
             answering.note(turn)
             message = MessageStream(request, model=model.name, prompt_tokens=len(turn.prompt.tokens))
@@ -45,5 +39,5 @@ class Messages:
         """Tell how many tokens the prompt of a conversation has."""
         document = exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
-            turn = await model.prompt_work(lambda: model.render(read_count(document)))
+            turn = await model.render(await model.prompt_work(lambda: read_count(document)))
         await exchange.reply_json(count_document(len(turn.prompt.tokens)))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from urllib.parse import parse_qs
 
-from llamacli.engine.chat.turn import Turn
-from llamacli.engine.params import GenerationParams
 from llamacli.errors import UsageError
 from llamacli.openai.errors import Problem
-from llamacli.openai.responses.request import ResponseRequest, read_request
+from llamacli.openai.responses.request import read_request as read_response
 from llamacli.openai.responses.store import StoredResponse, count_document, deleted_document, items_document
 from llamacli.openai.responses.stream import ResponseStream
 from llamacli.server.http.exchange import Exchange, RefusedError
-from llamacli.server.routes.answering import Answering, model_of
+from llamacli.server.routes.answering import Answering, model_of, read_request, resolved
 from llamacli.server.routes.typed_stream import grow, stream_events
 from llamacli.server.state import ServerState
 
@@ -30,13 +29,9 @@ class Responses:
         """Answer a request, and keep the response unless the client says otherwise."""
         document, owner = exchange.json(), exchange.record.client
         async with self._state.pool.use(model_of(document)) as model:
-
-            def prepared() -> tuple[ResponseRequest, GenerationParams, Turn]:
-                request = read_request(document, model.sampling, self._store, owner=owner)
-                params = request.generation.resolved(model.backend.resolve_biases)
-                return request, params, model.render(request.question)
-
-            request, params, turn = await model.prompt_work(prepared)
+            read = partial(read_response, document, model.sampling, self._store, owner=owner)
+            request = await read_request(exchange, model, document, read)
+            params, turn = await resolved(model, request.generation), await model.render(request.question)
             answering = Answering(self._state, exchange, model)
             answering.note(turn)
             response = ResponseStream(request, model=model.name, keep=lambda stored: self._store.put(owner, stored))
@@ -50,11 +45,8 @@ class Responses:
         """Tell how many tokens the prompt of a request has."""
         document, owner = exchange.json(), exchange.record.client
         async with self._state.pool.use(model_of(document)) as model:
-
-            def rendered() -> Turn:
-                return model.render(read_request(document, model.sampling, self._store, owner=owner).question)
-
-            turn = await model.prompt_work(rendered)
+            read = partial(read_response, document, model.sampling, self._store, owner=owner)
+            turn = await model.render((await model.prompt_work(read)).question)
         await exchange.reply_json(count_document(len(turn.prompt.tokens)))
 
     async def retrieve(self, exchange: Exchange) -> None:

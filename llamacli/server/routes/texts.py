@@ -71,7 +71,7 @@ class Texts:
         """Tell the prompt that a conversation becomes."""
         document = exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
-            turn = await model.prompt_work(lambda: model.render(read_template(document)))
+            turn = await model.render(await model.prompt_work(lambda: read_template(document)))
         await exchange.reply_json({"prompt": turn.prompt.text, "tokens": len(turn.prompt.tokens)})
 
 

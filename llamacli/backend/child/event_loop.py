@@ -1,0 +1,166 @@
+"""Calls of a child from an event loop: no thread waits for them, so that a call costs no switches between threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
+
+from llamacli.backend.child import contract
+from llamacli.backend.child.contract import AnswerRequest
+from llamacli.backend.child.engine import ChildEngine
+from llamacli.backend.child.process import Child
+from llamacli.backend.child.stream import Message, PendingCall
+from llamacli.backend.child.wire.codec import ProtocolError
+from llamacli.backend.child.wire.faults import exception_of
+from llamacli.backend.child.wire.frames import Failure, Grant, Items, Result
+from llamacli.backend.child.wire.method import Method, decoder_of
+from llamacli.engine.chat.question import Question
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.events import AnswerEvent
+from llamacli.engine.params import GenerationParams
+
+_LEAVING_SECONDS: Final = 5.0
+"""Time for a child to confirm the end of a call whose caller left."""
+
+_INLINE_BYTES: Final = 1 << 15
+"""Bytes of arguments that are sent at once: they fit into the buffer of the connection, however busy the child is."""
+
+
+class Mailbox:
+    """The messages of one call on their way from the thread that receives them into an event loop.
+
+    One wake-up of the loop carries all messages that have come until it runs, so that a busy loop gets fewer of them.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._messages: list[Message] = []
+        self._woken = False
+        self._ready = asyncio.Event()
+
+    def put(self, message: Message) -> None:
+        """Add a message. From any thread."""
+        with self._lock:
+            self._messages.append(message)
+            woken, self._woken = self._woken, True
+        if not woken:
+            try:
+                self._loop.call_soon_threadsafe(self._ready.set)
+            except RuntimeError:  # the loop is closed: the process ends, and nobody waits
+                return
+
+    async def take(self) -> list[Message]:
+        """Return what has come, as soon as something has."""
+        await self._ready.wait()
+        self._ready.clear()
+        with self._lock:
+            messages, self._messages, self._woken = self._messages, [], False
+        return messages
+
+
+class LoopCall:
+    """A call in flight. `close` ends it in the child, and waits until the child has confirmed that."""
+
+    def __init__(self, child: Child, method: Method, mailbox: Mailbox, call: PendingCall) -> None:
+        self._child, self._method, self._mailbox, self._call = child, method, mailbox, call
+        self._credit = method.window
+        self._ended = False
+
+    @classmethod
+    async def begin(cls, child: Child, method: Method, arguments: object) -> LoopCall:
+        """Make a call. Raises the error of a child that has ended."""
+        mailbox = Mailbox()
+        packed = child.pack(method, arguments)
+        if len(packed) <= _INLINE_BYTES:
+            return cls(child, method, mailbox, child.begin(method, packed, method.window, mailbox.put))
+        beginning = asyncio.ensure_future(asyncio.to_thread(child.begin, method, packed, method.window, mailbox.put))
+        try:
+            return cls(child, method, mailbox, await asyncio.shield(beginning))
+        except asyncio.CancelledError:
+            beginning.add_done_callback(lambda done: None if done.exception() else child.end(done.result()))
+            raise
+
+    async def batches(self) -> AsyncGenerator[list[Any], None]:
+        """Yield the items in batches, and the result, if the method has one, in a batch of its own. Raises as `Child.call`."""
+        decode = decoder_of(self._method.items) if self._method.items is not None else None
+        try:
+            while not self._ended:
+                items: list[Any] = []
+                end = None
+                for message in await self._mailbox.take():
+                    if isinstance(message, Items) and decode is not None:
+                        items += map(decode, message.items)
+                    elif isinstance(message, Result | Failure | Exception):
+                        self._ended, end = True, message
+                    else:
+                        raise ProtocolError(f"the engine sent something that {self._method.name} does not send")
+                if items:
+                    yield items
+                    self._grant(len(items))
+                if end is not None and (result := self._result(end)) is not None:
+                    yield [result]
+        finally:
+            await self._close()
+
+    def _result(self, end: Result | Failure | Exception) -> Any:
+        if isinstance(end, Failure):
+            raise exception_of(end.fault)
+        if isinstance(end, Exception):
+            raise end
+        return None if self._method.result is None else decoder_of(self._method.result)(end.value)
+
+    def _grant(self, taken: int) -> None:
+        """Let the child go on, after the consumer has taken items."""
+        self._credit -= taken
+        if not self._ended and self._credit <= self._method.window // 2:
+            more, self._credit = self._method.window - self._credit, self._method.window
+            self._child.send(Grant(self._call.id, more))
+
+    async def _close(self) -> None:
+        """End the call, unless it has ended. A task that is cancelled meanwhile waits all the same, and is cancelled then."""
+        if self._ended:
+            return
+        self._child.end(self._call)
+        waiting = asyncio.ensure_future(self._wait_for_end())
+        cancelled = False
+        while not waiting.done():
+            try:
+                await asyncio.shield(waiting)
+            except asyncio.CancelledError:
+                cancelled = True
+        if cancelled:
+            raise asyncio.CancelledError
+
+    async def _wait_for_end(self) -> None:
+        try:
+            async with asyncio.timeout(_LEAVING_SECONDS):
+                while not any(isinstance(one, Result | Failure | Exception) for one in await self._mailbox.take()):
+                    pass
+        except TimeoutError:
+            return
+
+
+class LoopEngine:
+    """The prompts and answers of an engine in a child, from an event loop."""
+
+    def __init__(self, engine: ChildEngine) -> None:
+        self._engine = engine
+
+    async def render(self, question: Question) -> Turn:
+        """Return the turn of a question. Raises as `Engine.render`."""
+        call = await LoopCall.begin(self._engine.child, contract.RENDER, question)
+        async with aclosing(call.batches()) as batches:
+            turn: Turn = (await anext(batches))[0]
+        return turn
+
+    async def answer(self, turn: Turn, params: GenerationParams, *, samples: int) -> AsyncGenerator[list[AnswerEvent], None]:
+        """Yield the events of an answer in batches. Leaving the iterator ends it. Raises as `Engine.answer`."""
+        request = AnswerRequest(turn, params, samples, (), closes_gap=False, asks_for_room=False)
+        call = await LoopCall.begin(self._engine.child, contract.ANSWER, request)
+        async with aclosing(call.batches()) as batches:
+            async for batch in batches:
+                yield batch
