@@ -71,9 +71,9 @@ def context_size(path: Path, wanted: int | None) -> int:
     """Return the context size of each call: the given one, else the default or the trained size, if that is less."""
     if wanted is not None:
         return wanted
-    from llamacli import gguf
+    from llamacli.gguf.check.loadable import check_loadable
 
-    header = gguf.check_loadable(path)
+    header = check_loadable(path)
     trained = header.integer(f"{header.architecture}.context_length")
     return min(DEFAULT_CONTEXT, trained or DEFAULT_CONTEXT)
 

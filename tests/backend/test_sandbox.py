@@ -132,6 +132,19 @@ def test_other_models_cannot_be_read(tiny_model: Path, tmp_path: Path) -> None:
 
 
 @complete
+@complete
+def test_files_of_procfs_stay_open_for_they_would_be_others_when_memory_was_short() -> None:
+    script = (
+        "import os; from llamacli.backend.child.sandbox import apply_sandbox; apply_sandbox([]);"
+        "numbers = [number for number in range(3, 100) if os.path.lexists(f'/proc/self/fd/{number}')];"
+        "links = {os.readlink(f'/proc/self/fd/{number}') for number in numbers};"
+        "assert {f'/proc/{os.getpid()}', '/proc/meminfo', '/proc/stat'} <= links, links;"
+        "assert not any(link.startswith(('/usr', '/lib', '/sys')) for link in links), links"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_threads_that_run_already_are_reported() -> None:
     report = sandboxed.sandboxed(running_threads=True)["report"]
     assert report[1] == 0

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import commands
 import models
 import texts
 import tiny
@@ -19,8 +20,8 @@ from llamacli.backend.child.work.limits import limited
 from llamacli.errors import LlamacliError, ModelFileError, ModelUnsupportedError
 from llamacli.grammar import gbnf
 
-Case = tuple[str | bytes, str, Callable[[Say], None]]
-"""The mutant, what was done to it, and the work."""
+Case = tuple[str | bytes, str, Callable[[], Outcome]]
+"""The mutant, what was done to it, and what uses it and returns how that ended."""
 
 
 def make(kind: str, seed: int, number: int, folder: Path) -> Case:
@@ -31,8 +32,13 @@ def make(kind: str, seed: int, number: int, folder: Path) -> Case:
 
 def outcome(kind: str, seed: int, number: int, folder: Path) -> tuple[str, Outcome]:
     """What was done to the mutant of that number, and how using it ended."""
-    _, done, work = make(kind, seed, number, folder)
-    return done, run_forked(work)
+    _, done, use = make(kind, seed, number, folder)
+    return done, use()
+
+
+def forked(use: Callable[..., None], mutant: object) -> Callable[[], Outcome]:
+    """Return the use of a mutant in a child."""
+    return functools.partial(run_forked, functools.partial(use, mutant))
 
 
 # --- models ------------------------------------------------------------------------------------------------------------------
@@ -42,7 +48,18 @@ def model(chance: random.Random, folder: Path) -> Case:
     data, done = models.mutant(chance)
     path = folder / "mutant.gguf"
     path.write_bytes(data)
-    return data, done, functools.partial(use_model, path)
+    return data, done, forked(use_model, path)
+
+
+def command(chance: random.Random, folder: Path) -> Case:
+    """A mutant of a model for one of the commands."""
+    data, done = models.mutant(chance)
+    path = folder / "mutant.gguf"
+    path.write_bytes(data)
+    arguments = commands.command_line(chance, path)
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    return data, f"{done}; {arguments[0]}", functools.partial(commands.run_command, arguments, home)
 
 
 def use_model(path: Path, say: Say) -> None:
@@ -87,13 +104,19 @@ def use_model(path: Path, say: Say) -> None:
 
 def grammar(chance: random.Random, folder: Path) -> Case:
     text = texts.grammar(chance)
-    return text, "", functools.partial(use_grammar, text)
+    return text, "", forked(use_grammar, text)
+
+
+@functools.cache
+def own_folder() -> tempfile.TemporaryDirectory[str]:
+    """The folder of what several cases need; it is removed when the fuzzer ends."""
+    return tempfile.TemporaryDirectory(prefix="fuzz-")
 
 
 @functools.cache
 def sound_model() -> Path:
     """The tiny model, for what needs one."""
-    return tiny.tiny_model(Path(tempfile.mkdtemp(prefix="fuzz-")) / "tiny.gguf")
+    return tiny.tiny_model(Path(own_folder().name) / "tiny.gguf")
 
 
 def use_grammar(text: str, say: Say) -> None:
@@ -130,7 +153,7 @@ def generate_under(text: str, say: Say) -> None:
 
 def schema(chance: random.Random, folder: Path) -> Case:
     text = texts.schema(chance)
-    return text, "", functools.partial(use_schema, text)
+    return text, "", forked(use_schema, text)
 
 
 def use_schema(text: str, say: Say) -> None:
@@ -153,7 +176,7 @@ def use_schema(text: str, say: Say) -> None:
 
 def regex(chance: random.Random, folder: Path) -> Case:
     text = texts.regex(chance)
-    return text, "", functools.partial(use_regex, text)
+    return text, "", forked(use_regex, text)
 
 
 def use_regex(text: str, say: Say) -> None:
@@ -191,7 +214,7 @@ def state(chance: random.Random, folder: Path) -> Case:
     data = _signed(data) if signed else data
     path = folder / "mutant.state"
     path.write_bytes(data)
-    return data, "signed" if signed else "", functools.partial(use_state, path)
+    return data, "signed" if signed else "", forked(use_state, path)
 
 
 def _signed(data: bytes) -> bytes:
@@ -222,26 +245,28 @@ def use_state(path: Path, say: Say) -> None:
 
 
 KINDS: dict[str, Callable[[random.Random, Path], Case]] = {
-    "model": model, "grammar": grammar, "schema": schema, "regex": regex, "state": state,
+    "model": model, "command": command, "grammar": grammar, "schema": schema, "regex": regex, "state": state,
 }  # fmt: skip
 
 
 # --- judgement ---------------------------------------------------------------------------------------------------------------
 
 
-DEFECTS = ("traceback", "hang", "memory", "crash")
+DEFECTS = ("traceback", "hang", "memory", "crash", "signal", "noise", "status")
 """Findings that must not be. The others are what the checker could still learn."""
 
 
 def finding(ended: Outcome) -> str | None:
     """What is wrong with the program, in a word; None if the case ended as it should.
 
-    "traceback", "hang" and "memory": no input may cause these. "crash": the native library ended the process and `info --check`
-    calls the file sound; "crash, known": it does not, and still a load was tried. "unloadable": llama.cpp refuses a file that
-    `info --check` calls sound.
+    "traceback", "hang" and "memory": no input may cause these. Of commands, "signal": the user's process was ended; "noise" and
+    "status": see `Outcome`. "crash": the native library ended the child and `info --check` calls the file sound; "crash,
+    known": it does not, and still a load was tried. "unloadable": llama.cpp refuses a file that `info --check` calls sound.
     """
-    if ended.kind in ("traceback", "hang", "memory"):
+    if ended.kind in ("traceback", "hang", "memory", "noise", "status"):
         return ended.kind
+    if ended.kind == "died" and "line" in ended.said:
+        return "signal"
     known = bool(ended.said.get("known"))
     if ended.kind == "died":
         return "crash, known" if known else "crash"

@@ -33,14 +33,18 @@ MEMORY = 8 << 30
 _LIMITS = {EXIT_SECONDS: "time", EXIT_TEXT_SECONDS: "time", EXIT_MEMORY: "memory", EXIT_TEXT_MEMORY: "memory"}
 """Statuses with which a child ends itself, and what it had too little of: templates and texts have bounds as in the program."""
 
-Kind = Literal["done", "refused", "died", "traceback", "hang", "memory"]
+Kind = Literal["done", "refused", "died", "traceback", "hang", "memory", "noise", "status"]
 Say = Callable[..., None]
 """Adds to what is known about the case: `say(stage="load")`. What was said survives the death of the child."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a case ended. `reason` is the error's message, the traceback, or the last line of the native library."""
+    """How a case ended. `reason` is the error's message, the traceback, or the last line of the native library.
+
+    "noise" and "status" are of commands: more or less on standard error than one line for a failure, and another exit status
+    than those of models that cannot be used.
+    """
 
     kind: Kind
     reason: str = ""

@@ -12,9 +12,9 @@ import pytest
 import tiny
 from tiny import ARRAY, F32, STRING, Tensor, Typed
 
-from llamacli.gguf import read_files
 from llamacli.gguf.check.finding import Finding
 from llamacli.gguf.check.model import MAX_FINDINGS, check_model
+from llamacli.gguf.model import read_files
 from llamacli.gguf.source import FileSource
 
 

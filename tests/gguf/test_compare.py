@@ -12,12 +12,11 @@ import tiny
 from tiny import ARRAY, F32, Tensor, Typed
 
 from llamacli.errors import ModelFileError
-from llamacli.gguf import read_files
 from llamacli.gguf.analysis import hashes as hashing
 from llamacli.gguf.analysis.diff import Difference, compare, compare_data
 from llamacli.gguf.analysis.hashes import hash_model
 from llamacli.gguf.analysis.summary import Summary, summarize
-from llamacli.gguf.model import ModelFiles
+from llamacli.gguf.model import ModelFiles, read_files
 from llamacli.gguf.source import FileSource, Source
 
 

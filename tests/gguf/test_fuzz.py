@@ -19,13 +19,13 @@ from memory_source import MemorySource
 from tiny import ARRAY, BOOL, F32, F64, I8, STRING, U16, U64, Tensor, Typed
 
 from llamacli.errors import ModelError
-from llamacli.gguf import read_header
 from llamacli.gguf.analysis.diff import compare
 from llamacli.gguf.analysis.memory import Workload, estimate_memory
 from llamacli.gguf.analysis.summary import summarize
 from llamacli.gguf.check.model import check_model
 from llamacli.gguf.check.template import features
 from llamacli.gguf.model import ModelFiles
+from llamacli.gguf.parser.header import read_header
 
 MAX_SECONDS = 1.0
 MAX_GROWTH = 200 << 20

@@ -16,11 +16,12 @@ from memory_source import MemorySource
 from tiny import ARRAY, BOOL, F32, F64, I8, I64, STRING, U8, U16, U32, U64, Tensor, Typed, gguf_bytes, string_bytes
 
 from llamacli.errors import ModelError, ModelFileError, ModelNotFoundError, ModelUnsupportedError
-from llamacli.gguf import check_loadable, read_header
 from llamacli.gguf.arrays import read_array, read_bytes
+from llamacli.gguf.check.loadable import check_loadable
 from llamacli.gguf.header import Header, Lazy
 from llamacli.gguf.layout import ValueType
 from llamacli.gguf.parser.cursor import WINDOW
+from llamacli.gguf.parser.header import read_header
 from llamacli.gguf.source import FileSource
 
 ONE_OF_EACH = {

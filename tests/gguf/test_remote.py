@@ -9,9 +9,9 @@ import tiny
 from memory_source import MemorySource
 
 from llamacli.errors import ModelFileError
-from llamacli.gguf import read_header
 from llamacli.gguf.analysis.memory import Workload, estimate_memory
 from llamacli.gguf.model import ModelFiles, gather
+from llamacli.gguf.parser.header import read_header
 from llamacli.gguf.remote import MIB, PART_STEP, STEPS, Allowance, RangeSource
 
 

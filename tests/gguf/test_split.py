@@ -8,7 +8,8 @@ import pytest
 import tiny
 
 from llamacli.errors import ModelFileError, ModelNotFoundError
-from llamacli.gguf import check_loadable, read_files
+from llamacli.gguf.check.loadable import check_loadable
+from llamacli.gguf.model import read_files
 from llamacli.gguf.split import part_names
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from peers import LLAMACLI, TREE, run
 
-from llamacli.gguf import read_header
+from llamacli.gguf.parser.header import read_header
 from llamacli.gguf.source import FileSource
 
 VOCABULARY = TREE / "models/ggml-vocab-gemma-4.gguf"

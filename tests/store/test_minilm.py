@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from llamacli import gguf
 from llamacli.gguf.analysis.vocabulary import summarize_vocabulary
+from llamacli.gguf.check.loadable import check_file, check_loadable
+from llamacli.gguf.model import read_files
 from llamacli.gguf.source import FileSource
 from llamacli.store.files.progress import Progress, ignore_progress
 from llamacli.store.models import minilm
@@ -61,7 +62,7 @@ def test_every_number_is_where_it_belongs(small: None, tmp_path: Path) -> None:
     target = tmp_path / "m.gguf"
     seen: list[Progress] = []
     minilm.convert(archive, FOLDER, target, label="converting", on_progress=seen.append)
-    header = gguf.check_file(target)
+    header = check_file(target)
     data = target.read_bytes()
     assert {tensor.name for tensor in header.tensors} == set(values)
     for tensor in header.tensors:
@@ -78,7 +79,7 @@ def test_every_number_is_where_it_belongs(small: None, tmp_path: Path) -> None:
 def test_the_header(small: None, tmp_path: Path) -> None:
     target = tmp_path / "m.gguf"
     minilm.convert(make_archive()[0], FOLDER, target, label="", on_progress=ignore_progress)
-    header = gguf.check_loadable(target)
+    header = check_loadable(target)
     assert (header.architecture, header.integer("bert.pooling_type"), header.integer("bert.context_length")) == ("bert", 1, 8)
     assert header.integer("tokenizer.ggml.cls_token_id") == WORDS.index("[CLS]")
     with FileSource(target) as source:
@@ -141,16 +142,17 @@ def test_which_models_have_their_accents_taken_away(tmp_path: Path) -> None:
     import tiny
 
     from llamacli.engine.runtime.accents import strips_accents
+    from llamacli.gguf.header import Header
 
-    def header(**changes: object) -> gguf.Header:
+    def header(**changes: object) -> Header:
         change = {"tokenizer.ggml.model": "bert", **{key.replace("__", "."): value for key, value in changes.items()}}
-        return gguf.read_files(tiny.tiny_model(tmp_path / "m.gguf", change=change)).header
+        return read_files(tiny.tiny_model(tmp_path / "m.gguf", change=change)).header
 
     assert strips_accents(header())
     assert not strips_accents(header(tokenizer__ggml__normalizer__lowercase=False))
     assert not strips_accents(header(tokenizer__ggml__normalizer__strip_accents=False))
     assert strips_accents(header(tokenizer__ggml__normalizer__lowercase=False, tokenizer__ggml__normalizer__strip_accents=True))
-    assert not strips_accents(gguf.read_files(tiny.tiny_model(tmp_path / "n.gguf")).header)
+    assert not strips_accents(read_files(tiny.tiny_model(tmp_path / "n.gguf")).header)
 
 
 @pytest.mark.demo

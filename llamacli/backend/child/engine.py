@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from llamacli.backend.child import contract, vectors
+from llamacli.backend.child import contract
 from llamacli.backend.child.contract import (
     AnswerRequest,
     EvaluatedSize,
@@ -23,14 +23,12 @@ from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.process import Child
 from llamacli.backend.child.prompting import ChildPrompting
 from llamacli.backend.child.start import start_child
-from llamacli.backend.child.vectors import VectorRequest
 from llamacli.backend.child.wire.codec import encode
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent, Failed, Prefill
 from llamacli.engine.generation.job import Job
 from llamacli.engine.generation.room import Room
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams
-from llamacli.engine.runtime import state_file
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import EngineDiedError, MemoryFullError
 from llamacli.gguf.split import part_names
@@ -190,11 +188,15 @@ class ChildEngine(ChildPrompting):
 
     def embed(self, texts: Iterable[Text], params: EmbeddingParams | None = None) -> Iterator[Outcome]:
         """Yield the vectors of each text, in order: float32, (rows, dimension). Raises as `Embedder.embed`."""
-        return vectors.embed(self._child, VectorRequest(params), texts)
+        from llamacli.backend.child import vectors
+
+        return vectors.embed(self._child, vectors.VectorRequest(params), texts)
 
     def rerank(self, query: str, texts: Iterable[Text], params: EmbeddingParams | None = None) -> Iterator[Outcome]:
         """Yield the scores of each text as an answer to `query`, in order. Raises as `Embedder.rerank`."""
-        return vectors.embed(self._child, VectorRequest(params, query), texts)
+        from llamacli.backend.child import vectors
+
+        return vectors.embed(self._child, vectors.VectorRequest(params, query), texts)
 
     # --- state ----------------------------------------------------------------------------------------------------------
 
@@ -210,12 +212,16 @@ class ChildEngine(ChildPrompting):
 
     def save_state(self, path: Path) -> int:
         """Write the cache of the last answer and its prompt to a file; return the tokens. Raises OSError."""
+        from llamacli.engine.runtime import state_file
+
         with state_file.publish(path) as file:
             tokens: int = self._child.call(contract.SAVE_STATE, descriptors=[file.fileno()])
         return tokens
 
     def load_state(self, path: Path) -> int:
         """Restore what `save_state` wrote; return the number of tokens. Raises StateError, ContextFullError."""
+        from llamacli.engine.runtime import state_file
+
         with state_file.open_state(path) as file:
             name = f"the saved state {path}"
             tokens: int = self._child.call(contract.LOAD_STATE, name, descriptors=[file.fileno()])

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, NoReturn
@@ -66,6 +64,8 @@ def spawn_child(services: Sequence[str]) -> Launched:
     Raises:
         EngineError: if the system refuses another process, or this Python has no interpreter of its own.
     """
+    import subprocess
+
     from llamacli.backend.child.sandbox.environment import child_environment
 
     if not sys.executable:
@@ -108,6 +108,8 @@ def _stderr_file() -> IO[bytes]:
     create = getattr(os, "memfd_create", None)
     if create is not None:
         return os.fdopen(create("llamacli-engine-stderr"), "w+b", buffering=0)
+    import tempfile
+
     return tempfile.TemporaryFile(buffering=0)
 
 

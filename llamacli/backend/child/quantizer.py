@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from llamacli import gguf
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.process import Child
 from llamacli.backend.child.start import start_child
 from llamacli.backend.child.wire.method import Method
 from llamacli.engine.quantization.types import QuantizedSizes
 from llamacli.errors import LlamacliError, ModelUnsupportedError, UsageError
+from llamacli.gguf.check.loadable import check_file
 from llamacli.gguf.split import part_names
 from llamacli.units import format_bytes
 
@@ -71,7 +71,7 @@ def quantize(
             with contextlib.closing(_start(asked, (part,), params)) as child:
                 sizes = _checked_forecast(child, asked, target)
                 child.call(QUANTIZE, (asked, str(part)), on_item=_spread(on_progress))
-            gguf.check_file(part)
+            check_file(part)
             _publish(part, target)
         finally:
             part.unlink(missing_ok=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.context import AppContext
@@ -15,59 +14,20 @@ from llamacli.cli.framework.option_names import OPTION_NAMES
 from llamacli.cli.framework.options.template import TEMPLATE_OPTION, TemplateOptions, parse_variable
 from llamacli.cli.framework.parameters import ENVIRONMENT_PREFIX, Option, parse_path
 from llamacli.cli.framework.settings import as_given, key_of
-from llamacli.engine.chat.message import Message
 from llamacli.errors import UsageError
 from llamacli.store.models.references import is_path
 from llamacli.store.settings.settings import Key, keys_by_spelling, spelling
-from llamacli.store.templates.library import load
-from llamacli.store.templates.template import PromptTemplate
-from llamacli.store.templates.text import INPUT, TemplateText
+
+if TYPE_CHECKING:
+    from llamacli.cli.framework.filled_template import FilledTemplate
+    from llamacli.store.templates.template import PromptTemplate
+    from llamacli.store.templates.text import TemplateText
 
 _CONSTRAINTS = ("json_schema", "json_schema_file", "grammar", "grammar_file", "regex", "choices")
 _MORE = ("extract",)
 """Options that templates may set, though settings may not."""
 
 _EXCLUDED = ("prompt-template", "profile", "system-prompt", "debug", "verbose")
-
-
-@dataclass(frozen=True, slots=True)
-class FilledTemplate:
-    """A template, and the values of its variables."""
-
-    template: PromptTemplate
-    values: Mapping[str, str]
-
-    @property
-    def messages(self) -> tuple[Message, ...]:
-        """The messages before the prompt."""
-        return tuple(Message(role, text) for role, text in self.template.messages)
-
-    @property
-    def needs_text(self) -> bool:
-        """True if there is no prompt without the user's text."""
-        return self.template.prompt is None or self.template.uses_input
-
-    def prompt(self, text: str) -> str:
-        """Return the prompt with the user's text at its place, else before it, as the material of the instruction."""
-        prompt = self.template.prompt
-        if prompt is None:
-            return text
-        filled = prompt.fill({**self.values, INPUT: text})
-        return filled if self.template.uses_input or not text else f"{text}\n\n{filled}"
-
-    def first_message(self, text: str | None) -> str | None:
-        """Return the first message of a conversation, in which each message is put into a prompt that uses it."""
-        return text if self.needs_text else self.prompt(text or "")
-
-    def row_template(self) -> str:
-        """Return the template of rows, whose field `prompt` is the user's text."""
-        assert self.template.prompt is not None
-        parts = self.template.prompt.parts
-        written = [
-            _escaped(part) if isinstance(part, str) else "{prompt}" if part.name == INPUT else _escaped(self.values[part.name])
-            for part in parts
-        ]
-        return "".join(written if self.template.uses_input else ["{prompt}\n\n", *written])
 
 
 def fill_template(console: Console, options: TemplateOptions) -> FilledTemplate | None:
@@ -80,7 +40,9 @@ def fill_template(console: Console, options: TemplateOptions) -> FilledTemplate 
         if options.var:
             raise UsageError("--var needs a template", hint="-T selects one")
         return None
-    template = load(options.prompt_template)
+    from llamacli.cli.framework.filled_template import FilledTemplate
+
+    template = _load(options.prompt_template)
     for note in template.notes:
         console.note(f"template {template.name}: {note}")
     return FilledTemplate(template, template.values(dict(options.var)))
@@ -99,14 +61,14 @@ def defaults_with_template(
     """
     variable = f"{ENVIRONMENT_PREFIX}{TEMPLATE_OPTION.upper()}"
     name = given.get(TEMPLATE_OPTION) or app.console.environ.get(variable)
-    template = load(name) if name else None
+    template = _load(name) if name else None
     if template is not None and "model" in template.options and not given.get("model"):
         given = {**given, "model": str(_value(template, "model", template.options["model"], None))}
     defaults = dict(app.read_defaults(app.console.environ, settable, given))
     if template is None:
         if TEMPLATE_OPTION not in defaults:
             return defaults
-        template = load(str(defaults[TEMPLATE_OPTION]))
+        template = _load(str(defaults[TEMPLATE_OPTION]))
     own = option_values(template, options)
     if template.system is not None:
         own["system_prompt"] = system_text(template.system, template, given)
@@ -154,6 +116,13 @@ def option_values(template: PromptTemplate, options: Sequence[Option]) -> dict[s
     return found
 
 
+def _load(name: str) -> PromptTemplate:
+    """Return a template by its name or file. Most command lines have none, so its reader is imported here."""
+    from llamacli.store.templates.library import load
+
+    return load(name)
+
+
 def _check(template: PromptTemplate, name: str, key: Key | None, keys: Mapping[str, Key]) -> None:
     if spelling(name) in _EXCLUDED:
         hint = "system is a key of its own, above [options]" if spelling(name) == "system-prompt" else None
@@ -178,7 +147,3 @@ def _value(template: PromptTemplate, name: str, value: object, option: Option | 
         return value
     folder = template.path if template.path.is_dir() else template.path.absolute().parent
     return str(folder / Path(value).expanduser())
-
-
-def _escaped(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")

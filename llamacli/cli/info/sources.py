@@ -11,10 +11,10 @@ from typing import Any
 from llamacli.cli.framework import settings
 from llamacli.cli.framework.context import AppContext
 from llamacli.errors import UsageError
-from llamacli.gguf import ModelFiles, read_files
 from llamacli.gguf.arrays import read_array, read_bytes, read_numbers, read_strings
 from llamacli.gguf.header import Lazy
 from llamacli.gguf.layout import ValueType
+from llamacli.gguf.model import ModelFiles, read_files
 from llamacli.gguf.source import FileSource, Source
 from llamacli.store.models.references import expand_alias
 

@@ -8,13 +8,11 @@ from contextlib import closing
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.run import options as run_options
 from llamacli.cli.run.options import OutputOptions
-from llamacli.cli.run.output import ChunkSink, DocumentSink, Sink, TextSink, WholeTextSink
+from llamacli.cli.run.output import Sink, TextSink, WholeTextSink
 from llamacli.engine.chat.judgement import check_answer
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent, Piece, Prefill
 from llamacli.errors import ContextFullError
-from llamacli.openai.documents import Documents
-from llamacli.openai.response import Heading
 from llamacli.render.stats import SEPARATOR, stats_parts
 from llamacli.units import counted
 
@@ -34,15 +32,11 @@ def make_sink(
     `exact` text gets no newline at its end. Prose is broken between words on a terminal, unless it is shown with its prompt.
     """
     console = app.console
-    prompt = turn.prompt.text if options.echo else None
     if options.json or options.stream_json:
-        documents = Documents(
-            heading=Heading(model, is_chat=turn.is_chat),
-            hides_reasoning=hides_reasoning,
-            logprobs=options.logprobs is not None,
-            prompt=prompt,
-        )
-        return DocumentSink(console, documents) if options.json else ChunkSink(console, documents, options.samples)
+        from llamacli.cli.run.json_output import make_json_sink
+
+        return make_json_sink(console, turn, options, model=model, hides_reasoning=hides_reasoning)
+    prompt = turn.prompt.text if options.echo else None
     wraps = is_prose and prompt is None and not options.extract
     if options.extract or options.samples > 1:
         return WholeTextSink(

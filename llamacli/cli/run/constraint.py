@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.inputs.files import STDIN, read_text_file
 from llamacli.cli.run.options import ConstraintOptions
-from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 from llamacli.errors import UsageError
+
+if TYPE_CHECKING:
+    from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 
 _FLAGS = {
     "json_schema": "-j",

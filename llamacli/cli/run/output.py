@@ -1,4 +1,4 @@
-"""Sinks of the answers of `run`: text as it comes, text when it is complete, one document, or chunks."""
+"""Sinks of the answers of `run`: text as it comes, and text when it is complete. Those of JSON are in `json_output`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from llamacli.cli.framework.console import Console
 from llamacli.engine.events import Answer, Piece
 from llamacli.errors import ConstraintError
-from llamacli.openai.documents import Documents, tool_calls, totals
 from llamacli.render.code import first_code_block
 from llamacli.render.stream import AnswerStream
 from llamacli.render.text import escape
@@ -143,55 +142,6 @@ class WholeTextSink:
         """Do nothing: nothing is open."""
 
 
-class DocumentSink:
-    """One JSON document when all answers are complete."""
-
-    def __init__(self, console: Console, documents: Documents) -> None:
-        self._console = console
-        self._documents = documents
-
-    def add(self, piece: Piece) -> None:
-        """Wait for the rest."""
-
-    def end(self, answer: Answer) -> None:
-        """Wait for the others."""
-
-    def finish(self, answers: Sequence[Answer]) -> None:
-        """Write the document."""
-        write_line(self._console, self._documents.completion(answers))
-
-    def close(self) -> None:
-        """Do nothing: nothing is open."""
-
-
-class ChunkSink:
-    """OpenAI's chunks as they come, one a line."""
-
-    def __init__(self, console: Console, documents: Documents, samples: int) -> None:
-        self._console = console
-        self._documents = documents
-        self._lengths = [len(documents.prompt or "")] * samples
-        for index in range(samples):
-            if (chunk := documents.first_chunk(index)) is not None:
-                write_line(console, chunk)
-
-    def add(self, piece: Piece) -> None:
-        """Write a chunk for each delta."""
-        for chunk in self._documents.chunks(piece, self._lengths[piece.index]):
-            write_line(self._console, chunk)
-        self._lengths[piece.index] += sum(len(delta.content) for delta in piece.deltas)
-
-    def end(self, answer: Answer) -> None:
-        """Write the last chunk of an answer."""
-        write_line(self._console, self._documents.last_chunk(answer, **totals([answer])))
-
-    def finish(self, answers: Sequence[Answer]) -> None:
-        """Do nothing: all is written."""
-
-    def close(self) -> None:
-        """Do nothing: nothing is open."""
-
-
 def write_line(console: Console, document: Any) -> None:
     """Write a JSON document on one line of standard output."""
     console.write(json.dumps(document, ensure_ascii=console.terminals.stdout) + "\n")
@@ -200,4 +150,6 @@ def write_line(console: Console, document: Any) -> None:
 def write_calls(console: Console, answer: Answer) -> None:
     """Write the tool calls of an answer as one line of JSON, if there are any."""
     if answer.tool_calls:
+        from llamacli.openai.documents import tool_calls
+
         write_line(console, {"tool_calls": tool_calls(answer)})

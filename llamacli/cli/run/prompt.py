@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.inputs.files import STDIN, read_json_file, read_prompt, read_text_file
 from llamacli.cli.framework.options import ChatOptions, TemplateOptions
 from llamacli.cli.framework.settings import is_model_name
-from llamacli.cli.framework.templates import FilledTemplate, fill_template
+from llamacli.cli.framework.templates import fill_template
 from llamacli.cli.run.options import Asked, PromptOptions, ToolOptions
 from llamacli.engine.chat.message import Message, check_calls, choose_tools, read_messages, read_tools
 from llamacli.engine.chat.question import Question
-from llamacli.engine.chat.tools import check_tools
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 from llamacli.errors import UsageError
 from llamacli.json_text import parse_json
+
+if TYPE_CHECKING:
+    from llamacli.cli.framework.filled_template import FilledTemplate
 
 
 def read_question(console: Console, prompt: str | None, asked: Asked, constraint: AnswerConstraint | None) -> Question:
@@ -147,6 +149,8 @@ def _read_messages(console: Console, path: Path) -> tuple[Message, ...]:
 
 
 def _read_tools(console: Console, options: ToolOptions) -> dict[str, Any]:
+    from llamacli.engine.chat.tools import check_tools
+
     path = options.tools
     assert path is not None
     document = _read_json(console, path)

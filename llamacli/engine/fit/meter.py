@@ -16,8 +16,8 @@ from llamacli.engine.runtime.context_params import native_params
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.runtime.loading import ALL_LAYERS, fill_params
 from llamacli.errors import MemoryFullError, ModelError, ModelFileError, ModelUnsupportedError
-from llamacli.gguf import ModelFiles
 from llamacli.gguf.analysis.memory import Workload, estimate_memory
+from llamacli.gguf.model import ModelFiles
 from llamacli.gguf.source import Source
 
 CELLS = 256

@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from llamacli import gguf
 from llamacli.engine.fit.meter import CELLS, FormulaMeter, MemoryNeed, Meter, NativeMeter
 from llamacli.engine.fit.report import FitReport
 from llamacli.engine.params import DEFAULT_CONTEXT, CacheType, ContextParams, ModelParams
 from llamacli.engine.runtime.loading import as_loaded
 from llamacli.errors import MemoryFullError, ModelError
-from llamacli.gguf import ModelFiles
+from llamacli.gguf.check.loadable import check_loadable
+from llamacli.gguf.model import ModelFiles
 from llamacli.gguf.source import Source
 
 SMALLER_CACHES: tuple[CacheType, ...] = ("q8_0", "q4_0")
@@ -24,7 +24,7 @@ SMALLER_CACHES: tuple[CacheType, ...] = ("q8_0", "q4_0")
 
 def fit_model(path: Path, model: ModelParams, context: ContextParams) -> FitReport:
     """Check whether a model fits on this machine. Raises ModelError if llama.cpp cannot read it."""
-    header = gguf.check_loadable(path)
+    header = check_loadable(path)
     trained = header.integer(f"{header.architecture}.context_length") or 0
     layers = header.integer(f"{header.architecture}.block_count") or 0
     return _search(NativeMeter(path), as_loaded(model, header), context, trained, layers)
@@ -45,7 +45,7 @@ def weights_by_device(path: Path, model: ModelParams, context: ContextParams, si
         ModelError: if llama.cpp cannot read the model, or cannot create such a context for it.
         MemoryFullError: if the context is too large to be laid out at all.
     """
-    need = NativeMeter(path).measure(as_loaded(model, gguf.check_loadable(path)), context, size)
+    need = NativeMeter(path).measure(as_loaded(model, check_loadable(path)), context, size)
     return {device.name: device.weights for device in need.devices if device.weights}
 
 

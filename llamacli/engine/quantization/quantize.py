@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from llamacli import gguf
 from llamacli.binding import log
 from llamacli.binding.arrays import reference
 from llamacli.binding.library import library
@@ -20,6 +19,7 @@ from llamacli.engine.quantization.types import TYPES, QuantizedSizes, parse_type
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.loading import interruptible
 from llamacli.errors import LlamacliError, ModelFileError, ModelUnsupportedError
+from llamacli.gguf.check.loadable import check_file
 
 _TENSOR = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
 _SIZE = re.compile(r"(model|quant) size\s*=\s*([\d.]+) MiB")
@@ -28,7 +28,7 @@ _MEBIBYTE = 1 << 20
 
 def forecast(source: Path, type_name: str, *, allow_requantize: bool = False, pure: bool = False) -> QuantizedSizes:
     """Return the sizes that `write` would give. Raises like `write`, ModelError also if the file is corrupt."""
-    gguf.check_file(source)
+    check_file(source)
     with _LogReader() as reader:
         _run(source, Path(os.devnull), type_name, allow_requantize=allow_requantize, pure=pure, dry_run=True)
     return reader.sizes()

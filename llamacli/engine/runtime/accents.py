@@ -11,7 +11,7 @@ from __future__ import annotations
 import unicodedata
 
 from llamacli.engine.params import Override
-from llamacli.gguf import Header
+from llamacli.gguf.header import Header
 
 LOWERCASE_KEY = "tokenizer.ggml.normalizer.lowercase"
 STRIP_KEY = "tokenizer.ggml.normalizer.strip_accents"

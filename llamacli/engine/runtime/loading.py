@@ -16,7 +16,7 @@ from llamacli.engine.params import ModelParams, Override
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.errors import LlamacliError, MemoryFullError, ModelFileError, ModelUnsupportedError, UsageError
-from llamacli.gguf import Header
+from llamacli.gguf.header import Header
 
 T = TypeVar("T")
 

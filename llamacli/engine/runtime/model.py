@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from llamacli import gguf
 from llamacli.binding import log
 from llamacli.binding.arrays import char_buffer, int32, reference
 from llamacli.binding.enums import llama_model_meta_key
@@ -24,6 +23,7 @@ from llamacli.engine.runtime.gate import Gate
 from llamacli.engine.runtime.loading import ALL_LAYERS, as_loaded, because, can_use_huge_pages, fill_params, load
 from llamacli.engine.runtime.vocabulary import Vocabulary
 from llamacli.errors import ClosedError, MemoryFullError, ModelUnsupportedError
+from llamacli.gguf.check.loadable import check_file, check_loadable
 
 logger = logging.getLogger("llamacli.engine")
 
@@ -56,7 +56,7 @@ class Model:
         self.path = path
         self.vocab_only = vocab_only
         self.params = params or ModelParams()
-        self.header = gguf.check_loadable(path, vocabulary_only=vocab_only)
+        self.header = check_loadable(path, vocabulary_only=vocab_only)
         huge_pages = self.params.huge_pages and not vocab_only and can_use_huge_pages(self.header, self.params)
         if huge_pages:
             self.params = dataclasses.replace(self.params, mmap=False)
@@ -110,7 +110,7 @@ class Model:
 
     def _load_adapter(self, lora: LoraAdapter) -> None:
         path = Path(lora.path)
-        header = gguf.check_file(path)
+        header = check_file(path)
         if header.text("general.type") != "adapter":
             raise ModelUnsupportedError(f"{path} is not a LoRA adapter")
         with log.complaints() as complaints:

@@ -71,9 +71,9 @@ class ModelSpec:
         Raises:
             ModelFileError, ModelUnsupportedError: if the file's header cannot be read.
         """
-        from llamacli import gguf
+        from llamacli.gguf.check.loadable import check_loadable
 
-        header = gguf.check_loadable(path)
+        header = check_loadable(path)
         trained = header.integer(f"{header.architecture}.context_length") or DEFAULT_CONTEXT
         given = self.context.n_ctx
         size = min(trained, DEFAULT_CONTEXT) if given is None else given or trained

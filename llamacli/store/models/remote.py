@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from llamacli.errors import DownloadError
-from llamacli.gguf import ModelFiles, read_header
 from llamacli.gguf.header import Header
-from llamacli.gguf.model import gather
+from llamacli.gguf.model import ModelFiles, gather
+from llamacli.gguf.parser.header import read_header
 from llamacli.gguf.remote import Allowance, RangeSource
 from llamacli.store.files import paths
 from llamacli.store.models.download import StatusError, open_url

@@ -101,7 +101,7 @@ def stored() -> list[WebModel]:
 
 
 def _fetch_file(address: str, target: Path, sha256: str | None, on_progress: OnProgress) -> None:
-    from llamacli.gguf import check_file
+    from llamacli.gguf.check.loadable import check_file
     from llamacli.store.models.download import Source, transfer  # deferred: listing stored models needs no network
 
     part = target.with_name(f".{target.name}.incomplete")

@@ -25,8 +25,8 @@ from llamacli.engine.fit import meter as fit_meter
 from llamacli.engine.fit import search as fit_search
 from llamacli.engine.fit.report import DeviceShare, FitReport
 from llamacli.engine.params import ContextParams, ModelParams
-from llamacli.gguf import read_files
 from llamacli.gguf.analysis.diff import Difference
+from llamacli.gguf.model import read_files
 from llamacli.gguf.source import FileSource
 from llamacli.render.info.numbers import shortest
 from llamacli.render.info.reports import format_differences, format_fit

@@ -20,10 +20,11 @@ import tiny
 from fake_hub import COMMIT, FakeHub
 from fakes import Result, invoke
 
-from llamacli import gguf
 from llamacli.backend.child.quantizer import Quantization, quantize
 from llamacli.cli.framework.console import Terminals
 from llamacli.cli.framework.context import find_model
+from llamacli.gguf.check.loadable import check_file
+from llamacli.gguf.model import read_files
 from llamacli.store.files import paths
 from llamacli.store.models import catalogue, web
 from llamacli.store.models import download as transfer
@@ -332,7 +333,7 @@ def test_quantize(wide_model: Path, directory: Path, name: str) -> None:
     result = models("quantize", str(wide_model), "out.gguf", name)
     assert (result.status, result.stdout) == (0, ""), result.stderr
     out = directory / "out.gguf"
-    gguf.check_file(out)
+    check_file(out)
     forecast = models("quantize", "--forecast", str(wide_model), "other.gguf", name)
     assert forecast.stdout.split(":")[1].strip() in result.stderr
     assert [path.name for path in directory.iterdir()] == ["out.gguf"]
@@ -342,7 +343,7 @@ def test_quantize(wide_model: Path, directory: Path, name: str) -> None:
 
 def test_the_forecast_is_right(wide_model: Path, directory: Path) -> None:
     sizes = quantize(Quantization(source=str(wide_model), type_name="Q8_0"), directory / "o.gguf")
-    files = gguf.read_files(directory / "o.gguf")
+    files = read_files(directory / "o.gguf")
     assert sum(tensor.size for tensor in files.tensors) == pytest.approx(sizes.after, abs=20_000)
     assert sizes.before > 3 * sizes.after
 

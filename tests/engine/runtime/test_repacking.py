@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from llamacli import gguf
 from llamacli.binding.library import library
 from llamacli.engine.params import ModelParams
 from llamacli.engine.runtime.loading import as_loaded
-from llamacli.gguf import Header
+from llamacli.gguf.check.loadable import check_loadable
+from llamacli.gguf.header import Header
+from llamacli.gguf.parser.header import read_header
 from llamacli.gguf.source import FileSource
 from tests.support import tiny
 
 
 @pytest.fixture
 def header(tiny_model: Path) -> Header:
-    return gguf.check_loadable(tiny_model)
+    return check_loadable(tiny_model)
 
 
 def with_type(header: Header, name: str) -> Header:
@@ -40,7 +41,7 @@ def test_types_that_only_llama_cpp_repacks(header: Header, kind: str) -> None:
 def test_upstream_and_mixtures_of_experts_repack(header: Header, tmp_path: Path) -> None:
     assert as_loaded(ModelParams(kernels="upstream"), header).repack
     with FileSource(tiny.tiny_model(tmp_path / "moe.gguf", change={"llama.expert_count": 4})) as source:
-        mixture = gguf.read_header(source)
+        mixture = read_header(source)
     assert as_loaded(ModelParams(), mixture).repack
 
 

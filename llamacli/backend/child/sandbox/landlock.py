@@ -6,15 +6,15 @@ this kernel does not know is left out.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from llamacli.binding.linux import landlock_allow, landlock_create_ruleset, landlock_restrict_self
 
+_PROC = Path("/proc/self")
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _OF_VERSION_1 = (1 << 13) - 1  # those, and removing and making files of each kind
 _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
@@ -49,23 +49,23 @@ def apply(version: int, *, reads: Iterable[Path], writes: Iterable[Path], device
             (devices, _READ_FILE | _READ_DIR | _WRITE_FILE | _IOCTL_DEV),
         ):
             for path in paths:
-                with _opened(path) as (descriptor, is_folder):
-                    if descriptor is not None:
-                        own = access & files if is_folder else access & files & ~_READ_DIR
-                        landlock_allow(ruleset, descriptor, own)
+                _allow(ruleset, path, access & files)
         landlock_restrict_self(ruleset)
     finally:
         os.close(ruleset)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[int | None, bool]]:
+def _allow(ruleset: int, path: Path, access: int) -> None:
+    """Add a rule for a path that can be opened.
+
+    A file of procfs stays open for good: rules are for files as the kernel has them in memory, and of those it makes new ones
+    when memory was short.
+    """
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
-        yield None, False
         return
-    try:
-        yield descriptor, stat.S_ISDIR(os.fstat(descriptor).st_mode)
-    finally:
+    about = os.fstat(descriptor)
+    landlock_allow(ruleset, descriptor, access if stat.S_ISDIR(about.st_mode) else access & ~_READ_DIR)
+    if about.st_dev != _PROC.stat().st_dev:
         os.close(descriptor)
