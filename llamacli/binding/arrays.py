@@ -115,6 +115,35 @@ def float_view(pointer: Any, count: int) -> memoryview[float]:
     return raw.cast("B").cast("f")
 
 
+def copy_floats(pointer: Any, count: int) -> bytes:
+    """Copy `count` floats at `pointer`."""
+    return ctypes.string_at(pointer, 4 * count)
+
+
+def copy_integers(pointer: Any, count: int) -> tuple[int, ...]:
+    """Copy `count` integers at `pointer`."""
+    return tuple(pointer[:count])
+
+
+class ImportanceArray:
+    """Memory for the importance matrix that the quantizer takes: floats of 32 bits by the name of their weight."""
+
+    def __init__(self, weights: Mapping[str, bytes]) -> None:
+        self._values = [(ctypes.c_float * (len(data) // 4)).from_buffer_copy(data) for data in weights.values()]
+        floats = ctypes.POINTER(ctypes.c_float)
+        rows = [
+            (name.encode(), ctypes.cast(values, floats), len(values))
+            for name, values in zip(weights, self._values, strict=True)
+        ]
+        self.array = struct_array("llama_model_imatrix_data", [*rows, (None, None, 0)])
+
+
+def tensor_overrides(types: Sequence[tuple[str, int]]) -> Any:
+    """Return the types of tensors by patterns of their names as an array that ends with NULL."""
+    rows = [(pattern.encode(), kind) for pattern, kind in types]
+    return struct_array("llama_model_tensor_override", [*rows, (None, 0)])
+
+
 class BatchArrays:
     """Memory for a `llama_batch` of up to `capacity` tokens, each in one sequence.
 

@@ -204,6 +204,7 @@ ERROR_CHECKS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "llamacli_measure_tokens": _check_evaluation,
     "llamacli_workers_new": _not_null("threads"),
     "llamacli_abort_new": _not_null("a cancel flag"),
+    "llamacli_imatrix_new": _not_null("an importance matrix"),
     "llama_sampler_chain_init": _not_null("a sampler chain"),
 }
 """Checks of results by function. The engine reads from the log why a model or a context could not be loaded."""

@@ -6,15 +6,17 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.process import Child
 from llamacli.backend.child.start import start_child
+from llamacli.backend.child.wire.codec import Variants
 from llamacli.backend.child.wire.method import Method
-from llamacli.engine.quantization.types import QuantizedSizes
+from llamacli.engine.quantization.importance import ImportanceEntry
+from llamacli.engine.quantization.types import MAKE_IMPORTANCE, ChunkCollected, CollectRequest, Quantization, QuantizedSizes
 from llamacli.errors import LlamacliError, ModelUnsupportedError, UsageError
 from llamacli.gguf.check.loadable import check_file
 from llamacli.gguf.split import part_names
@@ -23,19 +25,10 @@ from llamacli.units import format_bytes
 SERVICE: Final = "llamacli.backend.child.services.quantizer"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantization:
-    """What is quantized, and how. `pure` gives every tensor the same type; `threads` 0 uses all cores."""
-
-    source: str
-    type_name: str
-    threads: int = 0
-    allow_requantize: bool = False
-    pure: bool = False
-
-
 FORECAST: Final = Method("forecast", Quantization, QuantizedSizes)
 QUANTIZE: Final = Method("quantize", tuple[Quantization, str], items=tuple[int, int])
+STOP_COLLECTING: Final = Method("stop_collecting", None)
+COLLECT: Final = Method("collect", CollectRequest, items=Variants(ChunkCollected, ImportanceEntry))
 
 
 def forecast(asked: Quantization, params: ChildParams | None = None) -> QuantizedSizes:
@@ -78,9 +71,41 @@ def quantize(
     return sizes
 
 
+class Collection:
+    """The collection of an importance matrix in a child. A context manager.
+
+    Raises (in `events`):
+        UsageError: if the text is too short.
+        ModelError, CapacityError: if the model cannot be evaluated.
+        EngineDiedError: if the child dies.
+    """
+
+    def __init__(self, request: CollectRequest, params: ChildParams | None = None) -> None:
+        source = Path(request.path)
+        reads = [source.with_name(name) for name in part_names(source.name)]
+        reads += [Path(lora.path) for lora in request.model.loras]
+        self._request = request
+        self._child = start_child(SERVICE, reads, params or ChildParams(), model=source)
+
+    def events(self) -> Iterator[ChunkCollected | ImportanceEntry]:
+        """Yield the chunks of the text as they are evaluated, then the entries of the matrix."""
+        yield from self._child.stream(COLLECT, self._request)
+
+    def stop(self) -> None:
+        """End the evaluation, from any thread: what was collected so far comes next."""
+        self._child.tell(STOP_COLLECTING)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._child.close()
+
+
 def _start(asked: Quantization, writes: Sequence[Path], params: ChildParams | None) -> Child:
     source = Path(asked.source)
     reads = [source.with_name(name) for name in part_names(source.name)]
+    reads += [Path(asked.importance_file)] if asked.importance_file else []
     return start_child(SERVICE, reads, params or ChildParams(), model=source, writes=writes)
 
 
@@ -90,7 +115,8 @@ def _checked_forecast(child: Child, asked: Quantization, target: Path) -> Quanti
     if sizes.needs_importance:
         raise ModelUnsupportedError(
             f"{asked.type_name} needs an importance matrix, which {Path(asked.source).name} does not have",
-            hint="use IQ3_S or a larger type",
+            hint=MAKE_IMPORTANCE,
+            parameter="importance_file",
         )
     free = shutil.disk_usage(target.absolute().parent).free
     if free < sizes.after:

@@ -96,10 +96,11 @@ class WeightsRequest:
 
 @dataclass(frozen=True, slots=True)
 class CompareTypes:
-    """Arguments of `COMPARE_TYPES`."""
+    """Arguments of `COMPARE_TYPES`; without `types`, those that are worth a try."""
 
     request: TypeRequest
     seconds: float
+    types: tuple[str, ...] = ()
 
 
 JUDGE: Final = Method(

@@ -30,7 +30,7 @@ from llamacli.bench.quality.choices import score_choices
 from llamacli.bench.quality.params import QualityRequest, TaskRequest
 from llamacli.bench.quality.run import judge
 from llamacli.bench.roofline.measure import measure_roofline
-from llamacli.bench.tune.quantizations import compare_quantizations
+from llamacli.bench.tune.quantizations import CANDIDATES, compare_quantizations
 from llamacli.binding.library import library
 from llamacli.engine.fit.search import weights_by_device
 from llamacli.engine.params import ModelParams
@@ -126,7 +126,8 @@ class BenchService:
         return weights_by_device(Path(asked.path), asked.setup.model, asked.setup.context, asked.size)
 
     def _compare_types(self, asked: CompareTypes, task: Task) -> None:
-        _relay(compare_quantizations(asked.request, self._flag, seconds=asked.seconds), task)
+        types = asked.types or CANDIDATES
+        _relay(compare_quantizations(asked.request, self._flag, seconds=asked.seconds, types=types), task)
 
 
 def _relay(events: Iterator[Any], task: Task) -> None:

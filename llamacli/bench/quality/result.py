@@ -99,6 +99,11 @@ class Collector:
             scores.seconds.append(event.seconds)
 
     @property
+    def windows(self) -> int:
+        """The largest number of windows of a candidate."""
+        return max((len(scores.losses) for scores in self._scores), default=0)
+
+    @property
     def has_scores(self) -> bool:
         """True if any window of any candidate was scored."""
         return any(scores.losses for scores in self._scores)

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from llamacli.backend.child.params import ChildParams
 from llamacli.cli.framework import settings
 from llamacli.cli.framework.command import command, group
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import EngineTimeoutOption, JsonOption, OfflineOption, SandboxOption
+from llamacli.cli.framework.options import JsonOption, OfflineOption
 from llamacli.cli.framework.parameters import argument, option
-from llamacli.cli.framework.parsers import parse_threads
+from llamacli.cli.models.imatrix import imatrix
+from llamacli.cli.models.quantize import quantize
+from llamacli.cli.models.references import MODEL_HELP
 from llamacli.cli.models.residents import running, stop
 from llamacli.errors import ModelError, UsageError
 from llamacli.store.files import paths
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
 
     from llamacli.store.files.progress import OnProgress
 
-_CHILD = ChildParams()
-
-MODEL_HELP = "A GGUF file, hf:user/repo[:quant], an https:// address, or a name from `llamacli models list`."
-
-ModelArgument = Annotated[str, argument(metavar="MODEL", help=MODEL_HELP)]
 OptionalModel = Annotated[str | None, argument(metavar="MODEL", help=MODEL_HELP)]
 
 
@@ -151,61 +147,6 @@ def default(app: AppContext, model: OptionalModel = None) -> None:
     app.console.note(f"default model set to {model} in {file}")
 
 
-@command(
-    examples=(
-        ("Quantize a model.", "llamacli models quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M"),
-        ("Predict the size of the result.", "llamacli models quantize --forecast f16.gguf q8_0.gguf Q8_0"),
-    )
-)
-def quantize(
-    app: AppContext,
-    model: ModelArgument,
-    output: Annotated[Path, argument(metavar="OUT", help="Output file, which must not exist.")],
-    type: Annotated[str, argument(metavar="TYPE", help="Quantization type: Q4_K_M, Q8_0, F16, ...")],  # noqa: A002
-    *,
-    forecast: Annotated[bool, option("--forecast", help="Only print the size of the result.", environment=False)] = False,
-    threads: Annotated[
-        int | None,
-        option(
-            "-t", "--threads", metavar="N", parser=parse_threads, shows="all", help="Number of CPU threads.", environment=False
-        ),
-    ] = None,
-    allow_requantize: Annotated[
-        bool,
-        option(
-            "--allow-requantize", help="Accept a model that is already quantized, with a loss of quality.", environment=False
-        ),
-    ] = False,
-    pure: Annotated[bool, option("--pure", help="Use the same type for every tensor.", environment=False)] = False,
-    sandbox: SandboxOption = _CHILD.sandbox,
-    engine_timeout: EngineTimeoutOption = _CHILD.patience,
-) -> None:
-    """Quantize a model.
-
-    F16, BF16 and F32 files give the best results. The output file is written atomically and verified; an existing file is never
-    overwritten.
-    """
-    from llamacli.backend.child import quantizer
-    from llamacli.engine.quantization.types import parse_type
-    from llamacli.render.models import format_sizes
-
-    name = parse_type(type)
-    source = app.find_model(app, model, offline=True)
-    asked = quantizer.Quantization(
-        source=str(source), type_name=name, threads=threads or 0, allow_requantize=allow_requantize, pure=pure
-    )
-    child = ChildParams(sandbox=sandbox, patience=engine_timeout)
-    if forecast:
-        sizes = quantizer.forecast(asked, child)
-        app.console.write(f"{name}: {format_sizes(sizes.before, sizes.after)}\n")
-        return
-    with app.progress() as bar:
-        sizes = quantizer.quantize(
-            asked, output, child, on_progress=lambda done, total: bar.update(f"quantizing to {name}", done, total)
-        )
-    app.console.note(f"{output}: {name}, {format_sizes(sizes.before, sizes.after)}")
-
-
 @contextmanager
 def reporting(app: AppContext) -> Iterator[OnProgress]:
     """A progress bar as a callback for the store."""
@@ -235,7 +176,7 @@ def write_json(app: AppContext, document: object) -> None:
 
 
 models = group(
-    "models", list_, pull, rm, path, show, default, quantize, running, stop,
+    "models", list_, pull, rm, path, show, default, quantize, imatrix, running, stop,
     help="List, download, remove and quantize models.",
     examples=(("List the models.", "llamacli models list"), ("Download one.", "llamacli models pull hf:Qwen/Qwen3-4B-GGUF")),
 )  # fmt: skip

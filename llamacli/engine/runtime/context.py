@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from llamacli.binding import log
 from llamacli.binding.arrays import BatchArrays, byte_array, byte_buffer, float_array, float_view, pointer_array
 from llamacli.binding.kernels import KERNELS
-from llamacli.binding.library import library
+from llamacli.binding.library import declarations, library
 from llamacli.engine.params import ContextParams
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.context_params import CACHE_TYPES, adapts_threads, can_be_invariant, native_params
@@ -21,22 +21,37 @@ from llamacli.engine.runtime.threads import AdaptiveThreads, Step
 from llamacli.errors import ClosedError, EngineError, MemoryFullError, ModelUnsupportedError, StateError
 from llamacli.units import format_bytes
 
+_EVALUATION_CALLBACK: Any = declarations.type("ggml_backend_sched_eval_callback")
 _LARGE = 1 << 28
 """Bytes of KV cache up to which the memory check is skipped."""
+
+
+class EvaluationObserver(Protocol):
+    """What watches evaluations: addresses of a C callback and of its data."""
+
+    callback: int
+    address: int
 
 
 class Context:
     """Evaluates batches for up to `params.n_seq_max` sequences of `n_ctx` tokens each. Closed before its model.
 
     The caller resolves an `n_ctx` of None, which stands for the length that the model was trained with. `cancel` ends an
-    evaluation; without it the model's own flag does.
+    evaluation; without it the model's own flag does. `observer` is asked about every node of the graph.
 
     Raises (when built):
         MemoryFullError: if cache and buffers do not fit.
         ModelUnsupportedError: if the model does not support these parameters.
     """
 
-    def __init__(self, model: Model, params: ContextParams, *, cancel: CancelFlag | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        params: ContextParams,
+        *,
+        cancel: CancelFlag | None = None,
+        observer: EvaluationObserver | None = None,
+    ) -> None:
         if model.vocab_only:
             raise ModelUnsupportedError("only the vocabulary of this model was loaded: it cannot evaluate tokens")
         self.model = model
@@ -49,6 +64,9 @@ class Context:
         cancel = cancel or model.cancel
         c_params.abort_callback = cancel.abort_callback
         c_params.abort_callback_data = cancel.address
+        if observer is not None:
+            c_params.cb_eval = _EVALUATION_CALLBACK(observer.callback)
+            c_params.cb_eval_user_data = observer.address
         check_cache(model, params, size)
         self._handle: Any = self._create(c_params, size)
         self._memory = self._library.llama_get_memory(self._handle)

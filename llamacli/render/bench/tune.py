@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from llamacli.bench.compare.compare import Outcome
 from llamacli.bench.measure.setup import TrialSize
+from llamacli.bench.tune.forecast import SpeedForecast
 from llamacli.bench.tune.params import Gain, PairCompared, RaceRound, SettingChoice, TuneEvent, TuneReport
 from llamacli.bench.tune.profile import changed_settings, profile_of
 from llamacli.bench.tune.session import TuneOutcome, TuneStep
@@ -44,6 +45,15 @@ def format_event(event: TuneStep | TuneEvent) -> str:
             return f"comparing with the start, pair {event.pair}"
         case _:
             return "done"
+
+
+def format_forecast(forecast: SpeedForecast) -> str:
+    """Return the measured speeds of a model and the estimated ones of a quantization."""
+    lines = []
+    for phase in _TYPE_PHASES:
+        now, then = forecast.now.speeds[phase], forecast.then.speeds[phase]
+        lines.append(f"{_PHASES[phase]}: {now:,.1f} -> about {then:,.1f} tokens/s ({then / now:.2f} times)")
+    return "\n".join(lines) + "\n"
 
 
 def format_tuning(outcome: TuneOutcome, *, source: str | None, path: Path, width: int, paint: Paint, flag: Flag) -> str:

@@ -20,9 +20,10 @@ import tiny
 from fake_hub import COMMIT, FakeHub
 from fakes import Result, invoke
 
-from llamacli.backend.child.quantizer import Quantization, quantize
+from llamacli.backend.child.quantizer import quantize
 from llamacli.cli.framework.console import Terminals
 from llamacli.cli.framework.context import find_model
+from llamacli.engine.quantization.types import Quantization
 from llamacli.gguf.check.loadable import check_file
 from llamacli.gguf.model import read_files
 from llamacli.store.files import paths
@@ -393,6 +394,91 @@ def test_an_interrupted_quantization_leaves_nothing(directory: Path) -> None:
     assert (process.returncode, stderr) == (130, "")
     assert time.monotonic() - started < 2
     assert [path.name for path in directory.iterdir()] == ["big.gguf"]
+
+
+def types_of(path: Path) -> dict[str, str]:
+    return {tensor.name: tensor.type.name for tensor in read_files(path).tensors}
+
+
+@pytest.fixture
+def text(directory: Path) -> Path:
+    path = directory / "text.txt"
+    path.write_text("The harbour was quiet when the first boats came home. " * 40)
+    return path
+
+
+def test_an_importance_matrix_makes_the_smallest_types_possible(wide_model: Path, directory: Path, text: Path) -> None:
+    arguments = ("imatrix", "-m", str(wide_model), str(text), "-o", "i.gguf", "-c", "32", "--chunks", "8", "-t", "1")
+    collected = models(*arguments)
+    assert (collected.status, collected.stdout) == (0, ""), collected.stderr
+    assert "i.gguf: 14 weights, 8 chunks" in collected.stderr
+    assert models("quantize", str(wide_model), "o.gguf", "IQ2_XXS", "--imatrix", "i.gguf").status == 0
+    assert "IQ2_XXS" in types_of(directory / "o.gguf").values()
+    written = read_files(directory / "o.gguf").header
+    assert written.text("quantize.imatrix.file") == "i.gguf"
+    assert written.integer("quantize.imatrix.chunks_count") == 8
+    again = models(*arguments)
+    assert (again.status, "exists already" in again.stderr) == (2, True)
+    added = models("imatrix", "--in-file", "i.gguf", "--in-file", "i.gguf", "-o", "sum.gguf")
+    assert "sum.gguf: 14 weights, 16 chunks" in added.stderr
+    assert [path.name for path in directory.glob(".*")] == []
+
+
+def test_a_matrix_of_another_model_is_refused(wide_model: Path, tiny_model: Path, directory: Path, text: Path) -> None:
+    models("imatrix", "-m", str(tiny_model), str(text), "-o", "i.gguf", "-c", "32", "--chunks", "1", "-t", "1")
+    result = models("quantize", str(wide_model), "o.gguf", "Q4_K_M", "--imatrix", "i.gguf")
+    assert (result.status, "does not fit" in result.stderr) == (3, True), result.stderr
+    assert not (directory / "o.gguf").exists()
+
+
+def test_recipes_choose_the_types_of_tensors(wide_model: Path, directory: Path) -> None:
+    (directory / "recipe").write_text("ffn_down=Q8_0\nattn_v=Q6_K\n")
+    how = ("--tensor-type", r"blk\.0\.ffn_down=Q5_K", "--tensor-type-file", "recipe")
+    more = ("--output-tensor-type", "q8_0", "--token-embedding-type", "f16")
+    assert models("quantize", str(wide_model), "o.gguf", "Q4_K_M", *how, *more).status == 0
+    types = types_of(directory / "o.gguf")
+    found = [types[name] for name in ("blk.0.ffn_down.weight", "blk.1.ffn_down.weight", "blk.0.attn_v.weight",
+                                      "output.weight", "token_embd.weight")]  # fmt: skip
+    assert found == ["Q5_K", "Q8_0", "Q6_K", "Q8_0", "F16"]
+
+
+def test_a_dry_run_tells_size_and_speed(wide_model: Path, directory: Path) -> None:
+    result = models("quantize", "--dry-run", str(wide_model), "o.gguf", "Q8_0", "-t", "1")
+    assert result.status == 0, result.stderr
+    assert "Q8_0: 5." in result.stdout
+    assert "prompt: " in result.stdout
+    assert "generation: " in result.stdout
+    unknown = models("quantize", "--dry-run", str(wide_model), "o.gguf", "IQ2_XXS")
+    assert "needs an importance matrix: make one" in unknown.stderr
+    assert list(directory.iterdir()) == []
+
+
+def test_the_loss_is_measured_if_asked_for(wide_model: Path, directory: Path) -> None:
+    result = models("quantize", "--measure-loss", str(wide_model), "o.gguf", "Q4_K_M")
+    assert result.status == 0, result.stderr
+    assert "KL divergence 0." in result.stdout
+    assert "16 windows of the shipped text" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("quantize", "m.gguf", "o.gguf", "Q8_0", "--tensor-type", "x"), "is not PATTERN=TYPE"),
+        (("quantize", "m.gguf", "o.gguf", "Q8_0", "--imatrix", "none"), "cannot read"),
+        (("quantize", "m.gguf", "o.gguf", "Q8_0", "--measure-loss", "--dry-run"), "--measure-loss needs a result"),
+        (("imatrix", "-m", "m.gguf", "x.txt"), "-o is missing"),
+        (("imatrix", "-o", "i.gguf"), "nothing to collect from"),
+        (("imatrix", "-o", "i.gguf", "x.txt", "--chunks", "0"), "--chunks must be at least 1"),
+        (("imatrix", "-o", "i.gguf", "--in-file", "m.gguf"), "is not an importance matrix"),
+    ],
+)
+def test_mistakes_with_matrices_and_recipes(
+    wide_model: Path, directory: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    shutil.copy(wide_model, directory / "m.gguf")
+    result = models(*arguments)
+    assert (result.status, message in result.stderr) == (2, True), result.stderr
+    assert [path.name for path in directory.iterdir()] == ["m.gguf"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the child in /proc")
