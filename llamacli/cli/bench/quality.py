@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from llamacli.cli.bench.options import ReportOptions
 from llamacli.cli.bench.plot import check_plot
-from llamacli.cli.bench.quality_options import CandidateOptions, JudgeOptions
-from llamacli.cli.bench.quality_tasks import TaskOptions, run_questions
+from llamacli.cli.bench.quality_options import CandidateOptions, JudgeOptions, TaskOptions
+from llamacli.cli.bench.quality_tasks import run_questions
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.inputs.files import STDIN, read_text_file

@@ -210,3 +210,47 @@ class JudgeOptions:
         from llamacli.bench.quality.params import QualityPlan
 
         return QualityPlan(n_ctx=n_ctx, stride=self.stride, windows=self.windows, budget=self.budget)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOptions:
+    """Questions in place of a text."""
+
+    PANEL: ClassVar[str] = "Questions"
+
+    tasks: Annotated[
+        Path | None,
+        option(
+            "--tasks", metavar="FILE", environment=False,
+            help="JSON lines with multiple choice: context, choices, answer; or as in HellaSwag, ARC, MMLU, Winogrande.",
+        ),
+    ] = None  # fmt: skip
+    exact: Annotated[
+        Path | None,
+        option(
+            "--exact", metavar="FILE", environment=False,
+            help="JSON lines with prompt and expected; compare is match, contains, regex or json.",
+        ),
+    ] = None  # fmt: skip
+    questions: Annotated[
+        int | None, option("--questions", metavar="N", shows="all", environment=False, help="Maximum number of questions.")
+    ] = None
+    fail_below: Annotated[
+        float | None,
+        option("--fail-below", metavar="SHARE", environment=False, help="Exit with 8 if fewer answers are right, such as 0.9."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.tasks is not None and self.exact is not None:
+            raise UsageError("--tasks and --exact cannot be used together")
+        if self.questions is not None and self.questions < 1:
+            raise UsageError("--questions must be at least 1")
+        if self.fail_below is not None and not 0 < self.fail_below <= 1:
+            raise UsageError("--fail-below must be a share above 0, and at most 1")
+        if self.file is None and (self.questions is not None or self.fail_below is not None):
+            raise UsageError("--questions and --fail-below need --tasks or --exact")
+
+    @property
+    def file(self) -> Path | None:
+        """The file of questions, None if a text is judged."""
+        return self.tasks or self.exact

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING
 
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.inputs.files import read_text_file
-from llamacli.cli.framework.parameters import option
-from llamacli.errors import CancelledError, GateError, LlamacliError, RowsFailedError, UsageError
+from llamacli.errors import CancelledError, GateError, LlamacliError, RowsFailedError
 from llamacli.units import out_of
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from llamacli.bench.quality.exact import AnswerFile, ExpectedAnswer
     from llamacli.bench.quality.tasks import TaskFile, TaskQuestion
     from llamacli.cli.bench.options import ReportOptions
-    from llamacli.cli.bench.quality_options import CandidateOptions, JudgeOptions
+    from llamacli.cli.bench.quality_options import CandidateOptions, JudgeOptions, TaskOptions
     from llamacli.cli.framework.signals import Guard
     from llamacli.engine.system import NativeBuild
     from llamacli.render.progress import NoProgress
@@ -28,50 +27,6 @@ GRACE_SECONDS = 10.0
 
 _MOST_SHOWN = 10
 """Wrong answers that are shown."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskOptions:
-    """Questions in place of a text."""
-
-    PANEL: ClassVar[str] = "Questions"
-
-    tasks: Annotated[
-        Path | None,
-        option(
-            "--tasks", metavar="FILE", environment=False,
-            help="JSON lines with multiple choice: context, choices, answer; or as in HellaSwag, ARC, MMLU, Winogrande.",
-        ),
-    ] = None  # fmt: skip
-    exact: Annotated[
-        Path | None,
-        option(
-            "--exact", metavar="FILE", environment=False,
-            help="JSON lines with prompt and expected; compare is match, contains, regex or json.",
-        ),
-    ] = None  # fmt: skip
-    questions: Annotated[
-        int | None, option("--questions", metavar="N", shows="all", environment=False, help="Maximum number of questions.")
-    ] = None
-    fail_below: Annotated[
-        float | None,
-        option("--fail-below", metavar="SHARE", environment=False, help="Exit with 8 if fewer answers are right, such as 0.9."),
-    ] = None
-
-    def __post_init__(self) -> None:
-        if self.tasks is not None and self.exact is not None:
-            raise UsageError("--tasks and --exact cannot be used together")
-        if self.questions is not None and self.questions < 1:
-            raise UsageError("--questions must be at least 1")
-        if self.fail_below is not None and not 0 < self.fail_below <= 1:
-            raise UsageError("--fail-below must be a share above 0, and at most 1")
-        if self.file is None and (self.questions is not None or self.fail_below is not None):
-            raise UsageError("--questions and --fail-below need --tasks or --exact")
-
-    @property
-    def file(self) -> Path | None:
-        """The file of questions, None if a text is judged."""
-        return self.tasks or self.exact
 
 
 def run_questions(

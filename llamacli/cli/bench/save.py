@@ -15,8 +15,7 @@ from llamacli.bench.measure.provenance import describe_origin
 from llamacli.bench.measure.rows import Row
 from llamacli.cli.bench.options import PlanOptions, ReportOptions, SetupOptions, WorkOptions
 from llamacli.cli.bench.plot import write_plot
-from llamacli.cli.bench.quality_options import CandidateOptions, JudgeOptions
-from llamacli.cli.bench.quality_tasks import TaskOptions
+from llamacli.cli.bench.quality_options import CandidateOptions, JudgeOptions, TaskOptions
 from llamacli.cli.framework.context import AppContext
 from llamacli.engine.params import LoraAdapter
 from llamacli.engine.system import NativeBuild
