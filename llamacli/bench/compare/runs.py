@@ -55,12 +55,16 @@ class RunGroup:
 
 @dataclass(frozen=True, slots=True)
 class ComparedTest:
-    """A test that both sides have. `first` and `second` are their speeds in tokens per second, medians over runs."""
+    """A test that both sides have. `first` and `second` are their speeds in tokens per second, medians over runs.
+
+    `rows` are the last row of each side.
+    """
 
     test: str
     first: float
     second: float
     outcome: Outcome
+    rows: tuple[Row, Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,7 @@ def compare_benchmarks(
             _median_speed(before[test]),
             _median_speed(after[test]),
             _outcome(before[test], after[test], recall, level, resolution),
+            (before[test][-1][1], after[test][-1][1]),
         )
         for test in common
     )

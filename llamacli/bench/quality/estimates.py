@@ -23,7 +23,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value with its 95 % interval, which is None where there are too few windows, or none is known."""
+    """A value with its interval, of 95 % if nothing else is said; None where there are too few windows, or none is known."""
 
     value: float
     low: float | None = None
@@ -36,10 +36,10 @@ class Estimate:
 
 
 class Resamples:
-    """The resamples of a number of windows."""
+    """The resamples of a number of windows, for intervals of a level."""
 
-    def __init__(self, windows: int) -> None:
-        self._windows = windows
+    def __init__(self, windows: int, level: float = 0.95) -> None:
+        self._windows, self._level = windows, level
         generator = np.random.default_rng(_SEED)
         self._counts = generator.multinomial(windows, np.full(windows, 1 / windows), size=RESAMPLES).astype(np.float64)
 
@@ -68,6 +68,6 @@ class Resamples:
     def _estimate(self, value: float, resampled: Numbers) -> Estimate:
         if self._windows < 2 or not math.isfinite(value):
             return Estimate(value)
-        tail = expanded_tail(self._windows)
+        tail = expanded_tail(self._windows, self._level)
         low, high = np.quantile(resampled, (tail, 1 - tail))
         return Estimate(value, float(low), float(high))

@@ -57,21 +57,35 @@ def write_plot(app: AppContext, plot: str, rows: Sequence[Row], *, to_error: boo
     Raises:
         UsageError: if Pillow is missing; LlamacliError: if the file cannot be written.
     """
-    from llamacli.render.bench.chart import make_chart
+    from llamacli.render.bench.pareto import is_about_quality
 
-    chart = make_chart(rows)
+    draw = _draw_quality if is_about_quality(rows) else _draw_speeds
     if plot == TERMINAL:
-        from llamacli.render.bench.bars import format_bars
-
-        text = format_bars(chart, width=app.console.width)
+        text = draw(rows, None, app.console.width).decode()
         (app.console.write_error if to_error else app.console.write)("\n" + text)
         return
-    from llamacli.render.bench.plot import draw_chart
-
     path = Path(plot)
-    data = draw_chart(chart, path.suffix.lower().removeprefix("."))
+    data = draw(rows, path.suffix.lower().removeprefix("."), app.console.width)
     try:
         path.write_bytes(data)
     except OSError as error:
         raise LlamacliError(f"cannot write {path}: {error.strerror or error}") from error
     app.console.note(f"wrote the chart to {path}")
+
+
+def _draw_speeds(rows: Sequence[Row], kind: str | None, width: int) -> bytes:
+    """Return the chart of speeds as a file of that kind, or as bars of at most `width` characters."""
+    from llamacli.render.bench.bars import format_bars
+    from llamacli.render.bench.chart import make_chart
+    from llamacli.render.bench.plot import draw_chart
+
+    chart = make_chart(rows)
+    return format_bars(chart, width=width).encode() if kind is None else draw_chart(chart, kind)
+
+
+def _draw_quality(rows: Sequence[Row], kind: str | None, width: int) -> bytes:
+    """Return the chart of speed against quality as a file of that kind, or as a list of at most `width` characters."""
+    from llamacli.render.bench.pareto import draw_quality, format_quality_points, make_quality_chart
+
+    chart = make_quality_chart(rows)
+    return format_quality_points(chart, width=width).encode() if kind is None else draw_quality(chart, kind)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llamacli.bench.compare.compare import LEVEL, Outcome
 from llamacli.bench.compare.runs import ComparedTest, Comparison
 from llamacli.render.text import escape_line
 from llamacli.render.wrap import shorten, wrap
+
+if TYPE_CHECKING:
+    from llamacli.bench.quality.compare import ComparedQuality
 
 Paint = Callable[[str, str], str]
 """A function that returns text in one of the styles bold, dim, red, green, yellow and cyan."""
@@ -28,7 +31,8 @@ def format_comparison(comparison: Comparison, *, width: int, paint: Paint) -> st
     about, notes = (
         [row for line in lines for row in wrap(line, room, rest="  ")] for lines in (_facts(comparison), _notes(comparison))
     )
-    return "\n".join([*labels, *about, "", *rows, "", *notes]) + "\n"
+    quality = [row for line in _quality_lines(comparison) for row in wrap(line, room, rest="  ")]
+    return "\n".join([*labels, *about, "", *rows, *quality, "", *notes]) + "\n"
 
 
 def comparison_document(comparison: Comparison) -> dict[str, Any]:
@@ -45,7 +49,34 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
         "resolution": comparison.resolution,
         "tests": [_test_document(one) for one in comparison.tests],
         "left_out": list(comparison.left_out),
+        "quality": [one.document() for one in _qualities(comparison)],
     }
+
+
+def _qualities(comparison: Comparison) -> list[ComparedQuality]:
+    if not any(row.get("quality") for test in comparison.tests for row in test.rows):
+        return []
+    from llamacli.bench.quality.compare import compare_quality  # needs numpy
+
+    return compare_quality(comparison.tests)
+
+
+def _quality_lines(comparison: Comparison) -> Iterator[str]:
+    """Yield the comparisons of quality, after an empty line if there are any."""
+    for number, one in enumerate(_qualities(comparison)):
+        if not number:
+            yield ""
+        change = one.change
+        if change is None:
+            yield f"{escape_line(one.test)}, {one.figure}: {one.verdict}, as {one.reason}"
+            continue
+        pattern = "{:+.2%}" if one.figure in ("perplexity", "accuracy") else "{:+.6f}"
+        about = pattern.format(change.value)
+        if change.low is not None and change.high is not None:
+            about += f" [{pattern.format(change.low)}, {pattern.format(change.high)}]"
+        if one.p_value is not None:
+            about += f", p = {one.p_value:.2g}"
+        yield f"{escape_line(one.test)}, {one.figure}: {one.first:.5g} -> {one.second:.5g} ({about}): {one.verdict}"
 
 
 def describe_verdict(outcome: Outcome) -> str:

@@ -255,3 +255,53 @@ def test_mistakes_with_questions_are_usage_errors(tiny_model, arguments, message
     result = questions(tiny_model, *arguments)
     assert (result.status, result.stdout) == (2, "")
     assert message in result.stderr
+
+
+# --- comparing and drawing ----------------------------------------------------------------------------------------------
+
+
+def test_runs_are_compared_on_the_same_windows(tiny_model, text, tmp_path):
+    other = tiny.tiny_model(tmp_path / "other.gguf", seed=1)
+    quality(tiny_model, text)
+    quality(other, text)
+    quality(tiny_model, text, "-c", "16")
+    quality(tiny_model, text, "--kernels", "upstream")
+    (found,) = json.loads(invoke("bench", "compare", "1", "2", "--json").stdout)["quality"]
+    assert found["figure"] == "perplexity"
+    assert found["change"] == pytest.approx(found["second"] / found["first"] - 1, rel=1e-6)
+    assert found["interval"][0] < found["change"] < found["interval"][1]
+    assert found["verdict"] in ("better", "worse", "no difference shown")
+    assert "ppl32, perplexity: " in invoke("bench", "compare", "1", "4").stdout
+    same = json.loads(invoke("bench", "compare", "1", "1", "--json").stdout)["quality"][0]
+    assert (same["change"], same["verdict"]) == (0, "no difference shown")
+    assert invoke("bench", "compare", "1", "3").status == 2
+
+
+def test_texts_that_differ_cannot_be_compared(tiny_model, text, tmp_path):
+    quality(tiny_model, text)
+    text.write_text(text.read_text() + "and more " * 20)
+    quality(tiny_model, text)
+    (found,) = json.loads(invoke("bench", "compare", "1", "2", "--json").stdout)["quality"]
+    assert (found["verdict"], found["reason"]) == ("cannot be compared", "the texts differ")
+
+
+def test_answers_are_compared_question_by_question(tiny_model, tmp_path):
+    rows_of = [{"context": f"The boat {number} is", "choices": ["red", "in the harbour"], "answer": 0} for number in range(9)]
+    file = write_lines(tmp_path / "tasks.jsonl", *rows_of)
+    for kernels in ("own", "upstream"):
+        questions(tiny_model, "--tasks", file, "--kernels", kernels)
+    (found,) = json.loads(invoke("bench", "compare", "1", "2", "--json").stdout)["quality"]
+    assert (found["figure"], found["p_value"], found["verdict"]) == ("accuracy", 1, "no difference shown")
+
+
+def test_speed_is_drawn_against_quality(tiny_model, text, tmp_path):
+    other = tiny.tiny_model(tmp_path / "other.gguf", seed=1)
+    chart = tmp_path / "chart.svg"
+    result = quality(tiny_model, text, "-m", other, "--kernels", "own,upstream", "--plot", chart)
+    assert result.status == 0, result.stderr
+    drawn = chart.read_text()
+    assert "Pareto front" in drawn
+    assert "perplexity (less is better)" in drawn
+    listed = invoke("bench", "show", "last", "--plot", "-").stdout
+    assert "* nothing is both faster and better" in listed
+    assert any(line.startswith("*  ") for line in listed.splitlines())
