@@ -89,7 +89,7 @@ class ResultFile:
         whole = 0
         with path.open("r+b") as file:
             for line in iter(file.readline, b""):
-                found = _read_result(line)
+                found = read_result(line)
                 if found is None:
                     if line.endswith(b"\n") or not (_TORN.match(line) or any(b.startswith(line) for b in _BEGINNINGS)):
                         raise UsageError(f"{path} is not a file of results: a line has no row number")
@@ -179,7 +179,7 @@ def _copy_sorted(path: Path, part: Path) -> None:
     numbers, offsets, offset = array("q"), array("q"), 0
     with path.open("rb") as source, part.open("xb") as target:
         for line in source:
-            found = _read_result(line)
+            found = read_result(line)
             numbers.append(found[0] if found is not None else MAX_ROWS)
             offsets.append(offset)
             offset += len(line)
@@ -191,7 +191,7 @@ def _copy_sorted(path: Path, part: Path) -> None:
     shutil.copymode(path, part)
 
 
-def _read_result(line: bytes) -> tuple[int, bool] | None:
+def read_result(line: bytes) -> tuple[int, bool] | None:
     """Return the row of a result and whether it failed, or None if the line is not a result."""
     try:
         document = parse_json(line)

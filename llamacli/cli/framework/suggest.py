@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -77,13 +78,22 @@ def explained(owner: TyperCommand | TyperGroup, error: typer.TyperException, arg
     return error
 
 
+def unexpected(words: Sequence[str], prompt: str | None) -> UsageError:
+    """Return the error for words after a prompt that has none."""
+    hint = _model_line(prompt or "") or "put text of several words in quotes"
+    return UsageError(f"unexpected argument: {' '.join(words)}", hint=hint)
+
+
 def _model_hint(owner: TyperCommand | TyperGroup, args: list[str]) -> str | None:
     """How to select a model that is named before the prompt, as ollama has it."""
+    asks = any(isinstance(one, Argument) and one.metavar == "PROMPT" for one in owner.params)
+    return _model_line(next(iter(args), "")) if asks else None
+
+
+def _model_line(word: str) -> str | None:
     from llamacli.cli.framework.settings import is_model_name
 
-    first = next(iter(args), "")
-    asks = any(isinstance(one, Argument) and one.metavar == "PROMPT" for one in owner.params)
-    return f"-m {first} selects the model" if asks and is_model_name(first) else None
+    return f"-m {word} selects the model" if is_model_name(word) else None
 
 
 def _arguments_hint(owner: TyperCommand | TyperGroup) -> str:

@@ -36,6 +36,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("embeddings", "Vectors, search by meaning and reranking", ("embed", "embed-index"), ("pipelines", "models")),
     Topic("serving", "Models over HTTP, for clients of OpenAI and Anthropic", ("serve", "serve-key"), ("settings", "models")),
     Topic("remote", "The models of other machines, behind an address", ("run", "chat", "embed"), ("serving", "settings")),
+    Topic("cluster", "Rows over many machines: shards, Slurm, servers", ("run", "embed", "serve"), ("remote", "pipelines")),
     Topic("grammars", "Answers in a given form: schemas, grammars, choices", ("grammar", "run"), ("pipelines",)),
     Topic("inspection", "Model files and tokens, without loading a model", ("info", "tokenize"), ("models", "troubleshooting")),
     Topic("benchmarks", "How fast models run, and which of two is faster",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from llamacli.batch.formats import RowFormat, result_format
 from llamacli.batch.result_table import require_writer
+from llamacli.batch.shard import Shard, parse_shard
 from llamacli.cli.framework.parameters import option, parse_path
 from llamacli.errors import UsageError
 
@@ -21,6 +22,11 @@ def parse_parallel(text: str) -> int | None:
     if not text.isdecimal() or not 1 <= int(text) <= MOST_PARALLEL:
         raise ValueError(f"'{text}' is neither auto nor a number from 1 to {MOST_PARALLEL}")
     return int(text)
+
+
+def parse_shard_or_auto(text: str) -> Shard | Literal["auto"]:
+    """Parse K/N, or auto."""
+    return "auto" if text == "auto" else parse_shard(text)
 
 
 def parse_output(text: str) -> Path | None:
@@ -75,6 +81,17 @@ class RowOptions:
             environment=False,
         ),
     ] = False
+    shard: Annotated[
+        Shard | Literal["auto"] | None,
+        option(
+            "--shard", metavar="K/N|auto", parser=parse_shard_or_auto, environment=False,
+            help="Answer only every N-th row, from the K-th on; auto takes K and N from the Slurm array that runs this job.",
+        ),
+    ] = None  # fmt: skip
+    merge: Annotated[
+        Path | None,
+        option("--merge", metavar="OUT", help="Join the results of all shards, named as arguments.", environment=False),
+    ] = None
     fail_fast: Annotated[bool, option("--fail-fast", help="Stop at the first row that fails.")] = False
     retry: Annotated[
         int,
@@ -85,13 +102,19 @@ class RowOptions:
 def check_rows(options: RowOptions) -> None:
     """Check that the options for rows can be used together. Raises UsageError if not."""
     if options.input is None:
-        given = [name for name in ("input_format", "output", "template", "parallel") if getattr(options, name) is not None]
+        given = [
+            name for name in ("input_format", "output", "template", "parallel", "shard") if getattr(options, name) is not None
+        ]
         given += [name for name in ("keep_columns", "unordered", "resume", "fail_fast", "retry") if getattr(options, name)]
         if given:
             raise UsageError(f"--{given[0].replace('_', '-')} needs --input")
         return
     if options.resume and options.output is None:
         raise UsageError("--resume needs the --output file to continue")
+    if options.merge is not None:
+        raise UsageError("--merge joins results: it cannot be used with --input")
+    if options.shard is not None and (options.output is None or result_format(options.output.name) != "jsonl"):
+        raise UsageError("--shard needs an --output file of JSON lines, which --merge joins with the others")
     if options.output is not None:
         require_writer(result_format(options.output.name))
     if str(options.input) != "-" and not options.input.exists():

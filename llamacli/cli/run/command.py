@@ -5,6 +5,9 @@ The parts: `options` declares, `prompt` and `constraint` read what is asked, `se
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import (
@@ -17,6 +20,7 @@ from llamacli.cli.framework.options import (
     SamplingOptions,
     TemplateOptions,
 )
+from llamacli.cli.framework.suggest import unexpected
 from llamacli.cli.run.batch_options import RowOptions, check_rows
 from llamacli.cli.run.options import (
     Asked,
@@ -26,6 +30,7 @@ from llamacli.cli.run.options import (
     PromptArgument,
     PromptOptions,
     ReasoningOptions,
+    ShardsArgument,
     StateOptions,
     ToolOptions,
 )
@@ -66,6 +71,7 @@ from llamacli.errors import UsageError
 def run(
     app: AppContext,
     prompt: PromptArgument = None,
+    shards: ShardsArgument = (),
     *,
     template: TemplateOptions,
     chat: ChatOptions,
@@ -96,13 +102,21 @@ def run(
     schema, an answer that was cut, or one that does not fit the schema. Tool calls are the last line, as JSON.
 
     With --input each row of a file is answered, many at once; the result of a row that fails is an error object in its place,
-    and the exit status is then 6.
+    and the exit status is then 6. --shard K/N answers a part of the rows, and --merge OUT joins the parts' results.
 
     With --url a server answers. What it cannot do is said before the answer, and is an error with --strict. Constraints are
     checked here, whoever generated the answer; an answer that the server breaks off stays, and the exit status is then 7.
     """
     from llamacli.cli.run.session import answer_prompt, answer_rows, show_prompt
 
+    if rows.merge is not None and rows.input is None:
+        from llamacli.cli.run.merge import merge_shards
+
+        check_rows(replace(rows, merge=None))
+        merge_shards(app, rows.merge, tuple(Path(word) for word in (*((prompt,) if prompt else ()), *shards)))
+        return
+    if shards:
+        raise unexpected(shards, prompt)
     check(output, rows, state)
     if remote.url:
         check_for_server(source, output, state)

@@ -15,7 +15,7 @@ from llamacli.cli.framework.options import (
     SamplingOptions,
     TemplateOptions,
 )
-from llamacli.cli.framework.parameters import argument, option
+from llamacli.cli.framework.parameters import argument, option, parse_raw_text
 from llamacli.cli.framework.parsers import parse_limit
 from llamacli.engine.params import ContextParams, ModelParams, SamplingParams
 
@@ -25,6 +25,11 @@ DELAY_SECONDS = 0.5
 PromptArgument = Annotated[
     str | None,
     argument(metavar="PROMPT", help="Question or instruction; - is standard input."),
+]
+
+ShardsArgument = Annotated[
+    tuple[str, ...],
+    argument(metavar="SHARD", help="With --merge: the files with the results of shards.", parser=parse_raw_text),
 ]
 
 

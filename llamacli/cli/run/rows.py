@@ -11,6 +11,7 @@ from llamacli.batch.reader import INVALID_JSON, open_rows, read_rows
 from llamacli.batch.result_table import kept_file, publish
 from llamacli.batch.results import ResultFile
 from llamacli.batch.runner import RowRunner, RunParams
+from llamacli.batch.shard import Shard, ShardRows, record_path, shard_of_job
 from llamacli.batch.summary import Tally
 from llamacli.cli.framework.constraints import warn_not_enforced
 from llamacli.cli.framework.context import AppContext
@@ -39,6 +40,7 @@ def run_rows(app: AppContext, engine: Backend, options: RowOptions, defaults: Ro
         UsageError: if the input or the output cannot be used.
         RowsFailedError: if some rows failed.
     """
+    own = shard_of_job(app.console.environ) if options.shard == "auto" else options.shard
     results = open_results(app, options)
     stream = open_input(app, options)
     params = RunParams(
@@ -51,11 +53,15 @@ def run_rows(app: AppContext, engine: Backend, options: RowOptions, defaults: Ro
     )
     progress, warnings = RowProgress(input_size(stream)), _Warnings(app, defaults.base.constraint)
     runner = RowRunner(engine, defaults, params, results, progress=progress, on_constraint=warnings.warn)
-    total = count_rows(app, options)
+    total = count_rows(app, options, own)
+    shard = ShardRows(own) if own is not None else None
+    if shard is not None and options.output is not None:
+        record_path(options.output).unlink(missing_ok=True)
+    rows = _rows(app, options, stream, template_fields(defaults.template))
     is_interrupted = True
     try:
         with app.progress(delay=run_options.DELAY_SECONDS) as bar:
-            for _ in runner.run(_rows(app, options, stream, template_fields(defaults.template))):
+            for _ in runner.run(shard.of(rows) if shard is not None else rows):
                 status = runner.tally.status(progress.left, earlier=results.kept, total=total)
                 bar.update(status, progress.done, progress.total)
         is_interrupted = runner.cancelled
@@ -68,6 +74,8 @@ def run_rows(app: AppContext, engine: Backend, options: RowOptions, defaults: Ro
         raise
     else:
         results.close()
+        if not is_interrupted and shard is not None and options.output is not None:
+            shard.record().write(options.output)
         if not is_interrupted and (target := table_file(options)) is not None:
             publish(target, result_format(target.name))
     finally:
@@ -141,13 +149,14 @@ class _Warnings:
             warn_not_enforced(self._app.console, constraint, f"row {row.number}: ")
 
 
-def count_rows(app: AppContext, options: RowOptions) -> int | None:
-    """The number of rows, for the progress; None if none is shown, or if counting takes long."""
+def count_rows(app: AppContext, options: RowOptions, shard: Shard | None) -> int | None:
+    """The number of rows, or of those of the shard, for the progress; None if none is shown, or if counting takes long."""
     path = options.input
     if not app.console.shows_progress or path is None or not path.is_file() or path.stat().st_size > COUNTED_BYTES:
         return None
     with open_rows(path) as stream:
-        return sum(1 for _ in read_rows(stream, input_format(options), name=str(path)))
+        rows = read_rows(stream, input_format(options), name=str(path))
+        return sum(shard is None or shard.takes(row.number) for row in rows)
 
 
 def input_format(options: RowOptions) -> RowFormat:
