@@ -176,16 +176,18 @@ class Llama(Attributes):
         cache_dir: str | PathLike[str] | None = None,
         **arguments: Any,
     ) -> Self:
-        """Load a model of the Hugging Face hub, downloaded once into its shared cache.
+        """Load a model of the Hugging Face hub, downloaded once into its shared cache, or into that of `cache_dir`.
 
         `filename` is a file of the repository, or a pattern such as `*Q4_K_M.gguf`; the parts of a split file come together.
+        None chooses a quantization that fits this machine. With `local_dir` the files are also there, under their names in the
+        repository: as hard links, or as copies where those are impossible. `local_dir_use_symlinks` has no effect.
 
         Raises:
             ModelNotFoundError: if there is no such repository or file, or several files match.
             DownloadError: if it cannot be fetched.
-            UsageError: if another folder than the shared cache is named: set HF_HOME for that.
+            UsageError: if the name of the repository or file is invalid.
         """
-        from llamacli.api.loading import find_hub_file
+        from llamacli.api.hub_files import find_hub_file
 
         path = find_hub_file(repo_id, filename, additional_files or (), local_dir=local_dir, cache_dir=cache_dir)
         return cls(path, **arguments)

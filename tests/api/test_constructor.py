@@ -174,8 +174,6 @@ def test_names_of_models(tiny_model: Path, monkeypatch: pytest.MonkeyPatch, isol
     for wrong, kind in (("no-such-model", ModelNotFoundError), ("/no/such/file.gguf", FileNotFoundError), (5, UsageError)):
         with pytest.raises(kind):
             Llama(wrong, n_ctx=64)
-    with pytest.raises(ValueError, match="shared cache"):
-        Llama.from_pretrained("user/repo", "x.gguf", local_dir="/tmp/x")
 
 
 def test_copies_load_again(tiny_model: Path) -> None:

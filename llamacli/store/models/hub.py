@@ -65,15 +65,22 @@ def safe_path(path: str) -> bool:
 
 
 def fetch(
-    reference: HubReference, *, offline: bool, on_progress: OnProgress, refresh: bool = False, memory: int | None = None
+    reference: HubReference,
+    *,
+    offline: bool,
+    on_progress: OnProgress,
+    refresh: bool = False,
+    memory: int | None = None,
+    cache: Path | None = None,
 ) -> Path:
     """The first file of the model, downloaded unless it is in the cache. `refresh` fetches the newest revision.
 
-    `memory` limits the size in bytes when choosing a quantization; None means this machine's memory.
+    `memory` limits the size in bytes when choosing a quantization; None means this machine's memory. `cache` is the folder of
+    another cache than the shared one.
     Raises ModelNotFoundError or DownloadError.
     """
     memory = memory_of_this_machine() if memory is None else memory
-    repository = Repository(reference.repository)
+    repository = Repository(reference.repository, cache)
     if (offline or not refresh) and (path := _cached(reference, repository, memory)):
         return path
     if offline:
@@ -103,14 +110,14 @@ def locate(reference: HubReference) -> tuple[tuple[str, ...], dict[str, str]]:
     return tuple(_address(reference, commit, part.path) for part in chosen.parts), headers
 
 
-def file_names(reference: HubReference) -> list[str]:
+def file_names(reference: HubReference, cache: Path | None = None) -> list[str]:
     """Return the names of a repository's files: of those in the cache if downloads are forbidden, else as the hub lists them.
 
     Raises ModelNotFoundError or DownloadError.
     """
     if not paths.offline_requested():
         return [file.path for file in _list(reference)[1]]
-    repository = Repository(reference.repository)
+    repository = Repository(reference.repository, cache)
     commit = repository.commit(reference.revision)
     return [file.path for file in repository.files(commit)] if commit is not None else []
 

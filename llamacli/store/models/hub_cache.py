@@ -27,14 +27,20 @@ _FOLDER = re.compile(r"models--(?P<user>[\w.-]+?)--(?P<repo>[\w.-]+)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository's folder in the cache, which may not exist."""
+    """A repository's folder in a cache, which may not exist. `cache` is the folder of all, None the shared one."""
 
     name: str
+    cache: Path | None = None
+
+    @property
+    def root(self) -> Path:
+        """The folder of the cache."""
+        return self.cache if self.cache is not None else paths.hub_cache()
 
     @property
     def folder(self) -> Path:
         """The folder. `name` has been validated: one slash, no `..`."""
-        return paths.hub_cache() / ("models--" + self.name.replace("/", "--"))
+        return self.root / ("models--" + self.name.replace("/", "--"))
 
     def blob(self, digest: str) -> Path:
         """The path of the file with this hash."""
@@ -42,7 +48,7 @@ class Repository:
 
     def lock_target(self, digest: str) -> Path:
         """The path to lock while downloading a blob, the one that huggingface_hub locks."""
-        return paths.hub_cache() / ".locks" / self.folder.name / digest
+        return self.root / ".locks" / self.folder.name / digest
 
     def commit(self, revision: str) -> str | None:
         """The commit of a branch, tag or commit, None if the cache does not contain it."""
