@@ -43,6 +43,11 @@ def byte_array(data: bytes) -> Any:
     return (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
 
 
+def byte_view(memory: Any) -> Any:
+    """Return writable memory, such as a memoryview, as a C array of uint8 without copying."""
+    return (ctypes.c_uint8 * len(memory)).from_buffer(memory)
+
+
 def float_array(values: Iterable[float]) -> Any:
     """Return the values as a C array of float."""
     numbers = list(values)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import mmap
 import os
 import threading
 import time
@@ -10,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import IO, TYPE_CHECKING, Literal, Self
 
 from llamacli.binding.library import SPAWN
 from llamacli.engine.chat.answer import AnswerBuilder, read_answers
@@ -25,10 +27,13 @@ from llamacli.engine.generation.request import Processor, Request, request_of
 from llamacli.engine.generation.room import Room, stream_with_room
 from llamacli.engine.generation.samples import stream_samples
 from llamacli.engine.generation.shared import SharedScheduler
+from llamacli.engine.generation.staged_prompts import StagedPrompt
 from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams, Pooling
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.canceller import Canceller
+from llamacli.engine.runtime.exactness import identify_prompts
 from llamacli.engine.runtime.model import Model
+from llamacli.engine.runtime.prompt_identity import PromptIdentity
 from llamacli.errors import EngineError, ModelUnsupportedError, UsageError
 
 if TYPE_CHECKING:
@@ -296,6 +301,39 @@ class Engine(Prompting):
     def keep_prefixes(self, capacity: int) -> None:
         """Keep evaluated prompts in up to `capacity` bytes of memory when others take their slots; 0 keeps none from now on."""
         self.contexts.keep_prefixes(capacity)
+
+    @functools.cached_property
+    def prompt_identity(self) -> PromptIdentity | None:
+        """The identity of evaluated prompts that a later program may use; None if they cannot be kept."""
+        return identify_prompts(self.model, self.contexts.params)
+
+    def held_tokens(self, prompt: Sequence[int]) -> int:
+        """Return how many tokens of a prompt need no evaluation any more."""
+        return self.contexts.held(tuple(prompt))
+
+    def stage_prompt(self, tokens: Sequence[int], file: IO[bytes], size: int) -> None:
+        """Take in an evaluated prompt with the identity of this engine, for the next answer that starts like it.
+
+        The file has its state in the first `size` bytes, and `state_layout.SPARE` zeros behind it.
+        """
+        self.model.vocabulary.check_ids(tokens)
+        state = memoryview(mmap.mmap(file.fileno(), 0))
+        self.contexts.staged.put(StagedPrompt(tuple(tokens), state, size))
+
+    def capture_prompt(self, prompt: Sequence[int], file: IO[bytes]) -> tuple[int, ...]:
+        """Write what is evaluated of a prompt and its answer to an empty file, and return the tokens that may be kept.
+
+        The file holds the state of these tokens and maybe of more; it stays empty if there are none.
+        """
+        identity = self.prompt_identity
+        if identity is None:
+            return ()
+
+        def memory_of(size: int) -> memoryview:
+            file.truncate(size)
+            return memoryview(mmap.mmap(file.fileno(), size))
+
+        return self.contexts.capture_prompt(tuple(prompt), identity, memory_of)
 
     def save_state(self, path: Path) -> int:
         """Write the cache of the last answer and its prompt to a file (see `Contexts.save_state`); return the tokens."""

@@ -138,22 +138,22 @@ class SharedPrefixes:
         self._cache = cache
         self._fingerprint = fingerprint
 
-    def put(self, tokens: list[int], state: bytes) -> None:
-        """Keep a state."""
+    def put(self, tokens: list[int], read: int, state: bytes) -> None:
+        """Keep a state. How its tokens were evaluated is not written down."""
         try:
             self._cache[tokens] = SavedState(states.State(self._fingerprint, tuple(tokens), state))
         except OSError as error:
             logger.warning("the cache cannot be written: %s", error)
 
-    def find(self, prompt: tuple[int, ...]) -> tuple[int, tuple[int, ...], bytes]:
-        """Return the number of shared tokens, the tokens and the bytes of the state that shares most with the prompt."""
+    def find(self, prompt: tuple[int, ...]) -> tuple[int, int, tuple[int, ...], bytes]:
+        """Return the number of shared tokens, 0, the tokens and the bytes of the state that shares most with the prompt."""
         try:
             found = self._cache[prompt].state
         except KeyError:
-            return 0, (), b""
+            return 0, 0, (), b""
         if found.fingerprint != self._fingerprint:
-            return 0, (), b""
-        return common_length(found.tokens, prompt), found.tokens, found.payload
+            return 0, 0, (), b""
+        return common_length(found.tokens, prompt), 0, found.tokens, found.payload
 
 
 def _closest(known: Iterable[tuple[int, ...]], key: Sequence[int]) -> tuple[int, ...]:

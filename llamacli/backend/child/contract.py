@@ -16,6 +16,7 @@ from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.events import Answer, Failed, NextToken, Piece, Prefill
 from llamacli.engine.generation.room import Room
 from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams
+from llamacli.engine.runtime.prompt_identity import PromptIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class OpenedModel:
     notes: tuple[str, ...]
     description: Description
     recommended_sampling: Mapping[str, str]
+    prompts: PromptIdentity | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,14 @@ class EvaluatedSize:
     state_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class EvaluatedPrompt:
+    """Arguments of `STAGE_PROMPT`: the tokens of a prompt, and the bytes of its state in the file that comes with the call."""
+
+    tokens: tuple[int, ...]
+    size: int
+
+
 Parallel = int | Literal["auto"] | None
 
 OPEN: Final = Method("open", OpenModel, OpenedModel, items=float)
@@ -127,6 +137,9 @@ ANSWER_MANY: Final = Method(
 KEEP_PREFIXES: Final = Method("keep_prefixes", int)
 SAVE_STATE: Final = Method("save_state", None, int)
 LOAD_STATE: Final = Method("load_state", str, int)
+HELD_TOKENS: Final = Method("held_tokens", tuple[int, ...], int)
+STAGE_PROMPT: Final = Method("stage_prompt", EvaluatedPrompt)
+CAPTURE_PROMPT: Final = Method("capture_prompt", tuple[int, ...], tuple[int, ...])
 STATE_SIZE: Final = Method("state_size", None, EvaluatedSize)
 NEXT_TOKENS: Final = Method("next_tokens", str, list[NextToken])
 CANCEL: Final = Method("cancel", None)

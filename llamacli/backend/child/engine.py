@@ -9,11 +9,12 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from llamacli.backend.child import contract
 from llamacli.backend.child.contract import (
     AnswerRequest,
+    EvaluatedPrompt,
     EvaluatedSize,
     JobRequest,
     OpenModel,
@@ -24,14 +25,17 @@ from llamacli.backend.child.process import Child
 from llamacli.backend.child.prompting import ChildPrompting
 from llamacli.backend.child.start import start_child
 from llamacli.backend.child.wire.codec import encode
+from llamacli.backend.prompt_cache import CachedPrompts, can_be_cached
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent, Failed, Prefill
 from llamacli.engine.generation.job import Job
 from llamacli.engine.generation.room import Room
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams
 from llamacli.engine.runtime.canceller import Canceller
+from llamacli.engine.runtime.prompt_identity import PromptIdentity
 from llamacli.errors import EngineDiedError, MemoryFullError
 from llamacli.gguf.split import part_names
+from llamacli.store.prompt_cache.cache import PromptCache
 
 if TYPE_CHECKING:
     from llamacli.engine.embedding.outcome import Outcome
@@ -46,17 +50,24 @@ SERVICE = "llamacli.backend.child.services.engine"
 class ChildEngine(ChildPrompting):
     """Loads a model in a child and answers through it. `on_load` is called with the progress of loading, 0 to 1.
 
-    `start` starts a child, which this object owns: `close()` ends it, and may be called twice. A context manager.
+    `start` starts a child, which this object owns: `close()` ends it, and may be called twice. A context manager. `cache` has
+    evaluated prompts, and gets those of the answers.
 
     Raises (when built): what `Engine` raises; EngineDiedError if the child dies meanwhile, as all methods do.
     """
 
     def __init__(
-        self, start: Callable[[], Child], arguments: OpenModel, on_load: Callable[[float], None] | None = None
+        self,
+        start: Callable[[], Child],
+        arguments: OpenModel,
+        on_load: Callable[[float], None] | None = None,
+        *,
+        cache: PromptCache | None = None,
     ) -> None:
         self._start = start
         self._arguments = arguments
         self._prefix_bytes = 0
+        self._prompts = CachedPrompts(self, cache, Path(arguments.path).name) if cache is not None else None
         self._load(on_load)
 
     def _load(self, on_load: Callable[[float], None] | None = None) -> None:
@@ -106,11 +117,18 @@ class ChildEngine(ChildPrompting):
         make_room: Callable[[int], Room | None] | None = None,
         cancel: Canceller | None = None,
     ) -> Generator[AnswerEvent, None, None]:
-        """Yield the events of the answer to a turn. See `Engine.answer`.
+        """Return the events of the answer to a turn. See `Engine.answer`.
 
         Up to the first token the child waits for each event to be taken, so that the caller can save the evaluated prompt.
         """
         request = AnswerRequest(turn, params, samples, tuple(started), closes_gap, make_room is not None)
+        if self._prompts is None or not can_be_cached(params, closes_gap=closes_gap):
+            return self._answer(request, make_room, cancel)
+        return self._prompts.answer(turn, started or turn.started, partial(self._answer, request, make_room, cancel))
+
+    def _answer(
+        self, request: AnswerRequest, make_room: Callable[[int], Room | None] | None, cancel: Canceller | None
+    ) -> Generator[AnswerEvent, None, None]:
         stream = self._child.stream(contract.ANSWER, request, lockstep=_is_prefill, cancel=cancel)
         answer: Any = None
         while True:
@@ -135,10 +153,17 @@ class ChildEngine(ChildPrompting):
         parallel: int | Literal["auto"] | None = None,
         cancel: Canceller | None = None,
     ) -> Generator[AnswerEvent, None, None]:
-        """Yield the events of many answers side by side, each with its job's number. See `Engine.answer_many`.
+        """Return the events of many answers side by side, each with its job's number. See `Engine.answer_many`.
 
         When the child dies, a new one tries the jobs that were in flight again, one by one; a job that kills twice has failed.
         """
+        if self._prompts is not None:
+            return self._prompts.answer_many(jobs, lambda jobs: self._answer_many(jobs, parallel, cancel))
+        return self._answer_many(jobs, parallel, cancel)
+
+    def _answer_many(
+        self, jobs: Iterator[Job | None], parallel: int | Literal["auto"] | None, cancel: Canceller | None
+    ) -> Generator[AnswerEvent, None, None]:
         in_flight: dict[int, Job] = {}
         while True:
             child = self._child
@@ -228,6 +253,25 @@ class ChildEngine(ChildPrompting):
         return tokens
 
     @property
+    def prompt_identity(self) -> PromptIdentity | None:
+        """The identity of evaluated prompts that a later program may use; None if they cannot be kept."""
+        return self._opened.prompts
+
+    def held_tokens(self, prompt: Sequence[int]) -> int:
+        """Return how many tokens of a prompt need no evaluation any more."""
+        held: int = self._child.call(contract.HELD_TOKENS, tuple(prompt))
+        return held
+
+    def stage_prompt(self, tokens: Sequence[int], file: IO[bytes], size: int) -> None:
+        """Hand over an evaluated prompt (see `Engine.stage_prompt`), whose state is in a file."""
+        self._child.call(contract.STAGE_PROMPT, EvaluatedPrompt(tuple(tokens), size), descriptors=[file.fileno()])
+
+    def capture_prompt(self, prompt: Sequence[int], file: IO[bytes]) -> tuple[int, ...]:
+        """Write what is evaluated of a prompt and its answer to an empty file, and return the tokens that may be kept."""
+        tokens: tuple[int, ...] = self._child.call(contract.CAPTURE_PROMPT, tuple(prompt), descriptors=[file.fileno()])
+        return tokens
+
+    @property
     def cached_tokens(self) -> int:
         """Tokens of the last prompt and its answer in the cache."""
         return self._state_size().cached_tokens
@@ -248,8 +292,12 @@ class ChildEngine(ChildPrompting):
         self._child.tell(contract.CANCEL)
 
     def close(self) -> None:
-        """End the child. Calls that run on other threads raise ClosedError."""
+        """End the child. Calls that run on other threads raise ClosedError. Waits until the last prompt is kept."""
+        if self._prompts is not None:
+            self._prompts.release()
         self._child.close()
+        if self._prompts is not None:
+            self._prompts.close()
 
     def __enter__(self) -> Self:
         return self
@@ -281,5 +329,7 @@ def open_engine(
     """Load a model in a child. Raises what `ChildEngine` raises."""
     reads = [path.with_name(name) for name in part_names(path.name)] + [Path(lora.path) for lora in model.loras]
     arguments = OpenModel(str(path), model, context)
-    start = partial(start_child, SERVICE, reads, child or ChildParams(), model=path, identity=encode(arguments))
-    return ChildEngine(start, arguments, on_load)
+    child = child or ChildParams()
+    start = partial(start_child, SERVICE, reads, child, model=path, identity=encode(arguments))
+    cache = PromptCache(limit=child.cache_size) if child.prompt_cache else None
+    return ChildEngine(start, arguments, on_load, cache=cache)

@@ -18,6 +18,7 @@ from llamacli.cli.framework.options import (
     ContextOptions,
     GenerationOptions,
     ModelOptions,
+    PromptCacheOptions,
     RemoteOptions,
     ResidentOptions,
     SamplingOptions,
@@ -73,6 +74,7 @@ def chat(
     model: ModelOptions,
     sampling: SamplingOptions,
     context: ContextOptions,
+    prompt_cache: PromptCacheOptions,
     resident: ResidentOptions,
     remote: RemoteOptions,
     common: CommonOptions,
@@ -100,6 +102,7 @@ def chat(
         model=model,
         sampling=sampling,
         context=context,
+        prompt_cache=prompt_cache.unless(not sessions.save),
         resident=resident,
         remote=remote,
     )

@@ -14,6 +14,7 @@ from llamacli.cli.framework.options import (
     ContextOptions,
     GenerationOptions,
     ModelOptions,
+    PromptCacheOptions,
     RemoteOptions,
     ResidentOptions,
     SamplingOptions,
@@ -36,6 +37,7 @@ class AnswerOptions:
     model: ModelOptions
     sampling: SamplingOptions
     context: ContextOptions
+    prompt_cache: PromptCacheOptions
     resident: ResidentOptions
     remote: RemoteOptions
 
@@ -63,7 +65,7 @@ class AnswerOptions:
     def find(self, app: AppContext, reference: str | None) -> FoundModel:
         """Find a model, and prepare to load it with these options."""
         template, model_params, context_params = self.conversation.template(), self.model.params(), self.context.params()
-        child = self.resident.child(self.model)
+        child = self.prompt_cache.child(self.resident.child(self.model))
         params = self.generation.params(SamplingParams())
         if self.remote.url:
             name = reference or self.remote.url[0].rpartition("@")[2]

@@ -89,6 +89,18 @@ def parse_escaped(text: str) -> str:
     return _ESCAPES.sub(lambda match: _ESCAPED.get(match[1], match[1]), parse_text(text))
 
 
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+
+
+def parse_size(text: str) -> int:
+    """Parse a size such as 500M, 2G or 1.5 GiB in powers of 1,024; without a unit, bytes."""
+    match = _SIZE.fullmatch(text.strip())
+    size = int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")) if match else 0
+    if size < 1:
+        raise ValueError(f"'{text}' is not a size such as 500M or 2G")
+    return size
+
+
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)(ms|s|m|h|d)?")
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 

@@ -1,4 +1,4 @@
-"""`llamacli models`: list, download, remove, locate and quantize models."""
+"""`llamacli models`: list, download, remove, locate and quantize models, and what is kept of their work."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from llamacli.cli.framework.command import command, group
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import JsonOption, OfflineOption
 from llamacli.cli.framework.parameters import argument, option
+from llamacli.cli.models.cache import cache
 from llamacli.cli.models.imatrix import imatrix
 from llamacli.cli.models.quantize import quantize
 from llamacli.cli.models.references import MODEL_HELP
@@ -176,7 +177,7 @@ def write_json(app: AppContext, document: object) -> None:
 
 
 models = group(
-    "models", list_, pull, rm, path, show, default, quantize, imatrix, running, stop,
+    "models", list_, pull, rm, path, show, default, quantize, imatrix, running, stop, cache,
     help="List, download, remove and quantize models.",
     examples=(("List the models.", "llamacli models list"), ("Download one.", "llamacli models pull hf:Qwen/Qwen3-4B-GGUF")),
 )  # fmt: skip

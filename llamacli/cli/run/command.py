@@ -15,6 +15,7 @@ from llamacli.cli.framework.options import (
     ContextOptions,
     GenerationOptions,
     ModelOptions,
+    PromptCacheOptions,
     RemoteOptions,
     ResidentOptions,
     SamplingOptions,
@@ -86,6 +87,7 @@ def run(
     sampling: SamplingOptions,
     context: ContextOptions,
     state: StateOptions,
+    prompt_cache: PromptCacheOptions,
     resident: ResidentOptions,
     remote: RemoteOptions,
 ) -> None:
@@ -134,7 +136,7 @@ def run(
         model=model,
         params=model.params(),
         context=context.params(n_seq_max=output.samples, kv_unified=output.samples > 1),
-        child=resident.child(model),
+        child=prompt_cache.child(resident.child(model)),
         remote=remote,
         strict=constraint.strict,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import ContextOptions, SamplingOptions
+from llamacli.cli.framework.options import ContextOptions, PromptCacheOptions, SamplingOptions
 from llamacli.cli.framework.parameters import option
 from llamacli.cli.serve.options import AccessOptions, ListenOptions, LoadOptions, LogOptions, ServedModelOptions
 from llamacli.errors import UsageError
@@ -44,6 +44,7 @@ def serve(
     load: LoadOptions,
     log: LogOptions,
     context: ContextOptions,
+    prompt_cache: PromptCacheOptions,
     chat_template: TemplateOption = None,
     sampling: SamplingOptions,
     line: Reread,
@@ -66,6 +67,7 @@ def serve(
         load=load,
         log=log,
         context=context,
+        prompt_cache=prompt_cache,
         sampling=sampling,
         chat_template=chat_template,
     )

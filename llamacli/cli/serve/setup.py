@@ -13,7 +13,7 @@ from llamacli.backend import local
 from llamacli.cli.framework import settings
 from llamacli.cli.framework.command import Reread
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import ContextOptions, SamplingOptions
+from llamacli.cli.framework.options import ContextOptions, PromptCacheOptions, SamplingOptions
 from llamacli.cli.serve.options import AccessOptions, ListenOptions, LoadOptions, LogOptions, ServedModelOptions
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import UsageError
@@ -45,6 +45,7 @@ class Setup:
     load: LoadOptions
     log: LogOptions
     context: ContextOptions
+    prompt_cache: PromptCacheOptions
     sampling: SamplingOptions
     chat_template: str | None
 
@@ -57,10 +58,10 @@ def make_state(app: AppContext, setup: Setup, line: Reread) -> ServerState:
     """
     specs = model_specs(app, setup, line)
     clients = Clients(read_all_keys(setup.access), setup.access.rate_limit)
-    load = setup.load
+    load, child = setup.load, setup.prompt_cache.child(setup.model.child())
     params = PoolParams(queue=load.queue, keep_alive=load.keep_alive, most=load.max_models)
     return ServerState(
-        pool=ModelPool(specs, partial(local.open_backend, child=setup.model.child()), local.fits_memory, params),
+        pool=ModelPool(specs, partial(local.open_backend, child=child), local.fits_memory, params),
         clients=clients,
         origin=origin_rules(setup, has_keys=clients.has_keys),
         metrics=Metrics(),

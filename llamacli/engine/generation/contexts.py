@@ -10,6 +10,7 @@ from pathlib import Path
 from llamacli.engine.generation.prefix_cache import PrefixCache, PrefixStore
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.generation.shared import SharedScheduler
+from llamacli.engine.generation.staged_prompts import StagedPrompts
 from llamacli.engine.params import DEFAULT_CONTEXT, ContextParams
 from llamacli.engine.runtime import state as states
 from llamacli.engine.runtime import state_file
@@ -19,6 +20,7 @@ from llamacli.engine.runtime.context_params import can_be_invariant
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.runtime.loading import interruptible
 from llamacli.engine.runtime.model import Model
+from llamacli.engine.runtime.prompt_identity import PromptIdentity
 from llamacli.engine.runtime.state_file import State
 from llamacli.errors import ClosedError
 
@@ -39,6 +41,8 @@ class Contexts:
         self._grows = False
         self._closed = False
         self._afterwards: Callable[[], None] = lambda: None
+        self.staged = StagedPrompts()
+        """Evaluated prompts from outside, for the slots of this context and of those that take its place."""
 
     @property
     def is_made(self) -> bool:
@@ -119,7 +123,7 @@ class Contexts:
             if self._closed:  # by a signal handler, which could not free the model under the context
                 self._free()
         self.require_open()
-        self._shared = SharedScheduler(Scheduler(self._context), self._flag)
+        self._shared = SharedScheduler(Scheduler(self._context, self.staged), self._flag)
         if kept is not None and kept.tokens:
             states.restore(self._context, 0, kept)
             self._shared.scheduler.slots.adopt(0, list(kept.tokens))
@@ -171,6 +175,33 @@ class Contexts:
             states.restore(self._context, 0, state)
             scheduler.slots.adopt(0, list(state.tokens))
         return len(state.tokens)
+
+    def held(self, prompt: tuple[int, ...]) -> int:
+        """Return how many tokens of a prompt need no evaluation any more."""
+        waiting = self.staged.shared(prompt)
+        shared = self._shared
+        return (
+            max(waiting, shared.between_steps(lambda: shared.scheduler.slots.held(prompt))) if shared is not None else waiting
+        )
+
+    def capture_prompt(
+        self, prompt: tuple[int, ...], identity: PromptIdentity, memory_of: Callable[[int], memoryview]
+    ) -> tuple[int, ...]:
+        """Write the state of the sequence that has most of a prompt into memory, and return the tokens that may be kept.
+
+        `memory_of` is called with the size. Nothing is written if no token may be kept.
+        """
+        shared, context = self._shared, self._context
+        if shared is None or context is None:
+            return ()
+
+        def capture() -> tuple[int, ...]:
+            slot, tokens = shared.scheduler.slots.evaluated(prompt, identity)
+            if tokens and not context.save_sequence_into(slot, memory_of(context.sequence_bytes(slot))):
+                return ()
+            return tokens
+
+        return shared.between_steps(capture)
 
     @property
     def cached_tokens(self) -> int:

@@ -18,16 +18,20 @@ from llamacli.engine.generation.burst import Burst, Choice
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.sequence import Sequence
 from llamacli.engine.generation.slots import Slots
+from llamacli.engine.generation.staged_prompts import StagedPrompts
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import CancelledError, ContextFullError, UsageError
 
 
 class Scheduler:
-    """Runner of requests on a context, up to its number of sequences at once. Not thread-safe: one thread steps."""
+    """Runner of requests on a context, up to its number of sequences at once. Not thread-safe: one thread steps.
 
-    def __init__(self, context: Context) -> None:
+    `staged` are evaluated prompts from outside.
+    """
+
+    def __init__(self, context: Context, staged: StagedPrompts | None = None) -> None:
         self._context = context
-        self.slots = Slots(context)
+        self.slots = Slots(context, staged)
         self._bursts = Burst(context)
         n_batch, n_ubatch = context.n_batch, min(context.n_batch, context.params.n_ubatch)
         self._planner: Planner = InvariantPlanner(n_batch, n_ubatch) if context.is_invariant else MixedPlanner(n_batch)

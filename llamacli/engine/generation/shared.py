@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from llamacli.engine.events import Event, Failed, Finished
 from llamacli.engine.generation.request import Request
@@ -24,6 +25,8 @@ _PATIENCE_SECONDS = 0.2
 
 AHEAD = 4
 """Requests of one call that wait for each place: the scheduler sees who shares a prefix, and fills a free place at once."""
+
+T = TypeVar("T")
 
 Source = Iterator[tuple[int, Request] | None]
 """Numbered requests of one call."""
@@ -61,8 +64,7 @@ class SharedScheduler:
             UsageError: if the thread is in the middle of a step of this scheduler.
             Exception: what `Scheduler.step` raises.
         """
-        if self._is_stepping_here:
-            raise UsageError("this thread is in the middle of a step of this model: a callback of a step cannot generate")
+        self._require_no_callback()
         running: dict[int, Ticket] = {}
         if cancel is not None:
             cancel.then(lambda: self._leave_all(list(running.values())))
@@ -87,6 +89,10 @@ class SharedScheduler:
         finally:
             self._leave_all(list(running.values()))
 
+    def _require_no_callback(self) -> None:
+        if self._is_stepping_here:
+            raise UsageError("this thread is in the middle of a step of this model: a callback of a step cannot generate")
+
     def _require_open_after(self, event: Event) -> None:
         """Raise ClosedError if closing is what cancelled a request."""
         if isinstance(event, Finished) and event.reason == "cancelled":
@@ -103,6 +109,22 @@ class SharedScheduler:
             if cancel is not None and cancel.is_set:
                 self.leave(running[number])
         return bool(running)
+
+    def between_steps(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, which uses the context, between two steps.
+
+        Raises:
+            ClosedError: if `close()` was called.
+            UsageError: if the thread is in the middle of a step of this scheduler.
+        """
+        self._require_no_callback()
+        self._stepping.acquire()
+        self._stepper = threading.get_ident()
+        try:
+            self._require_open()
+            return work()
+        finally:
+            self._release()
 
     @property
     def is_idle(self) -> bool:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 from llamacli.engine.generation.prefix_cache import WORTHWHILE, PrefixStore, common_length
 from llamacli.engine.generation.sequence import Sequence
+from llamacli.engine.generation.staged_prompts import StagedPrompts
 from llamacli.engine.runtime.context import Context
+from llamacli.engine.runtime.exactness import is_exact
+from llamacli.engine.runtime.prompt_identity import PromptIdentity
+from llamacli.engine.runtime.state_layout import set_streams
+from llamacli.errors import StateError
+
+logger = logging.getLogger("llamacli.engine")
 
 WORTH_WAITING = 64
 """Least tokens of a prompt that a running sequence is about to evaluate for the prompt to wait."""
@@ -19,20 +27,25 @@ WORTH_MOVING = 32
 class Slot:
     """A slot of the cache: its tokens, and the sequence that runs in it, if any.
 
-    The first `read` tokens were evaluated as a prompt; the rest was generated or restored.
+    The first `read` tokens were evaluated as a prompt; the rest was generated or restored. `is_plain`: each token was computed
+    from those before it, without a gap or a shift, and in the batches of a prompt that is evaluated alone from its beginning.
     """
 
     index: int
     tokens: list[int] = field(default_factory=list)
     sequence: Sequence | None = None
     read: int = 0
+    is_plain: bool = True
 
 
 class Slots:
-    """The slots of a context, one for each of its sequences."""
+    """The slots of a context, one for each of its sequences. `staged` are prompts from outside that a slot may start with."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, staged: StagedPrompts | None = None) -> None:
         self._context = context
+        self._staged = staged or StagedPrompts()
+        self._is_exact = is_exact(context.model, context.params)
+        self._unit = 1 if self._is_exact or context.is_invariant else context.params.n_ubatch
         self._slots = [Slot(index) for index in range(context.params.n_seq_max)]
         self.prefixes: PrefixStore | None = None
         """The cache of evaluated tokens whose slot was assigned to another prompt, or None."""
@@ -52,12 +65,13 @@ class Slots:
         self._remember(slot, shared[slot.index])
         if shared[best.index] > shared[slot.index] and not self._context.model.is_recurrent:
             self._context.copy(best.index, slot.index)
-            slot.tokens, slot.read = list(best.tokens), best.read
+            slot.tokens, slot.read, slot.is_plain = list(best.tokens), best.read, best.is_plain
         if reuses:
             self._recall(slot, prompt)
         if sequence.request.closes_gap:
             self._close_gap(slot, prompt)
         kept = self._cut(slot, self._reusable(slot, prompt) if reuses else 0)
+        slot.is_plain = kept == 0 or (slot.is_plain and kept % self._unit == 0)
         slot.sequence, slot.read = sequence, len(prompt)
         sequence.start(slot.index, list(prompt[:kept]))
         slot.tokens = sequence.cached
@@ -80,7 +94,7 @@ class Slots:
                 slot.sequence = None
                 if self.prefixes is not None and self.prefixes.keeps_answers and slot.tokens:
                     self._cut(slot, len(slot.tokens))
-                    self.prefixes.put(slot.tokens, self._context.save_sequence(slot.index))
+                    self._put(self.prefixes, slot)
 
     def shift(self, sequence: Sequence) -> bool:
         """Drop the older half of the tokens after the kept ones. Return whether the request and the memory allow it."""
@@ -97,7 +111,7 @@ class Slots:
         context.shift(sequence.slot, keep + gone, -1, -gone)
         del sequence.cached[keep : keep + gone]
         slot = self._slots[sequence.slot]
-        slot.read = min(slot.read, keep)
+        slot.read, slot.is_plain = min(slot.read, keep), False
         return True
 
     def clear(self) -> None:
@@ -111,11 +125,24 @@ class Slots:
 
     def adopt(self, slot: int, tokens: list[int]) -> None:
         """Record the tokens of a state that was restored into a free slot."""
-        self._slots[slot].tokens, self._slots[slot].read = list(tokens), 0
+        self._slots[slot].tokens, self._slots[slot].read, self._slots[slot].is_plain = list(tokens), 0, False
+
+    def held(self, prompt: tuple[int, ...]) -> int:
+        """Return how many tokens of a prompt a slot, or what is kept beside them, has already."""
+        kept = self.prefixes.find(prompt)[0] if self.prefixes is not None else 0
+        return max(kept, *(common_length(slot.tokens, prompt) for slot in self._slots))
+
+    def evaluated(self, prompt: tuple[int, ...], identity: PromptIdentity) -> tuple[int, tuple[int, ...]]:
+        """Return the slot that has most of a prompt, and those of its tokens that may be kept under this identity."""
+        slot = max(self._slots, key=lambda slot: common_length(slot.tokens, prompt) if slot.is_plain else -1)
+        count = len(slot.tokens) if identity.keeps_answers else min(slot.read, len(slot.tokens))
+        if identity.unit > 1:  # the last part of a prompt is shorter, and another prompt goes on there
+            count = max(0, count - 2) // identity.unit * identity.unit
+        return slot.index, tuple(slot.tokens[:count]) if slot.is_plain else ()
 
     def _reusable(self, slot: Slot, prompt: tuple[int, ...]) -> int:
         """The number of prompt tokens that this slot saves. One must be evaluated, for its logits."""
-        if not self._context.is_invariant:
+        if self._is_exact or not self._context.is_invariant:
             return min(common_length(slot.tokens, prompt), len(prompt) - 1)
         # Generated tokens were evaluated one by one, and a single token must not be left.
         return max(0, min(common_length(slot.tokens[: slot.read], prompt), len(prompt) - 2))
@@ -123,17 +150,32 @@ class Slots:
     def _remember(self, slot: Slot, kept: int) -> None:
         """Save the tokens of a slot if many of them are about to be dropped."""
         if self.prefixes is not None and len(slot.tokens) - kept >= WORTHWHILE:
-            self.prefixes.put(slot.tokens, self._context.save_sequence(slot.index))
+            self._put(self.prefixes, slot)
+
+    def _put(self, prefixes: PrefixStore, slot: Slot) -> None:
+        prefixes.put(slot.tokens, slot.read if slot.is_plain else 0, self._context.save_sequence(slot.index))
 
     def _recall(self, slot: Slot, prompt: tuple[int, ...]) -> None:
         """Restore saved tokens if they have much more of the prompt than the slot has."""
-        if self.prefixes is None:
-            return
-        shared, tokens, state = self.prefixes.find(prompt)
-        if shared - common_length(slot.tokens, prompt) >= WORTHWHILE:
-            self._context.forget(slot.index)
+        least = common_length(slot.tokens, prompt) + WORTHWHILE
+        if (staged := self._staged.take(prompt, least)) is not None:
+            whole = set_streams(staged.state, staged.size, self._context.n_streams)
+            self._restore(slot, staged.tokens, len(staged.tokens), whole)
+        elif self.prefixes is not None:
+            shared, read, tokens, state = self.prefixes.find(prompt)
+            if shared >= least:
+                self._restore(slot, tokens, read, state)
+
+    def _restore(self, slot: Slot, tokens: tuple[int, ...], read: int, state: bytes | memoryview) -> None:
+        """Put a saved state into a slot; leave it empty if llama.cpp rejects it."""
+        self._context.forget(slot.index)
+        slot.tokens, slot.read, slot.is_plain = [], 0, read > 0
+        try:
             self._context.restore_sequence(slot.index, state)
-            slot.tokens, slot.read = list(tokens), 0
+        except StateError as error:
+            logger.debug("a kept prompt is evaluated again: %s", error)
+        else:
+            slot.tokens, slot.read = list(tokens), read
 
     def _close_gap(self, slot: Slot, prompt: tuple[int, ...]) -> None:
         """Drop a part of a slot that the prompt leaves out, and move the rest up."""
@@ -143,7 +185,7 @@ class Slots:
         if place > start and self._context.can_shift and self._context.forget(slot.index, start, place):
             self._context.shift(slot.index, place, -1, start - place)
             del slot.tokens[start:place]
-            slot.read = min(slot.read, start)
+            slot.read, slot.is_plain = min(slot.read, start), False
 
     def _cut(self, slot: Slot, length: int) -> int:
         """Cut a slot back to `length` tokens, or to none if the memory cannot; return the remaining number."""

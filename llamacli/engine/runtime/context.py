@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from llamacli.binding import log
-from llamacli.binding.arrays import BatchArrays, byte_array, byte_buffer, float_array, float_view, pointer_array
+from llamacli.binding.arrays import BatchArrays, byte_array, byte_buffer, byte_view, float_array, float_view, pointer_array
 from llamacli.binding.kernels import KERNELS
 from llamacli.binding.library import declarations, library
 from llamacli.engine.params import ContextParams
@@ -208,14 +208,25 @@ class Context:
         written = self._library.llama_state_seq_get_data(self.handle, buffer, size, sequence)
         return bytes(memoryview(buffer)[:written])
 
-    def restore_sequence(self, sequence: int, data: bytes) -> None:
+    def save_sequence_into(self, sequence: int, buffer: Any) -> int:
+        """Write what `save_sequence` returns into writable memory of `sequence_bytes` bytes; return the number of bytes."""
+        size = len(buffer)
+        return int(self._library.llama_state_seq_get_data(self.handle, byte_view(buffer), size, sequence))
+
+    @property
+    def n_streams(self) -> int:
+        """The parts of the cache: one for each sequence, or one for all."""
+        return 1 if self.params.kv_unified else self.params.n_seq_max
+
+    def restore_sequence(self, sequence: int, data: bytes | memoryview) -> None:
         """Restore what `save_sequence` returned. The bytes must have been verified: llama.cpp aborts on corrupt ones.
 
         Raises:
             StateError: if llama.cpp rejects them.
         """
         with log.complaints():
-            read = self._library.llama_state_seq_set_data(self.handle, byte_array(data), len(data), sequence)
+            array = byte_array(data) if isinstance(data, bytes) else byte_view(data)
+            read = self._library.llama_state_seq_set_data(self.handle, array, len(data), sequence)
         if read != len(data):
             self.forget(sequence)
             raise StateError("llama.cpp rejected the saved state")

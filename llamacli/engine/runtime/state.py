@@ -11,7 +11,9 @@ import json
 from pathlib import Path
 
 from llamacli.binding.library import library
+from llamacli.engine.params import ContextParams
 from llamacli.engine.runtime.context import Context
+from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.state_file import State
 from llamacli.errors import ContextFullError, StateError
 
@@ -20,17 +22,27 @@ _SAMPLES = 64
 
 def fingerprint(context: Context) -> str:
     """Return a digest of what a state and a context must share: model, build, cache types, RoPE settings."""
-    params, model = context.params, context.model
+    model = context.model
     adapters = [(lora.scale, model_digest(Path(lora.path))) for lora in model.params.loras]
     parts = [
-        library().build["commit"], model_digest(model.path), adapters, params.cache_type_k, params.cache_type_v,
-        params.flash_attention, params.rope_scaling, params.rope_freq_base, params.rope_freq_scale, params.yarn_orig_ctx,
-        params.swa_full, context.is_invariant,
+        library().build["commit"], model_digest(model.path), adapters, *cache_parts(context.params), context.is_invariant,
+        *override_parts(model, context.params),
     ]  # fmt: skip
-    yarn = [params.yarn_ext_factor, params.yarn_attn_factor, params.yarn_beta_fast, params.yarn_beta_slow]
-    if any(factor >= 0 for factor in yarn) or model.params.overrides:
-        parts += [yarn, model.params.overrides]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def cache_parts(params: ContextParams) -> list[object]:
+    """Return the parameters that change what is in the cache, or its form."""
+    return [
+        params.cache_type_k, params.cache_type_v, params.flash_attention, params.rope_scaling, params.rope_freq_base,
+        params.rope_freq_scale, params.yarn_orig_ctx, params.swa_full,
+    ]  # fmt: skip
+
+
+def override_parts(model: Model, params: ContextParams) -> list[object]:
+    """Return the numbers of the model that the parameters replace, none if there are none."""
+    yarn = [params.yarn_ext_factor, params.yarn_attn_factor, params.yarn_beta_fast, params.yarn_beta_slow]
+    return [yarn, model.params.overrides] if any(factor >= 0 for factor in yarn) or model.params.overrides else []
 
 
 def model_digest(path: Path) -> str:

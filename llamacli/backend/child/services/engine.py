@@ -13,6 +13,7 @@ from llamacli.backend.child import contract, vectors
 from llamacli.backend.child.contract import (
     AnswerRequest,
     ChatTurn,
+    EvaluatedPrompt,
     EvaluatedSize,
     OpenedModel,
     OpenModel,
@@ -80,6 +81,9 @@ class EngineService:
             contract.KEEP_PREFIXES: lambda capacity, task: self.engine.keep_prefixes(capacity),
             contract.SAVE_STATE: self._save_state,
             contract.LOAD_STATE: self._load_state,
+            contract.HELD_TOKENS: lambda prompt, task: self.engine.held_tokens(prompt),
+            contract.STAGE_PROMPT: self._stage_prompt,
+            contract.CAPTURE_PROMPT: self._capture_prompt,
             contract.STATE_SIZE: lambda _, task: EvaluatedSize(self.engine.cached_tokens, self.engine.state_bytes),
             vectors.EMBED: self._embed,
             contract.NEXT_TOKENS: lambda text, task: self.engine.next_tokens(text),
@@ -97,7 +101,9 @@ class EngineService:
         if self._engine is None:  # a resident has it open already, with the same arguments
             self._engine = self._loaded(arguments, task)
         engine = self._engine
-        return OpenedModel(engine.load_ms, tuple(engine.notes), engine.describe(), dict(engine.recommended_sampling))
+        about = engine.describe()
+        prompts = engine.prompt_identity if about.can_generate and not engine.model.vocab_only else None
+        return OpenedModel(engine.load_ms, tuple(engine.notes), about, dict(engine.recommended_sampling), prompts)
 
     def _loaded(self, arguments: OpenModel, task: Task) -> Engine:
         task.cancel.then(self._flag.set)
@@ -183,6 +189,14 @@ class EngineService:
     def _load_state(self, name: str, task: Task) -> int:
         with os.fdopen(task.descriptors.pop(), "rb") as file:
             return self.engine.contexts.restore_state(state_file.read_open(file, name))
+
+    def _stage_prompt(self, asked: EvaluatedPrompt, task: Task) -> None:
+        with os.fdopen(task.descriptors.pop(), "r+b") as file:
+            self.engine.stage_prompt(asked.tokens, file, asked.size)
+
+    def _capture_prompt(self, prompt: tuple[int, ...], task: Task) -> tuple[int, ...]:
+        with os.fdopen(task.descriptors.pop(), "r+b") as file:
+            return self.engine.capture_prompt(prompt, file)
 
 
 def _jobs(task: Task) -> Iterator[Job | None]:

@@ -10,6 +10,7 @@ from llamacli.cli.framework.options.context import ContextOptions
 from llamacli.cli.framework.options.generation import GenerationOptions
 from llamacli.cli.framework.options.model import EngineTimeoutOption, ModelOption, ModelOptions, SandboxOption
 from llamacli.cli.framework.options.prompt import ChatOptions
+from llamacli.cli.framework.options.prompt_cache import PromptCacheOptions
 from llamacli.cli.framework.options.remote import RemoteOptions
 from llamacli.cli.framework.options.resident import ResidentOptions
 from llamacli.cli.framework.options.sampling import SamplingOptions
@@ -17,6 +18,6 @@ from llamacli.cli.framework.options.template import TemplateOptions
 
 __all__ = [
     "ChatOptions", "CommonOptions", "ContextOptions", "EngineTimeoutOption", "GenerationOptions", "JsonOption", "ModelOption",
-    "ModelOptions", "OfflineOption", "RemoteOptions", "ResidentOptions", "SamplingOptions", "SandboxOption",
-    "TemplateOptions", "show_help",
+    "ModelOptions", "OfflineOption", "PromptCacheOptions", "RemoteOptions", "ResidentOptions", "SamplingOptions",
+    "SandboxOption", "TemplateOptions", "show_help",
 ]  # fmt: skip

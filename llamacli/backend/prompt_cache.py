@@ -1,0 +1,279 @@
+"""Evaluated prompts between an engine and the disk: looked up before an answer, and kept after it.
+
+An engine has no access to files. It gets the state of a prompt in a file without a name, and writes one likewise; what is cut
+there, verified and put together, is done here. Keeping happens on a thread, after the answer. A lookup that finds nothing asks
+for one file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import mmap
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import IO, Protocol
+
+from llamacli.engine.chat.turn import Turn
+from llamacli.engine.events import Answer, AnswerEvent
+from llamacli.engine.generation.job import Job
+from llamacli.engine.generation.prefix_cache import common_length
+from llamacli.engine.params import GenerationParams
+from llamacli.engine.runtime.prompt_identity import PromptIdentity
+from llamacli.engine.runtime.state_layout import SPARE, Layout, read_layout, write_frame
+from llamacli.errors import LlamacliError, StateError
+from llamacli.store.prompt_cache.block_file import Block
+from llamacli.store.prompt_cache.cache import BLOCK, Found, PromptCache
+
+logger = logging.getLogger("llamacli.engine")
+
+LEAST_GAIN = 64
+"""Least tokens that a lookup must spare to be worth it: fewer are evaluated as fast (measured with a model of 135M)."""
+
+_LEAST_MEASURED = 32
+"""Least tokens of an evaluated prompt that say how long a token takes."""
+
+_DISK_BYTES_PER_MS = 1e6
+_WORTH = 4.0
+"""A prompt is kept if its new tokens took so many times longer to evaluate than reading all of it back takes."""
+
+_BUSY_SHARE = 0.01
+"""Share of the time that keeping may take while other answers are being made."""
+
+_PATIENCE_SECONDS = 5.0
+
+
+class PromptEngine(Protocol):
+    """An engine whose evaluated prompts can be kept: in this process or in a child."""
+
+    @property
+    def prompt_identity(self) -> PromptIdentity | None:
+        """The identity of evaluated prompts; None if they cannot be kept."""
+
+    def held_tokens(self, prompt: Sequence[int]) -> int:
+        """Return how many tokens of a prompt need no evaluation any more."""
+
+    def stage_prompt(self, tokens: Sequence[int], file: IO[bytes], size: int) -> None:
+        """Take in an evaluated prompt for the next answer that starts like it."""
+
+    def capture_prompt(self, prompt: Sequence[int], file: IO[bytes]) -> tuple[int, ...]:
+        """Write the state of a prompt and its answer to an empty file, and return the tokens that may be kept."""
+
+
+class CachedPrompts:
+    """The prompts of an engine in a cache. `model` is the name of the model's file. Thread-safe."""
+
+    def __init__(self, engine: PromptEngine, cache: PromptCache, model: str) -> None:
+        self._engine = engine
+        self._cache = cache
+        self._model = model
+        self._lock = threading.Lock()
+        self._running = 0
+        self._thread: threading.Thread | None = None
+        self._captured = threading.Event()
+        self._ms_per_token: float | None = None
+        self._began, self._spent = time.monotonic(), 0.0
+        self._failed = False
+
+    # --- answers --------------------------------------------------------------------------------------------------------
+
+    def answer(
+        self, turn: Turn, started: Sequence[int], stream: Callable[[], Generator[AnswerEvent, None, None]]
+    ) -> Generator[AnswerEvent, None, None]:
+        """Yield the events of an answer that `stream` makes, with a prompt from the cache, which is kept there at the end."""
+        prompt = (*turn.prompt.tokens, *started)
+        with self._answering():
+            self.prepare(prompt)
+            with contextlib.closing(stream()) as events:
+                is_kept = False
+                for event in events:
+                    yield event
+                    if isinstance(event, Answer) and not is_kept:
+                        is_kept = True
+                        self.keep(prompt, event)
+
+    def answer_many(
+        self, jobs: Iterator[Job | None], stream: Callable[[Iterator[Job | None]], Generator[AnswerEvent, None, None]]
+    ) -> Generator[AnswerEvent, None, None]:
+        """Yield the events of many answers that `stream` makes of jobs, with prompts from the cache.
+
+        What all of their prompts have in common is kept there; of a single job, all.
+        """
+        common: tuple[int, ...] | None = None
+        count = 0
+
+        def prepared() -> Iterator[Job | None]:
+            nonlocal common, count
+            for job in jobs:
+                if job is not None and can_be_cached(job.params) and self._takes_batches:
+                    prompt = (*job.turn.prompt.tokens, *job.turn.started)
+                    common = prompt if common is None else common[: common_length(common, prompt)]
+                    count += 1
+                    self.prepare(prompt)
+                yield job
+
+        with self._answering(), contextlib.closing(stream(prepared())) as events:
+            is_kept = False
+            for event in events:
+                yield event
+                if isinstance(event, Answer) and not is_kept and common:
+                    is_kept = True
+                    self.keep(common, event, with_answer=count == 1)
+
+    @property
+    def _takes_batches(self) -> bool:
+        identity = self._engine.prompt_identity
+        return identity is not None and identity.any_batch
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Count an answer that is being made."""
+        with self._lock:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    # --- before an answer -----------------------------------------------------------------------------------------------
+
+    def prepare(self, prompt: Sequence[int]) -> None:
+        """Hand the engine what the cache has of a prompt, if that is much more than the engine has itself."""
+        identity = self._engine.prompt_identity
+        if identity is None:
+            return
+        try:
+            found = self._found(identity, prompt)
+            if found.tokens < BLOCK or found.tokens - self._engine.held_tokens(prompt) < LEAST_GAIN:
+                return
+            blocks = self._cache.read(found, prompt)
+            if blocks:
+                with _joined(blocks) as (tokens, file, size):
+                    self._engine.stage_prompt(tokens, file, size)
+        except (OSError, StateError) as error:
+            logger.debug("the prompt cache is not used: %s", error)
+
+    def _found(self, identity: PromptIdentity, prompt: Sequence[int]) -> Found:
+        found = self._cache.find(identity.fingerprint, prompt)
+        if identity.unit == 1:
+            return found
+        whole = found.tokens // identity.unit * identity.unit
+        if len(prompt) - whole == 1:  # a single token would be left, which no prompt is evaluated by
+            whole -= identity.unit
+        return found.cut(max(0, whole))
+
+    # --- after an answer ------------------------------------------------------------------------------------------------
+
+    def keep(self, prompt: Sequence[int], answer: Answer, *, with_answer: bool = True) -> None:
+        """Keep a prompt that was evaluated for an answer, on a thread. `with_answer`: the answer, too.
+
+        Nothing happens if the cache has it, if it is not worth it, or if too much time went into this already.
+        """
+        identity, timings = self._engine.prompt_identity, answer.timings
+        if identity is None or self._failed or len(prompt) < BLOCK or answer.finish_reason == "cancelled":
+            return
+        if timings.prompt_n >= _LEAST_MEASURED:
+            self._ms_per_token = timings.prompt_ms / timings.prompt_n
+        if self._ms_per_token is None:
+            return
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            if self._running > 1 and self._spent > _BUSY_SHARE * (time.monotonic() - self._began):
+                return
+            self._captured.clear()
+            arguments = (identity, tuple(prompt), self._ms_per_token, with_answer)
+            self._thread = threading.Thread(target=self._keep, args=arguments, name="llamacli-prompts", daemon=True)
+            self._thread.start()
+
+    def _keep(self, identity: PromptIdentity, prompt: tuple[int, ...], ms_per_token: float, with_answer: bool) -> None:
+        began = time.monotonic()
+        try:
+            missing = len(prompt) - self._cache.find(identity.fingerprint, prompt).tokens
+            read_ms = len(prompt) * identity.token_bytes / _DISK_BYTES_PER_MS
+            if missing < LEAST_GAIN or missing * ms_per_token < _WORTH * read_ms:
+                return
+            with _nameless() as file:
+                tokens = self._engine.capture_prompt(prompt, file)
+                self._captured.set()
+                self._write(identity, tokens, common_length(tokens, prompt), file, with_answer=with_answer)
+        except (OSError, LlamacliError) as error:  # a full disk, or an engine that has ended
+            self._failed = isinstance(error, OSError)
+            logger.debug("the prompt is not kept: %s", error)
+        finally:
+            self._captured.set()
+            self._spent += time.monotonic() - began
+
+    def _write(
+        self, identity: PromptIdentity, tokens: tuple[int, ...], prompt: int, file: IO[bytes], *, with_answer: bool
+    ) -> None:
+        kept = tokens if with_answer else tokens[:prompt]
+        size = os.fstat(file.fileno()).st_size
+        if len(kept) < BLOCK or not size:
+            return
+        layout, cells, state = read_layout(mmap.mmap(file.fileno(), size))
+        if cells < len(kept):
+            return
+        form = layout.to_json()
+
+        def block_of(start: int, end: int) -> Block:
+            return Block(kept[start:end], form, b"".join(state[part] for part in layout.parts(cells, start, end)))
+
+        self._cache.write(identity.fingerprint, kept, prompt, block_of, self._model)
+
+    # --- the end --------------------------------------------------------------------------------------------------------
+
+    def release(self) -> None:
+        """Wait until the engine is not needed any more."""
+        if self._thread is not None:
+            self._captured.wait(_PATIENCE_SECONDS)
+
+    def close(self) -> None:
+        """Wait until everything is written. The engine may have ended."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(_PATIENCE_SECONDS)
+
+
+def can_be_cached(params: GenerationParams | None, *, closes_gap: bool = False) -> bool:
+    """Return whether a request may start with what was evaluated before."""
+    return not closes_gap and (params is None or (params.cache_prompt and not params.score_prompt))
+
+
+@contextlib.contextmanager
+def _joined(blocks: Sequence[Block]) -> Iterator[tuple[tuple[int, ...], IO[bytes], int]]:
+    """The tokens of blocks, and a nameless file with their state, of so many bytes and zeros behind it.
+
+    Raises:
+        StateError: if they do not fit together.
+    """
+    layout = Layout.from_json(blocks[0].layout)
+    tokens = tuple(token for block in blocks for token in block.tokens)
+    size = layout.size(len(tokens))
+    with _nameless() as file:
+        file.truncate(size + SPARE)
+        state = memoryview(mmap.mmap(file.fileno(), size + SPARE))
+        write_frame(state, layout, len(tokens))
+        start = 0
+        for block in blocks:
+            end = start + len(block.tokens)
+            if block.layout != blocks[0].layout or len(block.payload) != layout.token_bytes * len(block.tokens):
+                raise StateError("the blocks of a kept prompt do not fit together")
+            payload, at = memoryview(block.payload), 0
+            for part in layout.parts(len(tokens), start, end):
+                count = part.stop - part.start
+                state[part] = payload[at : at + count]
+                at += count
+            start = end
+        yield tokens, file, size
+
+
+def _nameless() -> IO[bytes]:
+    """A file without a name, in memory where the system has such files."""
+    create = getattr(os, "memfd_create", None)
+    if create is not None:
+        return os.fdopen(create("llamacli-prompt"), "w+b", buffering=0)
+    return tempfile.TemporaryFile(buffering=0)

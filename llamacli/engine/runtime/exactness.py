@@ -1,0 +1,86 @@
+"""Which evaluated tokens can be used again so that the same text comes out: by another batch, another run, another program."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from pathlib import Path
+
+from llamacli.binding.library import library
+from llamacli.binding.location import find_folder
+from llamacli.engine.params import ContextParams
+from llamacli.engine.runtime.context import cache_bytes
+from llamacli.engine.runtime.context_params import attends_alike, can_be_invariant
+from llamacli.engine.runtime.model import Model
+from llamacli.engine.runtime.prompt_identity import PromptIdentity
+from llamacli.engine.runtime.state import cache_parts, model_digest, override_parts
+from llamacli.gguf.split import part_names
+
+_OF_OUR_KERNELS = frozenset(
+    {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"}
+)  # fmt: skip
+"""Types of weights that `find_kernel` in `binding/kernels/product.h` knows."""
+
+_LONG_FACTORS = "rope_factors_long.weight"
+
+
+def identify_prompts(model: Model, params: ContextParams) -> PromptIdentity | None:
+    """Return the identity of prompts that are evaluated with these parameters; None if they cannot be kept.
+
+    The state of a recurrent model, and what a sliding window has left, cannot be cut at another token.
+    """
+    lib = library()
+    if model.is_recurrent or model.has_encoder or not model.can_generate or lib.llama_model_n_swa(model.handle):
+        return None
+    on_device = bool(lib.llama_supports_gpu_offload())
+    exact = is_exact(model, params)
+    invariant = params.invariant and can_be_invariant(params, model.params.kernels)
+    any_batch = exact or on_device or invariant
+    unit = 1 if any_batch else params.n_ubatch
+    if not any_batch and (params.n_seq_max > 1 or unit % 128):  # parts of prompts that others cannot have
+        return None
+    parts = [*_build(), *_files(model), *cache_parts(params), *override_parts(model, params)]
+    parts += [model.params.kernels, model.params.repack]
+    if any(one.name == _LONG_FACTORS for one in model.header.tensors):
+        parts.append(params.n_ctx)  # chooses the factors
+    if not exact:
+        parts += [invariant, unit, params.threads, params.threads_batch]
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return PromptIdentity(digest, unit, exact or on_device, any_batch, cache_bytes(model, params))
+
+
+def is_exact(model: Model, params: ContextParams) -> bool:
+    """Return whether a token gets the same bits in every batch: alone, in a prompt, and beside other sequences.
+
+    Our kernels promise that for the types of weights that they know and for attention; llama.cpp's do not.
+    """
+    header = model.header
+    if header.integer("split.count") or header.integer(f"{header.architecture}.expert_count"):
+        return False
+    matrices = [one for one in header.tensors if len(one.shape) > 1]
+    return (
+        attends_alike(params, model.params.kernels)
+        and params.flash_attention != "off"
+        and not params.kv_unified
+        and not library().llama_supports_gpu_offload()
+        and bool(matrices)
+        and all(one.type.name in _OF_OUR_KERNELS for one in matrices)
+    )
+
+
+def _build() -> list[object]:
+    """What computes: the native libraries of this package, and the machine, as a folder may be shared by several."""
+    folder = find_folder()
+    files = sorted((one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in folder.iterdir() if one.is_file())
+    return [files, platform.node(), str(library().llamacli_kernels_instructions())]
+
+
+def _files(model: Model) -> list[object]:
+    """The files of weights: their content in samples, and when they were last changed."""
+    found: list[object] = []
+    parts = [model.path.with_name(name) for name in part_names(model.path.name)]
+    for path, scale in [*((path, 1.0) for path in parts), *((Path(lora.path), lora.scale) for lora in model.params.loras)]:
+        about = path.stat()
+        found.append((about.st_size, about.st_mtime_ns, model_digest(path), scale))
+    return found

@@ -1,0 +1,1 @@
+"""Evaluated prompts on disk."""
