@@ -85,15 +85,15 @@ class CachedPrompts:
     ) -> Generator[AnswerEvent, None, None]:
         """Yield the events of an answer that `stream` makes, with a prompt from the cache, which is kept there at the end."""
         prompt = (*turn.prompt.tokens, *started)
-        with self._answering():
+        with self.answering():
             self.prepare(prompt)
             with contextlib.closing(stream()) as events:
                 is_kept = False
                 for event in events:
-                    yield event
-                    if isinstance(event, Answer) and not is_kept:
+                    if isinstance(event, Answer) and not is_kept:  # the caller may leave with it
                         is_kept = True
                         self.keep(prompt, event)
+                    yield event
 
     def answer_many(
         self, jobs: Iterator[Job | None], stream: Callable[[Iterator[Job | None]], Generator[AnswerEvent, None, None]]
@@ -115,13 +115,13 @@ class CachedPrompts:
                     self.prepare(prompt)
                 yield job
 
-        with self._answering(), contextlib.closing(stream(prepared())) as events:
+        with self.answering(), contextlib.closing(stream(prepared())) as events:
             is_kept = False
             for event in events:
-                yield event
                 if isinstance(event, Answer) and not is_kept and common:
                     is_kept = True
                     self.keep(common, event, with_answer=count == 1)
+                yield event
 
     @property
     def _takes_batches(self) -> bool:
@@ -129,7 +129,7 @@ class CachedPrompts:
         return identity is not None and identity.any_batch
 
     @contextlib.contextmanager
-    def _answering(self) -> Iterator[None]:
+    def answering(self) -> Iterator[None]:
         """Count an answer that is being made."""
         with self._lock:
             self._running += 1
@@ -140,6 +140,11 @@ class CachedPrompts:
                 self._running -= 1
 
     # --- before an answer -----------------------------------------------------------------------------------------------
+
+    def has(self, prompt: Sequence[int]) -> bool:
+        """Return whether the cache has a part of a prompt that may be worth preparing it. Quick."""
+        identity = self._engine.prompt_identity
+        return identity is not None and self._found(identity, prompt[: 2 * max(BLOCK, identity.unit)]).tokens >= BLOCK
 
     def prepare(self, prompt: Sequence[int]) -> None:
         """Hand the engine what the cache has of a prompt, if that is much more than the engine has itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from fakes import invoke
 
 from llamacli.backend.child import resident
 from llamacli.backend.child.engine import ChildEngine, open_engine
+from llamacli.backend.child.event_loop import LoopEngine
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.prompt_cache import CachedPrompts
 from llamacli.engine.engine import Engine
@@ -255,6 +258,22 @@ def test_an_engine_in_this_process_keeps_and_finds_prompts(model, known):
     assert (cached(answer), answer.content) == (known.usage.prompt_tokens - 1, known.content)
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_server_keeps_and_finds_prompts(model, leaves):
+    async def answer_of(engine: ChildEngine) -> Answer:
+        async with aclosing(LoopEngine(engine).answer(engine.text_turn(DOCUMENT), GREEDY, samples=1)) as batches:
+            async for batch in batches:
+                if isinstance(batch[-1], Answer):
+                    found = batch[-1]
+                    if leaves:
+                        break
+        return found
+
+    for expected in (0, asked(model, DOCUMENT, prompt_cache=False).usage.prompt_tokens - 1):
+        with start(model, context=ContextParams(n_ctx=4096, n_seq_max=2, threads=1, invariant=True)) as engine:
+            assert cached(asyncio.run(answer_of(engine))) == expected
+
+
 def test_several_processes_use_it_at_once(model, known):
     texts = [f"{DOCUMENT[: 400 + 200 * i]} end {i}" for i in range(3)] * 2
     found: dict[int, str] = {}
@@ -274,6 +293,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from llamacli.backend.child.engine import open_engine
+from llamacli.backend.child.event_loop import LoopEngine
 from llamacli.backend.child.params import ChildParams
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
 from llamacli.store.prompt_cache import block_file

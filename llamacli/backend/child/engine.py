@@ -67,7 +67,8 @@ class ChildEngine(ChildPrompting):
         self._start = start
         self._arguments = arguments
         self._prefix_bytes = 0
-        self._prompts = CachedPrompts(self, cache, Path(arguments.path).name) if cache is not None else None
+        self.prompts = CachedPrompts(self, cache, Path(arguments.path).name) if cache is not None else None
+        """The prompts of this engine on disk, if they are kept."""
         self._load(on_load)
 
     def _load(self, on_load: Callable[[float], None] | None = None) -> None:
@@ -122,9 +123,9 @@ class ChildEngine(ChildPrompting):
         Up to the first token the child waits for each event to be taken, so that the caller can save the evaluated prompt.
         """
         request = AnswerRequest(turn, params, samples, tuple(started), closes_gap, make_room is not None)
-        if self._prompts is None or not can_be_cached(params, closes_gap=closes_gap):
+        if self.prompts is None or not can_be_cached(params, closes_gap=closes_gap):
             return self._answer(request, make_room, cancel)
-        return self._prompts.answer(turn, started or turn.started, partial(self._answer, request, make_room, cancel))
+        return self.prompts.answer(turn, started or turn.started, partial(self._answer, request, make_room, cancel))
 
     def _answer(
         self, request: AnswerRequest, make_room: Callable[[int], Room | None] | None, cancel: Canceller | None
@@ -157,8 +158,8 @@ class ChildEngine(ChildPrompting):
 
         When the child dies, a new one tries the jobs that were in flight again, one by one; a job that kills twice has failed.
         """
-        if self._prompts is not None:
-            return self._prompts.answer_many(jobs, lambda jobs: self._answer_many(jobs, parallel, cancel))
+        if self.prompts is not None:
+            return self.prompts.answer_many(jobs, lambda jobs: self._answer_many(jobs, parallel, cancel))
         return self._answer_many(jobs, parallel, cancel)
 
     def _answer_many(
@@ -293,11 +294,11 @@ class ChildEngine(ChildPrompting):
 
     def close(self) -> None:
         """End the child. Calls that run on other threads raise ClosedError. Waits until the last prompt is kept."""
-        if self._prompts is not None:
-            self._prompts.release()
+        if self.prompts is not None:
+            self.prompts.release()
         self._child.close()
-        if self._prompts is not None:
-            self._prompts.close()
+        if self.prompts is not None:
+            self.prompts.close()
 
     def __enter__(self) -> Self:
         return self

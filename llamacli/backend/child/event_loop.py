@@ -17,9 +17,10 @@ from llamacli.backend.child.wire.codec import ProtocolError
 from llamacli.backend.child.wire.faults import exception_of
 from llamacli.backend.child.wire.frames import Failure, Grant, Items, Result
 from llamacli.backend.child.wire.method import Method, decoder_of
+from llamacli.backend.prompt_cache import CachedPrompts, can_be_cached
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
-from llamacli.engine.events import AnswerEvent
+from llamacli.engine.events import Answer, AnswerEvent
 from llamacli.engine.params import GenerationParams
 
 _LEAVING_SECONDS: Final = 5.0
@@ -159,6 +160,33 @@ class LoopEngine:
 
     async def answer(self, turn: Turn, params: GenerationParams, *, samples: int) -> AsyncGenerator[list[AnswerEvent], None]:
         """Yield the events of an answer in batches. Leaving the iterator ends it. Raises as `Engine.answer`."""
+        prompts = self._engine.prompts if can_be_cached(params) else None
+        if prompts is None:
+            batches = self._answer(turn, params, samples=samples)
+        else:
+            batches = self._answer_with(prompts, turn, params, samples=samples)
+        async with aclosing(batches):
+            async for batch in batches:
+                yield batch
+
+    async def _answer_with(
+        self, prompts: CachedPrompts, turn: Turn, params: GenerationParams, *, samples: int
+    ) -> AsyncGenerator[list[AnswerEvent], None]:
+        """Yield the events of an answer with a prompt from the cache, which is kept there at the end."""
+        prompt = (*turn.prompt.tokens, *turn.started)
+        with prompts.answering():
+            if prompts.has(prompt):
+                await asyncio.to_thread(prompts.prepare, prompt)
+            is_kept = False
+            async with aclosing(self._answer(turn, params, samples=samples)) as batches:
+                async for batch in batches:
+                    answer = next((event for event in batch if isinstance(event, Answer)), None)
+                    if answer is not None and not is_kept:  # the caller may leave with it
+                        is_kept = True
+                        prompts.keep(prompt, answer)
+                    yield batch
+
+    async def _answer(self, turn: Turn, params: GenerationParams, *, samples: int) -> AsyncGenerator[list[AnswerEvent], None]:
         request = AnswerRequest(turn, params, samples, (), closes_gap=False, asks_for_room=False)
         call = await LoopCall.begin(self._engine.child, contract.ANSWER, request)
         async with aclosing(call.batches()) as batches:

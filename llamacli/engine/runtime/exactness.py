@@ -12,6 +12,7 @@ from llamacli.binding.location import find_folder
 from llamacli.engine.params import ContextParams
 from llamacli.engine.runtime.context import cache_bytes
 from llamacli.engine.runtime.context_params import attends_alike, can_be_invariant
+from llamacli.engine.runtime.hardware import default_threads
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.prompt_identity import PromptIdentity
 from llamacli.engine.runtime.state import cache_parts, model_digest, override_parts
@@ -45,7 +46,8 @@ def identify_prompts(model: Model, params: ContextParams) -> PromptIdentity | No
     if any(one.name == _LONG_FACTORS for one in model.header.tensors):
         parts.append(params.n_ctx)  # chooses the factors
     if not exact:
-        parts += [invariant, unit, params.threads, params.threads_batch]
+        threads = params.threads or default_threads()  # llama.cpp divides the keys among them
+        parts += [invariant, unit, threads, params.threads_batch or threads]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     return PromptIdentity(digest, unit, exact or on_device, any_batch, cache_bytes(model, params))
 
