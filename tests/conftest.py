@@ -58,6 +58,20 @@ def tiny_embedding_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def quantized_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model in Q8_0, with a context of 4,096 tokens: our kernels multiply all of its weights."""
+    from fakes import invoke
+
+    folder = tmp_path_factory.mktemp("quantized")
+    plain = tiny.tiny_model(folder / "plain.gguf", context=4096)
+    result = invoke(
+        "models", "quantize", "--pure", str(plain), str(folder / "tiny-q8.gguf"), "Q8_0", find_model=lambda *a, **k: plain
+    )
+    assert result.status == 0, result.stderr
+    return folder / "tiny-q8.gguf"
+
+
+@pytest.fixture(scope="session")
 def demo_model() -> Path:
     """The demo model's file, where `llamacli` keeps it or where LLAMACLI_TEST_DEMO_MODEL says. Mark such tests `demo`."""
     if named := REAL_ENVIRONMENT.get("LLAMACLI_TEST_DEMO_MODEL"):

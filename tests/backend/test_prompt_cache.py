@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 import tiny
-from fakes import invoke
 
 from llamacli.backend.child import resident
 from llamacli.backend.child.engine import ChildEngine, open_engine
@@ -35,15 +34,9 @@ SEEDED = GenerationParams(max_tokens=24, sampling=SamplingParams(seed=7, ignore_
 DOCUMENT = " ".join(f"world {i} the weather" for i in range(60))
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model whose weights our kernels multiply."""
-    folder = tmp_path_factory.mktemp("quantized")
-    plain = tiny.tiny_model(folder / "plain.gguf", context=4096)
-    result = invoke("models", "quantize", "--pure", str(plain), str(folder / "tiny-q8.gguf"), "Q8_0",
-                    find_model=lambda *a, **k: plain)  # fmt: skip
-    assert result.status == 0, result.stderr
-    return folder / "tiny-q8.gguf"
+@pytest.fixture
+def model(quantized_model: Path) -> Path:
+    return quantized_model
 
 
 def start(

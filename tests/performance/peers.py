@@ -21,6 +21,8 @@ from pathlib import Path
 if importlib.util.find_spec("llamacli") is None:
     sys.exit("llamacli is not installed for this Python: pip install .")
 
+os.environ.setdefault("LLAMACLI_PROMPT_CACHE", "off")  # what is measured again must be done again
+
 ROOT = Path(__file__).parents[2]
 TREE = ROOT / "vendor/llama.cpp"
 LLAMACLI = (sys.executable, "-P", "-m", "llamacli")
