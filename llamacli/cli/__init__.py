@@ -22,7 +22,7 @@ _SERVICES = {
 }
 """What the engine's process does for a command."""
 
-_INSPECTIONS = {"--fit", "--system", "--check"}
+_INSPECTIONS = {"--fit", "--system", "--check", "--values"}
 """The options of `info` for which the engine's process is needed."""
 
 _HELP = {"-h", "--help"}

@@ -28,7 +28,9 @@ TREE = ROOT / "vendor/llama.cpp"
 LLAMACLI = (sys.executable, "-P", "-m", "llamacli")
 """The command of the installed program. `-P` keeps the sources in the current folder off the path."""
 
-PROGRAMS = ("llama-bench", "llama-completion", "llama-batched-bench", "llama-embedding", "llama-tokenize")
+PROGRAMS = (
+    "llama-bench", "llama-completion", "llama-batched-bench", "llama-embedding", "llama-tokenize", "llama-perplexity",
+)  # fmt: skip
 
 
 def program(name: str) -> Path:

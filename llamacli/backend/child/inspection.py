@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,9 +11,11 @@ from typing import Final, Self
 
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.start import start_child
+from llamacli.backend.child.wire.codec import Variants
 from llamacli.backend.child.wire.method import Method
 from llamacli.engine.fit.report import FitReport
 from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.engine.quantization.types import TensorDifference, WeightsCompared
 from llamacli.engine.system import NativeBuild
 from llamacli.gguf.split import part_names
 
@@ -32,6 +34,7 @@ class FitRequest:
 BUILD: Final = Method("build", None, NativeBuild)
 FIT: Final = Method("fit", FitRequest, FitReport)
 CHECK_TEMPLATE: Final = Method("check_template", str)
+COMPARE_WEIGHTS: Final = Method("compare_weights", tuple[str, str], items=Variants(WeightsCompared, TensorDifference))
 
 
 class Inspector:
@@ -63,6 +66,10 @@ class Inspector:
     def check_template(self, source: str) -> None:
         """Check that a chat template parses. Raises TemplateError."""
         self._child.call(CHECK_TEMPLATE, source)
+
+    def compare_weights(self, old: Path, new: Path) -> Iterator[TensorDifference | WeightsCompared]:
+        """Yield how far the tensors of two models are apart, and how many values were compared. Raises ModelError."""
+        yield from self._child.stream(COMPARE_WEIGHTS, (str(old), str(new)))
 
     def close(self) -> None:
         """End the child."""

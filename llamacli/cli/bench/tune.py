@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, cast, get_args
 
 from llamacli.cli.bench.job_options import JobOptions, setup_of
+from llamacli.cli.bench.tune_quality import weigh
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ContextOptions, JsonOption, ModelOptions
-from llamacli.cli.framework.parameters import option
+from llamacli.cli.framework.parameters import option, parse_float
 from llamacli.cli.framework.parsers import parse_names
 from llamacli.cli.framework.signature import options_of
 from llamacli.engine.params import CacheType
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from llamacli.backend.child.params import ChildParams
     from llamacli.bench.measure.setup import Setup
     from llamacli.bench.tune.session import TuneOutcome, TuneRequest
+    from llamacli.bench.tune.weigh import Weighed
     from llamacli.cli.framework.signals import Guard
 
 GRACE_SECONDS = 10.0
@@ -40,6 +42,14 @@ def parse_cache_types(text: str) -> tuple[CacheType, ...]:
     if unknown or not names:
         raise ValueError(f"'{text}' is not a comma-separated list of {', '.join(get_args(CacheType))}")
     return cast("tuple[CacheType, ...]", names)
+
+
+def parse_percent(text: str) -> float:
+    """Parse a percentage above 0, with or without its sign; return it as a share. Raises ValueError."""
+    value = parse_float(text.strip().removesuffix("%"))
+    if not 0 < value <= 1000:
+        raise ValueError(f"{text!r} is not a percentage above 0")
+    return value / 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +72,24 @@ class TuneOptions:
         bool,
         option("--quantizations/--no-quantizations", help="Also estimate the speed of other quantizations.", environment=False),
     ] = True
+    quality: Annotated[
+        bool,
+        option(
+            "--quality", environment=False,
+            help="Weigh quality: keep only settings and find a quantization whose loss stays inside the bound.",
+        ),
+    ] = False  # fmt: skip
+    max_ppl_increase: Annotated[
+        float | None,
+        option(
+            "--max-ppl-increase", metavar="PCT", parser=parse_percent, shows="1%", environment=False,
+            help="The bound of --quality on the relative increase of perplexity.",
+        ),
+    ] = None  # fmt: skip
+    make: Annotated[
+        Path | None,
+        option("--make", metavar="FILE", environment=False, help="Keep the quantization that --quality proposes."),
+    ] = None
     save_profile: Annotated[
         str | None,
         option("--save-profile", metavar="NAME", help="Save the result as a profile, for --profile NAME.", environment=False),
@@ -73,6 +101,10 @@ class TuneOptions:
     def __post_init__(self) -> None:
         if self.save_profile is not None and not _PROFILE.fullmatch(self.save_profile):
             raise UsageError("--save-profile needs a name without control characters")
+        if not self.quality and (self.max_ppl_increase is not None or self.make is not None):
+            raise UsageError("--max-ppl-increase and --make need --quality")
+        if self.make is not None and (self.make.exists() or self.make.is_symlink()):
+            raise UsageError(f"{self.make} exists already", hint="choose another name, or remove the file first")
 
 
 @command(
@@ -84,6 +116,10 @@ class TuneOptions:
         ("Save them in the settings of a model.", "llamacli bench tune -m qwen --save-for-model"),
         ("Tune for long prompts and short answers, in a minute.", "llamacli bench tune -p 2048 -n 32 --budget 60"),
         ("Also try a smaller KV cache.", "llamacli bench tune --cache-types f16,q8_0"),
+        (
+            "Make the fastest file that costs at most 2 %.",
+            "llamacli bench tune --quality --max-ppl-increase 2 --make o.gguf",
+        ),
     ),
     common=("-m", "-p", "-n", "--budget", "--save-profile", "--save-for-model", "--cache-types", "--json"),
 )
@@ -102,6 +138,9 @@ def tune(
     and options. Values race in rounds, and the winners are compared with the start again, so that only gains beyond noise are
     reported. Also estimates whether another quantization would be faster on this machine.
 
+    With --quality, settings that change results and the fastest quantizations are judged on the shipped text, and only those
+    are proposed whose perplexity is surely no more than 1 % (--max-ppl-increase) above that of the file as it is.
+
     Ctrl-C ends the search, shows the results so far and saves nothing.
     """
     from llamacli.bench.tune.params import TunePlan
@@ -117,11 +156,14 @@ def tune(
     with app.interrupts.guard(grace=GRACE_SECONDS) as guard:
         try:
             outcome = _search(app, path, setup_of(model, context), request, model.child(), guard)
+            weighed = None
+            if tuning.quality and not outcome.report.interrupted:
+                outcome, weighed = weigh(app, path, outcome, (tuning.max_ppl_increase, tuning.make), model.child(), guard)
         except CancelledError:
             if guard.received is None:
                 raise
             return
-        _show(app, outcome, model.model, path, as_json=json)
+        _show(app, outcome, weighed, model.model, path, as_json=json)
     _save(app, outcome, tuning, model.model)
 
 
@@ -147,16 +189,23 @@ def _search(app: AppContext, path: Path, start: Setup, request: TuneRequest, chi
     raise AssertionError("the outcome is the last event")
 
 
-def _show(app: AppContext, outcome: TuneOutcome, reference: str | None, path: Path, *, as_json: bool) -> None:
+def _show(
+    app: AppContext, outcome: TuneOutcome, weighed: Weighed | None, reference: str | None, path: Path, *, as_json: bool
+) -> None:
     from llamacli.cli.bench.report import painter
     from llamacli.render.bench.tune import format_tuning, tuning_document
+    from llamacli.render.bench.weighed import format_weighed, weighed_document
 
     console = app.console
     if as_json:
-        console.write(json_format.dumps(tuning_document(outcome, flag=flag_of), indent=2, allow_nan=False) + "\n")
+        document = tuning_document(outcome, flag=flag_of)
+        document |= {"quality": weighed_document(weighed)} if weighed is not None else {}
+        console.write(json_format.dumps(document, indent=2, allow_nan=False) + "\n")
     else:
         text = format_tuning(outcome, source=reference, path=path, width=console.width, paint=painter(console), flag=flag_of)
         console.write(text)
+        if weighed is not None:
+            console.write(format_weighed(weighed, width=console.width))
     for warning in outcome.warnings:
         console.warn(warning)
 

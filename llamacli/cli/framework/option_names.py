@@ -174,6 +174,7 @@ OPTION_NAMES = frozenset(
         "unordered",
         "until-stable",
         "url",
+        "values",
         "verbose",
         "xtc-probability",
         "xtc-threshold",

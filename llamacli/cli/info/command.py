@@ -12,7 +12,7 @@ from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ContextOptions, ModelOptions
 from llamacli.cli.framework.parameters import argument, option
-from llamacli.cli.info.reports import show_check, show_diff, show_fit, show_system, write_document
+from llamacli.cli.info.reports import show_check, show_diff, show_fit, show_system, show_values, write_document
 from llamacli.cli.info.sources import Opened, open_files
 from llamacli.errors import TemplateError, UsageError
 from llamacli.gguf.analysis.summary import chat_templates, summarize
@@ -44,6 +44,9 @@ class ShowOptions:
         str | None,
         option("--diff", metavar="OTHER", help="Differences from another model; exit status 8 if any."),
     ] = None
+    values: Annotated[
+        bool, option("--values", help="With --diff, how far the weights are apart: RMS, largest difference and cosine.")
+    ] = False
     check: Annotated[bool, option("--check", help="Errors and unsafe content; exit status 3 on errors.")] = False
     fit: Annotated[
         bool, option("--fit", help="Memory needed with -c, -ngl, -ctk, -ctv, -b and -np; exit status 4 if it does not fit.")
@@ -68,6 +71,8 @@ class ShowOptions:
         if len(given) > 1 or (given and any(on for _, on in views)):
             given += [name for name, on in views if on]
             raise UsageError(f"{given[0]} cannot be used with {given[1]}")
+        if self.values and self.diff is None:
+            raise UsageError("--values needs --diff")
         if self.full and not self.json:
             raise UsageError("--full needs --json")
         if self.parallel != 1 and not self.fit:
@@ -81,6 +86,7 @@ class ShowOptions:
         ("Check a file for errors.", "llamacli info model.gguf --check"),
         ("Save the chat template.", "llamacli info model.gguf --template > template.jinja"),
         ("Compare two quantizations.", "llamacli info old.gguf --diff new.gguf"),
+        ("Show how far their weights are apart.", "llamacli info f16.gguf --diff q4_k_m.gguf --values"),
     ),
     common=("--metadata", "--tensors", "--template", "--fit", "-c", "--check", "--hash", "--diff", "--system", "--json"),
 )
@@ -97,6 +103,8 @@ def info(
     with open_files(app, name or model.model, offline=model.offline) as opened:
         if show.diff is not None:
             with open_files(app, show.diff, offline=model.offline) as other:
+                if show.values:
+                    return show_values(app, opened, other, model.child(), as_json=show.json)
                 return show_diff(app, opened, other, as_json=show.json)
         if show.check:
             return show_check(app, opened, model.child(), as_json=show.json)

@@ -13,7 +13,7 @@ import typer
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.info.sources import Opened
 from llamacli.engine.params import ContextParams, ModelParams
-from llamacli.errors import LibraryError, LlamacliError, MemoryFullError, ModelFileError
+from llamacli.errors import LibraryError, LlamacliError, MemoryFullError, ModelFileError, UsageError
 from llamacli.gguf.analysis.summary import chat_templates
 from llamacli.gguf.check.finding import Finding
 from llamacli.gguf.check.loadable import require_complete
@@ -58,6 +58,33 @@ def show_diff(app: AppContext, old: Opened, new: Opened, *, as_json: bool) -> No
     else:
         app.console.write(format_differences(differences, width=app.console.width, paint=paint(app)))
     if differences:
+        raise typer.Exit(DIFFERENT)
+
+
+def show_values(app: AppContext, old: Opened, new: Opened, child: ChildParams, *, as_json: bool) -> None:
+    """Show how far the weights of two models are apart. Exits with status 8 if any differ."""
+    from llamacli.backend.child.inspection import Inspector
+    from llamacli.engine.quantization.types import TensorDifference
+    from llamacli.render.info.weights import format_weights, weights_document
+
+    for opened in (old, new):
+        opened.require_local("--values")
+        require_complete(opened.files)
+    found: list[TensorDifference] = []
+    paths = [Path(opened.files.locations[0]).absolute() for opened in (old, new)]
+    with Inspector(child, paths) as inspector, app.progress() as bar:
+        for event in inspector.compare_weights(*paths):
+            if isinstance(event, TensorDifference):
+                found.append(event)
+            else:
+                bar.update("comparing", event.done, event.total)
+    if not found:
+        raise UsageError("the models have no tensor of the same name and shape")
+    if as_json:
+        write_document(app, weights_document(old.location, new.location, found))
+    else:
+        app.console.write(format_weights(found, width=app.console.width))
+    if any(one.rms or one.old_type != one.new_type or one.not_finite for one in found):
         raise typer.Exit(DIFFERENT)
 
 

@@ -77,6 +77,35 @@ class ChunkCollected:
     total: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorDifference:
+    """How far a tensor is from the one of the same name in another file, value by value.
+
+    `rms` is the root of the mean squared difference, `old_rms` that of the old values, `relative` the one divided by the other,
+    `largest` the largest difference and `cosine` that of both as vectors; `relative` and `cosine` are None where only zeros are
+    compared with others. Pairs with a value that is not finite are only counted.
+    """
+
+    name: str
+    old_type: str
+    new_type: str
+    values: int
+    rms: float
+    old_rms: float
+    relative: float | None
+    largest: float
+    cosine: float | None
+    not_finite: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsCompared:
+    """The values compared so far, and their total."""
+
+    done: int
+    total: int
+
+
 @dataclass(frozen=True, slots=True)
 class QuantizedSizes:
     """Bytes of all tensors before and after, to about 0.01 MiB. `needs_importance`: llama.cpp requires an importance matrix."""

@@ -11,13 +11,19 @@ from llamacli.backend.child.work.connection import Handler
 from llamacli.backend.child.work.task import Task
 from llamacli.binding.library import library
 from llamacli.engine.fit.report import FitReport
+from llamacli.engine.quantization.types import WeightsCompared
 from llamacli.engine.system import NativeBuild
 
 
 def service() -> dict[Method, Handler]:
     """Return the handlers, with the native library loaded."""
     library()
-    return {inspection.BUILD: _build, inspection.FIT: _fit, inspection.CHECK_TEMPLATE: _check_template}
+    return {
+        inspection.BUILD: _build,
+        inspection.FIT: _fit,
+        inspection.CHECK_TEMPLATE: _check_template,
+        inspection.COMPARE_WEIGHTS: _compare_weights,
+    }
 
 
 def _build(_: None, _task: Task) -> NativeBuild:
@@ -36,3 +42,12 @@ def _check_template(source: str, _task: Task) -> None:
     from llamacli.engine.chat.template import ChatTemplate
 
     ChatTemplate(source).close()
+
+
+def _compare_weights(paths: tuple[str, str], task: Task) -> None:
+    from llamacli.engine.quantization.differences import compare_weights
+
+    for found in compare_weights(*paths, lambda done, total: task.emit(WeightsCompared(done, total))):
+        if task.cancel.is_set:
+            return
+        task.emit(found)
