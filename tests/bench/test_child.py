@@ -71,6 +71,7 @@ sys.exit(f"the parent has mapped {mapped}" if mapped else status)
         ("-p", "64", "-n", "2", "-t", "1", "-r", "2", "--latency", "--end-to-end", "--parallel", "1"),
         ("tune", "-p", "64", "-n", "4", "-t", "1", "--budget", "1.5", "--no-quantizations"),
         ("roofline", "-p", "16", "-n", "2", "-t", "1"),
+        ("quality", "-c", "32", "--windows", "2", "-t", "1"),
         ("history", "--here"),
         ("compare", "last", "last"),
     ],

@@ -16,11 +16,13 @@ from llamacli.backend.child.params import ChildParams
 from llamacli.bench.child.process import BenchProcess
 from llamacli.bench.compare.compare import compare_rounds
 from llamacli.bench.measure.setup import Setup, TrialSize
-from llamacli.bench.tune import session
+from llamacli.bench.quality.estimates import Estimate
+from llamacli.bench.tune import session, weigh
 from llamacli.bench.tune.params import SettingChoice, TuneReport
 from llamacli.bench.tune.session import TuneOutcome
 from llamacli.bench.tune.type_speeds import TypeReport, TypeSpeed
 from llamacli.bench.tune.weigh import (
+    Loss,
     QualityBound,
     WeighedType,
     changes_results,
@@ -83,11 +85,21 @@ def test_the_fastest_quantization_inside_the_bound_is_the_last_that_is_judged(wi
     assert "Q4_K" in {tensor.type.name for tensor in read_files(tmp_path / "Q4_K.gguf").tensors}
 
 
+@pytest.fixture
+def costly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every change costs 5 % of perplexity: that of random weights may as well become better."""
+
+    def loss(_: object, what: str, *__: object) -> Loss:
+        return Loss(what=what, perplexity=Estimate(0.05, 0.04, 0.06), divergence=Estimate(0.1), is_inside=False)
+
+    monkeypatch.setattr(weigh, "_loss", loss)
+
+
+@pytest.mark.usefixtures("costly")
 def test_a_bound_that_nothing_keeps_is_said_after_the_fastest_few(wide_model, tmp_path):
-    found = weighed(wide_model, tmp_path, 1e-9)
+    found = weighed(wide_model, tmp_path, 0.01)
     assert [one.speed.type for one in found] == ["Q4_K", "Q4_0", "Q8_0"]  # Q6_K is hardly faster than the file
-    losses = [one.loss for one in found]
-    assert all(loss is not None and not loss.is_inside and loss.divergence.value > 0 for loss in losses)
+    assert not any(one.loss is None or one.loss.is_inside for one in found)
 
 
 def test_a_quantization_that_cannot_be_made_does_not_stop_the_others(tiny_model, tmp_path):
@@ -147,8 +159,9 @@ def test_the_file_is_made_on_request(wide_model, tmp_path, monkeypatch):
     assert (again.status, "exists already" in again.stderr) == (2, True)
 
 
+@pytest.mark.usefixtures("costly")
 def test_the_document_has_what_was_weighed(wide_model, monkeypatch):
-    document = json.loads(tune(wide_model, monkeypatch, "--max-ppl-increase", "0.0000001", "--json").stdout)
+    document = json.loads(tune(wide_model, monkeypatch, "--max-ppl-increase", "1", "--json").stdout)
     found = document["quality"]
     assert (found["chosen"], found["file"]) == (None, None)
     assert [one["type"] for one in found["types"]] == ["Q4_K", "Q4_0", "Q8_0"]

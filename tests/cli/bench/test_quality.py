@@ -57,6 +57,14 @@ def test_a_row_has_the_perplexity_with_its_interval_and_the_hashes(tiny_model, t
     assert document["judged"] == sum(document["counts"]) == 15 * row["repetitions"]
 
 
+@pytest.mark.demo
+def test_the_perplexity_is_that_of_llama_perplexity(demo_model):
+    """The expected one is what llama-perplexity of the same tree prints for these two windows of the shipped text."""
+    how = ("-m", str(demo_model), "--windows", "2", "--kernels", "upstream", "--json", "--no-save")
+    (row,) = rows(invoke("bench", "quality", *how, open_bench=open_bench_in_process))
+    assert row["perplexity"] == pytest.approx(29.8390, rel=1e-3)
+
+
 def test_each_combination_has_a_row_with_the_same_windows(tiny_model, text, tmp_path):
     other = tiny.tiny_model(tmp_path / "other.gguf", seed=1)
     found = rows(quality(tiny_model, text, "-m", other, "--kernels", "own,upstream", "--windows", "3", "--json"))
