@@ -43,6 +43,48 @@ space ::= [ \t\n]*
 """
 """Equations."""
 
+CHESS_GBNF = r"""
+root  ::= turn+
+turn  ::= [1-9] [0-9]? ". " move (" " move)? "\n"
+move  ::= (piece | pawn | "O-O" "-O"?) [+#]?
+piece ::= [KQRBN] [a-h]? [1-8]? "x"? [a-h] [1-8]
+pawn  ::= ([a-h] "x")? [a-h] [1-8] ("=" [QRBN])?
+"""
+"""The moves of a game of chess, a line for each turn."""
+
+JAPANESE_GBNF = r"""
+root        ::= letter+ ([ \t\n] letter+)*
+letter      ::= hiragana | katakana | kanji | punctuation
+hiragana    ::= [ぁ-ゟ]
+katakana    ::= [ァ-ヿ]
+kanji       ::= [一-龯]
+punctuation ::= [、-〾！？]
+"""
+"""Japanese text."""
+
+C_GBNF = r"""
+root       ::= function+
+function   ::= typed "(" (typed (", " typed)*)? ")" block
+typed      ::= ("int" | "float" | "char" | "void") " " "*"? name
+block      ::= " {" line statement* indent "}" line
+statement  ::= indent (declare | assign | call ";" line | if | while | return)
+declare    ::= typed (" = " value)? ";" line
+assign     ::= name " = " value ";" line
+if         ::= "if (" condition ")" block (indent "else" block)?
+while      ::= "while (" condition ")" block
+return     ::= "return" (" " value)? ";" line
+condition  ::= value " " ("==" | "!=" | "<" | "<=" | ">" | ">=") " " value
+value      ::= term (" " [-+*/%] " " term)*
+term       ::= call | name | number | text | "(" value ")"
+call       ::= name "(" (value (", " value)*)? ")"
+name       ::= [a-zA-Z_] [a-zA-Z_0-9]*
+number     ::= "-"? [0-9]+ ("." [0-9]+)?
+text       ::= "\"" ([^"\\\n] | "\\" ["\\nt0])* "\""
+indent     ::= [ \t]*
+line       ::= "\n"
+"""
+"""Functions in a small part of C."""
+
 
 def json_schema_to_gbnf(schema: str | dict[str, Any]) -> str:
     """Return the grammar of a JSON schema as text.

@@ -2,6 +2,9 @@
 
 from llamacli.api.grammar import (
     ARITHMETIC_GBNF,
+    C_GBNF,
+    CHESS_GBNF,
+    JAPANESE_GBNF,
     JSON_ARR_GBNF,
     JSON_GBNF,
     LIST_GBNF,
@@ -12,6 +15,9 @@ from llamacli.api.grammar import (
 
 __all__ = [
     "ARITHMETIC_GBNF",
+    "CHESS_GBNF",
+    "C_GBNF",
+    "JAPANESE_GBNF",
     "JSON_ARR_GBNF",
     "JSON_GBNF",
     "LIST_GBNF",

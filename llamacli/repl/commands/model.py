@@ -32,7 +32,7 @@ def model(chat: Chat, argument: str) -> None:
     settings.generation = dataclasses.replace(found.generation, **changed)
     chat.forget_answers()
     chat.window.size = 0
-    chat.tools.warned_unsupported = False
+    chat.tools.warned_general_form = False
     if chat.session.journal is not None and chat.session.current is not None:
         chat.session.journal.moved(chat.tree.head)
     screen.note(f"the conversation continues with {found.name}")

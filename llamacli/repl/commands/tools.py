@@ -56,8 +56,6 @@ def _require(chat: Chat, box: Toolbox, names: list[str]) -> None:
         raise UsageError(
             f"answers that are constrained by a {constraint.kind} cannot call tools", hint=f"/{constraint.kind} off"
         )
-    if not chat.engine().knows_tools(chat.model.found.template):
-        raise UsageError("the chat template of this model does not support tools", hint="--chat-template selects another one")
     chat.tools.required = _names_in(box, names[:1])[0] if names else ""
     if chat.tools.required and not box.is_enabled(chat.tools.required):
         chat.tools.required = None

@@ -104,7 +104,7 @@ class ToolState:
     """Progress with tools. `required` is the tool that the next answer must call ("" is any)."""
 
     servers_joined: bool = False
-    warned_unsupported: bool = False
+    warned_general_form: bool = False
     required: str | None = None
     last_result: str = ""
 

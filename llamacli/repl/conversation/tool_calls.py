@@ -38,18 +38,16 @@ def open_toolbox(chat: Chat) -> Toolbox | None:
 
 
 def tool_rendering(chat: Chat, engine: Backend) -> dict[str, Any]:
-    """Return the arguments of `Rendering` about tools; none, with one warning, if the template does not support tools."""
+    """Return the arguments of `Rendering` about tools. Warn once if the template knows no tools."""
     box = open_toolbox(chat)
     if box is None or not box.enabled:
         return {}
-    if not engine.knows_tools(chat.model.found.template):
-        if not chat.tools.warned_unsupported:
-            chat.tools.warned_unsupported = True
-            chat.setup.screen.warn(
-                "the chat template of this model does not support tools, so the model sees none; "
-                "--chat-template selects another template"
-            )
-        return {}
+    if not chat.tools.warned_general_form and not engine.knows_tools(chat.model.found.template):
+        chat.tools.warned_general_form = True
+        chat.setup.screen.warn(
+            "the chat template of this model does not support tools: the system message describes them in a general form, "
+            "which the model may not know; --chat-template selects another template"
+        )
     required, offered = chat.tools.required, {"tools": box.enabled, "parallel_tool_calls": True}
     if required is None:
         return offered
