@@ -11,12 +11,11 @@ The first call of `library()` loads them. A function gets its prototype at its f
 from __future__ import annotations
 
 import ctypes
-import functools
 import json
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from llamacli.errors import CancelledError, ConstraintError, ContextFullError, D
 _REINSTALL = "install llamacli again: pip install --force-reinstall --no-deps llamacli"
 _SPINS = "1000"
 _load_lock = threading.Lock()
+_loaded: Library | None = None
 _process: int | None = None
 
 SPAWN = 'start processes with multiprocessing.get_context("spawn")'
@@ -42,16 +42,15 @@ structs = declarations.structs
 class Library:
     """The loaded native libraries. Each declared C function is an attribute; anything else is an AttributeError."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, waits_shortly: bool = True) -> None:
         self.folder = folder
         self.build = read_build_info(folder)
         self._functions = {function.name: function for function in declarations.functions}
-        with short_waits():
-            self._load()
+        with _short_waits() if waits_shortly else nullcontext():
+            self._load(folder)
         self.llama_backend_init()
 
-    def _load(self) -> None:
-        folder = self.folder
+    def _load(self, folder: Path) -> None:
         try:
             # The shim depends on all the others, so its handle finds their symbols too.
             self._handle = ctypes.CDLL(str(folder / library_name("llamacli-shim")))
@@ -96,11 +95,11 @@ class Library:
 
 
 @contextmanager
-def short_waits() -> Iterator[None]:
-    """Let GNU's OpenMP, if the block loads it, spin shortly before a waiting thread sleeps, unless its user decides that.
+def _short_waits() -> Iterator[None]:
+    """Let GNU's OpenMP, if the block loads it, spin shortly before a waiting thread sleeps, unless the user decides that.
 
-    By default a thread spins for milliseconds, which takes from other programs, and from threads of its own that have no
-    processor, more than a switch costs. The library reads the environment once, when it is loaded.
+    By default it spins for milliseconds. Beside other programs this takes the processor from the thread that is waited for, and
+    is up to ten times as slow. The library reads the environment once, when it is loaded.
     """
     if any(name in os.environ for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")):
         yield
@@ -112,21 +111,18 @@ def short_waits() -> Iterator[None]:
         del os.environ["GOMP_SPINCOUNT"]
 
 
-@functools.cache
-def _loaded() -> Library:
-    global _process
-    _process = os.getpid()
-    return Library(find_folder())
-
-
-def library() -> Library:
-    """Return the native libraries, loading them at the first call.
+def library(*, waits_shortly: bool = True) -> Library:
+    """Return the native libraries, loading them at the first call, which decides whether waiting threads soon sleep.
 
     Raises:
         LibraryError: if they are missing, cannot be loaded, or were built for another version of this package.
     """
+    global _loaded, _process
     with _load_lock:
-        return _loaded()
+        if _loaded is None:
+            _process = os.getpid()
+            _loaded = Library(find_folder(), waits_shortly=waits_shortly)
+        return _loaded
 
 
 def require_own_library() -> None:

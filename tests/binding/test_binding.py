@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -149,3 +150,26 @@ def test_the_log_is_complete_for_those_who_ask(tiny_model: Path, caplog: pytest.
         Model(tiny_model).close()
     assert any("general.architecture" in record.message for record in caplog.records)
     log.route()
+
+
+@pytest.mark.parametrize(
+    ("environ", "inside"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    ids=["unset", "count", "policy"],
+)
+def test_threads_wait_shortly_unless_the_user_decides(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], inside: str | None
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    before, seen = dict(os.environ), []
+    monkeypatch.setattr(Library, "_load", lambda self, folder: seen.append(os.environ.get("GOMP_SPINCOUNT")))
+    monkeypatch.setattr(Library, "llama_backend_init", lambda self: None, raising=False)
+    folder = find_folder()
+    Library(folder)
+    assert seen == [inside]
+    assert dict(os.environ) == before, "only while the library is loaded"
+    Library(folder, waits_shortly=False)
+    assert seen == [inside, environ.get("GOMP_SPINCOUNT")], "a measurement waits as llama.cpp's programs do"

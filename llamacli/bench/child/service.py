@@ -41,8 +41,8 @@ from llamacli.errors import EngineError
 
 
 def service() -> dict[Method, Handler]:
-    """Return the handlers, with the native library loaded."""
-    library()
+    """Return the handlers, with the native library loaded: its threads wait as those of llama.cpp's programs do."""
+    library(waits_shortly=False)
     return BenchService().handlers()
 
 

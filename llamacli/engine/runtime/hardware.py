@@ -8,6 +8,7 @@ from pathlib import Path
 
 _CPUS = Path("/sys/devices/system/cpu")
 _CGROUP = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 @functools.cache
@@ -75,15 +76,40 @@ def _core_of(cpu: int) -> str:
         return str(cpu)
 
 
-def _quota(cgroup: Path) -> int:
-    """Return the number of CPUs that the cgroup's quota allows, rounded up; 65536 without a quota."""
+def _quota(cgroup: Path, membership: Path = _MEMBERSHIP) -> int:
+    """Return the number of CPUs that the quotas of this process' cgroups allow, rounded up; 65536 without a quota."""
+    folders = [cgroup, cgroup / "cpu", *_own_cgroups(cgroup, membership)]
+    return min(_group_quota(folder) for folder in folders)
+
+
+def _own_cgroups(cgroup: Path, membership: Path) -> list[Path]:
+    """Return the folders that may hold a quota: those of this process' groups and of the groups around them."""
+    try:
+        lines = membership.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        controllers, _, path = line.partition(":")[2].partition(":")
+        root = cgroup / controllers
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        while (path := path.strip("/")) and ".." not in path.split("/"):
+            found.append(root / path)
+            path = path.rpartition("/")[0]
+        found.append(root)
+    return found
+
+
+def _group_quota(group: Path) -> int:
+    """Return the number of CPUs that the quota of one cgroup allows."""
     unlimited = 1 << 16
     try:  # cgroup v2: "max 100000" or "150000 100000"
-        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+        quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
     except (OSError, ValueError):
         try:  # cgroup v1: -1 or microseconds
-            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text(encoding="ascii").strip()
-            period = (cgroup / "cpu/cpu.cfs_period_us").read_text(encoding="ascii").strip()
+            quota = (group / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+            period = (group / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
         except OSError:
             return unlimited
     if quota in ("max", "-1"):

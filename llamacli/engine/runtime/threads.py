@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,16 +20,22 @@ PROMPT = 32
 _WINDOW = 4
 """Steps whose mean is compared."""
 
+_LONG = 16
+"""Steps whose mean shows what not every one of them does, such as a quota."""
+
+_IN_A_ROW, _SECONDS = 3, 0.1
+"""Measurements, or seconds of them, that must all be bad before something is done: machines have hiccups."""
+
 _TRIAL = 2
 """Steps of a trial."""
 
 _GAIN = 0.95
 """A trial wins if its steps take at most this share of the time of those before."""
 
-_SLOWER = 1.2
+_SLOWER = 1.3
 """Steps that take longer than the best ones by this factor are a sign of trouble."""
 
-_BUSY = 0.7
+_BUSY = 0.85
 """So are threads that compute for less than this share of the time: they wait for a processor, or for a thread that does."""
 
 _DRIFT = 1.001
@@ -40,32 +47,63 @@ _PROBATION = 64
 _PAUSE = 10
 """Steps after a change, or a trial that lost nothing, before the next trial."""
 
+_FOLLOWED = 2.0
+"""Seconds before more threads are tried than were found for other work, which goes on searching."""
+
 Reason = Literal["calm", "more", "trouble"]
 
-_SHARES: dict[Reason, float] = {"calm": 0.004, "more": 0.03, "trouble": 0.05}
-"""The share of the time that trials may lose: without a reason, of more threads, and after a sign of trouble."""
+_SHARES: dict[Reason, float] = {"calm": 0.004, "more": 0.05, "trouble": 0.05}
+"""The share of the time that trials may lose: without a reason, of more threads, and after a sign of trouble. The last is
+halved with each failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Measurement:
+    """Steps that were measured as one, and the share of their time in which the threads computed."""
+
+    steps: int
+    seconds: float
+    busy: float
 
 
 class _Steps:
-    """The number of steps, and their seconds."""
+    """The last measurements with the same threads."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[int, float]] = []
+        self._all: deque[_Measurement] = deque()
         self.count = 0
 
-    def add(self, count: int, seconds: float) -> None:
-        self._parts.append((count, seconds))
-        self.count += count
+    def add(self, measurement: _Measurement) -> None:
+        """Add one, and forget those before the last `_LONG` steps."""
+        self._all.append(measurement)
+        self.count += measurement.steps
+        while self.count - self._all[0].steps >= _LONG:
+            self.count -= self._all.popleft().steps
 
-    def keep_last(self, count: int) -> None:
-        """Forget the first ones while `count` are left."""
-        while self.count - self._parts[0][0] >= count:
-            self.count -= self._parts.pop(0)[0]
+    def pace(self, least: int = _WINDOW) -> float:
+        """Seconds of a step, in the last measurements that have at least so many steps."""
+        count, seconds = 0, 0.0
+        for one in reversed(self._all):
+            count, seconds = count + one.steps, seconds + one.seconds
+            if count >= least:
+                break
+        return seconds / count
 
     @property
-    def pace(self) -> float:
-        """Seconds of a step."""
-        return sum(seconds for _, seconds in self._parts) / self.count
+    def busy(self) -> float:
+        """The share of all their time in which the threads computed."""
+        return sum(one.busy * one.seconds for one in self._all) / sum(one.seconds for one in self._all)
+
+    def all_recent(self, is_bad: Callable[[_Measurement], bool]) -> bool:
+        """Return whether the last measurements are all bad; False if they are too few to tell."""
+        count, seconds = 0, 0.0
+        for one in reversed(self._all):
+            if not is_bad(one):
+                return False
+            count, seconds = count + 1, seconds + one.seconds
+            if count == _IN_A_ROW or seconds >= _SECONDS:
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,37 +126,48 @@ class ThreadSearch:
         self._most = most
         self._now = 0.0
         self._stride = 1
+        self._failures = 0  # trials after a sign of trouble since the last change
         self._due: dict[Reason, float] = {"calm": math.inf, "more": 0.0, "trouble": 0.0}
         self._trial: _Before | None = None
         self._forget(0)
+
+    def follow(self, threads: int) -> None:
+        """Take the number that was found for other work."""
+        if self._trial is None and threads != self.threads:
+            self._return_to(_Before(threads, math.inf, "more"))
+            self._due["more"] = self._now + _FOLLOWED
+
+    @property
+    def settled(self) -> int:
+        """The number that was found, which is not that of a trial."""
+        return self._trial.threads if self._trial is not None else self.threads
 
     @property
     def steps(self) -> int | None:
         """Steps that may follow each other before they are recorded; None is any number."""
         return _TRIAL if self._trial is not None else None
 
-    def record(self, tokens: int, steps: int, seconds: float, busy: float = 1.0) -> None:
+    def record(self, tokens: int, steps: int, seconds: float, busy: float = 1.0) -> bool:
         """Take in the time of `steps` steps of `tokens` each, and choose the threads of the next one.
 
-        `busy` is the share of the time in which the threads computed; 1 if it is not known.
+        `busy` is the share of the time in which the threads computed; 1 if it is not known. Return True if another number was
+        found because other programs came or went.
         """
         self._now += seconds
         size = tokens if tokens < PROMPT else 1 << (tokens.bit_length() - 1)
         if size != self._size:
             self._forget(size)
-        self._last.add(steps, seconds * size / tokens)  # large batches of like sizes compare by the token
-        if self._trial is not None:
-            self._judge(self._trial)
-            return
-        self._last.keep_last(_WINDOW)
+        self._last.add(_Measurement(steps, seconds * size / tokens, busy))  # large batches of like sizes compare by the token
+        trial = self._trial
+        if trial is not None:
+            return self._judge(trial) and trial.reason != "calm"
         self._since += steps
-        if self._last.count >= _TRIAL:
-            self._consider(steps, busy)
+        self._consider(steps)
+        return False
 
     def _forget(self, size: int) -> None:
         """Begin anew with batches of another size, with the same threads."""
-        if self._trial is not None:
-            self.threads = self._trial.threads
+        self.threads = self.settled
         self._size = size
         self._trial = None
         self._changed: _Before | None = None
@@ -126,18 +175,18 @@ class ThreadSearch:
         self._last = _Steps()
         self._best, self._least_busy = math.inf, _BUSY
 
-    def _consider(self, steps: int, busy: float) -> None:
+    def _consider(self, steps: int) -> None:
         """Undo a change that did not pay, or start a trial that is due."""
-        pace, changed, is_whole = self._last.pace, self._changed, self._last.count >= _WINDOW
-        if changed is not None and self._since <= _PROBATION and pace > changed.pace * (1 / _GAIN if is_whole else _SLOWER):
-            self._wait("more" if changed.threads < self.threads else "trouble", self._since * (pace - changed.pace))
+        last, changed = self._last, self._changed
+        if changed is not None and self._since <= _PROBATION and self._are_slower_than(changed.pace / _GAIN):
+            self._wait("more" if changed.threads < self.threads else "trouble", self._since * (last.pace() - changed.pace))
             self._return_to(changed)
-            return
-        in_trouble = pace > _SLOWER * self._best or busy < self._least_busy
-        if in_trouble and self.threads > 1 and self._now >= self._due["trouble"]:
-            self._least_busy = min(self._least_busy, _GAIN * busy)
-            self._try("trouble", self.threads, pace)
-        elif is_whole:
+        elif self.threads > 1 and self._now >= self._due["trouble"] and self._are_in_trouble():
+            self._least_busy = min(self._least_busy, _GAIN * last.busy)
+            self._stride = max(1, self.threads // 4)
+            self._try("trouble", self.threads, last.pace())
+        elif last.count >= _WINDOW:
+            pace = last.pace()
             self._best = min(self._best * _DRIFT**steps, pace)
             if self._due["calm"] == math.inf:
                 self._wait("calm", _TRIAL * pace)
@@ -145,6 +194,14 @@ class ThreadSearch:
                 self._try("more", self.threads, pace)
             elif self.threads > 1 and self._now >= self._due["calm"]:
                 self._try("calm", self.threads, pace)
+
+    def _are_slower_than(self, pace: float) -> bool:
+        return self._last.all_recent(lambda one: one.seconds > one.steps * pace)
+
+    def _are_in_trouble(self) -> bool:
+        last, slow = self._last, _SLOWER * self._best
+        in_the_long_run = last.count >= _LONG and (last.pace(_LONG) > slow or last.busy < 0.8 * self._least_busy)
+        return in_the_long_run or self._are_slower_than(slow) or last.all_recent(lambda one: one.busy < self._least_busy)
 
     def _try(self, reason: Reason, threads: int, pace: float) -> bool:
         """Start a trial of more or fewer threads than these, whose pace is known. Return False if there are none."""
@@ -154,29 +211,33 @@ class ThreadSearch:
         self._trial, self.threads, self._last = _Before(threads, pace, reason), tried, _Steps()
         return True
 
-    def _judge(self, trial: _Before) -> None:
-        """End the trial if its result is known, and go on in its direction as far as that pays."""
-        count, pace = self._last.count, self._last.pace
-        if count < _TRIAL and count * pace < (_TRIAL + 0.5) * trial.pace:
-            return
+    def _judge(self, trial: _Before) -> bool:
+        """End the trial if its result is known, and go on in its direction as far as that pays. Return whether it won."""
+        count, pace = self._last.count, self._last.pace(_TRIAL)
+        if count < _TRIAL and count * pace < _SECONDS and pace < _SLOWER * trial.pace:
+            return False
         if pace <= _GAIN * trial.pace:
             self._trial, self._changed = None, trial
             self._since, self._last, self._best = 0, _Steps(), pace
             self._due["more"] = self._due["calm"] = self._now + _PAUSE * pace
+            self._failures = 0
             self._stride *= 2
             if not self._try(trial.reason, self.threads, pace):
                 self._stride = 1
-        elif self._stride > 1:
-            self._stride = 1
+            return True
+        if (distance := abs(self.threads - trial.threads)) > 1:
+            self._stride = distance // 2
             self._try(trial.reason, trial.threads, trial.pace)
         else:
+            self._failures += trial.reason == "trouble"
             self._wait(trial.reason, count * (pace - trial.pace))
             self._return_to(trial)
+        return False
 
     def _wait(self, reason: Reason, lost: float) -> None:
         """Postpone the next trial for this reason until `lost` seconds are its share of the time."""
-        pause = self._now + _PAUSE * self._last.pace
-        self._due[reason] = max(pause, self._now + lost / _SHARES[reason])
+        share = _SHARES[reason] / 2**self._failures if reason == "trouble" else _SHARES[reason]
+        self._due[reason] = self._now + max(_PAUSE * self._last.pace(), lost / max(share, _SHARES["calm"]))
 
     def _return_to(self, before: _Before) -> None:
         """Take the earlier number of threads. Their pace is now the normal one."""
@@ -197,7 +258,7 @@ class AdaptiveThreads:
     """The threads of a context, at most `most`, set before each of its steps.
 
     `apply` is called with the threads for a single token and those for a batch. `for_batches` fixes the latter. Generation and
-    prompts are searched apart: the one reads weights, the other multiplies.
+    prompts are searched apart, because the one reads weights and the other multiplies, but start from what the other found.
     """
 
     def __init__(self, most: int, for_batches: int | None, apply: Callable[[int, int], object]) -> None:
@@ -220,5 +281,6 @@ class AdaptiveThreads:
         started, computed = time.perf_counter(), time.process_time()
         yield step
         seconds, computed = time.perf_counter() - started, time.process_time() - computed
-        if step.done and seconds > 0:
-            search.record(tokens, step.done, seconds, computed / (seconds * threads))
+        if step.done and seconds > 0 and search.record(tokens, step.done, seconds, computed / (seconds * threads)):
+            other = self._prompts if search is self._generation else self._generation
+            other.follow(search.settled)
