@@ -24,8 +24,9 @@ TERMINAL = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", 
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How many damaged files the fuzz tests make."""
+    """How many damaged files the fuzz tests make, and how often a pool of servers loses one of them."""
     parser.addoption("--fuzz-cases", type=int, default=10_000, help="damaged files for each fuzz test (default 10,000)")
+    parser.addoption("--pool-runs", type=int, default=2, help="runs over three servers, one killed in each (default 2)")
 
 
 @pytest.fixture(autouse=True)

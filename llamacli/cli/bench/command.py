@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llamacli.cli.bench.load_options import LoadOptions
 from llamacli.cli.bench.options import PlanOptions, ReportOptions, SetupOptions, WorkOptions, expand
 from llamacli.cli.bench.plot import check_plot
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
-from llamacli.errors import CancelledError, LlamacliError, RowsFailedError
+from llamacli.cli.framework.options import RemoteOptions
+from llamacli.errors import CancelledError, LlamacliError, RowsFailedError, UsageError
 from llamacli.units import out_of
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ GRACE_SECONDS = 5.0
         ("Compare numbers of threads.", "llamacli bench -t 1-8*2"),
         ("Measure the time to the first token and between tokens.", "llamacli bench --latency -p 256,1024 -n 64"),
         ("Measure several sequences in parallel.", "llamacli bench -p 0 -n 64 --parallel 1-8*2"),
+        ("Put a server under load.", "llamacli bench --url http://localhost:8080 --concurrency 1,4,16 -p 512 -n 64"),
         ("Measure with a long context, to a precision of ±1 %.", "llamacli bench -d 0,4096 --until-stable 1"),
     ),
     common=("-m", "-p", "-n", "-d", "-r", "-t", "-ngl", "-fa", "--latency", "--until-stable", "-o"),
@@ -38,6 +41,8 @@ def bench(
     setup: SetupOptions,
     plan: PlanOptions,
     report: ReportOptions,
+    load: LoadOptions,
+    remote: RemoteOptions,
 ) -> None:
     """Measure how fast models run.
 
@@ -49,6 +54,9 @@ def bench(
     exit status is 6. Ctrl-C keeps the results so far. Models are measured in a process of their own: a test in which it dies
     is a failed one.
 
+    With --url a server is put under load: --concurrency requests at once, or --rate of them a second, with prompts of -p tokens
+    and answers of -n. It reports the times to the first token, between tokens and of whole answers, and errors by their kind.
+
     Runs are stored: `llamacli bench history` lists them, `show` and `export` write them again, `compare` tells whether one is
     faster beyond noise. `roofline` shows which share of this machine's limits a model reaches, `tune` finds the fastest
     settings for it, `quality` measures what quantizations and settings cost in quality.
@@ -58,6 +66,13 @@ def bench(
     if report.json:
         report = replace(report, output="json")
     check_plot(report.plot)
+    if remote.url:
+        from llamacli.cli.bench.load import run_load
+
+        run_load(app, work, setup, plan, report, load, remote)
+        return
+    if load.any:
+        raise UsageError("--concurrency, --rate, --requests, --seconds, --prompts, --warm-prefix and --slo need --url")
     planned = plan.plan()
     expand(work, setup, [""])  # report mistakes before a model is downloaded
     models = [str(app.find_model(app, reference, offline=work.offline)) for reference in work.references]

@@ -13,17 +13,19 @@ from typing import Any
 from llamacli.bench.compare.runs import subject_of
 from llamacli.bench.measure.provenance import describe_origin
 from llamacli.bench.measure.rows import Row
+from llamacli.cli.bench.load_options import LoadOptions
 from llamacli.cli.bench.options import PlanOptions, ReportOptions, SetupOptions, WorkOptions
 from llamacli.cli.bench.plot import write_plot
 from llamacli.cli.bench.quality_options import CandidateOptions, JudgeOptions, TaskOptions
 from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.options import RemoteOptions
 from llamacli.engine.params import LoraAdapter
 from llamacli.engine.system import NativeBuild
 from llamacli.errors import LlamacliError
 from llamacli.store.benchmarks.history import History, NewRow
 from llamacli.version import VERSION
 
-Group = WorkOptions | SetupOptions | PlanOptions | CandidateOptions | JudgeOptions | TaskOptions
+Group = WorkOptions | SetupOptions | PlanOptions | CandidateOptions | JudgeOptions | TaskOptions | LoadOptions | RemoteOptions
 
 
 def finish(

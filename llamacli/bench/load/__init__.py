@@ -1,0 +1,1 @@
+"""Load tests of servers: many requests at once, and how fast each is answered."""
