@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _OPENING = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*)(`{3,}(?=[^`]*$)|~{3,})")
@@ -13,7 +14,17 @@ _SLACK = 3
 
 
 def first_code_block(text: str) -> str | None:
-    """Return the content of the first fenced code block; None without a block that is terminated.
+    """Return the content of the first fenced code block; None without a block that is terminated."""
+    return next(_blocks(text), None)
+
+
+def code_blocks(text: str) -> list[str]:
+    """Return the contents of all fenced code blocks that are terminated."""
+    return list(_blocks(text))
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """Yield the contents of the fenced code blocks.
 
     A block in a list item is indented like the item, or begins after the item's mark. The indentation of the first fence is
     removed from the lines (CommonMark 0.31, 4.5).
@@ -24,14 +35,15 @@ def first_code_block(text: str) -> str | None:
         if fence:
             end = _CLOSING.match(line)
             if end and end[2].startswith(fence) and _columns(end[1]) <= width + _SLACK:
-                return "".join(part + "\n" for part in code)
+                yield "".join(part + "\n" for part in code)
+                code, fence = [], ""
+                continue
             code.append(_outdented(line, width))
             continue
         is_list = is_list or _ITEM.match(line) is not None
         begin = _OPENING.match(line)
         if begin and (is_list or _columns(begin[1]) <= _SLACK):
             fence, width = begin[2], _columns(begin[1])
-    return None
 
 
 def _columns(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import dataclasses
 import json
 import re
@@ -456,10 +457,29 @@ def test_copy_without_a_terminal_or_a_clipboard_is_refused(tmp_path: Path, monke
     assert "no clipboard" in result.stdout
 
 
+def test_copy_takes_a_code_block_by_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    answer = "One:\n```sh\nls\n```\n- Two:\n  ```py\n  if x:\n      y\n  ```\n```\nnever ends"
+    result = talk("Hi\r/copy 2\r/copy 3\r/copy x\r", engine=Talker(answers=[(answer,)]))
+    code = base64.b64encode(b"if x:\n    y\n").decode()
+    assert f"\x1b]52;c;{code}\a" in result.stdout
+    assert plain(result.stdout).count("/copy needs a number from 1 to 2") == 2
+    assert "no code block" in talk("Hi\r/copy 1\r", engine=Talker(answers=[("Hello.",)])).stdout
+
+
+def test_the_first_line_names_the_model_and_the_last_one_how_to_resume() -> None:
+    result = talk("Hi\r/save it's mine\r", engine=Talker(answers=[("Hello.",)]))
+    lines = plain(result.stdout).strip().splitlines()
+    assert lines[0] == "chat with demo.gguf · /help lists the commands · Ctrl-D leaves"
+    assert lines[-1] == """llamacli chat --session 'it'"'"'s mine' resumes this conversation"""
+    for arguments, keys in (((), ""), (("--no-save",), "Hi\r")):
+        assert "resumes this conversation" not in plain(talk(keys, *arguments, engine=Talker()).stdout)
+
+
 def test_a_message_that_does_not_fit_waits_for_retry() -> None:
     engine = Talker(n_ctx=9)
     result = talk("a b\r/undo\ra b c d e f g h i\r/system none\r", engine=engine, width=300)
-    assert "-c sets a larger context; /retry then sends the message again" in plain(result.stdout)
+    assert "llamacli chat -c N has a larger context; /retry then sends the message again" in plain(result.stdout)
     assert "system prompt removed" in plain(result.stdout)  # the command did not follow the draft
     engine = Talker(n_ctx=9)
     talk("a b c d e f g h i\r/set temp 0\r/retry\r", engine=engine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -115,7 +116,8 @@ def test_without_saving_there_is_no_state_either(tiny_model: Path) -> None:
 def test_a_state_goes_with_its_session_and_when_there_is_no_room(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
         talk_to(tiny_model, f"{LONG}\r")
-    talk_to(tiny_model, "/delete 1\r")
+    with closing(SessionStore()) as store:
+        store.delete(1)
     assert [file.name for file in folder().glob("*.state")] == ["2.state"]
     monkeypatch.setattr(session_states.SessionStates, "admits", lambda self, size: size < 10)
     talk_to(tiny_model, "more\r", "--session", "2")

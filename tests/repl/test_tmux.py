@@ -25,8 +25,8 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = str(ROOT / "tests" / "support" / "chat_program.py")
-READY = "demo"
-"""The model's name, in the status bar as soon as there is a prompt line."""
+READY = "\ndemo"
+"""The model's name at the beginning of the status bar as soon as there is a prompt line."""
 
 
 @pytest.fixture(scope="module")

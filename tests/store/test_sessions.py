@@ -160,15 +160,19 @@ def test_sessions_have_names() -> None:
     engine = Talker()
     talk("b\r/save 12\r/save job\r", "--session", "work", engine=engine)
     assert [text for _, text in engine.asked[0]][::2] == ["a", "b"]
-    out = plain(talk("x\r/sessions\r/load job\r/search rayleigh\r/delete 2\r/delete job\r/sessions\r/save 2\r").stdout)
+    out = plain(talk("x\r/sessions\r/load job\r/search rayleigh\r/delete job\r/sessions\r/save 2\r").stdout)
     assert "session job: 4 messages" in out
     assert "job: Because of Rayleigh scattering." in out
-    assert "deleted session 2" in out
     assert "cannot delete the current session" in out
     assert "must not be empty or a number" in out
+    for answer, said in (("n", "nothing deleted"), ("y", "deleted session 2")):
+        script = f"/delete 2\n{answer}\n".encode()
+        shown = plain(invoke("chat", "--script", "-", stdin=script, engine=Talker()).stdout)
+        assert f"delete session 2, 2 messages? [y/N] {answer}\n{said}\n" in shown
     listed = invoke("chat", "--list")
     assert listed.status == 0
     assert listed.stdout.startswith("job  ")
+    assert len(listed.stdout.splitlines()) == 1
     assert "unknown session 7" in talk("", "--session", "7").stderr
     for empty in ("", " "):
         result = talk("x\r", "--session", empty)

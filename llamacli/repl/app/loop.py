@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -78,8 +79,12 @@ class Loop:
 
     def run(self) -> None:
         """Read and execute until the end. Keys typed between two prompt lines wait for the next one."""
+        screen = self._chat.setup.screen
+        screen.note(greeting(self._chat))
         with running(self._chat), self._terminal.no_echo():
             self._converse()
+        if words := farewell(self._chat):
+            screen.note(words)
 
     def _converse(self) -> None:
         chat = self._chat
@@ -142,6 +147,19 @@ class Loop:
         if error is not None and app.is_running and app.future is not None and not app.future.done():
             app.exit(exception=error)
         app.invalidate()
+
+
+def greeting(chat: Chat) -> str:
+    """Return the first line of a conversation: the model, and what can be typed."""
+    return f"chat with {chat.model.found.name} · /help lists the commands · Ctrl-D leaves"
+
+
+def farewell(chat: Chat) -> str:
+    """Return the command that resumes the conversation; empty if nothing of it is saved."""
+    session = chat.session.current
+    if session is None or not len(chat.tree):
+        return ""
+    return f"llamacli chat --session {shlex.quote(session.label)} resumes this conversation"
 
 
 def continuation(width: int, line: int, wraps: int | bool) -> FormattedText:

@@ -84,7 +84,7 @@ def _fitting_part(chat: Chat, engine: Backend, path: Sequence[Node], ends: list[
         f"no turn is short enough to be summarized in a context of {size} tokens",
         needed=used + _MIN_SUMMARY,
         available=size,
-        hint="/undo removes the last turn, /clear starts a new conversation, -c sets a larger context",
+        hint="/undo removes the last turn, /clear starts a new conversation, llamacli chat -c N has a larger context",
     )
 
 

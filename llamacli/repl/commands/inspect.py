@@ -11,8 +11,9 @@ from pathlib import Path
 
 from llamacli.engine.chat.message import Message
 from llamacli.errors import UsageError
+from llamacli.render.code import code_blocks
 from llamacli.render.stats import format_stats
-from llamacli.repl.commands.registry import command
+from llamacli.repl.commands.registry import command, parse_number
 from llamacli.repl.conversation.context_window import build_turn, chat_messages, measure_room
 from llamacli.repl.conversation.state import Chat
 from llamacli.units import counted
@@ -67,22 +68,33 @@ def stats(chat: Chat, argument: str) -> None:
     screen.show(format_stats(chat.measured, load_ms=chat.engine().load_ms, width=screen.width))
 
 
-@command("copy", summary="Copy the last answer to the clipboard")
+@command("copy", arguments="[N]", summary="Copy the last answer, or its code block N, to the clipboard")
 def copy(chat: Chat, argument: str) -> None:
     """Use a clipboard program of the system, else an escape sequence of the terminal."""
     answer = chat.tree.last("assistant")
     if answer is None:
         raise UsageError("no answer yet")
-    data = answer.message.text.encode("utf-8", "replace")
+    text = _code(answer.message.text, argument) if argument else answer.message.text
+    copied = f"code block {argument} " if argument else ""
+    data = text.encode("utf-8", "replace")
     for words in _CLIPBOARDS:
         program = shutil.which(words[0])
         if program is not None and _run([program, *words[1:]], data):
-            chat.setup.screen.note(f"copied with {words[0]}")
+            chat.setup.screen.note(f"{copied}copied with {words[0]}")
             return
     if not chat.setup.screen.live:
         raise UsageError("no clipboard: no clipboard program works here, and standard output is not a terminal")
     chat.setup.screen.write(f"\x1b]52;c;{base64.b64encode(data).decode()}\a")
-    chat.setup.screen.note("sent to the terminal's clipboard (OSC 52); not every terminal supports it")
+    chat.setup.screen.note(f"{copied}sent to the terminal's clipboard (OSC 52); not every terminal supports it")
+
+
+def _code(text: str, number: str) -> str:
+    """Return a code block of an answer by its number, from 1. Raises UsageError if there is none."""
+    blocks = code_blocks(text)
+    index = parse_number(number, len(blocks))
+    if index is None:
+        raise UsageError(f"/copy needs a number from 1 to {len(blocks)}" if blocks else "the last answer has no code block")
+    return blocks[index - 1]
 
 
 @command(

@@ -12,6 +12,7 @@ from llamacli.repl.conversation.autosave import SessionJournal
 from llamacli.repl.conversation.session import resume_session, show_last_turn
 from llamacli.repl.conversation.state import Chat
 from llamacli.store.sessions.store import Session, SessionStore
+from llamacli.units import counted
 
 _AROUND, _PREVIEW = 30, 60
 _LABEL_SHARE = 3
@@ -62,14 +63,21 @@ def search(chat: Chat, argument: str) -> None:
         chat.setup.screen.show_row(f"{one.session.label}: ", f"{'…' if start else ''}{text[start:end]}")
 
 
-@command("delete", arguments="NAME|NUMBER", summary="Delete a saved session permanently", completes="sessions")
+@command("delete", arguments="NAME|NUMBER", summary="Delete a saved session permanently; asks first", completes="sessions")
 def delete(chat: Chat, argument: str) -> None:
     """Delete a session other than the current one."""
     store = _store(chat)
     session = _find(store, argument)
     own = _journal(chat).session
     if own is not None and own.id == session.id:
-        raise UsageError("cannot delete the current session", hint="--no-save saves none")
+        raise UsageError("cannot delete the current session", hint="/load another one first")
+    try:
+        reply = chat.ask(f"delete session {escape_line(session.label)}, {counted(session.messages, 'message')}? [y/N] ")
+    except EOFError:
+        reply = ""
+    if reply.strip().lower() not in ("y", "yes"):
+        chat.setup.screen.note("nothing deleted")
+        return
     store.delete(session.id)
     chat.setup.screen.note(f"deleted session {session.label}")
 

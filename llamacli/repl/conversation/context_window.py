@@ -97,7 +97,8 @@ def check_room(chat: Chat, engine: Backend, turn: Turn, answered: int = 0) -> No
             needed=used + 1,
             available=size,
             hint="/compact summarizes old turns, /set context_shift on drops them, /undo removes the last one, "
-            "-c sets a larger context" + ("; /retry then sends the message again" if chat.turn.unanswered else ""),
+            "llamacli chat -c N has a larger context"
+            + ("; /retry then sends the message again" if chat.turn.unanswered else ""),
         )
     if not chat.settings.generation.context_shift and size - used < size // LOW_SHARE:
         chat.setup.screen.warn(
