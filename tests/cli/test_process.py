@@ -6,6 +6,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -179,12 +180,50 @@ def test_piped_text_is_still_read(line, tmp_path):
 
 
 def test_an_idle_pipe_is_not_waited_for_in_silence():
-    """As under ssh, cron or CI, where the other end of standard input stays open and nothing is written there."""
-    process = start("plain", "run", "hi", stdin=subprocess.PIPE, start_new_session=True)
+    process = start("plain", "run", stdin=subprocess.PIPE)
     said = wait_for(process, b"waiting for standard input (--no-stdin ignores it)")
     assert said == b"llamacli: waiting for standard input (--no-stdin ignores it)\n"
     out, _ = process.communicate(b"late text", timeout=60)
     assert (process.returncode, out) == (0, b"Because of Rayleigh scattering.\n")
+
+
+IDLE = "llamacli: standard input is open but empty and is not read (- waits for it, --no-stdin hides this note)\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds the other end")
+@pytest.mark.parametrize("how", ["cron: sh -c, a session of its own", "CI: a script in a shell", "ssh: a socket"])
+def test_a_standard_input_that_was_left_open_is_no_trap(how: str, tmp_path: Path) -> None:
+    run = f"{sys.executable} {PROGRAM[1]} plain run --echo hi"
+    (tmp_path / "script").write_text(f"set -e\n{run}\necho done\n")
+    line = ["bash", str(tmp_path / "script")] if how.startswith("CI") else ["sh", "-c", f"{run}; echo done"]
+    ours, theirs = socket.socketpair()
+    reader, writer = os.pipe()
+    try:
+        done = subprocess.run(
+            line, stdin=theirs if how.startswith("ssh") else reader, start_new_session=not how.startswith("CI"),
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    finally:
+        for end in (ours, theirs):
+            end.close()
+        os.close(reader)
+        os.close(writer)
+    assert (done.returncode, done.stdout) == (0, "<user>hiBecause of Rayleigh scattering.\ndone\n")
+    assert done.stderr.replace("engine freed\n", "") == IDLE
+
+
+def test_data_of_those_who_started_the_program_is_read() -> None:
+    process = start("plain", "run", "--echo", "why?", stdin=subprocess.PIPE, start_new_session=True)
+    out, _ = process.communicate(b"a text", timeout=60)
+    assert out.startswith(b"<user>a text\n\nwhy?")
+
+
+@pytest.mark.parametrize("line", ['(sleep 1.3; echo late) | {run} "why?"', '{run} "why?" < <(sleep 1.3; echo late)'])
+def test_a_slow_program_in_the_pipeline_is_waited_for(line: str) -> None:
+    run = f"{sys.executable} {PROGRAM[1]} plain run --echo"
+    done = subprocess.run(["bash", "-c", line.format(run=run)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith("<user>late\n\nwhy?")
+    assert "llamacli: waiting for standard input (--no-stdin ignores it)\n" in done.stderr
 
 
 @pytest.mark.parametrize("words", [["--no-stdin"], []], ids=["option", "environment"])

@@ -77,6 +77,7 @@ class Console:
         self.ignores_input = False
         self._width = width
         self._status_shown = False
+        self._patience = _PATIENCE_SECONDS
 
     @classmethod
     def system(cls) -> Console:
@@ -116,6 +117,16 @@ class Console:
         descriptor = descriptor_of(self._stdin)
         return descriptor is not None and belongs_to_a_loop(descriptor)
 
+    def input_stays_idle(self) -> bool:
+        """Return whether standard input has no data within a second, and only those who started us hold its other end."""
+        from llamacli.cli.framework.inputs.standard_input import may_be_fed
+
+        descriptor = descriptor_of(self._stdin)
+        if descriptor is None or select.select([descriptor], [], [], self._patience)[0]:
+            return False
+        self._patience = 0.0
+        return not may_be_fed(descriptor)
+
     def read_input(self, *, requested: bool = True) -> str:
         """Read all of standard input; `requested` is False if the user did not ask for it with `-`.
 
@@ -153,7 +164,7 @@ class Console:
         descriptor = descriptor_of(stdin)
         if descriptor is None or self.terminals.stdin:
             return
-        if not select.select([descriptor], [], [], _PATIENCE_SECONDS)[0]:
+        if not select.select([descriptor], [], [], self._patience)[0]:
             self.note(f"waiting for standard input{hint}")
 
     # --- standard output and error ---------------------------------------------------------------------------------------

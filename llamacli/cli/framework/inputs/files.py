@@ -22,7 +22,8 @@ def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *
 
     Files and piped text are the material and the argument is the instruction, which models follow best at the end. `-` as the
     argument or as a file puts standard input in its place; a terminal is read only then, and so is what a loop of the shell
-    reads from. The newline at the end of a file or of standard input is dropped.
+    reads from, and what those who started the program left open without data. The newline at the end of a file or of
+    standard input is dropped.
 
     Raises:
         UsageError: the prompt is empty though it is `required`, or something cannot be read.
@@ -47,10 +48,15 @@ def _is_piped_text(console: Console, *, alone: bool) -> bool:
     """Return whether standard input is part of the prompt, though it was not requested; it is if it is `alone`."""
     if not console.has_piped_input:
         return False
-    if alone or not console.input_belongs_to_a_loop:
+    if alone:
         return True
-    console.note("standard input belongs to a loop of the shell and is not read (- reads it, --no-stdin hides this note)")
-    return False
+    if console.input_belongs_to_a_loop:
+        console.note("standard input belongs to a loop of the shell and is not read (- reads it, --no-stdin hides this note)")
+        return False
+    if console.input_stays_idle():
+        console.note("standard input is open but empty and is not read (- waits for it, --no-stdin hides this note)")
+        return False
+    return True
 
 
 def read_text_file(path: Path) -> str:
