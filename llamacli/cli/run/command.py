@@ -97,8 +97,9 @@ def run(
     the argument last, as the instruction. The answer goes to standard output and ends with a newline; everything else goes to
     standard error. With --raw and redirected standard output, the text is exactly what the model wrote.
 
-    In a loop such as `while read`, standard input is left to the loop unless - requests it. A note says so if standard input
-    is waited for longer than a second; --no-stdin ignores it, for scripts under ssh, cron or CI where it stays open.
+    In a loop such as `while read`, standard input is left to the loop unless - requests it. Beside a PROMPT it is not read if
+    it has no data within a second and nothing writes to it, as under ssh, cron or CI. A note says so, and when it is waited
+    for; --no-stdin ignores it.
 
     With -j, --grammar, --regex or --choices the answer fits its constraint, or the exit status is 5: for an invalid grammar or
     schema, an answer that was cut, or one that does not fit the schema. Tool calls are the last line, as JSON.

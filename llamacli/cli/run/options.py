@@ -187,6 +187,9 @@ class OutputOptions:
     extract: Annotated[bool, option("-x", "--extract", help="Write only the first fenced code block.", environment=False)] = (
         False
     )
+    plain: Annotated[
+        bool, option("--plain", help="Show the answer as plain text on a terminal, without rendering Markdown.")
+    ] = False
     echo: Annotated[bool, option("--echo", help="Write the prompt before the answer.", environment=False)] = False
     stats: Annotated[bool, option("--stats", help="Print statistics on standard error.")] = False
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from llamacli.cli.framework.console import Console
 from llamacli.engine.events import Answer, Piece
 from llamacli.errors import ConstraintError
+from llamacli.render.chat.answer import MarkdownView
 from llamacli.render.code import first_code_block
 from llamacli.render.stream import AnswerStream
 from llamacli.render.text import escape
@@ -51,18 +54,43 @@ class ReasoningLine:
         self._last = ""
 
 
-def answer_stream(console: Console, *, exact: bool, wraps: bool) -> AnswerStream:
-    """Return a stream to standard output; `wraps` breaks lines between words where text can be erased."""
-    width = (lambda: console.width) if wraps and console.redraws else None
-    return AnswerStream(console.write, terminal=console.terminals.stdout, exact=exact, width=width)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """The look of an answer. `exact` text gets no newline at its end.
+
+    On a terminal on which text can be erased, `is_prose` breaks lines between words, and `markdown` renders Markdown.
+    """
+
+    exact: bool
+    is_prose: bool
+    markdown: bool
+
+
+class Shown(Protocol):
+    """An answer that is shown as it grows."""
+
+    def add(self, text: str) -> None:
+        """Show more of it."""
+
+    def finish(self) -> None:
+        """Show the rest, and end the line."""
+
+
+def answer_stream(console: Console, look: Look) -> Shown:
+    """Return a stream to standard output."""
+    if look.markdown and console.redraws:
+        size = lambda: (console.width, shutil.get_terminal_size().lines)  # noqa: E731
+        return MarkdownView(console.write, size, color=console.stdout_color, shows_reasoning=False)
+    width = (lambda: console.width) if look.is_prose and console.redraws else None
+    return AnswerStream(console.write, terminal=console.terminals.stdout, exact=look.exact, width=width)
 
 
 class TextSink:
     """One answer, written as it comes; tool calls as one line of JSON at its end."""
 
-    def __init__(self, console: Console, *, exact: bool, wraps: bool, hides_reasoning: bool, prompt: str | None) -> None:
+    def __init__(self, console: Console, look: Look, *, hides_reasoning: bool, prompt: str | None) -> None:
         self._console = console
-        self._stream = answer_stream(console, exact=exact, wraps=wraps)
+        self._stream = answer_stream(console, look)
         self._reasoning = None if hides_reasoning else ReasoningLine(console)
         if prompt is not None:
             self._stream.add(prompt)
@@ -94,12 +122,9 @@ class TextSink:
 class WholeTextSink:
     """Answers written when all are complete, with an empty line between; or only their first code block."""
 
-    def __init__(
-        self, console: Console, *, exact: bool, wraps: bool, extract: bool, hides_reasoning: bool, prompt: str | None
-    ) -> None:
+    def __init__(self, console: Console, look: Look, *, extract: bool, hides_reasoning: bool, prompt: str | None) -> None:
         self._console = console
-        self._exact = exact
-        self._wraps = wraps
+        self._look = look
         self._extract = extract
         self._hides_reasoning = hides_reasoning
         self._prompt = prompt
@@ -122,7 +147,7 @@ class WholeTextSink:
             reasoning = ReasoningLine(self._console)
             reasoning.add("" if self._hides_reasoning else answer.reasoning_content)
             reasoning.finish()
-            stream = answer_stream(self._console, exact=self._exact, wraps=self._wraps)
+            stream = answer_stream(self._console, self._look)
             stream.add((self._prompt or "") + (self._code(answer) if self._extract else answer.content))
             stream.finish()
             write_calls(self._console, answer)

@@ -120,6 +120,8 @@ def _engine(app: AppContext, setup: ModelSetup) -> Iterator[Backend]:
 
             def on_load(share: float) -> None:
                 importlib.import_module("llamacli.cli.run.answer")  # while C reads the weights, not after it
+                if app.console.redraws:
+                    importlib.import_module("llamacli.render.chat.markdown")
                 bar.update(f"loading {path.name}", share, 1.0)
 
             engine = app.open_engine(path, setup.params, setup.context, child=setup.child, on_load=on_load)

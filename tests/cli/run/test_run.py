@@ -248,12 +248,12 @@ def test_statistics_break_between_their_parts(width, count):
         (["a", ""], [], Terminals(), "a\n"),
         (["a"], ["--raw"], Terminals(), "a"),
         (["a"], ["--raw"], TERMINALS, "a\n"),
-        (["a"], [], TERMINALS, "a\n"),
+        (["a"], ["--plain"], TERMINALS, "a\n"),
         (["\x1b[2Ja\x07\u202eb"], [], Terminals(), "\x1b[2Ja\x07\u202eb\n"),
-        (["\x1b[2Ja\x07\u202eb\u200b"], [], TERMINALS, "\\x1b[2Ja\\x07\\u202eb\\u200b\n"),
-        (["a\r", "\nb\rc\r"], [], TERMINALS, "a\nb\\rc\\r\n"),
+        (["\x1b[2Ja\x07\u202eb\u200b"], ["--plain"], TERMINALS, "\\x1b[2Ja\\x07\\u202eb\\u200b\n"),
+        (["a\r", "\nb\rc\r"], ["--plain"], TERMINALS, "a\nb\\rc\\r\n"),
         (["a\r", "\nb\r"], [], Terminals(), "a\r\nb\r\n"),
-        (["\ttab 👩\u200d💻 ü"], [], TERMINALS, "\ttab 👩\u200d💻 ü\n"),
+        (["\ttab 👩\u200d💻 ü"], ["--plain"], TERMINALS, "\ttab 👩\u200d💻 ü\n"),
     ],
 )
 def test_answers(pieces, arguments, terminals, output):
