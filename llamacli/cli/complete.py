@@ -99,9 +99,10 @@ def _profiles() -> Iterator[Candidate]:
 
 def _sessions() -> Iterator[Candidate]:
     """Saved conversations, by name or number."""
+    from llamacli.store.sessions import schema
     from llamacli.store.sessions import store as sessions
 
-    if sessions.database_path().exists():
+    if schema.database_path().exists():
         with contextlib.closing(sessions.SessionStore()) as store:
             for session in store.sessions():
                 yield session.label, session.title

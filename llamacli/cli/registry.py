@@ -36,6 +36,7 @@ REGISTRY: tuple[Entry, ...] = (
     Entry("info", "llamacli.cli.info.command", "Inspect a model file"),
     Entry("models", "llamacli.cli.models.command", "List, download, remove and quantize models", HELPERS),
     Entry("templates", "llamacli.cli.templates.command", "List, show and write prompt templates", HELPERS),
+    Entry("log", "llamacli.cli.log.command", "List, search and export the log of run", HELPERS),
     Entry("config", "llamacli.cli.config.command", "Show, check and change the settings", HELPERS),
     Entry("help", "llamacli.cli.help.command", "Show a guide or the help of a command", HELPERS),
 )  # fmt: skip

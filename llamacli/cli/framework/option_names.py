@@ -75,6 +75,7 @@ OPTION_NAMES = frozenset(
         "kernels",
         "key",
         "kv-offload",
+        "log",
         "log-json",
         "log-prompts",
         "logit-bias",

@@ -23,6 +23,7 @@ from llamacli.cli.framework.options import (
 )
 from llamacli.cli.framework.suggest import unexpected
 from llamacli.cli.run.batch_options import RowOptions, check_rows
+from llamacli.cli.run.log import LogOptions
 from llamacli.cli.run.options import (
     Asked,
     ConstraintOptions,
@@ -50,6 +51,7 @@ from llamacli.errors import UsageError
         ("Let the model call tools.", 'llamacli run --tools tools.json --json "Is it raining?"'),
         ("Answer thousands of prompts.", "llamacli run --input rows.jsonl --output results.jsonl"),
         ("Ask the model of a server.", 'llamacli run --url http://localhost:8080 "Why is the sky blue?"'),
+        ("Go on with the last answer in the log.", 'llamacli run -C "And in one sentence?"'),
         ("Get the code alone.", 'llamacli run -x "Write a shell loop over all PNG files." > loop.sh'),
     ),
     common=(
@@ -88,6 +90,7 @@ def run(
     context: ContextOptions,
     state: StateOptions,
     prompt_cache: PromptCacheOptions,
+    log: LogOptions,
     resident: ResidentOptions,
     remote: RemoteOptions,
 ) -> None:
@@ -107,6 +110,9 @@ def run(
     With --input each row of a file is answered, many at once; the result of a row that fails is an error object in its place,
     and the exit status is then 6. --shard K/N answers a part of the rows, and --merge OUT joins the parts' results.
 
+    With --log, or `log = true` in the settings, prompts and answers are kept on this machine; `llamacli log` shows them, and -C
+    goes on with the last one. Rows of --input are not kept.
+
     With --url a server answers. What it cannot do is said before the answer, and is an error with --strict. Constraints are
     checked here, whoever generated the answer; an answer that the server breaks off stays, and the exit status is then 7.
     """
@@ -120,7 +126,9 @@ def run(
         return
     if shards:
         raise unexpected(shards, prompt)
-    check(output, rows, state)
+    check(output, rows, state, log)
+    if log.continues:
+        check_for_log(source)
     if remote.url:
         check_for_server(source, output, state)
     asked = Asked(
@@ -144,17 +152,17 @@ def run(
     if rows.input is not None:
         answer_rows(app, prompt, asked, setup, rows)
     elif source.dry_run:
-        show_prompt(app, prompt, asked, setup, json=output.json)
+        show_prompt(app, prompt, asked, setup, log, json=output.json)
     else:
-        answer_prompt(app, prompt, asked, setup, output, state)
+        answer_prompt(app, prompt, asked, setup, output, state, log)
 
 
-def check(output: OutputOptions, rows: RowOptions, state: StateOptions) -> None:
+def check(output: OutputOptions, rows: RowOptions, state: StateOptions, log: LogOptions) -> None:
     """Check that the options can be used together. Raises UsageError if not."""
     check_output(output)
     check_rows(rows)
     if rows.input is not None:
-        check_for_rows(output, state)
+        check_for_rows(output, state, log)
 
 
 def check_output(output: OutputOptions) -> None:
@@ -167,17 +175,28 @@ def check_output(output: OutputOptions) -> None:
         raise UsageError("--logprobs needs --json or --stream-json")
 
 
-def check_for_rows(output: OutputOptions, state: StateOptions) -> None:
+def check_for_rows(output: OutputOptions, state: StateOptions, log: LogOptions) -> None:
     """Check that no option is for one prompt only. Raises UsageError if one is."""
     for given, name in (
         (output.json, "--json"), (output.stream_json, "--stream-json"), (output.samples != 1, "--samples"),
         (output.extract, "-x"), (output.echo, "--echo"),
         (state.save_state, "--save-state"), (state.load_state, "--load-state"),
+        (log.continue_last, "--continue"), (log.log_id is not None, "--log-id"),
     ):  # fmt: skip
         if given:
             raise UsageError(
                 f"{name} cannot be used with --input", hint="results are JSON lines, and a summary comes at the end"
             )
+
+
+def check_for_log(source: PromptOptions) -> None:
+    """Check that the prompt can follow an answer in the log. Raises UsageError if not."""
+    for given, name in (
+        (source.raw, "--raw"), (source.infill is not None, "--infill"), (source.at is not None, "--at"),
+        (source.messages is not None, "--messages"),
+    ):  # fmt: skip
+        if given:
+            raise UsageError(f"{name} cannot be used with --continue and --log-id", hint="they go on with a conversation")
 
 
 def check_for_server(source: PromptOptions, output: OutputOptions, state: StateOptions) -> None:

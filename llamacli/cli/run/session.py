@@ -12,6 +12,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.run import options as run_options
 from llamacli.cli.run.batch_options import RowOptions
 from llamacli.cli.run.constraint import read_constraint
+from llamacli.cli.run.log import FinishedRun, Journal, LogOptions, open_journal
 from llamacli.cli.run.options import Asked, ModelSetup, OutputOptions, StateOptions
 from llamacli.cli.run.prompt import read_base, read_question, read_row_template
 from llamacli.engine.params import ModelParams
@@ -20,14 +21,21 @@ from llamacli.units import counted
 
 if TYPE_CHECKING:
     from llamacli.backend.protocol import Backend
+    from llamacli.engine.chat.question import Question
 
 logger = logging.getLogger(__name__)
 
 
 def answer_prompt(
-    app: AppContext, prompt: str | None, asked: Asked, setup: ModelSetup, output: OutputOptions, state: StateOptions
+    app: AppContext,
+    prompt: str | None,
+    asked: Asked,
+    setup: ModelSetup,
+    output: OutputOptions,
+    state: StateOptions,
+    log: LogOptions,
 ) -> None:
-    """Answer one prompt, once or several times.
+    """Answer one prompt, once or several times, and keep it in the log if that is wanted.
 
     Raises:
         LlamacliError: what reading the options, loading and `Engine.answer` raise; ConstraintError and ContextFullError for
@@ -36,9 +44,26 @@ def answer_prompt(
     asked.check(logprobs=output.logprobs)
     constraint = read_constraint(app.console, asked.constraint)
     question = read_question(app.console, prompt, asked, constraint)
+    with open_journal(app, log) as journal:
+        if journal is not None:
+            question, setup = journal.question(question), journal.setup(setup)
+        _answer(app, question, asked, setup, output, state, journal)
+
+
+def _answer(
+    app: AppContext,
+    question: Question,
+    asked: Asked,
+    setup: ModelSetup,
+    output: OutputOptions,
+    state: StateOptions,
+    journal: Journal | None,
+) -> None:
     with _engine(app, setup) as engine:
         from llamacli.cli.run.answer import check_answers, make_sink, write_answers, write_stats
 
+        if journal is not None and state.load_state is None:
+            journal.restore_state(engine)
         params = asked.generation.params(asked.sampling.resolved(engine), logprobs=output.logprobs)
         turn = engine.render(question)
         _load_state(engine, state)
@@ -48,7 +73,7 @@ def answer_prompt(
             output,
             model=engine.describe().model,
             exact=question.is_text,
-            is_prose=constraint is None and question.gap is None,
+            is_prose=question.constraint is None and question.gap is None,
             hides_reasoning=asked.reasoning.hide_reasoning,
         )
         events = engine.answer(turn, params, samples=output.samples)
@@ -56,6 +81,20 @@ def answer_prompt(
         if output.stats:
             write_stats(app, answers, engine.load_ms)
         _check_state(app, state, reused=any(one.usage.cached_tokens for one in answers))
+        if journal is not None:
+            model, reference = engine.describe().model, setup.model.model
+            journal.add(
+                app,
+                engine,
+                FinishedRun(
+                    model=model,
+                    reference=reference,
+                    question=question,
+                    params=params,
+                    answers=answers,
+                    load_ms=engine.load_ms,
+                ),
+            )
         check_answers(turn, answers, engine.n_ctx)
 
 
@@ -82,11 +121,14 @@ def answer_rows(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
         run_rows(app, engine, rows, RowDefaults(base, params, template, strict=strict), hides_reasoning=hides_reasoning)
 
 
-def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelSetup, *, json: bool) -> None:
+def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelSetup, log: LogOptions, *, json: bool) -> None:
     """Write the prompt exactly, and its length and its context's size to standard error. Loads no weights."""
     asked.check()
     constraint = read_constraint(app.console, asked.constraint)
     question = read_question(app.console, prompt, asked, constraint)
+    with open_journal(app, log if log.continues else LogOptions()) as journal:
+        if journal is not None:
+            question, setup = journal.question(question), journal.setup(setup)
     path = app.find_model(app, setup.model.model, offline=setup.model.offline)
     model = ModelParams(vocabulary_only=True, gpu_layers=0)
     with app.open_engine(path, model, setup.context, child=setup.child) as engine:

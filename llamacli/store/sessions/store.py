@@ -15,29 +15,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from llamacli.errors import UsageError
-from llamacli.store.files import paths
-from llamacli.store.files.database import Database
 from llamacli.store.files.records import fits, is_integer, is_row_id, is_text, is_time, optional, parse_object
 from llamacli.store.sessions import search as session_search
 from llamacli.store.sessions.kv_states import SessionStates
-
-_STEPS = ("""
-create table session (
-    id integer primary key autoincrement, name text unique, model text not null, system text, head integer,
-    created real not null, updated real not null
-);
-create table message (
-    session integer not null references session on delete cascade, id integer not null, parent integer,
-    document text not null, text text not null, cut text not null, created real not null,
-    primary key (session, id)
-) without rowid;
-""", session_search.SCHEMA)  # fmt: skip
-"""The upgrade script of each schema version."""
+from llamacli.store.sessions.schema import database_path, open_database, storable
 
 _MAX_DIGITS = 18
 """SQLite's integers have 63 bits."""
-
-_HINT = "--no-save runs without saved sessions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +62,6 @@ class Found:
     text: str
 
 
-def database_path() -> Path:
-    """The path of the database, which may not exist."""
-    return paths.data_dir() / "sessions" / "sessions.db"
-
-
 class SessionStore:
     """The database of sessions, created if it does not exist. `close()` may be called twice.
 
@@ -94,11 +73,8 @@ class SessionStore:
         self.path = path or database_path()
         self.states = SessionStates(self.path.parent)
         self._locks: dict[int, FileLock] = {}
-        self._database = Database(self.path, steps=_STEPS, hint=_HINT)
-        self._database.execute("pragma secure_delete = on")
-        connection = self._database.connection
-        connection.create_function("folded", 1, str.casefold, deterministic=True)
-        self._search = session_search.MessageSearch(connection, self._database.transaction)
+        self._database = open_database(self.path)
+        self._search = session_search.MessageSearch(self._database.connection, self._database.transaction)
 
     def create(self, *, model: str, system: str | None = None, name: str | None = None) -> Session:
         """Create a session and open it in this program. Raises UsageError if the name is taken or is a number."""
@@ -145,7 +121,7 @@ class SessionStore:
 
     def find(self, label: str) -> Session | None:
         """The session with this name or number, or None."""
-        found = self._sessions("where name = ?", (_storable(label),))
+        found = self._sessions("where name = ?", (storable(label),))
         if not found and label.isdecimal() and len(label) <= _MAX_DIGITS:
             found = self._sessions("where id = ?", (int(label),))
         return found[0] if found else None
@@ -175,14 +151,14 @@ class SessionStore:
             self._database.execute(
                 "insert into message values (?, ?, ?, ?, ?, ?, ?) on conflict (session, id) "
                 "do update set document = excluded.document, text = excluded.text, cut = excluded.cut",
-                (session, message.id, message.parent, json.dumps(message.document), _storable(text), message.cut, now),
+                (session, message.id, message.parent, json.dumps(message.document), storable(text), message.cut, now),
             )
             self._database.execute("update session set updated = ? where id = ?", (now, session))
 
     def update(self, session: int, *, head: int | None, system: str | None, model: str) -> None:
         """Save the state of a session: its current message, system message and model."""
         query = "update session set head = ?, system = ?, model = ? where id = ?"
-        self._database.execute(query, (head, None if system is None else _storable(system), model, session))
+        self._database.execute(query, (head, None if system is None else storable(system), model, session))
 
     def rename(self, session: int, name: str) -> None:
         """Name a session. Raises UsageError if the name is taken or is a number."""
@@ -234,8 +210,3 @@ class SessionStore:
         if not fits(rows, is_row_id, optional_text, is_text, optional_text, optional_id, is_time, is_integer, is_text):
             raise self._database.corrupt("a session has values of wrong types")
         return [Session(*row) for row in rows]
-
-
-def _storable(text: str) -> str:
-    """Replace lone surrogates, which UTF-8 cannot encode."""
-    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,1 @@
+"""`llamacli log`: the log of `run`."""
