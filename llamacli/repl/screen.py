@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from llamacli.render.text import escape, escape_line
+from llamacli.render.theme import DARK, Theme
 from llamacli.render.wrap import wrap
 
 
@@ -15,7 +16,8 @@ class Screen:
 
     `write` accepts text that is already safe for a terminal; `size` returns columns and rows. `live` is False where the output
     cannot be redrawn, as in a file. `resumes` counts how often the program was stopped and continued: rows written before can
-    then no longer be redrawn.
+    then no longer be redrawn. `write` applies the theme, and writes marks in ASCII where the locale is `plain`; the prompt
+    line, which writes by itself, does the same with these.
     """
 
     write: Callable[[str], None]
@@ -23,6 +25,8 @@ class Screen:
     color: bool
     live: bool = True
     resumes: Callable[[], int] = lambda: 0
+    theme: Theme = DARK
+    plain: bool = False
 
     def show(self, text: str) -> None:
         """Write text from outside, ended with a newline."""

@@ -59,9 +59,12 @@ def check_terminal(console: Console) -> None:
 
 def make_screen(console: Console) -> Screen:
     """Return the screen of the conversation."""
+    console.adapt_theme()
     return Screen(
         console.write,
         lambda: (console.width, shutil.get_terminal_size().lines),
         color=console.stdout_color,
         live=console.terminals.stdout,
+        theme=console.look.theme,
+        plain=console.look.is_plain,
     )

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from llamacli.cli.framework.look import Look
 from llamacli.cli.framework.streams import Stream, descriptor_of, encode, write_all
 from llamacli.errors import CapacityError, LlamacliError, UsageError
 from llamacli.render.text import escape, escape_line, harmless
@@ -78,6 +79,7 @@ class Console:
         self._width = width
         self._status_shown = False
         self._patience = _PATIENCE_SECONDS
+        self.look = Look(environ)
 
     @classmethod
     def system(cls) -> Console:
@@ -174,7 +176,7 @@ class Console:
 
         Raises PipeClosedError, or LlamacliError if the disk is full.
         """
-        self.write_bytes(encode(harmless(text) if self.terminals.stdout else text))
+        self.write_bytes(encode(self._for_terminal(text) if self.terminals.stdout else text))
 
     def write_bytes(self, data: bytes) -> None:
         """Write `data` to standard output. Raises like `write`."""
@@ -228,7 +230,7 @@ class Console:
             self.show_status("")
         if self._stderr is not None:
             try:
-                write_all(self._stderr, encode(harmless(text) if self.terminals.stderr else text))
+                write_all(self._stderr, encode(self._for_terminal(text) if self.terminals.stderr else text))
             except OSError:
                 self._stderr = None
 
@@ -297,7 +299,17 @@ class Console:
         allowed = self.stdout_color if stdout else self.stderr_color
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if allowed else text
 
+    def adapt_theme(self) -> None:
+        """Ask the terminal for its background, for commands that show a lot of colours; only where someone sits before it."""
+        if self.terminals.stdin and self.terminals.stdout and self.stdout_color and self._width is None:
+            self.look.ask()
+
+    def _for_terminal(self, text: str) -> str:
+        return self.look.shown(harmless(text))
+
     def _may_color(self, terminal: bool) -> bool:
+        if self.look.theme.name == "none" and self.color != "always":
+            return False
         if self.color != "auto":
             return self.color == "always"
         if self.environ.get("NO_COLOR"):

@@ -158,6 +158,7 @@ OPTION_NAMES = frozenset(
         "template",
         "tensor-split",
         "tensors",
+        "theme",
         "threads",
         "threads-batch",
         "tls-cert",

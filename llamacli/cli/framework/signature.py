@@ -95,6 +95,7 @@ class Signature:
         app, values = ctx.obj, ctx.params
         common = self._common.value(values)
         app.console.color = common.color
+        app.console.look.choose(common.theme)
         app.console.ignores_input = common.no_stdin
         app.interrupts.start()
         with log_to(app.console, common.verbose):

@@ -79,6 +79,7 @@ class Shown(Protocol):
 def answer_stream(console: Console, look: Look) -> Shown:
     """Return a stream to standard output."""
     if look.markdown and console.redraws:
+        console.adapt_theme()
         size = lambda: (console.width, shutil.get_terminal_size().lines)  # noqa: E731
         return MarkdownView(console.write, size, color=console.stdout_color, shows_reasoning=False)
     width = (lambda: console.width) if look.is_prose and console.redraws else None

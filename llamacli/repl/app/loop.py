@@ -20,6 +20,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
+from llamacli.render.theme import Theme, plain
 from llamacli.repl.app.completer import ChatCompleter
 from llamacli.repl.app.confirm import ask
 from llamacli.repl.app.hidden_characters import ShowHidden
@@ -32,14 +33,12 @@ from llamacli.repl.conversation.state import Chat
 from llamacli.repl.dispatch import execute, send, take_turn
 from llamacli.repl.errors import report
 from llamacli.repl.lifecycle import running
+from llamacli.repl.screen import Screen
 from llamacli.repl.setup import ChatSetup
 
 if TYPE_CHECKING:
     from llamacli.backend.protocol import Backend
 
-_STYLE = Style.from_dict(
-    {"bottom-toolbar": "noreverse fg:ansibrightblack", "prompt": "bold ansicyan", "more": "ansibrightblack", "mark": "reverse"}
-)
 _MODES = {"emacs": EditingMode.EMACS, "vi": EditingMode.VI}
 
 
@@ -58,7 +57,7 @@ class Loop:
     def __init__(self, setup: ChatSetup) -> None:
         self._session: PromptSession[str] = PromptSession(
             message=FormattedText([("class:prompt", "> ")]),
-            prompt_continuation=continuation,
+            prompt_continuation=lambda width, line, wraps: continuation(width, line, wraps, setup.screen),
             multiline=True,
             history=open_history(setup),
             completer=ChatCompleter(lambda: self._chat),
@@ -68,7 +67,7 @@ class Loop:
             input_processors=[ShowHidden()],
             bottom_toolbar=self._toolbar,
             editing_mode=_MODES[setup.prompt_line.editing],
-            style=_STYLE,
+            style=make_style(setup.screen.theme),
             color_depth=None if setup.screen.color else ColorDepth.DEPTH_1_BIT,
         )
         self._session.app.key_processor.before_key_press += lambda _: self._hint("")
@@ -127,7 +126,8 @@ class Loop:
 
     def _toolbar(self) -> FormattedText:
         width = self._session.output.get_size().columns
-        return FormattedText([("", self._hint_text[:width] or format_toolbar(self._chat, width))])
+        text = self._hint_text[:width] or format_toolbar(self._chat, width)
+        return FormattedText([("", plain(text) if self._chat.setup.screen.plain else text)])
 
     def _on_engine(self, engine: Backend) -> None:
         """Restore the state, on the loading thread."""
@@ -162,9 +162,23 @@ def farewell(chat: Chat) -> str:
     return f"llamacli chat --session {shlex.quote(session.label)} resumes this conversation"
 
 
-def continuation(width: int, line: int, wraps: int | bool) -> FormattedText:
+def continuation(width: int, line: int, wraps: int | bool, screen: Screen) -> FormattedText:
     """Return the prefix of a further line: a mark, except where a long line is only wrapped."""
-    return FormattedText([("class:more", "  " if wraps else "… ")])
+    mark = "  " if wraps else "… "
+    return FormattedText([("class:more", plain(mark) if screen.plain else mark)])
+
+
+def make_style(theme: Theme) -> Style:
+    """Return the style of the prompt line."""
+    dim = theme.prompt_color("bright-black")
+    return Style.from_dict(
+        {
+            "bottom-toolbar": f"noreverse fg:{dim}",
+            "prompt": f"bold {theme.prompt_color('cyan')}",
+            "more": dim,
+            "mark": "reverse",
+        }
+    )
 
 
 def open_history(setup: ChatSetup) -> History:

@@ -7,6 +7,13 @@ import typer
 
 from llamacli.cli.framework.console import ColorMode
 from llamacli.cli.framework.parameters import option
+from llamacli.render.theme import THEME_HELP, parse_theme
+
+
+def check_theme(text: str) -> str:
+    """Return the text of a theme. Raises ValueError if it is none."""
+    parse_theme(text)
+    return text
 
 
 def show_help(ctx: typer.Context, value: bool) -> None:
@@ -42,6 +49,13 @@ class CommonOptions:
     PANEL: ClassVar[str] = "Common"
 
     color: Annotated[ColorMode, option("--color", help="When to use colours.")] = "auto"
+    theme: Annotated[
+        str,
+        option(
+            "--theme", metavar=THEME_HELP, parser=check_theme, shows="auto",
+            help="Colours for a dark or a light background; single ones are replaced as in light,yellow=#8a5a00.",
+        ),
+    ] = "auto"  # fmt: skip
     verbose: Annotated[int, option("-v", "--verbose", count=True, help="Show the log on standard error; -vv shows more.")] = 0
     profile: Annotated[str | None, option("--profile", metavar="NAME", help="Profile from the settings.")] = None
     no_stdin: Annotated[bool, option("--no-stdin", help="Ignore standard input.")] = False
