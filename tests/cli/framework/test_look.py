@@ -56,7 +56,6 @@ def test_what_is_no_theme_is_a_usage_error(theme: str) -> None:
     [
         ((), {}, "33"),
         (("--theme", "light"), {}, "35"),
-        ((), {"LLAMACLI_THEME": "light"}, "35"),
         ((), {"COLORFGBG": "0;15"}, "35"),
         ((), {"COLORFGBG": "15;default;0"}, "33"),
         ((), {"COLORFGBG": "15;default"}, "33"),
@@ -68,10 +67,12 @@ def test_the_theme_is_chosen(arguments: tuple[str, ...], environ: dict[str, str]
     assert WARNING.format(code) in result.stderr
 
 
-def test_the_theme_none_has_no_colours_and_the_settings_name_one() -> None:
+def test_the_theme_none_has_no_colours_and_the_settings_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[3" not in invoke("run", "gem.gguf", "--theme", "none", terminals=ON_TERMINAL).stderr
     result = invoke("run", "gem.gguf", terminals=ON_TERMINAL, defaults={"theme": "light"})
     assert WARNING.format("35") in result.stderr
+    monkeypatch.setenv("LLAMACLI_THEME", "light,yellow=red")
+    assert WARNING.format("31") in invoke("run", "gem.gguf", terminals=ON_TERMINAL).stderr
 
 
 def test_highlighted_code_is_legible_on_a_light_background() -> None:

@@ -53,8 +53,10 @@ def test_a_run_is_kept_with_its_settings_and_timings() -> None:
     assert entry["finish_reason"] == "stop"
 
 
-@pytest.mark.parametrize("how", [{"environ": {"LLAMACLI_LOG": "1"}}, {"defaults": {"log": True}}])
-def test_the_environment_and_the_settings_turn_it_on(how: dict) -> None:
+@pytest.mark.parametrize("how", [{}, {"defaults": {"log": True}}])
+def test_the_environment_and_the_settings_turn_it_on(how: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not how:
+        monkeypatch.setenv("LLAMACLI_LOG", "1")
     ask("why?", **how)
     ask("--no-log", "secret", **how)
     assert [one["prompt"] for one in documents()] == ["why?"]

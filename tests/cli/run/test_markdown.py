@@ -35,7 +35,6 @@ def test_several_answers_are_rendered_one_after_the_other() -> None:
     ("arguments", "more"),
     [
         (["--plain"], {}),
-        ([], {"environ": {"LLAMACLI_PLAIN": "1"}}),
         (["--raw"], {}),
         ([], {"environ": {"TERM": "dumb"}}),
         ([], {"terminals": Terminals(stdin=True, stderr=True)}),
