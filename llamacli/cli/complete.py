@@ -52,7 +52,7 @@ def models() -> Iterator[Candidate]:
     """Aliases, models on this machine, and models of the catalogue."""
     for alias, target in _tables("aliases"):
         yield alias, str(target)
-    from llamacli.store.models import catalogue, inventory
+    from llamacli.store.models import catalogue, hub_catalogue, inventory
 
     stored = inventory.stored({})
     for one in stored:
@@ -60,6 +60,8 @@ def models() -> Iterator[Candidate]:
     for entry in catalogue.ENTRIES:
         for name in (entry.name, *entry.aliases):
             yield name, entry.description
+    for named in hub_catalogue.ENTRIES:
+        yield named.name, f"{format_bytes(named.size)}, {named.description}"
 
 
 def _fetched() -> Iterator[Candidate]:

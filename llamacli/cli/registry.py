@@ -34,7 +34,7 @@ REGISTRY: tuple[Entry, ...] = (
     Entry("tokenize", "llamacli.cli.tokenize.command", "Count, show and compare tokens"),
     Entry("grammar", "llamacli.cli.grammar.command", "Write, check and explain grammars"),
     Entry("info", "llamacli.cli.info.command", "Inspect a model file"),
-    Entry("models", "llamacli.cli.models.command", "List, download, remove and quantize models", HELPERS),
+    Entry("models", "llamacli.cli.models.command", "List, find, download, remove and quantize models", HELPERS),
     Entry("templates", "llamacli.cli.templates.command", "List, show and write prompt templates", HELPERS),
     Entry("log", "llamacli.cli.log.command", "List, search and export the log of run", HELPERS),
     Entry("config", "llamacli.cli.config.command", "Show, check and change the settings", HELPERS),

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -80,7 +80,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.requests.append(Request(self.command, self.path, dict(self.headers)))
         try:
             path = unquote(urlsplit(self.path).path)
-            if path.startswith("/api/models/"):
+            if path == "/api/models":
+                self._search()
+            elif path.startswith("/api/models/"):
                 self._list(path.removeprefix("/api/models/"))
             elif path.startswith("/cdn/"):
                 self._body(path.removeprefix("/cdn/"))
@@ -107,6 +109,23 @@ class _Handler(BaseHTTPRequestHandler):
         ]  # fmt: skip
         document = self.hub.listing or {"id": repo, "sha": COMMIT, "siblings": siblings}
         return self._answer(200, json.dumps(document).encode(), "application/json")
+
+    def _search(self) -> None:
+        if self.hub.api.status:
+            return self._fail(self.hub.api.status, self.hub.api.error_code)
+        wanted = parse_qs(urlsplit(self.path).query)
+        found = [
+            {
+                "id": repo,
+                "downloads": 1000 + number,
+                "tags": ["gguf", "license:mit"],
+                "lastModified": f"2026-01-0{number + 1}T00:00:00Z",
+            }
+            for number, repo in enumerate(self.hub.files)
+            if all(word in repo.lower() for word in wanted["search"][0].lower().split())
+        ]
+        found = found[::-1][: int(wanted["limit"][0])]
+        return self._answer(200, json.dumps(found).encode(), "application/json")
 
     def _resolve(self, path: str) -> None:
         repo, _, rest = path[1:].partition("/resolve/")

@@ -59,7 +59,7 @@ class AnswerOptions:
         from llamacli.store.models import catalogue
         from llamacli.store.models.references import SCHEMES, is_path
 
-        is_here = is_path(name) or name.startswith(SCHEMES) or catalogue.find(name) is not None
+        is_here = is_path(name) or name.startswith(SCHEMES) or catalogue.is_name(name)
         return (replace(self, remote=RemoteOptions()) if is_here else self).find(app, name)
 
     def find(self, app: AppContext, reference: str | None) -> FoundModel:

@@ -12,6 +12,7 @@ from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.signals import Interrupts
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.render.progress import NoProgress, ProgressLine
+from llamacli.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from llamacli.cli.framework.parameters import Option
     from llamacli.engine.params import LoraAdapter
     from llamacli.engine.runtime.canceller import Canceller
+    from llamacli.store.files.progress import OnProgress, Progress
 
 
 class OpenEngine(Protocol):
@@ -109,13 +111,8 @@ def find_model(app: AppContext, reference: str | None, *, offline: bool) -> Path
     from llamacli.cli.framework import settings
     from llamacli.store.models import resolve as models
 
-    with app.progress() as bar:
-        return models.resolve(
-            reference,
-            aliases=settings.current().aliases(),
-            offline=offline,
-            on_progress=lambda progress: bar.update(progress.label, progress.done, progress.total, unit="B"),
-        )
+    with app.downloading() as on_progress:
+        return models.resolve(reference, aliases=settings.current().aliases(), offline=offline, on_progress=on_progress)
 
 
 def read_defaults(environ: Mapping[str, str], options: Sequence[Option], given: Mapping[str, Any]) -> Mapping[str, object]:
@@ -135,6 +132,23 @@ class AppContext:
     open_bench: OpenBench = open_bench
     find_model: FindModel = find_model
     read_defaults: ReadDefaults = read_defaults
+
+    @contextmanager
+    def downloading(self) -> Iterator[OnProgress]:
+        """A progress bar for what is fetched; where none can be shown, one line on standard error for each file."""
+        noted: set[str] = set()
+        with self.progress() as bar:
+
+            def show(progress: Progress) -> None:
+                bar.update(progress.label, progress.done, progress.total, unit="B")
+                if self.console.shows_progress or progress.label in noted or not progress.label.startswith("downloading "):
+                    return
+                noted.add(progress.label)
+                size = f" ({format_bytes(progress.total)})" if progress.total else ""
+                folder = f" into {progress.folder}" if progress.folder is not None else ""
+                self.console.note(f"{progress.label}{size}{folder}")
+
+            yield show
 
     @contextmanager
     def progress(self, *, delay: float = 0.0) -> Iterator[NoProgress]:

@@ -85,7 +85,7 @@ def is_model_name(word: str) -> bool:
         return False
     if word.startswith(SCHEMES[:1] + SCHEMES[3:]) or word.lower().endswith(".gguf"):
         return True
-    return catalogue.find(word) is not None or word in current().aliases()
+    return catalogue.is_name(word) or word in current().aliases()
 
 
 def default_model(profile: str | None) -> str | None:

@@ -28,7 +28,7 @@ class Topic:
 
 
 TOPICS: tuple[Topic, ...] = (
-    Topic("pipelines", "Answers in shell pipelines, with examples to copy", ("run", "embed", "tokenize", "grammar"),
+    Topic("pipelines", "Answers in shell pipelines, with examples to copy", ("run", "log", "embed", "tokenize", "grammar"),
           ("grammars", "embeddings", "exit-statuses")),
     Topic("templates", "Prompts with variables and options",
           ("templates", "run", "chat"), ("pipelines", "settings")),

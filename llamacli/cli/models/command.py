@@ -13,12 +13,14 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import JsonOption, OfflineOption
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.models.cache import cache
+from llamacli.cli.models.discover import recommend, search, update
 from llamacli.cli.models.imatrix import imatrix
 from llamacli.cli.models.quantize import quantize
 from llamacli.cli.models.references import MODEL_HELP
 from llamacli.cli.models.residents import running, stop
 from llamacli.errors import ModelError, UsageError
 from llamacli.store.files import paths
+from llamacli.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +57,7 @@ def list_(app: AppContext, *, json: JsonOption = False) -> None:
 )
 def pull(
     app: AppContext,
-    model: Annotated[tuple[str, ...], argument(metavar="MODEL", help=MODEL_HELP)],
+    model: Annotated[tuple[str, ...], argument(metavar="MODEL", help=MODEL_HELP)] = (),
     *,
     offline: OfflineOption = False,
     force: Annotated[
@@ -66,9 +68,12 @@ def pull(
 
     The path of each model is written to standard output. Interrupted downloads are resumed. Of a repository of the
     Hugging Face hub the newest revision is downloaded, by default its Q4_K_M file or another that fits into memory. For gated
-    or private repositories set HF_TOKEN.
+    or private repositories set HF_TOKEN. Without MODEL, the one of `models recommend` is offered on a terminal.
     """
     from llamacli.store.models import pull as store_pull
+
+    if not model:
+        model = offered(app)
 
     aliases = settings.current().aliases()
     for reference in model:
@@ -148,11 +153,32 @@ def default(app: AppContext, model: OptionalModel = None) -> None:
     app.console.note(f"default model set to {model} in {file}")
 
 
+def offered(app: AppContext) -> tuple[str, ...]:
+    """The recommended model, if the user agrees; none otherwise. Raises UsageError without a terminal."""
+    console = app.console
+    if not (console.terminals.stdin and console.terminals.stderr):
+        raise UsageError("MODEL is missing", hint="`llamacli models recommend` names one for this machine")
+    from llamacli.cli.models.discover import suited
+    from llamacli.render.model_search import format_reason
+    from llamacli.store.models.quantization import memory_of_this_machine
+
+    _, chosen, _ = suited("chat")
+    if chosen is None:
+        raise UsageError("no model of the catalogue fits into memory", hint="`llamacli models pull demo` is small")
+    console.note(format_reason(chosen, memory=memory_of_this_machine()))
+    console.write_error(f"download it ({format_bytes(chosen.entry.size)}, licence {chosen.entry.licence})? [Y/n] ")
+    reply = console.input_stream().readline()
+    if not reply or reply.strip().lower() not in (b"", b"y", b"yes"):
+        console.note("nothing downloaded")
+        return ()
+    return (chosen.entry.name,)
+
+
 @contextmanager
 def reporting(app: AppContext) -> Iterator[OnProgress]:
     """A progress bar as a callback for the store."""
-    with app.progress() as bar:
-        yield lambda progress: bar.update(progress.label, progress.done, progress.total, unit="B")
+    with app.downloading() as on_progress:
+        yield on_progress
 
 
 def default_reference(app: AppContext) -> str | None:
@@ -177,7 +203,7 @@ def write_json(app: AppContext, document: object) -> None:
 
 
 models = group(
-    "models", list_, pull, rm, path, show, default, quantize, imatrix, running, stop, cache,
-    help="List, download, remove and quantize models.",
+    "models", list_, search, recommend, pull, update, rm, path, show, default, quantize, imatrix, running, stop, cache,
+    help="List, find, download, remove and quantize models.",
     examples=(("List the models.", "llamacli models list"), ("Download one.", "llamacli models pull hf:Qwen/Qwen3-4B-GGUF")),
 )  # fmt: skip

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` of `total` bytes (None if unknown). `label` describes the task to the user."""
+    """`done` of `total` bytes (None if unknown). `label` describes the task to the user, `folder` is where its file goes."""
 
     label: str
     done: int
     total: int | None
+    folder: Path | None = None
 
 
 OnProgress = Callable[[Progress], None]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamacli.store.files import paths
+from llamacli.store.models import hub_catalogue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,5 +96,11 @@ def find(name: str) -> Entry | None:
 
 
 def names() -> tuple[str, ...]:
-    """All names that `find` accepts."""
-    return tuple(name for entry in ENTRIES for name in (entry.name, *entry.aliases))
+    """All names of models: those that `find` accepts, and those of the hub."""
+    own = (name for entry in ENTRIES for name in (entry.name, *entry.aliases))
+    return (*own, *(entry.name for entry in hub_catalogue.ENTRIES))
+
+
+def is_name(word: str) -> bool:
+    """Return whether a word is the name of a model, ignoring case."""
+    return find(word) is not None or hub_catalogue.find(word) is not None

@@ -181,7 +181,7 @@ def _receive(
     answer: http.client.HTTPResponse, out: IO[bytes], source: Source, start: int, total: int | None, on_progress: OnProgress
 ) -> None:
     done = start
-    on_progress(Progress(source.label, done, total))
+    on_progress(Progress(source.label, done, total, Path(out.name).parent))
     while total is None or done < total:
         try:
             # read1 returns the bytes received so far: slow servers show progress, and a lost connection loses nothing

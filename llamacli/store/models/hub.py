@@ -72,11 +72,12 @@ def fetch(
     refresh: bool = False,
     memory: int | None = None,
     cache: Path | None = None,
+    sha256: str | None = None,
 ) -> Path:
     """The first file of the model, downloaded unless it is in the cache. `refresh` fetches the newest revision.
 
     `memory` limits the size in bytes when choosing a quantization; None means this machine's memory. `cache` is the folder of
-    another cache than the shared one.
+    another cache than the shared one. With `sha256` a file with another hash is refused.
     Raises ModelNotFoundError or DownloadError.
     """
     memory = memory_of_this_machine() if memory is None else memory
@@ -88,8 +89,13 @@ def fetch(
             f"{reference} is not on this machine, and --offline or HF_HUB_OFFLINE forbids downloading it",
             hint=f"run `llamacli models pull {reference}` while online",
         )
-    commit, files = _list(reference)
+    commit, files = list_files(reference)
     chosen = choose(candidates(files), reference.selector, memory=memory, where=reference.repository)
+    if sha256 is not None and chosen.parts[0].sha256 != sha256:
+        raise DownloadError(
+            f"{chosen.name} of {reference.repository} is not the file that the catalogue names: its hash has changed",
+            hint=f"`llamacli models pull {reference}` takes the new one",
+        )
     return _fetch_parts(reference, repository, commit, chosen, on_progress)
 
 
@@ -103,7 +109,7 @@ def locate(reference: HubReference) -> tuple[tuple[str, ...], dict[str, str]]:
 
     Raises ModelNotFoundError or DownloadError.
     """
-    commit, files = _list(reference)
+    commit, files = list_files(reference)
     chosen = choose(candidates(files), reference.selector, memory=memory_of_this_machine(), where=reference.repository)
     token = paths.hub_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -116,7 +122,7 @@ def file_names(reference: HubReference, cache: Path | None = None) -> list[str]:
     Raises ModelNotFoundError or DownloadError.
     """
     if not paths.offline_requested():
-        return [file.path for file in _list(reference)[1]]
+        return [file.path for file in list_files(reference)[1]]
     repository = Repository(reference.repository, cache)
     commit = repository.commit(reference.revision)
     return [file.path for file in repository.files(commit)] if commit is not None else []
@@ -177,7 +183,7 @@ def _is_complete(path: Path, part: RemoteFile) -> bool:
     return path.is_file() and path.stat().st_size == part.size
 
 
-def _list(reference: HubReference) -> tuple[str, list[RemoteFile]]:
+def list_files(reference: HubReference) -> tuple[str, list[RemoteFile]]:
     """The commit and the files of the revision. Raises ModelNotFoundError or DownloadError."""
     from llamacli.store.models.download import StatusError, open_url
 

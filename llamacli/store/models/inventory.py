@@ -11,7 +11,7 @@ from typing import Literal
 from llamacli.errors import DownloadError, ModelError, ModelNotFoundError, UsageError
 from llamacli.store.files.atomic import disk_errors, exclusive
 from llamacli.store.files.progress import ignore_progress
-from llamacli.store.models import catalogue, hub, other_apps, resolve, web
+from llamacli.store.models import catalogue, hub, hub_catalogue, other_apps, resolve, web
 from llamacli.store.models.hub_cache import Repository, repositories
 from llamacli.store.models.quantization import Candidate, candidates, choose, models_among, quantization_of
 from llamacli.store.models.references import SCHEMES, expand_alias
@@ -71,7 +71,7 @@ def absolute_reference(reference: str, aliases: Mapping[str, str]) -> str:
         hub.parse(target)
     elif target.startswith(("https://", "http://")):
         web.locate(target)
-    elif catalogue.find(target) is None:
+    elif not catalogue.is_name(target):
         path = locate(reference, aliases)
         if target == reference and not target.startswith(SCHEMES):
             return str(path.absolute())
@@ -84,6 +84,8 @@ def remove(reference: str, aliases: Mapping[str, str]) -> Removed:
     entry = catalogue.find(target)
     if entry is not None:
         return _unlink([entry.path] if entry.path.exists() else [], reference)
+    if named := hub_catalogue.find(target):
+        target = named.reference
     if target.startswith(("https://", "http://")):
         hub_reference = web.hub_reference(target)
         if hub_reference is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from llamacli.store.files import paths
 from llamacli.store.files.atomic import file_sha256
 from llamacli.store.files.progress import OnProgress
-from llamacli.store.models import catalogue, resolve
+from llamacli.store.models import catalogue, hub_catalogue, resolve
 from llamacli.store.models.references import expand_alias
 
 
@@ -24,6 +24,12 @@ def pull(reference: str, *, aliases: Mapping[str, str], offline: bool, force: bo
         if file_sha256(entry.path, label=f"checking {entry.file_name}", on_progress=on_progress) == entry.sha256:
             return entry.path
         entry.path.unlink()
+    named = hub_catalogue.find(target)
+    if named is not None and not offline:
+        from llamacli.store.models import hub
+
+        parsed = hub.parse(named.reference)
+        return hub.fetch(parsed, offline=False, on_progress=on_progress, refresh=True, sha256=named.sha256)
     if not offline and target.startswith(("hf:", "https://", "http://")):
         from llamacli.store.models import hub, web
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from llamacli.errors import DownloadError, ModelFileError, ModelNotFoundError, UsageError
 from llamacli.store.files import paths
 from llamacli.store.files.progress import OnProgress, Progress, ignore_progress
-from llamacli.store.models import catalogue
+from llamacli.store.models import catalogue, hub_catalogue
 from llamacli.store.models.references import SCHEMES, alias_chain, expand_alias, is_path
 
 __all__ = ["OnProgress", "Progress", "names_of", "resolve"]
@@ -52,6 +52,10 @@ def resolve(
     if not is_path(target):
         if entry := catalogue.find(target):
             return _from_catalogue(entry, offline, on_progress)
+        if named := hub_catalogue.find(target):
+            from llamacli.store.models import hub
+
+            return hub.fetch(hub.parse(named.reference), offline=offline, on_progress=on_progress, sha256=named.sha256)
         if not Path(target).exists():
             raise ModelNotFoundError(f"unknown model {target}", hint=_hint_for_word(target, aliases or {}))
     return _from_path(target)

