@@ -218,12 +218,14 @@ def test_data_of_those_who_started_the_program_is_read() -> None:
     assert out.startswith(b"<user>a text\n\nwhy?")
 
 
-@pytest.mark.parametrize("line", ['(sleep 1.3; echo late) | {run} "why?"', '{run} "why?" < <(sleep 1.3; echo late)'])
-def test_a_slow_program_in_the_pipeline_is_waited_for(line: str) -> None:
+@pytest.mark.parametrize("line", ['{slow} | {run} "why?" 2> said', '{run} "why?" 2> said < <({slow})'])
+def test_a_slow_program_in_the_pipeline_is_waited_for(line: str, tmp_path: Path) -> None:
     run = f"{sys.executable} {PROGRAM[1]} plain run --echo"
-    done = subprocess.run(["bash", "-c", line.format(run=run)], capture_output=True, text=True, timeout=60, check=False)
+    slow = "(until grep -q waiting said 2>/dev/null; do sleep 0.05; done; echo late)"
+    command = ["bash", "-c", line.format(run=run, slow=slow)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.startswith("<user>late\n\nwhy?")
-    assert "llamacli: waiting for standard input (--no-stdin ignores it)\n" in done.stderr
+    assert "llamacli: waiting for standard input (--no-stdin ignores it)\n" in (tmp_path / "said").read_text()
 
 
 @pytest.mark.parametrize("words", [["--no-stdin"], []], ids=["option", "environment"])
@@ -377,7 +379,7 @@ def test_on_a_terminal_a_dash_reads_what_is_typed():
 
 
 def test_ctrl_c_on_a_terminal():
-    status, screen = in_terminal("endless", "run", "hi", keys=b"\x03", after=b"word word ")
+    status, screen = in_terminal("endless", "run", "--plain", "hi", keys=b"\x03", after=b"word word ")
     assert status == 130
     assert "word ^C" in screen
     assert "Traceback" not in screen

@@ -60,7 +60,7 @@ def test_what_is_not_markup_stays_as_it_is(text: str) -> None:
         ("`List<String> \\(x\\)`", r"List<String> \(x\)"),
         ("# Title #\n\ntext", "Title\n\ntext"),
         ("007. one\n3. two", " 007 one\n   3 two"),
-        ("```python main.py\nx = 1\n```", "python main.py\n  x = 1"),
+        ("```python main.py\nx = 1\n```", "python main.py\nx = 1"),
         ("&lt;b&gt; &amp;", "<b> &"),
     ],
 )

@@ -92,7 +92,7 @@ def test_run_writes_exact_text_into_a_pipe(width: int) -> None:
     pieces = re.findall(r"\s*\S+", PROSE + CODE)
     engine = FakeEngine(pieces=pieces)
     assert invoke("run", "x", engine=engine, width=width).stdout == (PROSE + CODE).strip() + "\n"
-    stdout = invoke("run", "x", engine=FakeEngine(pieces=pieces), width=width, terminals=ALL).stdout
+    stdout = invoke("run", "x", "--plain", engine=FakeEngine(pieces=pieces), width=width, terminals=ALL).stdout
     assert ("\x1b[" in stdout) == (width < 200 or "D" in stdout)
     for arguments in (("-x",), ("--echo",), ("--regex", ".*")):
         assert (
@@ -123,7 +123,7 @@ import re
 text = Path({text!r}).read_text()
 engine = FakeEngine(pieces=[text[start : start + 4] for start in range(0, len(text), 4)])
 app = AppContext(console=Console.system(), open_engine=engine.open, find_model=lambda app, name, offline: Path("x"))
-status = run_program(["run", "x"], app)
+status = run_program(["run", "x", "--plain"], app)
 if "stay" in sys.argv:  # tmux scrolls the screen of a program that ended
     time.sleep(60)
 sys.exit(status)

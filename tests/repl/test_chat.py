@@ -18,7 +18,7 @@ from prompt_toolkit.application import Application, create_app_session
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
-from talk import CTRL_C, ENTER, TERMINAL, Talker, plain, talk
+from talk import CTRL_C, ENTER, TERMINAL, Talker, plain, talk, without_greeting
 
 from llamacli.cli.framework.console import Terminals
 from llamacli.engine.events import Answer, Timings, Usage
@@ -224,8 +224,13 @@ def test_biases_are_set_one_by_one() -> None:
     assert "'cat' is not a token and a bias" in plain(talk("/set logit_bias cat\r").stdout)
 
 
+def said(keys: str, *, width: int) -> str:
+    """What a conversation says after its first line, without colours."""
+    return plain(without_greeting(talk(keys, width=width).stdout))
+
+
 def test_what_was_changed_is_said() -> None:
-    out = plain(talk("/set temp 0.25\r/set n default\r/system Be kind.\r/system none\r/think hide\r", width=200).stdout)
+    out = said("/set temp 0.25\r/set n default\r/system Be kind.\r/system none\r/think hide\r", width=200)
     assert out == (
         "temperature = 0.25\nmax_tokens reset to the default\nsystem prompt changed\nsystem prompt removed\n"
         "reasoning is on, if the template supports it, and hidden\n"
@@ -234,7 +239,7 @@ def test_what_was_changed_is_said() -> None:
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 def test_help_names_every_command_within_the_width(width: int) -> None:
-    out = plain(talk("/help\r", width=width).stdout)
+    out = said("/help\r", width=width)
     text = " ".join(out.split())
     for command in COMMANDS.values():
         assert f"{command.usage} {command.about}" in text
@@ -253,7 +258,7 @@ def test_near_misses_are_suggested() -> None:
 
 
 def test_lines_in_our_name_break_between_words() -> None:
-    out = plain(talk("/grammar off\r/set nosuchsettingatall 1\r/load nobody\r", width=24).stdout)
+    out = said("/grammar off\r/set nosuchsettingatall 1\r/load nobody\r", width=24)
     assert out == (
         "answers are not\nconstrained\nunknown parameter\nnosuchsettingatall\n(/params lists the\nparameters)\n"
         "unknown session nobody\n(/sessions lists the\nsessions)\n"
@@ -470,7 +475,7 @@ def test_copy_takes_a_code_block_by_its_number(tmp_path: Path, monkeypatch: pyte
 def test_the_first_line_names_the_model_and_the_last_one_how_to_resume() -> None:
     result = talk("Hi\r/save it's mine\r", engine=Talker(answers=[("Hello.",)]))
     lines = plain(result.stdout).strip().splitlines()
-    assert lines[0] == "chat with demo.gguf · /help lists the commands · Ctrl-D leaves"
+    assert lines[0] == "chat with demo · /help lists the commands · Ctrl-D leaves"
     assert lines[-1] == """llamacli chat --session 'it'"'"'s mine' resumes this conversation"""
     for arguments, keys in (((), ""), (("--no-save",), "Hi\r")):
         assert "resumes this conversation" not in plain(talk(keys, *arguments, engine=Talker()).stdout)
@@ -513,7 +518,7 @@ def test_lists_break_between_words_at_any_width(width: int, command: str) -> Non
 def test_the_rows_of_a_session_hang_under_its_title(width: int) -> None:
     talk(f"{LONG}\r", "--session", "garden")
     out = talk("/sessions\r", width=width).stdout
-    first, *more = out.splitlines()
+    first, *more = without_greeting(out).splitlines()
     assert first.startswith("garden  2")
     column = first.index("please") if width > 40 else 4
     assert all(row.startswith(" " * column) and row[column] != " " for row in more)

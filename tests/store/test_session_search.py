@@ -93,7 +93,7 @@ def test_an_older_database_is_taken_over(tmp_path: Path) -> None:
     with closing(SessionStore(path)) as store:
         assert found(store, "lama") == [2, 1]
     with closing(sqlite3.connect(path)) as database:
-        assert database.execute("pragma user_version").fetchone() == (2,)
+        assert database.execute("pragma user_version").fetchone() == (3,)
 
 
 def test_an_index_of_another_build_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

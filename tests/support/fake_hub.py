@@ -122,7 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
                 "lastModified": f"2026-01-0{number + 1}T00:00:00Z",
             }
             for number, repo in enumerate(self.hub.files)
-            if all(word in repo.lower() for word in wanted["search"][0].lower().split())
+            if any(name.endswith(".gguf") for name in self.hub.files[repo])
+            and all(word in repo.lower() for word in wanted["search"][0].lower().split())
         ]
         found = found[::-1][: int(wanted["limit"][0])]
         return self._answer(200, json.dumps(found).encode(), "application/json")

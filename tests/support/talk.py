@@ -61,6 +61,11 @@ def talk(keys: str, *arguments: str, engine: FakeEngine | None = None, **more) -
         return invoke("chat", *arguments, terminals=TERMINAL, engine=engine or Talker(), **more)
 
 
+def without_greeting(text: str) -> str:
+    """The text after the line with which a conversation begins."""
+    return re.sub(r"^.*?Ctrl-D\s+leaves(\x1b\[0m)?\n", "", text, count=1, flags=re.DOTALL)
+
+
 def plain(text: str) -> str:
     """The text without the styles."""
     return re.sub(r"\x1b\[[0-9;]*m", "", text)

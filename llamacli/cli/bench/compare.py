@@ -43,7 +43,8 @@ def parse_percentage(text: str) -> float:
         ),
         ("Compare interleaved runs, which is more precise.", "llamacli bench compare 1+3+5+7 2+4+6+8"),
         ("Compare two settings of one run.", "llamacli bench compare last:n_threads=2 last:n_threads=4"),
-    )
+    ),
+    common=("--fail-if-slower", "--json"),
 )
 def compare(
     app: AppContext,

@@ -68,6 +68,8 @@ def format_help(ctx: typer.Context, *, width: int, bold: Callable[[str], str], w
         blocks.append(_examples(owner.examples, bold("Examples:"), width if short else 0))
     if not short:
         blocks.append(_filled(ENVIRONMENT_NOTE, width))
+    elif len(blocks) > 1 and not {"\n"}.intersection(blocks[-1] + blocks[-2]):
+        blocks[-2:] = ["\n".join(blocks[-2:])]  # single lines need no space between them
     return "\n\n".join(blocks) + "\n"
 
 

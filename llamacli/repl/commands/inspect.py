@@ -68,7 +68,7 @@ def stats(chat: Chat, argument: str) -> None:
     screen.show(format_stats(chat.measured, load_ms=chat.engine().load_ms, width=screen.width))
 
 
-@command("copy", arguments="[N]", summary="Copy the last answer, or its code block N, to the clipboard")
+@command("copy", arguments="[N]", summary="Copy the last answer, or its code block N")
 def copy(chat: Chat, argument: str) -> None:
     """Use a clipboard program of the system, else an escape sequence of the terminal."""
     answer = chat.tree.last("assistant")

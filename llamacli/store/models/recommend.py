@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llamacli.store.models.hub_catalogue import ENTRIES, HubEntry, Purpose
+from llamacli.store.models import hub_catalogue
+from llamacli.store.models.hub_catalogue import HubEntry, Purpose
 
 ENOUGH_TOKENS = 6.0
 """Generated tokens per second that are enough: about as fast as one reads."""
@@ -31,11 +32,11 @@ class Suited:
         return self.tokens_per_second >= ENOUGH_TOKENS
 
 
-def rate(purpose: Purpose, *, memory: int, bytes_per_second: float, entries: Sequence[HubEntry] = ENTRIES) -> list[Suited]:
+def rate(purpose: Purpose, *, memory: int, bytes_per_second: float) -> list[Suited]:
     """The models for a purpose, the largest first. `memory` is in bytes, `bytes_per_second` the rate of reading it."""
     return [
         Suited(entry, entry.size + _CONTEXT_BYTES <= memory, _SHARE * bytes_per_second / entry.read_per_token)
-        for entry in sorted(entries, key=lambda one: -one.billions)
+        for entry in sorted(hub_catalogue.ENTRIES, key=lambda one: -one.billions)
         if entry.purpose == purpose
     ]
 

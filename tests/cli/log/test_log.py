@@ -84,13 +84,13 @@ def test_a_prompt_goes_on_with_the_last_answer_or_with_another() -> None:
 
 
 def test_the_evaluated_context_is_kept_for_the_next_prompt(tiny_model: Path) -> None:
-    text = "word " * 150
+    text = "word " * 65
     assert run_tiny(tiny_model, "--log", text).status == 0
     states = paths.data_dir() / "sessions" / "log"
     assert [file.name for file in states.iterdir()] == ["1.state"]
     assert stat.S_IMODE(states.stat().st_mode) == 0o700
     result = run_tiny(tiny_model, "-C", "more", "--json")
-    assert json.loads(result.stdout)["usage"]["prompt_tokens_details"]["cached_tokens"] > 150
+    assert json.loads(result.stdout)["usage"]["prompt_tokens_details"]["cached_tokens"] > 100
     assert [file.name for file in states.iterdir()] == ["2.state"]
     log("rm", "--all")
     assert list(states.iterdir()) == []
