@@ -31,7 +31,8 @@ _CHUNK = 512
         ("Collect from a text of your own.", "llamacli models imatrix -m f16.gguf notes.txt -o notes.gguf"),
         ("Collect from the first 100 chunks.", "llamacli models imatrix -m f16.gguf big.txt -o big.gguf --chunks 100"),
         ("Add up two matrices.", "llamacli models imatrix --in-file a.gguf --in-file b.gguf -o both.gguf"),
-    )
+    ),
+    common=("-m", "-o", "--in-file", "--chunks", "-c", "-ngl", "-t"),
 )
 def imatrix(
     app: AppContext,

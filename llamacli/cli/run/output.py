@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from llamacli.cli.framework.console import Console
 from llamacli.engine.events import Answer, Piece
 from llamacli.errors import ConstraintError
-from llamacli.render.chat.answer import MarkdownView
 from llamacli.render.code import first_code_block
 from llamacli.render.stream import AnswerStream
 from llamacli.render.text import escape
@@ -79,6 +78,8 @@ class Shown(Protocol):
 def answer_stream(console: Console, look: Look) -> Shown:
     """Return a stream to standard output."""
     if look.markdown and console.redraws:
+        from llamacli.render.chat.answer import MarkdownView
+
         console.adapt_theme()
         size = lambda: (console.width, shutil.get_terminal_size().lines)  # noqa: E731
         return MarkdownView(console.write, size, color=console.stdout_color, shows_reasoning=False)
