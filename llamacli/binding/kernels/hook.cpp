@@ -48,7 +48,7 @@ const product_kernel * product_of(const ggml_tensor * op, int kernels) {
     const ggml_tensor * weights = op->src[0];
     const ggml_tensor * columns = op->src[1];
     const bool fits = columns->type == GGML_TYPE_F32 && op->type == GGML_TYPE_F32 && columns->nb[0] == sizeof(float) &&
-        op->nb[0] == sizeof(float) && weights->nb[0] == ggml_type_size(weights->type) && op->nb[1] % sizeof(float) == 0 &&
+        op->nb[0] == sizeof(float) && columns->ne[0] % 32 == 0 && weights->nb[0] == ggml_type_size(weights->type) && op->nb[1] % sizeof(float) == 0 &&
         is_here(weights);
     if (!fits) {
         return nullptr;

@@ -33,8 +33,8 @@ struct product_kernel {
     void (*compute)(const product_task & task, int64_t from, int64_t to, int64_t first, int64_t last, uint8_t * scratch);
 };
 
-// Bytes of the scratch memory of a thread: an unpacked tile, and copies of the rows of the last one.
-constexpr size_t scratch_bytes(int64_t blocks, int64_t row_bytes) { return static_cast<size_t>(blocks * 640 + 16 * row_bytes + 64); }
+// Bytes of the scratch memory of a thread: an unpacked tile, and copies of the rows of the last one; or 16 rows in single precision.
+constexpr size_t scratch_bytes(int64_t blocks, int64_t row_bytes) { return static_cast<size_t>(blocks * 2048 + 16 * row_bytes + 64); }
 
 // The kernel for a type of ggml's, or null: there is none for it.
 const product_kernel * product_avx512(int type);

@@ -5,6 +5,7 @@
 // from exact sums of integers, whatever its neighbours are. So its bits depend neither on the number of columns nor on threads.
 #pragma once
 
+#include "floats.h"
 #include "ggml.h"
 #include "kernels.h"
 
@@ -189,6 +190,9 @@ inline const llamacli::product_kernel * find_kernel(int type) {
         case GGML_TYPE_Q6_K: return &kernel<q6_k>;
         case GGML_TYPE_IQ4_NL: return &kernel<iq4_nl>;
         case GGML_TYPE_IQ4_XS: return &kernel<iq4_xs>;
+        case GGML_TYPE_F32: return &float_kernel<f32>;
+        case GGML_TYPE_F16: return &float_kernel<f16>;
+        case GGML_TYPE_BF16: return &float_kernel<bf16>;
         default: return nullptr;
     }
 }

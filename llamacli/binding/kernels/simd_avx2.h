@@ -145,6 +145,39 @@ inline float sum_of(floats a) {
     return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
 }
 
+// --- products in floating point ------------------------------------------------------------------------------------------------
+constexpr int FLOAT_ROWS = 2, FLOAT_COLUMNS = 3; // 12 sums, in two registers for each result
+
+struct sixteen {
+    __m256 low, high;
+};
+inline sixteen no_sums() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+inline sixteen load_sixteen(const float * from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
+inline sixteen sixteen_halves(const uint16_t * from) { return {load_halves(from), load_halves(from + 8)}; }
+inline __m256 eight_upper_halves(const uint16_t * from) {
+    const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i *>(from));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+inline sixteen sixteen_upper_halves(const uint16_t * from) { return {eight_upper_halves(from), eight_upper_halves(from + 8)}; }
+inline void store_sixteen(float * to, sixteen values) {
+    _mm256_storeu_ps(to, values.low);
+    _mm256_storeu_ps(to + 8, values.high);
+}
+inline void add_products(sixteen & sums, sixteen a, sixteen b) {
+    sums.low = _mm256_fmadd_ps(a.low, b.low, sums.low);
+    sums.high = _mm256_fmadd_ps(a.high, b.high, sums.high);
+}
+// The sums of two: in each quarter 0 + 2 and 1 + 3, then both, then the quarters in the same way.
+inline __m256 add_quarters(__m256 a, __m256 b) {
+    const __m256 pairs = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    return _mm256_add_ps(pairs, _mm256_permute_ps(pairs, 0x4e));
+}
+inline void add_up(const sixteen (&x)[2], float * to) {
+    const __m256 half = _mm256_add_ps(add_quarters(x[0].low, x[1].low), add_quarters(x[0].high, x[1].high));
+    const __m128 all = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    _mm_storel_pi(reinterpret_cast<__m64 *>(to), all);
+}
+
 // --- the quantization of 32 activations ---------------------------------------------------------------------------------
 inline float largest_magnitude(const float * x) {
     const ints sign_off = every(0x7fffffff);

@@ -107,6 +107,29 @@ inline floats zero_below(floats x, floats limit, floats value) {
 inline float largest_of(floats a) { return _mm512_reduce_max_ps(a); }
 inline float sum_of(floats a) { return _mm512_reduce_add_ps(a); }
 
+// --- products in floating point ------------------------------------------------------------------------------------------------
+constexpr int FLOAT_ROWS = 4, FLOAT_COLUMNS = 6; // 24 sums
+
+using sixteen = __m512;
+inline sixteen no_sums() { return _mm512_setzero_ps(); }
+inline sixteen load_sixteen(const float * from) { return _mm512_loadu_ps(from); }
+inline sixteen sixteen_halves(const uint16_t * from) { return load_halves(from); }
+inline sixteen sixteen_upper_halves(const uint16_t * from) {
+    const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(from));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+inline void store_sixteen(float * to, sixteen values) { _mm512_storeu_ps(to, values); }
+inline void add_products(sixteen & sums, sixteen a, sixteen b) { sums = _mm512_fmadd_ps(a, b, sums); }
+// The sums of four: in each quarter of a register 0 + 2 and 1 + 3, then both, then the quarters in the same way.
+inline void add_up(const sixteen (&x)[4], float * to) {
+    const __m512 even = _mm512_add_ps(_mm512_unpacklo_ps(x[0], x[1]), _mm512_unpackhi_ps(x[0], x[1]));
+    const __m512 odd = _mm512_add_ps(_mm512_unpacklo_ps(x[2], x[3]), _mm512_unpackhi_ps(x[2], x[3]));
+    const __m512d a = _mm512_castps_pd(even), b = _mm512_castps_pd(odd);
+    const __m512 all = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+}
+
 // --- the quantization of 32 activations ---------------------------------------------------------------------------------
 inline float largest_magnitude(const float * x) {
     const ints sign_off = every(0x7fffffff);
