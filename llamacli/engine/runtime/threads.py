@@ -27,10 +27,13 @@ _IN_A_ROW, _SECONDS = 3, 0.1
 """Measurements, or seconds of them, that must all be bad before something is done: machines have hiccups."""
 
 _TRIAL = 2
-"""Steps of a trial."""
+"""Steps of a trial of fewer threads; one of more has those of a window, because a crowded machine has lucky moments."""
 
 _GAIN = 0.95
-"""A trial wins if its steps take at most this share of the time of those before."""
+"""A trial of fewer threads wins if its steps take at most this share of the time of those before."""
+
+_EFFECT = 1 / 3
+"""A trial of more threads wins if they have this share of the effect that they have at best."""
 
 _SLOWER = 1.3
 """Steps that take longer than the best ones by this factor are a sign of trouble."""
@@ -46,9 +49,6 @@ _PROBATION = 64
 
 _PAUSE = 10
 """Steps after a change, or a trial that lost nothing, before the next trial."""
-
-_FOLLOWED = 2.0
-"""Seconds before more threads are tried than were found for other work, which goes on searching."""
 
 Reason = Literal["calm", "more", "trouble"]
 
@@ -131,43 +131,31 @@ class ThreadSearch:
         self._trial: _Before | None = None
         self._forget(0)
 
-    def follow(self, threads: int) -> None:
-        """Take the number that was found for other work."""
-        if self._trial is None and threads != self.threads:
-            self._return_to(_Before(threads, math.inf, "more"))
-            self._due["more"] = self._now + _FOLLOWED
-
-    @property
-    def settled(self) -> int:
-        """The number that was found, which is not that of a trial."""
-        return self._trial.threads if self._trial is not None else self.threads
-
     @property
     def steps(self) -> int | None:
         """Steps that may follow each other before they are recorded; None is any number."""
-        return _TRIAL if self._trial is not None else None
+        return 1 if self._trial is not None else None
 
-    def record(self, tokens: int, steps: int, seconds: float, busy: float = 1.0) -> bool:
+    def record(self, tokens: int, steps: int, seconds: float, busy: float = 1.0) -> None:
         """Take in the time of `steps` steps of `tokens` each, and choose the threads of the next one.
 
-        `busy` is the share of the time in which the threads computed; 1 if it is not known. Return True if another number was
-        found because other programs came or went.
+        `busy` is the share of the time in which the threads computed; 1 if it is not known.
         """
         self._now += seconds
         size = tokens if tokens < PROMPT else 1 << (tokens.bit_length() - 1)
         if size != self._size:
             self._forget(size)
         self._last.add(_Measurement(steps, seconds * size / tokens, busy))  # large batches of like sizes compare by the token
-        trial = self._trial
-        if trial is not None:
-            return self._judge(trial) and trial.reason != "calm"
-        self._since += steps
-        self._consider(steps)
-        return False
+        if self._trial is not None:
+            self._judge(self._trial)
+        else:
+            self._since += steps
+            self._consider(steps)
 
     def _forget(self, size: int) -> None:
         """Begin anew with batches of another size, with the same threads."""
-        self.threads = self.settled
+        if self._trial is not None:
+            self.threads = self._trial.threads
         self._size = size
         self._trial = None
         self._changed: _Before | None = None
@@ -211,12 +199,13 @@ class ThreadSearch:
         self._trial, self.threads, self._last = _Before(threads, pace, reason), tried, _Steps()
         return True
 
-    def _judge(self, trial: _Before) -> bool:
-        """End the trial if its result is known, and go on in its direction as far as that pays. Return whether it won."""
-        count, pace = self._last.count, self._last.pace(_TRIAL)
-        if count < _TRIAL and count * pace < _SECONDS and pace < _SLOWER * trial.pace:
-            return False
-        if pace <= _GAIN * trial.pace:
+    def _judge(self, trial: _Before) -> None:
+        """End the trial if its result is known, and go on in its direction as far as that pays."""
+        count, pace = self._last.count, self._last.pace(_WINDOW)
+        needed = _WINDOW if trial.reason == "more" else _TRIAL
+        if count < needed and count * pace < _SECONDS and pace < _SLOWER * trial.pace:
+            return
+        if pace <= trial.pace * self._winning_share(trial.threads):
             self._trial, self._changed = None, trial
             self._since, self._last, self._best = 0, _Steps(), pace
             self._due["more"] = self._due["calm"] = self._now + _PAUSE * pace
@@ -224,15 +213,19 @@ class ThreadSearch:
             self._stride *= 2
             if not self._try(trial.reason, self.threads, pace):
                 self._stride = 1
-            return True
-        if (distance := abs(self.threads - trial.threads)) > 1:
+        elif (distance := abs(self.threads - trial.threads)) > 1:
             self._stride = distance // 2
             self._try(trial.reason, trial.threads, trial.pace)
         else:
             self._failures += trial.reason == "trouble"
             self._wait(trial.reason, count * (pace - trial.pace))
             self._return_to(trial)
-        return False
+
+    def _winning_share(self, threads: int) -> float:
+        """The share of the time with so many threads with which a trial wins: more threads must show processors."""
+        if self.threads < threads:
+            return _GAIN
+        return 1 - (1 - threads / self.threads) * _EFFECT
 
     def _wait(self, reason: Reason, lost: float) -> None:
         """Postpone the next trial for this reason until `lost` seconds are its share of the time."""
@@ -258,7 +251,7 @@ class AdaptiveThreads:
     """The threads of a context, at most `most`, set before each of its steps.
 
     `apply` is called with the threads for a single token and those for a batch. `for_batches` fixes the latter. Generation and
-    prompts are searched apart, because the one reads weights and the other multiplies, but start from what the other found.
+    prompts are searched apart, because the one reads weights and the other multiplies.
     """
 
     def __init__(self, most: int, for_batches: int | None, apply: Callable[[int, int], object]) -> None:
@@ -281,6 +274,5 @@ class AdaptiveThreads:
         started, computed = time.perf_counter(), time.process_time()
         yield step
         seconds, computed = time.perf_counter() - started, time.process_time() - computed
-        if step.done and seconds > 0 and search.record(tokens, step.done, seconds, computed / (seconds * threads)):
-            other = self._prompts if search is self._generation else self._generation
-            other.follow(search.settled)
+        if step.done and seconds > 0:
+            search.record(tokens, step.done, seconds, computed / (seconds * threads))
