@@ -1,7 +1,5 @@
-"""Libraries that import llama_cpp, unmodified: each works when llamacli has that name. Those that are missing are skipped.
-
-    build/venv/bin/pip install '.[frameworks]'
-    build/venv/bin/pip install --no-deps llama-index-llms-llama-cpp   # its dependency is llama-cpp-python itself
+"""Libraries that import llama_cpp, unmodified: each works when llamacli has that name. Those that are missing are skipped;
+CONTRIBUTING.md has the commands that install them.
 
 Each runs in a process of its own: the name is for a whole process, and these libraries warn of much.
 """
