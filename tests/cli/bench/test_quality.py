@@ -187,15 +187,16 @@ def test_ctrl_c_keeps_the_windows_so_far(tiny_model, tmp_path):
     long = tmp_path / "long.txt"
     long.write_text("The harbour was quiet when the first boats came home. " * 20_000)
     command = (*LLAMACLI, "bench", "quality", "-m", tiny_model, "-t", "1", "-c", "64", "-b", "64", long, "--json", "--progress")
-    with subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
+    running = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
         assert running.stderr is not None
         for line in running.stderr:
             if "window 3/" in line:
                 break
         os.kill(running.pid, signal.SIGINT)
         stdout, stderr = running.communicate(timeout=60)
+    finally:
+        running.kill()
     assert running.returncode == 130, stderr
     (row,) = json.loads(stdout)
     assert 3 <= row["repetitions"] < 2000
