@@ -804,6 +804,7 @@ complete -c llamacli -n '__llamacli_at bench tune' -l cache-types -r -f -d 'Cach
 complete -c llamacli -n '__llamacli_at bench tune' -l quantizations -l no-quantizations -d 'Also estimate the speed of other quantizations'
 complete -c llamacli -n '__llamacli_at bench tune' -l quality -d 'Weigh quality: keep only settings and find a quantization whose loss stays inside the bound'
 complete -c llamacli -n '__llamacli_at bench tune' -l max-ppl-increase -r -f -d 'The bound of --quality on the relative increase of perplexity'
+complete -c llamacli -n '__llamacli_at bench tune' -l max-kld -r -f -d 'A bound of --quality on the mean KL divergence from the file as it is'
 complete -c llamacli -n '__llamacli_at bench tune' -l make -r -F -d 'Keep the quantization that --quality proposes'
 complete -c llamacli -n '__llamacli_at bench tune' -l save-profile -r -f -ka '(__llamacli_names profiles)' -d 'Save the result as a profile, for --profile NAME'
 complete -c llamacli -n '__llamacli_at bench tune' -l save-for-model -d 'Save the result in the settings of this model'

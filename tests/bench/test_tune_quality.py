@@ -122,6 +122,14 @@ def test_settings_that_cost_too_much_are_taken_back(wide_model):
     assert "of perplexity" in str(restored.choices[0].note)
 
 
+def test_both_bounds_count():
+    small, large = Estimate(0.004, 0.003, 0.005), Estimate(0.02, 0.01, 0.03)
+    assert QualityBound(perplexity=0.01).holds(small, large)
+    assert not QualityBound(perplexity=0.01).holds(large, small)
+    assert not QualityBound(perplexity=0.01, divergence=0.02).holds(small, large)
+    assert QualityBound(perplexity=0.01, divergence=0.04).holds(small, large)
+
+
 @pytest.mark.parametrize("bound", [0, -1, float("nan"), 11])
 def test_impossible_bounds_are_refused(bound):
     with pytest.raises(UsageError):
@@ -174,6 +182,7 @@ def test_the_document_has_what_was_weighed(wide_model, monkeypatch):
     [
         (("--max-ppl-increase", "1"), "need --quality"),
         (("--make", "x"), "need --quality"),
+        (("--quality", "--max-kld", "0"), "--max-kld must be above 0"),
         (("--quality", "--max-ppl-increase", "0"), "above 0"),
     ],
 )

@@ -18,6 +18,10 @@ from llamacli.bench.statistics import RESAMPLES, expanded_tail
 Numbers = NDArray[np.float64]
 
 _SEED = 20_090_422
+_MOST_COUNTS = 10_000_000
+"""Counts in memory: with many windows fewer resamples do."""
+
+_LEAST_RESAMPLES = 200
 _ROUNDING = 1e-9
 
 
@@ -41,7 +45,8 @@ class Resamples:
     def __init__(self, windows: int, level: float = 0.95) -> None:
         self._windows, self._level = windows, level
         generator = np.random.default_rng(_SEED)
-        self._counts = generator.multinomial(windows, np.full(windows, 1 / windows), size=RESAMPLES).astype(np.float64)
+        draws = max(_LEAST_RESAMPLES, min(RESAMPLES, _MOST_COUNTS // windows))
+        self._counts = generator.multinomial(windows, np.full(windows, 1 / windows), size=draws).astype(np.float64)
 
     def mean(self, sums: Sequence[float], counts: Sequence[float]) -> Estimate:
         """Estimate a mean over tokens, from the sums and numbers of each window."""
@@ -54,7 +59,7 @@ class Resamples:
         owners = np.repeat(np.arange(len(values)), [len(one) for one in values])
         order = np.argsort(pooled, kind="stable")
         ordered, owners = pooled[order], owners[order]
-        drawn = np.empty((len(shares), RESAMPLES))
+        drawn = np.empty((len(shares), len(self._counts)))
         for number, counts in enumerate(self._counts):
             ranks = counts[owners].cumsum()
             wanted = np.asarray(shares) * (ranks[-1] - 1) + 1

@@ -1,7 +1,7 @@
 """Speed weighed against quality: settings and quantizations are kept only if their loss stays inside a bound.
 
 A setting that changes what is computed (cache types, flash attention) and a quantization are judged beside the file as it is,
-on the same windows of text; the bound is for the upper end of the interval of the change of perplexity.
+on the same windows of text; bounds are for the upper ends of the intervals.
 """
 
 from __future__ import annotations
@@ -43,13 +43,21 @@ OpenProcess = Callable[[Path], BenchProcess]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityBound:
-    """The bound on the change of perplexity, such as 0.01 for 1 %."""
+    """The bounds on the relative change of perplexity, such as 0.01 for 1 %, and on the mean KL divergence (None: any)."""
 
     perplexity: float
+    divergence: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.perplexity <= 10:
             raise UsageError("the bound on perplexity must be above 0 %", parameter="max_ppl_increase")
+        if self.divergence is not None and not self.divergence > 0:
+            raise UsageError("the bound on KL divergence must be above 0", parameter="max_kld")
+
+    def holds(self, change: Estimate, divergence: Estimate) -> bool:
+        """Return whether the upper ends of both intervals are inside."""
+        limits = (change, self.perplexity), (divergence, self.divergence)
+        return all(limit is None or (one.value if one.high is None else one.high) <= limit for one, limit in limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,5 +196,4 @@ def _loss(
     if found is None:
         raise CancelledError("cancelled")
     change = found.log_ratio.mapped(math.expm1)
-    upper = change.value if change.high is None else change.high
-    return Loss(what=what, perplexity=change, divergence=found.mean, is_inside=upper <= bound.perplexity)
+    return Loss(what=what, perplexity=change, divergence=found.mean, is_inside=bound.holds(change, found.mean))

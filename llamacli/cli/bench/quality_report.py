@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from llamacli.engine.system import NativeBuild
 
 
+_ESTIMATE_SECONDS = 0.5
+
+
 class QualityProgress:
     """Progress on standard error: on a redrawn line, or with `lines` in a line for each window."""
 
@@ -26,6 +30,7 @@ class QualityProgress:
         self._console, self._line, self._collector = console, line, collector
         self._candidates, self._lines = candidates, lines
         self._done = 0
+        self._running, self._next = "", 0.0
 
     def loading(self, share: float) -> None:
         """Report the loaded share of a model, from 0 to 1."""
@@ -36,16 +41,23 @@ class QualityProgress:
         """Report the scores of a window, with the estimate so far."""
         if not isinstance(event, WindowScored) or self._collector.text is None:
             return
-        from llamacli.render.bench.quality import format_running
-
         self._done += 1
         windows = self._collector.text.windows
-        running = format_running(self._collector.estimate(event.candidate))
+        running = self._estimate(event.candidate)
         if not self._lines:
             self._line.update(running, self._done, windows * self._candidates, at_once=event.window == 0)
         else:
             which = f"{event.candidate + 1}/{self._candidates}, " if self._candidates > 1 else ""
             self._console.note(f"{which}window {event.window + 1}/{windows}: {running}")
+
+    def _estimate(self, candidate: int) -> str:
+        """Return the estimate so far in words; on a redrawn line that of up to half a second ago, as it takes time."""
+        from llamacli.render.bench.quality import format_running
+
+        now = time.monotonic()
+        if self._lines or now >= self._next:
+            self._running, self._next = format_running(self._collector.estimate(candidate)), now + _ESTIMATE_SECONDS
+        return self._running
 
 
 def write_report(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, cast, get_args
 
 from llamacli.cli.bench.job_options import JobOptions, setup_of
-from llamacli.cli.bench.tune_quality import weigh
+from llamacli.cli.bench.tune_quality import DEFAULT_BOUND, weigh
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ContextOptions, JsonOption, ModelOptions
@@ -86,6 +86,13 @@ class TuneOptions:
             help="The bound of --quality on the relative increase of perplexity.",
         ),
     ] = None  # fmt: skip
+    max_kld: Annotated[
+        float | None,
+        option(
+            "--max-kld", metavar="NATS", environment=False,
+            help="A bound of --quality on the mean KL divergence from the file as it is.",
+        ),
+    ] = None  # fmt: skip
     make: Annotated[
         Path | None,
         option("--make", metavar="FILE", environment=False, help="Keep the quantization that --quality proposes."),
@@ -101,8 +108,10 @@ class TuneOptions:
     def __post_init__(self) -> None:
         if self.save_profile is not None and not _PROFILE.fullmatch(self.save_profile):
             raise UsageError("--save-profile needs a name without control characters")
-        if not self.quality and (self.max_ppl_increase is not None or self.make is not None):
-            raise UsageError("--max-ppl-increase and --make need --quality")
+        if not self.quality and any(one is not None for one in (self.max_ppl_increase, self.max_kld, self.make)):
+            raise UsageError("--max-ppl-increase, --max-kld and --make need --quality")
+        if self.max_kld is not None and self.max_kld <= 0:
+            raise UsageError("--max-kld must be above 0")
         if self.make is not None and (self.make.exists() or self.make.is_symlink()):
             raise UsageError(f"{self.make} exists already", hint="choose another name, or remove the file first")
 
@@ -158,7 +167,10 @@ def tune(
             outcome = _search(app, path, setup_of(model, context), request, model.child(), guard)
             weighed = None
             if tuning.quality and not outcome.report.interrupted:
-                outcome, weighed = weigh(app, path, outcome, (tuning.max_ppl_increase, tuning.make), model.child(), guard)
+                from llamacli.bench.tune.weigh import QualityBound
+
+                bound = QualityBound(perplexity=tuning.max_ppl_increase or DEFAULT_BOUND, divergence=tuning.max_kld)
+                outcome, weighed = weigh(app, path, outcome, (bound, tuning.make), model.child(), guard)
         except CancelledError:
             if guard.received is None:
                 raise
@@ -194,17 +206,21 @@ def _show(
 ) -> None:
     from llamacli.cli.bench.report import painter
     from llamacli.render.bench.tune import format_tuning, tuning_document
-    from llamacli.render.bench.weighed import format_weighed, weighed_document
 
     console = app.console
     if as_json:
         document = tuning_document(outcome, flag=flag_of)
-        document |= {"quality": weighed_document(weighed)} if weighed is not None else {}
+        if weighed is not None:
+            from llamacli.render.bench.weighed import weighed_document
+
+            document["quality"] = weighed_document(weighed)
         console.write(json_format.dumps(document, indent=2, allow_nan=False) + "\n")
     else:
         text = format_tuning(outcome, source=reference, path=path, width=console.width, paint=painter(console), flag=flag_of)
         console.write(text)
         if weighed is not None:
+            from llamacli.render.bench.weighed import format_weighed
+
             console.write(format_weighed(weighed, width=console.width))
     for warning in outcome.warnings:
         console.warn(warning)

@@ -20,28 +20,29 @@ if TYPE_CHECKING:
     from llamacli.engine.runtime.canceller import Canceller
 
 DEFAULT_BOUND = 0.01
+"""The largest increase of perplexity: 1 %."""
 
 
 def weigh(
     app: AppContext,
     path: Path,
     outcome: TuneOutcome,
-    wanted: tuple[float | None, Path | None],
+    wanted: tuple[QualityBound, Path | None],
     child: ChildParams,
     guard: Guard,
 ) -> tuple[TuneOutcome, Weighed]:
     """Return the outcome without settings that cost too much, and what was weighed.
 
-    `wanted` are the bound, None is the default, and the file for the quantization that is proposed, None makes none.
+    `wanted` are the bound, and the file for the quantization that is proposed; None keeps none.
 
     Raises:
         CancelledError: if a signal ended it.
         LlamacliError: if nothing can be judged, or the file cannot be written.
     """
-    from llamacli.bench.tune.weigh import QualityBound, Weighed, changes_results, weigh_settings, without_lossy_settings
+    from llamacli.bench.tune.weigh import Weighed, changes_results, weigh_settings, without_lossy_settings
     from llamacli.engine.runtime.canceller import Canceller
 
-    bound, cancel = QualityBound(perplexity=wanted[0] or DEFAULT_BOUND), Canceller()
+    bound, cancel = wanted[0], Canceller()
     guard.cancel = cancel.set
     settings = None
     if changes_results(outcome.report):

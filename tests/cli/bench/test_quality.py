@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -76,6 +77,20 @@ def test_each_combination_has_a_row_with_the_same_windows(tiny_model, text, tmp_
     ]
     assert {row["repetitions"] for row in found} == {3}
     assert len({row["tokens_sha256"] for row in found}) == 1
+
+
+def test_adapters_are_judged_with_each_scale(tiny_model, text, tmp_path):
+    draw = random.Random(5)
+    metadata = {"general.type": "adapter", "general.architecture": "llama", "adapter.type": "lora", "adapter.lora.alpha": 64.0}
+    halves = [tiny.Tensor(f"blk.0.attn_q.weight.lora_{half}", shape, tiny.floats(draw.gauss(0, 1) for _ in range(256)))
+              for half, shape in (("a", (64, 4)), ("b", (4, 64)))]  # fmt: skip
+    adapter = tmp_path / "adapter.gguf"
+    adapter.write_bytes(tiny.gguf_bytes(metadata, halves))
+    found = rows(quality(tiny_model, text, "--lora", adapter, "--lora-scale", "0,0.5,1", "--json"))
+    assert [row["loras"] for row in found] == ["", "adapter.gguf:0.5", "adapter.gguf:1"]
+    assert len({row["perplexity"] for row in found}) == 3
+    (plain,) = rows(quality(tiny_model, text, "--json"))
+    assert plain["perplexity"] == found[0]["perplexity"]
 
 
 def test_a_reference_adds_the_divergence(tiny_model, text, tmp_path):
