@@ -2,8 +2,9 @@
 
     python tests/performance/bench_quality.py MODEL [--windows 64] [--kernels own] [--questions 40]
 
-llama-perplexity runs with the batch sizes that are its fastest on a few windows. Times are those of whole processes. The last
-line compares choices that are scored side by side with the same choices one by one.
+llama-perplexity runs with the batch sizes that are its fastest on a few windows, and has llama.cpp's kernels only: with
+--kernels upstream the perplexities are equal. Times are those of whole processes. The last lines compare choices that are
+scored side by side with the same choices one by one, each with its whole context.
 """
 
 from __future__ import annotations
@@ -52,13 +53,20 @@ def ours(model: str, windows: int, kernels: str) -> tuple[float, float]:
     return json.loads(run.output)[0]["perplexity"], run.seconds
 
 
-def questions(count: int) -> list[TaskQuestion]:
-    """Return questions of multiple choice whose contexts and choices are sentences of the shipped text."""
+def sentences(count: int) -> list[TaskQuestion]:
+    """Return questions like HellaSwag's: contexts and choices are sentences of the shipped text."""
     lines = [line for line in shipped_text().data.decode().splitlines() if 60 < len(line) < 300]
+    groups = [lines[5 * number : 5 * number + 5] for number in range(count)]
+    return [TaskQuestion(tuple(Choice(context, f" {one[:60]}") for one in choices), 0) for context, *choices in groups]
+
+
+def letters(count: int) -> list[TaskQuestion]:
+    """Return questions like MMLU's: the context has the choices, of which the model names a letter."""
     found = []
-    for number in range(count):
-        context, *choices = lines[5 * number : 5 * number + 5]
-        found.append(TaskQuestion(tuple(Choice(context, f" {choice[:60]}") for choice in choices), 0))
+    for question in sentences(count):
+        listed = "\n".join(f"{letter}.{one.continuation}" for letter, one in zip("ABCD", question.choices, strict=True))
+        context = f"{question.choices[0].context}\n{listed}\nAnswer:"
+        found.append(TaskQuestion(tuple(Choice(context, f" {letter}") for letter in "ABCD"), 0))
     return found
 
 
@@ -108,11 +116,11 @@ def main() -> None:
             flush=True,
         )
     if options.questions:
-        asked = questions(options.questions)
-        with Model(Path(options.model)) as model:
-            alone = one_by_one(model, asked)
-        together = side_by_side(options.model, asked)
-        print(f"choices: one by one {alone:.2f} s, side by side {together:.2f} s, ratio {alone / together:.2f}")
+        for name, asked in (("sentences", sentences(options.questions)), ("letters", letters(options.questions))):
+            with Model(Path(options.model)) as model:
+                alone = one_by_one(model, asked)
+            together = side_by_side(options.model, asked)
+            print(f"{name}: one by one {alone:.2f} s, side by side {together:.2f} s, ratio {alone / together:.2f}", flush=True)
 
 
 if __name__ == "__main__":

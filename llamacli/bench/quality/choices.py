@@ -30,8 +30,8 @@ from llamacli.engine.runtime.loading import interruptible
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import ContextFullError, DecodeError
 
-CELLS = 4096
-"""Cells of the cache that questions share; a longer question gets as many as it needs."""
+CELLS = 1024
+"""Cells of the cache that questions share, enough for full batches; a longer question gets as many as it needs."""
 
 MOST_SEQUENCES = 256
 _OUTPUTS = 512
