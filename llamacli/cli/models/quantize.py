@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -66,10 +66,42 @@ class RecipeOptions:
     ] = ""
     pure: Annotated[bool, option("--pure", help="Use the same type for every tensor.", environment=False)] = False
 
+    def quantization(self, source: Path, type_name: str) -> Quantization:
+        """Return what is to be done. Raises UsageError if a type is unknown, or the file of rules is invalid."""
+        return Quantization(
+            source=str(source),
+            type_name=type_name,
+            pure=self.pure,
+            tensor_types=self.rules(),
+            output_type=self.output_tensor_type and parse_tensor_type(self.output_tensor_type),
+            embedding_type=self.token_embedding_type and parse_tensor_type(self.token_embedding_type),
+            importance_file="" if self.imatrix is None else str(self.imatrix.absolute()),
+        )
+
     def rules(self) -> tuple[tuple[str, str], ...]:
         """Return all rules, those of options before those of the file. Raises UsageError."""
         file = self.tensor_type_file
         return self.tensor_type + (parse_recipe(read_text_file(file), str(file)) if file is not None else ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultOptions:
+    """What is told about the result."""
+
+    PANEL: ClassVar[str] = "Result"
+
+    dry_run: Annotated[
+        bool, option("--dry-run", help="Only print the size of the result and its estimated speed.", environment=False)
+    ] = False
+    forecast: Annotated[bool, option("--forecast", help="Only print the size of the result.", environment=False)] = False
+    measure_loss: Annotated[
+        bool,
+        option("--measure-loss", environment=False, help="Compare the result with the original on the shipped text."),
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.measure_loss and (self.dry_run or self.forecast):
+            raise UsageError("--measure-loss needs a result: it cannot be used with --dry-run or --forecast")
 
 
 @command(
@@ -88,14 +120,7 @@ def quantize(
     type: Annotated[str, argument(metavar="TYPE", help="Quantization type: Q4_K_M, Q8_0, F16, ...")],  # noqa: A002
     *,
     recipe: RecipeOptions,
-    dry_run: Annotated[
-        bool, option("--dry-run", help="Only print the size of the result and its estimated speed.", environment=False)
-    ] = False,
-    forecast: Annotated[bool, option("--forecast", help="Only print the size of the result.", environment=False)] = False,
-    measure_loss: Annotated[
-        bool,
-        option("--measure-loss", environment=False, help="Compare the result with the original on the shipped text."),
-    ] = False,
+    result: ResultOptions,
     threads: Annotated[
         int | None,
         option(
@@ -120,31 +145,19 @@ def quantize(
     from llamacli.backend.child import quantizer
     from llamacli.render.models import format_sizes
 
-    if measure_loss and (dry_run or forecast):
-        raise UsageError("--measure-loss needs a result: it cannot be used with --dry-run or --forecast")
     name = parse_type(type)
     source = app.find_model(app, model, offline=True)
-    asked = Quantization(
-        source=str(source),
-        type_name=name,
-        threads=threads or 0,
-        allow_requantize=allow_requantize,
-        pure=recipe.pure,
-        tensor_types=recipe.rules(),
-        output_type=recipe.output_tensor_type and parse_tensor_type(recipe.output_tensor_type),
-        embedding_type=recipe.token_embedding_type and parse_tensor_type(recipe.token_embedding_type),
-        importance_file="" if recipe.imatrix is None else str(recipe.imatrix.absolute()),
-    )
+    asked = replace(recipe.quantization(source, name), threads=threads or 0, allow_requantize=allow_requantize)
     child = ChildParams(sandbox=sandbox, patience=engine_timeout)
-    if forecast or dry_run:
-        _forecast(app, asked, child, with_speed=dry_run)
+    if result.forecast or result.dry_run:
+        _forecast(app, asked, child, with_speed=result.dry_run)
         return
     with app.progress() as bar:
         sizes = quantizer.quantize(
             asked, output, child, on_progress=lambda done, total: bar.update(f"quantizing to {name}", done, total)
         )
     app.console.note(f"{output}: {name}, {format_sizes(sizes.before, sizes.after)}")
-    if measure_loss:
+    if result.measure_loss:
         _measure_loss(app, source, output, child)
 
 
