@@ -46,7 +46,7 @@ TextArgument = Annotated[
         ("Fail if prompts are answered worse than before.", "llamacli bench quality --exact prompts.jsonl --fail-below 0.9"),
         ("Use a text of your own, for one minute.", "llamacli bench quality notes.txt --budget 60"),
     ),
-    common=("-m", "--reference", "-c", "--windows", "--budget", "-ctk", "-ctv", "--kernels", "-t", "-o"),
+    common=("-m", "--reference", "-c", "--windows", "--budget", "-ctk", "-ctv", "--tasks", "--exact", "-o"),
 )
 def quality(
     app: AppContext,

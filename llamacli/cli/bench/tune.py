@@ -130,7 +130,7 @@ class TuneOptions:
             "llamacli bench tune --quality --max-ppl-increase 2 --make o.gguf",
         ),
     ),
-    common=("-m", "-p", "-n", "--budget", "--save-profile", "--save-for-model", "--cache-types", "--json"),
+    common=("-m", "-p", "-n", "--budget", "--save-profile", "--save-for-model", "--quality", "--make", "--json"),
 )
 def tune(
     app: AppContext,
