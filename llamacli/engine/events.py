@@ -31,12 +31,17 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Durations in milliseconds, with llama-server's names. `predicted_n` counts sampled tokens, the end token included."""
+    """Durations in milliseconds, with llama-server's names. `predicted_n` counts sampled tokens, the end token included.
+
+    `draft_n` of them were guessed and evaluated together, `draft_n_accepted` rightly.
+    """
 
     prompt_n: int
     prompt_ms: float
     predicted_n: int
     predicted_ms: float
+    draft_n: int = 0
+    draft_n_accepted: int = 0
 
     @property
     def prompt_per_second(self) -> float:

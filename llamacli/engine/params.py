@@ -33,6 +33,9 @@ SAMPLER_NAMES = (
 DEFAULT_CONTEXT = 4096
 """Tokens of context if the need is unknown: a model trained with a million would take all memory."""
 
+MOST_DRAFT = 15
+"""Tokens that are guessed at once, at most."""
+
 DEFAULT_SAMPLERS = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
 
 _LARGEST_INT = 2**31 - 1
@@ -268,7 +271,8 @@ class GenerationParams:
     `logprobs`: the number of most probable tokens to report at each position beside the chosen one; None reports no
     probabilities, which saves computing them. `context_shift`: drop the oldest tokens when the context is full, except the
     first `keep` and the beginning-of-text token (-1 keeps the whole prompt). `cache_prompt`: what the cache holds of the prompt
-    is not evaluated again. `score_prompt`: the answer has the prompt's tokens with their log probabilities, too.
+    is not evaluated again. `score_prompt`: the answer has the prompt's tokens with their log probabilities, too. `draft`: most
+    tokens that are guessed from repetitions and evaluated together; None guesses as many as pay, where the text stays the same.
     """
 
     max_tokens: int | None = None
@@ -279,12 +283,14 @@ class GenerationParams:
     logprobs: int | None = None
     cache_prompt: bool = True
     score_prompt: bool = False
+    draft: int | None = None
 
     def __post_init__(self) -> None:
         limit = self.max_tokens
         _require(limit is None or limit >= 0, "max_tokens", "must be a number from 0, or -1 for no limit")
         _require(self.logprobs is None or 0 <= self.logprobs <= 1000, "logprobs", "must be from 0 to 1000")
         _require(all(self.stop), "stop", "must not be an empty string")
+        _require(self.draft is None or 0 <= self.draft <= MOST_DRAFT, "draft", f"must be from 0 to {MOST_DRAFT}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

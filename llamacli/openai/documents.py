@@ -112,5 +112,7 @@ def totals(answers: Sequence[Answer]) -> Document:
         first.timings.prompt_ms,
         sum(each.timings.predicted_n for each in answers),
         max(each.timings.predicted_ms for each in answers),
+        sum(each.timings.draft_n for each in answers),
+        sum(each.timings.draft_n_accepted for each in answers),
     )
     return {"usage": response.usage(usage), "timings": response.timings(timings)}

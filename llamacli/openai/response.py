@@ -54,8 +54,9 @@ def usage(used: Usage) -> Document:
 
 
 def timings(measured: Timings) -> Document:
-    """Return durations in milliseconds and rates per second."""
-    names = ("prompt_n", "prompt_ms", "prompt_per_second", "predicted_n", "predicted_ms", "predicted_per_second")
+    """Return durations in milliseconds and rates per second; and the drafted tokens, if there are any."""
+    names = ["prompt_n", "prompt_ms", "prompt_per_second", "predicted_n", "predicted_ms", "predicted_per_second"]
+    names += ["draft_n", "draft_n_accepted"] if measured.draft_n else []
     return {name: round(getattr(measured, name), 3) for name in names}
 
 

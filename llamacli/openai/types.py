@@ -71,6 +71,8 @@ class Timings(TypedDict):
     predicted_n: int
     predicted_ms: float
     predicted_per_second: float
+    draft_n: NotRequired[int]
+    draft_n_accepted: NotRequired[int]
 
 
 class CreateCompletionResponse(TypedDict):

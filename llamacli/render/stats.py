@@ -26,6 +26,8 @@ def stats_parts(answer: Answer, *, load_ms: float) -> list[str]:
     generated = f"generated {counted(usage.completion_tokens, 'token')}"
     if timings.predicted_n:
         generated += f" at {format_speed(timings.predicted_per_second)}"
+    if timings.draft_n:
+        generated += f" ({timings.draft_n_accepted} of {timings.draft_n} drafted)"
     first = [] if first_token_ms is None else [f"first token after {_seconds(first_token_ms)}"]
     return [f"load {_seconds(load_ms)}", prompt, *first, generated, _REASONS[answer.finish_reason]]
 

@@ -1,6 +1,6 @@
-"""What `llamacli run` need not do again: the time of whole processes with the prompt cache, and without.
+"""What `llamacli run` need not do again: the time of whole processes with the prompt cache and drafts, and without.
 
-    python tests/performance/bench_reuse.py MODEL [--pairs 5] [--tokens 1650] [--only cache|rows]
+    python tests/performance/bench_reuse.py MODEL [--pairs 5] [--tokens 1650] [--only cache|drafts|rows]
 
 Runs are interleaved, greedy, and their texts must be equal. Ratios below 1 mean that the reuse saves time.
 """
@@ -20,6 +20,13 @@ from pathlib import Path
 import peers
 
 WORDS = "the model reads a long text about rivers and mountains before it answers a short question "
+COPIED = "\n".join(f"def area_{i}(width, height):\n    return width * height + {i}\n" for i in range(12))
+TASKS = {
+    "copy a file": (COPIED + "\n" + COPIED[:200], 200),
+    "repeat a list": ("\n".join(f"{i}. item number {i} of the list" for i in range(1, 25)) + "\n1. item", 200),
+    "chat": ("Once upon a time, in a small town by the sea,", 120),
+    "essay": ("The history of glass begins with", 120),
+}
 
 
 def run(arguments: list[str], cache: Path, stdin: str = "") -> tuple[float, str]:
@@ -57,6 +64,21 @@ def bench_cache(model: Path, pairs: int, tokens: int, folder: Path) -> None:
         show(f"cache, -n {n}", times, "off")
 
 
+def bench_drafts(model: Path, pairs: int, folder: Path) -> None:
+    """Compare generation with drafts and without, by the program's own clock."""
+    for name, (prompt, n) in TASKS.items():
+        times: dict[str, list[float]] = {"off": [], "auto": []}
+        for _ in range(pairs):
+            texts = set()
+            for kind, measured in times.items():
+                flags = ["--draft", kind, "--no-prompt-cache", "--raw", "--temp", "0", "-n", str(n), "--ignore-eos", "--json"]
+                document = json.loads(run(["-m", str(model), *flags], folder, stdin=prompt)[1])
+                measured.append(document["timings"]["predicted_ms"] / 1e3)
+                texts.add(document["choices"][0]["text"])
+            assert len(texts) == 1, "the texts differ"
+        show(name, times, "off")
+
+
 def bench_rows(model: Path, pairs: int, tokens: int, folder: Path) -> None:
     """Compare 32 questions on one document: each alone evaluated, shared, and the next day."""
     text = " ".join((WORDS * (tokens // 15 + 1)).split()[:tokens])
@@ -80,12 +102,14 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=1650)
-    parser.add_argument("--only", choices=("cache", "rows"))
+    parser.add_argument("--only", choices=("cache", "drafts", "rows"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.only in (None, "cache"):
             bench_cache(options.model, options.pairs, options.tokens, folder)
+        if options.only in (None, "drafts"):
+            bench_drafts(options.model, options.pairs, folder)
         if options.only in (None, "rows"):
             bench_rows(options.model, max(1, options.pairs // 2), options.tokens, folder)
 

@@ -69,7 +69,7 @@ class EndToEndTest:
         return self._turn(min(self.test.n_gen, _WARM_TOKENS)).total_ns
 
     def _turn(self, n_gen: int) -> Repetition:
-        params = GenerationParams(max_tokens=n_gen, sampling=self._sampling)
+        params = GenerationParams(max_tokens=n_gen, sampling=self._sampling, draft=0)
         started = time.perf_counter_ns()
         prompt = self._prompt(self._words)
         arrivals: list[int] = []

@@ -35,6 +35,7 @@ OPTION_NAMES = frozenset(
         "device",
         "diff",
         "dims",
+        "draft",
         "drain",
         "dry-allowed-length",
         "dry-base",

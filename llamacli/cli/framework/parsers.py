@@ -28,6 +28,15 @@ def parse_limit(text: str) -> int | None:
     return None if value == -1 else value
 
 
+def parse_draft(text: str) -> int | None:
+    """Parse `auto` (None), `off` (0) or a number of tokens."""
+    if text in ("auto", "off"):
+        return None if text == "auto" else 0
+    if not text.isdecimal():
+        raise ValueError(f"'{text}' is not auto, off or a number of tokens")
+    return parse_int(text)
+
+
 def parse_threads(text: str) -> int | None:
     """Parse a number of threads; llama.cpp's -1 is the default (None)."""
     if text[:1].isalpha():  # llm's -t

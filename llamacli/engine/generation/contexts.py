@@ -11,7 +11,7 @@ from llamacli.engine.generation.prefix_cache import PrefixCache, PrefixStore
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.generation.shared import SharedScheduler
 from llamacli.engine.generation.staged_prompts import StagedPrompts
-from llamacli.engine.params import DEFAULT_CONTEXT, ContextParams
+from llamacli.engine.params import DEFAULT_CONTEXT, MOST_DRAFT, ContextParams
 from llamacli.engine.runtime import state as states
 from llamacli.engine.runtime import state_file
 from llamacli.engine.runtime.cancel import CancelFlag
@@ -114,7 +114,8 @@ class Contexts:
             kept = states.capture(context, 0, shared.scheduler.slots.tokens_of(0))
             shared.close()
             context.close()
-        params = dataclasses.replace(self.params, n_ctx=size)
+        outputs = max(self.params.n_outputs, self.params.n_seq_max + MOST_DRAFT)
+        params = dataclasses.replace(self.params, n_ctx=size, n_outputs=outputs)
         self._grows = True
         try:
             self._context = interruptible(lambda: Context(self._model, params), self._flag)

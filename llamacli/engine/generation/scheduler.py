@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,6 +16,7 @@ from functools import partial
 from llamacli.engine.events import Event, Failed, Finished, Token
 from llamacli.engine.generation.batching import InvariantPlanner, MixedPlanner, Planned, Planner
 from llamacli.engine.generation.burst import Burst, Choice
+from llamacli.engine.generation.drafts.drafter import Draft, Drafter
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.sequence import Sequence
 from llamacli.engine.generation.slots import Slots
@@ -33,6 +35,8 @@ class Scheduler:
         self._context = context
         self.slots = Slots(context, staged)
         self._bursts = Burst(context)
+        self._drafter = Drafter()
+        self._can_draft = context.can_drop_last
         n_batch, n_ubatch = context.n_batch, min(context.n_batch, context.params.n_ubatch)
         self._planner: Planner = InvariantPlanner(n_batch, n_ubatch) if context.is_invariant else MixedPlanner(n_batch)
         self._waiting: deque[Sequence] = deque()
@@ -99,16 +103,9 @@ class Scheduler:
         plan = self._plan()
         if not plan:
             return events
-        steps = min(sequence.burst_limit for sequence, _ in plan)
-        if len(plan) < self.active:
-            steps = min(steps, 1)  # prompts wait
         try:
-            if steps > 1:
-                events += self._finish_burst(plan, *self._bursts.run([sequence.lane() for sequence, _ in plan], steps))
-            else:
-                tokens, positions, sequences, outputs = _batch_of(plan)
-                self._context.decode(tokens, positions, sequences, outputs)
-                events += self._finish_batch(plan, outputs)
+            draft = self._draft(plan)
+            events += self._run(plan) if draft is None else self._check(plan[0][0], draft)
         except CancelledError:
             events += self._cancel_all()
         except BaseException:
@@ -116,6 +113,53 @@ class Scheduler:
             raise
         if self.tuner is not None:
             self.tuner(sum(isinstance(event, Token) for event in events))
+        return events
+
+    def _run(self, plan: list[Planned]) -> list[Event]:
+        """Evaluate a plan, several times if all sequences generate."""
+        steps = min(sequence.burst_limit for sequence, _ in plan)
+        if len(plan) < self.active:
+            steps = min(steps, 1)  # prompts wait
+        if len(plan) == 1:
+            steps = min(steps, self._drafter.burst_limit(plan[0][0].id, len(plan[0][0].cached)))
+        if steps > 1:
+            started = time.perf_counter()
+            done, cancelled = self._bursts.run([sequence.lane() for sequence, _ in plan], steps)
+            if len(plan) == 1 and done:
+                self._drafter.gate.measured_single((time.perf_counter() - started) / len(done))
+            return self._finish_burst(plan, done, cancelled)
+        tokens, positions, sequences, outputs = _batch_of(plan)
+        self._context.decode(tokens, positions, sequences, outputs)
+        return self._finish_batch(plan, outputs)
+
+    def _draft(self, plan: list[Planned]) -> Draft | None:
+        """Return a draft for a sequence that generates alone, if there is one."""
+        sequence = plan[0][0]
+        most = sequence.request.params.draft
+        if self.active != 1 or most == 0 or not self._can_draft or (most is None and not self.slots.is_exact):
+            return None
+        room = min(sequence.draft_room, self._context.n_outputs - 1)
+        if room < 1:
+            return None
+        return self._drafter.draft(sequence.id, sequence.cached, sequence.pending[0], most, room)
+
+    def _check(self, sequence: Sequence, draft: Draft) -> list[Event]:
+        """Evaluate the pending token of a sequence with a draft, and keep what would have been chosen without."""
+        started = time.perf_counter()
+        tokens = [*sequence.pending, *draft.tokens]
+        start, accepted = len(sequence.cached), 0
+        positions = list(range(start, start + len(tokens)))
+        self._context.decode(tokens, positions, [sequence.slot] * len(tokens), [1] * len(tokens), counts=False)
+
+        def advance() -> list[Event]:
+            nonlocal accepted
+            events, accepted = sequence.checked(draft.tokens)
+            self.slots.forget_rest(sequence)
+            return events
+
+        events = self._advance(sequence, advance)
+        if not sequence.finished:
+            self._drafter.checked(draft, accepted, len(sequence.cached), time.perf_counter() - started)
         return events
 
     def _plan(self) -> list[Planned]:
@@ -181,6 +225,7 @@ class Scheduler:
             events = [Failed(sequence.id, error)]
         if sequence.finished:
             self.slots.free(sequence)
+            self._drafter.ended(sequence.cached[len(sequence.request.prompt) :])
         return events
 
     def cancel(self, sequence: Sequence) -> Finished | None:

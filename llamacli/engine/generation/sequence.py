@@ -37,6 +37,8 @@ class Sequence:
         self._reused = 0
         self._sampled = 0
         self._shown = 0
+        self._drafted = 0
+        self._accepted = 0
         self._prefilling = True
         self._started = 0.0
         self._first = 0.0
@@ -131,6 +133,28 @@ class Sequence:
         room = self._context.n_ctx - len(self.cached)
         return room if params.max_tokens is None else min(room, params.max_tokens - self._shown)
 
+    @property
+    def draft_room(self) -> int:
+        """Most tokens that may be evaluated beyond the pending one: none while the prompt is read."""
+        if self._prefilling or len(self.pending) != 1:
+            return 0
+        room, limit = self._context.n_ctx - len(self.cached) - 1, self.request.params.max_tokens
+        return room if limit is None else min(room, limit - self._shown - 1)
+
+    def checked(self, draft: tuple[int, ...]) -> tuple[list[Event], int]:
+        """Advance by the pending token and by those of a draft, all of which were evaluated, as far as they are what is chosen.
+
+        Return the events, and the number of accepted tokens. Each token is chosen as without a draft.
+        """
+        events = self.evaluated(1, 0)
+        accepted = 0
+        while not self.finished and accepted < len(draft) and self.pending == [draft[accepted]]:
+            accepted += 1
+            events += self.evaluated(1, accepted)
+        self._drafted += len(draft)
+        self._accepted += accepted
+        return events, accepted
+
     def lane(self) -> Any:
         """Return what C needs to continue from the pending token."""
         matcher = self._guide.matcher if self._guide is not None else None
@@ -223,7 +247,9 @@ class Sequence:
         first = self._first or now
         evaluated = len(self.request.prompt) - self._reused if self._first else max(0, len(self.cached) - self._reused)
         usage = Usage(len(self.request.prompt), self._shown, self._reused)
-        timings = Timings(evaluated, 1e3 * (first - self._started), self._sampled, 1e3 * (now - first))
+        timings = Timings(
+            evaluated, 1e3 * (first - self._started), self._sampled, 1e3 * (now - first), self._drafted, self._accepted
+        )
         prompt = tuple(self._scores.tokens) if self._scores is not None else ()
         return Finished(self.id, reason, usage, timings, self._stream.finish(), self._stream.stop, satisfied, prompt)
 

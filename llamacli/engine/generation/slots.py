@@ -44,8 +44,9 @@ class Slots:
     def __init__(self, context: Context, staged: StagedPrompts | None = None) -> None:
         self._context = context
         self._staged = staged or StagedPrompts()
-        self._is_exact = is_exact(context.model, context.params)
-        self._unit = 1 if self._is_exact or context.is_invariant else context.params.n_ubatch
+        self.is_exact = is_exact(context.model, context.params)
+        """True if a token gets the same bits in every batch."""
+        self._unit = 1 if self.is_exact or context.is_invariant else context.params.n_ubatch
         self._slots = [Slot(index) for index in range(context.params.n_seq_max)]
         self.prefixes: PrefixStore | None = None
         """The cache of evaluated tokens whose slot was assigned to another prompt, or None."""
@@ -86,6 +87,10 @@ class Slots:
         """Cut off what the cache holds beyond the known tokens of a slot."""
         slot = self._slots[index]
         self._cut(slot, len(slot.tokens))
+
+    def forget_rest(self, sequence: Sequence) -> None:
+        """Cut off what the cache holds beyond the tokens of a running sequence."""
+        self._context.forget(sequence.slot, len(sequence.cached))
 
     def free(self, sequence: Sequence) -> None:
         """Free the slot of a sequence; the tokens stay for reuse."""
@@ -142,7 +147,7 @@ class Slots:
 
     def _reusable(self, slot: Slot, prompt: tuple[int, ...]) -> int:
         """The number of prompt tokens that this slot saves. One must be evaluated, for its logits."""
-        if self._is_exact or not self._context.is_invariant:
+        if self.is_exact or not self._context.is_invariant:
             return min(common_length(slot.tokens, prompt), len(prompt) - 1)
         # Generated tokens were evaluated one by one, and a single token must not be left.
         return max(0, min(common_length(slot.tokens[: slot.read], prompt), len(prompt) - 2))

@@ -125,15 +125,19 @@ class Context:
         self._library.llamacli_choose_kernels(KERNELS[self.model.params.kernels])
         return self.handle
 
-    def decode(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[int]) -> None:
+    def decode(
+        self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[int], *, counts: bool = True
+    ) -> None:
         """Evaluate one batch. All lists have one entry per token; `outputs` is 1 for tokens whose logits are needed.
+
+        `counts`: its time says something about the fastest number of threads, as its size is like that of others.
 
         Raises:
             ContextFullError: if the cache is full.
             CancelledError: if the cancel flag was set; an unknown part of the batch is in the cache then.
             DecodeError: if llama.cpp failed.
         """
-        with self.step(len(tokens)):
+        with self.step(len(tokens)) if counts else nullcontext():
             self._library.llama_decode(self.evaluator, self._batch.fill(tokens, positions, sequences, outputs))
 
     def step(self, tokens: int) -> AbstractContextManager[Step]:
@@ -178,6 +182,12 @@ class Context:
         window = self._library.llama_model_n_swa(self.model.handle)
         oldest = self._library.llama_memory_seq_pos_min(self._live_memory(), sequence)
         return not window or self.params.swa_full or oldest <= max(0, length - window - 1)
+
+    @property
+    def can_drop_last(self) -> bool:
+        """True if the last tokens of a sequence can be dropped again, without loss of those before."""
+        window = self._library.llama_model_n_swa(self.model.handle)
+        return not self.model.is_recurrent and (not window or self.params.swa_full)
 
     def copy(self, source: int, target: int) -> None:
         """Replace the cache of `target` with that of `source`."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from llamacli.cli.framework.parameters import option
-from llamacli.cli.framework.parsers import parse_escaped, parse_limit
+from llamacli.cli.framework.parsers import parse_draft, parse_escaped, parse_limit
 from llamacli.engine.params import GenerationParams, SamplingParams
 
 _GENERATION = GenerationParams()
@@ -42,6 +42,14 @@ class GenerationOptions:
         ),
     ] = _GENERATION.keep  # fmt: skip
 
+    draft: Annotated[
+        int | None,
+        option(
+            "--draft", metavar="auto|off|N", parser=parse_draft, shows="auto",
+            help="Tokens to guess from repetitions and evaluate together, at most; auto guesses where that is faster.",
+        ),
+    ] = _GENERATION.draft  # fmt: skip
+
     def params(self, sampling: SamplingParams, **other: Any) -> GenerationParams:
         """The engine's parameters; `other` are fields of GenerationParams that no option sets."""
         return GenerationParams(
@@ -50,5 +58,6 @@ class GenerationOptions:
             context_shift=self.context_shift,
             keep=self.keep,
             sampling=sampling,
+            draft=self.draft,
             **other,
         )

@@ -1,0 +1,71 @@
+"""Drafts for the running answers: from their own text, and from what was read and written before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llamacli.engine.generation.drafts.gate import Gate, Pause, size_of
+from llamacli.engine.generation.drafts.repeats import GRAM, Repeats
+from llamacli.engine.params import MOST_DRAFT
+
+_POOL_TOKENS = 1 << 16
+"""Tokens of earlier answers that are kept to draft from."""
+
+_LOOK_BACK = 32
+_STEPS, _STEPS_NEAR_SUCCESS = 32, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Drafted tokens, and the length of the match that they follow."""
+
+    tokens: tuple[int, ...]
+    match: int
+
+
+class Drafter:
+    """The drafts of the answers of a scheduler, which are made while one of them runs alone."""
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+        self._pool = Repeats()
+        self._sequence = -1
+        self._repeats, self._pause = Repeats(), Pause()
+
+    def draft(self, sequence: int, text: Sequence[int], last: int, most: int | None, room: int) -> Draft | None:
+        """Return a draft of what follows a text and its last token, if one pays: at most `room` tokens.
+
+        At most `most`, too, which are then not weighed; None: as many as pay. `text` grows from call to call; `sequence` is its
+        number.
+        """
+        if sequence != self._sequence:
+            self._sequence, self._repeats, self._pause = sequence, Repeats(), Pause()
+        if len(self._repeats) > len(text):  # a part of it was dropped, to make room in the context
+            self._repeats = Repeats()
+        self._repeats.extend([*text[len(self._repeats) :], last])
+        if room < 1 or len(text) < GRAM or (most is None and not self._pause.is_over(len(text))):
+            return None
+        end = [*text[-_LOOK_BACK:], last]
+        guesses = (self._repeats.guess(end, MOST_DRAFT), self._pool.guess(end, MOST_DRAFT))
+        match, tokens = max(guesses, key=lambda one: one[0])
+        available = min(len(tokens), room, MOST_DRAFT)
+        count = self.gate.size(match, available) if most is None else min(most, available)
+        return Draft(tuple(tokens[:count]), match) if count else None
+
+    def burst_limit(self, sequence: int, position: int) -> int:
+        """Return how many tokens may be generated before the next look for a draft."""
+        is_near = sequence == self._sequence and self._pause.is_near_success(position)
+        return _STEPS_NEAR_SUCCESS if is_near else _STEPS
+
+    def checked(self, draft: Draft, accepted: int, position: int, seconds: float) -> None:
+        """Take in how many tokens of the last draft were accepted, and how long its evaluation took."""
+        count = len(draft.tokens)
+        self.gate.measured_draft(size_of(count), seconds, draft.match, count, accepted)
+        self._pause.saw(accepted, position)
+
+    def ended(self, answer: Sequence[int]) -> None:
+        """Keep an answer to draft others from."""
+        if len(self._pool) > _POOL_TOKENS:
+            self._pool = Repeats()
+        self._pool.extend(answer)

@@ -1,0 +1,99 @@
+"""Whether a draft pays: its cost as measured, and the accepted share of earlier ones with as good a match."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+SIZES = (4, 8, 16)
+"""Tokens of an evaluation that checks a draft: few sizes, as llama.cpp only reuses the graph of the size before."""
+
+_MARGIN = 1.05
+"""Least expected gain: what is not measured (another graph, the sampling of several tokens) must not eat it up."""
+
+_SHARE_OF_NEW = 0.25
+_SLOPE = 0.2
+"""Share of a single evaluation that each further token is taken to cost before it is measured."""
+
+_GOOD_MATCHES = ((16, 0.95), (8, 0.8), (5, 0.6), (0, 0.3))
+"""Lengths of matches, and the share of tokens that is taken to be accepted after them before it is measured."""
+
+_EMPTY_ROUNDS = 3
+_PAUSE = 32
+_LONGEST_PAUSE = 512
+_NEAR = 32
+
+
+class Gate:
+    """The costs of evaluations and the fate of drafts, for one model. Durations in seconds."""
+
+    def __init__(self) -> None:
+        self._single: float | None = None
+        self._costs: dict[int, float] = {}
+        self._accepted = dict(_GOOD_MATCHES)
+
+    def measured_single(self, seconds: float) -> None:
+        """Take in how long the evaluation of one token took."""
+        self._single = _mean(self._single, seconds)
+
+    def measured_draft(self, size: int, seconds: float, match: int, drafted: int, accepted: int) -> None:
+        """Take in how long the evaluation of a draft took, and how many of its tokens were accepted."""
+        self._costs[size] = _mean(self._costs.get(size), seconds)
+        share = 1.0 if accepted == drafted else accepted / (accepted + 1)
+        self._accepted[_class_of(match)] = _mean(self._accepted[_class_of(match)], share)
+
+    def size(self, match: int, available: int) -> int:
+        """Return how many of `available` drafted tokens to evaluate after such a match; 0 if none pays."""
+        if self._single is None:
+            return 0
+        share, best, most = self._accepted[_class_of(match)], 0, _MARGIN
+        for size in SIZES:
+            count = min(size - 1, available)
+            expected = 1 + sum(share**i for i in range(1, count + 1))
+            cost = self._costs.get(size, self._single * (1 + _SLOPE * (size - 1)))
+            gain = expected * self._single / cost
+            if gain > most:
+                best, most = count, gain
+            if count < size - 1:
+                break
+        return best
+
+
+class Pause:
+    """How long one answer drafts nothing after drafts without an accepted token; longer each time."""
+
+    def __init__(self) -> None:
+        self._empty = 0
+        self._length = _PAUSE
+        self._until = 0
+        self._last = -_NEAR
+
+    def is_over(self, position: int) -> bool:
+        """Return whether drafts are wanted at a position of the answer."""
+        return position >= self._until
+
+    def is_near_success(self, position: int) -> bool:
+        """Return whether a draft was accepted shortly before: another one may be possible after every token."""
+        return position < self._last + _NEAR
+
+    def saw(self, accepted: int, position: int) -> None:
+        """Take in the fate of a draft."""
+        if accepted:
+            self._empty, self._length, self._last = 0, _PAUSE, position
+            return
+        self._empty += 1
+        if self._empty == _EMPTY_ROUNDS:
+            self._empty, self._until = 0, position + self._length
+            self._length = min(2 * self._length, _LONGEST_PAUSE)
+
+
+def size_of(count: int, sizes: Sequence[int] = SIZES) -> int:
+    """Return the size of evaluation that a token and `count` drafted ones are measured as."""
+    return next((size for size in sizes if count < size), sizes[-1])
+
+
+def _class_of(match: int) -> int:
+    return next(least for least, _ in _GOOD_MATCHES if match >= least)
+
+
+def _mean(known: float | None, new: float) -> float:
+    return new if known is None else known + _SHARE_OF_NEW * (new - known)

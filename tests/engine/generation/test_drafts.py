@@ -1,0 +1,179 @@
+"""Drafts: guesses from repetitions, weighed by time, which never change an answer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from llamacli.engine.constraint.guidance import Constraint
+from llamacli.engine.engine import Engine
+from llamacli.engine.events import Answer
+from llamacli.engine.generation.drafts.drafter import Drafter
+from llamacli.engine.generation.drafts.gate import Gate, Pause, size_of
+from llamacli.engine.generation.drafts.repeats import Repeats
+from llamacli.engine.params import MOST_DRAFT, ContextParams, GenerationParams, ModelParams, SamplingParams
+from llamacli.errors import UsageError
+
+CONTEXT = ContextParams(n_ctx=512, threads=1)
+TEXT = "the weather in the world and the weather in us and the weather in the world "
+
+
+@pytest.mark.parametrize(
+    ("text", "end", "most", "expected"),
+    [
+        ("", "abc", 4, (0, "")),
+        ("abcdef", "abc", 2, (3, "de")),
+        ("abcdef", "xbc", 2, (0, "")),
+        ("abcdef", "def", 4, (0, "")),  # nothing followed
+        ("zabcd yabce", "abc", 1, (3, "e")),  # the latest of equally long ones
+        ("zabcd yabce", "zabc", 1, (4, "d")),  # the longest
+        ("ababababab", "babab", 3, (5, "aba")),
+        ("aaaaaaaa", "aaa", 3, (3, "a")),
+    ],
+)
+def test_the_longest_and_latest_match_is_continued(text, end, most, expected):
+    repeats = Repeats()
+    repeats.extend([ord(letter) for letter in text])
+    match, tokens = repeats.guess([ord(letter) for letter in end], most)
+    assert (match, "".join(map(chr, tokens))) == expected
+
+
+def test_adding_in_parts_is_adding_at_once():
+    whole, parts = Repeats(), Repeats()
+    tokens = [i * i % 7 for i in range(200)]
+    whole.extend(tokens)
+    for start in range(0, 200, 7):
+        parts.extend(tokens[start : start + 7])
+    for start in range(0, 190, 3):
+        assert whole.guess(tokens[start : start + 10], 5) == parts.guess(tokens[start : start + 10], 5)
+
+
+def test_nothing_is_drafted_before_a_token_was_measured():
+    assert Gate().size(32, 15) == 0
+
+
+def test_a_draft_is_as_long_as_it_pays():
+    gate = Gate()
+    gate.measured_single(0.010)
+    assert gate.size(32, 15) > gate.size(8, 15) >= gate.size(5, 15) > 0
+    assert gate.size(3, 15) == 0
+    for _ in range(20):
+        gate.measured_draft(16, 0.012, 3, 15, 15)
+        gate.measured_draft(4, 0.040, 6, 3, 3)
+    assert gate.size(3, 15) == 15  # accepted so far, at a known price
+    assert gate.size(3, 9) == 9
+    for _ in range(20):
+        gate.measured_draft(16, 0.012, 20, 15, 0)
+        gate.measured_draft(8, 0.012, 20, 7, 0)
+    assert gate.size(20, 15) == 0
+
+
+def test_empty_drafts_pause_for_longer_each_time():
+    pause = Pause()
+    lengths = []
+    position = 0
+    for _ in range(4):
+        for _ in range(3):
+            assert pause.is_over(position)
+            pause.saw(0, position)
+        start = position
+        while not pause.is_over(position):
+            position += 1
+        lengths.append(position - start)
+    assert lengths == [32, 64, 128, 256]
+    pause.saw(1, position)
+    for _ in range(3):
+        pause.saw(0, position)
+    assert not pause.is_over(position + 31)
+    assert pause.is_over(position + 32)
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 4), (3, 4), (4, 8), (7, 8), (8, 16), (15, 16)])
+def test_costs_are_measured_by_few_sizes(count, size):
+    assert size_of(count) == size
+
+
+def test_a_text_that_lost_its_beginning_starts_anew():
+    drafter = Drafter()
+    text = [1, 2, 3, 4, 5, 6, 1, 2]
+    assert drafter.draft(0, text, 3, 4, 10).tokens == (4, 5, 6, 1)
+    assert drafter.draft(0, text[6:], 3, 4, 10) is None
+    drafter.ended([7, 8, 9, 10, 11])
+    assert drafter.draft(1, [0, 7, 8], 9, 2, 10).tokens == (10, 11)  # from an earlier answer
+    assert drafter.draft(1, [0, 7, 8], 9, 2, 0) is None
+
+
+@pytest.fixture(scope="module")
+def engine(quantized_model):
+    with Engine(quantized_model, ModelParams(), CONTEXT) as engine:
+        yield engine
+
+
+def answer(engine: Engine, text: str, params: GenerationParams, constraint: Constraint | None = None) -> Answer:
+    (found,) = [one for one in engine.answer(engine.text_turn(text, constraint), params) if isinstance(one, Answer)]
+    return found
+
+
+SAMPLING = {
+    "greedy": SamplingParams(temperature=0, ignore_eos=True),
+    "seeded": SamplingParams(seed=3, temperature=0.3, ignore_eos=True),
+    "hot": SamplingParams(seed=5, temperature=2.0, ignore_eos=True),
+    "penalties": SamplingParams(seed=5, temperature=0.5, repeat_penalty=1.1, ignore_eos=True),
+    "dry": SamplingParams(temperature=0, dry_multiplier=0.5, ignore_eos=True),
+    "mirostat": SamplingParams(seed=9, mirostat=2, ignore_eos=True),
+}
+
+
+@pytest.mark.parametrize("sampling", SAMPLING)
+@pytest.mark.parametrize("draft", [1, 4, MOST_DRAFT, None])
+def test_the_answer_is_the_one_without_drafts(engine, sampling, draft):
+    params = GenerationParams(max_tokens=150, sampling=SAMPLING[sampling], draft=0, logprobs=0)
+    expected = answer(engine, TEXT, params)
+    found = answer(engine, TEXT, dataclasses.replace(params, draft=draft))
+    assert found.content == expected.content
+    assert [(one.id, one.logprob) for one in found.tokens] == [(one.id, one.logprob) for one in expected.tokens]
+    assert expected.timings.draft_n == 0
+    assert found.timings.draft_n_accepted <= found.timings.draft_n
+    assert found.timings.predicted_n == expected.timings.predicted_n
+    if sampling == "greedy" and draft is not None:  # it repeats itself
+        assert found.timings.draft_n_accepted > 20
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stop": ("the",)}, {"max_tokens": 1}, {"max_tokens": 2}, {"max_tokens": None}, {"logprobs": 3},
+        {"max_tokens": 700, "context_shift": True},
+    ],
+)  # fmt: skip
+def test_limits_hold_with_drafts(engine, changes):
+    params = dataclasses.replace(GenerationParams(max_tokens=60, sampling=SAMPLING["greedy"], draft=0), **changes)
+    expected = answer(engine, TEXT, params)
+    found = answer(engine, TEXT, dataclasses.replace(params, draft=MOST_DRAFT))
+    assert (found.content, found.finish_reason, found.usage) == (expected.content, expected.finish_reason, expected.usage)
+    again = answer(engine, TEXT, params)  # the cache holds nothing that was drafted in vain
+    assert again.content == expected.content
+
+
+@pytest.mark.parametrize(
+    "grammar", ['root ::= ("the weather in " | "the world ")+', "root ::= [a-z ]+", 'root ::= "yes" | "no"']
+)
+def test_a_grammar_holds_with_drafts(engine, grammar):
+    params = GenerationParams(max_tokens=80, sampling=SAMPLING["seeded"], draft=0)
+    expected = answer(engine, TEXT, params, Constraint(grammar=grammar))
+    found = answer(engine, TEXT, dataclasses.replace(params, draft=MOST_DRAFT), Constraint(grammar=grammar))
+    assert (found.content, found.finish_reason) == (expected.content, expected.finish_reason)
+
+
+def test_without_equal_bits_nothing_is_drafted_unasked(tiny_model):
+    with Engine(tiny_model, ModelParams(), CONTEXT) as engine:
+        params = GenerationParams(max_tokens=100, sampling=SAMPLING["greedy"])
+        assert answer(engine, TEXT, params).timings.draft_n == 0
+        assert answer(engine, TEXT, dataclasses.replace(params, draft=4)).timings.draft_n > 0
+
+
+@pytest.mark.parametrize("draft", [-1, MOST_DRAFT + 1])
+def test_a_number_out_of_range_is_refused(draft):
+    with pytest.raises(UsageError, match="must be from 0 to 15"):
+        GenerationParams(draft=draft)
