@@ -22,6 +22,7 @@ from llamacli.engine.events import Answer, AnswerEvent
 from llamacli.engine.generation.job import Job
 from llamacli.engine.generation.prefix_cache import common_length
 from llamacli.engine.params import GenerationParams
+from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.runtime.prompt_identity import PromptIdentity
 from llamacli.engine.runtime.state_layout import SPARE, Layout, read_layout, write_frame
 from llamacli.errors import LlamacliError, StateError
@@ -78,6 +79,11 @@ class CachedPrompts:
         self._began, self._spent = time.monotonic(), 0.0
         self._failed = False
 
+    @staticmethod
+    def take(params: GenerationParams | None, *, closes_gap: bool = False) -> bool:
+        """Return whether a request may start with what was evaluated before."""
+        return not closes_gap and (params is None or (params.cache_prompt and not params.score_prompt))
+
     # --- answers --------------------------------------------------------------------------------------------------------
 
     def answer(
@@ -108,7 +114,7 @@ class CachedPrompts:
         def prepared() -> Iterator[Job | None]:
             nonlocal common, count
             for job in jobs:
-                if job is not None and can_be_cached(job.params) and self._takes_batches:
+                if job is not None and self.take(job.params) and self._takes_batches:
                     prompt = (*job.turn.prompt.tokens, *job.turn.started)
                     common = prompt if common is None else common[: common_length(common, prompt)]
                     count += 1
@@ -153,13 +159,15 @@ class CachedPrompts:
             return
         try:
             found = self._found(identity, prompt)
-            if found.tokens < BLOCK or found.tokens - self._engine.held_tokens(prompt) < LEAST_GAIN:
+            if found.tokens < BLOCK or not _fits(found.tokens * identity.token_bytes):
+                return
+            if found.tokens - self._engine.held_tokens(prompt) < LEAST_GAIN:
                 return
             blocks = self._cache.read(found, prompt)
             if blocks:
                 with _joined(blocks) as (tokens, file, size):
                     self._engine.stage_prompt(tokens, file, size)
-        except (OSError, StateError) as error:
+        except (OSError, LlamacliError) as error:  # what is wrong with the engine, the answer says
             logger.debug("the prompt cache is not used: %s", error)
 
     def _found(self, identity: PromptIdentity, prompt: Sequence[int]) -> Found:
@@ -199,8 +207,10 @@ class CachedPrompts:
         began = time.monotonic()
         try:
             missing = len(prompt) - self._cache.find(identity.fingerprint, prompt).tokens
-            read_ms = len(prompt) * identity.token_bytes / _DISK_BYTES_PER_MS
-            if missing < LEAST_GAIN or missing * ms_per_token < _WORTH * read_ms:
+            size = len(prompt) * identity.token_bytes
+            if missing < LEAST_GAIN or missing * ms_per_token < _WORTH * size / _DISK_BYTES_PER_MS:
+                return
+            if size > self._cache.limit(self._cache.size()) or not _fits(size):
                 return
             with _nameless() as file:
                 tokens = self._engine.capture_prompt(prompt, file)
@@ -243,9 +253,10 @@ class CachedPrompts:
             self._thread.join(_PATIENCE_SECONDS)
 
 
-def can_be_cached(params: GenerationParams | None, *, closes_gap: bool = False) -> bool:
-    """Return whether a request may start with what was evaluated before."""
-    return not closes_gap and (params is None or (params.cache_prompt and not params.score_prompt))
+def _fits(size: int) -> bool:
+    """Return whether a state of so many bytes can be held twice for a moment."""
+    available = available_memory()
+    return available is None or size <= available // 4
 
 
 @contextlib.contextmanager

@@ -25,7 +25,6 @@ from llamacli.backend.child.process import Child
 from llamacli.backend.child.prompting import ChildPrompting
 from llamacli.backend.child.start import start_child
 from llamacli.backend.child.wire.codec import encode
-from llamacli.backend.prompt_cache import CachedPrompts, can_be_cached
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent, Failed, Prefill
 from llamacli.engine.generation.job import Job
@@ -35,9 +34,9 @@ from llamacli.engine.runtime.canceller import Canceller
 from llamacli.engine.runtime.prompt_identity import PromptIdentity
 from llamacli.errors import EngineDiedError, MemoryFullError
 from llamacli.gguf.split import part_names
-from llamacli.store.prompt_cache.cache import PromptCache
 
 if TYPE_CHECKING:
+    from llamacli.backend.prompt_cache import CachedPrompts
     from llamacli.engine.embedding.outcome import Outcome
     from llamacli.engine.embedding.params import EmbeddingParams
     from llamacli.engine.embedding.window import Text
@@ -50,8 +49,8 @@ SERVICE = "llamacli.backend.child.services.engine"
 class ChildEngine(ChildPrompting):
     """Loads a model in a child and answers through it. `on_load` is called with the progress of loading, 0 to 1.
 
-    `start` starts a child, which this object owns: `close()` ends it, and may be called twice. A context manager. `cache` has
-    evaluated prompts, and gets those of the answers.
+    `start` starts a child, which this object owns: `close()` ends it, and may be called twice. A context manager. `prompts_of`
+    returns where its evaluated prompts are kept.
 
     Raises (when built): what `Engine` raises; EngineDiedError if the child dies meanwhile, as all methods do.
     """
@@ -62,24 +61,36 @@ class ChildEngine(ChildPrompting):
         arguments: OpenModel,
         on_load: Callable[[float], None] | None = None,
         *,
-        cache: PromptCache | None = None,
+        prompts_of: Callable[[ChildEngine], CachedPrompts] | None = None,
     ) -> None:
         self._start = start
         self._arguments = arguments
         self._prefix_bytes = 0
-        self.prompts = CachedPrompts(self, cache, Path(arguments.path).name) if cache is not None else None
+        self._prompts_of = prompts_of
+        self.prompts: CachedPrompts | None = None
         """The prompts of this engine on disk, if they are kept."""
         self._load(on_load)
 
     def _load(self, on_load: Callable[[float], None] | None = None) -> None:
         self._child = self._start()
+
+        def on_item(share: float) -> None:
+            self._open_prompts()  # while C reads the weights
+            if on_load is not None:
+                on_load(share)
+
         try:
-            self._opened = self._child.call(contract.OPEN, self._arguments, on_item=on_load)
+            self._opened = self._child.call(contract.OPEN, self._arguments, on_item=on_item)
+            self._open_prompts()
             if self._prefix_bytes:
                 self.keep_prefixes(self._prefix_bytes)
         except BaseException:
             self._child.close()
             raise
+
+    def _open_prompts(self) -> None:
+        if self.prompts is None and self._prompts_of is not None:
+            self.prompts = self._prompts_of(self)
 
     def revive(self) -> None:
         """Load the model in a new child if this one has died. Raises as when built."""
@@ -123,7 +134,7 @@ class ChildEngine(ChildPrompting):
         Up to the first token the child waits for each event to be taken, so that the caller can save the evaluated prompt.
         """
         request = AnswerRequest(turn, params, samples, tuple(started), closes_gap, make_room is not None)
-        if self.prompts is None or not can_be_cached(params, closes_gap=closes_gap):
+        if self.prompts is None or not self.prompts.take(params, closes_gap=closes_gap):
             return self._answer(request, make_room, cancel)
         return self.prompts.answer(turn, started or turn.started, partial(self._answer, request, make_room, cancel))
 
@@ -332,5 +343,12 @@ def open_engine(
     arguments = OpenModel(str(path), model, context)
     child = child or ChildParams()
     start = partial(start_child, SERVICE, reads, child, model=path, identity=encode(arguments))
-    cache = PromptCache(limit=child.cache_size) if child.prompt_cache else None
-    return ChildEngine(start, arguments, on_load, cache=cache)
+    size = child.cache_size
+
+    def prompts_of(engine: ChildEngine) -> CachedPrompts:
+        from llamacli.backend.prompt_cache import CachedPrompts
+        from llamacli.store.prompt_cache.cache import PromptCache
+
+        return CachedPrompts(engine, PromptCache(limit=size), path.name)
+
+    return ChildEngine(start, arguments, on_load, prompts_of=prompts_of if child.prompt_cache else None)

@@ -17,7 +17,7 @@ from llamacli.backend.child.wire.codec import ProtocolError
 from llamacli.backend.child.wire.faults import exception_of
 from llamacli.backend.child.wire.frames import Failure, Grant, Items, Result
 from llamacli.backend.child.wire.method import Method, decoder_of
-from llamacli.backend.prompt_cache import CachedPrompts, can_be_cached
+from llamacli.backend.prompt_cache import CachedPrompts
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent
@@ -160,8 +160,8 @@ class LoopEngine:
 
     async def answer(self, turn: Turn, params: GenerationParams, *, samples: int) -> AsyncGenerator[list[AnswerEvent], None]:
         """Yield the events of an answer in batches. Leaving the iterator ends it. Raises as `Engine.answer`."""
-        prompts = self._engine.prompts if can_be_cached(params) else None
-        if prompts is None:
+        prompts = self._engine.prompts
+        if prompts is None or not prompts.take(params):
             batches = self._answer(turn, params, samples=samples)
         else:
             batches = self._answer_with(prompts, turn, params, samples=samples)
