@@ -29,7 +29,7 @@ TEXT = "the weather in the world and the weather in us and the weather in the wo
         ("zabcd yabce", "abc", 1, (3, "e")),  # the latest of equally long ones
         ("zabcd yabce", "zabc", 1, (4, "d")),  # the longest
         ("ababababab", "babab", 3, (5, "aba")),
-        ("aaaaaaaa", "aaa", 3, (3, "a")),
+        ("aaaaaaaa", "aaa", 3, (3, "aaa")),
     ],
 )
 def test_the_longest_and_latest_match_is_continued(text, end, most, expected):

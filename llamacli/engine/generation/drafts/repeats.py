@@ -40,13 +40,14 @@ class Repeats:
     def guess(self, end: Sequence[int], most: int) -> tuple[int, list[int]]:
         """Return the length of the longest match of `end` with an earlier place, and up to `most` tokens that followed there.
 
-        Return (0, []) without one. Of equally long ones the latest counts.
+        Return (0, []) without one. Of equally long ones that with most tokens counts, then the latest.
         """
-        best, start = 0, 0
+        text = self._tokens
+        best = (0, 0, 0)
         for place in self._places.get(tuple(end[-GRAM:]), ()):
             length = GRAM
-            while length < min(_LONGEST_MATCH, len(end), place) and self._tokens[place - length - 1] == end[-length - 1]:
+            while length < min(_LONGEST_MATCH, len(end), place) and text[place - length - 1] == end[-length - 1]:
                 length += 1
-            if length >= best:
-                best, start = length, place
-        return (best, self._tokens[start : start + most]) if best else (0, [])
+            best = max(best, (length, min(most, len(text) - place), place))
+        length, count, place = best
+        return length, text[place : place + count]
