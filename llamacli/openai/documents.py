@@ -115,4 +115,4 @@ def totals(answers: Sequence[Answer]) -> Document:
         sum(each.timings.draft_n for each in answers),
         sum(each.timings.draft_n_accepted for each in answers),
     )
-    return {"usage": response.usage(usage), "timings": response.timings(timings)}
+    return {"usage": response.usage(usage), "timings": response.timings(timings, usage)}

@@ -24,7 +24,7 @@ def infill_document(answer: Answer, model: str, *, content: str | None = None) -
         "tokens_evaluated": answer.usage.prompt_tokens,
         "tokens_cached": answer.usage.cached_tokens,
         "truncated": False,
-        "timings": response.timings(answer.timings),
+        "timings": response.timings(answer.timings, answer.usage),
     }
 
 

@@ -53,11 +53,11 @@ def usage(used: Usage) -> Document:
     }
 
 
-def timings(measured: Timings) -> Document:
-    """Return durations in milliseconds and rates per second; and the drafted tokens, if there are any."""
+def timings(measured: Timings, used: Usage) -> Document:
+    """Return durations in milliseconds and rates per second; the cached tokens, and the drafted ones, if there are any."""
     names = ["prompt_n", "prompt_ms", "prompt_per_second", "predicted_n", "predicted_ms", "predicted_per_second"]
     names += ["draft_n", "draft_n_accepted"] if measured.draft_n else []
-    return {name: round(getattr(measured, name), 3) for name in names}
+    return {"cache_n": used.cached_tokens} | {name: round(getattr(measured, name), 3) for name in names}
 
 
 def text_choice(index: int, text: str, reason: str | None, logprobs: Document | None = None) -> Document:

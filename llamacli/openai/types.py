@@ -65,6 +65,7 @@ class CompletionUsage(TypedDict):
 class Timings(TypedDict):
     """Durations in milliseconds and rates per second, as llama-server names them."""
 
+    cache_n: int
     prompt_n: int
     prompt_ms: float
     prompt_per_second: float

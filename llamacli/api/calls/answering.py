@@ -103,7 +103,7 @@ class Answering:
 
         answers = {event.index: event for event in self._answers(tasks) if isinstance(event, Answer)}
         choices = [task.documents(heading).choice(answers[task.index]) for task in tasks]
-        timings = response.timings(answers[0].timings) if heading.is_chat else None
+        timings = response.timings(answers[0].timings, answers[0].usage) if heading.is_chat else None
         return heading.document(choices, usage=response.usage(total_usage(list(answers.values()))), timings=timings)
 
     @naming_arguments

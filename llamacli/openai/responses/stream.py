@@ -83,7 +83,8 @@ class ResponseStream:
         if isinstance(self._text, MessageItem):
             events += self._placed(self._text, self._text.add("", self._claim()))
         events += self._close("completed" if status == "completed" else "incomplete")
-        self._head |= {"status": status, "usage": self._usage(answer.usage), "timings": response.timings(answer.timings)}
+        timings = response.timings(answer.timings, answer.usage)
+        self._head |= {"status": status, "usage": self._usage(answer.usage), "timings": timings}
         if status == "completed":
             self._head["completed_at"] = int(time.time())
         elif status == "incomplete":

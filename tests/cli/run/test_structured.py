@@ -389,7 +389,7 @@ def test_a_chat_completion():
         "prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4, "prompt_tokens_details": {"cached_tokens": 2},
     }  # fmt: skip
     assert document["timings"] == {
-        "prompt_n": 2, "prompt_ms": 100.0, "prompt_per_second": 20.0,
+        "cache_n": 2, "prompt_n": 2, "prompt_ms": 100.0, "prompt_per_second": 20.0,
         "predicted_n": 2, "predicted_ms": 200.0, "predicted_per_second": 10.0,
     }  # fmt: skip
 
