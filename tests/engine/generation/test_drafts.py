@@ -151,7 +151,8 @@ def test_limits_hold_with_drafts(engine, changes):
     params = dataclasses.replace(GenerationParams(max_tokens=60, sampling=SAMPLING["greedy"], draft=0), **changes)
     expected = answer(engine, TEXT, params)
     found = answer(engine, TEXT, dataclasses.replace(params, draft=MOST_DRAFT))
-    assert (found.content, found.finish_reason, found.usage) == (expected.content, expected.finish_reason, expected.usage)
+    assert (found.content, found.finish_reason) == (expected.content, expected.finish_reason)
+    assert found.usage.completion_tokens == expected.usage.completion_tokens
     again = answer(engine, TEXT, params)  # the cache holds nothing that was drafted in vain
     assert again.content == expected.content
 
