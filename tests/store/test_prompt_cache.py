@@ -184,6 +184,10 @@ def test_the_default_size_follows_the_free_disk(store, monkeypatch, free, expect
     assert PromptCache(store.folder).limit(0) == expected
 
 
+def test_a_folder_that_is_not_there_yet_has_the_disk_of_its_parents(store):
+    assert PromptCache(store.folder / "a" / "b").limit(0) > 0
+
+
 def test_a_full_disk_leaves_nothing_unfinished(store, monkeypatch):
     def full(file: object, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

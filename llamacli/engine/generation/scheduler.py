@@ -126,7 +126,7 @@ class Scheduler:
             started = time.perf_counter()
             done, cancelled = self._bursts.run([sequence.lane() for sequence, _ in plan], steps)
             if len(plan) == 1 and done:
-                self._drafter.gate.measured_single((time.perf_counter() - started) / len(done))
+                self._drafter.generated(len(done), time.perf_counter() - started)
             return self._finish_burst(plan, done, cancelled)
         tokens, positions, sequences, outputs = _batch_of(plan)
         self._context.decode(tokens, positions, sequences, outputs)

@@ -162,8 +162,9 @@ class PromptCache:
         """Return the bytes that all files may have; `used` of them are taken."""
         if self._limit is not None:
             return self._limit
+        folder = next((one for one in (self.folder, *self.folder.parents) if one.exists()), self.folder)
         try:
-            free = shutil.disk_usage(self.folder).free
+            free = shutil.disk_usage(folder).free
         except OSError:
             free = 0
         return min(DEFAULT_BYTES, int(_SHARE_OF_FREE_DISK * (free + used)))

@@ -10,7 +10,7 @@ from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Answer
 from llamacli.engine.generation.drafts.drafter import Drafter
-from llamacli.engine.generation.drafts.gate import Gate, Pause, size_of
+from llamacli.engine.generation.drafts.gate import Account, Gate, size_of
 from llamacli.engine.generation.drafts.repeats import Repeats
 from llamacli.engine.params import MOST_DRAFT, ContextParams, GenerationParams, ModelParams, SamplingParams
 from llamacli.errors import UsageError
@@ -50,43 +50,63 @@ def test_adding_in_parts_is_adding_at_once():
 
 
 def test_nothing_is_drafted_before_a_token_was_measured():
-    assert Gate().size(32, 15) == 0
+    assert Gate().size(32, 15, 1.0) == 0
 
 
 def test_a_draft_is_as_long_as_it_pays():
     gate = Gate()
     gate.measured_single(0.010)
-    assert gate.size(32, 15) > gate.size(8, 15) >= gate.size(5, 15) > 0
-    assert gate.size(3, 15) == 0
+    assert gate.size(32, 15, 1.0) > gate.size(8, 15, 1.0) >= gate.size(5, 15, 1.0) > 0
+    assert gate.size(3, 15, 1.0) == 0
     for _ in range(20):
         gate.measured_draft(16, 0.012, 3, 15, 15)
         gate.measured_draft(4, 0.040, 6, 3, 3)
-    assert gate.size(3, 15) == 15  # accepted so far, at a known price
-    assert gate.size(3, 9) == 9
+    assert gate.size(3, 15, 1.0) == 15  # accepted so far, at a known price
+    assert gate.size(3, 9, 1.0) == 9
     for _ in range(20):
         gate.measured_draft(16, 0.012, 20, 15, 0)
         gate.measured_draft(8, 0.012, 20, 7, 0)
-    assert gate.size(20, 15) == 0
+    assert gate.size(20, 15, 1.0) == 0
 
 
-def test_empty_drafts_pause_for_longer_each_time():
-    pause = Pause()
-    lengths = []
-    position = 0
-    for _ in range(4):
-        for _ in range(3):
-            assert pause.is_over(position)
-            pause.saw(0, position)
-        start = position
-        while not pause.is_over(position):
-            position += 1
-        lengths.append(position - start)
-    assert lengths == [32, 64, 128, 256]
-    pause.saw(1, position)
-    for _ in range(3):
-        pause.saw(0, position)
-    assert not pause.is_over(position + 31)
-    assert pause.is_over(position + 32)
+def test_a_draft_that_could_lose_too_much_is_shorter():
+    gate = Gate()
+    gate.measured_single(0.010)
+    lengths = [gate.size(32, 15, loss) for loss in (0.0, 0.005, 0.007, 0.02, 0.1)]
+    assert lengths == sorted(lengths)
+    assert (lengths[0], lengths[2]) == (0, 3)
+
+
+def test_what_drafts_may_lose_is_bounded_and_grows_with_what_they_save():
+    account = Account()
+    assert account.most_loss(0.010) == pytest.approx(0.010)
+    account.book(-0.010, 0.010)
+    assert account.most_loss(0.010) < 0.001
+    account.book(0.0, 2.0)
+    assert account.most_loss(0.010) == pytest.approx(0.01, rel=0.1)
+    account.book(0.5, 0.1)
+    assert account.most_loss(0.010) > 0.5
+    assert not account.is_near_success(0)
+    account.succeeded(100)
+    assert account.is_near_success(131)
+    assert not account.is_near_success(132)
+
+
+def test_useless_drafts_cost_an_answer_little():
+    """A text that repeats itself in its beginnings, and never goes on as before."""
+    drafter, single, price = Drafter(), 0.010, 0.020
+    text = [1, 2, 3]
+    lost = 0.0
+    drafter.generated(5, 5 * single)
+    for step in range(400):
+        draft = drafter.draft(0, text[:-1], text[-1], None, 15)
+        if draft is not None:
+            drafter.checked(draft, 0, len(text), price)
+            lost += price - single
+        else:
+            drafter.generated(1, single)
+        text += [1, 2, 3, 4, 5, 6, 7, 8, 1000 + step][len(text) % 9 :][:1]
+    assert lost <= 0.01 * 400 * single + single
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, 4), (3, 4), (4, 8), (7, 8), (8, 16), (15, 16)])

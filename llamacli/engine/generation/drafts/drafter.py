@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llamacli.engine.generation.drafts.gate import Gate, Pause, size_of
+from llamacli.engine.generation.drafts.gate import Account, Gate, size_of
 from llamacli.engine.generation.drafts.repeats import GRAM, Repeats
 from llamacli.engine.params import MOST_DRAFT
 
@@ -28,10 +28,11 @@ class Drafter:
     """The drafts of the answers of a scheduler, which are made while one of them runs alone."""
 
     def __init__(self) -> None:
-        self.gate = Gate()
+        self._gate = Gate()
         self._pool = Repeats()
         self._sequence = -1
-        self._repeats, self._pause = Repeats(), Pause()
+        self._repeats, self._account = Repeats(), Account()
+        self._follows_draft = False
 
     def draft(self, sequence: int, text: Sequence[int], last: int, most: int | None, room: int) -> Draft | None:
         """Return a draft of what follows a text and its last token, if one pays: at most `room` tokens.
@@ -40,29 +41,48 @@ class Drafter:
         number.
         """
         if sequence != self._sequence:
-            self._sequence, self._repeats, self._pause = sequence, Repeats(), Pause()
+            self._sequence, self._repeats, self._account = sequence, Repeats(), Account()
         if len(self._repeats) > len(text):  # a part of it was dropped, to make room in the context
             self._repeats = Repeats()
         self._repeats.extend([*text[len(self._repeats) :], last])
-        if room < 1 or len(text) < GRAM or (most is None and not self._pause.is_over(len(text))):
+        if room < 1 or len(text) < GRAM:
             return None
         end = [*text[-_LOOK_BACK:], last]
         guesses = (self._repeats.guess(end, MOST_DRAFT), self._pool.guess(end, MOST_DRAFT))
         match, tokens = max(guesses, key=lambda one: one[0])
         available = min(len(tokens), room, MOST_DRAFT)
-        count = self.gate.size(match, available) if most is None else min(most, available)
+        count = self._worth(match, available) if most is None else min(most, available)
         return Draft(tuple(tokens[:count]), match) if count else None
+
+    def _worth(self, match: int, available: int) -> int:
+        """Return how many drafted tokens pay, and may be lost."""
+        single = self._gate.single
+        return 0 if single is None else self._gate.size(match, available, self._account.most_loss(single))
 
     def burst_limit(self, sequence: int, position: int) -> int:
         """Return how many tokens may be generated before the next look for a draft."""
-        is_near = sequence == self._sequence and self._pause.is_near_success(position)
+        is_near = sequence == self._sequence and self._account.is_near_success(position)
         return _STEPS_NEAR_SUCCESS if is_near else _STEPS
 
     def checked(self, draft: Draft, accepted: int, position: int, seconds: float) -> None:
         """Take in how many tokens of the last draft were accepted, and how long its evaluation took."""
-        count = len(draft.tokens)
-        self.gate.measured_draft(size_of(count), seconds, draft.match, count, accepted)
-        self._pause.saw(accepted, position)
+        count, single = len(draft.tokens), self._gate.single
+        self._gate.measured_draft(size_of(count), seconds, draft.match, count, accepted)
+        self._follows_draft = True
+        if accepted:
+            self._account.succeeded(position)
+        if single is not None:
+            self._account.book((accepted + 1) * single - seconds, seconds)
+
+    def generated(self, count: int, seconds: float) -> None:
+        """Take in how long the evaluation of single tokens took. What the first one after a draft costs is the draft's."""
+        single = self._gate.single
+        if self._follows_draft and single is not None:
+            self._account.book(min(0.0, count * single - seconds), seconds)
+        else:
+            self._account.book(0.0, seconds)
+            self._gate.measured_single(seconds / count)
+        self._follows_draft = False
 
     def ended(self, answer: Sequence[int]) -> None:
         """Keep an answer to draft others from."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 SIZES = (4, 8, 16)
 """Tokens of an evaluation that checks a draft: few sizes, as llama.cpp only reuses the graph of the size before."""
 
-_MARGIN = 1.05
-"""Least expected gain: what is not measured (another graph, the sampling of several tokens) must not eat it up."""
+_MARGIN = 1.2
+"""Least expected gain: the graph of one token is built anew after a draft."""
 
 _SHARE_OF_NEW = 0.25
 _SLOPE = 0.2
@@ -17,9 +17,12 @@ _SLOPE = 0.2
 _GOOD_MATCHES = ((16, 0.95), (8, 0.8), (5, 0.6), (0, 0.3))
 """Lengths of matches, and the share of tokens that is taken to be accepted after them before it is measured."""
 
-_EMPTY_ROUNDS = 3
-_PAUSE = 32
-_LONGEST_PAUSE = 512
+_DEBT = 1.0
+"""What drafts may cost an answer before they have saved anything, in evaluations of one token."""
+
+_SHARE_OF_TIME = 0.005
+"""What they may cost beyond that, as a share of its time."""
+
 _NEAR = 32
 
 
@@ -41,8 +44,16 @@ class Gate:
         share = 1.0 if accepted == drafted else accepted / (accepted + 1)
         self._accepted[_class_of(match)] = _mean(self._accepted[_class_of(match)], share)
 
-    def size(self, match: int, available: int) -> int:
-        """Return how many of `available` drafted tokens to evaluate after such a match; 0 if none pays."""
+    @property
+    def single(self) -> float | None:
+        """Seconds of the evaluation of one token, None before the first."""
+        return self._single
+
+    def size(self, match: int, available: int, most_loss: float) -> int:
+        """Return how many of `available` drafted tokens to evaluate after such a match; 0 if none pays.
+
+        `most_loss` are the seconds that may be lost if none is accepted.
+        """
         if self._single is None:
             return 0
         share, best, most = self._accepted[_class_of(match)], 0, _MARGIN
@@ -51,39 +62,37 @@ class Gate:
             expected = 1 + sum(share**i for i in range(1, count + 1))
             cost = self._costs.get(size, self._single * (1 + _SLOPE * (size - 1)))
             gain = expected * self._single / cost
-            if gain > most:
+            if gain > most and cost - self._single <= most_loss:
                 best, most = count, gain
             if count < size - 1:
                 break
         return best
 
 
-class Pause:
-    """How long one answer drafts nothing after drafts without an accepted token; longer each time."""
+class Account:
+    """What the drafts of one answer have saved, in seconds. What they may lose is bounded."""
 
     def __init__(self) -> None:
-        self._empty = 0
-        self._length = _PAUSE
-        self._until = 0
-        self._last = -_NEAR
+        self._saved = 0.0
+        self._passed = 0.0
+        self._success = -_NEAR
 
-    def is_over(self, position: int) -> bool:
-        """Return whether drafts are wanted at a position of the answer."""
-        return position >= self._until
+    def most_loss(self, single: float) -> float:
+        """Return the seconds that the next draft may lose. `single` are those of an evaluation of one token."""
+        return self._saved + _DEBT * single + _SHARE_OF_TIME * self._passed
+
+    def book(self, saved: float, seconds: float) -> None:
+        """Take in what was saved, or lost if negative, in so many seconds."""
+        self._saved += saved
+        self._passed += seconds
+
+    def succeeded(self, position: int) -> None:
+        """Take in that a draft was accepted."""
+        self._success = position
 
     def is_near_success(self, position: int) -> bool:
         """Return whether a draft was accepted shortly before: another one may be possible after every token."""
-        return position < self._last + _NEAR
-
-    def saw(self, accepted: int, position: int) -> None:
-        """Take in the fate of a draft."""
-        if accepted:
-            self._empty, self._length, self._last = 0, _PAUSE, position
-            return
-        self._empty += 1
-        if self._empty == _EMPTY_ROUNDS:
-            self._empty, self._until = 0, position + self._length
-            self._length = min(2 * self._length, _LONGEST_PAUSE)
+        return position < self._success + _NEAR
 
 
 def size_of(count: int, sizes: Sequence[int] = SIZES) -> int:
