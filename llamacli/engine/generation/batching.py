@@ -50,23 +50,26 @@ class InvariantPlanner:
     ggml multiplies one column with other kernels than several, and they sum in another order. So a prompt is never evaluated
     by single tokens, nor beside generating sequences, whose tokens are always single. llama.cpp splits a batch into parts in
     which all sequences have the same number of tokens: equal numbers leave nothing to split. Short prompts share a batch,
-    ample ones have their own, and after `n_batch` prompt tokens the generating sequences have a step.
+    ample ones have their own, and after `n_batch` prompt tokens, or as many steps as these would take, but at least two, the
+    generating sequences have a step.
     """
 
     def __init__(self, n_batch: int, n_ubatch: int) -> None:
         self._n_batch = n_batch
         self._n_ubatch = n_ubatch
-        self._spent = 0
+        self._most_steps = max(2, n_batch // n_ubatch)
+        self._spent = self._steps = 0
 
     def plan(self, active: list[Sequence]) -> list[Planned]:
         """See `Planner`."""
         prompts = [sequence for sequence in active if sequence.is_prefilling and sequence.pending]
         others = [sequence for sequence in active if not sequence.is_prefilling and sequence.pending]
-        if prompts and (not others or self._spent < self._n_batch):
+        if prompts and (not others or (self._spent < self._n_batch and self._steps < self._most_steps)):
             plan = self._prompts(prompts)
             self._spent += sum(count for _, count in plan)
+            self._steps += 1
             return plan
-        self._spent = 0
+        self._spent = self._steps = 0
         return [(sequence, len(sequence.pending)) for sequence in others]
 
     def _prompts(self, prompts: list[Sequence]) -> list[Planned]:

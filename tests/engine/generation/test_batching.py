@@ -57,6 +57,19 @@ def test_a_prompt_that_is_alone_is_split_as_it_is_among_rows(length: int) -> Non
     assert length == 1 or [1] not in alone
 
 
+@pytest.mark.parametrize("prompts", [[8000], [8000, 8000, 300], [8001, 2, 700]])
+@pytest.mark.parametrize("planner", [InvariantPlanner(512, 512), MixedPlanner(512)])
+def test_prompts_that_arrive_stop_no_stream_for_more_than_two_micro_batches(planner: Any, prompts: list[int]) -> None:
+    """`ModelSpec.context_for` makes a batch of a server as large as a micro-batch."""
+    streams = [Stub(1, is_prefilling=False) for _ in range(3)]
+    waited = [0] * len(streams)
+    for counts in plans(planner, [Stub(length) for length in prompts] + streams):
+        read, generated = counts[: len(prompts)], counts[len(prompts) :]
+        assert sum(read) <= 512
+        waited = [0 if count else steps + 1 for steps, count in zip(waited, generated, strict=True)]
+        assert max(waited) <= 2
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_invariant_plans_never_leave_a_single_token_of_a_prompt(seed: int) -> None:
     source = random.Random(seed)
