@@ -166,6 +166,10 @@ class ConstraintError(GrammarError):
     """The answer does not satisfy its grammar or schema."""
 
 
+class StorageError(LlamacliError):
+    """A file cannot be written: the disk is full, or read-only."""
+
+
 class RowsFailedError(LlamacliError):
     """Some rows of a batch failed."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llamacli.errors import LlamacliError
+from llamacli.errors import LlamacliError, StorageError
 
 
 @contextmanager
@@ -43,8 +43,8 @@ def sole_writer(path: Path) -> Iterator[None]:
 
 @contextmanager
 def naming_file(path: Path, action: str = "write") -> Iterator[None]:
-    """Turn an OSError of the block into a LlamacliError that names the file: `cannot write x.jsonl: File too large`."""
+    """Turn an OSError of the block into a StorageError that names the file: `cannot write x.jsonl: File too large`."""
     try:
         yield
     except OSError as error:
-        raise LlamacliError(f"cannot {action} {path}: {error.strerror or error}") from error
+        raise StorageError(f"cannot {action} {path}: {error.strerror or error}") from error

@@ -36,6 +36,7 @@ _BRANCHES: tuple[tuple[type[errors.LlamacliError], int, str, str | None], ...] =
     (errors.MemoryFullError, 503, SERVER, "memory_full"),
     (errors.ModelError, 503, SERVER, "model_unavailable"),
     (errors.EngineError, 503, SERVER, "engine_failed"),
+    (errors.StorageError, 507, SERVER, "storage_full"),
     (errors.CancelledError, 503, SERVER, "cancelled"),
 )
 """Status, type and code of each branch of the tree of exceptions; the first match counts."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
+import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +50,12 @@ def lines(client: openai.OpenAI, file_id: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in client.files.content(file_id).text.splitlines()]
 
 
+def worker_tasks(server: LiveServer) -> list[str]:
+    """The batches that run."""
+    names = (task.get_name() for task in asyncio.all_tasks(server.loop))
+    return [name for name in names if name.startswith("batch_")]
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> BatchStore:
     return BatchStore(tmp_path / "kept")
@@ -57,9 +67,13 @@ def server(tiny_model: Path, store: BatchStore) -> Iterator[LiveServer]:
         yield live
 
 
+def connected(server: LiveServer) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.base}/v1", api_key="none", max_retries=0)
+
+
 @pytest.fixture
 def client(server: LiveServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.base}/v1", api_key="none", max_retries=0) as client:
+    with connected(server) as client:
         yield client
 
 
@@ -131,9 +145,6 @@ def test_a_cancelled_batch_keeps_what_is_done(server: LiveServer, client: openai
 
 
 def test_a_batch_goes_on_after_a_restart(tiny_model: Path, store: BatchStore) -> None:
-    def connected(server: LiveServer) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{server.base}/v1", api_key="none", max_retries=0)
-
     with serving(spec_of(tiny_model), batches=store) as server, connected(server) as client:
         identity = start(client, rows(60))
         wait_for(lambda: client.batches.retrieve(identity).request_counts.completed >= 3)
@@ -148,6 +159,34 @@ def test_a_batch_goes_on_after_a_restart(tiny_model: Path, store: BatchStore) ->
         text = server.get("/metrics").body.decode()
         count = float(text.split(answered)[1].split()[0])
         assert count <= 60 - before
+
+
+def test_a_full_disk_stops_no_server(tiny_model: Path, store: BatchStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, fsync = threading.Event(), os.fsync
+
+    def sync(descriptor: int) -> None:
+        if full.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr("llamacli.store.serving.records.os.fsync", sync)
+    with serving(spec_of(tiny_model), batches=store) as server:
+        with connected(server) as client:
+            identity = start(client, rows(100))
+            wait_for(lambda: client.batches.retrieve(identity).request_counts.completed >= 2)
+            full.set()
+            with pytest.raises(openai.InternalServerError, match="No space left on device") as refused:
+                upload(client, rows(1))
+            assert refused.value.status_code == 507
+            wait_for(lambda: identity not in worker_tasks(server))
+            assert client.batches.retrieve(identity).status == "in_progress"
+            assert server.post(CHAT, rows(1)[0]["body"]).status == 200
+        assert server.get("/health").status == 200
+    full.clear()
+    with serving(spec_of(tiny_model), batches=store) as server, connected(server) as client:
+        batch = finished(client, identity)
+        assert (batch.status, batch.request_counts.completed) == ("completed", 100)
+        assert [one["custom_id"] for one in lines(client, batch.output_file_id)] == [f"row {n}" for n in range(100)]
 
 
 def test_two_servers_do_not_share_a_folder(store: BatchStore, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class BatchStore:
         return True
 
     def add_file(self, owner: str, name: str, purpose: str, data: bytes) -> Document:
-        """Keep a file, and return its document. Raises LlamacliError if the disk is full."""
+        """Keep a file, and return its document. Raises StorageError if the disk is full."""
         identity = self.files.new_id()
         self.files.write(self.files.path(identity, ".data"), data)
         document: Document = {
@@ -59,7 +59,7 @@ class BatchStore:
         return self.batches.path(identity, ".results")
 
     def add_batch(self, owner: str, file_id: str, endpoint: str, window: str, metadata: Document | None) -> Document:
-        """Keep a new batch, and return its document. Raises LlamacliError if the disk is full."""
+        """Keep a new batch, and return its document. Raises StorageError if the disk is full."""
         now = int(time.time())
         document: Document = {
             "id": self.batches.new_id(),

@@ -11,7 +11,7 @@ from typing import Any
 
 from llamacli.batch.reader import open_rows, read_rows
 from llamacli.batch.results import ResultFile
-from llamacli.errors import LlamacliError
+from llamacli.errors import LlamacliError, StorageError
 from llamacli.json_text import parse_json
 from llamacli.openai.batch_row import Row
 from llamacli.openai.errors import Problem, problem_of
@@ -53,7 +53,7 @@ class BatchWorker:
 
     def start(self, owner: str, document: Document) -> None:
         """Run a batch."""
-        task = asyncio.ensure_future(self._run(owner, document))
+        task = asyncio.create_task(self._run(owner, document), name=document["id"])
         self._tasks[document["id"]] = task
         task.add_done_callback(lambda done: self._tasks.pop(document["id"], None))
 
@@ -85,13 +85,19 @@ class BatchWorker:
             if cancelling is None:
                 raise  # the server ends
             document, status = {**cancelling, "request_counts": counts}, "cancelled"
+        except StorageError as error:  # the next server has what was kept, and goes on from there
+            logger.error("the batch %s goes on when a server starts: %s", document["id"], error)
+            return
         except Exception as error:  # the batch is the boundary
             if not isinstance(error, LlamacliError):
                 logger.error("the batch %s failed", document["id"], exc_info=error)
             faults = error.faults if isinstance(error, _FaultyInputError) else [problem_of(error).message]
             data = [{"message": fault, "code": "invalid_request"} for fault in faults]
             document, status = {**document, "errors": {"object": "list", "data": data}}, "failed"
-        await asyncio.to_thread(self._finish, owner, document, status)
+        try:
+            await asyncio.to_thread(self._finish, owner, document, status)
+        except StorageError as error:
+            logger.error("the batch %s goes on when a server starts: %s", document["id"], error)
 
     async def _answer_all(self, owner: str, document: Document) -> Document:
         """Answer the rows that have no result yet. Return the document with its counts."""

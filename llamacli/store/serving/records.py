@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llamacli.errors import InvalidJSONError, LlamacliError
+from llamacli.errors import InvalidJSONError, StorageError
 from llamacli.json_text import parse_json
 
 Document = dict[str, Any]
@@ -35,11 +35,11 @@ class RecordStore:
         return self.folder / f"{identity}{suffix}"
 
     def put(self, owner: str, document: Document) -> None:
-        """Write a record, or replace it. Raises LlamacliError if the disk is full or read-only."""
+        """Write a record, or replace it. Raises StorageError if the disk is full or read-only."""
         self.write(self.path(document["id"], ".json"), json.dumps({"owner": owner, "document": document}).encode())
 
     def write(self, path: Path, data: bytes) -> None:
-        """Write a file whole or not at all. Raises LlamacliError if the disk is full or read-only."""
+        """Write a file whole or not at all. Raises StorageError if the disk is full or read-only."""
         with disk_errors(path):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=f".{path.name}.")
@@ -87,8 +87,8 @@ class RecordStore:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Raise LlamacliError for what the disk refuses."""
+    """Raise StorageError for what the disk refuses."""
     try:
         yield
     except OSError as error:
-        raise LlamacliError(f"cannot write {path.name}: {error.strerror or error}") from error
+        raise StorageError(f"cannot write {path.name}: {error.strerror or error}") from error
