@@ -121,13 +121,14 @@ def request_schemas() -> dict[str, Schema]:
             return_documents=_FLAG,
         ),
         "/v1/tokenize": _object(
-            ("content",), model=_TEXT, content=_TEXT, add_special=_FLAG, parse_special=_FLAG, with_pieces=_FLAG
+            ("content",), model=_TEXT, content=_TEXT, add_special=_FLAG, parse_special=_FLAG, with_pieces=_FLAG,
+            add_special_tokens=_FLAG,
         ),
         "/v1/detokenize": _object(("tokens",), model=_TEXT, tokens=_TOKENS),
         "/v1/apply-template": _object(("messages",), model=_TEXT, messages=_MESSAGES),
         "/infill": _object(
             ("input_prefix", "input_suffix"), input_prefix=_TEXT, input_suffix=_TEXT, prompt=_TEXT, n_predict=_integer(-1),
-            stream=_FLAG,
+            stream=_FLAG, input_extra={"type": "array", "items": _object(("text",), filename=_TEXT, text=_TEXT)},
         ),
         "/v1/batches": _object(
             ("input_file_id", "endpoint"), input_file_id=_TEXT, endpoint=_TEXT, completion_window={"const": "24h"},

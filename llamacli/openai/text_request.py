@@ -60,13 +60,28 @@ def read_infill(document: Any, base: SamplingParams) -> CompletionRequest:
     """Read the document of a request of llama-server's `/infill`. Raises as `chat_request.read_chat`."""
     fields = Fields(document)
     prefix, suffix = fields.required_text("input_prefix"), fields.required_text("input_suffix")
-    question = Question(gap=(prefix + (fields.text("prompt") or ""), suffix), constraint=read_constraint(fields))
+    gap = (prefix + (fields.text("prompt") or ""), suffix)
+    question = Question(gap=gap, files=_files(fields), constraint=read_constraint(fields))
     logprobs = _logprobs(fields)
     generation = read_generation(fields, base, limits=LIMITS, default_limit=None, logprobs=logprobs)
     stream = read_stream(fields)
     read_common(fields)
     fields.finish()
     return CompletionRequest(questions=(question,), generation=generation, is_chat=False, stream=stream)
+
+
+def _files(fields: Fields) -> tuple[tuple[str, str], ...]:
+    """The names and texts of `input_extra`."""
+    document = fields.value("input_extra")
+    if not isinstance(document, list | None):
+        raise fields.fault("input_extra", "must be a list of objects with filename and text")
+    found = []
+    for number, item in enumerate(document or ()):
+        file = Fields(item, within=f"input_extra[{number}]")
+        found.append((file.text("filename") or "tmp", file.required_text("text")))
+        file.value("time")  # llama.vim says when it took a chunk
+        file.finish()
+    return tuple(found)
 
 
 def _question(fields: Fields, prompt: str | tuple[int, ...], suffix: str | None) -> Question:

@@ -1,4 +1,4 @@
-"""`/tokenize`, `/detokenize` and `/apply-template`, as llama-server has them."""
+"""`/tokenize`, `/detokenize` and `/apply-template`, as llama-server and vLLM have them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ class TokenizeRequest:
 def read_tokenize(document: Any) -> TokenizeRequest:
     """Read a request of `/tokenize`. Raises UsageError."""
     fields = Fields(document)
-    name = "prompt" if "prompt" in fields else "content"
+    name = "prompt" if "prompt" in fields else "content"  # vLLM's and llama-server's
+    special = "add_special_tokens" if "add_special_tokens" in fields else "add_special"
     request = TokenizeRequest(
         text=fields.required_text(name),
-        add_special=fields.flag("add_special"),
+        add_special=fields.flag(special),
         special=fields.flag("parse_special", default=True),
         with_pieces=fields.flag("with_pieces"),
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import LiveServer, serving, spec_of
+import tiny
+from serving import LiveServer, serving, spec_of, wait_for
 
 from llamacli.server.http.exchange import dump
 
@@ -293,6 +294,37 @@ def test_infill_needs_a_model_that_was_trained_for_it(server: LiveServer) -> Non
     reply = server.post("/infill", {"input_prefix": "a", "input_suffix": "b"})
     assert reply.status == 400
     assert "fill-in-the-middle" in reply.error["message"]
+
+
+FIM = {
+    "fim_pre": "<|fim_prefix|>", "fim_suf": "<|fim_suffix|>", "fim_mid": "<|fim_middle|>",
+    "fim_rep": "<|repo_name|>", "fim_sep": "<|file_sep|>",
+}  # fmt: skip
+EXTRA = [{"filename": "a.py", "text": "A = 1\n"}, {"text": "B"}]
+
+
+@pytest.mark.parametrize(
+    ("names", "before"),
+    [
+        (("fim_pre", "fim_suf", "fim_mid"), "\n\n--- snippet ---\n\nA = 1\n\n\n--- snippet ---\n\nB"),
+        (tuple(FIM), "<|repo_name|>myproject\n<|file_sep|>a.py\nA = 1\n<|file_sep|>tmp\nB<|file_sep|>filename\n"),
+    ],
+)
+def test_infill_knows_files_of_the_project(tmp_path: Path, names: tuple[str, ...], before: str) -> None:
+    vocabulary = tiny.default_vocabulary(control=(*tiny.CONTROL_TOKENS, *(FIM[name] for name in names)))
+    ids = {f"tokenizer.ggml.{name}_token_id": vocabulary.tokens.index(FIM[name]) for name in names}
+    model = tiny.tiny_model(tmp_path / "fim.gguf", vocabulary=vocabulary, change=ids)
+    fields = {"input_prefix": "f(", "input_suffix": ")", "prompt": "x", "max_tokens": 1}
+    with serving(spec_of(model), keeps_prompts=True) as server:
+        for number, (extra, words) in enumerate([({}, ""), ({"input_extra": EXTRA}, before)], start=1):
+            assert server.post("/infill", {**fields, **extra}).status == 200
+            wait_for(lambda number=number: len(server.records) == number)
+            (prompt,) = server.records[-1].prompts
+            assert prompt == f"{words}<|fim_prefix|>f(x<|fim_suffix|>)<|fim_middle|>"
+        for wrong, field in (("x", "input_extra"), ([{"name": "a"}], "text"), ([1], "input_extra[0]")):
+            reply = server.post("/infill", {**fields, "input_extra": wrong})
+            assert reply.status == 400
+            assert field in reply.error["message"]
 
 
 def test_unknown_paths_and_methods_have_errors_of_openai(server: LiveServer) -> None:

@@ -110,7 +110,7 @@ def test_texts_are_sorted_by_their_score(server: LiveServer, reranker: Path) -> 
 def test_tokens_and_texts_turn_into_each_other(server: LiveServer) -> None:
     text = "Hello world, <|im_start|> grüße"
     tokens = server.post("/tokenize", {"content": text}).json()["tokens"]
-    assert server.post("/v1/detokenize", {"tokens": tokens}).json() == {"content": text}
+    assert server.post("/v1/detokenize", {"tokens": tokens}).json() == {"content": text, "prompt": text}
     plain = server.post("/tokenize", {"content": text, "parse_special": False}).json()
     assert plain["count"] > len(tokens)
     pieces = server.post("/tokenize", {"content": "ü", "with_pieces": True}).json()["tokens"]
@@ -125,3 +125,10 @@ def test_a_template_shows_the_prompt(server: LiveServer) -> None:
     assert found["prompt"] == "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
     answer = server.post("/v1/chat/completions", {**fields, "max_tokens": 1}).json()
     assert found["tokens"] == answer["usage"]["prompt_tokens"]
+
+
+def test_the_tokenizer_is_described_as_vllm_does(server: LiveServer) -> None:
+    info = server.get("/tokenizer_info").json()
+    assert set(info) == {"bos_token", "eos_token", "chat_template"}
+    (eos,) = server.post("/tokenize", {"prompt": info["eos_token"], "add_special_tokens": False}).json()["tokens"]
+    assert server.post("/detokenize", {"tokens": [eos]}).json()["prompt"] == info["eos_token"]

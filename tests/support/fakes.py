@@ -150,7 +150,9 @@ class FakeEngine:
         self.constraint = constraint
         return Turn(prompt=FakePrompt(text), is_chat=False)
 
-    def infill_turn(self, prefix: str, suffix: str, constraint: Constraint | None = None) -> Turn:
+    def infill_turn(
+        self, prefix: str, suffix: str, constraint: Constraint | None = None, *, files: Sequence[tuple[str, str]] = ()
+    ) -> Turn:
         self.constraint = constraint
         return Turn(prompt=FakePrompt(f"{prefix}<gap>{suffix}"), is_chat=False)
 

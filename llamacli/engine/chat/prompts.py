@@ -158,13 +158,15 @@ class Prompting:
         """Return the bytes of each token. Raises UsageError if one is not in the vocabulary."""
         return [self.model.vocabulary.special_piece(token) for token in tokens]
 
-    def infill_turn(self, prefix: str, suffix: str, constraint: Constraint | None = None) -> Turn:
-        """Return the turn that fills the gap between two texts.
+    def infill_turn(
+        self, prefix: str, suffix: str, constraint: Constraint | None = None, *, files: Sequence[tuple[str, str]] = ()
+    ) -> Turn:
+        """Return the turn that fills the gap between two texts, beside files (names and texts) of the same project.
 
         Raises:
             UsageError: if the model does not support infill.
         """
-        return text_turn(infill_prompt(self.model.vocabulary, prefix, suffix), constraint)
+        return text_turn(infill_prompt(self.model.vocabulary, prefix, suffix, files=files), constraint)
 
     def resolve_biases(self, biases: Sequence[Bias]) -> tuple[tuple[int, float], ...]:
         """Return biases by token id (see `logit_bias.resolve_biases`)."""
@@ -179,7 +181,7 @@ class Prompting:
 
 def _turn(engine: Prompting, question: Question, constraint: Constraint | None) -> Turn:
     if question.gap is not None:
-        return engine.infill_turn(*question.gap, constraint)
+        return engine.infill_turn(*question.gap, constraint, files=question.files)
     if question.tokens:
         return engine.tokens_turn(question.tokens, constraint)
     if question.raw:

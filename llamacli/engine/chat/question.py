@@ -16,7 +16,8 @@ _SYSTEM_ROLES = ("system", "developer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One question: `text` or `tokens` to be continued, `text` or a `conversation` to be answered, or a gap between two texts.
+    """One question: `text` or `tokens` to be continued, `text` or a `conversation` to be answered, or a gap between two texts,
+    beside `files` of the same project (names and texts).
 
     `system` replaces the system messages of the conversation. `template` is a chat template by name or text, None for the
     model's. `raw` continues the text without one. `reasoning` is "on", "off" or "auto", `budget` the tokens it may take; with
@@ -28,6 +29,7 @@ class Question:
     tokens: tuple[int, ...] = ()
     conversation: tuple[Message, ...] = ()
     gap: tuple[str, str] | None = None
+    files: tuple[tuple[str, str], ...] = ()
     system: str | None = None
     template: str | None = None
     raw: bool = False

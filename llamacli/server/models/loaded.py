@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
+from llamacli import gguf
 from llamacli.backend.child.engine import ChildEngine
 from llamacli.backend.child.event_loop import LoopEngine
 from llamacli.backend.protocol import Backend
@@ -68,6 +69,19 @@ class LoadedModel:
             if not self._is_closed:
                 raise
             raise ClosedError(f"{self.name} was freed meanwhile", hint="try again") from error
+
+    def special_tokens(self) -> dict[str, str | None]:
+        """Return the texts of the tokens that begin and end a text, None for those that the model does not have.
+
+        Raises:
+            ModelFileError, ModelUnsupportedError: if the file's header cannot be read any more.
+        """
+        header = gguf.check_loadable(self.spec.find())
+        ids = {name: header.integer(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")}
+        return {
+            f"{name}_token": self.backend.pieces([number])[0].decode("utf-8", "replace") if number is not None else None
+            for name, number in ids.items()
+        }
 
     async def render(self, question: Question) -> Turn:
         """Return the turn of a question.

@@ -50,6 +50,7 @@ def routes(state: ServerState, worker: BatchWorker | None) -> list[BaseRoute]:
         ("GET", "/", page),
         ("GET", "/props", status.props),
         ("GET", "/metrics", status.metrics),
+        ("GET", "/tokenizer_info", texts.tokenizer_info),
     ]
     paths = [(method, prefix + path, handler) for method, path, handler in both for prefix in ("/v1", "")] + alone
     found: list[BaseRoute] = [Route(path, _app(handler), methods=[method]) for method, path, handler in paths]

@@ -65,7 +65,14 @@ class Texts:
                 text = await model.prompt_work(lambda: model.backend.detokenize(tokens))
             except UsageError as error:
                 raise UsageError(error.message, hint=error.hint, parameter="tokens") from error
-        await exchange.reply_json({"content": text.decode("utf-8", "replace")})
+        content = text.decode("utf-8", "replace")
+        await exchange.reply_json({"content": content, "prompt": content})
+
+    async def tokenizer_info(self, exchange: Exchange) -> None:
+        """Describe the tokenizer of the default model, as vLLM does."""
+        async with self._state.pool.use(None) as model:
+            special = await model.prompt_work(model.special_tokens)
+        await exchange.reply_json({**special, "chat_template": model.description.chat_template})
 
     async def apply_template(self, exchange: Exchange) -> None:
         """Tell the prompt that a conversation becomes."""
