@@ -31,6 +31,7 @@ OPEN_PATHS = ("/health", "/v1/health")
 
 _UNLIMITED = ("/health", "/v1/health", "/metrics")
 _IDLE_CHECK_SECONDS = 5.0
+_LAG_CHECK_SECONDS = 0.1
 
 
 def make_application(state: ServerState) -> App:
@@ -71,7 +72,7 @@ async def ask(router: ASGIApp, state: ServerState, owner: str, path: str, body: 
 @contextlib.asynccontextmanager
 async def _lifespan(state: ServerState, worker: BatchWorker | None) -> AsyncIterator[None]:
     """Load the default model in the background, go on with batches, and free idle models; free all at the end."""
-    tasks = [asyncio.ensure_future(load_default(state)), asyncio.ensure_future(_free_idle(state))]
+    tasks = [asyncio.ensure_future(work) for work in (load_default(state), _free_idle(state), _watch_loop(state))]
     if worker is not None:
         worker.resume()
     try:
@@ -99,6 +100,15 @@ async def _free_idle(state: ServerState) -> None:
     while True:
         await asyncio.sleep(_IDLE_CHECK_SECONDS)
         await state.pool.free_idle()
+
+
+async def _watch_loop(state: ServerState) -> None:
+    """Measure how late the event loop comes to what is due."""
+    clock = asyncio.get_running_loop().time
+    while True:
+        due = clock() + _LAG_CHECK_SECONDS
+        await asyncio.sleep(_LAG_CHECK_SECONDS)
+        state.metrics.observe_lag(clock() - due)
 
 
 class Front:

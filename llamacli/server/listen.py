@@ -13,7 +13,8 @@ from llamacli.errors import LlamacliError, UsageError
 from llamacli.server.security.origin import is_loopback
 
 _FIRST_PASSED = 3  # systemd's SD_LISTEN_FDS_START
-_BACKLOG = 2048
+BACKLOG = 2048
+"""Connections that the system keeps until they are accepted."""
 
 
 def passed_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
@@ -58,7 +59,7 @@ def open_address(host: str, port: int) -> list[socket.socket]:
                 bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             same = sockets[0].getsockname()[1] if len(sockets) > 1 else port
             bound.bind((address[0], same, *address[2:]))
-            bound.listen(_BACKLOG)
+            bound.listen(BACKLOG)
     except OSError as error:
         for one in sockets:
             one.close()
@@ -81,7 +82,7 @@ def open_path(path: Path) -> socket.socket:
             bound.bind(str(path))
         finally:
             os.umask(before)
-        bound.listen(_BACKLOG)
+        bound.listen(BACKLOG)
     except OSError as error:
         bound.close()
         raise LlamacliError(f"cannot listen on {path}: {error.strerror or error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -33,6 +33,12 @@ class Metrics:
         self._first = self._seconds("time_to_first_token_seconds", "Seconds from a request to its first token", _SECONDS)
         self._between = self._seconds("inter_token_seconds", "Seconds between two tokens of an answer", _TOKEN_SECONDS)
         self._queued = self._seconds("queue_seconds", "Seconds that a request waited for a place", _SECONDS)
+        self._lag = 0.0
+        self._longest_lag = Gauge(
+            "llamacli_event_loop_longest_lag_seconds",
+            "Longest time for which requests had to wait for others to be read",
+            registry=self._registry,
+        )
         self._whole = self._seconds("request_seconds", "Seconds of a whole request", _SECONDS)
 
     def _tokens(self, name: str, help: str) -> Counter:  # noqa: A002  # Prometheus' name
@@ -40,6 +46,11 @@ class Metrics:
 
     def _seconds(self, name: str, help: str, buckets: tuple[float, ...]) -> Histogram:  # noqa: A002
         return Histogram(f"llamacli_{name}", help, ["model"], buckets=buckets, registry=self._registry)
+
+    def observe_lag(self, seconds: float) -> None:
+        """Note that the event loop came so late to what was due: something had blocked it, or the system had no time."""
+        self._lag = max(self._lag, seconds)
+        self._longest_lag.set(self._lag)
 
     def watch(self, pool: ModelPool) -> None:
         """Tell the state of the models, too."""

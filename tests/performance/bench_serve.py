@@ -1,10 +1,11 @@
 """The server under load, in turns with llama-server of the same tree: tokens per second, time to the first token, gaps.
 
     python tests/performance/bench_serve.py MODEL [--clients 1,4,8,16] [--parallel 8] [--tokens 64] [--pairs 3] [--peer PATH]
-                                             [--threads N] [--streams 500 --seconds 60]
+                                             [--threads N] [--embedding MODEL]
 
-`--peer` is a llama-server; "none" measures ours alone. Then: the overhead of HTTP for short requests on one connection, 32
-requests that share a prefix of about 1,500 tokens, and with `--streams` that many streams at once for a time.
+`--peer` is a llama-server; "none" measures ours alone, "build" builds one. Then: the overhead of HTTP for short requests on
+one connection, 32 requests that share a prefix of about 1,500 tokens, and vectors of 100 texts per request, compared with
+`llamacli embed`. `bench_endurance.py` measures many streams for a time.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ import http.client
 import json
 import os
 import random
-import re
-import resource
 import socket
 import statistics
 import subprocess
@@ -52,15 +51,9 @@ def prompt(words: int, seed: int) -> str:
     return " ".join(generator.choice(WORDS) for _ in range(words))
 
 
-def free_port() -> int:
-    """Return a port that nobody uses now."""
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as bound:
-        return int(bound.getsockname()[1])
-
-
 @contextlib.contextmanager
-def serving(command: list[str], port: int) -> Iterator[int]:
-    """Start a server, wait until its model is loaded, and end it after the block. Yield its process id."""
+def serving(command: list[str], port: int) -> Iterator[None]:
+    """Start a server, wait until its model is loaded, and end it after the block."""
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         try:
             end = time.monotonic() + 120
@@ -70,7 +63,7 @@ def serving(command: list[str], port: int) -> Iterator[int]:
                     if asked.getresponse().status == 200:
                         break
                 time.sleep(0.05)
-            yield process.pid
+            yield
         finally:
             process.terminate()
 
@@ -121,11 +114,14 @@ def overhead(port: int, count: int = 200) -> float:
     """Return the median milliseconds of a request beside the engine's own, which the server tells, on one connection."""
     beside = []
     with contextlib.closing(connection(port)) as asked:
+        asked.connect()
+        asked.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # http.client sends head and body one by one
         for _ in range(count):
             started = time.perf_counter()
             asked.request("POST", "/v1/completions", json.dumps({"prompt": "Hello", "max_tokens": 1, "temperature": 0}))
-            timings = json.load(asked.getresponse())["timings"]
+            body = asked.getresponse().read()
             seconds = time.perf_counter() - started
+            timings = json.loads(body)["timings"]
             beside.append(1e3 * seconds - timings["prompt_ms"] - timings["predicted_ms"])
     return statistics.median(beside)
 
@@ -137,41 +133,30 @@ def prefix(port: int, *, shared: bool, seed: int) -> float:
     return len(texts) / seconds
 
 
-def endure(port: int, pid: int, streams: int, seconds: float) -> dict[str, float]:
-    """Keep that many streams open for a time; return errors, the growth of memory, and the slowest /health."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    end, errors, slowest = time.monotonic() + seconds, [0], [0.0]
+def vectors(port: int, model: str, requests: int = 10) -> float:
+    """Return texts per second of requests with 100 texts each, one after the other."""
+    with contextlib.closing(connection(port)) as asked:
+        for number in range(requests + 1):
+            if number == 1:
+                started = time.perf_counter()  # the first loads the model
+            texts = [prompt(24, 100 * number + text) for text in range(100)]
+            asked.request("POST", "/v1/embeddings", json.dumps({"model": model, "input": texts, "encoding_format": "base64"}))
+            response = asked.getresponse()
+            assert response.status == 200, response.read()
+            response.read()
+    return 100 * requests / (time.perf_counter() - started)
 
-    def stream(number: int) -> None:
-        while time.monotonic() < end:
-            try:
-                ask(port, prompt(8, number), 32)
-            except (OSError, AssertionError, http.client.HTTPException):
-                errors[0] += 1
 
-    threads = [threading.Thread(target=stream, args=(number,)) for number in range(streams)]
-    for thread in threads:
-        thread.start()
-    time.sleep(seconds / 4)
-    before = resident(pid)
-    while time.monotonic() < end:
+def vectors_of_command(model: str, threads: int) -> float:
+    """Return texts per second of `llamacli embed`, without its start: from the difference between many texts and few."""
+    seconds = []
+    for count in (100, 1100):
+        lines = "".join(prompt(24, number) + "\n" for number in range(count))
+        command = [*peers.LLAMACLI, "embed", "-m", model, "-t", str(threads)]
         started = time.perf_counter()
-        with contextlib.closing(connection(port)) as asked:
-            asked.request("GET", "/health")
-            asked.getresponse().read()
-        slowest[0] = max(slowest[0], time.perf_counter() - started)
-        time.sleep(0.2)
-    after = resident(pid)
-    for thread in threads:
-        thread.join()
-    return {"errors": errors[0], "growth MiB": (after - before) / 2**20, "slowest /health ms": 1e3 * slowest[0]}
-
-
-def resident(pid: int) -> int:
-    """Return the resident bytes of a process."""
-    text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    found = re.search(r"VmRSS:\s+(\d+)", text)
-    return 1024 * int(found[1]) if found else 0
+        subprocess.run(command, input=lines, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        seconds.append(time.perf_counter() - started)
+    return 1000 / (seconds[1] - seconds[0])
 
 
 def main() -> None:
@@ -184,24 +169,25 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--peer", default="none")
-    parser.add_argument("--streams", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--embedding", help="embedding model, for the comparison with `llamacli embed`")
     options = parser.parse_args()
-    ours, theirs = free_port(), free_port()
+    ours, theirs = peers.free_port(), peers.free_port()
     common = ["-m", options.model, "-t", str(options.threads)]
     commands = {
         "llamacli": [
             *peers.LLAMACLI, "serve", *common, "--port", str(ours), "--parallel", str(options.parallel), "-c", "2048",
-            "--queue", str(max(256, options.streams)),
+            *(["-m", options.embedding] if options.embedding else []),
         ]
     }  # fmt: skip
     if options.peer != "none":
+        program = peers.program("llama-server") if options.peer == "build" else options.peer
         commands["llama-server"] = [
-            options.peer, *common, "--port", str(theirs), "-np", str(options.parallel), "-c", str(2048 * options.parallel),
+            str(program), *common, "--port", str(theirs), "-np", str(options.parallel), "-c", str(2048 * options.parallel),
         ]  # fmt: skip
     ports = {"llamacli": ours, "llama-server": theirs}
     with contextlib.ExitStack() as stack:
-        pids = {name: stack.enter_context(serving(command, ports[name])) for name, command in commands.items()}
+        for name, command in commands.items():
+            stack.enter_context(serving(command, ports[name]))
         for clients in map(int, options.clients.split(",")):
             rows: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
             for pair in range(options.pairs):
@@ -210,11 +196,16 @@ def main() -> None:
             for name, measured in rows.items():
                 medians = {key: statistics.median(row[key] for row in measured) for key in measured[0]}
                 print(f"{clients:3} clients  {name:12}", "  ".join(f"{key} {value:8.1f}" for key, value in medians.items()))
-        print(f"overhead of a short request: {overhead(ours):.2f} ms")
-        unshared, shared = (prefix(ours, shared=one, seed=7) for one in (False, True))
-        print(f"32 questions about a document: {unshared:.2f} requests/s apart, {shared:.2f} shared, {shared / unshared:.1f}x")
-        if options.streams:
-            print(f"{options.streams} streams:", endure(ours, pids["llamacli"], options.streams, options.seconds))
+        for name in commands:
+            print(f"{name:12} overhead of a short request: {overhead(ports[name]):.2f} ms")
+            apart, shared = (prefix(ports[name], shared=one, seed=7) for one in (False, True))
+            print(f"{name:12} 32 questions about a document: {apart:.2f}/s apart, {shared:.2f}/s shared, {shared / apart:.1f}x")
+        if options.embedding:
+            served, alone = (
+                vectors(ours, Path(options.embedding).stem),
+                vectors_of_command(options.embedding, options.threads),
+            )
+            print(f"100 texts per request: {served:.1f} vectors/s, llamacli embed {alone:.1f}, {served / alone:.2f}x")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ library would hide it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -30,6 +32,7 @@ LLAMACLI = (sys.executable, "-P", "-m", "llamacli")
 
 PROGRAMS = (
     "llama-bench", "llama-completion", "llama-batched-bench", "llama-embedding", "llama-tokenize", "llama-perplexity",
+    "llama-server",
 )  # fmt: skip
 
 
@@ -52,6 +55,12 @@ def build(folder: Path) -> None:
     options = ["-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", *[f"-D{name}=OFF" for name in off], *launcher]
     subprocess.run(["cmake", "-S", str(TREE), "-B", str(folder), *options], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["cmake", "--build", str(folder), "-j", str(os.cpu_count()), "--target", *PROGRAMS], check=True)
+
+
+def free_port() -> int:
+    """Return a port that nobody uses now."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as bound:
+        return int(bound.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -325,7 +325,7 @@ def test_an_answer_goes_on_from_another_choice_of_a_token(browser: Browser, serv
         {"role": "assistant", "content": "The sea", "reasoning_content": "hm"},
     ]
     assert (asked["continue_final_message"], asked["add_generation_prompt"]) == (True, False)
-    browser.wait("document.querySelector('.branch')")
+    browser.wait("document.querySelector('.branch') && document.querySelectorAll('.body > .pieces button').length === 4")
     assert texts(browser, ".branch") == ["2/2"]
     assert texts(browser, ".body > .pieces button") == ["The", " sea", " went", " on"]
     press_button(browser, "Tokens")
