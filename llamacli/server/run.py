@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -19,7 +20,7 @@ import uvicorn
 from llamacli.errors import UsageError
 from llamacli.server.application import make_application
 from llamacli.server.http.protocol import DeadlineProtocol
-from llamacli.server.listen import notify
+from llamacli.server.listen import BACKLOG, notify
 from llamacli.server.state import ServerState
 
 logger = logging.getLogger(__name__)
@@ -27,15 +28,17 @@ logger = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS = 75
 """Seconds that a connection without requests stays open: longer than the pools of clients keep theirs."""
 
+ACCEPTED_AT_ONCE = 32
+"""Connections that are accepted before what is open gets its turn. More wait in the system's queue, of BACKLOG."""
+
 LAST_SECONDS = 1.0
 """Seconds in which ended answers may tell their clients so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunParams:
-    """`drain` are the seconds that running answers get to finish after SIGTERM. `tls` are the certificate and its key."""
+    """`tls` are the certificate and its key."""
 
-    drain: float = 30.0
     tls: tuple[Path, Path] | None = None
 
 
@@ -59,6 +62,7 @@ def uvicorn_server(state: ServerState, *, tls: tuple[Path, Path] | None = None) 
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        backlog=ACCEPTED_AT_ONCE,
         proxy_headers=False,
     )
     config.load()
@@ -96,7 +100,7 @@ class RunningServer:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, self._hooks.reload)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         ready = asyncio.ensure_future(self._announce(environ))
         try:
             await self._server._serve(self._sockets)  # noqa: SLF001  # `serve` would take the signals
@@ -109,19 +113,34 @@ class RunningServer:
     async def _announce(self, environ: Mapping[str, str]) -> None:
         while not self._server.started:
             await asyncio.sleep(0.005)
+        for one in self._sockets:
+            one.listen(BACKLOG)  # the loop has made it as short as what it accepts at once
+        gc.collect()
+        gc.freeze()  # what is there now stays: no collection looks at it while streams wait
         self._hooks.on_ready()
         notify(environ, "READY=1")
+
+    def _reload(self) -> None:
+        """Read again what may change: the certificate, and what the caller reads. Connections that are open stay."""
+        context = self._server.config.ssl
+        if self._params.tls is not None and context is not None:
+            try:
+                tls_context(*self._params.tls)  # a faulty one must not spoil the context that is in use
+                context.load_cert_chain(*self._params.tls)
+            except UsageError as error:
+                logger.error("the certificate stays as it is: %s", error)
+        self._hooks.reload()
 
     def stop(self) -> None:
         """End in order: take no new connections, let answers finish for the time of `drain`. A second call ends them."""
         if self._server.should_exit:
             self._end_answers()
             return
-        logger.info("shutting down: running answers get %g seconds", self._params.drain)
+        logger.info("shutting down: running answers get %g seconds", self._state.drain)
         notify(os.environ, "STOPPING=1")
         self._state.is_draining = True
         self._server.should_exit = True
-        asyncio.get_running_loop().call_later(self._params.drain, self._end_answers)
+        asyncio.get_running_loop().call_later(self._state.drain, self._end_answers)
 
     def _end_answers(self) -> None:
         """End what runs and waits: the clients get an error, and a moment later their connections are closed."""

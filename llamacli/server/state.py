@@ -20,7 +20,8 @@ class ServerState:
     default model that cannot be loaded.
 
     `is_draining`: the server ends, and takes no new requests. `keeps_prompts`: records hold prompts and answers for the log.
-    `batches` is None if another server of this user runs them.
+    `drain` are the seconds that running answers get to finish when the server ends. `batches` is None if another server of
+    this user runs them.
     """
 
     pool: ModelPool
@@ -34,3 +35,4 @@ class ServerState:
     on_failure: Callable[[Exception], None] = lambda error: None
     keeps_prompts: bool = False
     is_draining: bool = False
+    drain: float = 30.0

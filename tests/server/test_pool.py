@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,49 @@ def test_a_process_that_died_while_nobody_used_it_is_replaced(specs: list[ModelS
 
     run(specs, loader, work)
     assert [backend.closed for backend in loader.opened] == [True, False]
+
+
+def test_other_models_may_be_served_while_the_server_runs(specs: list[ModelSpec]) -> None:
+    loader, (a, b, c) = Loader(), specs
+    changed = dataclasses.replace(a, context=dataclasses.replace(a.context, n_ctx=64))
+
+    async def work(pool: ModelPool) -> None:
+        async with pool.use("a") as first, pool.use("b") as second:
+            pool.replace([b, c], PoolParams())
+            assert pool.names == ["b", "c"]
+            with pytest.raises(ModelNotFoundError):
+                pool.find("a")
+            async with pool.use("alias-b") as same:
+                assert same is second
+            await pool.free_idle()
+            assert not first.backend.closed  # type: ignore[attr-defined]
+        assert loader.alive == ["b"]
+        pool.replace([a, b], PoolParams())
+        async with pool.use("a"):
+            pass
+        pool.replace([changed, b], PoolParams())  # idle: freed by the next check
+        await pool.free_idle()
+        assert loader.alive == ["b"]
+        async with pool.use("a") as other:
+            assert other.spec is changed
+            pool.replace([b], PoolParams())
+            await pool.close()  # what is not served any more, too
+        assert loader.alive == []
+
+    run(specs, loader, work)
+
+
+def test_a_model_that_is_loading_may_be_taken_away(specs: list[ModelSpec]) -> None:
+    loader = Loader()
+
+    async def work(pool: ModelPool) -> None:
+        using = pool.use("a")
+        entering = asyncio.ensure_future(using.__aenter__())
+        await asyncio.sleep(0)
+        pool.replace(specs[1:], PoolParams())
+        await entering
+        assert loader.alive == ["a"]
+        await using.__aexit__(None, None, None)
+        assert loader.alive == []
+
+    run(specs, loader, work)

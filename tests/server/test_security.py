@@ -32,7 +32,7 @@ def keyed_server(tiny_model: Path) -> Iterator[LiveServer]:
         ApiKey(name="laptop", digest=digest_of(SECRET)),
         ApiKey(name="slow", digest=digest_of("sk-slow-secret"), limit="2/h,10tok/h"),
     )
-    with serving(spec_of(tiny_model), keys=keys) as live:
+    with serving(spec_of(tiny_model), keys=keys, clock=lambda: 0.0) as live:
         yield live
 
 
@@ -111,7 +111,10 @@ def test_a_key_has_its_own_limits(keyed_server: LiveServer) -> None:
     assert second.status == 429
     assert second.error["code"] == "rate_limit_exceeded"
     assert "tokens" in second.error["message"]
-    assert int(second.headers["retry-after"]) > 60
+    spent = first.json()["usage"]["total_tokens"]
+    assert spent > 10
+    seconds = (spent - 10 + 1) * 360  # 10 tokens an hour: until there is one again
+    assert seconds <= int(second.headers["retry-after"]) <= seconds + 1
     assert second.headers["x-ratelimit-remaining-tokens"] == "0"
     assert keyed_server.records[-1].client == "slow"
 
@@ -181,6 +184,20 @@ def test_a_file_that_has_no_keys_is_refused(tmp_path: Path, text: str) -> None:
         read_keys(path)
 
 
+def test_another_limit_of_all_counts_anew() -> None:
+    clients = Clients((), parse_rate_limit("1/h"), lambda: 0.0)
+    anybody = clients.find({"headers": []})
+    assert anybody is not None
+    assert anybody.allowance is not None
+    assert [anybody.allowance.admit()[0] > 0 for _ in range(2)] == [False, True]
+    for limit, refused in (("1/h", True), ("2/h", False), (None, None)):
+        clients.replace((), parse_rate_limit(limit) if limit else None)
+        anybody = clients.find({"headers": []})
+        assert anybody is not None
+        found = None if anybody.allowance is None else anybody.allowance.admit()[0] > 0
+        assert found == refused
+
+
 def test_other_keys_may_be_taken_while_the_server_runs() -> None:
     clients = Clients((ApiKey(name="a", digest=digest_of("one"), limit="5/h"),), None)
     scope = {"headers": [(b"x-api-key", b"one")]}
@@ -188,10 +205,10 @@ def test_other_keys_may_be_taken_while_the_server_runs() -> None:
     assert client is not None
     assert client.allowance is not None
     client.allowance.admit()
-    clients.replace((ApiKey(name="a", digest=digest_of("two"), limit="5/h"),))
+    clients.replace((ApiKey(name="a", digest=digest_of("two"), limit="5/h"),), None)
     assert clients.find(scope) is None
     again = clients.find({"headers": [(b"x-api-key", b"two")]})
     assert again is not None
     assert again.allowance is client.allowance
     with pytest.raises(SettingsError, match="the key a"):
-        clients.replace((ApiKey(name="a", digest=digest_of("two"), limit="x"),))
+        clients.replace((ApiKey(name="a", digest=digest_of("two"), limit="x"),), None)

@@ -112,6 +112,7 @@ def state_of(
     pool: PoolParams | None = None,
     keys: tuple[ApiKey, ...] = (),
     limit: RateLimit | None = None,
+    clock: Callable[[], float] = time.monotonic,
     origin: OriginRules | None = None,
     limits: HttpLimits | None = None,
     **more: Any,
@@ -119,7 +120,7 @@ def state_of(
     """The state of a server for tests."""
     return ServerState(
         pool=ModelPool(specs, opener, fits, pool or PoolParams()),
-        clients=Clients(keys, limit),
+        clients=Clients(keys, limit, clock),
         origin=origin or OriginRules(),
         metrics=Metrics(),
         limits=limits or HttpLimits(),

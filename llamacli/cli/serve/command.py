@@ -56,7 +56,7 @@ def serve(
     to itself: 8192 tokens without it, or fewer if the model was trained with fewer.
 
     The sampling options are defaults, which a request may change. SIGTERM and Ctrl-C let running answers finish; a second one
-    ends them. SIGHUP reads the keys again.
+    ends them. SIGHUP reads keys, settings and the certificate again.
 
     `llamacli serve key` manages the keys of clients. `llamacli help serving` says more.
     """

@@ -8,7 +8,7 @@ import socket
 from llamacli.cli.framework.command import Reread
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.serve.options import ListenOptions
-from llamacli.cli.serve.setup import Setup, make_state, read_all_keys
+from llamacli.cli.serve.setup import Setup, make_state, reload
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.server.listen import address_of, is_local, open_address, open_path, passed_sockets
 from llamacli.server.run import Hooks, RunningServer, RunParams
@@ -30,8 +30,10 @@ def run_server(app: AppContext, setup: Setup, line: Reread) -> None:
     try:
         check_access(state, sockets)
         tls = setup.listen.tls_cert, setup.listen.tls_key
-        params = RunParams(drain=setup.load.drain, tls=(tls[0], tls[1]) if tls[0] is not None and tls[1] is not None else None)
-        hooks = Hooks(on_ready=lambda: tell_ready(app, state, sockets, setup), reload=lambda: reload_keys(app, state, setup))
+        params = RunParams(tls=(tls[0], tls[1]) if tls[0] is not None and tls[1] is not None else None)
+        hooks = Hooks(
+            on_ready=lambda: tell_ready(app, state, sockets, setup), reload=lambda: tell_reload(app, state, setup, line)
+        )
         RunningServer(state, sockets, params, hooks).run(os.environ)
     finally:
         for one in sockets:
@@ -74,11 +76,11 @@ def tell_ready(app: AppContext, state: ServerState, sockets: list[socket.socket]
         app.console.note(f"page: {places[0]}/")
 
 
-def reload_keys(app: AppContext, state: ServerState, setup: Setup) -> None:
-    """Read the file of keys again; a wrong one changes nothing."""
+def tell_reload(app: AppContext, state: ServerState, setup: Setup, line: Reread) -> None:
+    """Read keys and settings again, and say so; wrong ones change nothing."""
     try:
-        state.clients.replace(read_all_keys(setup.access))
+        reload(app, state, setup, line)
     except LlamacliError as error:
-        app.console.warn(f"the keys stay as they are: {error}")
+        app.console.warn(f"keys and settings stay as they are: {error}")
     else:
-        app.console.note("read the keys again")
+        app.console.note("read keys and settings again")

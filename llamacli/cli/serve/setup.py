@@ -58,17 +58,41 @@ def make_state(app: AppContext, setup: Setup, line: Reread) -> ServerState:
     """
     specs = model_specs(app, setup, line)
     clients = Clients(read_all_keys(setup.access), setup.access.rate_limit)
-    load, child = setup.load, setup.prompt_cache.child(setup.model.child())
-    params = PoolParams(queue=load.queue, keep_alive=load.keep_alive, most=load.max_models)
+    opener = partial(local.open_backend, child=setup.prompt_cache.child(setup.model.child()))
     return ServerState(
-        pool=ModelPool(specs, partial(local.open_backend, child=child), local.fits_memory, params),
+        pool=ModelPool(specs, opener, local.fits_memory, pool_params(setup.load)),
         clients=clients,
         origin=origin_rules(setup, has_keys=clients.has_keys),
         metrics=Metrics(),
         batches=open_batches(app),
         log=make_log(app, setup.log),
         keeps_prompts=setup.log.log_prompts,
+        drain=setup.load.drain,
     )
+
+
+def reload(app: AppContext, state: ServerState, setup: Setup, line: Reread) -> None:
+    """Read the settings and the keys again, for requests that come from now on. An error changes nothing.
+
+    What a server has only once stays: where it listens, and how the processes of models are confined.
+
+    Raises:
+        UsageError, SettingsError: if settings or keys are wrong.
+    """
+    values = line(app=app)
+    fresh = Setup(**{field.name: values[field.name] for field in dataclasses.fields(Setup)})
+    specs, keys = model_specs(app, fresh, line), read_all_keys(fresh.access)
+    if state.clients.has_keys and not keys:
+        raise UsageError("without keys anybody could use a server that has had keys", hint="restart it")
+    state.clients.replace(keys, fresh.access.rate_limit)
+    state.pool.replace(specs, pool_params(fresh.load))
+    state.origin = origin_rules(dataclasses.replace(fresh, listen=setup.listen), has_keys=bool(keys))
+    state.log, state.keeps_prompts, state.drain = make_log(app, fresh.log), fresh.log.log_prompts, fresh.load.drain
+
+
+def pool_params(load: LoadOptions) -> PoolParams:
+    """Return the options of the pool of models."""
+    return PoolParams(queue=load.queue, keep_alive=load.keep_alive, most=load.max_models)
 
 
 def open_batches(app: AppContext) -> BatchStore | None:

@@ -56,14 +56,27 @@ class ModelPool:
     """The models of a server, for one event loop. `close()` frees all."""
 
     def __init__(self, specs: Sequence[ModelSpec], open_backend: OpenBackend, fits: FitsMemory, params: PoolParams) -> None:
-        self._places = {spec.name: _Place(spec) for spec in specs}
-        self._names = {name: spec.name for spec in specs for name in (*spec.aliases, spec.name)}
+        self._places: dict[str, _Place] = {}
+        self._names: dict[str, str] = {}
+        self._retired: list[LoadedModel] = []
+        self.replace(specs, params)
         self._open = open_backend
         self._fits = fits
-        self.params = params
         self._loading = asyncio.Lock()
         self._changed = asyncio.Condition()
         self._closed = False
+
+    def replace(self, specs: Sequence[ModelSpec], params: PoolParams) -> None:
+        """Serve these models from now on. Loaded ones stay if they would be loaded in the same way; others end when idle."""
+        before, self.params = self._places, params
+        self._places = {}
+        for spec in specs:
+            old = before.get(spec.name)
+            self._places[spec.name] = old if old is not None and old.spec.is_like(spec) else _Place(spec)
+        self._names = {name: spec.name for spec in specs for name in (*spec.aliases, spec.name)}
+        for name, place in before.items():
+            if place.loaded is not None and self._places.get(name) is not place:
+                self._retired.append(place.loaded)
 
     @property
     def names(self) -> list[str]:
@@ -133,6 +146,8 @@ class ModelPool:
             model.used = time.monotonic()
             if not model.backend.is_alive:
                 await self._bury(place, model)
+            if not model.users and self._places.get(place.spec.name) is not place:
+                await self._free_retired(place, model)
             if not model.users and len(self._places) > 1:
                 async with self._changed:
                     self._changed.notify_all()
@@ -196,6 +211,14 @@ class ModelPool:
         logger.info("freeing %s, which is idle", model.name)
         await asyncio.to_thread(model.close)
 
+    async def _free_retired(self, place: _Place, model: LoadedModel) -> None:
+        """Free a model that is not served any more, and that nobody uses."""
+        place.loaded = None
+        if model in self._retired:
+            self._retired.remove(model)
+        logger.info("freeing %s, which is not served any more", model.name)
+        await asyncio.to_thread(model.close)
+
     async def _bury(self, place: _Place, model: LoadedModel) -> None:
         """Forget a model whose process has died: the next request loads it again."""
         if place.loaded is model:
@@ -216,7 +239,10 @@ class ModelPool:
             raise EngineDiedError(f"the process of {place.spec.name} died {times}", hint=hint)
 
     async def free_idle(self) -> None:
-        """Free the models that nobody has used for the time of `keep_alive`."""
+        """Free the models that nobody has used for the time of `keep_alive`, and those that are not served any more."""
+        for model in [model for model in self._retired if not model.users]:
+            self._retired.remove(model)
+            await asyncio.to_thread(model.close)
         limit = self.params.keep_alive
         if limit is None:
             return
@@ -227,8 +253,10 @@ class ModelPool:
     async def close(self) -> None:
         """Free all models. What still runs ends with ClosedError."""
         self._closed = True
+        models = [place.loaded for place in self._places.values() if place.loaded is not None] + self._retired
         for place in self._places.values():
-            model, place.loaded = place.loaded, None
-            if model is not None:
-                model.refuse(ClosedError("the server is shutting down"))
-                await asyncio.to_thread(model.close)
+            place.loaded = None
+        self._retired = []
+        for model in models:
+            model.refuse(ClosedError("the server is shutting down"))
+            await asyncio.to_thread(model.close)

@@ -63,6 +63,15 @@ class ModelSpec:
     fewer_sequences: tuple[int, ...] = ()
     prefix_bytes: int = PREFIX_BYTES
 
+    def is_like(self, other: ModelSpec) -> bool:
+        """Return whether both load the same model in the same way, with the same defaults of sampling."""
+        base = SamplingParams(seed=0)
+        return self.sampling(base) == other.sampling(base) and all(
+            getattr(self, one.name) == getattr(other, one.name)
+            for one in dataclasses.fields(self)
+            if one.name not in ("find", "sampling")
+        )
+
     def context_for(self, path: Path) -> ContextParams:
         """Return the parameters of the context. Its size is fixed, because a larger one would end what runs in the old one.
 

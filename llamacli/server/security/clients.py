@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llamacli.errors import SettingsError
@@ -28,19 +29,19 @@ class Client:
 class Clients:
     """The clients by their keys. Without keys, everybody is one client."""
 
-    def __init__(self, keys: Sequence[ApiKey], limit: RateLimit | None) -> None:
-        self._limit = limit
+    def __init__(self, keys: Sequence[ApiKey], limit: RateLimit | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._clients: list[tuple[bytes, Client]] = []
-        self._anybody = Client(name=ANYBODY, allowance=Allowance(limit) if limit is not None else None)
-        self.replace(keys)
+        self._anybody = Client(name=ANYBODY)
+        self.replace(keys, limit)
 
     @property
     def has_keys(self) -> bool:
         """True if requests need a key."""
         return bool(self._clients)
 
-    def replace(self, keys: Sequence[ApiKey]) -> None:
-        """Take other keys. What a client has used of an unchanged limit still counts.
+    def replace(self, keys: Sequence[ApiKey], limit: RateLimit | None) -> None:
+        """Take other keys, and another limit for those without one. What was used of an unchanged limit still counts.
 
         Raises:
             SettingsError: if the limit of a key is invalid.
@@ -48,21 +49,16 @@ class Clients:
         before = {client.name: client for _, client in self._clients}
         clients = []
         for key in keys:
-            limit = self._limit_of(key)
-            old = before.get(key.name)
-            allowance = old.allowance if old is not None else None
-            if limit is None or allowance is None or allowance.limit != limit:
-                allowance = Allowance(limit) if limit is not None else None
-            clients.append((key.digest.encode(), Client(name=key.name, allowance=allowance)))
+            client = self._client(key.name, _limit_of(key, limit), before.get(key.name))
+            clients.append((key.digest.encode(), client))
         self._clients = clients
+        self._anybody = self._client(ANYBODY, limit, self._anybody)
 
-    def _limit_of(self, key: ApiKey) -> RateLimit | None:
-        if key.limit is None:
-            return self._limit
-        try:
-            return parse_rate_limit(key.limit)
-        except ValueError as error:
-            raise SettingsError(f"the key {key.name}: {error}") from error
+    def _client(self, name: str, limit: RateLimit | None, before: Client | None) -> Client:
+        allowance = before.allowance if before is not None else None
+        if limit is None or allowance is None or allowance.limit != limit:
+            allowance = Allowance(limit, self._clock) if limit is not None else None
+        return Client(name=name, allowance=allowance)
 
     def find(self, scope: Scope) -> Client | None:
         """Return the client of a request, None if it has no valid key. All hashes are compared, each in constant time."""
@@ -76,6 +72,15 @@ class Clients:
             if hmac.compare_digest(known, digest):
                 found = client
         return found
+
+
+def _limit_of(key: ApiKey, default: RateLimit | None) -> RateLimit | None:
+    if key.limit is None:
+        return default
+    try:
+        return parse_rate_limit(key.limit)
+    except ValueError as error:
+        raise SettingsError(f"the key {key.name}: {error}") from error
 
 
 def _key_of(scope: Scope) -> str | None:

@@ -246,7 +246,7 @@ def test_other_machines_need_a_key(tiny_model: Path, tmp_path: Path) -> None:
         assert status(secret) == 200
         server.popen.send_signal(signal.SIGHUP)
         for _ in range(500):
-            if "llamacli: read the keys again\n" in server.lines:
+            if "llamacli: read keys and settings again\n" in server.lines:
                 break
             time.sleep(0.01)
         assert (status(secret), status(other)) == (401, 200)
@@ -297,6 +297,35 @@ def test_models_have_names_and_settings_of_their_own(tiny_model: Path, tmp_path:
         assert found["fast"]["n_ctx"] == 256
         assert found["other"]["n_ctx"] == 512
         assert (found["fast"]["n_parallel"], found["other"]["n_parallel"]) == (4, 2)
+        assert server.end(signal.SIGTERM) == 0
+
+
+def test_sighup_reads_settings_again(tiny_model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    other.write_bytes(tiny_model.read_bytes())
+    config = tmp_path / "config.toml"
+    one, two = f'[aliases]\none = "{tiny_model}"\n[models.one]\nctx-size = 256\n', f'[aliases]\ntwo = "{other}"\n[models.two]\n'
+    config.write_text(one)
+
+    def sent(server: Process, text: str, line: str) -> None:
+        config.write_text(text)
+        server.popen.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 20
+        while not any(line in found for found in server.lines):
+            assert time.monotonic() < end, server.lines
+            time.sleep(0.01)
+        server.lines.clear()
+
+    with process("--port", "0", environ={"LLAMACLI_CONFIG": str(config)}) as server:
+        port = server.wait_until_ready()
+        assert [ask(port, model=name) for name in ("one", "two")] == [200, 404]
+        sent(server, f"{one}[defaults]\nport = true\n", "keys and settings stay as they are")
+        sent(server, '[defaults]\nrate-limit = "2/h"\n' + two, "read keys and settings again")
+        assert [ask(port, model=name) for name in ("two", "one", "two")] == [200, 404, 429]
+        sent(server, f'{one}[defaults]\napi-key = ["sk-long-enough"]\n', "read keys and settings again")
+        assert ask(port, model="one") == 401
+        sent(server, one, "stay as they are: without keys anybody")
+        assert ask(port, model="one") == 401
         assert server.end(signal.SIGTERM) == 0
 
 
