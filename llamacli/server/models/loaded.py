@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
-from llamacli import gguf
 from llamacli.backend.child.engine import ChildEngine
 from llamacli.backend.child.event_loop import LoopEngine
 from llamacli.backend.protocol import Backend
@@ -19,6 +18,7 @@ from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import AnswerEvent
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.errors import ClosedError, ContextFullError
+from llamacli.gguf.check.loadable import check_loadable
 from llamacli.server.models.admission import Admission
 from llamacli.server.models.answers import LoopAnswers, ThreadedAnswers
 from llamacli.server.models.spec import ModelSpec
@@ -76,7 +76,7 @@ class LoadedModel:
         Raises:
             ModelFileError, ModelUnsupportedError: if the file's header cannot be read any more.
         """
-        header = gguf.check_loadable(self.spec.find())
+        header = check_loadable(self.spec.find())
         ids = {name: header.integer(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")}
         return {
             f"{name}_token": self.backend.pieces([number])[0].decode("utf-8", "replace") if number is not None else None
