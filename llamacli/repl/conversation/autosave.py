@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llamacli.errors import LlamacliError
 from llamacli.repl.conversation.tree import Node
@@ -58,6 +58,7 @@ class SessionJournal:
         """
         if self.session is not None:
             self._store.rename(self.session.id, name)
+            self.session = replace(self.session, name=name)
         else:
             self._store.check_name(name)
         self._name = name

@@ -175,7 +175,10 @@ def test_pull_fails(hub: FakeHub, arguments: tuple[str, ...], status: int, messa
 def test_pull_shows_progress_on_a_terminal(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     result = models("pull", f"hf:{REPO}:Q8_0", terminals=Terminals(stderr=True))
     assert "downloading Tiny-Q8_0.gguf" in result.stderr
-    assert models("pull", f"hf:{REPO}:Q4_K_M").stderr == ""
+    elsewhere = models("pull", f"hf:{REPO}:Q4_K_M").stderr
+    assert elsewhere.startswith("llamacli: downloading Tiny-Q4_K_M.gguf (")
+    assert f" into {paths.hub_cache()}" in elsewhere
+    assert elsewhere.count("\n") == 1
 
 
 # --- rm ----------------------------------------------------------------------------------------------------------------------
