@@ -55,6 +55,17 @@ class LlamacliError(Exception):
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle as it is, without its constructor: other processes may raise it again."""
+        return _restored, (type(self), self.args, dict(vars(self)))
+
+
+def _restored(kind: type[LlamacliError], arguments: tuple[object, ...], state: dict[str, object]) -> LlamacliError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    vars(error).update(state)
+    return error
+
 
 class UsageError(LlamacliError, ValueError):
     """The request is invalid."""

@@ -39,6 +39,7 @@ SLOW = (
     "tests/cli/models/test_models.py",
     "tests/cli/help",
     "tests/cli/run/test_structured.py",
+    "tests/cli/run/test_url_processes.py",
     "tests/cli/test_process.py",
     "tests/cli/tokenize",
     "tests/engine/chat/test_template_hostile.py",

@@ -1,8 +1,10 @@
 """The one line about any exception."""
 
+import pickle
+
 import pytest
 
-from llamacli.errors import UsageError, describe
+from llamacli.errors import ContextFullError, RowsFailedError, UsageError, describe
 
 
 @pytest.mark.parametrize(
@@ -19,3 +21,16 @@ from llamacli.errors import UsageError, describe
 )
 def test_any_exception_is_one_line(error, line):
     assert describe(error, trace="-v shows where") == line
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UsageError("a", hint="b", parameter="c"), ContextFullError("full", needed=3, available=2, hint="h"),
+        RowsFailedError("some", failed=1, total=2),
+    ],
+)  # fmt: skip
+def test_errors_go_to_other_processes(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert (vars(again), again.args, str(again)) == (vars(error), error.args, str(error))

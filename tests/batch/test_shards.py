@@ -90,6 +90,18 @@ def test_a_table_can_be_merged(shards: Path) -> None:
     assert len((shards / "all.csv").read_text().splitlines()) == ROWS + 1
 
 
+def test_the_jobs_of_an_array_answer_all_rows(tmp_path: Path) -> None:
+    (tmp_path / "rows.txt").write_text("\n".join(map(str, range(ROWS))))
+    with odd_server(Script([answered("Yes.")])) as address:
+        for job in (1, 2, 3):
+            environ = {"SLURM_ARRAY_TASK_ID": str(job), "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "1"}
+            words = ("--input", str(tmp_path / "rows.txt"), "--shard", "auto", "--output", str(tmp_path / f"{job}.jsonl"))
+            assert invoke("run", "--url", address, *words, environ=environ).status == 0
+    assert invoke("run", "--merge", str(tmp_path / "all.jsonl"), *files(tmp_path)).status == 0
+    rows = [json.loads(line)["row"] for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+    assert rows == list(range(ROWS))
+
+
 def drop_line(shards: Path) -> None:
     path = shards / "2.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))

@@ -32,7 +32,7 @@ GRACE_SECONDS = 5.0
         ("Put a server under load.", "llamacli bench --url http://localhost:8080 --concurrency 1,4,16 -p 512 -n 64"),
         ("Measure with a long context, to a precision of ±1 %.", "llamacli bench -d 0,4096 --until-stable 1"),
     ),
-    common=("-m", "-p", "-n", "-d", "-r", "-t", "-ngl", "-fa", "--latency", "--until-stable", "-o"),
+    common=("-m", "-p", "-n", "-d", "-r", "-t", "-ngl", "-fa", "--latency", "--until-stable", "--url", "-o"),
 )
 def bench(
     app: AppContext,
