@@ -870,6 +870,7 @@ complete -c llamacli -n '__llamacli_at tokenize' -l offline -d 'Do not download 
 complete -c llamacli -n '__llamacli_at tokenize' -l compare -r -f -ka '(__llamacli_names models) (__llamacli_gguf)' -d 'Another model to compare with; can be repeated'
 complete -c llamacli -n '__llamacli_at tokenize' -l sandbox -r -f -ka 'auto require off' -d 'Confinement of the engine\'s process: what the system has, required, or none'
 complete -c llamacli -n '__llamacli_at tokenize' -l engine-timeout -r -f -d 'Seconds without progress after which the engine is ended'
+complete -c llamacli -n '__llamacli_at tokenize' -l keep-alive -r -f -d 'Time for which the engine stays loaded after its last use, such as 10m'
 complete -c llamacli -n '__llamacli_at tokenize' -l url -r -f -d 'Use the model of a server with OpenAI\'s API: http://host:port, https://host/v1 or unix:///socket; can be repeated. -m then names a model of the server'
 complete -c llamacli -n '__llamacli_at tokenize' -l key -r -F -d 'Where the key of the server is'
 complete -c llamacli -n '__llamacli_at tokenize' -l insecure -d 'Send the key over plain http to another machine, too'

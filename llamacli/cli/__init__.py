@@ -26,7 +26,7 @@ _INSPECTIONS = {"--fit", "--system", "--check", "--values"}
 """The options of `info` for which the engine's process is needed."""
 
 _HELP = {"-h", "--help"}
-_URL = "--url"
+_URL, _KEEP_ALIVE = "--url", "--keep-alive"
 
 _OF_STORED_RUNS = {"history", "show", "export", "rm", "compare"}
 """The commands of `bench` that measure nothing."""
@@ -67,11 +67,15 @@ def _prepare_engine(arguments: list[str]) -> None:
     service = _service(arguments)
     if service is None or not _HELP.isdisjoint(arguments) or os.getenv("LLAMACLI_URL"):
         return
-    if any(word == _URL or word.startswith(f"{_URL}=") for word in arguments):  # a server computes
+    if _is_given(_URL, arguments):  # a server computes
         return
     from llamacli.backend.child.start import prepare
 
-    prepare(service)
+    prepare(service, may_join=_is_given(_KEEP_ALIVE, arguments) or "LLAMACLI_KEEP_ALIVE" in os.environ)
+
+
+def _is_given(option: str, arguments: list[str]) -> bool:
+    return any(word == option or word.startswith(f"{option}=") for word in arguments)
 
 
 def _service(arguments: list[str]) -> str | None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +17,16 @@ import pytest
 from fakes import invoke
 
 from llamacli.backend.child import resident
-from llamacli.backend.child.engine import ChildEngine, open_engine
+from llamacli.backend.child.engine import SERVICE, ChildEngine, open_engine
+from llamacli.backend.child.feeder import Conversation
 from llamacli.backend.child.params import ChildParams
+from llamacli.backend.child.tokenizer import Vocabularies
 from llamacli.cli.framework import context
+from llamacli.engine.chat.message import Message
 from llamacli.engine.events import Answer, Piece
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
-from llamacli.errors import EngineError, UsageError
+from llamacli.engine.tokenization.documents import Chunk, Document
+from llamacli.errors import EngineError, ModelError, UsageError
 
 GREEDY = GenerationParams(max_tokens=8, sampling=SamplingParams(temperature=0, ignore_eos=True))
 PROMPT = "A prompt of more than a single token."
@@ -185,6 +190,74 @@ def test_a_damaged_description_is_removed(folder: Path, damage: bytes) -> None:
 def test_a_senseless_time_is_refused(seconds: float) -> None:
     with pytest.raises(UsageError, match="keep_alive"):
         ChildParams(keep_alive=seconds)
+
+
+def test_a_model_that_does_not_load_leaves_no_engine_behind(tiny_model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(tiny_model.read_bytes()[:-5000])
+    for load in (start, vocabulary):
+        with pytest.raises(ModelError):
+            load(broken)
+    assert resident.running() == []
+
+
+def vocabulary(*models: Path) -> Vocabularies:
+    return Vocabularies(models, ChildParams(keep_alive=60))
+
+
+def ids(loaded: Vocabularies, text: str = "Hello") -> list[int]:
+    (chunk,) = loaded.tokenizer().outcomes([Document("text", lambda: iter([text.encode()]))])
+    assert isinstance(chunk, Chunk)
+    return chunk.tokens.tolist()
+
+
+def test_an_idle_engine_tokenizes_with_its_own_vocabulary(tiny_model: Path) -> None:
+    with start(tiny_model) as engine:
+        pid, expected = engine.pid, engine.tokenize("Hello", add_special=True)
+    for _ in range(2):
+        with vocabulary(tiny_model) as joined:
+            assert (joined.pid, ids(joined)) == (pid, expected)
+            (stretch, *_rest) = joined.detokenize([array("i", expected)])
+            assert stretch[0] == b"Hello"
+            conversation = Conversation(Document("chat", lambda: iter([b""])), (Message("user", "Hi"),))
+            prompts = joined.conversations([conversation], template=None, vocabulary=None)
+            assert [type(one) for one in prompts] == [Chunk]
+    with start(tiny_model) as engine:
+        assert engine.pid == pid
+        content(engine)
+
+
+def test_a_vocabulary_stays_and_does_not_wait_for_a_busy_engine(tiny_model: Path, tiny_base_model: Path) -> None:
+    with start(tiny_model) as busy:
+        with vocabulary(tiny_model) as first:
+            pid, expected = first.pid, ids(first)
+            assert pid != busy.pid
+        with vocabulary(tiny_model) as second:
+            assert (second.pid, ids(second)) == (pid, expected)
+        assert sorted(one.work for one in resident.running()) == ["text", "tokens"]
+        with vocabulary(tiny_model, tiny_base_model) as several:
+            assert several.pid not in (pid, busy.pid)
+    assert not is_alive(several.pid)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a child is forked on Linux only")
+@pytest.mark.parametrize("may_join", [True, False])
+def test_a_child_that_will_probably_not_be_needed_imports_nothing(tiny_model: Path, may_join: bool) -> None:
+    script = f"""
+import os, sys, time
+from llamacli.backend.child.start import _prepared, prepare
+prepare({SERVICE!r}, may_join={may_join})
+(waiting,) = _prepared.values()
+deadline = time.monotonic() + (0.5 if {may_join} else 30)
+while not (loaded := "libllama" in open(f"/proc/{{waiting.pid}}/maps").read()) and time.monotonic() < deadline:
+    time.sleep(0.02)
+waiting.connection.close()
+_, status = os.waitpid(waiting.pid, 0)
+print(loaded, status)
+"""
+    with start(tiny_model):
+        done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == [str(not may_join), "0"], done.stderr
 
 
 def test_the_commands(tiny_model: Path) -> None:

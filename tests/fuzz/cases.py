@@ -69,6 +69,7 @@ def use_model(path: Path, say: Say) -> None:
     from llamacli.engine.engine import Engine
     from llamacli.engine.events import Answer
     from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
+    from llamacli.engine.runtime.loading import try_load
     from llamacli.gguf.check.model import check_model
     from llamacli.gguf.model import read_files
     from llamacli.gguf.source import FileSource
@@ -76,6 +77,9 @@ def use_model(path: Path, say: Say) -> None:
     files = read_files(path)
     with FileSource(path) as source:
         errors = [f"{one.subject}: {one.message}" for one in check_model(files, [source]) if one.severity == "error"]
+    if not errors:
+        say(stage="check", known=["llama.cpp itself does not load it"])
+        try_load(path)
     say(stage="load", known=errors[:3])
     with Engine(path, None, ContextParams(n_ctx=64, n_batch=32, n_ubatch=32, threads=1)) as engine:
         say(stage="tokenize")

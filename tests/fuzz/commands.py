@@ -25,6 +25,9 @@ WALL_SECONDS: Final = 90
 REFUSALS: Final = (3, 4, 7)
 """Statuses of a model that cannot be used: not sound, too large, or deadly for the engine."""
 
+_OF_BATCHES: Final = {"embed": 6, "bench": 6}
+"""Commands that go on after the failure of a text or a test, and the status with which they end then."""
+
 _ENGINE = ("-t", "1", "-c", "64", "-b", "32", "-ub", "32")
 _ONE_TOKEN = (*_ENGINE, "-n", "1", "--temp", "0", "--ignore-eos")
 
@@ -119,4 +122,5 @@ def _judged(status: int, said: str, arguments: list[str]) -> Outcome:
         return Outcome("noise", said, about) if failures else Outcome("done", said, about)
     if len(failures) != 1 or not said.endswith(f"{failures[0]}\n"):
         return Outcome("noise", said, about)
-    return Outcome("refused" if status in REFUSALS else "status", failures[0], about)
+    is_expected = status in (*REFUSALS, _OF_BATCHES.get(arguments[0]))
+    return Outcome("refused" if is_expected else "status", failures[0], about)

@@ -96,6 +96,9 @@ DAMAGE: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "signed context": (
         {"change": {"llama.context_length": Typed(tiny.I64, 512)}},
         "error", "key llama.context_length", "has type i64, expected u32"),
+    "negative base of rotations": (
+        {"change": {"llama.rope.freq_base": -1.0}},
+        "error", "key llama.rope.freq_base", "is -1, expected a positive number"),
     "epsilon as a double": (
         {"change": {"llama.attention.layer_norm_rms_epsilon": Typed(tiny.F64, 1e-5)}},
         "error", "key llama.attention.layer_norm_rms_epsilon", "has type f64, expected f32"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from llamacli.backend.child.wire.codec import Variants
 from llamacli.backend.child.wire.method import Method
@@ -19,8 +20,7 @@ from llamacli.engine.params import ContextParams, Description, GenerationParams,
 from llamacli.engine.runtime.prompt_identity import PromptIdentity
 
 
-@dataclass(frozen=True, slots=True)
-class OpenModel:
+class OpenModel(msgspec.Struct, frozen=True):
     """Arguments of `OPEN`: the file, and the parameters of model and context."""
 
     path: str
@@ -28,8 +28,7 @@ class OpenModel:
     context: ContextParams
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedModel:
+class OpenedModel(msgspec.Struct, frozen=True):
     """A loaded model: what does not change as long as it is loaded."""
 
     load_ms: float
@@ -39,8 +38,7 @@ class OpenedModel:
     prompts: PromptIdentity | None
 
 
-@dataclass(frozen=True, slots=True)
-class ChatTurn:
+class ChatTurn(msgspec.Struct, frozen=True):
     """Arguments of `CHAT_TURN`."""
 
     messages: tuple[Message, ...]
@@ -50,16 +48,14 @@ class ChatTurn:
     budget: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class TextTurn:
+class TextTurn(msgspec.Struct, frozen=True):
     """Arguments of `TEXT_TURN`."""
 
     text: str
     constraint: Constraint | None
 
 
-@dataclass(frozen=True, slots=True)
-class StartedAnswer:
+class StartedAnswer(msgspec.Struct, frozen=True):
     """Arguments of `ANSWER_TOKENS`."""
 
     turn: Turn
@@ -68,8 +64,7 @@ class StartedAnswer:
     template: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerRequest:
+class AnswerRequest(msgspec.Struct, frozen=True):
     """Arguments of `ANSWER`. `asks_for_room`: the caller answers `RoomWanted`."""
 
     turn: Turn
@@ -80,15 +75,13 @@ class AnswerRequest:
     asks_for_room: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RoomWanted:
+class RoomWanted(msgspec.Struct, frozen=True):
     """An item of `ANSWER`: the context is full after so many tokens of the answer. The caller feeds a `Room` or None."""
 
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class JobRequest:
+class JobRequest(msgspec.Struct, frozen=True):
     """An item that is fed to `ANSWER_MANY`."""
 
     number: int
@@ -96,16 +89,14 @@ class JobRequest:
     params: GenerationParams
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluatedSize:
+class EvaluatedSize(msgspec.Struct, frozen=True):
     """Result of `STATE_SIZE`: tokens in the cache, and bytes of the file that would hold them."""
 
     cached_tokens: int
     state_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluatedPrompt:
+class EvaluatedPrompt(msgspec.Struct, frozen=True):
     """Arguments of `STAGE_PROMPT`: the tokens of a prompt, and the bytes of its state in the file that comes with the call."""
 
     tokens: tuple[int, ...]

@@ -77,7 +77,7 @@ class ChildEmbedder:
         try:
             self._opened = self._child.call(OPEN, self._arguments, on_item=on_load)
         except BaseException:
-            self._child.close()
+            self._child.abandon()
             raise
         return self._child
 

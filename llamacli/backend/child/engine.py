@@ -85,7 +85,7 @@ class ChildEngine(ChildPrompting):
             if self._prefix_bytes:
                 self.keep_prefixes(self._prefix_bytes)
         except BaseException:
-            self._child.close()
+            self._child.abandon()
             raise
 
     def _open_prompts(self) -> None:

@@ -35,6 +35,7 @@ BUILD: Final = Method("build", None, NativeBuild)
 FIT: Final = Method("fit", FitRequest, FitReport)
 CHECK_TEMPLATE: Final = Method("check_template", str)
 COMPARE_WEIGHTS: Final = Method("compare_weights", tuple[str, str], items=Variants(WeightsCompared, TensorDifference))
+TRY_LOAD: Final = Method("try_load", str)
 
 
 class Inspector:
@@ -70,6 +71,10 @@ class Inspector:
     def compare_weights(self, old: Path, new: Path) -> Iterator[TensorDifference | WeightsCompared]:
         """Yield how far the tensors of two models are apart, and how many values were compared. Raises ModelError."""
         yield from self._child.stream(COMPARE_WEIGHTS, (str(old), str(new)))
+
+    def try_load(self, path: Path) -> None:
+        """Have llama.cpp read a model file without its weights. Raises ModelError if it refuses the file."""
+        self._child.call(TRY_LOAD, str(path))
 
     def close(self) -> None:
         """End the child."""

@@ -40,7 +40,7 @@ from llamacli.backend.child.wire.frames import (
 )  # fmt: skip
 from llamacli.backend.child.wire.method import Method, encoder_of
 from llamacli.engine.runtime.canceller import Canceller
-from llamacli.errors import ClosedError, EngineDiedError, LlamacliError
+from llamacli.errors import ClosedError, EngineDiedError, EngineError, LlamacliError
 
 _WATCH_SECONDS: Final = 1.0
 
@@ -95,9 +95,13 @@ class Child:
         self.missing: tuple[str, ...] = ()
         self._reader = threading.Thread(target=self._receive_all, name="llamacli-engine", daemon=True)
         self.send(start, descriptors)
-        self._reader.start()
+        try:
+            self._reader.start()
+            threading.Thread(target=self._watch, args=(patience,), name="llamacli-watch", daemon=True).start()
+        except RuntimeError as error:
+            self._channel.close()
+            raise EngineError("cannot start a thread for the engine: the system allows no more (ulimit -u)") from error
         _running.add(self)
-        threading.Thread(target=self._watch, args=(patience,), name="llamacli-watch", daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -284,6 +288,11 @@ class Child:
             if self._reader.is_alive():
                 self.send_signal(signal.SIGKILL)
                 self._reader.join()
+
+    def abandon(self) -> None:
+        """End the child although it was to stay: it has no model."""
+        self.send_signal(signal.SIGTERM)
+        self.close()
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the child, if it has not ended."""

@@ -36,6 +36,9 @@ _WAITING: Final = 128
 """Programs that may wait for one resident."""
 
 
+_WORK: Final = {"embedder": "vectors", "tokenizer": "tokens"}
+"""What residents do, by the last part of their service's name, if it is not text."""
+
 _staying: Final[list[Launched]] = []
 """Residents that this process has started. `subprocess` warns of a process that is forgotten while it runs."""
 
@@ -62,28 +65,38 @@ class Resident:
         return name == self.model or self.name.startswith(name)
 
 
-def key_of(service: str, identity: bytes, model: Path) -> str:
-    """Return the name of the resident that does this. `identity` are the service's arguments, in bytes."""
+def stamp_of(model: Path, sandbox: str) -> str:
+    """Return what residents have in common that may do one another's work: program, build, model file and sandbox."""
     from llamacli.binding.location import find_folder
 
     about = model.stat()
     build = (find_folder() / "build.json").read_bytes()
-    parts = (
-        VERSION,
-        build,
-        sys.executable,
-        __file__,
-        service,
-        identity,
-        str(model.resolve()),
-        about.st_size,
-        about.st_mtime_ns,
-    )
+    path = str(model.resolve())
+    return _digest(VERSION, build, sys.executable, __file__, sandbox, path, about.st_size, about.st_mtime_ns)
+
+
+def key_of(stamp: str, service: str, identity: bytes) -> str:
+    """Return the name of the resident that does this. `identity` are the service's arguments, in bytes."""
+    return _digest(stamp, service, identity)
+
+
+def _digest(*parts: bytes | str | int) -> str:
     digest = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape")
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()[:16]
+
+
+def join_idle(stamp: str, service: str) -> Launched | None:
+    """Return a connection to an idle resident of a service, whatever its arguments are; None if there is none."""
+    for description in sorted(_folder().glob("*.json")):
+        about = _read(description)
+        if about is None or (about["stamp"], about["service"]) != (stamp, service):
+            continue
+        if _idle_seconds(description) is not None and (joined := join(description.stem)) is not None:
+            return joined
+    return None
 
 
 def join(key: str) -> Launched | None:
@@ -104,7 +117,7 @@ def join(key: str) -> Launched | None:
 
 
 @contextmanager
-def settling(key: str, *, model: Path, service: str, keep_alive: float) -> Iterator[tuple[socket.socket, _Place]]:
+def settling(key: str, *, stamp: str, model: Path, service: str, keep_alive: float) -> Iterator[tuple[socket.socket, _Place]]:
     """Prepare the place of a new resident: a listening socket, and a description to be written when the process is known.
 
     Raises:
@@ -119,7 +132,8 @@ def settling(key: str, *, model: Path, service: str, keep_alive: float) -> Itera
             (folder / f"{key}.sock").unlink(missing_ok=True)
             listener.bind(str(folder / f"{key}.sock"))
             listener.listen(_WAITING)
-        yield listener, _Place(folder / f"{key}.json", {"model": str(model), "service": service, "keep_alive": keep_alive})
+        about = {"stamp": stamp, "model": str(model), "service": service, "keep_alive": keep_alive}
+        yield listener, _Place(folder / f"{key}.json", about)
     except OSError as error:
         raise EngineError(f"the engine cannot stay: {error.strerror or error} ({folder})") from error
     finally:
@@ -159,7 +173,7 @@ def running() -> list[Resident]:
                 key=description.stem,
                 pid=pid,
                 model=str(about["model"]),
-                work="vectors" if str(about["service"]).endswith("embedder") else "text",
+                work=_WORK.get(str(about["service"]).rpartition(".")[2], "text"),
                 keep_alive=float(about["keep_alive"]),
                 memory=_memory(pid),
                 idle_seconds=_idle_seconds(description),
@@ -216,7 +230,7 @@ def _read(description: Path) -> dict[str, Any] | None:
         about = parse_json(description.read_bytes())
     except (OSError, InvalidJSONError):
         return None
-    if not isinstance(about, dict) or not {"pid", "model", "service", "keep_alive"} <= about.keys():
+    if not isinstance(about, dict) or not {"pid", "stamp", "model", "service", "keep_alive"} <= about.keys():
         return None
     return about if isinstance(about["pid"], int) and isinstance(about["keep_alive"], int | float) else None
 

@@ -24,11 +24,21 @@ _prepared: dict[str, Launched] = {}
 """Children that wait for work, by service."""
 
 
-def prepare(service: str) -> None:
-    """Fork a child for a service, where that is safe: on Linux, with one thread. If it fails, `start_child` says so."""
+def prepare(service: str, *, may_join: bool = False) -> None:
+    """Fork a child for a service, where that is safe: on Linux, with one thread. If it fails, `start_child` says so.
+
+    `may_join`: if engines stay on this machine, one of them will probably do the work, so this child waits before it starts to
+    import.
+    """
     if sys.platform.startswith("linux") and threading.active_count() == 1:
         with contextlib.suppress(EngineError):
-            _prepared[service] = fork_child([service])
+            _prepared[service] = fork_child([service], waits=may_join and _has_residents())
+
+
+def _has_residents() -> bool:
+    from llamacli.store.files.paths import runtime_dir
+
+    return any(runtime_dir().glob("*.sock"))
 
 
 def start_child(
@@ -39,11 +49,13 @@ def start_child(
     model: Path | None = None,
     writes: Sequence[Path] = (),
     identity: bytes = b"",
+    host: str | None = None,
 ) -> Child:
     """Return a child that offers a service and may read the given files and folders, and write the given files, which exist.
 
     `model` is named in the error about its death. With `params.keep_alive` a resident child is joined or started, which must be
-    equal in the model's file, the service and `identity`.
+    equal in the model's file, the service and `identity`. Before that, an idle one of the service `host` with the same model's
+    file is joined: it offers this service, too.
 
     Raises:
         EngineError: if the system refuses another process, or it cannot stay.
@@ -61,14 +73,16 @@ def start_child(
         return Child(_launched(service), start, patience=params.patience, model=model)
     from llamacli.backend.child import resident
 
-    key = resident.key_of(service, repr((identity, params.sandbox)).encode(), model)
-    if (joined := resident.join(key)) is not None:
+    stamp = resident.stamp_of(model, params.sandbox)
+    key = resident.key_of(stamp, service, identity)
+    if (joined := (resident.join_idle(stamp, host) if host else None) or resident.join(key)) is not None:
         child = Child(joined, start, patience=params.patience, model=model)
         if child.wait_until_ready():
             _dismiss(service)
             return child
         child.close()  # it has just died
-    with resident.settling(key, model=model, service=service, keep_alive=start.keep_alive) as (listener, place):
+    settling = resident.settling(key, stamp=stamp, model=model, service=service, keep_alive=start.keep_alive)
+    with settling as (listener, place):
         settled = place.take(_launched(service))
         return Child(settled, start, patience=params.patience, model=model, descriptors=[listener.fileno()])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -28,6 +29,9 @@ from llamacli.engine.tokenization.documents import Chunk, Document, NotTokenized
 from llamacli.gguf.split import part_names
 
 SERVICE: Final = "llamacli.backend.child.services.tokenizer"
+
+_HOST: Final = "llamacli.backend.child.services.engine"
+"""The service of engines, which have a vocabulary, too."""
 
 
 class SeenTokens:
@@ -59,17 +63,22 @@ class SeenTokens:
 class Vocabularies:
     """The vocabularies of model files, by their number in `paths`, in one child. `close()` ends it. A context manager.
 
+    With `params.keep_alive` that of a single model stays, or is that of a resident engine.
+
     Raises (when built): what loading a vocabulary raises; EngineDiedError if the child dies, as everything that uses it does.
     """
 
     def __init__(self, paths: Sequence[Path], params: ChildParams | None = None) -> None:
         reads = [path.with_name(name) for path in paths for name in part_names(path.name)]
-        self._child = start_child(SERVICE, reads, params or ChildParams(), model=paths[0])
+        params = params or ChildParams()
+        if len(paths) > 1:  # a resident has one model
+            params = replace(params, keep_alive=None)
+        self._child = start_child(SERVICE, reads, params, model=paths[0], host=_HOST)
         self._cancel = Canceller()
         try:
             self._numbers: list[int] = [self._child.call(tokens.OPEN_VOCABULARY, str(path)) for path in paths]
         except BaseException:
-            self.close()
+            self._child.abandon()
             raise
 
     @property

@@ -13,11 +13,12 @@ import typer
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.info.sources import Opened
 from llamacli.engine.params import ContextParams, ModelParams
-from llamacli.errors import LibraryError, LlamacliError, MemoryFullError, ModelFileError, UsageError
+from llamacli.errors import CapacityError, LibraryError, LlamacliError, MemoryFullError, ModelFileError, UsageError
 from llamacli.gguf.analysis.summary import chat_templates
 from llamacli.gguf.check.finding import Finding
 from llamacli.gguf.check.loadable import require_complete
 from llamacli.gguf.check.template import is_go_template
+from llamacli.gguf.header import Header
 from llamacli.store.files import paths
 from llamacli.units import format_bytes
 from llamacli.version import VERSION
@@ -99,6 +100,8 @@ def show_check(app: AppContext, opened: Opened, child: ChildParams, *, as_json: 
     from llamacli.render.info.reports import format_findings, verdict
 
     findings = [*check_model(opened.files, opened.sources), *_template_findings(opened, child)]
+    if opened.path is not None and opened.files.tensors and all(finding.severity != "error" for finding in findings):
+        findings += _load_findings(opened.path, opened.files.header, child)
     if as_json:
         write_document(app, findings_document(opened.location, findings))
     else:
@@ -128,6 +131,23 @@ def _template_findings(opened: Opened, child: ChildParams) -> Iterator[Finding]:
     finally:
         if inspector is not None:
             inspector.close()
+
+
+def _load_findings(path: Path, header: Header, child: ChildParams) -> Iterator[Finding]:
+    """Yield why llama.cpp itself does not load a file, its weights aside, or what becomes of the process that tries."""
+    from llamacli.backend.child.inspection import Inspector
+    from llamacli.gguf.analysis.kind import describe_special
+    from llamacli.gguf.check.architectures import REQUIRED_KEYS
+
+    if describe_special(header) or header.architecture not in REQUIRED_KEYS:  # not a model alone, or an unknown one
+        return
+    with Inspector(child, [path]) as inspector:
+        try:
+            inspector.try_load(path)
+        except (LibraryError, CapacityError):
+            return
+        except LlamacliError as error:
+            yield Finding("error", "file", error.message)
 
 
 def show_fit(

@@ -10,6 +10,7 @@ from llamacli.cli.framework.options import (
     ChatOptions,
     EngineTimeoutOption,
     JsonOption,
+    KeepAliveOption,
     ModelOption,
     OfflineOption,
     RemoteOptions,
@@ -43,10 +44,11 @@ class VocabularyOptions:
     ] = ()
     sandbox: SandboxOption = _CHILD.sandbox
     engine_timeout: EngineTimeoutOption = _CHILD.patience
+    keep_alive: KeepAliveOption = None
 
     def child(self) -> ChildParams:
         """The parameters of the engine's process."""
-        return ChildParams(sandbox=self.sandbox, patience=self.engine_timeout)
+        return ChildParams(sandbox=self.sandbox, patience=self.engine_timeout, keep_alive=self.keep_alive)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llamacli.errors import ModelUnsupportedError
+
 if TYPE_CHECKING:
     from llamacli.engine.runtime.vocabulary import Vocabulary
 
@@ -29,11 +31,15 @@ class Part:
 
 
 def plain_prompt(vocabulary: Vocabulary, text: str, *, special: bool = False) -> Prompt:
-    """Return the text as it is, after the model's BOS token if it wants one. `special` recognizes control tokens in it."""
+    """Return the text as it is, after the model's BOS token if it wants one. `special` recognizes control tokens in it.
+
+    Raises:
+        ModelUnsupportedError: if the vocabulary has no token for it.
+    """
     tokens = vocabulary.tokenize(text, special=special, add_special=True)
     if vocabulary.bos >= 0 and tokens[:2] == [vocabulary.bos] * 2:  # one is the text's own
         del tokens[0]
-    return Prompt(text, tuple(tokens) or _begin(vocabulary))
+    return _with_tokens(Prompt(text, tuple(tokens) or _begin(vocabulary)))
 
 
 def rendered_prompt(vocabulary: Vocabulary, parts: Sequence[Part], stops: tuple[str, ...] = ()) -> Prompt:
@@ -41,6 +47,9 @@ def rendered_prompt(vocabulary: Vocabulary, parts: Sequence[Part], stops: tuple[
 
     The whole text is tokenized at once, as in training, unless input would become control tokens: then the control tokens of
     the template are found first, and the text between them is plain.
+
+    Raises:
+        ModelUnsupportedError: if the vocabulary has no token for it.
     """
     text = "".join(part.text for part in parts)
     tokens = vocabulary.tokenize(text, special=True)
@@ -49,7 +58,7 @@ def rendered_prompt(vocabulary: Vocabulary, parts: Sequence[Part], stops: tuple[
         tokens = _apart(vocabulary, parts)
     if vocabulary.add_bos and vocabulary.bos >= 0 and tokens[:1] != [vocabulary.bos]:
         tokens.insert(0, vocabulary.bos)
-    return Prompt(text, tuple(tokens), stops)
+    return _with_tokens(Prompt(text, tuple(tokens), stops))
 
 
 def _apart(vocabulary: Vocabulary, parts: Sequence[Part]) -> list[int]:
@@ -74,3 +83,9 @@ def _controls(vocabulary: Vocabulary, tokens: list[int]) -> int:
 
 def _begin(vocabulary: Vocabulary) -> tuple[int, ...]:
     return (vocabulary.bos,) if vocabulary.bos >= 0 else ()
+
+
+def _with_tokens(prompt: Prompt) -> Prompt:
+    if prompt.text.strip() and not prompt.tokens:
+        raise ModelUnsupportedError("the model's vocabulary has no token for the prompt", hint="the file may be damaged")
+    return prompt

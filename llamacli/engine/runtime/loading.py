@@ -57,8 +57,12 @@ def load(
     cancel: CancelFlag,
     on_load: Callable[[float], None] | None,
     changes: Mapping[str, Override] | None = None,
+    *,
+    allocates: bool = True,
 ) -> Any:
     """Load a file and return its `llama_model` pointer. `changes` override scalars of its metadata.
+
+    Without `allocates` the tensors are laid out, but there is no memory for them and nothing is read into it.
 
     Raises:
         ModelError, MemoryFullError: if llama.cpp cannot load it; the message contains the reason it logged.
@@ -69,6 +73,7 @@ def load(
         lib.llama_numa_init(params.numa)
     c_params = lib.llama_model_default_params()
     kept = fill_params(c_params, params, gpu_layers, vocab_only)
+    c_params.no_alloc = not allocates
     if changes:
         c_params.kv_overrides = metadata_overrides(changes)
     c_params.progress_callback = cancel.progress_callback
@@ -81,6 +86,16 @@ def load(
         cancel.check()
         raise _reason(path, complaints)
     return handle
+
+
+def try_load(path: Path) -> None:
+    """Have llama.cpp read the header of a file and lay out its tensors, without their data.
+
+    Raises:
+        ModelError: if it refuses the file.
+    """
+    handle = load(path, ModelParams(mmap=False), 0, False, CancelFlag(), None, allocates=False)
+    library().llama_model_free(handle)
 
 
 def can_use_huge_pages(header: Header, params: ModelParams) -> bool:

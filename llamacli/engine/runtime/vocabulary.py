@@ -11,7 +11,7 @@ from llamacli.binding.arrays import char_buffer, token_array, token_buffer, toke
 from llamacli.binding.enums import llama_vocab_type
 from llamacli.binding.library import library
 from llamacli.engine.runtime.bounds import bounded
-from llamacli.errors import EngineError, UsageError
+from llamacli.errors import EngineError, ModelUnsupportedError, UsageError
 
 T = TypeVar("T")
 
@@ -26,6 +26,9 @@ Some pre-tokenizers use std::regex, which recurses once for each character of a 
 
 LONGEST = 4 << 20
 """Bytes of text in one call, which need 4 GiB of stack (of address space). Callers split longer text."""
+
+_NO_TOKEN = -1
+"""What llama.cpp returns for text without a token."""
 
 _stack_lock = threading.Lock()
 
@@ -67,6 +70,7 @@ class Vocabulary:
 
         Raises:
             UsageError: if the text is longer than LONGEST bytes.
+            ModelUnsupportedError: if the vocabulary has no token for a part of it.
         """
         data = text.encode("utf-8", "replace") if isinstance(text, str) else text
         return self.token_array(data, special=special, add_special=add_special).tolist()
@@ -90,7 +94,12 @@ class Vocabulary:
             with self._owner.gate, bounded("text", len(data)):
                 count: int = self._library.llama_tokenize(self._handle, data, len(data), buffer, capacity, add_special, special)
             if count >= 0:
-                return token_values(buffer, count)
+                tokens = token_values(buffer, count)
+                if (
+                    self.type is llama_vocab_type.LLAMA_VOCAB_TYPE_RWKV and _NO_TOKEN in tokens
+                ):  # others have tokens for bytes, or an unknown one
+                    raise ModelUnsupportedError("the model's vocabulary has no token for a part of the text")
+                return tokens
             capacity = -count
         raise EngineError("llama.cpp could not tokenize the text")
 

@@ -18,7 +18,7 @@ from llamacli.engine.tokenization.parallel import in_order
 from llamacli.engine.tokenization.spans import is_cut_out
 from llamacli.engine.tokenization.split_rules import Rules
 from llamacli.engine.tokenization.vocabulary_rules import rules_of
-from llamacli.errors import CapacityError, UsageError
+from llamacli.errors import CapacityError, ModelUnsupportedError, UsageError
 
 _JOB = 64 << 10
 """Bytes of short documents in one job."""
@@ -112,10 +112,17 @@ class Tokenizer:
 
 
 def wrapping(vocabulary: Vocabulary) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the tokens that the model requires before and after a text."""
+    """Return the tokens that the model requires before and after a text.
+
+    Raises:
+        ModelUnsupportedError: if the text itself gets other tokens between them.
+    """
     plain = vocabulary.tokenize("a")
     wrapped = vocabulary.tokenize("a", add_special=True)
-    lead = next(start for start in range(len(wrapped)) if wrapped[start : start + len(plain)] == plain)
+    starts = range(len(wrapped) - len(plain) + 1)
+    lead = next((start for start in starts if wrapped[start : start + len(plain)] == plain), None)
+    if lead is None:
+        raise ModelUnsupportedError("the model's tokenizer splits a text otherwise when it adds the tokens around it")
     return tuple(wrapped[:lead]), tuple(wrapped[lead + len(plain) :])
 
 

@@ -40,6 +40,7 @@ def metadata_findings(header: Header, source: Source, *, vocabulary_only: bool =
         yield from _dimension_findings(header, architecture)
         yield from attention_findings(header, source, architecture)
         yield from _epsilon_findings(header, architecture)
+        yield from _frequency_findings(header, architecture)
         yield from _expert_findings(header, source, architecture)
     yield from _tokenizer_findings(header)
 
@@ -68,6 +69,15 @@ def _epsilon_findings(header: Header, architecture: str) -> Iterator[Finding]:
         value = header.number(key)
         if value is not None and not 0 <= value < math.inf:
             yield key_finding(header, key, f"is {value:g}, expected a small positive number")
+
+
+def _frequency_findings(header: Header, architecture: str) -> Iterator[Finding]:
+    """Yield bases of rotations from which every result is NaN."""
+    for name in ("rope.freq_base", "rope.freq_base_swa"):
+        key = f"{architecture}.{name}"
+        value = header.number(key)
+        if value is not None and value < 0:
+            yield key_finding(header, key, f"is {value:g}, expected a positive number")
 
 
 def _expert_findings(header: Header, source: Source, architecture: str) -> Iterator[Finding]:

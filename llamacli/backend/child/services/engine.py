@@ -6,10 +6,11 @@ import itertools
 import os
 import time
 from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from llamacli.backend.child import contract, vectors
+from llamacli.backend.child import contract, tokens, vectors
 from llamacli.backend.child.contract import (
     AnswerRequest,
     ChatTurn,
@@ -42,6 +43,7 @@ _JOBS_AT_ONCE: Final = 4
 """Jobs that are wished for when a place comes free: a round trip for each would leave the engine waiting."""
 
 _ANSWERS: Final = {contract.ANSWER.name, contract.ANSWER_MANY.name}
+_OF_VOCABULARIES: Final = (tokens.TOKENIZE_TEXTS, tokens.TOKENIZE_CHATS, tokens.DETOKENIZE_TEXTS)
 _CANCEL_SECONDS: Final = 0.005
 _MOST_CANCELS: Final = 400
 
@@ -88,6 +90,8 @@ class EngineService:
             vectors.EMBED: self._embed,
             contract.NEXT_TOKENS: lambda text, task: self.engine.next_tokens(text),
             contract.CANCEL: self._cancel,
+            tokens.OPEN_VOCABULARY: lambda _, task: 0,  # that of the engine's model
+            **{method: partial(self._use_vocabulary, method) for method in _OF_VOCABULARIES},
         }
 
     @property
@@ -175,6 +179,12 @@ class EngineService:
 
     def _embed(self, asked: VectorRequest, task: Task) -> Generator[object, None, None]:
         return embed_fed(self.engine.embedder(), asked, task)
+
+    def _use_vocabulary(self, method: Method, asked: object, task: Task) -> object:
+        """Do what a tokenizer's child does with the vocabulary of this engine's model, for programs that join a resident."""
+        from llamacli.backend.child.services.tokenizer import TokenizerService
+
+        return TokenizerService([self.engine.model]).handlers()[method](asked, task)
 
     # --- state ----------------------------------------------------------------------------------------------------------
 

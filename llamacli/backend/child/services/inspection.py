@@ -23,6 +23,7 @@ def service() -> dict[Method, Handler]:
         inspection.FIT: _fit,
         inspection.CHECK_TEMPLATE: _check_template,
         inspection.COMPARE_WEIGHTS: _compare_weights,
+        inspection.TRY_LOAD: _try_load,
     }
 
 
@@ -51,3 +52,9 @@ def _compare_weights(paths: tuple[str, str], task: Task) -> None:
         if task.cancel.is_set:
             return
         task.emit(found)
+
+
+def _try_load(path: str, _task: Task) -> None:
+    from llamacli.engine.runtime.loading import try_load
+
+    try_load(Path(path))

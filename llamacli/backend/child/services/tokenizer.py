@@ -6,7 +6,7 @@ import itertools
 import sys
 from array import array
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -54,10 +54,11 @@ def service() -> dict[Method, Handler]:
 
 
 class TokenizerService:
-    """The handlers of vocabularies, which `OPEN_VOCABULARY` loads."""
+    """The handlers of vocabularies: those of models that are loaded, and those that `OPEN_VOCABULARY` loads."""
 
-    def __init__(self) -> None:
-        self._models: list[Model] = []
+    def __init__(self, loaded: Sequence[Model] = ()) -> None:
+        self._models = list(loaded)
+        self._numbers: dict[str, int] = {}
 
     def handlers(self) -> dict[Method, Handler]:
         """Return the handlers by method."""
@@ -69,8 +70,10 @@ class TokenizerService:
         }
 
     def _open(self, path: str, _task: Task) -> int:
-        self._models.append(Model(Path(path), vocab_only=True))
-        return len(self._models) - 1
+        if path not in self._numbers:  # a resident has it open already
+            self._models.append(Model(Path(path), vocab_only=True))
+            self._numbers[path] = len(self._models) - 1
+        return self._numbers[path]
 
     def _tokenize(self, asked: Tokenization, task: Task) -> Generator[Outcomes, None, None]:
         model = self._models[asked.vocabulary]

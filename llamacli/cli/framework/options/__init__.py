@@ -12,12 +12,12 @@ from llamacli.cli.framework.options.model import EngineTimeoutOption, ModelOptio
 from llamacli.cli.framework.options.prompt import ChatOptions
 from llamacli.cli.framework.options.prompt_cache import PromptCacheOptions
 from llamacli.cli.framework.options.remote import RemoteOptions
-from llamacli.cli.framework.options.resident import ResidentOptions
+from llamacli.cli.framework.options.resident import KeepAliveOption, ResidentOptions
 from llamacli.cli.framework.options.sampling import SamplingOptions
 from llamacli.cli.framework.options.template import TemplateOptions
 
 __all__ = [
-    "ChatOptions", "CommonOptions", "ContextOptions", "EngineTimeoutOption", "GenerationOptions", "JsonOption", "ModelOption",
-    "ModelOptions", "OfflineOption", "PromptCacheOptions", "RemoteOptions", "ResidentOptions", "SamplingOptions",
-    "SandboxOption", "TemplateOptions", "show_help",
+    "ChatOptions", "CommonOptions", "ContextOptions", "EngineTimeoutOption", "GenerationOptions", "JsonOption",
+    "KeepAliveOption", "ModelOption", "ModelOptions", "OfflineOption", "PromptCacheOptions", "RemoteOptions",
+    "ResidentOptions", "SamplingOptions", "SandboxOption", "TemplateOptions", "show_help",
 ]  # fmt: skip

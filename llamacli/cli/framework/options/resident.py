@@ -11,6 +11,14 @@ from llamacli.cli.framework import parsers
 from llamacli.cli.framework.options.model import ModelOptions
 from llamacli.cli.framework.parameters import option
 
+KeepAliveOption = Annotated[
+    float | None,
+    option(
+        "--keep-alive", metavar="TIME", parser=parsers.parse_duration, shows="off",
+        help="Time for which the engine stays loaded after its last use, such as 10m.",
+    ),
+]  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResidentOptions:
@@ -18,13 +26,7 @@ class ResidentOptions:
 
     PANEL: ClassVar[str] = "Model"
 
-    keep_alive: Annotated[
-        float | None,
-        option(
-            "--keep-alive", metavar="TIME", parser=parsers.parse_duration, shows="off",
-            help="Time for which the engine stays loaded after its last use, such as 10m.",
-        ),
-    ] = None  # fmt: skip
+    keep_alive: KeepAliveOption = None
 
     def child(self, model: ModelOptions) -> ChildParams:
         """The parameters of the engine's process."""
