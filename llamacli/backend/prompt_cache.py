@@ -46,6 +46,9 @@ _BUSY_SHARE = 0.01
 
 _PATIENCE_SECONDS = 5.0
 
+_MOST_PARTS = 1024
+"""Parts of a block that are written one by one: more of them are so small that a copy is cheaper."""
+
 
 class PromptEngine(Protocol):
     """An engine whose evaluated prompts can be kept: in this process or in a child."""
@@ -236,7 +239,8 @@ class CachedPrompts:
         form = layout.to_json()
 
         def block_of(start: int, end: int) -> Block:
-            return Block(kept[start:end], form, b"".join(state[part] for part in layout.parts(cells, start, end)))
+            parts = tuple(state[part] for part in layout.parts(cells, start, end))
+            return Block(kept[start:end], form, parts if len(parts) <= _MOST_PARTS else (b"".join(parts),))
 
         self._cache.write(identity.fingerprint, kept, prompt, block_of, self._model)
 
@@ -276,9 +280,9 @@ def _joined(blocks: Sequence[Block]) -> Iterator[tuple[tuple[int, ...], IO[bytes
         start = 0
         for block in blocks:
             end = start + len(block.tokens)
-            if block.layout != blocks[0].layout or len(block.payload) != layout.token_bytes * len(block.tokens):
+            if block.layout != blocks[0].layout or block.size != layout.token_bytes * len(block.tokens):
                 raise StateError("the blocks of a kept prompt do not fit together")
-            payload, at = memoryview(block.payload), 0
+            payload, at = memoryview(block.payload[0]), 0  # it was read in one part
             for part in layout.parts(len(tokens), start, end):
                 count = part.stop - part.start
                 state[part] = payload[at : at + count]

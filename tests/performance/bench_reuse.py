@@ -47,10 +47,10 @@ def show(name: str, times: dict[str, list[float]], base: str) -> None:
 
 
 def bench_cache(model: Path, pairs: int, tokens: int, folder: Path) -> None:
-    """Compare the same prompt without the cache, for the first time with it, and again."""
+    """Compare a prompt without the cache, for the first time with it, and again; and the process with a prompt of one word."""
     text = " ".join((WORDS * (tokens // 15 + 1)).split()[:tokens])
     for n in (1, 32):
-        times: dict[str, list[float]] = {"off": [], "first": [], "again": []}
+        times: dict[str, list[float]] = {"off": [], "first": [], "again": [], "short": []}
         common = ["-m", str(model), "--raw", "--temp", "0", "-n", str(n), "--ignore-eos"]
         for pair in range(pairs):
             cache = folder / f"cache-{n}-{pair}"
@@ -60,6 +60,7 @@ def bench_cache(model: Path, pairs: int, tokens: int, folder: Path) -> None:
                 times[kind].append(seconds)
                 texts.add(shown)
             assert len(texts) == 1, "the texts differ"
+            times["short"].append(run([*common, "Hello"], cache)[0])
             shutil.rmtree(cache)
         show(f"cache, -n {n}", times, "off")
 

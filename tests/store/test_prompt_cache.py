@@ -26,7 +26,7 @@ def payload(tokens: tuple[int, ...]) -> bytes:
 
 def keep(store: PromptCache, tokens: tuple[int, ...], prompt: int | None = None, fingerprint: str = "f" * 64) -> None:
     def block_of(start: int, end: int) -> Block:
-        return Block(tokens[start:end], LAYOUT, payload(tokens[start:end]))
+        return Block(tokens[start:end], LAYOUT, (payload(tokens[start:end]), b""))
 
     store.write(fingerprint, tokens, len(tokens) if prompt is None else prompt, block_of, MODEL)
 
@@ -34,7 +34,7 @@ def keep(store: PromptCache, tokens: tuple[int, ...], prompt: int | None = None,
 def look_up(store: PromptCache, tokens: tuple[int, ...], fingerprint: str = "f" * 64) -> tuple[int, ...]:
     """The tokens of the blocks that are found; their content is checked."""
     blocks = store.read(store.find(fingerprint, tokens), tokens)
-    assert all(block.payload == payload(block.tokens) and block.layout == LAYOUT for block in blocks)
+    assert all(b"".join(block.payload) == payload(block.tokens) and block.layout == LAYOUT for block in blocks)
     return tuple(token for block in blocks for token in block.tokens)
 
 
@@ -235,7 +235,7 @@ def test_many_write_and_remove_at_once(store):
 
 def test_what_is_kept_is_listed_by_model_and_removed(store):
     keep(store, LONG)
-    write_block(next(store.folder.iterdir()) / "x.block", Block((1,), LAYOUT, b"p"), "other.gguf")
+    write_block(next(store.folder.iterdir()) / "x.block", Block((1,), LAYOUT, (b"p",)), "other.gguf")
     assert {one.model: one.tokens for one in store.kept()} == {MODEL: len(LONG), "other.gguf": 1}
     assert sum(one.size for one in store.kept()) == store.size()
     assert store.clear("other.gguf") > 0

@@ -28,6 +28,8 @@ UNFINISHED = ".new-"
 
 _LONGEST_HEADER = 1 << 16
 
+Buffer = bytes | memoryview
+
 
 @dataclass(frozen=True, slots=True)
 class Heading:
@@ -40,11 +42,16 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Tokens that follow one another in a prompt, and what was computed for them."""
+    """Tokens that follow one another in a prompt, and what was computed for them, in parts that follow one another."""
 
     tokens: tuple[int, ...]
     layout: Any
-    payload: bytes
+    payload: tuple[Buffer, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload."""
+        return sum(map(len, self.payload))
 
 
 def pack_tokens(tokens: Sequence[int]) -> bytes:
@@ -65,14 +72,14 @@ def write_block(path: Path, block: Block, model: str) -> None:
         "model": model,
         "layout": block.layout,
         "tokens": len(block.tokens),
-        "payload": len(block.payload),
+        "payload": block.size,
         "sha256": _digest(path.name, model, block),
     }
     start = b"".join((MAGIC, json.dumps(header, separators=(",", ":")).encode(), b"\n", pack_tokens(block.tokens)))
     descriptor, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)  # mkstemp makes it 0600
     try:
         with os.fdopen(descriptor, "wb", buffering=0) as file:
-            for part in (start, block.payload):
+            for part in (start, *block.payload):
                 _write_all(file, part)
         Path(name).replace(path)
     except BaseException:
@@ -92,10 +99,10 @@ def read_block(path: Path) -> Block:
         try:
             count, size, layout = header["tokens"], header["payload"], header["layout"]
             model, expected = header["model"], header["sha256"]
-            block = Block(_tokens(file, int(count), path), layout, file.read(int(size)))
+            block = Block(_tokens(file, int(count), path), layout, (file.read(int(size)),))
         except (KeyError, TypeError, ValueError) as error:
             raise _damaged(path) from error
-        if len(block.payload) != size or file.read(1) or _digest(path.name, model, block) != expected:
+        if block.size != size or file.read(1) or _digest(path.name, model, block) != expected:
             raise _damaged(path)
     return block
 
@@ -142,11 +149,12 @@ def _tokens(file: IO[bytes], count: int, path: Path) -> tuple[int, ...]:
 def _digest(name: str, model: str, block: Block) -> str:
     digest = hashlib.sha256(json.dumps([name, model, block.layout, len(block.tokens)]).encode())
     digest.update(pack_tokens(block.tokens))
-    digest.update(block.payload)
+    for part in block.payload:
+        digest.update(part)
     return digest.hexdigest()
 
 
-def _write_all(file: Any, data: bytes) -> None:
+def _write_all(file: Any, data: Buffer) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]

@@ -14,7 +14,7 @@ from llamacli.store.prompt_cache.cache import BLOCK, PromptCache
 
 def keep(model: str, start: int) -> None:
     tokens = tuple(range(start, start + BLOCK))
-    PromptCache().write("f" * 64, tokens, BLOCK, lambda a, b: Block(tokens[a:b], [1], b"x" * 1000), model)
+    PromptCache().write("f" * 64, tokens, BLOCK, lambda a, b: Block(tokens[a:b], [1], (b"x" * 1000,)), model)
 
 
 def test_it_lists_what_is_kept_by_model():
