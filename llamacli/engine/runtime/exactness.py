@@ -41,7 +41,10 @@ def identify_prompts(model: Model, params: ContextParams) -> PromptIdentity | No
     unit = 1 if any_batch else params.n_ubatch
     if not any_batch and (params.n_seq_max > 1 or unit % 128):  # parts of prompts that others cannot have
         return None
-    parts = [*_build(), *_files(model), *cache_parts(params), *override_parts(model, params)]
+    try:
+        parts = [*_build(), *_files(model), *cache_parts(params), *override_parts(model, params)]
+    except OSError:  # the file was removed after it was loaded
+        return None
     parts += [model.params.kernels, model.params.repack]
     if any(one.name == _LONG_FACTORS for one in model.header.tensors):
         parts.append(params.n_ctx)  # chooses the factors
