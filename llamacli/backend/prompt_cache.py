@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import mmap
 import os
 import tempfile
 import threading
@@ -23,6 +22,7 @@ from llamacli.engine.generation.job import Job
 from llamacli.engine.generation.prefix_cache import common_length
 from llamacli.engine.params import GenerationParams
 from llamacli.engine.runtime.hardware import available_memory
+from llamacli.engine.runtime.mapping import map_shared
 from llamacli.engine.runtime.prompt_identity import PromptIdentity
 from llamacli.engine.runtime.state_layout import SPARE, Layout, read_layout, write_frame
 from llamacli.errors import LlamacliError, StateError
@@ -233,7 +233,7 @@ class CachedPrompts:
         size = os.fstat(file.fileno()).st_size
         if len(kept) < BLOCK or not size:
             return
-        layout, cells, state = read_layout(mmap.mmap(file.fileno(), size))
+        layout, cells, state = read_layout(map_shared(file, size))
         if cells < len(kept):
             return
         form = layout.to_json()
@@ -275,7 +275,7 @@ def _joined(blocks: Sequence[Block]) -> Iterator[tuple[tuple[int, ...], IO[bytes
     size = layout.size(len(tokens))
     with _nameless() as file:
         file.truncate(size + SPARE)
-        state = memoryview(mmap.mmap(file.fileno(), size + SPARE))
+        state = map_shared(file, size + SPARE)
         write_frame(state, layout, len(tokens))
         start = 0
         for block in blocks:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import mmap
 import os
 import threading
 import time
@@ -32,6 +31,7 @@ from llamacli.engine.params import ContextParams, Description, GenerationParams,
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.engine.runtime.exactness import identify_prompts
+from llamacli.engine.runtime.mapping import map_shared
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.prompt_identity import PromptIdentity
 from llamacli.errors import EngineError, ModelUnsupportedError, UsageError
@@ -317,7 +317,7 @@ class Engine(Prompting):
         The file has its state in the first `size` bytes, and `state_layout.SPARE` zeros behind it.
         """
         self.model.vocabulary.check_ids(tokens)
-        state = memoryview(mmap.mmap(file.fileno(), 0))
+        state = map_shared(file, os.fstat(file.fileno()).st_size)
         self.contexts.staged.put(StagedPrompt(tuple(tokens), state, size))
 
     def capture_prompt(self, prompt: Sequence[int], file: IO[bytes]) -> tuple[int, ...]:
@@ -331,7 +331,7 @@ class Engine(Prompting):
 
         def memory_of(size: int) -> memoryview:
             file.truncate(size)
-            return memoryview(mmap.mmap(file.fileno(), size))
+            return map_shared(file, size)
 
         return self.contexts.capture_prompt(tuple(prompt), identity, memory_of)
 
