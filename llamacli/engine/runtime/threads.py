@@ -32,13 +32,13 @@ _TRIAL = 2
 _GAIN = 0.95
 """A trial of fewer threads wins if its steps take at most this share of the time of those before."""
 
-_EFFECT = 1 / 3
+_EFFECT = 1 / 5
 """A trial of more threads wins if they have this share of the effect that they have at best."""
 
 _SLOWER = 1.3
 """Steps that take longer than the best ones by this factor are a sign of trouble."""
 
-_BUSY = 0.85
+_BUSY = 0.7
 """So are threads that compute for less than this share of the time: they wait for a processor, or for a thread that does."""
 
 _DRIFT = 1.001
