@@ -1,9 +1,13 @@
-"""Chat formats, as llama-cpp-python's module of this name has them; `format_NAME` makes the prompt of a format."""
+"""Chat formats, as llama-cpp-python's module of this name has them.
+
+`format_NAME` makes the prompt of a format; handlers of formats for tools have that package's names for them.
+"""
 
 from llamacli.api.chat.formats import FORMATS
 from llamacli.api.chat.handlers import (
     ChatFormatter,
     ChatFormatterResponse,
+    FormatHandler,
     Jinja2ChatFormatter,
     LlamaChatCompletionHandler,
     LlamaChatCompletionHandlerNotFoundException,
@@ -22,9 +26,16 @@ _FUNCTIONS = {f"format_{name.replace('-', '_')}": name for name in FORMATS} | {
     "format_llama3": "llama-3",
     "format_baichuan2": "baichuan-2",
 }
+_HANDLERS = {
+    "chatml_function_calling": "chatml-function-calling",
+    "functionary_chat_handler": "functionary",
+    "functionary_v1_v2_chat_handler": "functionary-v2",
+}
 
 
 def __getattr__(name: str) -> object:
+    if name in _HANDLERS:
+        return FormatHandler(_HANDLERS[name])
     if name not in _FUNCTIONS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return format_with(_FUNCTIONS[name])

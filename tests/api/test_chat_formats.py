@@ -19,6 +19,7 @@ from llamacli.api.chat.handlers import (
     get_chat_completion_handler,
 )
 from llamacli.errors import TemplateError, UsageError
+from llamacli.llama_cpp import llama_chat_format
 
 NAMES = [*FORMATS, *ALIASES, "functionary"]
 TURNS = [
@@ -126,16 +127,25 @@ def test_registered_formatters_and_handlers(llm: Llama) -> None:
         llm.chat_format = "canned"
         assert llm.create_chat_completion(TURNS, max_tokens=7) == {"messages": TURNS, "max_tokens": 7}
         assert get_chat_completion_handler("canned") is canned
+        assert REGISTRY.get_chat_completion_handler_by_name("canned") is canned
         with pytest.raises(UsageError, match="registered already"):
             register_chat_format("shout")(shout)
     finally:
         llm.chat_format = None
         REGISTRY.unregister_chat_handler("shout")
         REGISTRY.unregister_chat_handler("canned")
-    with pytest.raises(LlamaChatCompletionHandlerNotFoundException):
-        get_chat_completion_handler("shout")
+    for find in (get_chat_completion_handler, REGISTRY.get_chat_completion_handler_by_name):
+        with pytest.raises(LlamaChatCompletionHandlerNotFoundException):
+            find("shout")
     named = get_chat_completion_handler("llama-2")(llama=llm, messages=TURNS, max_tokens=1)
     assert named["object"] == "chat.completion"
+
+
+@pytest.mark.parametrize("name", ["chatml_function_calling", "functionary_chat_handler", "functionary_v1_v2_chat_handler"])
+def test_handlers_of_formats_for_tools(llm: Llama, name: str) -> None:
+    handler = getattr(llama_chat_format, name)
+    call = handler(llama=llm, messages=TURNS, tools=TOOLS, tool_choice="required", max_tokens=200, temperature=0)
+    assert call["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "weather"
 
 
 def test_a_handler_of_ones_own(tiny_model: Path) -> None:

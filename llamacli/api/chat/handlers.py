@@ -96,6 +96,12 @@ class LlamaChatCompletionHandlerRegistry:
             raise UsageError(f"the chat format {name!r} is registered already")
         self.handlers[name] = chat_handler
 
+    def get_chat_completion_handler_by_name(self, name: str) -> LlamaChatCompletionHandler:
+        """Return a registered handler. Raises LlamaChatCompletionHandlerNotFoundException if there is none."""
+        if name not in self.handlers:
+            raise LlamaChatCompletionHandlerNotFoundException(f"no chat handler {name!r} is registered")
+        return self.handlers[name]
+
     def unregister_chat_handler(self, name: str) -> None:
         """Remove a handler. Raises UsageError if there is none."""
         if name not in self.handlers:
