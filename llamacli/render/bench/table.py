@@ -124,8 +124,8 @@ def _figures(planned: Sequence[Row]) -> list[_Column]:
     test = max((len(row["test"]) for row in planned), default=0)
     columns = [_Column("test", lambda row: str(row["test"]), max(4, test), left=True)]
     latency = any(row["workload"] in TIMED for row in planned)
-    if any(row["workload"] == "quality" for row in planned):
-        columns += _quality_columns(planned)
+    if planned and all(row["workload"] == "quality" for row in planned):
+        return [*columns, *_quality_columns(planned)]
     if latency:
         columns += [
             _Column("first token", lambda row: _duration(row["ttft_ms"]), 11, style="bold"),
@@ -149,21 +149,23 @@ def _figures(planned: Sequence[Row]) -> list[_Column]:
 
 
 def _quality_columns(planned: Sequence[Row]) -> Iterator[_Column]:
-    """Yield the columns of the quality workload, of figures that any row has."""
+    """Yield the columns of the quality workload: figures that any row has, and the speed of the evaluation."""
     known = quality_columns(planned)
     if "perplexity" in known:
         yield _Column("perplexity", lambda row: _estimate(row, "perplexity", "{:.3f}"), 10, style="bold")
         yield _Column("95 % interval", lambda row: _bounds(row, "perplexity", "{:.3f}"), 19, 1)
     if "kld" in known:
         yield _Column("KL div.", lambda row: _estimate(row, "kld", "{:.5f}"), 8, style="bold")
-        yield _Column("95 % interval", lambda row: _bounds(row, "kld", "{:.5f}"), 19, 1)
-        yield _Column("same top", lambda row: _estimate(row, "same_top", "{:.2%}"), 8, 1)
+        yield _Column("95 % interval", lambda row: _bounds(row, "kld", "{:.5f}"), 19, 3)
+        yield _Column("same top", lambda row: _estimate(row, "same_top", "{:.2%}"), 8, 2)
     if "accuracy" in known:
         yield _Column("right", lambda row: _estimate(row, "accuracy", "{:.1%}"), 6, style="bold")
         yield _Column("95 % interval", lambda row: _bounds(row, "accuracy", "{:.1%}"), 15, 1)
     if "accuracy_norm" in known:
-        yield _Column("normalised", lambda row: _estimate(row, "accuracy_norm", "{:.1%}"), 10, 1)
+        yield _Column("normalised", lambda row: _estimate(row, "accuracy_norm", "{:.1%}"), 10, 2)
         yield _Column("95 % interval", lambda row: _bounds(row, "accuracy_norm", "{:.1%}"), 15, 3)
+    yield _Column("tokens/s", lambda row: _speed(row["median_ts"]), 9)
+    yield _Column("95 % interval", _interval, 19, 4)
 
 
 def _estimate(row: Row, name: str, pattern: str) -> str:
