@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -77,9 +78,12 @@ class AnswerSheet:
             self.missed.append(f"prompt {answered.number + 1}: expected {expected} ({prompt.compare}), got {found}")
 
     def row(self, name: str, sha256: str, machine: Machine) -> dict[str, Any]:
-        """Return the row. Its samples are the times of the questions, and its prompt is one of average length."""
+        """Return the row. Its repetitions are the questions, and its prompt is one of average length.
+
+        Questions that ran side by side give one sample of the time.
+        """
         test = self.test.test
-        times = [max(1, round(1e9 * seconds)) for seconds in self.seconds]
+        times = [max(1, round(1e9 * seconds)) for seconds, _ in itertools.groupby(self.seconds)]
         measured = BenchResult(
             test=replace(test, n_prompt=max(1, round(sum(self.tokens) / len(self.tokens)))) if self.tokens else test,
             test_time=utc_now(),
@@ -90,6 +94,7 @@ class AnswerSheet:
         )
         row = result_row(measured, machine)
         row["test"] = f"{self.kind} {Path(name).name}"
+        row["repetitions"] = len(self.correct)
         row["loras"] = self.test.lora_text
         if self.correct:
             row |= _columns("accuracy", accuracy(self.correct))

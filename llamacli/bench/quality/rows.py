@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -67,8 +68,8 @@ class Measured:
 def quality_row(
     result: QualityResult, test: QualityTest, plan: QualityPlan, material: Material, machine: Machine
 ) -> dict[str, Any]:
-    """Return the row of a result. Its samples are the times of the windows."""
-    times = [max(1, round(1e9 * seconds)) for seconds in result.seconds]
+    """Return the row of a result. Its repetitions are the windows; those that ran side by side give one sample of the time."""
+    times = [max(1, round(1e9 * seconds)) for seconds, _ in itertools.groupby(result.seconds)]
     measured = BenchResult(
         test=test.test,
         test_time=utc_now(),
@@ -79,6 +80,7 @@ def quality_row(
     )
     row = result_row(measured, machine)
     row["test"] = test.test.name if plan.stride is None else f"{test.test.name}/{plan.stride}"
+    row["repetitions"] = result.windows
     row["loras"] = test.lora_text
     if result.perplexity is not None:
         row |= _columns("perplexity", result.perplexity)

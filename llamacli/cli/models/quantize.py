@@ -108,7 +108,7 @@ class ResultOptions:
     examples=(
         ("Quantize a model.", "llamacli models quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M"),
         ("Weigh what matters with an importance matrix.", "llamacli models quantize --imatrix i.gguf f16.gguf iq2.gguf IQ2_M"),
-        ("Mix types.", "llamacli models quantize --tensor-type ffn_down=Q6_K f16.gguf mixed.gguf Q4_K_M"),
+        ("Mix types.", "llamacli models quantize --tensor-type ffn_down=Q6_K f16.gguf o.gguf Q4_K_M"),
         ("Predict size and speed.", "llamacli models quantize --dry-run f16.gguf q8_0.gguf Q8_0"),
     ),
     common=("--imatrix", "--tensor-type", "--dry-run", "--measure-loss", "--allow-requantize", "-t"),
