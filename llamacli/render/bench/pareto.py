@@ -13,7 +13,7 @@ from llamacli.render.columns import format_columns
 from llamacli.render.text import escape_line
 
 _WIDTH, _HEIGHT = 860, 520
-_LEFT, _RIGHT, _TOP, _BOTTOM = 96, 40, 76, 84
+_LEFT, _RIGHT, _TOP, _BOTTOM = 96, 40, 104, 84
 _INK, _FAINT, _GRID, _FRONT, _OTHER = "#222", "#666", "#ddd", "#0072b2", "#999999"
 _STEPS = 5
 _MARGIN = 0.08
@@ -119,7 +119,7 @@ def _draw_points(canvas: Canvas, chart: QualityChart) -> None:
         canvas.line((_LEFT, y), (_WIDTH - _RIGHT, y), _GRID)
         canvas.text((_LEFT - 8, y), f"{value:.4g}", size=12, anchor="end", color=_FAINT)
     canvas.text(((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - _BOTTOM + 32), "tokens/s", size=13, anchor="middle", color=_FAINT)
-    canvas.text((24, _TOP - 4), f"{chart.figure} (less is better)", size=13, color=_FAINT)
+    canvas.text((24, _TOP - 16), f"{chart.figure} (less is better)", size=13, color=_FAINT)
     front = [(across.at(one.speed[0]), up.at(one.loss[0])) for one in chart.points if one.on_front]
     for start, end in pairwise(front):
         canvas.line(start, end, _FRONT, 1.5)
@@ -129,7 +129,9 @@ def _draw_points(canvas: Canvas, chart: QualityChart) -> None:
         canvas.line((x, up.at(one.loss[1])), (x, up.at(one.loss[2])), color, 1.5)
         canvas.shape([(x - 5, y), (x, y - 5), (x + 5, y), (x, y + 5)], color)
         is_right = x > _WIDTH * 0.6
-        name, place = _cut(one.name, 12, 50), (x - 9 if is_right else x + 9, y - 11)
+        # The front rises to the right: what is right of it and below, or left and above, is free.
+        place = (x - 9 if is_right else x + 9, y + 15 if one.on_front and not is_right else y - 11)
+        name = _cut(one.name, 12, 50)
         canvas.text(place, name, size=12, anchor="end" if is_right else "start")
 
 
