@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import tiny
@@ -96,7 +96,7 @@ def test_langchain_chats_streams_parses_calls_and_embeds(server: LiveServer) -> 
         model_config = pydantic.ConfigDict(extra="forbid")
         fruit: bool
 
-    def look(where: str) -> str:
+    def look(where: Literal["up", "down"]) -> str:
         """Look somewhere."""
         return where
 
