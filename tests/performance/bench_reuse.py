@@ -1,6 +1,6 @@
 """What `llamacli run` need not do again: the time of whole processes with the prompt cache and drafts, and without.
 
-    python tests/performance/bench_reuse.py MODEL [--pairs 5] [--tokens 1650] [--only cache|drafts|rows]
+    python tests/performance/bench_reuse.py MODEL [--pairs 5] [--tokens 1650] [--only cache|drafts|prompts|rows]
 
 Runs are interleaved, greedy, and their texts must be equal. Ratios below 1 mean that the reuse saves time.
 """
@@ -80,6 +80,47 @@ def bench_drafts(model: Path, pairs: int, folder: Path) -> None:
         show(name, times, "off")
 
 
+def prompts(count: int) -> list[str]:
+    """Return prompts of several kinds: stories, code, lists, JSON, tables, and texts to be repeated or changed."""
+    names = ("glass", "rivers", "a clock", "the moon", "bread", "ships", "a garden", "trade", "music", "snow")
+    kinds = (
+        "The history of {} begins with",
+        "def parse_{}(text):\n    lines = text.split()\n",
+        "1. {}\n2. {}s\n3.",
+        '[{{"name": "{}", "size": 1}}, {{"name": "{}", "size": 2}}, {{"name"',
+        "| name | value |\n|---|---|\n| {} | 1 |\n| {} | 2 |\n|",
+        "Repeat: I like {} and I like {} too. I like {} and I",
+        "Question: what is {}?\nAnswer:",
+    )
+    return [kinds[i % len(kinds)].replace("{}", names[i // len(kinds) % len(names)]).replace("{{", "{").replace("}}", "}")
+            for i in range(count)]  # fmt: skip
+
+
+def bench_prompts(model: Path, count: int) -> None:
+    """Compare many answers with drafts and without, greedy and seeded, in one process."""
+    from llamacli.engine.engine import Engine
+    from llamacli.engine.events import Answer
+    from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
+
+    ratios, totals, accepted = [], [0.0, 0.0], 0
+    with Engine(model, context=ContextParams(n_ctx=512)) as engine:
+        for number, prompt in enumerate(prompts(count)):
+            sampling = SamplingParams(temperature=0.0 if number % 2 else 0.8, seed=number, ignore_eos=True)
+            seconds, texts = {}, set()
+            for draft in (0, None) if number % 4 < 2 else (None, 0):
+                params = GenerationParams(max_tokens=40, sampling=sampling, draft=draft)
+                (answer,) = [one for one in engine.answer(engine.text_turn(prompt), params) if isinstance(one, Answer)]
+                seconds[draft] = answer.timings.predicted_ms / 1e3
+                accepted += answer.timings.draft_n_accepted
+                texts.add(answer.content)
+            assert len(texts) == 1, f"the texts of {prompt!r} differ"
+            ratios.append(seconds[None] / seconds[0])
+            totals = [totals[0] + seconds[None], totals[1] + seconds[0]]
+    ratios.sort()
+    print(f"{count} prompts: all {totals[0] / totals[1]:.3f}, median {statistics.median(ratios):.3f}, ", end="")
+    print(f"9 of 10 below {ratios[len(ratios) * 9 // 10]:.3f}, most {ratios[-1]:.3f}; {accepted} tokens accepted", flush=True)
+
+
 def bench_rows(model: Path, pairs: int, tokens: int, folder: Path) -> None:
     """Compare 32 questions on one document: each alone evaluated, shared, and the next day."""
     text = " ".join((WORDS * (tokens // 15 + 1)).split()[:tokens])
@@ -103,7 +144,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=1650)
-    parser.add_argument("--only", choices=("cache", "drafts", "rows"))
+    parser.add_argument("--only", choices=("cache", "drafts", "prompts", "rows"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -111,6 +152,8 @@ def main() -> None:
             bench_cache(options.model, options.pairs, options.tokens, folder)
         if options.only in (None, "drafts"):
             bench_drafts(options.model, options.pairs, folder)
+        if options.only in (None, "prompts"):
+            bench_prompts(options.model, 40 * options.pairs)
         if options.only in (None, "rows"):
             bench_rows(options.model, max(1, options.pairs // 2), options.tokens, folder)
 

@@ -72,7 +72,7 @@ def test_a_draft_is_as_long_as_it_pays():
 def test_a_draft_that_could_lose_too_much_is_shorter():
     gate = Gate()
     gate.measured_single(0.010)
-    lengths = [gate.size(32, 15, loss) for loss in (0.0, 0.005, 0.007, 0.02, 0.1)]
+    lengths = [gate.size(32, 15, loss) for loss in (0.0, 0.005, 0.01, 0.03, 0.1)]
     assert lengths == sorted(lengths)
     assert (lengths[0], lengths[2]) == (0, 3)
 

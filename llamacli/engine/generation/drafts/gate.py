@@ -11,10 +11,10 @@ _MARGIN = 1.2
 """Least expected gain: the graph of one token is built anew after a draft."""
 
 _SHARE_OF_NEW = 0.25
-_SLOPE = 0.2
+_SLOPE = 0.3
 """Share of a single evaluation that each further token is taken to cost before it is measured."""
 
-_GOOD_MATCHES = ((16, 0.95), (8, 0.8), (5, 0.6), (0, 0.3))
+_GOOD_MATCHES = ((16, 0.95), (8, 0.8), (5, 0.7), (0, 0.3))
 """Lengths of matches, and the share of tokens that is taken to be accepted after them before it is measured."""
 
 _DEBT = 1.0
