@@ -46,7 +46,7 @@ def test_only_a_cut_answer_goes_on() -> None:
 def test_going_on_shows_the_unfinished_block_again() -> None:
     answers = [("First.\n\n", "```\ncode ", "more", "x"), (" end\n", "```\n")]
     out = talk("Hi\r/continue\r", "--plain", engine=Talker(answers=list(answers), interrupt_at=3)).stdout
-    assert out.endswith("```\ncode more end\n```\n\n")
+    assert "```\ncode more end\n```\n\n" in out
     assert out.count("First.") == 1
 
 
@@ -166,7 +166,7 @@ def test_only_the_colours_that_are_shown_are_explained() -> None:
         (None, "always", hint),
     ):
         out = plain(talk("Hi\r/probs\r", "--color", flag, engine=Talker(logprob=logprob), width=120).stdout)
-        assert out.splitlines()[-1] == legend
+        assert out.splitlines()[-2] == legend  # before the line that ends a conversation
 
 
 def test_probabilities_of_an_answer_that_is_not_known() -> None:

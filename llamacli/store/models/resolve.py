@@ -133,7 +133,7 @@ def _hint_for_path(reference: str, path: Path) -> str | None:
 
 
 def _hint_for_word(word: str, aliases: Mapping[str, str]) -> str:
-    known = [*aliases, *catalogue.names(), *(file.name for file in Path().glob("*.gguf") if file.exists())]
+    known = [*aliases, *(file.name for file in Path().glob("*.gguf") if file.exists()), *catalogue.names()]
     near = difflib.get_close_matches(word, known, n=1) or [name for name in known if name.startswith(word)][:1]
     if near:
         return f"did you mean {near[0]}?"
