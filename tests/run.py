@@ -38,6 +38,7 @@ SLOW = (
     "tests/cli/embed",
     "tests/cli/models/test_models.py",
     "tests/cli/help",
+    "tests/cli/run/test_dask.py",
     "tests/cli/run/test_structured.py",
     "tests/cli/run/test_url_processes.py",
     "tests/cli/test_process.py",

@@ -42,6 +42,34 @@ class EvaluatedState(Protocol):
         """Restore what `save_state` wrote; return the number of tokens. Raises StateError, ContextFullError."""
 
 
+class RowBackend(Protocol):
+    """What answers many jobs, of turns that it makes: all that rows need."""
+
+    @property
+    def is_alive(self) -> bool:
+        """False once it can do nothing more because its process has died."""
+
+    def revive(self) -> None:
+        """Make a backend work again whose process has died; else do nothing. Raises as opening it does."""
+
+    def describe(self) -> Description:
+        """Return the model's name, size and limits."""
+
+    def sampling_defaults(self, base: SamplingParams) -> SamplingParams:
+        """Return `base` with the recommendations of the model's metadata."""
+
+    def resolve_biases(self, biases: Sequence[Bias]) -> tuple[tuple[int, float], ...]:
+        """Return biases by token id. Raises UsageError for an unknown id or an empty text."""
+
+    def render(self, question: Question) -> Turn:
+        """Return the turn of a question. Raises TemplateError, UsageError."""
+
+    def answer_many(
+        self, jobs: Iterator[Job | None], *, parallel: int | Literal["auto"] | None = None, cancel: Canceller | None = None
+    ) -> Generator[AnswerEvent, None, None]:
+        """Yield the events of many answers side by side, each with its job's number. Raises as `Engine.answer_many`."""
+
+
 class Backend(EvaluatedState, Protocol):
     """A model that answers. Calls may come from any thread; `close()` ends them with ClosedError."""
 

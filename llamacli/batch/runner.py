@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llamacli.backend.protocol import Backend
+from llamacli.backend.protocol import RowBackend
 from llamacli.batch.progress import RowProgress
 from llamacli.batch.results import ResultFile
 from llamacli.batch.summary import Tally
@@ -63,7 +63,7 @@ class RowRunner:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: RowBackend,
         defaults: RowDefaults,
         params: RunParams,
         results: ResultFile,

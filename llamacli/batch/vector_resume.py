@@ -27,6 +27,7 @@ from llamacli.units import counted
 
 if TYPE_CHECKING:
     from llamacli.backend.child.embedder import ChildEmbedder
+    from llamacli.backend.cluster.embedder import ClusterEmbedder
     from llamacli.backend.remote.embedder import RemoteEmbedder
     from llamacli.batch.texts import TextSource
 
@@ -77,7 +78,7 @@ def whole_texts(partial: Path, kind: VectorFormat, dims: int) -> Kept:
 
 
 def finished_texts(
-    embedder: ChildEmbedder | RemoteEmbedder,
+    embedder: ChildEmbedder | RemoteEmbedder | ClusterEmbedder,
     items: TextSource,
     params: EmbeddingParams,
     path: Path,

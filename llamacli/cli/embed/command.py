@@ -18,10 +18,10 @@ from llamacli.cli.embed.options import (
     TextsArgument,
     VectorOptions,
 )
-from llamacli.cli.embed.session import demo_instead, open_embedder, open_server, prefix_for
+from llamacli.cli.embed.session import demo_instead, open_embedder, open_server, open_workers, prefix_for
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import RemoteOptions, ResidentOptions
+from llamacli.cli.framework.options import DaskOption, RemoteOptions, ResidentOptions
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Options:
     context: BatchOptions
     resident: ResidentOptions
     remote: RemoteOptions
+    dask: str | None = None
 
 
 @command(
@@ -68,6 +69,7 @@ def embed(
     context: BatchOptions,
     resident: ResidentOptions,
     remote: RemoteOptions,
+    dask: DaskOption = None,
     line: Reread,
 ) -> None:
     """Turn texts into vectors.
@@ -75,7 +77,7 @@ def embed(
     Texts are arguments, whole files (-f), rows or lines of a file (--input), or lines of standard input. Without -m the small
     model all-MiniLM-L6-v2 is used, which is fetched the first time. Each text has a result in its place: a vector or an error.
 
-    With --url a server makes the vectors; they are normalized and shortened here.
+    With --url a server makes the vectors; they are normalized and shortened here. With --dask the workers of a cluster do.
 
     `llamacli embed index` keeps vectors in a file and searches them.
     """
@@ -91,6 +93,7 @@ def embed(
         context=context,
         resident=resident,
         remote=remote,
+        dask=dask,
     )
     if not remote.url and (other := demo_instead(app, model, line)):
         reread = line(other)
@@ -124,9 +127,14 @@ def make_params(app: AppContext, options: Options) -> EmbeddingParams:
 def load(app: AppContext, options: Options) -> Iterator[Vectorizer]:
     """Load the model, with its work cancelled by signals, and close it after the block."""
     rank = options.search.rerank is not None
+    if options.dask is not None and (options.remote.url or options.source.input is None):
+        raise UsageError("--dask needs --input, and cannot be used with --url")
     opened: AbstractContextManager[Vectorizer]
     if options.remote.url:
         opened = open_server(app, options.remote, options.model, options.vectors, rank=rank)
+    elif options.dask is not None:
+        child = options.resident.child(options.model)
+        opened = open_workers(app, options.dask, options.model, options.context, options.vectors, child, rank=rank)
     else:
         child = options.resident.child(options.model)
         opened = open_embedder(app, options.model, options.context, options.vectors, child, rank=rank)

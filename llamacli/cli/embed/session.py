@@ -20,12 +20,13 @@ from llamacli.units import counted, out_of
 if TYPE_CHECKING:
     from llamacli.backend.child.embedder import ChildEmbedder
     from llamacli.backend.child.params import ChildParams
+    from llamacli.backend.cluster.embedder import ClusterEmbedder
     from llamacli.backend.remote.embedder import RemoteEmbedder
     from llamacli.batch.texts import Item, TextSource
     from llamacli.gguf.header import Header
 
-Vectorizer: TypeAlias = "ChildEmbedder | RemoteEmbedder"
-"""What makes vectors: a child process, or a server."""
+Vectorizer: TypeAlias = "ChildEmbedder | RemoteEmbedder | ClusterEmbedder"
+"""What makes vectors: a child process, a server, or a cluster."""
 
 DEMO = "minilm"
 """The default model."""
@@ -133,6 +134,27 @@ def open_server(
             client.close()
         raise
     with embedder:
+        yield embedder
+
+
+@contextmanager
+def open_workers(
+    app: AppContext,
+    address: str,
+    model: ModelOptions,
+    context: BatchOptions,
+    vectors: VectorOptions,
+    child: ChildParams,
+    *,
+    rank: bool = False,
+) -> Iterator[ClusterEmbedder]:
+    """The embedding models of the workers of a Dask cluster."""
+    from llamacli.cli.framework.cluster import open_cluster_embedder
+
+    params = context.params(pooling=vectors.pooling or ("rank" if rank else None))
+    with open_cluster_embedder(address, model.model or DEMO, model.params(), params, child, vectors.attention) as embedder:
+        for note in embedder.notes:
+            app.console.note(note)
         yield embedder
 
 

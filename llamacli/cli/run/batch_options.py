@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from llamacli.batch.formats import RowFormat, result_format
 from llamacli.batch.result_table import require_writer
 from llamacli.batch.shard import Shard, parse_shard
+from llamacli.cli.framework.options import DaskOption
 from llamacli.cli.framework.parameters import option, parse_path
 from llamacli.errors import UsageError
 
@@ -88,6 +89,7 @@ class RowOptions:
             help="Answer only every N-th row, from the K-th on; auto takes K and N from the Slurm array that runs this job.",
         ),
     ] = None  # fmt: skip
+    dask: DaskOption = None
     merge: Annotated[
         Path | None,
         option("--merge", metavar="OUT", help="Join the results of all shards, named as arguments.", environment=False),
@@ -103,7 +105,9 @@ def check_rows(options: RowOptions) -> None:
     """Check that the options for rows can be used together. Raises UsageError if not."""
     if options.input is None:
         given = [
-            name for name in ("input_format", "output", "template", "parallel", "shard") if getattr(options, name) is not None
+            name
+            for name in ("input_format", "output", "template", "parallel", "shard", "dask")
+            if getattr(options, name) is not None
         ]
         given += [name for name in ("keep_columns", "unordered", "resume", "fail_fast", "retry") if getattr(options, name)]
         if given:

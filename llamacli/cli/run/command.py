@@ -108,7 +108,8 @@ def run(
     schema, an answer that was cut, or one that does not fit the schema. Tool calls are the last line, as JSON.
 
     With --input each row of a file is answered, many at once; the result of a row that fails is an error object in its place,
-    and the exit status is then 6. --shard K/N answers a part of the rows, and --merge OUT joins the parts' results.
+    and the exit status is then 6. --shard K/N answers a part of the rows, and --merge OUT joins the parts' results;
+    --dask shares them among the workers of a cluster.
 
     With --log, or `log = true` in the settings, prompts and answers are kept on this machine; `llamacli log` shows them, and -C
     goes on with the last one. Rows of --input are not kept.
@@ -129,6 +130,8 @@ def run(
     check(output, rows, state, log)
     if log.continues:
         check_for_log(source)
+    if rows.dask is not None and remote.url:
+        raise UsageError("--dask cannot be used with --url")
     if remote.url:
         check_for_server(source, output, state)
     asked = Asked(

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from llamacli.backend.protocol import Backend
+    from llamacli.backend.protocol import RowBackend
 
 COUNTED_BYTES = 8 << 20
 """Size of an input whose rows are counted for the progress. Reading a larger one twice takes too long."""
 
 
-def run_rows(app: AppContext, engine: Backend, options: RowOptions, defaults: RowDefaults, *, hides_reasoning: bool) -> None:
+def run_rows(app: AppContext, engine: RowBackend, options: RowOptions, defaults: RowDefaults, *, hides_reasoning: bool) -> None:
     """Read the rows, answer them, and write a summary at the end.
 
     Raises:

@@ -20,7 +20,7 @@ from llamacli.errors import LlamacliError
 from llamacli.units import counted
 
 if TYPE_CHECKING:
-    from llamacli.backend.protocol import Backend
+    from llamacli.backend.protocol import Backend, RowBackend
     from llamacli.engine.chat.question import Question
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def answer_rows(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
 
     if not check_files(app, rows, template):
         return
-    with _engine(app, setup) as engine:
+    with _row_engine(app, setup, rows) as engine:
         from llamacli.openai.batch_request import RowDefaults
 
         params = asked.generation.params(asked.sampling.resolved(engine))
@@ -144,6 +144,21 @@ def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
     app.console.show(turn.prompt.text + ("\n" if app.console.terminals.stdout else ""))
     fits = "" if len(tokens) <= size else ", which is too small"
     app.console.note(f"{counted(len(tokens), 'token')}; the context would have {size}{fits}")
+
+
+@contextmanager
+def _row_engine(app: AppContext, setup: ModelSetup, rows: RowOptions) -> Iterator[RowBackend]:
+    """What answers rows: the engine, or the workers of a cluster; signals cancel what it does."""
+    if rows.dask is None:
+        with _engine(app, setup) as engine:
+            yield engine
+        return
+    from llamacli.cli.framework.cluster import open_cluster
+
+    model = setup.model.model
+    with app.interrupts.guard() as guard, open_cluster(rows.dask, model, setup.params, setup.context, setup.child) as cluster:
+        guard.cancel = cluster.cancel
+        yield cluster
 
 
 @contextmanager

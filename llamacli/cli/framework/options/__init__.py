@@ -5,6 +5,7 @@ the help says in brackets what it becomes. A group is a dataclass whose fields a
 parameters from it.
 """
 
+from llamacli.cli.framework.options.cluster import DaskOption
 from llamacli.cli.framework.options.common import CommonOptions, JsonOption, OfflineOption, show_help
 from llamacli.cli.framework.options.context import ContextOptions
 from llamacli.cli.framework.options.generation import GenerationOptions
@@ -17,7 +18,7 @@ from llamacli.cli.framework.options.sampling import SamplingOptions
 from llamacli.cli.framework.options.template import TemplateOptions
 
 __all__ = [
-    "ChatOptions", "CommonOptions", "ContextOptions", "EngineTimeoutOption", "GenerationOptions", "JsonOption",
+    "ChatOptions", "CommonOptions", "ContextOptions", "DaskOption", "EngineTimeoutOption", "GenerationOptions", "JsonOption",
     "KeepAliveOption", "ModelOption", "ModelOptions", "OfflineOption", "PromptCacheOptions", "RemoteOptions",
     "ResidentOptions", "SamplingOptions", "SandboxOption", "TemplateOptions", "show_help",
 ]  # fmt: skip

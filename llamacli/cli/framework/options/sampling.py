@@ -12,7 +12,7 @@ from llamacli.cli.framework.parsers import parse_escaped, parse_logit_bias, pars
 from llamacli.engine.params import SamplingField, SamplingParams, sampling_fields
 
 if TYPE_CHECKING:
-    from llamacli.backend.protocol import Backend
+    from llamacli.backend.protocol import RowBackend
 
 _SAMPLING = SamplingParams()
 
@@ -70,7 +70,7 @@ class SamplingOptions:
         """`base` (our defaults, or with what the model recommends) changed by what was given; for biases see `resolved`."""
         return dataclasses.replace(base, **self.given())
 
-    def resolved(self, engine: Backend) -> SamplingParams:
+    def resolved(self, engine: RowBackend) -> SamplingParams:
         """Our defaults, changed by what the model recommends, changed by what was given; tokens of biases become ids."""
         params = self.params(engine.sampling_defaults(_SAMPLING))
         biases = self.values.get("logit_bias")

@@ -1,0 +1,1 @@
+"""A backend of many processes: the workers of a Dask cluster, each with an engine of its own."""

@@ -1,0 +1,67 @@
+"""The cluster of `--dask`: a model for its workers, from the options."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llamacli.cli.framework.remote import remote_name
+from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.store.models.references import is_path
+
+if TYPE_CHECKING:
+    from llamacli.backend.child.params import ChildParams
+    from llamacli.backend.cluster.embedder import ClusterEmbedder
+    from llamacli.backend.cluster.engine import ClusterEngine
+    from llamacli.backend.cluster.worker import ModelSpec
+    from llamacli.engine.embedding.params import Attention
+
+
+def open_cluster(
+    address: str, reference: str | None, model: ModelParams, context: ContextParams, child: ChildParams
+) -> ClusterEngine:
+    """Return the engines of a cluster. Raises UsageError, RemoteError, and what loading the model on a worker raises."""
+    from llamacli.backend.cluster.cluster import Cluster
+    from llamacli.backend.cluster.engine import ClusterEngine
+
+    cluster = Cluster(address)
+    try:
+        return ClusterEngine(cluster, _spec(address, reference or "demo", model, context, child))
+    except BaseException:
+        cluster.close()
+        raise
+
+
+def open_cluster_embedder(
+    address: str,
+    reference: str,
+    model: ModelParams,
+    context: ContextParams,
+    child: ChildParams,
+    attention: Attention | None,
+) -> ClusterEmbedder:
+    """Return the embedding models of a cluster. Raises as `open_cluster`."""
+    from llamacli.backend.cluster.cluster import Cluster
+    from llamacli.backend.cluster.embedder import ClusterEmbedder
+
+    cluster = Cluster(address)
+    try:
+        spec = replace(_spec(address, reference, model, context, child), attention=attention, embeds=True)
+        return ClusterEmbedder(cluster, spec)
+    except BaseException:
+        cluster.close()
+        raise
+
+
+def _spec(address: str, reference: str, model: ModelParams, context: ContextParams, child: ChildParams) -> ModelSpec:
+    """The model for workers: a file by its absolute path, which they share, anything else by its name, which each fetches."""
+    from llamacli.backend.cluster.cluster import threads_for
+    from llamacli.backend.cluster.worker import ModelSpec
+
+    name = remote_name(reference) or reference
+    if is_path(name) or Path(name).is_file():
+        name = str(Path(name).expanduser().resolve())
+    if context.threads is None:
+        context = replace(context, threads=threads_for(address))
+    return ModelSpec(reference=name, model=model, context=context, child=replace(child, keep_alive=None))
