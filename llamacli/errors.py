@@ -61,10 +61,16 @@ class LlamacliError(Exception):
 
 
 def _restored(kind: type[LlamacliError], arguments: tuple[object, ...], state: dict[str, object]) -> LlamacliError:
-    error = kind.__new__(kind)
-    error.args = arguments
-    vars(error).update(state)
-    return error
+    for base in kind.__mro__:
+        if base.__module__ == "builtins":
+            try:
+                error: LlamacliError = base.__new__(kind)  # type: ignore[call-overload]  # object's, by its base
+            except TypeError:  # of several built-in exceptions one has the memory of all
+                continue
+            error.args = arguments
+            vars(error).update(state)
+            return error
+    raise TypeError(f"{kind.__name__} is not an exception")
 
 
 class UsageError(LlamacliError, ValueError):

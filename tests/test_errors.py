@@ -4,7 +4,15 @@ import pickle
 
 import pytest
 
-from llamacli.errors import ContextFullError, RowsFailedError, UsageError, describe
+from llamacli.errors import (
+    ContextFullError,
+    EngineDiedError,
+    MemoryFullError,
+    ModelNotFoundError,
+    RowsFailedError,
+    UsageError,
+    describe,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +35,8 @@ def test_any_exception_is_one_line(error, line):
     "error",
     [
         UsageError("a", hint="b", parameter="c"), ContextFullError("full", needed=3, available=2, hint="h"),
-        RowsFailedError("some", failed=1, total=2),
+        RowsFailedError("some", failed=1, total=2), ModelNotFoundError("gone", hint="h"), MemoryFullError("full"),
+        EngineDiedError("dead", words="last"),
     ],
 )  # fmt: skip
 def test_errors_go_to_other_processes(error):

@@ -52,7 +52,11 @@ class Cluster:
         try:
             if local is not None:
                 self._own = distributed.LocalCluster(
-                    n_workers=int(local[1]), threads_per_worker=1, processes=True, dashboard_address=None
+                    n_workers=int(local[1]),
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL,  # errors come back, and are told once
                 )
             self._client: Any = distributed.Client(self._own or address, timeout=_CONNECT_SECONDS, set_as_default=False)
             if local is None:

@@ -10,7 +10,7 @@ from llamacli.cli.framework.parameters import option
 
 def parse_cluster(text: str) -> str:
     """Check the address of a Dask scheduler, or `local:N`. Raises ValueError."""
-    if not re.fullmatch(r"local:[1-9]\d{0,3}|(?:(?:tcp|tls|ucx|ws|wss)://)?[^\s/:]+:\d{1,5}", text):
+    if not re.fullmatch(r"local:[1-9]\d{0,3}|(?!local:)(?:(?:tcp|tls|ucx|ws|wss)://)?[^\s/:]+:\d{1,5}", text):
         raise ValueError(f"'{text}' is neither the address of a Dask scheduler, such as host:8786, nor local:N")
     return text
 
