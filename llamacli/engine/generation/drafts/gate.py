@@ -11,6 +11,7 @@ _MARGIN = 1.2
 """Least expected gain: the graph of one token is built anew after a draft."""
 
 _SHARE_OF_NEW = 0.25
+_SHARE_OF_SHORTER, _SHARE_OF_LONGER = 0.5, 0.05
 _SLOPE = 0.3
 """Share of a single evaluation that each further token is taken to cost before it is measured."""
 
@@ -36,13 +37,14 @@ class Gate:
 
     def measured_single(self, seconds: float) -> None:
         """Take in how long the evaluation of one token took."""
-        self._single = _mean(self._single, seconds)
+        self._single = _undisturbed(self._single, seconds)
 
     def measured_draft(self, size: int, seconds: float, match: int, drafted: int, accepted: int) -> None:
         """Take in how long the evaluation of a draft took, and how many of its tokens were accepted."""
-        self._costs[size] = _mean(self._costs.get(size), seconds)
+        self._costs[size] = _undisturbed(self._costs.get(size), seconds)
         share = 1.0 if accepted == drafted else accepted / (accepted + 1)
-        self._accepted[_class_of(match)] = _mean(self._accepted[_class_of(match)], share)
+        known = self._accepted[_class_of(match)]
+        self._accepted[_class_of(match)] = known + _SHARE_OF_NEW * (share - known)
 
     @property
     def single(self) -> float | None:
@@ -104,5 +106,8 @@ def _class_of(match: int) -> int:
     return next(least for least, _ in _GOOD_MATCHES if match >= least)
 
 
-def _mean(known: float | None, new: float) -> float:
-    return new if known is None else known + _SHARE_OF_NEW * (new - known)
+def _undisturbed(known: float | None, new: float) -> float:
+    """Return a duration as it is when nothing else runs: it follows shorter ones quickly, and longer ones slowly."""
+    if known is None:
+        return new
+    return known + (_SHARE_OF_SHORTER if new < known else _SHARE_OF_LONGER) * (new - known)
