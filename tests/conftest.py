@@ -24,7 +24,8 @@ TERMINAL = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", 
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How many damaged files the fuzz tests make, and how often a pool of servers loses one of them."""
+    """How many damaged files the fuzz tests make, how often engines are loaded, and how often a pool loses a server."""
+    parser.addoption("--cycles", type=int, default=5, help="times that a model is loaded and closed (default 5)")
     parser.addoption("--fuzz-cases", type=int, default=10_000, help="damaged files for each fuzz test (default 10,000)")
     parser.addoption("--pool-runs", type=int, default=2, help="runs over three servers, one killed in each (default 2)")
 

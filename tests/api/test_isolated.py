@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from llamacli import Llama
 from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.isolated import contract
 from llamacli.api.isolated.llama import IsolatedLlama
+from llamacli.backend.child.work.limits import private_memory
 from llamacli.errors import EngineDiedError, ModelNotFoundError, UsageError
 
 GREEDY: dict[str, Any] = {"max_tokens": 6, "temperature": 0.0}
@@ -106,10 +110,30 @@ def test_a_death_is_an_exception(tiny_model: Path) -> None:
     llm.close()
 
 
-def test_cycles_leave_nothing_behind(tiny_model: Path) -> None:
-    Llama(tiny_model, n_ctx=256, isolated=True).close()
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    for _ in range(5):
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_cycles_leave_nothing_behind(tiny_model: Path, pytestconfig: pytest.Config) -> None:
+    def cycle() -> None:
         with Llama(tiny_model, n_ctx=256, isolated=True) as llm:
             assert llm.tokenize("x")
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+    for _ in range(3):  # what is imported and cached once
+        cycle()
+    before, processes, memory, threads = descriptors(), children(), private_memory(), threading.active_count()
+    for _ in range(pytestconfig.getoption("--cycles")):
+        cycle()
+    deadline = time.monotonic() + 10
+    while threading.active_count() > threads and time.monotonic() < deadline:  # the last one is about to end
+        time.sleep(0.01)
+    assert descriptors() == before
+    assert children() == processes
+    assert threading.active_count() <= threads
+    grown = private_memory() - memory
+    assert grown < 4 << 20, f"{grown} bytes"
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def children() -> list[str]:
+    return Path(f"/proc/self/task/{threading.main_thread().native_id}/children").read_text().split()

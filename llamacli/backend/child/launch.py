@@ -5,6 +5,7 @@ The child gets one end of a socket pair and a file for what native code writes t
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import sys
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from typing import IO, NoReturn
 
 from llamacli.errors import EngineError
+
+_LAST_STREAM = 2
 
 _SPAWNED = """
 import sys
@@ -45,7 +48,7 @@ def fork_child(services: Sequence[str], *, waits: bool = False) -> Launched:
     Raises:
         EngineError: if the system refuses another process.
     """
-    ours, theirs = socket.socketpair()
+    ours, theirs = _socket_pair()
     stderr = _stderr_file()
     parent = os.getpid()
     try:
@@ -73,7 +76,7 @@ def spawn_child(services: Sequence[str]) -> Launched:
 
     if not sys.executable:
         raise EngineError("cannot start the engine's process: this Python does not know its own program")
-    ours, theirs = socket.socketpair()
+    ours, theirs = _socket_pair()
     stderr = _stderr_file()
     script = _SPAWNED.format(path=sys.path, descriptor=theirs.fileno(), services=list(services), parent=os.getpid())
     try:
@@ -110,11 +113,28 @@ def _become_child(
         os._exit(1)
 
 
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Return connected sockets. Where a standard stream is closed, none of them takes its number."""
+    first, second = socket.socketpair()
+    return _moved(first), _moved(second)
+
+
+def _moved(end: socket.socket) -> socket.socket:
+    if end.fileno() > _LAST_STREAM:
+        return end
+    with end:
+        return socket.socket(fileno=fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, _LAST_STREAM + 1))
+
+
 def _stderr_file() -> IO[bytes]:
     """A file without a name: its end is read when the child has died."""
     create = getattr(os, "memfd_create", None)
     if create is not None:
-        return os.fdopen(create("llamacli-engine-stderr"), "w+b", buffering=0)
+        number = create("llamacli-engine-stderr")
+        if number <= _LAST_STREAM:
+            number, taken = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _LAST_STREAM + 1), number
+            os.close(taken)
+        return os.fdopen(number, "w+b", buffering=0)
     import tempfile
 
     return tempfile.TemporaryFile(buffering=0)

@@ -100,6 +100,8 @@ class Child:
             threading.Thread(target=self._watch, args=(patience,), name="llamacli-watch", daemon=True).start()
         except RuntimeError as error:
             self._channel.close()
+            launched.stderr.close()
+            launched.wait()
             raise EngineError("cannot start a thread for the engine: the system allows no more (ulimit -u)") from error
         _running.add(self)
 
