@@ -111,14 +111,14 @@ def sampling_params(base: SamplingParams, keywords: Mapping[str, Any]) -> Sampli
     given = {argument: value for argument, value in keywords.items() if value is not None}
     for name, reason in _OBSOLETE.items():
         if given.pop(name, _OBSOLETE_DEFAULTS[name]) != _OBSOLETE_DEFAULTS[name]:
-            warn_obsolete(name, reason)
+            warn_obsolete(name, reason, stacklevel=5)
     given = {names[argument]: _checked(argument, names[argument], value) for argument, value in given.items()}
     return dataclasses.replace(base, **given)
 
 
-def warn_obsolete(name: str, reason: str) -> None:
-    """Warn of an argument without an effect."""
-    warnings.warn(f"{name} has no effect: {reason}", DeprecationWarning, stacklevel=4)
+def warn_obsolete(name: str, reason: str, *, stacklevel: int = 4) -> None:
+    """Warn of an argument without an effect, at the caller's line, `stacklevel` frames above."""
+    warnings.warn(f"{name} has no effect: {reason}", DeprecationWarning, stacklevel=stacklevel)
 
 
 def _checked(argument: str, name: str, value: Any) -> Any:
