@@ -113,7 +113,9 @@ def test_sampling_arguments_without_a_meaning(tiny_model: Path) -> None:
     with made(tiny_model) as llm:
         with pytest.warns(DeprecationWarning, match="tfs_z") as seen:
             llm("Hi", max_tokens=1, tfs_z=0.5)
-        assert seen[0].filename == __file__
+        with pytest.warns(DeprecationWarning, match="tfs_z") as chat:
+            llm.create_chat_completion([{"role": "user", "content": "a"}], max_tokens=1, tfs_z=0.5)
+        assert (seen[0].filename, chat[0].filename) == (__file__, __file__)
         llm("Hi", max_tokens=1, tfs_z=1.0)
         llm.eval([77])
         with pytest.warns(DeprecationWarning, match="penalize_nl"):

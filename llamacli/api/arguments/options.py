@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypedDict
@@ -95,6 +96,7 @@ class ChatKeywords(SamplingKeywords, total=False):
 _OBSOLETE: Final = {"tfs_z": "llama.cpp has no tail-free sampling any more", "penalize_nl": "newlines are tokens like others"}
 """Arguments without an effect, and why; their defaults mean nothing, too."""
 _OBSOLETE_DEFAULTS: Final = {"tfs_z": 1.0, "penalize_nl": True}
+_PACKAGE: Final = "llamacli."
 
 
 def sampling_params(base: SamplingParams, keywords: Mapping[str, Any]) -> SamplingParams:
@@ -111,14 +113,17 @@ def sampling_params(base: SamplingParams, keywords: Mapping[str, Any]) -> Sampli
     given = {argument: value for argument, value in keywords.items() if value is not None}
     for name, reason in _OBSOLETE.items():
         if given.pop(name, _OBSOLETE_DEFAULTS[name]) != _OBSOLETE_DEFAULTS[name]:
-            warn_obsolete(name, reason, stacklevel=5)
+            warn_obsolete(name, reason)
     given = {names[argument]: _checked(argument, names[argument], value) for argument, value in given.items()}
     return dataclasses.replace(base, **given)
 
 
-def warn_obsolete(name: str, reason: str, *, stacklevel: int = 4) -> None:
-    """Warn of an argument without an effect, at the caller's line, `stacklevel` frames above."""
-    warnings.warn(f"{name} has no effect: {reason}", DeprecationWarning, stacklevel=stacklevel)
+def warn_obsolete(name: str, reason: str) -> None:
+    """Warn of an argument without an effect, at the first line outside this package that led here."""
+    frame, level = sys._getframe(), 1  # noqa: SLF001 - `skip_file_prefixes` needs Python 3.12
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(f"{name} has no effect: {reason}", DeprecationWarning, stacklevel=level)
 
 
 def _checked(argument: str, name: str, value: Any) -> Any:
