@@ -69,7 +69,7 @@ def search(
 ) -> None:
     """Find the entries whose prompt or answer has all of the words, ignoring case."""
     with _opened() as log:
-        entries = log.search(" ".join(words), limit=_most(limit) or -1)
+        entries = log.search(" ".join(words), limit=_most(limit))
     if json:
         app.console.write(json_format.dumps([one.to_json() for one in entries], indent=2) + "\n")
         return

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llamacli.errors import UsageError
-from llamacli.store.files.records import fits, is_row_id, is_text, is_time, parse_object
+from llamacli.store.files.records import fits, is_integer, is_row_id, is_text, is_time, parse_object
 from llamacli.store.sessions.kv_states import SessionStates
 from llamacli.store.sessions.schema import database_path, open_database, storable
 
@@ -62,12 +62,12 @@ class Log:
 
     def entries(self, *, limit: int | None = None) -> list[LogEntry]:
         """The entries, the latest first."""
-        return self._entries("order by id desc limit ?", (-1 if limit is None else limit,))
+        return self._entries("order by id desc limit ?", (_row_limit(limit),))
 
     def entry(self, number: int | None = None) -> LogEntry:
         """The entry with this number, or the last one. Raises UsageError if there is none."""
         where, values = ("order by id desc limit 1", ()) if number is None else ("where id = ?", (number,))
-        found = self._entries(where, values)
+        found = self._entries(where, values) if number is None or is_row_id(number) else []
         if not found:
             raise UsageError(
                 "the log is empty" if number is None else f"the log has no entry {number}",
@@ -75,11 +75,11 @@ class Log:
             )
         return found[0]
 
-    def search(self, text: str, *, limit: int = -1) -> list[LogEntry]:
+    def search(self, text: str, *, limit: int | None = None) -> list[LogEntry]:
         """The entries whose prompt or answer has every word of `text`, ignoring case, the latest first."""
         words = text.casefold().split()
         conditions = " and ".join("instr(folded(prompt || char(10) || answer), ?)" for _ in words) or "false"
-        return self._entries(f"where {conditions} order by id desc limit ?", (*words, limit))
+        return self._entries(f"where {conditions} order by id desc limit ?", (*words, _row_limit(limit)))
 
     def remove(self, numbers: Sequence[int]) -> None:
         """Remove entries with their states. Raises UsageError, before any is removed, if one does not exist."""
@@ -129,3 +129,8 @@ class Log:
                 raise self._database.corrupt(f"entry {number} of the log is not a JSON object")
             found.append(LogEntry(number, created, model, prompt, answer, document))
         return found
+
+
+def _row_limit(limit: int | None) -> int:
+    """Return the limit for a query, which takes integers of 63 bits; no limit is -1."""
+    return limit if limit is not None and is_integer(limit) else -1

@@ -170,3 +170,18 @@ def test_it_fits_the_terminal(width: int) -> None:
     for words in (("list",), ("search", "prompt")):
         out = invoke("log", *words, terminals=Terminals(stdout=True), width=width).stdout
         assert all(len(line) <= width for line in out.splitlines()), out
+
+
+@pytest.mark.parametrize("command", ["log show", "log rm", "log export", "run --log-id"])
+def test_a_number_beyond_the_database_is_no_entry(command: str) -> None:
+    ask("--log", "why?")
+    huge = str(1 << 64)
+    result = invoke(*command.split(), huge, *(["and?"] if command.startswith("run") else []))
+    assert (result.status, f"the log has no entry {huge}" in result.stderr) == (2, True)
+    assert len(documents()) == 1
+
+
+@pytest.mark.parametrize("command", ["log list", "log search why"])
+def test_a_limit_beyond_the_database_is_none(command: str) -> None:
+    ask("--log", "why?")
+    assert "why?" in log(*command.split()[1:], "--limit", str(1 << 64))
