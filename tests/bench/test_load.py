@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fakes import Result, invoke
-from odd_server import Asked, Script, answered, chunk, chunked, odd_server, refused
+from odd_server import Asked, Script, answered, chunk, chunked, odd_server, refused, response
 from serving import LiveServer, serving, spec_of
 
 from llamacli.backend.remote.access import clients_of
@@ -122,6 +122,30 @@ def test_errors_are_counted_by_kind() -> None:
     assert row["repetitions"] == 3
 
 
+@pytest.mark.parametrize(
+    ("documents", "errors"),
+    [
+        ([{"usage": 5}, "[DONE]"], {}),
+        ([{"usage": {"prompt_tokens": "x", "completion_tokens": -7, "prompt_tokens_details": [1]}}, "[DONE]"], {}),
+        ([{"usage": {"prompt_tokens": 1e308, "completion_tokens": 10**30}}, "[DONE]"], {}),
+        ([{"choices": 5}, [1, 2], {"choices": [None]}, {"choices": [{"delta": "x"}]}, "[DONE]"], {}),
+        ([{"choices": [{"finish_reason": "stop"}]}], {}),
+        ([], {"broken off": 1}),
+        ([{"error": {"message": "no"}}, "[DONE]"], {"error in the stream": 1}),
+        (["{"], {"invalid answer": 1}),
+    ],
+)
+def test_odd_streams_are_counted(documents: list[Any], errors: dict[str, int]) -> None:
+    events = [{"choices": [{"text": "One"}]}, *documents]
+    texts = [one if isinstance(one, str) else json.dumps(one) for one in events]
+    odd = response("".join(f"data: {text}\n\n" for text in texts), kind="text/event-stream")
+    with odd_server(Script([odd, answered("Yes.")])) as address:
+        (row,) = rows_of(bench(address, "--requests", "2", "-o", "jsonl", "--no-warmup", "-p", "4", "-n", "2"))
+    assert row["load"]["errors"] == errors
+    assert row["load"]["requests"] == 2
+    assert 1 <= row["load"]["completion_tokens"] < 10
+
+
 def test_a_server_that_answers_nothing_is_an_error() -> None:
     with odd_server(Script([refused(500, "no GPU")])) as address:
         done = bench(address, "--requests", "2", "-o", "jsonl")
@@ -156,6 +180,7 @@ def test_files_without_prompts_are_refused(tmp_path: Path, text: str) -> None:
         ("--rate", "0"), ("--concurrency", "0"), ("--concurrency", "5000"), ("--slo", "fast"), ("--slo", "ttft=1s,ttft=2s"),
         ("--rate", "1", "--concurrency", "2"), ("-t", "4"), ("-d", "4"), ("--latency",), ("--parallel", "2"), ("-m", "a,b"),
         ("--prompts", "x.json", "-p", "4"), ("--prompts", "missing.json"), ("--requests", "0"), ("--seconds", "-1"),
+        ("-p", "2000000000"),
     ],
 )  # fmt: skip
 def test_what_a_load_test_cannot_do_is_refused(arguments: tuple[str, ...]) -> None:

@@ -10,6 +10,8 @@ from llamacli.errors import UsageError
 
 MOST_CONCURRENT = 1024
 MOST_REQUESTS = 10_000_000
+MOST_PROMPT = 1 << 24
+"""Tokens of a prompt that is made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,8 @@ class LoadTest:
         ):  # fmt: skip
             if value is not None and not 0 < value <= most:
                 raise UsageError(f"{parameter} must be above 0 and at most {most:,.0f}", parameter=parameter)
+        if not 0 <= self.n_prompt <= MOST_PROMPT:
+            raise UsageError(f"n_prompt must be from 0 to {MOST_PROMPT}", parameter="n_prompt")
         if self.requests is None and self.seconds is None:
             raise UsageError("a load test needs a number of requests or of seconds", parameter="requests")
 

@@ -19,6 +19,7 @@ from llamacli.bench.load.prompts import MakeRequest
 from llamacli.errors import CancelledError, LlamacliError, RemoteError
 
 _SEED = 7
+_MOST_TOKENS = 1 << 40
 _decoder = msgspec.json.Decoder()
 
 
@@ -112,53 +113,89 @@ class LoadRun:
         self._on_done(sample)
 
 
+class _Stream:
+    """What a streamed answer has brought so far, of a server that may send anything."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.usage: Mapping[str, Any] = {}
+        self.is_whole = False
+        self.failure = ""
+
+    def add(self, text: str) -> None:
+        """Take the data of an event, now. Raises DecodeError if it is not JSON."""
+        now = time.perf_counter()
+        if text == "[DONE]":
+            self.is_whole = True
+            return
+        document = _decoder.decode(text)
+        if not isinstance(document, dict):
+            return
+        choices = _choices(document)
+        if any(map(_has_text, choices)):
+            self.times.append(now)
+        self.is_whole |= any(choice.get("finish_reason") for choice in choices)
+        self.usage = _mapping(document.get("usage")) or self.usage
+        if document.get("error"):
+            self.failure = str(document["error"])
+
+    @property
+    def error(self) -> str | None:
+        """The kind of failure of a stream that has ended."""
+        if self.failure:
+            return "error in the stream"
+        if not self.times:
+            return "empty answer"
+        return None if self.is_whole else "broken off"
+
+
 def timed(client: Client, request: Request, due: float, started: float) -> Sample:
     """Send a request, read its answer, and return when what came. `due` and `started` are times of `perf_counter`."""
-    times: list[float] = []
-    usage: Mapping[str, Any] = {}
-    error, reason = None, ""
+    stream = _Stream()
     try:
         response = client.open(f"{client.address.api}/{request.path}", request.body, retries=0)
         with closing(response):
             for text in read_events(response.portions()):
-                now = time.perf_counter()
-                if text == "[DONE]":
-                    continue
-                document = _decoder.decode(text)
-                if has_text(document):
-                    times.append(now)
-                usage = document.get("usage") or usage
-                if document.get("error"):
-                    error, reason = "error in the stream", str(document["error"])
-        if not times and error is None:
-            error = "empty answer"
+                stream.add(text)
+        error, reason = stream.error, stream.failure
     except RefusedError as refused:
         error, reason = f"status {refused.refusal.status}", refused.refusal.message
     except CancelledError:
-        error = "cancelled"
+        error, reason = "cancelled", ""
     except RemoteError as failed:
-        error, reason = ("broken off" if times else "no connection"), failed.message
-    except (LlamacliError, msgspec.DecodeError, AttributeError) as failed:
+        error, reason = ("broken off" if stream.times else "no connection"), failed.message
+    except (LlamacliError, msgspec.DecodeError) as failed:
         error, reason = "invalid answer", str(failed)
+    times, usage = stream.times, stream.usage
     ended = times[-1] if times else time.perf_counter()
-    details = usage.get("prompt_tokens_details") or {}
     return Sample(
         due=due - started,
         ended=ended - started,
         ttft=times[0] - due if times else 0.0,
         gaps=tuple(later - earlier for earlier, later in itertools.pairwise(times)),
-        prompt_tokens=int(usage.get("prompt_tokens") or 0),
-        cached_tokens=int(details.get("cached_tokens") or 0),
-        tokens=int(usage.get("completion_tokens") or len(times)),
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        cached_tokens=_count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
+        tokens=_count(usage.get("completion_tokens")) or len(times),
         error=error,
         reason=reason,
     )
 
 
-def has_text(document: Mapping[str, Any]) -> bool:
-    """Return whether a chunk brings something of an answer."""
-    for choice in document.get("choices") or ():
-        delta = choice.get("delta") or {}
-        if choice.get("text") or delta.get("content") or delta.get("reasoning_content") or delta.get("tool_calls"):
-            return True
-    return False
+def _choices(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = document.get("choices")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _has_text(choice: Mapping[str, Any]) -> bool:
+    """Return whether a choice of a chunk brings something of an answer."""
+    delta = _mapping(choice.get("delta"))
+    return bool(choice.get("text") or delta.get("content") or delta.get("reasoning_content") or delta.get("tool_calls"))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: Any) -> int:
+    """Return a number of tokens, 0 for what cannot be one."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else 0
