@@ -273,6 +273,8 @@ class GenerationParams:
     first `keep` and the beginning-of-text token (-1 keeps the whole prompt). `cache_prompt`: what the cache holds of the prompt
     is not evaluated again. `score_prompt`: the answer has the prompt's tokens with their log probabilities, too. `draft`: most
     tokens that are guessed from repetitions and evaluated together; None guesses as many as pay, where the text stays the same.
+    `max_ms`: the answer ends with the first line that ends so many milliseconds after its first token. `min_indent`: it ends
+    before a line that has fewer blanks at its start; the first line does not count.
     """
 
     max_tokens: int | None = None
@@ -284,6 +286,8 @@ class GenerationParams:
     cache_prompt: bool = True
     score_prompt: bool = False
     draft: int | None = None
+    max_ms: float | None = None
+    min_indent: int = 0
 
     def __post_init__(self) -> None:
         limit = self.max_tokens
@@ -291,6 +295,8 @@ class GenerationParams:
         _require(self.logprobs is None or 0 <= self.logprobs <= 1000, "logprobs", "must be from 0 to 1000")
         _require(all(self.stop), "stop", "must not be an empty string")
         _require(self.draft is None or 0 <= self.draft <= MOST_DRAFT, "draft", f"must be from 0 to {MOST_DRAFT}")
+        _require(self.max_ms is None or self.max_ms >= 0, "max_ms", "must be a number from 0")
+        _require(self.min_indent >= 0, "min_indent", "must be a number from 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,8 @@ class Stream:
 class CompletionRequest:
     """Prompts and the parameters of their answers. Each has `samples` answers, the best of which, `choices`, are returned.
 
-    `stream` is None for one document. `echo`: the prompt is returned before each answer.
+    `stream` is None for one document. `echo`: the prompt is returned before each answer. `shown` are the fields of the document
+    of a filled gap, None for all.
     """
 
     questions: tuple[Question, ...]
@@ -45,6 +46,7 @@ class CompletionRequest:
     choices: int = 1
     stream: Stream | None = None
     echo: bool = False
+    shown: tuple[str, ...] | None = None
 
 
 def read_chat(document: Any, base: SamplingParams) -> CompletionRequest:

@@ -97,8 +97,9 @@ def request_schemas() -> dict[str, Schema]:
     )
     texts: Schema = {"oneOf": [_TEXT, _TOKENS, {"type": "array", "items": {"oneOf": [_TEXT, _TOKENS]}, "minItems": 1}]}
     text = _completion(
-        prompt=texts, suffix=_TEXT, echo=_FLAG, best_of=_integer(1, 128), logprobs=_integer(0, 1000), n_probs=_integer(0, 1000)
-    )
+        prompt=texts, suffix=_TEXT, echo=_FLAG, best_of=_integer(1, 128), logprobs=_integer(0, 1000), n_probs=_integer(0, 1000),
+        n_indent=_integer(0), t_max_predict_ms=_integer(-1),
+    )  # fmt: skip
     count = _object(("model", "messages"), model=_TEXT, messages=_MESSAGES, system=_TEXT)
     return {
         "/v1/chat/completions": _object(("messages",), **chat),
@@ -129,6 +130,7 @@ def request_schemas() -> dict[str, Schema]:
         "/infill": _object(
             ("input_prefix", "input_suffix"), input_prefix=_TEXT, input_suffix=_TEXT, prompt=_TEXT, n_predict=_integer(-1),
             stream=_FLAG, input_extra={"type": "array", "items": _object(("text",), filename=_TEXT, text=_TEXT)},
+            n_indent=_integer(0), t_max_predict_ms=_integer(-1), response_fields={"type": "array", "items": _TEXT},
         ),
         "/v1/batches": _object(
             ("input_file_id", "endpoint"), input_file_id=_TEXT, endpoint=_TEXT, completion_window={"const": "24h"},

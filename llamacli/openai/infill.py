@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 from llamacli.engine.events import Answer, Piece
 from llamacli.openai import response
 
 _STOP_TYPES = {"stop": "eos", "length": "limit", "context": "limit", "cancelled": "none"}
 
+_MISSING: Final = object()
 
-def infill_document(answer: Answer, model: str, *, content: str | None = None) -> dict[str, Any]:
-    """Return the document of a whole answer, or the last chunk of one, which has no `content` of its own."""
+
+def infill_document(
+    answer: Answer, model: str, *, content: str | None = None, shown: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Return the document of a whole answer, or the last chunk of one, which has no `content` of its own.
+
+    `shown` are the fields that are wanted, by their paths: `timings/prompt_ms` becomes a field of this name. None is all.
+    """
     stop_type = "word" if answer.stop_text is not None else _STOP_TYPES[answer.finish_reason]
-    return {
+    document = {
         "index": answer.index,
         "content": answer.content if content is None else content,
         "model": model,
@@ -26,11 +34,22 @@ def infill_document(answer: Answer, model: str, *, content: str | None = None) -
         "truncated": False,
         "timings": response.timings(answer.timings, answer.usage),
     }
+    return document if shown is None else dict(_chosen(document, shown))
 
 
-def infill_chunk(event: Piece | Answer, model: str) -> dict[str, Any] | None:
-    """Return the chunk of an event, None if it has no text."""
+def _chosen(document: dict[str, Any], paths: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """The paths that lead to a value, with it."""
+    for path in paths:
+        value: Any = document
+        for key in path.split("/"):
+            value = value.get(key, _MISSING) if isinstance(value, dict) else _MISSING
+        if value is not _MISSING:
+            yield path, value
+
+
+def infill_chunk(event: Piece | Answer, model: str, shown: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """Return the chunk of an event, None if it has no text. `shown` are the fields of the last one (see `infill_document`)."""
     if isinstance(event, Answer):
-        return infill_document(event, model, content="")
+        return infill_document(event, model, content="", shown=shown)
     content = "".join(delta.content for delta in event.deltas)
     return {"index": event.index, "content": content, "stop": False} if content else None

@@ -10,7 +10,7 @@ from llamacli.engine.params import SamplingParams
 from llamacli.errors import UsageError
 from llamacli.openai.chat_request import CompletionRequest, read_common, read_constraint, read_stream
 from llamacli.openai.fields import Fields
-from llamacli.openai.sampling import MOST_CHOICES, read_generation
+from llamacli.openai.sampling import MOST_CHOICES, Generation, read_generation
 
 LIMITS = ("max_tokens", "max_completion_tokens", "n_predict")
 
@@ -39,6 +39,7 @@ def read_completion(document: Any, base: SamplingParams) -> CompletionRequest:
         raise fields.fault("echo", "cannot be used with suffix")
     logprobs = _logprobs(fields)
     generation = read_generation(fields, base, limits=LIMITS, default_limit=DEFAULT_LIMIT, logprobs=logprobs)
+    generation = _with_line_limits(fields, generation)
     if echo and logprobs is not None:
         if stream is not None:
             raise fields.fault("echo", "with logprobs cannot be used with stream")
@@ -64,10 +65,22 @@ def read_infill(document: Any, base: SamplingParams) -> CompletionRequest:
     question = Question(gap=gap, files=_files(fields), constraint=read_constraint(fields))
     logprobs = _logprobs(fields)
     generation = read_generation(fields, base, limits=LIMITS, default_limit=None, logprobs=logprobs)
+    generation = _with_line_limits(fields, generation)
     stream = read_stream(fields)
+    shown = fields.texts("response_fields") or None
+    fields.number("t_max_prompt_ms")  # llama.vim sends it, and llama-server has no such limit either
     read_common(fields)
     fields.finish()
-    return CompletionRequest(questions=(question,), generation=generation, is_chat=False, stream=stream)
+    return CompletionRequest(questions=(question,), generation=generation, is_chat=False, stream=stream, shown=shown)
+
+
+def _with_line_limits(fields: Fields, generation: Generation) -> Generation:
+    """The parameters with llama-server's limits at the lines of an answer; 0, or less, is no limit."""
+    milliseconds = fields.integer("t_max_predict_ms", low=-1)
+    limits: dict[str, Any] = {"min_indent": fields.integer("n_indent", low=0) or 0}
+    if milliseconds is not None and milliseconds > 0:
+        limits["max_ms"] = float(milliseconds)
+    return dataclasses.replace(generation, params=dataclasses.replace(generation.params, **limits))
 
 
 def _files(fields: Fields) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,7 @@ from llamacli.binding.library import check_sampling, library
 from llamacli.engine.constraint.guide import Guide
 from llamacli.engine.events import Event, Finished, FinishReason, Prefill, Timings, Token, TokenLogprob, Usage
 from llamacli.engine.generation.burst import Choice
+from llamacli.engine.generation.line_limits import LineLimits
 from llamacli.engine.generation.prompt_scores import PromptScores
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.sampler import Sampler
@@ -43,6 +44,7 @@ class Sequence:
         self._started = 0.0
         self._first = 0.0
         params = request.params
+        self._lines = LineLimits(params.max_ms, params.min_indent) if params.max_ms is not None or params.min_indent else None
         self._scores = (
             PromptScores(identity, request.prompt, params.logprobs or 0, self._piece) if params.score_prompt else None
         )
@@ -214,11 +216,14 @@ class Sequence:
             return
         piece = self._piece(token)
         text = self._text(piece)
+        is_over = False
+        if self._lines is not None:
+            text, is_over = self._lines.take(text, 1e3 * (time.perf_counter() - self._first))
         self._shown += 1
         events.append(Token(self.id, token, piece, text, logprob, top))
         if self._stream.stop is not None or (may_end and self._guide is not None and self._guide.must_end):
             events.append(self.finish("stop"))
-        elif self._shown == self.request.params.max_tokens:
+        elif is_over or self._shown == self.request.params.max_tokens:
             events.append(self.finish("length"))
         else:
             self.pending.append(token)
@@ -241,9 +246,12 @@ class Sequence:
 
     def finish(self, reason: FinishReason) -> Finished:
         """Free the sampler and return the closing event."""
+        now = time.perf_counter()
+        rest = self._rest()
+        if self._is_cut and reason == "stop":
+            reason = "length"
         satisfied = self._satisfied()
         self.close()
-        now = time.perf_counter()
         first = self._first or now
         evaluated = len(self.request.prompt) - self._reused if self._first else max(0, len(self.cached) - self._reused)
         usage = Usage(len(self.request.prompt), self._shown, self._reused)
@@ -251,12 +259,25 @@ class Sequence:
             evaluated, 1e3 * (first - self._started), self._sampled, 1e3 * (now - first), self._drafted, self._accepted
         )
         prompt = tuple(self._scores.tokens) if self._scores is not None else ()
-        return Finished(self.id, reason, usage, timings, self._stream.finish(), self._stream.stop, satisfied, prompt)
+        return Finished(self.id, reason, usage, timings, rest, self._stream.stop, satisfied, prompt)
+
+    def _rest(self) -> str:
+        """The text that was withheld, as far as the limits of its lines allow it."""
+        if self._is_cut:
+            return ""
+        rest = self._stream.finish()
+        return rest if self._lines is None else self._lines.take(rest, 0.0)[0]
+
+    @property
+    def _is_cut(self) -> bool:
+        return self._lines is not None and self._lines.is_cut
 
     def _satisfied(self) -> bool | None:
         """True if the text, without what a stop text cut off, is complete under its grammar; None without one."""
         if self._guide is None:
             return None
+        if self._is_cut:
+            return False
         return self._guide.satisfied if self._stream.stop is None else self._guide.would_satisfy("".join(self._texts))
 
     def close(self) -> None:

@@ -59,11 +59,11 @@ class Completions:
             answering = self._answering(exchange, model, [task])
             if request.stream is None:
                 (answer,) = await answering.answers(task.turn, task.params)
-                await exchange.reply_json(infill_document(answer, model.name))
+                await exchange.reply_json(infill_document(answer, model.name, shown=request.shown))
                 return
             async with event_stream(exchange) as stream, aclosing(answering.events(task.turn, task.params)) as batches:
                 async for batch in batches:
-                    chunks = [infill_chunk(one, model.name) for one in batch if isinstance(one, Piece | Answer)]
+                    chunks = [infill_chunk(one, model.name, request.shown) for one in batch if isinstance(one, Piece | Answer)]
                     if data := b"".join(event(chunk) for chunk in chunks if chunk is not None):
                         await stream.send(data)
 
