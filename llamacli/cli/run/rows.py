@@ -95,8 +95,10 @@ def check_files(app: AppContext, options: RowOptions, template: str | None) -> b
     """Check the columns and the output before a model is loaded. Return False if the results are there already.
 
     Raises:
-        UsageError: if a table lacks a column of the template, or the output has content that is not resumed.
+        UsageError: if a table lacks a column of the template, or the output is a directory or has content that is not resumed.
     """
+    if options.output is not None and options.output.is_dir():  # a table is written last, when all answers are there
+        raise UsageError(f"cannot write {options.output}: it is a directory")
     if options.input is not None and options.input.is_file():
         with open_rows(options.input) as stream:
             required = template_fields(template)

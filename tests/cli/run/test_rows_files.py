@@ -96,6 +96,17 @@ def test_a_missing_column_is_one_error_before_the_model_is_loaded(
     assert engine.path is None
 
 
+@pytest.mark.parametrize("name", ["results.csv", "results.jsonl"])
+def test_a_directory_as_output_is_an_error_before_the_model_is_loaded(tmp_path: Path, name: str) -> None:
+    rows, output = tmp_path / "rows.txt", tmp_path / name
+    rows.write_text("first\n")
+    output.mkdir()
+    engine = FakeEngine()
+    result = invoke("run", "--input", str(rows), "--output", str(output), engine=engine)
+    assert (result.status, engine.path) == (2, None)
+    assert f"cannot write {output}: it is a directory" in " ".join(result.stderr.split())
+
+
 def test_progress_counts_rows(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "rows.txt"
     monkeypatch.setattr(options, "DELAY_SECONDS", 0.0)
