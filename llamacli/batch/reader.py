@@ -66,8 +66,8 @@ def read_rows(
     of the line, from 0, so that blank lines count. `name` is the stream's name in messages.
 
     Raises:
-        UsageError: if the stream cannot be read, has a line of more than MAX_LINE_BYTES, has an invalid header, or
-            lacks a required field.
+        UsageError: if the stream cannot be read, has a line of more than MAX_LINE_BYTES, has an invalid header, lacks a
+            required field, or has several columns of a name that is used.
     """
     head = _head(stream, name) if row_format == "json" else b""
     if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
@@ -188,6 +188,9 @@ def _table(lines: _Lines, delimiter: str, columns: tuple[str, ...], required: tu
     except csv.Error as error:
         raise UsageError(f"{lines.name}: invalid header: {error}") from error
     _require(lines.name, header, required)
+    for name in (*required, *columns):
+        if header.count(name) > 1:
+            raise UsageError(f"{lines.name} has {header.count(name)} columns {name}", hint="rename all but one of them")
     number = 0
     while True:
         try:

@@ -83,6 +83,13 @@ def test_only_the_columns_in_use_must_be_text():
     assert read(b"", "csv") == []
 
 
+@pytest.mark.parametrize("how", [{"columns": ("text",)}, {"required": ("text",)}])
+def test_a_column_in_use_has_a_name_of_its_own(how):
+    with pytest.raises(UsageError, match=r"rows\.csv has 2 columns text"):
+        read(b"text,id,text\na,1,b\n", "csv", name="rows.csv", **how)
+    assert summed_up(read(b"text,,\na,1,2\n", "csv", columns=("text",))) == [({"text": "a"}, None, 2)]
+
+
 def test_a_line_that_is_too_long_ends_the_stream(monkeypatch):
     monkeypatch.setattr(reader, "MAX_LINE_BYTES", 1 << 20)
     for row_format in ("lines", "jsonl", "csv"):
