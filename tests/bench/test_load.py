@@ -93,7 +93,7 @@ def test_it_is_stored_compared_and_drawn(server: LiveServer, tmp_path: Path, iso
         assert done.status == 0, done.stderr
         assert f"stored as run {number}" in done.stderr
     assert chart.read_text().startswith("<svg")
-    listed = invoke("bench", "history")
+    listed = invoke("bench", "history", width=200)
     assert "load x2 pp4+tg4" in listed.stdout
     shown = invoke("bench", "show", "1", "--json")
     assert json.loads(shown.stdout)["rows"][0]["load"]["requests"] == 4

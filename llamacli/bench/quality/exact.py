@@ -14,6 +14,7 @@ import regex
 
 from llamacli.backend.protocol import Backend
 from llamacli.bench.measure.params import ModelFacts
+from llamacli.bench.quality.json_lines import read_lines
 from llamacli.engine.chat.question import Question
 from llamacli.engine.events import Answer, Failed
 from llamacli.engine.generation.job import Job
@@ -25,6 +26,7 @@ from llamacli.json_text import parse_json
 Comparison = Literal["match", "contains", "regex", "json"]
 
 DEFAULT_TOKENS = 256
+_MOST_TOKENS = 2**31 - 1
 _HINT = 'a line has {"prompt", "expected"}, and may have "compare", "system" and "max_tokens"'
 _KEYS = {"prompt", "expected", "compare", "system", "max_tokens"}
 _REGEX_SECONDS = 1.0
@@ -87,13 +89,10 @@ def parse_answers(text: str, name: str, most: int | None = None) -> AnswerFile:
     Raises:
         UsageError: if a line is not one; the message has its number.
     """
-    prompts: list[ExpectedAnswer] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip() and (most is None or len(prompts) < most):
-            prompts.append(_prompt(line, f"{name}, line {number}"))
+    prompts = tuple(_prompt(row, place) for place, row in read_lines(text, name, most))
     if not prompts:
         raise UsageError(f"{name} has no prompts", hint=_HINT)
-    return AnswerFile(name, hashlib.sha256(text.encode()).hexdigest(), tuple(prompts))
+    return AnswerFile(name, hashlib.sha256(text.encode()).hexdigest(), prompts)
 
 
 def answer_prompts(backend: Backend, prompts: Sequence[ExpectedAnswer]) -> Iterator[Answered]:
@@ -139,21 +138,19 @@ def _jobs(backend: Backend, prompts: Sequence[ExpectedAnswer]) -> Iterator[Job]:
         yield Job(number=number, turn=backend.render(question), params=params)
 
 
-def _prompt(line: str, place: str) -> ExpectedAnswer:
-    try:
-        row = parse_json(line)
-    except InvalidJSONError as error:
-        raise UsageError(f"{place}: invalid JSON at column {error.column}: {error.reason}") from None
+def _prompt(row: Any, place: str) -> ExpectedAnswer:
     if not isinstance(row, dict) or not isinstance(row.get("prompt"), str) or "expected" not in row:
         raise UsageError(f"{place}: not a prompt with an expected answer", hint=_HINT)
+    if not row["prompt"]:
+        raise UsageError(f"{place}: the prompt is empty")
     if unknown := sorted(row.keys() - _KEYS):
         raise UsageError(f"{place}: unknown key {unknown[0]!r}", hint=_HINT)
     compare = row.get("compare", "match")
     if compare not in get_args(Comparison):
         raise UsageError(f"{place}: compare must be one of {', '.join(get_args(Comparison))}")
     limit = row.get("max_tokens", DEFAULT_TOKENS)
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-        raise UsageError(f"{place}: max_tokens must be a number from 1")
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= _MOST_TOKENS:
+        raise UsageError(f"{place}: max_tokens must be a whole number from 1 to {_MOST_TOKENS}")
     system = row.get("system")
     if system is not None and not isinstance(system, str):
         raise UsageError(f"{place}: system must be a text")

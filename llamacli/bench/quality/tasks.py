@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llamacli.errors import InvalidJSONError, UsageError
-from llamacli.json_text import parse_json
+from llamacli.bench.quality.json_lines import read_lines
+from llamacli.errors import UsageError
 
 MOST_CHOICES = 64
 _GAP = "_"
@@ -62,20 +62,13 @@ def parse_tasks(text: str, name: str, most: int | None = None) -> TaskFile:
     Raises:
         UsageError: if a line is not a question; the message has its number.
     """
-    questions: list[TaskQuestion] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip() and (most is None or len(questions) < most):
-            questions.append(_question(line, f"{name}, line {number}"))
+    questions = tuple(_question(row, place) for place, row in read_lines(text, name, most))
     if not questions:
         raise UsageError(f"{name} has no questions", hint=_HINT)
-    return TaskFile(name, hashlib.sha256(text.encode()).hexdigest(), tuple(questions))
+    return TaskFile(name, hashlib.sha256(text.encode()).hexdigest(), questions)
 
 
-def _question(line: str, place: str) -> TaskQuestion:
-    try:
-        row = parse_json(line)
-    except InvalidJSONError as error:
-        raise UsageError(f"{place}: invalid JSON at column {error.column}: {error.reason}") from None
+def _question(row: Any, place: str) -> TaskQuestion:
     if not isinstance(row, dict):
         raise UsageError(f"{place}: not an object", hint=_HINT)
     for key, read in _SHAPES.items():

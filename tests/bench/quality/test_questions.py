@@ -104,11 +104,21 @@ def test_winogrande_has_one_continuation_and_two_contexts():
         (lines({"question": "a", "choices": {"text": ["b", "c"], "label": ["A", "B"]}, "answerKey": "C"}), "no choice has"),
         (lines({"question": "a", "choices": [f"{n}" for n in range(30)], "answer": 1}), "more than 26 choices"),
         (lines({"question": "a", "answer": 1}), "from 2 to 64 choices"),
+        ("\n" + lines({"context": "\ud800", "choices": ["b", "c"], "answer": 0}), "line 2: .* half of a surrogate pair"),
     ],
 )
 def test_other_lines_are_refused(text, message):
     with pytest.raises(UsageError, match=message):
         parse_tasks(text, "file")
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\x85"])
+def test_other_ends_of_lines_are_characters_of_a_text(end):
+    row = {"context": f"a{end}b", "choices": ["c", "d"], "answer": 0}
+    raw = '{"context": "a' + end + 'b", "choices": ["c", "d"], "answer": 0}\r\n\r\n'
+    assert parse_tasks(raw, "file").questions == parse_tasks(lines(row), "file").questions
+    (prompt,) = parse_answers('{"prompt": "a' + end + 'b", "expected": "c"}\r\n', "file").prompts
+    assert prompt.prompt == f"a{end}b"
 
 
 def test_a_limit_leaves_the_rest_unread():
@@ -222,6 +232,8 @@ def test_a_hostile_expression_ends():
         ({"prompt": "?", "expected": "a", "compare": "equals"}, "compare must be one of match, contains"),
         ({"prompt": "?", "expected": "(", "compare": "regex"}, "invalid regular expression"),
         ({"prompt": "?", "expected": "a", "max_tokens": 0}, "max_tokens must be"),
+        ({"prompt": "?", "expected": "a", "max_tokens": 2**64}, "max_tokens must be"),
+        ({"prompt": "", "expected": "a"}, "line 1: the prompt is empty"),
         ({"prompt": "?", "expected": "a", "system": 1}, "system must be"),
         ({"prompt": "?", "expected": "a", "expect": 1}, "unknown key 'expect'"),
     ],
