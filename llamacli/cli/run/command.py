@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from llamacli.cli.framework.command import command
+from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import (
     ChatOptions,
@@ -93,6 +93,7 @@ def run(
     log: LogOptions,
     resident: ResidentOptions,
     remote: RemoteOptions,
+    reread: Reread,
 ) -> None:
     """Stream an answer to a prompt.
 
@@ -128,6 +129,8 @@ def run(
     if shards:
         raise unexpected(shards, prompt)
     check(output, rows, state, log)
+    if rows.input is not None and log.log and reread.given("log"):  # of the settings, it is about prompts
+        raise not_for_rows("--log")
     if log.continues:
         check_for_log(source)
     if rows.dask is not None and remote.url:
@@ -187,9 +190,12 @@ def check_for_rows(output: OutputOptions, state: StateOptions, log: LogOptions) 
         (log.continue_last, "--continue"), (log.log_id is not None, "--log-id"),
     ):  # fmt: skip
         if given:
-            raise UsageError(
-                f"{name} cannot be used with --input", hint="results are JSON lines, and a summary comes at the end"
-            )
+            raise not_for_rows(name)
+
+
+def not_for_rows(name: str) -> UsageError:
+    """Return the error of an option that is for one prompt only."""
+    return UsageError(f"{name} cannot be used with --input", hint="results are JSON lines, and a summary comes at the end")
 
 
 def check_for_log(source: PromptOptions) -> None:

@@ -86,8 +86,11 @@ class Journal:
             logger.debug("%s: not restored: %s", path.name, error)
 
     def add(self, app: AppContext, engine: Backend, run: FinishedRun) -> None:
-        """Add the run and keep its evaluated context. A log that cannot be written is no error."""
-        if not run.answers:
+        """Add the run and keep its evaluated context. A log that cannot be written is no error.
+
+        A run that was interrupted before its first word is not added: `-C` would go on after nothing.
+        """
+        if all(one.finish_reason == "cancelled" and not (one.content or one.reasoning_content) for one in run.answers):
             return
         try:
             is_first = not self.log.numbers()

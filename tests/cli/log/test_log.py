@@ -103,6 +103,7 @@ def test_the_evaluated_context_is_kept_for_the_next_prompt(tiny_model: Path) -> 
         (("--log-id", "5", "x"), "the log has no entry 5"),
         (("-C", "--raw", "x"), "--raw cannot be used with --continue and --log-id"),
         (("-C", "--input", "rows"), "--continue cannot be used with --input"),
+        (("--log", "--input", "rows"), "--log cannot be used with --input"),
     ],
 )
 def test_what_cannot_be_continued_is_a_usage_error(arguments: tuple[str, ...], says: str, tmp_path: Path, monkeypatch) -> None:
@@ -111,6 +112,21 @@ def test_what_cannot_be_continued_is_a_usage_error(arguments: tuple[str, ...], s
     result = invoke("run", *arguments)
     assert result.status == 2
     assert says in result.stderr
+
+
+def test_the_setting_is_about_prompts_and_does_not_hinder_rows(tiny_model: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.txt"
+    rows.write_text("x\n")
+    assert run_tiny(tiny_model, "--input", str(rows), defaults={"log": True}).status == 0
+    assert documents() == []
+
+
+def test_a_run_that_is_interrupted_before_its_first_word_is_not_kept() -> None:
+    ask("--log", "why?")
+    engine = FakeEngine()
+    engine.cancel()
+    assert invoke("run", "--log", "and?", engine=engine).stdout == ""
+    assert [one["prompt"] for one in documents()] == ["why?"]
 
 
 def test_a_text_is_kept_and_cannot_be_continued() -> None:
