@@ -21,6 +21,9 @@ _SUMS, _COUNTS = ".in_sum2", ".counts"
 _DATASETS, _CHUNKS, _CHUNK_SIZE = "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"
 _MOST_ENTRIES = 1 << 16
 _MOST_NAME = 256
+_MOST_CHUNKS = 2**32 - 1
+_MOST_BYTES = 1 << 31
+"""The longest file of the older format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def merged(parts: Sequence[Importance]) -> Importance:
     """Return the sums of several matrices of one model.
 
     Raises:
-        UsageError: if the sizes of a weight differ.
+        UsageError: if the sizes of a weight differ, or its sums are too large.
     """
     import numpy as np
 
@@ -75,13 +78,16 @@ def merged(parts: Sequence[Importance]) -> Importance:
             continue
         if (len(before.sums), len(before.counts)) != (len(entry.sums), len(entry.counts)):
             raise UsageError(f"the importance matrices have different sizes for {entry.name}: they are not of one model")
-        sums = np.frombuffer(before.sums, "<f4") + np.frombuffer(entry.sums, "<f4")
+        with np.errstate(over="ignore"):
+            sums = np.frombuffer(before.sums, "<f4") + np.frombuffer(entry.sums, "<f4")
+        if not np.isfinite(sums).all():
+            raise UsageError(f"the importance matrices cannot be added up: the sums of {entry.name} are too large")
         counts = tuple(one + other for one, other in zip(before.counts, entry.counts, strict=True))
         found[entry.name] = ImportanceEntry(entry.name, sums.tobytes(), counts)
     size = max((part.chunk_size for part in parts), default=0)
     most = max((count for entry in found.values() for count in entry.counts), default=0)
     datasets = tuple(dict.fromkeys(name for part in parts for name in part.datasets))
-    return Importance(tuple(found.values()), datasets, most // size if size else 0, size)
+    return Importance(tuple(found.values()), datasets, min(most // size, _MOST_CHUNKS) if size else 0, size)
 
 
 def write_importance(file: IO[bytes], importance: Importance) -> None:
@@ -109,8 +115,8 @@ def read_importance(path: Path) -> Importance:
     """
     try:
         with path.open("rb") as file:
-            is_gguf = file.read(4) == b"GGUF"
-        importance = _read_gguf(path) if is_gguf else _read_legacy(path.read_bytes(), path)
+            head = file.read(4)
+            importance = _read_gguf(path) if head == b"GGUF" else _read_legacy(head, file, path)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     except (struct.error, UnicodeDecodeError, MemoryError):
@@ -139,9 +145,10 @@ def _read_gguf(path: Path) -> Importance:
         if len(sums) != info.size:
             raise _corrupt(path)
         entries.append(ImportanceEntry(weight, sums, tuple(_rounded(counts, path))))
-    return Importance(
-        tuple(entries), tuple(names), header.integer(_CHUNKS) or 0, header.integer(_CHUNK_SIZE) or 0
-    )  # fmt: skip
+    chunks, size = header.integer(_CHUNKS) or 0, header.integer(_CHUNK_SIZE) or 0
+    if not 0 <= min(chunks, size) <= max(chunks, size) <= _MOST_CHUNKS:
+        raise _corrupt(path)
+    return Importance(tuple(entries), tuple(names), chunks, size)
 
 
 def _rounded(counts: bytes, path: Path) -> list[int]:
@@ -151,11 +158,12 @@ def _rounded(counts: bytes, path: Path) -> list[int]:
     return [round(value) for value in values]
 
 
-def _read_legacy(data: bytes, path: Path) -> Importance:
+def _read_legacy(head: bytes, file: IO[bytes], path: Path) -> Importance:
     """Read the format without names of keys: means times the number of chunks, for each weight."""
-    (count,) = struct.unpack_from("<i", data)
+    (count,) = struct.unpack("<i", head)
     if not 1 <= count <= _MOST_ENTRIES:
         raise UsageError(f"{path} is not an importance matrix", hint="`llamacli models imatrix` makes one")
+    data = head + file.read(_MOST_BYTES)
     position, entries = 4, []
     for _ in range(count):
         (length,) = struct.unpack_from("<i", data, position)

@@ -21,6 +21,10 @@ TYPES: dict[str, llama_ftype] = {
 MAKE_IMPORTANCE = "make one with `llamacli models imatrix`, and give it with importance_file; or use IQ3_S or a larger type"
 """The hint where an importance matrix is missing."""
 
+_LONGEST_PATTERN = 256
+_EXTENSION = re.compile(r"(?<!\\)\(\?(?![:=!]).?")
+"""Groups of Python that ECMAScript's expressions, in which llama.cpp searches, do not have."""
+
 _SYNONYMS = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 
 
@@ -152,9 +156,13 @@ def parse_tensor_rule(text: str) -> tuple[str, str]:
     pattern, equals, name = text.strip().rpartition("=")
     if not equals or not pattern or not name:
         raise UsageError(f"{text!r} is not PATTERN=TYPE, such as ffn_down=Q6_K")
+    if len(pattern) > _LONGEST_PATTERN:
+        raise UsageError(f"invalid regular expression: it has more than {_LONGEST_PATTERN} characters")
+    if extension := _EXTENSION.search(pattern):
+        raise UsageError(f"invalid regular expression {pattern!r}: llama.cpp does not know {extension[0]}")
     try:
         re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError) as error:
         raise UsageError(f"invalid regular expression {pattern!r}: {error}") from None
     return pattern, parse_tensor_type(name)
 

@@ -201,7 +201,26 @@ def test_what_cannot_be_collected_is_said(tmp_path, make: Callable[[Path], Colle
 # --- rules --------------------------------------------------------------------------------------------------------------
 
 
+def test_sums_that_are_too_large_are_refused():
+    part = Importance((ImportanceEntry("a", floats(3e38), (1,)),))
+    with pytest.raises(UsageError, match="too large"):
+        merged([part, part])
+
+
+def test_a_huge_count_can_be_written(tmp_path):
+    part = Importance((ImportanceEntry("a", floats(1), (10**17,)),), chunk_size=1)
+    assert read_importance(written(tmp_path / "i.gguf", merged([part, part]))).chunks == 2**32 - 1
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a file without an end")
+def test_a_file_without_an_end_is_refused():
+    with pytest.raises(UsageError, match="not an importance matrix"):
+        read_importance(Path("/dev/zero"))
+
+
 def test_rules_are_patterns_and_types():
+    for pattern in ("(?:a|b)c", "a(?=b)", "a(?!b)", r"a\(?b"):
+        assert parse_tensor_rule(f"{pattern}=F16") == (pattern, "F16")
     assert parse_tensor_rule(r"blk\.[0-3]\.ffn_down=q6_k") == (r"blk\.[0-3]\.ffn_down", "Q6_K")
     assert parse_recipe("# mixed\nffn_down=Q6_K\n\nattn_v=q8_0 # values\n", "r") == (("ffn_down", "Q6_K"), ("attn_v", "Q8_0"))
 
@@ -212,6 +231,11 @@ def test_rules_are_patterns_and_types():
         ("ffn_down", "is not PATTERN=TYPE"),
         ("=Q8_0", "is not PATTERN=TYPE"),
         ("(=Q8_0", "invalid regular expression"),
+        ("a{99999999999999999999}=Q8_0", "invalid regular expression"),
+        ("(" * 20_000 + "=Q8_0", "more than 256 characters"),
+        ("(?i)ffn=Q8_0", "llama.cpp does not know"),
+        ("(?P<n>ffn)=Q8_0", "llama.cpp does not know"),
+        ("(?<=blk)ffn=Q8_0", "llama.cpp does not know"),
         ("a=Q4_K_M", "unknown type of a tensor"),
         ("a=I32", "unknown type of a tensor"),
     ],
