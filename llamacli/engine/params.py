@@ -211,18 +211,24 @@ class SamplingParams:
     )
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value, allowed = getattr(self, item.name), item.metadata["range"]
-            if isinstance(value, float):
-                _require(abs(value) < _LARGEST_FLOAT, item.name, "must be a finite number")
-            if allowed is not None and value is not None:
-                _require(allowed.low <= value <= allowed.high, item.name, f"must be {allowed.words}")
+        for name, allowed in _sampling_ranges():  # several times for each request
+            value = getattr(self, name)
+            if isinstance(value, float) and not abs(value) < _LARGEST_FLOAT:
+                raise UsageError(f"{name} must be a finite number", parameter=name)
+            if allowed is not None and value is not None and not allowed.low <= value <= allowed.high:
+                raise UsageError(f"{name} must be {allowed.words}", parameter=name)
         _require(self.mirostat in (0, 1, 2), "mirostat", "must be 0, 1 or 2")
         _require(all(bias < _LARGEST_FLOAT for _, bias in self.logit_bias), "logit_bias", "must hold numbers, or -inf")
         unknown = [name for name in self.samplers if name not in SAMPLER_NAMES]
         if unknown:
             known = ", ".join(SAMPLER_NAMES)
             raise UsageError(f"unknown sampler {', '.join(unknown)}; known are {known}", parameter="samplers")
+
+
+@functools.cache
+def _sampling_ranges() -> tuple[tuple[str, Range | None], ...]:
+    """The names of the fields of SamplingParams, with what their numbers may be."""
+    return tuple((one.name, one.metadata["range"]) for one in fields(SamplingParams))
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,11 +76,11 @@ def read_infill(document: Any, base: SamplingParams) -> CompletionRequest:
 
 def _with_line_limits(fields: Fields, generation: Generation) -> Generation:
     """The parameters with llama-server's limits at the lines of an answer; 0, or less, is no limit."""
-    milliseconds = fields.integer("t_max_predict_ms", low=-1)
-    limits: dict[str, Any] = {"min_indent": fields.integer("n_indent", low=0) or 0}
-    if milliseconds is not None and milliseconds > 0:
-        limits["max_ms"] = float(milliseconds)
-    return dataclasses.replace(generation, params=dataclasses.replace(generation.params, **limits))
+    milliseconds, indent = fields.integer("t_max_predict_ms", low=-1) or 0, fields.integer("n_indent", low=0) or 0
+    if milliseconds <= 0 and not indent:
+        return generation
+    max_ms = float(milliseconds) if milliseconds > 0 else None
+    return dataclasses.replace(generation, params=dataclasses.replace(generation.params, max_ms=max_ms, min_indent=indent))
 
 
 def _files(fields: Fields) -> tuple[tuple[str, str], ...]:
