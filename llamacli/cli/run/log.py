@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from llamacli.cli.framework.context import AppContext
@@ -170,12 +171,23 @@ def _conversation(entry: LogEntry) -> tuple[Message, ...]:
         raise UsageError(f"entry {entry.id} of the log cannot be read", hint="--log-id selects another one") from error
 
 
+def _found_anywhere(reference: str | None) -> str | None:
+    """The reference to a model; of a file its full path, which is right in other directories, too."""
+    from llamacli.cli.framework import settings
+    from llamacli.store.models.references import is_path
+
+    if reference is None or not is_path(reference) or reference in settings.current().aliases():
+        return reference
+    path = Path(reference).expanduser()
+    return str(path.absolute()) if path.is_file() else reference  # a server's model may be named like a path
+
+
 def _document(run: FinishedRun, before: int | None) -> dict[str, Any]:
     from llamacli.openai.documents import totals
 
     return {
         "continues": before,
-        "reference": run.reference,
+        "reference": _found_anywhere(run.reference),
         "messages": [] if run.question.is_text else [message.to_json() for message in run.question.messages],
         "answers": [answer.message().to_json() for answer in run.answers],
         "finish_reason": run.answers[0].finish_reason,

@@ -83,6 +83,25 @@ def test_a_prompt_goes_on_with_the_last_answer_or_with_another() -> None:
     assert [one["content"] for one in replaced.messages] == ["Be short.", "one", "1", "five"]
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("first.gguf", "{}/first.gguf"),
+        ("./first.gguf", "{}/first.gguf"),
+        ("of/a-server.gguf", "of/a-server.gguf"),
+        ("demo", "demo"),
+    ],
+)
+def test_a_file_is_found_again_from_another_directory(given: str, kept: str, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "first.gguf").touch()
+    monkeypatch.chdir(tmp_path)
+    ask("--log", "-m", given, "one")
+    monkeypatch.chdir("other")
+    assert documents()[0]["reference"] == kept.format(tmp_path)
+    assert str(ask("-C", "two").engine.path) == kept.format(tmp_path)
+
+
 def test_the_evaluated_context_is_kept_for_the_next_prompt(tiny_model: Path) -> None:
     text = "word " * 65
     assert run_tiny(tiny_model, "--log", text).status == 0
