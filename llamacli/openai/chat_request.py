@@ -104,6 +104,8 @@ def read_common(fields: Fields) -> None:
         raise fields.fault("metadata", "must be an object")
     fields.only("store", False, why="answers are not stored")
     fields.only("service_tier", "auto", "default", why="there is one tier")
+    fields.only("id_slot", -1, why="a request gets the slot that has most of its prompt")
+    fields.only("timings_per_token", False, why="the timings come with the end of an answer")
 
 
 def read_stream(fields: Fields) -> Stream | None:

@@ -89,3 +89,11 @@ def test_infill_answers_with_the_fields_that_are_wanted(fim_model: Path) -> None
         *_, last = server.post("/infill", streamed).events()
         assert last == {"timings/predicted_n": 3}
         assert server.post("/infill", {**asked, "response_fields": [1]}).error["param"] == "response_fields"
+
+
+@pytest.mark.parametrize(("field", "taken", "refused"), [("id_slot", -1, 0), ("timings_per_token", False, True)])
+def test_fields_of_llama_server_with_one_meaning_here(server: LiveServer, field: str, taken: object, refused: object) -> None:
+    body = {"prompt": "x", "max_tokens": 1}
+    assert server.post("/v1/completions", {**body, field: taken}).status == 200
+    reply = server.post("/v1/completions", {**body, field: refused})
+    assert (reply.status, reply.error["param"]) == (400, field)
