@@ -135,6 +135,7 @@ LOOPS = [
     'cat names | while read -r name; do {run} "$name"; done',
     'while read -r name; do echo "$name" > text; {run} -f text; done < names',
     'cat names | (while read -r name; do {run} "$name"; done)',
+    'cat names | while read -r name; do timeout 60 {run} "$name"; done',
 ]
 
 
@@ -158,6 +159,7 @@ def test_a_loop_keeps_its_input(shell, loop, tmp_path):
     "line",
     [
         'cat names | {run} "why?"',
+        'cat names | timeout 60 {run} "why?"',
         '{run} "why?" < names',
         "cat names | sh script",
         "cat names | sh -c '{run} \"why?\"; true'",

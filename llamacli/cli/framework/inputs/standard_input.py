@@ -34,12 +34,18 @@ def belongs_to_a_loop(descriptor: int) -> bool:
 
 
 def _is_shared_with_subshell(descriptor: int) -> bool:
-    parent = Path("/proc", str(os.getppid()))
-    if Path(f"/proc/self/fd/{descriptor}").readlink() != (parent / "fd" / "0").readlink():
+    pipe = Path(f"/proc/self/fd/{descriptor}").readlink()
+    for process in _ancestors():  # between us and the shell may be `timeout`, which passes its input on
+        parent = Path("/proc", str(process))
+        if pipe != (parent / "fd" / "0").readlink():
+            return False
+        program = (parent / "exe").readlink()
+        if program.name in _SHELLS:
+            break
+    else:
         return False
     grandparent = Path("/proc", _status(parent)[1])
-    program = (parent / "exe").readlink()
-    if program.name not in _SHELLS or program != (grandparent / "exe").readlink():
+    if program != (grandparent / "exe").readlink():
         return False
     return _has_read(parent) and (parent / "cmdline").read_bytes() == (grandparent / "cmdline").read_bytes()
 
