@@ -74,9 +74,7 @@ class RemoteLlama(Llama):
             if value is not None and value is not False:
                 raise UsageError(f"{name} is for a model here: the server has loaded its own", parameter=name)
         set_verbose(verbose)
-        urls = [url] if isinstance(url, str) else list(url)
-        if not urls:
-            raise UsageError("url names no server", parameter="url")
+        urls = _addresses(url)
         self._open_clients: Callable[[], list[Client]] = lambda: clients_of(
             urls, key, os.environ, insecure=insecure, patience=PATIENCE
         )
@@ -218,3 +216,14 @@ for _name in (
 ):  # fmt: skip
     setattr(RemoteLlama, _name, _refused(_name))
 RemoteLlama.__call__ = RemoteLlama.create_completion  # type: ignore[method-assign]
+
+
+def _addresses(url: object) -> list[str]:
+    """Return the addresses that `url` is. Raises UsageError if it is neither a text nor several."""
+    urls = [url] if isinstance(url, str) else list(url) if isinstance(url, Sequence) and not isinstance(url, bytes) else [None]
+    texts = [one for one in urls if isinstance(one, str)]
+    if len(texts) < len(urls):
+        raise UsageError(f"url must be the address of a server, or a list of addresses, not {url!r}", parameter="url")
+    if not texts:
+        raise UsageError("url names no server", parameter="url")
+    return texts

@@ -6,7 +6,7 @@ import json
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from odd_server import Script, answered, odd_server
@@ -110,6 +110,9 @@ def test_errors_when_it_is_built(server: LiveServer) -> None:
         Llama(url=server.base, n_ctx=5)
     with pytest.raises(UsageError, match="no server"):
         Llama(url=[])
+    for wrong in (5, b"http://127.0.0.1:1", [None], {"a": 1}):
+        with pytest.raises(UsageError, match="url must be the address"):
+            Llama(url=cast("str", wrong))
     with pytest.raises(RemoteError):
         Llama(url="http://127.0.0.1:1")
     with pytest.raises(UsageError, match="key"):
