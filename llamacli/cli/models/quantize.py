@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -149,6 +150,7 @@ def quantize(
     source = app.find_model(app, model, offline=True)
     asked = replace(recipe.quantization(source, name), threads=threads or 0, allow_requantize=allow_requantize)
     child = ChildParams(sandbox=sandbox, patience=engine_timeout)
+    _warn_of_idle_rules(app, asked)
     if result.forecast or result.dry_run:
         _forecast(app, asked, child, with_speed=result.dry_run)
         return
@@ -159,6 +161,18 @@ def quantize(
     app.console.note(f"{output}: {name}, {format_sizes(sizes.before, sizes.after)}")
     if result.measure_loss:
         _measure_loss(app, source, output, child)
+
+
+def _warn_of_idle_rules(app: AppContext, asked: Quantization) -> None:
+    """Warn of each rule whose pattern is in no tensor's name. Raises ModelError if the file cannot be read."""
+    from llamacli.gguf.model import read_files
+
+    if not asked.tensor_types:
+        return
+    names = [tensor.name for tensor in read_files(asked.source).header.tensors]
+    for pattern, _ in asked.tensor_types:
+        if not any(re.search(pattern, name) for name in names):
+            app.console.warn(f"no tensor has a name with {pattern!r}: its rule has no effect")
 
 
 def _forecast(app: AppContext, asked: Quantization, child: ChildParams, *, with_speed: bool) -> None:

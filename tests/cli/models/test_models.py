@@ -445,6 +445,15 @@ def test_recipes_choose_the_types_of_tensors(wide_model: Path, directory: Path) 
     assert found == ["Q5_K", "Q8_0", "Q6_K", "Q8_0", "F16"]
 
 
+def test_a_rule_for_no_tensor_is_warned_of(tiny_model: Path, directory: Path) -> None:
+    rules = ("--tensor-type", "ffn_dwn=Q5_K", "--tensor-type", "ffn_down=F16")
+    result = models("quantize", "--forecast", str(tiny_model), "o.gguf", "Q8_0", *rules)
+    assert result.status == 0, result.stderr
+    assert [line for line in result.stderr.splitlines() if "no tensor has a name with" in line] == [
+        "llamacli: warning: no tensor has a name with 'ffn_dwn': its rule has no effect"
+    ]
+
+
 def test_a_dry_run_tells_size_and_speed(wide_model: Path, directory: Path) -> None:
     result = models("quantize", "--dry-run", str(wide_model), "o.gguf", "Q8_0", "-t", "1")
     assert result.status == 0, result.stderr
