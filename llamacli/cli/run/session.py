@@ -12,7 +12,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.run import options as run_options
 from llamacli.cli.run.batch_options import RowOptions
 from llamacli.cli.run.constraint import read_constraint
-from llamacli.cli.run.log import FinishedRun, Journal, LogOptions, open_journal
+from llamacli.cli.run.log import FinishedRun, LogOptions, open_journal
 from llamacli.cli.run.options import Asked, ModelSetup, OutputOptions, StateOptions
 from llamacli.cli.run.prompt import read_base, read_question, read_row_template
 from llamacli.engine.params import ModelParams
@@ -21,7 +21,6 @@ from llamacli.units import counted
 
 if TYPE_CHECKING:
     from llamacli.backend.protocol import Backend, RowBackend
-    from llamacli.engine.chat.question import Question
 
 logger = logging.getLogger(__name__)
 
@@ -47,55 +46,39 @@ def answer_prompt(
     with open_journal(app, log) as journal:
         if journal is not None:
             question, setup = journal.question(question), journal.setup(setup)
-        _answer(app, question, asked, setup, output, state, journal)
+        with _engine(app, setup) as engine:
+            from llamacli.cli.run.answer import check_answers, make_sink, write_answers, write_stats
 
-
-def _answer(
-    app: AppContext,
-    question: Question,
-    asked: Asked,
-    setup: ModelSetup,
-    output: OutputOptions,
-    state: StateOptions,
-    journal: Journal | None,
-) -> None:
-    with _engine(app, setup) as engine:
-        from llamacli.cli.run.answer import check_answers, make_sink, write_answers, write_stats
-
-        if journal is not None and state.load_state is None:
-            journal.restore_state(engine)
-        params = asked.generation.params(asked.sampling.resolved(engine), logprobs=output.logprobs)
-        turn = engine.render(question)
-        _load_state(engine, state)
-        sink = make_sink(
-            app,
-            turn,
-            output,
-            model=engine.describe().model,
-            exact=question.is_text,
-            is_prose=question.constraint is None and question.gap is None,
-            hides_reasoning=asked.reasoning.hide_reasoning,
-        )
-        events = engine.answer(turn, params, samples=output.samples)
-        answers = write_answers(app, events, sink, lambda: _save_state(engine, state))
-        if output.stats:
-            write_stats(app, answers, engine.load_ms)
-        _check_state(app, state, reused=any(one.usage.cached_tokens for one in answers))
-        if journal is not None:
-            model, reference = engine.describe().model, setup.model.model
-            journal.add(
+            if journal is not None and state.load_state is None:
+                journal.restore_state(engine)
+            params = asked.generation.params(asked.sampling.resolved(engine), logprobs=output.logprobs)
+            turn = engine.render(question)
+            _load_state(engine, state)
+            sink = make_sink(
                 app,
-                engine,
-                FinishedRun(
-                    model=model,
-                    reference=reference,
+                turn,
+                output,
+                model=engine.describe().model,
+                exact=question.is_text,
+                is_prose=question.constraint is None and question.gap is None,
+                hides_reasoning=asked.reasoning.hide_reasoning,
+            )
+            events = engine.answer(turn, params, samples=output.samples)
+            answers = write_answers(app, events, sink, lambda: _save_state(engine, state))
+            if output.stats:
+                write_stats(app, answers, engine.load_ms)
+            _check_state(app, state, reused=any(one.usage.cached_tokens for one in answers))
+            if journal is not None:
+                run = FinishedRun(
+                    model=engine.describe().model,
+                    reference=setup.model.model,
                     question=question,
                     params=params,
                     answers=answers,
                     load_ms=engine.load_ms,
-                ),
-            )
-        check_answers(turn, answers, engine.n_ctx)
+                )
+                journal.add(app, engine, run)
+            check_answers(turn, answers, engine.n_ctx)
 
 
 def answer_rows(app: AppContext, prompt: str | None, asked: Asked, setup: ModelSetup, rows: RowOptions) -> None:

@@ -104,8 +104,14 @@ class Scheduler:
         if not plan:
             return events
         try:
-            draft = self._draft(plan)
-            events += self._run(plan) if draft is None else self._check(plan[0][0], draft)
+            if (draft := self._draft(plan)) is not None:
+                events += self._check(plan[0][0], draft)
+            elif (steps := self._burst_steps(plan)) > 1:
+                events += self._burst(plan, steps)
+            else:
+                tokens, positions, sequences, outputs = _batch_of(plan)
+                self._context.decode(tokens, positions, sequences, outputs)
+                events += self._finish_batch(plan, outputs)
         except CancelledError:
             events += self._cancel_all()
         except BaseException:
@@ -115,22 +121,22 @@ class Scheduler:
             self.tuner(sum(isinstance(event, Token) for event in events))
         return events
 
-    def _run(self, plan: list[Planned]) -> list[Event]:
-        """Evaluate a plan, several times if all sequences generate."""
+    def _burst_steps(self, plan: list[Planned]) -> int:
+        """Return how many steps C may make at once: several if all sequences generate."""
         steps = min(sequence.burst_limit for sequence, _ in plan)
         if len(plan) < self.active:
             steps = min(steps, 1)  # prompts wait
         if len(plan) == 1:
             steps = min(steps, self._drafter.burst_limit(plan[0][0].id, len(plan[0][0].cached)))
-        if steps > 1:
-            started = time.perf_counter()
-            done, cancelled = self._bursts.run([sequence.lane() for sequence, _ in plan], steps)
-            if len(plan) == 1 and done:
-                self._drafter.generated(len(done), time.perf_counter() - started)
-            return self._finish_burst(plan, done, cancelled)
-        tokens, positions, sequences, outputs = _batch_of(plan)
-        self._context.decode(tokens, positions, sequences, outputs)
-        return self._finish_batch(plan, outputs)
+        return steps
+
+    def _burst(self, plan: list[Planned], steps: int) -> list[Event]:
+        """Evaluate a plan several times."""
+        started = time.perf_counter()
+        done, cancelled = self._bursts.run([sequence.lane() for sequence, _ in plan], steps)
+        if len(plan) == 1 and done:
+            self._drafter.generated(len(done), time.perf_counter() - started)
+        return self._finish_burst(plan, done, cancelled)
 
     def _draft(self, plan: list[Planned]) -> Draft | None:
         """Return a draft for a sequence that generates alone, if there is one."""
