@@ -142,7 +142,7 @@ def test_a_session_that_is_open_elsewhere_is_left_alone() -> None:
         result = talk("", "--session", "mine")
         assert result.status == 2
         assert "is open in another llamacli chat" in result.stderr
-        assert "is open in another llamacli chat" in plain(talk("/load mine\r/delete mine\ry\r").stdout)
+        assert "is open in another llamacli chat" in plain(talk("/load mine\r/delete mine\r").stdout)
         assert talk("Hi\r").status == 0
     finally:
         store.close()

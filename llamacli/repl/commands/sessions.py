@@ -71,11 +71,17 @@ def delete(chat: Chat, argument: str) -> None:
     own = _journal(chat).session
     if own is not None and own.id == session.id:
         raise UsageError("cannot delete the current session", hint="/load another one first")
+    store.open(session.id)  # refused now rather than after the question
+    is_agreed = False
     try:
-        reply = chat.ask(f"delete session {escape_line(session.label)}, {counted(session.messages, 'message')}? [y/N] ")
+        question = f"delete session {escape_line(session.label)}, {counted(session.messages, 'message')}? [y/N] "
+        is_agreed = chat.ask(question).strip().lower() in ("y", "yes")
     except EOFError:
-        reply = ""
-    if reply.strip().lower() not in ("y", "yes"):
+        pass
+    finally:
+        if not is_agreed:
+            store.release(session.id)
+    if not is_agreed:
         chat.setup.screen.note("nothing deleted")
         return
     store.delete(session.id)

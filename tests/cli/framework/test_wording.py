@@ -15,7 +15,7 @@ FLAGS = {"n_ctx": "-c", "cache_type_k": "-ctk", "threads": "-t", "loras": "--lor
 
 WITHOUT_FLAG = {
     "vocabulary_only", "load_mode", "no_host", "huge_pages", "n_seq_max", "kv_unified", "invariant", "numa", "embeddings",
-    "all_outputs", "pooling", "sampling", "logprobs", "overrides",
+    "all_outputs", "max_ms", "min_indent", "pooling", "sampling", "logprobs", "overrides",
     "cache_prompt", "score_prompt", "yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast", "yarn_beta_slow",
     "no_perf", "n_outputs",
 }  # fmt: skip
