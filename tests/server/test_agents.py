@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 )
 def test_an_agent_gets_its_events(server: LiveServer, name: str, path: str, limit: str, last: str) -> None:
     for body in json.loads((AGENTS / name).read_text()):
-        reply = server.post(path, {**body, "model": "agent", limit: 8}, headers={"x-api-key": "any"})
+        reply = server.post(path, {**body, "model": "agent", "temperature": 0, limit: 8}, headers={"x-api-key": "any"})
         assert reply.status == 200, reply.body
         if body.get("stream"):
             assert reply.events()[-1]["type"] == last
