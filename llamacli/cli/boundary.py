@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from llamacli import errors
 from llamacli.cli.framework.console import Console, PipeClosedError
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.signals import Terminated
+from llamacli.cli.framework.terminal.signals import Terminated
 
 INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
 

@@ -82,7 +82,7 @@ def _values(key: str) -> Iterator[Candidate]:
     elif name == "profile":
         yield from _profiles()
     else:
-        from llamacli.cli.framework.settings import all_options, key_of  # imports every command
+        from llamacli.cli.framework.settings.settings import all_options, key_of  # imports every command
         from llamacli.store.settings.settings import spelling
 
         known = (one for one in all_options() if spelling(name) in (key_of(one).name, *key_of(one).spellings))

@@ -20,7 +20,7 @@ from prompt_toolkit.output import DummyOutput
 from talk import CTRL_C, CTRL_D, TERMINAL, plain
 from tool_calls import LOOK, called
 
-from llamacli.cli.framework import settings
+from llamacli.cli.framework.settings import settings
 from llamacli.errors import UsageError
 from llamacli.render.chat.tool_calls import FoldedOutput, format_call
 from llamacli.render.text import escape_all

@@ -18,9 +18,9 @@ from llamacli.cli.bench.load_options import LoadOptions, read_objective
 from llamacli.cli.bench.options import PlanOptions, ReportOptions, SetupOptions, WorkOptions
 from llamacli.cli.bench.report import make_format, painter
 from llamacli.cli.bench.save import finish
+from llamacli.cli.framework.backends.remote import open_clients, remote_name
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import RemoteOptions
-from llamacli.cli.framework.remote import open_clients, remote_name
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import LlamacliError, RowsFailedError, UsageError
 from llamacli.render.bench.load import format_load

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from llamacli.bench.quality.tasks import TaskFile, TaskQuestion
     from llamacli.cli.bench.options import ReportOptions
     from llamacli.cli.bench.quality_options import CandidateOptions, JudgeOptions, TaskOptions
-    from llamacli.cli.framework.signals import Guard
+    from llamacli.cli.framework.terminal.signals import Guard
     from llamacli.engine.system import NativeBuild
     from llamacli.render.progress import NoProgress
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llamacli.bench.measure.setup import Setup
     from llamacli.bench.tune.session import TuneOutcome, TuneRequest
     from llamacli.bench.tune.weigh import Weighed
-    from llamacli.cli.framework.signals import Guard
+    from llamacli.cli.framework.terminal.signals import Guard
 
 GRACE_SECONDS = 10.0
 """Seconds that the end of a measurement and the report may take after Ctrl-C."""
@@ -229,7 +229,7 @@ def _show(
 def _save(app: AppContext, outcome: TuneOutcome, tuning: TuneOptions, reference: str | None) -> None:
     """Write the best settings into the user's settings file."""
     from llamacli.bench.tune.profile import profile_of
-    from llamacli.cli.framework import settings
+    from llamacli.cli.framework.settings import settings
     from llamacli.store.files import paths
     from llamacli.store.models.resolve import names_of
     from llamacli.store.settings import edit as settings_edit

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llamacli.bench.child.process import BenchProcess
     from llamacli.bench.tune.session import TuneOutcome
     from llamacli.bench.tune.weigh import QualityBound, Weighed, WeighedType
-    from llamacli.cli.framework.signals import Guard
+    from llamacli.cli.framework.terminal.signals import Guard
     from llamacli.engine.runtime.canceller import Canceller
 
 DEFAULT_BOUND = 0.01

@@ -26,8 +26,8 @@ from llamacli.cli.framework.options import (
 )
 from llamacli.cli.framework.parameters import argument
 from llamacli.cli.framework.parsers import parse_logit_bias
-from llamacli.cli.framework.templates import fill_template
-from llamacli.cli.framework.wording import flag_of
+from llamacli.cli.framework.settings.templates import fill_template
+from llamacli.cli.framework.spellings.wording import flag_of
 from llamacli.errors import UsageError
 from llamacli.repl.setup import ChatSetup, Host, PromptLine
 from llamacli.store.files import paths

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llamacli.cli.framework.console import Console
-from llamacli.cli.framework.constraints import (
+from llamacli.cli.framework.inputs.constraints import (
     constraint_from_grammar,
     constraint_from_grammar_file,
     constraint_from_schema,

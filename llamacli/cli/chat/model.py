@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from llamacli.cli import complete
+from llamacli.cli.framework.backends.remote import open_remote
 from llamacli.cli.framework.command import Reread
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import (
@@ -19,7 +20,6 @@ from llamacli.cli.framework.options import (
     ResidentOptions,
     SamplingOptions,
 )
-from llamacli.cli.framework.remote import open_remote
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import ModelUnsupportedError
 from llamacli.repl.setup import FoundModel, Models

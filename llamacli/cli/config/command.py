@@ -7,12 +7,12 @@ import json as json_format
 from pathlib import Path
 from typing import Annotated
 
-from llamacli.cli.framework import settings
 from llamacli.cli.framework.command import command, group
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.editor import edit_file, find_editor
 from llamacli.cli.framework.options import CommonOptions, JsonOption
 from llamacli.cli.framework.parameters import argument, option
+from llamacli.cli.framework.settings import settings
+from llamacli.cli.framework.terminal.editor import edit_file, find_editor
 from llamacli.errors import LlamacliError, SettingsError, UsageError
 from llamacli.store.files import paths
 from llamacli.store.models.references import is_path

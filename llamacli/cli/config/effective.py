@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from llamacli.cli.framework import settings
-from llamacli.cli.framework.environment import unknown_variables
 from llamacli.cli.framework.parameters import Option, parse_text
+from llamacli.cli.framework.settings import settings
+from llamacli.cli.framework.spellings.environment import unknown_variables
 from llamacli.errors import ModelError, SettingsError, UsageError
 from llamacli.store.settings.settings import Key, Origin, Problem, Setting
 

@@ -9,12 +9,12 @@ from llamacli.cli.docs import bash, fish, zsh
 from llamacli.cli.docs.guides import format_guide
 from llamacli.cli.docs.manual import format_manual, with_manual
 from llamacli.cli.docs.pages import read_program
-from llamacli.cli.framework.settings import all_keys
+from llamacli.cli.framework.settings.settings import all_keys
 from llamacli.cli.help.topics import TOPICS
 
 ROOT = Path(__file__).resolve().parents[3]
 
-_OPTION_NAMES = Path("llamacli", "cli", "framework", "option_names.py")
+_OPTION_NAMES = Path("llamacli", "cli", "framework", "spellings", "option_names.py")
 
 
 def documents() -> dict[Path, str]:

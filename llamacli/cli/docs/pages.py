@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from llamacli.cli.framework.command import Example
 from llamacli.cli.framework.help import Section, command_summary, sections, sentence, usage
 from llamacli.cli.framework.parameters import Argument, Option
-from llamacli.cli.framework.settings import all_keys
+from llamacli.cli.framework.settings.settings import all_keys
 from llamacli.cli.help.topics import TOPICS
 from llamacli.cli.program import Program
 from llamacli.cli.registry import REGISTRY

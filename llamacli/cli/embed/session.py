@@ -124,7 +124,7 @@ def open_server(
         if given:
             raise UsageError(f"{name} cannot be used with --url: the server makes the vectors as it was set up to")
     from llamacli.backend.remote.embedder import RemoteEmbedder
-    from llamacli.cli.framework.remote import open_clients, remote_name
+    from llamacli.cli.framework.backends.remote import open_clients, remote_name
 
     clients = open_clients(app, remote, model.engine_timeout)
     try:
@@ -149,7 +149,7 @@ def open_workers(
     rank: bool = False,
 ) -> Iterator[ClusterEmbedder]:
     """The embedding models of the workers of a Dask cluster."""
-    from llamacli.cli.framework.cluster import open_cluster_embedder
+    from llamacli.cli.framework.backends.cluster import open_cluster_embedder
 
     params = context.params(pooling=vectors.pooling or ("rank" if rank else None))
     with open_cluster_embedder(address, model.model or DEMO, model.params(), params, child, vectors.attention) as embedder:

@@ -18,14 +18,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.environment import unknown_variables
-from llamacli.cli.framework.foreign import adopt
 from llamacli.cli.framework.help import format_help
 from llamacli.cli.framework.options.common import CommonOptions
 from llamacli.cli.framework.options.template import TEMPLATE_OPTION
 from llamacli.cli.framework.parameters import Option
 from llamacli.cli.framework.signature import GIVEN, Reread, Signature, options_of
-from llamacli.cli.framework.suggest import explained, option_names, reject_single_dash, with_numbers_apart
+from llamacli.cli.framework.spellings.environment import unknown_variables
+from llamacli.cli.framework.spellings.foreign import adopt
+from llamacli.cli.framework.spellings.suggest import explained, option_names, reject_single_dash, with_numbers_apart
 from llamacli.errors import LlamacliError, UsageError
 
 __all__ = ["Command", "Example", "Group", "Reread", "command", "group"]
@@ -103,7 +103,7 @@ class Command(TyperCommand):
             self._signature.call(ctx)
         except LlamacliError as error:
             if error.parameter is not None:
-                from llamacli.cli.framework.wording import flags_of, word_parameters
+                from llamacli.cli.framework.spellings.wording import flags_of, word_parameters
 
                 word_parameters(error, flags_of(self.params))
             raise
@@ -122,7 +122,7 @@ class Command(TyperCommand):
         """The settings, and over them the options of the prompt template, if there is one. Raises UsageError."""
         if all(one.name != TEMPLATE_OPTION for one in self.params):
             return dict(app.read_defaults(app.console.environ, self.settable, given))
-        from llamacli.cli.framework.templates import defaults_with_template
+        from llamacli.cli.framework.settings.templates import defaults_with_template
 
         return defaults_with_template(app, [one for one in self.params if isinstance(one, Option)], self.settable, given)
 

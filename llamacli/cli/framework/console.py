@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llamacli.cli.framework.look import Look
-from llamacli.cli.framework.streams import Stream, descriptor_of, encode, write_all
+from llamacli.cli.framework.terminal.look import Look
+from llamacli.cli.framework.terminal.streams import Stream, descriptor_of, encode, write_all
 from llamacli.errors import CapacityError, LlamacliError, UsageError
 from llamacli.render.text import escape, escape_line, harmless
 from llamacli.render.wrap import wrap, wrap_parts

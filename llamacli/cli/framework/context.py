@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llamacli.cli.framework.console import Console
-from llamacli.cli.framework.signals import Interrupts
+from llamacli.cli.framework.terminal.signals import Interrupts
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.render.progress import NoProgress, ProgressLine
 from llamacli.units import format_bytes
@@ -108,7 +108,7 @@ def open_bench(
 
 def find_model(app: AppContext, reference: str | None, *, offline: bool) -> Path:
     """Find or download a model."""
-    from llamacli.cli.framework import settings
+    from llamacli.cli.framework.settings import settings
     from llamacli.store.models import resolve as models
 
     with app.downloading() as on_progress:
@@ -117,7 +117,7 @@ def find_model(app: AppContext, reference: str | None, *, offline: bool) -> Path
 
 def read_defaults(environ: Mapping[str, str], options: Sequence[Option], given: Mapping[str, Any]) -> Mapping[str, object]:
     """Read the settings files."""
-    from llamacli.cli.framework import settings
+    from llamacli.cli.framework.settings import settings
 
     return settings.read_defaults(environ, options, given)
 

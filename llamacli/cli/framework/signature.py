@@ -17,9 +17,9 @@ from typing import Any
 import typer
 
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.logs import log_to
 from llamacli.cli.framework.options.common import CommonOptions
 from llamacli.cli.framework.parameters import REQUIRED, Argument, Option, source_of
+from llamacli.cli.framework.terminal.logs import log_to
 
 GIVEN = "llamacli.given"
 """The key of a context's `meta` under which the words of the command line are kept."""

@@ -158,7 +158,7 @@ def show_fit(
     Raises:
         MemoryFullError: if it does not fit.
     """
-    from llamacli.cli.framework.wording import flag_of
+    from llamacli.cli.framework.spellings.wording import flag_of
     from llamacli.render.info.json import fit_document
     from llamacli.render.info.reports import format_fit
 

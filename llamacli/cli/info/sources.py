@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llamacli.cli.framework import settings
 from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.settings import settings
 from llamacli.errors import UsageError
 from llamacli.gguf.arrays import read_array, read_bytes, read_numbers, read_strings
 from llamacli.gguf.header import Lazy

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from llamacli.cli.framework import settings
 from llamacli.cli.framework.command import command, group
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import JsonOption, OfflineOption
 from llamacli.cli.framework.parameters import argument, option
+from llamacli.cli.framework.settings import settings
 from llamacli.cli.models.cache import cache
 from llamacli.cli.models.discover import recommend, search, update
 from llamacli.cli.models.imatrix import imatrix

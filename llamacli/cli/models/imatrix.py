@@ -17,7 +17,7 @@ from llamacli.errors import CancelledError, LlamacliError, UsageError
 from llamacli.units import counted
 
 if TYPE_CHECKING:
-    from llamacli.cli.framework.signals import Guard
+    from llamacli.cli.framework.terminal.signals import Guard
     from llamacli.engine.quantization.importance import Importance
 
 GRACE_SECONDS = 10.0

@@ -35,7 +35,7 @@ def read_constraint(console: Console, options: ConstraintOptions) -> AnswerConst
         return None
     if len(given) > 1:
         raise UsageError(f"{given[0]} cannot be used with {' or '.join(given[1:])}")
-    from llamacli.cli.framework.constraints import (
+    from llamacli.cli.framework.inputs.constraints import (
         constraint_from_grammar,
         constraint_from_grammar_file,
         constraint_from_regex_or_choices,

@@ -173,7 +173,7 @@ def _conversation(entry: LogEntry) -> tuple[Message, ...]:
 
 def _found_anywhere(reference: str | None) -> str | None:
     """The reference to a model; of a file its full path, which is right in other directories, too."""
-    from llamacli.cli.framework import settings
+    from llamacli.cli.framework.settings import settings
     from llamacli.store.models.references import is_path
 
     if reference is None or not is_path(reference) or reference in settings.current().aliases():

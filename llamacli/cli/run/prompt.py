@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.inputs.files import STDIN, read_json_file, read_prompt, read_text_file
 from llamacli.cli.framework.options import ChatOptions, TemplateOptions
-from llamacli.cli.framework.settings import is_model_name
-from llamacli.cli.framework.templates import fill_template
+from llamacli.cli.framework.settings.settings import is_model_name
+from llamacli.cli.framework.settings.templates import fill_template
 from llamacli.cli.run.options import Asked, PromptOptions, ToolOptions
 from llamacli.engine.chat.message import Message, check_calls, choose_tools, read_messages, read_tools
 from llamacli.engine.chat.question import Question
@@ -19,7 +19,7 @@ from llamacli.errors import UsageError
 from llamacli.json_text import parse_json
 
 if TYPE_CHECKING:
-    from llamacli.cli.framework.filled_template import FilledTemplate
+    from llamacli.cli.framework.settings.filled_template import FilledTemplate
 
 
 def read_question(console: Console, prompt: str | None, asked: Asked, constraint: AnswerConstraint | None) -> Question:

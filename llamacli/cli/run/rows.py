@@ -13,8 +13,8 @@ from llamacli.batch.results import ResultFile
 from llamacli.batch.runner import RowRunner, RunParams
 from llamacli.batch.shard import Shard, ShardRows, record_path, shard_of_job
 from llamacli.batch.summary import Tally
-from llamacli.cli.framework.constraints import warn_not_enforced
 from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.inputs.constraints import warn_not_enforced
 from llamacli.cli.run import options as run_options
 from llamacli.cli.run.batch_options import RowOptions
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint

@@ -136,7 +136,7 @@ def _row_engine(app: AppContext, setup: ModelSetup, rows: RowOptions) -> Iterato
         with _engine(app, setup) as engine:
             yield engine
         return
-    from llamacli.cli.framework.cluster import open_cluster
+    from llamacli.cli.framework.backends.cluster import open_cluster
 
     model = setup.model.model
     with app.interrupts.guard() as guard, open_cluster(rows.dask, model, setup.params, setup.context, setup.child) as cluster:
@@ -148,7 +148,7 @@ def _row_engine(app: AppContext, setup: ModelSetup, rows: RowOptions) -> Iterato
 def _engine(app: AppContext, setup: ModelSetup) -> Iterator[Backend]:
     """The engine with the model loaded, with a progress bar if that takes more than a moment; signals cancel what it does."""
     if setup.remote.url:
-        from llamacli.cli.framework.remote import open_remote
+        from llamacli.cli.framework.backends.remote import open_remote
 
         with app.interrupts.guard() as guard, open_remote(app, setup.remote, setup.model, strict=setup.strict) as remote:
             guard.cancel = remote.cancel

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from llamacli.backend import local
-from llamacli.cli.framework import settings
 from llamacli.cli.framework.command import Reread
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ContextOptions, PromptCacheOptions, SamplingOptions
+from llamacli.cli.framework.settings import settings
 from llamacli.cli.serve.options import AccessOptions, ListenOptions, LoadOptions, LogOptions, ServedModelOptions
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import UsageError

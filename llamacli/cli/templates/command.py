@@ -7,9 +7,9 @@ from typing import Annotated
 
 from llamacli.cli.framework.command import command, group
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.editor import edit_file, find_editor
 from llamacli.cli.framework.options import JsonOption
 from llamacli.cli.framework.parameters import argument, option
+from llamacli.cli.framework.terminal.editor import edit_file, find_editor
 from llamacli.errors import UsageError
 from llamacli.store.files import paths
 

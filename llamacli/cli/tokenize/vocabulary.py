@@ -39,7 +39,7 @@ def open_vocabulary(
     if len(remote.url) > 1:
         raise UsageError("one --url is enough: the vocabulary is the same on all servers")
     from llamacli.backend.remote.tokenizer import RemoteVocabulary
-    from llamacli.cli.framework.remote import open_clients, remote_name
+    from llamacli.cli.framework.backends.remote import open_clients, remote_name
 
     (client,) = open_clients(app, remote, model.engine_timeout)
     with closing(client), RemoteVocabulary(client, remote_name(model.model)) as served:

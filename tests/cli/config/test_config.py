@@ -10,9 +10,9 @@ import pytest
 import tiny
 from fakes import Result, invoke
 
-from llamacli.cli.framework import settings
 from llamacli.cli.framework.console import Terminals
-from llamacli.cli.framework.option_names import OPTION_NAMES
+from llamacli.cli.framework.settings import settings
+from llamacli.cli.framework.spellings.option_names import OPTION_NAMES
 from llamacli.store.files import paths
 
 

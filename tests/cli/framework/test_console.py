@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.console import Console, PipeClosedError, Terminals, decode
 from llamacli.cli.framework.parameters import argument
-from llamacli.cli.framework.signals import Interrupts, Terminated
+from llamacli.cli.framework.terminal.signals import Interrupts, Terminated
 from llamacli.engine.events import Answer, Finished, Timings, Usage
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.render.progress import ProgressLine, format_progress

@@ -13,7 +13,7 @@ import pytest
 from fakes import FakeEngine, invoke
 
 from llamacli.cli.framework.console import Terminals
-from llamacli.cli.framework.look import Look, is_unicode, stated_background
+from llamacli.cli.framework.terminal.look import Look, is_unicode, stated_background
 from llamacli.render.theme import DARK, LIGHT, parse_theme, plain
 
 ON_TERMINAL = Terminals(stdin=True, stdout=True, stderr=True)
@@ -136,7 +136,7 @@ def test_a_stated_background_is_read() -> None:
     ],
 )
 def test_a_terminal_is_asked_for_its_background(reply: bytes, expected: str) -> None:
-    script = "from llamacli.cli.framework.look import asked_background; print('is', asked_background({}))"
+    script = "from llamacli.cli.framework.terminal.look import asked_background; print('is', asked_background({}))"
     process, terminal = pty.fork()
     if not process:
         os.execve(sys.executable, [sys.executable, "-c", script], {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
@@ -155,7 +155,7 @@ def test_a_terminal_is_asked_for_its_background(reply: bytes, expected: str) -> 
 
 
 def test_it_is_not_asked_over_a_network() -> None:
-    from llamacli.cli.framework.look import asked_background
+    from llamacli.cli.framework.terminal.look import asked_background
 
     assert asked_background({"SSH_CONNECTION": "10.0.0.1 22 10.0.0.2 22"}) is None
     assert asked_background({"TERM": "dumb"}) is None

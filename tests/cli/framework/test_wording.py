@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 from fakes import FakeEngine, invoke
 
-from llamacli.cli.framework.wording import flag_of, word, word_parameters
+from llamacli.cli.framework.spellings.wording import flag_of, word, word_parameters
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
 from llamacli.errors import CapacityError, UsageError
 

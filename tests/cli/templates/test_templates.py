@@ -15,7 +15,7 @@ from row_runs import answers, run
 
 from llamacli.cli.framework.console import Console, Terminals
 from llamacli.cli.framework.options import TemplateOptions
-from llamacli.cli.framework.templates import fill_template
+from llamacli.cli.framework.settings.templates import fill_template
 from llamacli.openai.batch_request import fill
 from llamacli.store.files import paths
 from llamacli.store.templates.library import create, load, templates

@@ -91,7 +91,7 @@ def _model_hint(owner: TyperCommand | TyperGroup, args: list[str]) -> str | None
 
 
 def _model_line(word: str) -> str | None:
-    from llamacli.cli.framework.settings import is_model_name
+    from llamacli.cli.framework.settings.settings import is_model_name
 
     return f"-m {word} selects the model" if is_model_name(word) else None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 
-from llamacli.cli.framework.option_names import OPTION_NAMES
 from llamacli.cli.framework.parameters import ENVIRONMENT_PREFIX
+from llamacli.cli.framework.spellings.option_names import OPTION_NAMES
 
 OTHER_VARIABLES = (
     "LLAMACLI_CONFIG", "LLAMACLI_DATA_DIR", "LLAMACLI_CACHE_DIR", "LLAMACLI_RUNTIME_DIR", "LLAMACLI_TEMPLATES_DIR",

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.option_names import OPTION_NAMES
 from llamacli.cli.framework.options.template import TEMPLATE_OPTION, TemplateOptions, parse_variable
 from llamacli.cli.framework.parameters import ENVIRONMENT_PREFIX, Option, parse_path
-from llamacli.cli.framework.settings import as_given, key_of
+from llamacli.cli.framework.settings.settings import as_given, key_of
+from llamacli.cli.framework.spellings.option_names import OPTION_NAMES
 from llamacli.errors import UsageError
 from llamacli.store.models.references import is_path
 from llamacli.store.settings.settings import Key, keys_by_spelling, spelling
 
 if TYPE_CHECKING:
-    from llamacli.cli.framework.filled_template import FilledTemplate
+    from llamacli.cli.framework.settings.filled_template import FilledTemplate
     from llamacli.store.templates.template import PromptTemplate
     from llamacli.store.templates.text import TemplateText
 
@@ -40,7 +40,7 @@ def fill_template(console: Console, options: TemplateOptions) -> FilledTemplate 
         if options.var:
             raise UsageError("--var needs a template", hint="-T selects one")
         return None
-    from llamacli.cli.framework.filled_template import FilledTemplate
+    from llamacli.cli.framework.settings.filled_template import FilledTemplate
 
     template = _load(options.prompt_template)
     for note in template.notes:

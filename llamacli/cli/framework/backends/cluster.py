@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llamacli.cli.framework.remote import remote_name
+from llamacli.cli.framework.backends.remote import remote_name
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.store.models.references import is_path
 

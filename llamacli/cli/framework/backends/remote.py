@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ModelOptions, RemoteOptions
-from llamacli.cli.framework.wording import flag_of
+from llamacli.cli.framework.spellings.wording import flag_of
 from llamacli.engine.params import ModelParams
 from llamacli.errors import UsageError
 
@@ -63,7 +63,7 @@ def remote_name(reference: str | None) -> str | None:
     """Return the name of a model on the server: aliases of the settings count there, too."""
     if reference is None:
         return None
-    from llamacli.cli.framework import settings
+    from llamacli.cli.framework.settings import settings
     from llamacli.store.models.references import alias_chain
 
     return alias_chain(reference, settings.current().aliases())[-1]

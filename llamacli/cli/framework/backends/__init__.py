@@ -1,0 +1,1 @@
+"""Engines elsewhere: at an address, in a cluster."""

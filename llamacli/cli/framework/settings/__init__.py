@@ -1,0 +1,1 @@
+"""Defaults of options from the settings and from prompt templates."""
