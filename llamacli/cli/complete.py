@@ -60,7 +60,7 @@ def models() -> Iterator[Candidate]:
     for entry in catalogue.ENTRIES:
         for name in (entry.name, *entry.aliases):
             yield name, entry.description
-    for named in hub_catalogue.ENTRIES:
+    for named in hub_catalogue.entries():
         yield named.name, f"{format_bytes(named.size)}, {named.description}"
 
 

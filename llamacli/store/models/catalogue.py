@@ -98,7 +98,7 @@ def find(name: str) -> Entry | None:
 def names() -> tuple[str, ...]:
     """All names of models: those that `find` accepts, and those of the hub."""
     own = (name for entry in ENTRIES for name in (entry.name, *entry.aliases))
-    return (*own, *(entry.name for entry in hub_catalogue.ENTRIES))
+    return (*own, *(entry.name for entry in hub_catalogue.entries()))
 
 
 def is_name(word: str) -> bool:

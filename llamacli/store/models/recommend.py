@@ -36,16 +36,13 @@ def rate(purpose: Purpose, *, memory: int, bytes_per_second: float) -> list[Suit
     """The models for a purpose, the largest first. `memory` is in bytes, `bytes_per_second` the rate of reading it."""
     return [
         Suited(entry, entry.size + _CONTEXT_BYTES <= memory, _SHARE * bytes_per_second / entry.read_per_token)
-        for entry in sorted(hub_catalogue.ENTRIES, key=lambda one: -one.billions)
+        for entry in sorted(hub_catalogue.entries(), key=lambda one: -one.billions)
         if entry.purpose == purpose
     ]
 
 
 def best(found: Sequence[Suited]) -> Suited | None:
-    """The largest model that fits and is fast enough, else the fastest that fits; None if none fits.
-
-    Of models of about the same size the later entry of the catalogue is the newer one.
-    """
+    """Return the largest model that fits and is fast enough, else the fastest that fits; None if there is no such model."""
     fitting = [one for one in found if one.fits]
     fast = [one for one in fitting if one.is_fast]
     return fast[0] if fast else max(fitting, key=lambda one: one.tokens_per_second, default=None)
