@@ -95,7 +95,7 @@ bench.groups = {
     "export": "llamacli.cli.bench.history",
     "rm": "llamacli.cli.bench.history",
     "compare": "llamacli.cli.bench.compare",
-    "quality": "llamacli.cli.bench.quality",
+    "quality": "llamacli.cli.bench.quality.command",
     "roofline": "llamacli.cli.bench.roofline",
     "tune": "llamacli.cli.bench.tune",
 }

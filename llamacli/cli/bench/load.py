@@ -14,6 +14,7 @@ from llamacli.bench.load.rows import load_row
 from llamacli.bench.load.run import LoadRun
 from llamacli.bench.measure.provenance import machine_of
 from llamacli.bench.measure.rows import Row
+from llamacli.cli.bench.list_options import joined
 from llamacli.cli.bench.load_options import LoadOptions, read_objective
 from llamacli.cli.bench.options import PlanOptions, ReportOptions, SetupOptions, WorkOptions
 from llamacli.cli.bench.report import make_format, painter
@@ -102,9 +103,9 @@ def load_tests(work: WorkOptions, setup: SetupOptions, load: LoadOptions) -> lis
         raise UsageError("--rate cannot be used with --concurrency: requests come when they come")
     if load.prompts is not None and (work.n_prompt or load.warm_prefix):
         raise UsageError("-p and --warm-prefix make prompts: they cannot be used with --prompts")
-    prompts = (0,) if load.prompts is not None else tuple(itertools.chain.from_iterable(work.n_prompt)) or (512,)
-    answers = tuple(itertools.chain.from_iterable(work.n_gen)) or (128,)
-    at_once = tuple(itertools.chain.from_iterable(load.concurrency)) or (1,)
+    prompts = (0,) if load.prompts is not None else joined(work.n_prompt) or (512,)
+    answers = joined(work.n_gen) or (128,)
+    at_once = joined(load.concurrency) or (1,)
 
     def most(concurrency: int) -> int:
         return max(_FEWEST, _EACH * concurrency)

@@ -6,18 +6,26 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from llamacli.backend.child.params import ChildParams
 from llamacli.bench.measure.params import BenchTest, MeasurePlan, Workload
 from llamacli.cli.bench import ranges as lists
+from llamacli.cli.bench.list_options import (
+    CacheTypeKOption,
+    CacheTypeVOption,
+    FlashAttentionOption,
+    GpuLayersOption,
+    KernelsOption,
+    ModelsOption,
+    Numbers,
+    joined,
+)  # fmt: skip
 from llamacli.cli.bench.plot import PlotOption
 from llamacli.cli.framework.options import EngineTimeoutOption, JsonOption, OfflineOption, SandboxOption
 from llamacli.cli.framework.parameters import option
-from llamacli.engine.params import CacheType, FlashAttention, Kernels, LoadMode, SplitMode
+from llamacli.engine.params import LoadMode, SplitMode
 from llamacli.errors import UsageError
-
-T = TypeVar("T")
 
 RowFormatName = Literal["table", "md", "csv", "json", "jsonl", "sql"]
 OutputFormat = Literal["table", "md", "csv", "json", "jsonl", "sql", "none"]
@@ -28,7 +36,6 @@ MOST_TESTS = 100_000
 _PLAN = MeasurePlan()
 _CHILD = ChildParams()
 
-Numbers = tuple[tuple[int, ...], ...]
 Switches = tuple[tuple[bool, ...], ...]
 
 
@@ -46,13 +53,7 @@ class WorkOptions:
 
     PANEL: ClassVar[str] = "Tests"
 
-    model: Annotated[
-        tuple[tuple[str, ...], ...],
-        option(
-            "-m", "--model", metavar="MODEL", parser=lists.parse_models, shows="the demo model",
-            help="Model, as for `run`; comma-separated for several, can be repeated.",
-        ),
-    ] = ()  # fmt: skip
+    model: ModelsOption = ()
     offline: OfflineOption = False
     n_prompt: Annotated[
         Numbers, _numbers("-p", "--n-prompt", shows=512, help="Number of prompt tokens; 0 skips this test.")
@@ -88,11 +89,11 @@ class WorkOptions:
     @property
     def references(self) -> tuple[str | None, ...]:
         """The references of the models; None is the default model."""
-        return _joined(self.model) or (None,)
+        return joined(self.model) or (None,)
 
     def sizes(self) -> Iterator[tuple[Workload, int, int]]:
         """Yield the workload, the prompt tokens and the tokens to generate of each test."""
-        prompts, answers = _joined(self.n_prompt) or (512,), _joined(self.n_gen) or (128,)
+        prompts, answers = joined(self.n_prompt) or (512,), joined(self.n_gen) or (128,)
         asked: dict[Workload, bool] = {"latency": self.latency, "end-to-end": self.end_to_end}
         workloads = [workload for workload, wanted in asked.items() if wanted]
         if not workloads:
@@ -130,39 +131,10 @@ class SetupOptions:
         Numbers,
         _numbers("--poll", shows=50, help="Polling level of waiting threads, from 0 (sleep) to 100.", environment=False),
     ] = ()
-    flash_attn: Annotated[
-        tuple[tuple[FlashAttention, ...], ...],
-        option("-fa", "--flash-attn", metavar="on|off|auto", parser=lists.parse_flash, shows="auto", help="Flash attention."),
-    ] = ()
-    cache_type_k: Annotated[
-        tuple[tuple[CacheType, ...], ...],
-        option(
-            "-ctk",
-            "--cache-type-k",
-            metavar="TYPES",
-            parser=lists.parse_types,
-            shows="f16",
-            help="Type of the KV cache's keys.",
-        ),
-    ] = ()
-    cache_type_v: Annotated[
-        tuple[tuple[CacheType, ...], ...],
-        option(
-            "-ctv",
-            "--cache-type-v",
-            metavar="TYPES",
-            parser=lists.parse_types,
-            shows="f16",
-            help="Type of the KV cache's values.",
-        ),
-    ] = ()
-    gpu_layers: Annotated[
-        Numbers,
-        option(
-            "-ngl", "--gpu-layers", "--n-gpu-layers", metavar="LIST", parser=lists.parse_layers, shows="all",
-            help="Number of layers on the GPU.",
-        ),
-    ] = ()  # fmt: skip
+    flash_attn: FlashAttentionOption = ()
+    cache_type_k: CacheTypeKOption = ()
+    cache_type_v: CacheTypeVOption = ()
+    gpu_layers: GpuLayersOption = ()
     split_mode: Annotated[
         tuple[tuple[SplitMode, ...], ...],
         option(
@@ -211,13 +183,7 @@ class SetupOptions:
     repack: Annotated[
         Switches, _switches("--repack", shows=1, help="Repack weights into the layout of this CPU.", environment=False)
     ] = ()
-    kernels: Annotated[
-        tuple[tuple[Kernels, ...], ...],
-        option(
-            "--kernels", metavar="own|upstream", parser=lists.parse_kernels, shows="own",
-            help="What computes on the CPU: our kernels where there are any, or llama.cpp's.",
-        ),
-    ] = ()  # fmt: skip
+    kernels: KernelsOption = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,9 +243,9 @@ def expand(work: WorkOptions, setup: SetupOptions, models: Sequence[str]) -> lis
     Raises:
         UsageError: if there are no tests or too many, or a value is out of range.
     """
-    axes = {"model": tuple(models), **_axes(setup), "n_depth": _joined(work.n_depth) or (0,)}
-    axes["poll"] = _joined(setup.poll) or (50,)
-    axes["n_parallel"] = _joined(work.parallel) or (1,)
+    axes = {"model": tuple(models), **_axes(setup), "n_depth": joined(work.n_depth) or (0,)}
+    axes["poll"] = joined(setup.poll) or (50,)
+    axes["n_parallel"] = joined(work.parallel) or (1,)
     sizes = list(work.sizes())
     if not sizes:
         raise UsageError("nothing to measure", hint="-p, -n or -pg must be above 0")
@@ -318,15 +284,11 @@ def _axes(setup: SetupOptions) -> dict[str, tuple[Any, ...]]:
         "cpu_mask": setup.cpu_mask,
         "cpu_strict": setup.cpu_strict,
     }
-    return {name: _joined(values) for name, values in given.items() if values}
+    return {name: joined(values) for name, values in given.items() if values}
 
 
 def _check_end_to_end(work: WorkOptions, setup: SetupOptions) -> None:
-    if any(_joined(work.n_depth)) or set(_joined(work.parallel)) - {1}:
+    if any(joined(work.n_depth)) or set(joined(work.parallel)) - {1}:
         raise UsageError("--end-to-end cannot be used with -d or --parallel: it is one chat turn in an empty context")
     if setup.cpu_mask or setup.cpu_strict or setup.poll or setup.embeddings:
         raise UsageError("--end-to-end cannot be used with -C, --cpu-strict, --poll or -embd: it uses the engine's own threads")
-
-
-def _joined(parts: tuple[tuple[T, ...], ...]) -> tuple[T, ...]:
-    return tuple(itertools.chain.from_iterable(parts))

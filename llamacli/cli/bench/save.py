@@ -16,7 +16,7 @@ from llamacli.bench.measure.rows import Row
 from llamacli.cli.bench.load_options import LoadOptions
 from llamacli.cli.bench.options import PlanOptions, ReportOptions, SetupOptions, WorkOptions
 from llamacli.cli.bench.plot import write_plot
-from llamacli.cli.bench.quality_options import CandidateOptions, JudgeOptions, TaskOptions
+from llamacli.cli.bench.quality.options import CandidateOptions, JudgeOptions, TaskOptions
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import RemoteOptions
 from llamacli.engine.params import LoraAdapter

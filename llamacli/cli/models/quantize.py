@@ -87,7 +87,7 @@ class RecipeOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultOptions:
-    """What is told about the result."""
+    """The forecast and the report of the result."""
 
     PANEL: ClassVar[str] = "Result"
 

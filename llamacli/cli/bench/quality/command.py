@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from llamacli.cli.bench.options import ReportOptions
 from llamacli.cli.bench.plot import check_plot
-from llamacli.cli.bench.quality_options import CandidateOptions, JudgeOptions, TaskOptions
-from llamacli.cli.bench.quality_tasks import run_questions
+from llamacli.cli.bench.quality.options import CandidateOptions, JudgeOptions, TaskOptions
+from llamacli.cli.bench.quality.questions import run_questions
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.inputs.files import STDIN, read_text_file
@@ -141,7 +141,7 @@ def _run(
     app: AppContext, job: _Job, options: tuple[JudgeOptions, CandidateOptions], report: ReportOptions, target: Path | None
 ) -> None:
     from llamacli.bench.quality.result import Collector
-    from llamacli.cli.bench.quality_report import write_report
+    from llamacli.cli.bench.quality.report import write_report
     from llamacli.engine.runtime.canceller import Canceller
 
     models = [Path(test.test.model) for test in job.tests]
@@ -169,7 +169,7 @@ def _judge(
 ) -> bool:
     """Collect the scores, with progress; return whether there are all. A signal raises its exception."""
     from llamacli.bench.child.quality import judge_in_child
-    from llamacli.cli.bench.quality_report import QualityProgress
+    from llamacli.cli.bench.quality.report import QualityProgress
 
     with app.interrupts.guard(grace=GRACE_SECONDS) as guard, app.progress(delay=0.5) as line:
         guard.cancel = process.cancel.set

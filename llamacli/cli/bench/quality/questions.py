@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llamacli.bench.quality.exact import AnswerFile, ExpectedAnswer
     from llamacli.bench.quality.tasks import TaskFile, TaskQuestion
     from llamacli.cli.bench.options import ReportOptions
-    from llamacli.cli.bench.quality_options import CandidateOptions, JudgeOptions, TaskOptions
+    from llamacli.cli.bench.quality.options import CandidateOptions, JudgeOptions, TaskOptions
     from llamacli.cli.framework.terminal.signals import Guard
     from llamacli.engine.system import NativeBuild
     from llamacli.render.progress import NoProgress
@@ -141,7 +141,7 @@ class _Session:
 
     def _write(self, build: NativeBuild, *, interrupted: bool) -> None:
         from llamacli.bench.measure.provenance import machine_of
-        from llamacli.cli.bench.quality_report import write_rows
+        from llamacli.cli.bench.quality.report import write_rows
 
         machine = machine_of(build)
         rows = [sheet.row(self._file.name, self._file.sha256, machine) for sheet in self._sheets]

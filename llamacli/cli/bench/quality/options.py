@@ -1,4 +1,4 @@
-"""The options of `bench quality`: what is judged, on what, and beside which reference."""
+"""The options of `bench quality`: the models and setups, the windows of text, the reference and the questions."""
 
 from __future__ import annotations
 
@@ -12,11 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from llamacli.backend.child.params import ChildParams
 from llamacli.bench.measure.params import BenchTest
-from llamacli.cli.bench import ranges as lists
+from llamacli.cli.bench.list_options import (
+    CacheTypeKOption,
+    CacheTypeVOption,
+    FlashAttentionOption,
+    GpuLayersOption,
+    KernelsOption,
+    ModelsOption,
+    joined,
+)  # fmt: skip
 from llamacli.cli.framework import parsers
 from llamacli.cli.framework.options import EngineTimeoutOption, OfflineOption, SandboxOption
 from llamacli.cli.framework.parameters import option
-from llamacli.engine.params import CacheType, FlashAttention, Kernels, LoraAdapter
+from llamacli.engine.params import LoraAdapter
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,43 +38,16 @@ _CHILD = ChildParams()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateOptions:
-    """What is judged. Each combination of several values is."""
+    """The models and setups. Each combination of several values is judged."""
 
     PANEL: ClassVar[str] = "Setup"
 
-    model: Annotated[
-        tuple[tuple[str, ...], ...],
-        option(
-            "-m", "--model", metavar="MODEL", parser=lists.parse_models, shows="the demo model",
-            help="Model, as for `run`; comma-separated for several, can be repeated.",
-        ),
-    ] = ()  # fmt: skip
+    model: ModelsOption = ()
     offline: OfflineOption = False
-    cache_type_k: Annotated[
-        tuple[tuple[CacheType, ...], ...],
-        option(
-            "-ctk", "--cache-type-k", metavar="TYPES", parser=lists.parse_types, shows="f16",
-            help="Type of the KV cache's keys.",
-        ),
-    ] = ()  # fmt: skip
-    cache_type_v: Annotated[
-        tuple[tuple[CacheType, ...], ...],
-        option(
-            "-ctv", "--cache-type-v", metavar="TYPES", parser=lists.parse_types, shows="f16",
-            help="Type of the KV cache's values.",
-        ),
-    ] = ()  # fmt: skip
-    flash_attn: Annotated[
-        tuple[tuple[FlashAttention, ...], ...],
-        option("-fa", "--flash-attn", metavar="on|off|auto", parser=lists.parse_flash, shows="auto", help="Flash attention."),
-    ] = ()
-    kernels: Annotated[
-        tuple[tuple[Kernels, ...], ...],
-        option(
-            "--kernels", metavar="own|upstream", parser=lists.parse_kernels, shows="own",
-            help="What computes on the CPU: our kernels where there are any, or llama.cpp's.",
-        ),
-    ] = ()  # fmt: skip
+    cache_type_k: CacheTypeKOption = ()
+    cache_type_v: CacheTypeVOption = ()
+    flash_attn: FlashAttentionOption = ()
+    kernels: KernelsOption = ()
     lora: Annotated[
         tuple[LoraAdapter, ...],
         option(
@@ -81,13 +62,7 @@ class CandidateOptions:
             help="Factors of all adapters' scales; 0 is without them.",
         ),
     ] = ()  # fmt: skip
-    gpu_layers: Annotated[
-        tuple[tuple[int, ...], ...],
-        option(
-            "-ngl", "--gpu-layers", "--n-gpu-layers", metavar="LIST", parser=lists.parse_layers, shows="all",
-            help="Number of layers on the GPU.",
-        ),
-    ] = ()  # fmt: skip
+    gpu_layers: GpuLayersOption = ()
     threads: Annotated[
         int | None,
         option(
@@ -110,7 +85,7 @@ class CandidateOptions:
     @property
     def references(self) -> tuple[str | None, ...]:
         """The references of the models; None is the default model."""
-        return tuple(itertools.chain.from_iterable(self.model)) or (None,)
+        return joined(self.model) or (None,)
 
     def child(self) -> ChildParams:
         """Return the parameters of the process that evaluates."""
@@ -129,8 +104,8 @@ class CandidateOptions:
             "n_gpu_layers": self.gpu_layers, "kernels": self.kernels, "type_k": self.cache_type_k,
             "type_v": self.cache_type_v, "flash_attn": self.flash_attn,
         }  # fmt: skip
-        axes |= {name: tuple(itertools.chain.from_iterable(values)) for name, values in given.items() if values}
-        scales = tuple(itertools.chain.from_iterable(self.lora_scale)) or (1.0,)
+        axes |= {name: joined(values) for name, values in given.items() if values}
+        scales = joined(self.lora_scale) or (1.0,)
         count = len(scales) * math.prod(map(len, axes.values()))
         if count > MOST_CANDIDATES:
             raise UsageError(f"{count:,} combinations are too many for one run: at most {MOST_CANDIDATES} are possible")

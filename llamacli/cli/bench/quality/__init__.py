@@ -1,0 +1,1 @@
+"""`llamacli bench quality`: the command, its options and its report."""
