@@ -324,3 +324,20 @@ def test_a_model_that_is_loading_may_be_taken_away(specs: list[ModelSpec]) -> No
         assert loader.alive == []
 
     run(specs, loader, work)
+
+
+def test_idle_models_may_be_taken_away_while_one_of_them_is_freed(specs: list[ModelSpec]) -> None:
+    loader, at_once = Loader(), {"keep_alive": -1.0}
+
+    async def work(pool: ModelPool) -> None:
+        for name in ("a", "b"):
+            async with pool.use(name):
+                pass
+        freeing = asyncio.ensure_future(pool.free_idle())
+        await asyncio.sleep(0)
+        pool.replace(specs[2:], PoolParams(**at_once))
+        await freeing
+        await pool.free_idle()
+        assert loader.alive == []
+
+    run(specs, loader, work, **at_once)

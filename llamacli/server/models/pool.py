@@ -204,10 +204,11 @@ class ModelPool:
             await self._free(min(idle, key=lambda model: model.used))
 
     async def _free(self, model: LoadedModel) -> None:
-        """Free a model, unless somebody has begun to use it meanwhile."""
-        if model.users:
+        """Free a model, unless somebody has begun to use it meanwhile, or it has been freed or taken out of service."""
+        place = self._places.get(model.name)
+        if model.users or place is None or place.loaded is not model:
             return
-        self._places[model.name].loaded = None
+        place.loaded = None
         logger.info("freeing %s, which is idle", model.name)
         await asyncio.to_thread(model.close)
 
@@ -240,7 +241,7 @@ class ModelPool:
 
     async def free_idle(self) -> None:
         """Free the models that nobody has used for the time of `keep_alive`, and those that are not served any more."""
-        for model in [model for model in self._retired if not model.users]:
+        while (model := next((model for model in self._retired if not model.users), None)) is not None:
             self._retired.remove(model)
             await asyncio.to_thread(model.close)
         limit = self.params.keep_alive
