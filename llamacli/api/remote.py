@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,7 +23,7 @@ from llamacli.engine.chat.judgement import check_answer
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
-from llamacli.engine.events import Answer, AnswerEvent, Failed
+from llamacli.engine.events import Answer, AnswerEvent
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import ClosedError, UsageError
 
@@ -133,16 +132,14 @@ class RemoteLlama(Llama):
     # --- answers and vectors --------------------------------------------------------------------------------------------
 
     def _text_turn(self, prompt: PromptLike, suffix: str | None, constraint: Constraint | None) -> Turn:
-        is_text = isinstance(prompt, str)
-        if suffix is not None and not is_text:
+        expected = _answer_constraint(constraint)
+        if isinstance(prompt, str):
+            gap = (prompt, suffix) if suffix is not None else None
+            question = Question(text=prompt, raw=gap is None, gap=gap, constraint=expected)
+        elif suffix is not None:
             raise UsageError("a suffix goes with a text prompt, not with tokens", parameter="suffix")
-        question = Question(
-            text=prompt if isinstance(prompt, str) else "",
-            raw=suffix is None,
-            gap=(prompt, suffix) if isinstance(prompt, str) and suffix is not None else None,
-            tokens=() if isinstance(prompt, str) else tuple(prompt),
-            constraint=_answer_constraint(constraint),
-        )
+        else:
+            question = Question(tokens=tuple(prompt), raw=True, constraint=expected)
         turn: Turn = self.engine.render(question)
         return turn
 
@@ -160,25 +157,21 @@ class RemoteLlama(Llama):
         )
         return self.engine.render(question), Stops()
 
-    def _answers(self, tasks: Sequence[Task]) -> Generator[AnswerEvent, None, None]:
+    def _events(self, tasks: Sequence[Task]) -> Generator[AnswerEvent, None, None]:
         for task in tasks:
             for given, name in (
                 (task.processor, "logits_processor"), (task.criterion, "stopping_criteria"), (task.params.score_prompt, "echo"),
             ):  # fmt: skip
                 if given:
                     raise UsageError(f"the server cannot use {name}: it computes the logits", parameter=name)
-        cancel, turns = cancelled_by(), {task.index: task.turn for task in tasks}
-        if len(tasks) == 1:  # only then pieces come as they are made
-            stream = self.engine.answer(tasks[0].turn, tasks[0].params, cancel=cancel)
-        else:
-            stream = self.engine.answer_many((task.job() for task in tasks), cancel=cancel)
-        with closing(stream) as events:
-            for event in events:
-                if isinstance(event, Failed):
-                    raise event.error
-                if isinstance(event, Answer) and event.finish_reason == "stop":
-                    check_answer(turns[event.index], event)
-                yield event
+        if len(tasks) != 1:
+            return super()._events(tasks)
+        stream: Generator[AnswerEvent, None, None] = self.engine.answer(tasks[0].turn, tasks[0].params, cancel=cancelled_by())
+        return stream  # only of one answer do pieces come as they are made
+
+    def _check(self, task: Task, answer: Answer) -> None:
+        if answer.finish_reason == "stop":
+            check_answer(task.turn, answer)
 
     def _vectors(self, texts: list[Text], params: EmbeddingParams) -> tuple[list[Any], int]:
         return super()._vectors(texts, replace(params, overflow="error"))  # the server knows where to cut, or refuses

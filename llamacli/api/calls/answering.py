@@ -17,7 +17,7 @@ from llamacli.errors import ClosedError
 if TYPE_CHECKING:
     from llamacli.api.calls.task import Task
     from llamacli.engine.engine import Engine
-    from llamacli.engine.events import AnswerEvent
+    from llamacli.engine.events import Answer, AnswerEvent
     from llamacli.engine.runtime.canceller import Canceller
     from llamacli.openai.response import Document, Heading
 
@@ -88,13 +88,22 @@ class Answering:
 
     def _answers(self, tasks: Sequence[Task]) -> Generator[AnswerEvent, None, None]:
         """The events of all tasks, which run side by side. An error of one is raised."""
-        from llamacli.engine.events import Failed
+        from llamacli.engine.events import Answer, Failed
 
-        with closing(self.engine.answer_many((task.job() for task in tasks), cancel=cancelled_by())) as events:
+        with closing(self._events(tasks)) as events:
             for event in events:
                 if isinstance(event, Failed):
                     raise event.error
+                if isinstance(event, Answer):
+                    self._check(tasks[event.index], event)
                 yield event
+
+    def _events(self, tasks: Sequence[Task]) -> Generator[AnswerEvent, None, None]:
+        """The events of all tasks as the engine yields them."""
+        return self.engine.answer_many((task.job() for task in tasks), cancel=cancelled_by())
+
+    def _check(self, task: Task, answer: Answer) -> None:
+        """Do nothing: an engine in this process keeps to the constraint of a task."""
 
     def _whole(self, heading: Heading, tasks: Sequence[Task]) -> Document:
         from llamacli.api.arguments.request import total_usage
