@@ -15,9 +15,9 @@ from llamacli.engine.chat.turn import text_turn
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Answer, Piece
 from llamacli.engine.params import GenerationParams, SamplingParams
+from llamacli.engine.runtime.cache_size import check_cache
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.canceller import Canceller
-from llamacli.engine.runtime.context import check_cache
 from llamacli.errors import CancelledError, MemoryFullError, TemplateError, UsageError
 
 _TEXT = (

@@ -17,9 +17,9 @@ from llamacli.binding.arrays import reference, size_pair
 from llamacli.binding.enums import ggml_backend_dev_type
 from llamacli.binding.library import library
 from llamacli.engine.params import ModelParams
+from llamacli.engine.runtime.cache_size import cache_bytes
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.canceller import Canceller
-from llamacli.engine.runtime.context import cache_bytes
 from llamacli.engine.runtime.model import Model
 
 _GPU = (ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_GPU, ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_IGPU)

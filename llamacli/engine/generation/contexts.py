@@ -14,8 +14,9 @@ from llamacli.engine.generation.staged_prompts import StagedPrompts
 from llamacli.engine.params import DEFAULT_CONTEXT, MOST_DRAFT, ContextParams
 from llamacli.engine.runtime import state as states
 from llamacli.engine.runtime import state_file
+from llamacli.engine.runtime.cache_size import cache_bytes
 from llamacli.engine.runtime.cancel import CancelFlag
-from llamacli.engine.runtime.context import Context, cache_bytes
+from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.context_params import can_be_invariant
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.runtime.loading import interruptible

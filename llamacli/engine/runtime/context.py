@@ -12,18 +12,16 @@ from llamacli.binding.arrays import BatchArrays, byte_array, byte_buffer, byte_v
 from llamacli.binding.kernels import KERNELS
 from llamacli.binding.library import declarations, library
 from llamacli.engine.params import ContextParams
+from llamacli.engine.runtime.cache_size import check_cache
 from llamacli.engine.runtime.cancel import CancelFlag
-from llamacli.engine.runtime.context_params import CACHE_TYPES, adapts_threads, can_be_invariant, native_params
-from llamacli.engine.runtime.hardware import available_memory, default_threads
+from llamacli.engine.runtime.context_params import adapts_threads, can_be_invariant, native_params
+from llamacli.engine.runtime.hardware import default_threads
 from llamacli.engine.runtime.loading import because
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.threads import AdaptiveThreads, Step
 from llamacli.errors import ClosedError, EngineError, MemoryFullError, ModelUnsupportedError, StateError
-from llamacli.units import format_bytes
 
 _EVALUATION_CALLBACK: Any = declarations.type("ggml_backend_sched_eval_callback")
-_LARGE = 1 << 28
-"""Bytes of KV cache up to which the memory check is skipped."""
 
 
 class EvaluationObserver(Protocol):
@@ -257,38 +255,6 @@ class Context:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def check_cache(model: Model, params: ContextParams, size: int) -> None:
-    """Reject a cache larger than the memory: the system would grant it, and kill the process when it is used.
-
-    The estimate is an upper bound (full attention in every layer). Models whose layers cache less (sliding window, recurrent)
-    are left to the allocator.
-
-    Raises:
-        MemoryFullError: if there is too little memory for `size` tokens in each sequence.
-    """
-    lib = library()
-    on_device = params.kv_offload and lib.llama_supports_gpu_offload()
-    if model.is_recurrent or lib.llama_model_n_swa(model.handle) or on_device:
-        return
-    needed = cache_bytes(model, params) * size * params.n_seq_max
-    available = available_memory()
-    if needed > _LARGE and available is not None and needed > available:
-        raise MemoryFullError(
-            f"the KV cache of {size} tokens needs {format_bytes(needed)}, but only {format_bytes(available)} are free",
-            hint="use a smaller n_ctx, or cache_type_k=q8_0 and cache_type_v=q8_0",
-            parameter="n_ctx",
-        )
-
-
-def cache_bytes(model: Model, params: ContextParams) -> int:
-    """Return the bytes of KV cache per token of a sequence, with full attention in every layer."""
-    lib = library()
-    heads = max(1, lib.llama_model_n_head(model.handle))
-    width = lib.llama_model_n_embd(model.handle) // heads * lib.llama_model_n_head_kv(model.handle)
-    row = sum(lib.ggml_row_size(CACHE_TYPES[kind], width) for kind in (params.cache_type_k, params.cache_type_v))
-    return int(row * lib.llama_model_n_layer(model.handle))
 
 
 def _reason(size: int, complaints: list[str]) -> Exception:

@@ -10,7 +10,7 @@ from pathlib import Path
 from llamacli.binding.library import library
 from llamacli.binding.location import find_folder
 from llamacli.engine.params import ContextParams
-from llamacli.engine.runtime.context import cache_bytes
+from llamacli.engine.runtime.cache_size import cache_bytes
 from llamacli.engine.runtime.context_params import attends_alike, can_be_invariant
 from llamacli.engine.runtime.hardware import default_threads
 from llamacli.engine.runtime.model import Model

@@ -427,9 +427,9 @@ def test_a_batch_has_at_least_one_token(bert, option):
 
 
 def test_a_batch_that_does_not_fit_is_told_in_terms_of_the_batch(bert, monkeypatch):
-    from llamacli.engine.runtime import context
+    from llamacli.engine.runtime import cache_size
 
-    monkeypatch.setattr(context, "available_memory", lambda: 1 << 28)
+    monkeypatch.setattr(cache_size, "available_memory", lambda: 1 << 28)
     refused = embed(bert, "-ub", "2000000000", "x")
     assert refused.status == 4
     assert refused.stderr == "llamacli: error: batches of 2,000,000,000 tokens do not fit in memory (use a smaller -ub)\n"
