@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import threading
 import time
@@ -11,13 +10,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from llamacli.binding.library import SPAWN
 from llamacli.engine.chat.answer import AnswerBuilder, read_answers
-from llamacli.engine.chat.prompts import Prompting
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.embedding.defaults import stated_pooling
+from llamacli.engine.evaluated_state import EvaluatedState
 from llamacli.engine.events import Answer, AnswerEvent, Event, Failed, Finished, NextToken, Timings, Usage
 from llamacli.engine.generation.contexts import Contexts
 from llamacli.engine.generation.job import Job
@@ -26,15 +25,11 @@ from llamacli.engine.generation.request import Processor, Request, request_of
 from llamacli.engine.generation.room import Room, stream_with_room
 from llamacli.engine.generation.samples import stream_samples
 from llamacli.engine.generation.shared import SharedScheduler
-from llamacli.engine.generation.staged_prompts import StagedPrompt
 from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams, Pooling
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.canceller import Canceller
-from llamacli.engine.runtime.exactness import identify_prompts
-from llamacli.engine.runtime.mapping import map_shared
 from llamacli.engine.runtime.model import Model
-from llamacli.engine.runtime.prompt_identity import PromptIdentity
-from llamacli.errors import EngineError, ModelUnsupportedError, UsageError
+from llamacli.errors import EngineError, ModelUnsupportedError
 
 if TYPE_CHECKING:
     from llamacli.engine.embedding.embedder import Embedder
@@ -45,7 +40,7 @@ if TYPE_CHECKING:
 Stream = Generator[tuple[int, Event], None, None]
 
 
-class Engine(Prompting):
+class Engine(EvaluatedState):
     """Loads a model and answers. A context manager; `close()` frees everything and may be called twice.
 
     `cancel` may be made by the caller beforehand, so that loading can be cancelled too. `on_load` is called with the progress
@@ -66,8 +61,8 @@ class Engine(Prompting):
         self._process = os.getpid()
         flag = cancel or CancelFlag()
         vocab_only = model is not None and model.vocabulary_only
-        super().__init__(Model(path, model, cancel=flag, on_load=on_load, vocab_only=vocab_only))
-        self.contexts = Contexts(self.model, context or ContextParams(), flag)
+        loaded = Model(path, model, cancel=flag, on_load=on_load, vocab_only=vocab_only)
+        super().__init__(loaded, Contexts(loaded, context or ContextParams(), flag))
         self._embedding = threading.Lock()
         self._embedder: Embedder | None = None
 
@@ -261,18 +256,12 @@ class Engine(Prompting):
 
         Raises:
             UsageError: if the text has no token, and the model adds none.
-            ContextFullError, MemoryFullError, DecodeError: as `next_token_logprobs`.
+            ContextFullError: if there are more tokens than the model was trained for.
+            MemoryFullError, DecodeError: as `Context`.
         """
-        from llamacli.engine.generation.next_token import next_token_logprobs
+        from llamacli.engine.generation.next_token import next_tokens
 
-        tokens = list(self.text_prompt(text).tokens)
-        if not tokens:
-            raise UsageError("this model needs at least one token of context", hint="put a text before", parameter="prompt")
-        vocabulary = self.model.vocabulary
-        return [
-            NextToken(token, vocabulary.special_piece(token), logprob, vocabulary.is_end(token))
-            for token, logprob in enumerate(next_token_logprobs(self.model, tokens))
-        ]
+        return next_tokens(self.model, self.text_prompt(text).tokens)
 
     def describe(self) -> Description:
         """Return the model's name, size and limits."""
@@ -290,68 +279,6 @@ class Engine(Prompting):
             n_embd=self.model.n_embd,
             size=self.model.header.size,
         )
-
-    # --- state ----------------------------------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> Contexts:
-        """The evaluated state, to be saved and restored."""
-        return self.contexts
-
-    def keep_prefixes(self, capacity: int) -> None:
-        """Keep evaluated prompts in up to `capacity` bytes of memory when others take their slots; 0 keeps none from now on."""
-        self.contexts.keep_prefixes(capacity)
-
-    @functools.cached_property
-    def prompt_identity(self) -> PromptIdentity | None:
-        """The identity of evaluated prompts that a later program may use; None if they cannot be kept."""
-        return identify_prompts(self.model, self.contexts.params)
-
-    def held_tokens(self, prompt: Sequence[int]) -> int:
-        """Return how many tokens of a prompt need no evaluation any more."""
-        return self.contexts.held(tuple(prompt))
-
-    def stage_prompt(self, tokens: Sequence[int], file: IO[bytes], size: int) -> None:
-        """Take in an evaluated prompt with the identity of this engine, for the next answer that starts like it.
-
-        The file has its state in the first `size` bytes, and `state_layout.SPARE` zeros behind it.
-        """
-        self.model.vocabulary.check_ids(tokens)
-        state = map_shared(file, os.fstat(file.fileno()).st_size)
-        self.contexts.staged.put(StagedPrompt(tuple(tokens), state, size))
-
-    def capture_prompt(self, prompt: Sequence[int], file: IO[bytes]) -> tuple[int, ...]:
-        """Write what is evaluated of a prompt and its answer to an empty file, and return the tokens that may be kept.
-
-        The file holds the state of these tokens and maybe of more; it stays empty if there are none.
-        """
-        identity = self.prompt_identity
-        if identity is None:
-            return ()
-
-        def memory_of(size: int) -> memoryview:
-            file.truncate(size)
-            return map_shared(file, size)
-
-        return self.contexts.capture_prompt(tuple(prompt), identity, memory_of)
-
-    def save_state(self, path: Path) -> int:
-        """Write the cache of the last answer and its prompt to a file (see `Contexts.save_state`); return the tokens."""
-        return self.contexts.save_state(path)
-
-    def load_state(self, path: Path) -> int:
-        """Restore what `save_state` wrote (see `Contexts.load_state`); return the number of tokens."""
-        return self.contexts.load_state(path)
-
-    @property
-    def cached_tokens(self) -> int:
-        """Tokens of the last prompt and its answer in the cache."""
-        return self.contexts.cached_tokens
-
-    @property
-    def state_bytes(self) -> int:
-        """Approximate size of the file that `save_state` would write; 0 while there is nothing to save."""
-        return self.contexts.state_bytes
 
     def cancel(self) -> None:
         """End what runs, from any thread: its answers end with finish reason "cancelled"."""
