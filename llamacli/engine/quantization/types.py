@@ -29,10 +29,9 @@ _SYNONYMS = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 
 
 TENSOR_TYPE_NAMES: dict[str, ggml_type] = {
-    name.removeprefix("GGML_TYPE_"): member
-    for name, member in ggml_type.__members__.items()
-    if name.removeprefix("GGML_TYPE_") in {kind.name for kind in TENSOR_TYPES.values()}
-    and not name.removeprefix("GGML_TYPE_").startswith(("I8", "I16", "I32", "I64", "F64", "Q8_1", "Q8_K"))
+    kind.name: ggml_type[f"GGML_TYPE_{kind.name}"]
+    for kind in TENSOR_TYPES.values()
+    if kind.name not in ("I8", "I16", "I32", "I64", "F64", "Q8_1", "Q8_K")
 }
 """The types that one tensor can be quantized to."""
 

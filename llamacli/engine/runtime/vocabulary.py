@@ -95,9 +95,8 @@ class Vocabulary:
                 count: int = self._library.llama_tokenize(self._handle, data, len(data), buffer, capacity, add_special, special)
             if count >= 0:
                 tokens = token_values(buffer, count)
-                if (
-                    self.type is llama_vocab_type.LLAMA_VOCAB_TYPE_RWKV and _NO_TOKEN in tokens
-                ):  # others have tokens for bytes, or an unknown one
+                # Other types have tokens for bytes, or an unknown one.
+                if self.type is llama_vocab_type.LLAMA_VOCAB_TYPE_RWKV and _NO_TOKEN in tokens:
                     raise ModelUnsupportedError("the model's vocabulary has no token for a part of the text")
                 return tokens
             capacity = -count

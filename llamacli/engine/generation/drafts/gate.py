@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 SIZES = (4, 8, 16)
 """Tokens of an evaluation that checks a draft: few sizes, as llama.cpp only reuses the graph of the size before."""
 
@@ -97,9 +95,9 @@ class Account:
         return position < self._success + _NEAR
 
 
-def size_of(count: int, sizes: Sequence[int] = SIZES) -> int:
+def size_of(count: int) -> int:
     """Return the size of evaluation that a token and `count` drafted ones are measured as."""
-    return next((size for size in sizes if count < size), sizes[-1])
+    return next((size for size in SIZES if count < size), SIZES[-1])
 
 
 def _class_of(match: int) -> int:
