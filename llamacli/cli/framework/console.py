@@ -14,27 +14,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llamacli.cli.framework.terminal.look import Look
+from llamacli.cli.framework.inputs.text import MAX_INPUT_BYTES, decode
+from llamacli.cli.framework.terminal.look import ColorMode, Look
 from llamacli.cli.framework.terminal.streams import Stream, descriptor_of, encode, write_all
 from llamacli.errors import CapacityError, LlamacliError, UsageError
 from llamacli.render.text import escape, escape_line, harmless
 from llamacli.render.wrap import wrap, wrap_parts
 
-ColorMode = Literal["auto", "always", "never"]
 Style = Literal["bold", "dim", "red", "green", "yellow", "cyan"]
-
-MAX_INPUT_BYTES = 64 << 20
-"""Limit of text that is read: more than any context holds."""
 
 _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _CHUNK = 1 << 20
-_DOCUMENTS = {
-    b"%PDF-": ("a PDF document", "pdftotext"),
-    b"PK\x03\x04": ("a ZIP archive, as .docx, .odt and .epub files are", "pandoc -t plain"),
-    b"{\\rtf": ("an RTF document", "pandoc -t plain"),
-    b"\xd0\xcf\x11\xe0": ("an old Microsoft Office document", "antiword or LibreOffice"),
-}
-"""Documents that are not text, by their first bytes: what they are, and what makes text of them."""
 
 _NAME = "llamacli: "
 _CLEAR_LINE = "\r\x1b[K"
@@ -251,12 +241,12 @@ class Console:
     @property
     def stdout_color(self) -> bool:
         """True if standard output may be coloured."""
-        return self._may_color(self.terminals.stdout)
+        return self.look.may_color(self.color, is_terminal=self.terminals.stdout)
 
     @property
     def stderr_color(self) -> bool:
         """True if standard error may be coloured."""
-        return self._may_color(self.terminals.stderr)
+        return self.look.may_color(self.color, is_terminal=self.terminals.stderr)
 
     @property
     def shows_progress(self) -> bool:
@@ -306,29 +296,3 @@ class Console:
 
     def _for_terminal(self, text: str) -> str:
         return self.look.shown(harmless(text))
-
-    def _may_color(self, terminal: bool) -> bool:
-        if self.look.theme.name == "none" and self.color != "always":
-            return False
-        if self.color != "auto":
-            return self.color == "always"
-        if self.environ.get("NO_COLOR"):
-            return False
-        if self.environ.get("FORCE_COLOR", "0") not in ("", "0"):
-            return True
-        return terminal and self.environ.get("TERM") != "dumb"
-
-
-def decode(data: bytes, name: str) -> str:
-    """Decode UTF-8 text without its byte order mark. Raises UsageError with the offset of the first other byte."""
-    for beginning, (kind, tool) in _DOCUMENTS.items():
-        if data.startswith(beginning):
-            raise UsageError(f"{name} is {kind}, not text", hint=f"convert it to text first, for example with {tool}")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UsageError(f"{name} is UTF-16 text", hint="convert it first, for example with iconv -f UTF-16 -t UTF-8")
-    try:
-        return data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        where = f"byte 0x{data[error.start]:02x} at offset {error.start:,}"
-        hint = "is it a binary file?" if b"\0" in data[:8192] else "convert it first, for example with iconv"
-        raise UsageError(f"{name} is not UTF-8 text: {where}", hint=hint) from None

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llamacli.cli.framework.command import command
-from llamacli.cli.framework.console import Console, PipeClosedError, Terminals, decode
+from llamacli.cli.framework.console import Console, PipeClosedError, Terminals
+from llamacli.cli.framework.inputs.text import decode
 from llamacli.cli.framework.parameters import argument
 from llamacli.cli.framework.terminal.signals import Interrupts, Terminated
 from llamacli.engine.events import Answer, Finished, Timings, Usage

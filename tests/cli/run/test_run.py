@@ -9,7 +9,8 @@ import pytest
 from fakes import ANSWER, FakeEngine, Unwritable, invoke
 
 from llamacli import errors
-from llamacli.cli.framework.console import MAX_INPUT_BYTES, Terminals
+from llamacli.cli.framework.console import Terminals
+from llamacli.cli.framework.inputs.text import MAX_INPUT_BYTES
 from llamacli.engine.params import SamplingParams
 
 TERMINALS = Terminals(stdin=True, stdout=True, stderr=True)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llamacli.cli.framework.console import MAX_INPUT_BYTES, Console, decode
+from llamacli.cli.framework.console import Console
+from llamacli.cli.framework.inputs.text import MAX_INPUT_BYTES, decode
 from llamacli.errors import CapacityError, UsageError
 from llamacli.json_text import parse_json
 

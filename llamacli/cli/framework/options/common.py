@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from llamacli.cli.framework.console import ColorMode
 from llamacli.cli.framework.parameters import option
+from llamacli.cli.framework.terminal.look import ColorMode
 from llamacli.render.theme import THEME_HELP, parse_theme
 
 

@@ -8,8 +8,11 @@ import select
 import sys
 import time
 from collections.abc import Mapping
+from typing import Literal
 
 from llamacli.render.theme import AUTO, Theme, parse_theme, plain
+
+ColorMode = Literal["auto", "always", "never"]
 
 _ASK = b"\x1b]11;?\x1b\\\x1b[c"
 """Ask for the background colour, and for the kind of terminal, which every one tells: nothing else comes after its answer."""
@@ -50,6 +53,18 @@ class Look:
         """Return safe text as the terminal shows it: in the colours of the theme, with marks of its locale."""
         text = self.theme.apply(text)
         return plain(text) if self.is_plain else text
+
+    def may_color(self, mode: ColorMode, *, is_terminal: bool) -> bool:
+        """Return whether a stream may be coloured. `auto` colours terminals, unless the environment says otherwise."""
+        if self.theme.name == "none" and mode != "always":
+            return False
+        if mode != "auto":
+            return mode == "always"
+        if self._environ.get("NO_COLOR"):
+            return False
+        if self._environ.get("FORCE_COLOR", "0") not in ("", "0"):
+            return True
+        return is_terminal and self._environ.get("TERM") != "dumb"
 
 
 def is_unicode(environ: Mapping[str, str]) -> bool:
