@@ -12,7 +12,8 @@ from llamacli.cli.bench.report import painter
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import JsonOption
-from llamacli.cli.framework.parameters import argument, option, parse_float
+from llamacli.cli.framework.parameters import argument, option
+from llamacli.cli.framework.parsers import parse_float
 from llamacli.errors import GateError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar, get_args
 
-from llamacli.cli.framework.parameters import parse_bool, parse_float, parse_int
+from llamacli.cli.framework.parsers import parse_bool, parse_float, parse_int
 from llamacli.engine.params import CacheType, FlashAttention, Kernels, LoadMode, SplitMode
 
 T = TypeVar("T")

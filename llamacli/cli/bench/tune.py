@@ -15,8 +15,8 @@ from llamacli.cli.bench.tune_quality import DEFAULT_BOUND, weigh
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ContextOptions, JsonOption, ModelOptions
-from llamacli.cli.framework.parameters import option, parse_float
-from llamacli.cli.framework.parsers import parse_names
+from llamacli.cli.framework.parameters import option
+from llamacli.cli.framework.parsers import parse_float, parse_names
 from llamacli.cli.framework.signature import options_of
 from llamacli.engine.params import CacheType
 from llamacli.errors import CancelledError, UsageError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from llamacli.cli.framework.parameters import Option, parse_text
+from llamacli.cli.framework.parameters import Option
+from llamacli.cli.framework.parsers import parse_text
 from llamacli.cli.framework.settings import settings
 from llamacli.cli.framework.spellings.environment import unknown_variables
 from llamacli.errors import ModelError, SettingsError, UsageError

@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar
 from llamacli.batch.formats import RESUMABLE, VECTOR_SUFFIXES, RowFormat, VectorFormat
 from llamacli.cli.framework import parsers as values
 from llamacli.cli.framework.options import ContextOptions, ModelOptions
-from llamacli.cli.framework.parameters import argument, option, parse_int
+from llamacli.cli.framework.parameters import argument, option
+from llamacli.cli.framework.parsers import parse_int
 from llamacli.engine.embedding.params import Attention, EmbeddingParams, Normalization
 from llamacli.engine.params import Pooling
 from llamacli.errors import UsageError

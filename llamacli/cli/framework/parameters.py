@@ -7,22 +7,18 @@ environment or the settings, in that order, and each source goes through the sam
 
 from __future__ import annotations
 
-import math
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import typer
 from typer.core import TyperArgument, TyperOption
 
+from llamacli.cli.framework.kinds import Kind, kind_of
 from llamacli.errors import LlamacliError, UsageError
 
 ENVIRONMENT_PREFIX = "LLAMACLI_"
 
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _NO_TYPE: Any = None  # Typer describes types for its own conversion, which is not used here
 
 
@@ -103,33 +99,6 @@ def environment_variables(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(environment_variable([name]) for name in names if name.startswith("--"))
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """The type of a parameter: `convert` raises ValueError; `metavar` stands for the value in help."""
-
-    convert: Callable[[str], object]
-    metavar: str
-    choices: tuple[str, ...] = ()
-    multiple: bool = False
-
-
-def kind_of(annotation: Any, parser: Callable[[str], object] | None = None) -> Kind:
-    """The kind of a type: `X`, `X | None` or `tuple[X, ...]` (can be repeated), of str, int, float, bool, Path and Literal.
-
-    With a parser, X is what it returns. A parser that returns a tuple takes the whole list in one text: `-ts 3,1`.
-    """
-    annotation = _without_none(annotation)
-    if typing.get_origin(annotation) is tuple and (parser is None or _without_none(_result_of(parser)) != annotation):
-        inner = kind_of(typing.get_args(annotation)[0], parser)
-        return Kind(inner.convert, inner.metavar, inner.choices, multiple=True)
-    if parser is not None:
-        return Kind(parser, "VALUE")
-    if typing.get_origin(annotation) is Literal:
-        choices = tuple(str(choice) for choice in typing.get_args(annotation))
-        return Kind(_choice_parser(typing.get_args(annotation)), "|".join(choices), choices)
-    return _KINDS[annotation]
-
-
 class Option(TyperOption):
     """An option that converts its own value. `sets` is the engine's parameter that it sets, by default its own name."""
 
@@ -143,7 +112,7 @@ class Option(TyperOption):
             is_eager=declared.callback is not None,
             envvar=list(environment_variables(declared.names)) if declared.environment else None,
             show_default=False if declared.shows is None else declared.shows,
-            is_flag=kind is _KINDS[bool] and not declared.count,
+            is_flag=kind.is_switch and not declared.count,
             multiple=kind.multiple,
             count=declared.count,
             help=declared.help,
@@ -222,64 +191,6 @@ def source_of(ctx: typer.Context, name: str) -> str:
     return source.name if source is not None else "DEFAULT"
 
 
-def parse_bool(text: str) -> bool:
-    """Parse a switch in the environment or in the settings."""
-    word = text.strip().lower()
-    if word not in _TRUE + _FALSE:
-        raise ValueError(f"'{text}' is not true or false")
-    return word in _TRUE
-
-
-def parse_text(text: str) -> str:
-    """Return text that was valid UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("the text is not valid UTF-8") from None
-    return text
-
-
-def parse_raw_text(text: str) -> str:
-    """Return text unchanged: file names need not be UTF-8, and their other bytes are kept as surrogates."""
-    return text
-
-
-def parse_int(text: str) -> int:
-    """Parse a whole number."""
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"'{text}' is not a whole number") from None
-
-
-def parse_float(text: str) -> float:
-    """Parse a finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"'{text}' is not a number") from None
-    if not math.isfinite(value):
-        raise ValueError(f"'{text}' is not a finite number")
-    return value
-
-
-def parse_path(text: str) -> Path:
-    """Parse the path of a file or a directory."""
-    if not text:
-        raise ValueError("the path is empty")
-    return Path(text)
-
-
-def _choice_parser(choices: tuple[Any, ...]) -> Callable[[str], object]:
-    def parse(text: str) -> object:
-        for choice in choices:
-            if str(choice) == text:
-                return choice
-        raise ValueError(f"'{text}' is not one of {', '.join(map(str, choices))}")
-
-    return parse
-
-
 def _convert(parameter: Option | Argument, ctx: typer.Context, value: object) -> object:
     """Convert text, or a value from a settings file."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
@@ -303,22 +214,3 @@ def _variable(parameter: Option | Argument, ctx: typer.Context) -> str:
 def _setting(parameter: Option | Argument) -> str:
     """An option's name in the settings: its first long name without the dashes."""
     return next((name for name in parameter.opts if name.startswith("--")), parameter.name).removeprefix("--")
-
-
-def _result_of(parser: Callable[[str], object]) -> Any:
-    return typing.get_type_hints(parser).get("return")
-
-
-def _without_none(annotation: Any) -> Any:
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return next(part for part in typing.get_args(annotation) if part is not types.NoneType)
-    return annotation
-
-
-_KINDS = {
-    bool: Kind(parse_bool, ""),
-    int: Kind(parse_int, "N"),
-    float: Kind(parse_float, "N"),
-    str: Kind(parse_text, "TEXT"),
-    Path: Kind(parse_path, "FILE"),
-}

@@ -2,13 +2,63 @@
 
 from __future__ import annotations
 
+import math
 import re
+from pathlib import Path
 
-from llamacli.cli.framework.parameters import parse_float, parse_int, parse_text
 from llamacli.engine.params import LoraAdapter
 
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _ESCAPES = re.compile(r"""\\([nrt'"\\])""")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def parse_bool(text: str) -> bool:
+    """Parse a switch in the environment or in the settings."""
+    word = text.strip().lower()
+    if word not in _TRUE + _FALSE:
+        raise ValueError(f"'{text}' is not true or false")
+    return word in _TRUE
+
+
+def parse_text(text: str) -> str:
+    """Return text that was valid UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the text is not valid UTF-8") from None
+    return text
+
+
+def parse_raw_text(text: str) -> str:
+    """Return text unchanged: file names need not be UTF-8, and their other bytes are kept as surrogates."""
+    return text
+
+
+def parse_int(text: str) -> int:
+    """Parse a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a whole number") from None
+
+
+def parse_float(text: str) -> float:
+    """Parse a finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a number") from None
+    if not math.isfinite(value):
+        raise ValueError(f"'{text}' is not a finite number")
+    return value
+
+
+def parse_path(text: str) -> Path:
+    """Parse the path of a file or a directory."""
+    if not text:
+        raise ValueError("the path is empty")
+    return Path(text)
 
 
 def parse_gpu_layers(text: str) -> int | None:

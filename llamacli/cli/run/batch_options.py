@@ -10,7 +10,8 @@ from llamacli.batch.formats import RowFormat, result_format
 from llamacli.batch.result_table import require_writer
 from llamacli.batch.shard import Shard, parse_shard
 from llamacli.cli.framework.options import DaskOption
-from llamacli.cli.framework.parameters import option, parse_path
+from llamacli.cli.framework.parameters import option
+from llamacli.cli.framework.parsers import parse_path
 from llamacli.errors import UsageError
 
 MOST_PARALLEL = 256

@@ -15,8 +15,8 @@ from llamacli.cli.framework.options import (
     SamplingOptions,
     TemplateOptions,
 )
-from llamacli.cli.framework.parameters import argument, option, parse_raw_text
-from llamacli.cli.framework.parsers import parse_limit
+from llamacli.cli.framework.parameters import argument, option
+from llamacli.cli.framework.parsers import parse_limit, parse_raw_text
 from llamacli.engine.params import ContextParams, ModelParams, SamplingParams
 
 DELAY_SECONDS = 0.5

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from llamacli.cli.framework.options import ModelOptions
-from llamacli.cli.framework.parameters import option, parse_int
-from llamacli.cli.framework.parsers import parse_duration, parse_names
+from llamacli.cli.framework.parameters import option
+from llamacli.cli.framework.parsers import parse_duration, parse_int, parse_names
 from llamacli.server.security.rate_limit import RateLimit, parse_rate_limit
 
 

@@ -16,7 +16,8 @@ from llamacli.cli.framework.options import (
     RemoteOptions,
     SandboxOption,
 )  # fmt: skip
-from llamacli.cli.framework.parameters import argument, option, parse_raw_text
+from llamacli.cli.framework.parameters import argument, option
+from llamacli.cli.framework.parsers import parse_raw_text
 from llamacli.errors import UsageError
 
 _CHILD = ChildParams()

@@ -11,7 +11,7 @@ from llamacli.batch.texts import Item
 from llamacli.cli.embed.input import open_texts
 from llamacli.cli.embed.options import SourceOptions
 from llamacli.cli.framework.console import Console, Terminals
-from llamacli.cli.framework.parameters import parse_path
+from llamacli.cli.framework.parsers import parse_path
 from llamacli.errors import LlamacliError, UsageError
 
 

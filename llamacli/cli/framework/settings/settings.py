@@ -8,7 +8,9 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from llamacli.cli.framework.parameters import Kind, Option, parse_float, parse_int, parse_path, parse_raw_text, parse_text
+from llamacli.cli.framework.kinds import Kind
+from llamacli.cli.framework.parameters import Option
+from llamacli.cli.framework.parsers import parse_float, parse_int, parse_path, parse_raw_text, parse_text
 from llamacli.cli.framework.spellings.option_names import OPTION_NAMES
 from llamacli.cli.registry import REGISTRY
 from llamacli.store.files import paths

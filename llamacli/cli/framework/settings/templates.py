@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options.template import TEMPLATE_OPTION, TemplateOptions, parse_variable
-from llamacli.cli.framework.parameters import ENVIRONMENT_PREFIX, Option, parse_path
+from llamacli.cli.framework.parameters import ENVIRONMENT_PREFIX, Option
+from llamacli.cli.framework.parsers import parse_path
 from llamacli.cli.framework.settings.settings import as_given, key_of
 from llamacli.cli.framework.spellings.option_names import OPTION_NAMES
 from llamacli.errors import UsageError
