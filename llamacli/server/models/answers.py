@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import aclosing
-from typing import Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
+from llamacli.backend.mailbox import Mailbox, settled
 from llamacli.backend.protocol import Backend
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
@@ -57,87 +58,45 @@ class ThreadedAnswers:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 
-class EventBatches(Generic[T]):
-    """The items of a blocking iterator, which runs on a thread, in batches: what has come since the last one.
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The end of an iterator, and what it raised."""
 
-    One wake-up of the loop carries all items that have come until it runs, so that a busy loop gets fewer of them.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._lock = threading.Lock()
-        self._items: list[T] = []
-        self._woken = False
-        self._ended = False
-        self._error: BaseException | None = None
-        self._ready = asyncio.Event()
-
-    def run(self, items: Callable[[], Iterator[T]]) -> None:
-        """Take all items. On the thread that computes."""
-        error = None
-        try:
-            for item in items():
-                self._post(item)
-        except BaseException as raised:  # noqa: BLE001 - raised again in the event loop
-            error = raised
-        with self._lock:
-            self._ended, self._error = True, error
-        self._wake()
-
-    def _post(self, item: T) -> None:
-        with self._lock:
-            self._items.append(item)
-            woken, self._woken = self._woken, True
-        if not woken:
-            self._wake()
-
-    def _wake(self) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._ready.set)
-        except RuntimeError:  # the loop is closed: the process ends, and nobody waits
-            return
-
-    async def batches(self) -> AsyncGenerator[list[T], None]:
-        """Yield what has come, as soon as something has. Raises what the iterator raised."""
-        while True:
-            await self._ready.wait()
-            self._ready.clear()
-            with self._lock:
-                items, self._items, self._woken = self._items, [], False
-                ended, error = self._ended, self._error
-            if items:
-                yield items
-            if ended:
-                if error is not None:
-                    raise error
-                return
+    error: BaseException | None
 
 
 async def batches_of(
     executor: Executor, items: Callable[[], Iterator[T]], cancel: Callable[[], None]
 ) -> AsyncGenerator[list[T], None]:
-    """Yield the items of a blocking iterator in batches. If the caller leaves, `cancel` is called, and the thread awaited.
+    """Yield the items of a blocking iterator in batches: what has come since the last one. Raises what the iterator raises.
 
-    The thread is awaited so that its place is free only when its work has ended.
+    If the caller leaves, `cancel` is called, and the thread awaited, so that its place is free only when its work has ended.
     """
-    loop = asyncio.get_running_loop()
-    events: EventBatches[T] = EventBatches(loop)
-    work = loop.run_in_executor(executor, events.run, items)
+    mailbox: Mailbox[T | _End] = Mailbox()
+
+    def run() -> None:
+        error = None
+        try:
+            for item in items():
+                mailbox.put(item)
+        except BaseException as raised:  # noqa: BLE001 - raised again in the event loop
+            error = raised
+        mailbox.put(_End(error))
+
+    work = asyncio.get_running_loop().run_in_executor(executor, run)
     try:
-        async for batch in events.batches():
-            yield batch
+        end = None
+        while end is None:
+            batch: list[T] = []
+            for message in await mailbox.take():
+                if isinstance(message, _End):
+                    end = message
+                else:
+                    batch.append(message)
+            if batch:
+                yield batch
+        if end.error is not None:
+            raise end.error
     finally:
         cancel()
-        await _settled(work)
-
-
-async def _settled(work: asyncio.Future[None]) -> None:
-    """Wait for work on a thread even if this task is cancelled meanwhile, which is then raised again."""
-    cancelled = False
-    while not work.done():
-        try:
-            await asyncio.shield(work)
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError
+        await settled(work)
