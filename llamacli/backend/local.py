@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.protocol import Backend
 from llamacli.engine.params import ContextParams, ModelParams
+
+if TYPE_CHECKING:
+    from llamacli.backend.child.engine import ChildEngine
 
 
 def open_backend(
@@ -18,7 +21,7 @@ def open_backend(
     prefix_bytes: int = 0,
     child: ChildParams | None = None,
     on_load: Callable[[float], None] | None = None,
-) -> Backend:
+) -> ChildEngine:
     """Load a model in a child, and return its backend.
 
     `prefix_bytes` of memory keep evaluated prompts when others take their slots. `on_load` receives the progress, 0.0 to 1.0.

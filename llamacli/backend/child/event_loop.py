@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
@@ -16,7 +17,6 @@ from llamacli.backend.child.wire.codec import ProtocolError
 from llamacli.backend.child.wire.faults import exception_of
 from llamacli.backend.child.wire.frames import Failure, Grant, Items, Result
 from llamacli.backend.child.wire.method import Method, decoder_of
-from llamacli.backend.mailbox import Mailbox, settled
 from llamacli.backend.prompt_cache import CachedPrompts
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
@@ -30,10 +30,43 @@ _INLINE_BYTES: Final = 1 << 15
 """Bytes of arguments that are sent at once: they fit into the buffer of the connection, however busy the child is."""
 
 
+class Mailbox:
+    """The messages of one call on their way from the thread that receives them into an event loop.
+
+    One wake-up of the loop carries all messages that have come until it runs, so that a busy loop gets fewer of them.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._messages: list[Message] = []
+        self._woken = False
+        self._ready = asyncio.Event()
+
+    def put(self, message: Message) -> None:
+        """Add a message. From any thread."""
+        with self._lock:
+            self._messages.append(message)
+            woken, self._woken = self._woken, True
+        if not woken:
+            try:
+                self._loop.call_soon_threadsafe(self._ready.set)
+            except RuntimeError:  # the loop is closed: the process ends, and nobody waits
+                return
+
+    async def take(self) -> list[Message]:
+        """Return what has come, as soon as something has."""
+        await self._ready.wait()
+        self._ready.clear()
+        with self._lock:
+            messages, self._messages, self._woken = self._messages, [], False
+        return messages
+
+
 class LoopCall:
     """A call in flight. `close` ends it in the child, and waits until the child has confirmed that."""
 
-    def __init__(self, child: Child, method: Method, mailbox: Mailbox[Message], call: PendingCall) -> None:
+    def __init__(self, child: Child, method: Method, mailbox: Mailbox, call: PendingCall) -> None:
         self._child, self._method, self._mailbox, self._call = child, method, mailbox, call
         self._credit = method.window
         self._ended = False
@@ -41,7 +74,7 @@ class LoopCall:
     @classmethod
     async def begin(cls, child: Child, method: Method, arguments: object) -> LoopCall:
         """Make a call. Raises the error of a child that has ended."""
-        mailbox: Mailbox[Message] = Mailbox()
+        mailbox = Mailbox()
         packed = child.pack(method, arguments)
         if len(packed) <= _INLINE_BYTES:
             return cls(child, method, mailbox, child.begin(method, packed, method.window, mailbox.put))
@@ -93,7 +126,15 @@ class LoopCall:
         if self._ended:
             return
         self._child.end(self._call)
-        await settled(asyncio.ensure_future(self._wait_for_end()))
+        waiting = asyncio.ensure_future(self._wait_for_end())
+        cancelled = False
+        while not waiting.done():
+            try:
+                await asyncio.shield(waiting)
+            except asyncio.CancelledError:
+                cancelled = True
+        if cancelled:
+            raise asyncio.CancelledError
 
     async def _wait_for_end(self) -> None:
         try:

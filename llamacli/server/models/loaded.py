@@ -10,9 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
-from llamacli.backend.child.engine import ChildEngine
 from llamacli.backend.child.event_loop import LoopEngine
-from llamacli.backend.protocol import Backend
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import AnswerEvent
@@ -20,10 +18,10 @@ from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.errors import ClosedError, ContextFullError
 from llamacli.gguf.check.loadable import check_loadable
 from llamacli.server.models.admission import Admission
-from llamacli.server.models.answers import LoopAnswers, ThreadedAnswers
 from llamacli.server.models.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from llamacli.backend.child.engine import ChildEngine
     from llamacli.engine.embedding.outcome import Outcome
     from llamacli.engine.embedding.params import EmbeddingParams
     from llamacli.engine.embedding.window import Text
@@ -37,21 +35,18 @@ AHEAD = 2
 class LoadedModel:
     """A loaded model. `users` are the requests that use it now; `used` is when the last one ended (`time.monotonic`)."""
 
-    def __init__(self, spec: ModelSpec, backend: Backend, *, queue: int) -> None:
+    def __init__(self, spec: ModelSpec, backend: ChildEngine, *, queue: int) -> None:
         self.spec = spec
         self.backend = backend
         self.description = backend.describe()
         self.sampling = spec.sampling(backend.sampling_defaults(SamplingParams()))
         """The defaults of sampling: what the server's options say, else what the model recommends, else ours."""
-        places = self.description.n_parallel + AHEAD
-        self.admission = Admission(places, queue)
+        self.admission = Admission(self.description.n_parallel + AHEAD, queue)
         self.users = 0
         self.used = time.monotonic()
         self.loaded_at = time.time()
         self._is_closed = False
-        self._answers: LoopAnswers = (
-            LoopEngine(backend) if isinstance(backend, ChildEngine) else ThreadedAnswers(backend, places)
-        )
+        self._answers = LoopEngine(backend)
         self._rendering = asyncio.Lock()  # a chat template is used by one call at a time
         self._prompts = ThreadPoolExecutor(1, thread_name_prefix="prompt")
         self._vectors = ThreadPoolExecutor(1, thread_name_prefix="vectors")
@@ -88,7 +83,7 @@ class LoadedModel:
 
         Raises:
             ContextFullError: if the prompt is too long.
-            LlamacliError: as `Backend.render` raises it.
+            LlamacliError: as `LoopEngine.render` raises it.
         """
         if self.spec.template is not None and not question.is_text:
             question = dataclasses.replace(question, template=self.spec.template)
@@ -110,7 +105,7 @@ class LoadedModel:
     ) -> AsyncGenerator[list[AnswerEvent], None]:
         """Yield the events of an answer in batches, after a wait in line; `on_start` is called when that is over.
 
-        Leaving the iterator (`aclosing`) ends the answer, and waits until its place is free. Raises as `Backend.answer`, and
+        Leaving the iterator (`aclosing`) ends the answer, and waits until its place is free. Raises as `LoopEngine.answer`, and
         QueueFullError.
         """
         async with self.admission.place():
@@ -152,7 +147,5 @@ class LoadedModel:
         """Free the model: what still runs ends with ClosedError. Waits for the threads."""
         self._is_closed = True
         self.backend.close()
-        if isinstance(self._answers, ThreadedAnswers):
-            self._answers.close()
         for threads in (self._prompts, self._vectors):
             threads.shutdown(wait=True, cancel_futures=True)

@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from llamacli.backend.protocol import Backend
 from llamacli.engine.params import ContextParams, ModelParams, SamplingParams
+
+if TYPE_CHECKING:
+    from llamacli.backend.child.engine import ChildEngine
 
 DEFAULT_CONTEXT = 8192
 """Tokens of each conversation if no size is given and the model was trained with more."""
@@ -33,7 +35,7 @@ class OpenBackend(Protocol):
         *,
         prefix_bytes: int = 0,
         on_load: Callable[[float], None] | None = None,
-    ) -> Backend:
+    ) -> ChildEngine:
         """Load the model and return its backend."""
 
 
