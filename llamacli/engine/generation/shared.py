@@ -118,8 +118,7 @@ class SharedScheduler:
             UsageError: if the thread is in the middle of a step of this scheduler.
         """
         self._require_no_callback()
-        self._stepping.acquire()
-        self._stepper = threading.get_ident()
+        self._acquire(blocking=True)
         try:
             self._require_open()
             return work()
@@ -182,9 +181,9 @@ class SharedScheduler:
             if not any(ticket.is_ready for ticket in tickets) and self._stepping.locked():
                 self._changed.wait(_PATIENCE_SECONDS)
 
-    def _acquire(self) -> bool:
-        """Return True if this thread may step now."""
-        if not self._stepping.acquire(blocking=False):
+    def _acquire(self, *, blocking: bool = False) -> bool:
+        """Return True if this thread may step now; `blocking` waits until it may."""
+        if not self._stepping.acquire(blocking=blocking):
             return False
         self._stepper = threading.get_ident()
         return True
@@ -220,11 +219,10 @@ class SharedScheduler:
         """Hand events to their tickets."""
         for event in events:
             ticket = self._running.get(event.sequence)
-            if ticket is None:
-                continue
-            ticket.events.append(event)
-            if isinstance(event, Failed | Finished):
-                del self._running[event.sequence]
+            if ticket is not None:
+                ticket.events.append(event)
+                if isinstance(event, Failed | Finished):
+                    del self._running[event.sequence]
         if self._flag.is_set and self.scheduler.is_idle and not self._closed:
             self._clear_flag()
 
@@ -278,10 +276,14 @@ class SharedScheduler:
         shared = error if isinstance(error, Exception) else CancelledError("another thread of this program was interrupted")
         self.scheduler.reset()
         with self._changed:
-            for ticket in [*self._inbox, *self._running.values()]:
-                ticket.error = shared
-            self._inbox.clear()
-            self._running.clear()
+            self._end_tickets(shared)
+
+    def _end_tickets(self, error: Exception) -> None:
+        """Make the calls that wait for any request raise this error."""
+        for ticket in [*self._inbox, *self._running.values()]:
+            ticket.error = error
+        self._inbox.clear()
+        self._running.clear()
 
     def _require_open(self) -> None:
         if self._closed:
@@ -304,10 +306,7 @@ class SharedScheduler:
 
     def _finish(self, afterwards: Callable[[], None]) -> None:
         with self._stepping:
-            for ticket in [*self._inbox, *self._running.values()]:
-                ticket.error = ClosedError("the engine was closed")
-            self._inbox.clear()
-            self._running.clear()
+            self._end_tickets(ClosedError("the engine was closed"))
             self.scheduler.reset()
             self._clear_flag()
         with self._changed:
