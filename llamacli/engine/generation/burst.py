@@ -69,7 +69,7 @@ class Burst:
             done: int = self._done.value
             step.done = 0 if cancelled else done
         rows = iter(self._choices[: done * count])
-        return [[_choice(next(rows), step == done) for _ in range(count)] for step in range(1, done + 1)], cancelled
+        return [[_choice(next(rows), number == done) for _ in range(count)] for number in range(1, done + 1)], cancelled
 
 
 def _choice(row: Any, is_last: bool) -> Choice:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llamacli.engine.generation.burst import STEPS
 from llamacli.engine.generation.drafts.gate import Account, Gate, size_of
 from llamacli.engine.generation.drafts.repeats import GRAM, Repeats
 from llamacli.engine.params import MOST_DRAFT
@@ -13,7 +14,7 @@ _POOL_TOKENS = 1 << 16
 """Tokens of earlier answers that are kept to draft from."""
 
 _LOOK_BACK = 32
-_STEPS, _STEPS_NEAR_SUCCESS = 32, 2
+_STEPS_NEAR_SUCCESS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,10 @@ class Drafter:
     def burst_limit(self, sequence: int, position: int) -> int:
         """Return how many tokens may be generated before the next look for a draft."""
         is_near = sequence == self._sequence and self._account.is_near_success(position)
-        return _STEPS_NEAR_SUCCESS if is_near else _STEPS
+        return _STEPS_NEAR_SUCCESS if is_near else STEPS
 
     def checked(self, draft: Draft, accepted: int, position: int, seconds: float) -> None:
-        """Take in how many tokens of the last draft were accepted, and how long its evaluation took."""
+        """Record how many tokens of the last draft were accepted, and how long its evaluation took."""
         count, single = len(draft.tokens), self._gate.single
         self._gate.measured_draft(size_of(count), seconds, draft.match, count, accepted)
         self._follows_draft = True
@@ -75,7 +76,7 @@ class Drafter:
             self._account.book((accepted + 1) * single - seconds, seconds)
 
     def generated(self, count: int, seconds: float) -> None:
-        """Take in how long the evaluation of single tokens took. What the first one after a draft costs is the draft's."""
+        """Record how long the evaluation of single tokens took. What the first one after a draft costs is the draft's."""
         single = self._gate.single
         if self._follows_draft and single is not None:
             self._account.book(min(0.0, count * single - seconds), seconds)

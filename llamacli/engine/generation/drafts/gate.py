@@ -34,11 +34,11 @@ class Gate:
         self._accepted = dict(_GOOD_MATCHES)
 
     def measured_single(self, seconds: float) -> None:
-        """Take in how long the evaluation of one token took."""
+        """Record how long the evaluation of one token took."""
         self._single = _undisturbed(self._single, seconds)
 
     def measured_draft(self, size: int, seconds: float, match: int, drafted: int, accepted: int) -> None:
-        """Take in how long the evaluation of a draft took, and how many of its tokens were accepted."""
+        """Record how long the evaluation of a draft took, and how many of its tokens were accepted."""
         self._costs[size] = _undisturbed(self._costs.get(size), seconds)
         share = 1.0 if accepted == drafted else accepted / (accepted + 1)
         known = self._accepted[_class_of(match)]
@@ -82,12 +82,12 @@ class Account:
         return self._saved + _DEBT * single + _SHARE_OF_TIME * self._passed
 
     def book(self, saved: float, seconds: float) -> None:
-        """Take in what was saved, or lost if negative, in so many seconds."""
+        """Record what was saved, or lost if negative, in so many seconds."""
         self._saved += saved
         self._passed += seconds
 
     def succeeded(self, position: int) -> None:
-        """Take in that a draft was accepted."""
+        """Record that a draft was accepted."""
         self._success = position
 
     def is_near_success(self, position: int) -> bool:
