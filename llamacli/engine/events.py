@@ -33,7 +33,7 @@ class Usage:
 class Timings:
     """Durations in milliseconds, with llama-server's names. `predicted_n` counts sampled tokens, the end token included.
 
-    `draft_n` of them were guessed and evaluated together, `draft_n_accepted` rightly.
+    `draft_n` counts the drafted tokens, `draft_n_accepted` those of them that became part of the answer.
     """
 
     prompt_n: int

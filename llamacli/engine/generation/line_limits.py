@@ -1,4 +1,4 @@
-"""Limits of an answer at the lines of its text, as editors set them: a time to end in, and a least indentation."""
+"""Limits of an answer at the lines of its text, as editors set them: a time limit and a minimum indentation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _BLANKS = " \t"
 class LineLimits:
     """Reader of an answer's text that says when it is over.
 
-    Over is an answer with the first line that ends after `max_ms` of generation, and with a line after the first that has
+    An answer is over with the first line that ends after `max_ms` of generation. It is also over at a line after the first with
     fewer than `min_indent` blanks before its first other character; that line is cut off, except its blanks. An empty line has
     no blanks.
     """

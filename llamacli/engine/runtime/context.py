@@ -128,7 +128,7 @@ class Context:
     ) -> None:
         """Evaluate one batch. All lists have one entry per token; `outputs` is 1 for tokens whose logits are needed.
 
-        `counts`: its time says something about the fastest number of threads, as its size is like that of others.
+        `counts`: its time is measured to find the fastest number of threads.
 
         Raises:
             ContextFullError: if the cache is full.

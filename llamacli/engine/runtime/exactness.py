@@ -21,7 +21,8 @@ from llamacli.gguf.split import part_names
 _OF_OUR_KERNELS = frozenset(
     {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"}
 )  # fmt: skip
-"""Types of weights that `find_kernel` in `binding/kernels/product.h` knows."""
+"""Types of quantized weights that `find_kernel` in `binding/kernels/product.h` knows. Floats are left out: it does
+not multiply every matrix of them."""
 
 _LONG_FACTORS = "rope_factors_long.weight"
 

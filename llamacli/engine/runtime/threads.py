@@ -137,7 +137,7 @@ class ThreadSearch:
         return 1 if self._trial is not None else None
 
     def record(self, tokens: int, steps: int, seconds: float, busy: float = 1.0) -> None:
-        """Take in the time of `steps` steps of `tokens` each, and choose the threads of the next one.
+        """Record the time of `steps` steps of `tokens` each, and choose the threads of the next one.
 
         `busy` is the share of the time in which the threads computed; 1 if it is not known.
         """
