@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import signal
 from pathlib import Path
@@ -91,6 +92,13 @@ def last_words(stderr: IO[bytes]) -> str:
     end = stderr.seek(0, 2)
     stderr.seek(max(0, end - _LAST_WORDS))
     return stderr.read().decode("utf-8", "replace")
+
+
+def log_last_words(error: Exception) -> None:
+    """Log what native code wrote before the child died of this error, for `-v`."""
+    if isinstance(error, EngineDiedError):
+        for line in error.words.splitlines():
+            logging.getLogger("llamacli.native").info("%s", line)
 
 
 def reason_in(words: str) -> str:

@@ -9,13 +9,11 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from llamacli.backend.child import contract
 from llamacli.backend.child.contract import (
     AnswerRequest,
-    EvaluatedPrompt,
-    EvaluatedSize,
     JobRequest,
     OpenModel,
     RoomWanted,
@@ -24,6 +22,7 @@ from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.process import Child
 from llamacli.backend.child.prompting import ChildPrompting
 from llamacli.backend.child.start import start_child
+from llamacli.backend.child.state import ChildState
 from llamacli.backend.child.wire.codec import encode
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent, Failed, Prefill
@@ -31,7 +30,6 @@ from llamacli.engine.generation.job import Job
 from llamacli.engine.generation.room import Room
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams
 from llamacli.engine.runtime.canceller import Canceller
-from llamacli.engine.runtime.prompt_identity import PromptIdentity
 from llamacli.errors import EngineDiedError, MemoryFullError
 from llamacli.gguf.split import part_names
 
@@ -46,7 +44,7 @@ logger = logging.getLogger(__name__)
 SERVICE = "llamacli.backend.child.services.engine"
 
 
-class ChildEngine(ChildPrompting):
+class ChildEngine(ChildPrompting, ChildState):
     """Loads a model in a child and answers through it. `on_load` is called with the progress of loading, 0 to 1.
 
     `start` starts a child, which this object owns: `close()` ends it, and may be called twice. A context manager. `prompts_of`
@@ -235,67 +233,10 @@ class ChildEngine(ChildPrompting):
 
         return vectors.embed(self._child, vectors.VectorRequest(params, query), texts)
 
-    # --- state ----------------------------------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> Self:
-        """The evaluated state."""
-        return self
-
     def keep_prefixes(self, capacity: int) -> None:
         """Keep evaluated prompts in up to `capacity` bytes of memory when others take their slots; 0 keeps none from now on."""
         self._prefix_bytes = capacity
         self._child.call(contract.KEEP_PREFIXES, capacity)
-
-    def save_state(self, path: Path) -> int:
-        """Write the cache of the last answer and its prompt to a file; return the tokens. Raises OSError."""
-        from llamacli.engine.runtime import state_file
-
-        with state_file.publish(path) as file:
-            tokens: int = self._child.call(contract.SAVE_STATE, descriptors=[file.fileno()])
-        return tokens
-
-    def load_state(self, path: Path) -> int:
-        """Restore what `save_state` wrote; return the number of tokens. Raises StateError, ContextFullError."""
-        from llamacli.engine.runtime import state_file
-
-        with state_file.open_state(path) as file:
-            name = f"the saved state {path}"
-            tokens: int = self._child.call(contract.LOAD_STATE, name, descriptors=[file.fileno()])
-        return tokens
-
-    @property
-    def prompt_identity(self) -> PromptIdentity | None:
-        """The identity of evaluated prompts that a later program may use; None if they cannot be kept."""
-        return self._opened.prompts
-
-    def held_tokens(self, prompt: Sequence[int]) -> int:
-        """Return how many tokens of a prompt need no evaluation any more."""
-        held: int = self._child.call(contract.HELD_TOKENS, tuple(prompt))
-        return held
-
-    def stage_prompt(self, tokens: Sequence[int], file: IO[bytes], size: int) -> None:
-        """Hand over an evaluated prompt (see `Engine.stage_prompt`), whose state is in a file."""
-        self._child.call(contract.STAGE_PROMPT, EvaluatedPrompt(tuple(tokens), size), descriptors=[file.fileno()])
-
-    def capture_prompt(self, prompt: Sequence[int], file: IO[bytes]) -> tuple[int, ...]:
-        """Write what is evaluated of a prompt and its answer to an empty file, and return the tokens that may be kept."""
-        tokens: tuple[int, ...] = self._child.call(contract.CAPTURE_PROMPT, tuple(prompt), descriptors=[file.fileno()])
-        return tokens
-
-    @property
-    def cached_tokens(self) -> int:
-        """Tokens of the last prompt and its answer in the cache."""
-        return self._state_size().cached_tokens
-
-    @property
-    def state_bytes(self) -> int:
-        """Approximate size of the file that `save_state` would write; 0 while there is nothing to save."""
-        return self._state_size().state_bytes
-
-    def _state_size(self) -> EvaluatedSize:
-        size: EvaluatedSize = self._child.call(contract.STATE_SIZE)
-        return size
 
     # --- the end --------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from llamacli.backend.child import contract
 from llamacli.backend.child.contract import AnswerRequest
 from llamacli.backend.child.engine import ChildEngine
 from llamacli.backend.child.process import Child
-from llamacli.backend.child.stream import Message, PendingCall
+from llamacli.backend.child.stream import LEAVING_SECONDS, Message, PendingCall
 from llamacli.backend.child.wire.codec import ProtocolError
 from llamacli.backend.child.wire.faults import exception_of
 from llamacli.backend.child.wire.frames import Failure, Grant, Items, Result
@@ -22,9 +22,6 @@ from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent
 from llamacli.engine.params import GenerationParams
-
-_LEAVING_SECONDS: Final = 5.0
-"""Time for a child to confirm the end of a call whose caller left."""
 
 _INLINE_BYTES: Final = 1 << 15
 """Bytes of arguments that are sent at once: they fit into the buffer of the connection, however busy the child is."""
@@ -64,7 +61,7 @@ class Mailbox:
 
 
 class LoopCall:
-    """A call in flight. `close` ends it in the child, and waits until the child has confirmed that."""
+    """A call in flight. Leaving `batches` ends it in the child, and waits until the child has confirmed that."""
 
     def __init__(self, child: Child, method: Method, mailbox: Mailbox, call: PendingCall) -> None:
         self._child, self._method, self._mailbox, self._call = child, method, mailbox, call
@@ -138,7 +135,7 @@ class LoopCall:
 
     async def _wait_for_end(self) -> None:
         try:
-            async with asyncio.timeout(_LEAVING_SECONDS):
+            async with asyncio.timeout(LEAVING_SECONDS):
                 while not any(isinstance(one, Result | Failure | Exception) for one in await self._mailbox.take()):
                     pass
         except TimeoutError:

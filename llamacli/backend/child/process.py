@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import logging
 import os
-import queue
 import signal
 import threading
 import weakref
@@ -20,9 +19,9 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from llamacli.backend.child.death import Vitals, died, exceeded, hung
+from llamacli.backend.child.death import Vitals, died, exceeded, hung, log_last_words
 from llamacli.backend.child.launch import Launched
-from llamacli.backend.child.stream import ItemStream, Message, PendingCall, Source
+from llamacli.backend.child.stream import LEAVING_SECONDS, ItemStream, Message, PendingCall, Source
 from llamacli.backend.child.wire.codec import ProtocolError
 from llamacli.backend.child.wire.frames import (
     Alive,
@@ -40,13 +39,9 @@ from llamacli.backend.child.wire.frames import (
 )  # fmt: skip
 from llamacli.backend.child.wire.method import Method, encoder_of
 from llamacli.engine.runtime.canceller import Canceller
-from llamacli.errors import ClosedError, EngineDiedError, EngineError, LlamacliError
+from llamacli.errors import ClosedError, EngineError, LlamacliError
 
 _WATCH_SECONDS: Final = 1.0
-
-_LEAVING_SECONDS: Final = 5.0
-"""Time for a child to confirm the end of a call whose caller left."""
-
 
 _running: weakref.WeakSet[Child] = weakref.WeakSet()
 """The children of this process."""
@@ -148,8 +143,7 @@ class Child:
 
     def tell(self, method: Method, arguments: Any = None) -> None:
         """Make a call whose end nobody waits for. A child that has ended ignores it."""
-        packed = msgspec.Raw(encoder_of(method.arguments)(arguments))
-        self.send(Call(next(self._numbers), method.name, packed, 0, 0))
+        self.send(Call(next(self._numbers), method.name, msgspec.Raw(self.pack(method, arguments)), 0, 0))
 
     def stream(
         self,
@@ -178,7 +172,7 @@ class Child:
         finally:
             if self._runs(call):
                 self.send(Cancel(call.id))
-                _drain(stream.messages)
+                stream.drain()
 
     @staticmethod
     def pack(method: Method, arguments: object) -> bytes:
@@ -213,7 +207,7 @@ class Child:
             return call.id in self._pending and self._end is None
 
     def send(self, message: Start | Call | Feed | Grant | Cancel, descriptors: Sequence[int] = ()) -> None:
-        """Send a message. To a dead child it is lost: the reading thread tells all calls."""
+        """Send a message. To a dead child it is lost: the receiving thread ends all calls."""
         with contextlib.suppress(OSError):
             self._channel.send(message, descriptors)
 
@@ -248,14 +242,14 @@ class Child:
                 call.deliver(message)
 
     def _bury(self, end: Exception | None) -> None:
-        """Wait for the child's end, and tell all calls why it ended."""
+        """Wait for the child's end, and end all calls with its reason."""
         status = self._launched.wait()
         with self._lock:
             if self._closing:
                 self._end = ClosedError("the engine was closed")
             else:
                 self._end = end or self._hung or died(status, self._launched.stderr, self.vitals, self._model)
-                _log_last_words(self._end)
+                log_last_words(self._end)
             waiting, self._pending = list(self._pending.values()), {}
         limit = exceeded(status)
         for call in waiting:
@@ -286,7 +280,7 @@ class Child:
             self._closing = True
         self._channel.close()
         if threading.current_thread() is not self._reader:
-            self._reader.join(_LEAVING_SECONDS)
+            self._reader.join(LEAVING_SECONDS)
             if self._reader.is_alive():
                 self.send_signal(signal.SIGKILL)
                 self._reader.join()
@@ -301,17 +295,3 @@ class Child:
         if self._end is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._launched.pid, number)
-
-
-def _drain(messages: queue.SimpleQueue[Message]) -> None:
-    """Wait until the child has ended a call whose caller left, so that the next one finds it idle."""
-    with contextlib.suppress(queue.Empty):
-        while not isinstance(messages.get(timeout=_LEAVING_SECONDS), Exception | Result | Failure):
-            pass
-
-
-def _log_last_words(error: Exception) -> None:
-    """Log what native code wrote before its death, for `-v`."""
-    if isinstance(error, EngineDiedError):
-        for line in error.words.splitlines():
-            logging.getLogger("llamacli.native").info("%s", line)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -19,8 +20,10 @@ Send = Callable[[Feed | Grant], None]
 Source = Callable[[int], tuple[list[Any], bool]]
 """Returns up to a number of items for the child, and whether they are the last. None at all: ask again soon."""
 
-
 Message = Items | Want | Result | Failure | Exception
+
+LEAVING_SECONDS: Final = 5.0
+"""Time for a child to confirm the end of a call whose caller left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,12 @@ class ItemStream:
                 raise exception_of(message.fault)
             else:
                 raise message
+
+    def drain(self) -> None:
+        """Wait until the child has ended the call, which its caller left, so that the next one finds the child idle."""
+        with contextlib.suppress(queue.Empty):
+            while not isinstance(self.messages.get(timeout=LEAVING_SECONDS), Result | Failure | Exception):
+                pass
 
     def _yield_items(self, items: Sequence[msgspec.Raw]) -> Generator[Any, Any, None]:
         if self._method.items is None:
