@@ -9,7 +9,8 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
 
 from llamacli.errors import EngineDiedError, LlamacliError, RemoteError, UsageError
 
@@ -43,7 +44,7 @@ class Cluster:
         try:
             distributed: Any = importlib.import_module("distributed")
         except ImportError:
-            raise UsageError("--dask needs the package distributed", hint="pip install 'llamacli[dask]'") from None
+            raise UsageError("a Dask cluster needs the package distributed", hint="pip install 'llamacli[dask]'") from None
         logging.getLogger("distributed").setLevel(logging.ERROR)
         self._distributed = distributed
         self._cancelled = threading.Event()
@@ -56,7 +57,7 @@ class Cluster:
                     threads_per_worker=1,
                     processes=True,
                     dashboard_address=None,
-                    silence_logs=logging.CRITICAL,  # errors come back, and are told once
+                    silence_logs=logging.CRITICAL,  # errors come back, and are reported once
                 )
             self._client: Any = distributed.Client(self._own or address, timeout=_CONNECT_SECONDS, set_as_default=False)
             if local is None:
@@ -90,7 +91,7 @@ class Cluster:
     ) -> Iterator[tuple[Group[Item], Any]]:
         """Yield groups of at most `size` items with what the function returned for their `arguments`, as they end, or an error.
 
-        None among the items: there is none until a group has ended. A group whose worker is lost is done by another; if it
+        None among the items: no item until a group has ended. A group whose worker is lost is done by another; if it
         fails for good, its items are tried alone, so that one cannot take the others with it.
         """
         source = _Source(items, size)
@@ -135,6 +136,26 @@ class Cluster:
         self._client.close()
         if self._own is not None:
             self._own.close()
+
+
+class ClusterUser:
+    """What works on a cluster, and owns it. A context manager."""
+
+    _cluster: Cluster
+
+    def cancel(self) -> None:
+        """End what runs, from any thread."""
+        self._cluster.cancel()
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self._cluster.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
 
 
 class _Source(Generic[Item]):

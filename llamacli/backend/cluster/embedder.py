@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, cast
 
 from llamacli.backend.cluster import worker
-from llamacli.backend.cluster.cluster import Cluster
+from llamacli.backend.cluster.cluster import Cluster, ClusterUser
 from llamacli.backend.cluster.worker import DescribedEmbedder, ModelSpec
 from llamacli.engine.embedding.outcome import NotEmbedded, Outcome
 from llamacli.engine.embedding.params import Attention, EmbeddingParams
@@ -25,8 +24,8 @@ AHEAD = 64
 """Groups that may be ahead of the first one that has not ended."""
 
 
-class ClusterEmbedder:
-    """The embedding models of a cluster's workers. Owns the cluster. A context manager.
+class ClusterEmbedder(ClusterUser):
+    """The embedding models of a cluster's workers. Owns the cluster.
 
     Raises (when built): what loading the model on a worker raises.
     """
@@ -89,17 +88,3 @@ class ClusterEmbedder:
                 on_done(due)
         if self._cluster.is_cancelled():
             raise CancelledError("cancelled")
-
-    def cancel(self) -> None:
-        """End running work at once. Safe from any thread."""
-        self._cluster.cancel()
-
-    def close(self) -> None:
-        """Leave the cluster."""
-        self._cluster.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from llamacli.backend.cluster import worker
-from llamacli.backend.cluster.cluster import Cluster
+from llamacli.backend.cluster.cluster import Cluster, ClusterUser
 from llamacli.backend.cluster.worker import Asked, Described, ModelSpec
 from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.chat.question import Question
@@ -33,8 +32,8 @@ class ClusterTurn(Turn):
     question: Question
 
 
-class ClusterEngine:
-    """The engines of a cluster's workers, for rows. Owns the cluster. A context manager.
+class ClusterEngine(ClusterUser):
+    """The engines of a cluster's workers, for rows. Owns the cluster.
 
     Raises (when built): what loading the model on a worker raises.
     """
@@ -48,7 +47,7 @@ class ClusterEngine:
 
     @property
     def recommended_sampling(self) -> dict[str, str]:
-        """Nothing to be told: `sampling_defaults` has it."""
+        """Empty: `sampling_defaults` has the recommendations."""
         return {}
 
     def revive(self) -> None:
@@ -109,17 +108,3 @@ class ClusterEngine:
                 index=number, content="", reasoning_content="", tool_calls=(), tokens=(), finish_reason="cancelled",
                 usage=Usage(0, 0, 0), timings=Timings(0, 0.0, 0, 0.0), first_token_ms=None,
             )  # fmt: skip
-
-    def cancel(self) -> None:
-        """End what runs, from any thread."""
-        self._cluster.cancel()
-
-    def close(self) -> None:
-        """Leave the cluster."""
-        self._cluster.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()

@@ -34,15 +34,13 @@ def clients_of(
 
 def read_key(reference: str | None, environ: Mapping[str, str]) -> Secret | None:
     """Return the key that a reference names, else that of LLAMACLI_API_KEY, else None. Raises UsageError."""
-    from llamacli.backend.remote.secret import Secret
-
     if reference is None:
         value = environ.get(KEY_VARIABLE)
         return Secret(value, KEY_VARIABLE) if value else None
     kind, _, place = reference.partition(":")
     if kind == "env":
         if place not in environ:
-            raise UsageError(f"--key: the environment has no variable {place}")
+            raise UsageError(f"cannot read the key: the environment has no variable {place}")
         return Secret(environ[place], place)
     if kind == "file":
         return Secret(_read_file(Path(place).expanduser()), place)
@@ -55,7 +53,7 @@ def _read_file(path: Path) -> str:
             return file.read(_MOST_KEY_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise UsageError(f"--key: cannot read {path}: {reason}") from None
+        raise UsageError(f"cannot read the key: {path}: {reason}") from None
 
 
 def _read_keyring(service: str) -> str:
@@ -63,7 +61,9 @@ def _read_keyring(service: str) -> str:
     try:
         import keyring  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
-        raise UsageError("--key keyring: needs the package keyring", hint="pip install keyring, or use env: or file:") from None
+        raise UsageError(
+            "cannot read the key: the package keyring is not installed", hint="pip install keyring, or use env: or file:"
+        ) from None
     value = keyring.get_password("llamacli", service)
     if value is None:
         raise UsageError(f"the key ring has no password for llamacli {service}", hint=f"keyring set llamacli {service}")

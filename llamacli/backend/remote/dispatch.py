@@ -26,7 +26,7 @@ Done = TypeVar("Done")
 
 @dataclass(slots=True)
 class Progress:
-    """How far a request has come. `has_begun`: something of an answer was told, so that it must not be asked again."""
+    """How far a request has come. `has_begun`: a part of the answer was yielded, so it must not be asked for again."""
 
     has_begun: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -73,7 +73,7 @@ class RemoteVocabulary:
             UsageError: for a template, because the server renders with its own.
         """
         if template is not None:
-            raise UsageError("--chat-template cannot be used with --url: the server has its own")
+            raise UsageError("chat_template cannot be used: the server renders with its own", parameter="chat_template")
         for one in conversations:
             if isinstance(one, NotTokenized):
                 yield one
@@ -96,8 +96,9 @@ class RemoteVocabulary:
         self, texts: Iterable[array[int] | None], *, special: bool = False, wrap: bool = True
     ) -> Iterator[tuple[bytes, bool]]:
         """Yield the bytes of each text: see `Vocabularies.detokenize`. Raises UsageError for what the server cannot do."""
-        if special or not wrap:
-            raise UsageError("--special and --no-bos cannot be used with --detokenize and --url: the server decides")
+        for name, is_changed in (("special", special), ("bos", not wrap)):
+            if is_changed:
+                raise UsageError(f"{name} cannot be changed when a server detokenizes: the server decides", parameter=name)
         for tokens in filter(None, texts):
             content = self.ask("/detokenize", {"tokens": list(tokens)}).get("content")
             if not isinstance(content, str):
@@ -183,7 +184,7 @@ def _read(document: Document) -> bytes:
     for block in document.blocks():
         size += len(block)
         if size > MOST_BYTES:
-            raise CapacityError(f"{document.name} is longer than {MOST_BYTES >> 20} MiB, the most for --url")
+            raise CapacityError(f"{document.name} is longer than {MOST_BYTES >> 20} MiB, the most that a server gets")
         found.append(block)
     return b"".join(found)
 
