@@ -139,6 +139,17 @@ def test_who_is_killed_in_the_middle_leaves_the_engine_to_the_next(tiny_model: P
         assert content(engine)
 
 
+def test_an_engine_that_has_ended_is_not_kept_by_the_system(tiny_model: Path) -> None:
+    with start(tiny_model) as engine:
+        pid = engine.pid
+    (one,) = resident.running()
+    resident.stop(one)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_an_engine_that_nobody_uses_ends_and_leaves_no_file_behind(tiny_model: Path, folder: Path) -> None:
     with start(tiny_model, keep_alive=1) as engine:
         pid = engine.pid

@@ -17,6 +17,7 @@ import socket
 import stat
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,12 +36,11 @@ _POLL_SECONDS, _DESCRIPTION_POLLS = 0.01, 500
 _WAITING: Final = 128
 """Programs that may wait for one resident."""
 
-
 _WORK: Final = {"embedder": "vectors", "tokenizer": "tokens"}
 """What residents do, by the last part of their service's name, if it is not text."""
 
-_staying: Final[list[Launched]] = []
-"""Residents that this process has started. `subprocess` warns of a process that is forgotten while it runs."""
+_started: Final[dict[int, _Ending]] = {}
+"""The ends of the residents that this process has started and that run, by process id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,8 @@ def join(key: str) -> Launched | None:
         connection.close()
         raise EngineError("the resident engine has no description", hint="`llamacli models stop --all` ends it")
     pid = int(found["pid"])
-    return Launched(pid, connection, _nothing(), lambda: _status_of(pid), _held(description))
+    ending = _started.get(pid)
+    return Launched(pid, connection, _nothing(), ending.status if ending else lambda: 0, _held(description))
 
 
 @contextmanager
@@ -152,8 +153,32 @@ class _Place:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump({"pid": launched.pid, **self.about}, file)
-        _staying.append(launched)
-        return Launched(launched.pid, launched.connection, launched.stderr, lambda: _status_of(launched.pid), _held(self.path))
+        ending = _Ending(launched)
+        return Launched(launched.pid, launched.connection, launched.stderr, ending.status, _held(self.path))
+
+
+class _Ending:
+    """The end of a resident that this process has started, which may come long after its connection's.
+
+    A thread waits for it: the system keeps an ended process until its parent has asked for its status.
+    """
+
+    def __init__(self, launched: Launched) -> None:
+        self._launched = launched
+        self._status = 0
+        self._is_known = threading.Event()
+        _started[launched.pid] = self
+        with contextlib.suppress(RuntimeError):  # no more threads
+            threading.Thread(target=self._wait, name="llamacli-resident", daemon=True).start()
+
+    def _wait(self) -> None:
+        self._status = self._launched.wait()
+        self._is_known.set()
+        _started.pop(self._launched.pid, None)
+
+    def status(self) -> int:
+        """Return how it has ended whose connection ended; 0 if it goes on."""
+        return self._status if self._is_known.wait(_DEATH_SECONDS) else 0
 
 
 def running() -> list[Resident]:
@@ -261,17 +286,3 @@ def _memory(pid: int) -> int:
 
 def _nothing() -> IO[bytes]:
     return Path(os.devnull).open("rb", buffering=0)
-
-
-def _status_of(pid: int) -> int:
-    """Return how a process has ended whose connection ended; 0 if it goes on, or is not ours to ask."""
-    deadline = time.monotonic() + _DEATH_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            ended, status = os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            return 0
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(_POLL_SECONDS)
-    return 0
