@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,9 +16,10 @@ from llamacli.backend.child.wire.codec import Variants
 from llamacli.backend.child.wire.method import Method
 from llamacli.engine.quantization.importance import ImportanceEntry
 from llamacli.engine.quantization.types import MAKE_IMPORTANCE, ChunkCollected, CollectRequest, Quantization, QuantizedSizes
-from llamacli.errors import LlamacliError, ModelUnsupportedError, UsageError
+from llamacli.errors import LlamacliError, ModelUnsupportedError
 from llamacli.gguf.check.loadable import check_file
 from llamacli.gguf.split import part_names
+from llamacli.store.files.new_file import new_file
 from llamacli.units import format_bytes
 
 SERVICE: Final = "llamacli.backend.child.services.quantizer"
@@ -55,19 +55,11 @@ def quantize(
         LlamacliError: if the disk is full or read-only.
         EngineDiedError: if the child dies.
     """
-    if target.exists() or target.is_symlink():
-        raise UsageError(f"{target} exists already", hint="choose another name, or remove the file first")
-    part = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    with _disk_errors(target):
-        part.touch(exist_ok=False)  # the child may write to files that exist
-        try:
-            with contextlib.closing(_start(asked, (part,), params)) as child:
-                sizes = _checked_forecast(child, asked, target)
-                child.call(QUANTIZE, (asked, str(part)), on_item=_spread(on_progress))
-            check_file(part)
-            _publish(part, target)
-        finally:
-            part.unlink(missing_ok=True)
+    with new_file(target) as part:  # it is there: the child may only write to files that exist
+        with contextlib.closing(_start(asked, (part,), params)) as child:
+            sizes = _checked_forecast(child, asked, target)
+            child.call(QUANTIZE, (asked, str(part)), on_item=_spread(on_progress))
+        check_file(part)
     return sizes
 
 
@@ -128,23 +120,3 @@ def _checked_forecast(child: Child, asked: Quantization, target: Path) -> Quanti
 
 def _spread(on_progress: Callable[[int, int], None] | None) -> Callable[[tuple[int, int]], None] | None:
     return None if on_progress is None else lambda item: on_progress(*item)
-
-
-def _publish(part: Path, target: Path) -> None:
-    """Give the finished file its name, unless another process has taken that meanwhile."""
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    try:
-        os.link(part, target)
-    except FileExistsError:
-        raise UsageError(f"{target} was created by another process meanwhile", hint="choose another name") from None
-    except OSError:  # a file system without hard links
-        part.rename(target)
-
-
-@contextlib.contextmanager
-def _disk_errors(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise LlamacliError(f"cannot write {target}: {error.strerror or error}") from error

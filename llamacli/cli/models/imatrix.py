@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.inputs.files import STDIN, read_text_file
 from llamacli.cli.framework.options import ContextOptions, ModelOptions
 from llamacli.cli.framework.parameters import argument, option
-from llamacli.errors import CancelledError, LlamacliError, UsageError
+from llamacli.errors import CancelledError, UsageError
+from llamacli.store.files.new_file import new_file
 from llamacli.units import counted
 
 if TYPE_CHECKING:
@@ -69,12 +67,13 @@ def imatrix(
     if not text and not in_file:
         raise UsageError("there is nothing to collect from", hint="name a text, or files with --in-file")
     parts = [read_importance(path) for path in in_file]
-    with app.interrupts.guard(grace=GRACE_SECONDS) as guard, _new_file(output) as file:
+    with app.interrupts.guard(grace=GRACE_SECONDS) as guard, new_file(output) as part:
         if text:
             setup = model, context
             parts.append(_collected(app, text, setup, chunks, guard, with_output=process_output))
         found = merged(parts)
-        write_importance(file, found)
+        with part.open("wb") as file:
+            write_importance(file, found)
     app.console.note(f"{output}: {counted(len(found.entries), 'weight')}, {counted(found.chunks, 'chunk')}")
 
 
@@ -116,19 +115,3 @@ def _collected(
     if not entries:
         raise CancelledError("cancelled")
     return Importance(tuple(entries), tuple(map(str, text)), done, n_ctx)
-
-
-@contextlib.contextmanager
-def _new_file(target: Path) -> Iterator[IO[bytes]]:
-    """Yield a file that gets its name when the block has ended well."""
-    if target.exists() or target.is_symlink():
-        raise UsageError(f"{target} exists already", hint="choose another name, or remove the file first")
-    part = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with part.open("xb") as file:
-            yield file
-        part.rename(target)
-    except OSError as error:
-        raise LlamacliError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)

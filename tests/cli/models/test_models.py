@@ -493,6 +493,13 @@ def test_mistakes_with_matrices_and_recipes(
     assert [path.name for path in directory.iterdir()] == ["m.gguf"]
 
 
+def test_a_matrix_of_no_model_says_what_is_missing(directory: Path) -> None:
+    (directory / "x.txt").write_text("text")
+    result = models("imatrix", "-m", "none.gguf", "x.txt", "-o", "i.gguf")
+    assert (result.status, result.stderr.startswith("llamacli: error: file not found: none.gguf")) == (3, True), result.stderr
+    assert [path.name for path in directory.iterdir()] == ["x.txt"]
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the child in /proc")
 def test_a_quantization_whose_process_dies_leaves_nothing(directory: Path) -> None:
     big = tiny.tiny_model(directory / "big.gguf", width=512, feed_forward=2048, layers=8)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +16,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.inputs.files import STDIN, read_text_file
 from llamacli.cli.framework.parameters import argument
 from llamacli.errors import CancelledError, RowsFailedError, UsageError
+from llamacli.store.files.new_file import new_file
 from llamacli.units import out_of
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def quality(
         raise UsageError("--save-logits needs a single model and setup")
     beside = None if judge.reference is None or stored else app.find_model(app, judge.reference, offline=candidates.offline)
     job = _Job(tests, plan, material, beside, stored)
-    with _new_file(judge.save_logits) as target:
+    with contextlib.nullcontext() if judge.save_logits is None else new_file(judge.save_logits) as target:
         _run(app, job, (judge, candidates), report, target)
 
 
@@ -215,23 +214,3 @@ def _window(judge: JudgeOptions, stored: Path | None) -> int:
     if judge.ctx_size is not None:
         return judge.ctx_size
     return read_logits_file(stored).n_ctx if stored is not None else _DEFAULT_WINDOW
-
-
-@contextlib.contextmanager
-def _new_file(target: Path | None) -> Iterator[Path | None]:
-    """Yield a file beside `target`, which gets that name when the block has ended well."""
-    if target is None:
-        yield None
-        return
-    if target.exists() or target.is_symlink():
-        raise UsageError(f"{target} exists already", hint="choose another name, or remove the file first")
-    part = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        part.touch(exist_ok=False)
-    except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
-    try:
-        yield part
-        part.rename(target)
-    finally:
-        part.unlink(missing_ok=True)
