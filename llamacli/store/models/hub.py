@@ -111,9 +111,7 @@ def locate(reference: HubReference) -> tuple[tuple[str, ...], dict[str, str]]:
     """
     commit, files = list_files(reference)
     chosen = choose(candidates(files), reference.selector, memory=memory_of_this_machine(), where=reference.repository)
-    token = paths.hub_token()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return tuple(_address(reference, commit, part.path) for part in chosen.parts), headers
+    return tuple(_address(reference, commit, part.path) for part in chosen.parts), _authorization()
 
 
 def file_names(reference: HubReference, cache: Path | None = None) -> list[str]:
@@ -145,7 +143,6 @@ def _fetch_parts(
 ) -> Path:
     from llamacli.store.models.download import Source, StatusError, transfer  # deferred: cached models need no network
 
-    token = paths.hub_token()
     for part in chosen.parts:
         digest = part.sha256 or part.git_sha1
         if digest is None:
@@ -157,7 +154,7 @@ def _fetch_parts(
                 source = Source(
                     url=_address(reference, commit, part.path),
                     label=f"downloading {part.path.rpartition('/')[2]}",
-                    headers={"Authorization": f"Bearer {token}"} if token else {},
+                    headers=_authorization(),
                     size=part.size,
                     sha256=part.sha256,
                     git_sha1=part.git_sha1,
@@ -185,15 +182,11 @@ def _is_complete(path: Path, part: RemoteFile) -> bool:
 
 def list_files(reference: HubReference) -> tuple[str, list[RemoteFile]]:
     """The commit and the files of the revision. Raises ModelNotFoundError or DownloadError."""
-    from llamacli.store.models.download import StatusError, open_url
+    from llamacli.store.models.download import StatusError
 
-    token = paths.hub_token()
-    headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     revision = quote(reference.revision, safe="")
-    url = f"{paths.hub_endpoint()}/api/models/{reference.repository}/revision/{revision}?blobs=true"
     try:
-        with open_url(url, headers, plain_http=True) as answer:
-            document = parse_json(answer.read(_ANSWER_LIMIT))
+        document = ask(f"/api/models/{reference.repository}/revision/{revision}?blobs=true")
         commit = document["sha"]
         if not re.fullmatch(r"[0-9a-f]{40}", commit):
             raise ValueError(commit)
@@ -202,11 +195,33 @@ def list_files(reference: HubReference) -> tuple[str, list[RemoteFile]]:
         raise _translate(error, reference) from error
     except DownloadError:
         raise
-    except (InvalidJSONError, ValueError, KeyError, TypeError, OSError) as error:
-        raise DownloadError(
-            f"{paths.hub_endpoint()} did not respond like the Hugging Face hub",
-            hint="a login page or a proxy may be in the way; check HF_ENDPOINT too",
-        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise not_the_hub() from error
+
+
+def ask(path: str) -> Any:
+    """Return a JSON document of the hub's API. Raises DownloadError, StatusError if the hub refuses."""
+    from llamacli.store.models.download import open_url
+
+    headers = {"Accept": "application/json"} | _authorization()
+    try:
+        with open_url(f"{paths.hub_endpoint()}{path}", headers, plain_http=True) as answer:
+            return parse_json(answer.read(_ANSWER_LIMIT))
+    except (InvalidJSONError, OSError) as error:
+        raise not_the_hub() from error
+
+
+def not_the_hub() -> DownloadError:
+    """The error for a response that is not in the hub's form."""
+    return DownloadError(
+        f"{paths.hub_endpoint()} did not respond like the Hugging Face hub",
+        hint="a login page or a proxy may be in the way; check HF_ENDPOINT too",
+    )
+
+
+def _authorization() -> dict[str, str]:
+    token = paths.hub_token()
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _remote_file(sibling: dict[str, Any]) -> RemoteFile | None:

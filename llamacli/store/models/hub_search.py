@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from llamacli.errors import DownloadError, InvalidJSONError, ModelError, ModelNotFoundError, UsageError
-from llamacli.json_text import parse_json
-from llamacli.store.files import paths
+from llamacli.errors import DownloadError, ModelError, ModelNotFoundError, UsageError
 from llamacli.store.models import hub
 from llamacli.store.models.hub_cache import Repository, repositories
 from llamacli.store.models.quantization import Candidate, candidates, choose, models_among
 
 _AT_ONCE = 8
-_ANSWER_LIMIT = 16 << 20
 
 State = Literal["current", "changed", "removed"]
 
@@ -96,7 +93,7 @@ def _compared(repository: Repository, commit: str, files: list[str]) -> Iterator
 
 
 def _found(document: dict[str, Any], memory: int) -> FoundModel | None:
-    """A repository of the hub's list, with the files that a second request tells; None if it is no model for us."""
+    """A repository of the hub's list, whose files a second request lists; None if it has no model that can be used."""
     name = document.get("id")
     try:
         reference = hub.parse(f"hf:{name}")
@@ -126,17 +123,12 @@ def _chosen(models: list[Candidate], memory: int, reference: hub.HubReference) -
 
 
 def _ask(path: str) -> list[Any]:
-    from llamacli.store.models.download import StatusError, open_url
+    from llamacli.store.models.download import StatusError
 
-    token = paths.hub_token()
-    headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     try:
-        with open_url(f"{paths.hub_endpoint()}{path}", headers, plain_http=True) as answer:
-            document = parse_json(answer.read(_ANSWER_LIMIT))
+        document = hub.ask(path)
     except StatusError as error:
         raise DownloadError(f"the hub responded {error.status} to a search", hint="try again later") from error
-    except (InvalidJSONError, OSError) as error:
-        raise DownloadError(f"{paths.hub_endpoint()} did not respond like the Hugging Face hub") from error
     if not isinstance(document, list):
-        raise DownloadError(f"{paths.hub_endpoint()} did not respond like the Hugging Face hub")
+        raise hub.not_the_hub()
     return document
