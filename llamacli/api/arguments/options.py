@@ -99,6 +99,12 @@ _OBSOLETE_DEFAULTS: Final = {"tfs_z": 1.0, "penalize_nl": True}
 _PACKAGE: Final = "llamacli."
 
 
+def sampling_keywords(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call that are about sampling: its own ones, and those of `FurtherSampling` in `further`."""
+    names = {one.argument for one in sampling_fields().values()} | _OBSOLETE.keys()
+    return {**given["further"], **{name: value for name, value in given.items() if name in names}}
+
+
 def sampling_params(base: SamplingParams, keywords: Mapping[str, Any]) -> SamplingParams:
     """The engine's parameters: `base` changed by the arguments of `SamplingKeywords`.
 

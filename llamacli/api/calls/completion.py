@@ -117,19 +117,14 @@ class Completions(Tokens):
             GrammarError: if the grammar is invalid, or the model cannot satisfy it.
             UsageError: if an argument is invalid.
         """
-        from llamacli.api.arguments.options import generation, sampling_params
+        given = locals()
+        from llamacli.api.arguments.options import generation, sampling_keywords, sampling_params
         from llamacli.api.arguments.request import constraint_of
         from llamacli.api.callables import criterion_of, processor_of
         from llamacli.api.calls.task import Task
         from llamacli.openai.response import Heading
 
-        named = {
-            "temperature": temperature, "top_p": top_p, "min_p": min_p, "typical_p": typical_p, "top_k": top_k, "tfs_z": tfs_z,
-            "frequency_penalty": frequency_penalty, "presence_penalty": presence_penalty, "repeat_penalty": repeat_penalty,
-            "mirostat_mode": mirostat_mode, "mirostat_tau": mirostat_tau, "mirostat_eta": mirostat_eta,
-            "logit_bias": logit_bias, "seed": self._next_seed(seed),
-        }  # fmt: skip
-        sampling = sampling_params(self._defaults, {**further, **named})
+        sampling = sampling_params(self._defaults, {**sampling_keywords(given), "seed": self._next_seed(seed)})
         params = generation(sampling, max_tokens=max_tokens, stop=stop, logprobs=logprobs, echo=echo)
         processor, criterion = processor_of(logits_processor), criterion_of(stopping_criteria)
         constraint = constraint_of(grammar)
@@ -208,17 +203,11 @@ class Completions(Tokens):
             TemplateError: if the chat template refuses the messages.
             ContextFullError, GrammarError, UsageError: as `create_completion`.
         """
+        given = {**locals()}
+        del given["self"], given["messages"], given["more"]
+        given |= more
         from llamacli.api.chat.handlers import REGISTRY, FormatHandler
 
-        given = {
-            "functions": functions, "function_call": function_call, "tools": tools, "tool_choice": tool_choice,
-            "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p, "typical_p": typical_p,
-            "stream": stream, "stop": stop, "seed": seed, "response_format": response_format, "max_tokens": max_tokens,
-            "presence_penalty": presence_penalty, "frequency_penalty": frequency_penalty, "repeat_penalty": repeat_penalty,
-            "tfs_z": tfs_z, "mirostat_mode": mirostat_mode, "mirostat_tau": mirostat_tau, "mirostat_eta": mirostat_eta,
-            "model": model, "logits_processor": logits_processor, "grammar": grammar, "logit_bias": logit_bias,
-            "logprobs": logprobs, "top_logprobs": top_logprobs, **more,
-        }  # fmt: skip
         handler = self.chat_handler or REGISTRY.handlers.get(self.chat_format or "")
         if handler is None:
             return self.chat_with(self.chat_format, messages, **given)

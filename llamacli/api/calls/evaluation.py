@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from llamacli.api.arguments.inputs import token_ids
 from llamacli.api.arguments.names import argument_names
@@ -15,12 +15,6 @@ if TYPE_CHECKING:
     from llamacli.api.callables import LogitsProcessor, StoppingCriteria
     from llamacli.api.grammar import LlamaGrammar
     from llamacli.engine.params import SamplingParams
-
-_SAMPLING: Final = (
-    "top_k", "top_p", "min_p", "typical_p", "repeat_penalty", "frequency_penalty", "presence_penalty", "tfs_z",
-    "mirostat_mode", "mirostat_eta", "mirostat_tau", "penalize_nl", "logit_bias",
-)  # fmt: skip
-"""Arguments of `sample` and `generate` that are named as in completions."""
 
 
 class Evaluations(ManualSequence):
@@ -140,8 +134,7 @@ class Evaluations(ManualSequence):
 
     def _sampling(self, given: Mapping[str, Any]) -> SamplingParams:
         """Return the parameters of sampling from the arguments of a call."""
-        from llamacli.api.arguments.options import sampling_params
+        from llamacli.api.arguments.options import sampling_keywords, sampling_params
 
         seed = self._seed if given["seed"] is None else given["seed"]
-        named = {name: given[name] for name in _SAMPLING}
-        return sampling_params(self._defaults, {**given["further"], **named, "temperature": given["temp"], "seed": seed})
+        return sampling_params(self._defaults, {**sampling_keywords(given), "temperature": given["temp"], "seed": seed})
