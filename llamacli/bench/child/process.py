@@ -44,8 +44,7 @@ class BenchProcess:
     """The process in which models are measured. `close()` ends it; a context manager.
 
     It may read the files of `models`, the adapters `loras` and the files `reads`, and write the files `writes`. `cancel` ends
-    what it measures, for good. `on_load` may be set,
-    and receives the loaded share of a model, from 0 to 1.
+    what it measures, for good. `on_load` may be set, and receives the loaded share of a model, from 0 to 1.
     """
 
     def __init__(

@@ -19,7 +19,6 @@ through the engine; `quality`: windows of a text, whose tokens are judged."""
 TIMED = ("latency", "end-to-end")
 """The workloads in which each token is timed."""
 
-
 _INT_MAX = 2**31 - 1
 
 

@@ -23,6 +23,18 @@ LLAMA_BENCH_COLUMNS: dict[str, ColumnType] = {
 }  # fmt: skip
 """`n_cpu_moe`, `tensor_buft_overrides`, `lazy_mode`, `fit_target` and `fit_min_ctx` always have llama-bench's default here."""
 
+QUALITY_COLUMNS: dict[str, ColumnType] = {
+    "perplexity": "real", "perplexity_low": "real", "perplexity_high": "real", "kld": "real", "kld_low": "real",
+    "kld_high": "real", "same_top": "real", "same_top_low": "real", "same_top_high": "real", "accuracy": "real",
+    "accuracy_low": "real", "accuracy_high": "real", "accuracy_norm": "real", "accuracy_norm_low": "real",
+    "accuracy_norm_high": "real", "tokens_sha256": "text",
+}  # fmt: skip
+"""Columns of the workload `quality`.
+
+`kld` is the mean KL divergence from a reference in nats; `same_top` and accuracies are shares, `accuracy_norm` with log
+probabilities divided by lengths. `tokens_sha256` is the hash of the judged tokens, or of the file of questions.
+"""
+
 EXTRA_COLUMNS: dict[str, ColumnType] = {
     "test": "text", "workload": "text", "n_parallel": "integer", "kernels": "text", "repetitions": "integer",
     "warmups": "integer",
@@ -30,24 +42,10 @@ EXTRA_COLUMNS: dict[str, ColumnType] = {
     "load_ms": "real", "peak_memory": "integer", "device_memory": "integer", "energy_j": "real", "energy_source": "text",
     "ttft_ms": "real", "itl_p50_ms": "real", "itl_p90_ms": "real", "itl_p99_ms": "real", "itl_max_ms": "real",
     "loras": "text",
-    "perplexity": "real", "perplexity_low": "real", "perplexity_high": "real", "kld": "real", "kld_low": "real",
-    "kld_high": "real", "same_top": "real", "same_top_low": "real", "same_top_high": "real", "accuracy": "real",
-    "accuracy_low": "real", "accuracy_high": "real", "accuracy_norm": "real", "accuracy_norm_low": "real",
-    "accuracy_norm_high": "real", "tokens_sha256": "text",
+    **QUALITY_COLUMNS,
     "warnings": "text", "error": "text",
 }  # fmt: skip
-"""Columns that llama-bench lacks. None if unknown. `low` and `high` are bounds of 95 % intervals, of the median for times.
-
-`kld` is the mean KL divergence from a reference in nats; `same_top` and accuracies are shares, `accuracy_norm` with log
-probabilities divided by lengths. `tokens_sha256` is the hash of the judged tokens, or of the file of questions.
-"""
-
-QUALITY_COLUMNS = (
-    "perplexity", "perplexity_low", "perplexity_high", "kld", "kld_low", "kld_high", "same_top", "same_top_low",
-    "same_top_high", "accuracy", "accuracy_low", "accuracy_high", "accuracy_norm", "accuracy_norm_low", "accuracy_norm_high",
-    "tokens_sha256",
-)  # fmt: skip
-"""Columns of the workload `quality`."""
+"""Columns that llama-bench lacks. None if unknown. `low` and `high` are bounds of 95 % intervals, of the median for times."""
 
 FORMER: dict[str, Any] = {"kernels": "upstream", "loras": "", **dict.fromkeys(QUALITY_COLUMNS)}
 """Extra columns that rows of earlier versions lack, with the values that held then."""
