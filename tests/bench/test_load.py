@@ -153,6 +153,15 @@ def test_a_server_that_answers_nothing_is_an_error() -> None:
     assert "status 500: no GPU" in done.stderr
 
 
+@pytest.mark.parametrize("form", ["jsonl", "md", "table"])
+def test_rows_go_to_both_streams(form: str) -> None:
+    with odd_server(Script([answered("Yes.")])) as address:
+        done = bench(address, "--requests", "2", "-o", "json", "-oe", form, "--no-warmup", "-n", "2")
+    assert done.status == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert row["test"] in done.stderr
+
+
 def test_prompts_of_files_are_asked_in_turn(tmp_path: Path) -> None:
     shares = [{"conversations": [{"from": "human", "value": "A"}, {"from": "gpt", "value": "B"}]}]
     (tmp_path / "share.json").write_text(json.dumps(shares))

@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llamacli.bench.load.params import LoadTest, Sample
 from llamacli.bench.load.prompts import MakeRequest, from_conversations, read_prompts, to_measure
@@ -17,19 +17,20 @@ from llamacli.bench.measure.rows import Row
 from llamacli.cli.bench.list_options import joined
 from llamacli.cli.bench.load_options import LoadOptions, read_objective
 from llamacli.cli.bench.options import PlanOptions, ReportOptions, SetupOptions, WorkOptions
-from llamacli.cli.bench.report import make_format, painter
+from llamacli.cli.bench.report import Report, painter
 from llamacli.cli.bench.save import finish
 from llamacli.cli.framework.backends.remote import open_clients, remote_name
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import RemoteOptions
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import LlamacliError, RowsFailedError, UsageError
-from llamacli.render.bench.load import format_load
+from llamacli.render.bench.load import LoadTable
 from llamacli.units import out_of
 
 if TYPE_CHECKING:
     from llamacli.backend.remote.client import Client
     from llamacli.backend.remote.pool import Endpoint
+    from llamacli.engine.system import NativeBuild
 
 _FEWEST, _EACH = 20, 10
 """Requests of a test of which none are given: so many at least, and so many for each at once."""
@@ -58,36 +59,19 @@ def run_load(
     tests = load_tests(work, setup, load)
     conversations = read_prompts(load.prompts) if load.prompts is not None else None
     clients = open_clients(app, remote, plan.engine_timeout)
-    rows: list[Row] = []
-    is_whole = False
     try:
         endpoints = find_endpoints(clients, remote_name(work.references[0]))
         with app.open_bench([], Canceller(), child=plan.child()) as process:
             build = process.build()
-        writer = _Writer(app, report)
+        session = _LoadSession(app, report, endpoints, build, tests, url=remote.url[0])
         try:
-            for test in tests:
-                first = endpoints[0]
-                if conversations is not None:
-                    make = from_conversations(conversations, test, first.info)
-                else:
-                    make = to_measure(first.client, first.info, test)
-                started = datetime.now(UTC)
-                samples, is_whole = _run(app, endpoints, test, make, warms_up=not plan.no_warmup)
-                time = f"{started:%Y-%m-%dT%H:%M:%SZ}"
-                rows.append(
-                    load_row(test, samples, url=remote.url[0], info=first.info, machine=machine_of(build), test_time=time)
-                )
-                writer.write(rows[-1])
-                if not is_whole:
-                    break
+            session.measure(conversations, warms_up=not plan.no_warmup)
         finally:
-            writer.end()
-            finish(app, report, (work, plan, load, remote), rows, build, interrupted=not is_whole)
+            session.end((work, plan, load, remote))
     finally:
         for client in clients:
             client.close()
-    _check(rows)
+    _check(session.rows)
 
 
 def load_tests(work: WorkOptions, setup: SetupOptions, load: LoadOptions) -> list[LoadTest]:
@@ -125,58 +109,86 @@ def load_tests(work: WorkOptions, setup: SetupOptions, load: LoadOptions) -> lis
     ]
 
 
-def _run(
-    app: AppContext, endpoints: Sequence[Endpoint], test: LoadTest, make: MakeRequest, *, warms_up: bool
-) -> tuple[list[Sample], bool]:
-    """The samples of a test, and whether no signal ended it."""
-    clients: list[Client] = [endpoint.client for endpoint in endpoints]
-    lock = threading.Lock()
-    done = 0
-    with app.interrupts.guard(grace=GRACE_SECONDS) as guard, app.progress(delay=0.5) as bar:
-        for client in clients:
-            client.begin()
-        if warms_up:  # one request to each, which counts for nothing
-            LoadRun(clients, LoadTest(requests=len(clients), n_gen=1), lambda number: make(-1 - number)).run()
+class _LoadSession:
+    """One run of load tests: their rows are reported as they come, and stored in the history at the end."""
 
-        def show(_: Sample) -> None:
-            nonlocal done
-            with lock:
-                done += 1
-                bar.update(f"{test.name}: {done} answered", done, test.requests)
+    def __init__(
+        self,
+        app: AppContext,
+        options: ReportOptions,
+        endpoints: Sequence[Endpoint],
+        build: NativeBuild,
+        tests: Sequence[LoadTest],
+        *,
+        url: str,
+    ) -> None:
+        self._app, self._options, self._endpoints = app, options, endpoints
+        self._build, self._machine, self._tests, self._url = build, machine_of(build), tests, url
+        self._is_complete = False
+        planned = [self._row(test, (), "") for test in tests]
+        self._report = Report(app.console, options, planned, make_table=self._table)
+        self._report.begin()
 
-        def cancel() -> None:
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The rows so far."""
+        return self._report.rows
+
+    def measure(self, conversations: Sequence[list[dict[str, str]]] | None, *, warms_up: bool) -> None:
+        """Run the tests, with prompts from `conversations` or made ones. A signal ends them.
+
+        Raises:
+            RemoteError: if no prompts can be made, as the server fails.
+        """
+        first = self._endpoints[0]
+        for test in self._tests:
+            if conversations is not None:
+                make = from_conversations(conversations, test, first.info)
+            else:
+                make = to_measure(first.client, first.info, test)
+            started = datetime.now(UTC)
+            samples, self._is_complete = self._run(test, make, warms_up=warms_up)
+            self._report.add(self._row(test, samples, f"{started:%Y-%m-%dT%H:%M:%SZ}"))
+            if not self._is_complete:
+                return
+
+    def end(self, groups: tuple[WorkOptions, PlanOptions, LoadOptions, RemoteOptions]) -> None:
+        """End the report, and store and draw the rows."""
+        self._report.end()
+        finish(self._app, self._options, groups, self.rows, self._build, interrupted=not self._is_complete)
+
+    def _run(self, test: LoadTest, make: MakeRequest, *, warms_up: bool) -> tuple[list[Sample], bool]:
+        """Return the samples of a test, and whether no signal ended it."""
+        clients: list[Client] = [endpoint.client for endpoint in self._endpoints]
+        lock = threading.Lock()
+        done = 0
+        with self._app.interrupts.guard(grace=GRACE_SECONDS) as guard, self._app.progress(delay=0.5) as bar:
             for client in clients:
-                client.cancel()
+                client.begin()
+            if warms_up:  # one request to each, which counts for nothing
+                LoadRun(clients, LoadTest(requests=len(clients), n_gen=1), lambda number: make(-1 - number)).run()
 
-        guard.cancel = cancel
-        samples = LoadRun(clients, test, make, show).run()
-        return samples, guard.received is None
+            def show(_: Sample) -> None:
+                nonlocal done
+                with lock:
+                    done += 1
+                    bar.update(f"{test.name}: {done} answered", done, test.requests)
 
+            def cancel() -> None:
+                for client in clients:
+                    client.cancel()
 
-class _Writer:
-    """Writes rows as they come: a report for people, or llama-bench's formats."""
+            guard.cancel = cancel
+            samples = LoadRun(clients, test, make, show).run()
+            return samples, guard.received is None
 
-    def __init__(self, app: AppContext, report: ReportOptions) -> None:
-        self._console = app.console
-        self._kind = report.output or ("table" if app.console.terminals.stdout else "md")
-        self._form: Any = None
+    def _row(self, test: LoadTest, samples: Sequence[Sample], test_time: str) -> Row:
+        info = self._endpoints[0].info
+        return load_row(test, samples, url=self._url, info=info, machine=self._machine, test_time=test_time)
 
-    def write(self, row: Row) -> None:
-        """Write a row."""
-        if self._kind == "none":
-            return
-        if self._kind == "table":
-            self._console.write(format_load(row, width=self._console.line_width, style=painter(self._console)))
-            return
-        if self._form is None:
-            self._form = make_format(self._kind, [row], self._console)
-            self._console.show(self._form.begin())
-        self._console.show(self._form.row(row))
-
-    def end(self) -> None:
-        """Write the text after the last row."""
-        if self._form is not None:
-            self._console.show(self._form.end())
+    def _table(self, stdout: bool) -> LoadTable:
+        console = self._app.console
+        return LoadTable(width=console.line_width if stdout else console.width, style=painter(console, stdout=stdout))
 
 
 def _check(rows: Sequence[Row]) -> None:

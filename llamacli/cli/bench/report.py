@@ -15,16 +15,31 @@ from llamacli.render.progress import NoProgress
 
 
 class Report:
-    """The writer of rows as they come. `planned` are the coming rows as far as known."""
+    """The writer of rows as they come. `planned` are the coming rows as far as known.
 
-    def __init__(self, console: Console, options: ReportOptions, planned: Sequence[Row]) -> None:
+    `make_table` returns the table for a stream, True for standard output, in place of the usual one.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        options: ReportOptions,
+        planned: Sequence[Row],
+        *,
+        make_table: Callable[[bool], RowFormat] | None = None,
+    ) -> None:
         self._console = console
         output = options.output or ("table" if console.terminals.stdout else "md")
         self._sinks: list[tuple[RowFormat, Callable[[str], None]]] = []
         write = console.write if output == "table" else console.show  # a table's cells are escaped, and may have colours
         for kind, sink, stdout in ((output, write, True), (options.output_err, console.write_error, False)):
-            if kind != "none":
-                self._sinks.append((make_format(kind, planned, console, stdout=stdout), sink))
+            if kind == "none":
+                continue
+            if kind == "table" and make_table is not None:
+                form = make_table(stdout)
+            else:
+                form = make_format(kind, planned, console, stdout=stdout)
+            self._sinks.append((form, sink))
         self._is_table = output in ("table", "md")
         self.rows: list[Row] = []
 

@@ -12,6 +12,25 @@ from llamacli.render.text import escape_line
 from llamacli.units import counted
 
 
+class LoadTable:
+    """The figures of each row, a line each; `width` None does not wrap them."""
+
+    def __init__(self, *, width: int | None, style: Style = lambda text, _: text) -> None:
+        self._width, self._style = width, style
+
+    def begin(self) -> str:
+        """Return the empty string."""
+        return ""
+
+    def row(self, row: Row) -> str:
+        """Return the figures of a row."""
+        return format_load(row, width=self._width, style=self._style)
+
+    def end(self) -> str:
+        """Return the empty string."""
+        return ""
+
+
 def format_load(row: Row, *, width: int | None, style: Style = lambda text, _: text) -> str:
     """Return a heading with the test and its figures, a line each, and an empty line."""
     heading = style(escape_line(row["test"]), "bold")
