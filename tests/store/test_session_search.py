@@ -11,22 +11,14 @@ from pathlib import Path
 import pytest
 
 from llamacli.errors import LlamacliError
+from llamacli.store.sessions import schema
 from llamacli.store.sessions import search as session_search
 from llamacli.store.sessions.kv_states import SessionStates
 from llamacli.store.sessions.store import SavedMessage, SessionStore
 
-VERSION_1 = """
-create table session (
-    id integer primary key autoincrement, name text unique, model text not null, system text, head integer,
-    created real not null, updated real not null
-);
-create table message (
-    session integer not null references session on delete cascade, id integer not null, parent integer,
-    document text not null, text text not null, cut text not null, created real not null,
-    primary key (session, id)
-) without rowid;
-insert into session values (1, 'old', 'demo', null, 1, 1.0, 1.0);
-insert into message values (1, 1, null, '{"role": "user", "content": "Grüße an das Lama"}', 'Grüße an das Lama', '', 1.0);
+VERSION_1 = f"""
+{schema._SESSIONS}insert into session values (1, 'old', 'demo', null, 1, 1.0, 1.0);
+insert into message values (1, 1, null, '{{"role": "user", "content": "Grüße an das Lama"}}', 'Grüße an das Lama', '', 1.0);
 pragma user_version = 1;
 """
 
