@@ -25,7 +25,9 @@ class Merged:
 
 
 def merge(target: Path, shards: Sequence[Path]) -> Merged:
-    """Write the results of all shards to `target`, by row. It appears whole or not at all. Takes 24 bytes of memory a row.
+    """Write the results of all shards to `target`, by row. It appears whole or not at all.
+
+    Keeps 24 bytes of memory a row, and a dictionary of the rows of one shard at a time.
 
     Raises:
         UsageError: if a shard is missing, unfinished, given twice or of another input, or lacks a row, or has one twice.
