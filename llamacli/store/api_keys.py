@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 from llamacli.errors import InvalidJSONError, SettingsError, UsageError
 from llamacli.json_text import parse_json
 from llamacli.store.files import paths
+from llamacli.store.files.atomic import replace_file
 
 PREFIX = "sk-llamacli-"
 
@@ -114,16 +113,7 @@ def _write(path: Path, keys: Sequence[ApiKey]) -> None:
     entries = [{"name": key.name, "sha256": key.digest, **({"limit": key.limit} if key.limit else {})} for key in keys]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # with mode 0600
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({"keys": entries}, file, indent=2, ensure_ascii=False)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        text = json.dumps({"keys": entries}, indent=2, ensure_ascii=False) + "\n"
+        replace_file(path, text.encode())
     except OSError as error:
         raise SettingsError(f"{path} cannot be written: {error.strerror}") from error

@@ -169,7 +169,7 @@ def test_a_full_disk_stops_no_server(tiny_model: Path, store: BatchStore, monkey
             raise OSError(errno.ENOSPC, "No space left on device")
         fsync(descriptor)
 
-    monkeypatch.setattr("llamacli.store.serving.records.os.fsync", sync)
+    monkeypatch.setattr("llamacli.store.files.atomic.os.fsync", sync)
     with serving(spec_of(tiny_model), batches=store) as server:
         with connected(server) as client:
             identity = start(client, rows(100))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from pathlib import Path
@@ -49,3 +50,12 @@ def test_a_disk_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
     fields = ServerFields(tmp_path / "file" / "servers.json")
     fields.add("a", "b", {"seed"})
     assert not fields.names("a", "b")
+
+
+def test_a_full_disk_keeps_no_part_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("llamacli.store.files.atomic.os.fsync", refuse)
+    ServerFields(tmp_path / "servers.json").add("a", "b", {"seed"})
+    assert not list(tmp_path.iterdir())

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 from llamacli.errors import InvalidJSONError, StorageError
 from llamacli.json_text import parse_json
+from llamacli.store.files.atomic import replace_file
 
 Document = dict[str, Any]
 
@@ -42,17 +41,7 @@ class RecordStore:
         """Write a file whole or not at all. Raises StorageError if the disk is full or read-only."""
         with disk_errors(path):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=f".{path.name}.")
-            part = Path(name)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.replace(path)
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
+            replace_file(path, data)
 
     def find(self, owner: str, identity: str) -> Document | None:
         """Return a record of an owner, None if there is none."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 from llamacli.errors import InvalidJSONError
 from llamacli.json_text import parse_json
+from llamacli.store.files.atomic import replace_file
 from llamacli.store.files.records import has_shape, is_text, is_time
 
 DAYS = 7
@@ -42,10 +41,7 @@ class ServerFields:
         newest[_key(server, model)] = {"fields": sorted(names), "time": int(time.time())}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, part = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(newest, file)
-            Path(part).replace(self._path)
+            replace_file(self._path, json.dumps(newest).encode())
         except OSError as error:
             logger.info("cannot write %s: %s", self._path, error.strerror or error)
 
