@@ -70,15 +70,8 @@ class RowBackend(Protocol):
         """Yield the events of many answers side by side, each with its job's number. Raises as `Engine.answer_many`."""
 
 
-class Backend(EvaluatedState, Protocol):
+class Backend(RowBackend, EvaluatedState, Protocol):
     """A model that answers. Calls may come from any thread; `close()` ends them with ClosedError."""
-
-    @property
-    def is_alive(self) -> bool:
-        """False once it can do nothing more because its process has died."""
-
-    def revive(self) -> None:
-        """Make a backend work again whose process has died; else do nothing. Raises as opening it does."""
 
     @property
     def load_ms(self) -> float:
@@ -112,20 +105,8 @@ class Backend(EvaluatedState, Protocol):
     def state(self) -> EvaluatedState:
         """The evaluated state."""
 
-    def describe(self) -> Description:
-        """Return the model's name, size and limits."""
-
-    def sampling_defaults(self, base: SamplingParams) -> SamplingParams:
-        """Return `base` with the recommendations of the model's metadata."""
-
-    def resolve_biases(self, biases: Sequence[Bias]) -> tuple[tuple[int, float], ...]:
-        """Return biases by token id. Raises UsageError for an unknown id or an empty text."""
-
     def context_for(self, prompt: int, max_tokens: int | None) -> int:
         """Return the size of the context for `max_tokens` after `prompt` tokens."""
-
-    def render(self, question: Question) -> Turn:
-        """Return the turn of a question. Raises TemplateError, UsageError."""
 
     def chat_turn(
         self,
@@ -164,11 +145,6 @@ class Backend(EvaluatedState, Protocol):
         cancel: Canceller | None = None,
     ) -> Generator[AnswerEvent, None, None]:
         """Return the events of an answer, at the end one `Answer` for each of `samples`. See `Engine.answer`."""
-
-    def answer_many(
-        self, jobs: Iterator[Job | None], *, parallel: int | Literal["auto"] | None = None, cancel: Canceller | None = None
-    ) -> Generator[AnswerEvent, None, None]:
-        """Yield the events of many answers side by side, each with its job's number. Raises as `Engine.answer_many`."""
 
     def embed(self, texts: Iterable[Text], params: EmbeddingParams | None = None) -> Iterator[Outcome]:
         """Yield the vectors of each text, in order: float32, (rows, dimension). Raises as `Embedder.embed`."""

@@ -19,6 +19,7 @@ from llamacli.errors import EngineError
 if TYPE_CHECKING:
     from llamacli.backend.child.params import ChildParams
     from llamacli.backend.child.process import Child
+    from llamacli.backend.child.wire.frames import Start
 
 _prepared: dict[str, Launched] = {}
 """Children that wait for work, by service."""
@@ -71,7 +72,15 @@ def start_child(
     start = Start(readable, params.sandbox, level, keep_alive, writable)
     if start.keep_alive is None or model is None:
         return Child(_launched(service), start, patience=params.patience, model=model)
+    return _resident_child(service, start, start.keep_alive, params, model, identity, host)
+
+
+def _resident_child(
+    service: str, start: Start, keep_alive: float, params: ChildParams, model: Path, identity: bytes, host: str | None
+) -> Child:
+    """Return a child that was there, or one that stays from now on."""
     from llamacli.backend.child import resident
+    from llamacli.backend.child.process import Child
 
     stamp = resident.stamp_of(model, params.sandbox)
     key = resident.key_of(stamp, service, identity)
@@ -81,7 +90,7 @@ def start_child(
             _dismiss(service)
             return child
         child.close()  # it has just died
-    settling = resident.settling(key, stamp=stamp, model=model, service=service, keep_alive=start.keep_alive)
+    settling = resident.settling(key, stamp=stamp, model=model, service=service, keep_alive=keep_alive)
     with settling as (listener, place):
         settled = place.take(_launched(service))
         return Child(settled, start, patience=params.patience, model=model, descriptors=[listener.fileno()])

@@ -49,6 +49,7 @@ class Cluster:
         self._distributed = distributed
         self._cancelled = threading.Event()
         self._own: Any = None
+        self._client: Any = None
         local = _LOCAL.fullmatch(address)
         try:
             if local is not None:
@@ -59,12 +60,11 @@ class Cluster:
                     dashboard_address=None,
                     silence_logs=logging.CRITICAL,  # errors come back, and are reported once
                 )
-            self._client: Any = distributed.Client(self._own or address, timeout=_CONNECT_SECONDS, set_as_default=False)
+            self._client = distributed.Client(self._own or address, timeout=_CONNECT_SECONDS, set_as_default=False)
             if local is None:
                 self._client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
         except (OSError, TimeoutError, ValueError) as error:
-            if self._own is not None:
-                self._own.close()
+            self.close()
             raise RemoteError(f"cannot reach the Dask cluster {address}: {error}", hint="dask scheduler starts one") from error
 
     @property
@@ -133,9 +133,9 @@ class Cluster:
     def close(self) -> None:
         """Leave the cluster; workers of our own end."""
         self._cancelled.set()
-        self._client.close()
-        if self._own is not None:
-            self._own.close()
+        for one in (self._client, self._own):
+            if one is not None:
+                one.close()
 
 
 class ClusterUser:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from llamacli.backend.remote.client import Client, RefusedError
+from llamacli.backend.remote.client import Client
 from llamacli.backend.remote.exchange import OnLack
 from llamacli.backend.remote.pool import Endpoint
-from llamacli.backend.remote.server import check_document
+from llamacli.backend.remote.server import ask
 from llamacli.backend.remote.turn import RemoteTurn, conversation_turn, question_turn
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.prompt import Prompt
@@ -195,10 +195,5 @@ class RemotePrompting:
         endpoint = self._first
         if endpoint.info.dialect != "llama":
             self._refuse(f"has no {path}")
-        client = endpoint.client
-        client.begin()
-        try:
-            found = client.post(f"{client.address.root}{path}", {"model": endpoint.info.model, **document})
-        except RefusedError as refused:
-            raise client.error(refused) from refused
-        return check_document(found, str(client))
+        endpoint.client.begin()
+        return ask(endpoint.client, endpoint.info.model, path, document)

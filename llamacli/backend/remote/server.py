@@ -116,6 +116,15 @@ def _size(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40 else None
 
 
+def ask(client: Client, model: str, path: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a page of the dialect `llama` answers. Raises the error of a refusal, RemoteError if the server fails."""
+    try:
+        found = client.post(f"{client.address.root}{path}", {"model": model, **document})
+    except RefusedError as refused:
+        raise client.error(refused) from refused
+    return check_document(found, str(client))
+
+
 def check_document(document: Any, server: str) -> Mapping[str, Any]:
     """Return a document that must be an object. Raises MalformedError if it is not."""
     if not isinstance(document, Mapping):

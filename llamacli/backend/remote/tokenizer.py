@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from llamacli.backend.remote.client import Client, RefusedError
+from llamacli.backend.remote.client import Client
 from llamacli.backend.remote.problem import MalformedError
-from llamacli.backend.remote.server import check_document, learn
+from llamacli.backend.remote.server import ask, learn
 from llamacli.binding.enums import llama_token_attr
 from llamacli.engine.tokenization.documents import Chunk, Document, NotTokenized, Part, checked
 from llamacli.errors import CapacityError, UsageError
@@ -118,12 +118,7 @@ class RemoteVocabulary:
 
     def ask(self, path: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the answer of a page of the server. Raises UsageError if it refuses, RemoteError if it fails."""
-        client = self._client
-        try:
-            found = client.post(f"{client.address.root}{path}", {"model": self.name, **request})
-        except RefusedError as refused:
-            raise client.error(refused) from refused
-        return check_document(found, str(client))
+        return ask(self._client, self.name, path, request)
 
     def cancel(self) -> None:
         """End what runs, from any thread: it raises CancelledError."""
