@@ -132,7 +132,6 @@ def test_other_models_cannot_be_read(tiny_model: Path, tmp_path: Path) -> None:
 
 
 @complete
-@complete
 def test_files_of_procfs_stay_open_for_they_would_be_others_when_memory_was_short() -> None:
     script = (
         "import os; from llamacli.backend.child.sandbox import apply_sandbox; apply_sandbox([]);"
@@ -145,6 +144,7 @@ def test_files_of_procfs_stay_open_for_they_would_be_others_when_memory_was_shor
     assert done.returncode == 0, done.stderr
 
 
+@complete
 def test_threads_that_run_already_are_reported() -> None:
     report = sandboxed.sandboxed(running_threads=True)["report"]
     assert report[1] == 0
