@@ -62,8 +62,8 @@ def test_wheel_holds_the_libraries_and_no_development_files(wheel: zipfile.ZipFi
     assert any(name.startswith("libggml-cpu") for name in names)
     assert all(name.endswith((".so", ".dylib", ".metallib", "build.json", "functionary.jinja")) for name in libraries)
     others = {Path(name).suffix for name in files if name.startswith("llamacli/")} - {Path(name).suffix for name in libraries}
-    assert others <= {".py", ".pyi", ".typed", ".gbnf", ".md", ".toml", ".html", ".txt"}
-    data = ("llama_cpp/llama_cpp.pyi", "server/page/page.html", "store/models/hub_catalogue.toml")
+    assert others <= {".py", ".pyi", ".typed", ".gbnf", ".md", ".toml", ".json", ".html", ".txt"}
+    data = ("llama_cpp/llama_cpp.pyi", "server/page/page.html", "store/models/hub_catalogue.json")
     assert {f"llamacli/{name}" for name in data} <= set(files)
     templates = ROOT / "llamacli/store/templates/builtin"
     assert {f"llamacli/store/templates/builtin/{file.name}" for file in templates.glob("*.toml")} <= set(files)
