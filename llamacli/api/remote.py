@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from llamacli.api.arguments import values
@@ -16,7 +17,7 @@ from llamacli.api.calls.prompts import Prompts
 from llamacli.api.calls.task import Stops, Task
 from llamacli.api.llama import Llama
 from llamacli.api.loading import set_verbose
-from llamacli.backend.remote.access import clients_of
+from llamacli.backend.remote.access import clients_of, closed_on_error
 from llamacli.backend.remote.embedder import RemoteEmbedder
 from llamacli.backend.remote.engine import RemoteEngine
 from llamacli.engine.chat.judgement import check_answer
@@ -28,7 +29,6 @@ from llamacli.engine.params import SamplingParams
 from llamacli.errors import ClosedError, UsageError
 
 if TYPE_CHECKING:
-    from llamacli.backend.remote.client import Client
     from llamacli.engine.chat.message import Message
     from llamacli.engine.chat.rendering import Rendering
     from llamacli.engine.constraint.guidance import Constraint
@@ -74,14 +74,14 @@ class RemoteLlama(Llama):
                 raise UsageError(f"{name} is for a model here: the server has loaded its own", parameter=name)
         set_verbose(verbose)
         urls = _addresses(url)
-        self._open_clients: Callable[[], list[Client]] = lambda: clients_of(
-            urls, key, os.environ, insecure=insecure, patience=PATIENCE
-        )
+        self._open_clients = partial(clients_of, urls, key, os.environ, insecure=insecure, patience=PATIENCE)
         self.model_path, self.verbose, self.chat_format, self.chat_handler = model_path or "", verbose, None, None
         self._embeds = embedding
         self._vectorizer: RemoteEmbedder | None = None
-        engine: Any = RemoteEngine(self._open_clients(), model_path, self._lack)
-        Prompts.__init__(self, engine, name=engine.describe().model, seed=values.seed(seed))
+        clients = self._open_clients()
+        with closed_on_error(clients):
+            engine: Any = RemoteEngine(clients, model_path, self._lack)
+            Prompts.__init__(self, engine, name=engine.describe().model, seed=values.seed(seed))
         self._defaults = engine.sampling_defaults(SamplingParams())
 
     def _lack(self, parameter: str) -> NoReturn:
@@ -180,7 +180,9 @@ class RemoteLlama(Llama):
         if not self._embeds:
             raise UsageError("this Llama was made with embedding=False", parameter="embedding")
         if self._vectorizer is None:
-            self._vectorizer = RemoteEmbedder(self._open_clients(), self._name)
+            clients = self._open_clients()
+            with closed_on_error(clients):
+                self._vectorizer = RemoteEmbedder(clients, self._name)
         return self._vectorizer
 
 

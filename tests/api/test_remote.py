@@ -14,6 +14,7 @@ from serving import LiveServer, serving, spec_of
 
 from llamacli import Llama
 from llamacli.api.remote import RemoteLlama
+from llamacli.backend.remote.client import Client
 from llamacli.errors import ClosedError, ConstraintError, ModelNotFoundError, RemoteError, UsageError
 
 GREEDY: dict[str, Any] = {"max_tokens": 6, "temperature": 0.0}
@@ -139,3 +140,19 @@ def test_several_servers_share_prompts(server: LiveServer) -> None:
     assert len(script.posts) == 3
     with pytest.raises(ModelNotFoundError), odd_server(Script(models=None)) as empty:
         Llama(url=empty)
+
+
+@pytest.mark.parametrize(("has_model", "seed", "error"), [(False, 1, ModelNotFoundError), (True, "x", UsageError)])
+def test_connections_are_closed_when_making_fails(
+    has_model: bool, seed: Any, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, close = [], Client.close
+
+    def noting(client: Client) -> None:
+        closed.append(client)
+        close(client)
+
+    monkeypatch.setattr(Client, "close", noting)
+    with odd_server(Script() if has_model else Script(models=None)) as url, pytest.raises(error):
+        Llama(url=url, seed=seed)
+    assert len(closed) == 1

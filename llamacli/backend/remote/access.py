@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from llamacli.backend.remote.address import Address, parse_address
@@ -30,6 +31,17 @@ def clients_of(
         check_access(address, access, insecure=insecure)
         clients.append(Client(address, access))
     return clients
+
+
+@contextmanager
+def closed_on_error(clients: Sequence[Client]) -> Iterator[None]:
+    """Close the clients if the block raises: what it builds would have closed them."""
+    try:
+        yield
+    except BaseException:
+        for client in clients:
+            client.close()
+        raise
 
 
 def read_key(reference: str | None, environ: Mapping[str, str]) -> Secret | None:

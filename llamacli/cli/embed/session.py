@@ -123,16 +123,13 @@ def open_server(
     for given, name in ((vectors.pooling, "--pooling"), (vectors.attention, "--attention")):
         if given:
             raise UsageError(f"{name} cannot be used with --url: the server makes the vectors as it was set up to")
+    from llamacli.backend.remote.access import closed_on_error
     from llamacli.backend.remote.embedder import RemoteEmbedder
     from llamacli.cli.framework.backends.remote import open_clients, remote_name
 
     clients = open_clients(app, remote, model.engine_timeout)
-    try:
+    with closed_on_error(clients):
         embedder = RemoteEmbedder(clients, remote_name(model.model), rank=rank)
-    except BaseException:
-        for client in clients:
-            client.close()
-        raise
     with embedder:
         yield embedder
 

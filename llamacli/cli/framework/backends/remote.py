@@ -32,6 +32,7 @@ def open_remote(app: AppContext, remote: RemoteOptions, model: ModelOptions, *, 
         UsageError: if an address or a key cannot be used, or the server refuses the key.
         RemoteError, ModelNotFoundError: if there is no server, or no model.
     """
+    from llamacli.backend.remote.access import closed_on_error
     from llamacli.backend.remote.engine import RemoteEngine
     from llamacli.store.files import paths
     from llamacli.store.serving.server_fields import ServerFields
@@ -44,12 +45,8 @@ def open_remote(app: AppContext, remote: RemoteOptions, model: ModelOptions, *, 
 
     _note_unused(model.params())
     clients = open_clients(app, remote, model.engine_timeout)
-    try:
+    with closed_on_error(clients):
         return RemoteEngine(clients, remote_name(model.model), on_lack, ServerFields(paths.cache_dir() / "servers.json"))
-    except BaseException:
-        for client in clients:
-            client.close()
-        raise
 
 
 def open_clients(app: AppContext, remote: RemoteOptions, patience: float) -> list[Client]:
