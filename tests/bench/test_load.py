@@ -198,6 +198,13 @@ def test_what_a_load_test_cannot_do_is_refused(arguments: tuple[str, ...]) -> No
     assert (done.status, done.stdout) == (2, ""), done.stderr
 
 
+def test_the_setup_of_other_commands_has_no_effect() -> None:
+    environ = {"LLAMACLI_THREADS": "2", "LLAMACLI_N_DEPTH": "8", "LLAMACLI_PARALLEL": "4"}
+    with odd_server(Script([answered("Yes.")])) as address:
+        (row,) = rows_of(bench(address, "--requests", "2", "-n", "2", "-o", "jsonl", "--no-warmup", environ=environ))
+    assert (row["n_parallel"], row["n_depth"], row["load"]["errors"]) == (1, 0, {})
+
+
 def test_options_of_load_tests_need_a_server() -> None:
     assert invoke("bench", "--concurrency", "4").status == 2
 

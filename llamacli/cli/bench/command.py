@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llamacli.cli.bench.load_options import LoadOptions
 from llamacli.cli.bench.options import PlanOptions, ReportOptions, SetupOptions, WorkOptions, expand
 from llamacli.cli.bench.plot import check_plot
-from llamacli.cli.framework.command import command
+from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import RemoteOptions
 from llamacli.errors import CancelledError, LlamacliError, RowsFailedError, UsageError
@@ -43,6 +43,7 @@ def bench(
     report: ReportOptions,
     load: LoadOptions,
     remote: RemoteOptions,
+    reread: Reread,
 ) -> None:
     """Measure how fast models run.
 
@@ -69,7 +70,7 @@ def bench(
     if remote.url:
         from llamacli.cli.bench.load import run_load
 
-        run_load(app, work, setup, plan, report, load, remote)
+        run_load(app, work, plan, report, load, remote, reread.given)
         return
     if load.any:
         raise UsageError("--concurrency, --rate, --requests, --seconds, --prompts, --warm-prefix and --slo need --url")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from llamacli.backend.remote.pool import Endpoint
     from llamacli.engine.system import NativeBuild
 
+Given = Callable[[str], bool]
+"""Returns whether the parameter of that name is from the command line."""
+
 _FEWEST, _EACH = 20, 10
 """Requests of a test of which none are given: so many at least, and so many for each at once."""
 
@@ -41,11 +45,11 @@ GRACE_SECONDS = 5.0
 def run_load(
     app: AppContext,
     work: WorkOptions,
-    setup: SetupOptions,
     plan: PlanOptions,
     report: ReportOptions,
     load: LoadOptions,
     remote: RemoteOptions,
+    given: Given,
 ) -> None:
     """Test the server of `--url`, or several that share the requests, and report, store and draw the rows.
 
@@ -56,7 +60,8 @@ def run_load(
     """
     from llamacli.backend.remote.pool import find_endpoints
 
-    tests = load_tests(work, setup, load)
+    tests = load_tests(work, load, given)
+    work = dataclasses.replace(work, prompt_gen=(), n_depth=(), parallel=())  # had no effect: not in the stored command
     conversations = read_prompts(load.prompts) if load.prompts is not None else None
     clients = open_clients(app, remote, plan.engine_timeout)
     try:
@@ -74,14 +79,18 @@ def run_load(
     _check(session.rows)
 
 
-def load_tests(work: WorkOptions, setup: SetupOptions, load: LoadOptions) -> list[LoadTest]:
-    """Return the tests of all combinations. Raises UsageError."""
-    for given, name in (
-        (setup != SetupOptions(), "options of a model's setup"), (work.prompt_gen, "-pg"), (work.n_depth, "-d"),
-        (work.parallel, "--parallel (--concurrency says how many ask at once)"), (work.latency, "--latency"),
+def load_tests(work: WorkOptions, load: LoadOptions, given: Given) -> list[LoadTest]:
+    """Return the tests of all combinations. Raises UsageError.
+
+    The model's setup may come from the environment and the settings, which are for other commands, too: it has no effect then.
+    """
+    for is_asked, name in (
+        (any(given(one.name) for one in dataclasses.fields(SetupOptions)), "options of a model's setup"),
+        (given("prompt_gen"), "-pg"), (given("n_depth"), "-d"),
+        (given("parallel"), "--parallel (--concurrency says how many ask at once)"), (work.latency, "--latency"),
         (work.end_to_end, "--end-to-end"), (len(work.references) > 1, "a second model"),
     ):  # fmt: skip
-        if given:
+        if is_asked:
             raise UsageError(f"{name} cannot be used with --url: the server was set up before")
     if load.rate is not None and load.concurrency:
         raise UsageError("--rate cannot be used with --concurrency: requests come when they come")
