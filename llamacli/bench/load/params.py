@@ -16,7 +16,7 @@ MOST_PROMPT = 1 << 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """What a good request has: seconds to the first token, and the mean between tokens. None is any time."""
+    """The limits of a good request: seconds to the first token, and the mean between tokens. None is no limit."""
 
     ttft: float | None = None
     itl: float | None = None
@@ -29,9 +29,9 @@ class Objective:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadTest:
-    """One test: `concurrency` requests at once, or with `rate` so many a second at random times, as strangers send them.
+    """One test: `concurrency` requests at once, or with `rate` that many a second, at the times of a Poisson process.
 
-    It ends after `requests`, or after `seconds`, whichever comes first; what is under way then is not counted.
+    It ends after `requests`, or after `seconds`, whichever comes first; requests that are under way then are not counted.
 
     Raises:
         UsageError: if a number is out of range, or the test has no end; `parameter` is its name.
@@ -60,7 +60,7 @@ class LoadTest:
 
     @property
     def workload(self) -> str:
-        """What distinguishes it from tests of other shapes: how requests come, and whether their beginnings are known."""
+        """The kind of test in rows: with the rate of requests, and `warm` if prompts share a prefix."""
         return f"load{'' if self.rate is None else f' {self.rate:g}/s'}{' warm' if self.warm_prefix else ''}"
 
     @property

@@ -24,7 +24,7 @@ _WORDS = (
 """Words of one or two tokens in most vocabularies."""
 
 MakeRequest = Callable[[int], Request]
-"""From the number of a request to it."""
+"""Returns the request with a number."""
 
 
 def read_prompts(path: Path) -> list[list[dict[str, str]]]:
@@ -68,7 +68,7 @@ def _conversation(item: Any, name: str) -> list[dict[str, str]]:
 
 
 def _turns(turns: list[Any], role: str, text: str) -> list[dict[str, str]]:
-    """The messages up to the last question; empty if one has another shape."""
+    """Return the messages up to the last one of the user; none if one has another shape."""
     found: list[dict[str, str]] = []
     for turn in turns:
         known = _ROLES.get(str(turn.get(role))) if isinstance(turn, dict) else None
@@ -81,7 +81,7 @@ def _turns(turns: list[Any], role: str, text: str) -> list[dict[str, str]]:
 
 
 def from_conversations(conversations: Sequence[list[dict[str, str]]], test: LoadTest, info: ServerInfo) -> MakeRequest:
-    """Return what asks the conversations in turn, from the first again when all were asked."""
+    """Return a maker of requests that have the conversations in turn, from the first again after the last."""
 
     def make(number: int) -> Request:
         messages = conversations[number % len(conversations)]
@@ -91,7 +91,7 @@ def from_conversations(conversations: Sequence[list[dict[str, str]]], test: Load
 
 
 def to_measure(client: Client, info: ServerInfo, test: LoadTest) -> MakeRequest:
-    """Return what makes prompts of `n_prompt` tokens: exactly, if the server tells tokens, else of so many short words.
+    """Return a maker of prompts with `n_prompt` tokens: exactly, if the server can tokenize, else with as many short words.
 
     No two begin alike, so that a server evaluates all of each; with `warm_prefix` nine tenths of all are the same.
 
@@ -115,7 +115,7 @@ def to_measure(client: Client, info: ServerInfo, test: LoadTest) -> MakeRequest:
 
 
 def _tokens(client: Client, info: ServerInfo, count: int) -> list[int] | None:
-    """So many tokens of words, None if the server tells none."""
+    """Return `count` tokens of words; None if the server cannot tokenize."""
     if info.dialect != "llama":
         return None
     words = [random.Random(place).choice(_WORDS) for place in range(count)]  # no secret
@@ -130,7 +130,7 @@ def _tokens(client: Client, info: ServerInfo, count: int) -> list[int] | None:
 
 
 def _limits(test: LoadTest, info: ServerInfo) -> dict[str, Any]:
-    """The length of an answer: exactly `n_gen` where the server can ignore ends."""
+    """Return the parameters of a request: `n_gen` tokens, exactly if the server can ignore the end of an answer."""
     limits: dict[str, Any] = {
         "model": info.model, "max_tokens": test.n_gen, "stream": True, "stream_options": {"include_usage": True},
         "temperature": 0,

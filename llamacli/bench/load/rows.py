@@ -1,4 +1,4 @@
-"""The row of a load test: the columns of every benchmark, and what only a server's clients see."""
+"""The row of a load test: the columns of every benchmark, and the figures of the client."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _percentiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def _speeds(samples: Sequence[Sample], seconds: float) -> list[float]:
-    """The tokens a second in equal parts of the time. A token counts where its event came; those without one, evenly."""
+    """Return the tokens per second in equal parts of the time. The tokens of a request are spread evenly over its events."""
     counts = [0.0] * WINDOWS
     for one in samples:
         events = len(one.gaps) + 1

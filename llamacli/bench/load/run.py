@@ -54,7 +54,7 @@ class LoadRun:
             return list(self._samples)
 
     def _end(self) -> None:
-        """End what is under way: nothing of it counts."""
+        """Cancel the requests under way, which do not count."""
         self._over.set()
         for client in self._clients:
             client.cancel()
@@ -64,7 +64,7 @@ class LoadRun:
         return self._over.is_set() or any(client.is_cancelled() for client in self._clients)
 
     def _next(self) -> int | None:
-        """The number of the next request, None after the last."""
+        """Return the number of the next request, None after the last."""
         with self._lock:
             number = next(self._numbers)
         most = self._test.requests
@@ -114,7 +114,7 @@ class LoadRun:
 
 
 class _Stream:
-    """What a streamed answer has brought so far, of a server that may send anything."""
+    """A streamed answer so far: the times of its text, its usage and its end. The server may send anything."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -141,7 +141,7 @@ class _Stream:
 
     @property
     def error(self) -> str | None:
-        """The kind of failure of a stream that has ended."""
+        """The kind of failure of a stream that has ended, None if it is whole."""
         if self.failure:
             return "error in the stream"
         if not self.times:
@@ -150,7 +150,7 @@ class _Stream:
 
 
 def timed(client: Client, request: Request, due: float, started: float) -> Sample:
-    """Send a request, read its answer, and return when what came. `due` and `started` are times of `perf_counter`."""
+    """Send a request, read its answer, and return its sample. `due` and `started` are times of `perf_counter`."""
     stream = _Stream()
     try:
         response = client.open(f"{client.address.api}/{request.path}", request.body, retries=0)

@@ -27,7 +27,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value with its interval, of 95 % if nothing else is said; None where there are too few windows, or none is known."""
+    """A value with the bounds of its interval, by default of 95 %; bounds are None if unknown, as with too few windows."""
 
     value: float
     low: float | None = None

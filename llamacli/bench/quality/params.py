@@ -1,4 +1,4 @@
-"""What is judged, on what, and what comes of it: values that travel between the processes."""
+"""Requests for the measurement of quality, and its events: values that travel between the processes."""
 
 from __future__ import annotations
 
