@@ -1,4 +1,4 @@
-"""A `Llama` whose model a server has."""
+"""A `Llama` whose model runs on a server."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ PATIENCE = 300.0
 
 
 class RemoteLlama(Llama):
-    """A `Llama` whose model a server has, which `Llama(url=...)` makes: one with OpenAI's API, or several of one model.
+    """A `Llama` whose model runs on a server with OpenAI's API, or on several servers. `Llama(url=...)` makes it.
 
     `model_path` is the model's name there, which may be left out if there is only one. `key` says where the key is: `env:NAME`,
     `file:PATH` or `keyring:NAME`; LLAMACLI_API_KEY has it by default. `insecure` sends it over plain http to other machines,
-    too. Completions, chats, vectors and, where the server tells them, tokens work as with a model here. Sampling that is not
-    given is left to the server. What it cannot do is a UsageError: a sampler or grammar that it does not know, logits,
-    functions of the caller, saved states.
+    too. Completions, chats and vectors work as with a model here, and so do tokens if the server has an endpoint for them.
+    Sampling that is not given is left to the server. What it cannot do is a UsageError: a sampler or grammar that it does not
+    know, logits, functions of the caller, saved states.
 
     Raises (when built):
         UsageError: for an address or key that cannot be used, a refused key, and arguments of a model here.

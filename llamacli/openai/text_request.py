@@ -37,10 +37,8 @@ def read_completion(document: Any, base: SamplingParams) -> CompletionRequest:
         raise fields.fault("best_of", "cannot be used with stream")
     if echo and suffix:
         raise fields.fault("echo", "cannot be used with suffix")
-    logprobs = _logprobs(fields)
-    generation = read_generation(fields, base, limits=LIMITS, default_limit=DEFAULT_LIMIT, logprobs=logprobs)
-    generation = _with_line_limits(fields, generation)
-    if echo and logprobs is not None:
+    generation = _generation(fields, base, DEFAULT_LIMIT)
+    if echo and generation.params.logprobs is not None:
         if stream is not None:
             raise fields.fault("echo", "with logprobs cannot be used with stream")
         generation = dataclasses.replace(generation, params=dataclasses.replace(generation.params, score_prompt=True))
@@ -63,9 +61,7 @@ def read_infill(document: Any, base: SamplingParams) -> CompletionRequest:
     prefix, suffix = fields.required_text("input_prefix"), fields.required_text("input_suffix")
     gap = (prefix + (fields.text("prompt") or ""), suffix)
     question = Question(gap=gap, files=_files(fields), constraint=read_constraint(fields))
-    logprobs = _logprobs(fields)
-    generation = read_generation(fields, base, limits=LIMITS, default_limit=None, logprobs=logprobs)
-    generation = _with_line_limits(fields, generation)
+    generation = _generation(fields, base, None)
     stream = read_stream(fields)
     shown = fields.texts("response_fields") or None
     fields.number("t_max_prompt_ms")  # llama.vim sends it, and llama-server has no such limit either
@@ -74,8 +70,9 @@ def read_infill(document: Any, base: SamplingParams) -> CompletionRequest:
     return CompletionRequest(questions=(question,), generation=generation, is_chat=False, stream=stream, shown=shown)
 
 
-def _with_line_limits(fields: Fields, generation: Generation) -> Generation:
-    """The parameters with llama-server's limits at the lines of an answer; 0, or less, is no limit."""
+def _generation(fields: Fields, base: SamplingParams, default_limit: int | None) -> Generation:
+    """Read sampling and limits, with llama-server's at the lines of an answer, where 0 or less is no limit."""
+    generation = read_generation(fields, base, limits=LIMITS, default_limit=default_limit, logprobs=_logprobs(fields))
     milliseconds, indent = fields.integer("t_max_predict_ms", low=-1) or 0, fields.integer("n_indent", low=0) or 0
     if milliseconds <= 0 and not indent:
         return generation

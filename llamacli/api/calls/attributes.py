@@ -1,4 +1,4 @@
-"""What a `Llama` tells of its model and its settings."""
+"""Properties of a `Llama`: its model and its settings."""
 
 from __future__ import annotations
 
