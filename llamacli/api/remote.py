@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from llamacli.engine.embedding.params import EmbeddingParams
     from llamacli.engine.embedding.window import Text
 
-PATIENCE = 300.0
-"""Seconds without a byte after which a server is given up."""
-
 
 class RemoteLlama(Llama):
     """A `Llama` whose model runs on a server with OpenAI's API, or on several servers. `Llama(url=...)` makes it.
@@ -74,7 +71,7 @@ class RemoteLlama(Llama):
                 raise UsageError(f"{name} is for a model here: the server has loaded its own", parameter=name)
         set_verbose(verbose)
         urls = _addresses(url)
-        self._open_clients = partial(clients_of, urls, key, os.environ, insecure=insecure, patience=PATIENCE)
+        self._open_clients = partial(clients_of, urls, key, os.environ, insecure=insecure)
         self.model_path, self.verbose, self.chat_format, self.chat_handler = model_path or "", verbose, None, None
         self._embeds = embedding
         self._vectorizer: RemoteEmbedder | None = None

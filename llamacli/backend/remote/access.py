@@ -9,7 +9,7 @@ from pathlib import Path
 from llamacli.backend.remote.address import Address, parse_address
 from llamacli.backend.remote.client import Client
 from llamacli.backend.remote.secret import Secret
-from llamacli.backend.remote.transport import Access, check_access
+from llamacli.backend.remote.transport import PATIENCE, Access, check_access
 from llamacli.errors import UsageError
 
 KEY_VARIABLE = "LLAMACLI_API_KEY"
@@ -17,7 +17,7 @@ _MOST_KEY_BYTES = 1 << 16
 
 
 def clients_of(
-    urls: Iterable[str], key: str | None, environ: Mapping[str, str], *, insecure: bool, patience: float
+    urls: Iterable[str], key: str | None, environ: Mapping[str, str], *, insecure: bool, patience: float = PATIENCE
 ) -> list[Client]:
     """Return a client for each address, which bears `patience` seconds of silence. `key` says where the key is: see `read_key`.
 

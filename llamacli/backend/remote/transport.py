@@ -24,6 +24,9 @@ CONNECT_SECONDS = 10.0
 MOST_BYTES = 256 << 20
 """The longest document that a response may hold."""
 
+PATIENCE = 300.0
+"""Seconds without a byte after which a server is given up."""
+
 _PORTION = 1 << 16
 _IDLE = 64
 
@@ -34,7 +37,7 @@ class Access:
 
     secret: Secret | None = None
     proxy: str | None = None
-    patience: float = 300.0
+    patience: float = PATIENCE
 
 
 class _UnixConnection(http.client.HTTPConnection):
