@@ -14,11 +14,12 @@ import os
 import re
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import peers
 
 from llamacli.backend.local import open_backend
 from llamacli.backend.protocol import Backend
@@ -29,14 +30,12 @@ from llamacli.engine.events import Piece
 from llamacli.engine.generation.job import Job
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
 
-PROGRAM = [sys.executable, "-P", "-m", "llamacli"]
-
 
 @contextmanager
 def serving(model: str, threads: int) -> Iterator[str]:
     """The address of a server of the model."""
     arguments = ("serve", "-m", model, "--port", "0", "-t", str(threads), "--parallel", "4", "-c", "1024")
-    with subprocess.Popen([*PROGRAM, *arguments], stderr=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen([*peers.LLAMACLI, *arguments], stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         for line in server.stderr:
             if match := re.search(r"http://\S+:\d+", line):

@@ -12,8 +12,8 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 
+import peers
 from bench_threads import busy_programs
 
 PROMPT = "Write an essay about the history of the sea."
@@ -23,7 +23,7 @@ def speeds(model: str, spins: str, tokens: int) -> tuple[float, float]:
     """Return the tokens per second of generation and of the prompt in one run of the program."""
     options = ["--temp", "0", "--ignore-eos", "-n", str(tokens), "--draft", "off", "--no-prompt-cache", "--json"]
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "llamacli", "run", "-m", model, *options, PROMPT],
+        [*peers.LLAMACLI, "run", "-m", model, *options, PROMPT],
         env={**os.environ, "GOMP_SPINCOUNT": spins},
         stdin=subprocess.DEVNULL,
         capture_output=True,
