@@ -156,10 +156,11 @@ def test_a_server_that_answers_nothing_is_an_error() -> None:
 @pytest.mark.parametrize("form", ["jsonl", "md", "table"])
 def test_rows_go_to_both_streams(form: str) -> None:
     with odd_server(Script([answered("Yes.")])) as address:
-        done = bench(address, "--requests", "2", "-o", "json", "-oe", form, "--no-warmup", "-n", "2")
+        done = bench(address, "--requests", "2", "-o", "json", "-oe", form, "--no-warmup", "-n", "2", "--progress")
     assert done.status == 0, done.stderr
     (row,) = json.loads(done.stdout)
-    assert row["test"] in done.stderr
+    assert f"llamacli: test 1/1, {row['test']}" in done.stderr.splitlines()
+    assert done.stderr.count(row["test"]) == 2
 
 
 def test_prompts_of_files_are_asked_in_turn(tmp_path: Path) -> None:
@@ -188,8 +189,8 @@ def test_files_without_prompts_are_refused(tmp_path: Path, text: str) -> None:
     [
         ("--rate", "0"), ("--concurrency", "0"), ("--concurrency", "5000"), ("--slo", "fast"), ("--slo", "ttft=1s,ttft=2s"),
         ("--rate", "1", "--concurrency", "2"), ("-t", "4"), ("-d", "4"), ("--latency",), ("--parallel", "2"), ("-m", "a,b"),
-        ("--prompts", "x.json", "-p", "4"), ("--prompts", "missing.json"), ("--requests", "0"), ("--seconds", "-1"),
-        ("-p", "2000000000"),
+        ("-r", "3"), ("--prompts", "x.json", "-p", "4"), ("--prompts", "missing.json"), ("--requests", "0"),
+        ("--seconds", "-1"), ("-p", "2000000000"),
     ],
 )  # fmt: skip
 def test_what_a_load_test_cannot_do_is_refused(arguments: tuple[str, ...]) -> None:

@@ -39,6 +39,9 @@ Given = Callable[[str], bool]
 _FEWEST, _EACH = 20, 10
 """Requests of a test of which none are given: so many at least, and so many for each at once."""
 
+_REPEATING = ("repetitions", "until_stable", "delay")
+"""Parameters of repetitions, which a load test does not have."""
+
 GRACE_SECONDS = 5.0
 
 
@@ -61,7 +64,9 @@ def run_load(
     from llamacli.backend.remote.pool import find_endpoints
 
     tests = load_tests(work, load, given)
-    work = dataclasses.replace(work, prompt_gen=(), n_depth=(), parallel=())  # had no effect: not in the stored command
+    # What has no effect is not in the stored command either.
+    work = dataclasses.replace(work, prompt_gen=(), n_depth=(), parallel=())
+    plan = PlanOptions(no_warmup=plan.no_warmup, sandbox=plan.sandbox, engine_timeout=plan.engine_timeout)
     conversations = read_prompts(load.prompts) if load.prompts is not None else None
     clients = open_clients(app, remote, plan.engine_timeout)
     try:
@@ -80,18 +85,25 @@ def run_load(
 
 
 def load_tests(work: WorkOptions, load: LoadOptions, given: Given) -> list[LoadTest]:
-    """Return the tests of all combinations. Raises UsageError.
+    """Return the tests of all combinations.
 
-    The model's setup may come from the environment and the settings, which are for other commands, too: it has no effect then.
+    Options for models that are measured here may come from the environment and the settings, which are for other commands, too:
+    they have no effect then.
+
+    Raises:
+        UsageError: if such an option is on the command line, or options of load tests contradict each other.
     """
-    for is_asked, name in (
-        (any(given(one.name) for one in dataclasses.fields(SetupOptions)), "options of a model's setup"),
-        (given("prompt_gen"), "-pg"), (given("n_depth"), "-d"),
-        (given("parallel"), "--parallel (--concurrency says how many ask at once)"), (work.latency, "--latency"),
-        (work.end_to_end, "--end-to-end"), (len(work.references) > 1, "a second model"),
+    of_setup, shape = "the server was set up before", "a load test has prompts and answers only"
+    for is_asked, name, reason in (
+        (any(given(one.name) for one in dataclasses.fields(SetupOptions)), "options of a model's setup", of_setup),
+        (len(work.references) > 1, "a second model", of_setup),
+        (given("parallel"), "--parallel", "--concurrency is the number of requests at once"),
+        (given("prompt_gen"), "-pg", shape), (given("n_depth"), "-d", shape), (work.latency, "--latency", shape),
+        (work.end_to_end, "--end-to-end", shape),
+        (any(map(given, _REPEATING)), "-r, --until-stable or --delay", "--requests and --seconds are the length of a test"),
     ):  # fmt: skip
         if is_asked:
-            raise UsageError(f"{name} cannot be used with --url: the server was set up before")
+            raise UsageError(f"{name} cannot be used with --url: {reason}")
     if load.rate is not None and load.concurrency:
         raise UsageError("--rate cannot be used with --concurrency: requests come when they come")
     if load.prompts is not None and (work.n_prompt or load.warm_prefix):
@@ -150,7 +162,9 @@ class _LoadSession:
             RemoteError: if no prompts can be made, as the server fails.
         """
         first = self._endpoints[0]
-        for test in self._tests:
+        for number, test in enumerate(self._tests, start=1):
+            if self._options.progress:
+                self._app.console.note(f"test {number}/{len(self._tests)}, {test.name}")
             if conversations is not None:
                 make = from_conversations(conversations, test, first.info)
             else:
