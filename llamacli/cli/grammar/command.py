@@ -15,9 +15,9 @@ from llamacli.cli.framework.inputs.grammar_files import (
     Source,
     parse_grammar,
     read_grammar,
-    write_file,
 )
 from llamacli.cli.framework.options import JsonOption
+from llamacli.cli.framework.output_file import write_file
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.grammar.allowed import allowed
 from llamacli.cli.grammar.cases import run_cases, sample

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from llamacli.cli.framework.command import command, group
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.inputs.grammar_files import write_file
 from llamacli.cli.framework.options import JsonOption
+from llamacli.cli.framework.output_file import write_file
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.errors import UsageError
 from llamacli.units import counted

@@ -1,9 +1,8 @@
-"""Input and output files of the grammar commands, and built-in grammars."""
+"""Input files of the grammar commands, and built-in grammars."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,28 +72,6 @@ def parse_grammar(console: Console, source: Source, root: str) -> Grammar:
         raise error.named(source.name) from error
 
 
-def write_file(path: Path, text: str) -> None:
-    """Replace a file, or the target of a link, atomically and with its permissions. Write directly to devices.
-
-    Raises:
-        UsageError: if it cannot be written.
-    """
-    target = path.resolve()
-    if target.exists() and not target.is_file():
-        write_device(path, text)
-        return
-    part = target.with_name(f".{target.name}.partial")
-    try:
-        part.write_text(text, encoding="utf-8", newline="\n")
-        if target.exists():
-            part.chmod(target.stat().st_mode)
-        part.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-
-
 def read_lines(console: Console, files: Iterable[Path]) -> list[str]:
     """Return the non-empty lines of files, without line ends."""
     texts = [console.read_input() if str(file) == STDIN else read_text_file(file) for file in files]
@@ -112,15 +89,3 @@ def read_json(console: Console, name: str) -> object:
         return parse_json(text, source="standard input" if name == STDIN else name)
     except InvalidJSONError as error:
         raise GrammarError(error.message) from error
-
-
-def write_device(path: Path, text: str) -> None:
-    """Write to a device or a pipe.
-
-    Raises:
-        UsageError: if it cannot be written.
-    """
-    try:
-        path.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
