@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from llamacli.batch.formats import RowFormat, result_format
-from llamacli.batch.result_table import require_writer
 from llamacli.batch.shard import Shard, parse_shard
 from llamacli.cli.framework.options import DaskOption
 from llamacli.cli.framework.parameters import option
@@ -121,6 +120,8 @@ def check_rows(options: RowOptions) -> None:
     if options.shard is not None and (options.output is None or result_format(options.output.name) != "jsonl"):
         raise UsageError("--shard needs an --output file of JSON lines, which --merge joins with the others")
     if options.output is not None:
+        from llamacli.batch.result_table import require_writer
+
         require_writer(result_format(options.output.name))
     if str(options.input) != "-" and not options.input.exists():
         raise UsageError(f"{options.input} does not exist")

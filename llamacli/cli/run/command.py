@@ -23,7 +23,7 @@ from llamacli.cli.framework.options import (
 )
 from llamacli.cli.framework.spellings.suggest import unexpected
 from llamacli.cli.run.batch_options import RowOptions, check_rows
-from llamacli.cli.run.log import LogOptions
+from llamacli.cli.run.log_options import LogOptions
 from llamacli.cli.run.options import (
     Asked,
     ConstraintOptions,

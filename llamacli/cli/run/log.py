@@ -1,4 +1,4 @@
-"""The log of `llamacli run`: its options, going on after an entry, and adding one."""
+"""The log of `llamacli run`: going on after an entry, and adding one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.parameters import option
+from llamacli.cli.run.log_options import LogOptions
 from llamacli.cli.run.options import ModelSetup
 from llamacli.engine.chat.message import Message, read_messages
 from llamacli.engine.chat.question import Question
@@ -28,32 +28,6 @@ logger = logging.getLogger(__name__)
 
 _MIN_TOKENS = 128
 """Tokens below which evaluating again is faster than a file."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogOptions:
-    """The log of prompts and answers."""
-
-    PANEL: ClassVar[str] = "Log"
-
-    log: Annotated[bool, option("--log/--no-log", help="Keep the prompt and the answer, for `llamacli log` and -C.")] = False
-    continue_last: Annotated[
-        bool, option("-C", "--continue", help="Go on after the last answer in the log; implies --log.", environment=False)
-    ] = False
-    log_id: Annotated[
-        int | None,
-        option("--log-id", metavar="N", help="Go on after answer N in the log; implies --log.", environment=False),
-    ] = None
-
-    @property
-    def continues(self) -> bool:
-        """True if the prompt follows an answer in the log."""
-        return self.continue_last or self.log_id is not None
-
-    @property
-    def is_kept(self) -> bool:
-        """True if the prompt and the answer are kept."""
-        return self.log or self.continues
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,8 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.run import options as run_options
 from llamacli.cli.run.batch_options import RowOptions
 from llamacli.cli.run.constraint import read_constraint
-from llamacli.cli.run.log import FinishedRun, LogOptions, open_journal
+from llamacli.cli.run.log import FinishedRun, open_journal
+from llamacli.cli.run.log_options import LogOptions
 from llamacli.cli.run.options import Asked, ModelSetup, OutputOptions, StateOptions
 from llamacli.cli.run.prompt import read_base, read_question, read_row_template
 from llamacli.engine.params import ModelParams
@@ -21,6 +22,9 @@ from llamacli.units import counted
 
 if TYPE_CHECKING:
     from llamacli.backend.protocol import Backend, RowBackend
+    from llamacli.engine.chat.question import Question
+    from llamacli.engine.events import Answer
+    from llamacli.engine.params import GenerationParams
 
 logger = logging.getLogger(__name__)
 
@@ -69,16 +73,22 @@ def answer_prompt(
                 write_stats(app, answers, engine.load_ms)
             _check_state(app, state, reused=any(one.usage.cached_tokens for one in answers))
             if journal is not None:
-                run = FinishedRun(
-                    model=engine.describe().model,
-                    reference=setup.model.model,
-                    question=question,
-                    params=params,
-                    answers=answers,
-                    load_ms=engine.load_ms,
-                )
-                journal.add(app, engine, run)
+                journal.add(app, engine, _finished(engine, setup, question, params, answers))
             check_answers(turn, answers, engine.n_ctx)
+
+
+def _finished(
+    engine: Backend, setup: ModelSetup, question: Question, params: GenerationParams, answers: Sequence[Answer]
+) -> FinishedRun:
+    """Return what the log keeps of a run."""
+    return FinishedRun(
+        model=engine.describe().model,
+        reference=setup.model.model,
+        question=question,
+        params=params,
+        answers=answers,
+        load_ms=engine.load_ms,
+    )
 
 
 def answer_rows(app: AppContext, prompt: str | None, asked: Asked, setup: ModelSetup, rows: RowOptions) -> None:
