@@ -43,14 +43,7 @@ def run_rows(app: AppContext, engine: RowBackend, options: RowOptions, defaults:
     own = shard_of_job(app.console.environ) if options.shard == "auto" else options.shard
     results = open_results(app, options)
     stream = open_input(app, options)
-    params = RunParams(
-        parallel=options.parallel,
-        retry=options.retry,
-        unordered=options.unordered,
-        fail_fast=options.fail_fast,
-        hides_reasoning=hides_reasoning,
-        keep_columns=options.keep_columns,
-    )
+    params = _params(options, hides_reasoning=hides_reasoning)
     progress, warnings = RowProgress(input_size(stream)), _Warnings(app, defaults.base.constraint)
     runner = RowRunner(engine, defaults, params, results, progress=progress, on_constraint=warnings.warn)
     total = count_rows(app, options, own)
@@ -74,15 +67,32 @@ def run_rows(app: AppContext, engine: RowBackend, options: RowOptions, defaults:
         raise
     else:
         results.close()
-        if not is_interrupted and shard is not None and options.output is not None:
-            shard.record().write(options.output)
-        if not is_interrupted and (target := table_file(options)) is not None:
-            publish(target, result_format(target.name))
+        if not is_interrupted:
+            _complete(options, shard)
     finally:
         stream.close()
         summarize(app, runner.tally, options, is_interrupted=is_interrupted)
     if not is_interrupted:
         runner.check()
+
+
+def _params(options: RowOptions, *, hides_reasoning: bool) -> RunParams:
+    return RunParams(
+        parallel=options.parallel,
+        retry=options.retry,
+        unordered=options.unordered,
+        fail_fast=options.fail_fast,
+        hides_reasoning=hides_reasoning,
+        keep_columns=options.keep_columns,
+    )
+
+
+def _complete(options: RowOptions, shard: ShardRows | None) -> None:
+    """Write the record of a shard, and the table, when all results are there."""
+    if shard is not None and options.output is not None:
+        shard.record().write(options.output)
+    if (target := table_file(options)) is not None:
+        publish(target, result_format(target.name))
 
 
 def table_file(options: RowOptions) -> Path | None:
