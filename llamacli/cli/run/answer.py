@@ -8,7 +8,7 @@ from contextlib import closing
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.run import options as run_options
 from llamacli.cli.run.options import OutputOptions
-from llamacli.cli.run.output import Look, Sink, TextSink, WholeTextSink
+from llamacli.cli.run.output import AnswerStyle, Sink, TextSink, WholeTextSink
 from llamacli.engine.chat.judgement import check_answer
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent, Piece, Prefill
@@ -38,10 +38,10 @@ def make_sink(
         return make_json_sink(console, turn, options, model=model, hides_reasoning=hides_reasoning)
     prompt = turn.prompt.text if options.echo else None
     is_prose = is_prose and prompt is None and not options.extract
-    look = Look(exact=exact, is_prose=is_prose, markdown=is_prose and not exact and not options.plain)
+    style = AnswerStyle(exact=exact, is_prose=is_prose, markdown=is_prose and not exact and not options.plain)
     if options.extract or options.samples > 1:
-        return WholeTextSink(console, look, extract=options.extract, hides_reasoning=hides_reasoning, prompt=prompt)
-    return TextSink(console, look, hides_reasoning=hides_reasoning, prompt=prompt)
+        return WholeTextSink(console, style, extract=options.extract, hides_reasoning=hides_reasoning, prompt=prompt)
+    return TextSink(console, style, hides_reasoning=hides_reasoning, prompt=prompt)
 
 
 def write_answers(

@@ -54,8 +54,8 @@ class ReasoningLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """The look of an answer. `exact` text gets no newline at its end.
+class AnswerStyle:
+    """How an answer is shown. `exact` text gets no newline at its end.
 
     On a terminal on which text can be erased, `is_prose` breaks lines between words, and `markdown` renders Markdown.
     """
@@ -75,24 +75,24 @@ class Shown(Protocol):
         """Show the rest, and end the line."""
 
 
-def answer_stream(console: Console, look: Look) -> Shown:
+def answer_stream(console: Console, style: AnswerStyle) -> Shown:
     """Return a stream to standard output."""
-    if look.markdown and console.redraws:
+    if style.markdown and console.redraws:
         from llamacli.render.chat.answer import MarkdownView
 
         console.adapt_theme()
         size = lambda: (console.width, shutil.get_terminal_size().lines)  # noqa: E731
         return MarkdownView(console.write, size, color=console.stdout_color, shows_reasoning=False)
-    width = (lambda: console.width) if look.is_prose and console.redraws else None
-    return AnswerStream(console.write, terminal=console.terminals.stdout, exact=look.exact, width=width)
+    width = (lambda: console.width) if style.is_prose and console.redraws else None
+    return AnswerStream(console.write, terminal=console.terminals.stdout, exact=style.exact, width=width)
 
 
 class TextSink:
     """One answer, written as it comes; tool calls as one line of JSON at its end."""
 
-    def __init__(self, console: Console, look: Look, *, hides_reasoning: bool, prompt: str | None) -> None:
+    def __init__(self, console: Console, style: AnswerStyle, *, hides_reasoning: bool, prompt: str | None) -> None:
         self._console = console
-        self._stream = answer_stream(console, look)
+        self._stream = answer_stream(console, style)
         self._reasoning = None if hides_reasoning else ReasoningLine(console)
         if prompt is not None:
             self._stream.add(prompt)
@@ -124,9 +124,11 @@ class TextSink:
 class WholeTextSink:
     """Answers written when all are complete, with an empty line between; or only their first code block."""
 
-    def __init__(self, console: Console, look: Look, *, extract: bool, hides_reasoning: bool, prompt: str | None) -> None:
+    def __init__(
+        self, console: Console, style: AnswerStyle, *, extract: bool, hides_reasoning: bool, prompt: str | None
+    ) -> None:
         self._console = console
-        self._look = look
+        self._style = style
         self._extract = extract
         self._hides_reasoning = hides_reasoning
         self._prompt = prompt
@@ -149,7 +151,7 @@ class WholeTextSink:
             reasoning = ReasoningLine(self._console)
             reasoning.add("" if self._hides_reasoning else answer.reasoning_content)
             reasoning.finish()
-            stream = answer_stream(self._console, self._look)
+            stream = answer_stream(self._console, self._style)
             stream.add((self._prompt or "") + (self._code(answer) if self._extract else answer.content))
             stream.finish()
             write_calls(self._console, answer)
