@@ -25,8 +25,11 @@ _SERVICES = {
 _INSPECTIONS = {"--fit", "--system", "--check", "--values"}
 """The options of `info` for which the engine's process is needed."""
 
-_HELP = {"-h", "--help"}
-_URL, _KEEP_ALIVE = "--url", "--keep-alive"
+_HELP = {"-h", "--help", "--help-all"}
+_KEEP_ALIVE = "--keep-alive"
+
+_ENGINELESS = ("--url", "--dask", "--merge")
+"""The options with which others compute, or nobody."""
 
 _OF_STORED_RUNS = {"history", "show", "export", "rm", "compare"}
 """The commands of `bench` that measure nothing."""
@@ -67,7 +70,7 @@ def _prepare_engine(arguments: list[str]) -> None:
     service = _service(arguments)
     if service is None or not _HELP.isdisjoint(arguments) or os.getenv("LLAMACLI_URL"):
         return
-    if _is_given(_URL, arguments):  # a server computes
+    if any(_is_given(option, arguments) for option in _ENGINELESS):
         return
     from llamacli.backend.child.start import prepare
 
