@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.render.columns import format_columns
 from llamacli.render.text import columns, escape, escape_line
 from llamacli.render.wrap import cut, wrap
@@ -95,10 +97,6 @@ def _speed(document: Mapping[str, Any]) -> str:
 
 def _settings(value: object) -> str:
     """The settings that differ from the defaults, and the seed."""
-    import dataclasses
-
-    from llamacli.engine.params import GenerationParams, SamplingParams
-
     if not isinstance(value, dict):
         return ""
     defaults = {**dataclasses.asdict(GenerationParams()), **dataclasses.asdict(SamplingParams()), "logit_bias": {}}

@@ -28,7 +28,7 @@ def open_vocabulary(
     """The vocabulary of a file or of a server's model, and the model's name.
 
     Raises:
-        UsageError: if several servers are named, or the server tells no tokens.
+        UsageError: if several servers are named, or the server does not tokenize.
         ModelError, RemoteError: if there is no model.
     """
     if not remote.url:

@@ -23,7 +23,7 @@ _SHELLS = ("ash", "bash", "busybox", "dash", "ksh", "ksh93", "mksh", "sh", "zsh"
 
 
 def belongs_to_a_loop(descriptor: int) -> bool:
-    """Return whether another process reads from this standard input, too, as far as Linux tells."""
+    """Return whether another process reads from this standard input, too, as far as Linux shows."""
     try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISREG(mode):
@@ -53,7 +53,7 @@ def _is_shared_with_subshell(descriptor: int) -> bool:
 def may_be_fed(descriptor: int) -> bool:
     """Return whether a program may still write to this standard input, other than those that started us.
 
-    True where the system does not tell: the process that holds the other end may be another user's.
+    True where the system does not show it: the process that holds the other end may be another user's.
     """
     try:
         mode = os.fstat(descriptor).st_mode

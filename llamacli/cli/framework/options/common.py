@@ -11,7 +11,7 @@ from llamacli.render.theme import THEME_HELP, parse_theme
 
 
 def check_theme(text: str) -> str:
-    """Return the text of a theme. Raises ValueError if it is none."""
+    """Return the text of a theme. Raises ValueError if it is invalid."""
     parse_theme(text)
     return text
 

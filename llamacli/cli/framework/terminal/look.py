@@ -15,7 +15,7 @@ from llamacli.render.theme import AUTO, Theme, parse_theme, plain
 ColorMode = Literal["auto", "always", "never"]
 
 _ASK = b"\x1b]11;?\x1b\\\x1b[c"
-"""Ask for the background colour, and for the kind of terminal, which every one tells: nothing else comes after its answer."""
+"""Ask for the background colour, and for the kind of terminal, which every terminal answers, after any other answer."""
 
 _BACKGROUND = re.compile(rb"\x1b\]11;rgba?:([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})")
 _KIND = re.compile(rb"\x1b\[\?[0-9;]*c")
@@ -82,7 +82,7 @@ def stated_background(environ: Mapping[str, str]) -> bool | None:
 
 
 def asked_background(environ: Mapping[str, str]) -> bool | None:
-    """Ask the terminal whether its background is light; None if it does not tell within a moment.
+    """Ask the terminal whether its background is light; None if it does not answer within a moment.
 
     Not over a network, where the answer may come so late that it would be taken for typed keys.
     """
