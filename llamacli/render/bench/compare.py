@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llamacli.bench.compare.compare import LEVEL, Outcome
 from llamacli.bench.compare.runs import ComparedTest, Comparison
+from llamacli.render.bench.estimate import format_estimate
 from llamacli.render.text import escape_line
 from llamacli.render.wrap import shorten, wrap
 
@@ -71,9 +72,7 @@ def _quality_lines(comparison: Comparison) -> Iterator[str]:
             yield f"{escape_line(one.test)}, {one.figure}: {one.verdict}, as {one.reason}"
             continue
         pattern = "{:+.2%}" if one.figure in ("perplexity", "accuracy") else "{:+.6f}"
-        about = pattern.format(change.value)
-        if change.low is not None and change.high is not None:
-            about += f" [{pattern.format(change.low)}, {pattern.format(change.high)}]"
+        about = format_estimate(change, pattern)
         if one.p_value is not None:
             about += f", p = {one.p_value:.2g}"
         yield f"{escape_line(one.test)}, {one.figure}: {one.first:.5g} -> {one.second:.5g} ({about}): {one.verdict}"

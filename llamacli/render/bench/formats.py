@@ -192,7 +192,7 @@ def quality_columns(rows: Sequence[Row]) -> list[str]:
     return [name for name in _QUALITY if any(row[name] is not None for row in rows)]
 
 
-def format_estimate(row: Row, column: str) -> str:
+def _quality_figure(row: Row, column: str) -> str:
     """Return a figure of quality with half the width of its interval: `15.39 ± 0.42`, shares in percent."""
     value, low, high = (row[f"{column}{bound}"] for bound in ("", "_low", "_high"))
     if value is None:
@@ -220,7 +220,7 @@ def _cell(row: Row, column: str) -> str:
     if column in _LATENCY:
         return "" if row[column] is None else f"{row[column]:.2f}"
     if column in _QUALITY:
-        return format_estimate(row, column)
+        return _quality_figure(row, column)
     special = {
         "model": row["model_type"] or row["model_filename"].rpartition("/")[2],
         "size": format_model_size(row["model_size"]),

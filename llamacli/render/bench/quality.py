@@ -9,6 +9,7 @@ from typing import Any
 from llamacli.bench.measure.rows import Row
 from llamacli.bench.quality.estimates import Estimate
 from llamacli.bench.quality.result import QualityResult
+from llamacli.render.bench.estimate import format_estimate
 from llamacli.render.bench.formats import SHORT_NAMES, format_value, shown_settings
 from llamacli.render.columns import format_columns
 from llamacli.render.text import escape_line
@@ -25,9 +26,7 @@ def format_running(estimate: Estimate | None) -> str:
     """Return the perplexity so far, for a line of progress."""
     if estimate is None:
         return "perplexity"
-    if estimate.low is None or estimate.high is None:
-        return f"perplexity {estimate.value:.3f}"
-    return f"perplexity {estimate.value:.3f} ({estimate.low:.3f} – {estimate.high:.3f})"
+    return f"perplexity {format_estimate(estimate, '{:.3f}', '({} – {})')}"
 
 
 def format_loss(result: QualityResult) -> str:
@@ -38,17 +37,10 @@ def format_loss(result: QualityResult) -> str:
     change = found.log_ratio.mapped(math.expm1)
     divergence, same = found.mean, found.same_top
     return (
-        f"perplexity {found.reference.value:.3f} -> {result.perplexity.value:.3f} ({_with_bounds(change, '{:+.2%}')}), "
-        f"KL divergence {_with_bounds(divergence, '{:.5f}')}, "
-        f"same most probable token {_with_bounds(same, '{:.1%}')}; {counted(result.windows, 'window')} of the shipped text\n"
+        f"perplexity {found.reference.value:.3f} -> {result.perplexity.value:.3f} ({format_estimate(change, '{:+.2%}')}), "
+        f"KL divergence {format_estimate(divergence, '{:.5f}')}, "
+        f"same most probable token {format_estimate(same, '{:.1%}')}; {counted(result.windows, 'window')} of the shipped text\n"
     )
-
-
-def _with_bounds(estimate: Estimate, pattern: str) -> str:
-    value = pattern.format(estimate.value)
-    if estimate.low is None or estimate.high is None:
-        return value
-    return f"{value} [{pattern.format(estimate.low)}, {pattern.format(estimate.high)}]"
 
 
 def format_details(rows: Sequence[Row], *, width: int, paint: Paint) -> str:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from llamacli.bench.quality.estimates import Estimate
 from llamacli.bench.tune.weigh import Loss, Weighed, WeighedType
+from llamacli.render.bench.estimate import format_estimate
 from llamacli.render.text import escape_line
 from llamacli.render.wrap import wrap
 from llamacli.units import format_bytes
 
 _WIDEST = 100
+_BOUNDS = "({} to {})"
 
 
 def format_weighed(weighed: Weighed, *, width: int) -> str:
@@ -43,15 +44,8 @@ def _sentences(weighed: Weighed) -> Iterator[str]:
 
 
 def _describe(loss: Loss) -> str:
-    change, divergence = loss.perplexity, loss.divergence
-    return f"perplexity {_bounded(change, '{:+.2%}')}, KL divergence {_bounded(divergence, '{:.5f}')}"
-
-
-def _bounded(estimate: Estimate, pattern: str) -> str:
-    value = pattern.format(estimate.value)
-    if estimate.low is None or estimate.high is None:
-        return value
-    return f"{value} ({pattern.format(estimate.low)} to {pattern.format(estimate.high)})"
+    change = format_estimate(loss.perplexity, "{:+.2%}", _BOUNDS)
+    return f"perplexity {change}, KL divergence {format_estimate(loss.divergence, '{:.5f}', _BOUNDS)}"
 
 
 def weighed_document(weighed: Weighed) -> dict[str, Any]:
