@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 from fakes import invoke
+from talk import TERMINAL
 
+from llamacli.cli.framework.spellings.suggest import option_names
+from llamacli.cli.framework.spellings.synonyms import SYNONYMS, own_name
 from llamacli.cli.program import FOREIGN_COMMANDS
+from llamacli.cli.run.command import run
 from llamacli.store.files import paths
 
 
@@ -41,6 +45,48 @@ def test_options_of_llm_become_ours(tmp_path) -> None:
     assert "integer" in invoke("run", "--schema", '{"type": "integer"}', "-n", "1", "x").engine.constraint.grammar
     (tmp_path / "s.json").write_text('{"type": "integer"}')
     assert "integer" in invoke("run", "--schema", str(tmp_path / "s.json"), "x").engine.constraint.grammar
+    assert "integer" in invoke("run", "--guided-json", '{"type": "integer"}', "x").engine.constraint.grammar
+
+
+@pytest.mark.parametrize(
+    ("arguments", "read"),
+    [
+        (["--max-tokens", "20"], lambda engine: engine.params.max_tokens == 20),
+        (["--max_new_tokens=20"], lambda engine: engine.params.max_tokens == 20),
+        (["--num_predict", "-1"], lambda engine: engine.params.max_tokens is None),
+        (["--num-ctx", "512"], lambda engine: engine.context.n_ctx == 512),
+        (["--max-model-len", "512"], lambda engine: engine.context.n_ctx == 512),
+        (["--ctx", "512"], lambda engine: engine.context.n_ctx == 512),
+        (["--system-message", "S"], lambda engine: engine.messages[0]["content"] == "S"),
+        (["--stop-sequence", "END", "--stop_words", "FIN"], lambda engine: engine.params.stop == ("END", "FIN")),
+        (["--repetition_penalty", "1.5"], lambda engine: engine.params.sampling.repeat_penalty == 1.5),
+        (["--top_k", "7", "--min_p=0.1"], lambda engine: engine.params.sampling.top_k == 7),
+        (["--random-seed", "4"], lambda engine: engine.params.sampling.seed == 4),
+        (["--num_gpu", "3", "--n_threads", "2"], lambda engine: (engine.model.gpu_layers, engine.context.threads) == (3, 2)),
+        (["--model-name", "m.gguf"], lambda engine: engine.path.name == "m.gguf"),
+        (["--guided-regex", "[0-9]+"], lambda engine: engine.constraint is not None),
+        (["-o", "num_predict", "20", "-o", "num_ctx", "512"], lambda engine: engine.params.max_tokens == 20),
+    ],
+)
+def test_names_of_other_programs_and_apis_work(arguments, read) -> None:
+    result = invoke("run", *arguments, "why?")
+    assert result.status == 0, result.stderr
+    assert read(result.engine)
+
+
+@pytest.mark.parametrize("name", ["--api-base", "--base-url", "--base_url", "--server-url"])
+@pytest.mark.parametrize("command", ["run", "chat", "embed", "bench"])
+def test_addresses_of_servers_have_many_names(name, command) -> None:
+    result = invoke(command, name, "no address", *(("x",) if command != "bench" else ()), terminals=TERMINAL)
+    assert result.status == 2
+    assert "the address of the server must be a host and a path only" in result.stderr
+
+
+def test_every_synonym_is_an_option_of_run_and_no_name_is_taken_from_an_option() -> None:
+    options = option_names(run)
+    for own, names in SYNONYMS.items():
+        assert own[0] in options
+        assert all(options[own_name(f"--{name}", options)] is options[own[0]] for name in names)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +94,16 @@ def test_options_of_llm_become_ours(tmp_path) -> None:
     [
         (["run", "-cnv", "x"], "no such option: -cnv (llamacli chat is a conversation)"),
         (["run", "--hf-file", "x.gguf", "x"], "write -m hf:USER/REPO:FILE"),
+        (["embed", "--max-tokens", "3", "x"], "no such option: --max-tokens (llamacli run has it as --predict)"),
+        (["tokenize", "--temperature", "0", "x"], "llamacli run has it as --temp"),
+        (["bench", "--num-ctx", "512"], "llamacli run has it as --ctx-size"),
+        (["run", "--max-tokens", "many", "x"], "'many' is not"),
+        (["run", "--max-tokens"], "requires an argument"),
+        (["run", "--api-key", "secret", "x"], "write --key env:NAME"),
+        (["config", "get", "--api-key", "secret", "x"], "for llamacli run, write --key env:NAME"),
+        (["run", "--host", "here", "x"], "write --url http://HOST:PORT"),
+        (["run", "--n", "2", "x"], "write --samples N"),
+        (["run", "--stream", "x"], "--stream-json streams JSON"),
         (["run", "--image", "x.png", "x"], "images are not supported"),
         (["run", "-o", "colour", "red", "x"], "-o colour: no such option"),
         (["run", "-o", "colour"], "-o needs a name and a value"),

@@ -1,12 +1,17 @@
-"""Spellings of llama.cpp's programs, llm and ollama: they are put into ours, or the error says the line that does it."""
+"""Spellings of llama.cpp's programs, llm and ollama: they are put into ours, or the error says the line that does it.
+
+Those that are only other names of our options are in `synonyms`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from llamacli.cli.framework.inputs.files import read_text_file
+from llamacli.cli.framework.spellings.synonyms import option_of_run, own_name
 from llamacli.errors import UsageError
 
 
@@ -28,14 +33,13 @@ def _schema(value: str) -> list[str]:
 
 _WITH_VALUE = {
     "-hf": _as("-m", "hf:"), "-hfr": _as("-m", "hf:"), "--hf-repo": _as("-m", "hf:"),
-    "-mu": _as("-m"), "--model-url": _as("-m"),
+    "-mu": _as("-m"),
     "-sysf": Rewrite("-sys", lambda value: ["-sys", read_text_file(Path(value)).rstrip("\n")]),
     "--system-prompt-file": Rewrite("-sys", lambda value: ["-sys", read_text_file(Path(value)).rstrip("\n")]),
-    "--system": _as("-sys"), "--schema": Rewrite("-j", _schema),
-    "-np": _as("--parallel"), "-r": _as("--stop"), "--reverse-prompt": _as("--stop"),
-    "--fragment": _as("-f"),
+    "--schema": Rewrite("-j", _schema), "--guided-json": Rewrite("-j", _schema),
+    "-np": _as("--parallel"), "-r": _as("--stop"),
 }  # fmt: skip
-"""Options with a value that commands of ours have under another name."""
+"""Options with a value that commands of ours have in another form, or under a short name."""
 
 _WITHOUT_VALUE = {
     "-st": (), "--single-turn": (), "-no-cnv": (), "--no-conversation": (), "--no-display-prompt": (), "--simple-io": (),
@@ -45,7 +49,6 @@ _WITHOUT_VALUE = {
 
 _PROMPT = ("-p", "--prompt")
 _HF_FILE = ("-hff", "--hf-file")
-_LLM_OPTIONS = {"max_tokens": "predict", "temperature": "temp"}
 
 _LINES = {
     "-cnv": "llamacli chat is a conversation", "--conversation": "llamacli chat is a conversation",
@@ -54,8 +57,12 @@ _LINES = {
     "--mmproj": "images are not supported", "--image": "images are not supported",
     "-a": "-f FILE adds a text file; images are not supported", "--attachment": "-f FILE adds a text file",
     "--no-stream": "output into a file or a pipe is the same with and without streaming",
-    "-co": "write --color always", "--ctx": "write -c N", "-td": "write llamacli chat --tools FILE",
-    "--format": "write -j SCHEMA, or --grammar-file json", "--keepalive": "write --keep-alive",
+    "--stream": "text is streamed anyhow, and --stream-json streams JSON",
+    "-co": "write --color always", "-td": "write llamacli chat --tools FILE",
+    "--format": "write -j SCHEMA, or --grammar-file json",
+    "--response-format": "write -j SCHEMA, or --grammar-file json", "--json-mode": "write --grammar-file json",
+    "--n": "write --samples N for several answers, or -n N for the length of one",
+    "--api-key": "write --key env:NAME, which takes it from the environment", "--host": "write --url http://HOST:PORT",
     "--cid": "write llamacli chat --session NAME", "--conversation-id": "write llamacli chat --session NAME",
 }  # fmt: skip
 """Options that work otherwise here: what to write."""
@@ -74,8 +81,9 @@ def adopt(arguments: list[str], names: Collection[str], takes_value: Collection[
     rest = list(arguments)
     repository: int | None = None
     while rest:
-        word = rest.pop(0)
-        name, equals, attached = word.partition("=")
+        name, equals, attached = rest.pop(0).partition("=")
+        name = own_name(name, names)
+        word = f"{name}{equals}{attached}"
         if word == "--":
             rest, found = [], [*found, word, *rest]
         elif word in takes_value:
@@ -99,17 +107,22 @@ def adopt(arguments: list[str], names: Collection[str], takes_value: Collection[
             if found[-1].startswith("hf:"):
                 repository = len(found) - 1
         else:
-            _check(name)
+            _check(name, names)
             found.append(word)
     if len(prompts) > 1:
         raise UsageError("-p is given twice", hint="there is one prompt; -f FILE adds texts")
     return _with_prompt(found, prompts)
 
 
-def _check(name: str) -> None:
-    """Raise UsageError for an option that works otherwise here."""
-    if name in _LINES:
-        raise UsageError(f"no such option: {name}", hint=_LINES[name])
+def _check(name: str, names: Collection[str]) -> None:
+    """Raise UsageError for an option that works otherwise here, or in another command."""
+    own, hint = option_of_run(name), _LINES.get(name)
+    if own is not None:
+        hint = f"llamacli run has it as {own}"
+    elif hint is not None and (flag := re.match(r"write (-\S+)", hint)) is not None and flag[1] not in names:
+        hint = f"for llamacli run, {hint}"
+    if hint is not None:
+        raise UsageError(f"no such option: {name}", hint=hint)
 
 
 def _with_prompt(words: list[str], prompts: list[str]) -> list[str]:
@@ -130,7 +143,7 @@ def _values(name: str, rest: list[str], count: int) -> list[str]:
 def _llm_option(pair: list[str], names: Collection[str]) -> list[str]:
     """Llm's `-o name value` as an option of ours."""
     name, value = pair
-    flag = f"--{_LLM_OPTIONS.get(name, name).replace('_', '-')}"
+    flag = own_name(f"--{name}", names)
     if flag not in names:
         raise UsageError(f"-o {name}: no such option", hint=f"options are written {flag} VALUE; --help-all lists them")
     return [flag, value]
