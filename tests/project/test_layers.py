@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def test_no_two_files_import_each_other_in_a_circle() -> None:
 
 def test_every_library_that_is_imported_is_required() -> None:
     extras = [line for name, lines in PROJECT["project"]["optional-dependencies"].items() if name != "test" for line in lines]
-    required = {line.split(">")[0].replace("-", "_") for line in [*PROJECT["project"]["dependencies"], *extras]}
+    required = {re.split(r"[>[]", line)[0].replace("-", "_") for line in [*PROJECT["project"]["dependencies"], *extras]}
     required |= {"click", "referencing", "markdown_it"}  # parts of typer, jsonschema and rich
     required |= {"yaml"}  # pyyaml's module
     required |= {"certifi", "keyring", "openai", "transformers"}  # taken if they are there

@@ -10,6 +10,8 @@ from typing import IO, Final
 
 from llamacli.backend.child.wire.frames import Alive
 from llamacli.backend.child.work.limits import (
+    EXIT_DOCUMENT_MEMORY,
+    EXIT_DOCUMENT_SECONDS,
     EXIT_MEMORY,
     EXIT_SECONDS,
     EXIT_TEXT_MEMORY,
@@ -17,7 +19,8 @@ from llamacli.backend.child.work.limits import (
     EXTRA_BYTES,
     SECONDS,
 )  # fmt: skip
-from llamacli.errors import EngineDiedError, LlamacliError, MemoryFullError, TemplateError, UsageError
+from llamacli.documents.read import MAX_MEMORY, MAX_SECONDS
+from llamacli.errors import CapacityError, EngineDiedError, LlamacliError, MemoryFullError, TemplateError, UsageError
 
 _LAST_WORDS: Final = 1 << 14
 _LEAST_WORK: Final = 0.002
@@ -54,6 +57,8 @@ _EXCEEDED: Final[dict[int, tuple[type[LlamacliError], str]]] = {
     EXIT_MEMORY: (TemplateError, f"the chat template takes {_MEMORY}"),
     EXIT_TEXT_SECONDS: (UsageError, "tokenizing the text takes too much time"),
     EXIT_TEXT_MEMORY: (UsageError, "tokenizing the text takes too much memory"),
+    EXIT_DOCUMENT_SECONDS: (CapacityError, f"it takes more than {MAX_SECONDS:.0f} s of processor time to read"),
+    EXIT_DOCUMENT_MEMORY: (CapacityError, f"it takes more than {MAX_MEMORY >> 20} MiB of memory to read"),
 }
 """What a child was doing that ended itself, by its exit status."""
 

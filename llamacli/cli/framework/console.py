@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llamacli.cli.framework.inputs.text import MAX_INPUT_BYTES, decode
 from llamacli.cli.framework.terminal.look import ColorMode, Look
 from llamacli.cli.framework.terminal.streams import Stream, descriptor_of, encode, write_all
+from llamacli.documents.text import MAX_INPUT_BYTES, decode
 from llamacli.errors import CapacityError, LlamacliError, UsageError
 from llamacli.render.text import escape, escape_line, harmless
 from llamacli.render.wrap import wrap, wrap_parts

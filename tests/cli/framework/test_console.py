@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.console import Console, PipeClosedError, Terminals
-from llamacli.cli.framework.inputs.text import decode
 from llamacli.cli.framework.parameters import argument
 from llamacli.cli.framework.terminal.signals import Interrupts, Terminated
+from llamacli.documents.text import decode
 from llamacli.engine.events import Answer, Finished, Timings, Usage
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.render.progress import ProgressLine, format_progress
@@ -160,7 +160,7 @@ def test_width(environ, width, expected):
 
 @pytest.mark.parametrize(
     ("data", "says"),
-    [(b"\xff", "byte 0xff at offset 0"), (b"a" * 1000 + b"\xe4\xb8", "offset 1,000"), (b"\xff\xfea\0", "UTF-16")],
+    [(b"\xff", "byte 0xff at offset 0"), (b"a" * 1000 + b"\xe4\xb8", "offset 1,000"), (b"\xff\xfea", "UTF-16")],
 )
 def test_decode_says_where(data, says):
     with pytest.raises(UsageError, match=says):

@@ -10,7 +10,7 @@ from fakes import ANSWER, FakeEngine, Unwritable, invoke
 
 from llamacli import errors
 from llamacli.cli.framework.console import Terminals
-from llamacli.cli.framework.inputs.text import MAX_INPUT_BYTES
+from llamacli.documents.text import MAX_INPUT_BYTES
 from llamacli.engine.params import SamplingParams
 
 TERMINALS = Terminals(stdin=True, stdout=True, stderr=True)
@@ -73,7 +73,11 @@ def test_prompt(arguments, stdin, prompt, tmp_path, monkeypatch):
         (["-f", "", "x"], None, "invalid value for -f/--file: the path is empty"),
         (["-f", "binary", "x"], None, "binary is not UTF-8 text: byte 0xff at offset 5 (is it a binary file?)"),
         (["-f", "latin", "x"], None, "latin is not UTF-8 text: byte 0xfc at offset 2"),
-        (["-f", "utf16", "x"], None, "utf16 is UTF-16 text"),
+        (
+            ["-f", "utf16", "x"],
+            None,
+            "utf16 is not UTF-16 text, as its first bytes say: byte 0x74 at offset 2",
+        ),
         (["x"], b"caf\xe9", "standard input is not UTF-8 text: byte 0xe9 at offset 3"),
         (["-f", "nul\0name", "x"], None, "cannot read"),
         (["-f", "n" * 300, "x"], None, "File name too long"),
@@ -85,7 +89,7 @@ def test_no_prompt_or_no_text(arguments, stdin, says, tmp_path, monkeypatch):
     Path("missing.txt").write_text("here")
     Path("binary").write_bytes(b"\x7fELF\0\xff\xfe\0")
     Path("latin").write_bytes(b"Gr\xfc\xdfe")
-    Path("utf16").write_bytes("text".encode("utf-16"))
+    Path("utf16").write_bytes(b"\xff\xfet")
     result = invoke("run", *arguments, stdin=stdin)
     assert (result.status, result.stdout) == (2, "")
     assert says in result.stderr
@@ -104,7 +108,7 @@ def test_a_file_without_permission(monkeypatch):
 
 def test_endless_input_is_refused_before_it_fills_the_memory(monkeypatch, tmp_path):
     monkeypatch.setattr("llamacli.cli.framework.console.MAX_INPUT_BYTES", 1 << 20)
-    monkeypatch.setattr("llamacli.cli.framework.inputs.files.MAX_INPUT_BYTES", 1 << 20)
+    monkeypatch.setattr("llamacli.documents.file.MAX_INPUT_BYTES", 1 << 20)
     result = invoke("run", stdin=b"y\n" * (1 << 20))
     assert result.status == 4
     assert "standard input is larger than 1 MiB" in result.stderr

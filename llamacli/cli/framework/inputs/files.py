@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from llamacli.cli.framework.console import Console
-from llamacli.cli.framework.inputs.text import MAX_INPUT_BYTES, decode
-from llamacli.errors import CapacityError, UsageError
+from llamacli.documents.file import read_data
+from llamacli.documents.text import decode
+from llamacli.errors import UsageError
 from llamacli.json_text import parse_json
 
 STDIN = "-"
-
-_ADDRESS = re.compile(r"(https?|ftp):/+(.*)", re.IGNORECASE | re.DOTALL)  # Path has made one slash of two
 
 
 def read_prompt(console: Console, argument: str | None, files: Sequence[Path], *, raw: bool, required: bool = True) -> str:
@@ -61,38 +58,13 @@ def _is_piped_text(console: Console, *, alone: bool) -> bool:
 
 
 def read_text_file(path: Path) -> str:
-    """Read a file's text. Raises UsageError if it is missing, a directory, unreadable or not UTF-8; CapacityError if huge."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_INPUT_BYTES + 1)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except ValueError as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
-    if len(data) > MAX_INPUT_BYTES:
-        raise CapacityError(f"{path} is larger than {MAX_INPUT_BYTES >> 20} MiB", hint="no context holds as much")
-    return decode(data, str(path))
+    """Read a file's text. Raises UsageError if it is missing, a directory, unreadable or not text; CapacityError if huge."""
+    return decode(read_data(path), str(path))
 
 
 def read_json_file(path: Path) -> Any:
     """Read a JSON file. Raises like `read_text_file`, and UsageError with the position if it is invalid JSON."""
     return parse_json(read_text_file(path), source=str(path))
-
-
-def _unreadable(path: Path, error: OSError) -> UsageError:
-    if isinstance(error, IsADirectoryError):
-        return UsageError(f"{path} is a directory")
-    if isinstance(error, FileNotFoundError):
-        address = _ADDRESS.match(str(path))
-        if address is not None:
-            url = f"{address[1]}://{address[2]}"
-            return UsageError(f"{url} is a web address, not a file", hint="pipe the text in, for example from curl -fsSL")
-        names = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = [name for name in difflib.get_close_matches(path.name, names) if path.with_name(name).exists()]
-        hint = f"did you mean {path.with_name(near[0])}?" if near else None
-        hint = "it is a link to a file that does not exist" if path.is_symlink() else hint
-        return UsageError(f"{path} does not exist", hint=hint)
-    return UsageError(f"cannot read {path}: {error.strerror or error}")
 
 
 def _without_last_newline(text: str) -> str:
