@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from llamacli.engine.media.media import MediaKind
 from llamacli.engine.sampling_params import (
     LARGEST_INT,
     SAMPLER_NAMES,
@@ -60,7 +61,9 @@ class ModelParams:
     weights for the widest instructions of this CPU. `no_host` allocates no host buffers, so that extra buffers can be used.
     `huge_pages` reads weights that are small and stay with the CPU into huge pages (Linux only), even with `mmap`. `overrides`
     replace scalars of the file's metadata, by key. `kernels` are what computes on the CPU: our own where they know the weights'
-    type and the processor, or llama.cpp's. `numa` is a GGML_NUMA_STRATEGY_* for the whole process, 0 leaves it alone.
+    type and the processor, or llama.cpp's. `numa` is a GGML_NUMA_STRATEGY_* for the whole process, 0 leaves it alone. `mmproj`
+    is the projector's file, which turns pictures and sound into embeddings of this model; with it `image_max_tokens` are the
+    most that a picture may take, for models that let it vary.
     """
 
     gpu_layers: int | None = None
@@ -80,11 +83,14 @@ class ModelParams:
     overrides: tuple[tuple[str, Override], ...] = ()
     kernels: Kernels = "own"
     numa: int = 0
+    mmproj: str | None = None
+    image_max_tokens: int | None = None
 
     def __post_init__(self) -> None:
         require(self.gpu_layers is None or self.gpu_layers >= -1, "gpu_layers", "must be None, -1 or a number from 0")
         require(all(math.isfinite(lora.scale) for lora in self.loras), "loras", "must have finite scales")
         require(all(math.isfinite(x) and x >= 0 for x in self.tensor_split), "tensor_split", "must hold numbers from 0")
+        require(self.image_max_tokens is None or self.image_max_tokens > 0, "image_max_tokens", "must be at least 1")
         for key, value in self.overrides:
             sizes = [len(text.encode()) for text in (key, value) if isinstance(text, str)]
             require(bool(key) and max(sizes) <= 127, "overrides", "must have keys and texts of at most 127 bytes")
@@ -186,7 +192,8 @@ class Description:
     """A loaded model: its file's name, its kind (architecture, size class, quantization) and its limits in tokens.
 
     `chat_template` is the Jinja text of its template. `can_generate` is False for an embedding model. `pooling` is what its
-    metadata states, None if nothing. `n_embd` is the length of its vectors and `size` the bytes of its file.
+    metadata states, None if nothing. `n_embd` is the length of its vectors and `size` the bytes of its file. `takes` are the
+    kinds of media that it takes beside text, and `sound_rate` the samples a second that it wants of a sound.
     """
 
     model: str
@@ -201,3 +208,5 @@ class Description:
     pooling: Pooling | None = None
     n_embd: int = 0
     size: int = 0
+    takes: tuple[MediaKind, ...] = ()
+    sound_rate: int | None = None

@@ -280,7 +280,8 @@ def open_engine(
     on_load: Callable[[float], None] | None = None,
 ) -> ChildEngine:
     """Load a model in a child. Raises what `ChildEngine` raises."""
-    reads = [path.with_name(name) for name in part_names(path.name)] + [Path(lora.path) for lora in model.loras]
+    beside = [lora.path for lora in model.loras] + ([model.mmproj] if model.mmproj is not None else [])
+    reads = [path.with_name(name) for name in part_names(path.name)] + [Path(name) for name in beside]
     arguments = OpenModel(str(path), model, context)
     child = child or ChildParams()
     start = partial(start_child, SERVICE, reads, child, model=path, identity=encode(arguments))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llamacli.engine.media.media import Media
 from llamacli.errors import UsageError
 from llamacli.json_text import parse_json
 
@@ -28,13 +29,15 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. `content` is its text, a tuple of strings for content of several parts, or None beside tool calls.
+    """One message. `content` is its text, a tuple for content of several parts, or None beside tool calls.
+
+    A part is a text, a picture or a sound.
 
     `tool_call_id` and `name` belong to the result of a tool.
     """
 
     role: str
-    content: str | tuple[str, ...] | None = None
+    content: str | tuple[str | Media, ...] | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning_content: str | None = None
     tool_call_id: str | None = None
@@ -42,16 +45,28 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The content as one string, its parts joined by newlines."""
+        """The content as one string, its texts joined by newlines."""
         if self.content is None:
             return ""
-        return self.content if isinstance(self.content, str) else "\n".join(self.content)
+        return self.content if isinstance(self.content, str) else "\n".join(self.texts)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts of content of several parts."""
+        return tuple(part for part in self.content or () if isinstance(part, str)) if isinstance(self.content, tuple) else ()
+
+    @property
+    def media(self) -> tuple[Media, ...]:
+        """The pictures and sounds of the content, in their order."""
+        return tuple(part for part in self.content if isinstance(part, Media)) if isinstance(self.content, tuple) else ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it in OpenAI's format."""
         message: dict[str, Any] = {"role": self.role, "content": self.content}
         if isinstance(self.content, tuple):
-            message["content"] = [{"type": "text", "text": text} for text in self.content]
+            message["content"] = [
+                {"type": "text", "text": part} if isinstance(part, str) else part.to_json() for part in self.content
+            ]
         if self.tool_calls:
             message["tool_calls"] = [call.to_json() for call in self.tool_calls]
         for key in ("reasoning_content", "tool_call_id", "name"):

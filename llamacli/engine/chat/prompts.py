@@ -20,6 +20,7 @@ from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.chat.turn import Turn, text_turn
 from llamacli.engine.constraint.guidance import Constraint
+from llamacli.engine.media.compatibility import refused_media
 from llamacli.engine.params import SamplingParams
 from llamacli.engine.runtime.logit_bias import Bias, resolve_biases
 from llamacli.engine.runtime.model import Model
@@ -113,12 +114,20 @@ class Prompting:
         budget: int | None = None,
     ) -> Turn:
         """Return the turn that answers messages (see `turn.chat_turn`), without the tools with which the template fails."""
+        self._require_media(messages)
         chosen = self.template(template)
 
         def make(usable: Rendering) -> Turn:
             return chat_turn(self.model.vocabulary, chosen, messages, usable, constraint=constraint, budget=budget)
 
         return self._faulty_tools[template].render(chosen, rendering or Rendering(), make)
+
+    def _require_media(self, messages: Sequence[Message]) -> None:
+        """Raise UsageError if the messages have pictures or sounds, and the model does not take them."""
+        for message in messages:
+            for media in message.media:
+                if media.kind not in self.model.takes:
+                    raise refused_media(media.kind, has_projector=self.model.params.mmproj is not None)
 
     def answer_tokens(
         self, turn: Turn, messages: Sequence[Message], rendering: Rendering, *, template: str | None = None

@@ -1,0 +1,1 @@
+"""Pictures and sounds in prompts: decoded values in, embeddings of the model out."""
