@@ -11,6 +11,7 @@
     │   ├── DownloadError          the model could not be fetched
     │   ├── TemplateError          the chat template does not parse, or rejects the messages
     │   └── StateError             a saved state is corrupt, or belongs to another model or build
+    ├── MediaError                 a picture or sound is unreadable, damaged or too large
     ├── CapacityError              something does not fit
     │   ├── ContextFullError       more tokens than the context holds; `needed` and `available` in tokens
     │   └── MemoryFullError        the host or a device has too little memory
@@ -29,8 +30,9 @@
     │   └── ClosedError            the object was closed
     └── CancelledError             the caller cancelled the work
 
-Most are built-in kinds, too, so that programs that catch those go on: UsageError, ModelError, ContextFullError and GrammarError
-are ValueErrors, ModelNotFoundError is a FileNotFoundError, MemoryFullError a MemoryError, EngineError a RuntimeError.
+Most are built-in kinds, too, so that programs that catch those go on: UsageError, ModelError, MediaError, ContextFullError and
+GrammarError are ValueErrors, ModelNotFoundError is a FileNotFoundError, MemoryFullError a MemoryError, EngineError a
+RuntimeError.
 
 A message is one line that names the likely cause, and `hint` says what to do about it. The command line maps each branch to one
 exit status (`cli/boundary.py`).
@@ -128,6 +130,10 @@ class TemplateError(ModelError):
 
 class StateError(ModelError):
     """A saved state is corrupt, or belongs to another model, context or build."""
+
+
+class MediaError(LlamacliError, ValueError):
+    """A picture or sound is unreadable, damaged or too large."""
 
 
 class CapacityError(LlamacliError):

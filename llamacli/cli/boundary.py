@@ -17,6 +17,7 @@ INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
 STATUS: tuple[tuple[type[errors.LlamacliError], int], ...] = (
     (errors.UsageError, 2),
     (errors.ModelError, 3),
+    (errors.MediaError, 3),
     (errors.CapacityError, 4),
     (errors.GrammarError, 5),
     (errors.RowsFailedError, 6),

@@ -33,6 +33,7 @@ _BRANCHES: tuple[tuple[type[errors.LlamacliError], int, str, str | None], ...] =
     (errors.ModelNotFoundError, 404, INVALID, "model_not_found"),
     (errors.ModelUnsupportedError, 400, INVALID, "model_unsupported"),
     (errors.TemplateError, 400, INVALID, "chat_template"),
+    (errors.MediaError, 400, INVALID, "invalid_media"),
     (errors.MemoryFullError, 503, SERVER, "memory_full"),
     (errors.ModelError, 503, SERVER, "model_unavailable"),
     (errors.EngineError, 503, SERVER, "engine_failed"),
