@@ -12,14 +12,13 @@ from llamacli.engine.chat.message import Message
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.render.progress import NoProgress
 from llamacli.repl.screen import Screen
+from llamacli.tools.setup import ToolSetup
 
 if TYPE_CHECKING:
     from llamacli.backend.protocol import Backend
     from llamacli.engine.constraint.answer_constraint import AnswerConstraint
     from llamacli.engine.runtime.logit_bias import Bias
     from llamacli.store.sessions.store import SessionStore
-    from llamacli.tools.servers import Servers
-    from llamacli.tools.toolbox import Toolbox
 
 ConstraintKind = Literal["grammar", "schema"]
 EditingMode = Literal["emacs", "vi"]
@@ -103,19 +102,6 @@ class SessionSetup:
     name: str | None = None
     resume: bool = False
     keep_state: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolSetup:
-    """The tools of a conversation. `servers` add theirs to `toolbox` when they have started; `expected` must then exist.
-
-    `max_calls` is the maximum number of calls for one message.
-    """
-
-    toolbox: Toolbox | None = None
-    servers: Servers | None = None
-    expected: tuple[str, ...] = ()
-    max_calls: int = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,11 +19,12 @@ from llamacli.errors import ModelFileError, ModelNotFoundError
 from llamacli.repl import dispatch
 from llamacli.repl.app.completer import ChatCompleter
 from llamacli.repl.commands.registry import COMMANDS
-from llamacli.repl.setup import SessionSetup, ToolSetup
+from llamacli.repl.setup import SessionSetup
 from llamacli.store.files import paths
 from llamacli.store.sessions import kv_states as session_states
 from llamacli.store.sessions.store import SessionStore
 from llamacli.tools.outcome import Outcome
+from llamacli.tools.setup import ToolSetup
 from llamacli.tools.toolbox import Offer, Toolbox
 
 LONG = "a long message about the sea and the wind. " * 12

@@ -242,7 +242,7 @@ def test_a_program_that_was_killed_in_a_call_leaves_a_conversation_that_goes_on(
         raise SystemExit(9)
 
     with monkeypatch.context() as patch:
-        patch.setattr("llamacli.repl.conversation.tool_calls._run", killed)
+        patch.setattr("llamacli.repl.conversation.call_screen.CallScreen.run", killed)
         with pytest.raises(SystemExit):
             talk(tmp_path, called(place="Rome"), said=("y\r",))
     result, engine = talk(tmp_path, "Sorry.", typed="And?\r", options=("--continue",))

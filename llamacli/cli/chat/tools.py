@@ -12,7 +12,7 @@ from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.inputs.files import read_json_file
 from llamacli.cli.framework.parameters import option
 from llamacli.errors import SchemaError, UsageError
-from llamacli.repl.setup import ToolSetup
+from llamacli.tools.setup import ToolSetup
 
 if TYPE_CHECKING:
     from llamacli.engine.chat.message import Tool

@@ -11,7 +11,7 @@ from llamacli.repl.commands.compact import revert_compact
 from llamacli.repl.commands.registry import COMMANDS, command, find, format_help, parse_number
 from llamacli.repl.conversation.blocks import strip_fences
 from llamacli.repl.conversation.state import Attachment, Chat
-from llamacli.repl.conversation.tool_calls import STOPPED, close_calls
+from llamacli.repl.conversation.tool_calls import close_calls
 from llamacli.repl.conversation.trace import Beginning
 from llamacli.repl.conversation.tree import Node
 from llamacli.units import counted
@@ -144,7 +144,7 @@ def leave(chat: Chat, argument: str) -> None:
 
 def send(chat: Chat, text: str) -> None:
     """Add a message of the user, after the attached files, and request an answer."""
-    close_calls(chat, STOPPED)  # another process may have been killed during a call
+    close_calls(chat)  # another process may have been killed during a call
     parts = [*(attachment.text.rstrip("\n") for attachment in chat.turn.attachments), strip_fences(text)]
     message = "\n\n".join(parts)
     wrap = chat.setup.wrap

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from llamacli.engine.chat.message import ToolCall
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.generation.room import Room
 from llamacli.engine.params import GenerationParams
@@ -21,7 +22,7 @@ from llamacli.repl.conversation.draft import AnswerPlan
 from llamacli.repl.conversation.kv_state import restore_state
 from llamacli.repl.conversation.state import Chat
 from llamacli.repl.conversation.stream import AnswerStream
-from llamacli.repl.conversation.tool_calls import run_calls
+from llamacli.repl.conversation.tool_calls import open_calls, tool_loop
 from llamacli.repl.conversation.trace import Beginning, Step
 from llamacli.repl.conversation.tree import Node
 
@@ -37,15 +38,16 @@ def reply(chat: Chat, engine: Backend) -> None:
         KeyboardInterrupt: if the user stopped it.
     """
     restore_state(chat, engine)
-    beginning, chat.turn.beginning = chat.turn.beginning or Beginning(chat.tree.head), None
-    calls_left: int | None = chat.setup.tools.max_calls
-    while calls_left is not None:
+    loop = tool_loop(chat)
+
+    def answer() -> tuple[ToolCall, ...]:
+        beginning, chat.turn.beginning = chat.turn.beginning or Beginning(chat.tree.head), None
         node = _answer(chat, engine, beginning)
         chat.tools.required = None
-        if node is None:
-            return
-        calls_left = run_calls(chat, calls_left)
-        beginning = Beginning(chat.tree.head)
+        return open_calls(chat) if node is not None else ()
+
+    if not loop.run(answer, chat.tree.add):
+        chat.setup.screen.warn(f"stopped after {loop.max_calls} tool calls for one message (--max-tool-calls)")
 
 
 def _answer(chat: Chat, engine: Backend, beginning: Beginning) -> Node | None:
