@@ -5,14 +5,14 @@ wrong declaration fails the build. Names and layouts are those of `llama.h`, `gg
 """
 
 HEADERS = (
-    "ggml.h", "ggml-backend.h", "ggml-cpu.h", "llama.h", "shim_step.h", "shim_measure.h", "shim_imatrix.h", "shim_weights.h", "shim.h",
+    "ggml.h", "ggml-backend.h", "ggml-cpu.h", "ggml-rpc.h", "llama.h", "shim_step.h", "shim_measure.h", "shim_imatrix.h", "shim_weights.h", "shim.h",
     "shim_roofline.h", "choice.h",
 )  # fmt: skip
 
 OPAQUE = """
 llama_vocab llama_model llama_context llama_sampler llama_adapter_lora llama_memory_i
 llama_model_tensor_buft_override
-ggml_backend_device ggml_tensor
+ggml_backend_device ggml_backend_reg ggml_tensor
 llamacli_abort llamacli_constraint llamacli_chat llamacli_parser llamacli_fitted llamacli_products
 llamacli_workers llamacli_imatrix
 """
@@ -21,6 +21,7 @@ llamacli_workers llamacli_imatrix
 TYPEDEFS = """
 typedef struct llama_memory_i * llama_memory_t;
 typedef struct ggml_backend_device * ggml_backend_dev_t;
+typedef struct ggml_backend_reg * ggml_backend_reg_t;
 typedef int32_t llama_pos;
 typedef int32_t llama_token;
 typedef int32_t llama_seq_id;
@@ -183,6 +184,11 @@ const char * ggml_backend_dev_name(ggml_backend_dev_t device);
 const char * ggml_backend_dev_description(ggml_backend_dev_t device);
 void ggml_backend_dev_memory(ggml_backend_dev_t device, size_t * free, size_t * total);
 enum ggml_backend_dev_type ggml_backend_dev_type(ggml_backend_dev_t device);
+size_t ggml_backend_reg_dev_count(ggml_backend_reg_t reg);
+ggml_backend_dev_t ggml_backend_reg_dev_get(ggml_backend_reg_t reg, size_t index);
+void ggml_backend_register(ggml_backend_reg_t reg);
+ggml_backend_reg_t ggml_backend_rpc_add_server(const char * endpoint);
+void ggml_backend_rpc_start_server(const char * endpoint, const char * cache_dir, size_t n_threads, size_t n_devices, ggml_backend_dev_t * devices);
 
 // --- model
 struct llama_model_params llama_model_default_params(void);

@@ -11,7 +11,7 @@ The first call of `library()` loads them. A function gets its prototype at its f
 from __future__ import annotations
 
 import ctypes
-import json
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -21,11 +21,10 @@ from typing import Any
 
 from llamacli.binding import abi_check
 from llamacli.binding.enums import ggml_log_level
-from llamacli.binding.location import find_folder, library_name
+from llamacli.binding.location import REINSTALL, find_folder, library_name, read_build_info
 from llamacli.binding.prototypes import Function
 from llamacli.errors import CancelledError, ConstraintError, ContextFullError, DecodeError, LibraryError, MemoryFullError
 
-_REINSTALL = "install llamacli again: pip install --force-reinstall --no-deps llamacli"
 _SPINS = "1000"
 _load_lock = threading.Lock()
 _loaded: Library | None = None
@@ -55,12 +54,12 @@ class Library:
             # The shim depends on all the others, so its handle finds their symbols too.
             self._handle = ctypes.CDLL(str(folder / library_name("llamacli-shim")))
         except OSError as error:
-            raise LibraryError(f"cannot load the native library: {error}", hint=_REINSTALL) from error
+            raise LibraryError(f"cannot load the native library: {error}", hint=REINSTALL) from error
         stamped = self.llamacli_llama_cpp_commit().decode()
         if stamped != self.build["commit"]:
             raise LibraryError(
                 f"the native library is built from llama.cpp {stamped}, this package from {self.build['commit']}",
-                hint=_REINSTALL,
+                hint=REINSTALL,
             )
         # Backends log while they load; the lines are dropped until the log is routed.
         self.llamacli_log_filter(declarations.type("ggml_log_callback")(), ggml_log_level.GGML_LOG_LEVEL_ERROR)
@@ -79,6 +78,14 @@ class Library:
         setattr(self, name, function)
         return function
 
+    @functools.cached_property
+    def _rpc(self) -> ctypes.CDLL:
+        """The library of llama.cpp's RPC, loaded by whoever uses it."""
+        try:
+            return ctypes.CDLL(str(self.folder / library_name("llamacli-rpc")))
+        except OSError as error:
+            raise LibraryError(f"cannot load the library for RPC: {error}", hint=REINSTALL) from error
+
     def bind(self, declared: Function) -> Any:
         """Return a new object for a C function, with its prototype and without a check of its result.
 
@@ -86,9 +93,9 @@ class Library:
             LibraryError: if the library lacks it.
         """
         try:
-            function = self._handle[declared.name]
+            function = (self._rpc if declared.name.startswith("ggml_backend_rpc_") else self._handle)[declared.name]
         except AttributeError:
-            raise LibraryError(f"the native library has no function {declared.name}", hint=_REINSTALL) from None
+            raise LibraryError(f"the native library has no function {declared.name}", hint=REINSTALL) from None
         function.restype = declared.result
         function.argtypes = declared.arguments
         return function
@@ -129,19 +136,6 @@ def require_own_library() -> None:
     """Raise LibraryError in a process forked from one that had loaded the libraries: their threads are missing there."""
     if _process not in (None, os.getpid()):
         raise LibraryError("the native library was loaded before this process was forked", hint=SPAWN)
-
-
-def read_build_info(folder: Path) -> dict[str, Any]:
-    """Return the build information: commit, compiler, llama_version, dynamic_backends, system_info, backends.
-
-    Raises:
-        LibraryError: if the file is missing or corrupt.
-    """
-    try:
-        info: dict[str, Any] = json.loads((folder / "build.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LibraryError(f"the build information is missing or corrupt: {error}", hint=_REINSTALL) from error
-    return info
 
 
 def address_of(function: Any) -> int:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from llamacli.errors import LibraryError
+
+REINSTALL = "install llamacli again: pip install --force-reinstall --no-deps llamacli"
+"""What helps against libraries that do not fit."""
 
 _CONTRACT = ("declarations.py", "enums.py", "llama_h.py")
 """The files that say what the libraries must contain."""
@@ -46,6 +50,23 @@ def _find_installed(roots: list[Path]) -> Path:
             hint=f"run `pip install .` in {here.parent} again, or start Python in another folder",
         )
     raise LibraryError(f"{here} has no native library", hint=f"`pip install .` in {here.parent} builds it")
+
+
+def read_build_info(folder: Path) -> dict[str, Any]:
+    """Return what was written down when the libraries were built, without loading them.
+
+    It has commit, compiler, llama_version, dynamic_backends, system_info, backends and rpc_protocol.
+
+    Raises:
+        LibraryError: if the file is missing or corrupt.
+    """
+    import json  # only needed here
+
+    try:
+        info: dict[str, Any] = json.loads((folder / "build.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LibraryError(f"the build information is missing or corrupt: {error}", hint=REINSTALL) from error
+    return info
 
 
 def library_name(name: str) -> str:

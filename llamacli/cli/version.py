@@ -39,6 +39,9 @@ def _describe_build() -> str:
         lines.append(f"backends: {', '.join(map(str, backends))}")
     elif backends:
         lines.append(f"backends: {backends}")
+    protocol = build.get("rpc_protocol")
+    if isinstance(protocol, list) and protocol:
+        lines.append(f"RPC protocol: {'.'.join(map(str, protocol))}")
     if build.get("compiler"):
         lines.append(f"compiler: {build['compiler']}")
     return "\n".join(lines)
@@ -57,13 +60,11 @@ def _features(system_info: str) -> str:
 
 def _read_build() -> dict[str, object] | None:
     """The build's description beside the libraries, read without loading them."""
-    import json
-
-    from llamacli.binding.location import find_folder
+    from llamacli.binding.location import find_folder, read_build_info
     from llamacli.errors import LibraryError
 
     try:
-        build = json.loads((find_folder() / "build.json").read_text(encoding="utf-8"))
-    except (LibraryError, OSError, ValueError):
+        build: object = read_build_info(find_folder())
+    except LibraryError:
         return None
     return build if isinstance(build, dict) else None

@@ -60,10 +60,11 @@ class ModelParams:
     in tokens. `load_mode` is llama.cpp's and comes before `mmap` and `mlock`; None leaves it to those. `repack` rearranges
     weights for the widest instructions of this CPU. `no_host` allocates no host buffers, so that extra buffers can be used.
     `huge_pages` reads weights that are small and stay with the CPU into huge pages (Linux only), even with `mmap`. `overrides`
-    replace scalars of the file's metadata, by key. `kernels` are what computes on the CPU: our own where they know the weights'
-    type and the processor, or llama.cpp's. `numa` is a GGML_NUMA_STRATEGY_* for the whole process, 0 leaves it alone. `mmproj`
-    is the projector's file, which turns pictures and sound into embeddings of this model; with it `image_max_tokens` are the
-    most that a picture may take, for models that let it vary.
+    replace scalars of the file's metadata, by key. `rpc`: addresses HOST:PORT of RPC nodes, whose devices come before those of
+    this machine. `kernels` are what computes on the CPU: our own where they know the weights' type and the processor, or
+    llama.cpp's. `numa` is a GGML_NUMA_STRATEGY_* for the whole process, 0 leaves it alone. `mmproj` is the projector's file,
+    which turns pictures and sound into embeddings of this model; with it `image_max_tokens` are the most that a picture may
+    take, for models that let it vary.
     """
 
     gpu_layers: int | None = None
@@ -81,6 +82,7 @@ class ModelParams:
     no_host: bool = False
     huge_pages: bool = False
     overrides: tuple[tuple[str, Override], ...] = ()
+    rpc: tuple[str, ...] = ()
     kernels: Kernels = "own"
     numa: int = 0
     mmproj: str | None = None

@@ -105,9 +105,20 @@ def test_calls_that_would_go_round_the_filter_do_not_exist(library: Path | None)
 def test_the_network_on_wish(library: Path | None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        outcomes = attempt(library, {"connect": port, "socket": "", "fork": ""}, allow_network=True)
+        outcomes = attempt(library, {"connect": port, "socket": "", "fork": ""}, network="connect")
     assert outcomes.pop("connect") == "done"
     assert set(outcomes.values()) == {"EPERM"}  # a unix socket, a process
+
+
+@complete
+def test_a_place_to_listen_and_a_folder_on_wish(library: Path | None, tmp_path: Path) -> None:
+    if library is None:
+        pytest.skip("there is no C compiler")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        attempts = {"connect": port, "listen": 0, "create": tmp_path / "made", "fork": ""}
+        outcomes = attempt(library, attempts, network="listen", folder=str(tmp_path))
+    assert outcomes == {"connect": "EPERM", "listen": "done", "create": "done", "fork": "EPERM"}
 
 
 @complete
@@ -247,14 +258,14 @@ ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026
 )
 def test_verdicts(monkeypatch: pytest.MonkeyPatch, number: int, arguments: tuple[int, ...], verdict: int) -> None:
     monkeypatch.setattr(os, "getpid", lambda: 7)
-    wanted = list(seccomp.rules(allow_network=False, writes=False))
+    wanted = list(seccomp.rules(network="none", writes=False))
     code = program(wanted, system_calls("x86_64"), ARCHITECTURES["x86_64"])
     assert interpret(code, number, arguments) == verdict
     assert interpret(code, number, arguments, ARCHITECTURES["aarch64"]) == KILL
 
 
 def test_each_rule_has_a_number_where_the_machine_has_the_call() -> None:
-    names = {rule.name for rule in seccomp.rules(allow_network=False, writes=False)}
+    names = {rule.name for rule in seccomp.rules(network="none", writes=False)}
     assert names - system_calls("x86_64").keys() == set()
     numbers = system_calls("aarch64")
     assert names - numbers.keys() <= {

@@ -136,12 +136,15 @@ def test_version_says_what_was_built(tmp_path, monkeypatch, capfd):
     (tmp_path / "binding" / "lib").mkdir(parents=True)
     (tmp_path / "binding" / "lib" / "build.json").write_text(
         '{"commit": "abc123", "system_info": "CPU : AVX = 1 | NEON = 0 | LLAMAFILE = 1 | ", "backends": ["CPU", "CUDA"],'
-        ' "compiler": "GNU 13"}'
+        ' "compiler": "GNU 13", "rpc_protocol": [7, 0, 1]}'
     )
     (tmp_path / "binding" / "lib" / library_name("llamacli-shim")).touch()
     monkeypatch.setattr("llamacli.__path__", [str(tmp_path)])
     assert main(["--version"]) == 0
-    expected = f"llamacli {__version__}\nllama.cpp abc123\nfeatures: AVX LLAMAFILE\nbackends: CPU, CUDA\ncompiler: GNU 13\n"
+    expected = (
+        f"llamacli {__version__}\nllama.cpp abc123\nfeatures: AVX LLAMAFILE\nbackends: CPU, CUDA\n"
+        "RPC protocol: 7.0.1\ncompiler: GNU 13\n"
+    )
     assert capfd.readouterr().out == expected
     assert invoke("--version").stdout == expected
 

@@ -75,6 +75,13 @@ int try_connect(const char *port) {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     return fd < 0 ? errno : result(connect(fd, (struct sockaddr *) &address, sizeof address));
 }
+int try_listen(const char *unused) {
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof address) < 0) return errno;
+    return result(listen(fd, 1));
+}
 int try_ptrace(const char *pid) { return result(ptrace(PTRACE_ATTACH, atoi(pid), 0, 0)); }
 int try_read_memory(const char *pid) {
     char byte;
@@ -180,7 +187,8 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
         threading.Thread(target=stop.wait, daemon=True).start()
     answer: dict[str, Any] = {}
     if request.get("sandbox", True):
-        report = apply_sandbox(**paths, allow_network=request.get("allow_network", False))
+        folder = Path(request["folder"]) if "folder" in request else None
+        report = apply_sandbox(**paths, network=request.get("network", "none"), folder=folder)
         answer["report"] = [report.no_new_privileges, report.landlock, report.seccomp, list(report.missing)]
     attempts = request.get("attempts", {})
     answer["attempts"] = {name: attempt(request.get("library"), name, argument) for name, argument in attempts.items()}

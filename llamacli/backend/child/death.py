@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -32,6 +33,9 @@ _PATTERNS: Final = (
     re.compile(r"(?<=: )(?:fatal error|error: ).+"),
 )
 """What native code writes before it ends the process, the most telling first."""
+
+_OF_NODES: Final = ("Remote RPC server crashed", "Failed to connect to", "RPC handshake failed")
+"""What llama.cpp's RPC backend writes before it ends the process (`ggml-rpc.cpp`)."""
 
 _LONGEST_REASON: Final = 200
 
@@ -71,11 +75,16 @@ def exceeded(status: int) -> LlamacliError | None:
     return kind(message)
 
 
-def died(status: int, stderr: IO[bytes], vitals: Vitals, model: Path | None) -> LlamacliError:
-    """Return the error that tells of a child's end. `status` is a signal's number, negative, or an exit status."""
+def died(status: int, stderr: IO[bytes], vitals: Vitals, model: Path | None, nodes: Sequence[str] = ()) -> LlamacliError:
+    """Return the error that tells of a child's end. `status` is a signal's number, negative, or an exit status.
+
+    `nodes` are the RPC nodes that it used: their end is its end.
+    """
     words = last_words(stderr)
     if status == -signal.SIGKILL:
         return _killed(vitals)
+    if nodes and any(phrase in words for phrase in _OF_NODES):
+        return _lost_node(nodes, words)
     reason = f": {found}" if (found := reason_in(words)) else ""
     hint = f"this model file is probably damaged: llamacli info --check {model}" if model is not None else None
     if limit := exceeded(status):
@@ -85,6 +94,18 @@ def died(status: int, stderr: IO[bytes], vitals: Vitals, model: Path | None) -> 
         where = f" in ggml{reason}" if reason else ""
         return EngineDiedError(f"the engine died ({name}{where})", words=words, hint=hint)
     return EngineDiedError(f"the engine ended unexpectedly (status {status}{reason})", words=words, hint=hint)
+
+
+def _lost_node(nodes: Sequence[str], words: str) -> EngineDiedError:
+    from llamacli.backend.rpc import lost_nodes
+
+    lost = lost_nodes(nodes)
+    if lost:
+        which = f"the RPC node {lost[0]} is gone" if len(lost) == 1 else f"the RPC nodes {', '.join(lost)} are gone"
+    else:  # it has started again, or refuses what it was asked
+        which = f"the RPC node {nodes[0]}" if len(nodes) == 1 else f"one of the RPC nodes {', '.join(nodes)}"
+        which += " broke the connection"
+    return EngineDiedError(f"{which}, and the engine with it", words=words)
 
 
 def hung(seconds: float) -> EngineDiedError:

@@ -6,6 +6,7 @@ import itertools
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -283,7 +284,7 @@ def open_engine(
     beside = [lora.path for lora in model.loras] + ([model.mmproj] if model.mmproj is not None else [])
     reads = [path.with_name(name) for name in part_names(path.name)] + [Path(name) for name in beside]
     arguments = OpenModel(str(path), model, context)
-    child = child or ChildParams()
+    child = replace(child or ChildParams(), rpc=model.rpc)
     start = partial(start_child, SERVICE, reads, child, model=path, identity=encode(arguments))
     size = child.cache_size
 

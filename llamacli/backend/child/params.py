@@ -19,7 +19,8 @@ class ChildParams:
     `sandbox`: "auto" uses the parts that the system has, "require" refuses to work without one of them. `patience`: seconds
     without any progress after which the process is taken for dead. `keep_alive`: seconds for which it stays with its model
     after it was last used, for the next program with the same model and options; None ends it with its parent. `prompt_cache`:
-    evaluated prompts are kept on disk, in `cache_size` bytes (None: the cache's own default), and looked up there.
+    evaluated prompts are kept on disk, in `cache_size` bytes (None: the cache's own default), and looked up there. `rpc`: the
+    nodes that it may connect to.
     """
 
     sandbox: SandboxMode = "auto"
@@ -27,6 +28,7 @@ class ChildParams:
     keep_alive: float | None = None
     prompt_cache: bool = False
     cache_size: int | None = None
+    rpc: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 2 <= self.patience <= 86400:

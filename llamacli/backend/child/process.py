@@ -62,8 +62,8 @@ def resume_children() -> None:
 class Child:
     """A started child. `close()` ends it and may be called twice.
 
-    It is ended when it makes no progress for `patience` seconds. `model` is named in the error about its death. `descriptors`
-    go with the first message.
+    It is ended when it makes no progress for `patience` seconds. `model` and those of the RPC `nodes` that are gone are named
+    in the error about its death. `descriptors` go with the first message.
     """
 
     def __init__(
@@ -73,10 +73,11 @@ class Child:
         *,
         patience: float,
         model: Path | None = None,
+        nodes: Sequence[str] = (),
         descriptors: Sequence[int] = (),
     ) -> None:
         self._launched = launched
-        self._model = model
+        self._model, self._nodes = model, nodes
         self._channel = Channel(launched.connection)
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -109,6 +110,10 @@ class Child:
     def is_alive(self) -> bool:
         """False once it has ended, for whatever reason."""
         return self._end is None
+
+    def wait_for_end(self, seconds: float) -> Exception | None:
+        """Wait so long at most for its end, and return why it came; None if it has not come."""
+        return self._end if self._gone.wait(seconds) else None
 
     def wait_until_ready(self) -> bool:
         """Wait until the child has turned to this connection. Return False if it has ended instead."""
@@ -248,7 +253,7 @@ class Child:
             if self._closing:
                 self._end = ClosedError("the engine was closed")
             else:
-                self._end = end or self._hung or died(status, self._launched.stderr, self.vitals, self._model)
+                self._end = end or self._hung or died(status, self._launched.stderr, self.vitals, self._model, self._nodes)
                 log_last_words(self._end)
             waiting, self._pending = list(self._pending.values()), {}
         limit = exceeded(status)

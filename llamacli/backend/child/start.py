@@ -19,7 +19,7 @@ from llamacli.errors import EngineError
 if TYPE_CHECKING:
     from llamacli.backend.child.params import ChildParams
     from llamacli.backend.child.process import Child
-    from llamacli.backend.child.wire.frames import Start
+    from llamacli.backend.child.wire.frames import Network, Start
 
 _prepared: dict[str, Launched] = {}
 """Children that wait for work, by service."""
@@ -51,15 +51,18 @@ def start_child(
     writes: Sequence[Path] = (),
     identity: bytes = b"",
     host: str | None = None,
+    listens: bool = False,
+    folder: Path | None = None,
 ) -> Child:
     """Return a child that offers a service and may read the given files and folders, and write the given files, which exist.
 
     `model` is named in the error about its death. With `params.keep_alive` a resident child is joined or started, which must be
     equal in the model's file, the service and `identity`. Before that, an idle one of the service `host` with the same model's
-    file is joined: it offers this service, too.
+    file is joined: it offers this service, too. With `listens` the child takes connections over TCP. In `folder` it may make
+    files.
 
     Raises:
-        EngineError: if the system refuses another process, or it cannot stay.
+        EngineError: if the system refuses another process, it cannot stay, or a node of `params.rpc` does not answer.
     """
     import logging
 
@@ -69,9 +72,10 @@ def start_child(
     level = logging.getLogger("llamacli").getEffectiveLevel()
     readable, writable = (tuple(str(path.resolve()) for path in paths) for paths in (reads, writes))
     keep_alive = params.keep_alive if model is not None and not writes else None
-    start = Start(readable, params.sandbox, level, keep_alive, writable)
+    network: Network = "listen" if listens else "connect" if params.rpc else "none"
+    start = Start(readable, params.sandbox, level, keep_alive, writable, network, str(folder.resolve()) if folder else None)
     if start.keep_alive is None or model is None:
-        return Child(_launched(service), start, patience=params.patience, model=model)
+        return Child(_launched(service, params), start, patience=params.patience, model=model, nodes=params.rpc)
     return _resident_child(service, start, start.keep_alive, params, model, identity, host)
 
 
@@ -85,18 +89,23 @@ def _resident_child(
     stamp = resident.stamp_of(model, params.sandbox)
     key = resident.key_of(stamp, service, identity)
     if (joined := (resident.join_idle(stamp, host) if host else None) or resident.join(key)) is not None:
-        child = Child(joined, start, patience=params.patience, model=model)
+        child = Child(joined, start, patience=params.patience, model=model, nodes=params.rpc)
         if child.wait_until_ready():
             _dismiss(service)
             return child
         child.close()  # it has just died
     settling = resident.settling(key, stamp=stamp, model=model, service=service, keep_alive=keep_alive)
     with settling as (listener, place):
-        settled = place.take(_launched(service))
-        return Child(settled, start, patience=params.patience, model=model, descriptors=[listener.fileno()])
+        settled = place.take(_launched(service, params))
+        descriptors = [listener.fileno()]
+        return Child(settled, start, patience=params.patience, model=model, nodes=params.rpc, descriptors=descriptors)
 
 
-def _launched(service: str) -> Launched:
+def _launched(service: str, params: ChildParams) -> Launched:
+    if params.rpc:
+        from llamacli.backend.rpc import check_nodes
+
+        check_nodes(params.rpc)
     return _prepared.pop(service, None) or spawn_child([service])
 
 

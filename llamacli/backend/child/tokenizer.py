@@ -70,7 +70,7 @@ class Vocabularies:
 
     def __init__(self, paths: Sequence[Path], params: ChildParams | None = None) -> None:
         reads = [path.with_name(name) for path in paths for name in part_names(path.name)]
-        params = params or ChildParams()
+        params = replace(params or ChildParams(), rpc=())  # a vocabulary is here
         if len(paths) > 1:  # a resident has one model
             params = replace(params, keep_alive=None)
         self._child = start_child(SERVICE, reads, params, model=paths[0], host=_HOST)

@@ -18,7 +18,7 @@ _RESULT_COLUMNS = {
     "build_commit", "build_number", "cpu_info", "gpu_info", "backends", "model_filename", "model_type", "model_size",
     "model_n_params", "test_time", "avg_ns", "stddev_ns", "avg_ts", "stddev_ts",
 }  # fmt: skip
-_DEFAULTS: Final = {"workload": "speed", "n_parallel": 1, "kernels": "upstream", "loras": ""}
+_DEFAULTS: Final = {"workload": "speed", "n_parallel": 1, "kernels": "upstream", "loras": "", "rpc": ""}
 """Our own columns that describe a test, with the values that hold for llama-bench."""
 
 PARAMETERS: Final = (*(name for name in LLAMA_BENCH_COLUMNS if name not in _RESULT_COLUMNS), *_DEFAULTS)

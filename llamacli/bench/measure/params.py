@@ -61,6 +61,7 @@ class BenchTest:
     no_host: bool = False
     repack: bool = True
     kernels: Kernels = "own"
+    rpc: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for parameter, value, least, most in (

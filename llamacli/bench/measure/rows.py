@@ -64,6 +64,7 @@ def _own_part(result: BenchResult) -> dict[str, Any]:
         "workload": test.workload,
         "n_parallel": test.n_parallel,
         "kernels": test.kernels,
+        "rpc": ",".join(test.rpc),
         "repetitions": len(result.samples),
         "warmups": result.warmups,
         "median_ns": _rounded(result.median_ns or None, 1),

@@ -51,6 +51,7 @@ def model_params(test: BenchTest) -> ModelParams:
         repack=test.repack,
         no_host=test.no_host,
         kernels=test.kernels,
+        rpc=test.rpc,
     )
 
 

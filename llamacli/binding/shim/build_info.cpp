@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "ggml-backend.h"
+#include "ggml-rpc.h"
 #include "llama.h"
 
 static void print_string(const char * text) {
@@ -33,6 +34,6 @@ int main(int argc, char ** argv) {
         std::printf(i ? ", " : "");
         print_string(ggml_backend_reg_name(ggml_backend_reg_get(i)));
     }
-    std::printf("]}\n");
+    std::printf("], \"rpc_protocol\": [%d, %d, %d]}\n", RPC_PROTO_MAJOR_VERSION, RPC_PROTO_MINOR_VERSION, RPC_PROTO_PATCH_VERSION);
     return 0;
 }

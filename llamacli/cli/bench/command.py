@@ -78,7 +78,7 @@ def bench(
     expand(work, setup, [""])  # report mistakes before a model is downloaded
     models = [str(app.find_model(app, reference, offline=work.offline)) for reference in work.references]
     tests = expand(work, setup, models)
-    with app.open_bench([Path(model) for model in models], Canceller(), child=plan.child()) as process:
+    with app.open_bench([Path(model) for model in models], Canceller(), child=replace(plan.child(), rpc=setup.rpc)) as process:
         run = _BenchSession(app, report, process, tests)
         try:
             failures = run.measure(planned)

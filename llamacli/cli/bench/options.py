@@ -22,7 +22,7 @@ from llamacli.cli.bench.list_options import (
     joined,
 )  # fmt: skip
 from llamacli.cli.bench.plot import PlotOption
-from llamacli.cli.framework.options import EngineTimeoutOption, JsonOption, OfflineOption, SandboxOption
+from llamacli.cli.framework.options import EngineTimeoutOption, JsonOption, OfflineOption, RpcOption, SandboxOption
 from llamacli.cli.framework.parameters import option
 from llamacli.engine.params import LoadMode, SplitMode
 from llamacli.errors import UsageError
@@ -184,6 +184,7 @@ class SetupOptions:
         Switches, _switches("--repack", shows=1, help="Repack weights into the layout of this CPU.", environment=False)
     ] = ()
     kernels: KernelsOption = ()
+    rpc: RpcOption = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +246,7 @@ def expand(work: WorkOptions, setup: SetupOptions, models: Sequence[str]) -> lis
     """
     axes = {"model": tuple(models), **_axes(setup), "n_depth": joined(work.n_depth) or (0,)}
     axes["poll"] = joined(setup.poll) or (50,)
+    axes["rpc"] = (setup.rpc,)
     axes["n_parallel"] = joined(work.parallel) or (1,)
     sizes = list(work.sizes())
     if not sizes:

@@ -8,7 +8,7 @@ from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ContextOptions, PromptCacheOptions, SamplingOptions
 from llamacli.cli.framework.parameters import option
-from llamacli.cli.serve.options import AccessOptions, ListenOptions, LoadOptions, LogOptions, ServedModelOptions
+from llamacli.cli.serve.options import AccessOptions, ListenOptions, LoadOptions, LogOptions, NodeOptions, ServedModelOptions
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ TemplateOption = Annotated[
             "Serve the network, with the keys of `llamacli serve key`.",
             "llamacli serve --host 0.0.0.0 --api-keys-file ~/.config/llamacli/keys.json",
         ),
+        ("Lend this machine to a model that another machine loads.", "llamacli serve --rpc-node"),
     ),
     common=("-m", "--host", "--port", "--api-keys-file", "-c", "--parallel", "-ngl", "-t", "--temp"),
 )
@@ -40,6 +41,7 @@ def serve(
     *,
     model: ServedModelOptions,
     listen: ListenOptions,
+    node: NodeOptions,
     access: AccessOptions,
     load: LoadOptions,
     log: LogOptions,
@@ -58,8 +60,17 @@ def serve(
     The sampling options are defaults, which a request may change. SIGTERM and Ctrl-C let running answers finish; a second one
     ends them. SIGHUP reads keys, settings and the certificate again.
 
-    `llamacli serve key` manages the keys of clients. `llamacli help serving` says more.
+    With --rpc-node it serves no model, but lends this machine's devices to commands of another machine that have --rpc, for a
+    model that is too large for one.
+
+    `llamacli serve key` manages the keys of clients. `llamacli help serving` and `llamacli help cluster` say more.
     """
+    if node.rpc_node:
+        from llamacli.cli.serve.node import run_node
+
+        run_node(app, listen, node, model, context, line)
+        return
+    check_no_node(node)
     setup = make_setup(
         model=model,
         listen=listen,
@@ -77,6 +88,13 @@ def serve(
 
 
 serve.groups = {"key": "llamacli.cli.serve.key"}
+
+
+def check_no_node(node: NodeOptions) -> None:
+    """Raise UsageError if an option of a node is given without it."""
+    for given, name in ((node.cache is not None, "--cache"), (node.insecure_rpc, "--insecure-rpc")):
+        if given:
+            raise UsageError(f"{name} needs --rpc-node")
 
 
 def make_setup(**values: object) -> Setup:

@@ -69,12 +69,43 @@ class ListenOptions:
     host: Annotated[
         str, option("--host", metavar="HOST", help="Address to listen on; another than this machine's own needs a key.")
     ] = "127.0.0.1"
-    port: Annotated[int, option("--port", metavar="N", parser=parse_port, help="Port; 0 is any free one.")] = 8080
+    port: Annotated[
+        int | None,
+        option(
+            "--port", metavar="N", parser=parse_port, shows="8080, or 50052 of an RPC node", help="Port; 0 is any free one."
+        ),
+    ] = None
     socket: Annotated[
         Path | None, option("--socket", metavar="PATH", help="Listen on a unix socket instead, for this user only.")
     ] = None
     tls_cert: Annotated[Path | None, option("--tls-cert", metavar="FILE", help="Certificate chain (PEM), for https.")] = None
     tls_key: Annotated[Path | None, option("--tls-key", metavar="FILE", help="Private key of --tls-cert (PEM).")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOptions:
+    """An RPC node instead of a server."""
+
+    PANEL: ClassVar[str] = "RPC node"
+
+    rpc_node: Annotated[
+        bool,
+        option(
+            "--rpc-node", environment=False,
+            help="Serve no model, but lend this machine's devices to another's --rpc. -dev, -t and --kernels apply.",
+        ),
+    ] = False  # fmt: skip
+    cache: Annotated[
+        Path | None,
+        option("--cache", metavar="DIR", environment=False, help="Keep large tensors here, so that they are sent only once."),
+    ] = None
+    insecure_rpc: Annotated[
+        bool,
+        option(
+            "--insecure-rpc", environment=False,
+            help="Listen beyond this machine, although RPC knows no keys and trusts whoever connects.",
+        ),
+    ] = False  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.serve.options import ListenOptions
 from llamacli.cli.serve.setup import Setup, make_state, reload
 from llamacli.errors import LlamacliError, UsageError
-from llamacli.server.listen import address_of, is_local, open_address, open_path, passed_sockets
+from llamacli.server.listen import PORT, address_of, is_local, open_address, open_path, passed_sockets
 from llamacli.server.run import Hooks, RunningServer, RunParams
 from llamacli.server.state import ServerState
 
@@ -54,7 +54,7 @@ def open_sockets(options: ListenOptions) -> list[socket.socket]:
         return passed
     if options.socket is not None:
         return [open_path(options.socket)]
-    return open_address(options.host, options.port)
+    return open_address(options.host, PORT if options.port is None else options.port)
 
 
 def check_access(state: ServerState, sockets: list[socket.socket]) -> None:

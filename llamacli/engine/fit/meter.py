@@ -15,6 +15,7 @@ from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.runtime.context_params import native_params
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.runtime.loading import ALL_LAYERS, fill_params
+from llamacli.engine.runtime.rpc import register_nodes
 from llamacli.errors import MemoryFullError, ModelError, ModelFileError, ModelUnsupportedError
 from llamacli.gguf.analysis.memory import Workload, estimate_memory
 from llamacli.gguf.model import ModelFiles
@@ -73,6 +74,7 @@ class NativeMeter:
     def measure(self, model: ModelParams, context: ContextParams, size: int) -> MemoryNeed:
         """Return the memory needed for a context of `size` tokens. Raises ModelError and MemoryFullError as `Meter` does."""
         self._check_cells(size * context.n_seq_max)
+        register_nodes(model.rpc)
         lib = library()
         name = str(self.path).encode("utf-8", "surrogateescape")
         offload = lib.llama_supports_gpu_offload()

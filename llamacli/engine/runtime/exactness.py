@@ -46,7 +46,7 @@ def identify_prompts(model: Model, params: ContextParams) -> PromptIdentity | No
         parts = [*_build(), *_files(model), *cache_parts(params), *override_parts(model, params)]
     except OSError:  # the file was removed after it was loaded
         return None
-    parts += [model.params.kernels, model.params.repack]
+    parts += [model.params.kernels, model.params.repack, *model.params.rpc]
     if any(one.name == _LONG_FACTORS for one in model.header.tensors):
         parts.append(params.n_ctx)  # chooses the factors
     if not exact:

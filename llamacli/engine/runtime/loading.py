@@ -15,6 +15,7 @@ from llamacli.binding.library import library
 from llamacli.engine.params import ModelParams, Override
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.hardware import available_memory
+from llamacli.engine.runtime.rpc import devices_of
 from llamacli.errors import LlamacliError, MemoryFullError, ModelFileError, ModelUnsupportedError, UsageError
 from llamacli.gguf.header import Header
 
@@ -181,15 +182,17 @@ def fill_params(c_params: Any, params: ModelParams, gpu_layers: int, vocab_only:
         shares = float_array([*params.tensor_split, *[0.0] * (most - len(params.tensor_split))])
         c_params.tensor_split = shares
         kept.append(shares)
-    if params.devices:
-        names = () if params.devices == ("none",) else params.devices
-        devices = pointer_array("ggml_backend_device", [_device(name) for name in names])
+    names = () if params.devices == ("none",) else params.devices
+    wanted = [device_named(name) for name in names] if params.devices else devices_of(params.rpc)
+    if wanted is not None:
+        devices = pointer_array("ggml_backend_device", wanted)
         c_params.devices = devices
         kept.append(devices)
     return kept
 
 
-def _device(name: str) -> Any:
+def device_named(name: str) -> Any:
+    """Return a device of this build and machine. Raises UsageError."""
     lib = library()
     device = lib.ggml_backend_dev_by_name(name.encode())
     if not device:

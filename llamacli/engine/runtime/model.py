@@ -23,6 +23,7 @@ from llamacli.engine.runtime.accents import ACCENTS_KEPT, strips_accents, withou
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.gate import Gate
 from llamacli.engine.runtime.loading import ALL_LAYERS, as_loaded, because, can_use_huge_pages, fill_params, load
+from llamacli.engine.runtime.rpc import register_nodes, watch_connections
 from llamacli.engine.runtime.vocabulary import Vocabulary
 from llamacli.errors import ClosedError, MemoryFullError, ModelUnsupportedError
 from llamacli.gguf.check.loadable import check_file, check_loadable
@@ -61,6 +62,7 @@ class Model:
         self.header = check_loadable(path, vocabulary_only=vocab_only)
         if self.params.mmproj is not None:
             check_projector(self.params.mmproj, self.header)
+        register_nodes(self.params.rpc)
         huge_pages = self.params.huge_pages and not vocab_only and can_use_huge_pages(self.header, self.params)
         if huge_pages:
             self.params = dataclasses.replace(self.params, mmap=False)
@@ -76,6 +78,8 @@ class Model:
         self._handle = self._load_fitting(on_load, vocab_only)
         if huge_pages:
             settle_in_huge_pages()
+        if self.params.rpc:
+            watch_connections(self.params.rpc)
         try:
             handle = self._library.llama_model_get_vocab(self._handle)
             self.vocabulary = Vocabulary(self, handle, normalize=without_accents if self._strips_accents else None)

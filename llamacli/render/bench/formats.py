@@ -23,7 +23,7 @@ _SETTINGS: dict[str, object] = {
     "n_gpu_layers": None, "n_threads": None, "cpu_mask": "0x0", "cpu_strict": False, "poll": 50, "n_batch": 2048,
     "n_ubatch": 512, "type_k": "f16", "type_v": "f16", "main_gpu": 0, "split_mode": "layer", "no_kv_offload": False,
     "flash_attn": -1, "devices": "auto", "tensor_split": "0.00", "load_mode": "auto", "embeddings": False, "no_op_offload": 0,
-    "no_host": False, "repack": True, "kernels": "own", "loras": "",
+    "no_host": False, "repack": True, "kernels": "own", "loras": "", "rpc": "",
 }  # fmt: skip
 """Columns that a table shows only if a row differs from the default, in llama-bench's order."""
 

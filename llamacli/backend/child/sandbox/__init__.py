@@ -2,7 +2,7 @@
 
 On Linux, without privileges: no_new_privs, Landlock (files, TCP, signals, abstract sockets) and a seccomp filter (programs,
 processes, sockets, and what changes the system). Elsewhere there is none, and the report says so. The exceptions are
-`allow_network` for RPC, and `devices` for GPU drivers; `paths` lists what they open.
+`network` and `folder` for RPC, and `devices` for GPU drivers; `paths` lists what they open.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from llamacli.backend.child.wire.frames import Network
 from llamacli.errors import SandboxError
 
 _LATEST_LANDLOCK = 7
@@ -62,9 +63,10 @@ def apply_sandbox(
     reads: Sequence[Path],
     *,
     writes: Sequence[Path] = (),
-    allow_network: bool = False,
+    network: Network = "none",
     devices: Sequence[Path] = (),
     accepts: bool = False,
+    folder: Path | None = None,
 ) -> SandboxReport:
     """Hold this process to a sandbox, for good, and return what holds it.
 
@@ -72,9 +74,10 @@ def apply_sandbox(
     `die_with_parent` and `apply_limits`, which the filter no longer allows.
 
     `reads` are the model's files, or folders with all that they contain; what the interpreter imports is added. `writes` are
-    files that exist and may be written. `allow_network` lets TCP out (for RPC), not in. `devices` are those that a GPU's driver
-    opens (`paths.gpu_devices`); with them come the folders where drivers look. `accepts`: connections to a socket that listens
-    already may be accepted (a resident child).
+    files that exist and may be written. `network`: "connect" lets TCP out, "listen" lets it in (for RPC). `devices` are those
+    that a GPU's driver opens (`paths.gpu_devices`); with them come the folders where drivers look. `accepts`: connections to a
+    socket that listens already may be accepted (a resident child). `folder` is one where files may be made and written (the
+    cache of an RPC node).
     """
     if not sys.platform.startswith("linux"):
         return _none_here()
@@ -94,16 +97,17 @@ def apply_sandbox(
         opened = (
             *reads,
             *paths.interpreter_paths(),
-            *(paths.NETWORK if allow_network else ()),
+            *(paths.NETWORK if network == "connect" else ()),
             *(paths.GPU if devices else ()),
         )
         try:
-            landlock.apply(version, reads=opened, writes=writes, devices=devices, allow_network=allow_network)
+            landlock.apply(version, reads=opened, writes=writes, devices=devices, network=network, folder=folder)
         except OSError as error:
             version, reasons = 0, [f"Landlock is refused ({error.strerror})"]
     filtered = True
     try:
-        seccomp.apply(seccomp.rules(allow_network=allow_network, writes=bool(writes or devices), accepts=accepts))
+        opens = bool(writes or devices or folder)
+        seccomp.apply(seccomp.rules(network=network, writes=opens, accepts=accepts))
     except OSError as error:
         filtered = False
         reasons.append(f"seccomp is refused ({error.strerror})")

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from llamacli.backend.child.sandbox.system_calls import ARCHITECTURES, LAST_KNOWN, system_calls
+from llamacli.backend.child.wire.frames import Network
 from llamacli.binding.linux import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, seccomp_filter, seccomp_kills
 
 _KILL_PROCESS, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
@@ -32,7 +33,8 @@ _OTHER_PROCESSES = (
     "ptrace process_vm_readv process_vm_writev process_madvise process_mrelease pidfd_getfd pidfd_send_signal kcmp "
     "migrate_pages shmget semget msgget mq_open mq_unlink"
 )
-_SOCKETS = "socketpair bind listen"
+_SOCKETS = "socketpair"
+_LISTENS = "bind listen"
 _ACCEPTS = "accept accept4"
 _KERNEL = (
     "mount umount2 pivot_root chroot move_mount open_tree open_tree_attr fsopen fsconfig fsmount fspick mount_setattr bpf "
@@ -65,19 +67,20 @@ class Rule:
     refused: tuple[int, ...] = ()
 
 
-def rules(*, allow_network: bool, writes: bool, accepts: bool = False) -> Iterator[Rule]:
+def rules(*, network: Network, writes: bool, accepts: bool = False) -> Iterator[Rule]:
     """Yield the rules for this process. `writes`: some files may be opened for writing, which are Landlock's matter.
 
     `accepts`: connections to a socket that listens already may be accepted.
     """
     for names in (_PROGRAMS, _OTHER_PROCESSES, _SOCKETS, _KERNEL, _FILES):
         yield from map(Rule, names.split())
-    if not accepts:
+    if not accepts and network != "listen":
         yield from map(Rule, _ACCEPTS.split())
-    if allow_network:
-        yield Rule("socket", argument=0, allowed=(_AF_INET, _AF_INET6))
-    else:
-        yield from map(Rule, ("socket", "connect"))
+    if network != "listen":
+        yield from map(Rule, _LISTENS.split())
+    if network != "connect":
+        yield Rule("connect")
+    yield Rule("socket") if network == "none" else Rule("socket", argument=0, allowed=(_AF_INET, _AF_INET6))
     threads = _CLONE_VM | _CLONE_THREAD
     yield Rule("clone", argument=0, mask=threads | _CLONE_NAMESPACES, allowed=(threads,))
     yield Rule("clone3", error=errno.ENOSYS)  # its flags lie in memory; C libraries then use clone

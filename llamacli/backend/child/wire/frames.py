@@ -13,6 +13,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -24,12 +25,16 @@ _LENGTH = 4
 _CHUNK = 1 << 16
 _MOST_DESCRIPTORS = 8
 
+Network = Literal["none", "connect", "listen"]
+"""What a child may do over TCP."""
+
 
 class Start(msgspec.Struct, array_like=True, frozen=True, tag="start"):
     """The first message to a child. `reads` are the files and folders that its model needs, `writes` files that it may write.
 
     `sandbox` is "auto", "require" or "off". `log_level` is the level of Python's logging from which lines are sent. With
     `keep_alive` the child stays so many seconds after its last connection; the listening socket comes with the first message.
+    `network` is what it may do beside that: "none", "connect" over TCP, or "listen". `folder` is where it may make files.
     """
 
     reads: tuple[str, ...]
@@ -37,6 +42,8 @@ class Start(msgspec.Struct, array_like=True, frozen=True, tag="start"):
     log_level: int
     keep_alive: float | None = None
     writes: tuple[str, ...] = ()
+    network: Network = "none"
+    folder: str | None = None
 
 
 class Call(msgspec.Struct, array_like=True, frozen=True, tag="call"):

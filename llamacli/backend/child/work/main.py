@@ -132,6 +132,8 @@ class Worker:
             writes=[Path(write) for write in start.writes],
             devices=gpu_devices(),
             accepts=start.keep_alive is not None,
+            network=start.network,
+            folder=Path(start.folder) if start.folder is not None else None,
         )
         if start.sandbox == "require":
             try:

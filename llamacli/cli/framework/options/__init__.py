@@ -9,7 +9,7 @@ from llamacli.cli.framework.options.cluster import DaskOption
 from llamacli.cli.framework.options.common import CommonOptions, JsonOption, OfflineOption, show_help
 from llamacli.cli.framework.options.context import ContextOptions
 from llamacli.cli.framework.options.generation import GenerationOptions
-from llamacli.cli.framework.options.model import EngineTimeoutOption, ModelOption, ModelOptions, SandboxOption
+from llamacli.cli.framework.options.model import EngineTimeoutOption, ModelOption, ModelOptions, RpcOption, SandboxOption
 from llamacli.cli.framework.options.prompt import ChatOptions
 from llamacli.cli.framework.options.prompt_cache import PromptCacheOptions
 from llamacli.cli.framework.options.remote import RemoteOptions
@@ -20,5 +20,5 @@ from llamacli.cli.framework.options.template import TemplateOptions
 __all__ = [
     "ChatOptions", "CommonOptions", "ContextOptions", "DaskOption", "EngineTimeoutOption", "GenerationOptions", "JsonOption",
     "KeepAliveOption", "ModelOption", "ModelOptions", "OfflineOption", "PromptCacheOptions", "RemoteOptions",
-    "ResidentOptions", "SamplingOptions", "SandboxOption", "TemplateOptions", "show_help",
+    "ResidentOptions", "RpcOption", "SamplingOptions", "SandboxOption", "TemplateOptions", "show_help",
 ]  # fmt: skip

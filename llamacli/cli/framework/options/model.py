@@ -34,6 +34,15 @@ EngineTimeoutOption = Annotated[
 ]  # fmt: skip
 
 
+RpcOption = Annotated[
+    tuple[str, ...],
+    option(
+        "--rpc", metavar="HOST:PORT,…", parser=parsers.parse_names,
+        help="Comma-separated RPC nodes (`llamacli serve --rpc-node`), whose devices hold layers, too.",
+    ),
+]  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
     """The model, and the parameters that it is loaded with."""
@@ -75,6 +84,7 @@ class ModelOptions:
     main_gpu: Annotated[int, option("-mg", "--main-gpu", shows=0, help="Index of the GPU that -sm none uses.")] = (
         _MODEL.main_gpu
     )
+    rpc: RpcOption = _MODEL.rpc
     mmap: Annotated[bool, option("--mmap/--no-mmap", help="Memory-map the model file.")] = _MODEL.mmap
     mlock: Annotated[bool, option("--mlock", help="Lock the model in RAM, so that it is never swapped out.")] = _MODEL.mlock
     repack: Annotated[
@@ -91,7 +101,7 @@ class ModelOptions:
 
     def child(self) -> ChildParams:
         """The parameters of the engine's process."""
-        return ChildParams(sandbox=self.sandbox, patience=self.engine_timeout)
+        return ChildParams(sandbox=self.sandbox, patience=self.engine_timeout, rpc=self.rpc)
 
     def params(self) -> ModelParams:
         """The engine's parameters."""
@@ -101,6 +111,7 @@ class ModelOptions:
             main_gpu=self.main_gpu,
             tensor_split=self.tensor_split,
             devices=self.device,
+            rpc=self.rpc,
             mmap=self.mmap,
             mlock=self.mlock,
             repack=self.repack,

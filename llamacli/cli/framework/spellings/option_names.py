@@ -137,6 +137,7 @@ OPTION_NAMES = frozenset(
         "rope-freq-base",
         "rope-freq-scale",
         "rope-scaling",
+        "rpc",
         "samplers",
         "samples",
         "sandbox",
