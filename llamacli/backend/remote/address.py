@@ -59,7 +59,7 @@ def parse_address(text: str) -> Address:
     except ValueError:
         raise UsageError("the address of the server is invalid", hint=_HINT, parameter="url") from None
     if "@" in parts.netloc:
-        hint = "LLAMACLI_API_KEY and --key hold keys"
+        hint = "LLAMACLI_API_KEY holds a key"
         raise UsageError("the address of the server must not hold a user or a password", hint=hint, parameter="url")
     printable = text.isascii() and text.isprintable() and " " not in text
     if parts.query or parts.fragment or not printable:

@@ -135,7 +135,7 @@ class Client:
                 there = self._hidden(f"{target.scheme}://{target.netloc.rpartition('@')[2]}")
                 raise RemoteError(
                     f"{self.address} redirects to {there}, which is not followed",
-                    hint="--url takes the server's own address",
+                    hint="name the server's own address",
                 )
             path = target.path + (f"?{target.query}" if target.query else "")
         raise RemoteError(f"{self.address} redirects without end")

@@ -67,7 +67,7 @@ def error_of(refusal: Refusal, server: str) -> LlamacliError:
     """Return the exception of a refusal. `server` is named in its message."""
     said = f": {refusal.message}" if refusal.message else f" with status {refusal.status}"
     if refusal.status in (401, 403):
-        return UsageError(f"{server} refuses the key{said}", hint="LLAMACLI_API_KEY or --key provides one", parameter="url")
+        return UsageError(f"{server} refuses the key{said}", hint="LLAMACLI_API_KEY provides one", parameter="url")
     if refusal.code == "context_length_exceeded":
         return ContextFullError(f"{server} refuses the request{said}", needed=0, available=0)
     if refusal.code == "invalid_grammar":

@@ -127,7 +127,9 @@ class Transport:
         """Return the error for a broken connection."""
         if isinstance(error, TimeoutError):
             return RemoteError(
-                f"{self.address} sent nothing for {self._access.patience:g} s", hint="--engine-timeout waits longer"
+                f"{self.address} sent nothing for {self._access.patience:g} s",
+                hint="a larger patience waits longer",
+                parameter="patience",
             )
         if isinstance(error, http.client.IncompleteRead | http.client.RemoteDisconnected | ValueError):
             return RemoteError(f"{self.address} broke off its answer")
@@ -244,7 +246,9 @@ def check_access(address: Address, access: Access, *, insecure: bool) -> None:
     """Raise UsageError if the key would travel unencrypted to another machine, or if the proxy's address is invalid."""
     if access.secret is not None and address.scheme == "http" and not address.is_local and not insecure:
         raise UsageError(
-            f"the key would be sent to {address} unencrypted", hint="use https://, or --insecure in a network that you trust"
+            f"the key would be sent to {address} unencrypted",
+            hint="use https://, or insecure in a network that you trust",
+            parameter="insecure",
         )
     if access.proxy is not None:
         try:

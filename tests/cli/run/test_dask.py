@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import distributed
 import pytest
 from fakes import Result, invoke
 
@@ -29,7 +30,6 @@ def rows(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """A cluster of two processes."""
-    distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         yield str(cluster.scheduler_address)
 
@@ -55,6 +55,13 @@ def test_answers_are_those_of_one_engine_in_order(address: str, tiny_model: Path
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_processes_of_this_machine_alone(tiny_model: Path, rows: Path) -> None:
+    done = run("local:2", tiny_model, rows)
+    assert done.status == 0, done.stderr
+    assert [json.loads(line)["row"] for line in done.stdout.splitlines()] == list(range(ROWS))
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_row_that_fails_fails_alone(address: str, tiny_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"prompt": "one", "max_tokens": 4}\n{"prompt": 7}\n{"prompt": "three", "max_tokens": 4}\n')
@@ -65,7 +72,6 @@ def test_a_row_that_fails_fails_alone(address: str, tiny_model: Path, tmp_path: 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_killed_worker_loses_no_row(address: str, tiny_model: Path, tmp_path: Path, rows: Path) -> None:
-    distributed = pytest.importorskip("distributed")
     output = tmp_path / "out.jsonl"
     killed = threading.Event()
 
