@@ -72,7 +72,7 @@ def fuzz(kinds: list[str], seed: int, count: int, state: Path | None, seconds: f
                     if state is not None:
                         record(state / "findings.jsonl", kind, seed, number, what, done, ended)
                 number += 1
-                if progress is not None and (number % 100 == 0 or number == count):
+                if progress is not None:
                     progress.parent.mkdir(parents=True, exist_ok=True)
                     progress.write_text(json.dumps({"next": number}))
     for (kind, how), times in sorted(ended_as.items()):
