@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -43,6 +44,15 @@ def test_others_are_rewritten(schema: Any, plain: Any) -> None:
     assert plain_schema(schema) == plain
 
 
+@pytest.mark.parametrize(
+    "pattern", ["^a{5,3}$", "(a*)*b(?=c)", "^" + "(" * 3000 + "a" + ")" * 3000 + "$", "^a{2,1000000}$", "(", 5]
+)
+def test_patterns_without_a_grammar_are_left_to_the_check_of_the_arguments(pattern: Any) -> None:
+    schema = {"properties": {"a": {"type": "string", "pattern": pattern}, "b": {"type": "string", "pattern": "^b$"}}}
+    plain = {"properties": {"a": {"type": "string"}, "b": {"type": "string", "pattern": "^b$"}}}
+    assert plain_schema(schema) == plain
+
+
 def test_recursion_ends() -> None:
     plain = plain_schema(TREE)
     reference = {"anyOf": [{"$ref": "#/$defs/schema1"}, {"type": "null"}]}
@@ -52,3 +62,39 @@ def test_recursion_ends() -> None:
 def test_a_reference_that_leads_nowhere() -> None:
     with pytest.raises(SchemaError, match="cannot resolve the reference"):
         plain_schema({"$ref": "#/nowhere/at/all"})
+
+
+def doubled(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(depth):
+        schema = {"type": ["object", "array"], "properties": {"a": schema}}
+    return schema
+
+
+def shared(depth: int) -> dict[str, Any]:
+    references = [{"allOf": [{"$ref": f"#/$defs/a{i + 1}"}] * 2} for i in range(depth)]
+    return {
+        "$defs": {f"a{i}": {"type": "object", "properties": {"x": reference}} for i, reference in enumerate(references)},
+        "allOf": [{"$ref": "#/$defs/a0"}],
+    }
+
+
+ITSELF = {"$defs": {"a": {"$ref": "#/$defs/a"}}}
+INSIDE_ITSELF = {"$defs": {"a": {"type": "object", "properties": {"x": {"allOf": [{"$ref": "#/$defs/a"}]}}}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        (doubled(40), "too large when it is expanded"),
+        (shared(40), "too large when it is expanded"),
+        ({**ITSELF, "allOf": [{"$ref": "#/$defs/a"}]}, "contains itself"),
+        ({**INSIDE_ITSELF, "allOf": [{"$ref": "#/$defs/a"}]}, "contains itself"),
+        ({"properties": {f"p{i}": {} for i in range(1000)}}, "more than 400 optional properties"),
+    ],
+)
+def test_schemas_that_llama_cpps_converter_does_not_finish_are_refused(schema: Any, reason: str) -> None:
+    begin = time.process_time()
+    with pytest.raises(SchemaError, match=reason):
+        plain_schema(schema)
+    assert time.process_time() - begin < 2

@@ -17,10 +17,9 @@ from llamacli.backend.child.work.limits import (
     EXIT_SECONDS,
     EXIT_TEXT_MEMORY,
     EXIT_TEXT_SECONDS,
-    EXTRA_BYTES,
-    SECONDS,
 )  # fmt: skip
 from llamacli.documents.read import MAX_MEMORY, MAX_SECONDS
+from llamacli.engine.runtime.bounds import EXTRA_BYTES, SECONDS
 from llamacli.errors import CapacityError, EngineDiedError, LlamacliError, MemoryFullError, TemplateError, UsageError
 
 _LAST_WORDS: Final = 1 << 14

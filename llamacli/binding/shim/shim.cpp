@@ -31,19 +31,12 @@ std::mutex log_replacing;
 
 constexpr size_t STACK_SIZE = size_t(512) << 20;
 
-thread_local const char * stack_base = nullptr;
-thread_local size_t       stack_size = 0;
-
 struct task {
     const std::function<void()> & body;
-    size_t                        size;
     std::exception_ptr            error;
 
     static void * run(void * self) {
-        auto *     that = static_cast<task *>(self);
-        const char here = 0;
-        stack_base      = &here;
-        stack_size      = that->size;
+        auto * that = static_cast<task *>(self);
         try {
             that->body();
         } catch (...) {
@@ -99,31 +92,18 @@ bool flag_of(const json & request, const char * key, bool otherwise) {
     return has(request, key) ? request.at(key).get<bool>() : otherwise;
 }
 
-char * copy_text(const std::string & text) noexcept {
-    auto * copy = static_cast<char *>(std::malloc(text.size() + 1));
-    if (copy) {
-        std::memcpy(copy, text.c_str(), text.size() + 1);
-    }
-    return copy;
-}
-
-char * error_answer(const std::string & kind, const char * message) noexcept {
-    try {
-        return copy_text(json{ { "error", { { "kind", kind }, { "message", message } } } }.dump_safe());
-    } catch (...) {
-        return nullptr;
-    }
+std::string failure_text(const std::string & kind, const char * message) {
+    return json{ { "error", { { "kind", kind }, { "message", message } } } }.dump_safe();
 }
 
 void on_large_stack(const std::function<void()> & body) {
-    task work{ body, STACK_SIZE, nullptr };
+    task work{ body, nullptr };
 #ifndef _WIN32
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_t thread;
     int       failed = 1;
     for (size_t size = STACK_SIZE; failed && size >= size_t(16) << 20; size /= 2) { // a limit on address space may forbid the largest stack
-        work.size = size;
         pthread_attr_setstacksize(&attributes, size);
         failed = pthread_create(&thread, &attributes, task::run, &work);
     }
@@ -150,9 +130,22 @@ log_kept::~log_kept() {
     log_replacing.unlock();
 }
 
-bool stack_left() {
-    const char here = 0;
-    return stack_size == 0 || size_t(stack_base - &here) < stack_size / 8;
+char * answer_text(const std::function<std::string()> & body) noexcept {
+    const auto copied = [](const std::string & text) {
+        auto * copy = static_cast<char *>(std::malloc(text.size() + 1));
+        return copy ? static_cast<char *>(std::memcpy(copy, text.c_str(), text.size() + 1)) : nullptr;
+    };
+    try {
+        std::string text;
+        try {
+            on_large_stack([&] { text = body(); });
+        } catch (const failure & error) { // no memory for the thread
+            text = failure_text(error.kind, error.what());
+        }
+        return copied(text);
+    } catch (...) {
+        return nullptr;
+    }
 }
 
 } // namespace llamacli

@@ -22,7 +22,9 @@ LLAMACLI_API void llamacli_free(char * text);
 struct llamacli_chat;
 
 // {"source": Jinja text or the name of a built-in template, "tool_use": Jinja text used instead when there are tools,
-//  "bos", "eos": texts, "seconds": limit of its run time (default 10)}
+//  "bos", "eos": texts, "limits": {"seconds": of processor time, "bytes": more memory}}
+// With limits a copy of the process creates it and renders each prompt, so that a template cannot end, block or fill the process;
+// without them it can, and the caller has limits of its own.
 // -> {"builtin": bool, "capabilities": {name: bool}}; *chat is set unless there is an error
 LLAMACLI_API char * llamacli_chat_create(const char * request, struct llamacli_chat ** chat);
 LLAMACLI_API void   llamacli_chat_free(struct llamacli_chat * chat);
@@ -31,7 +33,7 @@ LLAMACLI_API void   llamacli_chat_free(struct llamacli_chat * chat);
 LLAMACLI_API char * llamacli_chat_builtins(void);
 
 // {"messages", "tools", "tool_choice", "parallel_tool_calls", "add_generation_prompt", "continue_final_message",
-//  "enable_thinking", "reasoning_format", "chat_template_kwargs", "seconds"}, all but messages optional
+//  "enable_thinking", "reasoning_format", "chat_template_kwargs"}, all but messages optional; "limits" as above if the template was created with some
 // -> {"parts": [[text, is_input]], "format", "parser", "generation_prompt", "grammar", "grammar_lazy", "triggers",
 //     "preserved_tokens", "stops", "supports_thinking", "thinking_start", "thinking_ends"}
 LLAMACLI_API char * llamacli_chat_render(struct llamacli_chat * chat, const char * request);

@@ -6,9 +6,9 @@
 #include "chat.cpp"
 
 #include "shim.h"
-#include "shim_grammar.h"
+#include "shim_copy.h"
 #include "shim_json.h"
-#include "shim_template.h"
+#include "shim_parts.h"
 
 using llamacli::failure;
 using llamacli::flag_of;
@@ -18,6 +18,7 @@ using llamacli::text_of;
 struct llamacli_chat {
     common_chat_templates_ptr templates;
     std::string               builtin; // the name of a template written in C++, or empty
+    json                      request; // that of its creation, if a copy of the process repeats it for each prompt, or null
 };
 
 namespace {
@@ -28,17 +29,9 @@ std::vector<std::string> builtin_names() {
     return { names.begin(), names.end() };
 }
 
-double seconds_of(const json & request) {
-    return has(request, "seconds") ? request.at("seconds").get<double>() : 10.0;
-}
-
-// llama.cpp runs a template several times, unbounded, while it constructs it: run it within bounds first.
-void try_template(const std::string & source, double seconds) {
-    llamacli::watch bounds(source.size(), seconds);
-    jinja::program  program = llamacli::parse_template(source);
-    llamacli::guard(program);
-    jinja::caps_get(program);
-    bounds.check();
+llamacli::limits limits_of(const json & request) {
+    const json & given = request.at("limits");
+    return { given.at("seconds").get<double>(), given.at("bytes").get<size_t>() };
 }
 
 json create(const json & request, llamacli_chat & chat) {
@@ -59,14 +52,14 @@ json create(const json & request, llamacli_chat & chat) {
     const std::string bos = text_of(request, "bos");
     const std::string eos = text_of(request, "eos");
     if (source != "chatml") {
-        try_template(source, seconds_of(request));
+        llamacli::check_syntax(source);
     }
     chat.templates = common_chat_templates_init(nullptr, source, bos, eos);
-    llamacli::guard(chat.templates->template_default->prog);
+    llamacli::keep_marks(chat.templates->template_default->prog);
     if (!tool_use.empty()) {
-        try_template(tool_use, seconds_of(request));
+        llamacli::check_syntax(tool_use);
         chat.templates->template_tool_use = std::make_unique<common_chat_template>(tool_use, bos, eos);
-        llamacli::guard(chat.templates->template_tool_use->prog);
+        llamacli::keep_marks(chat.templates->template_tool_use->prog);
     }
     json capabilities = json::object();
     for (const auto & [name, value] : common_chat_templates_get_caps(chat.templates.get())) {
@@ -83,9 +76,6 @@ common_chat_templates_inputs inputs_of(const json & request) {
     inputs.add_generation_prompt = flag_of(request, "add_generation_prompt", true);
     inputs.enable_thinking       = flag_of(request, "enable_thinking", true);
     inputs.reasoning_format      = COMMON_REASONING_FORMAT_DEEPSEEK;
-    for (const auto & tool : inputs.tools) {
-        llamacli::check_schema(json::parse(tool.parameters));
-    }
     if (has(request, "tool_choice")) {
         inputs.tool_choice = common_chat_tool_choice_parse_oaicompat(text_of(request, "tool_choice"));
     }
@@ -218,36 +208,50 @@ json render_builtin(const std::string & name, common_chat_templates_inputs input
     return describe(params, parts);
 }
 
-json render(const llamacli_chat & chat, const json & request, size_t request_size) {
+json render(const llamacli_chat & chat, const json & request) {
     const auto inputs = inputs_of(request);
     if (!chat.builtin.empty()) {
         return render_builtin(chat.builtin, inputs);
     }
-    llamacli::watch bounds(request_size, seconds_of(request));
-    try {
-        auto                     params = common_chat_templates_apply(chat.templates.get(), inputs);
-        std::vector<std::string> appended;
-        bounds.check();
-        llamacli::check_grammar_text(params.grammar);
-        if (inputs.continue_final_message != COMMON_CHAT_CONTINUATION_NONE && !inputs.messages.empty()) {
-            appended = { inputs.messages.back().reasoning_content, inputs.messages.back().render_content() };
-        }
-        return describe(params, bounds.parts_of(params.prompt, appended));
-    } catch (const std::exception &) {
-        bounds.check(); // an exceeded bound explains more than the error that llama.cpp made of it
-        throw;
+    llamacli::recording      output;
+    const auto               params = common_chat_templates_apply(chat.templates.get(), inputs);
+    std::vector<std::string> appended;
+    if (inputs.continue_final_message != COMMON_CHAT_CONTINUATION_NONE && !inputs.messages.empty()) {
+        appended = { inputs.messages.back().reasoning_content, inputs.messages.back().render_content() };
     }
+    return describe(params, output.parts_of(params.prompt, appended));
+}
+
+// The same in a copy of the process, which creates the template, too.
+std::string render_in_copy(const llamacli_chat & chat, const json & request) {
+    return llamacli::in_copy(limits_of(request), [&] {
+        return llamacli::text_or_failure("template", [&] {
+            llamacli_chat made;
+            create(chat.request, made);
+            return render(made, request).dump_safe();
+        });
+    });
+}
+
+json create_in_copy(const json & request, llamacli_chat & chat) {
+    chat.request = request;
+    return json::parse(llamacli::in_copy(limits_of(request), [&] {
+        return llamacli::text_or_failure("template", [&] { return create(request, chat).dump_safe(); });
+    }));
 }
 
 } // namespace
 
 extern "C" {
 
-char * llamacli_chat_create(const char * request, llamacli_chat ** chat) {
+char * llamacli_chat_create(const char * text, llamacli_chat ** chat) {
     return llamacli::answer("template", [&] {
-        auto made   = std::make_unique<llamacli_chat>();
-        json result = create(llamacli::parse_request(request), *made);
-        *chat       = made.release();
+        auto       made    = std::make_unique<llamacli_chat>();
+        const auto request = llamacli::parse_request(text);
+        json       result  = has(request, "limits") ? create_in_copy(request, *made) : create(request, *made);
+        if (!has(result, "error")) {
+            *chat = made.release();
+        }
         return result;
     });
 }
@@ -260,8 +264,13 @@ char * llamacli_chat_builtins(void) {
     return llamacli::answer("internal", [] { return json{ { "builtins", strings(builtin_names()) } }; });
 }
 
-char * llamacli_chat_render(llamacli_chat * chat, const char * request) {
-    return llamacli::answer("template", [&] { return render(*chat, llamacli::parse_request(request), strlen(request)); });
+char * llamacli_chat_render(llamacli_chat * chat, const char * text) {
+    return llamacli::answer_text([&] {
+        return llamacli::text_or_failure("template", [&] {
+            const auto request = llamacli::parse_request(text);
+            return chat->request.is_null() ? render(*chat, request).dump_safe() : render_in_copy(*chat, request);
+        });
+    });
 }
 
 } // extern "C"

@@ -13,7 +13,7 @@ namespace llamacli {
 
 using json = common_json;
 
-constexpr size_t MAX_DEPTH = 200; // of JSON and of template syntax; real ones stay below 20
+constexpr size_t MAX_DEPTH = 200; // of JSON; real requests stay below 20
 
 // A failure with the kind that the caller turns into an exception class.
 struct failure : std::runtime_error {
@@ -29,16 +29,12 @@ bool        has(const json & request, const char * key);
 std::string text_of(const json & request, const char * key);
 bool        flag_of(const json & request, const char * key, bool otherwise);
 
-char * copy_text(const std::string & text) noexcept;
-char * error_answer(const std::string & kind, const char * message) noexcept;
+// The document of a failure.
+std::string failure_text(const std::string & kind, const char * message);
 
 // Runs body on a thread with half a gigabyte of stack (of address space, not of memory), because recursive code handles templates
 // and answers of any size. Exceptions propagate to the caller.
 void on_large_stack(const std::function<void()> & body);
-
-// Whether less than an eighth of that thread's stack is in use. Recursive code of ours checks this; the rest is for llama.cpp's,
-// which does not.
-bool stack_left();
 
 // Restores the log callback at the end of its life; meanwhile other threads wait to replace it. llama.cpp has one callback per
 // process, and does not restore it when an exception leaves its code.
@@ -54,23 +50,29 @@ class log_kept {
     void *            user_data;
 };
 
-// Runs body, which returns a json, and returns its text; exceptions that are not failures become failures of the given kind.
-template <typename Body> char * answer(const char * kind, Body && body) noexcept {
+// The text that body returns, or that of its failure; exceptions that are not failures become failures of the given kind.
+template <typename Body> std::string text_or_failure(const char * kind, Body && body) {
     try {
-        std::string text;
-        on_large_stack([&] { text = body().dump_safe(); });
-        return copy_text(text);
+        return body();
     } catch (const failure & error) {
-        return error_answer(error.kind, error.what());
+        return failure_text(error.kind, error.what());
     } catch (const std::bad_alloc &) {
-        return error_answer("memory", "out of memory");
+        return failure_text("memory", "out of memory");
     } catch (const std::length_error &) {
-        return error_answer("memory", "out of memory");
+        return failure_text("memory", "out of memory");
     } catch (const std::exception & error) {
-        return error_answer(kind, error.what());
+        return failure_text(kind, error.what());
     } catch (...) {
-        return error_answer("internal", "an unknown exception");
+        return failure_text("internal", "an unknown exception");
     }
+}
+
+// Runs body on the large stack and returns its text, to be freed, or nullptr without memory for it. body must not throw failures.
+char * answer_text(const std::function<std::string()> & body) noexcept;
+
+// The same with the text of the json that body returns.
+template <typename Body> char * answer(const char * kind, Body && body) noexcept {
+    return answer_text([&] { return text_or_failure(kind, [&] { return body().dump_safe(); }); });
 }
 
 // Deletes an object with a recursive destructor.

@@ -1,8 +1,8 @@
-// Nodes that replace nodes of a Jinja syntax tree, to check inputs and results: see shim_template.h. Included only by
-// shim_guard.cpp, which inserts them.
+// Nodes that replace nodes of a Jinja syntax tree, so that results keep the marks of input: see shim_parts.h. Included only by
+// shim_marks.cpp, which inserts them.
 #pragma once
 
-#include "shim_guard.h"
+#include "shim_marks.h"
 
 namespace llamacli {
 
@@ -32,7 +32,7 @@ struct filling {
     }
 };
 
-// A node with slots instead of its operands, which are evaluated and checked first.
+// A node with slots instead of its operands, which are evaluated first.
 struct applied : expression {
     statement_ptr             node;
     statements                operands;
@@ -59,17 +59,11 @@ struct applied : expression {
     }
 
     value execute_impl(context & ctx) const override {
-        auto * watch = watched();
         values given;
         for (const auto & operand : operands) {
             given.push_back(operand->execute(ctx));
         }
-        if (!watch) {
-            filling fill(slots, given);
-            return node->execute(ctx);
-        }
-        watch->step();
-        return apply(ctx, *watch, given);
+        return apply(ctx, given);
     }
 
   protected:
@@ -90,132 +84,32 @@ struct applied : expression {
         return result;
     }
 
-    virtual value apply(context & ctx, watch_state & watch, values & given) const = 0;
+    virtual value apply(context & ctx, values & given) const = 0;
 };
 
-value counted(watch_state & watch, value result) {
-    if (is_val<value_string>(result)) {
-        if (result->val_str.parts.size() > 1000) { // many small parts take more than their text
-            watch.make_text(result->val_str.parts.size() * sizeof(string_part));
+struct applied_addition : applied {
+    value apply(context & ctx, values & given) const override {
+        if (is_val<value_string>(given[0]) != is_val<value_string>(given[1])) {
+            given[0] = as_marked_text(given[0]);
+            given[1] = as_marked_text(given[1]);
         }
-        watch.make_text(result->val_str.length());
-    } else if (is_val<value_array>(result)) {
-        watch.make_list(result->val_arr.size());
-    }
-    return result;
-}
-
-struct applied_operator : applied {
-    std::string op;
-
-    value apply(context & ctx, watch_state & watch, values & given) const override {
-        value & left  = given[0];
-        value & right = given[1];
-        weigh(watch, left);
-        weigh(watch, right);
-        if (op == "*" && (is_val<value_string>(left) || is_val<value_string>(right))) {
-            check_product(watch, is_val<value_string>(left) ? left : right, is_val<value_string>(left) ? right : left);
-        } else if (op == "+" || op == "~") {
-            watch.make_text(text_size(left) + text_size(right));
-            watch.make_list(left->val_arr.size() + right->val_arr.size());
-            if (is_val<value_string>(left) != is_val<value_string>(right)) {
-                left  = as_marked_text(left);
-                right = as_marked_text(right);
-            }
-        }
-        return counted(watch, run(ctx, given));
+        return run(ctx, given);
     }
 };
 
 struct applied_filter : applied {
     std::string name;
 
-    value apply(context & ctx, watch_state & watch, values & given) const override {
-        const values args = arguments(given, 1);
-        before(watch, name, given[0], args);
-        return counted(watch, after(name, given[0], args, run(ctx, given)));
-    }
-};
-
-struct applied_test : applied {
-    std::string name;
-
-    value apply(context & ctx, watch_state & watch, values & given) const override {
-        const values args = arguments(given, 1);
-        for (const auto & v : given) {
-            if (!args.empty()) { // it compares
-                weigh(watch, v);
-            }
-        }
-        before(watch, name, nullptr, args);
-        return run(ctx, given);
+    value apply(context & ctx, values & given) const override {
+        return with_marks(name, given[0], arguments(given, 1), run(ctx, given));
     }
 };
 
 struct applied_call : applied { // the callee is the last operand, as llama.cpp evaluates it last
-    value apply(context & ctx, watch_state & watch, values & given) const override {
-        const value  callee = given.back();
-        const values args   = arguments(given, 0);
-        const auto * called = cast_val<value_func>(callee);
-        if (!called) {
-            return run(ctx, given); // llama.cpp reports the error
-        }
-        before(watch, called->name, called->arg0, args);
-        value result = run(ctx, given);
-        return counted(watch, called->arg0 ? after(called->name, called->arg0, args, result) : result);
-    }
-};
-
-// A list, tuple or object literal.
-struct measured : expression {
-    statement_ptr node;
-
-    std::string type() const override { return node->type(); }
-    value       execute_impl(context & ctx) const override {
-        value result = node->execute(ctx);
-        if (auto * watch = watched()) {
-            watch->step();
-            watch->make_list(result->val_arr.size() + result->val_obj.size());
-            measure(*watch, result);
-        }
-        return result;
-    }
-};
-
-// {% set object.name = value %}
-struct assignment : statement {
-    statement_ptr             node;
-    statements                operands; // the object and the value
-    std::vector<const slot *> slots;
-
-    std::string type() const override { return node->type(); }
-    value       execute_impl(context & ctx) const override {
-        const values given = { operands[0]->execute(ctx), operands[1]->execute(ctx) };
-        if (auto * watch = watched()) {
-            watch->step();
-            check_insertion(*watch, given[0], given[1]);
-        }
-        filling fill(slots, given);
-        return node->execute(ctx);
-    }
-};
-
-// A statement of a body.
-struct step : statement {
-    statement_ptr node;
-
-    std::string type() const override { return node->type(); }
-    value       execute_impl(context & ctx) const override {
-        auto * watch = watched();
-        if (watch) {
-            watch->step();
-        }
-        value result = node->execute(ctx);
-        if (watch) {
-            weigh(*watch, result);
-            watch->give(text_size(result));
-        }
-        return result;
+    value apply(context & ctx, values & given) const override {
+        const auto * called = cast_val<value_func>(given.back());
+        value        result = run(ctx, given); // which reports what is not a function
+        return called->arg0 ? with_marks(called->name, called->arg0, arguments(given, 0), result) : result;
     }
 };
 
@@ -241,8 +135,8 @@ struct root : statement {
 
     std::string type() const override { return "Program"; }
     value       execute_impl(context & ctx) const override {
-        auto * watch = watched();
-        if (watch) {
+        auto * outputs = recorded();
+        if (outputs) {
             prepare(ctx);
         }
         auto results = mk_val<value_array>();
@@ -250,8 +144,8 @@ struct root : statement {
             results->push_back(statement->execute(ctx));
         }
         auto text = runtime::gather_string_parts(results);
-        if (watch) {
-            auto & output = watch->outputs.emplace_back();
+        if (outputs) {
+            auto & output = outputs->emplace_back();
             for (const auto & part : text->val_str.parts) {
                 output.push_back({ part.is_input, part.val });
             }

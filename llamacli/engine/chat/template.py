@@ -25,7 +25,7 @@ from llamacli.engine.chat.prompt import Part
 from llamacli.engine.chat.rendering import Capabilities, RenderedPrompt, Rendering
 from llamacli.engine.chat.tool_names import ToolNames
 from llamacli.engine.constraint.trigger import Trigger
-from llamacli.engine.runtime.bounds import bounded
+from llamacli.engine.runtime.bounds import EXTRA_BYTES, SECONDS, TEMPLATE_MEMORY, bounded, may_end_process
 from llamacli.errors import TemplateError, UsageError
 from llamacli.gguf.check.template import GO_TEMPLATE, is_go_template
 
@@ -38,14 +38,17 @@ _SECOND_CALL = re.compile(r"^((?:tool-calls|tools) ::= \((?:tool-call space|tool
 class ChatTemplate:
     """A chat template: Jinja text, or the name of one of llama.cpp's built-in templates (`builtin_templates`).
 
-    `tool_use` is a variant for prompts with tools, which some models have. `seconds` limits the run time, because templates
-    come from models, which are not trusted. One thread at a time.
+    `tool_use` is a variant for prompts with tools, which some models have. Templates come from models, which are not trusted:
+    unless the process may end (`bounds`), a copy of it renders, for at most `seconds` of processor time and with 200 MiB more
+    memory. One thread at a time.
 
     Raises (when built):
         TemplateError: if the template does not parse, or does not end.
     """
 
-    def __init__(self, source: str, *, bos: str = "", eos: str = "", tool_use: str | None = None, seconds: float = 2.0) -> None:
+    def __init__(
+        self, source: str, *, bos: str = "", eos: str = "", tool_use: str | None = None, seconds: float = SECONDS
+    ) -> None:
         if not source.strip():
             raise TemplateError("the chat template is empty")
         source = template_file(source) or source
@@ -54,9 +57,10 @@ class ChatTemplate:
                 f"unknown built-in chat template {source.split(maxsplit=1)[0][:60]!r}", hint=_near(source, known)
             )
         self._seconds = seconds
+        request = {"source": source, "bos": bos, "eos": eos, "tool_use": tool_use, "limits": self._limits()}
         try:
             with bounded("template"):
-                self._chat = bridge.Chat({"source": source, "bos": bos, "eos": eos, "tool_use": tool_use, "seconds": seconds})
+                self._chat = bridge.Chat(request)
         except TemplateError as error:
             if not is_go_template(source):
                 raise
@@ -76,9 +80,10 @@ class ChatTemplate:
             raise UsageError("no messages")
         rendering = rendering or Rendering()
         names = ToolNames(rendering.tools)
+        size = sum(len(message.text) for message in messages)
         try:
-            with bounded("template"):
-                answer = self._chat.render({**_request(messages, rendering, names), "seconds": self._seconds})
+            with bounded("template", size):
+                answer = self._chat.render({**_request(messages, rendering, names), "limits": self._limits(size)})
         except TemplateError as error:
             if error.message.startswith(_BAD_ARGUMENTS):
                 check_calls(messages)
@@ -104,6 +109,10 @@ class ChatTemplate:
                 "marks": _marks(answer),
             },
         )
+
+    def _limits(self, size: int = 0) -> dict[str, float] | None:
+        """Return the limits of a copy of this process; None if the work may end the process itself."""
+        return None if may_end_process() else {"seconds": self._seconds, "bytes": EXTRA_BYTES + size * TEMPLATE_MEMORY}
 
     def close(self) -> None:
         """Free the template."""

@@ -1,7 +1,7 @@
 """JSON schemas in the subset of llama.cpp's converter, which reads the parameters of tools.
 
-It supports neither boolean subschemas nor references other than into `$defs`. A plain schema may allow more than the original:
-arguments are checked against that when a call is complete.
+It supports neither boolean subschemas nor references other than into `$defs`, and not all patterns. A plain schema may allow
+more than the original: arguments are checked against that when a call is complete.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from llamacli.errors import GrammarSyntaxError
+from llamacli.grammar.regex.json_string import from_pattern
 from llamacli.grammar.schema.document import NAMED, Document, escaped
+from llamacli.grammar.schema.expansion import check_expansion
 
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 _SINGLE = ("items", "contains", "not", "if", "then", "else", "propertyNames", "additionalProperties")
@@ -24,15 +27,19 @@ def plain_schema(schema: Any) -> Any:
     A schema that needs no change is returned as it is, because models see the parameters of their tools.
 
     Raises:
-        SchemaError: if a reference cannot be resolved.
+        SchemaError: if a reference cannot be resolved, or the schema is too large when it is expanded.
     """
-    return schema if _is_plain(schema) else _Plain(schema).result()
+    plain = schema if _is_plain(schema) else _Plain(schema).result()
+    check_expansion(plain)
+    return plain
 
 
 def _is_plain(schema: Any) -> bool:
-    """Return whether a schema has neither boolean subschemas nor unusual references."""
+    """Return whether a schema has neither boolean subschemas nor unusual references, nor patterns without a grammar."""
     if not isinstance(schema, Mapping):
         return not isinstance(schema, bool)
+    if "pattern" in schema and not _has_grammar(schema["pattern"]):
+        return False
     reference = schema.get("$ref")
     if reference is not None and not (isinstance(reference, str) and _SIMPLE.fullmatch(reference)):
         return False
@@ -47,6 +54,15 @@ def _is_plain(schema: Any) -> bool:
             continue
         if not all(map(_is_plain, children)):
             return False
+    return True
+
+
+def _has_grammar(pattern: Any) -> bool:
+    """Return whether a pattern has a grammar. llama.cpp's converter makes one of any, which its parser may not survive."""
+    try:
+        from_pattern(pattern)
+    except (GrammarSyntaxError, TypeError):
+        return False
     return True
 
 
@@ -73,7 +89,7 @@ class _Plain:
         plain: dict[str, Any] = {}
         for keyword, value in schema.items():
             path = f"{pointer}/{escaped(keyword)}"
-            if keyword in _DROPPED:
+            if keyword in _DROPPED or (keyword == "pattern" and not _has_grammar(value)):
                 continue
             if keyword in NAMED and isinstance(value, Mapping):
                 plain[keyword] = {name: self._of(child, f"{path}/{escaped(name)}") for name, child in value.items()}

@@ -21,14 +21,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamacli.engine.runtime.bounds import Subject
+from llamacli.engine.runtime.bounds import EXTRA_BYTES, SECONDS, TEMPLATE_MEMORY, Subject
 from llamacli.engine.runtime.hardware import total_memory
-
-SECONDS = 2.0
-"""Default limit of a hostile operation: processor time of its thread."""
-
-EXTRA_BYTES = 200 << 20
-"""Default limit of a hostile operation: growth of the process' own memory."""
 
 EXIT_SECONDS, EXIT_MEMORY, EXIT_ORPHAN = 91, 92, 93
 """Exit statuses of a child that ended itself: out of processor time, out of memory, or because its parent had gone."""
@@ -208,7 +202,7 @@ _thread = threading.local()
 def bound_native_work(subject: Subject, size: int) -> AbstractContextManager[None]:
     """Return the limits of native work in a child (`bounds.Bound`)."""
     if subject == "template":
-        return limited(with_native_threads=True)
+        return limited(extra_bytes=EXTRA_BYTES + size * TEMPLATE_MEMORY, with_native_threads=True)
     seconds = SECONDS + size / _TEXT_BYTES_PER_SECOND
     exits = (EXIT_TEXT_SECONDS, EXIT_TEXT_MEMORY)
     return limited(seconds=seconds, extra_bytes=EXTRA_BYTES + size * _TEXT_MEMORY, exits=exits)

@@ -1,5 +1,5 @@
-// Insertion of our nodes into a Jinja syntax tree: see shim_template.h.
-#include "shim_guard.h"
+// Insertion of our nodes into a Jinja syntax tree: see shim_parts.h.
+#include "shim_marks.h"
 #include "shim_nodes.h"
 
 namespace llamacli {
@@ -28,14 +28,7 @@ template <typename T> void wrap(statement_ptr & node, std::unique_ptr<T> outer) 
     node        = std::move(outer);
 }
 
-void rewrite_body(statements & body) {
-    for (auto & node : body) {
-        rewrite(node);
-        wrap(node, std::make_unique<step>());
-    }
-}
-
-// The name of a filter or test, and its arguments, or nullptr.
+// The name of a filter or test, and its arguments or nullptr.
 std::pair<std::string, statements *> name_and_arguments(statement_ptr & node) {
     if (auto * plain = cast_stmt<identifier>(node)) {
         return { plain->val, nullptr };
@@ -45,9 +38,9 @@ std::pair<std::string, statements *> name_and_arguments(statement_ptr & node) {
     return { callee ? callee->val : "", call ? &call->args : nullptr };
 }
 
-template <typename T> void rewrite_named(statement_ptr & node, statement_ptr & operand, statement_ptr & named) {
-    auto outer        = std::make_unique<T>();
-    auto [name, args] = name_and_arguments(named);
+void rewrite_filter(statement_ptr & node, statement_ptr & operand, statement_ptr & filter) {
+    auto outer        = std::make_unique<applied_filter>();
+    auto [name, args] = name_and_arguments(filter);
     outer->name       = name == "trim" ? "strip" : name;
     rewrite(operand);
     outer->take(operand);
@@ -67,29 +60,11 @@ void rewrite_call(statement_ptr & node, call_expression & call) {
     wrap(node, std::move(outer));
 }
 
-void rewrite_set(statement_ptr & node, set_statement & set) {
-    rewrite_body(set.body);
-    rewrite(set.val);
-    auto * member = cast_stmt<member_expression>(set.assignee);
-    if (!member || !set.val) {
-        return;
-    }
-    auto outer = std::make_unique<assignment>();
-    for (auto * operand : { &member->object, &set.val }) {
-        auto place = std::make_unique<slot>();
-        place->pos = (*operand)->pos;
-        outer->slots.push_back(place.get());
-        outer->operands.push_back(std::move(*operand));
-        *operand = std::move(place);
-    }
-    wrap(node, std::move(outer));
-}
-
 bool rewrite_statement(statement_ptr & node) {
     if (auto * branch = cast_stmt<if_statement>(node)) {
         rewrite(branch->test);
-        rewrite_body(branch->body);
-        rewrite_body(branch->alternate);
+        rewrite_all(branch->body);
+        rewrite_all(branch->alternate);
     } else if (auto * loop = cast_stmt<for_statement>(node)) {
         if (auto * selected = cast_stmt<select_expression>(loop->iterable)) { // which the loop itself evaluates in parts
             rewrite(selected->lhs);
@@ -97,27 +72,28 @@ bool rewrite_statement(statement_ptr & node) {
         } else {
             rewrite(loop->iterable);
         }
-        rewrite_body(loop->body);
-        rewrite_body(loop->default_block);
+        rewrite_all(loop->body);
+        rewrite_all(loop->default_block);
     } else if (auto * set = cast_stmt<set_statement>(node)) {
-        rewrite_set(node, *set);
+        rewrite_all(set->body);
+        rewrite(set->val);
     } else if (auto * macro = cast_stmt<macro_statement>(node)) {
         for (auto & arg : macro->args) {
             if (auto * keyword = cast_stmt<keyword_argument_expression>(arg)) {
                 rewrite(keyword->val);
             }
         }
-        rewrite_body(macro->body);
+        rewrite_all(macro->body);
     } else if (auto * block = cast_stmt<call_statement>(node)) {
         auto * call = cast_stmt<call_expression>(block->call);
-        rewrite_body(block->body);
+        rewrite_all(block->body);
         auto outer = std::make_unique<applied_call>();
         rewrite_arguments(call->args);
         outer->take_arguments(call->args);
         outer->take(call->callee);
         wrap(node, std::move(outer));
     } else if (auto * filtered = cast_stmt<filter_statement>(node)) {
-        rewrite_body(filtered->body);
+        rewrite_all(filtered->body);
         auto body           = std::make_unique<text_block>();
         body->pos           = node->pos;
         body->body          = std::move(filtered->body);
@@ -125,7 +101,7 @@ bool rewrite_statement(statement_ptr & node) {
         plain->pos          = node->pos;
         node                = std::move(plain);
         auto * expression   = cast_stmt<filter_expression>(node);
-        rewrite_named<applied_filter>(node, expression->operand, expression->filter);
+        rewrite_filter(node, expression->operand, expression->filter);
     } else {
         return false;
     }
@@ -136,17 +112,19 @@ void rewrite_expression(statement_ptr & node) {
     if (auto * binary = cast_stmt<binary_expression>(node)) {
         rewrite(binary->left);
         rewrite(binary->right);
-        if (binary->op.value != "and" && binary->op.value != "or") { // which do not always evaluate both operands
-            auto outer = std::make_unique<applied_operator>();
-            outer->op  = binary->op.value;
+        if (binary->op.value == "+" || binary->op.value == "~") {
+            auto outer = std::make_unique<applied_addition>();
             outer->take(binary->left);
             outer->take(binary->right);
             wrap(node, std::move(outer));
         }
     } else if (auto * filter = cast_stmt<filter_expression>(node)) {
-        rewrite_named<applied_filter>(node, filter->operand, filter->filter);
+        rewrite_filter(node, filter->operand, filter->filter);
     } else if (auto * test = cast_stmt<test_expression>(node)) {
-        rewrite_named<applied_test>(node, test->operand, test->test);
+        rewrite(test->operand);
+        if (auto * args = name_and_arguments(test->test).second) {
+            rewrite_arguments(*args);
+        }
     } else if (auto * call = cast_stmt<call_expression>(node)) {
         rewrite_call(node, *call);
     } else if (auto * member = cast_stmt<member_expression>(node)) {
@@ -169,16 +147,13 @@ void rewrite_expression(statement_ptr & node) {
         rewrite(unary->argument);
     } else if (auto * list = cast_stmt<array_literal>(node)) {
         rewrite_all(list->val);
-        wrap(node, std::make_unique<measured>());
     } else if (auto * tuple = cast_stmt<tuple_literal>(node)) {
         rewrite_all(tuple->val);
-        wrap(node, std::make_unique<measured>());
     } else if (auto * object = cast_stmt<object_literal>(node)) {
         for (auto & [key, item] : object->val) {
             rewrite(key);
             rewrite(item);
         }
-        wrap(node, std::make_unique<measured>());
     }
 }
 
@@ -190,11 +165,11 @@ void rewrite(statement_ptr & node) {
 
 } // namespace
 
-void guard(program & program) {
+void keep_marks(program & program) {
     auto whole  = std::make_unique<root>();
     whole->pos  = 0;
     whole->body = std::move(program.body);
-    rewrite_body(whole->body);
+    rewrite_all(whole->body);
     program.body.clear();
     program.body.push_back(std::move(whole));
 }
