@@ -157,6 +157,7 @@ struct llamacli_lane {
     int32_t n_biases;
     int32_t top_k;
     int32_t n_top;
+    int32_t certain;
     bool greedy;
     llama_seq_id sequence;
     llama_pos position;
@@ -310,6 +311,7 @@ struct llamacli_constraint * llamacli_constraint_create(const struct llama_vocab
 void llamacli_constraint_free(struct llamacli_constraint * constraint);
 int32_t llamacli_constraint_accept(struct llamacli_constraint * constraint, const llama_token * tokens, int32_t n_tokens);
 bool llamacli_constraint_accept_text(struct llamacli_constraint * constraint, const char * text, size_t n_bytes);
+int32_t llamacli_constraint_certain(struct llamacli_constraint * constraint, char * text, int32_t capacity);
 int32_t llamacli_constraint_state(const struct llamacli_constraint * constraint);
 int32_t llamacli_sample(struct llama_context * ctx, int32_t index, const struct llamacli_lane * lane, struct llamacli_choice * choice, struct llamacli_candidate * top);
 int32_t llamacli_burst(struct llama_context * ctx, struct llamacli_lane * lanes, int32_t n_lanes, int32_t max_steps, int64_t budget_us, struct llamacli_choice * choices, int32_t * n_steps);

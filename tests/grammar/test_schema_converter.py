@@ -293,3 +293,23 @@ def test_what_would_explode_is_shared_or_refused():
 def test_a_keyword_of_the_wrong_type_beside_an_enumeration_is_named(keyword: str) -> None:
     with pytest.raises(SchemaError, match=keyword):
         convert({"enum": [[1], "text", 5, {}], keyword: {"a": 1}})
+
+
+@pytest.mark.parametrize(
+    "value", [{}, [], {"a": 1, "b": [True, None, {"c": "x y"}]}, [[], {}, [1.5, "a b"]], "text", 7, [{"a": [1, 2]}]]
+)
+def test_a_compact_grammar_has_no_blanks_between_parts(value):
+    matcher = Matcher(parse(convert(True, compact=True).grammar))
+    assert matcher.matches(json.dumps(value, separators=(",", ":")))
+    loose = json.dumps(value, indent=1)
+    assert matcher.matches(loose) == (loose == json.dumps(value, separators=(",", ":")))
+
+
+def test_a_compact_grammar_of_properties():
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"enum": ["x", "y z"]}}, "required": ["a"]}
+    matcher = Matcher(parse(convert(schema, compact=True).grammar))
+    assert [matcher.matches(text) for text in ('{"a":1}', '{"a":1,"b":"y z"}', '{"a": 1}', '{"a":1 }', '{ "a":1}')] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+    native = NativeGrammar(convert(schema, compact=True).grammar)
+    assert native.matches('{"a":1,"b":"x"}')

@@ -1,6 +1,6 @@
 """What `llamacli run` need not do again: the time of whole processes with the prompt cache and drafts, and without.
 
-    python tests/performance/bench_reuse.py MODEL [--pairs 5] [--tokens 1650] [--only cache|drafts|prompts|rows]
+    python tests/performance/bench_reuse.py MODEL [--pairs 5] [--tokens 1650] [--only cache|drafts|json|prompts|rows]
 
 Runs are interleaved, greedy, and their texts must be equal. Ratios below 1 mean that the reuse saves time.
 """
@@ -27,6 +27,20 @@ TASKS = {
     "chat": ("Once upon a time, in a small town by the sea,", 120),
     "essay": ("The history of glass begins with", 120),
 }
+KEYS = (
+    "customer_identification_number", "shipping_address_line_one", "shipping_address_line_two",
+    "preferred_delivery_time_window", "is_international_shipment", "total_amount_in_euro_cents",
+)  # fmt: skip
+RECORD = f"Make up a customer's order record as JSON with the keys {', '.join(KEYS)}."
+SCHEMA = {
+    "type": "object",
+    "properties": dict(zip(KEYS, (
+        {"type": "integer"}, {"type": "string", "maxLength": 30}, {"type": "string", "maxLength": 20},
+        {"enum": ["morning", "afternoon", "evening"]}, {"type": "boolean"}, {"type": "integer"},
+    ), strict=True)),
+    "required": list(KEYS),
+    "additionalProperties": False,
+}  # fmt: skip
 
 
 def run(arguments: list[str], cache: Path, stdin: str = "") -> tuple[float, str]:
@@ -78,6 +92,25 @@ def bench_drafts(model: Path, pairs: int, folder: Path) -> None:
                 texts.add(document["choices"][0]["text"])
             assert len(texts) == 1, "the texts differ"
         show(name, times, "off")
+
+
+def bench_json(model: Path, pairs: int, folder: Path) -> None:
+    """Compare JSON of a schema with drafts and without, in both layouts, with free text: milliseconds for a character."""
+    kinds = {"free": [], "off": ["--draft", "off"], "auto": [], "compact off": ["--draft", "off", "--json-compact"],
+             "compact auto": ["--json-compact"]}  # fmt: skip
+    times: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(pairs):
+        texts = {}
+        for kind, flags in kinds.items():
+            held = [] if kind == "free" else ["-j", json.dumps(SCHEMA)]
+            common = ["-m", str(model), "--no-prompt-cache", "--temp", "0", "-n", "200", "--json", *held, *flags, RECORD]
+            document = json.loads(run(common, folder)[1])
+            texts[kind] = document["choices"][0]["message"]["content"]
+            times[kind].append(document["timings"]["predicted_ms"] / 1e3 / len(texts[kind]))
+        assert texts["off"] == texts["auto"], "the texts differ"
+        assert texts["compact off"] == texts["compact auto"], "the texts differ"
+    for base in ("free", "off", "compact off"):
+        show(f"JSON, to {base}", {kind: [1e3 * one for one in found] for kind, found in times.items()}, base)
 
 
 def prompts(count: int) -> list[str]:
@@ -144,7 +177,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=1650)
-    parser.add_argument("--only", choices=("cache", "drafts", "prompts", "rows"))
+    parser.add_argument("--only", choices=("cache", "drafts", "json", "prompts", "rows"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -152,6 +185,8 @@ def main() -> None:
             bench_cache(options.model, options.pairs, options.tokens, folder)
         if options.only in (None, "drafts"):
             bench_drafts(options.model, options.pairs, folder)
+        if options.only in (None, "json"):
+            bench_json(options.model, options.pairs, folder)
         if options.only in (None, "prompts"):
             bench_prompts(options.model, 40 * options.pairs)
         if options.only in (None, "rows"):

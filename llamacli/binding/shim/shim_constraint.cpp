@@ -176,6 +176,35 @@ bool may_go_on(const llamacli_constraint & constraint) {
     return std::any_of(stacks.begin(), stacks.end(), [](const auto & stack) { return !stack.empty(); });
 }
 
+// The only character that all stacks take next; 0 if there are several or the text may end.
+uint32_t only_character(const llama_grammar_stacks & stacks) {
+    uint32_t only = 0;
+    for (const auto & stack : stacks) {
+        if (stack.empty() || stack.back()->type != LLAMA_GRETYPE_CHAR) {
+            return 0;
+        }
+        const llama_grammar_element * at    = stack.back();
+        const bool                    is_one = at[1].type != LLAMA_GRETYPE_CHAR_RNG_UPPER && at[1].type != LLAMA_GRETYPE_CHAR_ALT;
+        if (!is_one || (only && only != at->value)) {
+            return 0;
+        }
+        only = at->value;
+    }
+    return only;
+}
+
+void append(std::string & text, uint32_t code) {
+    if (code < 0x80) {
+        text += static_cast<char>(code);
+        return;
+    }
+    const int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+    text += static_cast<char>((0xFF00 >> (more + 1) & 0xFF) | code >> 6 * more);
+    for (int i = more; i-- > 0;) {
+        text += static_cast<char>(0x80 | (code >> 6 * i & 0x3F));
+    }
+}
+
 // Whether first characters select the candidates: not within a character, and not where the grammar names tokens.
 bool is_indexable(const llama_grammar & grammar) {
     return grammar.partial_utf8.n_remain == 0 && std::none_of(grammar.stacks.begin(), grammar.stacks.end(), [](const auto & stack) {
@@ -252,6 +281,23 @@ void allowed_candidates(llamacli_constraint & constraint, const float * logits, 
     remove_forbidden(constraint, out);
 }
 
+std::string certain_text(llamacli_constraint & constraint, size_t most) {
+    llama_grammar & grammar = *constraint.grammar;
+    std::string     text;
+    uint32_t        next = constraint.text.left || grammar.partial_utf8.n_remain ? 0 : only_character(grammar.stacks);
+    if (!next) {
+        return text;
+    }
+    const llama_grammar_stacks stacks = grammar.stacks; // pointers into the rules, which do not change
+    while (next && text.size() < most) {
+        append(text, next);
+        llama_grammar_accept(&grammar, next);
+        next = only_character(grammar.stacks);
+    }
+    grammar.stacks = stacks;
+    return text;
+}
+
 void accept(llamacli_constraint & constraint, llama_token token) {
     llama_grammar_accept_impl(*constraint.grammar, token);
     const std::string piece = piece_of(constraint.vocab, token);
@@ -297,6 +343,17 @@ bool llamacli_constraint_accept_text(llamacli_constraint * constraint, const cha
         return constraint->text.take(text, n_bytes);
     } catch (const std::exception &) { // how llama.cpp rejects a text
         return false;
+    }
+}
+
+int32_t llamacli_constraint_certain(llamacli_constraint * constraint, char * text, int32_t capacity) {
+    try {
+        const std::string found = llamacli::certain_text(*constraint, capacity);
+        const size_t      size  = std::min(found.size(), static_cast<size_t>(capacity));
+        std::copy_n(found.data(), size, text);
+        return static_cast<int32_t>(size);
+    } catch (const std::exception &) { // out of memory
+        return 0;
     }
 }
 

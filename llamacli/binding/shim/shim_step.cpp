@@ -306,6 +306,11 @@ int32_t evaluate(llama_context * ctx, llamacli_lane * lanes, int32_t n_lanes) {
     return llama_decode(ctx, { n_lanes, tokens.data(), nullptr, positions.data(), counts.data(), sequences.data(), outputs.data() });
 }
 
+bool has_certain_text(const llamacli_lane & lane) {
+    return lane.certain > 0 && lane.constraint &&
+           llamacli::certain_text(*lane.constraint, lane.certain).size() >= static_cast<size_t>(lane.certain);
+}
+
 // One step of all lanes. False when it was the last for one of them.
 bool step(llama_context * ctx, llamacli_lane * lanes, int32_t n_lanes, llamacli_choice * choices) {
     const llama_vocab * vocab = vocabulary(ctx);
@@ -323,7 +328,7 @@ bool step(llama_context * ctx, llamacli_lane * lanes, int32_t n_lanes, llamacli_
         lane.position += 1;
         const bool ends = llama_vocab_is_eog(vocab, choice.token) ||
                           (lane.constraint && !(llamacli_constraint_state(lane.constraint) & 1));
-        go_on = go_on && !ends;
+        go_on = go_on && !ends && !has_certain_text(lane);
     }
     return go_on;
 }

@@ -63,11 +63,16 @@ LLAMACLI_API bool llamacli_constraint_accept_text(struct llamacli_constraint * c
 // 1 if text may follow, plus 2 if the text so far is complete.
 LLAMACLI_API int32_t llamacli_constraint_state(const struct llamacli_constraint * constraint);
 
+// Writes the text that must follow, as far as there is no choice and `capacity` bytes hold it, and returns its length. The last
+// character may be cut.
+LLAMACLI_API int32_t llamacli_constraint_certain(struct llamacli_constraint * constraint, char * text, int32_t capacity);
+
 // A generating sequence: the choice of its tokens, and its position.
 //   chain      : receives only `top_k` candidates if that is above 0, because its first sampler is that top-k
 //   constraint : may be NULL; the chosen token is checked first, and others are searched only if it is rejected
 //   biases     : added to the logits of these tokens for the choice, but not for log probabilities
 //   greedy     : the chain cannot change which token is the most probable, and is skipped
+//   certain    : a burst ends where the constraint makes so many bytes of text certain; 0: it does not
 //   n_top      : -1 no log probabilities, 0 that of the chosen token, N also those of the N best
 struct llamacli_lane {
     struct llama_sampler *          chain;
@@ -76,6 +81,7 @@ struct llamacli_lane {
     int32_t                         n_biases;
     int32_t                         top_k;
     int32_t                         n_top;
+    int32_t                         certain;
     bool                            greedy;
     llama_seq_id                    sequence;
     llama_pos                       position; // of `token`
@@ -88,10 +94,10 @@ LLAMACLI_API int32_t llamacli_sample(
     struct llama_context * ctx, int32_t index, const struct llamacli_lane * lane, struct llamacli_choice * choice,
     struct llamacli_candidate * top);
 
-// Several steps: evaluates the tokens of all lanes, chooses the next ones, and repeats until a lane ends or fails, `max_steps` are
-// done, or another step would exceed `budget_us` microseconds. The lanes are advanced; none may request the N best. `choices` has
-// room for max_steps rows of n_lanes; a lane that fails has no token there, and the status of llamacli_sample as its n_top. Returns
-// the status of llama_decode if it is not 0 in the first step or a cancellation, else 0.
+// Several steps: evaluates the tokens of all lanes, chooses the next ones, and repeats until a lane ends, fails or has certain text,
+// `max_steps` are done, or another step would exceed `budget_us` microseconds. The lanes are advanced; none may request the N best.
+// `choices` has room for max_steps rows of n_lanes; a lane that fails has no token there, and the status of llamacli_sample as its
+// n_top. Returns the status of llama_decode if it is not 0 in the first step or a cancellation, else 0.
 LLAMACLI_API int32_t llamacli_burst(
     struct llama_context * ctx, struct llamacli_lane * lanes, int32_t n_lanes, int32_t max_steps, int64_t budget_us,
     struct llamacli_choice * choices, int32_t * n_steps);

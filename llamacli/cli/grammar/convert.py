@@ -25,6 +25,11 @@ StrictOption = Annotated[
     bool, option("--strict", help="Exit status 8 if the grammar does not enforce all of the schema.", environment=False)
 ]
 
+CompactOption = Annotated[
+    bool,
+    option("--compact", help="Allow no blanks and line ends between the parts of JSON.", environment=False),
+]
+
 
 @command(
     name="from-schema",
@@ -35,13 +40,14 @@ def from_schema(
     file: Annotated[str, argument(metavar="FILE", help="JSON schema; - is standard input.")],
     *,
     strict: StrictOption = False,
+    compact: CompactOption = False,
     json: JsonOption = False,
 ) -> None:
     """Make a grammar from a JSON schema.
 
     Keywords that the converter does not enforce are listed on standard error, with their paths in the schema.
     """
-    _write_schema(app, read_json(app.console, file), strict=strict, json=json)
+    _write_schema(app, read_json(app.console, file), strict=strict, compact=compact, json=json)
 
 
 @command(
@@ -102,6 +108,7 @@ def from_pydantic(
     model: Annotated[str, argument(metavar="MODULE:MODEL", help="Pydantic model; its module is imported.")],
     *,
     strict: StrictOption = False,
+    compact: CompactOption = False,
     json: JsonOption = False,
 ) -> None:
     """Make a grammar from a pydantic model.
@@ -109,7 +116,7 @@ def from_pydantic(
     Imports the module, from the current directory first, and so runs its code. Keywords that the converter does not enforce
     are listed on standard error.
     """
-    _write_schema(app, _pydantic_schema(app.console, model), strict=strict, json=json)
+    _write_schema(app, _pydantic_schema(app.console, model), strict=strict, compact=compact, json=json)
 
 
 @command(
@@ -127,6 +134,7 @@ def from_examples(
         bool, option("--schema", help="Write the JSON schema instead of the grammar.", environment=False)
     ] = False,
     whole: Annotated[bool, option("--whole", help="Treat an array as one example, not as a list.", environment=False)] = False,
+    compact: CompactOption = False,
     json: JsonOption = False,
 ) -> None:
     """Make a grammar from examples of JSON.
@@ -141,17 +149,17 @@ def from_examples(
     if schema:
         app.console.show(json_format.dumps(inferred, indent=2, ensure_ascii=False) + "\n")
     else:
-        _write_schema(app, inferred, strict=False, json=json)
+        _write_schema(app, inferred, strict=False, compact=compact, json=json)
 
 
-def _write_schema(app: AppContext, schema: Any, *, strict: bool, json: bool) -> None:
+def _write_schema(app: AppContext, schema: Any, *, strict: bool, compact: bool, json: bool) -> None:
     """Write the grammar of a schema to standard output, and the keywords that it does not enforce to standard error."""
     from dataclasses import asdict
 
     from llamacli.engine.constraint.schema import convert_schema
     from llamacli.render.grammar.text import format_not_enforced
 
-    conversion = convert_schema(schema)
+    conversion = convert_schema(schema, compact=compact)
     text, findings = conversion.grammar, conversion.not_enforced
     if json:
         document = {"grammar": text, "not_enforced": [asdict(finding) for finding in findings]}

@@ -137,6 +137,8 @@ def run(
         raise UsageError("--dask cannot be used with --url")
     if remote.url:
         check_for_server(source, output, state)
+        if constraint.json_compact:
+            raise UsageError("--json-compact cannot be used with --url: a server decides about blanks itself")
     asked = Asked(
         template=template,
         chat=chat,

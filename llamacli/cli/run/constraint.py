@@ -31,6 +31,8 @@ def read_constraint(console: Console, options: ConstraintOptions) -> AnswerConst
         GrammarError: if it is invalid; the line is shown on standard error.
     """
     given = [flag for name, flag in _FLAGS.items() if getattr(options, name) not in (None, ())]
+    if options.json_compact and options.json_schema is None and options.json_schema_file is None:
+        raise UsageError("--json-compact needs -j or -jf")
     if not given:
         return None
     if len(given) > 1:
@@ -43,10 +45,11 @@ def read_constraint(console: Console, options: ConstraintOptions) -> AnswerConst
     )
     from llamacli.cli.framework.inputs.grammar_files import Source
 
+    how = {"strict": options.strict, "compact": options.json_compact}
     if options.json_schema is not None:
-        return constraint_from_schema(console, "-j", options.json_schema, strict=options.strict)
+        return constraint_from_schema(console, "-j", options.json_schema, **how)
     if (file := options.json_schema_file) is not None:
-        return constraint_from_schema(console, str(file), _read(console, file), strict=options.strict)
+        return constraint_from_schema(console, str(file), _read(console, file), **how)
     if options.grammar is not None:
         return constraint_from_grammar(console, Source("--grammar", options.grammar))
     if options.grammar_file is not None:

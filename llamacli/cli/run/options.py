@@ -97,6 +97,14 @@ class ConstraintOptions:
         Path | None,
         option("-jf", "--json-schema-file", metavar="FILE", help="Constrain the answer to a schema in a file."),
     ] = None
+    json_compact: Annotated[
+        bool,
+        option(
+            "--json-compact",
+            help="Allow no blanks and line ends between the parts of JSON: fewer tokens, and keys that need no time; the "
+            "model may answer otherwise than in its own layout.",
+        ),
+    ] = False
     grammar: Annotated[str | None, option("--grammar", metavar="GBNF", help="Constrain the answer to a GBNF grammar.")] = None
     grammar_file: Annotated[
         str | None,

@@ -45,8 +45,8 @@ def grammar_constraint(grammar: str, *, trusted: bool = False) -> AnswerConstrai
 
 
 @lru_cache(maxsize=64)
-def schema_constraint(text: str, *, strict: bool = False) -> AnswerConstraint:
-    """Return the constraint of a JSON schema's text. Cached, as rows often share a schema.
+def schema_constraint(text: str, *, strict: bool = False, compact: bool = False) -> AnswerConstraint:
+    """Return the constraint of a JSON schema's text. Cached, as rows often share a schema. `compact`: see `convert_schema`.
 
     Raises:
         SchemaError: if it is not JSON, not a schema, or has no grammar; with `strict` also if a part cannot be enforced.
@@ -55,7 +55,7 @@ def schema_constraint(text: str, *, strict: bool = False) -> AnswerConstraint:
 
     schema, path = _read_schema(text)
     try:
-        conversion = convert_schema(schema)
+        conversion = convert_schema(schema, compact=compact)
     except SchemaError as error:
         raise SchemaError(error.message, hint=error.hint, place=_position(text, path, error.message)) from error
     constraint = AnswerConstraint(

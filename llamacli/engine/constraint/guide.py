@@ -59,6 +59,10 @@ class Guide:
         """True if the answer so far is complete; None without a grammar from its start."""
         return self._matcher.may_end if self._matcher is not None and not self._lazy else None
 
+    def certain_text(self, most: int) -> str:
+        """Return the text that must follow, up to about `most` bytes; empty where there is a choice."""
+        return self._matcher.certain_text(most) if self._matcher is not None and self.is_plain else ""
+
     def would_satisfy(self, text: str) -> bool | None:
         """Return whether `text` is a complete answer; None without a grammar from its start."""
         if self._constraint is None or self._lazy:

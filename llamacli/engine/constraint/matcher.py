@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from llamacli.binding import log
-from llamacli.binding.arrays import token_array
+from llamacli.binding.arrays import char_buffer, token_array
 from llamacli.binding.library import library
 from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.runtime.model import Model
@@ -53,6 +53,12 @@ class Matcher:
     def accept_text(self, text: bytes) -> bool:
         """Advance over a text. Return False if the grammar does not allow it; then nothing can follow."""
         return bool(self._library.llamacli_constraint_accept_text(self._handle, text, len(text)))
+
+    def certain_text(self, most: int) -> str:
+        """Return the text that must follow, up to about `most` bytes of it; empty where the grammar leaves a choice."""
+        buffer = char_buffer(most)
+        size = self._library.llamacli_constraint_certain(self._handle, buffer, most)
+        return bytes(buffer[:size]).decode("utf-8", "ignore")  # the last character may be cut
 
     @property
     def may_end(self) -> bool:

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from llamacli.grammar.schema.converter import Conversion
 
 
-def convert_schema(schema: Any) -> Conversion:
+def convert_schema(schema: Any, *, compact: bool = False) -> Conversion:
     """Convert a JSON schema, which may be wrapped as in OpenAI's requests, to a grammar that llama.cpp supports.
+
+    `compact` allows no blanks and line ends between the parts of a text.
 
     Raises:
         SchemaError: if the schema is invalid, or has no grammar; the message starts with its location, `at #/…`.
@@ -20,7 +22,7 @@ def convert_schema(schema: Any) -> Conversion:
     from llamacli.grammar.schema.converter import convert
     from llamacli.grammar.schema.wrappers import unwrap
 
-    conversion = convert(unwrap(schema)[0])
+    conversion = convert(unwrap(schema)[0], compact=compact)
     try:
         check_safe(conversion.grammar)
     except GrammarSyntaxError as error:

@@ -133,7 +133,7 @@ class Scheduler:
     def _burst(self, plan: list[Planned], steps: int) -> list[Event]:
         """Evaluate a plan several times."""
         started = time.perf_counter()
-        done, cancelled = self._bursts.run([sequence.lane() for sequence, _ in plan], steps)
+        done, cancelled = self._bursts.run([one.lane(stops=self._may_draft(one)) for one, _ in plan], steps)
         if len(plan) == 1 and done:
             self._drafter.generated(len(done), time.perf_counter() - started)
         return self._finish_burst(plan, done, cancelled)
@@ -141,13 +141,18 @@ class Scheduler:
     def _draft(self, plan: list[Planned]) -> Draft | None:
         """Return a draft for a sequence that generates alone, if there is one."""
         sequence = plan[0][0]
-        most = sequence.request.params.draft
-        if self.active != 1 or most == 0 or not self._can_draft or (most is None and not self.slots.is_exact):
+        if not self._may_draft(sequence):
             return None
         room = min(sequence.draft_room, self._context.n_outputs - 1)
         if room < 1:
             return None
-        return self._drafter.draft(sequence.id, sequence.cached, sequence.pending[0], most, room)
+        most, certain = sequence.request.params.draft, sequence.certain_tokens()
+        return self._drafter.draft(sequence.id, sequence.cached, sequence.pending[0], most, room, certain=certain)
+
+    def _may_draft(self, sequence: Sequence) -> bool:
+        """Return whether drafts are wanted, and keep the answer as it is: of one that generates alone."""
+        most = sequence.request.params.draft
+        return self.active == 1 and most != 0 and self._can_draft and (most is not None or self.slots.is_exact)
 
     def _check(self, sequence: Sequence, draft: Draft) -> list[Event]:
         """Evaluate the pending token of a sequence with a draft, and keep what would have been chosen without."""

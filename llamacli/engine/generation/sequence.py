@@ -17,6 +17,12 @@ from llamacli.engine.generation.text import TextStream
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import ConstraintError
 
+LEAST_CERTAIN = 4
+"""Bytes of text that a grammar makes certain, from which on it is drafted."""
+
+CERTAIN_BYTES = 128
+"""Most bytes of it that are looked at."""
+
 
 class Sequence:
     """A request in a slot of the cache.
@@ -143,6 +149,11 @@ class Sequence:
         room, limit = self._context.n_ctx - len(self.cached) - 1, self.request.params.max_tokens
         return room if limit is None else min(room, limit - self._shown - 1)
 
+    def certain_tokens(self) -> list[int]:
+        """Return tokens of the text that the constraint makes certain; the model may divide it otherwise."""
+        text = self._guide.certain_text(CERTAIN_BYTES) if self._guide is not None else ""
+        return self._vocabulary.tokenize_within(text) if len(text) >= LEAST_CERTAIN else []
+
     def checked(self, draft: tuple[int, ...]) -> tuple[list[Event], int]:
         """Advance by the pending token and by those of a draft, all of which were evaluated, as far as they are what is chosen.
 
@@ -157,10 +168,11 @@ class Sequence:
         self._accepted += accepted
         return events, accepted
 
-    def lane(self) -> Any:
-        """Return what C needs to continue from the pending token."""
+    def lane(self, *, stops: bool) -> Any:
+        """Return what C needs to continue from the pending token. `stops`: it ends where text is certain."""
         matcher = self._guide.matcher if self._guide is not None else None
-        return self._sampler.lane(self.slot, len(self.cached), self.pending[0], matcher)
+        certain = LEAST_CERTAIN if stops else 0
+        return self._sampler.lane(self.slot, len(self.cached), self.pending[0], matcher, certain=certain)
 
     def chosen(self, choice: Choice) -> list[Event]:
         """Advance by the pending token, which C evaluated, and the next one, which C chose."""

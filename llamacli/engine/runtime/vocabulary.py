@@ -33,6 +33,10 @@ _NO_TOKEN = -1
 _stack_lock = threading.Lock()
 
 
+_ANCHOR_TOKENS = 3
+"""Tokens among which the text begins that `tokenize_within` asks for: a blank, and a line's end, may be before it."""
+
+
 class Vocabulary:
     """The vocabulary of a model, `owner`. Thread-safe: calls hold the owner's gate, so that it is not freed meanwhile.
 
@@ -74,6 +78,20 @@ class Vocabulary:
         """
         data = text.encode("utf-8", "replace") if isinstance(text, str) else text
         return self.token_array(data, special=special, add_special=add_special).tolist()
+
+    def tokenize_within(self, text: str) -> list[int]:
+        """Return the tokens of a text that goes on within a line: without the blank that some vocabularies put before a text.
+
+        Empty if the tokens would not be just this text.
+        """
+        data = text.encode()
+        for anchor in (b"", b"\n"):
+            tokens = self.tokenize(anchor + data)
+            pieces = [self.piece(token) for token in tokens]
+            for first in range(min(len(tokens), _ANCHOR_TOKENS)):
+                if b"".join(pieces[first:]) == data:
+                    return tokens[first:]
+        return []
 
     def token_array(
         self, data: bytes, *, special: bool = False, add_special: bool = False, stack_bytes: int = SMALL

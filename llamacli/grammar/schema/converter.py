@@ -66,8 +66,8 @@ class Conversion:
     not_enforced: tuple[NotEnforced, ...]
 
 
-def convert(schema: Any) -> Conversion:
-    """Convert a JSON schema to a grammar.
+def convert(schema: Any, *, compact: bool = False) -> Conversion:
+    """Convert a JSON schema to a grammar. `compact` allows no blanks and line ends between the parts of a text.
 
     Raises:
         SchemaError: if the schema is invalid or too large, or allows no value.
@@ -80,14 +80,14 @@ def convert(schema: Any) -> Conversion:
         raise SchemaError(f"the schema is not JSON: {error}") from error
     if size > _MAX_BYTES:
         raise SchemaError("the schema is longer than 1 MiB")
-    converter = _Converter(schema)
+    converter = _Converter(schema, compact)
     return Conversion(converter.run(), tuple(converter.found))
 
 
 class _Converter:
-    def __init__(self, schema: Any) -> None:
+    def __init__(self, schema: Any, compact: bool) -> None:
         self._document = Document(schema)
-        self._rules = Rules()
+        self._rules = Rules(compact=compact)
         self._nodes: dict[int, Node] = {}
         self._names: dict[int, str] = {}
         self._numbers: dict[Any, int] = {}

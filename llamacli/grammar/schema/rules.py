@@ -27,16 +27,17 @@ _UNUSABLE = re.compile("[^a-zA-Z0-9-]+")
 
 
 class Rules:
-    """Rules by name, the root first."""
+    """Rules by name, the root first. `compact` leaves no space between the parts of a text."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, compact: bool = False) -> None:
         self._rules: dict[str, str] = {"root": ""}
+        self._primitives = PRIMITIVES | {"space": '""'} if compact else PRIMITIVES
 
     def primitive(self, name: str) -> str:
         """Return the name of a primitive rule, which is added with those that it needs."""
         if name not in self._rules:
-            self._rules[name] = PRIMITIVES[name]
-            for word in re.findall(r"[a-z][a-z-]*", re.sub(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]', " ", PRIMITIVES[name])):
+            body = self._rules[name] = self._primitives[name]
+            for word in re.findall(r"[a-z][a-z-]*", re.sub(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]', " ", body)):
                 self.primitive(word)
         return name
 

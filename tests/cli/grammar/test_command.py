@@ -168,6 +168,8 @@ def test_from_schema_lists_what_is_not_enforced(tmp_path):
     assert Matcher(parse(result.stdout)).matches('{"n": 0.5}')
     assert result.stderr == ("llamacli: warning: #/properties/n: multipleOf is not enforced: the grammar has no such check\n")
     assert grammar("from-schema", str(path), "--strict").status == 8
+    compact = Matcher(parse(grammar("from-schema", str(path), "--compact").stdout))
+    assert (compact.matches('{"n": 0.5}'), compact.matches('{"n":0.5}')) == (False, True)
     document = json.loads(grammar("from-schema", str(path), "--json").stdout)
     assert document["grammar"] == result.stdout
     assert document["not_enforced"][0]["path"] == "#/properties/n"

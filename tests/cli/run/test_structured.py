@@ -237,6 +237,20 @@ def test_what_of_a_schema_is_not_enforced_is_named_or_refused():
     assert "does not fit the schema at #/n: 2 is not a multiple of 4" in wrong.stderr
 
 
+def test_compact_json(tiny_model: Path) -> None:
+    def run(*arguments: str) -> Result:
+        return invoke("run", "Hi", *arguments, find_model=lambda *a, **k: tiny_model, open_engine=context.open_engine)
+
+    schema = '{"type": "object", "properties": {"a b": {"enum": [1, 2]}, "c": {"type": "null"}}, "required": ["a b", "c"]}'
+    for seed in range(4):
+        answered = run("-j", schema, "--json-compact", "--seed", str(seed))
+        assert answered.status == 0
+        assert answered.stdout in ('{"a b":1,"c":null}\n', '{"a b":2,"c":null}\n')
+    assert "--json-compact needs -j or -jf" in invoke("run", "Hi", "--json-compact").stderr
+    refused = invoke("run", "Hi", "-j", schema, "--json-compact", "--url", "http://localhost:1")
+    assert (refused.status, "cannot be used with --url" in refused.stderr) == (2, True)
+
+
 def test_what_is_said_of_one_of_several_and_of_one_token():
     told = invoke(
         "run", "Hi", "-j", '{"oneOf": [{"type": "null"}, {"type": ["null", "boolean"]}]}', engine=FakeEngine(["null"])

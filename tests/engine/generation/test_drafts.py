@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from contextlib import closing
 
 import pytest
 
 from llamacli.engine.constraint.guidance import Constraint
+from llamacli.engine.constraint.matcher import Matcher
+from llamacli.engine.constraint.schema import convert_schema
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Answer
 from llamacli.engine.generation.drafts.drafter import Drafter
@@ -185,6 +189,46 @@ def test_a_grammar_holds_with_drafts(engine, grammar):
     expected = answer(engine, TEXT, params, Constraint(grammar=grammar))
     found = answer(engine, TEXT, dataclasses.replace(params, draft=MOST_DRAFT), Constraint(grammar=grammar))
     assert (found.content, found.finish_reason) == (expected.content, expected.finish_reason)
+
+
+CERTAIN = {
+    'root ::= "{\\"a long and certain key\\": " [0-9] "}"': (b"", '{"a long and certain key": '),
+    'root ::= ("one way" | "one day") " to go"': (b"", "one "),
+    'root ::= [a-z]+ " and so on"': (b"x", ""),
+    'root ::= "a" [b] [c-d] "d"': (b"", "ab"),
+    'root ::= "äöü€😀" "x"?': (b"", "äöü€😀"),
+    'root ::= "äöü€😀" [a]': ("ä".encode(), "öü€😀a"),
+    'root ::= "done"': (b"done", ""),
+    'root ::= "end" | "end of it"': (b"", "end"),
+    'root ::= [^a] "bc"': (b"", ""),
+    'root ::= "ab" "c"*': (b"", "ab"),
+    'root ::= . "bc"': (b"x", "bc"),
+}
+"""Grammars, with what was accepted of them and what must follow."""
+
+
+@pytest.mark.parametrize("grammar", CERTAIN)
+def test_certain_text(engine, grammar):
+    accepted, expected = CERTAIN[grammar]
+    with closing(Matcher(engine.model, Constraint(grammar=grammar))) as matcher:
+        assert matcher.accept_text(accepted)
+        assert matcher.certain_text(128) == matcher.certain_text(128)  # looking changes nothing
+        assert matcher.certain_text(128) == expected
+        assert matcher.certain_text(3) == expected.encode()[:3].decode("utf-8", "ignore")
+        assert not expected or matcher.accept_text(expected.encode())
+
+
+def test_certain_text_is_drafted_once_it_is_evaluated_faster(engine):
+    schema = {"type": "object", "properties": {f"a long name of number {i}": {"const": i} for i in range(4)}}
+    schema |= {"required": list(schema["properties"])}
+    constraint = Constraint(grammar=convert_schema(schema, compact=True).grammar)
+    params = GenerationParams(max_tokens=200, sampling=SAMPLING["greedy"], draft=0)
+    expected = answer(engine, TEXT, params, constraint)
+    found = answer(engine, TEXT, dataclasses.replace(params, draft=MOST_DRAFT), constraint)
+    assert json.loads(found.content) == {f"a long name of number {i}": i for i in range(4)}
+    assert found.content == expected.content
+    assert found.timings.draft_n > 0
+    assert answer(engine, TEXT, dataclasses.replace(params, draft=None), constraint).content == expected.content
 
 
 def test_without_equal_bits_nothing_is_drafted_unasked(tiny_model):

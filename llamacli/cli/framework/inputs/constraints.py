@@ -27,14 +27,18 @@ def warn_not_enforced(console: Console, constraint: AnswerConstraint, prefix: st
         console.warn(prefix + format_not_enforced(finding))
 
 
-def constraint_from_schema(console: Console, name: str, text: str, *, strict: bool = False) -> AnswerConstraint:
+def constraint_from_schema(
+    console: Console, name: str, text: str, *, strict: bool = False, compact: bool = False
+) -> AnswerConstraint:
     """Return the constraint of a schema's text; `name` is its source. Warns of what cannot be enforced.
+
+    `compact` allows no blanks and line ends between the parts of an answer.
 
     Raises:
         SchemaError: if it is invalid; the line is shown on standard error.
     """
     try:
-        constraint = schema_constraint(text)
+        constraint = schema_constraint(text, compact=compact)
     except SchemaError as error:
         raise _shown(console, name, text, error.place or 0, error.message) from error
     warn_not_enforced(console, constraint)

@@ -67,6 +67,7 @@ OPTION_NAMES = frozenset(
         "input-format",
         "insecure",
         "json",
+        "json-compact",
         "json-schema",
         "json-schema-file",
         "jsonl",

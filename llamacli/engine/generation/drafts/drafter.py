@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llamacli.engine.generation.burst import STEPS
-from llamacli.engine.generation.drafts.gate import Account, Gate, size_of
+from llamacli.engine.generation.drafts.gate import CERTAIN, Account, Gate, size_of
 from llamacli.engine.generation.drafts.repeats import GRAM, Repeats
 from llamacli.engine.params import MOST_DRAFT
 
@@ -35,25 +35,31 @@ class Drafter:
         self._repeats, self._account = Repeats(), Account()
         self._follows_draft = False
 
-    def draft(self, sequence: int, text: Sequence[int], last: int, most: int | None, room: int) -> Draft | None:
+    def draft(
+        self, sequence: int, text: Sequence[int], last: int, most: int | None, room: int, *, certain: Sequence[int] = ()
+    ) -> Draft | None:
         """Return a draft of what follows a text and its last token, if one pays: at most `room` tokens.
 
         At most `most`, too, which are then not weighed; None: as many as pay. `text` grows from call to call; `sequence` is its
-        number.
+        number. `certain` are tokens of text that must follow.
         """
         if sequence != self._sequence:
             self._sequence, self._repeats, self._account = sequence, Repeats(), Account()
         if len(self._repeats) > len(text):  # a part of it was dropped, to make room in the context
             self._repeats = Repeats()
         self._repeats.extend([*text[len(self._repeats) :], last])
-        if room < 1 or len(text) < GRAM:
+        if room < 1:
             return None
-        end = [*text[-_LOOK_BACK:], last]
-        guesses = (self._repeats.guess(end, MOST_DRAFT), self._pool.guess(end, MOST_DRAFT))
-        match, tokens = max(guesses, key=lambda one: one[0])
+        match, tokens = (CERTAIN, certain) if certain else self._guess([*text[-_LOOK_BACK:], last])
         available = min(len(tokens), room, MOST_DRAFT)
         count = self._worth(match, available) if most is None else min(most, available)
         return Draft(tuple(tokens[:count]), match) if count else None
+
+    def _guess(self, end: Sequence[int]) -> tuple[int, Sequence[int]]:
+        """Return the length of the longest match of the end of a text, and what followed there."""
+        if len(end) <= GRAM:
+            return 0, ()
+        return max((self._repeats.guess(end, MOST_DRAFT), self._pool.guess(end, MOST_DRAFT)), key=lambda one: one[0])
 
     def _worth(self, match: int, available: int) -> int:
         """Return how many drafted tokens pay, and may be lost."""

@@ -13,7 +13,10 @@ _SHARE_OF_SHORTER, _SHARE_OF_LONGER = 0.5, 0.05
 _SLOPE = 0.3
 """Share of a single evaluation that each further token is taken to cost before it is measured."""
 
-_GOOD_MATCHES = ((16, 0.95), (8, 0.8), (5, 0.7), (0, 0.3))
+CERTAIN = 1 << 10
+"""The length of a match that stands for text which a grammar makes certain, however long that is."""
+
+_GOOD_MATCHES = ((CERTAIN, 0.95), (16, 0.95), (8, 0.8), (5, 0.7), (0, 0.3))
 """Lengths of matches, and the share of tokens that is taken to be accepted after them before it is measured."""
 
 _DEBT = 1.0
