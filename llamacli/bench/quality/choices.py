@@ -1,7 +1,8 @@
 """Log probabilities of choices: what they have in common is evaluated once, and many questions side by side.
 
-The context's tokens of a question are evaluated in one sequence, which the other choices share by reference (in a unified
-cache a cell belongs to any number of sequences); then what differs, of all choices at once.
+Tokens that several sequences begin with are evaluated in one, which the others share by reference (in a unified cache a cell
+belongs to any number of sequences): first those of all questions of a group, then those of the choices of each, then what
+differs, of all choices at once. What the next group begins with, such as the same examples, stays in the cache.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from llamacli.bench.measure.token_test import model_facts
+from llamacli.bench.quality.encoded import EncodedQuestion, Group, cells_for, check_lengths, encode, group_questions
 from llamacli.bench.quality.evaluator import check_possible
 from llamacli.bench.quality.params import Candidate, CandidateReady, ChoicesScored
 from llamacli.bench.quality.scores import gather
-from llamacli.bench.quality.tasks import Choice, TaskQuestion
+from llamacli.bench.quality.tasks import TaskQuestion
 from llamacli.binding import log
 from llamacli.engine.generation.prefix_cache import common_length
 from llamacli.engine.params import ContextParams
@@ -28,35 +30,17 @@ from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.hardware import default_threads
 from llamacli.engine.runtime.loading import interruptible
 from llamacli.engine.runtime.model import Model
-from llamacli.errors import ContextFullError, DecodeError
+from llamacli.errors import DecodeError
 
 CELLS = 1024
-"""Cells of the cache that questions share, enough for full batches; a longer question gets as many as it needs."""
+"""Cells of the cache beside those of examples that questions share; a longer question gets as many as it needs."""
 
 MOST_SEQUENCES = 256
+_PREAMBLE, _FIRST = 0, 1
+"""The sequence of what the questions of a group begin with, and that of the first choice."""
+
 _OUTPUTS = 512
 """Tokens with logits in one batch: 96 MiB for 49,152 tokens of vocabulary."""
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """The tokens of a choice, context and continuation; those from `start` on are judged."""
-
-    tokens: tuple[int, ...]
-    start: int
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedQuestion:
-    """A question in tokens. The first `shared` tokens of all choices are the same."""
-
-    choices: tuple[Encoded, ...]
-    shared: int
-
-    @property
-    def cells(self) -> int:
-        """The number of cells that it needs in the cache."""
-        return self.shared + sum(len(one.tokens) - self.shared for one in self.choices)
 
 
 def score_choices(
@@ -80,8 +64,8 @@ def score_choices(
         check_possible(model, 0)
         yield CandidateReady(0, model_facts(model))
         encoded = [encode(model, question) for question in questions]
-        _check_lengths(encoded, model)
-        cells = max(CELLS, *(one.cells for one in encoded))
+        check_lengths(encoded, model)
+        cells = cells_for(encoded, CELLS)
         params = choice_params(candidate.setup.context, cells)
         with interruptible(lambda: Context(model, params), cancel) as context:
             scorer = ChoiceScorer(context, cells, pool)
@@ -99,45 +83,9 @@ def choice_params(params: ContextParams, cells: int) -> ContextParams:
     )
 
 
-def encode(model: Model, question: TaskQuestion) -> EncodedQuestion:
-    """Return a question in tokens."""
-    choices = tuple(_encode(model, choice) for choice in question.choices)
-    first = choices[0].tokens
-    # The last token of the shortest choice stays outside, so that every choice has something of its own to evaluate.
-    shared = min(min(common_length(first, one.tokens), len(one.tokens) - 1) for one in choices)
-    return EncodedQuestion(choices, shared)
-
-
-def _encode(model: Model, choice: Choice) -> Encoded:
-    """Return a choice in tokens. White space at the end of the context belongs to the continuation, as words begin with it."""
-    context = choice.context.rstrip()
-    continuation = choice.context[len(context) :] + choice.continuation
-    head = model.vocabulary.tokenize(context, add_special=True)
-    if model.vocabulary.add_eos and head:
-        head.pop()
-    whole = model.vocabulary.tokenize(context + continuation, add_special=True)
-    if model.vocabulary.add_eos and whole:
-        whole.pop()
-    if not head:  # something has to come before the first judged token
-        end = model.vocabulary.bos if model.vocabulary.bos >= 0 else model.vocabulary.eos
-        head, whole = [end], [end, *whole]
-    start = min(len(head), len(whole) - 1)
-    return Encoded(tuple(whole), max(1, start))
-
-
-def _check_lengths(questions: Sequence[EncodedQuestion], model: Model) -> None:
-    longest = max(len(choice.tokens) for question in questions for choice in question.choices)
-    if longest > model.n_ctx_train:
-        raise ContextFullError(
-            f"a question has {longest} tokens, but {model.path.name} was trained with {model.n_ctx_train}",
-            needed=longest,
-            available=model.n_ctx_train,
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A token of a batch. `targets` are tokens that may follow it, each with the number of the choice that it belongs to."""
+    """A token of a batch. `targets` are tokens that may follow it, each with the sequence of the choice that it belongs to."""
 
     token: int
     position: int
@@ -146,48 +94,52 @@ class _Entry:
 
 
 class ChoiceScorer:
-    """Scores questions in a context whose cache has `cells` cells for up to MOST_SEQUENCES sequences."""
+    """Scores questions in a context whose cache has `cells` cells for MOST_SEQUENCES sequences.
+
+    The first sequence has the tokens that the questions of a group begin with, the others have a choice each.
+    """
 
     def __init__(self, context: Context, cells: int, pool: Executor) -> None:
         self._context, self._cells, self._pool = context, cells, pool
+        self._preamble: tuple[int, ...] = ()
 
     def scores(self, questions: Sequence[EncodedQuestion]) -> Iterator[ChoicesScored]:
         """Yield the scores of all questions, in order."""
-        number = 0
-        while number < len(questions):
-            count = self._fitting(questions[number:])
+        for group in group_questions(questions, self._cells, MOST_SEQUENCES):
             started = time.perf_counter()
-            found = self._group(questions[number : number + count])
-            seconds = (time.perf_counter() - started) / count
-            for offset, logprobs in enumerate(found):
-                tokens = questions[number + offset].cells
-                yield ChoicesScored(number + offset, logprobs, tokens, seconds)
-            number += count
+            found = self._score(group)
+            seconds = (time.perf_counter() - started) / len(group.questions)
+            for number, (question, logprobs) in enumerate(zip(group.questions, found, strict=True), group.begin):
+                yield ChoicesScored(number, logprobs, question.cells, seconds)
 
-    def _fitting(self, questions: Sequence[EncodedQuestion]) -> int:
-        """Return how many questions fit side by side, at least one."""
-        cells = sequences = 0
-        for count, question in enumerate(questions):
-            cells += question.cells
-            sequences += len(question.choices)
-            if cells > self._cells or sequences > MOST_SEQUENCES:
-                return max(1, count)
-        return len(questions)
-
-    def _group(self, questions: Sequence[EncodedQuestion]) -> list[tuple[float, ...]]:
-        """Return the log probabilities of the choices of questions that fit side by side."""
-        self._context.clear()
-        firsts = [0, *itertools.accumulate(len(question.choices) for question in questions)]
-        totals = [0.0] * firsts[-1]
-        pairs = list(zip(questions, firsts, strict=False))
-        self._evaluate([entry for question, first in pairs for entry in _shared_entries(question, first)], totals)
+    def _score(self, group: Group) -> list[tuple[float, ...]]:
+        """Return the log probabilities of the choices of a group."""
+        self._evaluate_preamble(group.preamble)
+        known = len(group.preamble)
+        firsts = list(itertools.accumulate((len(one.choices) for one in group.questions), initial=_FIRST))
+        totals = dict.fromkeys(range(_FIRST, firsts[-1]), 0.0)
+        pairs = list(zip(group.questions, firsts, strict=False))
+        for _, first in pairs:
+            self._context.copy(_PREAMBLE, first)
+        self._evaluate([entry for question, first in pairs for entry in _shared_entries(question, first, known)], totals)
         for question, first in pairs:
-            for choice in range(1, len(question.choices)):
-                self._context.copy(first, first + choice)
+            for sequence in range(first + 1, first + len(question.choices)):
+                self._context.copy(first, sequence)
         self._evaluate([entry for question, first in pairs for entry in _own_entries(question, first)], totals)
-        return [tuple(totals[first : first + len(question.choices)]) for question, first in pairs]
+        for sequence in totals:
+            self._context.forget(sequence)
+        return [tuple(totals[first + number] for number in range(len(question.choices))) for question, first in pairs]
 
-    def _evaluate(self, entries: Sequence[_Entry], totals: list[float]) -> None:
+    def _evaluate_preamble(self, tokens: tuple[int, ...]) -> None:
+        """Bring the cache to these tokens alone, and keep of what it has what can be kept."""
+        known = common_length(self._preamble, tokens)
+        kept = known if known and self._context.keeps(_PREAMBLE, known) and self._context.forget(_PREAMBLE, known) else 0
+        if not kept:
+            self._context.clear()
+        self._evaluate([_Entry(token, kept + place, _PREAMBLE) for place, token in enumerate(tokens[kept:])], {})
+        self._preamble = tokens
+
+    def _evaluate(self, entries: Sequence[_Entry], totals: dict[int, float]) -> None:
         """Evaluate tokens, and add the log probabilities of their targets to those of the choices."""
         begin = 0
         while begin < len(entries):
@@ -208,24 +160,24 @@ class ChoiceScorer:
                 self._add(batch, outputs, totals)
             begin += len(batch)
 
-    def _add(self, batch: Sequence[_Entry], outputs: int, totals: list[float]) -> None:
+    def _add(self, batch: Sequence[_Entry], outputs: int, totals: dict[int, float]) -> None:
         judged = [(index, entry) for index, entry in enumerate(batch) if entry.targets]
         logits = np.asarray(self._context.logit_rows(judged[0][0], outputs), np.float32).reshape(outputs, -1)
-        wanted = [(row, choice, token) for row, (_, entry) in enumerate(judged) for choice, token in entry.targets]
-        rows, choices, tokens = zip(*wanted, strict=True)
+        wanted = [(row, sequence, token) for row, (_, entry) in enumerate(judged) for sequence, token in entry.targets]
+        rows, sequences, tokens = zip(*wanted, strict=True)
         found = gather(logits, rows, tokens, self._pool)
         if not np.isfinite(found).all():
             raise DecodeError(
                 f"the logits of {self._context.model.path.name} are not finite",
                 hint="the file may be corrupt: try check_tensors",
             )
-        for choice, value in zip(choices, found.tolist(), strict=True):
-            totals[choice] += value
+        for sequence, value in zip(sequences, found.tolist(), strict=True):
+            totals[sequence] += value
 
 
-def _shared_entries(question: EncodedQuestion, first: int) -> Iterator[_Entry]:
-    """Yield what all choices have in common, in the sequence of the first one."""
-    for position in range(question.shared):
+def _shared_entries(question: EncodedQuestion, first: int, known: int) -> Iterator[_Entry]:
+    """Yield what all choices have in common behind the `known` tokens, in the sequence of the first one."""
+    for position in range(known, question.shared):
         targets = tuple(
             (first + number, choice.tokens[position + 1])
             for number, choice in enumerate(question.choices)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import tiny
 
 from llamacli.bench.measure.setup import Setup
 from llamacli.bench.quality.answers import accuracy, is_correct
-from llamacli.bench.quality.choices import encode, score_choices
+from llamacli.bench.quality.choices import ChoiceScorer, choice_params, score_choices
+from llamacli.bench.quality.encoded import Encoded, EncodedQuestion, cells_for, encode, group_questions
 from llamacli.bench.quality.exact import ExpectedAnswer, parse_answers
 from llamacli.bench.quality.params import Candidate, CandidateReady, ChoicesScored
 from llamacli.bench.quality.tasks import Choice, TaskQuestion, parse_tasks
@@ -175,6 +177,60 @@ def test_what_choices_share_is_evaluated_once(tiny_model):
         encoded = encode(model, QUESTIONS[0])
     assert encoded.shared >= encoded.choices[0].start - 1
     assert encoded.cells < sum(len(choice.tokens) for choice in encoded.choices)
+
+
+EXAMPLES = "The tide had gone out. Question: where? Answer: over the mud. "
+
+
+def with_examples(*contexts: str) -> list[TaskQuestion]:
+    return [TaskQuestion(tuple(Choice(context, end) for end in (" a boat", " no", " a bird")), 0) for context in contexts]
+
+
+@pytest.mark.parametrize("cells", [1024, 80])
+def test_examples_that_questions_share_are_evaluated_once(tiny_model, cells, monkeypatch):
+    # the last questions have other examples, and none
+    asked = with_examples(*(f"{EXAMPLES}Question: {n}? Answer:" for n in range(6)), f"{EXAMPLES[:30]}, too:", "Here:")
+    with Model(tiny_model) as model, ThreadPoolExecutor(1) as pool:
+        encoded = [encode(model, question) for question in asked]
+        evaluated = []
+        with Context(model, choice_params(ContextParams(threads=1), cells)) as context:
+            decode = context.decode
+            monkeypatch.setattr(context, "decode", lambda tokens, *rest: evaluated.append(len(tokens)) or decode(tokens, *rest))
+            scored = list(ChoiceScorer(context, cells, pool).scores(encoded))
+    shared = len(encoded[0].context) - 10
+    assert sum(evaluated) < sum(one.cells for one in encoded) - 5 * shared
+    for event, question in zip(scored, asked, strict=True):
+        assert event.logprobs == pytest.approx(by_hand(tiny_model, question), rel=1e-3)
+
+
+def question(context: str, *ends: str) -> EncodedQuestion:
+    """A question whose tokens are the characters of texts."""
+    return EncodedQuestion(tuple(Encoded(tuple(map(ord, context + end)), len(context) + 1) for end in ends), len(context) + 1)
+
+
+@pytest.mark.parametrize(
+    ("questions", "cells", "sequences", "groups"),
+    [
+        pytest.param([question("aaaa", "xy", "xz")] * 3, 100, 9, [(3, "aaaa")], id="the same examples"),
+        pytest.param([question("aaaa", "xy", "xz")] * 3, 10, 9, [(2, "aaaa"), (1, "aaaa")], id="few cells"),
+        pytest.param([question("aaaa", "xy", "xz")] * 2, 1, 9, [(1, "aaaa")] * 2, id="at least one"),
+        pytest.param([question("aab", "xy", "xz"), question("aac", "xy", "xz")], 100, 9, [(2, "aa")], id="what is common"),
+        pytest.param(
+            [*[question("a" * 50, "xy", "xz")] * 3, question("b", "xy", "xz")], 500, 9, [(3, "a" * 50), (1, "b")],
+            id="other examples are a new group",
+        ),
+        pytest.param([question("a", "xy", "xz")] * 4, 100, 5, [(2, "a")] * 2, id="few sequences"),
+    ],
+)  # fmt: skip
+def test_questions_with_the_same_examples_are_groups(questions, cells, sequences, groups):
+    found = list(group_questions(questions, cells, sequences))
+    assert [(len(group.questions), "".join(map(chr, group.preamble))) for group in found] == groups
+    assert [group.begin for group in found] == [sum(count for count, _ in groups[:number]) for number in range(len(groups))]
+
+
+def test_a_cache_has_room_for_examples_and_a_whole_question():
+    assert cells_for([question("a" * 30, "xy", "xz")] * 2, 100) == 130
+    assert cells_for([question("a" * 300, "xy", "xz")], 100) == 303
 
 
 def test_a_question_longer_than_the_training_is_refused(tmp_path):
