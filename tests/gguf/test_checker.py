@@ -200,15 +200,6 @@ def test_tensors_that_overlap(tmp_path: Path) -> None:
     assert any("not aligned to 32 bytes" in message for message in messages)
 
 
-def test_a_projector_needs_no_vocabulary(tmp_path: Path) -> None:
-    path = tmp_path / "mmproj.gguf"
-    metadata = {"general.architecture": "clip", "clip.has_vision_encoder": True, "clip.projector_type": "mlp"}
-    path.write_bytes(tiny.gguf_bytes(metadata, [Tensor("v.patch", (4,), b"\0" * 16)]))
-    assert [(finding.severity, finding.message) for finding in check(path)] == [
-        ("note", "it is an image or audio projector, not a model")
-    ]
-
-
 def test_a_file_with_very_many_findings_is_cut(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     tensors = [Tensor(f"t{number}\x1b", (1,), b"\1" * 4) for number in range(600)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from llamacli.engine.media.media import NOUNS, MediaKind
-from llamacli.errors import ModelUnsupportedError, UsageError
+from llamacli.errors import ModelFileError, ModelUnsupportedError, UsageError
 from llamacli.gguf.analysis.projector import Projector, read_projector
 from llamacli.gguf.check.loadable import check_file
+from llamacli.gguf.check.projector import projector_findings
 from llamacli.gguf.header import Header
 
 
@@ -15,7 +16,7 @@ def check_projector(path: str | os.PathLike[str], model: Header) -> Projector:
     """Return what a projector file says after checking that it belongs to a model with this header.
 
     Raises:
-        ModelFileError: if the file is corrupt.
+        ModelFileError: if the file is corrupt, or llama.cpp would refuse it or crash.
         ModelUnsupportedError: if it is not a projector, or makes embeddings of another width than the model's.
     """
     header = check_file(path)
@@ -30,6 +31,8 @@ def check_projector(path: str | os.PathLike[str], model: Header) -> Projector:
                 hint="use the projector that was made for this model",
                 parameter="mmproj",
             )
+    for finding in projector_findings(header):
+        raise ModelFileError(f"{header.name}: {finding.subject}: {finding.message}", offset=finding.offset, parameter="mmproj")
     return projector
 
 

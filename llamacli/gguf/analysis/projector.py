@@ -9,6 +9,16 @@ from llamacli.gguf.header import Header
 ARCHITECTURE = "clip"
 """`general.architecture` of every projector file."""
 
+ENCODERS = ("vision", "audio")
+"""What the encoders are called in the metadata."""
+
+SOUND_RATE = 16_000
+_SOUND_RATES = {"mimo_audio": 24_000}
+"""Samples a second that encoders of sounds want: of these types, and of all others."""
+
+_PATCHES = 4096
+"""Patches of a picture if the file does not state its size."""
+
 _OUTPUTS = {
     "ldp": ("mm.model.mb_block.1.block.2.1.bias", 0),
     "ldpv2": ("mm.model.peg.0.bias", 0),
@@ -43,13 +53,15 @@ Those of other types are known by their metadata only.
 class Encoder:
     """The encoder of pictures or of sounds in a projector file. What the file does not state is None.
 
-    `width` is the number of values of the embeddings that it makes. `image_size` and `patch_size` are in pixels.
+    `width` is the number of values of the embeddings that it makes. `image_size` and `patch_size` are in pixels, `sound_rate`
+    in samples a second.
     """
 
     type: str
     width: int | None
     image_size: int | None = None
     patch_size: int | None = None
+    sound_rate: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +85,21 @@ def read_projector(header: Header) -> Projector | None:
     return Projector(name=header.name, image=image, audio=audio)
 
 
+def projector_type(header: Header, kind: str) -> tuple[str, str | None]:
+    """Return the key that states the type of an encoder's projector, and the type; None if there is none."""
+    general, own = "clip.projector_type", f"clip.{kind}.projector_type"
+    key = general if header.text(general) else own
+    return key, header.text(key)
+
+
 def _encoder(header: Header, kind: str) -> Encoder:
-    stated = header.text(f"clip.{kind}.projector_type") or header.text("clip.projector_type") or "mlp"
+    stated = projector_type(header, kind)[1] or "mlp"
     return Encoder(
         type=stated,
         width=_width(header, stated, kind),
         image_size=header.integer(f"clip.{kind}.image_size"),
         patch_size=header.integer(f"clip.{kind}.patch_size"),
+        sound_rate=_SOUND_RATES.get(stated, SOUND_RATE) if kind == "audio" else None,
     )
 
 
@@ -89,3 +109,13 @@ def _width(header: Header, stated: str, kind: str) -> int | None:
         if tensor.name == name and dimension < len(tensor.shape):
             return tensor.shape[dimension]
     return header.integer(f"clip.{kind}.projection_dim")
+
+
+def projector_memory(header: Header) -> int:
+    """Return about the bytes that a projector takes while it encodes: its weights, and the largest picture's activations."""
+    size, patch, width, inner, heads = (
+        header.integer(f"clip.vision.{name}") or 0
+        for name in ("image_size", "patch_size", "embedding_length", "feed_forward_length", "attention.head_count")
+    )
+    patches = (size // patch) ** 2 if patch > 0 and size > 0 else _PATCHES
+    return sum(tensor.size for tensor in header.tensors) + 4 * patches * (6 * width + 2 * inner + heads * patches)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from llamacli.gguf.analysis.kind import describe_special
+from llamacli.gguf.analysis.projector import ENCODERS, Projector, read_projector
 from llamacli.gguf.analysis.vocabulary import VocabularySummary, summarize_vocabulary
 from llamacli.gguf.arrays import read_integers
 from llamacli.gguf.header import Header, TensorInfo
 from llamacli.gguf.layout import FILE_TYPES, MAX_LAYERS, POOLING_TYPES
 from llamacli.gguf.model import ModelFiles
 from llamacli.gguf.source import Source
+from llamacli.units import counted
 
 TEMPLATE_KEY = "tokenizer.chat_template"
 SAMPLING_PREFIX = "general.sampling."
+_ENCODER_SIZES = (("image_size", "image size", "pixel"), ("patch_size", "patch", "pixel"), ("num_mel_bins", "mel bins", "bin"),
+                  ("block_count", "layers", "layer"))  # fmt: skip
 GUESSED_FILE_TYPE = 1024
 """Flag in `general.file_type`: the writer guessed the value."""
 
@@ -188,11 +192,21 @@ def _details(header: Header, tensors: Sequence[TensorInfo]) -> tuple[tuple[str, 
         found.append(("rank", ", ".join(map(str, ranks)) or "unknown"))
         if (alpha := header.number("adapter.lora.alpha")) is not None:
             found.append(("alpha", f"{alpha:g}"))
-    for modality in ("vision", "audio"):
-        if header.flag(f"clip.has_{modality}_encoder"):
-            kind = header.text(f"clip.{modality}.projector_type") or header.text("clip.projector_type") or "unknown"
-            found.append((modality, f"projector {kind}"))
-            for key, unit in (("image_size", "pixels"), ("num_mel_bins", "mel bins"), ("block_count", "layers")):
-                if (number := header.integer(f"clip.{modality}.{key}")) is not None:
-                    found.append((f"{modality} {key.replace('_', ' ')}", f"{number} {unit}"))
+    if (projector := read_projector(header)) is not None:
+        found += [(label, value) for kind in ENCODERS for label, value in _encoder_details(header, projector, kind)]
     return tuple(found)
+
+
+def _encoder_details(header: Header, projector: Projector, kind: str) -> Iterator[tuple[str, str]]:
+    """Yield the properties of an encoder of a projector file, nothing if it has none of this kind."""
+    encoder = projector.image if kind == "vision" else projector.audio
+    if encoder is None:
+        return
+    yield kind, f"projector {encoder.type}"
+    for key, name, unit in _ENCODER_SIZES:
+        if (number := header.integer(f"clip.{kind}.{key}")) is not None:
+            yield f"{kind} {name}", counted(number, unit)
+    if encoder.sound_rate is not None:
+        yield f"{kind} rate", f"{encoder.sound_rate:,} samples a second"
+    if encoder.width is not None:
+        yield "fits", f"models with embeddings of {encoder.width:,} values"

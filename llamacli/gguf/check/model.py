@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from llamacli.gguf.analysis.kind import describe_special
+from llamacli.gguf.analysis.projector import ARCHITECTURE
 from llamacli.gguf.analysis.summary import GUESSED_FILE_TYPE, chat_templates
 from llamacli.gguf.check.architectures import REQUIRED_KEYS
 from llamacli.gguf.check.finding import Finding, Severity
 from llamacli.gguf.check.metadata import metadata_findings
+from llamacli.gguf.check.projector import projector_findings
 from llamacli.gguf.check.required_tensors import missing_tensor_findings, width_findings
 from llamacli.gguf.check.shapes import shape_findings
 from llamacli.gguf.check.template import template_findings
@@ -37,6 +39,8 @@ def check_model(files: ModelFiles, sources: Sequence[Source]) -> list[Finding]:
     special = describe_special(header)
     if special:
         found.append(Finding("note", "file", f"it is {special[0]}"))
+        if header.architecture == ARCHITECTURE:
+            found += projector_findings(header)
     else:
         found += metadata_findings(header, sources[0], vocabulary_only=not files.tensors)
         found += _architecture_findings(files)

@@ -1,0 +1,87 @@
+"""Checks of projector files: what llama.cpp requires to load their encoders, and on which values it aborts.
+
+Source: `load_hparams` in `tools/mtmd/clip.cpp` at commit 0c1e57098.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from llamacli.gguf.analysis.projector import ENCODERS, projector_type
+from llamacli.gguf.check.finding import Finding, key_finding, shown_value
+from llamacli.gguf.header import Header
+from llamacli.gguf.layout import ValueType
+
+PROJECTOR_TYPES = frozenset((
+    "adapter", "cogvlm", "deepseek4v", "deepseekocr", "deepseekocr2", "dots3note_a", "dots3note_v", "dots_ocr", "exaone4_5",
+    "gemma3", "gemma3na", "gemma3nv", "gemma4a", "gemma4ua", "gemma4uv", "gemma4v", "glm4v", "glm5v", "glma",
+    "granite4_vision", "granite_speech", "hunyuanvl", "idefics3", "internvl", "janus_pro", "kimik25", "kimivl", "ldp",
+    "ldpv2", "lfm2", "lfm2a", "lightonocr", "ling3vl", "llama4", "meralion", "mimo_audio", "mimovl", "minicpmv4_6",
+    "minimax_m3", "mlp", "muse-glimmer", "musicflamingo", "nemotron_v2_vl", "paddleocr", "parakeet", "phi4", "pixtral",
+    "pockettts_gen", "pockettts_spkenc", "qwen2.5o", "qwen2.5vl_merger", "qwen2a", "qwen2vl_merger", "qwen3a",
+    "qwen3tts_gen", "qwen3tts_spkenc", "qwen3vl_merger", "resampler", "step3vl", "ultravox", "voxtral", "yasa2", "youtuvl",
+))  # fmt: skip
+"""Types of projectors that llama.cpp knows: `PROJECTOR_TYPE_NAMES` in `tools/mtmd/clip-impl.h`."""
+
+_MOST = 1 << 20
+_SIZES = {
+    "embedding_length": range(1, _MOST),
+    "feed_forward_length": range(1, _MOST),
+    "block_count": range(513),
+    "projection_dim": range(_MOST),
+    "attention.head_count": range(1, 4097),
+}
+_IMAGE_SIZES = {"image_size": range(8193), "patch_size": range(1, 65536)}
+_SOUND_SIZES = {"num_mel_bins": range(1, 4097)}
+"""Sizes that llama.cpp requires, and what they may be."""
+
+_COLOURS = 3
+
+
+def projector_findings(header: Header) -> Iterator[Finding]:
+    """Yield what is missing from a projector file, and values that llama.cpp refuses or crashes on."""
+    present = [kind for kind in ENCODERS if header.flag(f"clip.has_{kind}_encoder")]
+    if not present:
+        yield Finding("error", "file", "it has no encoder of pictures or sounds")
+    for kind in present:
+        key, name = projector_type(header, kind)
+        if name is None:
+            yield key_finding(header, key, "missing, expected the type of the projector")
+        elif name not in PROJECTOR_TYPES:
+            yield key_finding(header, key, f"is {shown_value(header, key)}, a projector that llama.cpp does not know")
+        yield from _size_findings(header, kind)
+        yield from _number_findings(header, kind)
+    if not header.tensors:
+        yield Finding("error", "file", "it has no tensors")
+
+
+def _size_findings(header: Header, kind: str) -> Iterator[Finding]:
+    for name, allowed in (_SIZES | (_IMAGE_SIZES if kind == "vision" else _SOUND_SIZES)).items():
+        key = f"clip.{kind}.{name}"
+        entry = header.metadata.get(key)
+        if entry is None:
+            yield key_finding(header, key, "missing")
+        elif entry.type != ValueType.UINT32:
+            yield key_finding(header, key, f"has type {entry.type.label}, expected {ValueType.UINT32.label}")
+        elif header.integer(key) not in allowed:
+            most = f"a number from {allowed.start} to {allowed.stop - 1}"
+            yield key_finding(header, key, f"is {shown_value(header, key)}, expected {most}")
+    width, heads = (header.integer(f"clip.{kind}.{name}") for name in ("embedding_length", "attention.head_count"))
+    if width and heads and width % heads and header.integer(f"clip.{kind}.attention.head_dim") is None:
+        yield key_finding(header, f"clip.{kind}.attention.head_count", f"is {heads}, which does not divide a width of {width}")
+
+
+def _number_findings(header: Header, kind: str) -> Iterator[Finding]:
+    key = f"clip.{kind}.attention.layer_norm_epsilon"
+    epsilon = header.number(key)
+    if key not in header.metadata:
+        yield key_finding(header, key, "missing")
+    elif header.metadata[key].type != ValueType.FLOAT32 or epsilon is None or not 0 <= epsilon < math.inf:
+        yield key_finding(header, key, f"is {shown_value(header, key)}, expected a small positive number")
+    if kind != "vision":
+        return
+    for name in ("image_mean", "image_std"):
+        array = header.array(f"clip.vision.{name}")
+        if array is None or array.element != ValueType.FLOAT32 or array.count < _COLOURS:
+            yield key_finding(header, f"clip.vision.{name}", f"missing, or not an array of {_COLOURS} numbers")
