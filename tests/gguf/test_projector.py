@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import tiny
 from tiny import ARRAY, F32, U32, Tensor, Typed
+from tiny_projector import projector_metadata, write_projector
 
 from llamacli.engine.media.compatibility import check_projector
 from llamacli.errors import ModelFileError, ModelUnsupportedError
@@ -23,23 +24,6 @@ from llamacli.gguf.source import FileSource
 
 NAMES = Path(__file__).parents[2] / "vendor/llama.cpp/tools/mtmd/clip-impl.h"
 
-SIZES = {"embedding_length": 32, "feed_forward_length": 64, "block_count": 1, "projection_dim": 64, "attention.head_count": 4}
-NORMAL = Typed(ARRAY, [0.5, 0.5, 0.5], F32)
-
-
-def metadata(kind: str = "vision", projector: str = "idefics3") -> dict[str, Any]:
-    sizes = SIZES | ({"image_size": 32, "patch_size": 8} if kind == "vision" else {"num_mel_bins": 80})
-    own: dict[str, Any] = {f"clip.{kind}.{name}": Typed(U32, value) for name, value in sizes.items()}
-    own |= {f"clip.{kind}.attention.layer_norm_epsilon": Typed(F32, 1e-5), f"clip.has_{kind}_encoder": True}
-    if kind == "vision":
-        own |= {"clip.vision.image_mean": NORMAL, "clip.vision.image_std": NORMAL}
-    return {"general.architecture": "clip", "general.type": "mmproj", "clip.projector_type": projector, **own}
-
-
-def write(path: Path, content: dict[str, Any], width: int = 64, name: str = "mm.model.fc.weight") -> Path:
-    path.write_bytes(tiny.gguf_bytes(content, [Tensor(name, (8, width), bytes(4 * 8 * width))]))
-    return path
-
 
 def findings(path: Path) -> list[Finding]:
     with FileSource(path) as source:
@@ -47,7 +31,7 @@ def findings(path: Path) -> list[Finding]:
 
 
 def test_details_are_read(tmp_path: Path) -> None:
-    path = write(tmp_path / "mmproj.gguf", metadata())
+    path = write_projector(tmp_path / "mmproj.gguf")
     with FileSource(path) as source:
         details = summarize(read_files(path), source).details
     assert dict(details) == {
@@ -62,7 +46,7 @@ def test_details_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "rate"), [("ultravox", 16_000), ("mimo_audio", 24_000)])
 def test_sounds_have_a_rate(tmp_path: Path, name: str, rate: int) -> None:
-    path = write(tmp_path / "mmproj.gguf", metadata("audio", name), name="mm.a.mlp.2.weight")
+    path = write_projector(tmp_path / "mmproj.gguf", projector_metadata("audio", name), tensor="mm.a.mlp.2.weight")
     projector = read_projector(read_file_header(path))
     assert projector is not None
     assert projector.audio is not None
@@ -71,14 +55,14 @@ def test_sounds_have_a_rate(tmp_path: Path, name: str, rate: int) -> None:
 
 
 def test_memory_is_that_of_the_weights_and_more(tmp_path: Path) -> None:
-    header = read_file_header(write(tmp_path / "mmproj.gguf", metadata()))
+    header = read_file_header(write_projector(tmp_path / "mmproj.gguf"))
     weights = 4 * 8 * 64
     patches = (32 // 8) ** 2
     assert projector_memory(header) == weights + 4 * patches * (6 * 32 + 2 * 64 + 4 * patches)
 
 
 def test_a_sound_projector_has_no_findings(tmp_path: Path) -> None:
-    assert findings(write(tmp_path / "mmproj.gguf", metadata())) == []
+    assert findings(write_projector(tmp_path / "mmproj.gguf")) == []
 
 
 @pytest.mark.parametrize(
@@ -100,8 +84,8 @@ def test_a_sound_projector_has_no_findings(tmp_path: Path) -> None:
     ],
 )
 def test_what_llama_cpp_refuses_is_found(tmp_path: Path, tiny_model: Path, key: str, value: Any, message: str) -> None:
-    content = {name: entry for name, entry in (metadata() | {key: value}).items() if entry is not None}
-    path = write(tmp_path / "mmproj.gguf", content)
+    content = {name: entry for name, entry in (projector_metadata() | {key: value}).items() if entry is not None}
+    path = write_projector(tmp_path / "mmproj.gguf", content)
     assert message in [finding.message for finding in findings(path)]
     with pytest.raises((ModelFileError, ModelUnsupportedError)):
         check_projector(path, read_file_header(tiny_model))
@@ -109,15 +93,15 @@ def test_what_llama_cpp_refuses_is_found(tmp_path: Path, tiny_model: Path, key: 
 
 def test_a_projector_without_tensors_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mmproj.gguf"
-    path.write_bytes(tiny.gguf_bytes(metadata(), []))
+    path.write_bytes(tiny.gguf_bytes(projector_metadata(), []))
     assert [finding.message for finding in findings(path)] == ["it has no tensors"]
 
 
 def test_altered_sizes_are_refused_or_used(tmp_path: Path) -> None:
     """Every size of the header, replaced: nothing but a finding, whatever the number."""
-    sound = tiny.gguf_bytes(metadata(), [Tensor("mm.model.fc.weight", (8, 64), bytes(2048))])
+    sound = tiny.gguf_bytes(projector_metadata(), [Tensor("mm.model.fc.weight", (8, 64), bytes(2048))])
     path = tmp_path / "mmproj.gguf"
-    for key in (name for name in metadata() if name.startswith("clip.vision.")):
+    for key in (name for name in projector_metadata() if name.startswith("clip.vision.")):
         place = sound.index(key.encode()) + len(key) + 4
         for number in (0, 1, 2**31 - 1, 2**31, 2**32 - 1):
             path.write_bytes(sound[:place] + struct.pack("<I", number) + sound[place + 4 :])

@@ -78,6 +78,7 @@ def main() -> int:
         console=Console.system(),
         open_engine=SceneEngine(**json.loads(Path(sys.argv[1]).read_text())).open,
         find_model=lambda app, reference, *, offline: Path(reference or "demo.gguf"),
+        find_projector=lambda *_, **__: None,
     )
     return run_program(sys.argv[2:], app)
 

@@ -85,6 +85,7 @@ def main() -> int:
         console=Console.system(),
         open_engine=engine.open,
         find_model=lambda app, reference, *, offline: Path(reference or "demo.gguf"),
+        find_projector=lambda *_, **__: None,
     )
     return run_program(sys.argv[2:], app)
 

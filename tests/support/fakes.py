@@ -296,6 +296,7 @@ def invoke(
         **{
             "open_engine": engine.open,
             "find_model": lambda app, reference, *, offline: Path(reference or "demo.gguf"),
+            "find_projector": lambda *_, **__: None,
             "read_defaults": (lambda environ, options, given: defaults) if defaults is not None else read_defaults,
             **replaced,
         },

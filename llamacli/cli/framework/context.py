@@ -67,6 +67,18 @@ class FindModel(Protocol):
         """Return the file, downloaded first if necessary, with a progress bar on a terminal."""
 
 
+class FindProjector(Protocol):
+    """Finds the projector of a model: `find_projector`, or a fake in tests."""
+
+    def __call__(
+        self, app: AppContext, path: Path, reference: str | None, *, mmproj: str | None, offline: bool, wanted: bool = False
+    ) -> Path | None:
+        """Return the projector of the model at `path`, which `reference` names, or the one that `mmproj` names.
+
+        None if it has none. If it is `wanted`, the model's repository is asked for it.
+        """
+
+
 class ReadDefaults(Protocol):
     """Reads the settings: the layer between the environment and the built-in defaults."""
 
@@ -115,6 +127,24 @@ def find_model(app: AppContext, reference: str | None, *, offline: bool) -> Path
         return models.resolve(reference, aliases=settings.current().aliases(), offline=offline, on_progress=on_progress)
 
 
+def find_projector(
+    app: AppContext, path: Path, reference: str | None, *, mmproj: str | None, offline: bool, wanted: bool = False
+) -> Path | None:
+    """Find or download the projector of a model. One that is named is checked to fit it."""
+    from llamacli.cli.framework.settings import settings
+    from llamacli.engine.media.compatibility import check_projector
+    from llamacli.gguf.model import read_file_header
+    from llamacli.store.models import projectors
+
+    aliases = settings.current().aliases()
+    with app.downloading() as on_progress:
+        if mmproj is None:
+            return projectors.find(path, reference, aliases=aliases, offline=offline, on_progress=on_progress, wanted=wanted)
+        found = projectors.resolve(mmproj, aliases=aliases, offline=offline, on_progress=on_progress)
+    check_projector(found, read_file_header(path))
+    return found
+
+
 def read_defaults(environ: Mapping[str, str], options: Sequence[Option], given: Mapping[str, Any]) -> Mapping[str, object]:
     """Read the settings files."""
     from llamacli.cli.framework.settings import settings
@@ -131,6 +161,7 @@ class AppContext:
     open_engine: OpenEngine = open_engine
     open_bench: OpenBench = open_bench
     find_model: FindModel = find_model
+    find_projector: FindProjector = find_projector
     read_defaults: ReadDefaults = read_defaults
 
     @contextmanager

@@ -5,20 +5,30 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ContextOptions, ModelOptions
+from llamacli.cli.framework.options.projector import MmprojOption
 from llamacli.cli.framework.parameters import argument, option
-from llamacli.cli.info.reports import show_check, show_diff, show_fit, show_system, show_values, write_document
+from llamacli.cli.info.reports import (
+    show_check,
+    show_diff,
+    show_fit,
+    show_system,
+    show_values,
+    with_projector,
+    write_document,
+)
 from llamacli.cli.info.sources import Opened, open_files
 from llamacli.errors import TemplateError, UsageError
 from llamacli.gguf.analysis.summary import chat_templates, summarize
 from llamacli.gguf.check.loadable import require_complete
 from llamacli.gguf.header import Lazy
 from llamacli.render.info.numbers import shortest
+from llamacli.store.models.projectors import models_beside
 
 ModelArgument = Annotated[
     str | None,
@@ -52,6 +62,7 @@ class ShowOptions:
         bool, option("--fit", help="Memory needed with -c, -ngl, -ctk, -ctv, -b and -np; exit status 4 if it does not fit.")
     ] = False
     parallel: Annotated[int, option("-np", "--parallel", help="Number of sequences for --fit.")] = 1
+    mmproj: MmprojOption = None
     system: Annotated[bool, option("--system", help="Hardware and build of llamacli, for bug reports.")] = False
     json: Annotated[bool, option("--json", help="Print one JSON document.")] = False
     full: Annotated[bool, option("--full", help="With --json, print long arrays in full instead of their lengths.")] = False
@@ -77,6 +88,8 @@ class ShowOptions:
             raise UsageError("--full needs --json")
         if self.parallel != 1 and not self.fit:
             raise UsageError("-np needs --fit")
+        if self.mmproj is not None and not self.fit:
+            raise UsageError("--mmproj needs --fit", hint="name it in place of the model to see what it is")
 
 
 @command(
@@ -96,7 +109,7 @@ def info(
     """Inspect a model file.
 
     Reads only the header, in milliseconds. --hash reads the whole file, --diff reads the tensors that both models have, and
-    --fit runs llama.cpp's allocator without loading the weights.
+    --fit runs llama.cpp's allocator without loading the weights; a projector for images beside the model counts, too.
     """
     if show.system:
         return show_system(app, model.child(), as_json=show.json)
@@ -111,7 +124,8 @@ def info(
         require_complete(opened.files)
         if show.fit:
             params = context.params(n_seq_max=show.parallel)
-            return show_fit(app, opened, model.params(), params, model.child(), as_json=show.json)
+            loaded = with_projector(app, opened, model, show.mmproj)
+            return show_fit(app, opened, loaded, params, model.child(), as_json=show.json)
         if show.key is not None:
             return _key(app, opened, show.key, show)
         if show.template:
@@ -125,6 +139,8 @@ def _page(app: AppContext, opened: Opened, show: ShowOptions) -> None:
 
     files, header = opened.files, opened.files.header
     summary = summarize(files, opened.sources[0])
+    if opened.path is not None and (models := models_beside(opened.path)):
+        summary = replace(summary, details=(*summary.details, ("models here", ", ".join(path.name for path in models))))
     if show.json:
         from llamacli.render.info.json import model_document
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.options import ModelOptions
 from llamacli.cli.info.sources import Opened
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.errors import CapacityError, LibraryError, LlamacliError, MemoryFullError, ModelFileError, UsageError
@@ -150,6 +151,21 @@ def _load_findings(path: Path, header: Header, child: ChildParams) -> Iterator[F
             yield Finding("error", "file", error.message)
 
 
+def with_projector(app: AppContext, opened: Opened, options: ModelOptions, mmproj: str | None) -> ModelParams:
+    """Return the parameters of the model with its projector: the one that is named, or one beside it.
+
+    Raises:
+        UsageError: if one is named, and the model is on a server.
+        ModelError: if it cannot be read, or does not fit the model.
+    """
+    if mmproj is not None:
+        opened.require_local("--mmproj")
+    if opened.path is None:
+        return options.params()
+    found = app.find_projector(app, opened.path, None, mmproj=mmproj, offline=options.offline)
+    return replace(options.params(), mmproj=str(found) if found is not None else None)
+
+
 def show_fit(
     app: AppContext, opened: Opened, model: ModelParams, context: ContextParams, child: ChildParams, *, as_json: bool
 ) -> None:
@@ -165,7 +181,8 @@ def show_fit(
     if opened.path is not None:
         from llamacli.backend.child.inspection import Inspector
 
-        with Inspector(child, [opened.path]) as inspector:
+        beside = [Path(model.mmproj)] if model.mmproj is not None else []
+        with Inspector(child, [opened.path, *beside]) as inspector:
             report = inspector.fit(opened.path, model, context)
     else:
         from llamacli.engine.fit.search import estimate_model

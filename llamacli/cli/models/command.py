@@ -67,9 +67,11 @@ def pull(
     """Download and verify models.
 
     The path of each model is written to standard output. Interrupted downloads are resumed. Of a repository of the
-    Hugging Face hub the newest revision is downloaded, by default its Q4_K_M file or another that fits into memory. For gated
-    or private repositories set HF_TOKEN. Without MODEL, the one of `models recommend` is offered on a terminal.
+    Hugging Face hub the newest revision is downloaded, by default its Q4_K_M file or another that fits into memory, and with a
+    model for images or sound its projector. For gated or private repositories set HF_TOKEN. Without MODEL, the one of
+    `models recommend` is offered on a terminal.
     """
+    from llamacli.store.models import projectors
     from llamacli.store.models import pull as store_pull
 
     if not model:
@@ -79,6 +81,7 @@ def pull(
     for reference in model:
         with reporting(app) as on_progress:
             path = store_pull.pull(reference, aliases=aliases, offline=offline, force=force, on_progress=on_progress)
+            projectors.find(path, reference, aliases=aliases, offline=offline, on_progress=on_progress)
         app.console.show(f"{path}\n")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +18,8 @@ from llamacli.engine.runtime.loading import ALL_LAYERS, fill_params
 from llamacli.engine.runtime.rpc import register_nodes
 from llamacli.errors import MemoryFullError, ModelError, ModelFileError, ModelUnsupportedError
 from llamacli.gguf.analysis.memory import Workload, estimate_memory
-from llamacli.gguf.model import ModelFiles
+from llamacli.gguf.analysis.projector import projector_memory
+from llamacli.gguf.model import ModelFiles, read_file_header
 from llamacli.gguf.source import Source
 
 CELLS = 256
@@ -93,7 +94,8 @@ class NativeMeter:
         if self.program is None:
             self.program = _peak_memory()
         layers = (ALL_LAYERS if c_model.n_gpu_layers > document["n_layer"] else int(c_model.n_gpu_layers)) if offload else None
-        return MemoryNeed(tuple(self._share(device) for device in document["devices"]), layers)
+        shares = tuple(self._share(device) for device in document["devices"])
+        return MemoryNeed(shares if model.mmproj is None else _with_projector(shares, model.mmproj), layers)
 
     def _check_cells(self, cells: int) -> None:
         """Refuse a context whose cells alone fill the memory: llama.cpp allocates their bookkeeping even to measure."""
@@ -158,6 +160,13 @@ class FormulaMeter:
             program=FORMULA_PROGRAM,
         )
         return MemoryNeed((share,), None)
+
+
+def _with_projector(shares: tuple[DeviceShare, ...], path: str) -> tuple[DeviceShare, ...]:
+    """Return the shares with that of the projector, which is on the first GPU if there is one."""
+    size = projector_memory(read_file_header(path))
+    place = next((number for number, share in enumerate(shares) if not share.host), 0)
+    return (*shares[:place], replace(shares[place], projector=size), *shares[place + 1 :])
 
 
 def _peak_memory() -> int:

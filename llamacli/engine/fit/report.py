@@ -13,7 +13,8 @@ MARGIN = 256 << 20
 class DeviceShare:
     """Memory of one device in bytes: what is free, and what the model would take. `free` is None if the system does not say.
 
-    `program` is the process itself: interpreter, libraries and vocabulary.
+    `program` is the process itself: interpreter, libraries and vocabulary. `projector` is about what the projector of pictures
+    and sounds takes while it encodes.
     """
 
     name: str
@@ -24,11 +25,12 @@ class DeviceShare:
     cache: int
     compute: int
     program: int = 0
+    projector: int = 0
 
     @property
     def needed(self) -> int:
         """The sum of all parts, in bytes."""
-        return self.weights + self.cache + self.compute + self.program
+        return self.weights + self.cache + self.compute + self.program + self.projector
 
     @property
     def room(self) -> int | None:

@@ -161,10 +161,15 @@ def format_fit(report: FitReport, flags: Sequence[str], *, paint: Paint = plain,
 
 def _device_table(report: FitReport, width: int | None) -> list[str]:
     """Return a line for each device, or on a narrow terminal a line for each size."""
-    titles = ("weights", "KV cache", "compute", "program", "total", "free")
-    rows = [(cut(escape_line(device.name), _WIDEST_NAME), *_device_sizes(device)) for device in report.devices]
+    has_projector = any(device.projector for device in report.devices)
+    parts = ("weights", "KV cache", "compute", *(("projector",) if has_projector else ()), "program")
+    titles = (*parts, "total", "free")
+    rows = [
+        (cut(escape_line(device.name), _WIDEST_NAME), *_device_sizes(device, has_projector=has_projector))
+        for device in report.devices
+    ]
     if len(rows) > 1:
-        rows.append(("all", "", "", "", "", format_bytes(report.total), ""))
+        rows.append(("all", *([""] * len(parts)), format_bytes(report.total), ""))
     label = max(_NARROWEST_NAME, *(columns(name) + 1 for name, *_ in rows))
     lines = [
         name + " " * (label - columns(name)) + "".join(f"{cell:>12}" for cell in cells).rstrip()
@@ -173,8 +178,9 @@ def _device_table(report: FitReport, width: int | None) -> list[str]:
     return lines if width is None or max(map(len, lines)) <= width else format_records(titles, rows, width)
 
 
-def _device_sizes(device: DeviceShare) -> tuple[str, ...]:
-    sizes = (device.weights, device.cache, device.compute, device.program, device.needed)
+def _device_sizes(device: DeviceShare, *, has_projector: bool) -> tuple[str, ...]:
+    projector = (device.projector,) if has_projector else ()
+    sizes = (device.weights, device.cache, device.compute, *projector, device.program, device.needed)
     return *map(format_bytes, sizes), "unknown" if device.free is None else format_bytes(device.free)
 
 

@@ -18,7 +18,14 @@ from llamacli.store.files import paths
 from llamacli.store.files.atomic import exclusive, publish
 from llamacli.store.files.progress import OnProgress
 from llamacli.store.models.hub_cache import Repository
-from llamacli.store.models.quantization import Candidate, RemoteFile, candidates, choose, memory_of_this_machine
+from llamacli.store.models.quantization import (
+    Candidate,
+    RemoteFile,
+    candidates,
+    choose,
+    choose_projector,
+    memory_of_this_machine,
+)
 
 if TYPE_CHECKING:
     from llamacli.store.models.download import StatusError
@@ -73,16 +80,18 @@ def fetch(
     memory: int | None = None,
     cache: Path | None = None,
     sha256: str | None = None,
+    projector: bool = False,
 ) -> Path:
     """The first file of the model, downloaded unless it is in the cache. `refresh` fetches the newest revision.
 
     `memory` limits the size in bytes when choosing a quantization; None means this machine's memory. `cache` is the folder of
-    another cache than the shared one. With `sha256` a file with another hash is refused.
+    another cache than the shared one. With `sha256` a file with another hash is refused. `projector`: the repository's
+    projector of pictures or sound instead, of which the reference's selector names the file or the quantization.
     Raises ModelNotFoundError or DownloadError.
     """
     memory = memory_of_this_machine() if memory is None else memory
     repository = Repository(reference.repository, cache)
-    if (offline or not refresh) and (path := _cached(reference, repository, memory)):
+    if (offline or not refresh) and (path := _cached(reference, repository, memory, projector=projector)):
         return path
     if offline:
         raise DownloadError(
@@ -90,13 +99,19 @@ def fetch(
             hint=f"run `llamacli models pull {reference}` while online",
         )
     commit, files = list_files(reference)
-    chosen = choose(candidates(files), reference.selector, memory=memory, where=reference.repository)
+    chosen = _choose(candidates(files), reference, memory, projector=projector)
     if sha256 is not None and chosen.parts[0].sha256 != sha256:
         raise DownloadError(
             f"{chosen.name} of {reference.repository} is not the file that the catalogue names: its hash has changed",
             hint=f"`llamacli models pull {reference}` takes the new one",
         )
     return _fetch_parts(reference, repository, commit, chosen, on_progress)
+
+
+def _choose(found: list[Candidate], reference: HubReference, memory: int, *, projector: bool) -> Candidate:
+    if projector:
+        return choose_projector(found, reference.selector, where=reference.repository)
+    return choose(found, reference.selector, memory=memory, where=reference.repository)
 
 
 def cached(reference: HubReference) -> Path | None:
@@ -126,13 +141,13 @@ def file_names(reference: HubReference, cache: Path | None = None) -> list[str]:
     return [file.path for file in repository.files(commit)] if commit is not None else []
 
 
-def _cached(reference: HubReference, repository: Repository, memory: int) -> Path | None:
+def _cached(reference: HubReference, repository: Repository, memory: int, *, projector: bool = False) -> Path | None:
     commit = repository.commit(reference.revision)
     if commit is None:
         return None
     found = candidates(repository.files(commit))
     try:
-        chosen = choose(found, reference.selector, memory=memory, where=reference.repository)
+        chosen = _choose(found, reference, memory, projector=projector)
     except ModelNotFoundError:
         return None
     return repository.path(commit, chosen.name)

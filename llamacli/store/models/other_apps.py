@@ -15,6 +15,7 @@ from llamacli.store.models.split import first_part, is_later_part
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _MODEL_LAYER = "application/vnd.ollama.image.model"
+_PROJECTOR_LAYER = "application/vnd.ollama.image.projector"
 _OLLAMA_REGISTRY = "registry.ollama.ai"
 _MANIFEST_LIMIT = 1 << 20
 
@@ -56,6 +57,15 @@ def stored() -> list[OtherAppModel]:
     return [*_without_companions(_lm_studio()), *_ollama()]
 
 
+def projector_of(model: Path) -> Path | None:
+    """The projector of a model of ollama's, by its file; None if no manifest has both."""
+    for folder in paths.ollama_models():
+        for manifest in _sorted(folder / "manifests", "*/*/*/*"):
+            if _blob(folder, manifest, _MODEL_LAYER) == model and (found := _blob(folder, manifest, _PROJECTOR_LAYER)):
+                return found
+    return None
+
+
 def _lm_studio() -> Iterator[OtherAppModel]:
     """LM Studio's models, stored as `PUBLISHER/REPO/FILE.gguf`."""
     for folder in paths.lm_studio_models():
@@ -77,7 +87,7 @@ def _ollama() -> Iterator[OtherAppModel]:
     for folder in paths.ollama_models():
         for manifest in _sorted(folder / "manifests", "*/*/*/*"):
             registry, namespace, name, tag = manifest.relative_to(folder / "manifests").parts
-            blob = _model_blob(folder, manifest)
+            blob = _blob(folder, manifest, _MODEL_LAYER)
             if blob is None:
                 continue
             host = "" if registry == _OLLAMA_REGISTRY else f"{registry}/"
@@ -85,13 +95,13 @@ def _ollama() -> Iterator[OtherAppModel]:
             yield OtherAppModel(f"ollama:{host}{owner}{name}:{tag}", blob)
 
 
-def _model_blob(folder: Path, manifest: Path) -> Path | None:
-    """The GGUF file of a manifest, None if the manifest is invalid or the file is missing or not GGUF."""
+def _blob(folder: Path, manifest: Path, kind: str) -> Path | None:
+    """The GGUF file of a layer of a manifest, None if the manifest is invalid or the file is missing or not GGUF."""
     try:
         if not manifest.is_file() or manifest.stat().st_size > _MANIFEST_LIMIT:
             return None
         layers = parse_json(manifest.read_bytes())["layers"]
-        digests = [layer["digest"] for layer in layers if layer["mediaType"] == _MODEL_LAYER]
+        digests = [layer["digest"] for layer in layers if layer["mediaType"] == kind]
         match = _DIGEST.fullmatch(digests[0]) if len(digests) == 1 else None
         if match is None:
             return None

@@ -16,10 +16,14 @@ PREFERRED = ("Q4_K_M", "UD-Q4_K_XL", "Q4_K_S", "IQ4_XS", "Q4_0", "Q4_1", "IQ4_NL
              "Q3_K_M", "Q3_K_L", "F16", "BF16")  # fmt: skip
 """Preferred quantizations if none is named and they fit into memory, by the customary balance of quality and size."""
 
-_QUANT = re.compile(
+PREFERRED_PROJECTORS = ("F16", "FP16", "Q8_0", "BF16", "F32", "FP32")
+"""The same for projectors: F16 is exact enough, small and fast everywhere, BF16 is slow on many processors."""
+
+QUANTIZATION = re.compile(
     r"(?<![A-Za-z0-9])((?:UD-)?(?:I?Q\d(?:_[A-Z0-9]+)*|TQ\d_\d|MXFP4(?:_MOE)?|NVFP4|BF16|F16|F32|FP16|FP32))(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
+_PROJECTOR = re.compile(r"mmproj", re.IGNORECASE)
 # files beside the models of a repository: image projectors, importance matrices, draft heads
 _COMPANION = re.compile(r"mmproj|imatrix|(^|/)mtp-|eagle3|dflash", re.IGNORECASE)
 # names of draft models and heads, adapters and vocabularies, which some repositories also use for models
@@ -64,7 +68,7 @@ class Candidate:
 
 def quantization_of(name: str) -> str | None:
     """The quantization in a file's name, in capitals (`Q4_K_M` of `model-q4_k_m.gguf`), or None."""
-    found = _QUANT.findall(PurePosixPath(name).name) or _QUANT.findall(name)
+    found = QUANTIZATION.findall(PurePosixPath(name).name) or QUANTIZATION.findall(name)
     return str(found[-1]).upper() if found else None
 
 
@@ -96,6 +100,35 @@ def models_among(found: Iterable[N]) -> list[N]:
     """
     possible = [one for one in found if not _COMPANION.search(one.name)]
     return [one for one in possible if not _LIKELY_COMPANION.search(one.name)] or possible
+
+
+def is_projector(name: str) -> bool:
+    """Return whether a file's name says that it is a projector of pictures or sounds."""
+    return _PROJECTOR.search(name) is not None
+
+
+def projector_preference(name: str) -> tuple[int, str]:
+    """Return a key by which the projector to prefer sorts first."""
+    quantization = quantization_of(name)
+    known = quantization in PREFERRED_PROJECTORS
+    return PREFERRED_PROJECTORS.index(quantization or "") if known else len(PREFERRED_PROJECTORS), name
+
+
+def choose_projector(found: list[Candidate], selector: str | None, *, where: str) -> Candidate:
+    """The projector that `selector` names in the repository `where`: a file, a quantization, or None for the preferred one.
+
+    Raises ModelNotFoundError if there is none.
+    """
+    wanted = (selector or "").lower()
+    exact = [one for one in found if wanted in (one.name.lower(), PurePosixPath(one.name).name.lower())]
+    projectors = [one for one in found if is_projector(one.name)]
+    named = exact or [one for one in projectors if wanted in ("", (one.quantization or "").lower())]
+    if named:
+        return min(named, key=lambda one: projector_preference(one.name))
+    if selector is None or not projectors:
+        raise ModelNotFoundError(f"{where} has no projector of pictures or sound", hint="they are called mmproj-….gguf")
+    known = ", ".join(sorted(one.quantization or one.name for one in projectors))
+    raise ModelNotFoundError(f"{where} has no projector {selector}", hint=f"it has {known}")
 
 
 def choose(found: list[Candidate], selector: str | None, *, memory: int, where: str) -> Candidate:

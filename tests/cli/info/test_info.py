@@ -15,17 +15,19 @@ from fake_hub import running
 from fakes import Result, invoke
 from in_process import InProcessChild
 from tiny import ARRAY, F32, STRING, Tensor, Typed
+from tiny_projector import projector_metadata, write_projector
 
 from llamacli.backend.child.sandbox import describe_sandbox
 from llamacli.backend.child.services import inspection
 from llamacli.binding.library import library
 from llamacli.cli.framework.console import Terminals
-from llamacli.cli.framework.context import find_model
+from llamacli.cli.framework.context import find_model, find_projector
 from llamacli.engine.fit import meter as fit_meter
 from llamacli.engine.fit import search as fit_search
 from llamacli.engine.fit.report import DeviceShare, FitReport
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.gguf.analysis.diff import Difference
+from llamacli.gguf.analysis.projector import projector_memory
 from llamacli.gguf.model import read_files
 from llamacli.gguf.source import FileSource
 from llamacli.render.info.numbers import shortest
@@ -102,6 +104,22 @@ def test_the_page_of_a_model_with_more_to_tell(tmp_path: Path) -> None:
         "sampling          temp 0.6, top_k 20 (recommended by the model)",
     ):
         assert row in shown.splitlines()
+
+
+def test_a_projector_says_what_it_encodes_and_for_which_models(tmp_path: Path) -> None:
+    tiny.tiny_model(tmp_path / "Tiny-Q4_0.gguf")
+    projector = write_projector(tmp_path / "mmproj-F16.gguf")
+    shown = page(projector).splitlines()
+    assert "This is an image or audio projector." in shown
+    for row in (
+        "vision            projector idefics3", "vision image size  32 pixels", "vision patch      8 pixels",
+        "fits              models with embeddings of 64 values", "models here       Tiny-Q4_0.gguf",
+    ):  # fmt: skip
+        assert row in shown
+    assert "errors" not in page(projector, "--check")
+    write_projector(projector, projector_metadata() | {"clip.projector_type": "mine"})
+    result = info(projector, "--check")
+    assert (result.status, "is 'mine', a projector that llama.cpp does not know" in result.stdout) == (3, True)
 
 
 def test_parts_are_one_model(tmp_path: Path) -> None:
@@ -398,6 +416,25 @@ def test_fit_of_a_model_here(tiny_model: Path) -> None:
     shown = page(tiny_model, "--fit").splitlines()
     assert shown[0] == "memory for a context of 512 tokens, by llama.cpp's allocator"
     assert "verdict           fits" in shown
+
+
+def test_fit_counts_the_projector(tmp_path: Path) -> None:
+    model = tiny.tiny_model(tmp_path / "Tiny.gguf")
+    alone = document(model, "--fit")
+    projector = write_projector(tmp_path / "mmproj-F16.gguf")
+    options: dict[str, Any] = {"find_projector": find_projector}
+    found = json.loads(info(model, "--fit", "--json", **options).stdout)
+    (host,) = found["devices"]
+    assert alone["devices"][0]["projector"] == 0
+    assert host["projector"] == projector_memory(read_files(projector).header)
+    assert found["total"] == sum(host[part] for part in ("weights", "cache", "compute", "program", "projector"))
+    assert "   projector " in info(model, "--fit", **options).stdout
+    narrow = write_projector(tmp_path / "narrow.gguf", width=48)
+    result = info(model, "--fit", "--mmproj", narrow, **options)
+    assert result.status == 3
+    assert "narrow.gguf makes embeddings of 48 values, and Tiny.gguf has 64" in result.stderr
+    result = info(model, "--mmproj", projector)
+    assert (result.status, "--mmproj needs --fit" in result.stderr) == (2, True)
 
 
 def inspect_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,7 @@ OPTION_NAMES = frozenset(
         "mirostat-lr",
         "mlock",
         "mmap",
+        "mmproj",
         "model",
         "n-depth",
         "n-gen",
