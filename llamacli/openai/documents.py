@@ -116,3 +116,11 @@ def totals(answers: Sequence[Answer]) -> Document:
         sum(each.timings.draft_n_accepted for each in answers),
     )
     return {"usage": response.usage(usage), "timings": response.timings(timings, usage)}
+
+
+def sums(answers: Sequence[Answer]) -> Document:
+    """Return usage and timings of answers that followed each other, each to a prompt of its own: all of it counts."""
+    usages, measured = [one.usage for one in answers], [one.timings for one in answers]
+    usage = Usage(*(sum(getattr(one, field.name) for one in usages) for field in dataclasses.fields(Usage)))
+    timings = Timings(*(sum(getattr(one, field.name) for one in measured) for field in dataclasses.fields(Timings)))
+    return {"usage": response.usage(usage), "timings": response.timings(timings, usage)}

@@ -16,7 +16,7 @@ import pytest
 from fakes import invoke
 from talk import TERMINAL
 
-from llamacli.cli.chat.tools import check_parameters
+from llamacli.cli.framework.inputs.tools import check_parameters
 from llamacli.errors import UsageError
 from llamacli.tools import servers as servers_module
 from llamacli.tools.definitions import read_servers

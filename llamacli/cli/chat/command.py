@@ -8,10 +8,11 @@ from llamacli.cli.chat.constraint import read_constraint
 from llamacli.cli.chat.model import AnswerOptions
 from llamacli.cli.chat.sessions import SessionOptions, list_sessions, open_sessions
 from llamacli.cli.chat.terminal import TerminalOptions, make_screen, read_entries
-from llamacli.cli.chat.tools import ChatToolOptions, closing_servers, read_tools
+from llamacli.cli.chat.tools import ChatToolOptions
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.inputs.files import read_text_file
+from llamacli.cli.framework.inputs.tools import closing_servers, read_tools
 from llamacli.cli.framework.options import (
     ChatOptions,
     CommonOptions,
@@ -23,6 +24,7 @@ from llamacli.cli.framework.options import (
     ResidentOptions,
     SamplingOptions,
     TemplateOptions,
+    ToolCallOptions,
 )
 from llamacli.cli.framework.parameters import argument
 from llamacli.cli.framework.parsers import parse_logit_bias
@@ -69,6 +71,7 @@ def chat(
     conversation: ChatOptions,
     sessions: SessionOptions,
     tools: ChatToolOptions,
+    tool_calls: ToolCallOptions,
     screen: TerminalOptions,
     generation: GenerationOptions,
     model: ModelOptions,
@@ -106,7 +109,7 @@ def chat(
         resident=resident,
         remote=remote,
     )
-    tool_setup = read_tools(app.console, tools, expected=reread.given("allow_tool"))
+    tool_setup = read_tools(app.console, tools.tools, tool_calls, expected=reread.given("allow_tool"))
     models = answers.models(app, reread)
     with closing_servers(tool_setup.servers), open_sessions(sessions) as session_setup:
         setup = ChatSetup(

@@ -1,23 +1,12 @@
-"""The options of `llamacli chat` about tools, and the files that they name."""
+"""The options of `llamacli chat` about tools."""
 
 from __future__ import annotations
 
-import difflib
-from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
-from llamacli.cli.framework.console import Console
-from llamacli.cli.framework.inputs.files import read_json_file
 from llamacli.cli.framework.parameters import option
-from llamacli.errors import SchemaError, UsageError
-from llamacli.tools.setup import ToolSetup
-
-if TYPE_CHECKING:
-    from llamacli.engine.chat.message import Tool
-    from llamacli.tools.servers import Servers
-    from llamacli.tools.toolbox import Toolbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,104 +19,3 @@ class ChatToolOptions:
         Path | None,
         option("--tools", metavar="FILE", help="Tools as OpenAI's JSON list, each with the command that runs it."),
     ] = None
-    mcp: Annotated[Path | None, option("--mcp", metavar="FILE", help="MCP servers: the usual mcpServers JSON.")] = None
-    allow_tool: Annotated[
-        tuple[str, ...],
-        option("--allow-tool", metavar="NAME", help="Tool to run without asking; can be repeated."),
-    ] = ()
-    max_tool_calls: Annotated[
-        int, option("--max-tool-calls", metavar="N", shows=10, help="Maximum number of tool calls for one message.")
-    ] = 10
-
-
-def read_tools(console: Console, options: ChatToolOptions, *, expected: bool) -> ToolSetup:
-    """Return the tools and the MCP servers, which are not started yet. `expected`: the tools of --allow-tool must exist.
-
-    Raises:
-        UsageError: if a file cannot be read or is invalid, a tool is unknown, or the mcp package is not installed.
-    """
-    toolbox, servers = read_toolbox(console, options), read_mcp_servers(console, options)
-    if expected:
-        check_allowed(toolbox, options)
-    return ToolSetup(
-        toolbox=toolbox,
-        servers=servers,
-        expected=options.allow_tool if expected else (),
-        max_calls=options.max_tool_calls,
-    )
-
-
-def read_toolbox(console: Console, options: ChatToolOptions) -> Toolbox | None:
-    """Return the tools that run commands; None if no option names tools.
-
-    Raises:
-        UsageError: if the file cannot be read or is invalid.
-    """
-    if options.max_tool_calls < 0:
-        raise UsageError("--max-tool-calls must not be negative")
-    if options.tools is None and options.mcp is None:
-        return None
-    from llamacli.tools.definitions import read_commands
-    from llamacli.tools.toolbox import Toolbox
-
-    toolbox = Toolbox(allowed=options.allow_tool)
-    if options.tools is not None:
-        document = read_json_file(options.tools)
-        try:
-            offers, problems = read_commands(document, options.tools.absolute().parent, console.environ, check=check_parameters)
-        except UsageError as error:
-            raise UsageError(f"{options.tools}: {error.message}", hint=error.hint) from None
-        for problem in problems:
-            console.warn(f"{options.tools}: {problem}")
-        toolbox.add(offers)
-    return toolbox
-
-
-def check_parameters(tool: Tool) -> None:
-    """Raise UsageError if calls of the tool cannot be constrained by the schema of its parameters."""
-    from llamacli.engine.chat.tools import check_tools
-
-    try:
-        check_tools((tool,))
-    except SchemaError as error:  # the caller's message names the tool already
-        raise UsageError(error.message.partition(f"{tool.name}: ")[2] or error.message, hint=error.hint) from None
-
-
-def check_allowed(toolbox: Toolbox | None, options: ChatToolOptions) -> None:
-    """Check that the tools of --allow-tool exist, unless MCP servers may still add them.
-
-    Raises:
-        UsageError: if a tool is unknown.
-    """
-    if options.mcp is not None:
-        return
-    names = [offer.tool.name for offer in toolbox.offers] if toolbox is not None else []
-    for name in options.allow_tool:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            others = f"known tools: {', '.join(names)}" if names else "--tools FILE or --mcp FILE adds tools"
-            raise UsageError(f"--allow-tool: unknown tool {name}", hint=f"did you mean {near[0]}?" if near else others)
-
-
-def read_mcp_servers(console: Console, options: ChatToolOptions) -> Servers | None:
-    """Return the MCP servers; None if no option names any.
-
-    Raises:
-        UsageError: if the file cannot be read or is invalid, or the mcp package is not installed.
-    """
-    if options.mcp is None:
-        return None
-    from llamacli.tools.definitions import read_servers
-    from llamacli.tools.servers import Servers
-
-    document = read_json_file(options.mcp)
-    try:
-        servers = read_servers(document, options.mcp.absolute().parent, console.environ)
-        return Servers(servers, check=check_parameters)
-    except UsageError as error:
-        raise UsageError(f"{options.mcp}: {error.message}", hint=error.hint) from None
-
-
-def closing_servers(servers: Servers | None) -> AbstractContextManager[object]:
-    """Stop the servers at the end of the block."""
-    return nullcontext() if servers is None else closing(servers)

@@ -12,6 +12,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import JsonOption, OfflineOption
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.framework.settings import settings
+from llamacli.cli.framework.terminal.question import ask, can_ask
 from llamacli.cli.models.cache import cache
 from llamacli.cli.models.discover import recommend, search, update
 from llamacli.cli.models.imatrix import imatrix
@@ -159,7 +160,7 @@ def default(app: AppContext, model: OptionalModel = None) -> None:
 def offered(app: AppContext) -> tuple[str, ...]:
     """The recommended model, if the user agrees; none otherwise. Raises UsageError without a terminal."""
     console = app.console
-    if not (console.terminals.stdin and console.terminals.stderr):
+    if not can_ask(console):
         raise UsageError("MODEL is missing", hint="`llamacli models recommend` names one for this machine")
     from llamacli.cli.models.discover import suited
     from llamacli.render.model_search import format_reason
@@ -169,9 +170,11 @@ def offered(app: AppContext) -> tuple[str, ...]:
     if chosen is None:
         raise UsageError("no model of the catalogue fits into memory", hint="`llamacli models pull demo` is small")
     console.note(format_reason(chosen, memory=memory_of_this_machine()))
-    console.write_error(f"download it ({format_bytes(chosen.entry.size)}, licence {chosen.entry.licence})? [Y/n] ")
-    reply = console.input_stream().readline()
-    if not reply or reply.strip().lower() not in (b"", b"y", b"yes"):
+    try:
+        reply = ask(console, f"download it ({format_bytes(chosen.entry.size)}, licence {chosen.entry.licence})? [Y/n] ")
+    except EOFError:
+        reply = "n"
+    if reply.lower() not in ("", "y", "yes"):
         console.note("nothing downloaded")
         return ()
     return (chosen.entry.name,)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.run import options as run_options
@@ -16,32 +18,65 @@ from llamacli.errors import ContextFullError
 from llamacli.render.stats import SEPARATOR, stats_parts
 from llamacli.units import counted
 
+if TYPE_CHECKING:
+    from llamacli.backend.protocol import Backend
+    from llamacli.engine.chat.question import Question
+    from llamacli.engine.params import GenerationParams
+    from llamacli.openai.documents import Documents
 
-def make_sink(
-    app: AppContext,
-    turn: Turn,
-    options: OutputOptions,
-    *,
-    model: str,
-    exact: bool,
-    is_prose: bool,
-    hides_reasoning: bool,
-) -> Sink:
-    """Return the sink of the output options.
 
-    `exact` text gets no newline at its end. Prose is Markdown on a terminal, unless it is exact or shown with its prompt.
+@dataclass(slots=True)
+class Answering:
+    """Answers to prompts of one run, written to the sinks of its options. `turn` is the last one.
+
+    `on_prefill` is called once, when the first prompt is evaluated and nothing of its answer is.
     """
-    console = app.console
-    if options.json or options.stream_json:
-        from llamacli.cli.run.json_output import make_json_sink
 
-        return make_json_sink(console, turn, options, model=model, hides_reasoning=hides_reasoning)
-    prompt = turn.prompt.text if options.echo else None
-    is_prose = is_prose and prompt is None and not options.extract
-    style = AnswerStyle(exact=exact, is_prose=is_prose, markdown=is_prose and not exact and not options.plain)
-    if options.extract or options.samples > 1:
-        return WholeTextSink(console, style, extract=options.extract, hides_reasoning=hides_reasoning, prompt=prompt)
-    return TextSink(console, style, hides_reasoning=hides_reasoning, prompt=prompt)
+    app: AppContext
+    engine: Backend
+    params: GenerationParams
+    output: OutputOptions
+    hides_reasoning: bool
+    on_prefill: Callable[[], None]
+    turn: Turn | None = None
+
+    def answer(self, question: Question, sink: Sink | None = None, *, shows_calls: bool = True) -> list[Answer]:
+        """Answer a question, and write the answers to `sink`, by default that of the options.
+
+        Raises:
+            LlamacliError: what rendering and answering raise.
+        """
+        on_prefill = self.on_prefill if self.turn is None else lambda: None
+        self.turn = self.engine.render(question)
+        sink = sink or self.sink(question, self.turn, shows_calls=shows_calls)
+        events = self.engine.answer(self.turn, self.params, samples=self.output.samples)
+        return write_answers(self.app, events, sink, on_prefill)
+
+    def sink(self, question: Question, turn: Turn, *, shows_calls: bool = True, whole: bool = False) -> Sink:
+        """Return the sink of the output options. `whole`: text is written when it is complete.
+
+        Exact text gets no newline at its end. Prose is Markdown on a terminal, unless it is exact or shown with its prompt.
+        """
+        console, output = self.app.console, self.output
+        if output.json or output.stream_json:
+            from llamacli.cli.run.json_output import make_json_sink
+
+            return make_json_sink(console, self.documents(turn), output)
+        prompt = turn.prompt.text if output.echo else None
+        is_prose = question.constraint is None and question.gap is None and prompt is None and not output.extract
+        exact = question.is_text
+        style = AnswerStyle(exact=exact, is_prose=is_prose, markdown=is_prose and not exact and not output.plain)
+        common: dict[str, Any] = {"hides_reasoning": self.hides_reasoning, "prompt": prompt, "shows_calls": shows_calls}
+        if whole or output.extract or output.samples > 1:
+            return WholeTextSink(console, style, extract=output.extract, **common)
+        return TextSink(console, style, **common)
+
+    def documents(self, turn: Turn) -> Documents:
+        """Return the maker of the documents of --json and --stream-json."""
+        from llamacli.cli.run.json_output import make_documents
+
+        model = self.engine.describe().model
+        return make_documents(turn, self.output, model=model, hides_reasoning=self.hides_reasoning)
 
 
 def write_answers(

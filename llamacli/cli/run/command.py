@@ -20,6 +20,7 @@ from llamacli.cli.framework.options import (
     ResidentOptions,
     SamplingOptions,
     TemplateOptions,
+    ToolCallOptions,
 )
 from llamacli.cli.framework.spellings.suggest import unexpected
 from llamacli.cli.run.batch_options import RowOptions, check_rows
@@ -48,7 +49,8 @@ from llamacli.errors import UsageError
         ("Continue a text with the best token each time.", 'llamacli run --raw --temp 0 -n 20 "Once upon a time"'),
         ("Get JSON that fits a schema.", """llamacli run -jf person.json "Invent a person." | jq .name"""),
         ("Get one of three words.", 'llamacli run --choices good,bad,unclear "Is this good? It broke."'),
-        ("Let the model call tools.", 'llamacli run --tools tools.json --json "Is it raining?"'),
+        ("See which tools the model would call.", 'llamacli run --tools tools.json --json "Is it raining?"'),
+        ("Let it call them.", 'llamacli run --tools tools.json --run-tools --allow-tool weather "Is it raining?"'),
         ("Answer thousands of prompts.", "llamacli run --input rows.jsonl --output results.jsonl"),
         ("Ask the model of a server.", 'llamacli run --url http://localhost:8080 "Why is the sky blue?"'),
         ("Go on with the last answer in the log.", 'llamacli run -C "And in one sentence?"'),
@@ -85,6 +87,7 @@ def run(
     constraint: ConstraintOptions,
     rows: RowOptions,
     tools: ToolOptions,
+    tool_calls: ToolCallOptions,
     reasoning: ReasoningOptions,
     sampling: SamplingOptions,
     context: ContextOptions,
@@ -108,6 +111,11 @@ def run(
     With -j, --grammar, --regex or --choices the answer fits its constraint, or the exit status is 5: for an invalid grammar or
     schema, an answer that was cut, or one that does not fit the schema. Tool calls are the last line, as JSON.
 
+    With --run-tools they run, and the model goes on with their results, until it answers. Nothing runs without consent: a tool
+    that --allow-tool does not name is asked about, and without a terminal it is not offered. Calls, results and what the model
+    says before its answer go to standard error, and to "messages" of --json. A tool that fails is the model's to deal with;
+    after --max-tool-calls the exit status is 8. A constraint is for the answer, not for the calls.
+
     With --input each row of a file is answered, many at once; the result of a row that fails is an error object in its place,
     and the exit status is then 6. --shard K/N answers a part of the rows, and --merge OUT joins the parts' results;
     --dask shares them among the workers of a cluster.
@@ -128,6 +136,7 @@ def run(
         return
     if shards:
         raise unexpected(shards, prompt)
+    check_tools(tools, tool_calls, source, output, rows, reread)
     check(output, rows, state, log)
     if rows.input is not None and log.log and reread.given("log"):  # of the settings, it is about prompts
         raise not_for_rows("--log")
@@ -144,10 +153,12 @@ def run(
         chat=chat,
         source=source,
         tools=tools,
+        tool_calls=tool_calls,
         reasoning=reasoning,
         constraint=constraint,
         generation=generation,
         sampling=sampling,
+        expects_allowed=reread.given("allow_tool"),
     )
     setup = ModelSetup(
         model=model,
@@ -198,6 +209,32 @@ def check_for_rows(output: OutputOptions, state: StateOptions, log: LogOptions) 
 def not_for_rows(name: str) -> UsageError:
     """Return the error of an option that is for one prompt only."""
     return UsageError(f"{name} cannot be used with --input", hint="results are JSON lines, and a summary comes at the end")
+
+
+def check_tools(
+    tools: ToolOptions,
+    calls: ToolCallOptions,
+    source: PromptOptions,
+    output: OutputOptions,
+    rows: RowOptions,
+    reread: Reread,
+) -> None:
+    """Check that the tools can run, if they are to. Raises UsageError if not."""
+    if not tools.run_tools:
+        for name in ("mcp", "allow_tool", "max_tool_calls"):
+            if reread.given(name):  # of the settings, they are about chat
+                raise UsageError(f"--{name.replace('_', '-')} needs --run-tools")
+        return
+    if tools.tools is None and calls.mcp is None:
+        raise UsageError("--run-tools needs tools", hint="--tools FILE or --mcp FILE adds some")
+    if rows.input is not None:
+        raise UsageError("--run-tools cannot be used with --input", hint="a loop of the shell runs a prompt for each line")
+    for given, name in (
+        (output.samples != 1, "--samples"), (output.echo, "--echo"), (source.raw, "--raw"),
+        (source.infill is not None, "--infill"), (source.at is not None, "--at"),
+    ):  # fmt: skip
+        if given:
+            raise UsageError(f"{name} cannot be used with --run-tools")
 
 
 def check_for_log(source: PromptOptions) -> None:

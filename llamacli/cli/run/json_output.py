@@ -7,21 +7,37 @@ from collections.abc import Sequence
 from llamacli.cli.framework.console import Console
 from llamacli.cli.run.options import OutputOptions
 from llamacli.cli.run.output import Sink, write_line
+from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, Piece
-from llamacli.openai.documents import Documents, totals
+from llamacli.openai.documents import Documents, sums, totals
 from llamacli.openai.response import Heading
 
 
-def make_json_sink(console: Console, turn: Turn, options: OutputOptions, *, model: str, hides_reasoning: bool) -> Sink:
-    """Return the sink of --json or --stream-json."""
-    documents = Documents(
+def make_documents(turn: Turn, options: OutputOptions, *, model: str, hides_reasoning: bool) -> Documents:
+    """Return the maker of the documents of --json or --stream-json."""
+    return Documents(
         heading=Heading(model, is_chat=turn.is_chat),
         hides_reasoning=hides_reasoning,
         logprobs=options.logprobs is not None,
         prompt=turn.prompt.text if options.echo else None,
     )
+
+
+def make_json_sink(console: Console, documents: Documents, options: OutputOptions) -> Sink:
+    """Return the sink of --json or --stream-json."""
     return DocumentSink(console, documents) if options.json else ChunkSink(console, documents, options.samples)
+
+
+def write_rounds(console: Console, documents: Documents, answers: Sequence[Answer], messages: Sequence[Message]) -> None:
+    """Write the document of the last of several answers, with the messages before it; tokens and times are those of all."""
+    document = documents.completion(answers[-1:])
+    write_line(console, {**document, **sums(answers), "messages": [message.to_json() for message in messages]})
+
+
+def write_result(console: Console, documents: Documents, message: Message) -> None:
+    """Write the result of a tool as a chunk without choices, which follows the answer that called it."""
+    write_line(console, documents.heading.document([], chunk=True, tool_result=message.to_json()))
 
 
 class DocumentSink:

@@ -106,8 +106,8 @@ class FinishedRun:
         """The text of the prompt."""
         if self.question.gap is not None:
             return "".join(self.question.gap)
-        last = self.question.messages[-1:]
-        return self.question.text or (last[0].text if last else "")
+        asked = [message.text for message in self.question.messages if message.role not in ("assistant", "tool")]
+        return self.question.text or (asked[-1] if asked else "")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from llamacli.cli.framework.options import (
     RemoteOptions,
     SamplingOptions,
     TemplateOptions,
+    ToolCallOptions,
 )
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.framework.parsers import parse_limit, parse_raw_text
@@ -149,6 +150,14 @@ class ToolOptions:
             help="Whether the model may, must not or must call a tool, or the tool that it must call.",
         ),
     ] = "auto"
+    run_tools: Annotated[
+        bool,
+        option(
+            "--run-tools",
+            help="Run the tools that the model calls, by the commands of --tools and by --mcp, until it answers.",
+            environment=False,
+        ),
+    ] = False
     parallel_tool_calls: Annotated[
         bool, option("--parallel-tool-calls/--no-parallel-tool-calls", help="Allow several tool calls in one answer.")
     ] = False
@@ -225,16 +234,18 @@ class StateOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The options that say what is asked and how it is answered."""
+    """The options that say what is asked and how it is answered. `expects_allowed`: the tools of --allow-tool must exist."""
 
     template: TemplateOptions
     chat: ChatOptions
     source: PromptOptions
     tools: ToolOptions
+    tool_calls: ToolCallOptions
     reasoning: ReasoningOptions
     constraint: ConstraintOptions
     generation: GenerationOptions
     sampling: SamplingOptions
+    expects_allowed: bool = False
 
     def check(self, *, logprobs: int | None = None) -> None:
         """Check the numbers before a model is loaded. Raises UsageError."""

@@ -88,10 +88,13 @@ def answer_stream(console: Console, style: AnswerStyle) -> Shown:
 
 
 class TextSink:
-    """One answer, written as it comes; tool calls as one line of JSON at its end."""
+    """One answer, written as it comes; tool calls as one line of JSON at its end, if they are shown."""
 
-    def __init__(self, console: Console, style: AnswerStyle, *, hides_reasoning: bool, prompt: str | None) -> None:
+    def __init__(
+        self, console: Console, style: AnswerStyle, *, hides_reasoning: bool, prompt: str | None, shows_calls: bool = True
+    ) -> None:
         self._console = console
+        self._shows_calls = shows_calls
         self._stream = answer_stream(console, style)
         self._reasoning = None if hides_reasoning else ReasoningLine(console)
         if prompt is not None:
@@ -109,7 +112,8 @@ class TextSink:
     def end(self, answer: Answer) -> None:
         """Write the tool calls."""
         self.close()
-        write_calls(self._console, answer)
+        if self._shows_calls:
+            write_calls(self._console, answer)
 
     def finish(self, answers: Sequence[Answer]) -> None:
         """Do nothing: all is written."""
@@ -125,9 +129,17 @@ class WholeTextSink:
     """Answers written when all are complete, with an empty line between; or only their first code block."""
 
     def __init__(
-        self, console: Console, style: AnswerStyle, *, extract: bool, hides_reasoning: bool, prompt: str | None
+        self,
+        console: Console,
+        style: AnswerStyle,
+        *,
+        extract: bool,
+        hides_reasoning: bool,
+        prompt: str | None,
+        shows_calls: bool = True,
     ) -> None:
         self._console = console
+        self._shows_calls = shows_calls
         self._style = style
         self._extract = extract
         self._hides_reasoning = hides_reasoning
@@ -154,7 +166,8 @@ class WholeTextSink:
             stream = answer_stream(self._console, self._style)
             stream.add((self._prompt or "") + (self._code(answer) if self._extract else answer.content))
             stream.finish()
-            write_calls(self._console, answer)
+            if self._shows_calls:
+                write_calls(self._console, answer)
 
     def _code(self, answer: Answer) -> str:
         code = first_code_block(answer.content)
@@ -169,6 +182,33 @@ class WholeTextSink:
 
     def close(self) -> None:
         """Do nothing: nothing is open."""
+
+
+class HeldSink:
+    """Holds answers back, until another sink gets them."""
+
+    def __init__(self) -> None:
+        self._pieces: list[Piece] = []
+
+    def add(self, piece: Piece) -> None:
+        """Keep a piece."""
+        self._pieces.append(piece)
+
+    def end(self, answer: Answer) -> None:
+        """Wait for another sink."""
+
+    def finish(self, answers: Sequence[Answer]) -> None:
+        """Wait for another sink."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is open."""
+
+    def replay(self, sink: Sink, answer: Answer) -> None:
+        """Give an answer to another sink, piece by piece."""
+        for piece in self._pieces:
+            sink.add(piece)
+        sink.end(answer)
+        sink.close()
 
 
 def write_line(console: Console, document: Any) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def read_question(console: Console, prompt: str | None, asked: Asked, constraint: AnswerConstraint | None) -> Question:
-    """Return the question of the options.
+    """Return the question of the options, without the tools that run (see `runnable_tools`).
 
     Raises:
         UsageError: if they contradict each other, the prompt is empty, or a file cannot be read.
@@ -46,7 +46,7 @@ def read_question(console: Console, prompt: str | None, asked: Asked, constraint
         return Question(gap=_read_gap(console, prompt, source), **common)
     if reasoning.reasoning != "auto" or reasoning.reasoning_budget is not None:
         common |= {"reasoning": reasoning.reasoning, "budget": reasoning.reasoning_budget}
-    if tools.tools is not None:
+    if tools.tools is not None and not tools.run_tools:
         common |= _read_tools(console, tools)
     if source.messages is None:
         opening = filled.messages if filled is not None else ()
@@ -103,15 +103,16 @@ def read_base(console: Console, prompt: str | None, asked: Asked, constraint: An
 
 def _check_together(source: PromptOptions, chat: ChatOptions, tools: ToolOptions) -> None:
     gap = source.infill is not None or source.at is not None
+    has_tools = tools.tools is not None or tools.run_tools
     if source.raw and (chat.system_prompt is not None or chat.chat_template is not None):
         raise UsageError("--raw uses no chat template: -sys and --chat-template cannot be used with it")
-    if (source.raw or gap) and (source.messages is not None or tools.tools is not None):
+    if (source.raw or gap) and (source.messages is not None or has_tools):
         raise UsageError(
             f"{'--infill' if gap else '--raw'} uses no chat template: --messages and --tools cannot be used with it"
         )
     if source.infill is not None and (source.at is not None or source.file):
         raise UsageError("--infill cannot be used with --at or -f: its texts are arguments")
-    if tools.tools is None and tools.tool_choice not in ("auto", "none"):
+    if not has_tools and tools.tool_choice not in ("auto", "none"):
         raise UsageError("--tool-choice needs --tools")
 
 

@@ -22,6 +22,7 @@ from llamacli.units import counted
 
 if TYPE_CHECKING:
     from llamacli.backend.protocol import Backend, RowBackend
+    from llamacli.cli.run.runnable_tools import RunnableTools
     from llamacli.engine.chat.question import Question
     from llamacli.engine.events import Answer
     from llamacli.engine.params import GenerationParams
@@ -47,34 +48,36 @@ def answer_prompt(
     asked.check(logprobs=output.logprobs)
     constraint = read_constraint(app.console, asked.constraint)
     question = read_question(app.console, prompt, asked, constraint)
-    with open_journal(app, log) as journal:
+    with _tools(app, asked) as tools, open_journal(app, log) as journal:
+        if tools is not None:
+            question = tools.offered(question)
         if journal is not None:
             question, setup = journal.question(question), journal.setup(setup)
         with _engine(app, setup) as engine:
-            from llamacli.cli.run.answer import check_answers, make_sink, write_answers, write_stats
+            from llamacli.cli.run.answer import Answering, check_answers, write_stats
 
             if journal is not None and state.load_state is None:
                 journal.restore_state(engine)
             params = asked.generation.params(asked.sampling.resolved(engine), logprobs=output.logprobs)
-            turn = engine.render(question)
             _load_state(engine, state)
-            sink = make_sink(
-                app,
-                turn,
-                output,
-                model=engine.describe().model,
-                exact=question.is_text,
-                is_prose=question.constraint is None and question.gap is None,
-                hides_reasoning=asked.reasoning.hide_reasoning,
+            answering = Answering(
+                app, engine, params, output, asked.reasoning.hide_reasoning, lambda: _save_state(engine, state)
             )
-            events = engine.answer(turn, params, samples=output.samples)
-            answers = write_answers(app, events, sink, lambda: _save_state(engine, state))
+            if tools is None:
+                answers = last = answering.answer(question)
+            else:
+                from llamacli.cli.run.tool_rounds import ToolRounds
+
+                rounds = ToolRounds(answering, tools, question, constraint)
+                rounds.run()
+                question, answers, last = rounds.question, rounds.answers, rounds.answers[-1:]
             if output.stats:
                 write_stats(app, answers, engine.load_ms)
             _check_state(app, state, reused=any(one.usage.cached_tokens for one in answers))
             if journal is not None:
-                journal.add(app, engine, _finished(engine, setup, question, params, answers))
-            check_answers(turn, answers, engine.n_ctx)
+                journal.add(app, engine, _finished(engine, setup, question, params, last))
+            if answering.turn is not None:
+                check_answers(answering.turn, last, engine.n_ctx)
 
 
 def _finished(
@@ -119,7 +122,9 @@ def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
     asked.check()
     constraint = read_constraint(app.console, asked.constraint)
     question = read_question(app.console, prompt, asked, constraint)
-    with open_journal(app, log if log.continues else LogOptions()) as journal:
+    with _tools(app, asked) as tools, open_journal(app, log if log.continues else LogOptions()) as journal:
+        if tools is not None:
+            question = tools.offered(question)
         if journal is not None:
             question, setup = journal.question(question), journal.setup(setup)
     path = app.find_model(app, setup.model.model, offline=setup.model.offline)
@@ -137,6 +142,18 @@ def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
     app.console.show(turn.prompt.text + ("\n" if app.console.terminals.stdout else ""))
     fits = "" if len(tokens) <= size else ", which is too small"
     app.console.note(f"{counted(len(tokens), 'token')}; the context would have {size}{fits}")
+
+
+@contextmanager
+def _tools(app: AppContext, asked: Asked) -> Iterator[RunnableTools | None]:
+    """The tools that run when the model calls them; None if none does."""
+    if not asked.tools.run_tools:
+        yield None
+        return
+    from llamacli.cli.run.runnable_tools import open_tools
+
+    with open_tools(app, asked) as tools:
+        yield tools
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from llamacli.cli.framework.options.remote import RemoteOptions
 from llamacli.cli.framework.options.resident import KeepAliveOption, ResidentOptions
 from llamacli.cli.framework.options.sampling import SamplingOptions
 from llamacli.cli.framework.options.template import TemplateOptions
+from llamacli.cli.framework.options.tools import ToolCallOptions
 
 __all__ = [
     "ChatOptions", "CommonOptions", "ContextOptions", "DaskOption", "EngineTimeoutOption", "GenerationOptions", "JsonOption",
     "KeepAliveOption", "ModelOption", "ModelOptions", "OfflineOption", "PromptCacheOptions", "RemoteOptions",
-    "ResidentOptions", "RpcOption", "SamplingOptions", "SandboxOption", "TemplateOptions", "show_help",
+    "ResidentOptions", "RpcOption", "SamplingOptions", "SandboxOption", "TemplateOptions", "ToolCallOptions", "show_help",
 ]  # fmt: skip

@@ -58,7 +58,7 @@ _LINES = {
     "-a": "-f FILE adds a text file; images are not supported", "--attachment": "-f FILE adds a text file",
     "--no-stream": "output into a file or a pipe is the same with and without streaming",
     "--stream": "text is streamed anyhow, and --stream-json streams JSON",
-    "-co": "write --color always", "-td": "write llamacli chat --tools FILE",
+    "-co": "write --color always", "-td": "write llamacli run --tools FILE --run-tools",
     "--format": "write -j SCHEMA, or --grammar-file json",
     "--response-format": "write -j SCHEMA, or --grammar-file json", "--json-mode": "write --grammar-file json",
     "--n": "write --samples N for several answers, or -n N for the length of one",

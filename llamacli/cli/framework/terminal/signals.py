@@ -61,8 +61,12 @@ class Interrupts:
 
     @contextlib.contextmanager
     def guard(self, *, grace: float | None = GRACE_SECONDS) -> Iterator[Guard]:
-        """Guard the block. If a signal cancelled its work, raise the signal's exception when the work has ended."""
-        guard = self._guard = Guard(grace)
+        """Guard the block. If a signal cancelled its work, raise the signal's exception when the work has ended.
+
+        Within a guarded block, an inner one takes its place until it ends.
+        """
+        outer, guard = self._guard, Guard(grace)
+        self._guard = guard
         self._count = 0
         self.start()
         try:
@@ -71,7 +75,7 @@ class Interrupts:
             if guard.received is None:
                 raise
         finally:
-            self._guard = None
+            self._guard = outer
         if guard.received is not None:
             raise _exception(guard.received)
 
