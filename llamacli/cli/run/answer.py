@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llamacli.cli.framework.answers import Sink, write_answers
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.run import options as run_options
 from llamacli.cli.run.options import OutputOptions
-from llamacli.cli.run.output import AnswerStyle, Sink, TextSink, WholeTextSink
-from llamacli.engine.chat.judgement import check_answer
+from llamacli.cli.run.output import AnswerStyle, TextSink, WholeTextSink
 from llamacli.engine.chat.turn import Turn
-from llamacli.engine.events import Answer, AnswerEvent, Piece, Prefill
-from llamacli.errors import ContextFullError
+from llamacli.engine.events import Answer
 from llamacli.render.stats import SEPARATOR, stats_parts
-from llamacli.units import counted
 
 if TYPE_CHECKING:
     from llamacli.backend.protocol import Backend
@@ -79,56 +75,7 @@ class Answering:
         return make_documents(turn, self.output, model=model, hides_reasoning=self.hides_reasoning)
 
 
-def write_answers(
-    app: AppContext, events: Generator[AnswerEvent, None, None], sink: Sink, on_prefill: Callable[[], None]
-) -> list[Answer]:
-    """Write answers as their events come, and return them: all that were completed or cut.
-
-    `on_prefill` is called once, when the prompt is evaluated and nothing of the answer is.
-    """
-    answers: list[Answer] = []
-    evaluated = False
-    with app.progress(delay=run_options.DELAY_SECONDS) as bar, closing(sink), closing(events):
-        for event in events:
-            if isinstance(event, Prefill):
-                bar.update("reading the prompt", event.done, event.total)
-                if event.done == event.total and not evaluated:
-                    evaluated = True
-                    on_prefill()
-                continue
-            bar.finish()
-            if isinstance(event, Piece):
-                if event.deltas or event.token is not None:
-                    sink.add(event)
-            elif isinstance(event, Answer):
-                answers.append(event)
-                sink.end(event)
-        answers.sort(key=lambda answer: answer.index)
-        if answers:
-            sink.finish(answers)
-    return answers
-
-
 def write_stats(app: AppContext, answers: list[Answer], load_ms: float) -> None:
     """Write the statistics of answers to standard error."""
     for one in answers:
         app.console.note_parts(stats_parts(one, load_ms=load_ms), SEPARATOR)
-
-
-def check_answers(turn: Turn, answers: list[Answer], n_ctx: int) -> None:
-    """Raise if a script could take an answer for what it is not.
-
-    Raises:
-        ConstraintError: see `check_answer`.
-        ContextFullError: if an answer was cut because the context is full.
-    """
-    for one in answers:
-        check_answer(turn, one)
-        if one.finish_reason == "context":
-            raise ContextFullError(
-                f"the answer was cut: {counted(one.usage.prompt_tokens, 'token')} of the prompt and "
-                f"{one.usage.completion_tokens} of the answer fill the context of {n_ctx}",
-                needed=one.usage.total_tokens + 1,
-                available=n_ctx,
-                hint="-c makes it larger, --context-shift continues without the oldest tokens, -n ends the answer sooner",
-            )

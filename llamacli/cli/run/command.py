@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from llamacli.cli.framework.backends.engine import ModelSetup
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import (
@@ -28,7 +29,6 @@ from llamacli.cli.run.log_options import LogOptions
 from llamacli.cli.run.options import (
     Asked,
     ConstraintOptions,
-    ModelSetup,
     OutputOptions,
     PromptArgument,
     PromptOptions,

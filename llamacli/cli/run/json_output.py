@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from llamacli.cli.framework.answers import Sink
 from llamacli.cli.framework.console import Console
 from llamacli.cli.run.options import OutputOptions
-from llamacli.cli.run.output import Sink, write_line
+from llamacli.cli.run.output import write_line
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, Piece

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llamacli.cli.framework.backends.engine import ModelSetup
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.run.log_options import LogOptions
-from llamacli.cli.run.options import ModelSetup
 from llamacli.engine.chat.message import Message, read_messages
 from llamacli.engine.chat.question import Question
 from llamacli.errors import LlamacliError, UsageError

@@ -6,22 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from llamacli.backend.child.params import ChildParams
 from llamacli.cli.framework.options import (
     ChatOptions,
     GenerationOptions,
-    ModelOptions,
-    RemoteOptions,
     SamplingOptions,
     TemplateOptions,
     ToolCallOptions,
 )
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.framework.parsers import parse_limit, parse_raw_text
-from llamacli.engine.params import ContextParams, ModelParams, SamplingParams
-
-DELAY_SECONDS = 0.5
-"""Seconds of loading or prefill before a progress bar shows."""
+from llamacli.engine.params import SamplingParams
 
 PromptArgument = Annotated[
     str | None,
@@ -251,15 +245,3 @@ class Asked:
         """Check the numbers before a model is loaded. Raises UsageError."""
         self.sampling.params()
         self.generation.params(SamplingParams(), logprobs=logprobs)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSetup:
-    """The model, and how it is loaded, or the servers that have it. `strict`: what they cannot do is an error."""
-
-    model: ModelOptions
-    params: ModelParams
-    context: ContextParams
-    child: ChildParams
-    remote: RemoteOptions
-    strict: bool = False

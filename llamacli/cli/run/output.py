@@ -8,28 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from llamacli.cli.framework.answers import Sink
 from llamacli.cli.framework.console import Console
 from llamacli.engine.events import Answer, Piece
 from llamacli.errors import ConstraintError
 from llamacli.render.code import first_code_block
 from llamacli.render.stream import AnswerStream
 from llamacli.render.text import escape
-
-
-class Sink(Protocol):
-    """Receiver of answers, numbered from 0: their pieces, each whole answer, and at the end all of them."""
-
-    def add(self, piece: Piece) -> None:
-        """Take a piece of an answer."""
-
-    def end(self, answer: Answer) -> None:
-        """Take a whole answer."""
-
-    def finish(self, answers: Sequence[Answer]) -> None:
-        """Take all answers."""
-
-    def close(self) -> None:
-        """End the output, also after an error."""
 
 
 class ReasoningLine:

@@ -13,9 +13,9 @@ from llamacli.batch.results import ResultFile
 from llamacli.batch.runner import RowRunner, RunParams
 from llamacli.batch.shard import Shard, ShardRows, record_path, shard_of_job
 from llamacli.batch.summary import Tally
+from llamacli.cli.framework.backends import engine as backends
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.inputs.constraints import warn_not_enforced
-from llamacli.cli.run import options as run_options
 from llamacli.cli.run.batch_options import RowOptions
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 from llamacli.errors import LlamacliError, UsageError
@@ -53,7 +53,7 @@ def run_rows(app: AppContext, engine: RowBackend, options: RowOptions, defaults:
     rows = _rows(app, options, stream, template_fields(defaults.template))
     is_interrupted = True
     try:
-        with app.progress(delay=run_options.DELAY_SECONDS) as bar:
+        with app.progress(delay=backends.DELAY_SECONDS) as bar:
             for _ in runner.run(shard.of(rows) if shard is not None else rows):
                 status = runner.tally.status(progress.left, earlier=results.kept, total=total)
                 bar.update(status, progress.done, progress.total)

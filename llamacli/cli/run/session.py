@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from llamacli.cli.framework.backends.engine import ModelSetup, open_backend
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.run import options as run_options
 from llamacli.cli.run.batch_options import RowOptions
 from llamacli.cli.run.constraint import read_constraint
 from llamacli.cli.run.log import FinishedRun, open_journal
 from llamacli.cli.run.log_options import LogOptions
-from llamacli.cli.run.options import Asked, ModelSetup, OutputOptions, StateOptions
+from llamacli.cli.run.options import Asked, OutputOptions, StateOptions
 from llamacli.cli.run.prompt import read_base, read_question, read_row_template
 from llamacli.engine.params import ModelParams
 from llamacli.errors import LlamacliError
@@ -53,8 +53,9 @@ def answer_prompt(
             question = tools.offered(question)
         if journal is not None:
             question, setup = journal.question(question), journal.setup(setup)
-        with _engine(app, setup) as engine:
-            from llamacli.cli.run.answer import Answering, check_answers, write_stats
+        with open_backend(app, setup, _importer(app)) as engine:
+            from llamacli.cli.framework.answers import check_answers
+            from llamacli.cli.run.answer import Answering, write_stats
 
             if journal is not None and state.load_state is None:
                 journal.restore_state(engine)
@@ -160,7 +161,7 @@ def _tools(app: AppContext, asked: Asked) -> Iterator[RunnableTools | None]:
 def _row_engine(app: AppContext, setup: ModelSetup, rows: RowOptions) -> Iterator[RowBackend]:
     """What answers rows: the engine, or the workers of a cluster; signals cancel what it does."""
     if rows.dask is None:
-        with _engine(app, setup) as engine:
+        with open_backend(app, setup, _importer(app)) as engine:
             yield engine
         return
     from llamacli.cli.framework.backends.cluster import open_cluster
@@ -171,33 +172,15 @@ def _row_engine(app: AppContext, setup: ModelSetup, rows: RowOptions) -> Iterato
         yield cluster
 
 
-@contextmanager
-def _engine(app: AppContext, setup: ModelSetup) -> Iterator[Backend]:
-    """The engine with the model loaded, with a progress bar if that takes more than a moment; signals cancel what it does."""
-    if setup.remote.url:
-        from llamacli.cli.framework.backends.remote import open_remote
+def _importer(app: AppContext) -> Callable[[], None]:
+    """Return what imports the parts that an answer needs."""
 
-        with app.interrupts.guard() as guard, open_remote(app, setup.remote, setup.model, strict=setup.strict) as remote:
-            guard.cancel = remote.cancel
-            yield remote
-        return
-    path = app.find_model(app, setup.model.model, offline=setup.model.offline)
-    with app.interrupts.guard() as guard:
-        with app.progress(delay=run_options.DELAY_SECONDS) as bar:
+    def load() -> None:
+        importlib.import_module("llamacli.cli.run.answer")
+        if app.console.redraws:
+            importlib.import_module("llamacli.render.chat.markdown")
 
-            def on_load(share: float) -> None:
-                importlib.import_module("llamacli.cli.run.answer")  # while C reads the weights, not after it
-                if app.console.redraws:
-                    importlib.import_module("llamacli.render.chat.markdown")
-                bar.update(f"loading {path.name}", share, 1.0)
-
-            engine = app.open_engine(path, setup.params, setup.context, child=setup.child, on_load=on_load)
-        with engine:
-            guard.cancel = engine.cancel
-            if engine.recommended_sampling:
-                named = ", ".join(f"{name} {value}" for name, value in engine.recommended_sampling.items())
-                logger.info("the model recommends: %s (used where no option says otherwise)", named)
-            yield engine
+    return load
 
 
 def _load_state(engine: Backend, state: StateOptions) -> None:

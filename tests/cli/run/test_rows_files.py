@@ -11,7 +11,7 @@ from fakes import FakeEngine, Terminals, invoke
 from row_runs import lines, run
 
 from llamacli.cli.framework import context
-from llamacli.cli.run import options
+from llamacli.cli.framework.backends import engine as backends
 
 TABLE = "id,city\n1,Paris\n\n2,Rome\n"
 
@@ -109,7 +109,7 @@ def test_a_directory_as_output_is_an_error_before_the_model_is_loaded(tmp_path: 
 
 def test_progress_counts_rows(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "rows.txt"
-    monkeypatch.setattr(options, "DELAY_SECONDS", 0.0)
+    monkeypatch.setattr(backends, "DELAY_SECONDS", 0.0)
     path.write_text("one\n\ntwo\nthree\n")
     result = invoke(
         "run", "-m", str(tiny_model), "-t", "1", "-n", "3", "--input", str(path), "--parallel", "1",

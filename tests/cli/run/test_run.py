@@ -313,7 +313,7 @@ def test_a_full_disk_is_an_error():
 
 
 def test_progress_is_shown_on_a_terminal_and_cleared(monkeypatch):
-    monkeypatch.setattr("llamacli.cli.run.options.DELAY_SECONDS", 0.0)
+    monkeypatch.setattr("llamacli.cli.framework.backends.engine.DELAY_SECONDS", 0.0)
     result = invoke("run", "hi", terminals=TERMINALS)
     assert "loading demo.gguf" in result.stderr
     assert result.stderr.endswith("\r\x1b[K")
@@ -328,7 +328,7 @@ def test_a_model_that_loads_at_once_shows_no_progress():
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 def test_the_progress_line_fits_the_terminal(monkeypatch, width):
-    monkeypatch.setattr("llamacli.cli.run.options.DELAY_SECONDS", 0.0)
+    monkeypatch.setattr("llamacli.cli.framework.backends.engine.DELAY_SECONDS", 0.0)
     result = invoke("run", "hi", "-m", "a-model-with-a-long-name-Q4_K_M.gguf", terminals=TERMINALS, width=width)
     lines = result.stderr.split("\r\x1b[K")
     assert any(lines)
