@@ -19,7 +19,7 @@ import uvicorn
 
 from llamacli.errors import UsageError
 from llamacli.server.application import make_application
-from llamacli.server.http.protocol import DeadlineProtocol
+from llamacli.server.http.protocol import Deadlines, H11Connection
 from llamacli.server.listen import BACKLOG, notify
 from llamacli.server.state import ServerState
 
@@ -50,11 +50,20 @@ class Hooks:
     reload: Callable[[], None] = lambda: None
 
 
+def connection_class() -> type[Deadlines]:
+    """Return the protocol of connections: on httptools if it is installed, as uvicorn chooses."""
+    try:
+        from llamacli.server.http.fast_protocol import HttpToolsConnection
+    except ImportError:
+        return H11Connection
+    return HttpToolsConnection
+
+
 def uvicorn_server(state: ServerState, *, tls: tuple[Path, Path] | None = None) -> uvicorn.Server:
     """Return uvicorn's server of the application. Raises UsageError as `tls_context`."""
     config = uvicorn.Config(
         make_application(state),
-        http=DeadlineProtocol,
+        http=connection_class(),
         ws="none",
         loop="asyncio",
         lifespan="on",

@@ -22,9 +22,10 @@ from serving import LiveServer, serving, spec_of, wait_for
 
 from llamacli.backend.local import open_backend
 from llamacli.server.http.exchange import HttpLimits
-from llamacli.server.http.protocol import DeadlineProtocol
+from llamacli.server.http.protocol import Deadlines
 from llamacli.server.listen import open_address
 from llamacli.server.models.pool import PoolParams
+from llamacli.server.run import connection_class
 
 LONG = {"prompt": "Hello", "max_tokens": 4000, "ignore_eos": True, "temperature": 1}
 
@@ -77,11 +78,13 @@ def test_an_answer_ends_when_its_client_leaves(server: LiveServer, stream: bool,
 
 
 def test_a_prompt_ends_when_its_client_leaves(server: LiveServer) -> None:
+    logged = len(server.records)
     connection = opened(server, prompt=[5] * 16000, stream=True)
     wait_for(lambda: running(server) == 1)
     time.sleep(0.05)
     connection.close()
     assert server.wait_until_idle() < 1
+    wait_for(lambda: len(server.records) > logged)
     assert server.records[-1].first_token is None
 
 
@@ -159,7 +162,7 @@ def test_a_large_body_is_a_413(slow_model: Path) -> None:
 
 
 def test_a_head_that_does_not_come_is_not_waited_for(slow_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DeadlineProtocol, "head_seconds", 0.2)
+    monkeypatch.setattr(Deadlines, "head_seconds", 0.2)
     with (
         serving(spec_of(slow_model)) as server,
         closing(socket.create_connection(("127.0.0.1", server.port))) as connection,
@@ -177,7 +180,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(slow_model: Path, monkeypat
 
 
 def test_a_client_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DeadlineProtocol, "write_seconds", 0.3)
+    monkeypatch.setattr(Deadlines, "write_seconds", 0.3)
     ended: list[bool] = []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -190,7 +193,7 @@ def test_a_client_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch
 
     async def main() -> None:
         (bound,) = open_address("127.0.0.1", 0)
-        server = uvicorn.Server(uvicorn.Config(application, http=DeadlineProtocol, lifespan="off", log_config=None))
+        server = uvicorn.Server(uvicorn.Config(application, http=connection_class(), lifespan="off", log_config=None))
         serving = asyncio.ensure_future(server._serve([bound]))
         _, writer = await asyncio.open_connection(*bound.getsockname(), limit=1)
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")

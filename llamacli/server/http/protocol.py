@@ -8,8 +8,15 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
-class DeadlineProtocol(H11Protocol):
-    """A connection that is closed if a request's head takes too long, or if what is written to it is not read."""
+class Deadlines(asyncio.Protocol):
+    """A connection that is closed if a request's head takes too long, or if what is written to it is not read.
+
+    A base beside one of uvicorn's protocols.
+    """
+
+    transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
+    cycle: Any
 
     head_seconds = 20.0
     """Seconds for the head of the first request, from the connection on, and of each later one, from its first byte on."""
@@ -22,7 +29,7 @@ class DeadlineProtocol(H11Protocol):
         self._head: asyncio.TimerHandle | None = None
         self._write: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the deadline of the first request."""
         super().connection_made(transport)
         self._head = self.loop.call_later(self.head_seconds, self._abort)
@@ -33,7 +40,7 @@ class DeadlineProtocol(H11Protocol):
         super().data_received(data)
         if self.cycle is not cycle:
             self._stop_head()
-        elif self._head is None and getattr(cycle, "response_complete", True) and not self.transport.is_closing():
+        elif self._head is None and getattr(cycle, "response_complete", True) and self._is_open:
             self._head = self.loop.call_later(self.head_seconds, self._abort)
 
     def pause_writing(self) -> None:
@@ -52,6 +59,10 @@ class DeadlineProtocol(H11Protocol):
         self._stop_head()
         self._stop_write()
         super().connection_lost(exc)
+
+    @property
+    def _is_open(self) -> bool:
+        return self.transport.get_protocol() is self and not self.transport.is_closing()
 
     def _unsent(self) -> int:
         return self.transport.get_write_buffer_size()
@@ -76,3 +87,7 @@ class DeadlineProtocol(H11Protocol):
         timer, self._write = self._write, None
         if timer is not None:
             timer.cancel()
+
+
+class H11Connection(Deadlines, H11Protocol):
+    """A connection whose requests h11 reads."""
