@@ -142,7 +142,8 @@ def sampling_fields() -> Mapping[str, SamplingField]:
     }
 
 
-def sampling_numbers() -> dict[str, type[int | float]]:
+@functools.cache
+def sampling_numbers() -> Mapping[str, type[int | float]]:
     """The fields of SamplingParams that are numbers, with their type: the keys that a row or a request may set."""
     return {name: one.number for name, one in sampling_fields().items() if one.number is not None}
 

@@ -133,7 +133,9 @@ def read_constraint(fields: Fields) -> AnswerConstraint | None:
         UsageError: if there are several.
         GrammarError: if it is invalid, or a part of a schema that is not `strict: false` cannot be enforced.
     """
-    given = [name for name in ("response_format", "json_schema", "grammar") if name in fields]
+    given = fields.given(("response_format", "json_schema", "grammar"))
+    if not given:
+        return None
     response_format = fields.value("response_format")
     try:
         wanted = read_response_format(response_format)

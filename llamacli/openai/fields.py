@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from llamacli.errors import UsageError
@@ -31,6 +31,12 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         self._known.add(name)
         return name in self._given
+
+    def given(self, names: Collection[str]) -> list[str]:
+        """Return those of some fields that are given."""
+        found = [name for name in names if name in self._given]
+        self._known.update(names)
+        return found
 
     def name(self, name: str) -> str:
         """Return the full name of a field, for messages."""

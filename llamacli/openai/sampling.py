@@ -51,19 +51,18 @@ def read_generation(
         UsageError: if a field has a wrong type or is out of range; `parameter` names it.
     """
     changed: dict[str, Any] = {}
-    for name, kind in sampling_numbers().items():
-        if name in fields:
-            changed[name] = fields.integer(name) if kind is int else fields.number(name)
+    numbers = sampling_numbers()
+    for name in fields.given(numbers):
+        changed[name] = fields.integer(name) if numbers[name] is int else fields.number(name)
     if changed.get("seed", 0) < 0:
         changed["seed"] = None
     elif "seed" in changed:
         changed["seed"] %= 2**32
     if "ignore_eos" in fields:
         changed["ignore_eos"] = fields.flag("ignore_eos")
-    for name in _TEXT_LISTS:
-        if name in fields:
-            changed[name] = fields.texts(name)
-    sampling = dataclasses.replace(base, **changed)
+    for name in fields.given(_TEXT_LISTS):
+        changed[name] = fields.texts(name)
+    sampling = dataclasses.replace(base, **changed) if changed else base
     stop = fields.texts("stop")
     if len(stop) > MOST_STOPS:
         raise fields.fault("stop", f"may hold at most {MOST_STOPS} texts")
@@ -78,7 +77,7 @@ def read_generation(
 
 
 def _limit(fields: Fields, names: Sequence[str], default: int | None) -> int | None:
-    given = [name for name in names if name in fields]
+    given = fields.given(names)
     values = {name: fields.integer(name, low=-1) for name in given}
     if len(set(values.values())) > 1:
         raise UsageError(f"{given[0]} and {given[1]} differ", parameter=given[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -32,9 +31,8 @@ class Sampler:
         self._model = model
         self.given = params
         self.seed = secrets.randbits(32) if params.seed is None else params.seed
-        self.params = dataclasses.replace(params, seed=self.seed)
-        active = _active_samplers(self.params)
-        biases = _biases(model, self.params)
+        active = _active_samplers(params)
+        biases = _biases(model, params)
         # When the chain begins with a top-k, only the k best logits need to become candidates at all.
         prefilter = params.mirostat == 0 and bool(active) and active[0] == "top_k"
         self.remembers = bool({"penalties", "dry"} & set(active))
@@ -43,7 +41,7 @@ class Sampler:
         self._choice = new_struct("llamacli_choice")
         self._choice_reference = reference(self._choice)
         self._top = struct_array("llamacli_candidate", [(0, 0.0)] * max(self._n_top, 1))
-        self._chain = _build_chain(model, self.params, active)
+        self._chain = _build_chain(model, params, self.seed, active)
         self._lane = new_struct("llamacli_lane")
         self._lane_reference = reference(self._lane)
         lane = self._lane
@@ -104,7 +102,7 @@ class Sampler:
     def remember(self, tokens: list[int]) -> None:
         """Show the penalties the tokens of the prompt, which were not sampled here."""
         if self.remembers:
-            window = max(_window(self._model, n) for n in (self.params.repeat_last_n, self.params.dry_penalty_last_n))
+            window = max(_window(self._model, n) for n in (self.given.repeat_last_n, self.given.dry_penalty_last_n))
             for token in tokens[-window:] if window else []:
                 self._library.llama_sampler_accept(self._chain, token)
 
@@ -146,7 +144,7 @@ def _biases(model: Model, params: SamplingParams) -> list[tuple[int, float]]:
     return biases
 
 
-def _build_chain(model: Model, params: SamplingParams, active: list[str]) -> Any:
+def _build_chain(model: Model, params: SamplingParams, seed: int, active: list[str]) -> Any:
     lib = library()
     defaults = lib.llama_sampler_chain_default_params()
     defaults.no_perf = True
@@ -158,15 +156,15 @@ def _build_chain(model: Model, params: SamplingParams, active: list[str]) -> Any
             raise MemoryFullError("out of memory for a sampler")
         lib.llama_sampler_chain_add(chain, sampler)
 
-    makers = _makers(model, params)
+    makers = _makers(model, params, seed)
     for name in active:
         add(makers[name]())
     if not params.mirostat and "adaptive_p" not in active:
-        add(lib.llama_sampler_init_dist(params.seed))
+        add(lib.llama_sampler_init_dist(seed))
     return chain
 
 
-def _makers(model: Model, p: SamplingParams) -> dict[str, Callable[[], Any]]:
+def _makers(model: Model, p: SamplingParams, seed: int) -> dict[str, Callable[[], Any]]:
     lib, vocabulary = library(), model.vocabulary
     breakers = string_array(p.dry_sequence_breakers)
     return {
@@ -182,12 +180,12 @@ def _makers(model: Model, p: SamplingParams) -> dict[str, Callable[[], Any]]:
         "typ_p": lambda: lib.llama_sampler_init_typical(p.typical_p, p.min_keep),
         "top_p": lambda: lib.llama_sampler_init_top_p(p.top_p, p.min_keep),
         "min_p": lambda: lib.llama_sampler_init_min_p(p.min_p, p.min_keep),
-        "xtc": lambda: lib.llama_sampler_init_xtc(p.xtc_probability, p.xtc_threshold, p.min_keep, p.seed),
+        "xtc": lambda: lib.llama_sampler_init_xtc(p.xtc_probability, p.xtc_threshold, p.min_keep, seed),
         "temperature": lambda: lib.llama_sampler_init_temp_ext(p.temperature, p.dynatemp_range, p.dynatemp_exponent),
-        "adaptive_p": lambda: lib.llama_sampler_init_adaptive_p(p.adaptive_target, p.adaptive_decay, p.seed),
+        "adaptive_p": lambda: lib.llama_sampler_init_adaptive_p(p.adaptive_target, p.adaptive_decay, seed),
         "infill": lambda: lib.llama_sampler_init_infill(vocabulary.handle),
-        "mirostat_1": lambda: lib.llama_sampler_init_mirostat(vocabulary.size, p.seed, p.mirostat_tau, p.mirostat_eta, 100),
-        "mirostat_2": lambda: lib.llama_sampler_init_mirostat_v2(p.seed, p.mirostat_tau, p.mirostat_eta),
+        "mirostat_1": lambda: lib.llama_sampler_init_mirostat(vocabulary.size, seed, p.mirostat_tau, p.mirostat_eta, 100),
+        "mirostat_2": lambda: lib.llama_sampler_init_mirostat_v2(seed, p.mirostat_tau, p.mirostat_eta),
     }  # fmt: skip
 
 

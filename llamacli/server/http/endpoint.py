@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from llamacli.errors import LlamacliError
 from llamacli.server.http.asgi import Receive, Scope, Send
@@ -46,19 +45,29 @@ class Endpoint:
 
     async def _watched(self, exchange: Exchange) -> None:
         """Run the handler until it has answered or the client has left. Raises what it raises, and ClientGoneError."""
-        work: asyncio.Future[Any] = asyncio.ensure_future(self.handler(exchange))
-        watch = asyncio.ensure_future(exchange.gone())
-        try:
-            await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
+        work = asyncio.current_task()
+        assert work is not None
+        is_done = is_gone = False
+
+        async def watch() -> None:
+            nonlocal is_gone
+            await exchange.gone()
+            if not is_done:
+                is_gone = True
                 work.cancel()
-                await asyncio.wait({work})
-                if work.cancelled() or work.exception() is not None:
-                    raise ClientGoneError
-            work.result()
+
+        watching = asyncio.ensure_future(watch())
+        try:
+            await self.handler(exchange)
+        except BaseException:
+            if is_gone:
+                raise ClientGoneError from None
+            raise
         finally:
-            for task in (work, watch):
-                task.cancel()
+            is_done = True
+            watching.cancel()
+            if is_gone:
+                work.uncancel()
 
     async def _fail(self, exchange: Exchange, error: Exception) -> None:
         if not isinstance(error, LlamacliError):

@@ -36,6 +36,9 @@ EXIT_DOCUMENT_SECONDS, EXIT_DOCUMENT_MEMORY = 96, 97
 _TEXT_BYTES_PER_SECOND = 32 << 10
 """A tokenizer may be so slow: the slowest need a second for some times as much."""
 
+_HARMLESS_BYTES = 1 << 10
+"""Bytes of text that no tokenizer needs long for: the watchdog would take more time than they do."""
+
 _TEXT_MEMORY = 2 << 10
 """Bytes that a byte of text may need while it is tokenized: half of it on the stack (`vocabulary.STACK_PER_BYTE`)."""
 
@@ -203,6 +206,8 @@ def bound_native_work(subject: Subject, size: int) -> AbstractContextManager[Non
     """Return the limits of native work in a child (`bounds.Bound`)."""
     if subject == "template":
         return limited(extra_bytes=EXTRA_BYTES + size * TEMPLATE_MEMORY, with_native_threads=True)
+    if size <= _HARMLESS_BYTES:
+        return contextlib.nullcontext()
     seconds = SECONDS + size / _TEXT_BYTES_PER_SECOND
     exits = (EXIT_TEXT_SECONDS, EXIT_TEXT_MEMORY)
     return limited(seconds=seconds, extra_bytes=EXTRA_BYTES + size * _TEXT_MEMORY, exits=exits)
