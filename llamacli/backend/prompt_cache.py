@@ -82,6 +82,9 @@ class CachedPrompts:
         self._began, self._spent = time.monotonic(), 0.0
         self._failed = False
 
+    least = BLOCK
+    """Tokens of the shortest prompt that is looked up or kept."""
+
     @staticmethod
     def take(params: GenerationParams | None, *, closes_gap: bool = False) -> bool:
         """Return whether a request may start with what was evaluated before."""

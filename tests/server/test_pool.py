@@ -18,6 +18,16 @@ from llamacli.server.models.pool import ModelPool, PoolParams
 from llamacli.server.models.spec import ModelSpec
 
 
+class FakeChild:
+    """A child that sends nothing."""
+
+    def hand_over(self, receiver: object) -> None:
+        """Leave things as they are."""
+
+    def tell(self, method: object) -> None:
+        """Do nothing."""
+
+
 class FakeBackend:
     """A backend that only exists."""
 
@@ -26,6 +36,7 @@ class FakeBackend:
         self.sequences = sequences
         self.closed = False
         self.is_alive = True
+        self.child = FakeChild()
 
     def describe(self) -> Description:
         limits = {"n_ctx": 512, "n_ctx_train": 512, "n_parallel": self.sequences, "n_vocab": 100}

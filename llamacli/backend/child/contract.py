@@ -75,6 +75,15 @@ class AnswerRequest(msgspec.Struct, frozen=True):
     asks_for_room: bool
 
 
+class AskRequest(msgspec.Struct, frozen=True):
+    """Arguments of `ASK`. A prompt of more than `most` tokens is not answered: its turn is the only item."""
+
+    question: Question
+    params: GenerationParams
+    samples: int
+    most: int
+
+
 class RoomWanted(msgspec.Struct, frozen=True):
     """An item of `ANSWER`: the context is full after so many tokens of the answer. The caller feeds a `Room` or None."""
 
@@ -122,6 +131,7 @@ PIECES: Final = Method("pieces", list[int], list[bytes])
 ANSWER: Final = Method(
     "answer", AnswerRequest, items=Variants(Piece, Prefill, Answer, RoomWanted), feeds=tuple[Room | None], is_retried=True
 )
+ASK: Final = Method("ask", AskRequest, items=Variants(Piece, Prefill, Answer, Turn), is_retried=True)
 ANSWER_MANY: Final = Method(
     "answer_many", Parallel, items=Variants(Piece, Prefill, Answer, Failed), feeds=JobRequest | None, is_retried=True
 )

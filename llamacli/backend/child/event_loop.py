@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from llamacli.backend.child import contract
-from llamacli.backend.child.contract import AnswerRequest
+from llamacli.backend.child.contract import AnswerRequest, AskRequest
 from llamacli.backend.child.engine import ChildEngine
 from llamacli.backend.child.process import Child
 from llamacli.backend.child.stream import LEAVING_SECONDS, Message, PendingCall
 from llamacli.backend.child.wire.codec import ProtocolError
 from llamacli.backend.child.wire.faults import exception_of
-from llamacli.backend.child.wire.frames import Failure, Grant, Items, Result
+from llamacli.backend.child.wire.frames import Channel, Failure, FromChild, Grant, Items, Result, ToChild
 from llamacli.backend.child.wire.method import Method, decoder_of
 from llamacli.backend.prompt_cache import CachedPrompts
 from llamacli.engine.chat.question import Question
@@ -35,6 +35,7 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._lock = threading.Lock()
         self._messages: list[Message] = []
         self._woken = False
@@ -45,7 +46,11 @@ class Mailbox:
         with self._lock:
             self._messages.append(message)
             woken, self._woken = self._woken, True
-        if not woken:
+        if woken:
+            return
+        if threading.get_ident() == self._thread:
+            self._ready.set()
+        else:
             try:
                 self._loop.call_soon_threadsafe(self._ready.set)
             except RuntimeError:  # the loop is closed: the process ends, and nobody waits
@@ -58,6 +63,59 @@ class Mailbox:
         with self._lock:
             messages, self._messages, self._woken = self._messages, [], False
         return messages
+
+
+class LoopReceiver:
+    """Receives the messages of a child in an event loop: no thread is woken for them.
+
+    The child's thread waits meanwhile, and takes over when the child has ended.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._over = threading.Event()
+        self._descriptor = -1
+        self._fault: ProtocolError | None = None
+
+    def run(self, channel: Channel, dispatch: Callable[[FromChild], None]) -> None:
+        """See `Receiver`. On the child's thread."""
+        self._later(lambda: self._begin(channel, dispatch))
+        self._over.wait()
+        if self._fault is not None:
+            raise self._fault
+
+    def stop(self) -> None:
+        """See `Receiver`."""
+        self._later(self._end)
+
+    def _later(self, work: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(work)
+        except RuntimeError:  # the loop is closed
+            self._over.set()
+
+    def _begin(self, channel: Channel, dispatch: Callable[[FromChild], None]) -> None:
+        if self._over.is_set():
+            return
+
+        def receive(take: Callable[[object], Sequence[ToChild | FromChild] | None]) -> None:
+            try:
+                messages = take(FromChild)
+            except ProtocolError as error:
+                self._fault, messages = error, None
+            for message in messages or ():
+                dispatch(cast("FromChild", message))
+            if messages is None:
+                self._end()
+
+        self._descriptor = channel.fileno()
+        self._loop.add_reader(self._descriptor, receive, channel.receive_ready)
+        receive(channel.received)
+
+    def _end(self) -> None:
+        if not self._over.is_set():
+            self._loop.remove_reader(self._descriptor)
+            self._over.set()
 
 
 class LoopCall:
@@ -148,12 +206,40 @@ class LoopEngine:
     def __init__(self, engine: ChildEngine) -> None:
         self._engine = engine
 
+    def receive_here(self) -> None:
+        """Receive the child's messages in the running loop from now on, which must run until the engine is closed."""
+        self._engine.child.hand_over(LoopReceiver())
+        self._engine.child.tell(contract.N_CTX)  # its answer wakes the thread that received until now
+
     async def render(self, question: Question) -> Turn:
         """Return the turn of a question. Raises as `Engine.render`."""
         call = await LoopCall.begin(self._engine.child, contract.RENDER, question)
         async with aclosing(call.batches()) as batches:
             turn: Turn = (await anext(batches))[0]
         return turn
+
+    async def ask(
+        self, question: Question, params: GenerationParams, *, samples: int, check: Callable[[Turn], None], most: int
+    ) -> AsyncGenerator[list[AnswerEvent], None]:
+        """Yield the events of the answer to a question, in one call if the prompt has at most `most` tokens and is too short to
+        be kept. `check` is called with the turn of a longer one, and may refuse it. Raises as `render` and `answer`.
+        """
+        prompts = self._engine.prompts
+        if prompts is not None and prompts.take(params):
+            most = min(most, prompts.least - 1)
+        turn = None
+        call = await LoopCall.begin(self._engine.child, contract.ASK, AskRequest(question, params, samples, most))
+        async with aclosing(call.batches()) as batches:
+            async for batch in batches:
+                if isinstance(batch[0], Turn):
+                    turn = batch[0]
+                else:
+                    yield batch
+        if turn is not None:
+            check(turn)
+            async with aclosing(self.answer(turn, params, samples=samples)) as batches:
+                async for batch in batches:
+                    yield batch
 
     async def answer(self, turn: Turn, params: GenerationParams, *, samples: int) -> AsyncGenerator[list[AnswerEvent], None]:
         """Yield the events of an answer in batches. Leaving the iterator ends it. Raises as `Engine.answer`."""

@@ -21,7 +21,7 @@ import msgspec
 
 from llamacli.backend.child.death import Vitals, died, exceeded, hung, log_last_words
 from llamacli.backend.child.launch import Launched
-from llamacli.backend.child.stream import LEAVING_SECONDS, ItemStream, Message, PendingCall, Source
+from llamacli.backend.child.stream import LEAVING_SECONDS, ItemStream, Message, PendingCall, Receiver, Source
 from llamacli.backend.child.wire.codec import ProtocolError
 from llamacli.backend.child.wire.frames import (
     Alive,
@@ -87,6 +87,7 @@ class Child:
         self._ready = threading.Event()
         self._hung: Exception | None = None
         self._gone = threading.Event()
+        self._receiver: Receiver | None = None
         self.vitals = Vitals()
         self.missing: tuple[str, ...] = ()
         self._reader = threading.Thread(target=self._receive_all, name="llamacli-engine", daemon=True)
@@ -214,15 +215,22 @@ class Child:
     def send(self, message: Start | Call | Feed | Grant | Cancel, descriptors: Sequence[int] = ()) -> None:
         """Send a message. To a dead child it is lost: the receiving thread ends all calls."""
         with contextlib.suppress(OSError):
-            self._channel.send(message, descriptors)
+            self._channel.send(message, descriptors=descriptors)
 
     # --- what arrives ---------------------------------------------------------------------------------------------------
+
+    def hand_over(self, receiver: Receiver) -> None:
+        """Let another receive in place of the thread, from the next message on."""
+        self._receiver = receiver
 
     def _receive_all(self) -> None:
         end: Exception | None = None
         try:
             while (message := self._channel.receive(FromChild)) is not None:
                 self._dispatch(cast("FromChild", message))
+                if self._receiver is not None:
+                    self._receiver.run(self._channel, self._dispatch)
+                    break
         except ProtocolError as error:
             end = error
             self.send_signal(signal.SIGKILL)
@@ -283,7 +291,9 @@ class Child:
         """End the child and wait for its end. Calls that wait raise ClosedError."""
         with self._lock:
             self._closing = True
-        self._channel.close()
+        self._channel.shut_down()
+        if self._receiver is not None:
+            self._receiver.stop()
         if threading.current_thread() is not self._reader:
             self._reader.join(LEAVING_SECONDS)
             if self._reader.is_alive():

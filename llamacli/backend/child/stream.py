@@ -6,13 +6,13 @@ import contextlib
 import queue
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from llamacli.backend.child.wire.codec import ProtocolError
 from llamacli.backend.child.wire.faults import exception_of
-from llamacli.backend.child.wire.frames import Failure, Feed, Grant, Items, Result, Want
+from llamacli.backend.child.wire.frames import Channel, Failure, Feed, FromChild, Grant, Items, Result, Want
 from llamacli.backend.child.wire.method import Method, decoder_of, encoder_of
 
 Send = Callable[[Feed | Grant], None]
@@ -36,6 +36,16 @@ class PendingCall:
     id: int
     deliver: Callable[[Message], None]
     is_retried: bool = False
+
+
+class Receiver(Protocol):
+    """Receives the messages of a child."""
+
+    def run(self, channel: Channel, dispatch: Callable[[FromChild], None]) -> None:
+        """Dispatch messages until the other end is closed, or `stop`. Raises ProtocolError."""
+
+    def stop(self) -> None:
+        """Let `run` end. From any thread."""
 
 
 class ItemStream:

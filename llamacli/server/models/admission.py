@@ -40,6 +40,11 @@ class Admission:
         return self._places - self._free
 
     @property
+    def is_free(self) -> bool:
+        """True if a request would not have to wait."""
+        return self._free > 0 and not self._line
+
+    @property
     def retry_after(self) -> float:
         """A guess in seconds of when a place in the line will be free."""
         return max(1.0, self._seconds / self._places)
@@ -67,7 +72,7 @@ class Admission:
             QueueFullError: if the line is full.
         """
         self.check()
-        if self._free and not self._line:
+        if self.is_free:
             self._free -= 1
         else:
             await self._wait()

@@ -78,6 +78,10 @@ class LoadedModel:
             for name, number in ids.items()
         }
 
+    def receive_here(self) -> None:
+        """Receive what the engine sends in the running loop."""
+        self._answers.receive_here()
+
     async def render(self, question: Question) -> Turn:
         """Return the turn of a question.
 
@@ -85,10 +89,17 @@ class LoadedModel:
             ContextFullError: if the prompt is too long.
             LlamacliError: as `LoopEngine.render` raises it.
         """
-        if self.spec.template is not None and not question.is_text:
-            question = dataclasses.replace(question, template=self.spec.template)
         async with self._rendering:
-            turn = await self._answers.render(question)
+            turn = await self._answers.render(self._templated(question))
+        self._check_size(turn, question)
+        return turn
+
+    def _templated(self, question: Question) -> Question:
+        if self.spec.template is None or question.is_text:
+            return question
+        return dataclasses.replace(question, template=self.spec.template)
+
+    def _check_size(self, turn: Turn, question: Question) -> None:
         needed, size = len(turn.prompt.tokens), self.description.n_ctx
         if needed >= size:
             raise ContextFullError(
@@ -98,21 +109,31 @@ class LoadedModel:
                 hint="shorten it, or start the server with a larger context",
                 parameter="prompt" if question.is_text else "messages",
             )
-        return turn
 
     async def answer(
-        self, turn: Turn, params: GenerationParams, *, samples: int = 1, on_start: Callable[[], None] = lambda: None
+        self, asked: Turn | Question, params: GenerationParams, *, samples: int = 1, on_start: Callable[[], None] = lambda: None
     ) -> AsyncGenerator[list[AnswerEvent], None]:
         """Yield the events of an answer in batches, after a wait in line; `on_start` is called when that is over.
 
-        Leaving the iterator (`aclosing`) ends the answer, and waits until its place is free. Raises as `LoopEngine.answer`, and
-        QueueFullError.
+        A question that need not wait is rendered and answered in one call. Leaving the iterator (`aclosing`) ends the answer,
+        and waits until its place is free. Raises as `render` and `LoopEngine.answer`, and QueueFullError.
         """
+        turn = await self.render(asked) if isinstance(asked, Question) and not self.admission.is_free else asked
         async with self.admission.place():
             on_start()
-            async with aclosing(self._answers.answer(turn, params, samples=samples)) as batches:
+            async with aclosing(self._answered(turn, params, samples)) as batches:
                 async for batch in batches:
                     yield batch
+
+    def _answered(
+        self, asked: Turn | Question, params: GenerationParams, samples: int
+    ) -> AsyncGenerator[list[AnswerEvent], None]:
+        if isinstance(asked, Turn):
+            return self._answers.answer(asked, params, samples=samples)
+        question, most = self._templated(asked), self.description.n_ctx - 1
+        return self._answers.ask(
+            question, params, samples=samples, most=most, check=lambda turn: self._check_size(turn, question)
+        )
 
     async def embed(self, texts: Sequence[Text], params: EmbeddingParams) -> list[Outcome]:
         """Return the vectors of texts, one request after the other. Raises as `Backend.embed`."""

@@ -164,6 +164,7 @@ class ModelPool:
                 path = await asyncio.to_thread(place.spec.find)
                 await self._make_room(place.spec, path)
                 place.loaded = await asyncio.to_thread(self._opened, place, path)
+                place.loaded.receive_here()
             except Exception as error:
                 place.error = error
                 raise

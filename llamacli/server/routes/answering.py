@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent, Failed, Piece
 from llamacli.engine.params import GenerationParams
@@ -36,12 +37,15 @@ class Answering:
         self._model = model
         self._record.model = model.name
 
-    def note(self, turn: Turn) -> None:
-        """Keep a prompt for the log, if the log shows prompts."""
-        if self._state.keeps_prompts:
-            self._record.prompts.append(turn.prompt.text)
+    async def note(self, asked: Turn | Question) -> Turn | Question:
+        """Keep a prompt for the log, if the log shows prompts. Return its turn then, else what was given."""
+        if not self._state.keeps_prompts:
+            return asked
+        turn = await self._model.render(asked) if isinstance(asked, Question) else asked
+        self._record.prompts.append(turn.prompt.text)
+        return turn
 
-    async def events(self, turn: Turn, params: GenerationParams, *, samples: int = 1) -> Batches:
+    async def events(self, asked: Turn | Question, params: GenerationParams, *, samples: int = 1) -> Batches:
         """Yield the events of `samples` answers in batches, the last of each its `Answer`.
 
         Raises:
@@ -54,7 +58,7 @@ class Answering:
         def on_start() -> None:
             record.queued = max(record.queued or 0.0, record.elapsed)
 
-        async with aclosing(self._model.answer(turn, params, samples=samples, on_start=on_start)) as batches:
+        async with aclosing(self._model.answer(asked, params, samples=samples, on_start=on_start)) as batches:
             async for batch in batches:
                 now, tokens = record.elapsed, 0
                 for event in batch:
@@ -72,10 +76,10 @@ class Answering:
                 last = now if tokens else last
                 yield batch
 
-    async def answers(self, turn: Turn, params: GenerationParams, *, samples: int = 1) -> list[Answer]:
+    async def answers(self, asked: Turn | Question, params: GenerationParams, *, samples: int = 1) -> list[Answer]:
         """Return whole answers, in the order of their numbers. Raises as `events`."""
         found: list[Answer] = []
-        async with aclosing(self.events(turn, params, samples=samples)) as batches:
+        async with aclosing(self.events(asked, params, samples=samples)) as batches:
             async for batch in batches:
                 found += [event for event in batch if isinstance(event, Answer)]
         return sorted(found, key=lambda answer: answer.index)
@@ -107,6 +111,9 @@ async def resolved(model: LoadedModel, generation: Generation) -> GenerationPara
 
 async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Return the results of coroutines that run side by side. The first error ends the others, and is raised."""
+    works = list(works)
+    if len(works) == 1:
+        return [await works[0]]
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in works]

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, Piece, Prefill
 from llamacli.engine.params import GenerationParams, SamplingParams
@@ -29,12 +30,16 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One prompt of a request and the parameters of its answers, the first of which is choice number `first`."""
+    """One prompt of a request and the parameters of its answers, the first of which is choice number `first`.
 
-    turn: Turn
+    `echoed` is the text that is returned before each answer.
+    """
+
+    asked: Turn | Question
     params: GenerationParams
     samples: int
     first: int
+    echoed: str | None = None
 
 
 class Completions:
@@ -55,13 +60,13 @@ class Completions:
         """Fill the gap between two texts, in llama-server's format."""
         document = exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
-            request, (task,) = await _prepared(exchange, model, document, read_infill)
-            answering = self._answering(exchange, model, [task])
+            answering = Answering(self._state, exchange, model)
+            request, (task,) = await _prepared(exchange, answering, model, document, read_infill)
             if request.stream is None:
-                (answer,) = await answering.answers(task.turn, task.params)
+                (answer,) = await answering.answers(task.asked, task.params)
                 await exchange.reply_json(infill_document(answer, model.name, shown=request.shown))
                 return
-            async with event_stream(exchange) as stream, aclosing(answering.events(task.turn, task.params)) as batches:
+            async with event_stream(exchange) as stream, aclosing(answering.events(task.asked, task.params)) as batches:
                 async for batch in batches:
                     chunks = [infill_chunk(one, model.name, request.shown) for one in batch if isinstance(one, Piece | Answer)]
                     if data := b"".join(event(chunk) for chunk in chunks if chunk is not None):
@@ -70,30 +75,28 @@ class Completions:
     async def _complete(self, exchange: Exchange, read: Read) -> None:
         document = exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
-            request, tasks = await _prepared(exchange, model, document, read)
-            answering = self._answering(exchange, model, tasks)
+            answering = Answering(self._state, exchange, model)
+            request, tasks = await _prepared(exchange, answering, model, document, read)
             heading = Heading(model.name, is_chat=request.is_chat)
             if request.stream is None:
                 await exchange.reply_json(await _whole(answering, request, tasks, heading))
             else:
                 await _streamed(exchange, answering, request, tasks, heading)
 
-    def _answering(self, exchange: Exchange, model: LoadedModel, tasks: Sequence[Task]) -> Answering:
-        answering = Answering(self._state, exchange, model)
-        for task in tasks:
-            answering.note(task.turn)
-        return answering
 
-
-async def _prepared(exchange: Exchange, model: LoadedModel, document: Any, read: Read) -> tuple[CompletionRequest, list[Task]]:
-    """Read a request and render its prompts."""
+async def _prepared(
+    exchange: Exchange, answering: Answering, model: LoadedModel, document: Any, read: Read
+) -> tuple[CompletionRequest, list[Task]]:
+    """Read a request, and render its prompts unless a single one can be rendered with its answer."""
     request = await read_request(exchange, model, document, lambda: read(document, model.sampling))
     params = await resolved(model, request.generation)
-    turns = [await model.render(question) for question in request.questions]
-    tasks = [
-        Task(turn=turn, params=params, samples=request.samples, first=number * request.choices)
-        for number, turn in enumerate(turns)
-    ]
+    is_rendered = request.echo or len(request.questions) > 1
+    tasks: list[Task] = []
+    for number, question in enumerate(request.questions):
+        asked = await answering.note(await model.render(question) if is_rendered else question)
+        echoed = asked.prompt.text if request.echo and isinstance(asked, Turn) else None
+        first = number * request.choices
+        tasks.append(Task(asked=asked, params=params, samples=request.samples, first=first, echoed=echoed))
     return request, tasks
 
 
@@ -101,7 +104,7 @@ async def _prepared(exchange: Exchange, model: LoadedModel, document: Any, read:
 
 
 async def _whole(answering: Answering, request: CompletionRequest, tasks: Sequence[Task], heading: Heading) -> Document:
-    answered = await together([answering.answers(task.turn, task.params, samples=task.samples) for task in tasks])
+    answered = await together([answering.answers(task.asked, task.params, samples=task.samples) for task in tasks])
     choices: list[Document] = []
     for task, answers in zip(tasks, answered, strict=True):
         documents = _documents(heading, request, task)
@@ -135,7 +138,7 @@ def _sum(answered: Sequence[Sequence[Answer]]) -> Document:
 
 def _documents(heading: Heading, request: CompletionRequest, task: Task) -> Documents:
     shown = request.generation.params.logprobs is not None
-    return Documents(heading=heading, logprobs=shown, prompt=task.turn.prompt.text if request.echo else None)
+    return Documents(heading=heading, logprobs=shown, prompt=task.echoed)
 
 
 # --- a stream -------------------------------------------------------------------------------------------------------------
@@ -158,7 +161,7 @@ async def _task_stream(
     assert request.stream is not None
     writer = ChunkWriter(_documents(heading, request, task), task.first, request.stream)
     answers: list[Answer] = []
-    async with aclosing(answering.events(task.turn, task.params, samples=task.samples)) as batches:
+    async with aclosing(answering.events(task.asked, task.params, samples=task.samples)) as batches:
         async for batch in batches:
             chunks: list[Document] = []
             for one in batch:

@@ -27,7 +27,7 @@ class Messages:
             request = await read_request(exchange, model, document, lambda: read_messages(document, model.sampling))
             params, turn = await resolved(model, request.generation), await model.render(request.question)
             answering = Answering(self._state, exchange, model)
-            answering.note(turn)
+            await answering.note(turn)
             message = MessageStream(request, model=model.name, prompt_tokens=len(turn.prompt.tokens))
             if request.stream:
                 await stream_events(exchange, answering, turn, params, message)

@@ -31,14 +31,14 @@ class Responses:
         async with self._state.pool.use(model_of(document)) as model:
             read = partial(read_response, document, model.sampling, self._store, owner=owner)
             request = await read_request(exchange, model, document, read)
-            params, turn = await resolved(model, request.generation), await model.render(request.question)
+            params = await resolved(model, request.generation)
             answering = Answering(self._state, exchange, model)
-            answering.note(turn)
+            asked = await answering.note(request.question)
             response = ResponseStream(request, model=model.name, keep=lambda stored: self._store.put(owner, stored))
             if request.stream:
-                await stream_events(exchange, answering, turn, params, response)
+                await stream_events(exchange, answering, asked, params, response)
             else:
-                await grow(answering, turn, params, response)
+                await grow(answering, asked, params, response)
                 await exchange.reply_json(response.response)
 
     async def count(self, exchange: Exchange) -> None:

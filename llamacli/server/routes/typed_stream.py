@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Any, Protocol
 
+from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import AnswerEvent, Prefill
 from llamacli.engine.params import GenerationParams
@@ -28,17 +29,17 @@ class GrowingDocument(Protocol):
         """Return the events that end a document that failed."""
 
 
-async def grow(answering: Answering, turn: Turn, params: GenerationParams, document: GrowingDocument) -> None:
+async def grow(answering: Answering, asked: Turn | Question, params: GenerationParams, document: GrowingDocument) -> None:
     """Let a document grow to its end. Raises as `Answering.events`."""
     document.begin()
-    async with aclosing(answering.events(turn, params)) as batches:
+    async with aclosing(answering.events(asked, params)) as batches:
         async for batch in batches:
             for one in batch:
                 document.feed(one)
 
 
 async def stream_events(
-    exchange: Exchange, answering: Answering, turn: Turn, params: GenerationParams, document: GrowingDocument
+    exchange: Exchange, answering: Answering, asked: Turn | Question, params: GenerationParams, document: GrowingDocument
 ) -> None:
     """Send the events of a growing document. What fails before the first of them is raised, for an HTTP status."""
     begun = False
@@ -54,7 +55,7 @@ async def stream_events(
 
     async with (
         event_stream(exchange, error_event=failure) as stream,
-        aclosing(answering.events(turn, params)) as batches,
+        aclosing(answering.events(asked, params)) as batches,
     ):
         async for batch in batches:
             events: list[Document] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import time
 from collections.abc import Generator, Iterator
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Final
 from llamacli.backend.child import contract, tokens, vectors
 from llamacli.backend.child.contract import (
     AnswerRequest,
+    AskRequest,
     ChatTurn,
     EvaluatedPrompt,
     EvaluatedSize,
@@ -42,7 +44,7 @@ from llamacli.errors import EngineError
 _JOBS_AT_ONCE: Final = 4
 """Jobs that are wished for when a place comes free: a round trip for each would leave the engine waiting."""
 
-_ANSWERS: Final = {contract.ANSWER.name, contract.ANSWER_MANY.name}
+_ANSWERS: Final = {contract.ANSWER.name, contract.ANSWER_MANY.name, contract.ASK.name}
 _OF_VOCABULARIES: Final = (tokens.TOKENIZE_TEXTS, tokens.TOKENIZE_CHATS, tokens.DETOKENIZE_TEXTS)
 _CANCEL_SECONDS: Final = 0.005
 _MOST_CANCELS: Final = 400
@@ -60,6 +62,7 @@ class EngineService:
     def __init__(self) -> None:
         self._flag = CancelFlag()
         self._engine: Engine | None = None
+        self._rendering = threading.Lock()  # a chat template is used by one thread at a time
 
     def handlers(self) -> dict[Method, Handler]:
         """Return the handlers by method."""
@@ -79,6 +82,7 @@ class EngineService:
             contract.DETOKENIZE: lambda tokens, task: self.engine.detokenize(tokens),
             contract.PIECES: lambda tokens, task: self.engine.pieces(tokens),
             contract.ANSWER: self._answer,
+            contract.ASK: self._ask,
             contract.ANSWER_MANY: self._answer_many,
             contract.KEEP_PREFIXES: lambda capacity, task: self.engine.keep_prefixes(capacity),
             contract.SAVE_STATE: self._save_state,
@@ -125,7 +129,8 @@ class EngineService:
     # --- prompts --------------------------------------------------------------------------------------------------------
 
     def _render(self, question: Question, _task: Task) -> Turn:
-        return self.engine.render(question)
+        with self._rendering:
+            return self.engine.render(question)
 
     def _chat_turn(self, asked: ChatTurn, _task: Task) -> Turn:
         return self.engine.chat_turn(
@@ -158,6 +163,13 @@ class EngineService:
             make_room=make_room if asked.asks_for_room else None,
             cancel=task.cancel,
         )
+
+    def _ask(self, asked: AskRequest, task: Task) -> Generator[AnswerEvent | Turn, None, None]:
+        turn = self._render(asked.question, task)
+        if len(turn.prompt.tokens) > asked.most:
+            yield turn
+        else:
+            yield from self.engine.answer(turn, asked.params, samples=asked.samples, cancel=task.cancel)
 
     def _answer_many(self, parallel: contract.Parallel, task: Task) -> Generator[AnswerEvent, None, None]:
         yield from self.engine.answer_many(_jobs(task), parallel=parallel, cancel=task.cancel)

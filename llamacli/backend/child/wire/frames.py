@@ -144,21 +144,17 @@ class Channel:
         self._chunk = memoryview(bytearray(_CHUNK))
         self._descriptors: deque[int] = deque()
 
-    def send(self, message: ToChild | FromChild, descriptors: Sequence[int] = ()) -> None:
-        """Send a message. Raises OSError if the other side has ended, CapacityError if it is too long."""
-        body = encode(message)
-        if len(body) > MAX_BYTES:
-            raise CapacityError(f"a message of {len(body)} bytes is longer than the {MAX_BYTES} that the engine takes at once")
-        header = len(body).to_bytes(_LENGTH, "little")
+    def send(self, *messages: ToChild | FromChild, descriptors: Sequence[int] = ()) -> None:
+        """Send messages in one call of the system. Raises OSError if the other side has ended, CapacityError for a long one."""
+        parts = [part for message in messages for part in _frame(message)]
+        if len(parts) > 2:
+            parts = [b"".join(parts)]
         with self._sending:
-            if descriptors:
-                sent = socket.send_fds(self._socket, [header, body], list(descriptors))
-            else:
-                sent = self._socket.sendmsg([header, body])
-            if sent < _LENGTH:
-                self._socket.sendall(header[sent:])
-            if sent < _LENGTH + len(body):
-                self._socket.sendall(memoryview(body)[max(0, sent - _LENGTH) :])
+            sent = socket.send_fds(self._socket, parts, list(descriptors)) if descriptors else self._socket.sendmsg(parts)
+            for part in parts:
+                if sent < len(part):
+                    self._socket.sendall(memoryview(part)[sent:])
+                sent = max(0, sent - len(part))
 
     def receive(self, kind: object) -> ToChild | FromChild | None:
         """Return the next message of a kind (`ToChild` or `FromChild`), None if the other side has ended.
@@ -169,12 +165,37 @@ class Channel:
         header = self._take(_LENGTH)
         if header is None:
             return None
-        length = int.from_bytes(header, "little")
-        if length > MAX_BYTES:
-            raise ProtocolError(f"a frame of {length} bytes is too long")
-        body = self._take(length)
+        body = self._take(_checked_length(header))
         message: ToChild | FromChild | None = None if body is None else decode(body, kind)
         return message
+
+    def receive_ready(self, kind: object) -> list[ToChild | FromChild] | None:
+        """Return the messages that came with the next bytes, which wait already; None if the other side has ended.
+
+        Raises:
+            ProtocolError: as `receive`.
+        """
+        size = self._receive_into(self._chunk)
+        if not size:
+            return None
+        self._received += self._chunk[:size]
+        return self.received(kind)
+
+    def received(self, kind: object) -> list[ToChild | FromChild]:
+        """Return the messages that came with those before. Raises as `receive`."""
+        messages: list[ToChild | FromChild] = []
+        while (length := self._length_received()) is not None and len(self._received) >= _LENGTH + length:
+            messages.append(decode(self._received[_LENGTH : _LENGTH + length], kind))
+            del self._received[: _LENGTH + length]
+        return messages
+
+    def _length_received(self) -> int | None:
+        """The length of the next message, None if it has not come."""
+        return None if len(self._received) < _LENGTH else _checked_length(self._received[:_LENGTH])
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket."""
+        return self._socket.fileno()
 
     def take_descriptors(self, count: int) -> list[int]:
         """Return the next descriptors that arrived. Raises ProtocolError if there are fewer."""
@@ -182,10 +203,14 @@ class Channel:
             raise ProtocolError(f"{count} descriptors were announced, {len(self._descriptors)} arrived")
         return [self._descriptors.popleft() for _ in range(count)]
 
-    def close(self) -> None:
-        """Close the connection and the descriptors that nobody took. Wakes a thread that receives."""
+    def shut_down(self) -> None:
+        """End the connection: whoever receives is at the end."""
         with contextlib.suppress(OSError):  # the other side was faster
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection and the descriptors that nobody took. Wakes a thread that receives."""
+        self.shut_down()
         self._socket.close()
         while self._descriptors:
             os.close(self._descriptors.popleft())
@@ -227,3 +252,19 @@ class Channel:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 self._descriptors.extend(array.array("i", packed[: len(packed) - len(packed) % 4]))
         return size
+
+
+def _frame(message: ToChild | FromChild) -> tuple[bytes, bytes]:
+    """The length of a message and the message. Raises CapacityError if it is too long."""
+    body = encode(message)
+    if len(body) > MAX_BYTES:
+        raise CapacityError(f"a message of {len(body)} bytes is longer than the {MAX_BYTES} that the engine takes at once")
+    return len(body).to_bytes(_LENGTH, "little"), body
+
+
+def _checked_length(header: bytes | bytearray) -> int:
+    """The length that a frame begins with. Raises ProtocolError if it is too long."""
+    length = int.from_bytes(header, "little")
+    if length > MAX_BYTES:
+        raise ProtocolError(f"a frame of {length} bytes is too long")
+    return length

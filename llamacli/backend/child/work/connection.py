@@ -106,7 +106,7 @@ class Connection:
             for descriptor in task.descriptors:
                 os.close(descriptor)
         del self._tasks[task.id]
-        self.outbox.put(end)
+        self.outbox.put_last(end)
 
     def _running(self) -> dict[int, str]:
         return {number: task.method for number, task in list(self._tasks.items())}

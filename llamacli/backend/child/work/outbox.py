@@ -19,11 +19,14 @@ class Outbox:
         self._channel = channel
         self._changed = threading.Condition()
         self._messages: deque[FromChild] = deque()
+        self._is_sending = False
         self._is_over = False
+        self._ends_process = False
 
     def start(self, *, ends_process: bool) -> None:
         """Start to send. `ends_process`: without the other end this process has no purpose."""
-        threading.Thread(target=self._send_all, args=(ends_process,), name="outbox", daemon=True).start()
+        self._ends_process = ends_process
+        threading.Thread(target=self._send_all, name="outbox", daemon=True).start()
 
     def stop(self) -> None:
         """Send nothing more."""
@@ -37,18 +40,39 @@ class Outbox:
             self._messages.append(message)
             self._changed.notify()
 
-    def _send_all(self, ends_process: bool) -> None:
-        while not self._is_over:
+    def put_last(self, message: FromChild) -> None:
+        """Queue the end of a call. This thread has nothing else to do, so it sends what is queued, unless another does."""
+        with self._changed:
+            self._messages.append(message)
+            if self._is_sending or self._is_over:
+                return  # who sends looks again
+            self._is_sending = True
+        self._send_queued()
+
+    def _send_all(self) -> None:
+        while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._messages or self._is_over)
-                messages, self._messages = self._messages, deque()
-            try:
-                for message in _together(messages):
-                    self._channel.send(message)
-            except OSError:  # the other end has gone
-                if ends_process:
-                    os._exit(0)
-                return
+                self._changed.wait_for(lambda: self._is_over or (self._messages and not self._is_sending))
+                if self._is_over:
+                    return
+                self._is_sending = True
+            self._send_queued()
+
+    def _send_queued(self) -> None:
+        """Send what is queued, as the one thread that may; then let the next one."""
+        with self._changed:
+            messages, self._messages = self._messages, deque()
+        try:
+            self._channel.send(*_together(messages))
+        except OSError:  # the other end has gone
+            if self._ends_process:
+                os._exit(0)
+            self.stop()
+        finally:
+            with self._changed:
+                self._is_sending = False
+                if self._messages or self._is_over:
+                    self._changed.notify()
 
 
 def _together(messages: deque[FromChild]) -> list[FromChild]:
