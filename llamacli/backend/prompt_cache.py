@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import IO, Protocol
 
+from llamacli.backend.nameless_file import nameless_file
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent
 from llamacli.engine.generation.job import Job
@@ -218,7 +218,7 @@ class CachedPrompts:
                 return
             if size > self._cache.limit(self._cache.size()) or not _fits(size):
                 return
-            with _nameless() as file:
+            with nameless_file() as file:
                 tokens = self._engine.capture_prompt(prompt, file)
                 self._captured.set()
                 self._write(identity, tokens, common_length(tokens, prompt), file, with_answer=with_answer)
@@ -276,7 +276,7 @@ def _joined(blocks: Sequence[Block]) -> Iterator[tuple[tuple[int, ...], IO[bytes
     layout = Layout.from_json(blocks[0].layout)
     tokens = tuple(token for block in blocks for token in block.tokens)
     size = layout.size(len(tokens))
-    with _nameless() as file:
+    with nameless_file() as file:
         file.truncate(size + SPARE)
         state = map_shared(file, size + SPARE)
         write_frame(state, layout, len(tokens))
@@ -292,11 +292,3 @@ def _joined(blocks: Sequence[Block]) -> Iterator[tuple[tuple[int, ...], IO[bytes
                 at += count
             start = end
         yield tokens, file, size
-
-
-def _nameless() -> IO[bytes]:
-    """A file without a name, in memory where the system has such files."""
-    create = getattr(os, "memfd_create", None)
-    if create is not None:
-        return os.fdopen(create("llamacli-prompt"), "w+b", buffering=0)
-    return tempfile.TemporaryFile(buffering=0)

@@ -1,12 +1,12 @@
 """The C declarations that llamacli uses, each written once, as C.
 
 `prototypes.py` derives ctypes types from this text, and `abi_check.py` compiles the same text against the real headers, so that a
-wrong declaration fails the build. Names and layouts are those of `llama.h`, `ggml.h`, `ggml-backend.h` and our own `shim.h`.
+wrong declaration fails the build. Names and layouts are those of `llama.h`, `ggml.h`, `ggml-backend.h`, `mtmd.h` and our own `shim.h`.
 """
 
 HEADERS = (
     "ggml.h", "ggml-backend.h", "ggml-cpu.h", "ggml-rpc.h", "llama.h", "shim_step.h", "shim_measure.h", "shim_imatrix.h", "shim_weights.h", "shim.h",
-    "shim_roofline.h", "choice.h",
+    "shim_roofline.h", "choice.h", "mtmd.h",
 )  # fmt: skip
 
 OPAQUE = """
@@ -15,6 +15,7 @@ llama_model_tensor_buft_override
 ggml_backend_device ggml_backend_reg ggml_tensor
 llamacli_abort llamacli_constraint llamacli_chat llamacli_parser llamacli_fitted llamacli_products
 llamacli_workers llamacli_imatrix
+mtmd_context mtmd_bitmap mtmd_image_tokens mtmd_input_chunk mtmd_input_chunks
 """
 """Structures that are handled by pointer only."""
 
@@ -29,6 +30,7 @@ typedef bool (*llama_progress_callback)(float progress, void * user_data);
 typedef bool (*ggml_abort_callback)(void * data);
 typedef void (*ggml_log_callback)(enum ggml_log_level level, const char * text, void * user_data);
 typedef bool (*ggml_backend_sched_eval_callback)(struct ggml_tensor * t, bool ask, void * user_data);
+typedef bool (*mtmd_progress_callback)(float progress, void * user_data);
 """
 
 STRUCTS = """
@@ -134,6 +136,30 @@ struct llama_logit_bias { llama_token token; float bias; };
 
 struct llama_sampler_chain_params { bool no_perf; };
 
+struct mtmd_context_params {
+    bool use_gpu;
+    ggml_backend_dev_t device;
+    bool print_timings;
+    int n_threads;
+    const char * image_marker;
+    const char * media_marker;
+    enum llama_flash_attn_type flash_attn_type;
+    bool warmup;
+    int image_min_tokens;
+    int image_max_tokens;
+    ggml_backend_sched_eval_callback cb_eval;
+    void * cb_eval_user_data;
+    int32_t batch_max_tokens;
+    mtmd_progress_callback progress_callback;
+    void * progress_callback_user_data;
+};
+
+struct mtmd_input_text { const char * text; size_t text_len; bool add_special; bool parse_special; };
+
+struct mtmd_input_part { const struct mtmd_input_text * text; const struct mtmd_bitmap * bitmap; };
+
+struct mtmd_decoder_pos { uint32_t t; uint32_t x; uint32_t y; uint32_t z; };
+
 struct llamacli_choice { llama_token token; int32_t n_top; float logprob; };
 
 struct llamacli_candidate { llama_token token; float logprob; };
@@ -198,6 +224,7 @@ void llama_model_free(struct llama_model * model);
 const struct llama_vocab * llama_model_get_vocab(const struct llama_model * model);
 int32_t llama_model_n_ctx_train(const struct llama_model * model);
 int32_t llama_model_n_embd(const struct llama_model * model);
+int32_t llama_model_n_embd_inp(const struct llama_model * model);
 int32_t llama_model_n_embd_out(const struct llama_model * model);
 int32_t llama_model_n_layer(const struct llama_model * model);
 int32_t llama_model_n_head(const struct llama_model * model);
@@ -305,8 +332,10 @@ void llamacli_abort_set(struct llamacli_abort * abort, bool value);
 bool llamacli_abort_get(const struct llamacli_abort * abort);
 bool llamacli_abort_callback(void * abort);
 bool llamacli_progress_callback(float progress, void * abort);
+bool llamacli_node_callback(struct ggml_tensor * tensor, bool ask, void * abort);
 float llamacli_abort_progress(const struct llamacli_abort * abort);
 void llamacli_log_filter(ggml_log_callback callback, enum ggml_log_level min_level);
+void llamacli_log_callback(enum ggml_log_level level, const char * text, void * user_data);
 struct llamacli_constraint * llamacli_constraint_create(const struct llama_vocab * vocab, const char * grammar, const char * root);
 void llamacli_constraint_free(struct llamacli_constraint * constraint);
 int32_t llamacli_constraint_accept(struct llamacli_constraint * constraint, const llama_token * tokens, int32_t n_tokens);
@@ -363,4 +392,31 @@ char * llamacli_measure_reading(const char * request, const struct llamacli_abor
 char * llamacli_products_create(const char * request, struct llamacli_products ** products);
 void llamacli_products_free(struct llamacli_products * products);
 char * llamacli_products_run(struct llamacli_products * products, const char * request, struct llamacli_abort * abort);
+
+// --- libmtmd, which is loaded when a projector is: pictures and sound to embeddings
+struct mtmd_context_params mtmd_context_params_default(void);
+struct mtmd_context * mtmd_init_from_file(const char * mmproj_fname, const struct llama_model * text_model, const struct mtmd_context_params ctx_params);
+void mtmd_free(struct mtmd_context * ctx);
+void mtmd_log_set(ggml_log_callback log_callback, void * user_data);
+bool mtmd_decode_use_non_causal(const struct mtmd_context * ctx, const struct mtmd_input_chunk * chunk);
+bool mtmd_decode_use_mrope(const struct mtmd_context * ctx);
+bool mtmd_support_vision(const struct mtmd_context * ctx);
+bool mtmd_support_audio(const struct mtmd_context * ctx);
+int mtmd_get_audio_sample_rate(const struct mtmd_context * ctx);
+struct mtmd_bitmap * mtmd_bitmap_init(uint32_t nx, uint32_t ny, const uint8_t * data);
+struct mtmd_bitmap * mtmd_bitmap_init_from_audio(size_t n_samples, const float * data);
+void mtmd_bitmap_free(struct mtmd_bitmap * bitmap);
+struct mtmd_input_chunks * mtmd_input_chunks_init(void);
+size_t mtmd_input_chunks_size(const struct mtmd_input_chunks * chunks);
+const struct mtmd_input_chunk * mtmd_input_chunks_get(const struct mtmd_input_chunks * chunks, size_t idx);
+void mtmd_input_chunks_free(struct mtmd_input_chunks * chunks);
+enum mtmd_input_chunk_type mtmd_input_chunk_get_type(const struct mtmd_input_chunk * chunk);
+const llama_token * mtmd_input_chunk_get_tokens_text(const struct mtmd_input_chunk * chunk, size_t * n_tokens_output);
+const struct mtmd_image_tokens * mtmd_input_chunk_get_tokens_image(const struct mtmd_input_chunk * chunk);
+size_t mtmd_input_chunk_get_n_tokens(const struct mtmd_input_chunk * chunk);
+llama_pos mtmd_input_chunk_get_n_pos(const struct mtmd_input_chunk * chunk);
+struct mtmd_decoder_pos mtmd_image_tokens_get_decoder_pos(const struct mtmd_image_tokens * image_tokens, llama_pos pos_0, size_t i);
+int32_t mtmd_tokenize_from_parts(const struct mtmd_context * ctx, struct mtmd_input_chunks * output, const struct mtmd_input_part * const * parts, size_t n_parts, bool add_special);
+int32_t mtmd_encode_chunk(struct mtmd_context * ctx, const struct mtmd_input_chunk * chunk);
+float * mtmd_get_output_embd(struct mtmd_context * ctx);
 """

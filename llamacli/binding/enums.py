@@ -244,6 +244,14 @@ class llama_model_kv_override_type(IntEnum):
     LLAMA_KV_OVERRIDE_TYPE_STR = 3
 
 
+class mtmd_input_chunk_type(IntEnum):
+    """`enum mtmd_input_chunk_type`."""
+
+    MTMD_INPUT_CHUNK_TYPE_TEXT = 0
+    MTMD_INPUT_CHUNK_TYPE_IMAGE = 1
+    MTMD_INPUT_CHUNK_TYPE_AUDIO = 2
+
+
 class llamacli_kernels(IntEnum):
     """`enum llamacli_kernels`."""
 

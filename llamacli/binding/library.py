@@ -43,6 +43,7 @@ class Library:
 
     def __init__(self, folder: Path, *, waits_shortly: bool = True) -> None:
         self.folder = folder
+        self._media_handle: Any = None
         self.build = read_build_info(folder)
         self._functions = {function.name: function for function in declarations.functions}
         with _short_waits() if waits_shortly else nullcontext():
@@ -50,11 +51,8 @@ class Library:
         self.llama_backend_init()
 
     def _load(self, folder: Path) -> None:
-        try:
-            # The shim depends on all the others, so its handle finds their symbols too.
-            self._handle = ctypes.CDLL(str(folder / library_name("llamacli-shim")))
-        except OSError as error:
-            raise LibraryError(f"cannot load the native library: {error}", hint=REINSTALL) from error
+        # The shim depends on all the others but libmtmd, so its handle finds their symbols too.
+        self._handle = _load_library(folder, "llamacli-shim")
         stamped = self.llamacli_llama_cpp_commit().decode()
         if stamped != self.build["commit"]:
             raise LibraryError(
@@ -66,6 +64,14 @@ class Library:
         if self.build["dynamic_backends"]:
             # Only from our own folder: the default search also looks in the current directory.
             self.ggml_backend_load_all_from_path(str(folder).encode())
+
+    def _media(self) -> Any:
+        """Return the handle of libmtmd, which is loaded when its first function is used, and logs where the others do."""
+        if self._media_handle is None:
+            self._media_handle = _load_library(self.folder, "mtmd")
+            log = declarations.type("ggml_log_callback")(address_of(self.llamacli_log_callback))
+            self.mtmd_log_set(log, None)
+        return self._media_handle
 
     def __getattr__(self, name: str) -> Any:
         declared = self.__dict__.get("_functions", {}).get(name)
@@ -81,10 +87,13 @@ class Library:
     @functools.cached_property
     def _rpc(self) -> ctypes.CDLL:
         """The library of llama.cpp's RPC, loaded by whoever uses it."""
-        try:
-            return ctypes.CDLL(str(self.folder / library_name("llamacli-rpc")))
-        except OSError as error:
-            raise LibraryError(f"cannot load the library for RPC: {error}", hint=REINSTALL) from error
+        return _load_library(self.folder, "llamacli-rpc")
+
+    def _handle_of(self, name: str) -> Any:
+        """Return the handle of the library that has a function."""
+        if name.startswith("ggml_backend_rpc_"):
+            return self._rpc
+        return self._media() if name.startswith("mtmd_") else self._handle
 
     def bind(self, declared: Function) -> Any:
         """Return a new object for a C function, with its prototype and without a check of its result.
@@ -93,12 +102,19 @@ class Library:
             LibraryError: if the library lacks it.
         """
         try:
-            function = (self._rpc if declared.name.startswith("ggml_backend_rpc_") else self._handle)[declared.name]
+            function = self._handle_of(declared.name)[declared.name]
         except AttributeError:
             raise LibraryError(f"the native library has no function {declared.name}", hint=REINSTALL) from None
         function.restype = declared.result
         function.argtypes = declared.arguments
         return function
+
+
+def _load_library(folder: Path, name: str) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(folder / library_name(name)))
+    except OSError as error:
+        raise LibraryError(f"cannot load the native library: {error}", hint=REINSTALL) from error
 
 
 @contextmanager

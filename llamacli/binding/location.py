@@ -55,7 +55,7 @@ def _find_installed(roots: list[Path]) -> Path:
 def read_build_info(folder: Path) -> dict[str, Any]:
     """Return what was written down when the libraries were built, without loading them.
 
-    It has commit, compiler, llama_version, dynamic_backends, system_info, backends and rpc_protocol.
+    It has commit, compiler, llama_version, dynamic_backends, system_info, backends, rpc_protocol and media.
 
     Raises:
         LibraryError: if the file is missing or corrupt.

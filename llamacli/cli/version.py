@@ -42,6 +42,8 @@ def _describe_build() -> str:
     protocol = build.get("rpc_protocol")
     if isinstance(protocol, list) and protocol:
         lines.append(f"RPC protocol: {'.'.join(map(str, protocol))}")
+    if build.get("media"):
+        lines.append(f"media: {build['media']}")
     if build.get("compiler"):
         lines.append(f"compiler: {build['compiler']}")
     return "\n".join(lines)

@@ -25,9 +25,11 @@ from llamacli.engine.generation.request import Processor, Request, request_of
 from llamacli.engine.generation.room import Room, stream_with_room
 from llamacli.engine.generation.samples import stream_samples
 from llamacli.engine.generation.shared import SharedScheduler
+from llamacli.engine.media.encoder import MediaEncoder
 from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams, Pooling
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.canceller import Canceller
+from llamacli.engine.runtime.hardware import default_threads
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import EngineError, ModelUnsupportedError
 
@@ -62,7 +64,16 @@ class Engine(EvaluatedState):
         flag = cancel or CancelFlag()
         vocab_only = model is not None and model.vocabulary_only
         loaded = Model(path, model, cancel=flag, on_load=on_load, vocab_only=vocab_only)
-        super().__init__(loaded, Contexts(loaded, context or ContextParams(), flag))
+        context = context or ContextParams()
+        encoder = None
+        try:
+            if loaded.params.mmproj is not None and not vocab_only:
+                threads = context.threads_batch or context.threads or default_threads()
+                encoder = MediaEncoder(loaded, Path(loaded.params.mmproj), threads=threads, on_load=on_load)
+        except BaseException:
+            loaded.close()
+            raise
+        super().__init__(loaded, Contexts(loaded, context, flag, encoder), encoder)
         self._embedding = threading.Lock()
         self._embedder: Embedder | None = None
 
@@ -278,6 +289,8 @@ class Engine(EvaluatedState):
             pooling=stated_pooling(self.model.header),
             n_embd=self.model.n_embd,
             size=self.model.header.size,
+            takes=self.takes,
+            sound_rate=self.encoder.sound_rate if self.encoder is not None else None,
         )
 
     def cancel(self) -> None:
@@ -297,6 +310,8 @@ class Engine(EvaluatedState):
             embedder.cancel()
             embedder.close()
         self.close_templates()
+        if self.encoder is not None:
+            self.encoder.close()
         self.model.close()
 
     def __enter__(self) -> Self:

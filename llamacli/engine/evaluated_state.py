@@ -11,6 +11,8 @@ from typing import IO
 from llamacli.engine.chat.prompts import Prompting
 from llamacli.engine.generation.contexts import Contexts
 from llamacli.engine.generation.staged_prompts import StagedPrompt
+from llamacli.engine.media.encoder import MediaEncoder
+from llamacli.engine.media.placeholders import without_placeholders
 from llamacli.engine.runtime.exactness import identify_prompts
 from llamacli.engine.runtime.mapping import map_shared
 from llamacli.engine.runtime.model import Model
@@ -20,8 +22,8 @@ from llamacli.engine.runtime.prompt_identity import PromptIdentity
 class EvaluatedState(Prompting):
     """The part of an engine that hands out and takes in evaluated tokens, which are in its contexts."""
 
-    def __init__(self, model: Model, contexts: Contexts) -> None:
-        super().__init__(model)
+    def __init__(self, model: Model, contexts: Contexts, encoder: MediaEncoder | None = None) -> None:
+        super().__init__(model, encoder)
         self.contexts = contexts
 
     @property
@@ -47,7 +49,7 @@ class EvaluatedState(Prompting):
 
         The file has its state in the first `size` bytes, and `state_layout.SPARE` zeros behind it.
         """
-        self.model.vocabulary.check_ids(tokens)
+        self.model.vocabulary.check_ids(without_placeholders(tokens))
         state = map_shared(file, os.fstat(file.fileno()).st_size)
         self.contexts.staged.put(StagedPrompt(tuple(tokens), state, size))
 

@@ -35,7 +35,8 @@ class Backend:
 class NativeBuild:
     """The native library: the commit of llama.cpp, compiler, target, folder, and its backends on this machine.
 
-    `kernels`: the instructions that our own kernels use here; empty if they do not support this processor.
+    `kernels`: the instructions that our own kernels use here; empty if they do not support this processor. `media`: the library
+    that encodes pictures and sound.
     """
 
     commit: str
@@ -43,6 +44,7 @@ class NativeBuild:
     target: str
     folder: str
     kernels: str
+    media: str
     backends: tuple[Backend, ...]
 
 
@@ -50,7 +52,8 @@ class NativeBuild:
 class SystemReport:
     """The program, the build and the machine. `threads` is the default number for generation; memory is in bytes.
 
-    `kernels`: the instructions that our own kernels use here; empty if they do not support this processor.
+    `kernels`: the instructions that our own kernels use here; empty if they do not support this processor. `media`: the library
+    that encodes pictures and sound.
     """
 
     version: str
@@ -61,6 +64,7 @@ class SystemReport:
     target: str
     libraries: str
     kernels: str
+    media: str
     backends: tuple[Backend, ...]
     threads: int
     logical_cpus: int
@@ -84,6 +88,7 @@ def describe_build() -> NativeBuild:
         target=native["target"],
         folder=str(library().folder),
         kernels=library().llamacli_kernels_instructions().decode(),
+        media=str(library().build.get("media", "")),
         backends=tuple(_backend(document) for document in native["backends"]),
     )
 
@@ -104,6 +109,7 @@ def describe_system(version: str, build: NativeBuild | None = None) -> SystemRep
         target=build.target,
         libraries=build.folder,
         kernels=build.kernels,
+        media=build.media,
         backends=build.backends,
         threads=default_threads(),
         logical_cpus=os.cpu_count() or 1,

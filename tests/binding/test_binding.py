@@ -24,7 +24,10 @@ TREE = ROOT / "vendor/llama.cpp"
 FLAGS = ["-std=c11", "-fsyntax-only", "-pedantic-errors", "-Werror=missing-field-initializers", "-Wno-overlength-strings"]
 
 BINDING = ROOT / "llamacli/binding"
-INCLUDES = [f"-I{folder}" for folder in (TREE / "include", TREE / "ggml/include", BINDING / "shim", BINDING / "kernels")]
+INCLUDES = [
+    f"-I{folder}"
+    for folder in (TREE / "include", TREE / "ggml/include", TREE / "tools/mtmd", BINDING / "shim", BINDING / "kernels")
+]
 
 
 def compiles(source: object, folder: Path) -> subprocess.CompletedProcess[str]:

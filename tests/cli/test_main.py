@@ -136,15 +136,16 @@ def test_version_says_what_was_built(tmp_path, monkeypatch, capfd):
     (tmp_path / "binding" / "lib").mkdir(parents=True)
     (tmp_path / "binding" / "lib" / "build.json").write_text(
         '{"commit": "abc123", "system_info": "CPU : AVX = 1 | NEON = 0 | LLAMAFILE = 1 | ", "backends": ["CPU", "CUDA"],'
-        ' "compiler": "GNU 13", "rpc_protocol": [7, 0, 1]}'
+        ' "compiler": "GNU 13", "rpc_protocol": [7, 0, 1], "media": "libmtmd"}'
     )
     (tmp_path / "binding" / "lib" / library_name("llamacli-shim")).touch()
     monkeypatch.setattr("llamacli.__path__", [str(tmp_path)])
     assert main(["--version"]) == 0
-    expected = (
-        f"llamacli {__version__}\nllama.cpp abc123\nfeatures: AVX LLAMAFILE\nbackends: CPU, CUDA\n"
-        "RPC protocol: 7.0.1\ncompiler: GNU 13\n"
-    )
+    rows = [
+        "llama.cpp abc123", "features: AVX LLAMAFILE", "backends: CPU, CUDA", "RPC protocol: 7.0.1", "media: libmtmd",
+        "compiler: GNU 13",
+    ]  # fmt: skip
+    expected = "\n".join([f"llamacli {__version__}", *rows, ""])
     assert capfd.readouterr().out == expected
     assert invoke("--version").stdout == expected
 

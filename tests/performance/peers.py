@@ -32,7 +32,7 @@ LLAMACLI = (sys.executable, "-P", "-m", "llamacli")
 
 PROGRAMS = (
     "llama-bench", "llama-completion", "llama-batched-bench", "llama-embedding", "llama-tokenize", "llama-perplexity",
-    "llama-server",
+    "llama-server", "llama-mtmd-cli",
 )  # fmt: skip
 
 

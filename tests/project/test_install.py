@@ -58,7 +58,7 @@ def test_wheel_holds_the_libraries_and_no_development_files(wheel: zipfile.ZipFi
     files = [name for name in wheel.namelist() if not name.endswith("/")]
     libraries = {name.removeprefix("llamacli/binding/lib/") for name in files if name.startswith("llamacli/binding/lib/")}
     names = {name.split(".")[0] for name in libraries}
-    assert {"libllama", "libllama-common", "libggml", "libggml-base", "libllamacli-shim", "build"} <= names
+    assert {"libllama", "libllama-common", "libggml", "libggml-base", "libllamacli-shim", "libmtmd", "build"} <= names
     assert any(name.startswith("libggml-cpu") for name in names)
     assert all(name.endswith((".so", ".dylib", ".metallib", "build.json", "functionary.jinja")) for name in libraries)
     others = {Path(name).suffix for name in files if name.startswith("llamacli/")} - {Path(name).suffix for name in libraries}

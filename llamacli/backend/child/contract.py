@@ -16,6 +16,7 @@ from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.events import Answer, Failed, NextToken, Piece, Prefill
 from llamacli.engine.generation.room import Room
+from llamacli.engine.media.media import Media
 from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams
 from llamacli.engine.runtime.prompt_identity import PromptIdentity
 
@@ -116,6 +117,8 @@ Parallel = int | Literal["auto"] | None
 
 OPEN: Final = Method("open", OpenModel, OpenedModel, items=float)
 DESCRIBE: Final = Method("describe", None, Description)
+MISSING_MEDIA: Final = Method("missing_media", tuple[str, ...], tuple[str, ...])
+PUT_MEDIA: Final = Method("put_media", Media)
 RENDER: Final = Method("render", Question, Turn)
 CHAT_TURN: Final = Method("chat_turn", ChatTurn, Turn)
 TEXT_TURN: Final = Method("text_turn", TextTurn, Turn)

@@ -19,6 +19,7 @@ from llamacli.backend.child.contract import (
     OpenModel,
     RoomWanted,
 )  # fmt: skip
+from llamacli.backend.child.media import bounded, media_of, send_media
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.process import Child
 from llamacli.backend.child.prompting import ChildPrompting
@@ -140,6 +141,7 @@ class ChildEngine(ChildPrompting, ChildState):
     def _answer(
         self, request: AnswerRequest, make_room: Callable[[int], Room | None] | None, cancel: Canceller | None
     ) -> Generator[AnswerEvent, None, None]:
+        send_media(self._child, media_of(request.turn))
         stream = self._child.stream(contract.ANSWER, request, lockstep=_is_prefill, cancel=cancel)
         answer: Any = None
         while True:
@@ -197,10 +199,15 @@ class ChildEngine(ChildPrompting, ChildState):
         cancel: Canceller | None,
     ) -> Generator[AnswerEvent, None, None]:
         """Yield the events of jobs; those that the child works on are in `in_flight`."""
+        jobs = bounded(jobs, in_flight)
 
         def source(count: int) -> tuple[list[JobRequest | None], bool]:
-            taken = list(_up_to_none(itertools.islice(jobs, count)))
-            in_flight.update({job.number: job for job in taken if job is not None})
+            taken = []
+            for job in _up_to_none(itertools.islice(jobs, count)):
+                taken.append(job)
+                if job is not None:
+                    in_flight[job.number] = job
+                    send_media(self._child, media_of(job.turn))
             requests = [None if job is None else JobRequest(job.number, job.turn, job.params) for job in taken]
             return requests, len(taken) < count and None not in taken
 

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from llamacli.backend.child import contract
 from llamacli.backend.child.contract import AnswerRequest, AskRequest
 from llamacli.backend.child.engine import ChildEngine
+from llamacli.backend.child.media import media_of, send_media, with_data
 from llamacli.backend.child.process import Child
 from llamacli.backend.child.stream import LEAVING_SECONDS, Message, PendingCall
 from llamacli.backend.child.wire.codec import ProtocolError
@@ -216,7 +217,7 @@ class LoopEngine:
         call = await LoopCall.begin(self._engine.child, contract.RENDER, question)
         async with aclosing(call.batches()) as batches:
             turn: Turn = (await anext(batches))[0]
-        return turn
+        return with_data(turn, media_of(question))
 
     async def ask(
         self, question: Question, params: GenerationParams, *, samples: int, check: Callable[[Turn], None], most: int
@@ -270,6 +271,8 @@ class LoopEngine:
                     yield batch
 
     async def _answer(self, turn: Turn, params: GenerationParams, *, samples: int) -> AsyncGenerator[list[AnswerEvent], None]:
+        if media := media_of(turn):
+            await asyncio.to_thread(send_media, self._engine.child, media)
         request = AnswerRequest(turn, params, samples, (), closes_gap=False, asks_for_room=False)
         call = await LoopCall.begin(self._engine.child, contract.ANSWER, request)
         async with aclosing(call.batches()) as batches:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llamacli.backend.child import contract
 from llamacli.backend.child.contract import ChatTurn, OpenedModel, StartedAnswer, TextTurn
+from llamacli.backend.child.media import media_of, with_data
 from llamacli.backend.child.process import Child
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.question import Question
@@ -94,7 +95,7 @@ class ChildPrompting:
     def render(self, question: Question) -> Turn:
         """Return the turn of a question. Raises as `Engine.render`."""
         turn: Turn = self._child.call(contract.RENDER, question)
-        return turn
+        return with_data(turn, media_of(question))
 
     def chat_turn(
         self,
@@ -108,7 +109,7 @@ class ChildPrompting:
         """Return the turn that answers messages. Raises as `Engine.chat_turn`."""
         arguments = ChatTurn(tuple(messages), rendering, template, constraint, budget)
         turn: Turn = self._child.call(contract.CHAT_TURN, arguments)
-        return turn
+        return with_data(turn, media_of(arguments.messages))
 
     def text_turn(self, text: str, constraint: Constraint | None = None) -> Turn:
         """Return the turn that continues the text as it is."""

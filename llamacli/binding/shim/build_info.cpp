@@ -34,6 +34,7 @@ int main(int argc, char ** argv) {
         std::printf(i ? ", " : "");
         print_string(ggml_backend_reg_name(ggml_backend_reg_get(i)));
     }
-    std::printf("], \"rpc_protocol\": [%d, %d, %d]}\n", RPC_PROTO_MAJOR_VERSION, RPC_PROTO_MINOR_VERSION, RPC_PROTO_PATCH_VERSION);
+    std::printf("], \"media\": \"libmtmd\"");
+    std::printf(", \"rpc_protocol\": [%d, %d, %d]}\n", RPC_PROTO_MAJOR_VERSION, RPC_PROTO_MINOR_VERSION, RPC_PROTO_PATCH_VERSION);
     return 0;
 }

@@ -29,6 +29,8 @@ constexpr int   BLOCK          = 16; // floats compared at once: one 512-bit or 
 std::atomic<ggml_log_callback> log_callback{ nullptr };
 std::atomic<int>               log_min_level{ GGML_LOG_LEVEL_NONE };
 
+constexpr unsigned NODES_AT_ONCE = 64; // of a graph, between two looks at a flag: each costs a pause of all threads
+
 void filter_log(ggml_log_level level, const char * text, void *) {
     thread_local ggml_log_level last = GGML_LOG_LEVEL_INFO;
     if (level != GGML_LOG_LEVEL_CONT) {
@@ -369,6 +371,18 @@ bool llamacli_progress_callback(float progress, void * abort) {
 
 float llamacli_abort_progress(const llamacli_abort * abort) {
     return abort->progress.load();
+}
+
+bool llamacli_node_callback(struct ggml_tensor *, bool ask, void * abort) {
+    static thread_local unsigned node = 0;
+    if (ask) {
+        return ++node % NODES_AT_ONCE == 0; // between the nodes for which this is true ggml computes without a pause
+    }
+    return !llamacli_abort_callback(abort);
+}
+
+void llamacli_log_callback(enum ggml_log_level level, const char * text, void * user_data) {
+    filter_log(level, text, user_data);
 }
 
 void llamacli_log_filter(ggml_log_callback callback, enum ggml_log_level min_level) {

@@ -32,6 +32,12 @@ LLAMACLI_API bool                    llamacli_abort_callback(void * abort);     
 LLAMACLI_API bool                    llamacli_progress_callback(float progress, void * abort);   // a llama_progress_callback
 LLAMACLI_API float                   llamacli_abort_progress(const struct llamacli_abort * abort); // the last progress seen, 0 to 1
 
+// A ggml_backend_sched_eval_callback that ends a computation at one of its next nodes when the flag is set.
+LLAMACLI_API bool llamacli_node_callback(struct ggml_tensor * tensor, bool ask, void * abort);
+
+// A ggml_log_callback for libraries with a log of their own: to the callback of the filter.
+LLAMACLI_API void llamacli_log_callback(enum ggml_log_level level, const char * text, void * user_data);
+
 // Sends the process' log lines of at least min_level, with their continuations, to callback.
 LLAMACLI_API void llamacli_log_filter(ggml_log_callback callback, enum ggml_log_level min_level);
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from llamacli.engine.chat.message import Message
-from llamacli.engine.chat.prompt import Prompt, rendered_prompt
+from llamacli.engine.chat.prompt import Expand, Prompt, rendered_prompt
 from llamacli.engine.chat.rendering import PromptTemplate, RenderedPrompt, Rendering
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.guidance import Constraint, Guidance, Thinking, ThinkingState
@@ -21,10 +22,12 @@ def chat_turn(
     *,
     constraint: Constraint | None = None,
     budget: int | None = None,
+    expand: Expand | None = None,
 ) -> Turn:
     """Return the turn that answers `messages`.
 
-    `constraint` is for the content of the answer, `budget` is the number of tokens of its reasoning (None: no limit).
+    `constraint` is for the content of the answer, `budget` is the number of tokens of its reasoning (None: no limit). Messages
+    with pictures or sounds need `expand`.
 
     Raises:
         TemplateError: if the template refuses the messages.
@@ -53,7 +56,7 @@ def chat_turn(
     if state != "none":
         thinking = Thinking(start=rendered.thinking_start, ends=rendered.thinking_ends, opened=state == "opened", budget=budget)
     return Turn(
-        prompt=turn_prompt(vocabulary, rendered, keeps_marks=needs_parser),
+        prompt=turn_prompt(vocabulary, rendered, keeps_marks=needs_parser, expand=expand),
         guidance=_guidance(constraint, thinking),
         answer_format=rendered.answer_format if needs_parser else None,
         is_constrained=is_constrained,
@@ -117,12 +120,12 @@ def _guidance(constraint: Constraint | None, thinking: Thinking | None) -> Guida
     return Guidance(constraint=constraint, thinking=watched)
 
 
-def turn_prompt(vocabulary: Vocabulary, rendered: RenderedPrompt, *, keeps_marks: bool) -> Prompt:
+def turn_prompt(vocabulary: Vocabulary, rendered: RenderedPrompt, *, keeps_marks: bool, expand: Expand | None = None) -> Prompt:
     """Return the tokens of a rendered prompt. `keeps_marks`: the marks of reasoning and calls belong to the answer's text."""
-    prompt = rendered_prompt(vocabulary, rendered.parts, rendered.stops)
+    prompt = rendered_prompt(vocabulary, rendered.parts, rendered.stops, expand)
     if not keeps_marks:
         return prompt
     marks = (*rendered.preserved_tokens, rendered.thinking_start, *rendered.thinking_ends)
     ids = [vocabulary.tokenize(mark, special=True) for mark in marks if mark]
     preserved = frozenset(tokens[0] for tokens in ids if len(tokens) == 1)
-    return Prompt(prompt.text, prompt.tokens, prompt.stops, preserved)
+    return dataclasses.replace(prompt, preserved=preserved)

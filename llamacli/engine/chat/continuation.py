@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from llamacli.engine.chat.answer import AnswerReader
 from llamacli.engine.chat.chat_turn import turn_prompt
 from llamacli.engine.chat.message import Message
+from llamacli.engine.chat.prompt import Expand
 from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.chat.turn import Turn
@@ -16,7 +17,12 @@ from llamacli.errors import UsageError
 
 
 def answer_tokens(
-    vocabulary: Vocabulary, template: ChatTemplate, turn: Turn, messages: Sequence[Message], rendering: Rendering
+    vocabulary: Vocabulary,
+    template: ChatTemplate,
+    turn: Turn,
+    messages: Sequence[Message],
+    rendering: Rendering,
+    expand: Expand | None = None,
 ) -> tuple[int, ...]:
     """Return the tokens with which the answer to `turn` starts so that it continues the last of `messages`.
 
@@ -25,7 +31,9 @@ def answer_tokens(
         TemplateError: if the template refuses the messages.
     """
     plain = tuple(vocabulary.tokenize(messages[-1].text))
-    formatted = _formatted(vocabulary, template, turn, messages, rendering) if turn.answer_format is not None else plain
+    formatted = plain
+    if turn.answer_format is not None:
+        formatted = _formatted(vocabulary, template, turn, messages, rendering, expand)
     for tokens in (formatted, plain):
         if _reads_as(vocabulary, turn, tokens, messages[-1]):
             return tokens
@@ -43,11 +51,16 @@ def check_start(messages: Sequence[Message]) -> Message:
 
 
 def _formatted(
-    vocabulary: Vocabulary, template: ChatTemplate, turn: Turn, messages: Sequence[Message], rendering: Rendering
+    vocabulary: Vocabulary,
+    template: ChatTemplate,
+    turn: Turn,
+    messages: Sequence[Message],
+    rendering: Rendering,
+    expand: Expand | None,
 ) -> tuple[int, ...]:
     """Return what llama.cpp appends to the prompt for a started answer; nothing if it changes the prompt as well."""
     rendered = template.render(messages, dataclasses.replace(rendering, continue_final_message="auto"))
-    longer = turn_prompt(vocabulary, rendered, keeps_marks=False)
+    longer = turn_prompt(vocabulary, rendered, keeps_marks=False, expand=expand)
     length = len(turn.prompt.tokens)
     if longer.tokens[:length] == turn.prompt.tokens:
         return longer.tokens[length:]

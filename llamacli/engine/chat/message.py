@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,12 +60,12 @@ class Message:
         """The pictures and sounds of the content, in their order."""
         return tuple(part for part in self.content if isinstance(part, Media)) if isinstance(self.content, tuple) else ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it in OpenAI's format."""
+    def to_json(self, media_part: Callable[[Media], dict[str, Any]] = Media.to_json) -> dict[str, Any]:
+        """Return it in OpenAI's format. `media_part` returns the part of the content for a picture or sound."""
         message: dict[str, Any] = {"role": self.role, "content": self.content}
         if isinstance(self.content, tuple):
             message["content"] = [
-                {"type": "text", "text": part} if isinstance(part, str) else part.to_json() for part in self.content
+                {"type": "text", "text": part} if isinstance(part, str) else media_part(part) for part in self.content
             ]
         if self.tool_calls:
             message["tool_calls"] = [call.to_json() for call in self.tool_calls]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llamacli.engine.media.media import Media
 from llamacli.errors import ModelUnsupportedError
 
 if TYPE_CHECKING:
@@ -14,20 +15,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt: `text` for people, `tokens` for the model. `stops` are the stop texts of the chat template."""
+    """A prompt: `text` for people, `tokens` for the model. `stops` are the stop texts of the chat template.
+
+    `media` are the pictures and sounds, each with the index of the first of the tokens and placeholders that stand for it.
+    """
 
     text: str
     tokens: tuple[int, ...]
     stops: tuple[str, ...] = ()
     preserved: frozenset[int] = frozenset()
+    media: tuple[tuple[int, Media], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a rendered prompt; `is_input` if it came from a message and not from the template."""
+    """A part of a rendered prompt; `is_input` if it came from a message and not from the template.
+
+    The text of a picture or sound is for people only.
+    """
 
     text: str
     is_input: bool
+    media: Media | None = None
+
+
+Expand = Callable[[Media], Sequence[int]]
+"""Returns the tokens and placeholders that stand for a picture or a sound."""
 
 
 def plain_prompt(vocabulary: Vocabulary, text: str, *, special: bool = False) -> Prompt:
@@ -42,23 +55,39 @@ def plain_prompt(vocabulary: Vocabulary, text: str, *, special: bool = False) ->
     return _with_tokens(Prompt(text, tuple(tokens) or _begin(vocabulary)))
 
 
-def rendered_prompt(vocabulary: Vocabulary, parts: Sequence[Part], stops: tuple[str, ...] = ()) -> Prompt:
-    """Return the tokens of a rendered chat template.
+def rendered_prompt(
+    vocabulary: Vocabulary, parts: Sequence[Part], stops: tuple[str, ...] = (), expand: Expand | None = None
+) -> Prompt:
+    """Return the tokens of a rendered chat template. `expand` is needed for pictures and sounds among the parts.
 
     The whole text is tokenized at once, as in training, unless input would become control tokens: then the control tokens of
-    the template are found first, and the text between them is plain.
+    the template are found first, and the text between them is plain. Pictures and sounds divide the text.
 
     Raises:
         ModelUnsupportedError: if the vocabulary has no token for it.
     """
-    text = "".join(part.text for part in parts)
-    tokens = vocabulary.tokenize(text, special=True)
-    own = sum(_controls(vocabulary, vocabulary.tokenize(part.text, special=True)) for part in parts if not part.is_input)
-    if _controls(vocabulary, tokens) != own:
-        tokens = _apart(vocabulary, parts)
+    tokens: list[int] = []
+    places: list[tuple[int, Media]] = []
+    text: list[Part] = []
+    for part in parts:
+        if part.media is None or expand is None:
+            text.append(part)
+            continue
+        tokens += _text_tokens(vocabulary, text)
+        text = []
+        places.append((len(tokens), part.media))
+        tokens += expand(part.media)
+    tokens += _text_tokens(vocabulary, text)
     if vocabulary.add_bos and vocabulary.bos >= 0 and tokens[:1] != [vocabulary.bos]:
         tokens.insert(0, vocabulary.bos)
-    return _with_tokens(Prompt(text, tuple(tokens), stops))
+        places = [(place + 1, media) for place, media in places]
+    return _with_tokens(Prompt("".join(part.text for part in parts), tuple(tokens), stops, media=tuple(places)))
+
+
+def _text_tokens(vocabulary: Vocabulary, parts: Sequence[Part]) -> list[int]:
+    tokens = vocabulary.tokenize("".join(part.text for part in parts), special=True) if parts else []
+    own = sum(_controls(vocabulary, vocabulary.tokenize(part.text, special=True)) for part in parts if not part.is_input)
+    return tokens if _controls(vocabulary, tokens) == own else _apart(vocabulary, parts)
 
 
 def _apart(vocabulary: Vocabulary, parts: Sequence[Part]) -> list[int]:

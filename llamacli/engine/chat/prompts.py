@@ -21,6 +21,8 @@ from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.chat.turn import Turn, text_turn
 from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.media.compatibility import refused_media
+from llamacli.engine.media.encoder import Chunk, MediaEncoder
+from llamacli.engine.media.media import Media, MediaKind
 from llamacli.engine.params import SamplingParams
 from llamacli.engine.runtime.logit_bias import Bias, resolve_biases
 from llamacli.engine.runtime.model import Model
@@ -32,8 +34,9 @@ logger = logging.getLogger(__name__)
 class Prompting:
     """Maker of the prompts of a model. A base of `Engine`, which loads it."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, encoder: MediaEncoder | None = None) -> None:
         self.model = model
+        self.encoder = encoder
         self._templates: dict[str | None, ChatTemplate] = {}
         self._faulty_tools: defaultdict[str | None, FaultyTools] = defaultdict(FaultyTools)
 
@@ -118,7 +121,9 @@ class Prompting:
         chosen = self.template(template)
 
         def make(usable: Rendering) -> Turn:
-            return chat_turn(self.model.vocabulary, chosen, messages, usable, constraint=constraint, budget=budget)
+            return chat_turn(
+                self.model.vocabulary, chosen, messages, usable, constraint=constraint, budget=budget, expand=self._expand
+            )
 
         return self._faulty_tools[template].render(chosen, rendering or Rendering(), make)
 
@@ -126,8 +131,18 @@ class Prompting:
         """Raise UsageError if the messages have pictures or sounds, and the model does not take them."""
         for message in messages:
             for media in message.media:
-                if media.kind not in self.model.takes:
-                    raise refused_media(media.kind, has_projector=self.model.params.mmproj is not None)
+                if media.kind not in self.takes:
+                    raise refused_media(media.kind, has_projector=self.encoder is not None)
+
+    @property
+    def takes(self) -> tuple[MediaKind, ...]:
+        """The kinds of media that the model takes beside text."""
+        return self.encoder.kinds if self.encoder is not None else ()
+
+    def _expand(self, media: Media) -> list[int]:
+        """Return the tokens and placeholders that stand for a picture or sound in a prompt."""
+        parts = self.encoder.expand(media) if self.encoder is not None else ()
+        return [token for part in parts for token in (part.placeholders if isinstance(part, Chunk) else part)]
 
     def answer_tokens(
         self, turn: Turn, messages: Sequence[Message], rendering: Rendering, *, template: str | None = None
@@ -135,7 +150,7 @@ class Prompting:
         """Return the tokens of a started answer to `turn`, the last of `messages` (see `continuation.answer_tokens`)."""
         chosen, vocabulary = self.template(template), self.model.vocabulary
         return self._faulty_tools[template].render(
-            chosen, rendering, lambda usable: answer_tokens(vocabulary, chosen, turn, messages, usable)
+            chosen, rendering, lambda usable: answer_tokens(vocabulary, chosen, turn, messages, usable, self._expand)
         )
 
     def ends_answer(self, token: int) -> bool:
@@ -189,6 +204,8 @@ class Prompting:
 
 
 def _turn(engine: Prompting, question: Question, constraint: Constraint | None) -> Turn:
+    if question.media and question.is_text:
+        raise UsageError("pictures and sounds belong to a message of a chat: text alone is continued without them")
     if question.gap is not None:
         return engine.infill_turn(*question.gap, constraint, files=question.files)
     if question.tokens:
@@ -227,6 +244,7 @@ def _plain_turn(engine: Prompting, question: Question, constraint: Constraint | 
         (question.system is not None, "a system prompt"),
         (question.conversation, "messages"),
         (question.tools, "tools"),
+        (question.media, "pictures and sounds"),
     )
     for given, name in unusable:
         if given:

@@ -10,6 +10,7 @@ from typing import Any
 from llamacli.engine.chat.message import Message, Tool
 from llamacli.engine.chat.rendering import ReasoningFormat, ToolChoice
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
+from llamacli.engine.media.media import Media
 
 _SYSTEM_ROLES = ("system", "developer")
 
@@ -17,7 +18,7 @@ _SYSTEM_ROLES = ("system", "developer")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One question: `text` or `tokens` to be continued, `text` or a `conversation` to be answered, or a gap between two texts,
-    beside `files` of the same project (names and texts).
+    beside `files` of the same project (names and texts). `media` come before the text in its message.
 
     `system` replaces the system messages of the conversation. `template` is a chat template by name or text, None for the
     model's. `raw` continues the text without one. `reasoning` is "on", "off" or "auto", `budget` the tokens it may take; with
@@ -26,6 +27,7 @@ class Question:
     """
 
     text: str = ""
+    media: tuple[Media, ...] = ()
     tokens: tuple[int, ...] = ()
     conversation: tuple[Message, ...] = ()
     gap: tuple[str, str] | None = None
@@ -56,4 +58,5 @@ class Question:
         if self.system is not None:
             system = (Message("system", self.system),)
             conversation = tuple(itertools.dropwhile(lambda message: message.role in _SYSTEM_ROLES, conversation))
-        return (*system, *conversation, *((Message("user", self.text),) if self.text else ()))
+        content = (*self.media, *((self.text,) if self.text else ())) if self.media else self.text
+        return (*system, *conversation, *((Message("user", content),) if content else ()))

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from llamacli.binding import bridge
 from llamacli.engine.chat.builtin_templates import builtin_templates, template_file
+from llamacli.engine.chat.media_markers import MediaMarkers
 from llamacli.engine.chat.message import Message, check_calls
 from llamacli.engine.chat.prompt import Part
 from llamacli.engine.chat.rendering import Capabilities, RenderedPrompt, Rendering
@@ -79,17 +80,17 @@ class ChatTemplate:
         if not messages:
             raise UsageError("no messages")
         rendering = rendering or Rendering()
-        names = ToolNames(rendering.tools)
+        names, markers = ToolNames(rendering.tools), MediaMarkers(messages)
         size = sum(len(message.text) for message in messages)
         try:
             with bounded("template", size):
-                answer = self._chat.render({**_request(messages, rendering, names), "limits": self._limits(size)})
+                answer = self._chat.render({**_request(messages, rendering, names, markers), "limits": self._limits(size)})
         except TemplateError as error:
             if error.message.startswith(_BAD_ARGUMENTS):
                 check_calls(messages)
             raise
         return RenderedPrompt(
-            parts=tuple(Part(text, is_input) for text, is_input in answer["parts"]),
+            parts=markers.resolve(tuple(Part(text, is_input) for text, is_input in answer["parts"])),
             grammar=_grammar(answer["grammar"], rendering),
             grammar_lazy=answer["grammar_lazy"],
             triggers=tuple(Trigger(trigger["kind"], trigger["value"]) for trigger in answer["triggers"]),
@@ -155,9 +156,9 @@ def _grammar(text: str, rendering: Rendering) -> str | None:
     return (text if rendering.parallel_tool_calls else _SECOND_CALL.sub(r"\1", text)) or None
 
 
-def _request(messages: Sequence[Message], rendering: Rendering, names: ToolNames) -> dict[str, Any]:
+def _request(messages: Sequence[Message], rendering: Rendering, names: ToolNames, markers: MediaMarkers) -> dict[str, Any]:
     return {
-        "messages": [(names.message(message) if names.changes else message).to_json() for message in messages],
+        "messages": [(names.message(message) if names.changes else message).to_json(markers.part) for message in messages],
         "tools": [names.tool(tool).to_json() for tool in rendering.tools] or None,
         "tool_choice": rendering.tool_choice,
         "parallel_tool_calls": rendering.parallel_tool_calls,

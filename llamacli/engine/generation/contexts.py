@@ -11,6 +11,7 @@ from llamacli.engine.generation.prefix_cache import PrefixCache, PrefixStore
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.generation.shared import SharedScheduler
 from llamacli.engine.generation.staged_prompts import StagedPrompts
+from llamacli.engine.media.encoder import MediaEncoder
 from llamacli.engine.params import DEFAULT_CONTEXT, MOST_DRAFT, ContextParams
 from llamacli.engine.runtime import state as states
 from llamacli.engine.runtime import state_file
@@ -32,8 +33,9 @@ MAX_AUTO_PARALLEL = 16
 class Contexts:
     """Owner of a model's context. `close()` may be called twice, from any thread and from a signal handler."""
 
-    def __init__(self, model: Model, params: ContextParams, flag: CancelFlag) -> None:
+    def __init__(self, model: Model, params: ContextParams, flag: CancelFlag, encoder: MediaEncoder | None = None) -> None:
         self._model = model
+        self._encoder = encoder
         self.params = params
         self._flag = flag
         self._context: Context | None = None
@@ -125,7 +127,7 @@ class Contexts:
             if self._closed:  # by a signal handler, which could not free the model under the context
                 self._free()
         self.require_open()
-        self._shared = SharedScheduler(Scheduler(self._context, self.staged), self._flag)
+        self._shared = SharedScheduler(Scheduler(self._context, self.staged, self._encoder), self._flag)
         if kept is not None and kept.tokens:
             states.restore(self._context, 0, kept)
             self._shared.scheduler.slots.adopt(0, list(kept.tokens))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.guidance import Guidance
+from llamacli.engine.media.media import Media
 from llamacli.engine.params import GenerationParams
 
 Processor = Callable[[list[int], "memoryview[float]"], None]
@@ -23,7 +24,8 @@ class Request:
     up instead of evaluated again, so that the tokens in the gap still have a faint influence.
     `preserved`: control tokens whose text belongs to the answer (marks of tool calls, for example); others are left out.
     `guidance` constrains the answer. `processor` gets the tokens so far and the logits, (n_vocab,) floats, before each choice,
-    and may change the logits. `criterion` gets the same, and ends the answer before the choice by returning True.
+    and may change the logits. `criterion` gets the same, and ends the answer before the choice by returning True. `media` are
+    those of the prompt (see `Prompt`).
     """
 
     prompt: tuple[int, ...]
@@ -34,6 +36,7 @@ class Request:
     guidance: Guidance | None = None
     processor: Processor | None = None
     criterion: Criterion | None = None
+    media: tuple[tuple[int, Media], ...] = ()
 
 
 def request_of(
@@ -57,4 +60,5 @@ def request_of(
         guidance=turn.guidance,
         processor=processor,
         criterion=criterion,
+        media=prompt.media,
     )

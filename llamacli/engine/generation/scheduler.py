@@ -17,22 +17,25 @@ from llamacli.engine.events import Event, Failed, Finished, Token
 from llamacli.engine.generation.batching import InvariantPlanner, MixedPlanner, Planned, Planner
 from llamacli.engine.generation.burst import Burst, Choice
 from llamacli.engine.generation.drafts.drafter import Draft, Drafter
+from llamacli.engine.generation.media_prompts import MediaPrompts
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.sequence import Sequence
 from llamacli.engine.generation.slots import Slots
 from llamacli.engine.generation.staged_prompts import StagedPrompts
+from llamacli.engine.media.encoder import Chunk, MediaEncoder
 from llamacli.engine.runtime.context import Context
-from llamacli.errors import CancelledError, ContextFullError, UsageError
+from llamacli.errors import CancelledError, ContextFullError, LlamacliError, UsageError
 
 
 class Scheduler:
     """Runner of requests on a context, up to its number of sequences at once. Not thread-safe: one thread steps.
 
-    `staged` are evaluated prompts from outside.
+    `staged` are evaluated prompts from outside. `encoder` is needed for requests with pictures or sounds.
     """
 
-    def __init__(self, context: Context, staged: StagedPrompts | None = None) -> None:
+    def __init__(self, context: Context, staged: StagedPrompts | None = None, encoder: MediaEncoder | None = None) -> None:
         self._context = context
+        self._media = MediaPrompts(context, encoder)
         self.slots = Slots(context, staged)
         self._bursts = Burst(context)
         self._drafter = Drafter()
@@ -42,6 +45,7 @@ class Scheduler:
         self._waiting: deque[Sequence] = deque()
         self._ids = itertools.count()
         self._is_scoring_next = True
+        self._is_chunk_next = False
         self.limit = context.params.n_seq_max
         """The number of sequences that may run at once, at most the number of slots."""
         self.tuner: Callable[[int], None] | None = None
@@ -52,7 +56,7 @@ class Scheduler:
 
         Raises:
             TypeError: if a number of tokens is not a whole number.
-            UsageError: if the prompt is empty, or a token id is outside the vocabulary.
+            UsageError: if the prompt is empty, a token id is outside the vocabulary, or its pictures are not what it says.
             ContextFullError: if the prompt is longer than the context.
             GrammarError: if llama.cpp does not accept the grammar.
         """
@@ -60,7 +64,7 @@ class Scheduler:
         needed = len(request.prompt)
         if not needed:
             raise UsageError("the prompt is empty, and this model has no BOS token")
-        context.model.vocabulary.check_ids(request.prompt)
+        chunks = self._media.chunks(request)
         operator.index(request.params.max_tokens or 0)
         if needed > context.n_ctx:
             raise ContextFullError(
@@ -72,7 +76,7 @@ class Scheduler:
                 if needed <= context.model.n_ctx_train
                 else f"shorten the prompt; the model was trained with {context.model.n_ctx_train} tokens",
             )
-        sequence = Sequence(next(self._ids), request, context)
+        sequence = Sequence(next(self._ids), request, context, chunks)
         self._waiting.append(sequence)
         return sequence
 
@@ -100,11 +104,14 @@ class Scheduler:
         if self._waiting:
             self._admit()
         events = self._make_room()
-        plan = self._plan()
-        if not plan:
+        chunk_first = self._next_chunk()
+        plan = [] if chunk_first is not None else self._plan()
+        if not plan and chunk_first is None:
             return events
         try:
-            if (draft := self._draft(plan)) is not None:
+            if chunk_first is not None:
+                events += self._evaluate_chunk(*chunk_first)
+            elif (draft := self._draft(plan)) is not None:
                 events += self._check(plan[0][0], draft)
             elif (steps := self._burst_steps(plan)) > 1:
                 events += self._burst(plan, steps)
@@ -158,7 +165,7 @@ class Scheduler:
         """Evaluate the pending token of a sequence with a draft, and keep what would have been chosen without."""
         started = time.perf_counter()
         tokens = [*sequence.pending, *draft.tokens]
-        start, accepted = len(sequence.cached), 0
+        start, accepted = sequence.position, 0
         positions = list(range(start, start + len(tokens)))
         self._context.decode(tokens, positions, [sequence.slot] * len(tokens), [1] * len(tokens), counts=False)
 
@@ -182,6 +189,23 @@ class Scheduler:
             return [(scored[0], scored[0].score_portion)]
         self._is_scoring_next = True
         return plan
+
+    def _next_chunk(self) -> tuple[Sequence, Chunk] | None:
+        """The chunk to evaluate now: in turns with the text of the others, since a batch has either tokens or embeddings."""
+        waiting = [(one, one.chunk) for _, one in self.slots.active()] if self._media.encoder is not None else []
+        with_chunk = [(one, chunk) for one, chunk in waiting if chunk is not None]
+        self._is_chunk_next = bool(with_chunk) and (not self._is_chunk_next or len(with_chunk) == len(waiting))
+        return with_chunk[0] if self._is_chunk_next else None
+
+    def _evaluate_chunk(self, sequence: Sequence, chunk: Chunk) -> list[Event]:
+        """Encode a chunk, unless that was done before, and evaluate it. What is wrong with it ends its sequence only."""
+        try:
+            output = self._media.evaluate(sequence, chunk)
+        except CancelledError:
+            raise
+        except LlamacliError as error:
+            return self._advance(sequence, partial(_raise, error))
+        return self._advance(sequence, partial(sequence.evaluated_chunk, chunk, output))
 
     def _finish_batch(self, plan: list[Planned], outputs: list[int]) -> list[Event]:
         """Sample for the sequences whose pending tokens are all evaluated."""
@@ -276,14 +300,18 @@ def _batch_of(plan: list[Planned]) -> tuple[list[int], list[int], list[int], lis
     sequences: list[int] = []
     outputs: list[int] = []
     for sequence, count in plan:
-        start = len(sequence.cached)
+        start = sequence.position
         tokens += sequence.pending[:count]
         positions += range(start, start + count)
         sequences += [sequence.slot] * count
         scores = sequence.scores_prompt and sequence.is_prefilling
         outputs += [int(scores)] * (count - 1)
-        outputs.append(int(scores or count == len(sequence.pending)))
+        outputs.append(int(scores or sequence.gives_output(count)))
     return tokens, positions, sequences, outputs
+
+
+def _raise(error: Exception) -> list[Event]:
+    raise error
 
 
 def _rounded(tokens: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from llamacli.binding.library import check_sampling, library
@@ -14,6 +15,8 @@ from llamacli.engine.generation.prompt_scores import PromptScores
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.sampler import Sampler
 from llamacli.engine.generation.text import TextStream
+from llamacli.engine.media.encoder import Chunk
+from llamacli.engine.media.placeholders import position_after, without_placeholders
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import ConstraintError
 
@@ -25,17 +28,20 @@ CERTAIN_BYTES = 128
 
 
 class Sequence:
-    """A request in a slot of the cache.
+    """A request in a slot of the cache. `chunks` are the embeddings in its prompt, by the index of their first placeholder.
 
-    `cached` are the tokens whose positions the cache holds, `pending` those to evaluate next.
+    `cached` are the tokens that the cache holds, `position` is the one after them, and `pending` are the tokens to evaluate
+    next, up to a chunk.
     """
 
-    def __init__(self, identity: int, request: Request, context: Context) -> None:
+    def __init__(self, identity: int, request: Request, context: Context, chunks: Mapping[int, Chunk] | None = None) -> None:
         self.id = identity
         self.request = request
         self.slot = -1
         self.cached: list[int] = []
-        self.pending = list(request.prompt)
+        self.position = 0
+        self._chunks = chunks or {}
+        self.pending = self._text_from(0)
         self.finished = False
         self._context = context
         self._vocabulary = context.model.vocabulary
@@ -102,8 +108,23 @@ class Sequence:
         """Start in a slot whose cache holds `cached`, a prefix of the prompt."""
         self.slot, self.cached = slot, cached
         self._reused = len(cached)
-        self.pending = list(self.request.prompt[len(cached) :])
+        self.position = position_after(cached)
+        self.pending = self._text_from(len(cached))
         self._started = time.perf_counter()
+
+    def _text_from(self, start: int) -> list[int]:
+        """The tokens of the prompt from an index up to the next chunk."""
+        end = min((place for place in self._chunks if place >= start), default=len(self.request.prompt))
+        return list(self.request.prompt[start:end])
+
+    @property
+    def chunk(self) -> Chunk | None:
+        """The embeddings to evaluate next, before any pending token."""
+        return self._chunks.get(len(self.cached)) if self._chunks and self._prefilling else None
+
+    def gives_output(self, count: int) -> bool:
+        """Return whether the logits after the next `count` tokens, or placeholders of a chunk, are needed."""
+        return not self._prefilling or len(self.cached) + count == len(self.request.prompt)
 
     def evaluated(self, count: int, output: int | None) -> list[Event]:
         """Advance by `count` evaluated pending tokens and return the events.
@@ -111,14 +132,25 @@ class Sequence:
         `output` is the index of the last token's logits, None without logits.
         """
         self.cached += self.pending[:count]
+        self.position += count
         del self.pending[:count]
+        return self._after_evaluation(output)
+
+    def evaluated_chunk(self, chunk: Chunk, output: int | None) -> list[Event]:
+        """Advance by an evaluated chunk and return the events. `output` is that of the last embedding, None without logits."""
+        self.cached += chunk.placeholders
+        self.position += position_after(chunk.placeholders)
+        self.pending = self._text_from(len(self.cached))
+        return self._after_evaluation(output)
+
+    def _after_evaluation(self, output: int | None) -> list[Event]:
         events: list[Event] = []
         if self._prefilling:
             events.append(Prefill(self.id, len(self.cached), len(self.request.prompt)))
-            if self.pending:
+            if len(self.cached) < len(self.request.prompt):
                 return events
             self._prefilling = False
-            self._sampler.remember(list(self.request.prompt))
+            self._sampler.remember(without_placeholders(self.request.prompt))
             self._first = time.perf_counter()
             self._add_started(events)
             if self.finished:
@@ -172,11 +204,12 @@ class Sequence:
         """Return what C needs to continue from the pending token. `stops`: it ends where text is certain."""
         matcher = self._guide.matcher if self._guide is not None else None
         certain = LEAST_CERTAIN if stops else 0
-        return self._sampler.lane(self.slot, len(self.cached), self.pending[0], matcher, certain=certain)
+        return self._sampler.lane(self.slot, self.position, self.pending[0], matcher, certain=certain)
 
     def chosen(self, choice: Choice) -> list[Event]:
         """Advance by the pending token, which C evaluated, and the next one, which C chose."""
         self.cached += self.pending
+        self.position += len(self.pending)
         self.pending.clear()
         check_sampling(choice.status)
         events: list[Event] = []
@@ -187,11 +220,16 @@ class Sequence:
     def _choose(self, output: int, events: list[Event]) -> None:
         """Sample the next token and add its events, unless the request's criterion ends the answer."""
         criterion = self.request.criterion
-        if criterion is not None and criterion(self.cached, self._context.logits(output)):
+        if criterion is not None and criterion(self._seen, self._context.logits(output)):
             events.append(self.finish("stop"))
             return
         token, forced = self._next(output)
         self._take(token, None if forced else self._sampler.logprob(), self._sampler.top(), events)
+
+    @property
+    def _seen(self) -> list[int]:
+        """The tokens so far, without what stands for pictures and sounds."""
+        return without_placeholders(self.cached) if self._chunks else self.cached
 
     def _add_started(self, events: list[Event]) -> None:
         """Add the events of the tokens of the answer that were in the prompt.
@@ -244,7 +282,7 @@ class Sequence:
         """The next token, and True if it was forced."""
         guide = self._guide
         if self.request.processor is not None:
-            self.request.processor(self.cached, self._context.logits(output))
+            self.request.processor(self._seen, self._context.logits(output))
         if guide is None:
             return self._sampler.sample(self._context.handle, output), False
         token = guide.forced()

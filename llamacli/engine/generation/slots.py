@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from llamacli.engine.generation.prefix_cache import WORTHWHILE, PrefixStore, common_length
 from llamacli.engine.generation.sequence import Sequence
 from llamacli.engine.generation.staged_prompts import StagedPrompts
+from llamacli.engine.media.placeholders import is_placeholder, position_after, whole_chunks
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.exactness import is_exact
 from llamacli.engine.runtime.prompt_identity import PromptIdentity
@@ -72,7 +73,9 @@ class Slots:
         if sequence.request.closes_gap:
             self._close_gap(slot, prompt)
         kept = self._cut(slot, self._reusable(slot, prompt) if reuses else 0)
-        slot.is_plain = kept == 0 or (slot.is_plain and kept % self._unit == 0)
+        slot.is_plain = (kept == 0 or (slot.is_plain and kept % self._unit == 0)) and not (
+            self._unit > 1 and sequence.request.media
+        )
         slot.sequence, slot.read = sequence, len(prompt)
         sequence.start(slot.index, list(prompt[:kept]))
         slot.tokens = sequence.cached
@@ -90,7 +93,7 @@ class Slots:
 
     def forget_rest(self, sequence: Sequence) -> None:
         """Cut off what the cache holds beyond the tokens of a running sequence."""
-        self._context.forget(sequence.slot, len(sequence.cached))
+        self._context.forget(sequence.slot, sequence.position)
 
     def free(self, sequence: Sequence) -> None:
         """Free the slot of a sequence; the tokens stay for reuse."""
@@ -104,7 +107,7 @@ class Slots:
     def shift(self, sequence: Sequence) -> bool:
         """Drop the older half of the tokens after the kept ones. Return whether the request and the memory allow it."""
         params, context = sequence.request.params, self._context
-        if not params.context_shift or not context.can_shift:
+        if not params.context_shift or not context.can_shift or sequence.request.media:
             return False
         keep = len(sequence.request.prompt) - sequence.request.started if params.keep < 0 else params.keep
         if sequence.request.prompt[0] == context.model.vocabulary.bos:
@@ -115,6 +118,7 @@ class Slots:
             return False
         context.shift(sequence.slot, keep + gone, -1, -gone)
         del sequence.cached[keep : keep + gone]
+        sequence.position -= gone
         slot = self._slots[sequence.slot]
         slot.read, slot.is_plain = min(slot.read, keep), False
         return True
@@ -148,9 +152,9 @@ class Slots:
     def _reusable(self, slot: Slot, prompt: tuple[int, ...]) -> int:
         """The number of prompt tokens that this slot saves. One must be evaluated, for its logits."""
         if self.is_exact or not self._context.is_invariant:
-            return min(common_length(slot.tokens, prompt), len(prompt) - 1)
+            return whole_chunks(prompt, min(common_length(slot.tokens, prompt), len(prompt) - 1))
         # Generated tokens were evaluated one by one, and a single token must not be left.
-        return max(0, min(common_length(slot.tokens[: slot.read], prompt), len(prompt) - 2))
+        return whole_chunks(prompt, max(0, min(common_length(slot.tokens[: slot.read], prompt), len(prompt) - 2)))
 
     def _remember(self, slot: Slot, kept: int) -> None:
         """Save the tokens of a slot if many of them are about to be dropped."""
@@ -187,17 +191,18 @@ class Slots:
         start = common_length(slot.tokens, prompt)
         rest = list(prompt[start : start + WORTH_MOVING])
         place = _find(slot.tokens, rest, start) if len(rest) == WORTH_MOVING else -1
-        if place > start and self._context.can_shift and self._context.forget(slot.index, start, place):
+        has_media = any(map(is_placeholder, slot.tokens[start:]))
+        if place > start and not has_media and self._context.can_shift and self._context.forget(slot.index, start, place):
             self._context.shift(slot.index, place, -1, start - place)
             del slot.tokens[start:place]
             slot.read, slot.is_plain = min(slot.read, start), False
 
     def _cut(self, slot: Slot, length: int) -> int:
         """Cut a slot back to `length` tokens, or to none if the memory cannot; return the remaining number."""
-        context = self._context
-        if length and length < len(slot.tokens) and not context.keeps(slot.index, length):
-            length = 0
-        if not context.forget(slot.index, length):
+        context, position = self._context, position_after(slot.tokens[:length])
+        if length and length < len(slot.tokens) and not context.keeps(slot.index, position):
+            length = position = 0
+        if not context.forget(slot.index, position):
             length = 0
             context.forget(slot.index)
         slot.tokens = slot.tokens[:length]

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import struct
-import zlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,29 +19,53 @@ _QUICK = 1
 """The level of zlib: pixels of photographs hardly get smaller at higher ones."""
 
 
+class MediaData:
+    """Pixels or samples. They stay behind when their `Media` goes to another process, which gets them on their own."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = data
+
+
 @dataclass(frozen=True, slots=True)
 class Media:
     """A picture (`image`) or a sound (`audio`). `new_image` and `new_sound` make one.
 
-    The data of a picture are its rows from the top, three bytes (red, green, blue) for each pixel; those of a sound are 32-bit
-    little-endian floats of one channel, `rate` of them a second. `id` is a SHA-256 of all of this, by which caches know it: two
-    with one id are equal. Without data it stands for one that the reader has already.
+    `id` is a SHA-256 of everything, by which caches know it: two with one id are equal. Without data it stands for one that the
+    reader has already.
     """
 
     kind: MediaKind
     id: str
-    data: bytes = field(repr=False, compare=False)
+    content: MediaData = field(repr=False, compare=False)
     width: int = 0
     height: int = 0
     rate: int = 0
+    samples: int = 0
+
+    @property
+    def data(self) -> bytes:
+        """The rows of a picture from the top, three bytes (red, green, blue) for each pixel, or the samples of a sound.
+
+        These are 32-bit little-endian floats of one channel, `samples` of them, `rate` a second.
+        """
+        return self.content.data
+
+    @property
+    def size(self) -> int:
+        """Bytes of the data, even without them."""
+        return 3 * self.width * self.height if self.kind == "image" else 4 * self.samples
 
     @property
     def seconds(self) -> float:
         """The duration of a sound."""
-        return len(self.data) / 4 / self.rate if self.rate else 0.0
+        return self.samples / self.rate if self.rate else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a part of a message in OpenAI's format: a picture as PNG, a sound as WAV, both without loss."""
+        import base64
+
         if self.kind == "image":
             url = f"data:image/png;base64,{base64.b64encode(png(self)).decode()}"
             return {"type": "image_url", "image_url": {"url": url}}
@@ -71,16 +91,18 @@ def new_sound(rate: int, samples: bytes) -> Media:
     """
     if rate < 1 or not samples or len(samples) % 4:
         raise UsageError(f"{len(samples)} bytes at {rate} Hz are not a sound of 32-bit samples")
-    return Media("audio", _identity("audio", samples, rate), _bounded(samples), rate=rate)
+    return Media("audio", _identity("audio", samples, rate), _bounded(samples), rate=rate, samples=len(samples) // 4)
 
 
-def _bounded(data: bytes) -> bytes:
+def _bounded(data: bytes) -> MediaData:
     if len(data) > MOST_BYTES:
         raise UsageError(f"a picture or sound of {len(data)} bytes is larger than the {MOST_BYTES} that the engine takes")
-    return data
+    return MediaData(data)
 
 
 def _identity(kind: MediaKind, data: bytes, *numbers: int) -> str:
+    import hashlib  # most prompts have text only
+
     digest = hashlib.sha256(f"{kind} {' '.join(map(str, numbers))}\n".encode())
     digest.update(data)
     return digest.hexdigest()
@@ -88,6 +110,9 @@ def _identity(kind: MediaKind, data: bytes, *numbers: int) -> str:
 
 def png(image: Media) -> bytes:
     """Return a picture as a PNG file, which has nothing but its pixels (https://www.w3.org/TR/png)."""
+    import struct
+    import zlib
+
     row = 3 * image.width
     rows = b"".join(b"\0" + image.data[start : start + row] for start in range(0, len(image.data), row))
     head = struct.pack(">IIBBBBB", image.width, image.height, 8, 2, 0, 0, 0)
@@ -99,6 +124,8 @@ def png(image: Media) -> bytes:
 
 def wav(sound: Media) -> bytes:
     """Return a sound as a WAV file of floating-point samples."""
+    import struct
+
     form = struct.pack("<HHIIHHH", 3, 1, sound.rate, 4 * sound.rate, 4, 32, 0)
     fact = struct.pack("<I", len(sound.data) // 4)
     body = b"".join(

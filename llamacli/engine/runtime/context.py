@@ -11,6 +11,7 @@ from llamacli.binding import log
 from llamacli.binding.arrays import BatchArrays, byte_array, byte_buffer, byte_view, float_array, float_view, pointer_array
 from llamacli.binding.kernels import KERNELS
 from llamacli.binding.library import declarations, library
+from llamacli.binding.media import EmbeddingBatch
 from llamacli.engine.params import ContextParams
 from llamacli.engine.runtime.cache_size import check_cache
 from llamacli.engine.runtime.cancel import CancelFlag
@@ -78,6 +79,7 @@ class Context:
         self.n_batch = int(self._library.llama_n_batch(self._handle))
         self.n_outputs = min(self.n_batch, c_params.n_outputs_max)
         self._batch = BatchArrays(self.n_batch)
+        self._embeddings: EmbeddingBatch | None = None
         self._threads: AdaptiveThreads | None = None
         if adapts_threads(params, model.params):
             apply = partial(self._library.llama_set_n_threads, self._handle)
@@ -137,6 +139,29 @@ class Context:
         """
         with self.step(len(tokens)) if counts else nullcontext():
             self._library.llama_decode(self.evaluator, self._batch.fill(tokens, positions, sequences, outputs))
+
+    def decode_embeddings(
+        self, rows: bytes, positions: list[list[int]], sequence: int, *, output: bool, is_causal: bool = True
+    ) -> None:
+        """Evaluate embeddings of one sequence, at most `n_batch`: rows of 32-bit floats instead of tokens.
+
+        `positions` has a list for each section of M-RoPE, otherwise one. `output`: the logits of the last row are needed.
+        Unless `is_causal`, each row attends to all of them.
+
+        Raises: as `decode`.
+        """
+        sections, count = len(positions), len(positions[0])
+        if self._embeddings is None:
+            self._embeddings = EmbeddingBatch(self.n_batch, sections)
+        batch = self._embeddings.fill(rows, positions, sequence, output=output)
+        if not is_causal:
+            self._library.llama_set_causal_attn(self.handle, False)
+        try:
+            with self.step(count):
+                self._library.llama_decode(self.evaluator, batch)
+        finally:
+            if not is_causal:
+                self._library.llama_set_causal_attn(self.handle, True)
 
     def step(self, tokens: int) -> AbstractContextManager[Step]:
         """A block that evaluates batches of so many tokens, with as many threads as are fastest now."""

@@ -17,7 +17,6 @@ from llamacli.binding.enums import llama_model_meta_key
 from llamacli.binding.huge_pages import settle_in_huge_pages
 from llamacli.binding.library import library
 from llamacli.engine.media.compatibility import check_projector
-from llamacli.engine.media.media import MediaKind
 from llamacli.engine.params import LoraAdapter, ModelParams
 from llamacli.engine.runtime.accents import ACCENTS_KEPT, strips_accents, without_accents
 from llamacli.engine.runtime.cancel import CancelFlag
@@ -188,11 +187,6 @@ class Model:
         """True if the state of a sequence cannot be truncated to an earlier token."""
         lib = self._library
         return bool(lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle))
-
-    @property
-    def takes(self) -> tuple[MediaKind, ...]:
-        """The kinds of media that the model takes beside text."""
-        return ()
 
     def chat_template(self) -> str | None:
         """Return the source of the model's own chat template, or None."""

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from llamacli.binding.library import library
+from llamacli.engine.media.placeholders import without_placeholders
 from llamacli.engine.params import ContextParams
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.model import Model
@@ -78,6 +79,6 @@ def restore(context: Context, sequence: int, state: State) -> None:
             hint=f"use n_ctx={len(state.tokens) + 256} or more",
             parameter="n_ctx",
         )
-    context.model.vocabulary.check_ids(state.tokens)
+    context.model.vocabulary.check_ids(without_placeholders(state.tokens))
     context.forget(sequence)
     context.restore_sequence(sequence, state.payload)

@@ -194,6 +194,7 @@ def format_system(report: SystemReport, sandbox: SandboxReport, paths: Mapping[s
         ("threads", f"{report.threads} for generation, {report.logical_cpus} logical CPUs"),
     ]
     rows.append(("kernels", f"our own for {report.kernels}" if report.kernels else "llama.cpp's: we have none for this CPU"))
+    rows.append(("media", report.media or "this build encodes no pictures and sound"))
     rows.append(("sandbox", format_sandbox(sandbox)))
     if report.memory_available is not None:
         rows.append(("memory", f"{format_bytes(report.memory_available)} available"))

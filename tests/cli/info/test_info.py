@@ -571,6 +571,7 @@ def test_the_system(isolated_home: Path) -> None:
     assert rows["kernels"] == (
         f"our own for {found['kernels']}" if found["kernels"] else "llama.cpp's: we have none for this CPU"
     )
+    assert (found["media"], rows["media"]) == ("libmtmd", "libmtmd")
     assert found["sandbox"]["missing"] == list(describe_sandbox().missing)
     assert all(reason in rows["sandbox"] for reason in describe_sandbox().missing)
     assert ("seccomp" in rows["sandbox"]) or not found["sandbox"]["seccomp"]

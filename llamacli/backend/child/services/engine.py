@@ -37,6 +37,7 @@ from llamacli.engine.events import AnswerEvent
 from llamacli.engine.generation.job import Job
 from llamacli.engine.generation.job_window import LOOK_AHEAD
 from llamacli.engine.generation.room import Room
+from llamacli.engine.media.media import Media
 from llamacli.engine.runtime import state_file
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.errors import EngineError
@@ -90,6 +91,8 @@ class EngineService:
             contract.HELD_TOKENS: lambda prompt, task: self.engine.held_tokens(prompt),
             contract.STAGE_PROMPT: self._stage_prompt,
             contract.CAPTURE_PROMPT: self._capture_prompt,
+            contract.MISSING_MEDIA: self._missing_media,
+            contract.PUT_MEDIA: self._put_media,
             contract.STATE_SIZE: lambda _, task: EvaluatedSize(self.engine.cached_tokens, self.engine.state_bytes),
             vectors.EMBED: self._embed,
             contract.NEXT_TOKENS: lambda text, task: self.engine.next_tokens(text),
@@ -197,6 +200,19 @@ class EngineService:
         from llamacli.backend.child.services.tokenizer import TokenizerService
 
         return TokenizerService([self.engine.model]).handlers()[method](asked, task)
+
+    # --- pictures and sounds --------------------------------------------------------------------------------------------
+
+    def _missing_media(self, asked: tuple[str, ...], _task: Task) -> tuple[str, ...]:
+        encoder = self.engine.encoder
+        return tuple(identity for identity in asked if encoder is not None and encoder.needs_data(identity))
+
+    def _put_media(self, media: Media, task: Task) -> None:
+        with os.fdopen(task.descriptors.pop(), "rb") as file:
+            file.seek(0)
+            data = file.read(media.size)
+        if self.engine.encoder is not None and len(data) == media.size:
+            self.engine.encoder.keep_data(media, data)
 
     # --- state ----------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from llamacli.backend.child.wire.faults import Fault, exception_of, fault_of
+from llamacli.engine.media.media import MediaData
 from llamacli.errors import EngineError, UsageError
 
 MAX_BYTES = 1 << 28
@@ -70,10 +71,14 @@ def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
 def _to_wire(value: object) -> object:
     if isinstance(value, BaseException):
         return fault_of(value)
+    if isinstance(value, MediaData):  # it is handed over once, by `media.send_media`
+        return None
     raise NotImplementedError(f"{type(value).__name__} has no form on the wire")
 
 
 def _from_wire(kind: type, value: object) -> object:
     if issubclass(kind, BaseException):
         return exception_of(msgspec.convert(value, Fault))
+    if issubclass(kind, MediaData) and value is None:
+        return MediaData()
     raise NotImplementedError(f"{kind.__name__} has no form on the wire")

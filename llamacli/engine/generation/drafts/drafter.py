@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llamacli.engine.generation.burst import STEPS
 from llamacli.engine.generation.drafts.gate import CERTAIN, Account, Gate, size_of
 from llamacli.engine.generation.drafts.repeats import GRAM, Repeats
+from llamacli.engine.media.placeholders import is_placeholder
 from llamacli.engine.params import MOST_DRAFT
 
 _POOL_TOKENS = 1 << 16
@@ -51,6 +53,7 @@ class Drafter:
         if room < 1:
             return None
         match, tokens = (CERTAIN, certain) if certain else self._guess([*text[-_LOOK_BACK:], last])
+        tokens = list(itertools.takewhile(lambda token: not is_placeholder(token), tokens))
         available = min(len(tokens), room, MOST_DRAFT)
         count = self._worth(match, available) if most is None else min(most, available)
         return Draft(tuple(tokens[:count]), match) if count else None

@@ -1,0 +1,67 @@
+"""Greedy answers about pictures, compared with those of llama.cpp's own program of the same tree.
+
+`tests/performance/bench_media.py` builds it; without it these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+from tiny_vision import COLOURS, Kind, VisionModel
+
+from llamacli.engine.chat.message import Message
+from llamacli.engine.engine import Engine
+from llamacli.engine.events import Answer
+from llamacli.engine.media.media import Media, new_image, png
+from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
+
+from .conftest import Seeing
+
+PROGRAM = Path(os.environ.get("LLAMACLI_BENCH_PEERS", Path(__file__).parents[3] / "build/peers"), "bin/llama-mtmd-cli")
+TOKENS = 24
+
+pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="llama-mtmd-cli is not built")
+
+
+def theirs(files: VisionModel, folder: Path, images: list[Media], text: str) -> str:
+    named = []
+    for number, image in enumerate(images):
+        named += ["--image", folder / f"{number}.png"]
+        (folder / f"{number}.png").write_bytes(png(image))
+    command = [
+        PROGRAM, "-m", files.model, "--mmproj", files.projector, *named, "-p", text, "-n", str(TOKENS), "--temp", "0",
+        "-t", "1", "--no-warmup", "-c", "2048",
+    ]  # fmt: skip
+    done = subprocess.run([*map(str, command)], capture_output=True, check=True, stdin=subprocess.DEVNULL)
+    return done.stdout.decode("utf-8", "replace").strip()
+
+
+def ours(files: VisionModel, images: list[Media], text: str) -> str:
+    params = GenerationParams(max_tokens=TOKENS, sampling=SamplingParams(temperature=0.0))
+    with Engine(files.model, ModelParams(mmproj=str(files.projector)), ContextParams(threads=1)) as engine:
+        turn = engine.chat_turn([Message("user", (*images, text))])
+        (answer,) = [event for event in engine.answer(turn, params) if isinstance(event, Answer)]
+    return answer.content.strip()
+
+
+def noise(seed: int, width: int, height: int) -> Media:
+    return new_image(width, height, random.Random(seed).randbytes(3 * width * height))
+
+
+@pytest.mark.parametrize("kind", ["idefics3", "qwen2vl"])
+@pytest.mark.parametrize("seed", [3, 5])
+@pytest.mark.parametrize("sizes", [[(64, 48)], [(33, 70), (200, 20)], [(1, 1)]], ids=str)
+def test_random_weights(kind: Kind, seed: int, sizes: list[tuple[int, int]], seeing: Seeing, tmp_path: Path) -> None:
+    files, images = seeing(kind, seed), [noise(number, *size) for number, size in enumerate(sizes)]
+    assert ours(files, images, "What is it?") == theirs(files, tmp_path, images, "What is it?")
+
+
+@pytest.mark.parametrize("kind", ["idefics3", "qwen2vl"])
+@pytest.mark.parametrize(("colour", "pixel"), zip(COLOURS, (b"\xff\0\0", b"\0\xff\0", b"\0\0\xff"), strict=True))
+def test_colours(kind: Kind, colour: str, pixel: bytes, seeing: Seeing, tmp_path: Path) -> None:
+    images = [new_image(50, 30, pixel * 1500)]
+    assert ours(seeing(kind), images, "Which?") == theirs(seeing(kind), tmp_path, images, "Which?") == colour
