@@ -229,11 +229,12 @@ class LoopEngine:
         if prompts is not None and prompts.take(params):
             most = min(most, prompts.least - 1)
         turn = None
+        await self._send_media(question)
         call = await LoopCall.begin(self._engine.child, contract.ASK, AskRequest(question, params, samples, most))
         async with aclosing(call.batches()) as batches:
             async for batch in batches:
                 if isinstance(batch[0], Turn):
-                    turn = batch[0]
+                    turn = with_data(batch[0], media_of(question))
                 else:
                     yield batch
         if turn is not None:
@@ -270,9 +271,12 @@ class LoopEngine:
                         prompts.keep(prompt, answer)
                     yield batch
 
-    async def _answer(self, turn: Turn, params: GenerationParams, *, samples: int) -> AsyncGenerator[list[AnswerEvent], None]:
-        if media := media_of(turn):
+    async def _send_media(self, source: Question | Turn) -> None:
+        if media := media_of(source):
             await asyncio.to_thread(send_media, self._engine.child, media)
+
+    async def _answer(self, turn: Turn, params: GenerationParams, *, samples: int) -> AsyncGenerator[list[AnswerEvent], None]:
+        await self._send_media(turn)
         request = AnswerRequest(turn, params, samples, (), closes_gap=False, asks_for_room=False)
         call = await LoopCall.begin(self._engine.child, contract.ANSWER, request)
         async with aclosing(call.batches()) as batches:
