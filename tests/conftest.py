@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 import tiny
+from tiny_vision import Kind, Seeing, VisionModel, vision_model
 
 from llamacli.store.models import catalogue
 
@@ -57,6 +58,20 @@ def tiny_base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_embedding_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model with mean pooling."""
     return tiny.tiny_model(tmp_path_factory.mktemp("models") / "tiny-embedding.gguf", embedding=True)
+
+
+@pytest.fixture(scope="session")
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> Seeing:
+    """Returns a model that sees: of a kind, with weights set by hand or, with a seed, at random."""
+    folder = tmp_path_factory.mktemp("seeing")
+    made: dict[tuple[Kind, int | None], VisionModel] = {}
+
+    def make(kind: Kind, seed: int | None = None) -> VisionModel:
+        if (kind, seed) not in made:
+            made[kind, seed] = vision_model(folder, kind, seed=seed)
+        return made[kind, seed]
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,10 @@ class VisionModel:
     projector: Path
 
 
+Seeing = Callable[..., VisionModel]
+"""The fixture `seeing`: returns a model of a kind, and of a seed if its weights are random."""
+
+
 def vision_model(
     folder: Path, kind: Kind = "idefics3", *, seed: int | None = None, context: int = 2048, **change: Any
 ) -> VisionModel:

@@ -11,15 +11,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tiny_vision import COLOURS, Kind, VisionModel
+from tiny_vision import COLOURS, Kind, Seeing, VisionModel
 
 from llamacli.engine.chat.message import Message
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Answer
 from llamacli.engine.media.media import Media, new_image, png
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
-
-from .conftest import Seeing
 
 PROGRAM = Path(os.environ.get("LLAMACLI_BENCH_PEERS", Path(__file__).parents[3] / "build/peers"), "bin/llama-mtmd-cli")
 TOKENS = 24

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_vision import COLOURS, Kind, VisionModel
+from tiny_vision import COLOURS, Kind, Seeing, VisionModel
 
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.question import Question
@@ -21,8 +21,6 @@ from llamacli.engine.media.media import Media, MediaData, new_image, new_sound
 from llamacli.engine.media.placeholders import is_placeholder
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
 from llamacli.errors import CapacityError, ContextFullError, EngineError, TemplateError, UsageError
-
-from .conftest import Seeing
 
 KINDS: tuple[Kind, ...] = ("idefics3", "qwen2vl")
 RGB = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
