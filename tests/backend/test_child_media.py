@@ -100,6 +100,9 @@ def test_the_next_child_gets_the_picture_again(seeing: Seeing, sent: list[str]) 
 
 
 def test_a_model_without_a_projector_says_so(seeing: Seeing) -> None:
-    with open_engine(seeing("qwen2vl").model, ModelParams(), ContextParams()) as engine:
-        with pytest.raises(UsageError, match="this model takes no images"):
-            engine.chat_turn([Message("user", (picture("red"), "What colour?"))])
+    messages = [Message("user", (picture("red"), "What colour?"))]
+    with (
+        open_engine(seeing("qwen2vl").model, ModelParams(), ContextParams()) as engine,
+        pytest.raises(UsageError, match="this model takes no images"),
+    ):
+        engine.chat_turn(messages)
