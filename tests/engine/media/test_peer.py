@@ -21,6 +21,7 @@ from llamacli.engine.params import ContextParams, GenerationParams, ModelParams,
 
 PROGRAM = Path(os.environ.get("LLAMACLI_BENCH_PEERS", Path(__file__).parents[3] / "build/peers"), "bin/llama-mtmd-cli")
 TOKENS = 24
+PIXELS = (b"\xff\0\0", b"\0\xff\0", b"\0\0\xff")
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="llama-mtmd-cli is not built")
 
@@ -59,7 +60,7 @@ def test_random_weights(kind: Kind, seed: int, sizes: list[tuple[int, int]], see
 
 
 @pytest.mark.parametrize("kind", ["idefics3", "qwen2vl"])
-@pytest.mark.parametrize(("colour", "pixel"), zip(COLOURS, (b"\xff\0\0", b"\0\xff\0", b"\0\0\xff"), strict=True))
+@pytest.mark.parametrize(("colour", "pixel"), [*zip(COLOURS, PIXELS, strict=True)])
 def test_colours(kind: Kind, colour: str, pixel: bytes, seeing: Seeing, tmp_path: Path) -> None:
     images = [new_image(50, 30, pixel * 1500)]
     assert ours(seeing(kind), images, "Which?") == theirs(seeing(kind), tmp_path, images, "Which?") == colour
