@@ -91,7 +91,7 @@ def test_the_next_child_gets_the_picture_again(seeing: Seeing, sent: list[str]) 
     with opened(seeing("qwen2vl")) as engine:
         turn = engine.chat_turn([Message("user", (picture("green"), "What colour?"))])
         assert colour_of(engine, picture("green")) == "green"
-        os.kill(engine.pid, signal.SIGKILL)
+        os.kill(engine.pid, signal.SIGSEGV)
         with pytest.raises(EngineDiedError):
             list(engine.answer(turn, GREEDY))
         engine.revive()

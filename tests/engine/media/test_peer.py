@@ -40,11 +40,14 @@ def theirs(files: VisionModel, folder: Path, images: list[Media], text: str) -> 
 
 
 def ours(files: VisionModel, images: list[Media], text: str) -> str:
-    params = GenerationParams(max_tokens=TOKENS, sampling=SamplingParams(temperature=0.0))
-    with Engine(files.model, ModelParams(mmproj=str(files.projector)), ContextParams(threads=1)) as engine:
+    """The answer with control tokens, as their program shows it, and with their kernels: others may break a tie otherwise."""
+    params = GenerationParams(max_tokens=TOKENS, logprobs=0, sampling=SamplingParams(temperature=0.0))
+    model = ModelParams(mmproj=str(files.projector), kernels="upstream")
+    with Engine(files.model, model, ContextParams(threads=1)) as engine:
         turn = engine.chat_turn([Message("user", (*images, text))])
         (answer,) = [event for event in engine.answer(turn, params) if isinstance(event, Answer)]
-    return answer.content.strip()
+        pieces = engine.pieces([token.id for token in answer.tokens])
+    return b"".join(pieces).decode("utf-8", "replace").strip()
 
 
 def noise(seed: int, width: int, height: int) -> Media:
