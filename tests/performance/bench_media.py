@@ -46,10 +46,10 @@ def write_projector(path: Path, width: int) -> None:
     draw = np.random.default_rng(1)
 
     def tensor(name: str, *shape: int, scale: float = 0.02) -> tiny.Tensor:
-        values = (draw.standard_normal(int(np.prod(shape)), np.float32) * scale).astype(
-            np.float32 if len(shape) == 1 else np.float16
-        )
-        return tiny.Tensor(name, shape, values.tobytes(), 0 if len(shape) == 1 else F16)
+        values = draw.standard_normal(int(np.prod(shape)), np.float32) * scale
+        if len(shape) == 1:
+            return tiny.Tensor(name, shape, values.astype(np.float32).tobytes())
+        return tiny.Tensor(name, shape, values.astype(np.float16).tobytes(), F16)
 
     tensors = [
         tensor("v.patch_embd.weight", PATCH, PATCH, 3, WIDTH), tensor("v.patch_embd.bias", WIDTH),

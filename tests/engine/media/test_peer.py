@@ -35,8 +35,11 @@ def theirs(files: VisionModel, folder: Path, images: list[Media], text: str) -> 
         PROGRAM, "-m", files.model, "--mmproj", files.projector, *named, "-p", text, "-n", str(TOKENS), "--temp", "0",
         "-t", "1", "--no-warmup", "-c", "2048",
     ]  # fmt: skip
-    done = subprocess.run([*map(str, command)], capture_output=True, check=True, stdin=subprocess.DEVNULL)
-    return done.stdout.decode("utf-8", "replace").strip()
+    for _ in range(5):  # it may end before the thread that prints has begun
+        done = subprocess.run([*map(str, command)], capture_output=True, check=True, stdin=subprocess.DEVNULL)
+        if answer := done.stdout.decode("utf-8", "replace").strip():
+            return answer
+    return ""
 
 
 def ours(files: VisionModel, images: list[Media], text: str) -> str:
