@@ -3,6 +3,8 @@
     LlamacliError
     ├── UsageError                 the request is invalid
     │   ├── SettingsError          a settings file, profile or environment variable is wrong
+    │   ├── NotTextError           a file is neither text nor a document that is read
+    │   ├── MissingPackageError    a document needs a package that is not installed
     │   └── InvalidJSONError       text from outside is not JSON; `line` and `column` (both from 1) and `offset` say where
     ├── ModelError                 the model is missing, unreadable, corrupt or unsupported
     │   ├── ModelNotFoundError     no such file, alias, repository or quantization
@@ -12,6 +14,7 @@
     │   ├── TemplateError          the chat template does not parse, or rejects the messages
     │   └── StateError             a saved state is corrupt, or belongs to another model or build
     ├── MediaError                 a picture or sound is unreadable, damaged or too large
+    ├── FetchError                 a web page could not be fetched
     ├── CapacityError              something does not fit
     │   ├── ContextFullError       more tokens than the context holds; `needed` and `available` in tokens
     │   └── MemoryFullError        the host or a device has too little memory
@@ -83,6 +86,14 @@ class SettingsError(UsageError):
     """A settings file, a profile or an environment variable is wrong."""
 
 
+class NotTextError(UsageError):
+    """A file is neither text nor a document that is read."""
+
+
+class MissingPackageError(UsageError):
+    """A document needs a package that is not installed."""
+
+
 class InvalidJSONError(UsageError):
     """Text from outside is not JSON, or exceeds a bound of the reader (`llamacli.json_text`).
 
@@ -134,6 +145,10 @@ class StateError(ModelError):
 
 class MediaError(LlamacliError, ValueError):
     """A picture or sound is unreadable, damaged or too large."""
+
+
+class FetchError(LlamacliError):
+    """A web page could not be fetched."""
 
 
 class CapacityError(LlamacliError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO, Self
 
@@ -39,14 +40,14 @@ class Item:
 class TextSource:
     """Items that are read once. `total` is their number, or with `in_bytes` their bytes, None if unknown.
 
-    A context manager that closes `file`.
+    A context manager that closes what the items are read from.
     """
 
     def __init__(
-        self, items: Iterable[Item], total: int | None, file: io.BufferedIOBase | None = None, *, in_bytes: bool = False
+        self, items: Iterable[Item], total: int | None, files: ExitStack | None = None, *, in_bytes: bool = False
     ) -> None:
         self._items = iter(items)
-        self._file = file
+        self._files = files
         self.total = total
         self.in_bytes = in_bytes
         self._pending: dict[int, Item] = {}
@@ -58,8 +59,8 @@ class TextSource:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self._files is not None:
+            self._files.close()
 
     def skip(self, count: int) -> int:
         """Skip the first `count` items, and return how many of them there were."""

@@ -28,7 +28,7 @@ _INSPECTIONS = {"--fit", "--system", "--check", "--values"}
 _HELP = {"-h", "--help", "--help-all"}
 _KEEP_ALIVE = "--keep-alive"
 
-_ENGINELESS = ("--url", "--dask", "--merge")
+_ENGINELESS = ("--url", "--dask", "--merge", "--show-text")
 """The options with which others compute, or nobody."""
 
 _OF_STORED_RUNS = {"history", "show", "export", "rm", "compare"}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import re
 from pathlib import Path
 
-from llamacli.documents.text import MAX_INPUT_BYTES
+from llamacli.documents.formats import may_be_document
+from llamacli.documents.text import MAX_INPUT_BYTES, SNIFFED, is_binary
 from llamacli.errors import CapacityError, UsageError
-
-_ADDRESS = re.compile(r"(https?|ftp):/+(.*)", re.IGNORECASE | re.DOTALL)  # Path has made one slash of two
 
 
 def read_data(path: Path) -> bytes:
@@ -26,14 +24,20 @@ def read_data(path: Path) -> bytes:
     return data
 
 
+def looks_binary(path: Path) -> bool:
+    """Return whether the beginning of a file is neither text nor a document's. Raises UsageError as `read_data`."""
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(SNIFFED)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return is_binary(beginning) and not may_be_document(beginning)
+
+
 def _unreadable(path: Path, error: OSError) -> UsageError:
     if isinstance(error, IsADirectoryError):
         return UsageError(f"{path} is a directory")
     if isinstance(error, FileNotFoundError):
-        address = _ADDRESS.match(str(path))
-        if address is not None:
-            url = f"{address[1]}://{address[2]}"
-            return UsageError(f"{url} is a web address, not a file", hint="pipe the text in, for example from curl -fsSL")
         names = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
         near = [name for name in difflib.get_close_matches(path.name, names) if path.with_name(name).exists()]
         hint = f"did you mean {path.with_name(near[0])}?" if near else None

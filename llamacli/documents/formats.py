@@ -7,7 +7,7 @@ import zipfile
 from pathlib import PurePath
 
 from llamacli.documents.document import Format
-from llamacli.errors import UsageError
+from llamacli.errors import NotTextError, UsageError
 
 _ZIP = b"PK\x03\x04"
 _PDF = b"%PDF-"
@@ -21,6 +21,12 @@ _SUFFIXES: dict[str, Format] = {
     ".ipynb": "notebook",
     ".pdf": "pdf",
 }
+_MEDIA_TYPES: dict[str, Format] = {
+    "application/pdf": "pdf",
+    "application/x-ipynb+json": "notebook",
+    "application/xhtml+xml": "html",
+    "text/html": "html",
+}
 _ARCHIVES: dict[bytes, Format] = {
     b"application/epub+zip": "epub",
     b"application/vnd.oasis.opendocument.text": "odt",
@@ -29,18 +35,36 @@ _ARCHIVES: dict[bytes, Format] = {
 """By the file `mimetype` of the archive."""
 
 
-def format_of(data: bytes, name: str) -> Format:
+def may_be_document(beginning: bytes) -> bool:
+    """Return whether a file that begins so may be a document, though it is binary."""
+    return beginning.startswith(_ZIP) or _PDF in beginning[:_PDF_HEADER]
+
+
+def format_of(data: bytes, name: str, media_type: str = "") -> Format:
     """Return the format of a file's bytes; "text" for everything that is not a known document.
+
+    `media_type` is what a server says of it; the name counts only without one.
 
     Raises:
         UsageError: if it is an archive that is damaged, or that is no document.
     """
-    if data.startswith(_ZIP):
-        return _archive_format(data, name)
-    by_name = _SUFFIXES.get(PurePath(name).suffix.lower(), "text")
-    if _PDF in data[:_PDF_HEADER] and (data.startswith(_PDF) or by_name == "pdf"):
+    return _archive_format(data, name) if data.startswith(_ZIP) else _plain_format(data, name, media_type)
+
+
+def is_plain(data: bytes, name: str, media_type: str = "") -> bool:
+    """Return whether a file is plain text, or nothing that is read. No archive is opened."""
+    return not data.startswith(_ZIP) and _plain_format(data, name, media_type) == "text"
+
+
+def _plain_format(data: bytes, name: str, media_type: str) -> Format:
+    """Return the format of what is no archive."""
+    if media_type:
+        named = _MEDIA_TYPES.get(media_type.partition(";")[0].strip().lower(), "text")
+    else:
+        named = _SUFFIXES.get(PurePath(name).suffix.lower(), "text")
+    if data.startswith(_PDF) or (named == "pdf" and _PDF in data[:_PDF_HEADER]):
         return "pdf"
-    return "text" if by_name == "pdf" and data else by_name
+    return "text" if named == "pdf" else named
 
 
 def _archive_format(data: bytes, name: str) -> Format:
@@ -54,4 +78,4 @@ def _archive_format(data: bytes, name: str) -> Format:
         return "docx"
     if kind in _ARCHIVES:
         return _ARCHIVES[kind]
-    raise UsageError(f"{name} is a ZIP archive, but none that holds a text", hint="unpack it, and give the files in it")
+    raise NotTextError(f"{name} is a ZIP archive, but none that holds a text", hint="unpack it, and give the files in it")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import codecs
 
-from llamacli.errors import UsageError
+from llamacli.errors import NotTextError
 
 MAX_INPUT_BYTES = 64 << 20
 """Limit of text that is read: more than any context holds."""
 
 _UTF_16: tuple[tuple[bytes, str], ...] = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
-_SNIFFED = 8192
+SNIFFED = 8192
+"""Bytes at the beginning of a file by which a binary file is known."""
 
 _OTHERS = {
     b"%PDF-": ("a PDF document", "pdftotext"),
@@ -31,11 +32,11 @@ def decode(data: bytes, name: str) -> str:
     """Decode UTF-8, or UTF-16 that begins with a byte order mark, without the mark.
 
     Raises:
-        UsageError: with the tool that makes text of the data, or the offset of the first byte that is not text.
+        NotTextError: with the tool that makes text of the data, or the offset of the first byte that is not text.
     """
     for beginning, (kind, tool) in _OTHERS.items():
         if data.startswith(beginning):
-            raise UsageError(f"{name} is {kind}, not text", hint=f"convert it to text first, for example with {tool}")
+            raise NotTextError(f"{name} is {kind}, not text", hint=f"convert it to text first, for example with {tool}")
     mark, encoding = next((found for found in _UTF_16 if data.startswith(found[0])), (b"", "utf-8"))
     try:
         return data[len(mark) :].decode(encoding).removeprefix("\ufeff")
@@ -43,11 +44,11 @@ def decode(data: bytes, name: str) -> str:
         start = error.start + len(mark)
         where = f"byte 0x{data[start]:02x} at offset {start:,}"
         if mark:
-            raise UsageError(f"{name} is not UTF-16 text, as its first bytes say: {where}", hint="is it cut off?") from None
+            raise NotTextError(f"{name} is not UTF-16 text, as its first bytes say: {where}", hint="is it cut off?") from None
         hint = "is it a binary file?" if is_binary(data) else "convert it first, for example with iconv"
-        raise UsageError(f"{name} is not UTF-8 text: {where}", hint=hint) from None
+        raise NotTextError(f"{name} is not UTF-8 text: {where}", hint=hint) from None
 
 
 def is_binary(data: bytes) -> bool:
     """Return whether the beginning of a file has a zero byte, which no UTF-8 text has, and is not marked as UTF-16."""
-    return b"\0" in data[:_SNIFFED] and not data.startswith(tuple(mark for mark, _ in _UTF_16))
+    return b"\0" in data[:SNIFFED] and not data.startswith(tuple(mark for mark, _ in _UTF_16))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,17 +67,26 @@ class Models:
     names: Callable[[], list[str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A document whose text is sent with the next message, and its name."""
+
+    name: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """Services of the program around the conversation.
 
-    `read_constraint` reads a constraint from text or from a named file. `read_bias` parses a logit bias, or raises ValueError.
-    `flag_of` names the option of the command line that sets a parameter of the engine.
+    `read_documents` reads what a word names: files, folders, patterns or web pages. `read_constraint` reads a constraint from
+    text or from a named file. `read_bias` parses a logit bias, or raises ValueError. `flag_of` names the option of the command
+    line that sets a parameter of the engine.
     """
 
     guard: Callable[[], AbstractContextManager[Cancelling]]
     progress: Callable[[], AbstractContextManager[NoProgress]]
-    read_file: Callable[[Path], str]
+    read_documents: Callable[[str], Sequence[Attachment]]
     read_constraint: Callable[[ConstraintKind, str], ChatConstraint]
     read_bias: Callable[[str], Bias]
     flag_of: Callable[[str], str]
@@ -106,7 +115,7 @@ class SessionSetup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatSetup:
-    """Everything that a conversation needs. `prompt` is its first message, `plain` disables Markdown.
+    """Everything that a conversation needs. `prompt` is its first message, `attachments` go with it, `plain` disables Markdown.
 
     `opening` are messages that come before it in a new conversation. `wrap` puts each message of the user into a template.
     """
@@ -120,6 +129,7 @@ class ChatSetup:
     system: str | None = None
     profile: str | None = None
     prompt: str | None = None
+    attachments: tuple[Attachment, ...] = ()
     opening: tuple[Message, ...] = ()
     wrap: Callable[[str], str] | None = None
     plain: bool = False

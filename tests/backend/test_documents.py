@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llamacli.backend.child.documents import DocumentReader
-from llamacli.errors import UsageError
-from tests.support.documents import pdf
+from llamacli.errors import CapacityError, UsageError
+from tests.support.documents import docx, pdf
 
 
 def test_text_needs_no_child_and_a_pdf_gets_one(tmp_path):
@@ -22,3 +22,21 @@ def test_text_needs_no_child_and_a_pdf_gets_one(tmp_path):
             reader.read_bytes(b"%PDF-1.7\n" + b"\0" * 100, "b.pdf")
         assert reader._child is first
     assert not first.is_alive
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [({"seconds": 0.1}, "x.docx: reading the document takes too much time"), ({"memory": 1 << 20}, "takes too much memory")],
+)
+def test_a_document_that_takes_too_much_ends_the_child_and_the_next_gets_a_new_one(limits, says):
+    with DocumentReader(**limits) as reader:
+        with pytest.raises(CapacityError, match=says):
+            reader.read_bytes(docx("<w:p/>" * 500_000), "x.docx")
+        assert not reader._child.is_alive
+        assert reader.read_bytes(b'{"cells": [{"source": "a"}]}', "x.ipynb").text == "a"
+
+
+def test_an_error_of_the_document_has_its_name_once():
+    with DocumentReader() as reader, pytest.raises(CapacityError) as caught:
+        reader.read_bytes(docx(" " * (65 << 20)), "x.docx")
+    assert str(caught.value) == "x.docx unpacks to more than 64 MiB (is it a zip bomb?)"

@@ -58,6 +58,8 @@ def test_every_library_that_is_imported_is_required() -> None:
     required |= {"certifi", "keyring", "openai", "transformers"}  # taken if they are there
     if "railroad_diagrams" in required:
         required.add("railroad")  # as its module is called
+    if "beautifulsoup4" in required:
+        required.add("bs4")
     if "pillow" in required:
         required.add("PIL")
     imported = set()

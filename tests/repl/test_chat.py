@@ -275,6 +275,15 @@ def test_files_go_with_the_next_message(tmp_path: Path) -> None:
     assert engine.asked[1][-1] == ("user", "More")
 
 
+def test_documents_of_the_command_line_go_with_the_first_message(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("material\n")
+    engine = Talker()
+    result = talk("Summarize\rMore\r", "-r", "-f", str(tmp_path), engine=engine)
+    assert f"{tmp_path}/a.md: text, 9 characters" in "".join(result.stderr.splitlines())
+    assert engine.asked[0] == [("user", f"==> {tmp_path}/a.md <==\nmaterial\n\nSummarize")]
+    assert engine.asked[1][-1] == ("user", "More")
+
+
 def test_export_writes_all_forms_and_never_over_a_file(tmp_path: Path) -> None:
     keys = "".join(f"/export {tmp_path}/c.{ending}\r" for ending in ("md", "json", "html", "md", "txt"))
     result = talk("<Hi>\r" + keys, "-sys", "S", engine=Talker(answers=[("Yes & no",)]))

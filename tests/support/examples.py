@@ -40,6 +40,7 @@ PERSON = {
 }
 FILES = {
     "notes.txt": NOTES,
+    "manual.html": "<title>Manual</title><h1>Pump 2</h1><ul><li>Close the valve.<li>Replace the seal.</ul>\n",
     "reviews.txt": "It broke after one day.\nBest lamp I ever had, and so light!\nIt is a lamp.\n",
     "cities.csv": "id,city\n1,Paris\n2,Rome\n",
     "questions.jsonl": '{"id": 1, "prompt": "Why?"}\n{"id": 2, "prompt": "Where?"}\n',

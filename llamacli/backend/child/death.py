@@ -18,7 +18,6 @@ from llamacli.backend.child.work.limits import (
     EXIT_TEXT_MEMORY,
     EXIT_TEXT_SECONDS,
 )  # fmt: skip
-from llamacli.documents.read import MAX_MEMORY, MAX_SECONDS
 from llamacli.engine.runtime.bounds import EXTRA_BYTES, SECONDS
 from llamacli.errors import CapacityError, EngineDiedError, LlamacliError, MemoryFullError, TemplateError, UsageError
 
@@ -60,8 +59,8 @@ _EXCEEDED: Final[dict[int, tuple[type[LlamacliError], str]]] = {
     EXIT_MEMORY: (TemplateError, f"the chat template takes {_MEMORY}"),
     EXIT_TEXT_SECONDS: (UsageError, "tokenizing the text takes too much time"),
     EXIT_TEXT_MEMORY: (UsageError, "tokenizing the text takes too much memory"),
-    EXIT_DOCUMENT_SECONDS: (CapacityError, f"it takes more than {MAX_SECONDS:.0f} s of processor time to read"),
-    EXIT_DOCUMENT_MEMORY: (CapacityError, f"it takes more than {MAX_MEMORY >> 20} MiB of memory to read"),
+    EXIT_DOCUMENT_SECONDS: (CapacityError, "reading the document takes too much time"),
+    EXIT_DOCUMENT_MEMORY: (CapacityError, "reading the document takes too much memory"),
 }
 """What a child was doing that ended itself, by its exit status."""
 

@@ -1,44 +1,39 @@
-"""A child that reads documents: it parses what is hostile, within limits of time and memory, and sends back the text."""
+"""Documents as text: plain text is decoded here, everything else in a child that is sandboxed and has limits."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
-
-import msgspec
+from typing import TYPE_CHECKING, Self
 
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.child.process import Child
-from llamacli.backend.child.start import start_child
-from llamacli.backend.child.wire.method import Method
 from llamacli.documents.document import Document
 from llamacli.documents.file import read_data
-from llamacli.documents.formats import format_of
+from llamacli.documents.formats import is_plain
 from llamacli.documents.read import read_bytes
 from llamacli.errors import CapacityError, EngineDiedError, MemoryFullError, UsageError
+from llamacli.gguf.text import printable
 
-SERVICE: Final = "llamacli.backend.child.services.documents"
+if TYPE_CHECKING:
+    from llamacli.backend.child.process import Child
 
-
-class NamedBytes(msgspec.Struct, frozen=True):
-    """Arguments of `READ`: the bytes of a file, and its name."""
-
-    data: bytes
-    name: str
-
-
-READ: Final = Method("read_document", NamedBytes, Document)
+MAX_SECONDS = 60.0
+MAX_MEMORY = 1 << 30
+_BYTES_PER_SECOND = 100_000
+"""Documents of the slowest formats that are read in a second: a PDF of text, or the HTML of a book."""
+_SERVICE = "llamacli.backend.child.services.documents"
 
 
 class DocumentReader:
     """Reads files as text. Plain text is decoded here, everything else in a child, which starts with the first such file.
 
-    A child that a document ends is replaced for the next one. `close()` ends it. A context manager.
+    A document may take `seconds` of processor time, and more by its size, and `memory` bytes beside what the child needs. A
+    child that a document ends is replaced for the next one. `close()` ends it. A context manager.
     """
 
-    def __init__(self, params: ChildParams | None = None) -> None:
+    def __init__(self, params: ChildParams | None = None, *, seconds: float = MAX_SECONDS, memory: int = MAX_MEMORY) -> None:
+        self._seconds, self._memory = seconds, memory
         self._params = dataclasses.replace(params or ChildParams(), keep_alive=None)  # there is nothing to keep
         self._child: Child | None = None
 
@@ -51,28 +46,41 @@ class DocumentReader:
         """
         return self.read_bytes(read_data(path), str(path))
 
-    def read_bytes(self, data: bytes, name: str) -> Document:
+    def read_bytes(self, data: bytes, name: str, media_type: str = "") -> Document:
         """Return the document that the bytes of a file are. `name` names it in messages; its suffix can tell the format.
+
+        `media_type` is what a server says of it, such as `text/html; charset=utf-8`.
 
         Raises:
             UsageError: if it is damaged, locked, without text, or of a format that is not read, or needs a package that is
                 missing.
             CapacityError: if it takes too much time or memory.
         """
-        if format_of(data, name) == "text":
-            return read_bytes(data, name)
-        if self._child is None or not self._child.is_alive:
-            self.close()
-            self._child = start_child(SERVICE, [], self._params)
+        if is_plain(data, name, media_type):
+            return read_bytes(data, name, media_type)
+        from llamacli.backend.child.services.documents import READ, NamedBytes
+
         try:
-            document: Document = self._child.call(READ, NamedBytes(data, name))
+            seconds = self._seconds + len(data) / _BYTES_PER_SECOND
+            asked = NamedBytes(data, printable(name), media_type, seconds, self._memory)
+            document: Document = self._started().call(READ, asked)
         except (MemoryError, MemoryFullError) as error:
             raise CapacityError(f"{name} takes too much memory to read") from error
         except CapacityError as error:
-            raise CapacityError(f"{name}: {error.message}", hint=error.hint) from error
+            if self._child is not None and self._child.is_alive:  # the document says so, not the end of the child
+                raise
+            raise CapacityError(f"{name}: {error.message}", hint="is it damaged, or made to do so?") from error
         except EngineDiedError as error:
             raise UsageError(f"{name} cannot be read: it ended the process that read it", hint="is it damaged?") from error
         return document
+
+    def _started(self) -> Child:
+        if self._child is None or not self._child.is_alive:
+            from llamacli.backend.child.start import start_child
+
+            self.close()
+            self._child = start_child(_SERVICE, [], self._params)
+        return self._child
 
     def close(self) -> None:
         """End the child."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from llamacli.cli.chat.constraint import read_constraint
+from llamacli.cli.chat.documents import DocumentOptions, read_first, reader
 from llamacli.cli.chat.model import AnswerOptions
 from llamacli.cli.chat.sessions import SessionOptions, list_sessions, open_sessions
 from llamacli.cli.chat.terminal import TerminalOptions, make_screen, read_entries
 from llamacli.cli.chat.tools import ChatToolOptions
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.inputs.files import read_text_file
+from llamacli.cli.framework.inputs.documents import Access
 from llamacli.cli.framework.inputs.tools import closing_servers, read_tools
 from llamacli.cli.framework.options import (
     ChatOptions,
@@ -42,6 +43,7 @@ MessageArgument = Annotated[str | None, argument(metavar="PROMPT", help="The fir
         ("Talk to the demo model.", "llamacli chat"),
         ("Use your own model with a system prompt.", 'llamacli chat -m model.gguf -sys "You are a patient teacher."'),
         ("Start with a question.", 'llamacli chat "What is a monad?"'),
+        ("Talk about a document.", "llamacli chat -f report.pdf"),
         ("Continue the last session.", "llamacli chat --continue"),
         ("Translate each message.", "llamacli chat -T translate --var language=French"),
         ("Save nothing.", "llamacli chat --no-save"),
@@ -49,6 +51,7 @@ MessageArgument = Annotated[str | None, argument(metavar="PROMPT", help="The fir
     ),
     common=(
         "-m",
+        "-f",
         "-sys",
         "-T",
         "-n",
@@ -69,6 +72,7 @@ def chat(
     *,
     template: TemplateOptions,
     conversation: ChatOptions,
+    documents: DocumentOptions,
     sessions: SessionOptions,
     tools: ChatToolOptions,
     tool_calls: ToolCallOptions,
@@ -87,6 +91,8 @@ def chat(
 
     Enter sends, Alt-Enter or Ctrl-J starts a new line, Ctrl-C stops an answer and keeps its text, Ctrl-D leaves. /help lists
     the commands. The model loads while you type the first message, and each turn evaluates only the new tokens.
+
+    The text of documents (-f, /file) goes with the next message.
 
     With --url a server answers; /model FILE goes on here, and /model NAME with a model of the server or of the settings.
     """
@@ -111,16 +117,19 @@ def chat(
     )
     tool_setup = read_tools(app.console, tools.tools, tool_calls, expected=reread.given("allow_tool"))
     models = answers.models(app, reread)
+    access = documents.access(offline=model.offline, child=resident.child(model))
+    attachments = read_first(app.console, documents, access)
     with closing_servers(tool_setup.servers), open_sessions(sessions) as session_setup:
         setup = ChatSetup(
             models=models,
             screen=make_screen(app.console),
-            host=make_host(app),
+            host=make_host(app, access),
             prompt_line=make_prompt_line(screen, saves=sessions.save),
             sessions=session_setup,
             tools=tool_setup,
             system=conversation.system_prompt,
             profile=common.profile,
+            attachments=attachments,
             prompt=prompt if filled is None else filled.first_message(prompt),
             wrap=filled.prompt if filled is not None and filled.template.uses_input else None,
             opening=() if filled is None else filled.messages,
@@ -129,12 +138,12 @@ def chat(
         run_chat(setup, entries)
 
 
-def make_host(app: AppContext) -> Host:
+def make_host(app: AppContext, access: Access) -> Host:
     """Return the services of the command line for a conversation."""
     return Host(
         guard=lambda: app.interrupts.guard(grace=None),
         progress=app.progress,
-        read_file=read_text_file,
+        read_documents=reader(app.console, access),
         read_constraint=lambda kind, given: read_constraint(app.console, kind, given),
         read_bias=parse_logit_bias,
         flag_of=flag_of,

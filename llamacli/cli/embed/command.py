@@ -21,7 +21,7 @@ from llamacli.cli.embed.options import (
 from llamacli.cli.embed.session import demo_instead, open_embedder, open_server, open_workers, prefix_for
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import DaskOption, RemoteOptions, ResidentOptions
+from llamacli.cli.framework.options import DaskOption, RemoteOptions, ResidentOptions, ShowTextOption
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,12 +70,14 @@ def embed(
     resident: ResidentOptions,
     remote: RemoteOptions,
     dask: DaskOption = None,
+    show_text: ShowTextOption = False,
     line: Reread,
 ) -> None:
     """Turn texts into vectors.
 
-    Texts are arguments, whole files (-f), rows or lines of a file (--input), or lines of standard input. Without -m the small
-    model all-MiniLM-L6-v2 is used, which is fetched the first time. Each text has a result in its place: a vector or an error.
+    Texts are arguments, whole documents (-f), rows or lines of a file (--input), or lines of standard input. Without -m the
+    small model all-MiniLM-L6-v2 is used, which is fetched the first time. Each text has a result in its place: a vector or an
+    error.
 
     With --url a server makes the vectors; they are normalized and shortened here. With --dask the workers of a cluster do.
 
@@ -83,6 +85,14 @@ def embed(
     """
     from llamacli.cli.embed.input import open_texts
 
+    access = source.access(offline=model.offline, child=resident.child(model))
+    if show_text:
+        from llamacli.cli.framework.inputs.documents import DocumentInput
+        from llamacli.cli.framework.inputs.prompt import show_texts
+
+        with DocumentInput(app.console, access) as documents:
+            show_texts(app.console, documents.read_all(source.file))
+        return
     options = Options(
         source=source,
         output=output,
@@ -99,7 +109,7 @@ def embed(
         reread = line(other)
         options = Options(**{field.name: reread[field.name] for field in dataclasses.fields(Options)})
     params = make_params(app, options)
-    with open_texts(app.console, texts, options.source) as items, load(app, options) as embedder:
+    with open_texts(app.console, texts, options.source, access) as items, load(app, options) as embedder:
         write(app, embedder, items, params, options)
 
 

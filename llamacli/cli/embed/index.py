@@ -100,7 +100,7 @@ def add(
             raise UsageError("--pooling none cannot be used with an index, which holds one vector for each text")
         params = vectors.params(prefix_for(app, source.prefix, model))
         with (
-            open_texts(app.console, texts, source) as items,
+            open_texts(app.console, texts, source, source.access(offline=model.offline, child=resident.child(model))) as items,
             app.interrupts.guard() as guard,
             _opened(app, remote, model, context, vectors, resident) as embedder,
         ):

@@ -6,9 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+from llamacli.backend.child.params import ChildParams
 from llamacli.batch.formats import RESUMABLE, VECTOR_SUFFIXES, RowFormat, VectorFormat
 from llamacli.cli.framework import parsers as values
-from llamacli.cli.framework.options import ContextOptions, ModelOptions
+from llamacli.cli.framework.inputs.documents import Access
+from llamacli.cli.framework.options import (
+    ContextOptions,
+    DocumentsOption,
+    ModelOptions,
+    PrivateAddressesOption,
+    RecursiveOption,
+)
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.framework.parsers import parse_int
 from llamacli.engine.embedding.params import Attention, EmbeddingParams, Normalization
@@ -35,10 +43,9 @@ class SourceOptions:
 
     PANEL: ClassVar[str] = "Texts"
 
-    file: Annotated[
-        tuple[Path, ...],
-        option("-f", "--file", metavar="FILE", help="A file that is one text; can be repeated."),
-    ] = ()
+    file: DocumentsOption = ()
+    recursive: RecursiveOption = False
+    private_addresses: PrivateAddressesOption = False
     input: Annotated[
         Path | None,
         option(
@@ -54,6 +61,10 @@ class SourceOptions:
     prefix: Annotated[
         str | None, option("--prefix", shows="a --lora's, else none", help="Text put before each text, as some models require.")
     ] = None
+
+    def access(self, *, offline: bool, child: ChildParams) -> Access:
+        """Return what may be read as documents."""
+        return Access(recursive=self.recursive, private_addresses=self.private_addresses, offline=offline, child=child)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,9 +120,13 @@ class Console:
         return not may_be_fed(descriptor)
 
     def read_input(self, *, requested: bool = True) -> str:
+        """Read all of standard input as text. Raises as `read_data`, and UsageError if it is not text."""
+        return decode(self.read_data(requested=requested), "standard input")
+
+    def read_data(self, *, requested: bool = True) -> bytes:
         """Read all of standard input; `requested` is False if the user did not ask for it with `-`.
 
-        Raises UsageError if it is closed or not UTF-8, CapacityError if it is too large.
+        Raises UsageError if it is closed or cannot be read, CapacityError if it is too large.
         """
         stdin = self._open_input()
         data = bytearray()
@@ -135,7 +139,7 @@ class Console:
                     raise CapacityError(f"standard input is larger than {limit}", hint="no context holds as much")
         except OSError as error:
             raise UsageError(f"cannot read standard input: {error.strerror or error}") from error
-        return decode(bytes(data), "standard input")
+        return bytes(data)
 
     def input_stream(self) -> io.BufferedIOBase:
         """Standard input as a stream: always the same reader, since it reads ahead. Raises UsageError if it is closed."""

@@ -61,6 +61,13 @@ def parse_path(text: str) -> Path:
     return Path(text)
 
 
+def parse_document(text: str) -> str:
+    """Parse the path of a file or a directory, a pattern, or the address of a web page."""
+    if not text:
+        raise ValueError("the path is empty")
+    return text
+
+
 def parse_gpu_layers(text: str) -> int | None:
     """Parse `auto` (None), `all` (-1) or a number of layers."""
     if text in ("auto", "all"):

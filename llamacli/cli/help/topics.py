@@ -30,6 +30,7 @@ class Topic:
 TOPICS: tuple[Topic, ...] = (
     Topic("pipelines", "Answers in shell pipelines, with examples to copy", ("run", "log", "embed", "tokenize", "grammar"),
           ("grammars", "embeddings", "exit-statuses")),
+    Topic("documents", "PDF, Word, web pages and folders as text", ("run", "chat", "embed"), ("pipelines", "embeddings")),
     Topic("templates", "Prompts with variables and options",
           ("templates", "run", "chat"), ("pipelines", "settings")),
     Topic("chat", "Conversations, sessions and tools", ("chat",), ("settings", "models")),

@@ -43,7 +43,7 @@ from llamacli.errors import UsageError
 @command(
     examples=(
         ("Ask a question.", 'llamacli run "Why is the sky blue?"'),
-        ("Summarize a text.", 'llamacli run -f notes.txt "Summarize this in one sentence."'),
+        ("Summarize a document.", 'llamacli run -f report.pdf "Summarize this in one sentence."'),
         ("Use it in a pipeline.", 'git diff | llamacli run -n 60 "Write a commit message."'),
         ("Use a prompt template.", "llamacli run -T translate --var language=French -f letter.txt"),
         ("Continue a text with the best token each time.", 'llamacli run --raw --temp 0 -n 20 "Once upon a time"'),
@@ -100,9 +100,9 @@ def run(
 ) -> None:
     """Stream an answer to a prompt.
 
-    The prompt is the argument, files (-f), piped text, or all of them: files and piped text come first, as the material, and
-    the argument last, as the instruction. The answer goes to standard output and ends with a newline; everything else goes to
-    standard error. With --raw and redirected standard output, the text is exactly what the model wrote.
+    The prompt is the argument, documents (-f), piped text, or all of them: documents and piped text come first, as the
+    material, and the argument last, as the instruction. The answer goes to standard output and ends with a newline; everything
+    else goes to standard error. With --raw and redirected standard output, the text is exactly what the model wrote.
 
     In a loop such as `while read`, standard input is left to the loop unless - requests it. Beside a PROMPT it is not read if
     it has no data within a second and nothing writes to it, as under ssh, cron or CI. A note says so, and when it is waited
@@ -126,6 +126,7 @@ def run(
     With --url a server answers. What it cannot do is said before the answer, and is an error with --strict. Constraints are
     checked here, whoever generated the answer; an answer that the server breaks off stays, and the exit status is then 7.
     """
+    from llamacli.cli.framework.inputs.prompt import read_documents, show_texts
     from llamacli.cli.run.session import answer_prompt, answer_rows, show_prompt
 
     if rows.merge is not None and rows.input is None:
@@ -134,6 +135,7 @@ def run(
         check_rows(replace(rows, merge=None))
         merge_shards(app, rows.merge, tuple(Path(word) for word in (*((prompt,) if prompt else ()), *shards)))
         return
+    check_documents(source, rows)
     if shards:
         raise unexpected(shards, prompt)
     check_tools(tools, tool_calls, source, output, rows, reread)
@@ -152,6 +154,7 @@ def run(
         template=template,
         chat=chat,
         source=source,
+        access=source.access(offline=model.offline, child=resident.child(model)),
         tools=tools,
         tool_calls=tool_calls,
         reasoning=reasoning,
@@ -168,7 +171,9 @@ def run(
         remote=remote,
         strict=constraint.strict,
     )
-    if rows.input is not None:
+    if source.show_text:
+        show_texts(app.console, read_documents(app.console, prompt, source.file, asked.access))
+    elif rows.input is not None:
         answer_rows(app, prompt, asked, setup, rows)
     elif source.dry_run:
         show_prompt(app, prompt, asked, setup, log, json=output.json)
@@ -182,6 +187,14 @@ def check(output: OutputOptions, rows: RowOptions, state: StateOptions, log: Log
     check_rows(rows)
     if rows.input is not None:
         check_for_rows(output, state, log)
+
+
+def check_documents(source: PromptOptions, rows: RowOptions) -> None:
+    """Check that the options of documents can be used. Raises UsageError if not."""
+    if source.recursive and not source.file:
+        raise UsageError("-r needs -f, which names a folder", hint="the text that ends an answer is --stop")
+    if source.show_text and rows.input is not None:
+        raise UsageError("--show-text cannot be used with --input", hint="it shows documents, which are not rows")
 
 
 def check_output(output: OutputOptions) -> None:

@@ -6,10 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from llamacli.backend.child.params import ChildParams
+from llamacli.cli.framework.inputs.documents import Access
 from llamacli.cli.framework.options import (
     ChatOptions,
+    DocumentsOption,
     GenerationOptions,
+    PrivateAddressesOption,
+    RecursiveOption,
     SamplingOptions,
+    ShowTextOption,
     TemplateOptions,
     ToolCallOptions,
 )
@@ -50,12 +56,10 @@ class PromptOptions:
 
     PANEL: ClassVar[str] = "Prompt"
 
-    file: Annotated[
-        tuple[Path, ...],
-        option(
-            "-f", "--file", metavar="FILE", help="Text file to put before the prompt; can be repeated; - is standard input."
-        ),
-    ] = ()
+    file: DocumentsOption = ()
+    recursive: RecursiveOption = False
+    show_text: ShowTextOption = False
+    private_addresses: PrivateAddressesOption = False
     raw: Annotated[bool, option("--raw", help="Continue the text unchanged, without a chat template.")] = False
     messages: Annotated[
         Path | None,
@@ -77,6 +81,10 @@ class PromptOptions:
     dry_run: Annotated[
         bool, option("--dry-run", help="Write the rendered prompt and its length, without generating.", environment=False)
     ] = False
+
+    def access(self, *, offline: bool, child: ChildParams) -> Access:
+        """Return what may be read as documents."""
+        return Access(recursive=self.recursive, private_addresses=self.private_addresses, offline=offline, child=child)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +241,7 @@ class Asked:
     template: TemplateOptions
     chat: ChatOptions
     source: PromptOptions
+    access: Access
     tools: ToolOptions
     tool_calls: ToolCallOptions
     reasoning: ReasoningOptions

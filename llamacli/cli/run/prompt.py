@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llamacli.cli.framework.console import Console
-from llamacli.cli.framework.inputs.files import STDIN, read_json_file, read_prompt, read_text_file
+from llamacli.cli.framework.inputs.files import STDIN, read_json_file, read_text_file
+from llamacli.cli.framework.inputs.prompt import read_prompt
 from llamacli.cli.framework.options import ChatOptions, TemplateOptions
 from llamacli.cli.framework.settings.settings import is_model_name
 from llamacli.cli.framework.settings.templates import fill_template
@@ -50,20 +51,21 @@ def read_question(console: Console, prompt: str | None, asked: Asked, constraint
         common |= _read_tools(console, tools)
     if source.messages is None:
         opening = filled.messages if filled is not None else ()
-        return Question(text=_read_text(console, prompt, source, filled), conversation=opening, **common)
+        return Question(text=_read_text(console, prompt, asked, filled), conversation=opening, **common)
     conversation = _read_messages(console, source.messages)
     is_given = prompt is not None or source.file or (filled is not None and filled.template.prompt is not None)
-    text = _read_text(console, prompt, source, filled) if is_given else ""
+    text = _read_text(console, prompt, asked, filled) if is_given else ""
     if not text and conversation[-1].role == "assistant":
         raise UsageError("the last message is from the assistant: nothing to answer")
     return Question(text=text, conversation=conversation, **common)
 
 
-def _read_text(console: Console, prompt: str | None, source: PromptOptions, filled: FilledTemplate | None) -> str:
+def _read_text(console: Console, prompt: str | None, asked: Asked, filled: FilledTemplate | None) -> str:
     """Return the prompt, put into the template if there is one."""
-    if filled is None:
-        return read_prompt(console, prompt, source.file, raw=source.raw)
-    return filled.prompt(read_prompt(console, prompt, source.file, raw=source.raw, required=filled.needs_text))
+    source = asked.source
+    required = filled is None or filled.needs_text
+    text = read_prompt(console, prompt, source.file, raw=source.raw, required=required, access=asked.access)
+    return text if filled is None else filled.prompt(text)
 
 
 def read_row_template(console: Console, options: TemplateOptions, given: str | None) -> str | None:
@@ -124,12 +126,12 @@ def _read_gap(console: Console, prompt: str | None, source: PromptOptions) -> tu
     if len(source.file) != 1 or prompt is not None or source.at is None:
         raise UsageError("--at needs one file and no prompt", hint="llamacli run -f FILE --at LINE:COL")
     name = source.file[0]
-    text = console.read_input() if str(name) == STDIN else read_text_file(name)
+    text = console.read_input() if name == STDIN else read_text_file(Path(name))
     line, column = source.at
     lines = list(io.StringIO(text, newline=""))  # lines as editors count them
     here = lines[line - 1].rstrip("\r\n") if line <= len(lines) else ""
     if line > len(lines) + 1 or column > len(here) + 1:
-        raise UsageError(f"{'standard input' if str(name) == STDIN else name} has no position {line}:{column}")
+        raise UsageError(f"{'standard input' if name == STDIN else name} has no position {line}:{column}")
     before = sum(map(len, lines[: line - 1])) + column - 1
     return text[:before], text[before:]
 

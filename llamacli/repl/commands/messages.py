@@ -10,7 +10,7 @@ from llamacli.errors import UsageError
 from llamacli.repl.commands.compact import revert_compact
 from llamacli.repl.commands.registry import COMMANDS, command, find, format_help, parse_number
 from llamacli.repl.conversation.blocks import strip_fences
-from llamacli.repl.conversation.state import Attachment, Chat
+from llamacli.repl.conversation.state import Chat
 from llamacli.repl.conversation.tool_calls import close_calls
 from llamacli.repl.conversation.trace import Beginning
 from llamacli.repl.conversation.tree import Node
@@ -112,9 +112,9 @@ def clear(chat: Chat, argument: str) -> None:
     chat.setup.screen.note("new conversation")
 
 
-@command("file", arguments="PATH… | none", summary="Send the text of files with the next message", completes="files")
+@command("file", arguments="PATH… | none", summary="Send the text of documents with the next message", completes="files")
 def attach(chat: Chat, argument: str) -> None:
-    """Read files now, and show their length."""
+    """Read documents now, and show their length."""
     if argument == "none":
         chat.turn.attachments.clear()
         return
@@ -128,12 +128,12 @@ def attach(chat: Chat, argument: str) -> None:
         names = [argument]
     engine = chat.engine()
     for name in names:
-        path = Path(name).expanduser()
-        text = chat.setup.host.read_file(path)
-        count = len(engine.text_turn(text).prompt.tokens) if engine.has_vocabulary else 0
-        chat.turn.attachments.append(Attachment(path, text, count))
-        size = f"{counted(count, 'token')}, " if engine.has_vocabulary else ""
-        chat.setup.screen.note(f"{path}: {size}sent with the next message")
+        word = str(Path(name).expanduser()) if name.startswith("~") else name
+        for found in chat.setup.host.read_documents(word):
+            chat.turn.attachments.append(found)
+            count = len(engine.text_turn(found.text).prompt.tokens) if engine.has_vocabulary else 0
+            size = f"{counted(count, 'token')}, " if engine.has_vocabulary else ""
+            chat.setup.screen.note(f"{found.name}: {size}sent with the next message")
 
 
 @command("quit", "exit", "bye", summary="Leave, as Ctrl-D does")

@@ -13,7 +13,7 @@ from llamacli.repl.conversation.autosave import SessionHeader, SessionJournal
 from llamacli.repl.conversation.model_loader import Loader
 from llamacli.repl.conversation.trace import Beginning, Traces
 from llamacli.repl.conversation.tree import Tree
-from llamacli.repl.setup import ChatSetup, FoundModel
+from llamacli.repl.setup import Attachment, ChatSetup, FoundModel
 
 if TYPE_CHECKING:
     from llamacli.backend.protocol import Backend
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from llamacli.engine.params import GenerationParams, SamplingParams
     from llamacli.repl.setup import ChatConstraint
     from llamacli.store.sessions.store import Session
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """A file whose text is sent with the next message; its length in tokens."""
-
-    path: Path
-    text: str
-    tokens: int
 
 
 @dataclass(slots=True)
@@ -135,7 +126,8 @@ class Chat:
     def begin(cls, setup: ChatSetup, loader: Loader, *, ask: Callable[[str], str] = refuse) -> Self:
         """Return an empty conversation with the first model."""
         found = setup.models.initial
-        return cls(setup, ActiveModel(found, loader), AnswerSettings(found.generation, setup.system), ask)
+        turn = PendingTurn(attachments=list(setup.attachments))
+        return cls(setup, ActiveModel(found, loader), AnswerSettings(found.generation, setup.system), ask, turn=turn)
 
     @property
     def header(self) -> SessionHeader:

@@ -79,7 +79,7 @@ def open_url(url: str, headers: Mapping[str, str], *, plain_http: bool = False) 
         raise DownloadError(f"{url} is not an https:// address", hint="models are downloaded over https only")
     own = {"User-Agent": "llamacli", "Accept-Encoding": "identity"}
     request = urllib.request.Request(url, headers={**own, **headers})  # noqa: S310 - the scheme has just been checked
-    handlers = [_Redirects(), urllib.request.HTTPSHandler(context=_tls_context())]
+    handlers = [_Redirects(), urllib.request.HTTPSHandler(context=tls_context())]
     try:
         answer: http.client.HTTPResponse = urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
@@ -113,7 +113,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return following
 
 
-def _tls_context() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """A context with the system's certificates or, without any (python.org's Python on macOS), those of certifi."""
     context = ssl.create_default_context()
     found = ssl.get_default_verify_paths()

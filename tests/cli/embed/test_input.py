@@ -11,13 +11,15 @@ from llamacli.batch.texts import Item
 from llamacli.cli.embed.input import open_texts
 from llamacli.cli.embed.options import SourceOptions
 from llamacli.cli.framework.console import Console, Terminals
+from llamacli.cli.framework.inputs.documents import Access
 from llamacli.cli.framework.parsers import parse_path
 from llamacli.errors import LlamacliError, UsageError
+from tests.support.documents import notebook
 
 
 def read(stdin: bytes, *texts: str, **options) -> list[Item]:
     console = Console(stdin=io.BytesIO(stdin), stdout=None, stderr=None, terminals=Terminals(), environ={})
-    with open_texts(console, texts, SourceOptions(**options)) as source:
+    with open_texts(console, texts, SourceOptions(**options), Access(recursive=options.get("recursive", False))) as source:
         return list(source.items())
 
 
@@ -31,8 +33,8 @@ def said(item: Item) -> str:
     [
         (("-", "-"), {}),
         (("-", "cat"), {"input": parse_path("-")}),
-        (("cat",), {"file": (parse_path("-"),), "input": parse_path("-")}),
-        ((), {"file": (parse_path("-"), parse_path("-"))}),
+        (("cat",), {"file": ("-",), "input": parse_path("-")}),
+        ((), {"file": ("-", "-")}),
     ],
 )
 def test_standard_input_is_read_only_once(texts, options):
@@ -81,3 +83,17 @@ def test_a_json_array_holds_rows(tmp_path):
     assert (said(last), last.id) == ("line 7 has no field text", "x")
     assert read(b'["a", "b"]', input_format="json") == [Item("a"), Item("b")]
     assert read(b'["a", "b"]') == [Item('["a", "b"]')]
+
+
+def test_documents_are_texts_with_the_names_of_their_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.ipynb").write_bytes(notebook({"cell_type": "markdown", "source": "pump"}))
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/b.md").write_text("seal\n")
+    (tmp_path / "docs/c.bin").write_bytes(b"\0")
+    found = read(b"", "lift", file=("a.ipynb", "docs"), recursive=True)
+    assert found == [Item("lift"), Item("pump", "a.ipynb"), Item("seal\n", "docs/b.md")]
+    with pytest.raises(UsageError, match="no file with text matches docs/"):
+        read(b"", file=("docs/*.bin",))
+    with pytest.raises(UsageError, match=r"docs is a directory \(-r reads"):
+        read(b"", file=("docs",))

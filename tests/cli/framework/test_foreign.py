@@ -39,7 +39,7 @@ def test_options_of_llama_cpp_and_llm_work(arguments, model, messages, tmp_path,
 
 
 def test_options_of_llm_become_ours(tmp_path) -> None:
-    arguments = ["-o", "temperature", "0.25", "-o", "max_tokens", "3", "-o", "top_k", "7", "-r", "END", "why?"]
+    arguments = ["-o", "temperature", "0.25", "-o", "max_tokens", "3", "-o", "top_k", "7", "--reverse-prompt", "END", "why?"]
     params = invoke("run", *arguments).engine.params
     assert (params.sampling.temperature, params.max_tokens, params.sampling.top_k, params.stop) == (0.25, 3, 7, ("END",))
     assert "integer" in invoke("run", "--schema", '{"type": "integer"}', "-n", "1", "x").engine.constraint.grammar

@@ -8,6 +8,12 @@ parameters from it.
 from llamacli.cli.framework.options.cluster import DaskOption
 from llamacli.cli.framework.options.common import CommonOptions, JsonOption, OfflineOption, show_help
 from llamacli.cli.framework.options.context import ContextOptions
+from llamacli.cli.framework.options.documents import (
+    DocumentsOption,
+    PrivateAddressesOption,
+    RecursiveOption,
+    ShowTextOption,
+)
 from llamacli.cli.framework.options.generation import GenerationOptions
 from llamacli.cli.framework.options.model import EngineTimeoutOption, ModelOption, ModelOptions, RpcOption, SandboxOption
 from llamacli.cli.framework.options.prompt import ChatOptions
@@ -19,7 +25,8 @@ from llamacli.cli.framework.options.template import TemplateOptions
 from llamacli.cli.framework.options.tools import ToolCallOptions
 
 __all__ = [
-    "ChatOptions", "CommonOptions", "ContextOptions", "DaskOption", "EngineTimeoutOption", "GenerationOptions", "JsonOption",
-    "KeepAliveOption", "ModelOption", "ModelOptions", "OfflineOption", "PromptCacheOptions", "RemoteOptions",
-    "ResidentOptions", "RpcOption", "SamplingOptions", "SandboxOption", "TemplateOptions", "ToolCallOptions", "show_help",
+    "ChatOptions", "CommonOptions", "ContextOptions", "DaskOption", "DocumentsOption", "EngineTimeoutOption",
+    "GenerationOptions", "JsonOption", "KeepAliveOption", "ModelOption", "ModelOptions", "OfflineOption",
+    "PrivateAddressesOption", "PromptCacheOptions", "RecursiveOption", "RemoteOptions", "ResidentOptions", "RpcOption",
+    "SamplingOptions", "SandboxOption", "ShowTextOption", "TemplateOptions", "ToolCallOptions", "show_help",
 ]  # fmt: skip

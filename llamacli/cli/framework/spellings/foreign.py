@@ -37,7 +37,7 @@ _WITH_VALUE = {
     "-sysf": Rewrite("-sys", lambda value: ["-sys", read_text_file(Path(value)).rstrip("\n")]),
     "--system-prompt-file": Rewrite("-sys", lambda value: ["-sys", read_text_file(Path(value)).rstrip("\n")]),
     "--schema": Rewrite("-j", _schema), "--guided-json": Rewrite("-j", _schema),
-    "-np": _as("--parallel"), "-r": _as("--stop"),
+    "-np": _as("--parallel"),
 }  # fmt: skip
 """Options with a value that commands of ours have in another form, or under a short name."""
 

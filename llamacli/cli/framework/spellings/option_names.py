@@ -117,6 +117,7 @@ OPTION_NAMES = frozenset(
         "predict",
         "prefix",
         "presence-penalty",
+        "private-addresses",
         "profile",
         "prompt-cache",
         "prompt-gen",

@@ -1,0 +1,61 @@
+"""The documents of `chat`: those that `-f` sends with the first message, and those of `/file`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from llamacli.backend.child.params import ChildParams
+from llamacli.cli.framework.console import Console
+from llamacli.cli.framework.inputs.documents import Access, DocumentInput, describe
+from llamacli.cli.framework.inputs.files import STDIN
+from llamacli.cli.framework.options import DocumentsOption, PrivateAddressesOption, RecursiveOption
+from llamacli.errors import UsageError
+from llamacli.repl.setup import Attachment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentOptions:
+    """Documents that are sent with the first message."""
+
+    PANEL: ClassVar[str] = "Prompt"
+
+    file: DocumentsOption = ()
+    recursive: RecursiveOption = False
+    private_addresses: PrivateAddressesOption = False
+
+    def access(self, *, offline: bool, child: ChildParams) -> Access:
+        """Return what may be read."""
+        return Access(recursive=self.recursive, private_addresses=self.private_addresses, offline=offline, child=child)
+
+
+def read_first(console: Console, options: DocumentOptions, access: Access) -> tuple[Attachment, ...]:
+    """Return the documents for the first message, and say what each is.
+
+    Raises:
+        UsageError, FetchError, CapacityError: if one cannot be read.
+    """
+    if options.recursive and not options.file:
+        raise UsageError("-r needs -f, which names a folder", hint="the text that ends an answer is --stop")
+    if STDIN in options.file:
+        raise UsageError("standard input cannot be a document of a conversation", hint="llamacli run reads it")
+    with DocumentInput(console, access) as documents:
+        found = []
+        for one in documents.read_all(options.file):
+            console.note(describe(one.document))
+            found.append(Attachment(one.document.name, one.titled))
+    return tuple(found)
+
+
+def reader(console: Console, access: Access) -> Callable[[str], tuple[Attachment, ...]]:
+    """Return what reads the documents that a word names, for `/file`, where a folder needs no `-r`."""
+    access = replace(access, recursive=True)
+
+    def read(word: str) -> tuple[Attachment, ...]:
+        if word == STDIN:
+            raise UsageError("/file reads no standard input")
+        with DocumentInput(console, access) as documents:
+            return tuple(Attachment(one.document.name, one.titled) for one in documents.read_all([word]))
+
+    return read

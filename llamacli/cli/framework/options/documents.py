@@ -1,0 +1,26 @@
+"""The documents that `-f` names, and how they are read."""
+
+from typing import Annotated
+
+from llamacli.cli.framework.parameters import option
+from llamacli.cli.framework.parsers import parse_document
+
+DocumentsOption = Annotated[
+    tuple[str, ...],
+    option(
+        "-f", "--file", metavar="FILE", parser=parse_document,
+        help="A document (text, PDF, DOCX, HTML, …), a quoted pattern or an https:// address; can be repeated; - is stdin.",
+    ),
+]  # fmt: skip
+
+RecursiveOption = Annotated[
+    bool, option("-r", "--recursive", help="With -f, read the files in folders, except hidden and ignored ones (.gitignore).")
+]
+
+ShowTextOption = Annotated[
+    bool, option("--show-text", help="Write the text of -f and of standard input, and end.", environment=False)
+]
+
+PrivateAddressesOption = Annotated[
+    bool, option("--private-addresses", help="Let -f read web pages of private networks and of this machine, also by http://.")
+]
