@@ -110,7 +110,9 @@ class ContextParams:
     better when they share a long prefix. `invariant`: the results of a sequence do not depend, to the last bit, on what is
     evaluated beside it; this holds where `can_be_invariant` does, for weights that our kernels multiply. `all_outputs`: room
     for the logits of every token of a batch instead of one for each sequence; `n_outputs`: for so many tokens at least. The
-    factors of YaRN are the model's if they are negative. `no_perf` measures no times in llama.cpp.
+    factors of YaRN are the model's if they are negative. `no_perf` measures no times in llama.cpp. `burst_seconds`: tokens are
+    reported in groups that took so long, longer ones cost less time; the default is two frames of a screen. `prompt_seconds`:
+    a part of a prompt may take so long while other sequences generate; None takes whole batches.
     """
 
     n_ctx: int | None = None
@@ -140,6 +142,8 @@ class ContextParams:
     all_outputs: bool = False
     n_outputs: int = 0
     pooling: Pooling | None = None
+    burst_seconds: float = 0.03
+    prompt_seconds: float | None = None
 
     def __post_init__(self) -> None:
         require(self.n_ctx is None or 0 <= self.n_ctx <= LARGEST_INT, "n_ctx", f"must be from 0 to {LARGEST_INT}")

@@ -1,11 +1,15 @@
 """The server under load, in turns with llama-server of the same tree: tokens per second, time to the first token, gaps.
 
     python tests/performance/bench_serve.py MODEL [--clients 1,4,8,16] [--parallel 8] [--tokens 64] [--pairs 3] [--peer PATH]
-                                             [--threads N] [--embedding MODEL]
+                                             [--threads N] [--embedding MODEL] [--parts load,overhead,prefix,vectors]
 
-`--peer` is a llama-server; "none" measures ours alone, "build" builds one. Then: the overhead of HTTP for short requests on
-one connection, 32 requests that share a prefix of about 1,500 tokens, and vectors of 100 texts per request, compared with
-`llamacli embed`. `bench_endurance.py` measures many streams for a time.
+`--peer` is a llama-server; "none" measures ours alone, "build" builds one. The parts: clients that each ask twice; the overhead
+of HTTP for short requests on one connection; 32 requests that share a prefix of about 1,500 tokens; and vectors of 100 texts
+per request, compared with `llamacli embed`. `bench_endurance.py` measures many streams for a time.
+
+The overhead is what a client waits for beside the engine: from the first byte of a request to the last of its response, less
+`prompt_ms` and `predicted_ms` of its timings. It has the work of the server, of tokenization and of the sampler's set-up, the
+ways between the processes, and the kernel's, but not what the client does before and afterwards.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import http.client
 import json
 import os
 import random
+import re
 import socket
 import statistics
 import subprocess
@@ -87,10 +92,10 @@ def ask(port: int, text: str, tokens: int) -> Timing:
     return timing
 
 
-def side_by_side(count: int, work: Callable[[int], Timing]) -> tuple[list[Timing], float]:
+def side_by_side(count: int, work: Callable[[int], list[Timing]]) -> tuple[list[Timing], float]:
     """Run `count` clients at once; return their timings and the seconds of all."""
     found: list[Timing] = []
-    threads = [threading.Thread(target=lambda number=number: found.append(work(number))) for number in range(count)]
+    threads = [threading.Thread(target=lambda number=number: found.extend(work(number))) for number in range(count)]
     started = time.perf_counter()
     for thread in threads:
         thread.start()
@@ -100,8 +105,10 @@ def side_by_side(count: int, work: Callable[[int], Timing]) -> tuple[list[Timing
 
 
 def load(port: int, clients: int, tokens: int, seed: int) -> dict[str, float]:
-    """Measure clients that each ask twice."""
-    timings, seconds = side_by_side(2 * clients, lambda number: ask(port, prompt(96, seed + number), tokens))
+    """Measure clients that each ask twice, one question after the other."""
+    timings, seconds = side_by_side(
+        clients, lambda number: [ask(port, prompt(96, seed + 100 * turn + number), tokens) for turn in range(2)]
+    )
     gaps = sorted(gap for timing in timings for gap in timing.gaps)
     return {
         "tokens/s": sum(len(timing.tokens) for timing in timings) / seconds,
@@ -111,25 +118,54 @@ def load(port: int, clients: int, tokens: int, seed: int) -> dict[str, float]:
 
 
 def overhead(port: int, count: int = 200) -> float:
-    """Return the median milliseconds of a request beside the engine's own, which the server tells, on one connection."""
-    beside = []
-    with contextlib.closing(connection(port)) as asked:
-        asked.connect()
-        asked.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # http.client sends head and body one by one
-        for _ in range(count):
-            started = time.perf_counter()
-            asked.request("POST", "/v1/completions", json.dumps({"prompt": "Hello", "max_tokens": 1, "temperature": 0}))
-            body = asked.getresponse().read()
-            seconds = time.perf_counter() - started
-            timings = json.loads(body)["timings"]
-            beside.append(1e3 * seconds - timings["prompt_ms"] - timings["predicted_ms"])
+    """Return the median milliseconds of a short request beside the engine's own, which the server tells, on one connection."""
+    body = json.dumps({"prompt": "Hello", "max_tokens": 1, "temperature": 0}).encode()
+    head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+    request = b"%b%d\r\n\r\n%b" % (head.encode(), len(body), body)
+    beside: list[float] = []
+    asked = _connected(port)
+    while len(beside) < count:
+        started = time.perf_counter()
+        asked.sendall(request)
+        response = _received(asked)
+        seconds = time.perf_counter() - started
+        if not response:  # llama-server closes a connection after 100 requests
+            asked.close()
+            asked = _connected(port)
+            continue
+        timings = json.loads(response)["timings"]
+        beside.append(1e3 * seconds - timings["prompt_ms"] - timings["predicted_ms"])
+    asked.close()
     return statistics.median(beside)
+
+
+def _connected(port: int) -> socket.socket:
+    connected = socket.create_connection(("127.0.0.1", port))
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connected
+
+
+def _received(asked: socket.socket) -> bytes:
+    """The body of the next response; empty if the connection is closed."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        received = asked.recv(1 << 16)
+        if not received:
+            return b""
+        data += received
+    head, _, body = data.partition(b"\r\n\r\n")
+    found = re.search(rb"\ncontent-length: *(\d+)", head.lower())
+    assert found is not None, data
+    assert head.startswith(b"HTTP/1.1 200"), data
+    while len(body) < int(found[1]):
+        body += asked.recv(1 << 16)
+    return body
 
 
 def prefix(port: int, *, shared: bool, seed: int) -> float:
     """Return requests per second of 32 questions about one document of about 1,500 tokens, or about one each."""
     texts = [prompt(1400, seed if shared else seed + 1 + number) + f" {number}" for number in range(32)]
-    _, seconds = side_by_side(32, lambda number: ask(port, texts[number], 4))
+    _, seconds = side_by_side(32, lambda number: [ask(port, texts[number], 4)])
     return len(texts) / seconds
 
 
@@ -169,6 +205,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--peer", default="none")
+    parser.add_argument("--parts", default="load,overhead,prefix,vectors")
     parser.add_argument("--embedding", help="embedding model, for the comparison with `llamacli embed`")
     options = parser.parse_args()
     ours, theirs = peers.free_port(), peers.free_port()
@@ -188,7 +225,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         for name, command in commands.items():
             stack.enter_context(serving(command, ports[name]))
-        for clients in map(int, options.clients.split(",")):
+        for clients in map(int, options.clients.split(",")) if "load" in options.parts else ():
             rows: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
             for pair in range(options.pairs):
                 for name in commands:
@@ -196,11 +233,12 @@ def main() -> None:
             for name, measured in rows.items():
                 medians = {key: statistics.median(row[key] for row in measured) for key in measured[0]}
                 print(f"{clients:3} clients  {name:12}", "  ".join(f"{key} {value:8.1f}" for key, value in medians.items()))
-        for name in commands:
+        for name in commands if "overhead" in options.parts else ():
             print(f"{name:12} overhead of a short request: {overhead(ports[name]):.2f} ms")
+        for name in commands if "prefix" in options.parts else ():
             apart, shared = (prefix(ports[name], shared=one, seed=7) for one in (False, True))
             print(f"{name:12} 32 questions about a document: {apart:.2f}/s apart, {shared:.2f}/s shared, {shared / apart:.1f}x")
-        if options.embedding:
+        if options.embedding and "vectors" in options.parts:
             served, alone = (
                 vectors(ours, Path(options.embedding).stem),
                 vectors_of_command(options.embedding, options.threads),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from llamacli.engine.generation.pace import PromptPace
 from llamacli.engine.generation.sequence import Sequence
 
 AMPLE = 256
@@ -27,12 +28,15 @@ class MixedPlanner:
     portion is never a single token, which other kernels would compute: a prompt gets the same logits as among rows.
     """
 
-    def __init__(self, n_batch: int) -> None:
+    def __init__(self, n_batch: int, pace: PromptPace | None = None) -> None:
         self._n_batch = n_batch
+        self._pace = pace or PromptPace(None, n_batch)
 
     def plan(self, active: list[Sequence]) -> list[Planned]:
         """See `Planner`."""
         budget = min(self._n_batch, active[0].portion) if len(active) == 1 else self._n_batch
+        if generating := sum(len(sequence.pending) for sequence in active if not sequence.is_prefilling):
+            budget = min(budget, generating + self._pace.limit)
         plan = []
         for sequence in sorted(active, key=lambda sequence: sequence.is_prefilling):
             count = min(len(sequence.pending), budget)
@@ -51,13 +55,14 @@ class InvariantPlanner:
     by single tokens, nor beside generating sequences, whose tokens are always single. llama.cpp splits a batch into parts in
     which all sequences have the same number of tokens: equal numbers leave nothing to split. Short prompts share a batch,
     ample ones have their own, and after `n_batch` prompt tokens, or as many steps as these would take, but at least two, the
-    generating sequences have a step.
+    generating sequences have a step. With a pace they have one after each part, and the oldest prompt is read first.
     """
 
-    def __init__(self, n_batch: int, n_ubatch: int) -> None:
+    def __init__(self, n_batch: int, n_ubatch: int, pace: PromptPace | None = None) -> None:
         self._n_batch = n_batch
         self._n_ubatch = n_ubatch
-        self._most_steps = max(2, n_batch // n_ubatch)
+        self._pace = pace or PromptPace(None, n_ubatch)
+        self._most_steps = 1 if self._pace.is_bounded else max(2, n_batch // n_ubatch)
         self._spent = self._steps = 0
 
     def plan(self, active: list[Sequence]) -> list[Planned]:
@@ -65,28 +70,32 @@ class InvariantPlanner:
         prompts = [sequence for sequence in active if sequence.is_prefilling and sequence.pending]
         others = [sequence for sequence in active if not sequence.is_prefilling and sequence.pending]
         if prompts and (not others or (self._spent < self._n_batch and self._steps < self._most_steps)):
-            plan = self._prompts(prompts)
+            plan = self._prompts(prompts, min(self._n_ubatch, self._pace.limit) if others else self._n_ubatch)
             self._spent += sum(count for _, count in plan)
             self._steps += 1
             return plan
         self._spent = self._steps = 0
         return [(sequence, len(sequence.pending)) for sequence in others]
 
-    def _prompts(self, prompts: list[Sequence]) -> list[Planned]:
+    def _prompts(self, prompts: list[Sequence], limit: int) -> list[Planned]:
+        """The plan of prompts, of at most `limit` tokens."""
         single = [sequence for sequence in prompts if len(sequence.pending) == 1]  # it was the whole prompt
-        longest = sorted(prompts, key=lambda sequence: -len(sequence.pending))
-        size = len(longest[0].pending)
-        together = single or (longest[:1] if size >= AMPLE else longest[: max(1, self._n_ubatch // size)])
-        count = self._share(together)
+        if self._pace.is_bounded:
+            ordered = sorted(prompts, key=lambda sequence: sequence.id)
+        else:
+            ordered = sorted(prompts, key=lambda sequence: -len(sequence.pending))
+        size = len(ordered[0].pending)
+        together = single[:limit] or (ordered[:1] if size >= AMPLE else ordered[: max(1, limit // size)])
+        count = self._share(together, limit)
         if not count:
             together = together[:1]
-            count = self._share(together)
+            count = self._share(together, limit)
         return [(sequence, count) for sequence in together]
 
-    def _share(self, prompts: list[Sequence]) -> int:
+    def _share(self, prompts: list[Sequence], limit: int) -> int:
         """The tokens that each evaluates: the most that leave no prompt with a single one, 0 if no number does."""
         pending = [len(sequence.pending) for sequence in prompts]
-        most = max(1, min(*pending, self._n_ubatch // len(prompts)))
+        most = max(1, min(*pending, limit // len(prompts)))
         if most == 1:
             return 1
         alone = most if len(prompts) == 1 else 0

@@ -15,9 +15,6 @@ from llamacli.binding.library import library
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import CancelledError
 
-SECONDS = 0.03
-"""Longest duration of a burst after its first step: two frames of a screen."""
-
 STEPS = 32
 """Most steps of a burst."""
 
@@ -60,7 +57,7 @@ class Burst:
         array[:] = lanes
         cancelled = False
         with self._context.step(count) as step:
-            most, budget = min(steps, step.most or STEPS, STEPS), int(1e6 * SECONDS)
+            most, budget = min(steps, step.most or STEPS, STEPS), int(1e6 * self._context.params.burst_seconds)
             try:
                 context = self._context.evaluator
                 library().llamacli_burst(context, array, count, most, budget, self._choices, reference(self._done))

@@ -18,6 +18,7 @@ from llamacli.engine.generation.batching import InvariantPlanner, MixedPlanner, 
 from llamacli.engine.generation.burst import Burst, Choice
 from llamacli.engine.generation.drafts.drafter import Draft, Drafter
 from llamacli.engine.generation.media_prompts import MediaPrompts
+from llamacli.engine.generation.pace import PromptPace
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.sequence import Sequence
 from llamacli.engine.generation.slots import Slots
@@ -41,7 +42,10 @@ class Scheduler:
         self._drafter = Drafter()
         self._can_draft = context.can_drop_last
         n_batch, n_ubatch = context.n_batch, min(context.n_batch, context.params.n_ubatch)
-        self._planner: Planner = InvariantPlanner(n_batch, n_ubatch) if context.is_invariant else MixedPlanner(n_batch)
+        pace = self._pace = PromptPace(context.params.prompt_seconds, n_ubatch)
+        self._planner: Planner = (
+            InvariantPlanner(n_batch, n_ubatch, pace) if context.is_invariant else MixedPlanner(n_batch, pace)
+        )
         self._waiting: deque[Sequence] = deque()
         self._ids = itertools.count()
         self._is_scoring_next = True
@@ -117,7 +121,9 @@ class Scheduler:
                 events += self._burst(plan, steps)
             else:
                 tokens, positions, sequences, outputs = _batch_of(plan)
+                started = time.perf_counter()
                 self._context.decode(tokens, positions, sequences, outputs)
+                self._pace.measured(len(tokens), time.perf_counter() - started)
                 events += self._finish_batch(plan, outputs)
         except CancelledError:
             events += self._cancel_all()

@@ -39,6 +39,12 @@ class OpenBackend(Protocol):
         """Load the model and return its backend."""
 
 
+BURST_SECONDS = 0.016
+"""Tokens are sent in groups that took so long: one frame of a screen."""
+
+PROMPT_SECONDS = 0.04
+"""A part of a prompt that arrives may take so long beside running answers."""
+
 FitsMemory = Callable[[Path, ModelParams, ContextParams], bool]
 """Returns whether a model fits into the memory that is free now."""
 
@@ -89,4 +95,12 @@ class ModelSpec:
         given = self.context.n_ctx
         size = min(trained, DEFAULT_CONTEXT) if given is None else given or trained
         n_ubatch = min(self.context.n_ubatch, self.context.n_batch)
-        return dataclasses.replace(self.context, n_ctx=size, n_batch=n_ubatch, n_ubatch=n_ubatch, n_outputs=SCORED_TOKENS)
+        return dataclasses.replace(
+            self.context,
+            n_ctx=size,
+            n_batch=n_ubatch,
+            n_ubatch=n_ubatch,
+            n_outputs=SCORED_TOKENS,
+            burst_seconds=BURST_SECONDS,
+            prompt_seconds=PROMPT_SECONDS,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from llamacli.binding.library import library
 from llamacli.engine.events import Prefill, Token
 from llamacli.engine.generation.batching import InvariantPlanner, MixedPlanner
+from llamacli.engine.generation.pace import PromptPace
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
@@ -27,6 +29,7 @@ class Stub:
     length: int
     is_prefilling: bool = True
     portion: int = 100
+    id: int = 0
     pending: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,6 +71,48 @@ def test_prompts_that_arrive_stop_no_stream_for_more_than_two_micro_batches(plan
         assert sum(read) <= 512
         waited = [0 if count else steps + 1 for steps, count in zip(waited, generated, strict=True)]
         assert max(waited) <= 2
+
+
+def paced(tokens_per_second: float = 1000) -> PromptPace:
+    """A pace of 50 ms on a machine of this speed."""
+    pace = PromptPace(0.05, 512)
+    pace.measured(100, 100 / tokens_per_second)
+    return pace
+
+
+@pytest.mark.parametrize("planner", [InvariantPlanner(512, 512, paced()), MixedPlanner(512, paced())])
+def test_parts_of_a_prompt_are_as_long_as_those_who_generate_may_wait(planner: Any) -> None:
+    found = plans(planner, [Stub(199), Stub(1, is_prefilling=False)])
+    assert [read for read, _ in found if read] == [50, 50, 50, 49]
+    assert (0, 0) not in itertools.pairwise(generated for _, generated in found)
+    assert plans(planner, [Stub(1000, portion=512)]) == [[512], [488]]  # nobody waits
+
+
+@pytest.mark.parametrize("lengths", [[130, 131, 133], [7, 300, 5], [2, 2, 2, 50], [51, 1, 1]])
+def test_the_oldest_prompt_is_read_first_at_a_pace(lengths: list[int]) -> None:
+    prompts = [Stub(length, id=number) for number, length in enumerate(lengths)]
+    found = plans(InvariantPlanner(512, 512, paced()), [*prompts, Stub(1, is_prefilling=False)])
+    ends = [max(step for step, counts in enumerate(found) if counts[number]) for number in range(len(lengths))]
+    assert ends == sorted(ends) or min(lengths) < 50  # short ones are read beside others
+    for *read, _ in found:
+        assert sum(read) <= 50
+        assert 1 not in [count for count, length in zip(read, lengths, strict=True) if length > 1]
+    assert [sum(column) for column in zip(*found, strict=True)][:-1] == lengths
+
+
+def test_a_pace_follows_the_machine() -> None:
+    pace = PromptPace(0.05, 512)
+    assert (pace.limit, PromptPace(None, 512).limit) == (512, 512)
+    pace.measured(1, 1.0)  # says nothing
+    assert pace.limit == 512
+    pace.measured(100, 0.1)
+    assert pace.limit == 50
+    for _ in range(30):
+        pace.measured(16, 16.0)
+    assert pace.limit == 16
+    for _ in range(60):
+        pace.measured(512, 0.001)
+    assert pace.limit == 512
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -108,11 +108,11 @@ def test_a_grammar_ends_a_burst(model: Model, context: Context, monkeypatch: pyt
     ]
 
 
-def test_a_burst_ends_when_its_time_is_up(model: Model, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(burst, "SECONDS", 0.0)
-    scheduler = Scheduler(context)
-    scheduler.submit(request(model, "go", max_tokens=20))
-    counts = [sum(isinstance(event, Token) for event in scheduler.step()) for _ in range(10)]
+def test_a_burst_ends_when_its_time_is_up(model: Model) -> None:
+    with Context(model, ContextParams(n_ctx=256, threads=1, burst_seconds=0.0)) as context:
+        scheduler = Scheduler(context)
+        scheduler.submit(request(model, "go", max_tokens=20))
+        counts = [sum(isinstance(event, Token) for event in scheduler.step()) for _ in range(10)]
     assert counts == [1] * 10
 
 
