@@ -100,3 +100,20 @@ class InvariantPlanner:
             return 1
         alone = most if len(prompts) == 1 else 0
         return next((count for count in range(most, 1, -1) if all(rest - count != 1 for rest in pending)), alone)
+
+
+def batch_of(plan: list[Planned]) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Return the tokens of a batch, their positions and slots, and 1 for each that gives logits."""
+    tokens: list[int] = []
+    positions: list[int] = []
+    sequences: list[int] = []
+    outputs: list[int] = []
+    for sequence, count in plan:
+        start = sequence.position
+        tokens += sequence.pending[:count]
+        positions += range(start, start + count)
+        sequences += [sequence.slot] * count
+        scores = sequence.scores_prompt and sequence.is_prefilling
+        outputs += [int(scores)] * (count - 1)
+        outputs.append(int(scores or sequence.gives_output(count)))
+    return tokens, positions, sequences, outputs

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from llamacli.engine.events import Event, Failed, Finished, Token
-from llamacli.engine.generation.batching import InvariantPlanner, MixedPlanner, Planned, Planner
+from llamacli.engine.generation.batching import InvariantPlanner, MixedPlanner, Planned, Planner, batch_of
 from llamacli.engine.generation.burst import Burst, Choice
 from llamacli.engine.generation.drafts.drafter import Draft, Drafter
 from llamacli.engine.generation.media_prompts import MediaPrompts
@@ -120,7 +120,7 @@ class Scheduler:
             elif (steps := self._burst_steps(plan)) > 1:
                 events += self._burst(plan, steps)
             else:
-                tokens, positions, sequences, outputs = _batch_of(plan)
+                tokens, positions, sequences, outputs = batch_of(plan)
                 started = time.perf_counter()
                 self._context.decode(tokens, positions, sequences, outputs)
                 self._pace.measured(len(tokens), time.perf_counter() - started)
@@ -297,23 +297,6 @@ class Scheduler:
             sequence.close()
         self._waiting.clear()
         self.slots.clear()
-
-
-def _batch_of(plan: list[Planned]) -> tuple[list[int], list[int], list[int], list[int]]:
-    """The tokens of a batch, their positions and slots, and which give logits: the last pending one of a sequence, or all."""
-    tokens: list[int] = []
-    positions: list[int] = []
-    sequences: list[int] = []
-    outputs: list[int] = []
-    for sequence, count in plan:
-        start = sequence.position
-        tokens += sequence.pending[:count]
-        positions += range(start, start + count)
-        sequences += [sequence.slot] * count
-        scores = sequence.scores_prompt and sequence.is_prefilling
-        outputs += [int(scores)] * (count - 1)
-        outputs.append(int(scores or sequence.gives_output(count)))
-    return tokens, positions, sequences, outputs
 
 
 def _raise(error: Exception) -> list[Event]:
