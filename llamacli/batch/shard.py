@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from llamacli.errors import InvalidJSONError, UsageError
 from llamacli.json_text import parse_json
 from llamacli.openai.batch_row import Row
 from llamacli.store.files.records import has_shape, is_integer, is_text
+from llamacli.values import dataclass
 
 MOST_SHARDS = 1 << 20
 _FORM = re.compile(r"(\d{1,7})/(\d{1,7})")

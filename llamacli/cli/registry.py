@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from llamacli.values import dataclass
 
 COMMANDS, HELPERS = "Commands", "Models and settings"
 

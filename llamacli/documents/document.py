@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from llamacli.values import dataclass
 
 Format = Literal["text", "pdf", "docx", "odt", "epub", "html", "notebook"]
 

@@ -6,10 +6,10 @@ The scheduler emits `Prefill`, `Token`, `Finished` and `Failed`, one stream for 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from llamacli.engine.chat.message import Message, ToolCall
+from llamacli.values import dataclass
 
 FinishReason = Literal["stop", "length", "context", "cancelled"]
 """`stop`: an end-of-generation token or a stop text; `length`: max_tokens; `context`: the context is full; `cancelled`."""

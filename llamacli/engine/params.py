@@ -7,7 +7,7 @@ with the parameter's name, which each interface words in its own terms.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from llamacli.engine.media.media import MediaKind
@@ -20,6 +20,7 @@ from llamacli.engine.sampling_params import (
     sampling_fields,
     sampling_numbers,
 )  # fmt: skip
+from llamacli.values import dataclass
 
 __all__ = [
     "DEFAULT_CONTEXT", "MOST_DRAFT", "SAMPLER_NAMES", "CacheType", "ContextParams", "Description", "FlashAttention",

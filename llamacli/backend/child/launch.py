@@ -10,10 +10,10 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import IO, NoReturn
 
 from llamacli.errors import EngineError
+from llamacli.values import dataclass
 
 _LAST_STREAM = 2
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from llamacli.errors import UsageError
+from llamacli.values import dataclass
 
 _LONGEST_STAY = 30 * 86400
 

@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -29,6 +28,7 @@ from llamacli.backend.child.launch import Launched
 from llamacli.errors import EngineError, InvalidJSONError
 from llamacli.json_text import parse_json
 from llamacli.store.files import paths
+from llamacli.values import dataclass
 from llamacli.version import VERSION
 
 _DEATH_SECONDS: Final = 0.5

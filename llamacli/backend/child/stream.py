@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import queue
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -14,6 +13,7 @@ from llamacli.backend.child.wire.codec import ProtocolError
 from llamacli.backend.child.wire.faults import exception_of
 from llamacli.backend.child.wire.frames import Channel, Failure, Feed, FromChild, Grant, Items, Result, Want
 from llamacli.backend.child.wire.method import Method, decoder_of, encoder_of
+from llamacli.values import dataclass
 
 Send = Callable[[Feed | Grant], None]
 

@@ -11,7 +11,6 @@ import io
 import os
 import select
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from llamacli.cli.framework.terminal.look import ColorMode, Look
@@ -20,6 +19,7 @@ from llamacli.documents.text import MAX_INPUT_BYTES, decode
 from llamacli.errors import CapacityError, LlamacliError, UsageError
 from llamacli.render.text import escape, escape_line, harmless
 from llamacli.render.wrap import wrap, wrap_parts
+from llamacli.values import dataclass
 
 Style = Literal["bold", "dim", "red", "green", "yellow", "cyan"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,7 @@ from llamacli.cli.framework.terminal.signals import Interrupts
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.render.progress import NoProgress, ProgressLine
 from llamacli.units import format_bytes
+from llamacli.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

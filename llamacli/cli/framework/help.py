@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import typer
@@ -13,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from llamacli.cli.framework.parameters import ENVIRONMENT_PREFIX, Argument, Option
 from llamacli.render.wrap import wrap
+from llamacli.values import dataclass
 
 MAX_WIDTH = 100
 _NAMES_WIDTH, _COMMANDS_WIDTH, _EXAMPLE_WIDTH = 30, 18, 44

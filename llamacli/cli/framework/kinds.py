@@ -5,11 +5,11 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from llamacli.cli.framework.parsers import parse_bool, parse_float, parse_int, parse_path, parse_text
+from llamacli.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ environment or the settings, in that order, and each source goes through the sam
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import typer
@@ -16,6 +15,7 @@ from typer.core import TyperArgument, TyperOption
 
 from llamacli.cli.framework.kinds import Kind, kind_of
 from llamacli.errors import LlamacliError, UsageError
+from llamacli.values import dataclass
 
 ENVIRONMENT_PREFIX = "LLAMACLI_"
 

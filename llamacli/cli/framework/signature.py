@@ -11,7 +11,6 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import typer
@@ -20,6 +19,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options.common import CommonOptions
 from llamacli.cli.framework.parameters import REQUIRED, Argument, Option, source_of
 from llamacli.cli.framework.terminal.logs import log_to
+from llamacli.values import dataclass
 
 GIVEN = "llamacli.given"
 """The key of a context's `meta` under which the words of the command line are kept."""

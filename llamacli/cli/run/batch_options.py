@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -12,6 +11,7 @@ from llamacli.cli.framework.options import DaskOption
 from llamacli.cli.framework.parameters import option
 from llamacli.cli.framework.parsers import parse_path
 from llamacli.errors import UsageError
+from llamacli.values import dataclass
 
 MOST_PARALLEL = 256
 

@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from llamacli.cli.run.log_options import LogOptions
 from llamacli.engine.chat.message import Message, read_messages
 from llamacli.engine.chat.question import Question
 from llamacli.errors import LlamacliError, UsageError
+from llamacli.values import dataclass
 
 if TYPE_CHECKING:
     from llamacli.backend.protocol import Backend

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -22,6 +21,7 @@ from llamacli.cli.framework.options import (
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.framework.parsers import parse_limit, parse_raw_text
 from llamacli.engine.params import SamplingParams
+from llamacli.values import dataclass
 
 PromptArgument = Annotated[
     str | None,

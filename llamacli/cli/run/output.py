@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from llamacli.cli.framework.answers import Sink
@@ -15,6 +14,7 @@ from llamacli.errors import ConstraintError
 from llamacli.render.code import first_code_block
 from llamacli.render.stream import AnswerStream
 from llamacli.render.text import escape
+from llamacli.values import dataclass
 
 
 class ReasoningLine:

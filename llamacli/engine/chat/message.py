@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from llamacli.engine.media.media import Media
 from llamacli.errors import UsageError
 from llamacli.json_text import parse_json
+from llamacli.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llamacli.engine.media.media import Media
 from llamacli.errors import ModelUnsupportedError
+from llamacli.values import dataclass
 
 if TYPE_CHECKING:
     from llamacli.engine.runtime.vocabulary import Vocabulary

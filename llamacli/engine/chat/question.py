@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from llamacli.engine.chat.message import Message, Tool
 from llamacli.engine.chat.rendering import ReasoningFormat, ToolChoice
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 from llamacli.engine.media.media import Media
+from llamacli.values import dataclass
 
 _SYSTEM_ROLES = ("system", "developer")
 

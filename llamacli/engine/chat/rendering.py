@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from llamacli.engine.chat.message import Message, Tool
 from llamacli.engine.chat.prompt import Part
 from llamacli.engine.constraint.trigger import Trigger
 from llamacli.errors import UsageError
+from llamacli.values import dataclass
 
 ToolChoice = Literal["auto", "none", "required"]
 Continuation = Literal["auto", "content", "reasoning_content"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from llamacli.engine.chat.message import Message, Tool
 from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 from llamacli.engine.constraint.guidance import Constraint, Guidance
+from llamacli.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

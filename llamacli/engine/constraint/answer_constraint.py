@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +11,7 @@ from llamacli.engine.constraint.guidance import Constraint
 from llamacli.errors import ConstraintError, InvalidJSONError, SchemaError
 from llamacli.grammar.schema.not_enforced import NotEnforced
 from llamacli.json_text import parse_json
+from llamacli.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

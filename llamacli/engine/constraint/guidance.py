@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from llamacli.engine.constraint.trigger import Trigger
+from llamacli.values import dataclass
 
 ThinkingState = Literal["none", "possible", "opened", "closed"]
 """Reasoning of an answer: none; possible, if the model starts it; opened or closed by the prompt."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from llamacli.values import dataclass
 
 TriggerKind = Literal["token", "word", "pattern", "pattern_full"]
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.generation.request import Criterion, Processor
 from llamacli.engine.params import GenerationParams
+from llamacli.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.guidance import Guidance
 from llamacli.engine.media.media import Media
 from llamacli.engine.params import GenerationParams
+from llamacli.values import dataclass
 
 Processor = Callable[[list[int], "memoryview[float]"], None]
 Criterion = Callable[[list[int], "memoryview[float]"], bool]

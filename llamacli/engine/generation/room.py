@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
 
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Event, Finished, Token
 from llamacli.engine.params import GenerationParams
+from llamacli.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from llamacli.errors import UsageError
+from llamacli.values import dataclass
 
 MediaKind = Literal["image", "audio"]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from llamacli.errors import StateError
+from llamacli.values import dataclass
 
 MOST_STREAMS = 256
 """Most sequences of a context, each of which may have a part of its own in the cache."""

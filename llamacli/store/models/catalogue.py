@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from llamacli.store.files import paths
 from llamacli.store.models import hub_catalogue
+from llamacli.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,10 @@ right, for what fits; the hub has the exact ones. The hashes are those that the 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from llamacli.values import dataclass
 
 Purpose = Literal["chat", "code", "embed"]
 

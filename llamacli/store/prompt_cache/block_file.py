@@ -14,12 +14,12 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from llamacli.errors import InvalidJSONError, StateError
 from llamacli.json_text import parse_json
+from llamacli.values import dataclass
 
 MAGIC = b"llamacli-prompt\n"
 VERSION = 1

@@ -17,7 +17,6 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from llamacli.errors import StateError
@@ -32,6 +31,7 @@ from llamacli.store.prompt_cache.block_file import (
     read_tokens,
     write_block,
 )  # fmt: skip
+from llamacli.values import dataclass
 
 logger = logging.getLogger("llamacli.store")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
 from llamacli.errors import SettingsError
 from llamacli.store.files import paths
 from llamacli.store.settings.keys import KeyPath, line_of
+from llamacli.values import dataclass
 
 TABLES = ("defaults", "aliases", "models", "profiles")
 SIZE_LIMIT = 1 << 20

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from llamacli.values import dataclass
 
 KeyPath = tuple[str, ...]
 """The location of a key in a file: `("profiles", "careful", "temp")`."""

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from llamacli.errors import LlamacliError, SettingsError
 from llamacli.store.models.references import expand_alias, is_path
 from llamacli.store.settings.file import Problem, Scope, SettingsFile, SettingsFileError, parse, read, scope_of
 from llamacli.store.settings.keys import Key, KeyPath, Keys, Origin, Setting, keys_by_spelling, spelling
+from llamacli.values import dataclass
 
 __all__ = [
     "Key", "KeyPath", "Keys", "Origin", "Problem", "Scope", "Setting", "Settings", "SettingsFile", "SettingsFileError",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from llamacli.backend.child.wire.codec import Variants, decode, encode
+from llamacli.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

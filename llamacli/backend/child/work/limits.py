@@ -18,11 +18,11 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 from llamacli.engine.runtime.bounds import EXTRA_BYTES, SECONDS, TEMPLATE_MEMORY, Subject
 from llamacli.engine.runtime.hardware import total_memory
+from llamacli.values import dataclass
 
 EXIT_SECONDS, EXIT_MEMORY, EXIT_ORPHAN = 91, 92, 93
 """Exit statuses of a child that ended itself: out of processor time, out of memory, or because its parent had gone."""

@@ -1,6 +1,5 @@
 """The options of every command, and single ones that many have."""
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import typer
@@ -8,6 +7,7 @@ import typer
 from llamacli.cli.framework.parameters import option
 from llamacli.cli.framework.terminal.look import ColorMode
 from llamacli.render.theme import THEME_HELP, parse_theme
+from llamacli.values import dataclass
 
 
 def check_theme(text: str) -> str:

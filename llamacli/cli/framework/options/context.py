@@ -1,11 +1,11 @@
 """The context of the model, and the parameters of its speed."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from llamacli.cli.framework.parameters import option
 from llamacli.cli.framework.parsers import parse_threads
 from llamacli.engine.params import CacheType, ContextParams, FlashAttention, RopeScaling
+from llamacli.values import dataclass
 
 _CONTEXT = ContextParams()
 

@@ -1,11 +1,11 @@
 """The limits of the answer."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from llamacli.cli.framework.parameters import option
 from llamacli.cli.framework.parsers import parse_draft, parse_escaped, parse_limit
 from llamacli.engine.params import GenerationParams, SamplingParams
+from llamacli.values import dataclass
 
 _GENERATION = GenerationParams()
 

@@ -1,6 +1,5 @@
 """The model, and the parameters that it is loaded with."""
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from llamacli.backend.child.params import ChildParams, SandboxMode
@@ -8,6 +7,7 @@ from llamacli.cli.framework import parsers
 from llamacli.cli.framework.options.common import OfflineOption
 from llamacli.cli.framework.parameters import option
 from llamacli.engine.params import Kernels, LoraAdapter, ModelParams, SplitMode
+from llamacli.values import dataclass
 
 _MODEL = ModelParams()
 _CHILD = ChildParams()

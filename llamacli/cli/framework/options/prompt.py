@@ -1,12 +1,12 @@
 """The system prompt and the chat template."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from llamacli.cli.framework.inputs.files import read_text_file
 from llamacli.cli.framework.parameters import option
 from llamacli.errors import UsageError
+from llamacli.values import dataclass
 
 _TEMPLATE_FILES = (".jinja", ".jinja2", ".j2", ".txt")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from llamacli.backend.child.params import ChildParams
 from llamacli.cli.framework import parsers
 from llamacli.cli.framework.parameters import option
+from llamacli.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,9 @@
 """The server that computes in place of this machine."""
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from llamacli.cli.framework.parameters import option
+from llamacli.values import dataclass
 
 
 def parse_key_reference(text: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llamacli.cli.framework.parameters import Option, option
 from llamacli.cli.framework.parsers import parse_escaped, parse_logit_bias, parse_names, parse_seed
 from llamacli.engine.params import SamplingField, SamplingParams, sampling_fields
+from llamacli.values import dataclass
 
 if TYPE_CHECKING:
     from llamacli.backend.protocol import RowBackend

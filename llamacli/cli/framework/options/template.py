@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from llamacli.cli.framework.parameters import option
+from llamacli.values import dataclass
 
 TEMPLATE_OPTION = "prompt_template"
 """The parameter that names a prompt template."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 from llamacli.cli.framework.inputs.files import read_text_file
 from llamacli.cli.framework.spellings.synonyms import option_of_run, own_name
 from llamacli.errors import UsageError
+from llamacli.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
