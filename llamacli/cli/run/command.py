@@ -100,9 +100,9 @@ def run(
 ) -> None:
     """Stream an answer to a prompt.
 
-    The prompt is the argument, documents (-f), piped text, or all of them: documents and piped text come first, as the
-    material, and the argument last, as the instruction. The answer goes to standard output and ends with a newline; everything
-    else goes to standard error. With --raw and redirected standard output, the text is exactly what the model wrote.
+    The prompt is the argument, files (-f), piped text, or all of them: files and piped text come first, as the material, and
+    the argument last, as the instruction. The answer goes to standard output and ends with a newline; everything else goes to
+    standard error. With --raw and redirected standard output, the text is exactly what the model wrote.
 
     In a loop such as `while read`, standard input is left to the loop unless - requests it. Beside a PROMPT it is not read if
     it has no data within a second and nothing writes to it, as under ssh, cron or CI. A note says so, and when it is waited

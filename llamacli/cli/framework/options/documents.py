@@ -9,7 +9,8 @@ DocumentsOption = Annotated[
     tuple[str, ...],
     option(
         "-f", "--file", metavar="FILE", parser=parse_document,
-        help="A document (text, PDF, DOCX, HTML, …), a quoted pattern or an https:// address; can be repeated; - is stdin.",
+        help="Document, quoted pattern or https:// address; text, PDF, DOCX, ODT, EPUB, HTML or notebook; can be repeated; - is "
+        "standard input.",
     ),
 ]  # fmt: skip
 
