@@ -7,6 +7,7 @@ import warnings
 from email.message import Message
 from typing import TYPE_CHECKING
 
+from llamacli.documents.damage import DAMAGE
 from llamacli.documents.document import Part
 from llamacli.errors import UsageError
 
@@ -67,7 +68,7 @@ def markdown_of(html: bytes | str, name: str, *, encoding: str | None = None, is
         text = _tidy(converter.convert_soup(main or page))
     except RecursionError as error:
         raise UsageError(f"{name} has HTML that is nested too deeply") from error
-    except (ParserRejectedMarkup, AssertionError) as error:
+    except (ParserRejectedMarkup, *DAMAGE) as error:
         raise UsageError(f"{name} has HTML that cannot be parsed") from error
     return f"# {title}\n\n{text}" if text and title and not re.search(r"^# ", text, re.MULTILINE) else text
 

@@ -6,6 +6,7 @@ import io
 import logging
 from typing import TYPE_CHECKING
 
+from llamacli.documents.damage import DAMAGE
 from llamacli.documents.document import Part
 from llamacli.errors import UsageError
 
@@ -29,7 +30,7 @@ def read_pdf(data: bytes, name: str) -> tuple[Part, ...]:
         texts = [page.extract_text() for page in reader.pages]
     except UsageError:
         raise
-    except (PyPdfError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, ArithmeticError) as error:
+    except (PyPdfError, *DAMAGE) as error:
         detail = str(error).strip().splitlines()
         reason = detail[0] if detail and isinstance(error, PyPdfError) else "its objects contradict each other"
         raise UsageError(f"{name} is a damaged PDF document: {reason}", hint="qpdf or mutool may repair it") from error

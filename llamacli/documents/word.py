@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 from llamacli.documents.archive import Archive
+from llamacli.documents.damage import DAMAGE
 from llamacli.documents.document import Part
 from llamacli.documents.html import markdown_of
 from llamacli.documents.xml import parse_xml
@@ -27,7 +28,7 @@ def read_docx(data: bytes, name: str) -> tuple[Part, ...]:
             parse_xml(archive.read(member), name, start=lambda _element, _attributes: None)
     try:
         html = mammoth.convert_to_html(io.BytesIO(data), convert_image=_without_pictures).value
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError, OSError) as error:
+    except DAMAGE as error:
         raise UsageError(f"{name} is a damaged Word document: its parts contradict each other") from error
     text = markdown_of(html, name)
     if not text:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import random
 import re
 import sys
+import zipfile
 
 import pytest
 
@@ -12,6 +14,7 @@ from llamacli.documents.document import Document, Part
 from llamacli.documents.read import read_bytes
 from llamacli.errors import CapacityError, MissingPackageError, UsageError
 from tests.support import documents
+from tests.support.mutants import alter_bytes
 
 
 def test_text_is_taken_as_it_is():
@@ -210,3 +213,41 @@ def test_what_cannot_be_read(data, says):
     with pytest.raises(UsageError, match=re.escape(says)) as caught:
         read_bytes(data, "x.pdf")
     assert "\n" not in str(caught.value)
+
+
+SAMPLES = {
+    "a.pdf": documents.pdf("one (x)", "two", compressed=True),
+    "b.pdf": _encrypted("", "AES-256"),
+    "a.docx": documents.docx(documents.word_paragraph("x", "Heading1")),
+    "a.odt": documents.odt('<text:h text:outline-level="2">P</text:h><text:list><text:list-item/></text:list>'),
+    "a.epub": documents.epub("<h1>A</h1>x", "<p>y"),
+    "a.html": HTML,
+    "a.ipynb": documents.notebook({"cell_type": "code", "source": ["a"], "outputs": [{"text": "x"}]}),
+}
+
+
+def _altered(data: bytes, chance: random.Random) -> bytes:
+    """Return a document that was damaged; of an archive often a member."""
+    if not zipfile.is_zipfile(io.BytesIO(data)) or chance.random() < 0.3:
+        return alter_bytes(data, chance)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    mimetype = members.pop("mimetype", b"").decode()
+    name = chance.choice(list(members))
+    members[name] = alter_bytes(members[name], chance)
+    return documents.archive(members, mimetype=mimetype)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_damaged_document_is_read_or_refused_in_one_line(name, pytestconfig):
+    for seed in range(max(pytestconfig.getoption("--fuzz-cases") // 100, 20)):
+        assert "\n" not in _refusal(_altered(SAMPLES[name], random.Random(seed)), name), seed
+
+
+def _refusal(data: bytes, name: str) -> str:
+    """Return why a document is not read, empty if it is."""
+    try:
+        read_bytes(data, name)
+    except (UsageError, CapacityError) as error:
+        return str(error)
+    return ""

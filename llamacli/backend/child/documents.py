@@ -18,7 +18,7 @@ from llamacli.gguf.text import printable
 if TYPE_CHECKING:
     from llamacli.backend.child.process import Child
 
-MAX_SECONDS = 60.0
+MAX_SECONDS = 30.0
 MAX_MEMORY = 1 << 30
 _BYTES_PER_SECOND = 100_000
 """Documents of the slowest formats that are read in a second: a PDF of text, or the HTML of a book."""

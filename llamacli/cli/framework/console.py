@@ -11,6 +11,7 @@ import io
 import os
 import select
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 from llamacli.cli.framework.terminal.look import ColorMode, Look
@@ -227,6 +228,13 @@ class Console:
                 write_all(self._stderr, encode(self._for_terminal(text) if self.terminals.stderr else text))
             except OSError:
                 self._stderr = None
+
+    def writes_to(self, path: Path) -> bool:
+        """Return whether standard output is this file, so that reading it would read what was just written."""
+        try:
+            return self._stdout is not None and os.path.samestat(path.stat(), os.fstat(self._stdout.fileno()))
+        except (OSError, io.UnsupportedOperation):  # it is gone, or the output is bytes in memory
+            return False
 
     def finish(self) -> None:
         """Check that the file system has accepted all output: some report a full disk only on close."""

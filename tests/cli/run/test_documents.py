@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,13 @@ def test_a_web_page_is_read_and_a_private_one_only_if_that_is_allowed():
     with server(response(b"", status="500 Oops")) as (address, _):
         result = invoke("run", "--private-addresses", "-f", address, "Why?")
     assert (result.status, result.stderr) == (1, f"llamacli: error: {address}: the server responded 500 Oops\n")
+
+
+def test_the_file_that_is_being_written_is_not_read():
+    with Path("src/all.txt").open("wb") as output:
+        command = [sys.executable, "-m", "llamacli", "run", "-r", "-f", "src", "--show-text"]
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, check=True)
+    assert Path("src/all.txt").read_text() == "==> src/deep/two.txt <==\nzwei\n\n==> src/one.md <==\n# One\n"
 
 
 def test_more_text_than_any_context_holds_is_refused(monkeypatch):

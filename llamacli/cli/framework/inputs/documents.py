@@ -20,6 +20,7 @@ from llamacli.documents.folder import Skipped, walk
 from llamacli.documents.web import fetch, is_address
 from llamacli.errors import CapacityError, MissingPackageError, NotTextError, UsageError
 from llamacli.gguf.text import printable
+from llamacli.render.text import escape_line
 from llamacli.units import counted
 
 STDIN_NAME = "standard input"
@@ -120,7 +121,12 @@ class DocumentInput:
             place = Address(scheme="https", host=url.hostname or "", port=url.port or 443, api="", root="")
             return proxy_for(place, self._console.environ)
 
-        page = fetch(address, allows_private=self._access.private_addresses, proxies=proxy)
+        if self._console.shows_progress:
+            self._console.show_status(escape_line(f"fetching {address}")[: self._console.width - 1])
+        try:
+            page = fetch(address, allows_private=self._access.private_addresses, proxies=proxy)
+        finally:
+            self._console.show_status("")
         return self._reader.read_bytes(page.data, address, page.media_type)
 
     @staticmethod
@@ -155,6 +161,8 @@ class DocumentInput:
         """Yield the documents in files that were found, and count or tell which cannot be read. Raises UsageError for none."""
         count = 0
         for path in paths:
+            if self._console.writes_to(path):
+                continue
             try:
                 if looks_binary(path):
                     raise NotTextError(f"{path} is not text")

@@ -9,8 +9,8 @@ DocumentsOption = Annotated[
     tuple[str, ...],
     option(
         "-f", "--file", metavar="FILE", parser=parse_document,
-        help="Document, quoted pattern or https:// address; text, PDF, DOCX, ODT, EPUB, HTML or notebook; can be repeated; - is "
-        "standard input.",
+        help="Document, quoted pattern or https:// address; text, PDF, DOCX, ODT, EPUB, HTML or notebook; can be repeated; - "
+        "is standard input.",
     ),
 ]  # fmt: skip
 

@@ -1,0 +1,11 @@
+"""What libraries raise for damaged documents, beside errors of their own: they take what they read for granted."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+DAMAGE = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError,
+    struct.error, zlib.error,
+)  # fmt: skip
