@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llamacli.errors import LlamacliError, UsageError
-from llamacli.store.vectors import VectorIndex
+from llamacli.store.vectors.index import VectorIndex
 
 VECTOR = b"\0" * 8
 ONE, OTHER = {"fingerprint": "f", "dimensions": "2"}, {"fingerprint": "g", "dimensions": "2"}
@@ -83,7 +83,7 @@ def test_two_may_begin_an_index_at_once(tmp_path):
             index.add(None, text, VECTOR)
             index.commit()
         assert (first.count(), second.count()) == (3, 3)
-        assert (first.added, first.replaced) == (2, 1)
+        assert (first.added, first.removed) == (2, 1)
 
 
 def test_of_two_with_different_models_the_later_is_refused(tmp_path):
@@ -149,4 +149,4 @@ def test_replaced_texts_are_counted(tmp_path):
         for text in ("cat", "dog", "dog"):
             index.add("a", text, VECTOR)
         index.commit()
-        assert (index.added, index.replaced, index.count()) == (3, 2, 1)
+        assert (index.added, index.removed, index.count()) == (3, 2, 1)

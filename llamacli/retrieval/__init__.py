@@ -1,0 +1,1 @@
+"""Answers from files: folders are read into passages, passages are found, and quoted in a prompt."""

@@ -1,0 +1,1 @@
+"""An index of texts, passages of files and their vectors: one SQLite file, searched exactly."""
