@@ -70,7 +70,7 @@ class _Folder:
             where = self._absolute / entry.name
             if entry.name.startswith("."):
                 skipped.counts["hidden"] += 1
-            elif where in self._ignored:
+            elif self._ignored.covers(str(where), is_folder=entry.is_dir(follow_symlinks=False)):
                 skipped.counts["ignored"] += 1
             elif entry.is_dir(follow_symlinks=False):
                 return _Folder(self._path / entry.name, where, self._ignored)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llamacli.batch.vector_json import json_numbers
@@ -28,12 +28,14 @@ _LONGEST = 4096
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A text found by a search: its number, its id, the text, and its score."""
+    """A text found by a search: its number, its id, the text, and its score; its place for the user and for JSON."""
 
     index: int
     id: str | int | None
     text: str
     score: float
+    label: str | None = None
+    place: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def format_hits(hits: Sequence[Hit], *, width: int) -> str:
     """Return a line for each hit: score and text, best first."""
     lines = []
     for hit in hits:
-        name = f"{hit.id}: " if hit.id is not None else ""
+        name = f"{hit.label or hit.id}: " if hit.id is not None else ""
         lines.append(f"{hit.score:8.4f}  {fit(name + hit.text, max(width - 11, 8)).rstrip()}\n")
     return "".join(lines)
 
@@ -91,7 +93,7 @@ def format_hits(hits: Sequence[Hit], *, width: int) -> str:
 def hit_document(hit: Hit) -> dict[str, Any]:
     """Return a hit for JSON."""
     name = {} if hit.id is None else {"id": hit.id}
-    return {"index": hit.index, **name, "score": round(hit.score, 6), "text": hit.text}
+    return {"index": hit.index, **name, **hit.place, "score": round(hit.score, 6), "text": hit.text}
 
 
 def format_similarity(compared: Sequence[Compared], matrix: Matrix, *, width: int) -> str:

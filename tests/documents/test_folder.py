@@ -9,39 +9,7 @@ from pathlib import Path
 import pytest
 
 from llamacli.documents.folder import Skipped, walk
-from llamacli.documents.ignore import parse_rule
-
-
-@pytest.mark.parametrize(
-    ("line", "matched", "others"),
-    [
-        ("*.o", ["a.o", "x/y/b.o", ".o"], ["a.oo", "o"]),
-        ("build", ["build", "x/build"], ["builds", "build/x"]),
-        ("/build", ["build"], ["x/build"]),
-        ("doc/*.txt", ["doc/a.txt"], ["doc/x/a.txt", "x/doc/a.txt"]),
-        ("**/logs", ["logs", "a/b/logs"], ["logs2"]),
-        ("a/**/b", ["a/b", "a/x/b", "a/x/y/b"], ["a/xb", "ab"]),
-        ("abc/**", ["abc/x", "abc/x/y"], ["abc", "x/abc/y"]),
-        ("a?c", ["abc", "x/axc"], ["a/c", "ac"]),
-        ("[a-c]x", ["ax", "cx"], ["dx", "x"]),
-        ("[!a-c]x", ["dx"], ["ax"]),
-        ("[]x]", ["]", "x"], ["[]x]"]),
-        (r"\#x", ["#x"], ["x"]),
-        (r"\!x", ["!x"], ["x"]),
-        ("x   ", ["x"], ["x   "]),
-        ("x\\ ", ["x "], ["x"]),
-        ("a[", ["a["], ["a"]),
-        ("a.b", ["a.b"], ["axb"]),
-    ],
-)
-def test_patterns(line, matched, others):
-    rule = parse_rule(line)
-    assert [name for name in (*matched, *others) if rule.pattern.fullmatch(name)] == matched
-
-
-@pytest.mark.parametrize("line", ["", "   ", "# a comment", "/", "[z-a]"])
-def test_lines_without_a_rule(line):
-    assert parse_rule(line) is None
+from llamacli.documents.ignore import read_rules
 
 
 def _make(top: Path, files: dict[str, str]) -> None:
@@ -49,6 +17,14 @@ def _make(top: Path, files: dict[str, str]) -> None:
         path = top / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+
+def test_a_pattern_that_cannot_be_read_matches_nothing(tmp_path):
+    (tmp_path / ".gitignore").write_bytes(b"\xef\xbb\xbf*.o\n!\n/\n[z-a]\ncaf\xe9\n")
+    (rules,) = read_rules(str(tmp_path))
+    verdicts = {name: rules.judge(f"{tmp_path}/{name}") for name in ("a.o", "x", "caf\udce9")}
+    assert verdicts == {"a.o": True, "x": None, "caf\udce9": True}
+    assert list(read_rules(str(tmp_path / "none"))) == []
 
 
 TREE = {

@@ -26,7 +26,7 @@ from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
     from llamacli.batch.texts import TextSource
-    from llamacli.cli.embed.session import Vectorizer
+    from llamacli.cli.framework.backends.embedding import Vectorizer
     from llamacli.engine.embedding.params import EmbeddingParams
 
 
@@ -52,7 +52,7 @@ class Options:
         ("Vectors of lines, as JSON.", "llamacli embed < sentences.txt > vectors.jsonl"),
         ("Vectors of rows, for NumPy.", "llamacli embed --input rows.jsonl --field body -o vectors.npy"),
         ("Find the nearest text.", 'llamacli embed --query "a fast animal" --top-k 1 fox snail cloud'),
-        ("Keep notes in an index, and search it.", "llamacli embed index add notes.db -f a.md -f b.md"),
+        ("Keep the files of a folder in an index, to search it.", "llamacli embed index add notes.db docs/"),
     ),
     common=("-m", "-f", "--input", "--field", "-o", "--query", "--top-k", "--chunk", "--json", "--csv", "--rerank", "--url"),
 )
@@ -81,7 +81,7 @@ def embed(
 
     With --url a server makes the vectors; they are normalized and shortened here. With --dask the workers of a cluster do.
 
-    `llamacli embed index` keeps vectors in a file and searches them.
+    `llamacli embed index` keeps texts, files and their vectors in one file, and searches it.
     """
     from llamacli.cli.embed.input import open_texts
 
@@ -113,7 +113,7 @@ def embed(
         write(app, embedder, items, params, options)
 
 
-embed.groups = {"index": "llamacli.cli.embed.index"}
+embed.groups = {"index": "llamacli.cli.embed.index.group"}
 
 
 def make_params(app: AppContext, options: Options) -> EmbeddingParams:

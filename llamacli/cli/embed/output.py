@@ -12,7 +12,8 @@ from llamacli.batch.vector_file import Shape, open_output, partial_files, requir
 from llamacli.batch.vector_formats import Writer
 from llamacli.batch.vector_resume import NOTHING, Kept, finished_texts
 from llamacli.cli.embed.options import OutputOptions
-from llamacli.cli.embed.session import Vectorizer, outcomes, rows_failed
+from llamacli.cli.embed.session import outcomes, rows_failed
+from llamacli.cli.framework.backends.embedding import Vectorizer
 from llamacli.cli.framework.context import AppContext
 from llamacli.engine.embedding.outcome import NotEmbedded, Outcome
 from llamacli.engine.embedding.params import EmbeddingParams

@@ -19,7 +19,7 @@ from llamacli.render import embed as page
 
 if TYPE_CHECKING:
     from llamacli.batch.texts import Item, TextSource
-    from llamacli.cli.embed.session import Vectorizer
+    from llamacli.cli.framework.backends.embedding import Vectorizer
 
 MAX_COMPARED = 4096
 """Texts of which all pairs are compared. The matrix grows with their square."""

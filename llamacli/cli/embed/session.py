@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from llamacli.batch.progress import format_left
 from llamacli.cli.embed.options import BatchOptions, VectorOptions
+from llamacli.cli.framework.backends import embedding
+from llamacli.cli.framework.backends.embedding import DELAY_SECONDS, DEMO, Vectorizer
 from llamacli.cli.framework.command import Reread
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ModelOptions, RemoteOptions
@@ -25,17 +27,8 @@ if TYPE_CHECKING:
     from llamacli.batch.texts import Item, TextSource
     from llamacli.gguf.header import Header
 
-Vectorizer: TypeAlias = "ChildEmbedder | RemoteEmbedder | ClusterEmbedder"
-"""What makes vectors: a child process, a server, or a cluster."""
-
-DEMO = "minilm"
-"""The default model."""
-
 PREFIX_KEY = "adapter.lora.prompt_prefix"
 """The only metadata that names a prefix for texts: the adapters of jina-embeddings have it."""
-
-DELAY_SECONDS = 0.5
-"""Time before a progress bar is shown."""
 
 
 def demo_instead(app: AppContext, model: ModelOptions, line: Reread) -> str | None:
@@ -90,24 +83,10 @@ def open_embedder(
     rank: bool = False,
 ) -> Iterator[ChildEmbedder]:
     """Load the model, and close it after the block. With `rank`, pooling is "rank" unless --pooling is given."""
-    pooling = vectors.pooling or ("rank" if rank else None)
-    model_params, context_params = model.params(), context.params(pooling=pooling)
-    path = app.find_model(app, model.model or DEMO, offline=model.offline)
-    from llamacli.backend.child.embedder import open_embedder as open_in_child
-
-    with app.progress(delay=DELAY_SECONDS) as bar:
-        embedder = open_in_child(
-            path,
-            model_params,
-            context_params,
-            attention=vectors.attention,
-            budget=context.budget,
-            child=child,
-            on_load=lambda share: bar.update(f"loading {path.name}", share, 1.0),
-        )
-    with embedder:
-        for note in embedder.notes:
-            app.console.note(note)
+    params = context.params(pooling=vectors.pooling or ("rank" if rank else None))
+    with embedding.open_embedder(
+        app, model, params, attention=vectors.attention, budget=context.budget, child=child
+    ) as embedder:
         yield embedder
 
 
@@ -123,14 +102,7 @@ def open_server(
     for given, name in ((vectors.pooling, "--pooling"), (vectors.attention, "--attention")):
         if given:
             raise UsageError(f"{name} cannot be used with --url: the server makes the vectors as it was set up to")
-    from llamacli.backend.remote.access import closed_on_error
-    from llamacli.backend.remote.embedder import RemoteEmbedder
-    from llamacli.cli.framework.backends.remote import open_clients, remote_name
-
-    clients = open_clients(app, remote, model.engine_timeout)
-    with closed_on_error(clients):
-        embedder = RemoteEmbedder(clients, remote_name(model.model), rank=rank)
-    with embedder:
+    with embedding.open_server(app, remote, model, rank=rank) as embedder:
         yield embedder
 
 

@@ -9,14 +9,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from documents import pdf
 from fakes import Result, invoke
 from tiny_bert import tiny_bert
 
-from llamacli.cli.embed import index_add
+from llamacli.cli.embed.index import folders
+from llamacli.cli.embed.index import texts as index_texts
 from llamacli.cli.embed.session import outcomes
 from llamacli.cli.framework.console import Terminals
 from llamacli.errors import ModelNotFoundError, UsageError
-from llamacli.store.vectors import VectorIndex
+from llamacli.store.vectors.index import VectorIndex
 
 
 @pytest.fixture(scope="module")
@@ -310,13 +312,13 @@ def test_a_model_that_has_a_name_keeps_it(bert, tmp_path):
 
 
 def test_an_interrupted_add_says_what_it_kept(bert, tmp_path, monkeypatch):
-    monkeypatch.setattr(index_add, "COMMIT_EVERY", 2)
+    monkeypatch.setattr(index_texts, "COMMIT_EVERY", 2)
 
     def interrupted_late(*arguments):
         yield from itertools.islice(outcomes(*arguments), 3)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(index_add, "outcomes", interrupted_late)
+    monkeypatch.setattr(index_texts, "outcomes", interrupted_late)
     result = index("add", tmp_path / "x.db", "-m", bert, "cat", "dog", "mat", "red")
     assert (result.status, result.stderr) == (130, "llamacli: 3 texts added, 0 unchanged; 3 in total\n")
     assert count(tmp_path / "x.db") == 3
@@ -325,3 +327,168 @@ def test_an_interrupted_add_says_what_it_kept(bert, tmp_path, monkeypatch):
 def test_the_word_index_can_be_embedded(bert):
     result = invoke("embed", "-m", str(bert), "--", "index", terminals=Terminals(stdin=True))
     assert json.loads(result.stdout)["index"] == 0
+
+
+def folder_of(tmp_path: Path) -> Path:
+    docs = tmp_path / "docs"
+    (docs / "sub").mkdir(parents=True)
+    (docs / "a.md").write_text("# red cat\nthe cat sat\n\n# blue dog\nthe dog ran on the mat\n")
+    (docs / "sub/b.txt").write_text("hello world\n")
+    (docs / ".gitignore").write_text("*.log\n.gitignore\n")
+    (docs / "x.log").write_text("hello\n")
+    (docs / "report.pdf").write_bytes(pdf("who is hello", "", "what is blue"))
+    return docs
+
+
+def test_a_folder_is_indexed_in_passages_with_their_places(bert, tmp_path, monkeypatch):
+    db, docs = tmp_path / "x.db", folder_of(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    added = index("add", db, "docs", "-m", bert)
+    assert (added.status, added.stdout) == (0, "")
+    assert added.stderr == f"llamacli: {docs}: 3 files added, 0 changed, 0 removed, 0 unchanged; 5 texts in the index\n"
+    hits = json.loads(index("search", db, "blue dog", "--top-k", "9", "--json").stdout)["results"]
+    places = {(Path(hit["id"]).name, str(hit.get("lines") or hit["place"])) for hit in hits}
+    assert places == {
+        ("a.md", "[1, 2]"), ("a.md", "[4, 5]"), ("b.txt", "[1, 1]"), ("report.pdf", "page 1"), ("report.pdf", "page 3"),
+    }  # fmt: skip
+    (hit,) = index(
+        "search", db, "dog", "--search-mode", "words", "--top-k", "1", terminals=Terminals(stdin=True, stdout=True)
+    ).stdout.splitlines()
+    assert "docs/a.md:4-5: # blue dog" in hit
+    shown = json.loads(index("info", db, "--json").stdout)
+    assert shown["folders"] == [{"path": str(docs), "files": 3, "chunk": 200, "overlap": 30}]
+
+
+def test_an_update_without_changes_needs_no_model(bert, tmp_path):
+    db, docs = tmp_path / "x.db", folder_of(tmp_path)
+    index("add", db, docs, "-m", bert)
+    for command in (("update", db), ("add", db, docs)):
+        result = index(*command, find_model=no_model)
+        assert (result.status, "3 unchanged; 5 texts" in result.stderr) == (0, True), result
+    (docs / "sub/b.txt").write_text("hello red world\n")
+    (docs / "a.md").unlink()
+    assert index("update", db, find_model=no_model).status == 3
+    result = index("update", db)
+    assert "0 files added, 1 changed, 0 removed, 1 unchanged; 3 texts" in result.stderr
+
+
+def test_a_folder_is_followed_until_ctrl_c(bert, tmp_path, monkeypatch):
+    db, docs = tmp_path / "x.db", folder_of(tmp_path)
+    changes = [
+        lambda: (docs / "new.md").write_text("red mat"),
+        lambda: docs.rename(docs.with_name("away")),
+        lambda: docs.with_name("away").rename(docs),
+        lambda: (docs / "new.md").unlink(),
+    ]
+
+    def change(_seconds):
+        if not changes:
+            raise KeyboardInterrupt
+        changes.pop(0)()
+
+    monkeypatch.setattr(folders.time, "sleep", change)
+    result = index("add", db, docs, "-m", bert, "--watch")
+    assert result.status == 130
+    assert [line.split("; ")[0].split(": ")[-1] for line in result.stderr.splitlines()] == [
+        "3 files added, 0 changed, 0 removed, 0 unchanged",
+        "waiting for changes",
+        "1 file added, 0 changed, 0 removed, 3 unchanged",
+        f"{docs} does not exist",
+        "0 files added, 0 changed, 1 removed, 3 unchanged",
+    ]
+    assert count(db) == 5
+
+
+def test_files_and_folders_are_forgotten_by_name(bert, tmp_path, monkeypatch):
+    db, docs = tmp_path / "x.db", folder_of(tmp_path)
+    index("add", db, docs, "-m", bert)
+    monkeypatch.chdir(tmp_path)
+    assert index("rm", db, "docs/a.md").stderr == "llamacli: 2 texts removed; 3 in total\n"
+    assert "1 file added" in index("update", db).stderr
+    assert index("rm", db, "docs").status == 0
+    assert count(db) == 0
+    assert "follows no folder" in index("update", db).stderr
+
+
+def test_passages_of_named_files(bert, tmp_path):
+    db, docs = tmp_path / "x.db", folder_of(tmp_path)
+    result = index("add", db, "-m", bert, "-f", docs / "a.md", "--chunk-rows", "--chunk", "4:1", "plain text")
+    assert result.status == 0, result
+    lines = [json.loads(line) for line in index("search", db, "cat", "--top-k", "99").stdout.splitlines()]
+    assert {str(hit.get("lines")) for hit in lines} >= {"None", "[1, 1]", "[5, 5]"}
+    (docs / "a.md").write_text("hello")
+    assert "1 changed" in index("update", db).stderr
+    assert count(db) == 2
+
+
+def test_what_cannot_be_added(bert, tmp_path):
+    db, docs = tmp_path / "x.db", folder_of(tmp_path)
+    index("add", db, docs, "-m", bert)
+    for arguments, said in [
+        (("add", db, docs / "sub"), f"{docs / 'sub'} is in {docs}, which the index follows already"),
+        (("add", db, tmp_path), f"{tmp_path} contains {docs}"),
+        (("add", db, "--chunk-rows", "text"), "--chunk-rows is for the files of -f"),
+        (("add", db, "--watch", "text"), "--watch needs a folder"),
+        (("add", db, docs, "--chunk", "5:5"), "the overlap of chunks must be smaller"),
+        (("update", tmp_path / "none.db"), "index not found"),
+    ]:
+        result = index(*arguments)
+        assert (result.status, result.stderr.count("\n")) == (2, 1), result
+        assert said in result.stderr
+    other = tiny_bert(tmp_path / "other.gguf", change={"general.name": "other", "bert.attention.layer_norm_epsilon": 1e-5})
+    refused = index("add", db, docs, "-m", other)
+    assert (refused.status, "has vectors of another model" in refused.stderr) == (2, True)
+
+
+def test_an_empty_folder_makes_no_index(bert, tmp_path):
+    (tmp_path / "empty").mkdir()
+    result = index("add", tmp_path / "x.db", tmp_path / "empty", "-m", bert)
+    assert (result.status, "0 files added" in result.stderr) == (0, True)
+    assert not (tmp_path / "x.db").exists()
+
+
+def test_an_evaluation_compares_the_ways_of_searching(bert, tmp_path):
+    db, docs = tmp_path / "x.db", folder_of(tmp_path)
+    index("add", db, docs, "-m", bert)
+    questions = rows(
+        tmp_path / "q.jsonl",
+        {"query": "cat", "relevant": "docs/a.md:2"},
+        {"query": "blue", "relevant": ["report.pdf, page 3", "docs/a.md:4-5"]},
+    )
+    rank = tiny_bert(tmp_path / "rank.gguf", rerank=True)
+    document = json.loads(index("eval", db, questions, "--top-k", "4", "--reranker", rank, "--json").stdout)
+    assert document["questions"] == 2
+    assert [one["search"] for one in document["searches"]] == ["hybrid", "vectors", "words", "hybrid, reranked"]
+    words = document["searches"][2]
+    assert words["recall"] == {"1": 0.75, "3": 1.0, "4": 1.0}
+    assert words["mrr"] == 1.0
+    table = index("eval", db, questions, width=200).stdout.splitlines()
+    assert table[0].split() == ["search", "recall@1", "recall@3", "recall@5", "recall@10", "MRR", "ms"]
+    for line, said in (
+        ({"query": 3, "relevant": "x"}, "line 1: `query` is not a text"),
+        ({"query": "x", "relevant": []}, "line 1: `relevant` is not a text or a list of texts"),
+    ):
+        refused = index("eval", db, rows(tmp_path / "bad.jsonl", line))
+        assert (refused.status, said in refused.stderr) == (2, True), refused
+    assert "has no questions" in index("eval", db, rows(tmp_path / "none.jsonl")).stderr
+
+
+def test_a_full_disk_is_told_in_one_line_and_keeps_what_was_there(bert, tmp_path, monkeypatch):
+    db, docs = tmp_path / "x.db", folder_of(tmp_path)
+    index("add", db, docs, "-m", bert)
+    size = db.stat().st_size
+    (docs / "big.md").write_text("\n\n".join(f"# {number} cat\nred dog {number}" for number in range(300)))
+    connect = sqlite3.connect
+
+    def small(*arguments, **how):
+        connection = connect(*arguments, **how)
+        connection.execute(f"PRAGMA max_page_count = {size // 16384}")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+    result = index("update", db)
+    assert (result.status, result.stderr.count("error:")) == (1, 1), result
+    assert "database or disk is full" in result.stderr
+    monkeypatch.undo()
+    assert count(db) == 5
+    assert "1 file added" in index("update", db).stderr

@@ -133,6 +133,18 @@ def test_an_index_of_a_server_is_searched_with_it(server: LiveServer, tmp_path: 
     assert f"--url {server.base}" in alone.stderr
 
 
+def test_files_and_questions_go_to_the_server_of_the_index(server: LiveServer, tmp_path: Path) -> None:
+    index, docs = str(tmp_path / "notes.db"), tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.md").write_text("# a fox\nruns\n\n# the snail\nis slow\n")
+    added = invoke("embed", "index", "add", index, str(docs), "--url", server.base)
+    assert (added.status, "2 texts in the index" in added.stderr) == (0, True), added
+    (docs / "a.md").write_text("# a fox\nruns\n")
+    assert "1 changed" in invoke("embed", "index", "update", index, "--url", server.base).stderr
+    refused = invoke("run", "--index", index, "fox")
+    assert (refused.status, f"--url {server.base}" in refused.stderr) == (2, True)
+
+
 def test_an_index_keeps_to_one_model(server: LiveServer, tmp_path: Path) -> None:
     index = str(tmp_path / "notes.db")
     with odd_server(Script([vectors_for])) as address:

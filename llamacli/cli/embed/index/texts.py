@@ -1,4 +1,4 @@
-"""`embed index add`: the texts that an index does not have yet, embedded and added."""
+"""Of `embed index add`: the texts that an index does not have yet, embedded and added."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.engine.embedding.outcome import Embedded
 from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.errors import RowsFailedError
-from llamacli.store.vectors import VectorIndex, hash_of
+from llamacli.store.vectors.entries import hash_of
+from llamacli.store.vectors.index import VectorIndex
 from llamacli.units import counted
 
 if TYPE_CHECKING:
-    from llamacli.cli.embed.session import Vectorizer
+    from llamacli.cli.framework.backends.embedding import Vectorizer
 
 COMMIT_EVERY = 1024
 """Texts between two commits: the most that a crash can lose."""
@@ -50,8 +51,8 @@ def add_new_texts(
 
 
 def _counts(index: VectorIndex, known: int) -> str:
-    added = index.added - index.replaced
-    replaced = f"{index.replaced:,} replaced, " if index.replaced else ""
+    added = index.added - index.removed
+    replaced = f"{index.removed:,} replaced, " if index.removed else ""
     return f"{counted(added, 'text')} added, {replaced}{known:,} unchanged; {index.count():,} in total"
 
 

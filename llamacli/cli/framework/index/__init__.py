@@ -1,0 +1,1 @@
+"""Passages of an index for `run`, `chat` and `embed index`."""
