@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,8 @@ class Documents:
     """Maker of the documents of one request.
 
     `prompt` is its text if it is to be echoed; `offset` is its length in characters, from which the offsets of tokens count.
-    `logprobs`: log probabilities are shown. `hides_reasoning` leaves it out.
+    `logprobs`: log probabilities are shown. `hides_reasoning` leaves it out. `passages` returns the passages of files in the
+    prompt, marked as the answers cite them.
     """
 
     heading: Heading
@@ -27,10 +28,14 @@ class Documents:
     offset: int = 0
     role: Document = field(default_factory=lambda: {"role": "assistant", "content": ""})
     """The delta of the first chunk of a chat."""
+    passages: Callable[[Sequence[Answer]], list[Document]] | None = None
 
     def completion(self, answers: Sequence[Answer]) -> Document:
         """Return the document of all answers to one prompt."""
-        return self._headed([self.choice(answer) for answer in answers], **totals(answers))
+        return self._headed([self.choice(answer) for answer in answers], **totals(answers), **self._passages(answers))
+
+    def _passages(self, answers: Sequence[Answer]) -> Document:
+        return {} if self.passages is None else {"passages": self.passages(answers)}
 
     def choice(self, answer: Answer) -> Document:
         """Return one choice of a whole document."""
@@ -77,7 +82,7 @@ class Documents:
         else:
             scored = [token for token in answer.prompt if token.piece]  # of an echoed prompt; known at the end
             choice = response.text_choice(answer.index, "", reason, response.text_logprobs(scored) if scored else None)
-        return self._chunk(choice, **more)
+        return self._chunk(choice, **more, **self._passages([answer]))
 
     def usage_chunk(self, usage: Usage) -> Document:
         """Return the last chunk of a stream whose usage was asked for: without choices."""

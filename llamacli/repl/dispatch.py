@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llamacli.errors import ContextFullError
-from llamacli.repl.commands import compact, constraints, inspect, messages, model, probabilities, sessions, settings, tools
+from llamacli.repl.commands import (
+    compact,
+    constraints,
+    index,
+    inspect,
+    messages,
+    model,
+    probabilities,
+    sessions,
+    settings,
+    tools,
+)
 from llamacli.repl.commands.messages import send
 from llamacli.repl.commands.registry import find, split_command
+from llamacli.repl.conversation.passages import show_places
 from llamacli.repl.conversation.reply import reply
 from llamacli.repl.conversation.state import Chat
 
 __all__ = ["COMMAND_MODULES", "execute", "send", "take_turn"]
 
-COMMAND_MODULES = (messages, compact, probabilities, model, settings, constraints, tools, inspect, sessions)
+COMMAND_MODULES = (messages, compact, probabilities, model, settings, constraints, tools, index, inspect, sessions)
 """The modules that register commands when they are imported."""
 
 
@@ -60,4 +72,5 @@ def _answer(chat: Chat, before: int | None) -> None:
             answer = chat.tree.last("assistant")
             if answer is not None and answer.cut:
                 chat.setup.screen.note(f"[{answer.cut}]")
+            show_places(chat)
             chat.setup.screen.write("\n")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llamacli.backend.protocol import Backend
     from llamacli.engine.constraint.answer_constraint import AnswerConstraint
     from llamacli.engine.runtime.logit_bias import Bias
+    from llamacli.retrieval.search import Found
     from llamacli.store.sessions.store import SessionStore
 
 ConstraintKind = Literal["grammar", "schema"]
@@ -114,6 +115,16 @@ class SessionSetup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IndexSetup:
+    """An index of files: its name and its texts, what finds passages for a question, and their most tokens."""
+
+    name: str
+    count: Callable[[], int]
+    find: Callable[[str], Sequence[Found]]
+    budget: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatSetup:
     """Everything that a conversation needs. `prompt` is its first message, `attachments` go with it, `plain` disables Markdown.
 
@@ -126,6 +137,7 @@ class ChatSetup:
     prompt_line: PromptLine = field(default_factory=PromptLine)
     sessions: SessionSetup = field(default_factory=SessionSetup)
     tools: ToolSetup = field(default_factory=ToolSetup)
+    index: IndexSetup | None = None
     system: str | None = None
     profile: str | None = None
     prompt: str | None = None

@@ -6,12 +6,14 @@ from typing import Annotated
 
 from llamacli.cli.chat.constraint import read_constraint
 from llamacli.cli.chat.documents import DocumentOptions, read_first, reader
+from llamacli.cli.chat.index import open_index
 from llamacli.cli.chat.model import AnswerOptions
 from llamacli.cli.chat.sessions import SessionOptions, list_sessions, open_sessions
 from llamacli.cli.chat.terminal import TerminalOptions, make_screen, read_entries
 from llamacli.cli.chat.tools import ChatToolOptions
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.index.options import IndexOptions
 from llamacli.cli.framework.inputs.documents import Access
 from llamacli.cli.framework.inputs.tools import closing_servers, read_tools
 from llamacli.cli.framework.options import (
@@ -47,6 +49,7 @@ MessageArgument = Annotated[str | None, argument(metavar="PROMPT", help="The fir
         ("Continue the last session.", "llamacli chat --continue"),
         ("Translate each message.", "llamacli chat -T translate --var language=French"),
         ("Save nothing.", "llamacli chat --no-save"),
+        ("Ask about your files.", "llamacli chat --index notes.db"),
         ("Let the model call your own commands, each confirmed.", "llamacli chat --tools tools.json"),
     ),
     common=(
@@ -61,6 +64,7 @@ MessageArgument = Annotated[str | None, argument(metavar="PROMPT", help="The fir
         "--continue",
         "--list",
         "--tools",
+        "--index",
         "--no-save",
         "--url",
         "--keep-alive",
@@ -76,6 +80,7 @@ def chat(
     sessions: SessionOptions,
     tools: ChatToolOptions,
     tool_calls: ToolCallOptions,
+    index: IndexOptions,
     screen: TerminalOptions,
     generation: GenerationOptions,
     model: ModelOptions,
@@ -93,6 +98,8 @@ def chat(
     the commands. The model loads while you type the first message, and each turn evaluates only the new tokens.
 
     The text of documents (-f, /file) goes with the next message.
+
+    With --index each message comes with the passages of an index that fit it, and answers cite them; /index off stops that.
 
     With --url a server answers; /model FILE goes on here, and /model NAME with a model of the server or of the settings.
     """
@@ -119,7 +126,11 @@ def chat(
     models = answers.models(app, reread)
     access = documents.access(offline=model.offline, child=resident.child(model))
     attachments = read_first(app.console, documents, access)
-    with closing_servers(tool_setup.servers), open_sessions(sessions) as session_setup:
+    with (
+        closing_servers(tool_setup.servers),
+        open_index(app, index, model, remote) as index_setup,
+        open_sessions(sessions) as session_setup,
+    ):
         setup = ChatSetup(
             models=models,
             screen=make_screen(app.console),
@@ -127,6 +138,7 @@ def chat(
             prompt_line=make_prompt_line(screen, saves=sessions.save),
             sessions=session_setup,
             tools=tool_setup,
+            index=index_setup,
             system=conversation.system_prompt,
             profile=common.profile,
             attachments=attachments,

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from llamacli.engine.chat.question import Question
     from llamacli.engine.params import GenerationParams
     from llamacli.openai.documents import Documents
+    from llamacli.retrieval.quotation import Quotations
 
 
 @dataclass(slots=True)
 class Answering:
     """Answers to prompts of one run, written to the sinks of its options. `turn` is the last one.
+
+    `quotations` are the passages of an index in the prompt, if it has any.
 
     `on_prefill` is called once, when the first prompt is evaluated and nothing of its answer is.
     """
@@ -34,6 +37,7 @@ class Answering:
     output: OutputOptions
     hides_reasoning: bool
     on_prefill: Callable[[], None]
+    quotations: Quotations | None = None
     turn: Turn | None = None
 
     def answer(self, question: Question, sink: Sink | None = None, *, shows_calls: bool = True) -> list[Answer]:
@@ -72,7 +76,8 @@ class Answering:
         from llamacli.cli.run.json_output import make_documents
 
         model = self.engine.describe().model
-        return make_documents(turn, self.output, model=model, hides_reasoning=self.hides_reasoning)
+        hides, quotations = self.hides_reasoning, self.quotations
+        return make_documents(turn, self.output, model=model, hides_reasoning=hides, quotations=quotations)
 
 
 def write_stats(app: AppContext, answers: list[Answer], load_ms: float) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from llamacli.cli.framework.backends.engine import ModelSetup
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.index.options import IndexOptions
 from llamacli.cli.framework.options import (
     ChatOptions,
     ContextOptions,
@@ -51,6 +52,7 @@ from llamacli.errors import UsageError
         ("Get one of three words.", 'llamacli run --choices good,bad,unclear "Is this good? It broke."'),
         ("See which tools the model would call.", 'llamacli run --tools tools.json --json "Is it raining?"'),
         ("Let it call them.", 'llamacli run --tools tools.json --run-tools --allow-tool weather "Is it raining?"'),
+        ("Answer from your files.", 'llamacli run --index notes.db "What about the garden?"'),
         ("Answer thousands of prompts.", "llamacli run --input rows.jsonl --output results.jsonl"),
         ("Ask the model of a server.", 'llamacli run --url http://localhost:8080 "Why is the sky blue?"'),
         ("Go on with the last answer in the log.", 'llamacli run -C "And in one sentence?"'),
@@ -68,6 +70,7 @@ from llamacli.errors import UsageError
         "--choices",
         "-x",
         "--json",
+        "--index",
         "--input",
         "--output",
         "--url",
@@ -92,6 +95,7 @@ def run(
     sampling: SamplingOptions,
     context: ContextOptions,
     state: StateOptions,
+    index: IndexOptions,
     prompt_cache: PromptCacheOptions,
     log: LogOptions,
     resident: ResidentOptions,
@@ -120,6 +124,9 @@ def run(
     and the exit status is then 6. --shard K/N answers a part of the rows, and --merge OUT joins the parts' results;
     --dask shares them among the workers of a cluster.
 
+    With --index the passages of an index (`llamacli embed index`) that fit the prompt come first, as numbered quotations. The
+    answer cites them, as in [1]; the places follow on standard error, and with --json they are data.
+
     With --log, or `log = true` in the settings, prompts and answers are kept on this machine; `llamacli log` shows them, and -C
     goes on with the last one. Rows of --input are not kept.
 
@@ -144,6 +151,8 @@ def run(
         raise not_for_rows("--log")
     if log.continues:
         check_for_log(source)
+    if index.index is not None:
+        index = check_for_index(source, index, rows, is_given=reread.given("index"))
     if rows.dask is not None and remote.url:
         raise UsageError("--dask cannot be used with --url")
     if remote.url:
@@ -161,6 +170,7 @@ def run(
         constraint=constraint,
         generation=generation,
         sampling=sampling,
+        index=index,
         expects_allowed=reread.given("allow_tool"),
     )
     setup = ModelSetup(
@@ -268,3 +278,20 @@ def check_for_server(source: PromptOptions, output: OutputOptions, state: StateO
     ):  # fmt: skip
         if given:
             raise UsageError(f"{name} cannot be used with --url", hint="the prompt is rendered and evaluated by the server")
+
+
+def check_for_index(source: PromptOptions, index: IndexOptions, rows: RowOptions, *, is_given: bool) -> IndexOptions:
+    """Return the options of the index, without one that the settings name where there is no question for it.
+
+    Raises:
+        UsageError: if the command line names one there.
+    """
+    for given, name in (
+        (rows.input is not None, "--input"), (source.raw, "--raw"), (source.infill is not None, "--infill"),
+        (source.at is not None, "--at"), (source.messages is not None, "--messages"),
+    ):  # fmt: skip
+        if given:
+            if is_given:
+                raise UsageError(f"--index cannot be used with {name}", hint="it answers one question")
+            return replace(index, index=None)
+    return index

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from llamacli.cli.framework.answers import Sink
 from llamacli.cli.framework.console import Console
@@ -14,15 +16,25 @@ from llamacli.engine.events import Answer, Piece
 from llamacli.openai.documents import Documents, sums, totals
 from llamacli.openai.response import Heading
 
+if TYPE_CHECKING:
+    from llamacli.retrieval.quotation import Quotations
 
-def make_documents(turn: Turn, options: OutputOptions, *, model: str, hides_reasoning: bool) -> Documents:
-    """Return the maker of the documents of --json or --stream-json."""
+
+def make_documents(
+    turn: Turn, options: OutputOptions, *, model: str, hides_reasoning: bool, quotations: Quotations | None = None
+) -> Documents:
+    """Return the maker of the documents of --json or --stream-json. `quotations` are the passages in the prompt."""
     return Documents(
         heading=Heading(model, is_chat=turn.is_chat),
         hides_reasoning=hides_reasoning,
         logprobs=options.logprobs is not None,
         prompt=turn.prompt.text if options.echo else None,
+        passages=partial(_passages, quotations) if quotations is not None else None,
     )
+
+
+def _passages(quotations: Quotations, answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    return quotations.to_json([answer.content for answer in answers])
 
 
 def make_json_sink(console: Console, documents: Documents, options: OutputOptions) -> Sink:

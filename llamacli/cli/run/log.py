@@ -106,8 +106,10 @@ class FinishedRun:
         """The text of the prompt."""
         if self.question.gap is not None:
             return "".join(self.question.gap)
+        from llamacli.retrieval.quotation import question_of
+
         asked = [message.text for message in self.question.messages if message.role not in ("assistant", "tool")]
-        return self.question.text or (asked[-1] if asked else "")
+        return question_of(self.question.text or (asked[-1] if asked else ""))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from llamacli.backend.child.params import ChildParams
+from llamacli.cli.framework.index.options import IndexOptions
 from llamacli.cli.framework.inputs.documents import Access
 from llamacli.cli.framework.options import (
     ChatOptions,
@@ -124,7 +125,7 @@ class ConstraintOptions:
             "--choices",
             metavar="A,B,C",
             parser=parse_choices,
-            help="Constrain the answer to one of these comma-separated texts.",
+            help="Constrain the answer to one of these texts.",
         ),
     ] = ()
     strict: Annotated[
@@ -248,6 +249,7 @@ class Asked:
     constraint: ConstraintOptions
     generation: GenerationOptions
     sampling: SamplingOptions
+    index: IndexOptions
     expects_allowed: bool = False
 
     def check(self, *, logprobs: int | None = None) -> None:

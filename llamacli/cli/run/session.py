@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from llamacli.cli.framework.backends.engine import ModelSetup, open_backend
 from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.inputs.files import STDIN
 from llamacli.cli.run.batch_options import RowOptions
 from llamacli.cli.run.constraint import read_constraint
 from llamacli.cli.run.log import FinishedRun, open_journal
 from llamacli.cli.run.log_options import LogOptions
 from llamacli.cli.run.options import Asked, OutputOptions, StateOptions
+from llamacli.cli.run.passages import find_passages, note_places, with_passages
 from llamacli.cli.run.prompt import read_base, read_question, read_row_template
 from llamacli.engine.params import ModelParams
 from llamacli.errors import LlamacliError
@@ -48,6 +50,7 @@ def answer_prompt(
     asked.check(logprobs=output.logprobs)
     constraint = read_constraint(app.console, asked.constraint)
     question = read_question(app.console, prompt, asked, constraint)
+    found = find_passages(app, asked.index, setup, _searched(prompt, question))
     with _tools(app, asked) as tools, open_journal(app, log) as journal:
         if tools is not None:
             question = tools.offered(question)
@@ -60,10 +63,10 @@ def answer_prompt(
             if journal is not None and state.load_state is None:
                 journal.restore_state(engine)
             params = asked.generation.params(asked.sampling.resolved(engine), logprobs=output.logprobs)
+            question, quotations = with_passages(engine, question, found, asked.index)
             _load_state(engine, state)
-            answering = Answering(
-                app, engine, params, output, asked.reasoning.hide_reasoning, lambda: _save_state(engine, state)
-            )
+            hides_reasoning = asked.reasoning.hide_reasoning
+            answering = Answering(app, engine, params, output, hides_reasoning, lambda: _save_state(engine, state), quotations)
             if tools is None:
                 answers = last = answering.answer(question)
             else:
@@ -72,6 +75,8 @@ def answer_prompt(
                 rounds = ToolRounds(answering, tools, question, constraint)
                 rounds.run()
                 question, answers, last = rounds.question, rounds.answers, rounds.answers[-1:]
+            if quotations is not None and not (output.json or output.stream_json):
+                note_places(app, quotations, last)
             if output.stats:
                 write_stats(app, answers, engine.load_ms)
             _check_state(app, state, reused=any(one.usage.cached_tokens for one in answers))
@@ -79,6 +84,11 @@ def answer_prompt(
                 journal.add(app, engine, _finished(engine, setup, question, params, last))
             if answering.turn is not None:
                 check_answers(answering.turn, last, engine.n_ctx)
+
+
+def _searched(prompt: str | None, question: Question) -> str:
+    """Return what passages are searched for: the instruction alone, without files and piped text before it."""
+    return prompt if prompt and prompt.strip() and prompt != STDIN else question.text
 
 
 def _finished(
@@ -123,6 +133,7 @@ def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
     asked.check()
     constraint = read_constraint(app.console, asked.constraint)
     question = read_question(app.console, prompt, asked, constraint)
+    found = find_passages(app, asked.index, setup, _searched(prompt, question))
     with _tools(app, asked) as tools, open_journal(app, log if log.continues else LogOptions()) as journal:
         if tools is not None:
             question = tools.offered(question)
@@ -131,6 +142,7 @@ def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
     path = app.find_model(app, setup.model.model, offline=setup.model.offline)
     model = ModelParams(vocabulary_only=True, gpu_layers=0)
     with app.open_engine(path, model, setup.context, child=setup.child) as engine:
+        question, _ = with_passages(engine, question, found, asked.index)
         turn = engine.render(question)
         tokens = turn.prompt.tokens
         size = engine.context_for(len(tokens), asked.generation.predict)

@@ -10,10 +10,12 @@ from llamacli.errors import UsageError
 from llamacli.repl.commands.compact import revert_compact
 from llamacli.repl.commands.registry import COMMANDS, command, find, format_help, parse_number
 from llamacli.repl.conversation.blocks import strip_fences
+from llamacli.repl.conversation.passages import with_passages
 from llamacli.repl.conversation.state import Chat
 from llamacli.repl.conversation.tool_calls import close_calls
 from llamacli.repl.conversation.trace import Beginning
 from llamacli.repl.conversation.tree import Node
+from llamacli.retrieval.quotation import question_of
 from llamacli.units import counted
 
 _PREVIEW = 60
@@ -76,7 +78,7 @@ def edit(chat: Chat, argument: str) -> None:
     """Return to the state before the last message, which becomes the draft."""
     question = _last_question(chat)
     chat.tree.move(question.parent)
-    chat.turn.draft = question.message.text
+    chat.turn.draft = question_of(question.message.text)
 
 
 @command("branches", summary="List the branches of the conversation")
@@ -148,15 +150,16 @@ def send(chat: Chat, text: str) -> None:
     parts = [*(attachment.text.rstrip("\n") for attachment in chat.turn.attachments), strip_fences(text)]
     message = "\n\n".join(parts)
     wrap = chat.setup.wrap
-    chat.tree.add(Message("user", message if wrap is None else wrap(message)))
     chat.turn.draft = chat.turn.unanswered = text
+    message = with_passages(chat, message if wrap is None else wrap(message), strip_fences(text))
+    chat.tree.add(Message("user", message))
     chat.turn.wants_answer = True
 
 
 def preview(node: Node) -> str:
     """Return the beginning of a message on one line."""
     calls = (f"calls {call.name}" for call in node.message.tool_calls)
-    text = " ".join([*node.message.text.split(), *calls])
+    text = " ".join([*question_of(node.message.text).split(), *calls])
     return text if len(text) <= _PREVIEW else text[: _PREVIEW - 1] + "…"
 
 

@@ -26,7 +26,7 @@ GROUPS = {
     "Answers": ("regen", "continue", "retry", "copy", "stats", "think", "probs", "pick"),
     "Messages": ("undo", "edit", "branches", "branch", "clear"),
     "Model": ("model", "system", "set", "params", "grammar", "schema", "tools"),
-    "Prompt": ("file", "tokens", "context", "prompt", "compact"),
+    "Prompt": ("file", "index", "tokens", "context", "prompt", "compact"),
     "Sessions": ("save", "rename", "load", "sessions", "search", "delete", "export"),
     "Program": ("help", "quit"),
 }

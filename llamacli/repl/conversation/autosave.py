@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from llamacli.errors import LlamacliError
 from llamacli.repl.conversation.tree import Node
+from llamacli.retrieval.quotation import question_of
 from llamacli.store.sessions.store import SavedMessage, Session, SessionStore
 
 
@@ -43,7 +44,7 @@ class SessionJournal:
     def added(self, node: Node) -> None:
         """Save a message, or its new text."""
         message = SavedMessage(node.id, node.parent, node.message.to_json(), node.cut)
-        self._save(lambda session: self._store.put(session.id, message, text=node.message.text))
+        self._save(lambda session: self._store.put(session.id, message, text=question_of(node.message.text)))
 
     def moved(self, head: int | None) -> None:
         """Save the last message of the conversation, and its header."""

@@ -10,6 +10,7 @@ from llamacli.repl.conversation.kv_state import expect_state, keep_state
 from llamacli.repl.conversation.state import Chat
 from llamacli.repl.conversation.tree import Node, Tree
 from llamacli.repl.conversation.view import make_view
+from llamacli.retrieval.quotation import question_of
 from llamacli.store.sessions.store import Session, SessionStore
 from llamacli.units import counted
 
@@ -67,7 +68,7 @@ def show_last_turn(chat: Chat) -> None:
         screen.note(f"session {session.label}: {counted(len(path), 'message')}, model {session.model}")
     for node in path[-2:]:
         if node.message.role == "user":
-            screen.show(f"> {node.message.text}")
+            screen.show(f"> {question_of(node.message.text)}")
             continue
         if node.message.role == "tool":
             result = FoldedOutput(screen.write, screen.size()[0], color=screen.color)

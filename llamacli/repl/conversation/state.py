@@ -35,7 +35,7 @@ class ActiveModel:
 class AnswerSettings:
     """Settings of the next answers. `overrides` are fields of SamplingParams that `/set` changed, biases with their texts.
 
-    `thinking` enables reasoning, `shows_reasoning` shows it.
+    `thinking` enables reasoning, `shows_reasoning` shows it. `uses_index`: messages come with passages of the index.
     """
 
     generation: GenerationParams
@@ -44,6 +44,7 @@ class AnswerSettings:
     constraint: ChatConstraint | None = None
     thinking: bool = True
     shows_reasoning: bool = True
+    uses_index: bool = True
 
 
 @dataclass(slots=True)

@@ -86,7 +86,7 @@ def add(
 
     A TEXT that is the name of a folder stands for the files in it. They are split into passages at headings and paragraphs, of
     about 200 tokens with 30 in common (--chunk N:OVERLAP), and each passage keeps its place: lines, or a page. Files that
-    .gitignore names, binary files, links and files of more than 8 MiB are left out; PDF and other documents are read as text.
+    .gitignore names, hidden and binary ones, links and files of more than 8 MiB are left out; documents are read as text.
     Added again, a folder is brought up to date: only what changed is read, and passages of files that went are removed.
 
     Texts that the index has already are not embedded again. A text with an id (a file's name, or the id of a row) replaces the
