@@ -60,7 +60,7 @@ def markdown_of(html: bytes | str, name: str, *, encoding: str | None = None, is
             page = BeautifulSoup(html, "lxml", from_encoding=encoding if isinstance(html, bytes) else None)
         title = page.title.get_text(" ", strip=True) if is_page and page.title is not None else ""
         _remove_unseen(page)
-        main = page.find("main") or page.find(attrs={"role": "main"}) if is_page else None
+        main = page.find("main") or page.find(role="main") if is_page else None
         converter = MarkdownConverter(
             heading_style="ATX", bullets="-", strip=["a", "img"],
             escape_asterisks=False, escape_underscores=False, escape_misc=False,
