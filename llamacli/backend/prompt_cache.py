@@ -26,8 +26,9 @@ from llamacli.engine.runtime.mapping import map_shared
 from llamacli.engine.runtime.prompt_identity import PromptIdentity
 from llamacli.engine.runtime.state_layout import SPARE, Layout, read_layout, write_frame
 from llamacli.errors import LlamacliError, StateError
+from llamacli.store.prompt_cache import BLOCK
 from llamacli.store.prompt_cache.block_file import Block
-from llamacli.store.prompt_cache.cache import BLOCK, Found, PromptCache
+from llamacli.store.prompt_cache.cache import Found, PromptCache
 
 logger = logging.getLogger("llamacli.engine")
 
@@ -81,9 +82,6 @@ class CachedPrompts:
         self._ms_per_token: float | None = None
         self._began, self._spent = time.monotonic(), 0.0
         self._failed = False
-
-    least = BLOCK
-    """Tokens of the shortest prompt that is looked up or kept."""
 
     @staticmethod
     def take(params: GenerationParams | None, *, closes_gap: bool = False) -> bool:

@@ -26,8 +26,8 @@ from llamacli.engine.events import Answer
 from llamacli.engine.generation.job import Job
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
 from llamacli.errors import UsageError
-from llamacli.store.prompt_cache import block_file
-from llamacli.store.prompt_cache.cache import BLOCK, PromptCache
+from llamacli.store.prompt_cache import BLOCK, block_file
+from llamacli.store.prompt_cache.cache import PromptCache
 
 GREEDY = GenerationParams(max_tokens=24, sampling=SamplingParams(temperature=0, ignore_eos=True))
 SEEDED = GenerationParams(max_tokens=24, sampling=SamplingParams(seed=7, ignore_eos=True))

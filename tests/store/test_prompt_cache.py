@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from llamacli.errors import StateError
-from llamacli.store.prompt_cache import block_file, cache
+from llamacli.store.prompt_cache import BLOCK, block_file, cache
 from llamacli.store.prompt_cache.block_file import Block, read_block, read_heading, write_block
-from llamacli.store.prompt_cache.cache import BLOCK, PromptCache
+from llamacli.store.prompt_cache.cache import PromptCache
 
 MODEL = "model.gguf"
 LAYOUT = [7, [[2, 1, 8]], [[2, 1, 8]]]

@@ -34,6 +34,7 @@ from llamacli.engine.params import ContextParams, GenerationParams, ModelParams
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import EngineDiedError, MemoryFullError
 from llamacli.gguf.split import part_names
+from llamacli.store.prompt_cache import BLOCK
 
 if TYPE_CHECKING:
     from llamacli.backend.prompt_cache import CachedPrompts
@@ -67,30 +68,31 @@ class ChildEngine(ChildPrompting, ChildState):
         self._arguments = arguments
         self._prefix_bytes = 0
         self._prompts_of = prompts_of
-        self.prompts: CachedPrompts | None = None
-        """The prompts of this engine on disk, if they are kept."""
+        self._prompts: CachedPrompts | None = None
         self._load(on_load)
 
     def _load(self, on_load: Callable[[float], None] | None = None) -> None:
         self._child = self._start()
 
         def on_item(share: float) -> None:
-            self._open_prompts()  # while C reads the weights
+            _ = self.prompts  # while C reads the weights
             if on_load is not None:
                 on_load(share)
 
         try:
             self._opened = self._child.call(contract.OPEN, self._arguments, on_item=on_item)
-            self._open_prompts()
             if self._prefix_bytes:
                 self.keep_prefixes(self._prefix_bytes)
         except BaseException:
             self._child.abandon()
             raise
 
-    def _open_prompts(self) -> None:
-        if self.prompts is None and self._prompts_of is not None:
-            self.prompts = self._prompts_of(self)
+    @property
+    def prompts(self) -> CachedPrompts | None:
+        """The prompts of this engine on disk, if they are kept. They are opened by the first prompt that is long enough."""
+        if self._prompts is None and self._prompts_of is not None:
+            self._prompts = self._prompts_of(self)
+        return self._prompts
 
     def revive(self) -> None:
         """Load the model in a new child if this one has died. Raises as when built."""
@@ -134,9 +136,11 @@ class ChildEngine(ChildPrompting, ChildState):
         Up to the first token the child waits for each event to be taken, so that the caller can save the evaluated prompt.
         """
         request = AnswerRequest(turn, params, samples, tuple(started), closes_gap, make_room is not None)
-        if self.prompts is None or not self.prompts.take(params, closes_gap=closes_gap):
+        begun = started or turn.started
+        is_short = len(turn.prompt.tokens) + len(begun) < BLOCK
+        if is_short or self.prompts is None or not self.prompts.take(params, closes_gap=closes_gap):
             return self._answer(request, make_room, cancel)
-        return self.prompts.answer(turn, started or turn.started, partial(self._answer, request, make_room, cancel))
+        return self.prompts.answer(turn, begun, partial(self._answer, request, make_room, cancel))
 
     def _answer(
         self, request: AnswerRequest, make_room: Callable[[int], Room | None] | None, cancel: Canceller | None
@@ -254,11 +258,11 @@ class ChildEngine(ChildPrompting, ChildState):
 
     def close(self) -> None:
         """End the child. Calls that run on other threads raise ClosedError. Waits until the last prompt is kept."""
-        if self.prompts is not None:
-            self.prompts.release()
+        if self._prompts is not None:
+            self._prompts.release()
         self._child.close()
-        if self.prompts is not None:
-            self.prompts.close()
+        if self._prompts is not None:
+            self._prompts.close()
 
     def __enter__(self) -> Self:
         return self

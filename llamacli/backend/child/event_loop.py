@@ -23,6 +23,7 @@ from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent
 from llamacli.engine.params import GenerationParams
+from llamacli.store.prompt_cache import BLOCK
 
 _INLINE_BYTES: Final = 1 << 15
 """Bytes of arguments that are sent at once: they fit into the buffer of the connection, however busy the child is."""
@@ -227,7 +228,7 @@ class LoopEngine:
         """
         prompts = self._engine.prompts
         if prompts is not None and prompts.take(params):
-            most = min(most, prompts.least - 1)
+            most = min(most, BLOCK - 1)
         turn = None
         await self._send_media(question)
         call = await LoopCall.begin(self._engine.child, contract.ASK, AskRequest(question, params, samples, most))

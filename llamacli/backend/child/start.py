@@ -115,3 +115,5 @@ def _dismiss(service: str) -> None:
     if waiting is not None:
         waiting.connection.close()
         waiting.stderr.close()
+        with contextlib.suppress(RuntimeError):  # no more threads
+            threading.Thread(target=waiting.wait, name="llamacli-dismissed", daemon=True).start()

@@ -1,1 +1,4 @@
 """Evaluated prompts on disk."""
+
+BLOCK = 128
+"""Tokens of a block. Shorter prompts are not kept."""

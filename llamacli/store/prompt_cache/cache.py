@@ -21,6 +21,7 @@ from pathlib import Path
 
 from llamacli.errors import StateError
 from llamacli.store.files import paths
+from llamacli.store.prompt_cache import BLOCK
 from llamacli.store.prompt_cache.block_file import (
     UNFINISHED,
     Block,
@@ -34,9 +35,6 @@ from llamacli.store.prompt_cache.block_file import (
 from llamacli.values import dataclass
 
 logger = logging.getLogger("llamacli.store")
-
-BLOCK = 128
-"""Tokens of a block."""
 
 LEAST_REST = 16
 """Least tokens behind the last block that are worth a file."""

@@ -8,8 +8,9 @@ import pytest
 from fakes import FakeEngine, invoke
 
 from llamacli.backend.child.params import ChildParams
+from llamacli.store.prompt_cache import BLOCK
 from llamacli.store.prompt_cache.block_file import Block
-from llamacli.store.prompt_cache.cache import BLOCK, PromptCache
+from llamacli.store.prompt_cache.cache import PromptCache
 
 
 def keep(model: str, start: int) -> None:
