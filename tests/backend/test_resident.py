@@ -288,3 +288,21 @@ def test_the_commands(tiny_model: Path) -> None:
     assert llamacli("models", "stop")[0] == 2
     assert llamacli("models", "stop", tiny_model.stem)[::2] == (0, f"llamacli: ended the engine of {tiny_model.name}\n")
     assert llamacli("models", "running")[1].startswith("No engine stays loaded")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are forked on Linux only")
+def test_a_child_that_is_not_needed_leaves_nothing() -> None:
+    code = (
+        "import os, time\n"
+        "from llamacli.backend.child import start\n"
+        "from llamacli.backend.child.launch import fork_child\n"
+        "start._prepared['service'] = fork_child(['service'], waits=True)\n"
+        "start._dismiss('service')\n"
+        "for _ in range(500):\n"
+        "    if not os.path.exists(f'/proc/self/task/{os.getpid()}/children'): break\n"
+        "    if not open(f'/proc/self/task/{os.getpid()}/children').read(): break\n"
+        "    time.sleep(0.01)\n"
+        "else: print('it is still there')\n"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
