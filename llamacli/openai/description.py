@@ -100,6 +100,9 @@ def request_schemas() -> dict[str, Schema]:
         prompt=texts, suffix=_TEXT, echo=_FLAG, best_of=_integer(1, 128), logprobs=_integer(0, 1000), n_probs=_integer(0, 1000),
         n_indent=_integer(0), t_max_predict_ms=_integer(-1),
     )  # fmt: skip
+    alone: dict[str, Schema] = {**text, "prompt": {"oneOf": [_TEXT, _TOKENS]}, "n_predict": _integer(-1)}
+    for name in ("max_tokens", "suffix", "echo", "best_of", "n", "logprobs", "stream_options", "return_progress"):
+        del alone[name]
     count = _object(("model", "messages"), model=_TEXT, messages=_MESSAGES, system=_TEXT)
     return {
         "/v1/chat/completions": _object(("messages",), **chat),
@@ -132,6 +135,8 @@ def request_schemas() -> dict[str, Schema]:
             stream=_FLAG, input_extra={"type": "array", "items": _object(("text",), filename=_TEXT, text=_TEXT)},
             n_indent=_integer(0), t_max_predict_ms=_integer(-1), response_fields={"type": "array", "items": _TEXT},
         ),
+        "/completion": _object(("prompt",), **alone, response_fields={"type": "array", "items": _TEXT}),
+        "/embedding": _object(("content",), model=_TEXT, content=texts, embd_normalize=_integer(-1, 2)),
         "/v1/batches": _object(
             ("input_file_id", "endpoint"), input_file_id=_TEXT, endpoint=_TEXT, completion_window={"const": "24h"},
             metadata=_ANY_OBJECT,

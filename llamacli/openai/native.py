@@ -1,19 +1,22 @@
-"""llama-server's own format of completions, in which editors receive what fills a gap."""
+"""llama-server's own formats: of completions, in which editors receive what fills a gap, of vectors and of slots."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from llamacli.engine.events import Answer, Piece
 from llamacli.openai import response
+
+if TYPE_CHECKING:
+    from llamacli.engine.embedding.outcome import Embedded
 
 _STOP_TYPES = {"stop": "eos", "length": "limit", "context": "limit", "cancelled": "none"}
 
 _MISSING: Final = object()
 
 
-def infill_document(
+def native_document(
     answer: Answer, model: str, *, content: str | None = None, shown: Sequence[str] | None = None
 ) -> dict[str, Any]:
     """Return the document of a whole answer, or the last chunk of one, which has no `content` of its own.
@@ -34,6 +37,8 @@ def infill_document(
         "truncated": False,
         "timings": response.timings(answer.timings, answer.usage),
     }
+    if answer.tokens and content is None:
+        document["completion_probabilities"] = response.chat_logprobs(answer.tokens)["content"]
     return document if shown is None else dict(_chosen(document, shown))
 
 
@@ -47,9 +52,22 @@ def _chosen(document: dict[str, Any], paths: Sequence[str]) -> Iterator[tuple[st
             yield path, value
 
 
-def infill_chunk(event: Piece | Answer, model: str, shown: Sequence[str] | None = None) -> dict[str, Any] | None:
-    """Return the chunk of an event, None if it has no text. `shown` are the fields of the last one (see `infill_document`)."""
+def native_chunk(event: Piece | Answer, model: str, shown: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """Return the chunk of an event, None if it has no text. `shown` are the fields of the last one (see `native_document`)."""
     if isinstance(event, Answer):
-        return infill_document(event, model, content="", shown=shown)
+        return native_document(event, model, content="", shown=shown)
     content = "".join(delta.content for delta in event.deltas)
-    return {"index": event.index, "content": content, "stop": False} if content else None
+    chunk: dict[str, Any] = {"index": event.index, "content": content, "stop": False}
+    if event.token is not None and event.token.logprob is not None:
+        return {**chunk, "completion_probabilities": response.chat_logprobs([event.token])["content"]}
+    return chunk if content else None
+
+
+def native_embeddings(outcomes: Sequence[Embedded]) -> list[dict[str, Any]]:
+    """Return the document of vectors, in the order of the texts."""
+    return [{"index": index, "embedding": outcome.vectors.tolist()} for index, outcome in enumerate(outcomes)]
+
+
+def slots_document(count: int, busy: int, n_ctx: int) -> list[dict[str, Any]]:
+    """Return the document of slots, `busy` of which answer: the first ones, as no request is bound to one."""
+    return [{"id": number, "n_ctx": n_ctx, "is_processing": number < busy} for number in range(count)]

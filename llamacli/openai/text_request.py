@@ -1,4 +1,4 @@
-"""Requests of `/v1/completions` and `/infill`: from documents to texts that are continued or filled in."""
+"""Requests of `/v1/completions`, `/completion` and `/infill`: from documents to texts that are continued or filled in."""
 
 from __future__ import annotations
 
@@ -55,14 +55,33 @@ def read_completion(document: Any, base: SamplingParams) -> CompletionRequest:
     )
 
 
+def read_native(document: Any, base: SamplingParams) -> CompletionRequest:
+    """Read the document of a request of llama-server's `/completion`. Raises as `chat_request.read_chat`."""
+    fields = Fields(document)
+    given = fields.value("prompt")
+    if given is None:
+        raise fields.fault("prompt", "is missing")
+    question = _question(fields, read_text(given, fields, "prompt"), None)
+    return _native_request(fields, base, dataclasses.replace(question, constraint=read_constraint(fields)))
+
+
 def read_infill(document: Any, base: SamplingParams) -> CompletionRequest:
     """Read the document of a request of llama-server's `/infill`. Raises as `chat_request.read_chat`."""
     fields = Fields(document)
     prefix, suffix = fields.required_text("input_prefix"), fields.required_text("input_suffix")
     gap = (prefix + (fields.text("prompt") or ""), suffix)
     question = Question(gap=gap, files=_files(fields), constraint=read_constraint(fields))
+    return _native_request(fields, base, question)
+
+
+def _native_request(fields: Fields, base: SamplingParams, question: Question) -> CompletionRequest:
+    """Read what the requests have in common that llama-server answers in its own format."""
     generation = _generation(fields, base, None)
     stream = read_stream(fields)
+    if stream is not None and stream.usage:
+        raise fields.fault("stream_options", "is not supported: the last chunk has the numbers of tokens")
+    if stream is not None and stream.progress:
+        raise fields.fault("return_progress", "is not supported: comments tell the progress")
     shown = fields.texts("response_fields") or None
     fields.number("t_max_prompt_ms")  # llama.vim sends it, and llama-server has no such limit either
     read_common(fields)

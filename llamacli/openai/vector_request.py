@@ -44,13 +44,7 @@ class RerankRequest:
 def read_embeddings(document: Any) -> EmbeddingRequest:
     """Read a request of `/v1/embeddings`. Raises UsageError, whose `parameter` names the field at fault."""
     fields = Fields(document)
-    given = fields.value("input")
-    if given is None:
-        raise fields.fault("input", "is missing")
-    items = given if isinstance(given, list) and not is_tokens(given) else [given]
-    if not items or len(items) > MOST_TEXTS:
-        raise fields.fault("input", f"must hold from 1 to {MOST_TEXTS} texts")
-    texts = tuple(read_text(item, fields, "input") for item in items)
+    texts = _texts(fields, "input")
     form = fields.choice("encoding_format", ("float", "base64"))
     norm = fields.integer("embd_normalize", low=-1, high=2)
     dimensions = fields.integer("dimensions", low=1)
@@ -59,6 +53,28 @@ def read_embeddings(document: Any) -> EmbeddingRequest:
     fields.finish()
     params = EmbeddingParams(dims=dimensions, normalize=_NORMALIZATIONS[2 if norm is None else norm])
     return EmbeddingRequest(texts=texts, params=params, as_base64=form == "base64")
+
+
+def read_native_embedding(document: Any) -> EmbeddingRequest:
+    """Read a request of llama-server's `/embedding`. Raises as `read_embeddings`."""
+    fields = Fields(document)
+    texts = _texts(fields, "input" if "input" in fields else "content")
+    norm = fields.integer("embd_normalize", low=-1, high=2)
+    fields.value("model")
+    fields.finish()
+    params = EmbeddingParams(normalize=_NORMALIZATIONS[2 if norm is None else norm])
+    return EmbeddingRequest(texts=texts, params=params, as_base64=False)
+
+
+def _texts(fields: Fields, name: str) -> tuple[str | tuple[int, ...], ...]:
+    """The texts of a field: one or several, or their tokens."""
+    given = fields.value(name)
+    if given is None:
+        raise fields.fault(name, "is missing")
+    items = given if isinstance(given, list) and not is_tokens(given) else [given]
+    if not items or len(items) > MOST_TEXTS:
+        raise fields.fault(name, f"must hold from 1 to {MOST_TEXTS} texts")
+    return tuple(read_text(item, fields, name) for item in items)
 
 
 def embeddings_document(outcomes: Sequence[Embedded], request: EmbeddingRequest, model: str) -> Document:

@@ -1,4 +1,4 @@
-"""`/v1/chat/completions`, `/v1/completions` and `/infill`: answers as one document or as a stream of chunks."""
+"""`/v1/chat/completions`, `/v1/completions`, `/completion` and `/infill`: answers as one document or as a stream of chunks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from llamacli.engine.events import Answer, Piece, Prefill
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.openai.chat_request import CompletionRequest, Stream, read_chat
 from llamacli.openai.documents import Documents, totals
-from llamacli.openai.infill import infill_chunk, infill_document
+from llamacli.openai.native import native_chunk, native_document
 from llamacli.openai.response import Document, Heading
-from llamacli.openai.text_request import read_completion, read_infill
+from llamacli.openai.text_request import read_completion, read_infill, read_native
 from llamacli.server.http.event_stream import EventStream, event, event_stream
 from llamacli.server.http.exchange import Exchange
 from llamacli.server.models.loaded import LoadedModel
@@ -58,17 +58,24 @@ class Completions:
 
     async def infill(self, exchange: Exchange) -> None:
         """Fill the gap between two texts, in llama-server's format."""
+        await self._complete_natively(exchange, read_infill)
+
+    async def native(self, exchange: Exchange) -> None:
+        """Continue a text, in llama-server's format."""
+        await self._complete_natively(exchange, read_native)
+
+    async def _complete_natively(self, exchange: Exchange, read: Read) -> None:
         document = exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
             answering = Answering(self._state, exchange, model)
-            request, (task,) = await _prepared(exchange, answering, model, document, read_infill)
+            request, (task,) = await _prepared(exchange, answering, model, document, read)
             if request.stream is None:
                 (answer,) = await answering.answers(task.asked, task.params)
-                await exchange.reply_json(infill_document(answer, model.name, shown=request.shown))
+                await exchange.reply_json(native_document(answer, model.name, shown=request.shown))
                 return
             async with event_stream(exchange) as stream, aclosing(answering.events(task.asked, task.params)) as batches:
                 async for batch in batches:
-                    chunks = [infill_chunk(one, model.name, request.shown) for one in batch if isinstance(one, Piece | Answer)]
+                    chunks = [native_chunk(one, model.name, request.shown) for one in batch if isinstance(one, Piece | Answer)]
                     if data := b"".join(event(chunk) for chunk in chunks if chunk is not None):
                         await stream.send(data)
 

@@ -1,11 +1,14 @@
-"""`/health`, `/v1/models`, `/props` and `/metrics`: what the server is and does."""
+"""`/health`, `/v1/models`, `/props`, `/slots` and `/metrics`: what the server is and does."""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qs
 
+from llamacli.openai.errors import Problem
+from llamacli.openai.native import slots_document
 from llamacli.openai.response import Document
-from llamacli.server.http.exchange import Exchange
+from llamacli.server.http.exchange import Exchange, RefusedError
 from llamacli.server.metrics import CONTENT_TYPE
 from llamacli.server.state import ServerState
 from llamacli.version import VERSION
@@ -55,6 +58,16 @@ class Status:
                 "default_generation_settings": {"n_ctx": described.n_ctx},
                 "is_sleeping": False,
             }
+        await exchange.reply_json(document)
+
+    async def slots(self, exchange: Exchange) -> None:
+        """Tell which slots of the default model answer."""
+        query = parse_qs(exchange.scope.get("query_string", b"").decode("latin-1"))
+        async with self._state.pool.use(None) as model:
+            count, busy = model.description.n_parallel, model.admission.running
+            document = slots_document(count, busy, model.description.n_ctx)
+        if busy >= count and query.get("fail_on_no_slot", ["0"])[0] == "1":
+            raise RefusedError(Problem(status=503, message="no slot is free", type="server_error", code="no_slot"))
         await exchange.reply_json(document)
 
     async def metrics(self, exchange: Exchange) -> None:

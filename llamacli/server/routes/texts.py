@@ -1,4 +1,4 @@
-"""Texts as vectors, scores and tokens: `/v1/embeddings`, `/v1/rerank`, `/tokenize`, `/detokenize`, `/apply-template`."""
+"""Texts as vectors, scores, tokens and prompts: `/v1/embeddings`, `/v1/rerank`, `/tokenize`, `/apply-template` and others."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 
 from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.errors import LlamacliError, UsageError
+from llamacli.openai.native import native_embeddings
 from llamacli.openai.token_request import read_detokenize, read_template, read_tokenize, tokens_document
-from llamacli.openai.vector_request import embeddings_document, read_embeddings, read_rerank, rerank_document
+from llamacli.openai.vector_request import (
+    embeddings_document,
+    read_embeddings,
+    read_native_embedding,
+    read_rerank,
+    rerank_document,
+)  # fmt: skip
 from llamacli.server.http.exchange import Exchange
 from llamacli.server.routes.answering import model_of
 from llamacli.server.state import ServerState
@@ -32,6 +39,17 @@ class Texts:
             outcomes = embedded(await model.embed(request.texts, request.params), "input")
             _count(exchange, outcomes)
             found = await model.prompt_work(lambda: embeddings_document(outcomes, request, model.name))
+        await exchange.reply_json(found)
+
+    async def native_embedding(self, exchange: Exchange) -> None:
+        """Turn texts into vectors, in llama-server's format."""
+        document = exchange.json()
+        request = read_native_embedding(document)
+        async with self._state.pool.use(model_of(document)) as model:
+            exchange.record.model = model.name
+            outcomes = embedded(await model.embed(request.texts, request.params), "content")
+            _count(exchange, outcomes)
+            found = await model.prompt_work(lambda: native_embeddings(outcomes))
         await exchange.reply_json(found)
 
     async def rerank(self, exchange: Exchange) -> None:
