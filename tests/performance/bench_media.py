@@ -28,7 +28,7 @@ from llamacli.engine.chat.message import Message
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Answer
 from llamacli.engine.generation.job import Job
-from llamacli.engine.media.encoder import Chunk
+from llamacli.engine.media import encoder
 from llamacli.engine.media.media import Media, new_image, png
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
 
@@ -90,13 +90,25 @@ def ask(engine: Engine, image: Media, text: str) -> tuple[float, Answer]:
 
 
 def encode(engine: Engine, image: Media) -> float:
-    """Return the seconds that libmtmd takes for a picture, its preparation included."""
+    """Return the seconds that libmtmd computes for a picture that is prepared."""
     assert engine.encoder is not None
-    chunks = [part for part in engine.encoder.expand(image) if isinstance(part, Chunk)]
-    started = time.perf_counter()
-    for chunk in chunks:
-        engine.encoder.embeddings(chunk)
-    return time.perf_counter() - started
+    spent = 0.0
+
+    def timed(context: object, chunk: object, count: int) -> bytes | None:
+        nonlocal spent
+        started = time.perf_counter()
+        rows = native(context, chunk, count)
+        spent += time.perf_counter() - started
+        return rows
+
+    native, encoder.encode_chunk = encoder.encode_chunk, timed
+    try:
+        for part in engine.encoder.expand(image):
+            if isinstance(part, encoder.Chunk):
+                engine.encoder.embeddings(part)
+    finally:
+        encoder.encode_chunk = native
+    return spent
 
 
 def theirs(model: str, projector: Path, picture: Path, threads: int) -> tuple[float, float]:

@@ -15,8 +15,10 @@ from typing import Any, Literal
 
 import tiny
 
-Kind = Literal["idefics3", "qwen2vl"]
-"""A projector that cuts pictures into slices, and one with M-RoPE."""
+Kind = Literal["idefics3", "qwen2vl", "gemma3", "ultravox"]
+"""A projector that cuts pictures into slices, one with M-RoPE, one whose embeddings attend to each other, and one of sound,
+which has random weights only.
+"""
 
 COLOURS = ("red", "green", "blue")
 
@@ -47,7 +49,7 @@ def vision_model(
     name = f"{kind}-{'hand' if seed is None else seed}"
     model, projector = folder / f"{name}.gguf", folder / f"mmproj-{name}.gguf"
     vocabulary = tiny.default_vocabulary(_MERGES, (*tiny.CONTROL_TOKENS, *_MARKS, *_ROWS))
-    architecture = "llama" if kind == "idefics3" else "qwen2vl"
+    architecture = "qwen2vl" if kind == "qwen2vl" else "llama"
     metadata = tiny.default_metadata(
         vocabulary, architecture=architecture, layers=_LAYERS, width=_WIDTH, heads=_HEADS, context=context
     )
@@ -64,7 +66,8 @@ def vision_model(
             for part, width in widths.items()
         ]
     model.write_bytes(tiny.gguf_bytes(metadata, tensors))
-    projector.write_bytes(tiny.gguf_bytes(_projector_metadata(kind) | change, _projector_tensors(kind, seed)))
+    keys, weights = projector_parts(kind, seed)
+    projector.write_bytes(tiny.gguf_bytes(keys | change, weights))
     return VisionModel(model, projector)
 
 
@@ -96,13 +99,64 @@ def _hand_set(tensor: tiny.Tensor, vocabulary: tiny.Vocabulary) -> tiny.Tensor:
     return tensor
 
 
-def _projector_metadata(kind: Kind) -> dict[str, Any]:
+def projector_parts(kind: Kind, seed: int | None = None) -> tuple[dict[str, Any], list[tiny.Tensor]]:
+    """The metadata and the tensors of a projector."""
+    if kind == "ultravox":
+        return _sound_metadata(), _sound_tensors(seed or 0)
+    return _image_metadata(kind), _image_tensors(kind, seed)
+
+
+_BINS, _STACKED, _POSITIONS = 80, 50, 1500
+"""Of sound: the frequencies, how many frames become an embedding, and how many there are in 30 seconds."""
+
+
+def _sound_metadata() -> dict[str, Any]:
+    return {
+        "general.architecture": "clip",
+        "general.type": "mmproj",
+        "clip.has_audio_encoder": True,
+        "clip.projector_type": "ultravox",
+        "clip.audio.num_mel_bins": _BINS,
+        "clip.audio.embedding_length": _SEES,
+        "clip.audio.feed_forward_length": 2 * _SEES,
+        "clip.audio.block_count": 1,
+        "clip.audio.projection_dim": _WIDTH,
+        "clip.audio.attention.head_count": _HEADS_OF_VISION,
+        "clip.audio.attention.layer_norm_epsilon": 1e-5,
+        "clip.audio.projector.stack_factor": _STACKED,
+    }
+
+
+def _sound_tensors(seed: int) -> list[tiny.Tensor]:
+    draw = random.Random(seed)
+    stacked = _STACKED * _SEES
+    shapes: dict[str, tuple[int, ...]] = {
+        "a.conv1d.1.weight": (3, _BINS, _SEES), "a.conv1d.1.bias": (1, _SEES),
+        "a.conv1d.2.weight": (3, _SEES, _SEES), "a.conv1d.2.bias": (1, _SEES),
+        "a.position_embd.weight": (_SEES, _POSITIONS), "a.post_ln.weight": (_SEES,), "a.post_ln.bias": (_SEES,),
+        "a.blk.0.ln1.weight": (_SEES,), "a.blk.0.ln1.bias": (_SEES,), "a.blk.0.ln2.weight": (_SEES,),
+        "a.blk.0.ln2.bias": (_SEES,), "a.blk.0.attn_q.weight": (_SEES, _SEES), "a.blk.0.attn_q.bias": (_SEES,),
+        "a.blk.0.attn_k.weight": (_SEES, _SEES), "a.blk.0.attn_v.weight": (_SEES, _SEES), "a.blk.0.attn_v.bias": (_SEES,),
+        "a.blk.0.attn_out.weight": (_SEES, _SEES), "a.blk.0.attn_out.bias": (_SEES,),
+        "a.blk.0.ffn_up.weight": (_SEES, 2 * _SEES), "a.blk.0.ffn_up.bias": (2 * _SEES,),
+        "a.blk.0.ffn_down.weight": (2 * _SEES, _SEES), "a.blk.0.ffn_down.bias": (_SEES,),
+        "mm.a.norm_pre.weight": (stacked,), "mm.a.mlp.1.weight": (stacked, _SEES),
+        "mm.a.norm_mid.weight": (_SEES // 2,), "mm.a.mlp.2.weight": (_SEES // 2, _WIDTH),
+    }  # fmt: skip
+
+    def tensor(name: str, shape: tuple[int, ...]) -> tiny.Tensor:
+        return tiny.Tensor(name, shape, tiny.floats(draw.gauss(0, 0.3) for _ in range(product(shape))))
+
+    return [tensor(name, shape) for name, shape in shapes.items()]
+
+
+def _image_metadata(kind: Kind) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "general.architecture": "clip",
         "general.type": "mmproj",
         "general.name": "Tiny projector",
         "clip.has_vision_encoder": True,
-        "clip.projector_type": "idefics3" if kind == "idefics3" else "qwen2vl_merger",
+        "clip.projector_type": "qwen2vl_merger" if kind == "qwen2vl" else kind,
         "clip.use_gelu": True,
         "clip.vision.image_size": _SIDE,
         "clip.vision.patch_size": _PATCH,
@@ -115,17 +169,17 @@ def _projector_metadata(kind: Kind) -> dict[str, Any]:
         "clip.vision.image_mean": tiny.Typed(tiny.ARRAY, (0.5, 0.5, 0.5), tiny.F32),
         "clip.vision.image_std": tiny.Typed(tiny.ARRAY, (0.5, 0.5, 0.5), tiny.F32),
     }
-    if kind == "idefics3":
+    if kind != "qwen2vl":
         metadata |= {"clip.vision.projector.scale_factor": 2, "clip.vision.preproc_image_size": 2 * _SIDE}
     return metadata
 
 
-def _projector_tensors(kind: Kind, seed: int | None) -> list[tiny.Tensor]:
+def _image_tensors(kind: Kind, seed: int | None) -> list[tiny.Tensor]:
     draw = random.Random(seed)
 
     def tensor(name: str, shape: tuple[int, ...], value: Callable[[tuple[int, ...]], float], gain: float = 0.3) -> tiny.Tensor:
         if seed is not None:
-            return tiny.Tensor(name, shape, tiny.floats(draw.gauss(0, gain) for _ in range(_product(shape))))
+            return tiny.Tensor(name, shape, tiny.floats(draw.gauss(0, gain) for _ in range(product(shape))))
         return tiny.Tensor(name, shape, tiny.floats(value(place) for place in _places(shape)))
 
     def nothing(_: tuple[int, ...]) -> float:
@@ -133,6 +187,9 @@ def _projector_tensors(kind: Kind, seed: int | None) -> list[tiny.Tensor]:
 
     def mean_colour(place: tuple[int, ...]) -> float:  # of a patch: channel to value
         return float(place[2] == place[3]) / (_PATCH * _PATCH)
+
+    def same_colour(place: tuple[int, ...]) -> float:
+        return float(place[0] == place[1] and place[0] < 3)
 
     merged = 4 * _SEES
 
@@ -145,14 +202,20 @@ def _projector_tensors(kind: Kind, seed: int | None) -> list[tiny.Tensor]:
             tensor("v.patch_embd.weight.1", (_PATCH, _PATCH, 3, _SEES), nothing),
             tensor("mm.0.weight", (merged, merged), mean_of_merged, 0.1),
             tensor("mm.0.bias", (merged,), nothing),
-            tensor("mm.2.weight", (merged, _WIDTH), lambda place: float(place[0] == place[1] and place[0] < 3), 0.1),
+            tensor("mm.2.weight", (merged, _WIDTH), same_colour, 0.1),
             tensor("mm.2.bias", (_WIDTH,), nothing),
         ]
     else:
         tensors += [
             tensor("v.patch_embd.bias", (_SEES,), nothing),
             tensor("v.position_embd.weight", (_SEES, (_SIDE // _PATCH) ** 2), nothing),
-            tensor("mm.model.fc.weight", (merged, _WIDTH), mean_of_merged, 0.1),
+        ]
+    if kind == "idefics3":
+        tensors.append(tensor("mm.model.fc.weight", (merged, _WIDTH), mean_of_merged, 0.1))
+    if kind == "gemma3":
+        tensors += [
+            tensor("mm.soft_emb_norm.weight", (_SEES,), lambda _: 1.0, 1.0),
+            tensor("mm.input_projection.weight", (_WIDTH, _SEES), same_colour, 0.1),
         ]
     for part in ("attn_q", "attn_k", "attn_v", "attn_out"):
         tensors += [
@@ -173,7 +236,8 @@ def _projector_tensors(kind: Kind, seed: int | None) -> list[tiny.Tensor]:
     return tensors
 
 
-def _product(shape: tuple[int, ...]) -> int:
+def product(shape: tuple[int, ...]) -> int:
+    """The number of values of a shape."""
     count = 1
     for size in shape:
         count *= size

@@ -132,6 +132,8 @@ class Prompting:
         for message in messages:
             for media in message.media:
                 if media.kind not in self.takes:
+                    if self.model.vocab_only and self.model.params.mmproj is not None:
+                        raise UsageError("the tokens of pictures and sound are known only with the model's weights")
                     raise refused_media(media.kind, has_projector=self.encoder is not None)
 
     @property

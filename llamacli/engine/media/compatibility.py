@@ -11,6 +11,9 @@ from llamacli.gguf.check.loadable import check_file
 from llamacli.gguf.check.projector import projector_findings
 from llamacli.gguf.header import Header
 
+_BOUND_TO_PROMPT = ("hunyuanvl", "deepseek4v")
+"""Types of projectors whose pictures have other embeddings or positions for what comes before them in the prompt."""
+
 
 def check_projector(path: str | os.PathLike[str], model: Header) -> Projector:
     """Return what a projector file says after checking that it belongs to a model with this header.
@@ -29,6 +32,11 @@ def check_projector(path: str | os.PathLike[str], model: Header) -> Projector:
             raise ModelUnsupportedError(
                 f"the projector {header.name} makes embeddings of {encoder.width} values, and {model.name} has {width}",
                 hint="use the projector that was made for this model",
+                parameter="mmproj",
+            )
+        if encoder is not None and encoder.type in _BOUND_TO_PROMPT:
+            raise ModelUnsupportedError(
+                f"projectors of the type {encoder.type} are not supported: what they make of a picture depends on its place",
                 parameter="mmproj",
             )
     for finding in projector_findings(header):

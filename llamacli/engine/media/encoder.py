@@ -73,7 +73,8 @@ class MediaEncoder:
 
     def __init__(self, model: Model, path: Path, *, threads: int, on_load: Callable[[float], None] | None = None) -> None:
         self._cancel = model.cancel
-        self._encoding = threading.Lock()
+        self._encoding = threading.Lock()  # held while libmtmd computes; it counts tokens meanwhile
+        self._keeping = threading.Lock()
         self._gate = Gate("the projector")
         self._known: OrderedDict[str, Expansion] = OrderedDict()
         self._embeddings: OrderedDict[tuple[str, int], bytes] = OrderedDict()
@@ -117,15 +118,16 @@ class MediaEncoder:
         Raises:
             UsageError: if the projector cannot take it, because of its size or the rate of its samples.
         """
-        with self._encoding:
-            found = self._known.get(media.id)
-            if found is None:
-                found = self._known[media.id] = self._expanded(media)
-                while len(self._known) > _MOST_KNOWN:
-                    self._known.popitem(last=False)
-            else:
+        with self._keeping:
+            if media.id in self._known:
                 self._known.move_to_end(media.id)
-            return found
+                return self._known[media.id]
+        found = self._expanded(media)
+        with self._keeping:
+            self._known[media.id] = found
+            while len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+        return found
 
     def _expanded(self, media: Media) -> Expansion:
         if media.kind == "audio" and media.rate != self.sound_rate:
@@ -154,7 +156,7 @@ class MediaEncoder:
 
     def needs_data(self, identity: str) -> bool:
         """Return whether the data of a picture or sound is needed here, so that it can be encoded."""
-        with self._encoding:
+        with self._keeping:
             if identity in self._sources:
                 self._sources.move_to_end(identity)
                 return False
@@ -163,7 +165,7 @@ class MediaEncoder:
 
     def keep_data(self, media: Media, data: bytes) -> None:
         """Keep the data of a picture or sound that prompts refer to."""
-        with self._encoding:
+        with self._keeping:
             self._sources[media.id] = data
             while sum(map(len, self._sources.values())) > SOURCES_CAPACITY and len(self._sources) > 1:
                 self._sources.popitem(last=False)
@@ -178,19 +180,21 @@ class MediaEncoder:
         """
         key = (chunk.media.id, chunk.index)
         with self._encoding, self._gate:
-            rows = self._embeddings.get(key)
-            if rows is None:
-                rows = self._encoded(chunk)
+            with self._keeping:
+                if key in self._embeddings:
+                    self._embeddings.move_to_end(key)
+                    return self._embeddings[key]
+            rows = self._encoded(chunk)
+            with self._keeping:
                 self._embeddings[key] = rows
                 self._size += len(rows)
                 while self._size > CAPACITY and len(self._embeddings) > 1:
                     self._size -= len(self._embeddings.popitem(last=False)[1])
-            else:
-                self._embeddings.move_to_end(key)
             return rows
 
     def _encoded(self, chunk: Chunk) -> bytes:
-        data = chunk.media.data or self._sources.get(chunk.media.id)
+        with self._keeping:
+            data = chunk.media.data or self._sources.get(chunk.media.id)
         if not data:
             raise EngineError("the data of a picture or sound is not here any more", hint="ask again")
         if self._open is None or self._open[0] != chunk.media.id:

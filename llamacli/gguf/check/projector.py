@@ -36,6 +36,20 @@ _IMAGE_SIZES = {"image_size": range(8193), "patch_size": range(1, 65536)}
 _SOUND_SIZES = {"num_mel_bins": range(1, 4097)}
 """Sizes that llama.cpp requires, and what they may be."""
 
+_TYPES = {
+    **dict.fromkeys(("has_vision_encoder", "has_audio_encoder", "use_gelu", "use_silu"), ValueType.BOOL),
+    **dict.fromkeys(("projector_type", "mm_patch_merge_type"), ValueType.STRING),
+    **dict.fromkeys(
+        (
+            "image_min_pixels", "image_max_pixels", "preproc_min_tiles", "preproc_max_tiles", "preproc_image_size",
+            "projector.scale_factor", "spatial_merge_size", "attention.head_count_kv", "attention.head_dim", "n_wa_pattern",
+            "projector.stack_factor", "window_size",
+        ),
+        ValueType.UINT32,
+    ),
+}  # fmt: skip
+"""Types of keys that a file may leave out."""
+
 _COLOURS = 3
 
 
@@ -52,8 +66,28 @@ def projector_findings(header: Header) -> Iterator[Finding]:
             yield key_finding(header, key, f"is {shown_value(header, key)}, a projector that llama.cpp does not know")
         yield from _size_findings(header, kind)
         yield from _number_findings(header, kind)
+    yield from _type_findings(header)
+    yield from _bias_findings(header)
     if not header.tensors:
         yield Finding("error", "file", "it has no tensors")
+
+
+def _type_findings(header: Header) -> Iterator[Finding]:
+    """Yield keys that llama.cpp reads as another type than theirs, on which it aborts."""
+    for key, entry in header.metadata.items():
+        name = key.removeprefix("clip.").removeprefix("vision.").removeprefix("audio.")
+        expected = _TYPES.get(name) if key.startswith("clip.") else None
+        if expected is not None and entry.type != expected:
+            yield key_finding(header, key, f"has type {entry.type.label}, expected {expected.label}")
+
+
+def _bias_findings(header: Header) -> Iterator[Finding]:
+    """Yield biases of another length than that of what they are added to."""
+    shapes = {tensor.name: tensor.shape for tensor in header.tensors}
+    for name, shape in shapes.items():
+        weight = shapes.get(f"{name.removesuffix('.bias')}.weight") if name.endswith(".bias") and len(shape) == 1 else None
+        if weight is not None and weight[-1] != shape[0]:
+            yield Finding("error", f"tensor {name}", f"has {shape[0]} values, expected {weight[-1]}")
 
 
 def _size_findings(header: Header, kind: str) -> Iterator[Finding]:
