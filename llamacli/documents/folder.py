@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from llamacli.documents.ignore import Ignored
 from llamacli.units import counted
+
+if TYPE_CHECKING:
+    from llamacli.documents.ignore import Ignored
 
 Reason = Literal["hidden", "ignored", "not text", "unpackaged"]
 
@@ -41,6 +43,8 @@ def walk(top: Path, skipped: Skipped) -> Iterator[Path]:
     Left out are names that begin with a dot, and what `.gitignore` files ignore. Links to folders are not followed. A folder
     that cannot be read is like an empty one.
     """
+    from llamacli.documents.ignore import Ignored
+
     here = Path(os.path.normpath(top.absolute()))
     stack = [_Folder(top, here, Ignored.above(here))]
     while stack:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from pathlib import PurePath
 
 from llamacli.documents.document import Format
@@ -68,6 +66,9 @@ def _plain_format(data: bytes, name: str, media_type: str) -> Format:
 
 
 def _archive_format(data: bytes, name: str) -> Format:
+    import io
+    import zipfile
+
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = set(archive.namelist())

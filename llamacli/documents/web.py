@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
-import re
 import socket
 import ssl
 import threading
@@ -29,7 +28,6 @@ MAX_SECONDS = 60.0
 SILENT_SECONDS = 15.0
 """Seconds a server may stay silent."""
 
-_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _CHUNK = 1 << 16
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PREFIX_OF_NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -50,11 +48,6 @@ class Page:
 
     data: bytes
     media_type: str
-
-
-def is_address(word: str) -> bool:
-    """Return whether a word is the address of a web page."""
-    return _ADDRESS.match(word) is not None
 
 
 def fetch(address: str, *, allows_private: bool = False, proxies: Proxies = lambda _: None) -> Page:

@@ -8,8 +8,9 @@ import socket
 
 import pytest
 
+from llamacli.cli.framework.inputs.documents import is_address
 from llamacli.documents import web
-from llamacli.documents.web import Page, fetch, is_address, is_public
+from llamacli.documents.web import Page, fetch, is_public
 from llamacli.errors import CapacityError, FetchError, LlamacliError, UsageError
 from tests.support.page_server import response, server
 

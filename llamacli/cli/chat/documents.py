@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from llamacli.backend.child.params import ChildParams
@@ -13,6 +13,7 @@ from llamacli.cli.framework.inputs.files import STDIN
 from llamacli.cli.framework.options import DocumentsOption, PrivateAddressesOption, RecursiveOption
 from llamacli.errors import UsageError
 from llamacli.repl.setup import Attachment
+from llamacli.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

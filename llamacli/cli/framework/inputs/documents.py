@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,14 +15,15 @@ from llamacli.cli.framework.inputs.files import STDIN
 from llamacli.documents.document import Document, Format
 from llamacli.documents.file import looks_binary
 from llamacli.documents.folder import Skipped, walk
-from llamacli.documents.web import fetch, is_address
 from llamacli.errors import CapacityError, MissingPackageError, NotTextError, UsageError
 from llamacli.gguf.text import printable
 from llamacli.render.text import escape_line
 from llamacli.units import counted
+from llamacli.values import dataclass
 
 STDIN_NAME = "standard input"
 
+_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _PATTERN = re.compile(r"[*?\[]")
 
 
@@ -62,6 +61,11 @@ def describe(document: Document) -> str:
     if unit := document.parts[0].place.partition(" ")[0]:
         parts.append(counted(len(document.parts), unit))
     return f"{document.name}: {', '.join([*parts, counted(len(document.text), 'character')])}"
+
+
+def is_address(word: str) -> bool:
+    """Return whether a word is the address of a web page."""
+    return _ADDRESS.match(word) is not None
 
 
 class DocumentInput:
@@ -116,6 +120,7 @@ class DocumentInput:
 
         from llamacli.backend.remote.access import proxy_for
         from llamacli.backend.remote.address import Address
+        from llamacli.documents.web import fetch
 
         def proxy(url: SplitResult) -> str | None:
             place = Address(scheme="https", host=url.hostname or "", port=url.port or 443, api="", root="")
@@ -151,6 +156,8 @@ class DocumentInput:
             yield Found(self._reader.read(path))
 
     def _matches(self, pattern: str) -> Iterator[Path]:
+        import glob
+
         for match in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207  # Path.glob takes no absolute ones
             if match.is_file():
                 yield match
