@@ -24,6 +24,7 @@ STATUS: tuple[tuple[type[errors.LlamacliError], int], ...] = (
     (errors.EngineError, 7),
     (errors.GateError, 8),
     (errors.StorageError, 1),
+    (errors.FetchError, 1),
     (errors.CancelledError, INTERRUPTED),
     (errors.LlamacliError, 1),
 )

@@ -116,7 +116,7 @@ def test_a_run_does_not_load_what_it_does_not_need():
     script = (
         "import sys; sys.path.insert(0, 'tests/support'); from fakes import invoke; assert invoke('run', 'x').status == 0;"
         "heavy = {'pydantic', 'rich', 'numpy', 'huggingface_hub', 'prompt_toolkit', 'asyncio', 'jsonschema', "
-        "'llamacli.grammar.gbnf'};"
+        "'llamacli.grammar.gbnf', 'llamacli.documents.web', 'llamacli.documents.ignore', 'bs4'};"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -345,7 +345,7 @@ USAGE_ERRORS = [
     (["info", "a.gguf", "b.gguf"], "unexpected argument: b.gguf (info takes one MODEL)"),
     (["bench", "show", "1", "2"], "unexpected argument: 2 (show takes one RUN)"),
     (["models", "list", "x"], "unexpected argument: x (list takes options only)"),
-    (["run", "-f", "https://a.org/x?y#z", "x"], "https://a.org/x?y#z is a web address, not a file (pipe the text in"),
+    (["run", "-f", "http://a.org/x?y#z", "x"], "http://a.org/x?y is not an https:// address"),
     (["embed", "-c"], "option '-c' requires an argument"),
     (["run", "-c"], "-c needs a value (did you mean -C, --continue?)"),
     (["run", "-n", "-5", "x"], "-5 is not a number from 0, or -1 for no limit"),
@@ -437,7 +437,9 @@ def test_every_branch_of_the_error_tree_has_a_status():
         if isinstance(kind, type) and issubclass(kind, errors.LlamacliError):
             matching = [status for branch, status in STATUS if issubclass(kind, branch)]
             assert matching, name
-            assert matching[0] != 1 or kind in (errors.LlamacliError, errors.StorageError), f"{name} has no status of its own"
+            assert matching[0] != 1 or kind in (errors.LlamacliError, errors.StorageError, errors.FetchError), (
+                f"{name} has no status of its own"
+            )
 
 
 def test_the_traceback_is_shown_only_with_debug():
