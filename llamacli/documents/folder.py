@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from llamacli.units import counted
+from llamacli.values import dataclass
 
 if TYPE_CHECKING:
     from llamacli.documents.ignore import Ignored

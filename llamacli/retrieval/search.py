@@ -7,10 +7,11 @@ over the lists that it is in. A reranking model may then compare the best of the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from llamacli.engine.embedding.outcome import Embedded, Outcome
+from llamacli.values import dataclass
 
 if TYPE_CHECKING:
     from llamacli.engine.embedding.vectors import Matrix

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llamacli.cli.framework.answers import Sink, write_answers
@@ -13,6 +12,7 @@ from llamacli.cli.run.output import AnswerStyle, TextSink, WholeTextSink
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer
 from llamacli.render.stats import SEPARATOR, stats_parts
+from llamacli.values import dataclass
 
 if TYPE_CHECKING:
     from llamacli.backend.protocol import Backend

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llamacli.errors import LlamacliError
+from llamacli.values import dataclass
 
 if TYPE_CHECKING:
     from llamacli.engine.embedding.vectors import Matrix

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llamacli.backend.child.params import ChildParams
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ModelOptions, RemoteOptions
 from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.values import dataclass
 
 if TYPE_CHECKING:
     from llamacli.backend.protocol import Backend

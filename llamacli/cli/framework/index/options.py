@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from llamacli.cli.framework.parameters import option
 from llamacli.errors import UsageError
 from llamacli.retrieval.search import SearchMode
+from llamacli.values import dataclass
 
 RerankerOption = Annotated[
     str | None,

@@ -1,10 +1,10 @@
 """How the tools that a model calls are run."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from llamacli.cli.framework.parameters import option
+from llamacli.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
