@@ -144,7 +144,7 @@ def test_a_changed_model_file_does_not_find_it(model, known, tmp_path):
 
 
 def test_weights_that_our_kernels_do_not_know_are_cut_at_whole_batches(tmp_path):
-    model = tiny.tiny_model(tmp_path / "tiny.gguf", context=4096)
+    model = tiny.tiny_model(tmp_path / "tiny.gguf", context=4096, width=80)
     context = ContextParams(n_ctx=4096, n_ubatch=128, threads=1)
     first = asked(model, DOCUMENT, context=context)
     for text in (DOCUMENT, DOCUMENT + " and more of it", DOCUMENT[:1200] + " another end"):

@@ -18,11 +18,13 @@ from llamacli.engine.runtime.prompt_identity import PromptIdentity
 from llamacli.engine.runtime.state import cache_parts, model_digest, override_parts
 from llamacli.gguf.split import part_names
 
-_OF_OUR_KERNELS = frozenset(
-    {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"}
-)  # fmt: skip
-"""Types of quantized weights that `find_kernel` in `binding/kernels/product.h` knows. Floats are left out: it does
-not multiply every matrix of them."""
+_OF_OUR_KERNELS = frozenset({
+    "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS",
+})  # fmt: skip
+"""Types of weights that `find_kernel` in `binding/kernels/product.h` knows."""
+
+_WIDTH = 32
+"""Our kernels multiply rows of a multiple of so many weights."""
 
 _LONG_FACTORS = "rope_factors_long.weight"
 
@@ -59,19 +61,23 @@ def identify_prompts(model: Model, params: ContextParams) -> PromptIdentity | No
 def is_exact(model: Model, params: ContextParams) -> bool:
     """Return whether a token gets the same bits in every batch: alone, in a prompt, and beside other sequences.
 
-    Our kernels promise that for the types of weights that they know and for attention; llama.cpp's do not.
+    Our kernels promise that for the matrices that they multiply and for attention; llama.cpp's do not, nor do its recurrent
+    layers and weights that it has repacked.
     """
     header = model.header
     if header.integer("split.count") or header.integer(f"{header.architecture}.expert_count"):
         return False
-    matrices = [one for one in header.tensors if len(one.shape) > 1]
+    # adapters, too: their rows are often as narrow as their rank
+    matrices = [one for one in (*header.tensors, *model.adapter_tensors) if len(one.shape) > 1]
     return (
         attends_alike(params, model.params.kernels)
         and params.flash_attention != "off"
         and not params.kv_unified
         and not library().llama_supports_gpu_offload()
+        and not model.is_recurrent
+        and not model.params.repack
         and bool(matrices)
-        and all(one.type.name in _OF_OUR_KERNELS for one in matrices)
+        and all(one.type.name in _OF_OUR_KERNELS and one.shape[0] % _WIDTH == 0 for one in matrices)
     )
 
 

@@ -26,6 +26,7 @@ from llamacli.engine.runtime.rpc import register_nodes, watch_connections
 from llamacli.engine.runtime.vocabulary import Vocabulary
 from llamacli.errors import ClosedError, MemoryFullError, ModelUnsupportedError
 from llamacli.gguf.check.loadable import check_file, check_loadable
+from llamacli.gguf.header import TensorInfo
 
 logger = logging.getLogger("llamacli.engine")
 
@@ -72,6 +73,8 @@ class Model:
         self.gate = Gate("the model")
         """While a thread is inside, the model is not freed. Calls into C with its handle use it, except those of contexts."""
         self._adapters: list[tuple[Any, float]] = []
+        self.adapter_tensors: list[TensorInfo] = []
+        """The tensors of all LoRA adapters."""
         self.notes: list[str] = []
         """Deviations from the parameters, to be reported to the user."""
         self._handle = self._load_fitting(on_load, vocab_only)
@@ -125,6 +128,7 @@ class Model:
         if not handle:
             raise ModelUnsupportedError(f"the LoRA adapter {path} does not match this model{because(complaints)}")
         self._adapters.append((handle, lora.scale))
+        self.adapter_tensors += header.tensors
 
     @property
     def handle(self) -> Any:
