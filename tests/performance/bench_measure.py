@@ -1,8 +1,9 @@
 """`llamacli bench` against llama-bench on the same file, interleaved: the figures must agree.
 
-On a shared machine the fastest repetitions are the most meaningful, as disturbances only slow them down.
+On a shared machine the fastest repetitions are the most meaningful, as disturbances only slow them down. With --kernels own
+the ratio is the gain of our kernels.
 
-    python tests/performance/bench_measure.py MODEL [--pairs 5] [--repetitions 3] [-p 512] [-n 128] [-d 0]
+    python tests/performance/bench_measure.py MODEL [--pairs 5] [--repetitions 3] [-p 512] [-n 128] [-d 0] [--kernels upstream]
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ def main() -> None:
     parser.add_argument("--repetitions", default="3")
     for name, default in (("-p", "512"), ("-n", "128"), ("-d", "0")):
         parser.add_argument(name, default=default)
+    parser.add_argument("--kernels", default="upstream")
     options = parser.parse_args()
     same = ["-m", options.model, "-p", options.p, "-n", options.n, "-d", options.d, "-r", options.repetitions]
-    ours: list[str | Path] = [*peers.LLAMACLI, "bench", "--no-save", *same]
+    ours: list[str | Path] = [*peers.LLAMACLI, "bench", "--no-save", "--kernels", options.kernels, *same]
     theirs: list[str | Path] = [peers.program("llama-bench"), *same]
     pairs = []
     started = time.monotonic()
