@@ -12,6 +12,7 @@ from llamacli.cli.framework.inputs.documents import is_address
 from llamacli.documents import web
 from llamacli.documents.web import Page, fetch, is_public
 from llamacli.errors import CapacityError, FetchError, LlamacliError, UsageError
+from tests.support.certificates import encrypted, make_certificate
 from tests.support.page_server import response, server
 
 
@@ -20,6 +21,25 @@ def test_a_page_and_its_type():
         assert fetch(f"{address}/a b?q=ü#part", allows_private=True) == Page(b"hello", "text/html; charset=utf-8")
     assert seen[0].startswith(b"GET /a%20b?q=%C3%BC HTTP/1.1\r\nHost: 127.0.0.1:")
     assert b"Accept-Encoding: identity" in seen[0]
+
+
+def test_the_certificate_is_verified(tmp_path, monkeypatch):
+    certificate = make_certificate(tmp_path)
+    refused = pytest.raises(FetchError, match=r"cannot fetch from 127\.0\.0\.1: self.signed certificate")
+    with server(response(b"hello"), tls=encrypted(certificate)) as (address, _), refused:
+        fetch(address, allows_private=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with server(response(b"hello"), tls=encrypted(certificate)) as (address, seen):
+        assert fetch(address, allows_private=True).data == b"hello"
+    assert seen[0].startswith(b"GET / HTTP/1.1")
+
+
+def test_a_redirect_never_gives_tls_up(tmp_path, monkeypatch):
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    moved = response(b"", status="302 Found", Location="http://127.0.0.1/")
+    with server(moved, tls=encrypted(certificate)) as (address, _), pytest.raises(UsageError, match="which is not https"):
+        fetch(address, allows_private=True)
 
 
 def test_redirects_are_followed_on_the_same_host():

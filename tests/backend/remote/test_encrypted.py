@@ -5,41 +5,21 @@ from __future__ import annotations
 import contextlib
 import socket
 import socketserver
-import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from certificates import encrypted, make_certificate
 from fakes import invoke
 from odd_server import Script, answered, odd_server
-
-OPENSSL = (
-    "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with a certificate of this machine, signed by itself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    key, own = folder / "key.pem", folder / "own.pem"
-    try:
-        subprocess.run([*OPENSSL, "-keyout", key, "-out", own], check=True, capture_output=True)
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        pytest.skip("openssl makes no certificate here")
-    both = folder / "both.pem"
-    both.write_bytes(key.read_bytes() + own.read_bytes())
-    return both
-
-
-def encrypted(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @contextmanager
