@@ -14,7 +14,7 @@ from llamacli.errors import CapacityError, UsageError
 from llamacli.retrieval.evaluation import Question, Target, evaluate, parse_target
 from llamacli.retrieval.nearest import nearest
 from llamacli.retrieval.search import Found, Search, fused
-from llamacli.store.vectors import blocks
+from llamacli.store.vectors import blocks, words
 from llamacli.store.vectors.entries import Entry
 from llamacli.store.vectors.index import VectorIndex
 
@@ -139,6 +139,23 @@ def test_words_of_removed_and_replaced_texts_are_not_found(tmp_path: Path) -> No
     assert b"running" not in (tmp_path / "x.db").read_bytes()
 
 
+def test_a_build_without_fts5_searches_vectors_and_one_with_it_catches_up(tmp_path: Path, monkeypatch) -> None:
+    path, rows = tmp_path / "x.db", drawn(4)
+    with monkeypatch.context() as patch:
+        patch.setattr(words, "_TABLE", "CREATE VIRTUAL TABLE words USING none(text)")
+        with filled(path, rows, TEXTS) as index:
+            assert not index.has_words
+            found = Search(index=index, embed_query=lambda text: rows[2:3]).find("disk full", 1)
+            assert [one.entry.id for one in found] == ["id2"]
+            index.remove(["id3"], [])
+    with VectorIndex(path) as index:
+        index.require({"fingerprint": "f"})
+        index.add("new", "another disk", rows[3].tobytes())
+        index.commit()
+        assert index.has_words
+        assert sorted(index.entry(number).id for _, number in index.find_words("disk", 9)) == ["id1", "new"]
+
+
 def test_rankings_are_joined_by_their_ranks() -> None:
     assert fused([1, 2, 3], [3, 4]) == [3, 1, 2, 4]
     assert fused([2, 1], [1, 2]) == [1, 2]
@@ -165,8 +182,8 @@ def test_a_hybrid_search_finds_both_and_a_reranker_decides(tmp_path: Path) -> No
         assert [one.entry.id for one in by_vectors] == ["id2"]
         ranked = Search(index=index, embed_query=lambda text: rows[2:3], rerank=lambda q, t: list(rerank(q, t))).find("disk", 4)
         assert [one.entry.id for one in ranked] == ["id2", "id1", "id3", "id0"]
-        words = Search(index=index, embed_query=lambda text: pytest.fail("no vector is needed"), mode="words")
-        assert [one.entry.id for one in words.find("disk", 3)] == ["id1"]
+        by_words = Search(index=index, embed_query=lambda text: pytest.fail("no vector is needed"), mode="words")
+        assert [one.entry.id for one in by_words.find("disk", 3)] == ["id1"]
 
 
 @pytest.mark.parametrize(

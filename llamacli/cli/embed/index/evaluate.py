@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -88,8 +88,8 @@ def eval_(
             measured = [_measure(finder, mode, mode, questions, show.cuts) for mode in modes]
             if show.reranker is not None:
                 reranked = with_reranker(app, plain, show.reranker, model, context, resident, remote)
-                with closing(Finder(index, replace(plain, reranker=reranked.reranker), app.interrupts.guard)) as other_finder:
-                    measured.append(_measure(other_finder, modes[0], f"{modes[0]}, reranked", questions, show.cuts))
+                with closing(Finder(index, reranked, app.interrupts.guard)) as reranking:
+                    measured.append(_measure(reranking, modes[0], f"{modes[0]}, reranked", questions, show.cuts))
     if show.json_:
         app.console.write(json.dumps(quality_document(measured)) + "\n")
     else:
