@@ -53,11 +53,11 @@ def run(arguments: list[str], cache: Path, stdin: str = "") -> tuple[float, str]
     return time.perf_counter() - started, done.stdout
 
 
-def show(name: str, times: dict[str, list[float]], base: str) -> None:
+def show(name: str, times: dict[str, list[float]], base: str, unit: str = "s") -> None:
     """Print the medians, and the median of the ratios to `base`."""
     for kind, seconds in times.items():
         ratio = statistics.median(a / b for a, b in zip(seconds, times[base], strict=True))
-        print(f"{name:16} {kind:10} {statistics.median(seconds):8.3f} s  {ratio:6.3f}", flush=True)
+        print(f"{name:16} {kind:10} {statistics.median(seconds):8.3f} {unit}  {ratio:6.3f}", flush=True)
 
 
 def bench_cache(model: Path, pairs: int, tokens: int, folder: Path) -> None:
@@ -110,7 +110,7 @@ def bench_json(model: Path, pairs: int, folder: Path) -> None:
         assert texts["off"] == texts["auto"], "the texts differ"
         assert texts["compact off"] == texts["compact auto"], "the texts differ"
     for base in ("free", "off", "compact off"):
-        show(f"JSON, to {base}", {kind: [1e3 * one for one in found] for kind, found in times.items()}, base)
+        show(f"JSON, to {base}", {kind: [1e3 * one for one in found] for kind, found in times.items()}, base, "ms")
 
 
 def prompts(count: int) -> list[str]:
