@@ -19,6 +19,9 @@ from pathlib import Path
 
 import peers
 
+_QUESTIONS, _ALONE = 32, 4
+"""Questions on one document, and how many of them are asked alone, each in a process of its own, for the time of all."""
+
 WORDS = "the model reads a long text about rivers and mountains before it answers a short question "
 COPIED = "\n".join(f"def area_{i}(width, height):\n    return width * height + {i}\n" for i in range(12))
 TASKS = {
@@ -158,17 +161,19 @@ def bench_rows(model: Path, pairs: int, tokens: int, folder: Path) -> None:
     """Compare 32 questions on one document: each alone evaluated, shared, and the next day."""
     text = " ".join((WORDS * (tokens // 15 + 1)).split()[:tokens])
     rows = folder / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"prompt": f"{text} Question {i}: why?"}) + "\n" for i in range(32)))
-    times: dict[str, list[float]] = {"shared": [], "next day": []}
+    rows.write_text("".join(json.dumps({"prompt": f"{text} Question {i}: why?"}) + "\n" for i in range(_QUESTIONS)))
+    times: dict[str, list[float]] = {"alone": [], "shared": [], "next day": []}
+    common = ["-m", str(model), "--temp", "0", "-n", "8", "--ignore-eos"]
     for pair in range(pairs):
         cache = folder / f"rows-{pair}"
-        shown = set()
-        for measured in times.values():
-            seconds, out = run(["-m", str(model), "--input", str(rows), "--temp", "0", "-n", "8", "--ignore-eos"], cache)
-            measured.append(seconds)
-            shown.add("".join(json.loads(line)["text"] for line in out.splitlines()))
-        assert len(shown) == 1, "the texts differ"
-    show("32 questions", times, "shared")
+        alone = [run([*common, "--no-prompt-cache", f"{text} Question {i}: why?"], cache) for i in range(_ALONE)]
+        times["alone"].append(sum(seconds for seconds, _ in alone) * _QUESTIONS / _ALONE)
+        for kind in ("shared", "next day"):
+            seconds, out = run([*common, "--input", str(rows)], cache)
+            times[kind].append(seconds)
+            texts = [json.loads(line)["text"] for line in out.splitlines()]
+            assert texts[:_ALONE] == [shown.removesuffix("\n") for _, shown in alone], "the texts differ"
+    show("32 questions", times, "alone")
 
 
 def main() -> None:
