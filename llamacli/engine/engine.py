@@ -46,7 +46,7 @@ class Engine(EvaluatedState):
     """Loads a model and answers. A context manager; `close()` frees everything and may be called twice.
 
     `cancel` may be made by the caller beforehand, so that loading can be cancelled too. `on_load` is called with the progress
-    of loading, 0 to 1.
+    of loading, 0 to 1. `may_die`: see `Model`.
 
     Raises (when built): what `Model` raises.
     """
@@ -59,11 +59,12 @@ class Engine(EvaluatedState):
         *,
         cancel: CancelFlag | None = None,
         on_load: Callable[[float], None] | None = None,
+        may_die: bool = False,
     ) -> None:
         self._process = os.getpid()
         flag = cancel or CancelFlag()
         vocab_only = model is not None and model.vocabulary_only
-        loaded = Model(path, model, cancel=flag, on_load=on_load, vocab_only=vocab_only)
+        loaded = Model(path, model, cancel=flag, on_load=on_load, vocab_only=vocab_only, may_die=may_die)
         context = context or ContextParams()
         encoder = None
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import tiny
 
 from llamacli.backend.child import contract
 from llamacli.backend.child.death import reason_in
@@ -39,8 +41,10 @@ from llamacli.errors import (
     GrammarSyntaxError,
     LlamacliError,
     MemoryFullError,
+    ModelFileError,
     UsageError,
 )  # fmt: skip
+from llamacli.gguf.check.loadable import check_loadable
 
 GREEDY = GenerationParams(max_tokens=12, sampling=SamplingParams(temperature=0, ignore_eos=True))
 ENDLESS = GenerationParams(context_shift=True, sampling=SamplingParams(temperature=0, ignore_eos=True))
@@ -54,6 +58,20 @@ def start(model: Path, **params: float) -> ChildEngine:
 def engine(tiny_model: Path) -> Iterator[ChildEngine]:
     with start(tiny_model) as opened:
         yield opened
+
+
+def test_a_damaged_vocabulary_is_told_even_if_c_comes_first(tmp_path: Path) -> None:
+    """The child checks tokens while C reads them: whichever ends first, the message is that of the check."""
+    names = list(tiny.default_vocabulary().tokens)
+    names[5] = names[6]
+    twice = dataclasses.replace(tiny.default_vocabulary(), tokens=tuple(names))
+    damaged = tiny.tiny_model(tmp_path / "twice.gguf", vocabulary=twice)
+    with pytest.raises(ModelFileError) as expected:
+        check_loadable(damaged)
+    for _ in range(3):
+        with pytest.raises(ModelFileError) as caught:
+            start(damaged)
+        assert str(caught.value) == str(expected.value)
 
 
 def is_alive(pid: int) -> bool:

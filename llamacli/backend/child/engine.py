@@ -83,6 +83,12 @@ class ChildEngine(ChildPrompting, ChildState):
             self._opened = self._child.call(contract.OPEN, self._arguments, on_item=on_item)
             if self._prefix_bytes:
                 self.keep_prefixes(self._prefix_bytes)
+        except EngineDiedError:
+            from llamacli.gguf.check.loadable import check_loadable  # the child has not looked at all of the file before
+
+            self._child.abandon()
+            check_loadable(self._arguments.path, vocabulary_only=self._arguments.model.vocabulary_only)
+            raise
         except BaseException:
             self._child.abandon()
             raise

@@ -60,14 +60,16 @@ def load(
     changes: Mapping[str, Override] | None = None,
     *,
     allocates: bool = True,
+    beside: Callable[[], None] | None = None,
 ) -> Any:
-    """Load a file and return its `llama_model` pointer. `changes` override scalars of its metadata.
+    """Load a file and return its `llama_model` pointer. `changes` override scalars of its metadata; `beside` runs meanwhile.
 
     Without `allocates` the tensors are laid out, but there is no memory for them and nothing is read into it.
 
     Raises:
         ModelError, MemoryFullError: if llama.cpp cannot load it; the message contains the reason it logged.
         CancelledError: if `cancel` was set meanwhile.
+        What `beside` raises.
     """
     lib = library()
     if params.numa:
@@ -81,7 +83,7 @@ def load(
     c_params.progress_callback_user_data = cancel.address
     name = str(path).encode("utf-8", "surrogateescape")
     with log.complaints() as complaints:
-        handle = interruptible(lambda: lib.llama_model_load_from_file(name, c_params), cancel, on_load)
+        handle = interruptible(lambda: lib.llama_model_load_from_file(name, c_params), cancel, on_load, beside=beside)
     del kept  # C reads these arrays while it loads
     if not handle:
         cancel.check()
@@ -127,8 +129,9 @@ def interruptible(
     on_poll: Callable[[float], None] | None = None,
     *,
     patience: float | None = _PATIENCE_SECONDS,
+    beside: Callable[[], None] | None = None,
 ) -> T:
-    """Run `work`, a long call into C, on a thread, so that the caller's thread can handle Ctrl-C meanwhile.
+    """Run `work`, a long call into C, on a thread, so that the caller's thread can handle Ctrl-C meanwhile, and run `beside`.
 
     `on_poll` receives `cancel.progress` at once and then about 20 times a second. An exception in the caller's thread sets
     `cancel`, waits `patience` seconds for the work to notice (None: until it ends), and propagates.
@@ -149,6 +152,8 @@ def interruptible(
     try:
         if on_poll is not None:
             on_poll(cancel.progress)
+        if beside is not None:
+            beside()
         while not ended.wait(_POLL_SECONDS):
             if on_poll is not None:
                 on_poll(cancel.progress)

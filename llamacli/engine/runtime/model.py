@@ -25,7 +25,7 @@ from llamacli.engine.runtime.loading import ALL_LAYERS, as_loaded, because, can_
 from llamacli.engine.runtime.rpc import register_nodes, watch_connections
 from llamacli.engine.runtime.vocabulary import Vocabulary
 from llamacli.errors import ClosedError, MemoryFullError, ModelUnsupportedError
-from llamacli.gguf.check.loadable import check_file, check_loadable
+from llamacli.gguf.check.loadable import check_file, check_headers, check_tokens
 from llamacli.gguf.header import TensorInfo
 
 logger = logging.getLogger("llamacli.engine")
@@ -38,7 +38,8 @@ class Model:
     """The weights and vocabulary of a GGUF file. A context manager; `close()` frees it and is idempotent.
 
     Loading runs on a separate thread. `on_load` receives the progress, from 0 to 1, at once and then about 20 times a second;
-    an exception raised in it, such as KeyboardInterrupt, stops the loading.
+    an exception raised in it, such as KeyboardInterrupt, stops the loading. `may_die`: tokens are checked while C reads the
+    file, which is faster, and for a process that its parent watches: C may end it over a damaged file before the check does.
 
     Raises (when built):
         ModelError: if the file is missing, corrupt or unsupported; the header is checked before llama.cpp reads it.
@@ -54,12 +55,16 @@ class Model:
         cancel: CancelFlag | None = None,
         on_load: Callable[[float], None] | None = None,
         vocab_only: bool = False,
+        may_die: bool = False,
     ) -> None:
         started = time.perf_counter()
         self.path = path
         self.vocab_only = vocab_only
         self.params = params or ModelParams()
-        self.header = check_loadable(path, vocabulary_only=vocab_only)
+        files = check_headers(path, vocabulary_only=vocab_only)
+        if not may_die:
+            check_tokens(files)
+        self.header = files.header
         if self.params.mmproj is not None:
             check_projector(self.params.mmproj, self.header)
         register_nodes(self.params.rpc)
@@ -77,7 +82,7 @@ class Model:
         """The tensors of all LoRA adapters."""
         self.notes: list[str] = []
         """Deviations from the parameters, to be reported to the user."""
-        self._handle = self._load_fitting(on_load, vocab_only)
+        self._handle = self._load_fitting(on_load, vocab_only, (lambda: check_tokens(files)) if may_die else None)
         if huge_pages:
             settle_in_huge_pages()
         if self.params.rpc:
@@ -92,7 +97,9 @@ class Model:
             raise
         self.load_ms = 1e3 * (time.perf_counter() - started)
 
-    def _load_fitting(self, on_load: Callable[[float], None] | None, vocab_only: bool) -> Any:
+    def _load_fitting(
+        self, on_load: Callable[[float], None] | None, vocab_only: bool, beside: Callable[[], None] | None
+    ) -> Any:
         """Load with the requested layers on the GPU; while a device has too little memory, with a quarter fewer."""
         offload = self._library.llama_supports_gpu_offload() and not vocab_only
         layers = ALL_LAYERS if self.params.gpu_layers is None else self.params.gpu_layers
@@ -102,7 +109,8 @@ class Model:
         changes = (ACCENTS_KEPT if self._strips_accents else {}) | dict(self.params.overrides)
         while True:
             try:
-                return load(self.path, self.params, layers if offload else 0, vocab_only, self.cancel, on_load, changes)
+                number = layers if offload else 0
+                return load(self.path, self.params, number, vocab_only, self.cancel, on_load, changes, beside=beside)
             except MemoryFullError as error:
                 current = total if layers < 0 else min(layers, total)
                 if not offload or current == 0:

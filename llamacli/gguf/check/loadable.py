@@ -25,8 +25,13 @@ def check_loadable(path: str | os.PathLike[str], *, vocabulary_only: bool = Fals
         ModelFileError: if it is corrupt, or llama.cpp would refuse it or crash.
         ModelUnsupportedError: if it is not a text model, or this build or machine cannot run it.
     """
-    from llamacli.gguf.check.vocabulary import fatal_findings, read_tokens  # commands that only read headers skip it
+    files = check_headers(path, vocabulary_only=vocabulary_only)
+    check_tokens(files)
+    return files.header
 
+
+def check_headers(path: str | os.PathLike[str], *, vocabulary_only: bool = False) -> ModelFiles:
+    """Return the headers of a model's files after the same check, without that of the tokens. Raises as `check_loadable`."""
     files = read_files(path)
     header = files.header
     _check_kind(header)
@@ -43,12 +48,19 @@ def check_loadable(path: str | os.PathLike[str], *, vocabulary_only: bool = Fals
     with FileSource(files.locations[0]) as source:
         for finding in metadata_findings(header, source, vocabulary_only=vocabulary_only):
             _refuse(header, finding)
-        tokens = read_tokens(source, header)
+    return files
+
+
+def check_tokens(files: ModelFiles) -> None:
+    """Check the tokens of a model, which takes longer than all the rest. Raises ModelFileError."""
+    from llamacli.gguf.check.vocabulary import fatal_findings, read_tokens  # commands that only read headers skip it
+
+    with FileSource(files.locations[0]) as source:
+        tokens = read_tokens(source, files.header)
         if isinstance(tokens, Finding):
-            _refuse(header, tokens)
+            _refuse(files.header, tokens)
         elif tokens:
-            _refuse(header, next(fatal_findings(tokens, source), None))
-    return header
+            _refuse(files.header, next(fatal_findings(tokens, source), None))
 
 
 def check_file(path: str | os.PathLike[str]) -> Header:

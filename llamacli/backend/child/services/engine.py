@@ -127,7 +127,7 @@ class EngineService:
                 task.emit(share)
 
         path = Path(arguments.path)
-        return Engine(path, arguments.model, arguments.context, cancel=self._flag, on_load=on_load)
+        return Engine(path, arguments.model, arguments.context, cancel=self._flag, on_load=on_load, may_die=True)
 
     # --- prompts --------------------------------------------------------------------------------------------------------
 
