@@ -170,17 +170,29 @@ def prefix(port: int, *, shared: bool, seed: int) -> float:
 
 
 def vectors(port: int, model: str, requests: int = 10) -> float:
-    """Return texts per second of requests with 100 texts each, one after the other."""
+    """Return texts per second of requests with 100 texts each, from two clients, each of which sends one after the other."""
+    bodies = []
+    for number in range(requests + 1):
+        texts = [prompt(24, 100 * number + text) for text in range(100)]
+        bodies.append(json.dumps({"model": model, "input": texts, "encoding_format": "base64"}))
+
+    def client(number: int) -> list[Timing]:
+        with contextlib.closing(connection(port)) as asked:
+            for body in bodies[1 + number :: 2]:
+                _vectors_of(asked, body)
+        return []
+
     with contextlib.closing(connection(port)) as asked:
-        for number in range(requests + 1):
-            if number == 1:
-                started = time.perf_counter()  # the first loads the model
-            texts = [prompt(24, 100 * number + text) for text in range(100)]
-            asked.request("POST", "/v1/embeddings", json.dumps({"model": model, "input": texts, "encoding_format": "base64"}))
-            response = asked.getresponse()
-            assert response.status == 200, response.read()
-            response.read()
-    return 100 * requests / (time.perf_counter() - started)
+        _vectors_of(asked, bodies[0])  # which loads the model
+    _, seconds = side_by_side(2, client)
+    return 100 * requests / seconds
+
+
+def _vectors_of(asked: http.client.HTTPConnection, body: str) -> None:
+    asked.request("POST", "/v1/embeddings", body)
+    response = asked.getresponse()
+    assert response.status == 200, response.read()
+    response.read()
 
 
 def vectors_of_command(model: str, threads: int) -> float:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tiny_bert
-from serving import LiveServer, serving, spec_of
+from serving import LiveServer, serving, spec_of, wait_for
 
 from llamacli.engine.embedding.embedder import Embedder
 from llamacli.engine.embedding.params import EmbeddingParams
@@ -48,6 +51,20 @@ def test_vectors_are_those_of_the_engine(server: LiveServer, bert: Path) -> None
     decoded = [np.frombuffer(base64.b64decode(one["embedding"]), dtype="<f4") for one in reply["data"]]
     assert np.array_equal(np.stack(decoded), vectors(server))
     assert reply["usage"]["prompt_tokens"] == reply["usage"]["total_tokens"] > 10
+
+
+def test_a_client_that_leaves_ends_its_own_vectors_only(server: LiveServer) -> None:
+    expected = vectors(server)
+    (model,) = (model for model in server.state.pool.loaded() if model.name == "bert")
+    texts = [f"{word} two three" for word in ("a", "one", "dog")] * 2000
+    with closing(server.connection()) as leaving:
+        leaving.request("POST", "/v1/embeddings", json.dumps({"model": "bert", "input": texts}))
+        wait_for(lambda: model.admission.running > 0)
+        assert np.allclose(vectors(server), expected, atol=1e-6)  # beside it
+    assert server.wait_until_idle() < 5
+    assert np.allclose(vectors(server), expected, atol=1e-6)  # after it
+    with ThreadPoolExecutor(4) as threads:
+        assert all(np.allclose(found, expected, atol=1e-6) for found in threads.map(lambda _: vectors(server), range(8)))
 
 
 def test_tokens_are_a_text_too(server: LiveServer) -> None:

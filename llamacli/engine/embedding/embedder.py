@@ -23,6 +23,7 @@ from llamacli.engine.embedding.prefetch import prefetch
 from llamacli.engine.embedding.window import WINDOW_TOKENS, Split, Text, Window, windows
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.canceller import Canceller
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import CancelledError, LlamacliError, ModelUnsupportedError, UsageError
 
@@ -111,16 +112,22 @@ class Embedder:
         return fingerprint_of(self.model, self._context)
 
     def embed(
-        self, texts: Iterable[Text], params: EmbeddingParams | None = None, *, on_done: Callable[[int], None] | None = None
+        self,
+        texts: Iterable[Text],
+        params: EmbeddingParams | None = None,
+        *,
+        on_done: Callable[[int], None] | None = None,
+        cancel: Canceller | None = None,
     ) -> Iterator[Outcome]:
         """Return the outcomes of the texts, in order. `on_done` receives the number of finished texts from time to time.
 
-        Texts are read ahead on another thread. The error of a text is its outcome; errors of the model are raised.
+        Texts are read ahead on another thread. The error of a text is its outcome; errors of the model are raised. Safe from
+        any thread; `cancel` ends this call after the batch that is being evaluated.
 
         Raises:
             UsageError: if the parameters do not fit the model, or the context leaves no room for text.
             MemoryFullError, DecodeError: if a batch cannot be evaluated.
-            CancelledError: if `cancel` is called.
+            CancelledError: if `cancel` is set, or the method of this name is called.
         """
         params = params or EmbeddingParams()
         if params.dims is not None and self.pooling == "rank":
@@ -129,10 +136,16 @@ class Embedder:
             message = f"dims {params.dims} exceeds the {self.dimension} dimensions of the model's vectors"
             raise UsageError(message, parameter="dims")
         check_room(self._frame, self.limit, params)
-        return self._outcomes(texts, params, self._frame, on_done)
+        return self._outcomes(texts, params, self._frame, on_done, cancel)
 
     def rerank(
-        self, query: str, texts: Iterable[Text], params: EmbeddingParams, *, on_done: Callable[[int], None] | None = None
+        self,
+        query: str,
+        texts: Iterable[Text],
+        params: EmbeddingParams,
+        *,
+        on_done: Callable[[int], None] | None = None,
+        cancel: Canceller | None = None,
     ) -> Iterator[Outcome]:
         """Return outcomes like `embed`, with rows that score how well each text answers `query`.
 
@@ -146,10 +159,15 @@ class Embedder:
             raise UsageError("the query is empty")
         frame = pair_frame(self.model, self._frame, query)
         check_room(frame, self.limit, params)
-        return self._outcomes(texts, params, frame, on_done)
+        return self._outcomes(texts, params, frame, on_done, cancel)
 
     def _outcomes(
-        self, texts: Iterable[Text], params: EmbeddingParams, frame: Frame, on_done: Callable[[int], None] | None
+        self,
+        texts: Iterable[Text],
+        params: EmbeddingParams,
+        frame: Frame,
+        on_done: Callable[[int], None] | None,
+        cancel: Canceller | None,
     ) -> Iterator[Outcome]:
         finished = 0
 
@@ -160,7 +178,12 @@ class Embedder:
                 on_done(finished)
 
         max_tokens = WINDOW_TOKENS if self.pooling != "none" else WINDOW_TOKENS // 8
-        check = self.model.cancel.check
+
+        def check() -> None:
+            self.model.cancel.check()
+            if cancel is not None:
+                cancel.check()
+
         ready = windows(texts, self._splitter(params, frame), check, max_tokens=max_tokens)
         started: deque[tuple[Window, Work]] = deque()
         with closing(prefetch(ready, check)) as prefetched:
@@ -168,7 +191,7 @@ class Embedder:
                 for window in prefetched:
                     if window is not None:
                         batches = pack(window.pieces, budget=self._workers.budget, max_pieces=self._workers.max_pieces)
-                        started.append((window, self._workers.start(batches)))
+                        started.append((window, self._workers.start(batches, check)))
                     while len(started) > (window is not None):  # the workers evaluate the next window meanwhile
                         yield from self._finish(*started[0], params, report)
                         started.popleft()

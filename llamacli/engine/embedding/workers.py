@@ -136,21 +136,27 @@ class Worker:
 
 
 class Work:
-    """Pending batches: `futures` are being evaluated; `later` are passed to `evaluate` when their rows are requested."""
+    """Pending batches: `futures` are being evaluated; `later` are passed to `evaluate` when their rows are requested.
+
+    `check` raises when nobody wants them any more.
+    """
 
     def __init__(
         self,
         evaluate: Callable[[Sequence[Piece]], list[Rows]],
         later: Sequence[Sequence[Piece]],
         futures: set[Future[list[Rows]]],
+        check: Callable[[], None],
     ) -> None:
-        self._evaluate, self._later, self._futures = evaluate, later, futures
+        self._evaluate, self._later, self._futures, self._check = evaluate, later, futures, check
 
     def rows(self) -> Iterator[list[Rows]]:
-        """Yield the rows of each batch when it is done, in any order. Raises what `Worker.evaluate` raises."""
+        """Yield the rows of each batch when it is done, in any order. Raises what `Worker.evaluate` and `check` raise."""
         for batch in self._later:
+            self._check()
             yield self._evaluate(batch)
         while self._futures:
+            self._check()
             done, self._futures = wait(self._futures, timeout=0.1, return_when=FIRST_COMPLETED)
             for future in done:
                 if future.cancelled():
@@ -191,8 +197,8 @@ class Workers:
             self._free.put(worker)
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="llamacli-embed") if parallel else None
 
-    def start(self, batches: Sequence[Sequence[Piece]]) -> Work:
-        """Start to evaluate batches, after those started before. Safe from any thread.
+    def start(self, batches: Sequence[Sequence[Piece]], check: Callable[[], None] = lambda: None) -> Work:
+        """Start to evaluate batches, after those started before, as long as `check` does not raise. Safe from any thread.
 
         Raises:
             ClosedError: after `close()`.
@@ -201,9 +207,10 @@ class Workers:
             if self._closed:
                 raise ClosedError("the embedder is closed")
             if self._pool is None or (len(batches) < 2 * self._threads and not self._runs_parallel):
-                return Work(self._shared.evaluate, batches, set())
+                return Work(self._shared.evaluate, batches, set(), check)
             self._runs_parallel = True
-            return Work(self._shared.evaluate, (), {self._pool.submit(self._evaluate_free, batch) for batch in batches})
+            futures = {self._pool.submit(self._evaluate_free, batch) for batch in batches}
+            return Work(self._shared.evaluate, (), futures, check)
 
     def _evaluate_free(self, batch: Sequence[Piece]) -> list[Rows]:
         worker = self._free.get()

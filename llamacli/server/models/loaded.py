@@ -31,6 +31,9 @@ T = TypeVar("T")
 AHEAD = 2
 """Answers that wait in the engine itself, so that a place that comes free is taken in the same step."""
 
+_VECTORS_AT_ONCE = 2
+"""Requests of vectors that are evaluated at once: the second one fills the cores while the first one ends."""
+
 
 class LoadedModel:
     """A loaded model. `users` are the requests that use it now; `used` is when the last one ended (`time.monotonic`)."""
@@ -49,7 +52,7 @@ class LoadedModel:
         self._answers = LoopEngine(backend)
         self._rendering = asyncio.Lock()  # a chat template is used by one call at a time
         self._prompts = ThreadPoolExecutor(1, thread_name_prefix="prompt")
-        self._vectors = ThreadPoolExecutor(1, thread_name_prefix="vectors")
+        self._vectors = ThreadPoolExecutor(_VECTORS_AT_ONCE, thread_name_prefix="vectors")
 
     @property
     def name(self) -> str:
@@ -136,7 +139,7 @@ class LoadedModel:
         )
 
     async def embed(self, texts: Sequence[Text], params: EmbeddingParams) -> list[Outcome]:
-        """Return the vectors of texts, one request after the other. Raises as `Backend.embed`."""
+        """Return the vectors of texts. Raises as `Backend.embed`."""
         return await self._vector_work(lambda: self.backend.embed(texts, params))
 
     async def rerank(self, query: str, texts: Sequence[Text], params: EmbeddingParams) -> list[Outcome]:

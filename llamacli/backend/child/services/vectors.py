@@ -21,10 +21,10 @@ def embed_fed(embedder: Embedder, asked: VectorRequest, task: Task) -> Generator
     def report(count: int) -> None:
         task.emit(Finished(count))
 
-    task.cancel.then(embedder.cancel)
     if asked.query is None:
-        outcomes = embedder.embed(texts, asked.params, on_done=report)
+        outcomes = embedder.embed(texts, asked.params, on_done=report, cancel=task.cancel)
     else:
-        outcomes = embedder.rerank(asked.query, texts, asked.params or EmbeddingParams(), on_done=report)
+        params = asked.params or EmbeddingParams()
+        outcomes = embedder.rerank(asked.query, texts, params, on_done=report, cancel=task.cancel)
     for outcome in outcomes:
         yield vectors_of(outcome)
