@@ -141,6 +141,24 @@ def test_a_folder_that_is_gone_or_cannot_be_read_keeps_its_files(folder: Path, d
     assert len(texts(db)) == 3
 
 
+def test_a_file_that_cannot_be_read_keeps_its_passages(folder: Path, db: Path, monkeypatch) -> None:
+    update(db, folder)
+    (folder / "a.md").write_text("changed")
+    opened = Path.open
+
+    def refused(path: Path, *arguments, **how):
+        if path.name == "a.md":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments, **how)
+
+    monkeypatch.setattr(Path, "open", refused)
+    tally = update(db, folder)
+    assert (counts(tally), tally.unread) == ((0, 0, 0, 2), [f"cannot read {folder / 'a.md'}: Permission denied"])
+    monkeypatch.undo()
+    assert "# One\nfirst" in texts(db)
+    assert counts(update(db, folder)) == (0, 1, 0, 1)
+
+
 def test_an_interruption_keeps_whole_files_and_the_next_update_goes_on(folder: Path, db: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         update(db, folder, Embedder(most=2))

@@ -440,6 +440,16 @@ def test_what_cannot_be_added(bert, tmp_path):
     assert (refused.status, "has vectors of another model" in refused.stderr) == (2, True)
 
 
+def test_the_name_of_a_file_is_a_text_and_a_long_text_no_name(bert, tmp_path, monkeypatch):
+    folder_of(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    result = index("add", "x.db", "-m", bert, "docs/a.md", "cat " * 20)
+    assert result.status == 0
+    assert result.stderr.splitlines()[0] == (
+        "llamacli: warning: docs/a.md is the name of a file, but is added as a text (-f docs/a.md adds the file)"
+    )
+
+
 def test_an_empty_folder_makes_no_index(bert, tmp_path):
     (tmp_path / "empty").mkdir()
     result = index("add", tmp_path / "x.db", tmp_path / "empty", "-m", bert)

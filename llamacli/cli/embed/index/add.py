@@ -95,6 +95,9 @@ def add(
     """
     named = [text for text in texts if os.path.isdir(text)]  # noqa: PTH112  # a text may be too long for a path
     roots = [*named, *(map(str, source.file) if folders.chunk_rows else ())]
+    for text in texts:
+        if os.path.isfile(text):  # noqa: PTH113
+            app.console.warn(f"{text} is the name of a file, but is added as a text (-f {text} adds the file)")
     if folders.watch and not roots:
         raise UsageError("--watch needs a folder, or files with --chunk-rows")
     if folders.chunk_rows and not roots:
