@@ -16,6 +16,7 @@ GC_THRESHOLD = 50_000
 _SERVICES = {
     "run": "llamacli.backend.child.services.engine",
     "chat": "llamacli.backend.child.services.engine",
+    "do": "llamacli.backend.child.services.engine",
     "embed": "llamacli.backend.child.services.embedder",
     "bench": "llamacli.bench.child.service",
     "tokenize": "llamacli.backend.child.services.tokenizer",

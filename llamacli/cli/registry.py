@@ -28,6 +28,7 @@ class Entry:
 REGISTRY: tuple[Entry, ...] = (
     Entry("run", "llamacli.cli.run.command", "Stream an answer to a prompt"),
     Entry("chat", "llamacli.cli.chat.command", "Talk to a model"),
+    Entry("do", "llamacli.cli.do.command", "Propose a shell command for a task, and run it if you agree"),
     Entry("embed", "llamacli.cli.embed.command", "Turn texts into vectors"),
     Entry("serve", "llamacli.cli.serve.command", "Serve models over HTTP"),
     Entry("bench", "llamacli.cli.bench.command", "Measure how fast models run"),

@@ -35,7 +35,7 @@ def test_man_pages_and_completions_are_up_to_date() -> None:
 
 def test_the_generator_writes_changes_and_removes(tmp_path: Path) -> None:
     written = generator.write(tmp_path)
-    assert len(written) == 4 + len(with_manual(PROGRAM)) + len(TOPICS)
+    assert len(written) == 7 + len(with_manual(PROGRAM)) + len(TOPICS)
     assert generator.write(tmp_path) == []
     (tmp_path / "man" / "llamacli-gone.1").touch()
     (tmp_path / "completions" / "llamacli").write_text("")
@@ -174,8 +174,13 @@ def test_mandoc_finds_nothing_but_that_there_is_no_date(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "shell", [("bash", "llamacli"), ("zsh", "_llamacli"), ("fish", "llamacli.fish")], ids=lambda one: one[0]
-)
+    "shell",
+    [
+        ("bash", "llamacli"), ("zsh", "_llamacli"), ("fish", "llamacli.fish"),
+        ("bash", "keys.bash"), ("zsh", "keys.zsh"), ("fish", "keys.fish"),
+    ],
+    ids=lambda one: one[1],
+)  # fmt: skip
 def test_shells_can_read_the_completions(shell: tuple[str, str]) -> None:
     if not shutil.which(shell[0]):
         pytest.skip(f"no {shell[0]}")

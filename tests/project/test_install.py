@@ -80,6 +80,7 @@ def test_wheel_puts_man_pages_and_completions_in_their_places(wheel: zipfile.Zip
         "bash-completion/completions/llamacli",
         "zsh/site-functions/_llamacli",
         "fish/vendor_completions.d/llamacli.fish",
+        *(f"llamacli/keys.{shell}" for shell in ("bash", "zsh", "fish")),
     }
 
 

@@ -53,7 +53,7 @@ class SceneEngine(FakeEngine):
         return dataclasses.replace(turn, prompt=FakePrompt(rendered.text), answer_format=rendered.answer_format)
 
     def generate(self, prompt, params, *, guidance=None, samples=1, **_):
-        self.cancelled = False
+        self.cancelled, self.params = False, params
         until = time.monotonic() + self.reading
         while (left := until - time.monotonic()) > 0 and not self.cancelled:
             yield Prefill(0, round(100 * (1 - left / self.reading)), 100)

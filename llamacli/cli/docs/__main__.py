@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llamacli.cli.docs import bash, fish, zsh
 from llamacli.cli.docs.guides import format_guide
+from llamacli.cli.docs.key_bindings import KEY_BINDINGS
 from llamacli.cli.docs.manual import format_manual, with_manual
 from llamacli.cli.docs.pages import read_program
 from llamacli.cli.framework.settings.settings import all_keys
@@ -25,7 +26,7 @@ def documents() -> dict[Path, str]:
     found |= {Path("man", f"{topic.page}.7"): format_guide(topic) for topic in TOPICS}
     for shell, name in ((bash, "llamacli"), (zsh, "_llamacli"), (fish, "llamacli.fish")):
         found[Path("completions", name)] = shell.format_completion(program)
-    return found
+    return found | {Path("completions", f"keys.{shell}"): text for shell, text in KEY_BINDINGS.items()}
 
 
 def format_option_names() -> str:

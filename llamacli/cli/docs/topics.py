@@ -6,7 +6,7 @@ EXIT_STATUS = (
     (0, "Success."),
     (1, "Another failure, such as a full disk."),
     (2, "The command line or the settings are wrong."),
-    (3, "The model is missing, unreadable, corrupt or unsupported, or could not be fetched."),
+    (3, "The model is missing, unreadable, corrupt or unsupported, or could not be fetched; a picture or sound is damaged."),
     (4, "The prompt does not fit the context, or the model does not fit memory."),
     (5, "A grammar or schema is invalid, or the answer does not satisfy it."),
     (6, "Some rows of a batch failed."),

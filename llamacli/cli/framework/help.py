@@ -26,6 +26,9 @@ COMMON = "Common options"
 _COMMON_EXAMPLES = 3
 """Examples that a page of common options shows."""
 
+_SCREEN_LINES = 23
+"""Lines of a screen, above the prompt."""
+
 OPTIONS = "Options"
 """The section of the options without a panel, such as those of a group of commands."""
 
@@ -70,7 +73,11 @@ def format_help(ctx: typer.Context, *, width: int, bold: Callable[[str], str], w
         blocks.append(_filled(ENVIRONMENT_NOTE, width))
     elif len(blocks) > 1 and not {"\n"}.intersection(blocks[-1] + blocks[-2]):
         blocks[-2:] = ["\n".join(blocks[-2:])]  # single lines need no space between them
-    return "\n\n".join(blocks) + "\n"
+    text = "\n\n".join(blocks) + "\n"
+    if short and text.count("\n") > _SCREEN_LINES:
+        head, _, tail = text.rpartition("\n\n")
+        return f"{head}\n{tail}"
+    return text
 
 
 def _common_blocks(ctx: typer.Context, width: int, bold: Callable[[str], str]) -> list[str]:

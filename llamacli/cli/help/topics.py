@@ -33,6 +33,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("documents", "PDF, Word, web pages and folders as text", ("run", "chat", "embed"), ("pipelines", "embeddings")),
     Topic("templates", "Prompts with variables and options",
           ("templates", "run", "chat"), ("pipelines", "settings")),
+    Topic("shell", "Commands for a task: proposed, reviewed, run", ("do",), ("pipelines", "settings")),
     Topic("chat", "Conversations, sessions and tools", ("chat",), ("settings", "models")),
     Topic("embeddings", "Vectors, search by meaning, reranking, answers from files",
           ("embed", "embed-index", "run", "chat"), ("documents", "pipelines", "models")),

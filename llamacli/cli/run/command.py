@@ -51,7 +51,7 @@ from llamacli.errors import UsageError
         ("Get JSON that fits a schema.", """llamacli run -jf person.json "Invent a person." | jq .name"""),
         ("Get one of three words.", 'llamacli run --choices good,bad,unclear "Is this good? It broke."'),
         ("See which tools the model would call.", 'llamacli run --tools tools.json --json "Is it raining?"'),
-        ("Let it call them.", 'llamacli run --tools tools.json --run-tools --allow-tool weather "Is it raining?"'),
+        ("Let it call them.", 'llamacli run --tools tools.json --run-tools "Is it raining?"'),
         ("Answer from your files.", 'llamacli run --index notes.db "What about the garden?"'),
         ("Answer thousands of prompts.", "llamacli run --input rows.jsonl --output results.jsonl"),
         ("Ask the model of a server.", 'llamacli run --url http://localhost:8080 "Why is the sky blue?"'),

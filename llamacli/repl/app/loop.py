@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -27,6 +25,7 @@ from llamacli.repl.app.hidden_characters import ShowHidden
 from llamacli.repl.app.key_bindings import make_bindings
 from llamacli.repl.app.terminal_mode import TerminalMode
 from llamacli.repl.app.toolbar import format_toolbar
+from llamacli.repl.app.wakeup import wakeup_kept
 from llamacli.repl.conversation.kv_state import restore_state
 from llamacli.repl.conversation.model_loader import Loader
 from llamacli.repl.conversation.state import Chat
@@ -194,17 +193,3 @@ def open_history(setup: ChatSetup) -> History:
         setup.screen.warn(f"cannot save the history: {path}: {error.strerror or error}")
         return InMemoryHistory()
     return FileHistory(str(path))
-
-
-@contextmanager
-def wakeup_kept() -> Iterator[None]:
-    """Restore the wake-up descriptor of signals afterwards: the event loop of the prompt line replaces it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.set_wakeup_fd(-1)
-    signal.set_wakeup_fd(before, warn_on_full_buffer=False)
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(before, warn_on_full_buffer=False)

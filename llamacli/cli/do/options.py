@@ -1,0 +1,45 @@
+"""Options of `llamacli do` alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from llamacli.backend.child.params import ChildParams
+from llamacli.cli.framework.inputs.documents import Access
+from llamacli.cli.framework.options.documents import DocumentsOption, PrivateAddressesOption, RecursiveOption
+from llamacli.cli.framework.parameters import argument, option
+
+TaskArgument = Annotated[
+    tuple[str, ...],
+    argument(metavar="TASK", help="What the command is to do, in one's own words; - is standard input."),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoOptions:
+    """The task, and what becomes of the proposed command."""
+
+    PANEL: ClassVar[str] = "Command"
+
+    file: DocumentsOption = ()
+    recursive: RecursiveOption = False
+    private_addresses: PrivateAddressesOption = False
+    shell: Annotated[
+        str | None,
+        option(
+            "--shell", metavar="bash|zsh|fish|PATH", shows="yours", help="Shell that the command is for.", environment=False
+        ),
+    ] = None
+    print: Annotated[
+        bool,
+        option("--print", help="Write the command to standard output, and run nothing.", environment=False),
+    ] = False
+    json: Annotated[
+        bool,
+        option("--json", help="Write the command, its explanation and its risks as JSON, and run nothing.", environment=False),
+    ] = False
+
+    def access(self, *, offline: bool, child: ChildParams) -> Access:
+        """Return what may be read as documents."""
+        return Access(recursive=self.recursive, private_addresses=self.private_addresses, offline=offline, child=child)
