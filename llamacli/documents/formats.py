@@ -32,6 +32,18 @@ _ARCHIVES: dict[bytes, Format] = {
 }
 """By the file `mimetype` of the archive."""
 
+_OPENDOCUMENT = b"application/vnd.oasis.opendocument."
+_AS_PDF = "export it as PDF, for example with LibreOffice"
+_OTHER_ARCHIVES = (
+    ("ppt", "a PowerPoint presentation", _AS_PDF),
+    ("xl", "an Excel workbook", "export a sheet as CSV, which --input reads"),
+    ("", "an OpenDocument file", _AS_PDF),
+)
+"""Documents that are not read, by a folder in their archive (none for OpenDocument): what they are, and what helps."""
+
+_ENCRYPTED = b"\xd0\xcf\x11\xe0"
+"""The beginning of a .docx file with a password: a container that old Office documents have, too."""
+
 
 def may_be_document(beginning: bytes) -> bool:
     """Return whether a file that begins so may be a document, though it is binary."""
@@ -44,8 +56,10 @@ def format_of(data: bytes, name: str, media_type: str = "") -> Format:
     `media_type` is what a server says of it; the name counts only without one.
 
     Raises:
-        UsageError: if it is an archive that is damaged, or that is no document.
+        UsageError: if it is an archive that is damaged, or that is no text, or has a password.
     """
+    if data.startswith(_ENCRYPTED) and PurePath(name).suffix.lower() == ".docx":
+        raise UsageError(f"{name} is encrypted with a password", hint="save it without one, for example with LibreOffice")
     return _archive_format(data, name) if data.startswith(_ZIP) else _plain_format(data, name, media_type)
 
 
@@ -75,8 +89,12 @@ def _archive_format(data: bytes, name: str) -> Format:
             kind = archive.open("mimetype").read(100).strip() if "mimetype" in members else b""
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError, EOFError) as error:
         raise UsageError(f"{name} is a damaged ZIP archive, as .docx, .odt and .epub files are: {error}") from error
-    if "word/document.xml" in members:
-        return "docx"
     if kind in _ARCHIVES:
         return _ARCHIVES[kind]
+    folders = {member.partition("/")[0] for member in members}
+    if "word" in folders:
+        return "docx"
+    for folder, what, hint in _OTHER_ARCHIVES:
+        if folder in folders or (kind.startswith(_OPENDOCUMENT) and folder == ""):
+            raise NotTextError(f"{name} is {what}, not a text", hint=hint)
     raise NotTextError(f"{name} is a ZIP archive, but none that holds a text", hint="unpack it, and give the files in it")

@@ -103,6 +103,14 @@ def test_a_word_document():
     assert document.text == "# Title\n\nGröße <b>\n\n|  |  |\n| --- | --- |\n| left | right |\n\nkept"
 
 
+def test_the_main_part_of_a_word_document_may_have_another_name():
+    data = documents.docx(documents.word_paragraph("x"))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {name.replace("document.xml", "document2.xml"): archive.read(name) for name in archive.namelist()}
+    members["_rels/.rels"] = members["_rels/.rels"].replace(b"document.xml", b"document2.xml")
+    assert read_bytes(documents.archive(members), "x.docx").text == "x"
+
+
 def test_an_opendocument_text():
     body = (
         '<text:tracked-changes><text:p>old</text:p></text:tracked-changes><text:h text:outline-level="2">Plan</text:h>'
@@ -164,6 +172,11 @@ DTD = '<!DOCTYPE lolz [<!ENTITY a "aaaaaaaaaa"><!ENTITY b SYSTEM "file:///etc/pa
         (documents.archive({}, mimetype="application/epub+zip"), "x.epub", "damaged: it has no META-INF/container.xml"),
         (documents.epub("<p/>"), "x.epub", "x.epub has no text: its pages are probably pictures"),
         (documents.epub("x", others={"META-INF/encryption.xml": '<e><C URI="OPS/text/s%200.xhtml"/></e>'}), "x.epub", "(DRM)"),
+        (documents.archive({"ppt/slides/slide1.xml": "x"}), "x.pptx", "x.pptx is a PowerPoint presentation, not a text"),
+        (documents.archive({"xl/workbook.xml": "x"}), "x.xlsx", "an Excel workbook, not a text (export a sheet as CSV"),
+        (documents.archive({}, mimetype="application/vnd.oasis.opendocument.spreadsheet"), "x.ods", "an OpenDocument file"),
+        (b"\xd0\xcf\x11\xe0", "x.docx", "x.docx is encrypted with a password (save it without one"),
+        (b"\xd0\xcf\x11\xe0", "x.doc", "x.doc is an old Microsoft Office document, not text (convert it"),
         (documents.archive({"a.class": "x"}), "x.jar", "x.jar is a ZIP archive, but none that holds a text (unpack it"),
         (b"{", "x.ipynb", "x.ipynb is a damaged notebook: invalid JSON at line 1"),
         (b"[]", "x.ipynb", "x.ipynb is no notebook: it has no cells"),
