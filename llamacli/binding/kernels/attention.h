@@ -178,8 +178,15 @@ struct attention_row {
 };
 
 inline bool is_seen(const uint16_t * mask, int count) {
-    for (int i = 0; i < count; i++) {
-        if (mask[i] != 0xfc00) { // minus infinity
+    constexpr uint16_t hidden = 0xfc00; // minus infinity
+    int i = 0;
+    for (; i + 32 <= count; i += 32) {
+        if (!are_all(mask + i, hidden)) {
+            return true;
+        }
+    }
+    for (; i < count; i++) {
+        if (mask[i] != hidden) {
             return true;
         }
     }
@@ -234,8 +241,12 @@ inline float weigh(const attention & a, attention_row & row, const uint16_t * ma
 inline void attend_tile(const attention & a, int64_t first, int count, int64_t head, int64_t batch, attention_row * rows, int n,
                         const attention_scratch & s) {
     int seen[llamacli::ATTENTION_ROWS], n_seen = 0;
+    bool is_here = true;
     for (int r = 0; r < n; r++) {
-        if (!rows[r].mask || is_seen(rows[r].mask + first, count)) {
+        if (r == 0 || rows[r].mask != rows[r - 1].mask) { // heads share the mask of a query
+            is_here = !rows[r].mask || is_seen(rows[r].mask + first, count);
+        }
+        if (is_here) {
             seen[n_seen++] = r;
         }
     }

@@ -134,6 +134,12 @@ inline floats rounded(floats a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEARES
 inline floats zero_below(floats x, floats limit, floats value) {
     return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_NLT_UQ), value);
 }
+inline bool are_all(const uint16_t * halves, uint16_t value) { // 32 of them
+    const __m256i wanted = _mm256_set1_epi16(static_cast<int16_t>(value));
+    const __m256i first = _mm256_cmpeq_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(halves)), wanted);
+    const __m256i second = _mm256_cmpeq_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(halves + 16)), wanted);
+    return _mm256_movemask_epi8(_mm256_and_si256(first, second)) == -1;
+}
 inline float largest_of(floats a) {
     __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     four = _mm_max_ps(four, _mm_movehl_ps(four, four));

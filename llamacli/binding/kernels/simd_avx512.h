@@ -104,6 +104,9 @@ inline floats rounded(floats a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_N
 inline floats zero_below(floats x, floats limit, floats value) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), value);
 }
+inline bool are_all(const uint16_t * halves, uint16_t value) { // 32 of them
+    return _mm512_cmpneq_epi16_mask(_mm512_loadu_si512(halves), _mm512_set1_epi16(static_cast<int16_t>(value))) == 0;
+}
 inline float largest_of(floats a) { return _mm512_reduce_max_ps(a); }
 inline float sum_of(floats a) { return _mm512_reduce_add_ps(a); }
 
