@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from llamacli.engine.embedding.outcome import Embedded, NotEmbedded
-from llamacli.errors import CapacityError, UsageError
+from llamacli.errors import CapacityError, LlamacliError, UsageError
 from llamacli.retrieval.evaluation import Question, Target, evaluate, parse_target
 from llamacli.retrieval.nearest import nearest
 from llamacli.retrieval.search import Found, Search, fused
@@ -108,6 +109,45 @@ def test_blocks_of_another_size_are_an_error(tmp_path: Path) -> None:
         other.commit()
         with pytest.raises(UsageError, match="vectors of another size"):
             nearest(index, drawn(1), 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE block SET numbers = 'x'",
+        "UPDATE block SET numbers = zeroblob(5)",
+        "UPDATE block SET scales = 7",
+        "UPDATE block SET codes = 7",
+        "UPDATE about SET value = '99999999999999999999' WHERE name = 'next'",
+        "UPDATE texts SET number = 9223372036854775807 WHERE number = 2",
+    ],
+)
+def test_a_damaged_index_is_an_error_of_the_index(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "x.db"
+    filled(path, drawn(3)).close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(change)
+        database.commit()
+    with VectorIndex(path) as index:
+        index.require({"fingerprint": "f"})
+        index.add("new", "text", drawn(1)[0].tobytes())
+        with pytest.raises(LlamacliError, match=re.escape(str(path))):
+            _use(index)
+
+
+def _use(index: VectorIndex) -> None:
+    index.commit()
+    nearest(index, drawn(1), 1)
+
+
+def test_a_folder_with_wrong_values_is_an_error_of_the_index(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    filled(path, drawn(1)).close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("INSERT INTO root VALUES ('/x', 0, 0)")
+        database.commit()
+    with VectorIndex(path) as index, pytest.raises(UsageError, match="a folder has wrong values"):
+        index.roots()
 
 
 TEXTS = ["The cats were running", "error 0x80: disk full", "my_function(x) returns café", "the the the"]

@@ -128,7 +128,7 @@ def chat(
     attachments = read_first(app.console, documents, access)
     with (
         closing_servers(tool_setup.servers),
-        open_index(app, index, model, remote) as index_setup,
+        open_index(app, index, model, remote, keep_alive=resident.keep_alive) as index_setup,
         open_sessions(sessions) as session_setup,
     ):
         setup = ChatSetup(

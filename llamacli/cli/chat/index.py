@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.index.options import IndexOptions
@@ -13,7 +14,7 @@ from llamacli.repl.setup import IndexSetup
 
 @contextmanager
 def open_index(
-    app: AppContext, options: IndexOptions, model: ModelOptions, remote: RemoteOptions
+    app: AppContext, options: IndexOptions, model: ModelOptions, remote: RemoteOptions, *, keep_alive: float | None
 ) -> Iterator[IndexSetup | None]:
     """Open the index of the options, if they name one. Its models stay for the conversation.
 
@@ -25,7 +26,8 @@ def open_index(
         return
     from llamacli.cli.framework.index.finder import open_finder
 
-    with open_finder(app, options, model, remote, guard=lambda: app.interrupts.guard(grace=None)) as finder:
+    guard = partial(app.interrupts.guard, grace=None)
+    with open_finder(app, options, model, remote, keep_alive=keep_alive, guard=guard) as finder:
         yield IndexSetup(
             name=str(options.index),
             count=finder.count,

@@ -24,7 +24,7 @@ def find_passages(app: AppContext, options: IndexOptions, setup: ModelSetup, pro
         return []
     from llamacli.cli.framework.index.finder import open_finder
 
-    with open_finder(app, options, setup.model, setup.remote) as finder:
+    with open_finder(app, options, setup.model, setup.remote, keep_alive=setup.child.keep_alive) as finder:
         found = finder.find(prompt, options.passages, options.search_mode)
     if not found:
         app.console.note(f"{options.index} has no passage that fits")

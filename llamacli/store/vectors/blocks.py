@@ -47,6 +47,7 @@ def _fill_last(
     if last is None:
         return 0
     first, *columns = last
+    _check(*columns)
     count = min(ROWS - len(columns[0]) // 8, len(names))
     added = (names[:count].tobytes(), scales[:count].tobytes(), codes[:count].tobytes())
     joined = [before + more for before, more in zip(columns, added, strict=True)]
@@ -84,6 +85,7 @@ def _erase_in(database: sqlite3.Connection, first: int, gone: list[int]) -> None
 
     query = "SELECT size, numbers, length(codes) FROM block WHERE first = ?"
     size, data, length = database.execute(query, (first,)).fetchone()
+    _check(data, b"")
     known = np.frombuffer(data, "<i8")
     places = [int(place) for place, number in zip(np.searchsorted(np.abs(known), gone), gone, strict=True)
               if place < len(known) and known[place] == number]  # fmt: skip
@@ -111,5 +113,12 @@ def rebuild(database: sqlite3.Connection) -> None:
 def read(database: sqlite3.Connection, first: int) -> tuple[bytes, bytes, bytes]:
     """Return the numbers (int64), scales and errors (float32 pairs) and integers (int8) of a block."""
     numbers, scales = database.execute("SELECT numbers, scales FROM block WHERE first = ?", (first,)).fetchone()
+    _check(numbers, scales)
     with database.blobopen("block", "codes", first, readonly=True) as codes:
         return numbers, scales, codes.read()
+
+
+def _check(numbers: object, *others: object) -> None:
+    """Raise sqlite3.DatabaseError unless these are the columns of a block."""
+    if not isinstance(numbers, bytes) or len(numbers) % 8 or not all(isinstance(one, bytes) for one in others):
+        raise sqlite3.DatabaseError("a block of vectors is damaged")

@@ -219,8 +219,8 @@ class VectorIndex(IndexFile):
     def roots(self) -> list[Root]:
         """The folders and files that are followed."""
         rows = self._rows("SELECT path, size, overlap FROM root ORDER BY path") if self.is_upgraded else []
-        if not fits(rows, is_text, is_integer, is_integer):
-            raise self._corrupt("a folder has values of wrong types")
+        if not fits(rows, is_text, is_integer, is_integer) or not all(0 <= overlap < size for _, size, overlap in rows):
+            raise self._corrupt("a folder has wrong values")
         return [Root(*row) for row in rows]
 
     def files(self, root: str) -> dict[str, FileState]:

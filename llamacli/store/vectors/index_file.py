@@ -96,6 +96,8 @@ class IndexFile:
             if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
                 raise UsageError(f"{self.path} is not a vector index of llamacli") from error
             raise LlamacliError(f"cannot use the index {self.path}: {error}") from error
+        except OverflowError as error:
+            raise self._corrupt("it has a number that is too large") from error
         except UnicodeDecodeError as error:  # of a message of SQLite's, with a name from a corrupt schema
             raise self._corrupt("its schema is not UTF-8 text") from error
 

@@ -138,11 +138,13 @@ def open_finder(
     model: ModelOptions,
     remote: RemoteOptions,
     *,
+    keep_alive: float | None,
     guard: Callable[[], AbstractContextManager[Any]] | None = None,
 ) -> Iterator[Finder]:
     """Open the index of the options, and close it after the block with the models that it needed.
 
-    The vectors of questions are made as those of the index were: by the server of the command line if one made them, else here.
+    The vectors of questions are made as those of the index were: by the server of the command line if one made them, else here,
+    by a process that stays for `keep_alive` seconds.
 
     Raises:
         UsageError: if there is no such index, it is empty, or it needs a server.
@@ -157,7 +159,8 @@ def open_finder(
             named = replace(own, model=name)
             if made.server:
                 return open_server(app, remote, named, rank=rank)
-            return open_embedder(app, named, context, attention=None if rank else made.attention, child=named.child())
+            child = replace(named.child(), keep_alive=keep_alive)
+            return open_embedder(app, named, context, attention=None if rank else made.attention, child=child)
 
         models = FinderModels(
             embedder=lambda: opened(made.reference, ContextParams(pooling=made.pooling)),
