@@ -66,7 +66,7 @@ def main() -> None:
         rows.write_text("".join(json.dumps({"prompt": f"Write about the number {number}."}) + "\n" for number in range(64)))
         texts.write_text("".join(f"A short text about the number {number} and its friends.\n" for number in range(1000)))
         run = ["run", "-m", given.model, "-t", str(given.threads), "--temp", "0", "--ignore-eos"]
-        embed = ["embed", "-m", given.embedding_model, "-t", str(given.threads), "--input", str(texts), "-o", os.devnull]
+        embed = ["embed", "-m", given.embedding_model, "-t", str(given.threads), "--input", str(texts)]
         speed = r"generated \d+ tokens at ([\d.,]+) tokens/s"
         jobs: dict[str, Callable[[list[str]], float]] = {
             "start": lambda program: wall([*program, *run, "-n", "1", "Hello"]),

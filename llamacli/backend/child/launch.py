@@ -40,10 +40,8 @@ class Launched:
     held: IO[bytes] | None = None
 
 
-def fork_child(services: Sequence[str], *, waits: bool = False) -> Launched:
+def fork_child(services: Sequence[str]) -> Launched:
     """Fork a child that imports and offers these services. Only for a process with one thread.
-
-    With `waits` it imports nothing before it is spoken to.
 
     Raises:
         EngineError: if the system refuses another process.
@@ -59,7 +57,7 @@ def fork_child(services: Sequence[str], *, waits: bool = False) -> Launched:
         raise EngineError(f"cannot start the engine's process: {error.strerror}") from error
     if pid == 0:
         ours.close()
-        _become_child(theirs, stderr, services, parent, waits=waits)
+        _become_child(theirs, stderr, services, parent)
     theirs.close()
     return Launched(pid, ours, stderr, lambda: _wait(pid))
 
@@ -93,17 +91,13 @@ def spawn_child(services: Sequence[str]) -> Launched:
     return Launched(process.pid, ours, stderr, process.wait)
 
 
-def _become_child(
-    connection: socket.socket, stderr: IO[bytes], services: Sequence[str], parent: int, *, waits: bool
-) -> NoReturn:
+def _become_child(connection: socket.socket, stderr: IO[bytes], services: Sequence[str], parent: int) -> NoReturn:
     """Turn this forked process into the child. Never returns into the code that forked."""
     try:
         os.setsid()  # the terminal's signals are for the parent
         null = os.open(os.devnull, os.O_RDWR)
         for number, source in ((0, null), (1, null), (2, stderr.fileno())):
             os.dup2(source, number)
-        if waits and not connection.recv(1, socket.MSG_PEEK):
-            os._exit(0)  # it is not needed
         from llamacli.backend.child.work.main import main
 
         main(os.dup(connection.fileno()), services, parent=parent, is_forked=True)
