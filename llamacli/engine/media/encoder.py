@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llamacli.binding import log
+from llamacli.binding.kernels import KERNELS
 from llamacli.binding.library import library
 from llamacli.binding.media import MediaChunks, encode_chunk, open_projector, sections_of
 from llamacli.engine.media.media import Media, MediaKind
@@ -83,7 +84,8 @@ class MediaEncoder:
         self._open: tuple[str, MediaChunks, list[Any]] | None = None
         params = model.params
         name = str(path).encode("utf-8", "surrogateescape")
-        self._identity = f"{model_digest(path)} {params.image_max_tokens}"
+        self._kernels = KERNELS[params.kernels]
+        self._identity = f"{model_digest(path)} {params.image_max_tokens} {params.kernels}"
 
         def load() -> Any:
             return open_projector(
@@ -205,6 +207,7 @@ class MediaEncoder:
         count = len(chunk.placeholders)
         if chunk.index >= len(opened) or opened[chunk.index].count != count:
             raise DecodeError("libmtmd could not prepare a picture or sound")
+        self._library.llamacli_choose_kernels(self._kernels)  # for this thread
         with log.complaints() as complaints:
             rows = encode_chunk(self._handle, opened[chunk.index].handle, count * self.width)
         self._cancel.check()
