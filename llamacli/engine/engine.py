@@ -70,7 +70,7 @@ class Engine(EvaluatedState):
         try:
             if loaded.params.mmproj is not None and not vocab_only:
                 threads = context.threads_batch or context.threads or default_threads()
-                encoder = MediaEncoder(loaded, Path(loaded.params.mmproj), threads=threads, on_load=on_load)
+                encoder = MediaEncoder(loaded, Path(loaded.params.mmproj), threads=threads)
         except BaseException:
             loaded.close()
             raise

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +71,7 @@ class MediaEncoder:
         CancelledError: if the model's flag was set.
     """
 
-    def __init__(self, model: Model, path: Path, *, threads: int, on_load: Callable[[float], None] | None = None) -> None:
+    def __init__(self, model: Model, path: Path, *, threads: int) -> None:
         self._cancel = model.cancel
         self._encoding = threading.Lock()  # held while libmtmd computes; it counts tokens meanwhile
         self._keeping = threading.Lock()
@@ -89,12 +88,12 @@ class MediaEncoder:
 
         def load() -> Any:
             return open_projector(
-                name, model.handle, gpu=params.gpu_layers != 0, threads=threads, most_tokens=params.image_max_tokens,
+                name, model.handle, gpu=params.gpu_layers != 0 and params.devices != ("none",), threads=threads, most_tokens=params.image_max_tokens,
                 cancel=self._cancel,
             )  # fmt: skip
 
         with log.complaints() as complaints:
-            self._handle = interruptible(load, self._cancel, on_load)
+            self._handle = interruptible(load, self._cancel)
         if not self._handle:
             self._cancel.check()
             raise ModelUnsupportedError(

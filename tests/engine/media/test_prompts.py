@@ -161,6 +161,20 @@ def test_a_saved_state_keeps_the_picture(kind: Kind, seeing: Seeing, encoded: li
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_larger_context_keeps_the_picture(kind: Kind, seeing: Seeing, encoded: list[int]) -> None:
+    messages = [Message("user", (noise(6), "What is it?"))]
+    with opened(seeing(kind, 3)) as engine:
+        messages += [answer_to(engine, messages).message(), Message("user", "Compare it with these: " + "world, " * 300)]
+        chunks, before = len(encoded), engine.n_ctx
+        grown = answer_to(engine, messages)
+        assert engine.n_ctx > before
+        assert grown.usage.cached_tokens > 20
+        assert len(encoded) == chunks
+    with opened(seeing(kind, 3)) as fresh:
+        assert answer_to(fresh, messages).content == grown.content
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_prefixes_in_memory_keep_the_picture(kind: Kind, seeing: Seeing, encoded: list[int]) -> None:
     with opened(seeing(kind, 3)) as engine:
         engine.keep_prefixes(64 << 20)
