@@ -86,11 +86,11 @@ class MediaEncoder:
         self._kernels = KERNELS[params.kernels]
         self._identity = f"{model_digest(path)} {params.image_max_tokens} {params.kernels}"
 
+        gpu = params.gpu_layers != 0 and params.devices != ("none",)
+        most = params.image_max_tokens
+
         def load() -> Any:
-            return open_projector(
-                name, model.handle, gpu=params.gpu_layers != 0 and params.devices != ("none",), threads=threads, most_tokens=params.image_max_tokens,
-                cancel=self._cancel,
-            )  # fmt: skip
+            return open_projector(name, model.handle, gpu=gpu, threads=threads, most_tokens=most, cancel=self._cancel)
 
         with log.complaints() as complaints:
             self._handle = interruptible(load, self._cancel)
