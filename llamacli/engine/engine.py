@@ -25,7 +25,6 @@ from llamacli.engine.generation.request import Processor, Request, request_of
 from llamacli.engine.generation.room import Room, stream_with_room
 from llamacli.engine.generation.samples import stream_samples
 from llamacli.engine.generation.shared import SharedScheduler
-from llamacli.engine.media.encoder import MediaEncoder
 from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams, Pooling
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.canceller import Canceller
@@ -69,6 +68,8 @@ class Engine(EvaluatedState):
         encoder = None
         try:
             if loaded.params.mmproj is not None and not vocab_only:
+                from llamacli.engine.media.encoder import MediaEncoder  # most models take text only
+
                 threads = context.threads_batch or context.threads or default_threads()
                 encoder = MediaEncoder(loaded, Path(loaded.params.mmproj), threads=threads)
         except BaseException:

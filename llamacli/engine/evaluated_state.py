@@ -6,17 +6,19 @@ import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from llamacli.engine.chat.prompts import Prompting
 from llamacli.engine.generation.contexts import Contexts
 from llamacli.engine.generation.staged_prompts import StagedPrompt
-from llamacli.engine.media.encoder import MediaEncoder
 from llamacli.engine.media.placeholders import without_placeholders
 from llamacli.engine.runtime.exactness import identify_prompts
 from llamacli.engine.runtime.mapping import map_shared
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.prompt_identity import PromptIdentity
+
+if TYPE_CHECKING:
+    from llamacli.engine.media.encoder import MediaEncoder
 
 
 class EvaluatedState(Prompting):

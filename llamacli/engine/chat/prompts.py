@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llamacli.engine.chat.chat_turn import chat_turn
 from llamacli.engine.chat.continuation import answer_tokens, check_start
@@ -21,12 +21,14 @@ from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.chat.turn import Turn, text_turn
 from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.media.compatibility import refused_media
-from llamacli.engine.media.encoder import Chunk, MediaEncoder
 from llamacli.engine.media.media import Media, MediaKind
 from llamacli.engine.params import SamplingParams
 from llamacli.engine.runtime.logit_bias import Bias, resolve_biases
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import TemplateError, UsageError
+
+if TYPE_CHECKING:
+    from llamacli.engine.media.encoder import MediaEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +146,7 @@ class Prompting:
     def _expand(self, media: Media) -> list[int]:
         """Return the tokens and placeholders that stand for a picture or sound in a prompt."""
         parts = self.encoder.expand(media) if self.encoder is not None else ()
-        return [token for part in parts for token in (part.placeholders if isinstance(part, Chunk) else part)]
+        return [token for part in parts for token in (part if isinstance(part, tuple) else part.placeholders)]
 
     def answer_tokens(
         self, turn: Turn, messages: Sequence[Message], rendering: Rendering, *, template: str | None = None

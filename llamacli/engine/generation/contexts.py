@@ -6,12 +6,12 @@ import dataclasses
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llamacli.engine.generation.prefix_cache import PrefixCache, PrefixStore
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.generation.shared import SharedScheduler
 from llamacli.engine.generation.staged_prompts import StagedPrompts
-from llamacli.engine.media.encoder import MediaEncoder
 from llamacli.engine.params import DEFAULT_CONTEXT, MOST_DRAFT, ContextParams
 from llamacli.engine.runtime import state as states
 from llamacli.engine.runtime import state_file
@@ -25,6 +25,9 @@ from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.prompt_identity import PromptIdentity
 from llamacli.engine.runtime.state_file import State
 from llamacli.errors import ClosedError
+
+if TYPE_CHECKING:
+    from llamacli.engine.media.encoder import MediaEncoder
 
 MAX_AUTO_PARALLEL = 16
 """Sequences that `parallel="auto"` tries at most: beyond, a CPU gains little and the cache grows."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from llamacli.engine.generation.request import Request
-from llamacli.engine.media.encoder import Chunk, MediaEncoder
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import CapacityError, UsageError
+
+if TYPE_CHECKING:
+    from llamacli.engine.media.encoder import Chunk, MediaEncoder
 
 
 class Placed(Protocol):
@@ -41,10 +43,10 @@ class MediaPrompts:
         for place, media in reversed(request.media):
             end = place
             for part in self.encoder.expand(media) if self.encoder is not None else ():
-                tokens = part.placeholders if isinstance(part, Chunk) else part
+                tokens = part if isinstance(part, tuple) else part.placeholders
                 if tuple(request.prompt[end : end + len(tokens)]) != tokens:
                     raise UsageError("the prompt was made for another projector")
-                if isinstance(part, Chunk):
+                if not isinstance(part, tuple):
                     self._check(part)
                     found[end] = part
                 end += len(tokens)

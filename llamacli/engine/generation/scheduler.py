@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from llamacli.engine.events import Event, Failed, Finished, Token
 from llamacli.engine.generation.batching import InvariantPlanner, MixedPlanner, Planned, Planner, batch_of
@@ -23,9 +24,11 @@ from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.sequence import Sequence
 from llamacli.engine.generation.slots import Slots
 from llamacli.engine.generation.staged_prompts import StagedPrompts
-from llamacli.engine.media.encoder import Chunk, MediaEncoder
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import CancelledError, ContextFullError, LlamacliError, UsageError
+
+if TYPE_CHECKING:
+    from llamacli.engine.media.encoder import Chunk, MediaEncoder
 
 
 class Scheduler:

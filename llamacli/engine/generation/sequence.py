@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llamacli.binding.library import check_sampling, library
 from llamacli.engine.constraint.guide import Guide
@@ -15,10 +15,12 @@ from llamacli.engine.generation.prompt_scores import PromptScores
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.sampler import Sampler
 from llamacli.engine.generation.text import TextStream
-from llamacli.engine.media.encoder import Chunk
 from llamacli.engine.media.placeholders import position_after, without_placeholders
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import ConstraintError
+
+if TYPE_CHECKING:
+    from llamacli.engine.media.encoder import Chunk
 
 LEAST_CERTAIN = 4
 """Bytes of text that a grammar makes certain, from which on it is drafted."""

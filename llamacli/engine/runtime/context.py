@@ -5,13 +5,12 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from llamacli.binding import log
 from llamacli.binding.arrays import BatchArrays, byte_array, byte_buffer, byte_view, float_array, float_view, pointer_array
 from llamacli.binding.kernels import KERNELS
 from llamacli.binding.library import declarations, library
-from llamacli.binding.media import EmbeddingBatch
 from llamacli.engine.params import ContextParams
 from llamacli.engine.runtime.cache_size import check_cache
 from llamacli.engine.runtime.cancel import CancelFlag
@@ -21,6 +20,9 @@ from llamacli.engine.runtime.loading import because
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.threads import AdaptiveThreads, Step
 from llamacli.errors import ClosedError, EngineError, MemoryFullError, ModelUnsupportedError, StateError
+
+if TYPE_CHECKING:
+    from llamacli.binding.media import EmbeddingBatch
 
 _EVALUATION_CALLBACK: Any = declarations.type("ggml_backend_sched_eval_callback")
 
@@ -152,6 +154,8 @@ class Context:
         """
         sections, count = len(positions), len(positions[0])
         if self._embeddings is None:
+            from llamacli.binding.media import EmbeddingBatch  # most prompts have text only
+
             self._embeddings = EmbeddingBatch(self.n_batch, sections)
         batch = self._embeddings.fill(rows, positions, sequence, output=output)
         if not is_causal:
