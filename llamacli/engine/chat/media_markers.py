@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import secrets
 from collections.abc import Iterator, Sequence
@@ -26,8 +27,23 @@ class MediaMarkers:
 
     def part(self, media: Media) -> dict[str, Any]:
         """Return the content part of the next picture or sound, in the order of the messages, as llama.cpp takes it."""
+        return {"type": "media_marker", "text": self._mark()}
+
+    def flattened(self, message: Message) -> Message:
+        """Return a message whose content is one text, for templates that take nothing else, with marks in it."""
+        if not message.media:
+            return message
+        text = ""
+        follows_text = False
+        for part in message.content or ():
+            is_text = isinstance(part, str)
+            text += ("\n" if is_text and follows_text else "") + (part if isinstance(part, str) else self._mark())
+            follows_text = is_text
+        return dataclasses.replace(message, content=text)
+
+    def _mark(self) -> str:
         number, self._next = self._next, self._next + 1
-        return {"type": "media_marker", "text": f"{self._secret}{number}y"}
+        return f"{self._secret}{number}y"
 
     def resolve(self, parts: Sequence[Part]) -> tuple[Part, ...]:
         """Return the parts of a rendered prompt with pictures and sounds in place of their marks.

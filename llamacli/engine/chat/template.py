@@ -81,6 +81,8 @@ class ChatTemplate:
             raise UsageError("no messages")
         rendering = rendering or Rendering()
         names, markers = ToolNames(rendering.tools), MediaMarkers(messages)
+        if self.is_builtin:
+            messages = [markers.flattened(message) for message in messages]
         size = sum(len(message.text) for message in messages)
         try:
             with bounded("template", size):
