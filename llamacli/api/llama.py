@@ -30,7 +30,9 @@ class Llama(Attributes):
     `n_parallel` sequences of one batch, and more wait their turn. `n_ctx` is the context of each of them in tokens (0: what
     the model was trained with). `n_gpu_layers`: None offloads what fits, -1 all; `device` is the only one to use, "cpu" none.
     `chat_format` is one of llama-cpp-python's names or of llama.cpp's (chatml, llama-2, ...), or Jinja text; by default the
-    model's own template. `chat_handler` answers in place of `create_chat_completion`. `logits_all` keeps the logits of every
+    model's own template. `chat_handler` answers in place of `create_chat_completion`, or brings a projector (see
+    `llama_chat_format`). `mmproj` is the file of the projector with which the model takes images or sound, as parts of messages
+    in OpenAI's form; an image takes at most `image_max_tokens`. `logits_all` keeps the logits of every
     token given to `eval`. `low_vram` keeps the KV cache in host memory, as `offload_kqv=False` does. `use_mmap`: True maps the
     file, which other processes then share; False reads it; None reads it into huge pages if it is at most 1 GiB, a quarter of
     the free memory and on the CPU (a few percent faster), and maps it otherwise. `kv_overrides` replaces scalars of the file's
@@ -108,6 +110,8 @@ class Llama(Attributes):
         last_n_tokens_size: int = 64,
         chat_format: str | None = None,
         chat_handler: LlamaChatCompletionHandler | None = None,
+        mmproj: str | PathLike[str] | None = None,
+        image_max_tokens: int | None = None,
         draft_model: LlamaDraftModel | None = None,
         tokenizer: BaseLlamaTokenizer | None = None,
         spm_infill: bool = False,
@@ -128,6 +132,7 @@ class Llama(Attributes):
         from llamacli.api.arguments.options import warn_obsolete
         from llamacli.api.arguments.params import context_params, model_params
         from llamacli.api.chat.handlers import check_format
+        from llamacli.api.chat.projectors import ProjectorHandler, projector_arguments
         from llamacli.api.loading import find_model, set_verbose
         from llamacli.binding.library import require_own_library
         from llamacli.engine.engine import Engine
@@ -139,7 +144,9 @@ class Llama(Attributes):
             if given is not None:
                 warn_obsolete(name, "current files and builds have no use for it")
         path, seed = find_model(model_path), values.seed(seed)
-        context, model = context_params(path, self._arguments), model_params(self._arguments)
+        projector = projector_arguments(chat_handler, mmproj, image_max_tokens)
+        chat_handler = None if isinstance(chat_handler, ProjectorHandler) else chat_handler
+        context, model = context_params(path, self._arguments), model_params({**self._arguments, **projector})
         repeat_last_n = values.whole("last_n_tokens_size", last_n_tokens_size)
         SamplingParams(seed=seed, repeat_last_n=repeat_last_n)  # check them before loading
         self._embeds, self._pooling, self._attention = embedding, values.pooling(pooling_type), values.attention(attention_type)

@@ -45,5 +45,6 @@ def fits_memory(path: Path, model: ModelParams, context: ContextParams) -> bool:
     """Return whether a model fits into the memory that is free now. Raises ModelError if it cannot be read."""
     from llamacli.backend.child.inspection import Inspector
 
-    with Inspector(ChildParams(rpc=model.rpc), [path]) as inspector:
+    beside = [Path(model.mmproj)] if model.mmproj is not None else []
+    with Inspector(ChildParams(rpc=model.rpc), [path, *beside]) as inspector:
         return inspector.fit(path, model, context).fits

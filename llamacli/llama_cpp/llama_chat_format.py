@@ -1,6 +1,7 @@
 """Chat formats, as llama-cpp-python's module of this name has them.
 
-`format_NAME` makes the prompt of a format; handlers of formats for tools have that package's names for them.
+`format_NAME` makes the prompt of a format; handlers of formats for tools, and of models that take images, have that package's
+names for them.
 """
 
 from llamacli.api.chat.formats import FORMATS
@@ -20,6 +21,7 @@ from llamacli.api.chat.handlers import (
     register_chat_completion_handler,
     register_chat_format,
 )
+from llamacli.api.chat.projectors import handler_class
 
 _FUNCTIONS = {f"format_{name.replace('-', '_')}": name for name in FORMATS} | {
     "format_llama2": "llama-2",
@@ -34,6 +36,8 @@ _HANDLERS = {
 
 
 def __getattr__(name: str) -> object:
+    if (handler := handler_class(name)) is not None:
+        return handler
     if name in _HANDLERS:
         return FormatHandler(_HANDLERS[name])
     if name not in _FUNCTIONS:

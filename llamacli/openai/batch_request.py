@@ -6,22 +6,27 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llamacli.engine.chat.message import choose_tools, read_messages, read_response_format, read_tools
+from llamacli.engine.chat.message import Message, choose_tools, read_messages, read_response_format, read_tools
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.tools import check_tools
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint, grammar_constraint
+from llamacli.engine.media.media import Media
 from llamacli.engine.params import GenerationParams, sampling_numbers
 from llamacli.errors import UsageError
+from llamacli.media.kind import MediaKind
 from llamacli.openai.batch_row import Row
 from llamacli.openai.schema import json_constraint
 
 ENDPOINTS = {"/v1/chat/completions": True, "/v1/completions": False}
 """Supported endpoints of OpenAI Batch files; True for chats."""
 
+_MEDIA_FIELDS = frozenset({"image", "audio"})
+_MEDIA_FIELD = re.compile(r"(?<!\{)\{(image|audio)\}(?!\})")
+"""Fields of a template that are names of files."""
 _FIELD = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
 
 
@@ -36,12 +41,17 @@ class RowRequest:
 
 @dataclass(frozen=True, slots=True)
 class RowDefaults:
-    """Defaults of all rows. `template` makes prompts from their fields; `strict` refuses schemas that cannot be enforced."""
+    """Defaults of all rows. `template` makes prompts from their fields; `strict` refuses schemas that cannot be enforced.
+
+    `attach` returns the picture or sound of a file's name or data URL, for the fields `image` and `audio` of the template;
+    without it they are text.
+    """
 
     base: Question
     params: GenerationParams
     template: str | None = None
     strict: bool = False
+    attach: Callable[[str, MediaKind], Media] | None = None
 
     def request(self, row: Row) -> RowRequest:
         """Return the request of a row.
@@ -64,7 +74,10 @@ class RowDefaults:
         base, system = self.base, _text(fields, "system")
         common: dict[str, Any] = {"raw": raw, "system": base.system if system is None else system, **_tools(fields, base)}
         if self.template is not None:
-            return dataclasses.replace(base, text=fill(self.template, fields), **common)
+            if self.attach is None or _MEDIA_FIELDS.isdisjoint(template_fields(self.template)):
+                return dataclasses.replace(base, text=fill(self.template, fields), **common)
+            message = Message("user", _filled_parts(self.template, fields, self.attach))
+            return dataclasses.replace(base, text="", conversation=(message,), **common)
         if "messages" in fields and not raw:
             conversation = read_messages(fields["messages"])
             if system is None and any(message.role in ("system", "developer") for message in conversation):
@@ -87,7 +100,7 @@ def _body(row: Row) -> dict[str, Any]:
 
 def _check_characters(question: Question, stop: object, *, has_tools: bool) -> None:
     """Raise UsageError for half a character, which JSON can contain and a model cannot read."""
-    parts: list[object] = [stop, *(message.to_json() for message in question.messages)]
+    parts: list[object] = [stop, *(message.to_json(lambda media: {}) for message in question.messages)]
     if has_tools:
         parts += [tool.to_json() for tool in question.tools]
     try:
@@ -126,6 +139,28 @@ def fill(template: str, fields: Mapping[str, Any]) -> str:
         return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
 
     return _FIELD.sub(value, template)
+
+
+def _filled_parts(
+    template: str, fields: Mapping[str, Any], attach: Callable[[str, MediaKind], Media]
+) -> tuple[str | Media, ...]:
+    """Return the template with its fields filled in, as texts and the pictures and sounds between them.
+
+    Raises:
+        UsageError: if the row lacks a field of the template, or a file cannot be read.
+        MediaError: if a picture or sound is damaged or too large.
+    """
+    parts: list[str | Media] = []
+    for number, piece in enumerate(_MEDIA_FIELD.split(template)):
+        if number % 2 == 0:
+            parts.append(fill(piece, fields))
+            continue
+        kind: MediaKind = "image" if piece == "image" else "audio"
+        name = fill(f"{{{piece}}}", fields)
+        if not name:
+            raise UsageError(f"the field {piece} of the row is empty")
+        parts.append(attach(name, kind))
+    return tuple(part for part in parts if not isinstance(part, str) or part.strip())
 
 
 def template_fields(template: str | None) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from llamacli.repl.commands import (
     constraints,
     index,
     inspect,
+    media,
     messages,
     model,
     probabilities,
@@ -25,7 +26,9 @@ from llamacli.repl.conversation.state import Chat
 
 __all__ = ["COMMAND_MODULES", "execute", "send", "take_turn"]
 
-COMMAND_MODULES = (messages, compact, probabilities, model, settings, constraints, tools, index, inspect, sessions)
+COMMAND_MODULES = (
+    messages, media, compact, probabilities, model, settings, constraints, tools, index, inspect, sessions,
+)  # fmt: skip
 """The modules that register commands when they are imported."""
 
 
@@ -46,10 +49,13 @@ def take_turn(chat: Chat, work: Callable[[], None]) -> None:
 
 
 def execute(chat: Chat, text: str) -> None:
-    """Run a command, or send a message."""
+    """Run a command, send a message, or attach the image or sound that was dropped on the terminal."""
     found = split_command(text)
     if found is None:
-        send(chat, text)
+        if (name := media.dropped_file(chat, text)) is not None:
+            media.attach_media(chat, [name], None)
+        else:
+            send(chat, text)
         return
     name, argument = found
     find(name).function(chat, argument)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from llamacli.engine.chat.message import Message
+from llamacli.engine.media.media import Media
 from llamacli.engine.params import GenerationParams, SamplingParams
+from llamacli.media.kind import MediaKind
 from llamacli.render.progress import NoProgress
 from llamacli.repl.screen import Screen
 from llamacli.tools.setup import ToolSetup
@@ -70,17 +72,19 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A document whose text is sent with the next message, and its name."""
+    """A document whose text is sent with the next message, or an image or sound, and its name."""
 
     name: str
-    text: str
+    text: str = ""
+    media: Media | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """Services of the program around the conversation.
 
-    `read_documents` reads what a word names: files, folders, patterns or web pages. `read_constraint` reads a constraint from
+    `read_documents` reads what a word names: files, folders, patterns or web pages. `read_media` reads an image or sound, of a
+    kind if one is given, and `is_media` says whether a word names one. `read_constraint` reads a constraint from
     text or from a named file. `read_bias` parses a logit bias, or raises ValueError. `flag_of` names the option of the command
     line that sets a parameter of the engine.
     """
@@ -88,6 +92,8 @@ class Host:
     guard: Callable[[], AbstractContextManager[Cancelling]]
     progress: Callable[[], AbstractContextManager[NoProgress]]
     read_documents: Callable[[str], Sequence[Attachment]]
+    read_media: Callable[[str, MediaKind | None], Attachment]
+    is_media: Callable[[str], bool]
     read_constraint: Callable[[ConstraintKind, str], ChatConstraint]
     read_bias: Callable[[str], Bias]
     flag_of: Callable[[str], str]

@@ -140,8 +140,8 @@ def test_messages_are_read() -> None:
         ([{"role": "user"}], "neither content nor tool calls"),
         ([{"role": "user", "content": 1}], "content must be a string or a list"),
         (
-            [{"role": "user", "content": [{"type": "image_url"}]}],
-            "only content parts of type text are supported, not 'image_url'",
+            [{"role": "user", "content": [{"type": "video"}]}],
+            "only content parts of type text, image_url and input_audio are supported, not 'video'",
         ),
         ([{"role": "user", "content": "x", "name": 1}], "name must be a string"),
         ([{"role": "assistant", "tool_calls": "x"}], "tool_calls must be a list"),

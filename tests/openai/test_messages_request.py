@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pictures import data_url
 
 from llamacli.engine.chat.message import Message, ToolCall
+from llamacli.engine.media.media import new_image
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import SchemaError, UsageError
 from llamacli.openai.messages.request import MessagesRequest, read_count, read_request
@@ -169,6 +171,20 @@ def test_tokens_are_counted_of_a_request_without_limits() -> None:
         read_count({"model": "tiny", "messages": [HI], "max_tokens": 5})
 
 
+def test_images_are_read_where_text_may_be() -> None:
+    block = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data_url().partition(",")[2]}}
+    red = new_image(8, 4, b"\xff\0\0" * 32)
+    content = [block, {"type": "text", "text": "What?"}]
+    assert conversation({"role": "user", "content": content}) == (Message("user", (red, "What?")),)
+    result = {"type": "tool_result", "tool_use_id": USE["id"], "content": [{"type": "text", "text": "here"}, block]}
+    messages = conversation(HI, {"role": "assistant", "content": [USE]}, {"role": "user", "content": [result]})
+    assert messages[-1].content == ("here", red)
+
+
+def conversation(*messages: dict[str, Any]) -> tuple[Message, ...]:
+    return read({"model": "m", "max_tokens": 1, "messages": list(messages)}).question.conversation
+
+
 def image(kind: str = "image") -> dict[str, Any]:
     return {"role": "user", "content": [{"type": kind, "source": {"type": "url", "url": "http://localhost"}}]}
 
@@ -211,7 +227,7 @@ WRONG = [
     ({"tools": [LOOK], "tool_choice": {"type": "some"}}, "tool_choice.type"),
     ({"tools": [LOOK], "tool_choice": "auto"}, "tool_choice"),
     ({"tool_choice": {"type": "any"}}, "tool_choice"),
-    ({"messages": [image()]}, "messages[0].content[0].type"),
+    ({"messages": [image()]}, "messages[0].content[0].source.type"),
     ({"messages": [image("document")]}, "messages[0].content[0].type"),
     ({"messages": [{"role": "robot", "content": "Hi"}]}, "messages[0].role"),
     ({"messages": [{"role": "user"}]}, "messages[0].content"),

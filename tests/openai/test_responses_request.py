@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pictures import data_url
 
 from llamacli.engine.chat.message import Message, ToolCall
+from llamacli.engine.media.media import new_image
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import SchemaError, UsageError
 from llamacli.openai.responses.request import ResponseRequest, read_request
@@ -226,7 +228,7 @@ REFUSED = [
     ({"input": "Hi", "tools": [LOOK], "tool_choice": "look"}, "tool_choice"),
     ({"input": "Hi", "tools": [LOOK], "tool_choice": {"type": "function", "name": "fly"}}, "tool_choice"),
     ({"input": "Hi", "tools": [LOOK], "tool_choice": {"type": "mcp", "server_label": "x"}}, "tool_choice"),
-    ({"input": [user([{"type": "input_image", "image_url": "data:"}])]}, "input[0].content[0].type"),
+    ({"input": [user([{"type": "input_image", "image_url": "data:"}])]}, "input[0].content[0].image_url"),
     ({"input": [{"role": "robot", "content": "Hi"}]}, "input[0].role"),
     ({"input": [{"role": "user"}]}, "input[0].content"),
     ({"input": [{"role": "user", "content": "Hi", "mood": "calm"}]}, "input[0].mood"),
@@ -242,3 +244,12 @@ def test_what_is_invalid_or_not_supported_is_named(body: Any, parameter: str | N
         read(body)
     assert caught.value.parameter == parameter
     assert "\n" not in str(caught.value)
+
+
+def test_images_are_parts_of_messages_and_of_results() -> None:
+    image = {"type": "input_image", "image_url": data_url(), "detail": "auto"}
+    red = new_image(8, 4, b"\xff\0\0" * 32)
+    result = {"type": "function_call_output", "call_id": "c1", "output": [image]}
+    messages = said(user([{"type": "input_text", "text": "What?"}, image]), CALL, result)
+    assert messages[0] == Message("user", ("What?", red))
+    assert messages[-1].content == (red,)

@@ -73,4 +73,6 @@ def model_params(given: Mapping[str, Any]) -> ModelParams:
         loras=(LoraAdapter(path=str(lora), scale=given["lora_scale"]),) if lora is not None else (),
         overrides=values.overrides(given["kv_overrides"]),
         numa=values.numa(given["numa"]),
+        mmproj=str(given["mmproj"]) if given["mmproj"] is not None else None,
+        image_max_tokens=values.whole_or_none("image_max_tokens", given["image_max_tokens"]),
     )

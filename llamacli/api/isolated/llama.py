@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from llamacli.api.arguments.names import naming_arguments
+from llamacli.api.chat.projectors import ProjectorHandler, projector_arguments
 from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.isolated import contract
 from llamacli.api.isolated.contract import Array, Forwarded
@@ -46,10 +47,15 @@ class IsolatedLlama(Llama):
     ) -> None:
         self._arguments = {"model_path": model_path, "isolated": isolated, "on_load": on_load, **arguments}
         path = find_model(model_path)
+        projector = projector_arguments(
+            arguments.get("chat_handler"), arguments.get("mmproj"), arguments.get("image_max_tokens")
+        )
+        if isinstance(arguments.get("chat_handler"), ProjectorHandler):
+            arguments = {**arguments, "chat_handler": None}
+        arguments |= projector
         plain = {name: _plain(name, value) for name, value in arguments.items() if value is not None}
         reads = [path.with_name(name) for name in part_names(path.name)]
-        if "lora_path" in plain:
-            reads.append(Path(plain["lora_path"]))
+        reads += [Path(plain[name]) for name in ("lora_path", "mmproj") if name in plain]
         self.model_path, self.chat_format = str(model_path), plain.get("chat_format")
         self.verbose, self.cache, self.chat_handler = bool(plain.get("verbose")), None, None
         self._child = start_child(SERVICE, reads, ChildParams(), model=path)

@@ -19,6 +19,7 @@ from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.events import NextToken
+from llamacli.engine.media.media import NOUNS
 from llamacli.engine.params import Description, SamplingParams
 from llamacli.errors import RemoteError, UsageError
 from llamacli.openai.client.request import unchosen
@@ -103,6 +104,7 @@ class RemotePrompting:
             has_chat_template=True,
             chat_template=info.chat_template,
             n_embd=info.n_embd,
+            takes=info.takes if info.takes is not None else ("image", "audio"),
         )
 
     def sampling_defaults(self, base: SamplingParams) -> SamplingParams:
@@ -130,7 +132,8 @@ class RemotePrompting:
     # --- prompts --------------------------------------------------------------------------------------------------------
 
     def render(self, question: Question) -> RemoteTurn:
-        """Return the turn of a question, which the server renders."""
+        """Return the turn of a question, which the server renders. Raises UsageError if it takes no images or sound of it."""
+        self._require_media(question.messages)
         return question_turn(question, self._first.info.dialect)
 
     def chat_turn(
@@ -142,11 +145,18 @@ class RemotePrompting:
         constraint: Constraint | None = None,
         budget: int | None = None,
     ) -> RemoteTurn:
-        """Return the turn that answers messages, which the server renders."""
+        """Return the turn that answers messages, which the server renders. Raises as `render`."""
+        self._require_media(messages)
         dialect = self._first.info.dialect
         return conversation_turn(
             messages, rendering or Rendering(), dialect, template=template, constraint=constraint, budget=budget
         )
+
+    def _require_media(self, messages: Sequence[Message]) -> None:
+        takes = self._first.info.takes
+        for media in (one for message in messages for one in message.media):
+            if takes is not None and media.kind not in takes:
+                self._refuse(f"has a model that takes no {NOUNS[media.kind]}")
 
     def text_turn(self, text: str, constraint: Constraint | None = None) -> Turn:
         """Return the turn that continues the text as it is, with its tokens. Raises UsageError if the server tells none."""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from llamacli.backend.remote.client import Client, RefusedError
 from llamacli.backend.remote.problem import MalformedError
 from llamacli.errors import ModelNotFoundError, UsageError
+from llamacli.media.kind import MediaKind
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,10 @@ _OTHERS = ("openai", "system", "vllm", "library", "organization_owner")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerInfo:
-    """A server and the chosen model. `n_ctx` and `slots`, the answers that it makes at once, are None if it does not tell."""
+    """A server and the chosen model.
+
+    `n_ctx`, `slots`, the answers that it makes at once, and `takes`, the kinds of media, are None if it does not tell.
+    """
 
     model: str
     dialect: Dialect = "openai"
@@ -36,6 +40,7 @@ class ServerInfo:
     n_embd: int = 0
     slots: int | None = None
     chat_template: str | None = None
+    takes: tuple[MediaKind, ...] | None = None
 
 
 def learn(client: Client, wanted: str | None) -> ServerInfo:
@@ -67,7 +72,16 @@ def learn(client: Client, wanted: str | None) -> ServerInfo:
         n_embd=_size(meta.get("n_embd")) or 0,
         slots=_size(meta.get("n_parallel")) or slots,
         chat_template=template if isinstance(template, str) and template else None,
+        takes=_kinds(props.get("modalities")),
     )
+
+
+def _kinds(modalities: Any) -> tuple[MediaKind, ...] | None:
+    """The kinds of media that a server says to take, as /props has them; None if it says nothing."""
+    if not isinstance(modalities, Mapping):
+        return None
+    named: tuple[tuple[str, MediaKind], ...] = (("vision", "image"), ("audio", "audio"))
+    return tuple(kind for name, kind in named if modalities.get(name))
 
 
 def _models(client: Client) -> list[Mapping[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from llamacli.cli.chat.constraint import read_constraint
-from llamacli.cli.chat.documents import DocumentOptions, read_first, reader
+from llamacli.cli.chat.documents import DocumentOptions, is_media, read_first, read_media, reader
 from llamacli.cli.chat.index import open_index
 from llamacli.cli.chat.model import AnswerOptions
 from llamacli.cli.chat.sessions import SessionOptions, list_sessions, open_sessions
@@ -22,6 +22,7 @@ from llamacli.cli.framework.options import (
     ContextOptions,
     GenerationOptions,
     ModelOptions,
+    ProjectorOptions,
     PromptCacheOptions,
     RemoteOptions,
     ResidentOptions,
@@ -84,6 +85,7 @@ def chat(
     screen: TerminalOptions,
     generation: GenerationOptions,
     model: ModelOptions,
+    projector: ProjectorOptions,
     sampling: SamplingOptions,
     context: ContextOptions,
     prompt_cache: PromptCacheOptions,
@@ -97,7 +99,8 @@ def chat(
     Enter sends, Alt-Enter or Ctrl-J starts a new line, Ctrl-C stops an answer and keeps its text, Ctrl-D leaves. /help lists
     the commands. The model loads while you type the first message, and each turn evaluates only the new tokens.
 
-    The text of documents (-f, /file) goes with the next message.
+    The text of documents (-f, /file) goes with the next message, and images and sounds (-f, /image, /audio) if the model takes
+    them; so does a file that is dropped on the terminal.
 
     With --index each message comes with the passages of an index that fit it, and answers cite them; /index off stops that.
 
@@ -116,6 +119,7 @@ def chat(
         conversation=conversation,
         generation=generation,
         model=model,
+        projector=projector,
         sampling=sampling,
         context=context,
         prompt_cache=prompt_cache.unless(not sessions.save),
@@ -156,6 +160,8 @@ def make_host(app: AppContext, access: Access) -> Host:
         guard=lambda: app.interrupts.guard(grace=None),
         progress=app.progress,
         read_documents=reader(app.console, access),
+        read_media=read_media,
+        is_media=is_media,
         read_constraint=lambda kind, given: read_constraint(app.console, kind, given),
         read_bias=parse_logit_bias,
         flag_of=flag_of,

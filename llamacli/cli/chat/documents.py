@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 from llamacli.backend.child.params import ChildParams
 from llamacli.cli.framework.console import Console
+from llamacli.cli.framework.inputs.attachments import media_kind, read_named, split_media
 from llamacli.cli.framework.inputs.documents import Access, DocumentInput, describe
 from llamacli.cli.framework.inputs.files import STDIN
 from llamacli.cli.framework.options import DocumentsOption, PrivateAddressesOption, RecursiveOption
 from llamacli.errors import UsageError
+from llamacli.media.kind import MediaKind
 from llamacli.repl.setup import Attachment
 from llamacli.values import dataclass
 
@@ -41,12 +44,13 @@ def read_first(console: Console, options: DocumentOptions, access: Access) -> tu
         raise UsageError("-r needs -f, which names a folder", hint="the text that ends an answer is --stop")
     if STDIN in options.file:
         raise UsageError("standard input cannot be a document of a conversation", hint="llamacli run reads it")
+    files, media = split_media(options.file)
     with DocumentInput(console, access) as documents:
         found = []
-        for one in documents.read_all(options.file):
+        for one in documents.read_all(files):
             console.note(describe(one.document))
             found.append(Attachment(one.document.name, one.titled))
-    return tuple(found)
+    return (*(Attachment(one.name, media=one.read()) for one in media), *found)
 
 
 def reader(console: Console, access: Access) -> Callable[[str], tuple[Attachment, ...]]:
@@ -56,7 +60,20 @@ def reader(console: Console, access: Access) -> Callable[[str], tuple[Attachment
     def read(word: str) -> tuple[Attachment, ...]:
         if word == STDIN:
             raise UsageError("/file reads no standard input")
+        if is_media(word):
+            return (read_media(word, None),)
         with DocumentInput(console, access) as documents:
             return tuple(Attachment(one.document.name, one.titled) for one in documents.read_all([word]))
 
     return read
+
+
+def read_media(word: str, kind: MediaKind | None) -> Attachment:
+    """Return the image or sound in a file. Raises as `attachments.Attachment.read`."""
+    found = kind or media_kind(Path(word))
+    return Attachment(word, media=read_named(word, found or "image"))
+
+
+def is_media(word: str) -> bool:
+    """Return whether a word names a file that is an image or sound by its content."""
+    return media_kind(Path(word)) is not None

@@ -30,7 +30,9 @@ class Topic:
 TOPICS: tuple[Topic, ...] = (
     Topic("pipelines", "Answers in shell pipelines, with examples to copy", ("run", "log", "embed", "tokenize", "grammar"),
           ("grammars", "embeddings", "exit-statuses")),
-    Topic("documents", "PDF, Word, web pages and folders as text", ("run", "chat", "embed"), ("pipelines", "embeddings")),
+    Topic("documents", "PDF, Word, web pages and folders as text", ("run", "chat", "embed"),
+          ("images", "pipelines", "embeddings")),
+    Topic("images", "Images and sound in prompts, and projectors", ("run", "chat", "serve", "info"), ("documents", "models")),
     Topic("templates", "Prompts with variables and options",
           ("templates", "run", "chat"), ("pipelines", "settings")),
     Topic("shell", "Commands for a task: proposed, reviewed, run", ("do",), ("pipelines", "settings")),

@@ -30,6 +30,7 @@ from llamacli.cli.run.log_options import LogOptions
 from llamacli.cli.run.options import (
     Asked,
     ConstraintOptions,
+    MediaOptions,
     OutputOptions,
     PromptArgument,
     PromptOptions,
@@ -45,6 +46,7 @@ from llamacli.errors import UsageError
     examples=(
         ("Ask a question.", 'llamacli run "Why is the sky blue?"'),
         ("Summarize a document.", 'llamacli run -f report.pdf "Summarize this in one sentence."'),
+        ("Ask about an image.", 'llamacli run -m model.gguf -f photo.webp "What is this?"'),
         ("Use it in a pipeline.", 'git diff | llamacli run -n 60 "Write a commit message."'),
         ("Use a prompt template.", "llamacli run -T translate --var language=French -f letter.txt"),
         ("Continue a text with the best token each time.", 'llamacli run --raw --temp 0 -n 20 "Once upon a time"'),
@@ -84,6 +86,7 @@ def run(
     template: TemplateOptions,
     chat: ChatOptions,
     source: PromptOptions,
+    media: MediaOptions,
     model: ModelOptions,
     generation: GenerationOptions,
     output: OutputOptions,
@@ -119,6 +122,9 @@ def run(
     that --allow-tool does not name is asked about, and without a terminal it is not offered. Calls, results and what the model
     says before its answer go to standard error, and to "messages" of --json. A tool that fails is the model's to deal with;
     after --max-tool-calls the exit status is 8. A constraint is for the answer, not for the calls.
+
+    Images and sounds go with the prompt, if the model takes them: -f recognizes them, and --image and --audio name them. Their
+    projector is found beside the model or in its repository, or --mmproj names it (`llamacli help images`).
 
     With --input each row of a file is answered, many at once; the result of a row that fails is an error object in its place,
     and the exit status is then 6. --shard K/N answers a part of the rows, and --merge OUT joins the parts' results;
@@ -164,6 +170,7 @@ def run(
         chat=chat,
         source=source,
         access=source.access(offline=model.offline, child=resident.child(model)),
+        media=media,
         tools=tools,
         tool_calls=tool_calls,
         reasoning=reasoning,

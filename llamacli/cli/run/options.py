@@ -13,6 +13,7 @@ from llamacli.cli.framework.options import (
     DocumentsOption,
     GenerationOptions,
     PrivateAddressesOption,
+    ProjectorOptions,
     RecursiveOption,
     SamplingOptions,
     ShowTextOption,
@@ -86,6 +87,28 @@ class PromptOptions:
     def access(self, *, offline: bool, child: ChildParams) -> Access:
         """Return what may be read as documents."""
         return Access(recursive=self.recursive, private_addresses=self.private_addresses, offline=offline, child=child)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaOptions(ProjectorOptions):
+    """Images and sound that go with the prompt."""
+
+    PANEL: ClassVar[str] = "Images and sound"
+
+    image: Annotated[
+        tuple[str, ...],
+        option(
+            "--image", metavar="FILE", environment=False, parser=parse_raw_text,
+            help="Image for the model, as -f recognizes it; can be repeated; - is standard input.",
+        ),
+    ] = ()  # fmt: skip
+    audio: Annotated[
+        tuple[str, ...],
+        option(
+            "--audio", metavar="FILE", environment=False, parser=parse_raw_text,
+            help="Sound for the model, as -f recognizes it; can be repeated; - is standard input.",
+        ),
+    ] = ()  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +266,7 @@ class Asked:
     chat: ChatOptions
     source: PromptOptions
     access: Access
+    media: MediaOptions
     tools: ToolOptions
     tool_calls: ToolCallOptions
     reasoning: ReasoningOptions

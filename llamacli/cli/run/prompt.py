@@ -87,7 +87,7 @@ def read_base(console: Console, prompt: str | None, asked: Asked, constraint: An
     source, chat, tools, reasoning = asked.source, asked.chat, asked.tools, asked.reasoning
     for given, name in (
         (prompt, "PROMPT"), (source.file, "-f"), (source.messages, "--messages"), (source.infill, "--infill"),
-        (source.at, "--at"), (source.dry_run, "--dry-run"),
+        (source.at, "--at"), (source.dry_run, "--dry-run"), (asked.media.image, "--image"), (asked.media.audio, "--audio"),
     ):  # fmt: skip
         if given:
             raise UsageError(f"{name} cannot be used with --input", hint="--template makes prompts from the fields of rows")

@@ -6,6 +6,7 @@ import importlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llamacli.cli.framework.backends.engine import ModelSetup, open_backend
@@ -15,9 +16,10 @@ from llamacli.cli.run.batch_options import RowOptions
 from llamacli.cli.run.constraint import read_constraint
 from llamacli.cli.run.log import FinishedRun, open_journal
 from llamacli.cli.run.log_options import LogOptions
+from llamacli.cli.run.media import with_media, with_projector
 from llamacli.cli.run.options import Asked, OutputOptions, StateOptions
 from llamacli.cli.run.passages import find_passages, note_places, with_passages
-from llamacli.cli.run.prompt import read_base, read_question, read_row_template
+from llamacli.cli.run.prompt import read_base, read_row_template
 from llamacli.engine.params import ModelParams
 from llamacli.errors import LlamacliError
 from llamacli.units import counted
@@ -49,7 +51,7 @@ def answer_prompt(
     """
     asked.check(logprobs=output.logprobs)
     constraint = read_constraint(app.console, asked.constraint)
-    question = read_question(app.console, prompt, asked, constraint)
+    question, setup = with_media(app, prompt, asked, setup, constraint)
     found = find_passages(app, asked.index, setup, _searched(prompt, question))
     with _tools(app, asked) as tools, open_journal(app, log) as journal:
         if tools is not None:
@@ -115,24 +117,27 @@ def answer_rows(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
     asked.check()
     constraint = read_constraint(app.console, asked.constraint)
     base = read_base(app.console, prompt, asked, constraint)
+    setup, rate = with_projector(app, asked.media, setup, (), may_come=True)
     template = read_row_template(app.console, asked.template, rows.template)
     from llamacli.cli.run.rows import check_files, run_rows
 
     if not check_files(app, rows, template):
         return
     with _row_engine(app, setup, rows) as engine:
+        from llamacli.cli.framework.inputs.attachments import read_named
         from llamacli.openai.batch_request import RowDefaults
 
         params = asked.generation.params(asked.sampling.resolved(engine))
         strict, hides_reasoning = asked.constraint.strict, asked.reasoning.hide_reasoning
-        run_rows(app, engine, rows, RowDefaults(base, params, template, strict=strict), hides_reasoning=hides_reasoning)
+        defaults = RowDefaults(base, params, template, strict=strict, attach=partial(read_named, rate=rate))
+        run_rows(app, engine, rows, defaults, hides_reasoning=hides_reasoning)
 
 
 def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelSetup, log: LogOptions, *, json: bool) -> None:
-    """Write the prompt exactly, and its length and its context's size to standard error. Loads no weights."""
+    """Write the prompt exactly, and its length and its context's size to standard error. Loads no weights for text."""
     asked.check()
     constraint = read_constraint(app.console, asked.constraint)
-    question = read_question(app.console, prompt, asked, constraint)
+    question, setup = with_media(app, prompt, asked, setup, constraint)
     found = find_passages(app, asked.index, setup, _searched(prompt, question))
     with _tools(app, asked) as tools, open_journal(app, log if log.continues else LogOptions()) as journal:
         if tools is not None:
@@ -140,7 +145,8 @@ def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
         if journal is not None:
             question, setup = journal.question(question), journal.setup(setup)
     path = app.find_model(app, setup.model.model, offline=setup.model.offline)
-    model = ModelParams(vocabulary_only=True, gpu_layers=0)
+    has_media = any(message.media for message in question.messages)  # which are counted with the weights
+    model = setup.params if has_media else ModelParams(vocabulary_only=True, gpu_layers=0)
     with app.open_engine(path, model, setup.context, child=setup.child) as engine:
         question, _ = with_passages(engine, question, found, asked.index)
         turn = engine.render(question)

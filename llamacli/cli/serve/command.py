@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import ContextOptions, PromptCacheOptions, SamplingOptions
+from llamacli.cli.framework.options import ContextOptions, ProjectorOptions, PromptCacheOptions, SamplingOptions
 from llamacli.cli.framework.parameters import option
 from llamacli.cli.serve.options import AccessOptions, ListenOptions, LoadOptions, LogOptions, NodeOptions, ServedModelOptions
 from llamacli.errors import UsageError
@@ -40,6 +40,7 @@ def serve(
     app: AppContext,
     *,
     model: ServedModelOptions,
+    projector: ProjectorOptions,
     listen: ListenOptions,
     node: NodeOptions,
     access: AccessOptions,
@@ -60,6 +61,8 @@ def serve(
     The sampling options are defaults, which a request may change. SIGTERM and Ctrl-C let running answers finish; a second one
     ends them. SIGHUP reads keys, settings and the certificate again.
 
+    Requests may have images and sounds, as data URLs, if the model takes them (`llamacli help images`).
+
     With --rpc-node it serves no model, but lends this machine's devices to commands of another machine that have --rpc, for a
     model that is too large for one.
 
@@ -73,6 +76,7 @@ def serve(
     check_no_node(node)
     setup = make_setup(
         model=model,
+        projector=projector,
         listen=listen,
         access=access,
         load=load,

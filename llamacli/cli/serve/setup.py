@@ -12,7 +12,7 @@ from typing import Any
 from llamacli.backend import local
 from llamacli.cli.framework.command import Reread
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import ContextOptions, PromptCacheOptions, SamplingOptions
+from llamacli.cli.framework.options import ContextOptions, ProjectorOptions, PromptCacheOptions, SamplingOptions
 from llamacli.cli.framework.settings import settings
 from llamacli.cli.serve.options import AccessOptions, ListenOptions, LoadOptions, LogOptions, ServedModelOptions
 from llamacli.engine.params import SamplingParams
@@ -40,6 +40,7 @@ class Setup:
     """The options of the command, by the names of its parameters."""
 
     model: ServedModelOptions
+    projector: ProjectorOptions
     listen: ListenOptions
     access: AccessOptions
     load: LoadOptions
@@ -169,12 +170,22 @@ def _spec(app: AppContext, setup: Setup, line: Reread, reference: str | None, al
         name=name,
         aliases=tuple(other for other in dict.fromkeys((*names, *(Path(one).stem for one in names))) if other != name),
         find=lambda: app.find_model(app, reference, offline=own.model.offline),
-        model=own.model.params(),
+        find_projector=lambda path: _projector(app, own, reference, path),
+        projector=own.projector.mmproj if own.projector.mmproj_auto else "",
+        model=dataclasses.replace(own.model.params(), image_max_tokens=own.projector.image_max_tokens),
         context=context,
         sampling=_sampling(own.sampling),
         template=own.chat_template,
         fewer_sequences=AUTO_PARALLEL[1:] if own.load.parallel is None else (),
     )
+
+
+def _projector(app: AppContext, own: Setup, reference: str | None, path: Path) -> Path | None:
+    """Return the projector of a model, None if it has none, or is not to have one."""
+    options = own.projector
+    if options.mmproj is None and not options.mmproj_auto:
+        return None
+    return app.find_projector(app, path, reference, mmproj=options.mmproj, offline=own.model.offline)
 
 
 def _own_options(app: AppContext, setup: Setup, line: Reread, reference: str | None) -> Setup:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from llamacli.cli.framework.context import AppContext
 from llamacli.engine.tokenization.documents import BLOCK, Document, text_document, utf8_blocks
-from llamacli.errors import UsageError
+from llamacli.errors import MediaError, UsageError
 from llamacli.json_text import parse_json
 from llamacli.units import counted
 
@@ -117,8 +117,12 @@ def conversations_of(
         try:
             text = b"".join(utf8_blocks(document.blocks(), document.name, replace=replace)).decode()
             messages = read_messages(text, document.name) if are_messages else [{"role": "user", "content": text}]
-            yield Conversation(document, message.read_messages([*system, *messages]))
-        except UsageError as error:
+            conversation = message.read_messages([*system, *messages])
+            if any(one.media for one in conversation):
+                hint = "`llamacli run --messages FILE --dry-run` counts their tokens, with the model's projector"
+                raise UsageError(f"{document.name} has images or sounds, which a vocabulary does not count", hint=hint)
+            yield Conversation(document, conversation)
+        except (UsageError, MediaError) as error:
             yield NotTokenized(document, error)
 
 

@@ -192,18 +192,23 @@ def _read_message(item: Any, subject: str) -> Message:
     )
 
 
-def _read_content(content: Any, subject: str) -> str | tuple[str, ...] | None:
+def _read_content(content: Any, subject: str) -> str | tuple[str | Media, ...] | None:
     if content is None or isinstance(content, str):
         return content
     if not isinstance(content, list):
         raise UsageError(f"{subject}: content must be a string or a list of parts")
-    texts = []
-    for part in content:
-        kind = part.get("type") if isinstance(part, Mapping) else None
-        if kind != "text" or not isinstance(part.get("text"), str):
-            raise UsageError(f"{subject}: only content parts of type text are supported, not {kind!r}")
-        texts.append(part["text"])
-    return tuple(texts)
+    return tuple(_read_part(part, subject) for part in content)
+
+
+def _read_part(part: Any, subject: str) -> str | Media:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind == "text" and isinstance(part.get("text"), str):
+        return str(part["text"])
+    if kind not in ("image_url", "input_audio"):
+        raise UsageError(f"{subject}: only content parts of type text, image_url and input_audio are supported, not {kind!r}")
+    from llamacli.engine.media.read import read_part  # most messages have text only
+
+    return read_part(part, subject)
 
 
 def _read_call(item: Any, subject: str) -> ToolCall:

@@ -1,4 +1,4 @@
-"""Content blocks of a request: text, thinking, uses of tools and their results."""
+"""Content blocks of a request: text, images, thinking, uses of tools and their results."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llamacli.engine.chat.message import Message, ToolCall
+from llamacli.engine.media.media import Media
 from llamacli.errors import UsageError
 from llamacli.openai.fields import Fields
+from llamacli.openai.media import read_image_block
 from llamacli.openai.seal import unseal
 
 _BILLING = "x-anthropic-billing-header:"
@@ -56,12 +58,12 @@ def _read_message(fields: Fields, calls: dict[str, str]) -> Iterator[Message]:
     elif role == "assistant":
         yield _answer(fields, calls)
     else:
-        kinds = ("text", "tool_result") if role == "user" else ("text",)
+        kinds = ("text", "image", "tool_result") if role == "user" else ("text",)
         blocks = list(_blocks(fields, "content", kinds))
         yield from (_result(block, calls) for block in blocks if block.value("type") == "tool_result")
-        texts = tuple(block.required_text("text") for block in blocks if block.value("type") == "text")
-        if texts or not blocks:
-            yield Message(role, _content(texts))
+        parts = tuple(_part(block) for block in blocks if block.value("type") != "tool_result")
+        if parts or not blocks:
+            yield Message(role, _content(parts))
 
 
 def _answer(fields: Fields, calls: dict[str, str]) -> Message:
@@ -93,15 +95,23 @@ def _result(block: Fields, calls: Mapping[str, str]) -> Message:
         raise block.fault("tool_use_id", f"{identity!r} is not the id of an earlier tool_use block")
     given = block.value("content")
     if given is None or isinstance(given, str):
-        text = given or ""
+        parts: tuple[str | Media, ...] = (given or "",)
     else:
-        text = "\n".join(part.required_text("text") for part in _blocks(block, "content", ("text",)))
-    failed = block.flag("is_error") and not text.lower().startswith("error")
-    return Message("tool", f"Error: {text}" if failed else text, tool_call_id=identity, name=calls[identity])
+        parts = tuple(_part(part) for part in _blocks(block, "content", ("text", "image")))
+    media = tuple(part for part in parts if isinstance(part, Media))
+    text = "\n".join(part for part in parts if isinstance(part, str))
+    if block.flag("is_error") and not text.lower().startswith("error"):
+        text = f"Error: {text}"
+    return Message("tool", (text, *media) if media else text, tool_call_id=identity, name=calls[identity])
+
+
+def _part(block: Fields) -> str | Media:
+    return read_image_block(block) if block.value("type") == "image" else block.required_text("text")
 
 
 _FIELDS = {
     "text": ("text", "citations"),
+    "image": ("source",),
     "thinking": ("thinking", "signature"),
     "tool_use": ("id", "name", "input"),
     "tool_result": ("tool_use_id", "content", "is_error"),
@@ -127,8 +137,8 @@ def _blocks(fields: Fields, name: str, kinds: tuple[str, ...]) -> Iterator[Field
         yield block
 
 
-def _content(texts: tuple[str, ...]) -> str | tuple[str, ...]:
-    return texts[0] if len(texts) == 1 else texts or ""
+def _content(parts: tuple[str | Media, ...]) -> str | tuple[str | Media, ...]:
+    return parts[0] if len(parts) == 1 and isinstance(parts[0], str) else parts or ""
 
 
 def _joined(first: Message, second: Message) -> Message:

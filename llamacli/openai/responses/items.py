@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llamacli.engine.chat.message import Message, ToolCall
+from llamacli.engine.media.media import Media
 from llamacli.errors import UsageError
 from llamacli.openai.fields import Fields
+from llamacli.openai.media import read_input_audio, read_input_image
 from llamacli.openai.responses.tools import custom_arguments, seen_name
 from llamacli.openai.seal import unseal
 
@@ -134,16 +136,23 @@ _READERS: dict[str, Callable[[_Reader, Fields], None]] = {
 }
 
 
-def _content(fields: Fields, name: str) -> str | tuple[str, ...]:
-    """Return the text of an item, one string for each part if it has several."""
+def _content(fields: Fields, name: str) -> str | tuple[str | Media, ...]:
+    """Return the content of an item, one value for each part if it has several."""
     value = fields.value(name)
     if isinstance(value, str):
         return value
-    texts = _texts(fields, name)
-    return texts[0] if len(texts) == 1 else texts
+    parts = _parts(fields, name)
+    return parts[0] if len(parts) == 1 and isinstance(parts[0], str) else parts
 
 
 def _texts(fields: Fields, name: str) -> tuple[str, ...]:
+    parts = _parts(fields, name)
+    if not all(isinstance(part, str) for part in parts):
+        raise fields.fault(name, "must be text")
+    return tuple(part for part in parts if isinstance(part, str))
+
+
+def _parts(fields: Fields, name: str) -> tuple[str | Media, ...]:
     parts = fields.value(name)
     if parts is None:
         raise fields.fault(name, "is missing")
@@ -152,19 +161,24 @@ def _texts(fields: Fields, name: str) -> tuple[str, ...]:
     return tuple(_part(Fields(part, within=f"{fields.name(name)}[{place}]")) for place, part in enumerate(parts))
 
 
-def _part(fields: Fields) -> str:
+def _part(fields: Fields) -> str | Media:
     kind = fields.required_text("type")
+    part: str | Media
     if kind in _TEXT_PARTS:
-        text = fields.required_text("text")
+        part = fields.required_text("text")
         fields.value("annotations")
         fields.value("logprobs")
         fields.value("prompt_cache_breakpoint")
+    elif kind == "input_image":
+        part = read_input_image(fields)
+    elif kind == "input_audio":
+        part = read_input_audio(fields)
     elif kind == "refusal":
-        text = fields.required_text("refusal")
+        part = fields.required_text("refusal")
     else:
         raise fields.fault("type", f"{kind!r} is not supported")
     fields.finish()
-    return text
+    return part
 
 
 def _listed(item: Document) -> Document:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
-
 from llamacli.engine.chat.message import Message
 from llamacli.errors import UsageError
 from llamacli.repl.commands.compact import revert_compact
-from llamacli.repl.commands.registry import COMMANDS, command, find, format_help, parse_number
+from llamacli.repl.commands.media import describe
+from llamacli.repl.commands.registry import COMMANDS, command, find, format_help, parse_number, paths_of
 from llamacli.repl.conversation.blocks import strip_fences
 from llamacli.repl.conversation.passages import with_passages
 from llamacli.repl.conversation.state import Chat
@@ -120,19 +118,13 @@ def attach(chat: Chat, argument: str) -> None:
     if argument == "none":
         chat.turn.attachments.clear()
         return
-    try:
-        names = shlex.split(argument)
-    except ValueError as error:
-        raise UsageError(f"invalid paths: {error}") from None
-    if not names:
-        raise UsageError("/file needs a path")
-    if len(names) > 1 and Path(argument).expanduser().is_file():  # a name with spaces, as completion writes it
-        names = [argument]
     engine = chat.engine()
-    for name in names:
-        word = str(Path(name).expanduser()) if name.startswith("~") else name
+    for word in paths_of(argument, "file"):
         for found in chat.setup.host.read_documents(word):
             chat.turn.attachments.append(found)
+            if found.media is not None:
+                chat.setup.screen.note(f"{found.name}: {describe(chat, found.media)}, sent with the next message")
+                continue
             count = len(engine.text_turn(found.text).prompt.tokens) if engine.has_vocabulary else 0
             size = f"{counted(count, 'token')}, " if engine.has_vocabulary else ""
             chat.setup.screen.note(f"{found.name}: {size}sent with the next message")
@@ -147,12 +139,14 @@ def leave(chat: Chat, argument: str) -> None:
 def send(chat: Chat, text: str) -> None:
     """Add a message of the user, after the attached files, and request an answer."""
     close_calls(chat)  # another process may have been killed during a call
-    parts = [*(attachment.text.rstrip("\n") for attachment in chat.turn.attachments), strip_fences(text)]
+    attachments = chat.turn.attachments
+    parts = [*(one.text.rstrip("\n") for one in attachments if one.media is None), strip_fences(text)]
     message = "\n\n".join(parts)
     wrap = chat.setup.wrap
+    media = tuple(one.media for one in attachments if one.media is not None)
     chat.turn.draft = chat.turn.unanswered = text
     message = with_passages(chat, message if wrap is None else wrap(message), strip_fences(text))
-    chat.tree.add(Message("user", message))
+    chat.tree.add(Message("user", (*media, message) if media else message))
     chat.turn.wants_answer = True
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from llamacli.errors import UsageError
@@ -26,7 +28,7 @@ GROUPS = {
     "Answers": ("regen", "continue", "retry", "copy", "stats", "think", "probs", "pick"),
     "Messages": ("undo", "edit", "branches", "branch", "clear"),
     "Model": ("model", "system", "set", "params", "grammar", "schema", "tools"),
-    "Prompt": ("file", "index", "tokens", "context", "prompt", "compact"),
+    "Prompt": ("file", "image", "audio", "index", "tokens", "context", "prompt", "compact"),
     "Sessions": ("save", "rename", "load", "sessions", "search", "delete", "export"),
     "Program": ("help", "quit"),
 }
@@ -103,6 +105,19 @@ def parse_number(text: str, most: int) -> int | None:
     if not text.isdecimal() or len(text) > len(str(most)):
         return None
     return number if 1 <= (number := int(text)) <= most else None
+
+
+def paths_of(argument: str, name: str) -> list[str]:
+    """Return the paths in the argument of a command, the home folder expanded. Raises UsageError if there are none."""
+    try:
+        words = shlex.split(argument)
+    except ValueError as error:
+        raise UsageError(f"invalid paths: {error}") from None
+    if not words:
+        raise UsageError(f"/{name} needs a path")
+    if len(words) > 1 and Path(argument).expanduser().is_file():  # a name with spaces, as completion writes it
+        words = [argument]
+    return [str(Path(word).expanduser()) if word.startswith("~") else word for word in words]
 
 
 def grouped(commands: Collection[SlashCommand]) -> dict[str, list[SlashCommand]]:

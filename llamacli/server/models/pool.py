@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llamacli.engine.params import ModelParams
 from llamacli.errors import ClosedError, EngineDiedError, MemoryFullError, ModelNotFoundError, UsageError
 from llamacli.server.models.admission import QueueFullError
 from llamacli.server.models.loaded import LoadedModel
@@ -162,8 +163,9 @@ class ModelPool:
             place.progress, place.error = 0.0, None
             try:
                 path = await asyncio.to_thread(place.spec.find)
-                await self._make_room(place.spec, path)
-                place.loaded = await asyncio.to_thread(self._opened, place, path)
+                params = await asyncio.to_thread(place.spec.params_for, path)
+                await self._make_room(place.spec, path, params)
+                place.loaded = await asyncio.to_thread(self._opened, place, path, params)
                 place.loaded.receive_here()
             except Exception as error:
                 place.error = error
@@ -172,7 +174,7 @@ class ModelPool:
                 place.progress = None
             logger.info("loaded %s", place.spec.name)
 
-    def _opened(self, place: _Place, path: Path) -> LoadedModel:
+    def _opened(self, place: _Place, path: Path, params: ModelParams) -> LoadedModel:
         spec = place.spec
 
         def on_load(share: float) -> None:
@@ -182,7 +184,7 @@ class ModelPool:
         fewer = list(spec.fewer_sequences)
         while True:
             try:
-                backend = self._open(path, spec.model, context, prefix_bytes=spec.prefix_bytes, on_load=on_load)
+                backend = self._open(path, params, context, prefix_bytes=spec.prefix_bytes, on_load=on_load)
             except MemoryFullError:
                 if not fewer:
                     raise
@@ -190,12 +192,12 @@ class ModelPool:
             else:
                 return LoadedModel(spec, backend, queue=self.params.queue)
 
-    async def _make_room(self, spec: ModelSpec, path: Path) -> None:
+    async def _make_room(self, spec: ModelSpec, path: Path, params: ModelParams) -> None:
         """Free idle models until another fits; wait while all are busy. The last one is loaded whatever the estimate says."""
         context = await asyncio.to_thread(spec.context_for, path)
         while others := self.loaded():
             has_place = self.params.most is None or len(others) < self.params.most
-            if has_place and await asyncio.to_thread(self._fits, path, spec.model, context):
+            if has_place and await asyncio.to_thread(self._fits, path, params, context):
                 return
             async with self._changed:
                 idle = [model for model in self.loaded() if not model.users]

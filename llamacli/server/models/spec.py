@@ -49,6 +49,10 @@ FitsMemory = Callable[[Path, ModelParams, ContextParams], bool]
 """Returns whether a model fits into the memory that is free now."""
 
 
+def _no_projector(_path: Path) -> Path | None:
+    return None
+
+
 def _unchanged(base: SamplingParams) -> SamplingParams:
     return base
 
@@ -57,12 +61,15 @@ def _unchanged(base: SamplingParams) -> SamplingParams:
 class ModelSpec:
     """A model that may be served. `name` and `aliases` are what clients call it; `find` returns its file, fetched if need be.
 
+    `find_projector` returns the projector of the file, None if it has none, and `projector` is its name if it was given.
     `sampling` changes the defaults of sampling, which the model may recommend. `template` replaces the model's chat template.
     `fewer_sequences` are tried in turn if there is too little memory for those of `context`.
     """
 
     name: str
     find: Callable[[], Path]
+    find_projector: Callable[[Path], Path | None] = _no_projector
+    projector: str | None = None
     aliases: tuple[str, ...] = ()
     model: ModelParams = field(default_factory=ModelParams)
     context: ContextParams = field(default_factory=ContextParams)
@@ -77,8 +84,13 @@ class ModelSpec:
         return self.sampling(base) == other.sampling(base) and all(
             getattr(self, one.name) == getattr(other, one.name)
             for one in dataclasses.fields(self)
-            if one.name not in ("find", "sampling")
+            if one.name not in ("find", "find_projector", "sampling")
         )
+
+    def params_for(self, path: Path) -> ModelParams:
+        """Return the parameters of the model, with its projector. Raises what `find_projector` raises."""
+        found = self.find_projector(path)
+        return self.model if found is None else dataclasses.replace(self.model, mmproj=str(found))
 
     def context_for(self, path: Path) -> ContextParams:
         """Return the parameters of the context. Its size is fixed, because a larger one would end what runs in the old one.

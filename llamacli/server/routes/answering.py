@@ -26,6 +26,8 @@ _COMPILED = frozenset(
     {"functions", "grammar", "json_schema", "output_config", "output_format", "response_format", "text", "tools"}
 )
 """Fields whose values become grammars and templates of tools: that can take a while."""
+_MEDIA = (b"image", b"input_audio")
+"""What the body of a request with pictures or sounds contains."""
 
 
 class Answering:
@@ -97,8 +99,12 @@ class Answering:
 
 
 async def read_request(exchange: Exchange, model: LoadedModel, document: Any, read: Callable[[], T]) -> T:
-    """Return a request that `read` reads: here if that is quick, else on a thread, as schemas become grammars meanwhile."""
+    """Return a request that `read` reads: here if that is quick, else on a thread.
+
+    Meanwhile schemas become grammars, and pictures are decoded.
+    """
     is_quick = len(exchange.body) <= _QUICK_BYTES and isinstance(document, dict) and _COMPILED.isdisjoint(document)
+    is_quick = is_quick and not any(mark in exchange.body for mark in _MEDIA)
     return read() if is_quick else await model.prompt_work(read)
 
 

@@ -54,7 +54,7 @@ class Status:
                 "model_path": described.model,
                 "total_slots": described.n_parallel,
                 "chat_template": described.chat_template or "",
-                "modalities": {"vision": False, "audio": False},
+                "modalities": {"vision": "image" in described.takes, "audio": "audio" in described.takes},
                 "default_generation_settings": {"n_ctx": described.n_ctx},
                 "is_sleeping": False,
             }

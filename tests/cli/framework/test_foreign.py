@@ -104,7 +104,6 @@ def test_every_synonym_is_an_option_of_run_and_no_name_is_taken_from_an_option()
         (["run", "--host", "here", "x"], "write --url http://HOST:PORT"),
         (["run", "--n", "2", "x"], "write --samples N"),
         (["run", "--stream", "x"], "--stream-json streams JSON"),
-        (["run", "--image", "x.png", "x"], "images are not supported"),
         (["run", "-o", "colour", "red", "x"], "-o colour: no such option"),
         (["run", "-o", "colour"], "-o needs a name and a value"),
         (["run", "-p"], "-p needs a value"),

@@ -16,6 +16,7 @@ from llamacli.cli.framework.options.documents import (
 )
 from llamacli.cli.framework.options.generation import GenerationOptions
 from llamacli.cli.framework.options.model import EngineTimeoutOption, ModelOption, ModelOptions, RpcOption, SandboxOption
+from llamacli.cli.framework.options.projector import MmprojOption, ProjectorOptions
 from llamacli.cli.framework.options.prompt import ChatOptions
 from llamacli.cli.framework.options.prompt_cache import PromptCacheOptions
 from llamacli.cli.framework.options.remote import RemoteOptions
@@ -26,7 +27,8 @@ from llamacli.cli.framework.options.tools import ToolCallOptions
 
 __all__ = [
     "ChatOptions", "CommonOptions", "ContextOptions", "DaskOption", "DocumentsOption", "EngineTimeoutOption",
-    "GenerationOptions", "JsonOption", "KeepAliveOption", "ModelOption", "ModelOptions", "OfflineOption",
-    "PrivateAddressesOption", "PromptCacheOptions", "RecursiveOption", "RemoteOptions", "ResidentOptions", "RpcOption",
-    "SamplingOptions", "SandboxOption", "ShowTextOption", "TemplateOptions", "ToolCallOptions", "show_help",
+    "GenerationOptions", "JsonOption", "KeepAliveOption", "MmprojOption", "ModelOption", "ModelOptions", "OfflineOption",
+    "PrivateAddressesOption", "ProjectorOptions", "PromptCacheOptions", "RecursiveOption", "RemoteOptions",
+    "ResidentOptions", "RpcOption", "SamplingOptions", "SandboxOption", "ShowTextOption", "TemplateOptions",
+    "ToolCallOptions", "show_help",
 ]  # fmt: skip

@@ -37,7 +37,7 @@ _WITH_VALUE = {
     "-sysf": Rewrite("-sys", lambda value: ["-sys", read_text_file(Path(value)).rstrip("\n")]),
     "--system-prompt-file": Rewrite("-sys", lambda value: ["-sys", read_text_file(Path(value)).rstrip("\n")]),
     "--schema": Rewrite("-j", _schema), "--guided-json": Rewrite("-j", _schema),
-    "-np": _as("--parallel"),
+    "-np": _as("--parallel"), "-mm": _as("--mmproj"),
 }  # fmt: skip
 """Options with a value that commands of ours have in another form, or under a short name."""
 
@@ -54,8 +54,6 @@ _LINES = {
     "-cnv": "llamacli chat is a conversation", "--conversation": "llamacli chat is a conversation",
     "-i": "llamacli chat is a conversation", "--interactive": "llamacli chat is a conversation",
     "-hff": "write -m hf:USER/REPO:FILE", "--hf-file": "write -m hf:USER/REPO:FILE",
-    "--mmproj": "images are not supported", "--image": "images are not supported",
-    "-a": "-f FILE adds a text file; images are not supported", "--attachment": "-f FILE adds a text file",
     "--no-stream": "output into a file or a pipe is the same with and without streaming",
     "--stream": "text is streamed anyhow, and --stream-json streams JSON",
     "-co": "write --color always", "-td": "write llamacli run --tools FILE --run-tools",

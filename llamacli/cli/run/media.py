@@ -1,0 +1,59 @@
+"""The images and sounds of `run`: recognized among its files, and the projector that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from llamacli.cli.framework.context import AppContext
+from llamacli.cli.run.options import Asked, MediaOptions
+from llamacli.cli.run.prompt import read_question
+from llamacli.errors import UsageError
+from llamacli.gguf.analysis.projector import SOUND_RATE
+from llamacli.media.kind import MediaKind
+
+if TYPE_CHECKING:
+    from llamacli.cli.framework.backends.engine import ModelSetup
+    from llamacli.engine.chat.question import Question
+    from llamacli.engine.constraint.answer_constraint import AnswerConstraint
+
+
+def with_media(
+    app: AppContext, prompt: str | None, asked: Asked, setup: ModelSetup, constraint: AnswerConstraint | None
+) -> tuple[Question, ModelSetup]:
+    """Return the question with its images and sounds, and the model with the projector that they need.
+
+    Raises:
+        UsageError: if the model does not take them, or what `read_question` raises.
+        MediaError: if one is damaged or too large.
+    """
+    from llamacli.cli.framework.inputs.attachments import attached, split_media
+
+    source = asked.source
+    attachments = attached(app.console, asked.media.image, asked.media.audio)
+    if source.at is None and source.file:
+        files, found = split_media(source.file)
+        attachments, asked = (*found, *attachments), replace(asked, source=replace(source, file=files))
+    question = read_question(app.console, prompt, asked, constraint)
+    if attachments and question.is_text:
+        raise UsageError("images and sounds need a chat template: --raw, --infill and --at cannot be used with them")
+    kinds = {one.kind for one in attachments} | {one.kind for message in question.conversation for one in message.media}
+    setup, rate = with_projector(app, asked.media, setup, kinds)
+    return replace(question, media=tuple(one.read(rate) for one in attachments)), setup
+
+
+def with_projector(
+    app: AppContext, media: MediaOptions, setup: ModelSetup, kinds: Collection[MediaKind], *, may_come: bool = False
+) -> tuple[ModelSetup, int]:
+    """Return the model with its projector, and the rate of its sounds. `may_come`: what is asked later may have media.
+
+    Raises:
+        UsageError: if the model does not take these kinds of media.
+    """
+    if setup.remote.url or not (kinds or may_come or media.mmproj is not None):
+        return setup, SOUND_RATE
+    from llamacli.cli.framework.media import with_projector as found_projector
+
+    found = found_projector(app, setup.model, media, setup.params, kinds)
+    return replace(setup, params=found.params), found.sound_rate
