@@ -9,6 +9,9 @@ from pathlib import Path
 
 from llamacli.errors import LlamacliError, StorageError, UsageError
 
+_unfinished: set[Path] = set()
+"""The files that have no name yet."""
+
 
 @contextlib.contextmanager
 def new_file(target: Path) -> Iterator[Path]:
@@ -23,6 +26,7 @@ def new_file(target: Path) -> Iterator[Path]:
     part = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         part.touch(exist_ok=False)
+        _unfinished.add(part)
         yield part
         _publish(part, target)
     except LlamacliError:  # some are an OSError as well
@@ -30,8 +34,19 @@ def new_file(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+        _remove(part)
+
+
+def remove_unfinished() -> None:
+    """Remove the files that will get no name, because the process ends at once."""
+    for part in tuple(_unfinished):
+        _remove(part)
+
+
+def _remove(part: Path) -> None:
+    with contextlib.suppress(OSError):
+        part.unlink()
+    _unfinished.discard(part)
 
 
 def _publish(part: Path, target: Path) -> None:

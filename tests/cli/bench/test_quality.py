@@ -217,6 +217,27 @@ def test_ctrl_c_keeps_the_windows_so_far(tiny_model, tmp_path):
     history.close()
 
 
+def test_two_ctrl_cs_leave_no_part_of_the_logits(tiny_model, tmp_path):
+    long = tmp_path / "long.txt"
+    long.write_text("The harbour was quiet when the first boats came home. " * 20_000)
+    command = (*LLAMACLI, "bench", "quality", "-m", tiny_model, "-t", "1", "-c", "64", "-b", "64", long, "--progress")
+    command += ("--save-logits", tmp_path / "logits")
+    running = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "window 3/" in line:
+                break
+        assert len(list(tmp_path.glob(".logits.*"))) == 1
+        os.kill(running.pid, signal.SIGINT)
+        os.kill(running.pid, signal.SIGINT)
+        running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 130
+    assert sorted(tmp_path.iterdir()) == [long]
+
+
 # --- questions ----------------------------------------------------------------------------------------------------------
 
 

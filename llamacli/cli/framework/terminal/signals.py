@@ -159,6 +159,9 @@ def _suspend(number: int, _frame: FrameType | None) -> None:
 
 def _end(number: int) -> None:
     """End the process at once. Output is not buffered; a newline keeps the shell's prompt on a separate line."""
+    files = sys.modules.get("llamacli.store.files.new_file")
+    if files is not None:
+        files.remove_unfinished()
     if os.isatty(2):
         os.write(2, b"\n")
     os._exit(128 + number)
