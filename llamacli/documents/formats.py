@@ -7,8 +7,8 @@ from pathlib import PurePath
 from llamacli.documents.document import Format
 from llamacli.errors import NotTextError, UsageError
 
-_ZIP = b"PK\x03\x04"
-_PDF = b"%PDF-"
+ZIP = b"PK\x03\x04"
+PDF = b"%PDF-"
 _PDF_HEADER = 1024
 """A PDF's header may stand behind as many other bytes."""
 
@@ -47,7 +47,7 @@ _ENCRYPTED = b"\xd0\xcf\x11\xe0"
 
 def may_be_document(beginning: bytes) -> bool:
     """Return whether a file that begins so may be a document, though it is binary."""
-    return beginning.startswith(_ZIP) or _PDF in beginning[:_PDF_HEADER]
+    return beginning.startswith(ZIP) or PDF in beginning[:_PDF_HEADER]
 
 
 def format_of(data: bytes, name: str, media_type: str = "") -> Format:
@@ -60,12 +60,12 @@ def format_of(data: bytes, name: str, media_type: str = "") -> Format:
     """
     if data.startswith(_ENCRYPTED) and PurePath(name).suffix.lower() == ".docx":
         raise UsageError(f"{name} is encrypted with a password", hint="save it without one, for example with LibreOffice")
-    return _archive_format(data, name) if data.startswith(_ZIP) else _plain_format(data, name, media_type)
+    return _archive_format(data, name) if data.startswith(ZIP) else _plain_format(data, name, media_type)
 
 
 def is_plain(data: bytes, name: str, media_type: str = "") -> bool:
     """Return whether a file is plain text, or nothing that is read. No archive is opened."""
-    return not data.startswith(_ZIP) and _plain_format(data, name, media_type) == "text"
+    return not data.startswith(ZIP) and _plain_format(data, name, media_type) == "text"
 
 
 def _plain_format(data: bytes, name: str, media_type: str) -> Format:
@@ -74,7 +74,7 @@ def _plain_format(data: bytes, name: str, media_type: str) -> Format:
         named = _MEDIA_TYPES.get(media_type.partition(";")[0].strip().lower(), "text")
     else:
         named = _SUFFIXES.get(PurePath(name).suffix.lower(), "text")
-    if data.startswith(_PDF) or (named == "pdf" and _PDF in data[:_PDF_HEADER]):
+    if data.startswith(PDF) or (named == "pdf" and PDF in data[:_PDF_HEADER]):
         return "pdf"
     return "text" if named == "pdf" else named
 

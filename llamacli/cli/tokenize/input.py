@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from llamacli.cli.framework.context import AppContext
+from llamacli.documents.formats import PDF, ZIP
 from llamacli.engine.tokenization.documents import BLOCK, Document, text_document, utf8_blocks
 from llamacli.errors import MediaError, UsageError
 from llamacli.json_text import parse_json
@@ -158,7 +159,7 @@ def _files(app: AppContext, names: tuple[str, ...], stdin: Document, *, recursiv
             if not is_named and not _is_text(app, path, replace=replace):
                 skipped += 1
                 continue
-            documents.append(_file_document(path))
+            documents.append(_file_document(path, replace=replace))
             size += path.stat().st_size
     if skipped:
         app.console.note(f"skipped {counted(skipped, 'file')} that {'is' if skipped == 1 else 'are'} not text")
@@ -210,7 +211,7 @@ def _is_text(app: AppContext, path: Path, *, replace: bool) -> bool:
     try:
         with path.open("rb") as file:
             block = file.read(BLOCK)
-            if b"\0" in block[:_SNIFFED]:
+            if b"\0" in block[:_SNIFFED] or (not replace and block.startswith((PDF, ZIP))):
                 return False
             while block and not replace:
                 decoder.decode(block)
@@ -224,10 +225,13 @@ def _is_text(app: AppContext, path: Path, *, replace: bool) -> bool:
     return True
 
 
-def _file_document(path: Path) -> Document:
+def _file_document(path: Path, *, replace: bool) -> Document:
     def blocks() -> Iterator[bytes]:
         try:
             with path.open("rb") as file:
+                if not replace and file.peek(len(PDF)).startswith((PDF, ZIP)):
+                    hint = f"llamacli run -f {path} --show-text | llamacli tokenize counts the tokens of its text"
+                    raise UsageError(f"{path} is a PDF document or a ZIP archive, not text", hint=hint)
                 yield from iter(lambda: file.read(BLOCK), b"")
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror or error}") from error

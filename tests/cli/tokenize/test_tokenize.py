@@ -267,6 +267,17 @@ def test_refusals(run, arguments, status, says):
     assert result.stderr.count("\n") == 1
 
 
+def test_a_document_is_refused_if_it_is_named_and_skipped_if_it_is_found(run):
+    Path("a.pdf").write_bytes(b"%PDF-1.7\n")
+    Path("b.txt").write_text("Hello")
+    named = run("--count", "-f", "a.pdf")
+    assert (named.status, named.stdout) == (2, "")
+    assert "a.pdf is a PDF document or a ZIP archive, not text (llamacli run -f a.pdf --show-text |" in named.stderr
+    found = run("--count", "-r", ".")
+    assert (found.status, found.stderr) == (0, "llamacli: skipped 1 file that is not text\n")
+    assert run("--count", "--errors", "replace", "-f", "a.pdf").status == 0
+
+
 @pytest.mark.parametrize("place", [0, 5, 300_000, (1 << 20) - 1, (1 << 20) + 1])
 def test_what_is_not_utf8(run, place):
     data = b"a " * (place // 2) + b"x" * (place % 2)
