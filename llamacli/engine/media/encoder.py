@@ -93,7 +93,7 @@ class MediaEncoder:
             return open_projector(name, model.handle, gpu=gpu, threads=threads, most_tokens=most, cancel=self._cancel)
 
         with log.complaints() as complaints:
-            self._handle = interruptible(load, self._cancel)
+            self._handle = interruptible(load, self._cancel, patience=None)  # it reads the model
         if not self._handle:
             self._cancel.check()
             raise ModelUnsupportedError(
