@@ -10,13 +10,13 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.run.options import Asked, MediaOptions
 from llamacli.cli.run.prompt import read_question
 from llamacli.errors import UsageError
-from llamacli.gguf.analysis.projector import SOUND_RATE
-from llamacli.media.kind import MediaKind
 
 if TYPE_CHECKING:
     from llamacli.cli.framework.backends.engine import ModelSetup
+    from llamacli.cli.framework.inputs.attachments import Attachment
     from llamacli.engine.chat.question import Question
     from llamacli.engine.constraint.answer_constraint import AnswerConstraint
+    from llamacli.media.kind import MediaKind
 
 
 def with_media(
@@ -28,19 +28,29 @@ def with_media(
         UsageError: if the model does not take them, or what `read_question` raises.
         MediaError: if one is damaged or too large.
     """
-    from llamacli.cli.framework.inputs.attachments import attached, split_media
-
-    source = asked.source
-    attachments = attached(app.console, asked.media.image, asked.media.audio)
-    if source.at is None and source.file:
-        files, found = split_media(source.file)
-        attachments, asked = (*found, *attachments), replace(asked, source=replace(source, file=files))
+    attachments: tuple[Attachment, ...] = ()
+    if asked.media.image or asked.media.audio or asked.source.file:
+        attachments, asked = _attachments(app, asked)
     question = read_question(app.console, prompt, asked, constraint)
+    if not attachments and asked.media.mmproj is None and not any(message.media for message in question.conversation):
+        return question, setup
     if attachments and question.is_text:
         raise UsageError("images and sounds need a chat template: --raw, --infill and --at cannot be used with them")
     kinds = {one.kind for one in attachments} | {one.kind for message in question.conversation for one in message.media}
     setup, rate = with_projector(app, asked.media, setup, kinds)
     return replace(question, media=tuple(one.read(rate) for one in attachments)), setup
+
+
+def _attachments(app: AppContext, asked: Asked) -> tuple[tuple[Attachment, ...], Asked]:
+    """Return the images and sounds among the files, and the request with the other files."""
+    from llamacli.cli.framework.inputs.attachments import attached, split_media
+
+    source = asked.source
+    attachments = attached(app.console, asked.media.image, asked.media.audio)
+    if source.at is not None or not source.file:
+        return attachments, asked
+    files, found = split_media(source.file)
+    return (*found, *attachments), replace(asked, source=replace(source, file=files))
 
 
 def with_projector(
@@ -52,6 +62,8 @@ def with_projector(
         UsageError: if the model does not take these kinds of media.
     """
     if setup.remote.url or not (kinds or may_come or media.mmproj is not None):
+        from llamacli.gguf.analysis.projector import SOUND_RATE
+
         return setup, SOUND_RATE
     from llamacli.cli.framework.media import with_projector as found_projector
 

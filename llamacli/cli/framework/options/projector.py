@@ -1,10 +1,10 @@
 """The projector of a model, which turns pictures and sounds into embeddings."""
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from llamacli.cli.framework.parameters import option
 from llamacli.engine.params import ModelParams
+from llamacli.values import dataclass
 
 _MODEL = ModelParams()
 
