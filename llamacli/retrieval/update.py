@@ -77,12 +77,13 @@ def make_plan(index: VectorIndex, root: Root) -> Plan:
     """Compare a root with the index.
 
     Raises:
-        UsageError: if it does not exist: a disk that is not mounted is no reason to remove its files.
+        UsageError: if it does not exist, or is empty now: a disk that is not mounted is no reason to remove its files.
     """
     known = index.files(root.path)
     if root not in index.roots():  # or split otherwise
         known = {name: replace(state, mtime=0, digest=b"") for name, state in known.items()}
     path = Path(root.path)
+    forget = f"llamacli embed index rm {index.path} {root.path} forgets it"
     if path.is_dir():
         scan = FolderScan(root.path, frozenset(f"{index.path.resolve()}{end}" for end in ("", "-journal", "-wal", "-shm")))
         found = list(scan.files())
@@ -92,7 +93,9 @@ def make_plan(index: VectorIndex, root: Root) -> Plan:
     elif (named := file_at(root.path)) is not None:
         found, unreadable = [named], ()
     else:
-        raise UsageError(f"{root.path} does not exist", hint=f"llamacli embed index rm {index.path} {root.path} forgets it")
+        raise UsageError(f"{root.path} does not exist", hint=forget)
+    if known and not found:
+        raise UsageError(f"{root.path} has no files now", hint=forget)
     states = {identity_of(one.path): one for one in found}
     changed = tuple(one for name, one in states.items() if name not in known or not known[name].is_like(one.size, one.mtime))
     hidden = tuple(f"{identity_of(folder)}/" for folder in unreadable)

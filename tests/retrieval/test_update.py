@@ -139,6 +139,9 @@ def test_a_folder_that_is_gone_or_cannot_be_read_keeps_its_files(folder: Path, d
     folder.rename(folder.with_name("moved"))
     with pytest.raises(UsageError, match="does not exist"):
         update(db, folder)
+    folder.mkdir()  # as where a disk is mounted
+    with pytest.raises(UsageError, match="has no files now"):
+        update(db, folder)
     assert len(texts(db)) == 3
 
 
