@@ -84,7 +84,8 @@ class Host:
     """Services of the program around the conversation.
 
     `read_documents` reads what a word names: files, folders, patterns or web pages. `read_media` reads an image or sound, of a
-    kind if one is given, and `is_media` says whether a word names one. `read_constraint` reads a constraint from
+    kind if one is given, and `is_media` says whether a word names one. `thumbnail` returns what shows a small version of one on
+    this terminal, or nothing. `read_constraint` reads a constraint from
     text or from a named file. `read_bias` parses a logit bias, or raises ValueError. `flag_of` names the option of the command
     line that sets a parameter of the engine.
     """
@@ -94,6 +95,7 @@ class Host:
     read_documents: Callable[[str], Sequence[Attachment]]
     read_media: Callable[[str, MediaKind | None], Attachment]
     is_media: Callable[[str], bool]
+    thumbnail: Callable[[Media], str]
     read_constraint: Callable[[ConstraintKind, str], ChatConstraint]
     read_bias: Callable[[str], Bias]
     flag_of: Callable[[str], str]

@@ -89,3 +89,9 @@ def test_a_session_keeps_its_images(folder):
     content = engine.asked[0][0][1]
     assert [part["type"] for part in content] == ["image_url", "text"]
     assert "red.png" not in json.dumps(content)
+
+
+def test_a_terminal_that_can_shows_a_thumbnail():
+    shown = talk("/image red.png\r", environ={"TERM": "xterm-kitty"}).stdout
+    assert "\x1b_Ga=T," in shown
+    assert "\x1b_G" not in talk("/image red.png\r", "--thumbnails", "off", environ={"TERM": "xterm-kitty"}).stdout

@@ -9,7 +9,7 @@ from llamacli.cli.chat.documents import DocumentOptions, is_media, read_first, r
 from llamacli.cli.chat.index import open_index
 from llamacli.cli.chat.model import AnswerOptions
 from llamacli.cli.chat.sessions import SessionOptions, list_sessions, open_sessions
-from llamacli.cli.chat.terminal import TerminalOptions, make_screen, read_entries
+from llamacli.cli.chat.terminal import TerminalOptions, make_screen, read_entries, thumbnail_writer
 from llamacli.cli.chat.tools import ChatToolOptions
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
@@ -138,7 +138,7 @@ def chat(
         setup = ChatSetup(
             models=models,
             screen=make_screen(app.console),
-            host=make_host(app, access),
+            host=make_host(app, access, screen),
             prompt_line=make_prompt_line(screen, saves=sessions.save),
             sessions=session_setup,
             tools=tool_setup,
@@ -154,7 +154,7 @@ def chat(
         run_chat(setup, entries)
 
 
-def make_host(app: AppContext, access: Access) -> Host:
+def make_host(app: AppContext, access: Access, screen: TerminalOptions) -> Host:
     """Return the services of the command line for a conversation."""
     return Host(
         guard=lambda: app.interrupts.guard(grace=None),
@@ -162,6 +162,7 @@ def make_host(app: AppContext, access: Access) -> Host:
         read_documents=reader(app.console, access),
         read_media=read_media,
         is_media=is_media,
+        thumbnail=thumbnail_writer(app.console, screen.thumbnails),
         read_constraint=lambda kind, given: read_constraint(app.console, kind, given),
         read_bias=parse_logit_bias,
         flag_of=flag_of,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -10,7 +11,9 @@ from typing import Annotated, ClassVar, Literal
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.inputs.files import STDIN, read_text_file
 from llamacli.cli.framework.parameters import option
+from llamacli.engine.media.media import Media
 from llamacli.errors import UsageError
+from llamacli.render.chat.thumbnail import Thumbnails, format_thumbnail, protocol_of
 from llamacli.repl.screen import Screen
 
 
@@ -21,6 +24,10 @@ class TerminalOptions:
     PANEL: ClassVar[str] = "Terminal"
 
     plain: Annotated[bool, option("--plain", help="Show answers as plain text, without rendering Markdown.")] = False
+    thumbnails: Annotated[
+        Thumbnails,
+        option("--thumbnails", help="Small images of what is attached, on terminals that show them; auto: not over ssh."),
+    ] = "auto"
     editing: Annotated[Literal["emacs", "vi"], option("--editing", help="Key bindings of the prompt line.")] = "emacs"
     keep_history: Annotated[bool, option("--history/--no-history", help="Save typed lines for later conversations.")] = True
     script: Annotated[
@@ -32,6 +39,16 @@ class TerminalOptions:
             environment=False,
         ),
     ] = None
+
+
+def thumbnail_writer(console: Console, wanted: Thumbnails) -> Callable[[Media], str]:
+    """Return what writes a thumbnail for this terminal, nothing where it shows none."""
+    found = protocol_of(console.environ, wanted)
+
+    def write(media: Media) -> str:
+        return format_thumbnail(media, found) if found is not None and media.kind == "image" else ""
+
+    return write
 
 
 def read_entries(console: Console, script: Path | None) -> tuple[str, ...] | None:

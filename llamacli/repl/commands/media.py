@@ -41,7 +41,14 @@ def attach_media(chat: Chat, words: list[str], kind: MediaKind | None) -> None:
         assert found.media is not None
         line = describe(chat, found.media)
         chat.turn.attachments.append(found)
-        chat.setup.screen.note(f"{found.name}: {line}, sent with the next message")
+        show_attached(chat, found.name, line, found.media)
+
+
+def show_attached(chat: Chat, name: str, line: str, media: Media) -> None:
+    """Show what goes with the next message: a line about it, and a thumbnail where the terminal can."""
+    chat.setup.screen.note(f"{name}: {line}, sent with the next message")
+    if chat.setup.screen.live and (thumbnail := chat.setup.host.thumbnail(media)):
+        chat.setup.screen.write(thumbnail)
 
 
 def describe(chat: Chat, media: Media) -> str:

@@ -173,6 +173,7 @@ OPTION_NAMES = frozenset(
         "theme",
         "threads",
         "threads-batch",
+        "thumbnails",
         "tls-cert",
         "tls-key",
         "tool-choice",
