@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,25 +19,36 @@ if TYPE_CHECKING:
     from llamacli.media.kind import MediaKind
 
 
-def with_media(
-    app: AppContext, prompt: str | None, asked: Asked, setup: ModelSetup, constraint: AnswerConstraint | None
-) -> tuple[Question, ModelSetup]:
-    """Return the question with its images and sounds, and the model with the projector that they need.
+def read_with_media(
+    app: AppContext, prompt: str | None, asked: Asked, constraint: AnswerConstraint | None
+) -> tuple[Question, tuple[Attachment, ...]]:
+    """Return the question without its images and sounds, and those, which are decoded when the model is known.
 
     Raises:
-        UsageError: if the model does not take them, or what `read_question` raises.
-        MediaError: if one is damaged or too large.
+        UsageError: what `read_question` raises, or if a prompt without a chat template has some.
     """
     attachments: tuple[Attachment, ...] = ()
     if asked.media.image or asked.media.audio or asked.source.file:
         attachments, asked = _attachments(app, asked)
     question = read_question(app.console, prompt, asked, constraint)
-    if not attachments and asked.media.mmproj is None and not any(message.media for message in question.conversation):
-        return question, setup
     if attachments and question.is_text:
         raise UsageError("images and sounds need a chat template: --raw, --infill and --at cannot be used with them")
+    return question, attachments
+
+
+def attach(
+    app: AppContext, media: MediaOptions, setup: ModelSetup, question: Question, attachments: Sequence[Attachment]
+) -> tuple[Question, ModelSetup]:
+    """Return the question with its images and sounds, and the model with the projector that they need.
+
+    Raises:
+        UsageError: if the model does not take them.
+        MediaError: if one is damaged or too large.
+    """
     kinds = {one.kind for one in attachments} | {one.kind for message in question.conversation for one in message.media}
-    setup, rate = with_projector(app, asked.media, setup, kinds)
+    if not kinds and media.mmproj is None:
+        return question, setup
+    setup, rate = with_projector(app, media, setup, kinds)
     return replace(question, media=tuple(one.read(rate) for one in attachments)), setup
 
 

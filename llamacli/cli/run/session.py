@@ -16,7 +16,7 @@ from llamacli.cli.run.batch_options import RowOptions
 from llamacli.cli.run.constraint import read_constraint
 from llamacli.cli.run.log import FinishedRun, open_journal
 from llamacli.cli.run.log_options import LogOptions
-from llamacli.cli.run.media import with_media, with_projector
+from llamacli.cli.run.media import attach, read_with_media, with_projector
 from llamacli.cli.run.options import Asked, OutputOptions, StateOptions
 from llamacli.cli.run.passages import find_passages, note_places, with_passages
 from llamacli.cli.run.prompt import read_base, read_row_template
@@ -51,13 +51,14 @@ def answer_prompt(
     """
     asked.check(logprobs=output.logprobs)
     constraint = read_constraint(app.console, asked.constraint)
-    question, setup = with_media(app, prompt, asked, setup, constraint)
+    question, attachments = read_with_media(app, prompt, asked, constraint)
     found = find_passages(app, asked.index, setup, _searched(prompt, question))
     with _tools(app, asked) as tools, open_journal(app, log) as journal:
         if tools is not None:
             question = tools.offered(question)
         if journal is not None:
             question, setup = journal.question(question), journal.setup(setup)
+        question, setup = attach(app, asked.media, setup, question, attachments)
         with open_backend(app, setup, _importer(app)) as engine:
             from llamacli.cli.framework.answers import check_answers
             from llamacli.cli.run.answer import Answering, write_stats
@@ -117,7 +118,7 @@ def answer_rows(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
     asked.check()
     constraint = read_constraint(app.console, asked.constraint)
     base = read_base(app.console, prompt, asked, constraint)
-    setup, rate = with_projector(app, asked.media, setup, (), may_come=True)
+    setup, rate = with_projector(app, asked.media, setup, (), may_come=rows.dask is None)
     template = read_row_template(app.console, asked.template, rows.template)
     from llamacli.cli.run.rows import check_files, run_rows
 
@@ -137,13 +138,14 @@ def show_prompt(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
     """Write the prompt exactly, and its length and its context's size to standard error. Loads no weights for text."""
     asked.check()
     constraint = read_constraint(app.console, asked.constraint)
-    question, setup = with_media(app, prompt, asked, setup, constraint)
+    question, attachments = read_with_media(app, prompt, asked, constraint)
     found = find_passages(app, asked.index, setup, _searched(prompt, question))
     with _tools(app, asked) as tools, open_journal(app, log if log.continues else LogOptions()) as journal:
         if tools is not None:
             question = tools.offered(question)
         if journal is not None:
             question, setup = journal.question(question), journal.setup(setup)
+        question, setup = attach(app, asked.media, setup, question, attachments)
     path = app.find_model(app, setup.model.model, offline=setup.model.offline)
     has_media = any(message.media for message in question.messages)  # which are counted with the weights
     model = setup.params if has_media else ModelParams(vocabulary_only=True, gpu_layers=0)

@@ -123,6 +123,20 @@ def test_sounds_have_the_rate_that_the_projector_wants(folder):
     assert kinds(result) == ["input_audio", "text"]
 
 
+def test_an_image_follows_an_answer_in_the_log(folder):
+    """Its projector is that of the model of the log, and an image in the log needs it, too."""
+    asked = []
+
+    def find(app: Any, path: Path, reference: str | None, **options: Any) -> Path:
+        asked.append(path.name)
+        return Path("mmproj.gguf")
+
+    assert run("Hi", "--log", "-m", "other.gguf").status == 0
+    assert kinds(run("-C", "-f", "red.png", "--log", "What?", find_projector=find), 2) == ["image_url", "text"]
+    assert run("-C", "And now?", find_projector=find).status == 0
+    assert asked == ["other.gguf", "other.gguf"]
+
+
 def real(folder: Path, *arguments: str, **options: Any) -> Result:
     """Run a real model that sees, in a child."""
     model = vision_model(folder).model
