@@ -41,7 +41,7 @@ def cut_windows(
     """
     if len(tokens) < n_ctx:
         raise UsageError(
-            f"the text is too short: it has {counted(len(tokens), 'token')}, and a window has {n_ctx}",
+            f"the text is too short: it has {counted(len(tokens), 'token')}, and a window has {n_ctx:,}",
             hint="use a longer text or a smaller n_ctx",
             parameter="n_ctx",
         )

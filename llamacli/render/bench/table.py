@@ -164,7 +164,7 @@ def _quality_columns(planned: Sequence[Row]) -> Iterator[_Column]:
     if "accuracy_norm" in known:
         yield _Column("normalised", lambda row: _estimate(row, "accuracy_norm", "{:.1%}"), 10, 2)
         yield _Column("95 % interval", lambda row: _bounds(row, "accuracy_norm", "{:.1%}"), 15, 3)
-    yield _Column("tokens/s", lambda row: _speed(row["median_ts"]), 9)
+    yield _Column("tokens/s", lambda row: _speed(row["median_ts"]), 9, 2)
     yield _Column("95 % interval", _interval, 19, 4)
 
 

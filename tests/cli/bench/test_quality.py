@@ -129,6 +129,12 @@ def test_a_narrow_terminal_is_not_overrun(tiny_model, text, tmp_path):
     assert max(map(len, below.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines())) <= 40
 
 
+def test_a_narrow_terminal_shows_the_interval_before_the_speed(tiny_model, text):
+    shown = quality(tiny_model, text, terminals=ON_TERMINAL, width=40).stdout
+    assert "95 % interval" in shown
+    assert "tokens/s" not in shown
+
+
 def test_a_run_is_stored_with_its_command(tiny_model, text):
     result = quality(tiny_model, text, "--windows", "2")
     assert "stored as run 1" in result.stderr
