@@ -11,7 +11,7 @@ from llamacli.repl.setup import ConstraintKind
 @command(
     "grammar",
     arguments="[FILE | GBNF | off]",
-    summary="Constrain answers by a grammar: file, built-in name or text",
+    summary="Constrain answers by a grammar: file, name or text",
     completes="files",
     choices=("off",),
 )

@@ -17,13 +17,13 @@ from llamacli.units import counted
 _FILE_URL = "file://"
 
 
-@command("image", arguments="PATH…", summary="Send images with the next message; /file none takes them back", completes="files")
+@command("image", arguments="PATH…", summary="Send images with the next message (/file none: none)", completes="files")
 def attach_image(chat: Chat, argument: str) -> None:
     """Decode images now, and show their size."""
     attach_media(chat, paths_of(argument, "image"), "image")
 
 
-@command("audio", arguments="PATH…", summary="Send sounds with the next message; /file none takes them back", completes="files")
+@command("audio", arguments="PATH…", summary="Send sounds with the next message (/file none: none)", completes="files")
 def attach_audio(chat: Chat, argument: str) -> None:
     """Decode sounds now, and show their duration."""
     attach_media(chat, paths_of(argument, "audio"), "audio")

@@ -103,7 +103,7 @@ def branch(chat: Chat, argument: str) -> None:
     chat.setup.screen.note(f"last message: {preview(tip)}")
 
 
-@command("clear", "new", summary="Start a new conversation; the old one stays as a branch")
+@command("clear", "new", summary="Begin again; the old one stays as a branch")
 def clear(chat: Chat, argument: str) -> None:
     """Return to the state before the first message."""
     chat.tree.move(None)

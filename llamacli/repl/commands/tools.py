@@ -16,7 +16,7 @@ _MAX_DESCRIPTION = 200
 @command(
     "tools",
     arguments="[on|off|allow|ask NAME… | call [NAME] | last]",
-    summary="List, enable, allow or require tools; show the last result",
+    summary="List, enable, allow or require tools; last result",
     completes="tools",
     choices=("on", "off", "allow", "ask", "call", "last"),
 )
