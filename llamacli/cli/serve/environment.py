@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.serve.command import make_setup, serve
+from llamacli.cli.serve.command import check_no_node, make_setup, serve
 from llamacli.cli.serve.setup import make_state
 from llamacli.errors import UsageError
 from llamacli.server.application import make_application
@@ -20,8 +20,11 @@ def app_from_environment() -> App:
     """
     app = AppContext(console=Console.system())
     values = serve.from_environment(app)
-    line = values.pop("line")
+    line, node = values.pop("line"), values.pop("node")
     del values["app"]
+    if node.rpc_node:
+        raise UsageError("another ASGI server cannot be a node: llamacli serve --rpc-node is one")
+    check_no_node(node)
     setup = make_setup(**values)
     state = make_state(app, setup, line)
     if not state.clients.has_keys and not is_loopback(setup.listen.host):
