@@ -23,6 +23,9 @@ _CONTROL = re.compile(f"[{_C0}]")
 _OURS = re.compile(
     "\r(?=\x1b\\[)|\x1b\\[[0-9;]*[mKADJ]"  # colours, and the cursor movements of progress bars and live answers
     "|\x1b\\]52;c;[A-Za-z0-9+/=]*\x07"  # /copy
+    "|\x1b_G(?:a=T,q=2,f=24,s=\\d+,v=\\d+,r=\\d+,)?m=[01];[A-Za-z0-9+/=]*\x1b\\\\"  # thumbnails: kitty's,
+    "|\x1b\\]1337;File=inline=1;[a-zA-Z0-9=;]*:[A-Za-z0-9+/=]*\x07"  # iTerm2's,
+    '|\x1bPq"[0-9;]*[#0-9;?-~$-]*\x1b\\\\'  # and sixels
 )
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
 """Characters that Python takes for printable, though they are invisible."""

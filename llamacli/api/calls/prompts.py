@@ -90,4 +90,7 @@ class Prompts(Answering):
     ) -> Turn:
         from llamacli.engine.chat.chat_turn import chat_turn
 
-        return chat_turn(self.engine.model.vocabulary, template, messages, rendering, constraint=constraint)
+        engine = self.engine
+        engine.require_media(messages)
+        vocabulary, expand = engine.model.vocabulary, engine.expand_media
+        return chat_turn(vocabulary, template, messages, rendering, constraint=constraint, expand=expand)

@@ -119,17 +119,17 @@ class Prompting:
         budget: int | None = None,
     ) -> Turn:
         """Return the turn that answers messages (see `turn.chat_turn`), without the tools with which the template fails."""
-        self._require_media(messages)
+        self.require_media(messages)
         chosen = self.template(template)
 
         def make(usable: Rendering) -> Turn:
             return chat_turn(
-                self.model.vocabulary, chosen, messages, usable, constraint=constraint, budget=budget, expand=self._expand
+                self.model.vocabulary, chosen, messages, usable, constraint=constraint, budget=budget, expand=self.expand_media
             )
 
         return self._faulty_tools[template].render(chosen, rendering or Rendering(), make)
 
-    def _require_media(self, messages: Sequence[Message]) -> None:
+    def require_media(self, messages: Sequence[Message]) -> None:
         """Raise UsageError if the messages have pictures or sounds, and the model does not take them."""
         for message in messages:
             for media in message.media:
@@ -143,7 +143,7 @@ class Prompting:
         """The kinds of media that the model takes beside text."""
         return self.encoder.kinds if self.encoder is not None else ()
 
-    def _expand(self, media: Media) -> list[int]:
+    def expand_media(self, media: Media) -> list[int]:
         """Return the tokens and placeholders that stand for a picture or sound in a prompt."""
         parts = self.encoder.expand(media) if self.encoder is not None else ()
         return [token for part in parts for token in (part if isinstance(part, tuple) else part.placeholders)]
@@ -154,7 +154,7 @@ class Prompting:
         """Return the tokens of a started answer to `turn`, the last of `messages` (see `continuation.answer_tokens`)."""
         chosen, vocabulary = self.template(template), self.model.vocabulary
         return self._faulty_tools[template].render(
-            chosen, rendering, lambda usable: answer_tokens(vocabulary, chosen, turn, messages, usable, self._expand)
+            chosen, rendering, lambda usable: answer_tokens(vocabulary, chosen, turn, messages, usable, self.expand_media)
         )
 
     def ends_answer(self, token: int) -> bool:
