@@ -1399,7 +1399,7 @@ complete -c llamacli -n '__llamacli_at models search' -l debug -d 'Show the trac
 complete -c llamacli -n '__llamacli_at models search' -o h -l help -d 'Show the common options'
 complete -c llamacli -n '__llamacli_at models search' -l help-all -d 'Show all options, by group'
 
-complete -c llamacli -n '__llamacli_at models recommend' -l for -r -f -ka 'chat code embed' -d 'What the model is for'
+complete -c llamacli -n '__llamacli_at models recommend' -l for -r -f -ka 'chat code embed vision' -d 'What the model is for'
 complete -c llamacli -n '__llamacli_at models recommend' -l json -d 'Write one JSON document'
 complete -c llamacli -n '__llamacli_at models recommend' -l color -r -f -ka 'auto always never' -d 'When to use colours'
 complete -c llamacli -n '__llamacli_at models recommend' -l theme -r -f -ka 'auto dark light' -d 'Colours for a dark or a light background; single ones are replaced as in light,yellow=#8a5a00'

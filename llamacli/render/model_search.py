@@ -56,7 +56,7 @@ def format_reason(chosen: Suited, *, memory: int) -> str:
     """Why a model is recommended, in one line."""
     entry = chosen.entry
     speed = f"generates about {format_speed(chosen.tokens_per_second)}" if entry.purpose != "embed" else "is fast enough"
-    kind = {"chat": "for conversations", "code": "for code", "embed": "for embeddings"}[entry.purpose]
+    kind = {"chat": "for conversations", "code": "for code", "embed": "for embeddings", "vision": "for pictures"}[entry.purpose]
     rank = "the largest" if chosen.is_fast else "the fastest"
     return f"{entry.name}: {rank} {kind} that fits into {format_bytes(memory)} of memory and {speed} here" + (
         "" if chosen.is_fast else f", less than {format_speed(ENOUGH_TOKENS)}"

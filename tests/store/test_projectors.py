@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from tiny_projector import write_projector
 from llamacli.errors import DownloadError, ModelNotFoundError
 from llamacli.store.files.progress import ignore_progress
 from llamacli.store.models import hub as hub_store
-from llamacli.store.models import projectors, quantization
+from llamacli.store.models import hub_catalogue, projectors, pull, quantization
 from llamacli.store.models.quantization import candidates, choose_projector
 
 REPO = "some-user/Tiny-VL-GGUF"
@@ -111,6 +113,30 @@ def test_the_hub_has_the_projector(hub: FakeHub, tmp_path: Path, knows_images: b
     assert find(path, wanted=True) == found
     assert len(hub.requests) == asked  # it is in the cache
     assert projectors.resolve(f"hf:{REPO}", aliases={}, offline=True, on_progress=ignore_progress) == found
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_the_catalogue_names_the_projector_and_its_hash(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_bytes: bytes, is_right: bool
+) -> None:
+    projector = write_projector(tmp_path / "p.gguf").read_bytes()
+    hub.files[REPO] = {"Tiny-VL-Q4_0.gguf": model_bytes, "mmproj-F16.gguf": b"GGUF another", "mmproj-Q8_0.gguf": projector}
+    digest = hashlib.sha256(projector).hexdigest() if is_right else "a" * 64
+    entry = dataclasses.replace(
+        hub_catalogue.entries()[0],
+        name="tiny-vl", repository=REPO, file="Tiny-VL-Q4_0.gguf", sha256=hashlib.sha256(model_bytes).hexdigest(),
+        purpose="vision", projector="mmproj-Q8_0.gguf", projector_sha256=digest, projector_mebibytes=1,
+    )  # fmt: skip
+    monkeypatch.setattr(hub_catalogue, "entries", lambda: (entry,))
+    path = pull.pull("tiny-vl", aliases={}, offline=False, force=False, on_progress=ignore_progress)
+    options = {"aliases": {}, "offline": False, "on_progress": ignore_progress}
+    if is_right:
+        found = projectors.find(path, "tiny-vl", **options)
+        assert found is not None
+        assert (found.name, found.read_bytes()) == ("mmproj-Q8_0.gguf", projector)
+    else:
+        with pytest.raises(DownloadError, match="is not the file that the catalogue names"):
+            projectors.find(path, "tiny-vl", **options)
 
 
 def test_a_repository_without_one(hub: FakeHub, tmp_path: Path, model_bytes: bytes) -> None:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 _MOST_THREADS = 4
 
-PurposeOption = Annotated[Literal["chat", "code", "embed"], option("--for", help="What the model is for.", environment=False)]
+PurposeOption = Annotated[
+    Literal["chat", "code", "embed", "vision"], option("--for", help="What the model is for.", environment=False)
+]
 
 
 @command(

@@ -12,12 +12,15 @@ from typing import Literal
 
 from llamacli.values import dataclass
 
-Purpose = Literal["chat", "code", "embed"]
+Purpose = Literal["chat", "code", "embed", "vision"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubEntry:
-    """A model: its file on the hub, about its size, its parameters in billions, and those that compute each token."""
+    """A model: its file on the hub, about its size, its parameters in billions, and those that compute each token.
+
+    `projector` is the file in the same repository with which it takes pictures; empty if it takes none.
+    """
 
     name: str
     repository: str
@@ -29,6 +32,9 @@ class HubEntry:
     purpose: Purpose
     licence: str
     description: str
+    projector: str = ""
+    projector_sha256: str = ""
+    projector_mebibytes: int = 0
 
     @property
     def reference(self) -> str:
@@ -37,13 +43,13 @@ class HubEntry:
 
     @property
     def size(self) -> int:
-        """About the size in bytes."""
-        return self.mebibytes << 20
+        """About the size in bytes, with the projector."""
+        return (self.mebibytes + self.projector_mebibytes) << 20
 
     @property
     def read_per_token(self) -> float:
         """About the bytes that one token reads."""
-        return self.size * self.active / self.billions
+        return (self.mebibytes << 20) * self.active / self.billions
 
 
 @functools.cache

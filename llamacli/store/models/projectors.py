@@ -75,17 +75,19 @@ def find(
         from llamacli.store.models import other_apps
 
         return other_apps.projector_of(model)
-    if offline or paths.offline_requested() or not (wanted or _knows_media(model)):
-        return None
     named = hub_catalogue.find(target)
+    own = named.projector if named is not None else ""
+    if offline or paths.offline_requested() or not (wanted or own or _knows_media(model)):
+        return None
     target = named.reference if named is not None else target
     if not target.startswith("hf:"):
         return None
     from llamacli.store.models import hub
 
-    repository = replace(hub.parse(target), selector=None)
+    repository = replace(hub.parse(target), selector=own or None)
+    sha256 = named.projector_sha256 if named is not None and own else None
     try:
-        fetched = hub.fetch(repository, offline=False, on_progress=on_progress, projector=True)
+        fetched = hub.fetch(repository, offline=False, on_progress=on_progress, projector=True, sha256=sha256)
     except ModelNotFoundError:
         return None
     return fetched if _fits(fetched, _width(model)) else None

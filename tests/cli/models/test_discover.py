@@ -104,7 +104,9 @@ def test_the_catalogue_names_many_models_each_with_its_hash() -> None:
         assert entry.file.endswith(".gguf")
         assert entry.active <= entry.billions
         assert 200 < entry.mebibytes / entry.billions < 2000 or entry.billions < 1
-    assert {entry.purpose for entry in entries} == {"chat", "code", "embed"}
+        assert (entry.purpose == "vision") == bool(entry.projector) == bool(entry.projector_mebibytes)
+        assert not entry.projector or int(entry.projector_sha256, 16) > 1 << 200
+    assert {entry.purpose for entry in entries} == {"chat", "code", "embed", "vision"}
 
 
 @pytest.mark.parametrize(
@@ -118,6 +120,9 @@ def test_the_catalogue_names_many_models_each_with_its_hash() -> None:
         ("chat", 0.5, 20e9, None),
         ("code", 4, 20e9, "yi-coder-1.5b"),
         ("embed", 8, 50e9, "qwen3-embedding-4b"),
+        ("vision", 32, 60e9, "qwen3-vl-30b-a3b"),
+        ("vision", 8, 60e9, "qwen3-vl-8b"),
+        ("vision", 2, 20e9, "smolvlm-500m"),
     ],
 )
 def test_the_largest_model_that_fits_and_is_fast_enough_is_recommended(purpose, memory_gib, rate, name) -> None:
@@ -138,7 +143,7 @@ def test_a_recommendation_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     document = json.loads(models("recommend", "--for", "code", "--json").stdout)
     assert (document["recommended"], document["memory"]) == ("yi-coder-1.5b", 6 << 30)
     assert {one["purpose"] for one in document["models"]} == {"code"}
-    assert models("recommend", "--for", "vision").status == 2
+    assert "the largest for pictures" in " ".join(models("recommend", "--for", "vision").stderr.split())
 
 
 def test_the_rate_of_memory_is_measured() -> None:
