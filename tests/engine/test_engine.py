@@ -423,11 +423,11 @@ def test_a_failed_gpu_allocation_is_tried_again_with_fewer_layers(tiny_model: Pa
     asked: list[int] = []
     real = module.load
 
-    def load(path: Path, params: ModelParams, layers: int, *rest: object) -> object:
+    def load(path: Path, params: ModelParams, layers: int, *rest: object, **more: object) -> object:
         asked.append(layers)
         if layers > 1:
             raise MemoryFullError("the GPU is full")
-        return real(path, params, 0, *rest)
+        return real(path, params, 0, *rest, **more)
 
     class Offloading:
         def __init__(self, library: object) -> None:

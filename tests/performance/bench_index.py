@@ -116,7 +116,7 @@ def measure_update(folder: Path, count: int, model: Path) -> bool:
 def add(database: Path, tree: Path, model: Path) -> float:
     """Return the seconds of a process that brings the index up to date."""
     start = time.perf_counter()
-    command = [sys.executable, "-m", "llamacli", "embed", "index", "add", database, tree, "-m", model]
+    command = [sys.executable, "-P", "-m", "llamacli", "embed", "index", "add", database, tree, "-m", model]
     subprocess.run([str(word) for word in command], check=True, stdin=subprocess.DEVNULL)
     return time.perf_counter() - start
 

@@ -170,10 +170,10 @@ def fake_tree(path: Path, cmake: str) -> Path:
 
 @needs_cmake
 def test_settings_pass_through_and_a_failed_configuration_is_explained(tmp_path: Path) -> None:
-    tree = fake_tree(tmp_path / "tree", 'message(FATAL_ERROR "(${GGML_RPC}|${GGML_BLAS}|${LLAMACLI_LLAMA_CPP_COMMIT})")')
+    tree = fake_tree(tmp_path / "tree", 'message(FATAL_ERROR "(${GGML_VULKAN}|${GGML_BLAS}|${LLAMACLI_LLAMA_CPP_COMMIT})")')
     settings = {"build-dir": str(tmp_path / "b" / "x"), "cmake.define.GGML_BLAS": "yes"}
     done = call_backend(
-        "build_wheel", tmp_path, settings=settings, LLAMACLI_LLAMA_CPP_DIR=str(tree), CMAKE_ARGS="-DGGML_RPC=on"
+        "build_wheel", tmp_path, settings=settings, LLAMACLI_LLAMA_CPP_DIR=str(tree), CMAKE_ARGS="-DGGML_VULKAN=on"
     )
     assert "(on|yes|unknown)" in done.stdout + done.stderr
     message = last_error(done)

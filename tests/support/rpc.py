@@ -48,11 +48,11 @@ class FailingNode:
             with front, socket.create_connection(self._behind) as back:
                 threading.Thread(target=_copy, args=(back, front), daemon=True).start()
                 self._pass_commands(front, back)
+                if not self._left:
+                    self._server.close()  # before the connection ends: who sees that asks whether the node is there
                 for one in (front, back):
                     with contextlib.suppress(OSError):
                         one.shutdown(socket.SHUT_RDWR)
-                if not self._left:
-                    self._server.close()
 
     def _pass_commands(self, front: socket.socket, back: socket.socket) -> None:
         """Pass on commands until the connection ends or the last one has come, which gets no answer."""

@@ -45,7 +45,7 @@ NOT_RUN = 1
 
 @command(
     examples=(
-        ("Get a command, and decide what becomes of it.", 'llamacli do "compress all PNGs below 1 MB"'),
+        ("Get a command, and decide what becomes of it.", 'llamacli do "compress all PNGs below 1 MiB"'),
         ("Only see it.", "llamacli do --print list the ten largest files"),
         ("Let it know what is there.", 'ls | llamacli do --print "rename these files to lower case"'),
         ("Use another model.", 'llamacli do -m hf:Qwen/Qwen2.5-Coder-7B-Instruct-GGUF "undo my last commit"'),

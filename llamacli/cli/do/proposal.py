@@ -34,9 +34,9 @@ _SCHEMA = {
 _EXAMPLES = (
     ("how large are the folders here?", "du -sh -- */", "Shows the size of each folder in the current directory."),
     (
-        "find all log files that are larger than 10 MB",
+        "find all log files that are larger than 10 MiB",
         "find . -type f -name '*.log' -size +10M",
-        "Lists the files below the current directory whose name ends in .log and that are larger than 10 MB.",
+        "Lists the files below the current directory whose name ends in .log and that are larger than 10 MiB.",
     ),
 )
 """Tasks with their answers, from which small models learn what is wanted."""

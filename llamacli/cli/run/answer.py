@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from llamacli.cli.framework.answers import Sink, write_answers
@@ -10,7 +10,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.run.options import OutputOptions
 from llamacli.cli.run.output import AnswerStyle, TextSink, WholeTextSink
 from llamacli.engine.chat.turn import Turn
-from llamacli.engine.events import Answer
+from llamacli.engine.events import Answer, AnswerEvent
 from llamacli.render.stats import SEPARATOR, stats_parts
 from llamacli.values import dataclass
 
@@ -46,11 +46,16 @@ class Answering:
         Raises:
             LlamacliError: what rendering and answering raise.
         """
+        return write_answers(*self.begin(question, sink, shows_calls=shows_calls))
+
+    def begin(
+        self, question: Question, sink: Sink | None = None, *, shows_calls: bool = True
+    ) -> tuple[AppContext, Generator[AnswerEvent, None, None], Sink, Callable[[], None]]:
+        """Return the arguments with which `write_answers` answers a question. Raises LlamacliError as `answer`."""
         on_prefill = self.on_prefill if self.turn is None else lambda: None
         self.turn = self.engine.render(question)
         sink = sink or self.sink(question, self.turn, shows_calls=shows_calls)
-        events = self.engine.answer(self.turn, self.params, samples=self.output.samples)
-        return write_answers(self.app, events, sink, on_prefill)
+        return self.app, self.engine.answer(self.turn, self.params, samples=self.output.samples), sink, on_prefill
 
     def sink(self, question: Question, turn: Turn, *, shows_calls: bool = True, whole: bool = False) -> Sink:
         """Return the sink of the output options. `whole`: text is written when it is complete.

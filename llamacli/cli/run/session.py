@@ -60,7 +60,7 @@ def answer_prompt(
             question, setup = journal.question(question), journal.setup(setup)
         question, setup = attach(app, asked.media, setup, question, attachments)
         with open_backend(app, setup, _importer(app)) as engine:
-            from llamacli.cli.framework.answers import check_answers
+            from llamacli.cli.framework.answers import check_answers, write_answers
             from llamacli.cli.run.answer import Answering, write_stats
 
             if journal is not None and state.load_state is None:
@@ -71,7 +71,7 @@ def answer_prompt(
             hides_reasoning = asked.reasoning.hide_reasoning
             answering = Answering(app, engine, params, output, hides_reasoning, lambda: _save_state(engine, state), quotations)
             if tools is None:
-                answers = last = answering.answer(question)
+                answers = last = write_answers(*answering.begin(question))
             else:
                 from llamacli.cli.run.tool_rounds import ToolRounds
 

@@ -83,9 +83,11 @@ def erase(database: sqlite3.Connection, numbers: Iterable[int]) -> None:
 def _erase_in(database: sqlite3.Connection, first: int, gone: list[int]) -> None:
     import numpy as np
 
-    query = "SELECT size, numbers, length(codes) FROM block WHERE first = ?"
-    size, data, length = database.execute(query, (first,)).fetchone()
+    query = "SELECT size, numbers, length(codes), length(scales), typeof(codes), typeof(scales) FROM block WHERE first = ?"
+    size, data, length, scales, *types = database.execute(query, (first,)).fetchone()
     _check(data, b"")
+    if types != ["blob", "blob"] or scales < len(data) or length < size or size * 8 > len(data):
+        raise sqlite3.DatabaseError("a block of vectors is damaged")
     known = np.frombuffer(data, "<i8")
     places = [int(place) for place, number in zip(np.searchsorted(np.abs(known), gone), gone, strict=True)
               if place < len(known) and known[place] == number]  # fmt: skip

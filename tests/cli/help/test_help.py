@@ -124,7 +124,7 @@ def test_the_pager_is_what_the_environment_says(environ: dict[str, str], command
 
 def test_a_pager_that_does_not_exist_is_no_obstacle() -> None:
     result = invoke("help", "python", terminals=ON_TERMINAL, environ={"PAGER": "/no/such/pager"})
-    assert result.stdout.endswith("Vectors, search by meaning and reranking\n")
+    assert result.stdout.split()[-2:] == ["from", "files"]
 
 
 class Terminal:

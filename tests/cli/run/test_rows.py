@@ -23,8 +23,11 @@ from llamacli.batch.reader import Row, read_rows
 from llamacli.batch.results import ResultFile
 from llamacli.cli.framework import context
 from llamacli.cli.framework.console import Console
+from llamacli.cli.framework.index.options import IndexOptions
+from llamacli.cli.framework.inputs.documents import Access
 from llamacli.cli.framework.options import ChatOptions, GenerationOptions, SamplingOptions, TemplateOptions
-from llamacli.cli.run.options import Asked, ConstraintOptions, PromptOptions, ReasoningOptions, ToolOptions
+from llamacli.cli.framework.options.tools import ToolCallOptions
+from llamacli.cli.run.options import Asked, ConstraintOptions, MediaOptions, PromptOptions, ReasoningOptions, ToolOptions
 from llamacli.cli.run.prompt import read_base
 from llamacli.engine.generation.job_window import Tuner
 from llamacli.engine.params import GenerationParams
@@ -248,11 +251,15 @@ def test_tools_for_all_rows(tmp_path: Path) -> None:
         template=TemplateOptions(),
         chat=ChatOptions(),
         source=PromptOptions(),
+        access=Access(),
+        media=MediaOptions(),
         tools=given,
+        tool_calls=ToolCallOptions(),
         reasoning=ReasoningOptions(),
         constraint=ConstraintOptions(),
         generation=GenerationOptions(),
         sampling=SamplingOptions(),
+        index=IndexOptions(),
     )
     question = read_base(Console.system(), None, asked, None)
     defaults = RowDefaults(question, GenerationParams())
