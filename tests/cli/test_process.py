@@ -310,8 +310,7 @@ def test_ctrl_c_while_the_program_starts(milliseconds):
         if done.returncode == 130:
             assert done.stderr == ""
         else:
-            assert done.returncode in (0, 3), done.stderr  # it was faster
-            assert milliseconds > 40
+            assert done.returncode in (0, 3), done.stderr  # it was faster than the other process, which may wait for a core
 
 
 def test_ctrl_c_while_reading_standard_input():

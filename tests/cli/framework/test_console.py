@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import re
@@ -332,3 +333,16 @@ def test_a_dash_and_no_stdin_contradict_each_other():
 def test_a_document_that_is_not_text_names_the_tool_that_converts_it(data, message):
     with pytest.raises(UsageError, match=re.escape(message)):
         decode(data, "x")
+
+
+def test_sigterm_in_a_callback_of_asyncio_is_not_forgotten() -> None:
+    """The loop logs what callbacks raise, but for KeyboardInterrupt and SystemExit, and the prompt of chat runs in one."""
+
+    async def wait() -> None:
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(10)
+
+    interrupts = Interrupts()
+    interrupts.start()
+    with interrupts.installed(), pytest.raises(Terminated):
+        asyncio.run(wait())

@@ -24,8 +24,11 @@ GRACE_SECONDS = 0.15
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived. Like KeyboardInterrupt it is not an Exception, so that nothing takes it for a failure."""
+class Terminated(SystemExit):
+    """SIGTERM arrived. Like KeyboardInterrupt it is not an Exception, so that nothing takes it for a failure.
+
+    A SystemExit, which asyncio lets through: any other BaseException in a callback of its loop is logged, and forgotten.
+    """
 
 
 class Guard:
