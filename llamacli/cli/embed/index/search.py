@@ -11,11 +11,10 @@ from llamacli.cli.embed.options import BatchOptions, EmbeddingModelOptions, Outp
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.index.finder import Finder, check_server
-from llamacli.cli.framework.index.options import QueryPrefixOption, RerankerOption
+from llamacli.cli.framework.index.options import QueryPrefixOption, RerankerOption, SearchModeOption
 from llamacli.cli.framework.options import RemoteOptions, ResidentOptions
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.errors import UsageError
-from llamacli.retrieval.search import SearchMode
 from llamacli.store.vectors.index import VectorIndex
 
 QueryArgument = Annotated[str, argument(metavar="QUERY", help="Text to search for.")]
@@ -28,10 +27,7 @@ class IndexSearchOptions:
     PANEL: ClassVar[str] = "Search"
 
     top_k: Annotated[int, option("--top-k", metavar="K", shows=10, help="Number of nearest texts to show.")] = 10
-    search_mode: Annotated[
-        SearchMode,
-        option("--search-mode", help="Search by the meaning of vectors, by words, or by both, joined by rank (hybrid)."),
-    ] = "vectors"
+    search_mode: SearchModeOption = "vectors"
     reranker: RerankerOption = None
     query_prefix: QueryPrefixOption = ""
     json: Annotated[bool, option("--json", help="Write one JSON document.")] = False

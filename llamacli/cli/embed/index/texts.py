@@ -1,4 +1,4 @@
-"""Of `embed index add`: the texts that an index does not have yet, embedded and added."""
+"""The texts that an index does not have yet, embedded and added."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.engine.embedding.outcome import Embedded
 from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.errors import RowsFailedError
-from llamacli.store.vectors.entries import hash_of
+from llamacli.store.vectors.entries import hash_of, identity_of
 from llamacli.store.vectors.index import VectorIndex
 from llamacli.units import counted
 
@@ -91,7 +91,7 @@ class _NewItems:
 
 
 def _identity(item: Item) -> str | None:
-    """Return the item's id in the index. Bytes that are not UTF-8, as file names may have, are escaped for SQLite."""
+    """Return the item's id in the index, None without one."""
     if item.id is None or item.id == "":
         return None
-    return str(item.id).encode("utf-8", "backslashreplace").decode()
+    return identity_of(str(item.id))
