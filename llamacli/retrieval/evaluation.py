@@ -11,7 +11,6 @@ from llamacli.retrieval.search import Found
 from llamacli.store.vectors.entries import Entry
 
 _LINES = re.compile(r"(.+):(\d{1,9})(?:-(\d{1,9}))?", re.DOTALL)
-_RANGE = re.compile(r"(\d{1,9})-(\d{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +27,8 @@ class Target:
             return False
         if self.place is not None:
             return entry.place == self.place
-        found = _RANGE.fullmatch(entry.place or "")
-        return self.lines is None or found is None or (int(found[1]) <= self.lines[1] and self.lines[0] <= int(found[2]))
+        found = entry.lines
+        return self.lines is None or found is None or (found[0] <= self.lines[1] and self.lines[0] <= found[1])
 
 
 def _is_end(end: str, path: str) -> bool:

@@ -25,7 +25,6 @@ INTRODUCTION = (
 _QUESTION = "\n\nQuestion: "
 _CITATION = re.compile(r"\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\]")
 _LABEL = re.compile(r"^\[(\d+)\] .*", re.MULTILINE)
-_LINES = re.compile(r"(\d+)-(\d+)")
 _ENDS_OF_LINES = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _SMALLEST_CUT = 32
 """Tokens of the smallest part of a passage that is worth quoting."""
@@ -93,9 +92,10 @@ def _cut(quotation: Quotation, budget: int, count_tokens: CountTokens) -> Quotat
     entry, text = quotation.entry, quotation.entry.text
     while text and count_tokens(_quoted(replace(quotation, entry=replace(entry, text=text)))) > budget:
         text = text[: len(text) * 3 // 4]
-    place, lines = entry.place, _LINES.fullmatch(entry.place or "")
-    if lines:
-        place = f"{lines[1]}-{int(lines[1]) + text.rstrip().count(chr(10))}"
+    place = entry.place
+    if entry.lines is not None:
+        first = entry.lines[0]
+        place = f"{first}-{first + text.rstrip().count(chr(10))}"
     return replace(quotation, entry=replace(entry, text=text, place=place))
 
 
@@ -131,20 +131,17 @@ def _taken_apart(prompt: str) -> tuple[str, str]:
 def place_of(entry: Entry) -> str:
     """Return a passage's file and its place there, as in "notes.md:12-30" or "report.pdf, page 3", on one line."""
     name = shown_name(entry)
-    if not entry.place:
-        return name
-    lines = _LINES.fullmatch(entry.place)
-    if lines:
-        return f"{name}:{lines[1]}" if lines[1] == lines[2] else f"{name}:{entry.place}"
-    return f"{name}, {entry.place}"
+    if entry.lines is not None:
+        first, last = entry.lines
+        return f"{name}:{first}" if first == last else f"{name}:{first}-{last}"
+    return f"{name}, {_on_one_line(entry.place)}" if entry.place else name
 
 
 def place_document(entry: Entry) -> dict[str, Any]:
     """Return a passage's id and its place for JSON: `lines`, or `place` in words."""
     document: dict[str, Any] = {} if entry.id is None else {"id": entry.id}
-    lines = _LINES.fullmatch(entry.place or "")
-    if lines:
-        return {**document, "lines": [int(lines[1]), int(lines[2])]}
+    if entry.lines is not None:
+        return {**document, "lines": list(entry.lines)}
     return {**document, "place": entry.place} if entry.place else document
 
 

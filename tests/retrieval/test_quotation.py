@@ -38,9 +38,10 @@ def test_no_passage_ends_its_quotation(end: str) -> None:
     assert all(line.startswith(">") for line in quoted)
 
 
-def test_the_name_of_a_file_stays_on_its_line() -> None:
+def test_the_name_of_a_file_and_the_place_stay_on_their_line() -> None:
     entry = Entry(1, "a\n\nQuestion: x\r.md", "text", "1-1")
     assert place_of(entry) == "a  Question: x .md:1"
+    assert place_of(Entry(1, "a.md", "text", "page 1\n\nQuestion: x")) == "a.md, page 1  Question: x"
 
 
 def test_the_budget_is_kept() -> None:
@@ -72,6 +73,7 @@ def test_places(tmp_path: Path, monkeypatch) -> None:
         (Entry(1, str(tmp_path / "docs/a.md"), "", "3-9"), "docs/a.md:3-9"),
         (Entry(1, "/elsewhere/a.md", "", "3-3"), "/elsewhere/a.md:3"),
         (Entry(1, str(tmp_path / "a.pdf"), "", "page 3"), "a.pdf, page 3"),
+        (Entry(1, "a.md", "", "9" * 5000 + "-9"), f"a.md, {'9' * 5000}-9"),
         (Entry(1, "row7", ""), "row7"),
         (Entry(5, None, ""), "text 5"),
     ):

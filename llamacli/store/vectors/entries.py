@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+_LINES = re.compile(r"(\d{1,9})-(\d{1,9})")
 
 
 def identity_of(path: str) -> str:
@@ -20,6 +23,12 @@ class Entry:
     id: str | None
     text: str
     place: str | None = None
+
+    @property
+    def lines(self) -> tuple[int, int] | None:
+        """The first and the last line, None if the place is in words."""
+        found = _LINES.fullmatch(self.place or "")
+        return (int(found[1]), int(found[2])) if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ def _measure(finder: Finder, mode: SearchMode, name: str, questions: tuple[Quest
 
 
 def read_questions(path: Path) -> tuple[Question, ...]:
-    """Read the questions of a file. Raises UsageError for a line that is none, or an empty file."""
+    """Read the questions of a file. Raises UsageError for an invalid line, or if there are no questions."""
     questions = []
     with open_rows(path) as stream:
         for row in read_rows(stream, "jsonl", name=str(path), text_field="query", columns=("query", "relevant"), required=()):

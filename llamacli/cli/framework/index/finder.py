@@ -62,7 +62,7 @@ def check_server(index: VectorIndex, remote: RemoteOptions) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinderModels:
-    """How the models of searches are opened, and the parameters of questions. `reranker` None: there is none.
+    """How the models of searches are opened, and the parameters of questions. `reranker` is None without one.
 
     `is_remote`: a server has them, which refuses texts that are too long.
     """
