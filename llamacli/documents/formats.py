@@ -83,12 +83,11 @@ def _archive_format(data: bytes, name: str) -> Format:
     import io
     import zipfile
 
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = set(archive.namelist())
-            kind = archive.open("mimetype").read(100).strip() if "mimetype" in members else b""
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError, EOFError) as error:
-        raise UsageError(f"{name} is a damaged ZIP archive, as .docx, .odt and .epub files are: {error}") from error
+    from llamacli.documents.archive import archive_errors
+
+    with archive_errors(name), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = set(archive.namelist())
+        kind = archive.open("mimetype").read(100).strip() if "mimetype" in members else b""
     if kind in _ARCHIVES:
         return _ARCHIVES[kind]
     folders = {member.partition("/")[0] for member in members}

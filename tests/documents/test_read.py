@@ -192,6 +192,32 @@ def test_documents_that_cannot_be_read(data, name, says):
     assert "\n" not in str(caught.value)
 
 
+def _altered(member: str, method: int, *, at: int, to: int) -> bytes:
+    """Return an archive with one member, a byte of which is changed: of its data, or of its headers if `at` is negative."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as written:
+        written.writestr(member, "text that is compressed, " * 20)
+    data = bytearray(file.getvalue())
+    if at >= 0:
+        data[30 + len(member) + at] = to
+    else:  # the method, which both headers of a member have
+        data[8] = data[data.index(b"PK\x01\x02") + 10] = to
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (_altered("mimetype", zipfile.ZIP_DEFLATED, at=0, to=0xFF), "Error -3 while decompressing data"),
+        (_altered("word/document.xml", zipfile.ZIP_LZMA, at=9, to=0xFF), "Corrupt input data"),
+        (_altered("word/document.xml", zipfile.ZIP_DEFLATED, at=-1, to=98), "That compression method is not supported"),
+    ],
+)
+def test_members_that_do_not_unpack(data, says):
+    with pytest.raises(UsageError, match=f"x is a damaged ZIP archive, as .docx, .odt and .epub files are: {says}"):
+        read_bytes(data, "x")
+
+
 @pytest.mark.parametrize("make", [documents.docx, documents.odt])
 def test_a_zip_bomb_is_refused(make):
     with pytest.raises(CapacityError, match=r"x unpacks to more than 64 MiB \(is it a zip bomb\?\)"):
