@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.errors import LlamacliError, UsageError
 from llamacli.openai.native import native_embeddings
 from llamacli.openai.token_request import read_detokenize, read_template, read_tokenize, tokens_document
 from llamacli.openai.vector_request import (
+    EmbeddingRequest,
     embeddings_document,
     read_embeddings,
     read_native_embedding,
@@ -23,6 +24,9 @@ from llamacli.server.state import ServerState
 if TYPE_CHECKING:
     from llamacli.engine.embedding.outcome import Embedded, Outcome
 
+    ReadEmbedding = Callable[[Any], EmbeddingRequest]
+    WriteEmbeddings = Callable[[Sequence[Embedded], EmbeddingRequest, str], Any]
+
 
 class Texts:
     """The endpoints of texts that are not answered."""
@@ -32,24 +36,20 @@ class Texts:
 
     async def embeddings(self, exchange: Exchange) -> None:
         """Turn texts into vectors."""
-        document = exchange.json()
-        request = read_embeddings(document)
-        async with self._state.pool.use(model_of(document)) as model:
-            exchange.record.model = model.name
-            outcomes = embedded(await model.embed(request.texts, request.params), "input")
-            _count(exchange, outcomes)
-            found = await model.prompt_work(lambda: embeddings_document(outcomes, request, model.name))
-        await exchange.reply_json(found)
+        await self._embed(exchange, read_embeddings, "input", embeddings_document)
 
     async def native_embedding(self, exchange: Exchange) -> None:
         """Turn texts into vectors, in llama-server's format."""
+        await self._embed(exchange, read_native_embedding, "content", lambda outcomes, *_: native_embeddings(outcomes))
+
+    async def _embed(self, exchange: Exchange, read: ReadEmbedding, field: str, write: WriteEmbeddings) -> None:
         document = exchange.json()
-        request = read_native_embedding(document)
+        request = read(document)
         async with self._state.pool.use(model_of(document)) as model:
             exchange.record.model = model.name
-            outcomes = embedded(await model.embed(request.texts, request.params), "content")
+            outcomes = embedded(await model.embed(request.texts, request.params), field)
             _count(exchange, outcomes)
-            found = await model.prompt_work(lambda: native_embeddings(outcomes))
+            found = await model.prompt_work(lambda: write(outcomes, request, model.name))
         await exchange.reply_json(found)
 
     async def rerank(self, exchange: Exchange) -> None:
