@@ -26,7 +26,7 @@ _CAPABILITIES = bytes(24)
 
 _SECONDS = 5.0
 _MOST_NODES = 16
-_START = "start `llamacli serve --rpc-node` there"
+_START = "start a node there: `llamacli help cluster` tells how"
 
 
 @dataclass(frozen=True, slots=True)
