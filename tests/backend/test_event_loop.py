@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from llamacli.backend.child.engine import ChildEngine, open_engine
-from llamacli.backend.child.event_loop import LoopEngine
+from llamacli.backend.child.event_loop import LoopEngine, LoopReceiver
 from llamacli.backend.child.wire.codec import ProtocolError
+from llamacli.backend.child.wire.frames import Channel
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent
@@ -141,6 +143,20 @@ def test_a_loop_that_has_ended_keeps_nobody_from_closing(tiny_model: Path) -> No
     asyncio.run(main(engine))
     engine.close()
     assert not engine.is_alive
+
+
+def test_a_receiver_may_be_stopped_before_it_receives() -> None:
+    async def main() -> list[object]:
+        problems: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: problems.append(context))
+        here, there = socket.socketpair()
+        with here, there:
+            receiver = LoopReceiver()
+            receiver.stop()
+            await asyncio.wait_for(asyncio.to_thread(receiver.run, Channel(here), problems.append), timeout=10)
+        return problems
+
+    assert asyncio.run(main()) == []
 
 
 def refuse(turn: Turn) -> None:

@@ -76,7 +76,7 @@ class LoopReceiver:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._over = threading.Event()
-        self._descriptor = -1
+        self._descriptor: int | None = None
         self._fault: ProtocolError | None = None
 
     def run(self, channel: Channel, dispatch: Callable[[FromChild], None]) -> None:
@@ -116,7 +116,8 @@ class LoopReceiver:
 
     def _end(self) -> None:
         if not self._over.is_set():
-            self._loop.remove_reader(self._descriptor)
+            if self._descriptor is not None:
+                self._loop.remove_reader(self._descriptor)
             self._over.set()
 
 
