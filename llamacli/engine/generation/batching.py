@@ -35,8 +35,9 @@ class MixedPlanner:
     def plan(self, active: list[Sequence]) -> list[Planned]:
         """See `Planner`."""
         budget = min(self._n_batch, active[0].portion) if len(active) == 1 else self._n_batch
-        if generating := sum(len(sequence.pending) for sequence in active if not sequence.is_prefilling):
-            budget = min(budget, generating + self._pace.limit)
+        if self._pace.is_bounded:
+            generating = sum(len(sequence.pending) for sequence in active if not sequence.is_prefilling)
+            budget = min(budget, generating + self._pace.limit) if generating else budget
         plan = []
         for sequence in sorted(active, key=lambda sequence: sequence.is_prefilling):
             count = min(len(sequence.pending), budget)

@@ -1,4 +1,4 @@
-"""The pace of prompts: parts so small that those who generate meanwhile do not wait long."""
+"""The pace of prompts: parts so small that sequences which generate meanwhile do not wait long."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class PromptPace:
 
     @property
     def is_bounded(self) -> bool:
-        """True if those who generate get a step after each part."""
+        """True if the sequences that generate have a step after each part."""
         return self._seconds is not None
 
     def measured(self, tokens: int, seconds: float) -> None:
-        """Take in how long a part of a prompt took. A few tokens say nothing."""
+        """Record how long a part of a prompt took. The time of a few tokens is no measure of the speed."""
         if tokens < _LEAST_TOKENS or seconds <= 0:
             return
         speed, known = tokens / seconds, self._tokens_per_second

@@ -88,6 +88,11 @@ def test_parts_of_a_prompt_are_as_long_as_those_who_generate_may_wait(planner: A
     assert plans(planner, [Stub(1000, portion=512)]) == [[512], [488]]  # nobody waits
 
 
+def test_without_a_pace_a_prompt_fills_the_batch() -> None:
+    planner = MixedPlanner(2048, PromptPace(None, 512))
+    assert plans(planner, [Stub(3000), Stub(1, is_prefilling=False)]) == [[2047, 1], [953, 1]]
+
+
 @pytest.mark.parametrize("lengths", [[130, 131, 133], [7, 300, 5], [2, 2, 2, 50], [51, 1, 1]])
 def test_the_oldest_prompt_is_read_first_at_a_pace(lengths: list[int]) -> None:
     prompts = [Stub(length, id=number) for number, length in enumerate(lengths)]
