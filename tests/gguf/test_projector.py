@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from pathlib import Path
@@ -95,6 +96,14 @@ def test_a_projector_without_tensors_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mmproj.gguf"
     path.write_bytes(tiny.gguf_bytes(projector_metadata(), []))
     assert [finding.message for finding in findings(path)] == ["it has no tensors"]
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((2, 4), 4), ((), 1)])
+def test_a_bias_is_as_long_as_its_weight(tmp_path: Path, shape: tuple[int, ...], expected: int) -> None:
+    path = tmp_path / "mmproj.gguf"
+    weight = Tensor("mm.weight", shape, bytes(4 * math.prod(shape)))
+    path.write_bytes(tiny.gguf_bytes(projector_metadata(), [weight, Tensor("mm.bias", (3,), bytes(12))]))
+    assert [finding.message for finding in findings(path)] == [f"has 3 values, expected {expected}"]
 
 
 def test_altered_sizes_are_refused_or_used(tmp_path: Path) -> None:

@@ -64,6 +64,13 @@ def test_a_reference_that_leads_nowhere() -> None:
         plain_schema({"$ref": "#/nowhere/at/all"})
 
 
+@pytest.mark.parametrize("definitions", [[], 3, {}, None])
+@pytest.mark.parametrize("reference", [{"$ref": "#/$defs/a"}, {"allOf": [{"$ref": "#/$defs/a"}]}])
+def test_a_reference_without_its_definition_is_left_to_llama_cpp(definitions: Any, reference: dict[str, Any]) -> None:
+    schema = {**reference, "$defs": definitions}
+    assert plain_schema(schema) is schema
+
+
 def doubled(depth: int) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(depth):

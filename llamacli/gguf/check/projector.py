@@ -86,8 +86,9 @@ def _bias_findings(header: Header) -> Iterator[Finding]:
     shapes = {tensor.name: tensor.shape for tensor in header.tensors}
     for name, shape in shapes.items():
         weight = shapes.get(f"{name.removesuffix('.bias')}.weight") if name.endswith(".bias") and len(shape) == 1 else None
-        if weight is not None and weight[-1] != shape[0]:
-            yield Finding("error", f"tensor {name}", f"has {shape[0]} values, expected {weight[-1]}")
+        expected = (weight or (1,))[-1]
+        if weight is not None and expected != shape[0]:
+            yield Finding("error", f"tensor {name}", f"has {shape[0]} values, expected {expected}")
 
 
 def _size_findings(header: Header, kind: str) -> Iterator[Finding]:

@@ -31,24 +31,25 @@ class _Expansion:
 
     def __init__(self, root: Any) -> None:
         self._root = root
-        self._references: dict[str, None] = {}
+        self._references: list[str] = []
+        self._seen: set[str] = set()
         self._expanded: dict[str, int] = {}
         self._open: set[str] = set()
 
     def visits(self) -> int:
         """Return the number of visits of the whole schema."""
         count = self._visits(self._root)
-        done = 0
-        while done < len(self._references):
-            count += self._visits(self._target(list(self._references)[done]))
-            done += 1
+        for reference in self._references:  # which grows meanwhile
+            count += self._visits(self._target(reference))
         return count
 
     def _visits(self, schema: Any) -> int:
         if not isinstance(schema, Mapping):
             return 1
         if "$ref" in schema:
-            self._references.setdefault(schema["$ref"])
+            if schema["$ref"] not in self._seen:
+                self._seen.add(schema["$ref"])
+                self._references.append(schema["$ref"])
             return 1
         _check_properties(schema)
         copies = len(schema["type"]) if isinstance(schema.get("type"), list) else 1
@@ -75,7 +76,8 @@ class _Expansion:
 
     def _target(self, reference: str) -> Any:
         _, section, name = reference.split("/", 2)
-        return self._root.get(section, {}).get(name)
+        definitions = self._root.get(section)
+        return definitions.get(name) if isinstance(definitions, Mapping) else None
 
 
 def _children(schema: Mapping[str, Any]) -> Iterator[Any]:
