@@ -10,10 +10,8 @@ from typing import Any
 
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.prompt import Part
-from llamacli.engine.media.media import Media
+from llamacli.engine.media.media import NOUN, Media
 from llamacli.errors import TemplateError
-
-_NOUNS = {"image": "picture", "audio": "sound"}
 
 
 class MediaMarkers:
@@ -56,7 +54,7 @@ class MediaMarkers:
         resolved = [piece for part in parts for piece in self._pieces(part)]
         for number, media in enumerate(self._media):
             if number not in self._found:
-                raise TemplateError(f"the chat template leaves out a {_NOUNS[media.kind]}")
+                raise TemplateError(f"the chat template leaves out a {NOUN[media.kind]}")
         return tuple(resolved)
 
     def _pieces(self, part: Part) -> Iterator[Part]:

@@ -53,7 +53,7 @@ class Message:
     @property
     def texts(self) -> tuple[str, ...]:
         """The texts of content of several parts."""
-        return tuple(part for part in self.content or () if isinstance(part, str)) if isinstance(self.content, tuple) else ()
+        return tuple(part for part in self.content if isinstance(part, str)) if isinstance(self.content, tuple) else ()
 
     @property
     def media(self) -> tuple[Media, ...]:

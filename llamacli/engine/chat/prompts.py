@@ -20,7 +20,6 @@ from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.template import ChatTemplate
 from llamacli.engine.chat.turn import Turn, text_turn
 from llamacli.engine.constraint.guidance import Constraint
-from llamacli.engine.media.compatibility import refused_media
 from llamacli.engine.media.media import Media, MediaKind
 from llamacli.engine.params import SamplingParams
 from llamacli.engine.runtime.logit_bias import Bias, resolve_biases
@@ -136,6 +135,8 @@ class Prompting:
                 if media.kind not in self.takes:
                     if self.model.vocab_only and self.model.params.mmproj is not None:
                         raise UsageError("the tokens of pictures and sound are known only with the model's weights")
+                    from llamacli.engine.media.compatibility import refused_media  # only errors need it
+
                     raise refused_media(media.kind, has_projector=self.encoder is not None)
 
     @property

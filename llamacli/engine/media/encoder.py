@@ -16,7 +16,7 @@ from llamacli.binding import log
 from llamacli.binding.kernels import KERNELS
 from llamacli.binding.library import library
 from llamacli.binding.media import MediaChunks, encode_chunk, open_projector, sections_of
-from llamacli.engine.media.media import Media, MediaKind
+from llamacli.engine.media.media import NOUN, Media, MediaKind
 from llamacli.engine.media.placeholders import chunk_placeholders
 from llamacli.engine.runtime.gate import Gate
 from llamacli.engine.runtime.loading import because, interruptible
@@ -141,7 +141,7 @@ class MediaEncoder:
                 chunks.close()
         if not any(isinstance(part, Chunk) for part in parts):
             what = f"{media.width} x {media.height} pixels" if media.kind == "image" else f"{media.seconds:.3g} seconds"
-            raise UsageError(f"this model cannot take a {_NOUN[media.kind]} of {what}{because(complaints)}")
+            raise UsageError(f"this model cannot take a {NOUN[media.kind]} of {what}{because(complaints)}")
         return parts
 
     def _part(self, media: Media, index: int, one: Any) -> tuple[int, ...] | Chunk:
@@ -230,9 +230,6 @@ class MediaEncoder:
         self._close_chunks()
         if handle is not None:
             self._library.mtmd_free(handle)
-
-
-_NOUN = {"image": "picture", "audio": "sound"}
 
 
 def _size(media: Media) -> tuple[int, ...]:

@@ -13,6 +13,9 @@ MediaKind = Literal["image", "audio"]
 NOUNS: dict[MediaKind, str] = {"image": "images", "audio": "sound"}
 """What a model takes or does not take, in words."""
 
+NOUN: dict[MediaKind, str] = {"image": "picture", "audio": "sound"}
+"""One of a kind, in words."""
+
 MOST_BYTES = 300_000_000
 """Bytes of pixels or samples: a picture of 100 megapixels."""
 

@@ -16,7 +16,6 @@ from llamacli.binding.arrays import char_buffer, int32, reference
 from llamacli.binding.enums import llama_model_meta_key
 from llamacli.binding.huge_pages import settle_in_huge_pages
 from llamacli.binding.library import library
-from llamacli.engine.media.compatibility import check_projector
 from llamacli.engine.params import LoraAdapter, ModelParams
 from llamacli.engine.runtime.accents import ACCENTS_KEPT, strips_accents, without_accents
 from llamacli.engine.runtime.cancel import CancelFlag
@@ -66,6 +65,8 @@ class Model:
             check_tokens(files)
         self.header = files.header
         if self.params.mmproj is not None:
+            from llamacli.engine.media.compatibility import check_projector  # most models take text only
+
             check_projector(self.params.mmproj, self.header)
         register_nodes(self.params.rpc)
         huge_pages = self.params.huge_pages and not vocab_only and can_use_huge_pages(self.header, self.params)
