@@ -1,6 +1,7 @@
 """`llamacli run`: one prompt, one answer or several, streamed or as a document; or many rows.
 
-The parts: `options` declares, `prompt` and `constraint` read what is asked, `session` loads and answers, `output` writes.
+The parts: `options` declares, `checks` says what goes together, `prompt` and `constraint` read what is asked, `session` loads
+and answers, `output` writes.
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ from llamacli.cli.run.options import (
     StateOptions,
     ToolOptions,
 )
-from llamacli.errors import UsageError
 
 
 @command(
@@ -140,6 +140,7 @@ def run(
     checked here, whoever generated the answer; an answer that the server breaks off stays, and the exit status is then 7.
     """
     from llamacli.cli.framework.inputs.prompt import read_documents, show_texts
+    from llamacli.cli.run import checks
     from llamacli.cli.run.session import answer_prompt, answer_rows, show_prompt
 
     if rows.merge is not None and rows.input is None:
@@ -148,23 +149,20 @@ def run(
         check_rows(replace(rows, merge=None))
         merge_shards(app, rows.merge, tuple(Path(word) for word in (*((prompt,) if prompt else ()), *shards)))
         return
-    check_documents(source, rows)
+    checks.check_documents(source, rows)
     if shards:
         raise unexpected(shards, prompt)
-    check_tools(tools, tool_calls, source, output, rows, reread)
-    check(output, rows, state, log)
-    if rows.input is not None and log.log and reread.given("log"):  # of the settings, it is about prompts
-        raise not_for_rows("--log")
+    checks.check_tools(tools, tool_calls, source, output, rows, reread)
+    checks.check_output(output)
+    check_rows(rows)
+    if rows.input is not None:
+        checks.check_for_rows(output, state, log, reread)
     if log.continues:
-        check_for_log(source)
+        checks.check_for_log(source)
     if index.index is not None:
-        index = check_for_index(source, index, rows, is_given=reread.given("index"))
-    if rows.dask is not None and remote.url:
-        raise UsageError("--dask cannot be used with --url")
+        index = checks.check_for_index(source, index, rows, is_given=reread.given("index"))
     if remote.url:
-        check_for_server(source, output, state)
-        if constraint.json_compact:
-            raise UsageError("--json-compact cannot be used with --url: a server decides about blanks itself")
+        checks.check_for_server(source, output, rows, state, constraint)
     asked = Asked(
         template=template,
         chat=chat,
@@ -196,109 +194,3 @@ def run(
         show_prompt(app, prompt, asked, setup, log, json=output.json)
     else:
         answer_prompt(app, prompt, asked, setup, output, state, log)
-
-
-def check(output: OutputOptions, rows: RowOptions, state: StateOptions, log: LogOptions) -> None:
-    """Check that the options can be used together. Raises UsageError if not."""
-    check_output(output)
-    check_rows(rows)
-    if rows.input is not None:
-        check_for_rows(output, state, log)
-
-
-def check_documents(source: PromptOptions, rows: RowOptions) -> None:
-    """Check that the options of documents can be used. Raises UsageError if not."""
-    if source.recursive and not source.file:
-        raise UsageError("-r needs -f, which names a folder", hint="the text that ends an answer is --stop")
-    if source.show_text and rows.input is not None:
-        raise UsageError("--show-text cannot be used with --input", hint="it shows documents, which are not rows")
-
-
-def check_output(output: OutputOptions) -> None:
-    """Check that the output options can be used together. Raises UsageError if not."""
-    if output.json and output.stream_json:
-        raise UsageError("--json cannot be used with --stream-json")
-    if output.extract and (output.json or output.stream_json):
-        raise UsageError("-x writes text: it cannot be used with --json or --stream-json")
-    if output.logprobs is not None and not (output.json or output.stream_json):
-        raise UsageError("--logprobs needs --json or --stream-json")
-
-
-def check_for_rows(output: OutputOptions, state: StateOptions, log: LogOptions) -> None:
-    """Check that no option is for one prompt only. Raises UsageError if one is."""
-    for given, name in (
-        (output.json, "--json"), (output.stream_json, "--stream-json"), (output.samples != 1, "--samples"),
-        (output.extract, "-x"), (output.echo, "--echo"),
-        (state.save_state, "--save-state"), (state.load_state, "--load-state"),
-        (log.continue_last, "--continue"), (log.log_id is not None, "--log-id"),
-    ):  # fmt: skip
-        if given:
-            raise not_for_rows(name)
-
-
-def not_for_rows(name: str) -> UsageError:
-    """Return the error of an option that is for one prompt only."""
-    return UsageError(f"{name} cannot be used with --input", hint="results are JSON lines, and a summary comes at the end")
-
-
-def check_tools(
-    tools: ToolOptions,
-    calls: ToolCallOptions,
-    source: PromptOptions,
-    output: OutputOptions,
-    rows: RowOptions,
-    reread: Reread,
-) -> None:
-    """Check that the tools can run, if they are to. Raises UsageError if not."""
-    if not tools.run_tools:
-        for name in ("mcp", "allow_tool", "max_tool_calls"):
-            if reread.given(name):  # of the settings, they are about chat
-                raise UsageError(f"--{name.replace('_', '-')} needs --run-tools")
-        return
-    if tools.tools is None and calls.mcp is None:
-        raise UsageError("--run-tools needs tools", hint="--tools FILE or --mcp FILE adds some")
-    if rows.input is not None:
-        raise UsageError("--run-tools cannot be used with --input", hint="a loop of the shell runs a prompt for each line")
-    for given, name in (
-        (output.samples != 1, "--samples"), (output.echo, "--echo"), (source.raw, "--raw"),
-        (source.infill is not None, "--infill"), (source.at is not None, "--at"),
-    ):  # fmt: skip
-        if given:
-            raise UsageError(f"{name} cannot be used with --run-tools")
-
-
-def check_for_log(source: PromptOptions) -> None:
-    """Check that the prompt can follow an answer in the log. Raises UsageError if not."""
-    for given, name in (
-        (source.raw, "--raw"), (source.infill is not None, "--infill"), (source.at is not None, "--at"),
-        (source.messages is not None, "--messages"),
-    ):  # fmt: skip
-        if given:
-            raise UsageError(f"{name} cannot be used with --continue and --log-id", hint="they go on with a conversation")
-
-
-def check_for_server(source: PromptOptions, output: OutputOptions, state: StateOptions) -> None:
-    """Check that no option needs the model on this machine. Raises UsageError if one does."""
-    for given, name in (
-        (source.dry_run, "--dry-run"), (output.echo and not source.raw, "--echo without --raw"),
-        (state.save_state, "--save-state"), (state.load_state, "--load-state"),
-    ):  # fmt: skip
-        if given:
-            raise UsageError(f"{name} cannot be used with --url", hint="the prompt is rendered and evaluated by the server")
-
-
-def check_for_index(source: PromptOptions, index: IndexOptions, rows: RowOptions, *, is_given: bool) -> IndexOptions:
-    """Return the options of the index, without one that the settings name where there is no question for it.
-
-    Raises:
-        UsageError: if the command line names one there.
-    """
-    for given, name in (
-        (rows.input is not None, "--input"), (source.raw, "--raw"), (source.infill is not None, "--infill"),
-        (source.at is not None, "--at"), (source.messages is not None, "--messages"),
-    ):  # fmt: skip
-        if given:
-            if is_given:
-                raise UsageError(f"--index cannot be used with {name}", hint="it answers one question")
-            return replace(index, index=None)
-    return index
