@@ -84,10 +84,9 @@ class Host:
     """Services of the program around the conversation.
 
     `read_documents` reads what a word names: files, folders, patterns or web pages. `read_media` reads an image or sound, of a
-    kind if one is given, and `is_media` says whether a word names one. `thumbnail` returns what shows a small version of one on
-    this terminal, or nothing. `read_constraint` reads a constraint from
-    text or from a named file. `read_bias` parses a logit bias, or raises ValueError. `flag_of` names the option of the command
-    line that sets a parameter of the engine.
+    kind if one is given, and `is_media` says whether a word names one. `thumbnail` returns the text that shows a small version
+    of one on this terminal, or "". `read_constraint` reads a constraint from text or from a named file. `read_bias` parses a
+    logit bias, or raises ValueError. `flag_of` names the option of the command line that sets a parameter of the engine.
     """
 
     guard: Callable[[], AbstractContextManager[Cancelling]]
@@ -124,7 +123,10 @@ class SessionSetup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexSetup:
-    """An index of files: its name and its texts, what finds passages for a question, and their most tokens."""
+    """An index of files. `count` returns the number of its texts, `find` the passages that fit a question.
+
+    The passages of a message have at most `budget` tokens.
+    """
 
     name: str
     count: Callable[[], int]

@@ -10,22 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import peers
+from bench_serve import serving
 
 from llamacli.bench.quality.text import shipped_text
 
 AT_ONCE = 8
-START_SECONDS = 60
 
 
 def prompts(count: int) -> list[str]:
@@ -53,38 +50,9 @@ def rows(options: list[str], asked: list[str]) -> list[str]:
 def served(model: Path, kernels: str, length: int, asked: list[str]) -> list[str]:
     """Return the answers of a server that gets all prompts at once."""
     port = peers.free_port()
-    command = [
-        *peers.LLAMACLI,
-        "serve",
-        "-m",
-        str(model),
-        "--port",
-        str(port),
-        "--parallel",
-        str(AT_ONCE),
-        "--kernels",
-        kernels,
-    ]
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait(f"http://127.0.0.1:{port}/health")
-        with ThreadPoolExecutor(len(asked)) as pool:
-            return list(pool.map(lambda prompt: _ask(port, prompt, length), asked))
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def _wait(url: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            urllib.request.urlopen(url).close()
-            return
-        except (urllib.error.URLError, ConnectionError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+    options = ("--port", str(port), "--parallel", str(AT_ONCE), "--kernels", kernels)
+    with serving([*peers.LLAMACLI, "serve", "-m", str(model), *options], port), ThreadPoolExecutor(len(asked)) as pool:
+        return list(pool.map(lambda prompt: _ask(port, prompt, length), asked))
 
 
 def _ask(port: int, prompt: str, length: int) -> str:

@@ -51,7 +51,7 @@ def mutant(chance: random.Random) -> tuple[tiny_vision.Kind, bytes, str]:
             case 6:
                 place = chance.randrange(len(tensors))
                 shape = _shape(tensors[place].shape, chance)
-                data = bytes(min(4 * tiny_vision.product(shape), 1 << 24))
+                data = bytes(min(4 * math.prod(shape), 1 << 24))
                 tensors[place] = replace(tensors[place], shape=shape, data=data)
                 done.append(f"{tensors[place].name} {shape}")
             case _:

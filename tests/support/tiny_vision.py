@@ -7,6 +7,7 @@ the word. With a seed the weights are random, so that the answer depends on each
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -145,7 +146,7 @@ def _sound_tensors(seed: int) -> list[tiny.Tensor]:
     }  # fmt: skip
 
     def tensor(name: str, shape: tuple[int, ...]) -> tiny.Tensor:
-        return tiny.Tensor(name, shape, tiny.floats(draw.gauss(0, 0.3) for _ in range(product(shape))))
+        return tiny.Tensor(name, shape, tiny.floats(draw.gauss(0, 0.3) for _ in range(math.prod(shape))))
 
     return [tensor(name, shape) for name, shape in shapes.items()]
 
@@ -179,7 +180,7 @@ def _image_tensors(kind: Kind, seed: int | None) -> list[tiny.Tensor]:
 
     def tensor(name: str, shape: tuple[int, ...], value: Callable[[tuple[int, ...]], float], gain: float = 0.3) -> tiny.Tensor:
         if seed is not None:
-            return tiny.Tensor(name, shape, tiny.floats(draw.gauss(0, gain) for _ in range(product(shape))))
+            return tiny.Tensor(name, shape, tiny.floats(draw.gauss(0, gain) for _ in range(math.prod(shape))))
         return tiny.Tensor(name, shape, tiny.floats(value(place) for place in _places(shape)))
 
     def nothing(_: tuple[int, ...]) -> float:
@@ -234,14 +235,6 @@ def _image_tensors(kind: Kind, seed: int | None) -> list[tiny.Tensor]:
         tensor("v.blk.0.ffn_down.bias", (_SEES,), nothing),
     ]
     return tensors
-
-
-def product(shape: tuple[int, ...]) -> int:
-    """The number of values of a shape."""
-    count = 1
-    for size in shape:
-        count *= size
-    return count
 
 
 def _places(shape: tuple[int, ...]) -> list[tuple[int, ...]]:

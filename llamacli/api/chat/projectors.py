@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import Any, Self
 
@@ -24,7 +23,7 @@ class ProjectorHandler:
     effect: logging and devices are the model's.
 
     Raises:
-        UsageError: if the path is not a path, or an argument is unknown.
+        UsageError: if `clip_model_path` is not a path.
     """
 
     def __init__(
@@ -61,8 +60,7 @@ class ProjectorHandler:
         """
         from llamacli.api.hub_files import find_hub_file
 
-        additional: Sequence[str] = ()
-        path = find_hub_file(repo_id, filename or "*mmproj*", additional, local_dir=local_dir, cache_dir=cache_dir)
+        path = find_hub_file(repo_id, filename or "*mmproj*", (), local_dir=local_dir, cache_dir=cache_dir)
         return cls(path, **arguments)
 
 

@@ -105,8 +105,8 @@ def group_questions(questions: Sequence[EncodedQuestion], cells: int, sequences:
         end = begin
         for question in questions[begin:]:
             shared = common_length(preamble, question.context)
-            own_then = own + (end - begin) * (len(preamble) - shared) + question.cells - shared
             repeated = (end - begin) * (len(preamble) - shared)
+            own_then = own + repeated + question.cells - shared
             choices += len(question.choices)
             if end > begin and (shared + own_then > cells or choices > sequences or repeated > _MOST_REPEATED):
                 break

@@ -37,7 +37,7 @@ Given = Callable[[str], bool]
 """Returns whether the parameter of that name is from the command line."""
 
 _FEWEST, _EACH = 20, 10
-"""Requests of a test of which none are given: so many at least, and so many for each at once."""
+"""The default number of requests of a test: at least this many, and this many for each of those at once."""
 
 _REPEATING = ("repetitions", "until_stable", "delay")
 """Parameters of repetitions, which a load test does not have."""
