@@ -108,17 +108,18 @@ def test_vectors_of_another_model_or_made_otherwise_are_refused(bert, tiny_embed
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "said"),
     [
-        "UPDATE texts SET vector = zeroblob(12)",
-        "UPDATE texts SET vector = 'x'",
-        "UPDATE about SET value = 'many' WHERE name = 'dimensions'",
-        "DELETE FROM about WHERE name = 'pooling'",
-        "UPDATE about SET value = 'sum' WHERE name = 'pooling'",
-        "UPDATE about SET value = '999999' WHERE name = 'dimensions'",
+        ("UPDATE texts SET vector = zeroblob(12)", "is corrupt"),
+        ("UPDATE texts SET vector = 'x'", "is corrupt"),
+        ("UPDATE about SET value = 'many' WHERE name = 'dimensions'", "is corrupt"),
+        ("UPDATE about SET value = '0' WHERE name = 'dimensions'", "is corrupt"),
+        ("DELETE FROM about WHERE name = 'pooling'", "is corrupt"),
+        ("UPDATE about SET value = 'sum' WHERE name = 'pooling'", "is corrupt"),
+        ("UPDATE about SET value = '999999' WHERE name = 'dimensions'", "exceeds the 32 dimensions"),
     ],
 )
-def test_a_damaged_index_is_told_in_one_line(bert, tmp_path, change):
+def test_a_damaged_index_is_an_error_in_one_line(bert, tmp_path, change, said):
     db = tmp_path / "x.db"
     index("add", db, "-m", bert, "red cat", "dog")
     with closing(sqlite3.connect(db)) as database:
@@ -126,6 +127,7 @@ def test_a_damaged_index_is_told_in_one_line(bert, tmp_path, change):
         database.commit()
     result = index("search", db, "red cat")
     assert result.status == 2
+    assert said in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -157,6 +159,8 @@ def test_what_is_no_index(bert, tmp_path):
     for arguments, said in [
         (("search", tmp_path / "missing.db", "x"), "index not found"),
         (("info", tmp_path / "text.db"), "is not a vector index"),
+        (("info", tmp_path), f"cannot use the index {tmp_path}: it is a folder"),
+        (("add", tmp_path, "a text"), f"cannot use the index {tmp_path}: it is a folder"),
         (("add", tmp_path / "x.db", "-m", bert, "--pooling", "none", "x"), "one vector for each text"),
         (("search", tmp_path / "x.db", "--top-k", "0", "x"), "--top-k must be at least 1"),
         (("remove", tmp_path / "x.db"), "no such command: remove"),
@@ -427,6 +431,7 @@ def test_what_cannot_be_added(bert, tmp_path):
     for arguments, said in [
         (("add", db, docs / "sub"), f"{docs / 'sub'} is in {docs}, which the index follows already"),
         (("add", db, tmp_path), f"{tmp_path} contains {docs}"),
+        (("add", db, docs.anchor), f"{docs.anchor} contains {docs}"),
         (("add", db, "--chunk-rows", "text"), "--chunk-rows is for the files of -f"),
         (("add", db, "--watch", "text"), "--watch needs a folder"),
         (("add", db, docs, "--chunk", "5:5"), "the overlap of chunks must be smaller"),

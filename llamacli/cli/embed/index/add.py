@@ -178,9 +178,9 @@ def _root(name: str, known: Mapping[str, Root], vectors: VectorOptions) -> Root:
 def _refuse_overlap(root: Root, others: Sequence[str], index: VectorIndex) -> None:
     """Raise UsageError if a root is in another one or around it: its files would belong to both."""
     for other in others:
-        if f"{root.path}{os.sep}".startswith(f"{other}{os.sep}"):
+        if Path(root.path).is_relative_to(other):
             raise UsageError(f"{root.path} is in {other}, which the index follows already")
-        if f"{other}{os.sep}".startswith(f"{root.path}{os.sep}"):
+        if Path(other).is_relative_to(root.path):
             hint = f"llamacli embed index rm {index.path} {other} forgets it"
             raise UsageError(f"{root.path} contains {other}, which the index follows already", hint=hint)
 

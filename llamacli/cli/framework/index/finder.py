@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from llamacli.store.vectors.index import VectorIndex
 if TYPE_CHECKING:
     from llamacli.cli.framework.backends.embedding import Vectorizer
     from llamacli.engine.embedding.vectors import Matrix
+
+_DIMENSIONS = re.compile(r"[1-9]\d{0,8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ def made_with(index: VectorIndex) -> MadeWith:
         raise UsageError(f"{index.path} is empty")
     about = index.about()
     dims, pooling, attention = about.get("dimensions", ""), about.get("pooling"), about.get("attention")
-    if not dims.isdecimal() or pooling not in get_args(Pooling) or attention not in get_args(Attention):
+    if not _DIMENSIONS.fullmatch(dims) or pooling not in get_args(Pooling) or attention not in get_args(Attention):
         raise UsageError(f"{index.path} is corrupt: the options of its vectors are missing")
     return MadeWith(
         about.get("reference"), about.get("server", ""), int(dims), cast("Pooling", pooling), cast("Attention", attention)
