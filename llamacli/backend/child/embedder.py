@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.process import Child
-from llamacli.backend.child.start import start_child
+from llamacli.backend.child.start import ChildOwner, start_child
 from llamacli.backend.child.vectors import VectorRequest, embed_again
 from llamacli.backend.child.wire.codec import encode
 from llamacli.backend.child.wire.method import Method
@@ -55,7 +54,7 @@ FINGERPRINT: Final = Method("fingerprint", None, str)
 CANCEL: Final = Method("cancel", None)
 
 
-class ChildEmbedder:
+class ChildEmbedder(ChildOwner):
     """An embedding model in a child, which `start` starts and this object owns: `close()` ends it, and may be called twice.
 
     When the child dies, a new one tries the texts that were in flight again, one by one; a text that kills twice has no vector.
@@ -153,16 +152,6 @@ class ChildEmbedder:
     def cancel(self) -> None:
         """End running work at once. Safe from any thread."""
         self._child.tell(CANCEL)
-
-    def close(self) -> None:
-        """End the child."""
-        self._child.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
 
 def open_embedder(

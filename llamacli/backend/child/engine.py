@@ -9,21 +9,15 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from llamacli.backend.child import contract
-from llamacli.backend.child.contract import (
-    AnswerRequest,
-    JobRequest,
-    OpenModel,
-    RoomWanted,
-)  # fmt: skip
+from llamacli.backend.child.contract import AnswerRequest, JobRequest, OpenModel, RoomWanted
 from llamacli.backend.child.media import bounded, media_of, send_media
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.process import Child
 from llamacli.backend.child.prompting import ChildPrompting
-from llamacli.backend.child.start import start_child
+from llamacli.backend.child.start import ChildOwner, start_child
 from llamacli.backend.child.state import ChildState
 from llamacli.backend.child.wire.codec import encode
 from llamacli.engine.chat.turn import Turn
@@ -47,7 +41,7 @@ logger = logging.getLogger(__name__)
 SERVICE = "llamacli.backend.child.services.engine"
 
 
-class ChildEngine(ChildPrompting, ChildState):
+class ChildEngine(ChildPrompting, ChildState, ChildOwner):
     """Loads a model in a child and answers through it. `on_load` is called with the progress of loading, 0 to 1.
 
     `start` starts a child, which this object owns: `close()` ends it, and may be called twice. A context manager. `prompts_of`
@@ -108,11 +102,6 @@ class ChildEngine(ChildPrompting, ChildState):
     def _restart(self) -> None:
         self._child.close()
         self._load()
-
-    @property
-    def is_alive(self) -> bool:
-        """False once the child has died."""
-        return self._child.is_alive
 
     @property
     def child(self) -> Child:
@@ -269,12 +258,6 @@ class ChildEngine(ChildPrompting, ChildState):
         self._child.close()
         if self._prompts is not None:
             self._prompts.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
 
 def _is_prefill(event: object) -> bool:

@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.child.start import start_child
+from llamacli.backend.child.start import ChildOwner, start_child
 from llamacli.backend.child.wire.codec import Variants
 from llamacli.backend.child.wire.method import Method
 from llamacli.engine.fit.report import FitReport
@@ -38,7 +37,7 @@ COMPARE_WEIGHTS: Final = Method("compare_weights", tuple[str, str], items=Varian
 TRY_LOAD: Final = Method("try_load", str)
 
 
-class Inspector:
+class Inspector(ChildOwner):
     """A child that inspects, and may read the given model files. `close()` ends it. A context manager.
 
     All methods raise EngineDiedError if the child dies; `is_alive` is then False.
@@ -48,11 +47,6 @@ class Inspector:
         reads = [path.with_name(name) for path in models for name in part_names(path.name)]
         params = dataclasses.replace(params or ChildParams(), keep_alive=None)  # there is nothing to keep
         self._child = start_child(SERVICE, reads, params, model=models[0] if models else None)
-
-    @property
-    def is_alive(self) -> bool:
-        """False once the child has ended."""
-        return self._child.is_alive
 
     def build(self) -> NativeBuild:
         """Return what the native library says of itself. Raises LibraryError if it is missing."""
@@ -75,13 +69,3 @@ class Inspector:
     def try_load(self, path: Path) -> None:
         """Have llama.cpp read a model file without its weights. Raises ModelError if it refuses the file."""
         self._child.call(TRY_LOAD, str(path))
-
-    def close(self) -> None:
-        """End the child."""
-        self._child.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.child.start import start_child
+from llamacli.backend.child.start import ChildOwner, start_child
 from llamacli.backend.child.wire.method import Method
 from llamacli.backend.rpc import Node, ask_node
 from llamacli.engine.params import Kernels
@@ -41,7 +40,7 @@ CHECK_DEVICES: Final = Method("check_devices", tuple[str, ...])
 SERVE_NODE: Final = Method("serve_node", NodeParams)
 
 
-class NodeProcess:
+class NodeProcess(ChildOwner):
     """A node that runs in a child. `close()` ends it. A context manager.
 
     Raises (when built):
@@ -74,13 +73,3 @@ class NodeProcess:
     def wait(self, seconds: float) -> Exception | None:
         """Wait so long at most, and return why the child has ended; None if it has not."""
         return self._child.wait_for_end(seconds)
-
-    def close(self) -> None:
-        """End the node."""
-        self._child.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()

@@ -6,12 +6,11 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.process import Child
-from llamacli.backend.child.start import start_child
+from llamacli.backend.child.start import ChildOwner, start_child
 from llamacli.backend.child.wire.codec import Variants
 from llamacli.backend.child.wire.method import Method
 from llamacli.engine.quantization.importance import ImportanceEntry
@@ -63,8 +62,8 @@ def quantize(
     return sizes
 
 
-class Collection:
-    """The collection of an importance matrix in a child. A context manager.
+class Collection(ChildOwner):
+    """The collection of an importance matrix in a child.
 
     Raises (in `events`):
         UsageError: if the text is too short.
@@ -86,12 +85,6 @@ class Collection:
     def stop(self) -> None:
         """End the evaluation, from any thread: what was collected so far comes next."""
         self._child.tell(STOP_COLLECTING)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._child.close()
 
 
 def _start(asked: Quantization, writes: Sequence[Path], params: ChildParams | None) -> Child:

@@ -17,12 +17,36 @@ from llamacli.backend.child.launch import Launched, fork_child, spawn_child
 from llamacli.errors import EngineError
 
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
     from llamacli.backend.child.params import ChildParams
     from llamacli.backend.child.process import Child
     from llamacli.backend.child.wire.frames import Network, Start
 
 _prepared: dict[str, Launched] = {}
 """Children that wait for work, by service."""
+
+
+class ChildOwner:
+    """What works through a child, and owns it. A context manager; `close()` may be called twice."""
+
+    _child: Child
+
+    @property
+    def is_alive(self) -> bool:
+        """False once the child has ended."""
+        return self._child.is_alive
+
+    def close(self) -> None:
+        """End the child."""
+        self._child.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
 
 
 def prepare(service: str, *, may_join: bool = False) -> None:

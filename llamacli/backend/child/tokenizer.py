@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from llamacli.backend.child import tokens
 from llamacli.backend.child.feeder import Conversation, ConversationFeeder, Feeder, IdFeeder, TextFeeder
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.process import Child
-from llamacli.backend.child.start import start_child
+from llamacli.backend.child.start import ChildOwner, start_child
 from llamacli.backend.child.tokens import (
     ChatTokenization,
     Detokenization,
@@ -60,7 +59,7 @@ class SeenTokens:
             raise ProtocolError(f"the engine did not describe token {token}") from None
 
 
-class Vocabularies:
+class Vocabularies(ChildOwner):
     """The vocabularies of model files, by their number in `paths`, in one child. `close()` ends it. A context manager.
 
     With `params.keep_alive` that of a single model stays, or is that of a resident engine.
@@ -127,16 +126,6 @@ class Vocabularies:
     def cancel(self) -> None:
         """End what runs, from any thread: it raises CancelledError."""
         self._cancel.set()
-
-    def close(self) -> None:
-        """End the child."""
-        self._child.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
 
 class ChildTokenizer:
