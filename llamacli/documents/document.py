@@ -11,7 +11,7 @@ Format = Literal["text", "pdf", "docx", "odt", "epub", "html", "notebook"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a document's text. `place` says where it is, as in "page 3" or "cell 2"; empty if the format does not."""
+    """A piece of a document's text. `place` says where it is, as in "page 3" or "cell 2"; empty if the format has no places."""
 
     text: str
     place: str = ""
@@ -28,7 +28,7 @@ class Document:
     @property
     def text(self) -> str:
         """The whole text: the parts, with an empty line between them."""
-        return "\n\n".join(part.text for part in self.parts) if len(self.parts) > 1 else self.parts[0].text
+        return "\n\n".join(part.text for part in self.parts)
 
     @property
     def has_lines(self) -> bool:

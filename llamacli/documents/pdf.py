@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from llamacli.documents.damage import DAMAGE
 from llamacli.documents.document import Part
 from llamacli.errors import UsageError
+from llamacli.units import counted
 
 if TYPE_CHECKING:
     from pypdf import PdfReader
@@ -18,12 +19,13 @@ def read_pdf(data: bytes, name: str) -> tuple[Part, ...]:
     """Return the pages that have text.
 
     Raises:
-        UsageError: if it is damaged, needs a password, or has no text; without pypdf, ImportError.
+        UsageError: if it is damaged, needs a password, or has no text.
+        ImportError: if pypdf is not installed.
     """
     from pypdf import PdfReader
     from pypdf.errors import PyPdfError
 
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns of everything that it can read all the same
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns even of what it can read
     try:
         reader = PdfReader(io.BytesIO(data))
         _unlock(reader, name)
@@ -36,7 +38,7 @@ def read_pdf(data: bytes, name: str) -> tuple[Part, ...]:
         raise UsageError(f"{name} is a damaged PDF document: {reason}", hint="qpdf or mutool may repair it") from error
     parts = tuple(Part(text.strip(), f"page {number}") for number, text in enumerate(texts, 1) if text.strip())
     if not parts:
-        what = f"{len(texts)} page{'s' if len(texts) != 1 else ''} without text"
+        what = f"{counted(len(texts), 'page')} without text"
         raise UsageError(f"{name} has {what}: it is probably scanned", hint="ocrmypdf adds the text of a scanned document")
     return parts
 

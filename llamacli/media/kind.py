@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from llamacli.errors import MediaError
+
 MediaKind = Literal["image", "audio"]
 
 HEAD_BYTES = 64
@@ -35,8 +37,12 @@ _UNREADABLE = (
     ("a video", re.compile(rb"RIFF....AVI ", re.DOTALL)),
 )
 
+_NAMES: dict[MediaKind, str] = {"image": "a picture", "audio": "a sound"}
+
 READABLE: dict[MediaKind, str] = {"image": "PNG, JPEG, WebP, GIF, BMP and TIFF", "audio": "WAV, FLAC, MP3 and OGG"}
 """The formats that are read, in words."""
+
+_LONGEST_REASON = 120
 
 
 def kind_of(head: bytes) -> MediaKind | None:
@@ -50,11 +56,26 @@ def kind_of(head: bytes) -> MediaKind | None:
     return next((kind for kind, _, signature in _SIGNATURES if signature.match(head)), None)
 
 
-def format_of(head: bytes) -> str | None:
-    """Return the name of the format of a picture or sound, in capitals, None for anything else."""
-    return next((name for _, name, signature in _SIGNATURES if signature.match(head)), None)
-
-
 def describe_unreadable(head: bytes) -> str | None:
     """Return in words what kind of picture, sound or video a file is that cannot be read; None for anything else."""
     return next((what for what, signature in _UNREADABLE if signature.match(head)), None)
+
+
+def require_kind(data: bytes, kind: MediaKind, name: str) -> None:
+    """Check that a file is a picture or a sound, as `kind` says. `name` begins the message.
+
+    Raises:
+        MediaError: if it is anything else; the message names what it is, if that is known.
+    """
+    found = kind_of(data)
+    if found != kind:
+        what = describe_unreadable(data) or (_NAMES[found] if found else f"not {_NAMES[kind]} that can be read")
+        raise MediaError(f"{name} is {what}", hint=f"{READABLE[kind]} are read")
+
+
+def damaged(data: bytes, name: str, message: str, error: Exception) -> MediaError:
+    """Return the error for a damaged file. `message` is that of the decoder's `error`, whose type stands for an odd one."""
+    line = " ".join(message.split())
+    reason = line if line.isprintable() and 0 < len(line) < _LONGEST_REASON else type(error).__name__
+    file_format = next((name for _, name, signature in _SIGNATURES if signature.match(data)), None)
+    return MediaError(f"{name} is a damaged {file_format} file: {reason}")

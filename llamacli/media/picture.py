@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llamacli.errors import MediaError, UsageError
-from llamacli.media.kind import READABLE, describe_unreadable, format_of, kind_of
+from llamacli.media.kind import damaged, require_kind
 
 if TYPE_CHECKING:
     from PIL import Image
 
 MAX_PIXELS = 100_000_000
 MAX_RATIO = 200
-"""Longest side over shortest: models cut pictures in tiles, and none was trained with strips."""
+"""Longest side over shortest: models cut pictures into tiles, and were not trained with strips."""
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _ORIENTATION = 0x0112
@@ -52,10 +52,7 @@ def decode_picture(data: bytes, name: str = "the picture") -> Picture:
         MediaError: if it is not a picture of a format that is read, is damaged, or has more than MAX_PIXELS.
         UsageError: if Pillow is not installed.
     """
-    if kind_of(data) != "image":
-        what = describe_unreadable(data) or ("a sound" if kind_of(data) == "audio" else None)
-        subject = f"{name} is {what}" if what else f"{name} is not a picture"
-        raise MediaError(subject if what else f"{subject} that can be read", hint=f"{READABLE['image']} are read")
+    require_kind(data, "image", name)
     require_pillow()
     with _reading, warnings.catch_warnings():  # filters of warnings are the whole process's
         warnings.simplefilter("ignore")  # of oddities that do not concern the pixels, and of sizes below our own limit
@@ -63,8 +60,8 @@ def decode_picture(data: bytes, name: str = "the picture") -> Picture:
             return _decode(data, name)
         except (MediaError, MemoryError):
             raise
-        except Exception as error:  # Pillow's readers raise what a damaged file makes them raise
-            raise MediaError(f"{name} is a damaged {format_of(data)} file: {_reason(error)}") from error
+        except Exception as error:  # a damaged file can make Pillow's readers raise anything
+            raise damaged(data, name, str(error), error) from error
 
 
 def _decode(data: bytes, name: str) -> Picture:
@@ -91,7 +88,7 @@ def _decode(data: bytes, name: str) -> Picture:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Return the picture as its EXIF data say that it is to be seen. Damaged data say nothing."""
+    """Return the picture in the orientation that its EXIF data give; unchanged if they are damaged."""
     from PIL import Image
 
     turns = {
@@ -133,9 +130,3 @@ def _from_deep(image: Image.Image) -> Image.Image:
     low, high = float(levels.min()), float(levels.max())
     scaled = (levels - low) * (255 / (high - low)) if high > low else np.zeros_like(levels)
     return Image.fromarray(scaled.astype(np.uint8))
-
-
-def _reason(error: Exception) -> str:
-    """Return the message of an error of Pillow's as one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if text.isprintable() and len(text) < 120 else type(error).__name__

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llamacli.errors import MediaError, UsageError
-from llamacli.media.kind import READABLE, describe_unreadable, format_of, kind_of
+from llamacli.media.kind import READABLE, damaged, require_kind
 
 if TYPE_CHECKING:
     import soundfile
@@ -52,10 +52,7 @@ def decode_sound(data: bytes, rate: int, name: str = "the sound") -> Sound:
         MediaError: if it is not a sound of a format that is read, is damaged or empty, or lasts longer than MAX_SECONDS.
         UsageError: if the libraries are not installed.
     """
-    if kind_of(data) != "audio":
-        what = describe_unreadable(data) or ("a picture" if kind_of(data) == "image" else None)
-        subject = f"{name} is {what}" if what else f"{name} is not a sound that can be read"
-        raise MediaError(subject, hint=f"{READABLE['audio']} are read")
+    require_kind(data, "audio", name)
     require_soundfile()
     import soundfile
 
@@ -65,7 +62,7 @@ def decode_sound(data: bytes, rate: int, name: str = "the sound") -> Sound:
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         if isinstance(error, MediaError):
             raise
-        raise MediaError(f"{name} is a damaged {format_of(data)} file: {_reason(error)}") from error
+        raise damaged(data, name, str(getattr(error, "error_string", error)).rstrip(". \n"), error) from error
 
 
 def _decode(opened: soundfile.SoundFile, rate: int, name: str) -> Sound:
@@ -90,9 +87,3 @@ def _decode(opened: soundfile.SoundFile, rate: int, name: str) -> Sound:
     if resample is not None:
         found.append(resample.resample_chunk(np.zeros(0, np.float32), last=True))
     return Sound(rate, np.concatenate(found).tobytes())
-
-
-def _reason(error: Exception) -> str:
-    """Return the message of an error of libsndfile's as one line."""
-    text = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
-    return text if text.isprintable() and 0 < len(text) < 120 else type(error).__name__

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llamacli.documents.document import Document
+from llamacli.documents.formats import may_be_document
 from llamacli.documents.text import MAX_INPUT_BYTES, is_binary
 from llamacli.errors import LlamacliError
 from llamacli.retrieval.folder import FoundFile
@@ -43,17 +44,12 @@ def read_source(found: FoundFile, read: ReadDocument, *, is_named: bool) -> Sour
         return SourceFile(FileState(found.size, found.mtime, b""), None, reason)
     data, mtime = _read_unchanged(found.path, limit)
     state = FileState(len(data), mtime, hashlib.sha256(data).digest())
-    if is_binary(data) and not _is_document(data):
+    if is_binary(data) and not may_be_document(data):
         return SourceFile(replace(state, is_text=False), None)
     try:
         return SourceFile(state, read(data, found.path))
     except LlamacliError as error:
         return SourceFile(state, None, error.message + (f" ({error.hint})" if error.hint else ""))
-
-
-def _is_document(data: bytes) -> bool:
-    """Return whether binary data may be a document that has text."""
-    return data.startswith((b"%PDF-", b"PK\x03\x04"))
 
 
 def _read_unchanged(path: str, limit: int) -> tuple[bytes, int]:

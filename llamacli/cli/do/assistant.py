@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llamacli.cli.do.proposal import Proposal, constraint, examples, explanation_prompt, read_proposal, system_prompt
-from llamacli.cli.framework.answers import check_answers, write_answers
+from llamacli.cli.framework.answers import Sink, check_answers, write_answers
+from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.context import AppContext
 from llamacli.engine.chat.question import Question
 from llamacli.engine.events import Answer, Piece
@@ -45,15 +46,15 @@ class Assistant:
             template=self.template,
             constraint=constraint(),
         )
-        answer = self._answer(question, CountingSink(self.app))
+        answer = self._answer(question, CountingSink(self.app.console))
         return read_proposal(answer.content), answer
 
     def explain(self, command: str) -> None:
         """Write a longer explanation of a command to standard error, as it grows. Raises like `propose`."""
         question = Question(text=command, system=explanation_prompt(self.shell), template=self.template)
-        self._answer(question, ErrorSink(self.app))
+        self._answer(question, ErrorSink(self.app.console))
 
-    def _answer(self, question: Question, sink: CountingSink | ErrorSink) -> Answer:
+    def _answer(self, question: Question, sink: Sink) -> Answer:
         turn = self.engine.render(question)
         answers = write_answers(self.app, self.engine.answer(turn, self.params), sink, lambda: None)
         if not answers or answers[0].finish_reason == "cancelled":
@@ -65,8 +66,8 @@ class Assistant:
 class CountingSink:
     """Shows on a terminal that the model is at work."""
 
-    def __init__(self, app: AppContext) -> None:
-        self._console = app.console
+    def __init__(self, console: Console) -> None:
+        self._console = console
         self._tokens = 0
 
     def add(self, piece: Piece) -> None:
@@ -90,8 +91,7 @@ class CountingSink:
 class ErrorSink:
     """Text on standard error, as it comes."""
 
-    def __init__(self, app: AppContext) -> None:
-        console = app.console
+    def __init__(self, console: Console) -> None:
         width = (lambda: console.width) if console.shows_progress else None
         self._stream = AnswerStream(console.write_error, terminal=console.terminals.stderr, width=width)
 

@@ -12,11 +12,9 @@ from llamacli.batch.reader import open_rows
 from llamacli.batch.texts import Item, TextSource, read_items
 from llamacli.cli.embed.options import SourceOptions
 from llamacli.cli.framework.console import Console
-from llamacli.cli.framework.inputs.documents import Access, DocumentInput
+from llamacli.cli.framework.inputs.documents import STDIN_NAME, Access, DocumentInput
 from llamacli.cli.framework.inputs.files import STDIN
 from llamacli.errors import UsageError
-
-STDIN_NAME = "standard input"
 
 
 def open_texts(console: Console, texts: Sequence[str], options: SourceOptions, access: Access) -> TextSource:
