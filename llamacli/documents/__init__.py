@@ -1,1 +1,4 @@
-"""Documents: files of other formats as text, with the places in them. What is hostile is read in a child (`backend.child`)."""
+"""Documents: files of other formats as text, with the places in them.
+
+They may be hostile, so a sandboxed child parses them (`backend.child`).
+"""

@@ -1,4 +1,4 @@
-"""What libraries raise for damaged documents, beside errors of their own: they take what they read for granted."""
+"""What libraries raise for damaged documents, beside errors of their own: they rarely check what they read."""
 
 from __future__ import annotations
 

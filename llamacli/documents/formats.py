@@ -1,4 +1,4 @@
-"""The format of a file: by its first bytes, and by its name where those do not tell."""
+"""The format of a file: by its first bytes, and by its name where those do not decide."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llamacli.errors import NotTextError, UsageError
 ZIP = b"PK\x03\x04"
 PDF = b"%PDF-"
 _PDF_HEADER = 1024
-"""A PDF's header may stand behind as many other bytes."""
+"""Bytes within which the header of a PDF begins."""
 
 _SUFFIXES: dict[str, Format] = {
     ".htm": "html",
@@ -53,10 +53,10 @@ def may_be_document(beginning: bytes) -> bool:
 def format_of(data: bytes, name: str, media_type: str = "") -> Format:
     """Return the format of a file's bytes; "text" for everything that is not a known document.
 
-    `media_type` is what a server says of it; the name counts only without one.
+    `media_type` is the Content-Type of a server; the name counts only without one.
 
     Raises:
-        UsageError: if it is an archive that is damaged, or that is no text, or has a password.
+        UsageError: if an archive is damaged, encrypted, or not a text document (NotTextError).
     """
     if data.startswith(_ENCRYPTED) and PurePath(name).suffix.lower() == ".docx":
         raise UsageError(f"{name} is encrypted with a password", hint="save it without one, for example with LibreOffice")
@@ -64,12 +64,12 @@ def format_of(data: bytes, name: str, media_type: str = "") -> Format:
 
 
 def is_plain(data: bytes, name: str, media_type: str = "") -> bool:
-    """Return whether a file is plain text, or nothing that is read. No archive is opened."""
+    """Return whether a file is plain text, or of a format that is not read. Archives are not opened."""
     return not data.startswith(ZIP) and _plain_format(data, name, media_type) == "text"
 
 
 def _plain_format(data: bytes, name: str, media_type: str) -> Format:
-    """Return the format of what is no archive."""
+    """Return the format of data that are not an archive."""
     if media_type:
         named = _MEDIA_TYPES.get(media_type.partition(";")[0].strip().lower(), "text")
     else:

@@ -1,4 +1,4 @@
-"""HTML as Markdown, with Beautiful Soup, lxml and markdownify: what a reader sees, without what leads through the site."""
+"""HTML as Markdown, with Beautiful Soup, lxml and markdownify: the text that a reader sees, without menus."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ _BLANKS = re.compile(r"\n{3,}")
 
 
 def read_html(data: bytes, name: str, media_type: str = "") -> tuple[Part, ...]:
-    """Return the text of a page, its title before it if there is no heading. The encoding is the server's, else the page's.
+    """Return the text of a page, its title before it if there is no heading.
+
+    The charset of the server takes precedence over that of the page.
 
     Raises:
-        UsageError: if there is no text, or the elements are nested too deeply.
+        UsageError: if the page has no text, or its elements are nested too deeply.
     """
     text = markdown_of(data, name, encoding=charset_of(media_type), is_page=True)
     if not text:
@@ -37,7 +39,7 @@ def read_html(data: bytes, name: str, media_type: str = "") -> tuple[Part, ...]:
 
 
 def charset_of(media_type: str) -> str | None:
-    """Return the charset that a server says."""
+    """Return the charset of a Content-Type; None without one."""
     message = Message()
     message["Content-Type"] = media_type
     found = message.get_param("charset")
@@ -74,7 +76,7 @@ def markdown_of(html: bytes | str, name: str, *, encoding: str | None = None, is
 
 
 def _remove_unseen(page: BeautifulSoup) -> None:
-    """Remove what a reader does not see: a model would take it for text, and some pages hide text for that."""
+    """Remove what a reader does not see: a model would read it, and some pages hide text for models."""
     for element in page.find_all(True):
         attributes = element.attrs
         if element.name in _UNSEEN or "hidden" in attributes or _HIDDEN.search(str(attributes.get("style", ""))):

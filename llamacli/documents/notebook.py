@@ -1,4 +1,4 @@
-"""Jupyter notebooks (nbformat 4): their cells, with the text that code printed."""
+"""Jupyter notebooks (nbformat 4): their cells, with the text output of code."""
 
 from __future__ import annotations
 

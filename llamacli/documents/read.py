@@ -17,9 +17,9 @@ _NAMES: dict[Format, str] = {
 
 
 def read_bytes(data: bytes, name: str, media_type: str = "") -> Document:
-    """Return the document that the bytes of a file are. `name` is that of the file, and names it in messages.
+    """Return the document in the bytes of a file. `name` is the name of the file, also in messages.
 
-    `media_type` is what a server says of it, such as `text/html; charset=utf-8`.
+    `media_type` is the Content-Type of a server, such as `text/html; charset=utf-8`.
 
     Raises:
         UsageError: if it is damaged, locked, without text, or of a format that is not read
@@ -65,7 +65,7 @@ def _read(kind: Format, data: bytes, name: str, media_type: str) -> tuple[Part, 
 
 
 def _decoded(data: bytes, name: str, media_type: str) -> str:
-    """Return plain text, in the encoding that a server says if it is the right one."""
+    """Return plain text, in the charset of the Content-Type if the bytes fit it."""
     if "charset" in media_type.lower():
         from llamacli.documents.html import charset_of
 

@@ -12,7 +12,7 @@ MAX_INPUT_BYTES = 64 << 20
 _UTF_16: tuple[tuple[bytes, str], ...] = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 SNIFFED = 8192
-"""Bytes at the beginning of a file by which a binary file is known."""
+"""Bytes at the beginning of a file that show whether it is binary."""
 
 _OTHERS = {
     b"%PDF-": ("a PDF document", "pdftotext"),
@@ -25,14 +25,14 @@ _OTHERS = {
     b"\x89PNG\r\n": ("an image", "tesseract"),
     b"\xff\xd8\xff": ("an image", "tesseract"),
 }
-"""Files that are not text, by their first bytes: what they are, and what makes text of them."""
+"""Files that are not text, by their first bytes: what they are, and a tool that extracts their text."""
 
 
 def decode(data: bytes, name: str) -> str:
     """Decode UTF-8, or UTF-16 that begins with a byte order mark, without the mark.
 
     Raises:
-        NotTextError: with the tool that makes text of the data, or the offset of the first byte that is not text.
+        NotTextError: if it is not text; the message names a tool that extracts text, or the first byte that is not text.
     """
     for beginning, (kind, tool) in _OTHERS.items():
         if data.startswith(beginning):

@@ -44,7 +44,7 @@ Proxies = Callable[[SplitResult], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What an address has: its bytes, and its type as the server says it, such as `text/html; charset=utf-8`."""
+    """The content of an address: its bytes, and its Content-Type, such as `text/html; charset=utf-8`."""
 
     data: bytes
     media_type: str
@@ -136,13 +136,13 @@ class _Exchange:
         self._connection.close()
 
     def redirect(self) -> str | None:
-        """Return where the response leads, None if it is the page."""
+        """Return the address of a redirect, None if the response is the page."""
         response = self._response
         assert response is not None
         return response.headers.get("Location") if response.status in _REDIRECTS else None
 
     def page(self, address: str) -> Page:
-        """Return the page. Raises FetchError if the server sends none, CapacityError if it is too large."""
+        """Return the page. Raises FetchError if the server does not send it, CapacityError if it is too large."""
         response = self._response
         assert response is not None
         if response.status != 200:

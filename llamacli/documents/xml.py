@@ -13,7 +13,7 @@ MAX_DEPTH = 500
 _NAMESPACE = re.compile(r".* ")
 
 Start = Callable[[str, dict[str, str]], None]
-"""Is called with the name of an element and its attributes, without their namespaces."""
+"""Called with the name of an element and its attributes, without their namespaces."""
 
 
 def parse_xml(

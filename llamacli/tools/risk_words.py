@@ -89,4 +89,4 @@ BUILT_IN = _words(
     "readarray readonly repeat return select set setenv setopt shift shopt source string suspend switch test then time times "
     "trap true type typeset ulimit umask unalias unset until wait while"
 )
-"""Words that shells know without a program."""
+"""Words that are built into shells."""

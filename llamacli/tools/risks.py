@@ -46,7 +46,7 @@ def find_risks(line: str) -> tuple[Risk, ...]:
 
 
 def find_missing(line: str, path: str | None) -> tuple[str, ...]:
-    """Return the programs of a command line that are not on the `path`; what only a shell knows is not among them."""
+    """Return the programs of a command line that are not on the `path`; without the words that are built into shells."""
     names = dict.fromkeys(name for one in simple_commands(line) for name in _programs(one))
     return tuple(name for name in names if name not in BUILT_IN and shutil.which(name, path=path) is None)
 

@@ -1,4 +1,4 @@
-"""The tools of a command: those of files, and those that MCP servers add when they have started."""
+"""The tools of a command: those of files, and those of MCP servers, added when these have started."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ToolSetup:
 
 
 def join_servers(setup: ToolSetup, on_wait: Callable[[], None], warn: Callable[[str], None]) -> None:
-    """Add the tools of the servers, which are started already. `on_wait` is called while they are waited for."""
+    """Add the tools of the servers, which are started already. `on_wait` is called while waiting for them."""
     if setup.servers is None:
         return
     offers = setup.servers.wait(on_wait)

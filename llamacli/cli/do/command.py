@@ -130,7 +130,7 @@ def read_task(
 
 
 def careful(sampling: SamplingOptions, engine: Backend) -> SamplingParams:
-    """Return the sampling of the options, with the most probable command where no temperature is given."""
+    """Return the sampling of the options, with temperature 0 where none is given."""
     params = sampling.resolved(engine)
     return params if "temperature" in sampling.given() else dataclasses.replace(params, temperature=0.0)
 
@@ -157,7 +157,7 @@ def write_proposal(console: Console, proposal: Proposal, answer: Answer, shell: 
 
 
 def run_agreed(app: AppContext, shell: Shell, agreed: str) -> int:
-    """Run a command in the foreground and return its exit status. Ctrl-C is for the command, which says what it means."""
+    """Run a command in the foreground and return its exit status. Ctrl-C is left to the command."""
     with app.interrupts.guard(grace=None) as guard:
         guard.cancel = lambda: None
         status = shell.run(agreed, app.console.environ)

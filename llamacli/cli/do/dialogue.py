@@ -1,4 +1,4 @@
-"""The question before a command runs: run it, edit it, explain it, or leave it."""
+"""The question before a command runs: run it, edit it, explain it, or decline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RUN, _EDIT, _EXPLAIN, _NO = ("r", "run", "y", "yes"), ("e", "edit"), ("x", "exp
 
 
 def decide(app: AppContext, assistant: Assistant, proposal: Proposal) -> str | None:
-    """Return the command that the user agrees to run, None if none.
+    """Return the command that the user agrees to run, None if they decline.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C.

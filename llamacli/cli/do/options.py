@@ -18,7 +18,7 @@ TaskArgument = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoOptions:
-    """The task, and what becomes of the proposed command."""
+    """The material of the task, the shell, and whether the command may run."""
 
     PANEL: ClassVar[str] = "Command"
 

@@ -1,4 +1,4 @@
-"""A proposed command: what the model is asked for, and what it says."""
+"""A proposed command: the request to the model, and its answer."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _EXAMPLES = (
         "Lists the files below the current directory whose name ends in .log and that are larger than 10 MiB.",
     ),
 )
-"""Tasks with their answers, from which small models learn what is wanted."""
+"""Tasks with their answers, which show small models the form of an answer."""
 
 _OTHER_LANGUAGES = ("nu", "elvish", "xonsh", "pwsh")
-"""Shells in which the examples would be wrong."""
+"""Shells with another syntax than that of the examples."""
 
 _FENCED = re.compile(r"`{3,}[^\n]*\n(.*?)\n?`{3,}", re.DOTALL)
 
@@ -64,7 +64,7 @@ def system_prompt(shell: Shell, more: str | None) -> str:
 
 
 def examples(shell: Shell) -> tuple[Message, ...]:
-    """Return messages with examples, where they are right for the shell."""
+    """Return messages with examples; none for shells with another syntax."""
     if shell.name in _OTHER_LANGUAGES:
         return ()
     return tuple(
@@ -103,7 +103,7 @@ class Proposal:
         return find_missing(self.command, environ.get("PATH"))
 
     def document(self, environ: Mapping[str, str]) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return it as a JSON document."""
         return {
             "command": self.command,
             "explanation": self.explanation,
@@ -116,7 +116,7 @@ def read_proposal(text: str) -> Proposal:
     """Read the answer of a model, which fits the schema.
 
     Raises:
-        ConstraintError: if there is no command in it, or it was cut: half a command may do what the whole one would not.
+        ConstraintError: if it has no command, or the command was cut: a part of it may do harm that the whole would not.
     """
     document = parse_json(text, source="the answer")
     command = document["command"].strip()

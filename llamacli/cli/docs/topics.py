@@ -11,7 +11,7 @@ EXIT_STATUS = (
     (5, "A grammar or schema is invalid, or the answer does not satisfy it."),
     (6, "Some rows of a batch failed."),
     (7, "The engine failed, or its process died."),
-    (8, "A requested limit or check was not met, or `--max-tool-calls` was."),
+    (8, "A requested limit or check was not met, or `--max-tool-calls` was reached."),
     (130, "Interrupted (Ctrl-C)."),
     (141, "The reader of standard output closed the pipe, as in `llamacli ... | head -1`."),
     (143, "Terminated by SIGTERM."),

@@ -42,7 +42,7 @@ def attached(console: Console, images: Iterable[str], sounds: Iterable[str]) -> 
     """Return the files of `--image` and `--audio`, one of which may be standard input.
 
     Raises:
-        UsageError: if more than one is.
+        UsageError: if more than one of them is standard input.
     """
     named: list[tuple[str, MediaKind]] = [*((word, "image") for word in images), *((word, "audio") for word in sounds)]
     if sum(word == STDIN for word, _ in named) > 1:

@@ -20,7 +20,7 @@ from llamacli.grammar.regex import from_regex
 
 
 def warn_not_enforced(console: Console, constraint: AnswerConstraint, prefix: str = "") -> None:
-    """Warn of what of a schema cannot be enforced."""
+    """Warn of the parts of a schema that cannot be enforced."""
     from llamacli.render.grammar.text import format_not_enforced
 
     for finding in constraint.not_enforced:
@@ -30,7 +30,7 @@ def warn_not_enforced(console: Console, constraint: AnswerConstraint, prefix: st
 def constraint_from_schema(
     console: Console, name: str, text: str, *, strict: bool = False, compact: bool = False
 ) -> AnswerConstraint:
-    """Return the constraint of a schema's text; `name` is its source. Warns of what cannot be enforced.
+    """Return the constraint of a schema's text; `name` is its source. Warns of the parts that cannot be enforced.
 
     `compact` allows no blanks and line ends between the parts of an answer.
 

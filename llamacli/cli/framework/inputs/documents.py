@@ -39,7 +39,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A document, and whether a word names exactly it; others were found in a folder or by a pattern."""
+    """A document, and whether a word names exactly this one; others were found in a folder or by a pattern."""
 
     document: Document
     is_named: bool = True
@@ -52,7 +52,7 @@ class Found:
 
 
 _KINDS: dict[Format, str] = {"text": "text", "html": "HTML", "notebook": "notebook"}
-"""What a format is called, if not by its letters."""
+"""The names of formats whose identifiers in capitals are not their names."""
 
 
 def describe(document: Document) -> str:
@@ -69,7 +69,7 @@ def is_address(word: str) -> bool:
 
 
 class DocumentInput:
-    """Reads documents. A context manager that ends the reader, and says what was left out of folders.
+    """Reads documents. A context manager that ends the reader, and reports what was left out of folders.
 
     `requested` is False if the user did not ask for standard input with `-`.
     """
@@ -88,7 +88,7 @@ class DocumentInput:
         self.close(says=error is None)
 
     def close(self, *, says: bool = True) -> None:
-        """End the reader, and say what was left out unless it was said or `says` is False."""
+        """End the reader, and report once what was left out, unless `says` is False."""
         self._reader.close()
         line, self._skipped = self._skipped.describe(), Skipped()
         if line and says:
@@ -165,7 +165,11 @@ class DocumentInput:
                 yield from walk(match, self._skipped)
 
     def _read_found(self, paths: Iterator[Path], nothing: str) -> Iterator[Found]:
-        """Yield the documents in files that were found, and count or tell which cannot be read. Raises UsageError for none."""
+        """Yield the documents in files that were found; count or report those that cannot be read.
+
+        Raises:
+            UsageError: if none can be read.
+        """
         count = 0
         for path in paths:
             if self._console.writes_to(path):

@@ -56,7 +56,7 @@ def read_material(console: Console, argument: str | None, files: Sequence[str], 
 
 
 def show_texts(console: Console, documents: Iterable[Found]) -> None:
-    """Write the texts of documents as a prompt has them, and say on standard error what each is.
+    """Write the texts of documents as a prompt has them, and their formats and sizes on standard error.
 
     Raises:
         UsageError: there are none, or one cannot be read.
