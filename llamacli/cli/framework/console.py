@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from llamacli.cli.framework.terminal.look import ColorMode, Look
-from llamacli.cli.framework.terminal.streams import Stream, descriptor_of, encode, write_all
+from llamacli.cli.framework.terminal.streams import Stream, columns_of, descriptor_of, encode, open_standard, write_all
 from llamacli.documents.text import MAX_INPUT_BYTES, decode
 from llamacli.errors import CapacityError, LlamacliError, UsageError
 from llamacli.render.text import escape, escape_line, harmless
@@ -67,6 +67,7 @@ class Console:
         self.environ = environ
         self.color: ColorMode = "auto"
         self.ignores_input = False
+        self.input_is_used = False
         self._width = width
         self._status_shown = False
         self._patience = _PATIENCE_SECONDS
@@ -74,20 +75,8 @@ class Console:
 
     @classmethod
     def system(cls) -> Console:
-        """The process's own streams. One that was closed from the start is None, and its descriptor points to the null device.
-
-        Otherwise the next file to be opened would become standard output.
-        """
-        streams: list[Stream | None] = []
-        for descriptor, mode in ((0, "rb"), (1, "wb"), (2, "wb")):
-            try:
-                os.fstat(descriptor)
-            except OSError:
-                os.open(os.devnull, os.O_RDWR)
-                streams.append(None)
-            else:
-                streams.append(io.FileIO(descriptor, mode, closefd=False))
-        stdin, stdout, stderr = streams
+        """The process's own streams. One that was closed from the start is None."""
+        stdin, stdout, stderr = open_standard(0, "rb"), open_standard(1, "wb"), open_standard(2, "wb")
         terminals = Terminals(
             stdin=stdin is not None and os.isatty(0),
             stdout=stdout is not None and os.isatty(1),
@@ -100,7 +89,7 @@ class Console:
     @property
     def has_piped_input(self) -> bool:
         """True if standard input is open and not a terminal. A terminal is read only for `-`."""
-        return self._stdin is not None and not self.terminals.stdin and not self.ignores_input
+        return self._stdin is not None and not (self.terminals.stdin or self.ignores_input or self.input_is_used)
 
     @property
     def input_belongs_to_a_loop(self) -> bool:
@@ -152,6 +141,8 @@ class Console:
     def _open_input(self) -> Stream:
         if self.ignores_input:
             raise UsageError("standard input cannot be read with --no-stdin")
+        if self.input_is_used:
+            raise UsageError("standard input can be read only once", hint="write - once")
         if self._stdin is None:
             raise UsageError("standard input is closed")
         return self._stdin
@@ -273,13 +264,9 @@ class Console:
         columns = self.environ.get("COLUMNS", "")
         if columns.isascii() and columns.isdigit() and int(columns) > 0:
             return int(columns)
-        for descriptor, terminal in ((1, self.terminals.stdout), (2, self.terminals.stderr), (0, self.terminals.stdin)):
-            if terminal:
-                try:
-                    return os.get_terminal_size(descriptor).columns or 80
-                except OSError:
-                    continue
-        return 80
+        terminals = self.terminals
+        outputs_first = ((1, terminals.stdout), (2, terminals.stderr), (0, terminals.stdin))
+        return columns_of(descriptor for descriptor, is_terminal in outputs_first if is_terminal) or 80
 
     @property
     def line_width(self) -> int | None:

@@ -63,6 +63,8 @@ def test_standard_input_is_an_image(folder):
     assert kinds(run("--image", "-", "What?", stdin=picture())) == ["image_url", "text"]
     result = run("--image", "-", "--image", "-", "What?", stdin=picture())
     assert (result.status, "only one image or sound" in result.stderr) == (2, True)
+    result = run("--image", "-", "-f", "-", "What?", stdin=picture())
+    assert (result.status, "standard input can be read only once" in result.stderr) == (2, True)
     assert run("--image", "-", "What?", stdin=b"").status == 3
 
 

@@ -82,7 +82,7 @@ def media_kind(path: Path) -> MediaKind | None:
 
 def _read_stdin(console: Console) -> bytes:
     data = console.input_stream().read(MOST_FILE_BYTES + 1)
-    console.ignores_input = True  # there is no text in it
+    console.input_is_used = True
     if not data:
         raise MediaError("standard input is empty", hint="pipe an image or a sound in")
     return data

@@ -10,7 +10,7 @@ from llamacli.cli.framework.terminal.streams import descriptor_of
 
 def can_ask(console: Console) -> bool:
     """Return whether there is somebody to ask."""
-    return console.terminals.stdin and console.terminals.stderr and not console.ignores_input
+    return console.terminals.stdin and console.terminals.stderr and not (console.ignores_input or console.input_is_used)
 
 
 def ask(console: Console, question: str) -> str:

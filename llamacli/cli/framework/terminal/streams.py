@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import select
+from collections.abc import Iterable
+from contextlib import suppress
 
 Stream = io.RawIOBase | io.BufferedIOBase
 """An unbuffered binary stream, or bytes in memory."""
@@ -15,6 +18,27 @@ def descriptor_of(stream: Stream | None) -> int | None:
         return stream.fileno() if stream is not None else None
     except io.UnsupportedOperation:
         return None
+
+
+def open_standard(descriptor: int, mode: str) -> io.FileIO | None:
+    """Open a standard stream of the process. One that was closed from the start is None.
+
+    Its descriptor then points to the null device: otherwise the next file to be opened would become standard output.
+    """
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)
+        return None
+    return io.FileIO(descriptor, mode, closefd=False)
+
+
+def columns_of(descriptors: Iterable[int]) -> int:
+    """The columns of the first of these terminals that has a size; 0 if none has."""
+    for descriptor in descriptors:
+        with suppress(OSError):
+            return os.get_terminal_size(descriptor).columns
+    return 0
 
 
 def encode(text: str) -> bytes:
