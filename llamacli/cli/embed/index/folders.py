@@ -33,8 +33,8 @@ _REST = 20
 Looking again works on every file system, and needs no table of watched folders in the system, which has few places.
 """
 
-_MOST_SAID = 5
-"""Files that were left out and are named."""
+_MOST_NAMED = 5
+"""Files that were left out and are named, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Follower:
         self._reader = reader
         self._stack = stack
         self._embedder: Vectorizer | None = None
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
 
     def check(self) -> None:
         """Load the model if the user named one, or if the index does not say which it is."""
@@ -96,21 +96,21 @@ class Follower:
         return self._embedder
 
     def _report(self, plan: Plan, tally: Tally) -> None:
-        """Write what was done, and what was left out and not said yet."""
+        """Write what was done, and what was left out, if it was not reported before."""
         console = self._app.console
-        unread = [reason for reason in tally.unread if reason not in self._said]
-        if tally.has_changes or unread or plan.root.path not in self._said:
+        unread = [reason for reason in tally.unread if reason not in self._reported]
+        if tally.has_changes or unread or plan.root.path not in self._reported:
             console.note(
                 f"{plan.root.path}: {counted(tally.new, 'file')} added, {tally.changed:,} changed, {tally.removed:,} removed, "
                 f"{tally.unchanged:,} unchanged; {counted(self._index.count(), 'text')} in the index"
             )
-        if tally.binary and plan.root.path not in self._said:
+        if tally.binary and plan.root.path not in self._reported:
             console.note(f"{counted(tally.binary, 'binary file')} left out")
-        for reason in unread[:_MOST_SAID]:
+        for reason in unread[:_MOST_NAMED]:
             console.warn(f"left out: {reason}")
-        if len(unread) > _MOST_SAID:
-            console.warn(f"{counted(len(unread) - _MOST_SAID, 'more file')} left out")
-        self._said.update([*unread, plan.root.path])
+        if len(unread) > _MOST_NAMED:
+            console.warn(f"{counted(len(unread) - _MOST_NAMED, 'more file')} left out")
+        self._reported.update([*unread, plan.root.path])
 
 
 def update_roots(app: AppContext, index: VectorIndex, roots: Sequence[Root], models: Models, *, watch: bool) -> None:
