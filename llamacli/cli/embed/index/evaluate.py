@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from llamacli.batch.reader import open_rows, read_rows
-from llamacli.cli.embed.index.model import DatabaseArgument, finder_models, model_of, vector_options, with_reranker
+from llamacli.cli.embed.index.model import DatabaseArgument, finder_models, model_of, vector_options
 from llamacli.cli.embed.options import BatchOptions, EmbeddingModelOptions
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
@@ -82,26 +82,28 @@ def eval_(
             options = line(other)
             show, model, context, remote = (options[name] for name in ("show", "model", "context", "remote"))
         check_server(index, remote)
-        plain = finder_models(app, model, context, vectors, resident, remote, query_prefix=show.query_prefix)
+        models = finder_models(
+            app, model, context, vectors, resident, remote, query_prefix=show.query_prefix, reranker=show.reranker
+        )
         modes: list[SearchMode] = ["hybrid", "vectors", "words"] if index.has_words else ["vectors"]
-        with closing(Finder(index, plain, app.interrupts.guard)) as finder:
-            measured = [_measure(finder, mode, mode, questions, show.cuts) for mode in modes]
+        with closing(Finder(index, models, app.interrupts.guard)) as finder:
+            measured = [_measure(finder, mode, questions, show.cuts, rerank=False) for mode in modes]
             if show.reranker is not None:
-                reranked = with_reranker(app, plain, show.reranker, model, context, resident, remote)
-                with closing(Finder(index, reranked, app.interrupts.guard)) as reranking:
-                    measured.append(_measure(reranking, modes[0], f"{modes[0]}, reranked", questions, show.cuts))
+                measured.append(_measure(finder, modes[0], questions, show.cuts, rerank=True))
     if show.json_:
         app.console.write(json.dumps(quality_document(measured)) + "\n")
     else:
         app.console.write(format_quality(measured, width=app.console.line_width))
 
 
-def _measure(finder: Finder, mode: SearchMode, name: str, questions: tuple[Question, ...], cuts: tuple[int, ...]) -> Measured:
+def _measure(
+    finder: Finder, mode: SearchMode, questions: tuple[Question, ...], cuts: tuple[int, ...], *, rerank: bool
+) -> Measured:
     """Ask all questions; the first one also loads the model, and is asked twice."""
-    finder.find(questions[0].text, 1, mode)
+    finder.find(questions[0].text, 1, mode, rerank=rerank)
     started = time.perf_counter()
-    quality = evaluate(lambda text, count: finder.find(text, count, mode), questions, cuts)
-    return Measured(name, quality, (time.perf_counter() - started) / len(questions))
+    quality = evaluate(lambda text, count: finder.find(text, count, mode, rerank=rerank), questions, cuts)
+    return Measured(f"{mode}, reranked" if rerank else mode, quality, (time.perf_counter() - started) / len(questions))
 
 
 def read_questions(path: Path) -> tuple[Question, ...]:

@@ -65,34 +65,22 @@ def finder_models(
     remote: RemoteOptions,
     *,
     query_prefix: str,
+    reranker: str | None,
 ) -> FinderModels:
-    """Return the models of searches: the embedding model, and no reranker."""
+    """Return the models of searches. The reranker is opened where the embedding model is."""
+
+    def open_reranker() -> AbstractContextManager[Vectorizer]:
+        named = replace(model, model=reranker)
+        if remote.url:
+            return open_server(app, remote, named, VectorOptions(), rank=True)
+        return open_embedder(app, named, context, VectorOptions(), resident.child(named), rank=True)
+
     return FinderModels(
         embedder=lambda: opened(app, remote, model, context, vectors, resident),
-        reranker=None,
+        reranker=None if reranker is None else open_reranker,
         params=vectors.params(query_prefix),
         is_remote=bool(remote.url),
     )
-
-
-def with_reranker(
-    app: AppContext,
-    models: FinderModels,
-    name: str,
-    model: EmbeddingModelOptions,
-    context: BatchOptions,
-    resident: ResidentOptions,
-    remote: RemoteOptions,
-) -> FinderModels:
-    """Return the models with a reranker that is opened where the embedding model is."""
-    named, vectors = replace(model, model=name), VectorOptions()
-
-    def open_reranker() -> AbstractContextManager[Vectorizer]:
-        if remote.url:
-            return open_server(app, remote, named, vectors, rank=True)
-        return open_embedder(app, named, context, vectors, resident.child(named), rank=True)
-
-    return replace(models, reranker=open_reranker)
 
 
 def require_model(

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from llamacli.cli.embed.index.model import DatabaseArgument, finder_models, model_of, vector_options, with_reranker
+from llamacli.cli.embed.index.model import DatabaseArgument, finder_models, model_of, vector_options
 from llamacli.cli.embed.options import BatchOptions, EmbeddingModelOptions, OutputOptions
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
@@ -75,9 +75,9 @@ def search(
             show, model, context, remote = (options[name] for name in ("show", "model", "context", "remote"))
         if show.search_mode != "words":
             check_server(index, remote)
-        models = finder_models(app, model, context, vectors, resident, remote, query_prefix=show.query_prefix)
-        if show.reranker is not None:
-            models = with_reranker(app, models, show.reranker, model, context, resident, remote)
+        models = finder_models(
+            app, model, context, vectors, resident, remote, query_prefix=show.query_prefix, reranker=show.reranker
+        )
         with closing(Finder(index, models, app.interrupts.guard)) as finder:
             found = finder.find(query, show.top_k, show.search_mode)
     hits = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -96,8 +96,8 @@ class Finder:
         """The texts in the index."""
         return self._index.count()
 
-    def find(self, question: str, count: int, mode: SearchMode) -> list[Found]:
-        """Return the `count` passages that fit a question best, best first.
+    def find(self, question: str, count: int, mode: SearchMode, *, rerank: bool = True) -> list[Found]:
+        """Return the `count` passages that fit a question best, best first; the reranker, if there is one, can be left out.
 
         Raises:
             UsageError: if the index cannot be searched for words, or is of another model than the one that is opened.
@@ -105,8 +105,8 @@ class Finder:
         """
         if mode == "words" and not self._index.has_words:
             raise UsageError(f"{self.path} cannot be searched for words", hint="adding a text or a folder makes that possible")
-        rerank = self._rerank if self._models.reranker is not None else None
-        return Search(index=self._index, embed_query=self._embed, mode=mode, rerank=rerank).find(question, count)
+        reranker = self._rerank if rerank and self._models.reranker is not None else None
+        return Search(index=self._index, embed_query=self._embed, mode=mode, rerank=reranker).find(question, count)
 
     def _embed(self, question: str) -> Matrix:
         with self._guard() as guard:
@@ -165,16 +165,14 @@ def open_finder(
             child = replace(named.child(), keep_alive=keep_alive)
             return open_embedder(app, named, context, attention=None if rank else made.attention, child=child)
 
+        def open_reranker() -> AbstractContextManager[Vectorizer]:
+            return opened(options.reranker, ContextParams(pooling="rank"), rank=True)
+
         models = FinderModels(
             embedder=lambda: opened(made.reference, ContextParams(pooling=made.pooling)),
-            reranker=lambda: opened(options.reranker, ContextParams(pooling="rank"), rank=True),
+            reranker=None if options.reranker is None else open_reranker,
             params=EmbeddingParams(dims=made.dims, prefix=options.query_prefix, overflow="error" if made.server else "chunk"),
             is_remote=bool(made.server),
         )
-        if options.reranker is None:
-            models = replace(models, reranker=None)
-        finder = Finder(index, models, guard or app.interrupts.guard)
-        try:
+        with closing(Finder(index, models, guard or app.interrupts.guard)) as finder:
             yield finder
-        finally:
-            finder.close()
