@@ -21,6 +21,12 @@ from llamacli.engine.runtime.model import Model
 _WINDOW = 512
 """Bytes that are searched for a trigger that is a regular expression."""
 
+LEAST_CERTAIN = 4
+"""Fewest bytes of text that a grammar makes certain for it to be drafted."""
+
+_CERTAIN_BYTES = 128
+"""Most bytes of it that are looked at."""
+
 
 class Guide:
     """Guidance of one running answer. Owns the constraint's matcher; `close()` may be called twice.
@@ -59,9 +65,10 @@ class Guide:
         """True if the answer so far is complete; None without a grammar from its start."""
         return self._matcher.may_end if self._matcher is not None and not self._lazy else None
 
-    def certain_text(self, most: int) -> str:
-        """Return the text that must follow, up to about `most` bytes; empty where there is a choice."""
-        return self._matcher.certain_text(most) if self._matcher is not None and self.is_plain else ""
+    def certain_tokens(self) -> list[int]:
+        """Return tokens of the text that must follow, which the model may divide otherwise; none where there is a choice."""
+        text = self._matcher.certain_text(_CERTAIN_BYTES) if self._matcher is not None and self.is_plain else ""
+        return self._vocabulary.tokenize_within(text) if len(text) >= LEAST_CERTAIN else []
 
     def would_satisfy(self, text: str) -> bool | None:
         """Return whether `text` is a complete answer; None without a grammar from its start."""

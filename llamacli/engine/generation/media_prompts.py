@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from llamacli.engine.generation.request import Request
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import CapacityError, UsageError
 
 if TYPE_CHECKING:
+    from llamacli.engine.generation.sequence import Sequence
+    from llamacli.engine.generation.slots import Slots
     from llamacli.engine.media.encoder import Chunk, MediaEncoder
-
-
-class Placed(Protocol):
-    """A sequence that evaluates a chunk."""
-
-    slot: int
-    position: int
-
-    def gives_output(self, count: int) -> bool:
-        """Return whether the logits after the next `count` placeholders are needed."""
 
 
 class MediaPrompts:
@@ -28,7 +20,8 @@ class MediaPrompts:
 
     def __init__(self, context: Context, encoder: MediaEncoder | None) -> None:
         self._context = context
-        self.encoder = encoder
+        self._encoder = encoder
+        self._was_chunk = False  # evaluated last
 
     def chunks(self, request: Request) -> dict[int, Chunk]:
         """Return the chunks in a prompt by the index of their first placeholder, after checking all of its tokens.
@@ -42,7 +35,7 @@ class MediaPrompts:
         plain = list(request.prompt)
         for place, media in reversed(request.media):
             end = place
-            for part in self.encoder.expand(media) if self.encoder is not None else ():
+            for part in self._encoder.expand(media) if self._encoder is not None else ():
                 tokens = part if isinstance(part, tuple) else part.placeholders
                 if tuple(request.prompt[end : end + len(tokens)]) != tokens:
                     raise UsageError("the prompt was made for another projector")
@@ -65,7 +58,16 @@ class MediaPrompts:
                 parameter="n_ubatch",
             )
 
-    def evaluate(self, sequence: Placed, chunk: Chunk) -> int | None:
+    def next_chunk(self, slots: Slots) -> tuple[Sequence, Chunk] | None:
+        """Return the chunk to evaluate now, None if it is the turn of text: a batch has either tokens or embeddings."""
+        if self._encoder is None:
+            return None
+        running = [(sequence, sequence.chunk) for _, sequence in slots.active()]
+        waiting = [(sequence, chunk) for sequence, chunk in running if chunk is not None]
+        self._was_chunk = bool(waiting) and (not self._was_chunk or len(waiting) == len(running))
+        return waiting[0] if self._was_chunk else None
+
+    def evaluate(self, sequence: Sequence, chunk: Chunk) -> int | None:
         """Evaluate a chunk, which is encoded if it was not yet. Return the index of its output, None if it is not needed.
 
         Raises:
@@ -73,10 +75,10 @@ class MediaPrompts:
             CancelledError: if the cancel flag was set; an unknown part of it is in the cache then.
             MemoryFullError, ContextFullError: as `Context.decode`.
         """
-        if self.encoder is None:
+        if self._encoder is None:
             raise UsageError("this model takes text only")
-        rows = memoryview(self.encoder.embeddings(chunk))
-        count, width = len(chunk.placeholders), 4 * self.encoder.width
+        rows = memoryview(self._encoder.embeddings(chunk))
+        count, width = len(chunk.placeholders), 4 * self._encoder.width
         needed, size = sequence.gives_output(count), self._context.n_batch if chunk.is_causal else count
         last = 0
         for start, end in _portions(count, size):

@@ -9,6 +9,7 @@ from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.guidance import Guidance
 from llamacli.engine.media.media import Media
 from llamacli.engine.params import GenerationParams
+from llamacli.errors import ContextFullError
 from llamacli.values import dataclass
 
 Processor = Callable[[list[int], "memoryview[float]"], None]
@@ -62,3 +63,19 @@ def request_of(
         criterion=criterion,
         media=prompt.media,
     )
+
+
+def check_length(request: Request, n_ctx: int, n_ctx_train: int) -> None:
+    """Check that a context of `n_ctx` tokens holds the prompt. Raises ContextFullError."""
+    needed = len(request.prompt)
+    if needed > n_ctx:
+        enough = -(-(needed + 256) // 256) * 256
+        raise ContextFullError(
+            f"the prompt has {needed} tokens, the context holds {n_ctx}",
+            needed=needed,
+            available=n_ctx,
+            parameter="n_ctx",
+            hint=f"n_ctx={enough} is enough"
+            if needed <= n_ctx_train
+            else f"shorten the prompt; the model was trained with {n_ctx_train} tokens",
+        )

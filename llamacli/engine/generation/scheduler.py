@@ -20,12 +20,12 @@ from llamacli.engine.generation.burst import Burst, Choice
 from llamacli.engine.generation.drafts.drafter import Draft, Drafter
 from llamacli.engine.generation.media_prompts import MediaPrompts
 from llamacli.engine.generation.pace import PromptPace
-from llamacli.engine.generation.request import Request
+from llamacli.engine.generation.request import Request, check_length
 from llamacli.engine.generation.sequence import Sequence
 from llamacli.engine.generation.slots import Slots
 from llamacli.engine.generation.staged_prompts import StagedPrompts
 from llamacli.engine.runtime.context import Context
-from llamacli.errors import CancelledError, ContextFullError, LlamacliError, UsageError
+from llamacli.errors import CancelledError, LlamacliError, UsageError
 
 if TYPE_CHECKING:
     from llamacli.engine.media.encoder import Chunk, MediaEncoder
@@ -52,7 +52,6 @@ class Scheduler:
         self._waiting: deque[Sequence] = deque()
         self._ids = itertools.count()
         self._is_scoring_next = True
-        self._is_chunk_next = False
         self.limit = context.params.n_seq_max
         """The number of sequences that may run at once, at most the number of slots."""
         self.tuner: Callable[[int], None] | None = None
@@ -68,21 +67,11 @@ class Scheduler:
             GrammarError: if llama.cpp does not accept the grammar.
         """
         context = self._context
-        needed = len(request.prompt)
-        if not needed:
+        if not request.prompt:
             raise UsageError("the prompt is empty, and this model has no BOS token")
         chunks = self._media.chunks(request)
         operator.index(request.params.max_tokens or 0)
-        if needed > context.n_ctx:
-            raise ContextFullError(
-                f"the prompt has {needed} tokens, the context holds {context.n_ctx}",
-                needed=needed,
-                available=context.n_ctx,
-                parameter="n_ctx",
-                hint=f"n_ctx={_rounded(needed + 256)} is enough"
-                if needed <= context.model.n_ctx_train
-                else f"shorten the prompt; the model was trained with {context.model.n_ctx_train} tokens",
-            )
+        check_length(request, context.n_ctx, context.model.n_ctx_train)
         sequence = Sequence(next(self._ids), request, context, chunks)
         self._waiting.append(sequence)
         return sequence
@@ -111,23 +100,12 @@ class Scheduler:
         if self._waiting:
             self._admit()
         events = self._make_room()
-        chunk_first = self._next_chunk()
-        plan = [] if chunk_first is not None else self._plan()
-        if not plan and chunk_first is None:
+        chunk = self._media.next_chunk(self.slots)
+        plan = self._plan() if chunk is None else []
+        if not plan and chunk is None:
             return events
         try:
-            if chunk_first is not None:
-                events += self._evaluate_chunk(*chunk_first)
-            elif (draft := self._draft(plan)) is not None:
-                events += self._check(plan[0][0], draft)
-            elif (steps := self._burst_steps(plan)) > 1:
-                events += self._burst(plan, steps)
-            else:
-                tokens, positions, sequences, outputs = batch_of(plan)
-                started = time.perf_counter()
-                self._context.decode(tokens, positions, sequences, outputs)
-                self._pace.measured(len(tokens), time.perf_counter() - started)
-                events += self._finish_batch(plan, outputs)
+            events += self._evaluate(plan) if chunk is None else self._evaluate_chunk(*chunk)
         except CancelledError:
             events += self._cancel_all()
         except BaseException:
@@ -136,6 +114,18 @@ class Scheduler:
         if self.tuner is not None:
             self.tuner(sum(isinstance(event, Token) for event in events))
         return events
+
+    def _evaluate(self, plan: list[Planned]) -> list[Event]:
+        """Evaluate a plan: with a draft, several times, or as it is."""
+        if (draft := self._draft(plan)) is not None:
+            return self._check(plan[0][0], draft)
+        if (steps := self._burst_steps(plan)) > 1:
+            return self._burst(plan, steps)
+        tokens, positions, sequences, outputs = batch_of(plan)
+        started = time.perf_counter()
+        self._context.decode(tokens, positions, sequences, outputs)
+        self._pace.measured(len(tokens), time.perf_counter() - started)
+        return self._finish_batch(plan, outputs)
 
     def _burst_steps(self, plan: list[Planned]) -> int:
         """Return how many steps C may make at once: several if all sequences generate."""
@@ -148,8 +138,9 @@ class Scheduler:
 
     def _burst(self, plan: list[Planned], steps: int) -> list[Event]:
         """Evaluate a plan several times."""
+        stops = self._may_draft(plan[0][0])  # of one that generates alone: there is no other in the plan
         started = time.perf_counter()
-        done, cancelled = self._bursts.run([one.lane(stops=self._may_draft(one)) for one, _ in plan], steps)
+        done, cancelled = self._bursts.run([sequence.lane(stops=stops) for sequence, _ in plan], steps)
         if len(plan) == 1 and done:
             self._drafter.generated(len(done), time.perf_counter() - started)
         return self._finish_burst(plan, done, cancelled)
@@ -166,7 +157,7 @@ class Scheduler:
         return self._drafter.draft(sequence.id, sequence.cached, sequence.pending[0], most, room, certain=certain)
 
     def _may_draft(self, sequence: Sequence) -> bool:
-        """Return whether drafts are wanted, and keep the answer as it is: of one that generates alone."""
+        """Return whether a sequence generates alone, wants drafts, and gets the same answer with them."""
         most = sequence.request.params.draft
         return self.active == 1 and most != 0 and self._can_draft and (most is not None or self.slots.is_exact)
 
@@ -199,13 +190,6 @@ class Scheduler:
         self._is_scoring_next = True
         return plan
 
-    def _next_chunk(self) -> tuple[Sequence, Chunk] | None:
-        """The chunk to evaluate now: in turns with the text of the others, since a batch has either tokens or embeddings."""
-        waiting = [(one, one.chunk) for _, one in self.slots.active()] if self._media.encoder is not None else []
-        with_chunk = [(one, chunk) for one, chunk in waiting if chunk is not None]
-        self._is_chunk_next = bool(with_chunk) and (not self._is_chunk_next or len(with_chunk) == len(waiting))
-        return with_chunk[0] if self._is_chunk_next else None
-
     def _evaluate_chunk(self, sequence: Sequence, chunk: Chunk) -> list[Event]:
         """Encode a chunk, unless that was done before, and evaluate it. What is wrong with it ends its sequence only."""
         try:
@@ -229,7 +213,7 @@ class Scheduler:
         return events
 
     def _finish_burst(self, plan: list[Planned], done: list[list[Choice]], cancelled: bool) -> list[Event]:
-        """Take in what C chose. Tokens after the end of a sequence are cut off the cache."""
+        """Advance by what C chose. Tokens after the end of a sequence are cut off the cache."""
         events: list[Event] = []
         for choices in done:
             for (sequence, _), choice in zip(plan, choices, strict=True):
@@ -304,7 +288,3 @@ class Scheduler:
 
 def _raise(error: Exception) -> list[Event]:
     raise error
-
-
-def _rounded(tokens: int) -> int:
-    return -(-tokens // 256) * 256

@@ -7,26 +7,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from llamacli.binding.library import check_sampling, library
-from llamacli.engine.constraint.guide import Guide
-from llamacli.engine.events import Event, Finished, FinishReason, Prefill, Timings, Token, TokenLogprob, Usage
+from llamacli.engine.constraint.guide import LEAST_CERTAIN, Guide
+from llamacli.engine.events import Event, Finished, FinishReason, Prefill, Token, TokenLogprob
+from llamacli.engine.generation.answer_text import AnswerText
 from llamacli.engine.generation.burst import Choice
-from llamacli.engine.generation.line_limits import LineLimits
+from llamacli.engine.generation.progress import Progress
 from llamacli.engine.generation.prompt_scores import PromptScores
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.sampler import Sampler
-from llamacli.engine.generation.text import TextStream
 from llamacli.engine.media.placeholders import position_after, without_placeholders
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import ConstraintError
 
 if TYPE_CHECKING:
     from llamacli.engine.media.encoder import Chunk
-
-LEAST_CERTAIN = 4
-"""Bytes of text that a grammar makes certain, from which on it is drafted."""
-
-CERTAIN_BYTES = 128
-"""Most bytes of it that are looked at."""
 
 
 class Sequence:
@@ -47,18 +41,11 @@ class Sequence:
         self.finished = False
         self._context = context
         self._vocabulary = context.model.vocabulary
-        self._stream = TextStream(request.params.stop)
-        self._texts: list[str] = []  # of an answer that a stop text may cut before its grammar is satisfied
-        self._reused = 0
-        self._sampled = 0
-        self._shown = 0
-        self._drafted = 0
-        self._accepted = 0
-        self._prefilling = True
-        self._started = 0.0
-        self._first = 0.0
+        self._progress = Progress()
+        self.is_prefilling = True
+        """True while prompt tokens are to be evaluated."""
         params = request.params
-        self._lines = LineLimits(params.max_ms, params.min_indent) if params.max_ms is not None or params.min_indent else None
+        self._text = AnswerText(params, keeps=request.guidance is not None)
         self._scores = (
             PromptScores(identity, request.prompt, params.logprobs or 0, self._piece) if params.score_prompt else None
         )
@@ -69,11 +56,6 @@ class Sequence:
             if self._guide is not None:
                 self._guide.close()
             raise
-
-    @property
-    def is_prefilling(self) -> bool:
-        """True while prompt tokens are to be evaluated."""
-        return self._prefilling
 
     @property
     def scores_prompt(self) -> bool:
@@ -87,7 +69,7 @@ class Sequence:
         return count - 1 if count > 2 and len(self.pending) - count == 1 else count
 
     def score(self, first: int, count: int) -> None:
-        """Take in the logits of `count` prompt tokens, which are outputs from `first` on."""
+        """Record the logits of `count` prompt tokens, which are outputs from `first` on."""
         if self._scores is not None:
             for index in range(first, first + count):
                 self._scores.take(self._context.logits(index))
@@ -109,10 +91,10 @@ class Sequence:
     def start(self, slot: int, cached: list[int]) -> None:
         """Start in a slot whose cache holds `cached`, a prefix of the prompt."""
         self.slot, self.cached = slot, cached
-        self._reused = len(cached)
+        self._progress.reused = len(cached)
         self.position = position_after(cached)
         self.pending = self._text_from(len(cached))
-        self._started = time.perf_counter()
+        self._progress.started = time.perf_counter()
 
     def _text_from(self, start: int) -> list[int]:
         """The tokens of the prompt from an index up to the next chunk."""
@@ -122,11 +104,11 @@ class Sequence:
     @property
     def chunk(self) -> Chunk | None:
         """The embeddings to evaluate next, before any pending token."""
-        return self._chunks.get(len(self.cached)) if self._chunks and self._prefilling else None
+        return self._chunks.get(len(self.cached)) if self._chunks and self.is_prefilling else None
 
     def gives_output(self, count: int) -> bool:
         """Return whether the logits after the next `count` tokens, or placeholders of a chunk, are needed."""
-        return not self._prefilling or len(self.cached) + count == len(self.request.prompt)
+        return not self.is_prefilling or len(self.cached) + count == len(self.request.prompt)
 
     def evaluated(self, count: int, output: int | None) -> list[Event]:
         """Advance by `count` evaluated pending tokens and return the events.
@@ -147,13 +129,13 @@ class Sequence:
 
     def _after_evaluation(self, output: int | None) -> list[Event]:
         events: list[Event] = []
-        if self._prefilling:
+        if self.is_prefilling:
             events.append(Prefill(self.id, len(self.cached), len(self.request.prompt)))
             if len(self.cached) < len(self.request.prompt):
                 return events
-            self._prefilling = False
+            self.is_prefilling = False
             self._sampler.remember(without_placeholders(self.request.prompt))
-            self._first = time.perf_counter()
+            self._progress.first = time.perf_counter()
             self._add_started(events)
             if self.finished:
                 return events
@@ -168,25 +150,24 @@ class Sequence:
         """Steps that C may take alone: none during a prompt, or with a callback or a text to watch for."""
         guide, params = self._guide, self.request.params
         is_watched = self.request.processor is not None or self.request.criterion is not None
-        if self._prefilling or is_watched or self._sampler.tells_top:
+        if self.is_prefilling or is_watched or self._sampler.tells_top:
             return 0
         if guide is not None and (params.stop or not guide.is_plain):
             return 0
         room = self._context.n_ctx - len(self.cached)
-        return room if params.max_tokens is None else min(room, params.max_tokens - self._shown)
+        return room if params.max_tokens is None else min(room, params.max_tokens - self._progress.shown)
 
     @property
     def draft_room(self) -> int:
         """Most tokens that may be evaluated beyond the pending one: none while the prompt is read."""
-        if self._prefilling or len(self.pending) != 1:
+        if self.is_prefilling or len(self.pending) != 1:
             return 0
         room, limit = self._context.n_ctx - len(self.cached) - 1, self.request.params.max_tokens
-        return room if limit is None else min(room, limit - self._shown - 1)
+        return room if limit is None else min(room, limit - self._progress.shown - 1)
 
     def certain_tokens(self) -> list[int]:
         """Return tokens of the text that the constraint makes certain; the model may divide it otherwise."""
-        text = self._guide.certain_text(CERTAIN_BYTES) if self._guide is not None else ""
-        return self._vocabulary.tokenize_within(text) if len(text) >= LEAST_CERTAIN else []
+        return self._guide.certain_tokens() if self._guide is not None else []
 
     def checked(self, draft: tuple[int, ...]) -> tuple[list[Event], int]:
         """Advance by the pending token and by those of a draft, all of which were evaluated, as far as they are what is chosen.
@@ -198,8 +179,8 @@ class Sequence:
         while not self.finished and accepted < len(draft) and self.pending == [draft[accepted]]:
             accepted += 1
             events += self.evaluated(1, accepted)
-        self._drafted += len(draft)
-        self._accepted += accepted
+        self._progress.drafted += len(draft)
+        self._progress.accepted += accepted
         return events, accepted
 
     def lane(self, *, stops: bool) -> Any:
@@ -243,39 +224,30 @@ class Sequence:
             if self._guide is not None and not self._guide.take(token):
                 raise ConstraintError("the grammar does not allow an answer that starts like this")
             piece = self._piece(token)
-            events.append(Token(self.id, token, piece, self._text(piece)))
-            if self._stream.stop is not None or (self._guide is not None and self._guide.must_end):
+            events.append(Token(self.id, token, piece, self._text.add(piece)))
+            if self._text.stop is not None or (self._guide is not None and self._guide.must_end):
                 events.append(self.finish("stop"))
                 return
 
     def _piece(self, token: int) -> bytes:
         return self._vocabulary.special_piece(token) if token in self.request.preserved else self._vocabulary.piece(token)
 
-    def _text(self, piece: bytes) -> str:
-        """The text that became certain with `piece`."""
-        text = self._stream.feed(piece)
-        if self._guide is not None and self.request.params.stop:
-            self._texts.append(text)
-        return text
-
     def _take(
         self, token: int, logprob: float | None, top: tuple[TokenLogprob, ...], events: list[Event], *, may_end: bool = True
     ) -> None:
         """Add the events of a token. `may_end`: this token is the grammar's last, which may end the answer."""
-        self._sampled += 1
+        progress = self._progress
+        progress.sampled += 1
         if self._vocabulary.is_end(token):
             events.append(self.finish("stop"))
             return
         piece = self._piece(token)
-        text = self._text(piece)
-        is_over = False
-        if self._lines is not None:
-            text, is_over = self._lines.take(text, 1e3 * (time.perf_counter() - self._first))
-        self._shown += 1
+        text, is_over = self._text.generated(piece, progress.first)
+        progress.shown += 1
         events.append(Token(self.id, token, piece, text, logprob, top))
-        if self._stream.stop is not None or (may_end and self._guide is not None and self._guide.must_end):
+        if self._text.stop is not None or (may_end and self._guide is not None and self._guide.must_end):
             events.append(self.finish("stop"))
-        elif is_over or self._shown == self.request.params.max_tokens:
+        elif is_over or progress.shown == self.request.params.max_tokens:
             events.append(self.finish("length"))
         else:
             self.pending.append(token)
@@ -298,39 +270,23 @@ class Sequence:
 
     def finish(self, reason: FinishReason) -> Finished:
         """Free the sampler and return the closing event."""
-        now = time.perf_counter()
-        rest = self._rest()
-        if self._is_cut and reason == "stop":
+        prompt = len(self.request.prompt)
+        timings = self._progress.timings(prompt, len(self.cached))
+        rest = self._text.rest()
+        if self._text.is_cut and reason == "stop":
             reason = "length"
         satisfied = self._satisfied()
         self.close()
-        first = self._first or now
-        evaluated = len(self.request.prompt) - self._reused if self._first else max(0, len(self.cached) - self._reused)
-        usage = Usage(len(self.request.prompt), self._shown, self._reused)
-        timings = Timings(
-            evaluated, 1e3 * (first - self._started), self._sampled, 1e3 * (now - first), self._drafted, self._accepted
-        )
-        prompt = tuple(self._scores.tokens) if self._scores is not None else ()
-        return Finished(self.id, reason, usage, timings, rest, self._stream.stop, satisfied, prompt)
-
-    def _rest(self) -> str:
-        """The text that was withheld, as far as the limits of its lines allow it."""
-        if self._is_cut:
-            return ""
-        rest = self._stream.finish()
-        return rest if self._lines is None else self._lines.take(rest, 0.0)[0]
-
-    @property
-    def _is_cut(self) -> bool:
-        return self._lines is not None and self._lines.is_cut
+        scored = tuple(self._scores.tokens) if self._scores is not None else ()
+        return Finished(self.id, reason, self._progress.usage(prompt), timings, rest, self._text.stop, satisfied, scored)
 
     def _satisfied(self) -> bool | None:
         """True if the text, without what a stop text cut off, is complete under its grammar; None without one."""
         if self._guide is None:
             return None
-        if self._is_cut:
+        if self._text.is_cut:
             return False
-        return self._guide.satisfied if self._stream.stop is None else self._guide.would_satisfy("".join(self._texts))
+        return self._guide.satisfied if self._text.stop is None else self._guide.would_satisfy(self._text.kept)
 
     def close(self) -> None:
         """Free the sampler and the guide."""
