@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from llamacli.binding.library import SPAWN
 from llamacli.engine.chat.answer import AnswerBuilder, read_answers
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.embedding.defaults import stated_pooling
-from llamacli.engine.evaluated_state import EvaluatedState
 from llamacli.engine.events import Answer, AnswerEvent, Event, Failed, Finished, NextToken, Timings, Usage
 from llamacli.engine.generation.contexts import Contexts
 from llamacli.engine.generation.job import Job
@@ -25,23 +22,18 @@ from llamacli.engine.generation.request import Processor, Request, request_of
 from llamacli.engine.generation.room import Room, stream_with_room
 from llamacli.engine.generation.samples import stream_samples
 from llamacli.engine.generation.shared import SharedScheduler
-from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams, Pooling
+from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.engine.runtime.hardware import default_threads
 from llamacli.engine.runtime.model import Model
+from llamacli.engine.vectors import Vectors
 from llamacli.errors import EngineError, ModelUnsupportedError
-
-if TYPE_CHECKING:
-    from llamacli.engine.embedding.embedder import Embedder
-    from llamacli.engine.embedding.outcome import Outcome
-    from llamacli.engine.embedding.params import Attention, EmbeddingParams
-    from llamacli.engine.embedding.window import Text
 
 Stream = Generator[tuple[int, Event], None, None]
 
 
-class Engine(EvaluatedState):
+class Engine(Vectors):
     """Loads a model and answers. A context manager; `close()` frees everything and may be called twice.
 
     `cancel` may be made by the caller beforehand, so that loading can be cancelled too. `on_load` is called with the progress
@@ -76,8 +68,6 @@ class Engine(EvaluatedState):
             loaded.close()
             raise
         super().__init__(loaded, Contexts(loaded, context, flag, encoder), encoder)
-        self._embedding = threading.Lock()
-        self._embedder: Embedder | None = None
 
     def require_own_process(self) -> None:
         """Raise EngineError in a process forked from the one that loaded the model: its threads are missing there."""
@@ -234,31 +224,7 @@ class Engine(EvaluatedState):
         if not self.model.can_generate or self.model.has_encoder:
             raise ModelUnsupportedError("this model does not generate text", hint="llamacli embed uses embedding models")
 
-    # --- vectors and tokens ---------------------------------------------------------------------------------------------
-
-    def embedder(self, pooling: Pooling | None = None, attention: Attention | None = None) -> Embedder:
-        """Return what makes vectors with this model, in its own context; made at the first call, with these parameters.
-
-        Raises: what `Embedder` raises.
-        """
-        with self._embedding:
-            self.contexts.require_open()
-            if self._embedder is None:
-                from llamacli.engine.embedding.embedder import Embedder  # and numpy, which only vectors need
-
-                params = dataclasses.replace(self.contexts.params, n_ctx=None, n_seq_max=1, pooling=pooling)
-                self._embedder = Embedder(self.model.path, self.model.params, params, attention=attention)
-            return self._embedder
-
-    def embed(self, texts: Iterable[Text], params: EmbeddingParams | None = None) -> Iterator[Outcome]:
-        """Yield the vectors of each text, in order: float32, (rows, dimension). Raises as `Embedder.embed`."""
-        return self.embedder().embed(texts, params)
-
-    def rerank(self, query: str, texts: Iterable[Text], params: EmbeddingParams | None = None) -> Iterator[Outcome]:
-        """Yield the scores of each text as an answer to `query`, in order. Raises as `Embedder.rerank`."""
-        from llamacli.engine.embedding.params import EmbeddingParams
-
-        return self.embedder().rerank(query, texts, params or EmbeddingParams())
+    # --- tokens ---------------------------------------------------------------------------------------------------------
 
     def tokenize(self, text: str, *, add_special: bool = False, special: bool = False) -> list[int]:
         """Return the token ids of a text. `special` recognizes control tokens in it, `add_special` adds BOS and EOS."""
@@ -307,10 +273,7 @@ class Engine(EvaluatedState):
         self.contexts.close(self._free)
 
     def _free(self) -> None:
-        embedder, self._embedder = self._embedder, None
-        if embedder is not None:
-            embedder.cancel()
-            embedder.close()
+        self.close_embedder()
         self.close_templates()
         if self.encoder is not None:
             self.encoder.close()

@@ -14,12 +14,11 @@ from llamacli.binding.library import declarations, library
 from llamacli.engine.params import ContextParams
 from llamacli.engine.runtime.cache_size import check_cache
 from llamacli.engine.runtime.cancel import CancelFlag
-from llamacli.engine.runtime.context_params import adapts_threads, can_be_invariant, native_params
+from llamacli.engine.runtime.context_params import adapts_threads, can_be_invariant, native_params, refusal
 from llamacli.engine.runtime.hardware import default_threads
-from llamacli.engine.runtime.loading import because
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.threads import AdaptiveThreads, Step
-from llamacli.errors import ClosedError, EngineError, MemoryFullError, ModelUnsupportedError, StateError
+from llamacli.errors import ClosedError, EngineError, ModelUnsupportedError, StateError
 
 if TYPE_CHECKING:
     from llamacli.binding.media import EmbeddingBatch
@@ -93,7 +92,7 @@ class Context:
         with log.complaints() as complaints:
             handle = self._library.llama_init_from_model(self.model.handle, c_params)
         if not handle:
-            raise _reason(size, complaints)
+            raise refusal(size, complaints)
         return handle
 
     def _apply_adapters(self) -> None:
@@ -284,18 +283,3 @@ class Context:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def _reason(size: int, complaints: list[str]) -> Exception:
-    text = " ".join(complaints).lower()
-    if any(phrase in text for phrase in ("flash_attn", "flash attention", "quantized v cache", "does not divide")):
-        return ModelUnsupportedError(
-            f"this model does not support these context parameters{because(complaints)}",
-            hint="change flash_attention, cache_type_k or cache_type_v",
-            parameter="flash_attention",
-        )
-    return MemoryFullError(
-        f"a context of {size} tokens does not fit in memory{because(complaints)}",
-        hint="use a smaller n_ctx",
-        parameter="n_ctx",
-    )

@@ -8,6 +8,8 @@ from llamacli.binding.enums import ggml_type, llama_flash_attn_type, llama_pooli
 from llamacli.binding.library import library
 from llamacli.engine.params import ContextParams, Kernels, ModelParams
 from llamacli.engine.runtime.hardware import default_threads
+from llamacli.engine.runtime.loading import because
+from llamacli.errors import MemoryFullError, ModelUnsupportedError
 
 CACHE_TYPES = {name.removeprefix("GGML_TYPE_").lower(): member for name, member in ggml_type.__members__.items()}
 _FLASH = {
@@ -75,4 +77,20 @@ def can_be_invariant(params: ContextParams, kernels: Kernels) -> bool:
         and not params.kv_unified
         and {params.cache_type_k, params.cache_type_v} <= whole
         and not library().llama_supports_gpu_offload()
+    )
+
+
+def refusal(size: int, complaints: list[str]) -> ModelUnsupportedError | MemoryFullError:
+    """Return the error for a context of `size` tokens that llama.cpp did not create, from what it logged."""
+    text = " ".join(complaints).lower()
+    if any(phrase in text for phrase in ("flash_attn", "flash attention", "quantized v cache", "does not divide")):
+        return ModelUnsupportedError(
+            f"this model does not support these context parameters{because(complaints)}",
+            hint="change flash_attention, cache_type_k or cache_type_v",
+            parameter="flash_attention",
+        )
+    return MemoryFullError(
+        f"a context of {size} tokens does not fit in memory{because(complaints)}",
+        hint="use a smaller n_ctx",
+        parameter="n_ctx",
     )
