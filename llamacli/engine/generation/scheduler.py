@@ -105,7 +105,18 @@ class Scheduler:
         if not plan and chunk is None:
             return events
         try:
-            events += self._evaluate(plan) if chunk is None else self._evaluate_chunk(*chunk)
+            if chunk is not None:
+                events += self._evaluate_chunk(*chunk)
+            elif (draft := self._draft(plan)) is not None:
+                events += self._check(plan[0][0], draft)
+            elif (steps := self._burst_steps(plan)) > 1:
+                events += self._burst(plan, steps)
+            else:
+                tokens, positions, sequences, outputs = batch_of(plan)
+                started = time.perf_counter()
+                self._context.decode(tokens, positions, sequences, outputs)
+                self._pace.measured(len(tokens), time.perf_counter() - started)
+                events += self._finish_batch(plan, outputs)
         except CancelledError:
             events += self._cancel_all()
         except BaseException:
@@ -114,18 +125,6 @@ class Scheduler:
         if self.tuner is not None:
             self.tuner(sum(isinstance(event, Token) for event in events))
         return events
-
-    def _evaluate(self, plan: list[Planned]) -> list[Event]:
-        """Evaluate a plan: with a draft, several times, or as it is."""
-        if (draft := self._draft(plan)) is not None:
-            return self._check(plan[0][0], draft)
-        if (steps := self._burst_steps(plan)) > 1:
-            return self._burst(plan, steps)
-        tokens, positions, sequences, outputs = batch_of(plan)
-        started = time.perf_counter()
-        self._context.decode(tokens, positions, sequences, outputs)
-        self._pace.measured(len(tokens), time.perf_counter() - started)
-        return self._finish_batch(plan, outputs)
 
     def _burst_steps(self, plan: list[Planned]) -> int:
         """Return how many steps C may make at once: several if all sequences generate."""
