@@ -27,7 +27,9 @@ FOREIGN_COMMANDS = {
     "cp": "llamacli config set aliases.NAME MODEL", "prompt": "llamacli run PROMPT",
     "server": "llamacli serve", "cli": "llamacli chat", "quantize": "llamacli models quantize", "keys": "llamacli serve key",
     "aliases": "llamacli config set aliases.NAME MODEL", "collections": "llamacli embed index",
-    "similar": "llamacli embed index search", "schemas": "llamacli run -j SCHEMA", "perplexity": "llamacli bench",
+    "similar": "llamacli embed index search", "schemas": "llamacli run -j SCHEMA", "perplexity": "llamacli bench quality",
+    "search": "llamacli models search WORD", "download": "llamacli models pull MODEL", "version": "llamacli --version",
+    "embed-multi": "llamacli embed --input FILE", "imatrix": "llamacli models imatrix",
 }  # fmt: skip
 """Commands of ollama, llm and llama.cpp, and the lines that do the same."""
 

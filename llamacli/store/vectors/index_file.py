@@ -31,7 +31,8 @@ class IndexFile:
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
         if path.is_dir():
-            raise UsageError(f"cannot use the index {path}: it is a folder")
+            hint = f"llamacli embed index add DB {path} indexes its files"
+            raise UsageError(f"cannot use the index {path}: it is a folder", hint=hint)
         if not create and not path.is_file():
             raise UsageError(f"index not found: {path}", hint=f"llamacli embed index add {path} creates it")
         self._connection: sqlite3.Connection | None = None

@@ -158,6 +158,7 @@ def test_what_is_no_index(bert, tmp_path):
     (tmp_path / "text.db").write_text("not a database at all, but long enough to look at" * 20)
     for arguments, said in [
         (("search", tmp_path / "missing.db", "x"), "index not found"),
+        (("add", tmp_path), f"llamacli embed index add DB {tmp_path} indexes its files"),
         (("info", tmp_path / "text.db"), "is not a vector index"),
         (("info", tmp_path), f"cannot use the index {tmp_path}: it is a folder"),
         (("add", tmp_path, "a text"), f"cannot use the index {tmp_path}: it is a folder"),

@@ -24,6 +24,7 @@ from llamacli.store.files import paths
         (["--hf-repo=u/r", "why?"], "hf:u/r", ["why?"]),
         (["-mu", "https://x/y.gguf", "why?"], "https:/x/y.gguf", ["why?"]),
         (["--system", "S", "why?"], "demo.gguf", ["S", "why?"]),
+        (["--jinja", "why?"], "demo.gguf", ["why?"]),
         (["-sysf", "system.txt", "why?"], "demo.gguf", ["From a file", "why?"]),
         (["-sys", "-p", "why?"], "demo.gguf", ["-p", "why?"]),  # a value is no option
         (["--", "-p"], "demo.gguf", ["-p"]),
@@ -104,6 +105,10 @@ def test_every_synonym_is_an_option_of_run_and_no_name_is_taken_from_an_option()
         (["run", "--host", "here", "x"], "write --url http://HOST:PORT"),
         (["run", "--n", "2", "x"], "write --samples N"),
         (["run", "--stream", "x"], "--stream-json streams JSON"),
+        (["run", "-e", "x"], "in bash and zsh, $'a\\nb' has two lines"),
+        (["run", "--think", "x"], "write --reasoning auto|on|off"),
+        (["run", "-a", "missing.txt", "x"], "missing.txt does not exist"),
+        (["grammar", "check", "--jinja", "x"], "no such option: --jinja"),
         (["run", "-o", "colour", "red", "x"], "-o colour: no such option"),
         (["run", "-o", "colour"], "-o needs a name and a value"),
         (["run", "-p"], "-p needs a value"),

@@ -38,14 +38,19 @@ _WITH_VALUE = {
     "--system-prompt-file": Rewrite("-sys", lambda value: ["-sys", read_text_file(Path(value)).rstrip("\n")]),
     "--schema": Rewrite("-j", _schema), "--guided-json": Rewrite("-j", _schema),
     "-np": _as("--parallel"), "-mm": _as("--mmproj"),
+    "-a": _as("-f"), "--attachment": _as("-f"),
 }  # fmt: skip
 """Options with a value that commands of ours have in another form, or under a short name."""
 
-_WITHOUT_VALUE = {
-    "-st": (), "--single-turn": (), "-no-cnv": (), "--no-conversation": (), "--no-display-prompt": (), "--simple-io": (),
-    "--log-disable": (), "--verbose-prompt": ("--dry-run",),
-}  # fmt: skip
-"""Switches of `run`: what they ask for is so in any case, or what asks for it."""
+_WITHOUT_VALUE: dict[str, tuple[str, tuple[str, ...]]] = {
+    **dict.fromkeys(
+        ("-st", "--single-turn", "-no-cnv", "--no-conversation", "--no-display-prompt", "--simple-io", "--log-disable"),
+        ("--infill", ()),
+    ),
+    "--verbose-prompt": ("--infill", ("--dry-run",)),
+    "--jinja": ("--chat-template", ()),
+}
+"""Switches, each with an option that marks the commands that take it, and what to write instead: mostly nothing."""
 
 _PROMPT = ("-p", "--prompt")
 _HF_FILE = ("-hff", "--hf-file")
@@ -61,6 +66,9 @@ _LINES = {
     "--response-format": "write -j SCHEMA, or --grammar-file json", "--json-mode": "write --grammar-file json",
     "--n": "write --samples N for several answers, or -n N for the length of one",
     "--api-key": "write --key env:NAME, which takes it from the environment", "--host": "write --url http://HOST:PORT",
+    "-e": "text is taken as it is; in bash and zsh, $'a\\nb' has two lines",
+    "--escape": "text is taken as it is; in bash and zsh, $'a\\nb' has two lines",
+    "--think": "write --reasoning auto|on|off",
     "--cid": "write llamacli chat --session NAME", "--conversation-id": "write llamacli chat --session NAME",
 }  # fmt: skip
 """Options that work otherwise here: what to write."""
@@ -89,8 +97,8 @@ def adopt(arguments: list[str], names: Collection[str], takes_value: Collection[
             del rest[:1]
         elif name in names or not name.startswith("-") or word == "-":
             found.append(word)
-        elif name in _WITHOUT_VALUE and "--infill" in names:
-            found += _WITHOUT_VALUE[name]
+        elif name in _WITHOUT_VALUE and _WITHOUT_VALUE[name][0] in names:
+            found += _WITHOUT_VALUE[name][1]
         elif name == "-o" and "--temp" in names:
             found += _llm_option(_values(name, rest, 2), names)
         elif name in _HF_FILE and repository is not None:
