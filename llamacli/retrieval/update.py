@@ -51,7 +51,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The difference between a root and its files in the index. `known` are the latter, by id."""
+    """The difference between a root and its files in the index. `known` are the latter, by id.
+
+    `is_named`: the root is a file, not a folder.
+    """
 
     root: Root
     known: dict[str, FileState]
@@ -82,9 +85,9 @@ def make_plan(index: VectorIndex, root: Root) -> Plan:
     known = index.files(root.path)
     if root not in index.roots():  # or split otherwise
         known = {name: replace(state, mtime=0, digest=b"") for name, state in known.items()}
-    path = Path(root.path)
+    is_folder = Path(root.path).is_dir()
     forget = f"llamacli embed index rm {index.path} {root.path} forgets it"
-    if path.is_dir():
+    if is_folder:
         scan = FolderScan(root.path, frozenset(f"{index.path.resolve()}{end}" for end in ("", "-journal", "-wal", "-shm")))
         found = list(scan.files())
         unreadable = tuple(scan.unreadable)
@@ -100,7 +103,7 @@ def make_plan(index: VectorIndex, root: Root) -> Plan:
     changed = tuple(one for name, one in states.items() if name not in known or not known[name].is_like(one.size, one.mtime))
     hidden = tuple(f"{identity_of(folder)}/" for folder in unreadable)
     gone = tuple(name for name in known if name not in states and not name.startswith(hidden))
-    return Plan(root, known, changed, gone, unreadable, is_named=not path.is_dir())
+    return Plan(root, known, changed, gone, unreadable, is_named=not is_folder)
 
 
 class Update:
