@@ -8,13 +8,17 @@ that was cut is the beginning of the next one, as far as the overlap goes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from llamacli.documents.document import Document
 from llamacli.store.vectors.entries import Passage
+
+if TYPE_CHECKING:
+    from llamacli.backend.protocol import Backend
 
 SIZE, OVERLAP = 200, 30
 """Tokens of a passage, and of what it has in common with the one before. Small embedding models read 256."""
@@ -30,6 +34,13 @@ _HEADED = frozenset({".md", ".markdown", ".mdx", ".rst", ".adoc", ".txt", ".org"
 def estimate_tokens(text: str) -> int:
     """Return about how many tokens a text has: words, parts of long ones, numbers and signs."""
     return len(_TOKEN.findall(text))
+
+
+def token_counter(engine: Backend) -> Callable[[str], int]:
+    """Return a function that counts the tokens of a text: exactly if the engine has the vocabulary, else about."""
+    if engine.has_vocabulary:
+        return lambda text: len(engine.text_turn(text).prompt.tokens)
+    return estimate_tokens
 
 
 @dataclass(frozen=True, slots=True)

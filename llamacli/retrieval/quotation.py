@@ -130,7 +130,7 @@ def _taken_apart(prompt: str) -> tuple[str, str]:
 
 def place_of(entry: Entry) -> str:
     """Return a passage's file and its place there, as in "notes.md:12-30" or "report.pdf, page 3", on one line."""
-    name = shown_name(entry)
+    name = _shown_name(entry)
     if entry.lines is not None:
         first, last = entry.lines
         return f"{name}:{first}" if first == last else f"{name}:{first}-{last}"
@@ -145,7 +145,7 @@ def place_document(entry: Entry) -> dict[str, Any]:
     return {**document, "place": entry.place} if entry.place else document
 
 
-def shown_name(entry: Entry) -> str:
+def _shown_name(entry: Entry) -> str:
     """Return the id of a text, the path of a file relative to the current folder if it is there; else its number."""
     if entry.id is None:
         return f"text {entry.number}"

@@ -37,13 +37,10 @@ def with_passages(
     """Return the question after the passages that fit into the budget of tokens, and these; None without an index."""
     if options.index is None:
         return question, None
-    from llamacli.retrieval.passages import estimate_tokens
+    from llamacli.retrieval.passages import token_counter
     from llamacli.retrieval.quotation import quote
 
-    def count(text: str) -> int:
-        return len(engine.text_turn(text).prompt.tokens) if engine.has_vocabulary else estimate_tokens(text)
-
-    quotations = quote(found, options.passage_tokens, count)
+    quotations = quote(found, options.passage_tokens, token_counter(engine))
     return replace(question, text=quotations.prompt(question.text)), quotations
 
 

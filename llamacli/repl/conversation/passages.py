@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llamacli.repl.conversation.state import Chat
-from llamacli.retrieval.passages import estimate_tokens
+from llamacli.retrieval.passages import token_counter
 from llamacli.retrieval.quotation import places_of, quote
 
 
@@ -16,12 +16,8 @@ def with_passages(chat: Chat, message: str, question: str) -> str:
     index = chat.setup.index
     if index is None or not chat.settings.uses_index or not question.strip():
         return message
-    engine = chat.engine()
-
-    def count(text: str) -> int:
-        return len(engine.text_turn(text).prompt.tokens) if engine.has_vocabulary else estimate_tokens(text)
-
-    quotations = quote(index.find(question), index.budget, count)
+    count_tokens = token_counter(chat.engine())
+    quotations = quote(index.find(question), index.budget, count_tokens)
     if not quotations.quotations:
         chat.setup.screen.note(f"{index.name} has no passage that fits")
     return quotations.prompt(message)
