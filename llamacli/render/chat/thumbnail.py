@@ -77,9 +77,8 @@ def _sixel(picture: Media) -> str:
     width, height = picture.width, picture.height
     data = picture.data
     levels = bytes(value * _LEVELS >> 8 for value in data)
-    colours = [levels[at] * 36 + levels[at + 1] * 6 + levels[at + 2] for at in range(0, len(levels), 3)]
-    share = 100 // (_LEVELS - 1)
-    palette = "".join(f"#{one};2;{one // 36 * share};{one // 6 % 6 * share};{one % 6 * share}" for one in sorted(set(colours)))
+    colours = [(levels[at] * _LEVELS + levels[at + 1]) * _LEVELS + levels[at + 2] for at in range(0, len(levels), 3)]
+    palette = "".join(_sixel_colour(one) for one in sorted(set(colours)))
     bands = []
     for top in range(0, height, 6):
         rows = [colours[y * width : (y + 1) * width] for y in range(top, min(top + 6, height))]
@@ -89,6 +88,14 @@ def _sixel(picture: Media) -> str:
             lines.append(f"#{colour}" + "".join(chr(63 + mask) for mask in bits))
         bands.append("$".join(lines))
     return f'\x1bPq"1;1;{width};{height}{palette}{"-".join(bands)}\x1b\\'
+
+
+def _sixel_colour(number: int) -> str:
+    """Return the definition of a colour of the palette: its red, green and blue in percent."""
+    rest, blue = divmod(number, _LEVELS)
+    red, green = divmod(rest, _LEVELS)
+    share = 100 // (_LEVELS - 1)
+    return f"#{number};2;{red * share};{green * share};{blue * share}"
 
 
 _WRITERS: dict[Protocol, Callable[[Media], str]] = {"kitty": _kitty, "iterm2": _iterm2, "sixel": _sixel}
