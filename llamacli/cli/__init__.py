@@ -73,7 +73,7 @@ def _prepare_engine(arguments: list[str]) -> None:
         return
     if any(_is_given(option, arguments) for option in _ENGINELESS):
         return
-    from llamacli.backend.child.start import prepare
+    from llamacli.backend.child.process.start import prepare
 
     prepare(service, may_join=_is_given(_KEEP_ALIVE, arguments) or os.getenv("LLAMACLI_KEEP_ALIVE") is not None)
 

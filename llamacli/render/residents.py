@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llamacli.backend.child.resident import Resident
+from llamacli.backend.child.process.resident import Resident
 from llamacli.render.columns import format_columns
 from llamacli.render.text import escape_line
 from llamacli.render.wrap import wrap

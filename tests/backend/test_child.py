@@ -20,10 +20,10 @@ import pytest
 import tiny
 
 from llamacli.backend.child import contract
-from llamacli.backend.child.death import reason_in
 from llamacli.backend.child.embedder import open_embedder
 from llamacli.backend.child.engine import ChildEngine, open_engine
 from llamacli.backend.child.params import ChildParams
+from llamacli.backend.child.process.death import reason_in
 from llamacli.backend.child.wire.codec import MAX_BYTES, ProtocolError, Variants, decode, encode
 from llamacli.backend.child.wire.faults import Fault, exception_of, fault_of
 from llamacli.backend.child.wire.frames import Call, Channel, FromChild, ToChild
@@ -254,7 +254,7 @@ ORPHAN = """
 import sys, time
 from pathlib import Path
 from llamacli.backend.child.engine import open_engine
-from llamacli.backend.child.start import prepare
+from llamacli.backend.child.process.start import prepare
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
 if sys.argv[2] == "fork":
     prepare("llamacli.backend.child.services.engine")

@@ -21,7 +21,7 @@ from llamacli.backend.child import contract, media
 from llamacli.backend.child.engine import ChildEngine, open_engine
 from llamacli.backend.child.event_loop import LoopEngine
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.child.process import Child
+from llamacli.backend.child.process.child import Child
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.question import Question
 from llamacli.engine.events import Answer, AnswerEvent

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from llamacli.backend.child import contract
-from llamacli.backend.child.launch import Launched
-from llamacli.backend.child.process import Child
+from llamacli.backend.child.process.child import Child
+from llamacli.backend.child.process.launch import Launched
 from llamacli.backend.child.wire.frames import Call, Channel, Start, ToChild
 from llamacli.backend.child.work.limits import EXIT_MEMORY, EXIT_SECONDS, EXIT_TEXT_MEMORY, EXIT_TEXT_SECONDS
 from llamacli.errors import EngineDiedError, LlamacliError, TemplateError, UsageError

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import tiny
 
-from llamacli.backend.child import resident
 from llamacli.backend.child.engine import ChildEngine, open_engine
 from llamacli.backend.child.event_loop import LoopEngine
 from llamacli.backend.child.params import ChildParams
+from llamacli.backend.child.process import resident
 from llamacli.backend.prompt_cache import CachedPrompts
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Answer

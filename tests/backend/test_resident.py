@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from fakes import invoke
 
-from llamacli.backend.child import resident
 from llamacli.backend.child.engine import SERVICE, ChildEngine, open_engine
 from llamacli.backend.child.feeder import Conversation
 from llamacli.backend.child.params import ChildParams
+from llamacli.backend.child.process import resident
 from llamacli.backend.child.tokenizer import Vocabularies
 from llamacli.cli.framework import context
 from llamacli.engine.chat.message import Message
@@ -255,7 +255,7 @@ def test_a_vocabulary_stays_and_does_not_wait_for_a_busy_engine(tiny_model: Path
 @pytest.mark.parametrize("may_join", [True, False])
 def test_a_child_that_will_probably_not_be_needed_is_not_forked(tiny_model: Path, may_join: bool) -> None:
     code = (
-        "from llamacli.backend.child.start import _dismiss, _prepared, prepare\n"
+        "from llamacli.backend.child.process.start import _dismiss, _prepared, prepare\n"
         f"prepare({SERVICE!r}, may_join={may_join})\n"
         "print(len(_prepared))\n"
         f"_dismiss({SERVICE!r})\n"
@@ -288,8 +288,8 @@ def test_the_commands(tiny_model: Path) -> None:
 def test_a_child_that_is_not_needed_leaves_nothing() -> None:
     code = (
         "import os, time\n"
-        "from llamacli.backend.child import start\n"
-        "from llamacli.backend.child.launch import fork_child\n"
+        "from llamacli.backend.child.process import start\n"
+        "from llamacli.backend.child.process.launch import fork_child\n"
         "start._prepared['service'] = fork_child(['llamacli.backend.child.services.tokenizer'])\n"
         "start._dismiss('service')\n"
         "for _ in range(500):\n"

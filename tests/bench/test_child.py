@@ -17,8 +17,8 @@ from fakes import invoke
 from fatal_bench import FATAL
 
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.child.process import Child
-from llamacli.backend.child.start import start_child
+from llamacli.backend.child.process.child import Child
+from llamacli.backend.child.process.start import start_child
 from llamacli.bench.child.measurement import measure_in_child
 from llamacli.bench.child.process import SERVICE, BenchProcess
 from llamacli.bench.child.trials import ChildTrials

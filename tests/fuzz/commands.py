@@ -51,7 +51,7 @@ LINES: Final[tuple[tuple[str, ...], ...]] = (
 """What is done to a mutant: one of these command lines, chosen by chance."""
 
 _PRELOADED = (
-    "llamacli.backend.child.start", "llamacli.backend.child.work.main", "llamacli.backend.child.engine",
+    "llamacli.backend.child.process.start", "llamacli.backend.child.work.main", "llamacli.backend.child.engine",
     "llamacli.backend.child.services.engine", "llamacli.backend.child.services.embedder",
     "llamacli.backend.child.services.tokenizer", "llamacli.backend.child.services.inspection",
     "llamacli.backend.child.services.quantizer", "llamacli.bench.child.service", "llamacli.cli.boundary",

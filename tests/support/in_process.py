@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.child.stream import Source
+from llamacli.backend.child.process.stream import Source
 from llamacli.backend.child.wire.faults import exception_of, fault_of
 from llamacli.backend.child.wire.frames import Failure, Items, Result
 from llamacli.backend.child.wire.method import Method, decoder_of, encoder_of

@@ -15,7 +15,7 @@ from llamacli.api.isolated.contract import Array, Forwarded
 from llamacli.api.llama import Llama
 from llamacli.api.loading import find_model
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.child.start import start_child
+from llamacli.backend.child.process.start import start_child
 from llamacli.errors import UsageError
 from llamacli.gguf.split import part_names
 

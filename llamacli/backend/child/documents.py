@@ -16,7 +16,7 @@ from llamacli.errors import CapacityError, EngineDiedError, MemoryFullError, Usa
 from llamacli.gguf.text import printable
 
 if TYPE_CHECKING:
-    from llamacli.backend.child.process import Child
+    from llamacli.backend.child.process.child import Child
 
 MAX_SECONDS = 30.0
 MAX_MEMORY = 1 << 30
@@ -76,7 +76,7 @@ class DocumentReader:
 
     def _started(self) -> Child:
         if self._child is None or not self._child.is_alive:
-            from llamacli.backend.child.start import start_child
+            from llamacli.backend.child.process.start import start_child
 
             self.close()
             self._child = start_child(_SERVICE, [], self._params)

@@ -15,9 +15,9 @@ from llamacli.backend.child import contract
 from llamacli.backend.child.contract import AnswerRequest, JobRequest, OpenModel, RoomWanted
 from llamacli.backend.child.media import bounded, media_of, send_media
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.child.process import Child
+from llamacli.backend.child.process.child import Child
+from llamacli.backend.child.process.start import ChildOwner, start_child
 from llamacli.backend.child.prompting import ChildPrompting
-from llamacli.backend.child.start import ChildOwner, start_child
 from llamacli.backend.child.state import ChildState
 from llamacli.backend.child.wire.codec import encode
 from llamacli.engine.chat.turn import Turn

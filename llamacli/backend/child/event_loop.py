@@ -12,8 +12,8 @@ from llamacli.backend.child import contract
 from llamacli.backend.child.contract import AnswerRequest, AskRequest
 from llamacli.backend.child.engine import ChildEngine
 from llamacli.backend.child.media import media_of, send_media, with_data
-from llamacli.backend.child.process import Child
-from llamacli.backend.child.stream import LEAVING_SECONDS, Message, PendingCall
+from llamacli.backend.child.process.child import Child
+from llamacli.backend.child.process.stream import LEAVING_SECONDS, Message, PendingCall
 from llamacli.backend.child.wire.codec import ProtocolError
 from llamacli.backend.child.wire.faults import exception_of
 from llamacli.backend.child.wire.frames import Channel, Failure, FromChild, Grant, Items, Result, ToChild

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.child.start import ChildOwner, start_child
+from llamacli.backend.child.process.start import ChildOwner, start_child
 from llamacli.backend.child.wire.codec import Variants
 from llamacli.backend.child.wire.method import Method
 from llamacli.engine.fit.report import FitReport

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from llamacli.backend.child import contract
-from llamacli.backend.child.process import Child
+from llamacli.backend.child.process.child import Child
 from llamacli.backend.nameless_file import nameless_file
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.question import Question

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.child.start import ChildOwner, start_child
+from llamacli.backend.child.process.start import ChildOwner, start_child
 from llamacli.backend.child.wire.method import Method
 from llamacli.backend.rpc import Node, ask_node
 from llamacli.engine.params import Kernels

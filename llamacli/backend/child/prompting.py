@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llamacli.backend.child import contract
 from llamacli.backend.child.contract import ChatTurn, OpenedModel, StartedAnswer, TextTurn
 from llamacli.backend.child.media import media_of, with_data
-from llamacli.backend.child.process import Child
+from llamacli.backend.child.process.child import Child
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.recommended_sampling import with_recommendations

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.child.process import Child
-from llamacli.backend.child.start import ChildOwner, start_child
+from llamacli.backend.child.process.child import Child
+from llamacli.backend.child.process.start import ChildOwner, start_child
 from llamacli.backend.child.wire.codec import Variants
 from llamacli.backend.child.wire.method import Method
 from llamacli.engine.quantization.importance import ImportanceEntry

@@ -8,7 +8,7 @@ from typing import IO, Self
 
 from llamacli.backend.child import contract
 from llamacli.backend.child.contract import EvaluatedPrompt, EvaluatedSize, OpenedModel
-from llamacli.backend.child.process import Child
+from llamacli.backend.child.process.child import Child
 from llamacli.engine.runtime.prompt_identity import PromptIdentity
 
 

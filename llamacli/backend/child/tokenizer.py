@@ -12,8 +12,8 @@ from typing import Final
 from llamacli.backend.child import tokens
 from llamacli.backend.child.feeder import Conversation, ConversationFeeder, Feeder, IdFeeder, TextFeeder
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.child.process import Child
-from llamacli.backend.child.start import ChildOwner, start_child
+from llamacli.backend.child.process.child import Child
+from llamacli.backend.child.process.start import ChildOwner, start_child
 from llamacli.backend.child.tokens import (
     ChatTokenization,
     Detokenization,

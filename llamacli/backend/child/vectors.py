@@ -19,7 +19,7 @@ from llamacli.engine.embedding.prefetch import prefetch
 from llamacli.errors import EngineDiedError, LlamacliError, MemoryFullError
 
 if TYPE_CHECKING:
-    from llamacli.backend.child.process import Child
+    from llamacli.backend.child.process.child import Child
     from llamacli.engine.embedding.window import Text
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.child.process import Child
-from llamacli.backend.child.start import start_child
+from llamacli.backend.child.process.child import Child
+from llamacli.backend.child.process.start import start_child
 from llamacli.backend.child.wire.method import Method
 from llamacli.bench.child import contract
 from llamacli.bench.child.contract import LoadProgress

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from llamacli.backend.child.process import Child
+from llamacli.backend.child.process.child import Child
 from llamacli.backend.child.wire.method import Method
 from llamacli.bench.child import contract
 from llamacli.bench.child.contract import LoadedModel, OpenTrials, TrialRequest, TrialTime

@@ -18,7 +18,7 @@ def running(app: AppContext, *, json: JsonOption = False) -> None:
 
     `run`, `chat` and `embed` leave them with --keep-alive, and use them when model and options are the same.
     """
-    from llamacli.backend.child import resident
+    from llamacli.backend.child.process import resident
     from llamacli.render.residents import format_residents, residents_document
 
     found = resident.running()
@@ -39,7 +39,7 @@ def stop(
 
     A program that uses one at the moment sees its death.
     """
-    from llamacli.backend.child import resident
+    from llamacli.backend.child.process import resident
 
     if every == bool(model):
         raise UsageError("name a model, or use --all")

@@ -266,7 +266,7 @@ def test_no_process_is_forked_for_a_server() -> None:
     script = Script([answered("Hi")])
     code = (
         "import sys, llamacli.cli as cli\n"
-        "import llamacli.backend.child.start as start\n"
+        "import llamacli.backend.child.process.start as start\n"
         "cli._prepare_engine(sys.argv[1:])\n"
         "print(start._prepared)\n"
     )

@@ -150,14 +150,14 @@ def _pause_children_on_suspension() -> dict[signal.Signals, Any]:
 
 def _suspend(number: int, _frame: FrameType | None) -> None:
     """Stop the children and this process, and go on with them when the shell says so."""
-    process = sys.modules.get("llamacli.backend.child.process")  # without it there are none
-    if process is not None:
-        process.pause_children()
+    children = sys.modules.get("llamacli.backend.child.process.running")  # without it there are none
+    if children is not None:
+        children.pause_children()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     signal.signal(number, _suspend)
-    if process is not None:
-        process.resume_children()
+    if children is not None:
+        children.resume_children()
 
 
 def _end(number: int) -> None:

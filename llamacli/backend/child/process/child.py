@@ -12,16 +12,16 @@ import logging
 import os
 import signal
 import threading
-import weakref
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
 
-from llamacli.backend.child.death import Vitals, died, exceeded, hung, log_last_words
-from llamacli.backend.child.launch import Launched
-from llamacli.backend.child.stream import LEAVING_SECONDS, ItemStream, Message, PendingCall, Receiver, Source
+from llamacli.backend.child.process.death import Vitals, died, exceeded, hung, log_last_words
+from llamacli.backend.child.process.launch import Launched
+from llamacli.backend.child.process.running import running
+from llamacli.backend.child.process.stream import LEAVING_SECONDS, ItemStream, Message, PendingCall, Receiver, Source
 from llamacli.backend.child.wire.codec import ProtocolError
 from llamacli.backend.child.wire.frames import (
     Alive,
@@ -42,21 +42,6 @@ from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import ClosedError, EngineError, LlamacliError
 
 _WATCH_SECONDS: Final = 1.0
-
-_running: weakref.WeakSet[Child] = weakref.WeakSet()
-"""The children of this process."""
-
-
-def pause_children() -> None:
-    """Stop all children: this process is about to stop. `resume_children` lets them go on."""
-    for child in list(_running):
-        child.send_signal(signal.SIGSTOP)
-
-
-def resume_children() -> None:
-    """Let children go on after `pause_children`."""
-    for child in list(_running):
-        child.send_signal(signal.SIGCONT)
 
 
 class Child:
@@ -100,7 +85,7 @@ class Child:
             launched.stderr.close()
             launched.wait()
             raise EngineError("cannot start a thread for the engine: the system allows no more (ulimit -u)") from error
-        _running.add(self)
+        running.add(self)
 
     @property
     def pid(self) -> int:

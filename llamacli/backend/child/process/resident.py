@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
-from llamacli.backend.child.launch import Launched
+from llamacli.backend.child.process.launch import Launched
 from llamacli.errors import EngineError, InvalidJSONError
 from llamacli.json_text import parse_json
 from llamacli.store.files import paths

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llamacli.backend.child.launch import Launched, fork_child, spawn_child
+from llamacli.backend.child.process.launch import Launched, fork_child, spawn_child
 from llamacli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from llamacli.backend.child.params import ChildParams
-    from llamacli.backend.child.process import Child
+    from llamacli.backend.child.process.child import Child
     from llamacli.backend.child.wire.frames import Network, Start
 
 _prepared: dict[str, Launched] = {}
@@ -90,7 +90,7 @@ def start_child(
     """
     import logging
 
-    from llamacli.backend.child.process import Child
+    from llamacli.backend.child.process.child import Child
     from llamacli.backend.child.wire.frames import Start
 
     level = logging.getLogger("llamacli").getEffectiveLevel()
@@ -107,8 +107,8 @@ def _resident_child(
     service: str, start: Start, keep_alive: float, params: ChildParams, model: Path, identity: bytes, host: str | None
 ) -> Child:
     """Return a child that was there, or one that stays from now on."""
-    from llamacli.backend.child import resident
-    from llamacli.backend.child.process import Child
+    from llamacli.backend.child.process import resident
+    from llamacli.backend.child.process.child import Child
 
     stamp = resident.stamp_of(model, params.sandbox)
     key = resident.key_of(stamp, service, identity)
