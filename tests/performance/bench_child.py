@@ -3,7 +3,9 @@
     python tests/performance/bench_child.py MODEL EMBEDDING_MODEL [--pairs 5] [--threads N] [--only start,generate,...]
 
 Whole processes for the start, one answer of 256 tokens, 64 rows of 32 tokens, and 1,000 short texts to vectors. The ratio is
-the child's speed over the other's: 1.0 is as fast; the start is in milliseconds more.
+the child's speed over the other's: 1.0 is as fast; the start is in milliseconds more. `resident` is the first token of a short
+prompt, as a whole process, from a child that stays (`--keep-alive`). Files of the interpreter must be compiled for it: not with
+PYTHONDONTWRITEBYTECODE, nor from an editable installation.
 """
 
 from __future__ import annotations
@@ -46,6 +48,15 @@ def wall(command: list[str]) -> float:
     return time.perf_counter() - started
 
 
+def bench_resident(program: list[str], run: list[str], count: int) -> None:
+    """Print the milliseconds until a process has written the first token of a resident child, and ended."""
+    command = [*program, *run, "--keep-alive", "1m", "-n", "1", "Hello"]
+    wall(command)  # which leaves the child
+    seconds = [wall(command) for _ in range(count)]
+    subprocess.run([*program, "models", "stop", "--all"], check=True, stderr=subprocess.DEVNULL)
+    print(f"resident  median {statistics.median(seconds) * 1e3:.0f} ms   least {min(seconds) * 1e3:.0f} ms")
+
+
 def said(command: list[str], pattern: str) -> float:
     """Return a number that a process writes to standard error."""
     done = subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -59,7 +70,7 @@ def main() -> None:
     parser.add_argument("embedding_model")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--only", default="start,generate,rows,embed")
+    parser.add_argument("--only", default="start,resident,generate,rows,embed")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows, texts = Path(folder, "rows.jsonl"), Path(folder, "texts.txt")
@@ -77,6 +88,9 @@ def main() -> None:
             "embed": lambda program: 1000 / wall([*program, *embed, "--raw", "f32"]),
         }
         for name in given.only.split(","):
+            if name == "resident":
+                bench_resident(CHILD, run, 3 * given.pairs)
+                continue
             pairs = [(jobs[name](CHILD), jobs[name](IN_PROCESS)) for _ in range(given.pairs)]
             child, here = (statistics.median(column) for column in zip(*pairs, strict=True))
             if name == "start":

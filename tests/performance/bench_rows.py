@@ -3,7 +3,8 @@
     python tests/performance/bench_rows.py MODEL [--other PYTHON_WITH_LLAMA_CPP_PYTHON] [--parallel 16] [--pairs 3]
                                             [--threads N]
 
-64 rows of about 128 + 64 tokens; then 32 questions about one document of about 1,500 tokens, with and without a shared prefix.
+64 rows of about 128 + 64 tokens, also by a process of one thread on each core instead of one of all threads; then 32 questions
+about one document of about 1,500 tokens, with and without a shared prefix.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import random
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import peers
 
+CORES = sorted(os.sched_getaffinity(0))
 WORDS = [
     "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state", "family",
     "student", "group", "country", "problem", "hand", "part",
@@ -61,6 +64,24 @@ def rate(model: str, rows: Path, threads: int, parallel: str) -> float:
     return ours(model, rows, threads, parallel)[0]
 
 
+def split(model: str, rows: Path, cores: int, parallel: int) -> float:
+    """Return the seconds of as many processes of one thread, each on a core and with its share of the rows."""
+    lines, started = rows.read_text().splitlines(keepends=True), time.perf_counter()
+    processes = []
+    for core in range(cores):
+        share = rows.with_name(f"share-{core}.jsonl")
+        share.write_text("".join(lines[core::cores]))
+        command = [
+            *peers.LLAMACLI, "run", "-m", model, "--raw", "--input", str(share), "--output", os.devnull, "--parallel",
+            str(parallel // cores), "-n", "64", "--temp", "0", "--ignore-eos", "-t", str(max(1, len(CORES) // cores)),
+        ]  # fmt: skip
+        pinned = CORES if cores == 1 else [CORES[core]]
+        processes.append(subprocess.Popen(["taskset", "-c", ",".join(map(str, pinned)), *command], stderr=subprocess.DEVNULL))
+    if any(process.wait() for process in processes):
+        raise SystemExit("a process failed")
+    return time.perf_counter() - started
+
+
 def batched(model: str, threads: int, parallel: int) -> float:
     """Return the tokens per second of llama-batched-bench with that number of sequences of 128 + 64 tokens."""
     command = [
@@ -98,6 +119,11 @@ def main() -> None:
         compare = partial(peers.interleaved, mine, pairs=options.pairs)
         print(f"64 rows, against one by one      {compare(partial(rate, model, rows, threads, '1'))}", flush=True)
         print(f"64 rows, against batched-bench   {compare(partial(batched, model, threads, options.parallel))}", flush=True)
+        whole = [partial(split, model, rows, cores, options.parallel) for cores in (len(CORES), 1)]
+        print(
+            f"64 rows, seconds of a process on each core against one {peers.interleaved(*whole, pairs=options.pairs)}",
+            flush=True,
+        )
         if options.other:
             print(
                 f"64 rows, against llama-cpp-python {compare(partial(loop, options.other, model, rows, threads))}", flush=True
