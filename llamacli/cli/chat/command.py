@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from llamacli.cli.chat.constraint import read_constraint
-from llamacli.cli.chat.documents import DocumentOptions, is_media, read_first, read_media, reader
+from llamacli.cli.chat.documents import is_media, read_first, read_media, reader
 from llamacli.cli.chat.index import open_index
 from llamacli.cli.chat.model import AnswerOptions
 from llamacli.cli.chat.sessions import SessionOptions, list_sessions, open_sessions
@@ -20,6 +20,7 @@ from llamacli.cli.framework.options import (
     ChatOptions,
     CommonOptions,
     ContextOptions,
+    DocumentOptions,
     GenerationOptions,
     ModelOptions,
     ProjectorOptions,
@@ -129,6 +130,7 @@ def chat(
     tool_setup = read_tools(app.console, tools.tools, tool_calls, expected=reread.given("allow_tool"))
     models = answers.models(app, reread)
     access = documents.access(offline=model.offline, child=resident.child(model))
+    documents.check(is_recursive_given=reread.given("recursive"))
     attachments = read_first(app.console, documents, access)
     with (
         closing_servers(tool_setup.servers),

@@ -5,33 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
-from llamacli.backend.child.params import ChildParams
 from llamacli.cli.framework.console import Console
 from llamacli.cli.framework.inputs.attachments import media_kind, read_named, split_media
 from llamacli.cli.framework.inputs.documents import Access, DocumentInput, describe
 from llamacli.cli.framework.inputs.files import STDIN
-from llamacli.cli.framework.options import DocumentsOption, PrivateAddressesOption, RecursiveOption
+from llamacli.cli.framework.options import DocumentOptions
 from llamacli.errors import UsageError
 from llamacli.media.kind import MediaKind
 from llamacli.repl.setup import Attachment
-from llamacli.values import dataclass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentOptions:
-    """Documents that are sent with the first message."""
-
-    PANEL: ClassVar[str] = "Prompt"
-
-    file: DocumentsOption = ()
-    recursive: RecursiveOption = False
-    private_addresses: PrivateAddressesOption = False
-
-    def access(self, *, offline: bool, child: ChildParams) -> Access:
-        """Return what may be read."""
-        return Access(recursive=self.recursive, private_addresses=self.private_addresses, offline=offline, child=child)
 
 
 def read_first(console: Console, options: DocumentOptions, access: Access) -> tuple[Attachment, ...]:
@@ -40,8 +22,6 @@ def read_first(console: Console, options: DocumentOptions, access: Access) -> tu
     Raises:
         UsageError, FetchError, CapacityError: if one cannot be read.
     """
-    if options.recursive and not options.file:
-        raise UsageError("-r needs -f, which names a folder", hint="the text that ends an answer is --stop")
     if STDIN in options.file:
         raise UsageError("standard input cannot be a document of a conversation", hint="llamacli run reads it")
     files, media = split_media(options.file)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from llamacli.backend.child.params import ChildParams
-from llamacli.cli.framework.inputs.documents import Access
-from llamacli.cli.framework.options.documents import DocumentsOption, PrivateAddressesOption, RecursiveOption
+from llamacli.cli.framework.options.documents import DocumentOptions
 from llamacli.cli.framework.parameters import argument, option
 
 TaskArgument = Annotated[
@@ -17,14 +15,11 @@ TaskArgument = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DoOptions:
+class DoOptions(DocumentOptions):
     """The material of the task, the shell, and whether the command may run."""
 
     PANEL: ClassVar[str] = "Command"
 
-    file: DocumentsOption = ()
-    recursive: RecursiveOption = False
-    private_addresses: PrivateAddressesOption = False
     shell: Annotated[
         str | None,
         option(
@@ -39,7 +34,3 @@ class DoOptions:
         bool,
         option("--json", help="Write the command, its explanation and its risks as JSON, and run nothing.", environment=False),
     ] = False
-
-    def access(self, *, offline: bool, child: ChildParams) -> Access:
-        """Return what may be read as documents."""
-        return Access(recursive=self.recursive, private_addresses=self.private_addresses, offline=offline, child=child)

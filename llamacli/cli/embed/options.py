@@ -6,17 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from llamacli.backend.child.params import ChildParams
 from llamacli.batch.formats import RESUMABLE, VECTOR_SUFFIXES, RowFormat, VectorFormat
 from llamacli.cli.framework import parsers as values
-from llamacli.cli.framework.inputs.documents import Access
-from llamacli.cli.framework.options import (
-    ContextOptions,
-    DocumentsOption,
-    ModelOptions,
-    PrivateAddressesOption,
-    RecursiveOption,
-)
+from llamacli.cli.framework.options import ContextOptions, DocumentOptions, ModelOptions
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.framework.parsers import parse_int
 from llamacli.engine.embedding.params import Attention, EmbeddingParams, Normalization
@@ -38,14 +30,11 @@ def parse_chunk(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceOptions:
+class SourceOptions(DocumentOptions):
     """Input texts."""
 
     PANEL: ClassVar[str] = "Texts"
 
-    file: DocumentsOption = ()
-    recursive: RecursiveOption = False
-    private_addresses: PrivateAddressesOption = False
     input: Annotated[
         Path | None,
         option(
@@ -61,10 +50,6 @@ class SourceOptions:
     prefix: Annotated[
         str | None, option("--prefix", shows="a --lora's, else none", help="Text put before each text, as some models require.")
     ] = None
-
-    def access(self, *, offline: bool, child: ChildParams) -> Access:
-        """Return what may be read as documents."""
-        return Access(recursive=self.recursive, private_addresses=self.private_addresses, offline=offline, child=child)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

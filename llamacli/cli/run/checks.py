@@ -13,10 +13,9 @@ from llamacli.cli.run.options import ConstraintOptions, OutputOptions, PromptOpt
 from llamacli.errors import UsageError
 
 
-def check_documents(source: PromptOptions, rows: RowOptions) -> None:
+def check_documents(source: PromptOptions, rows: RowOptions, reread: Reread) -> None:
     """Check that the options of documents can be used. Raises UsageError if not."""
-    if source.recursive and not source.file:
-        raise UsageError("-r needs -f, which names a folder", hint="the text that ends an answer is --stop")
+    source.check(is_recursive_given=reread.given("recursive"))
     if source.show_text and rows.input is not None:
         raise UsageError("--show-text cannot be used with --input", hint="it shows documents, which are not rows")
 

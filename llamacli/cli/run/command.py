@@ -149,7 +149,7 @@ def run(
         check_rows(replace(rows, merge=None))
         merge_shards(app, rows.merge, tuple(Path(word) for word in (*((prompt,) if prompt else ()), *shards)))
         return
-    checks.check_documents(source, rows)
+    checks.check_documents(source, rows, reread)
     if shards:
         raise unexpected(shards, prompt)
     checks.check_tools(tools, tool_calls, source, output, rows, reread)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from llamacli.backend.child.params import ChildParams
 from llamacli.cli.framework.index.options import IndexOptions
 from llamacli.cli.framework.inputs.documents import Access
 from llamacli.cli.framework.options import (
     ChatOptions,
-    DocumentsOption,
+    DocumentOptions,
     GenerationOptions,
-    PrivateAddressesOption,
     ProjectorOptions,
-    RecursiveOption,
     SamplingOptions,
     ShowTextOption,
     TemplateOptions,
@@ -53,15 +50,10 @@ def parse_choices(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromptOptions:
+class PromptOptions(DocumentOptions):
     """The parts of the prompt."""
 
-    PANEL: ClassVar[str] = "Prompt"
-
-    file: DocumentsOption = ()
-    recursive: RecursiveOption = False
     show_text: ShowTextOption = False
-    private_addresses: PrivateAddressesOption = False
     raw: Annotated[bool, option("--raw", help="Continue the text unchanged, without a chat template.")] = False
     messages: Annotated[
         Path | None,
@@ -83,10 +75,6 @@ class PromptOptions:
     dry_run: Annotated[
         bool, option("--dry-run", help="Write the rendered prompt and its length, without generating.", environment=False)
     ] = False
-
-    def access(self, *, offline: bool, child: ChildParams) -> Access:
-        """Return what may be read as documents."""
-        return Access(recursive=self.recursive, private_addresses=self.private_addresses, offline=offline, child=child)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,7 @@ parameters from it.
 from llamacli.cli.framework.options.cluster import DaskOption
 from llamacli.cli.framework.options.common import CommonOptions, JsonOption, OfflineOption, show_help
 from llamacli.cli.framework.options.context import ContextOptions
-from llamacli.cli.framework.options.documents import (
-    DocumentsOption,
-    PrivateAddressesOption,
-    RecursiveOption,
-    ShowTextOption,
-)
+from llamacli.cli.framework.options.documents import DocumentOptions, ShowTextOption
 from llamacli.cli.framework.options.generation import GenerationOptions
 from llamacli.cli.framework.options.model import EngineTimeoutOption, ModelOption, ModelOptions, RpcOption, SandboxOption
 from llamacli.cli.framework.options.projector import MmprojOption, ProjectorOptions
@@ -26,9 +21,9 @@ from llamacli.cli.framework.options.template import TemplateOptions
 from llamacli.cli.framework.options.tools import ToolCallOptions
 
 __all__ = [
-    "ChatOptions", "CommonOptions", "ContextOptions", "DaskOption", "DocumentsOption", "EngineTimeoutOption",
+    "ChatOptions", "CommonOptions", "ContextOptions", "DaskOption", "DocumentOptions", "EngineTimeoutOption",
     "GenerationOptions", "JsonOption", "KeepAliveOption", "MmprojOption", "ModelOption", "ModelOptions", "OfflineOption",
-    "PrivateAddressesOption", "ProjectorOptions", "PromptCacheOptions", "RecursiveOption", "RemoteOptions",
+    "ProjectorOptions", "PromptCacheOptions", "RemoteOptions",
     "ResidentOptions", "RpcOption", "SamplingOptions", "SandboxOption", "ShowTextOption", "TemplateOptions",
     "ToolCallOptions", "show_help",
 ]  # fmt: skip
