@@ -20,7 +20,7 @@ from llamacli.api.loading import set_verbose
 from llamacli.backend.remote.access import clients_of, closed_on_error
 from llamacli.backend.remote.embedder import RemoteEmbedder
 from llamacli.backend.remote.engine import RemoteEngine
-from llamacli.engine.chat.judgement import check_answer
+from llamacli.engine.chat.answers.judgement import check_answer
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint

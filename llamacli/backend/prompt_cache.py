@@ -19,7 +19,7 @@ from llamacli.backend.nameless_file import nameless_file
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent
 from llamacli.engine.generation.job import Job
-from llamacli.engine.generation.prefix_cache import common_length
+from llamacli.engine.generation.prompts.prefix_cache import common_length
 from llamacli.engine.params import GenerationParams
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.runtime.mapping import map_shared

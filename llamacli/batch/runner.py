@@ -13,7 +13,7 @@ from llamacli.backend.protocol import RowBackend
 from llamacli.batch.progress import RowProgress
 from llamacli.batch.results import ResultFile
 from llamacli.batch.summary import Tally
-from llamacli.engine.chat.judgement import check_answer
+from llamacli.engine.chat.answers.judgement import check_answer
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from llamacli.binding.library import SPAWN
-from llamacli.engine.chat.answer import AnswerBuilder, read_answers
+from llamacli.engine.chat.answers.reader import AnswerBuilder, read_answers
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.embedding.defaults import stated_pooling
 from llamacli.engine.events import Answer, AnswerEvent, Event, Failed, Finished, NextToken, Timings, Usage

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 from llamacli.engine.chat.prompts import Prompting
 from llamacli.engine.generation.contexts import Contexts
-from llamacli.engine.generation.staged_prompts import StagedPrompt
+from llamacli.engine.generation.prompts.staged import StagedPrompt
 from llamacli.engine.media.placeholders import without_placeholders
 from llamacli.engine.runtime.exactness import identify_prompts
 from llamacli.engine.runtime.mapping import map_shared

@@ -12,7 +12,7 @@ from typing import Any
 
 from llamacli.engine.chat.message import Message, choose_tools, read_messages, read_response_format, read_tools
 from llamacli.engine.chat.question import Question
-from llamacli.engine.chat.tools import check_tools
+from llamacli.engine.chat.tools.check import check_tools
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint, grammar_constraint
 from llamacli.engine.media.media import Media
 from llamacli.engine.params import GenerationParams, sampling_numbers

@@ -8,7 +8,7 @@ from typing import Any
 
 from llamacli.engine.chat.message import Message, Tool, choose_tools, read_messages, read_response_format, read_tools
 from llamacli.engine.chat.question import Question
-from llamacli.engine.chat.tools import check_tools
+from llamacli.engine.chat.tools.check import check_tools
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint, grammar_constraint
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import UsageError

@@ -163,7 +163,7 @@ def schema(chance: random.Random, folder: Path) -> Case:
 def use_schema(text: str, say: Say) -> None:
     """Convert a schema and generate under its grammar; the tools of a model have one, too."""
     from llamacli.engine.chat.message import Tool
-    from llamacli.engine.chat.tools import check_tools
+    from llamacli.engine.chat.tools.check import check_tools
     from llamacli.engine.constraint.schema import schema_to_grammar
     from llamacli.grammar.schema.converter import not_enforced
     from llamacli.json_text import parse_json

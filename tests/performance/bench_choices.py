@@ -26,7 +26,7 @@ from llamacli.bench.quality.encoded import EncodedQuestion, cells_for, encode, g
 from llamacli.bench.quality.scores import log_softmax
 from llamacli.bench.quality.tasks import Choice, TaskQuestion
 from llamacli.bench.quality.text import shipped_text
-from llamacli.engine.generation.prefix_cache import common_length
+from llamacli.engine.generation.prompts.prefix_cache import common_length
 from llamacli.engine.params import ContextParams
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.hardware import default_threads

@@ -14,7 +14,7 @@ from llamacli.backend.child.params import ChildParams
 from llamacli.cli.boundary import run_program
 from llamacli.cli.framework.console import Console, Terminals
 from llamacli.cli.framework.context import AppContext, read_defaults
-from llamacli.engine.chat.answer import AnswerBuilder, read_answers
+from llamacli.engine.chat.answers.reader import AnswerBuilder, read_answers
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.prompts import Prompting
 from llamacli.engine.chat.rendering import Rendering

@@ -10,7 +10,7 @@ from typing import Any
 from llamacli.api.grammar import LlamaGrammar
 from llamacli.engine.chat.message import choose_tools, read_response_format, read_tools
 from llamacli.engine.chat.rendering import Rendering
-from llamacli.engine.chat.tools import check_tools
+from llamacli.engine.chat.tools.check import check_tools
 from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.events import Answer, Usage
 

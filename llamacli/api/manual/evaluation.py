@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from llamacli.engine.constraint.matcher import Matcher
-from llamacli.engine.generation.prefix_cache import common_length
+from llamacli.engine.generation.prompts.prefix_cache import common_length
 from llamacli.engine.generation.request import Processor
 from llamacli.engine.generation.sampler import Sampler
 from llamacli.engine.runtime import state as states

@@ -23,7 +23,7 @@ from llamacli.bench.quality.params import Candidate, CandidateReady, ChoicesScor
 from llamacli.bench.quality.scores import gather
 from llamacli.bench.quality.tasks import TaskQuestion
 from llamacli.binding import log
-from llamacli.engine.generation.prefix_cache import common_length
+from llamacli.engine.generation.prompts.prefix_cache import common_length
 from llamacli.engine.params import ContextParams
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.context import Context

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from llamacli.bench.quality.tasks import Choice, TaskQuestion
-from llamacli.engine.generation.prefix_cache import common_length
+from llamacli.engine.generation.prompts.prefix_cache import common_length
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import ContextFullError
 

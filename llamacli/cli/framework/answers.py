@@ -8,7 +8,7 @@ from typing import Protocol
 
 from llamacli.cli.framework.backends import engine as backends
 from llamacli.cli.framework.context import AppContext
-from llamacli.engine.chat.judgement import check_answer
+from llamacli.engine.chat.answers.judgement import check_answer
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent, Piece, Prefill
 from llamacli.errors import ContextFullError

@@ -152,7 +152,7 @@ def _read_messages(console: Console, path: Path) -> tuple[Message, ...]:
 
 
 def _read_tools(console: Console, options: ToolOptions) -> dict[str, Any]:
-    from llamacli.engine.chat.tools import check_tools
+    from llamacli.engine.chat.tools.check import check_tools
 
     path = options.tools
     assert path is not None

@@ -71,10 +71,10 @@ def render(template: PromptTemplate, messages: Sequence[Message], rendering: Ren
         TemplateError: if the template refuses the messages.
     """
     if rendering.tools or any(message.tool_calls or message.role == "tool" for message in messages):
-        from llamacli.engine.chat import generic_tools  # needed with tools only
+        from llamacli.engine.chat.tools import generic  # needed with tools only
 
-        if not generic_tools.knows_tools(template):
-            return generic_tools.render(template, messages, rendering)
+        if not generic.knows_tools(template):
+            return generic.render(template, messages, rendering)
     return template.render(messages, rendering)
 
 

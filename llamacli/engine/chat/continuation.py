@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from llamacli.engine.chat.answer import AnswerReader
+from llamacli.engine.chat.answers.reader import AnswerReader
 from llamacli.engine.chat.chat_turn import turn_prompt
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.prompt import Expand

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from llamacli.engine.chat.chat_turn import chat_turn
 from llamacli.engine.chat.continuation import answer_tokens, check_start
-from llamacli.engine.chat.faulty_tools import FaultyTools
 from llamacli.engine.chat.infill import infill_prompt
 from llamacli.engine.chat.message import Message, read_messages
 from llamacli.engine.chat.prompt import Prompt, plain_prompt, rendered_prompt
@@ -18,6 +17,7 @@ from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.recommended_sampling import with_recommendations
 from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.template import ChatTemplate
+from llamacli.engine.chat.tools.faulty import FaultyTools
 from llamacli.engine.chat.turn import Turn, text_turn
 from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.media.media import Media, MediaKind

@@ -24,7 +24,7 @@ from llamacli.engine.chat.media_markers import MediaMarkers
 from llamacli.engine.chat.message import Message, check_calls
 from llamacli.engine.chat.prompt import Part
 from llamacli.engine.chat.rendering import Capabilities, RenderedPrompt, Rendering
-from llamacli.engine.chat.tool_names import ToolNames
+from llamacli.engine.chat.tools.names import ToolNames
 from llamacli.engine.constraint.trigger import Trigger
 from llamacli.engine.runtime.bounds import EXTRA_BYTES, SECONDS, TEMPLATE_MEMORY, bounded, may_end_process
 from llamacli.errors import TemplateError, UsageError

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llamacli.engine.generation.prefix_cache import PrefixCache, PrefixStore
+from llamacli.engine.generation.prompts.prefix_cache import PrefixCache, PrefixStore
+from llamacli.engine.generation.prompts.staged import StagedPrompts
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.generation.shared import SharedScheduler
-from llamacli.engine.generation.staged_prompts import StagedPrompts
 from llamacli.engine.params import DEFAULT_CONTEXT, MOST_DRAFT, ContextParams
 from llamacli.engine.runtime import state as states
 from llamacli.engine.runtime import state_file

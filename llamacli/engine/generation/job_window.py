@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from llamacli.engine.generation.job import Job
-from llamacli.engine.generation.prefix_cache import common_length
+from llamacli.engine.generation.prompts.prefix_cache import common_length
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
 

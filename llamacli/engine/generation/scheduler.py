@@ -15,15 +15,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llamacli.engine.events import Event, Failed, Finished, Token
-from llamacli.engine.generation.batching import InvariantPlanner, MixedPlanner, Planned, Planner, batch_of
-from llamacli.engine.generation.burst import Burst, Choice
+from llamacli.engine.generation.batches.burst import Burst, Choice
+from llamacli.engine.generation.batches.pace import PromptPace
+from llamacli.engine.generation.batches.planner import InvariantPlanner, MixedPlanner, Planned, Planner, batch_of
 from llamacli.engine.generation.drafts.drafter import Draft, Drafter
-from llamacli.engine.generation.media_prompts import MediaPrompts
-from llamacli.engine.generation.pace import PromptPace
+from llamacli.engine.generation.prompts.media import MediaPrompts
+from llamacli.engine.generation.prompts.staged import StagedPrompts
 from llamacli.engine.generation.request import Request, check_length
 from llamacli.engine.generation.sequence import Sequence
 from llamacli.engine.generation.slots import Slots
-from llamacli.engine.generation.staged_prompts import StagedPrompts
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import CancelledError, LlamacliError, UsageError
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from llamacli.binding.library import check_sampling, library
 from llamacli.engine.constraint.guide import LEAST_CERTAIN, Guide
 from llamacli.engine.events import Event, Finished, FinishReason, Prefill, Token, TokenLogprob
-from llamacli.engine.generation.answer_text import AnswerText
-from llamacli.engine.generation.burst import Choice
+from llamacli.engine.generation.batches.burst import Choice
 from llamacli.engine.generation.progress import Progress
-from llamacli.engine.generation.prompt_scores import PromptScores
+from llamacli.engine.generation.prompts.scores import PromptScores
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.sampler import Sampler
+from llamacli.engine.generation.text.answer import AnswerText
 from llamacli.engine.media.placeholders import position_after, without_placeholders
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import ConstraintError

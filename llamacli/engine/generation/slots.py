@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from llamacli.engine.generation.prefix_cache import WORTHWHILE, PrefixStore, common_length
+from llamacli.engine.generation.prompts.prefix_cache import WORTHWHILE, PrefixStore, common_length
+from llamacli.engine.generation.prompts.staged import StagedPrompts
 from llamacli.engine.generation.sequence import Sequence
-from llamacli.engine.generation.staged_prompts import StagedPrompts
 from llamacli.engine.media.placeholders import is_placeholder, position_after, whole_chunks
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.exactness import is_exact

@@ -10,7 +10,7 @@ from typing import Any
 from llamacli.engine.chat.message import Tool
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.rendering import ToolChoice
-from llamacli.engine.chat.tools import check_tools
+from llamacli.engine.chat.tools.check import check_tools
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import UsageError

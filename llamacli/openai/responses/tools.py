@@ -9,7 +9,7 @@ from typing import Any
 
 from llamacli.engine.chat.message import Tool
 from llamacli.engine.chat.rendering import ToolChoice
-from llamacli.engine.chat.tools import check_tools
+from llamacli.engine.chat.tools.check import check_tools
 from llamacli.errors import InvalidJSONError, UsageError
 from llamacli.json_text import parse_json
 from llamacli.openai.fields import Fields

@@ -291,8 +291,8 @@ def test_a_json_array_is_rows(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_hidden_reasoning_is_in_no_result(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llamacli.engine.chat.answer import AnswerReader
-    from llamacli.engine.chat.answer_parser import ParsedAnswer
+    from llamacli.engine.chat.answers.parser import ParsedAnswer
+    from llamacli.engine.chat.answers.reader import AnswerReader
 
     monkeypatch.setattr(AnswerReader, "finish", lambda self, *, complete: (ParsedAnswer("text", "thoughts"), ()))
     chat = {"messages": [{"role": "user", "content": "Hi"}]}

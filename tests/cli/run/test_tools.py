@@ -11,10 +11,10 @@ from fakes import FakeEngine, invoke
 
 from llamacli.cli.framework import context
 from llamacli.cli.framework.console import Terminals
-from llamacli.engine.chat.answer import AnswerReader
-from llamacli.engine.chat.answer_parser import AnswerParser
+from llamacli.engine.chat.answers.judgement import check_answer
+from llamacli.engine.chat.answers.parser import AnswerParser
+from llamacli.engine.chat.answers.reader import AnswerReader
 from llamacli.engine.chat.chat_turn import chat_turn
-from llamacli.engine.chat.judgement import check_answer
 from llamacli.engine.chat.message import Message, Tool, ToolCall
 from llamacli.engine.chat.prompt import Prompt
 from llamacli.engine.chat.rendering import Rendering

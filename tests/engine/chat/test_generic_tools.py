@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from llamacli.engine.chat.answer_parser import AnswerParser
+from llamacli.engine.chat.answers.parser import AnswerParser
 from llamacli.engine.chat.chat_turn import chat_turn
-from llamacli.engine.chat.generic_tools import render
 from llamacli.engine.chat.message import Message, Tool, ToolCall
 from llamacli.engine.chat.rendering import Rendering
 from llamacli.engine.chat.template import ChatTemplate
+from llamacli.engine.chat.tools.generic import render
 from llamacli.engine.constraint.guide import Guide
 from llamacli.engine.runtime.model import Model
 

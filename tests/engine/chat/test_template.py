@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from llamacli.binding import bridge
-from llamacli.engine.chat.answer_parser import AnswerParser
+from llamacli.engine.chat.answers.parser import AnswerParser
 from llamacli.engine.chat.builtin_templates import LLAMA_CPP_TEMPLATES, builtin_templates
 from llamacli.engine.chat.message import Message, Tool, ToolCall
 from llamacli.engine.chat.rendering import RenderedPrompt, Rendering
 from llamacli.engine.chat.template import ChatTemplate
-from llamacli.engine.chat.tool_names import ToolNames
+from llamacli.engine.chat.tools.names import ToolNames
 from llamacli.engine.events import Delta
 from llamacli.errors import ClosedError, TemplateError, UsageError
 from llamacli.grammar.gbnf import parse
@@ -227,7 +227,7 @@ ANSWERS = [
 def test_answers_are_parsed_as_they_grow(
     name: str, text: str, expected: tuple[str, str, int], step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llamacli.engine.chat.answer_parser.AnswerParser.PAUSE", 0.0)
+    monkeypatch.setattr("llamacli.engine.chat.answers.parser.AnswerParser.PAUSE", 0.0)
     with template(name) as chat:
         rendered = chat.render([Message("user", "hi")], Rendering(tools=(SPECIAL,)))
     with AnswerParser(rendered.answer_format) as parser:
@@ -288,7 +288,7 @@ def test_an_answer_can_be_cut_off_or_broken() -> None:
 def test_text_that_the_format_does_not_claim_is_content(
     name: str, text: str, content: str, reasoning: str, complete: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llamacli.engine.chat.answer_parser.AnswerParser.PAUSE", 0.0)
+    monkeypatch.setattr("llamacli.engine.chat.answers.parser.AnswerParser.PAUSE", 0.0)
     with template(name) as chat:
         rendered = chat.render([Message("user", "hi")], Rendering(tools=(SPECIAL,)))
     with AnswerParser(rendered.answer_format) as parser:

@@ -12,8 +12,8 @@ import pytest
 
 from llamacli.binding.library import library
 from llamacli.engine.events import Prefill, Token
-from llamacli.engine.generation.batching import InvariantPlanner, MixedPlanner
-from llamacli.engine.generation.pace import PromptPace
+from llamacli.engine.generation.batches.pace import PromptPace
+from llamacli.engine.generation.batches.planner import InvariantPlanner, MixedPlanner
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams

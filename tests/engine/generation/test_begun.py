@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from llamacli.engine.chat.answer import AnswerReader
-from llamacli.engine.chat.answer_start import StartFilter
-from llamacli.engine.chat.judgement import check_answer
+from llamacli.engine.chat.answers.judgement import check_answer
+from llamacli.engine.chat.answers.reader import AnswerReader
+from llamacli.engine.chat.answers.start import StartFilter
 from llamacli.engine.chat.message import Message, ToolCall
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.rendering import Rendering

@@ -12,7 +12,7 @@ from kv_cache import cached_positions
 from llamacli.engine.chat.prompt import plain_prompt
 from llamacli.engine.constraint.guidance import Constraint, Guidance
 from llamacli.engine.events import Event, Finished, Token
-from llamacli.engine.generation import burst
+from llamacli.engine.generation.batches import burst
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.scheduler import Scheduler
 from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams

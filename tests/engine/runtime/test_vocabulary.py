@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llamacli.engine.generation.text import TextStream
+from llamacli.engine.generation.text.stream import TextStream
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.vocabulary import LONGEST
 from llamacli.errors import UsageError

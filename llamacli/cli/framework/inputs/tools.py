@@ -66,7 +66,7 @@ def read_toolbox(console: Console, file: Path | None, options: ToolCallOptions) 
 
 def check_parameters(tool: Tool) -> None:
     """Raise UsageError if calls of the tool cannot be constrained by the schema of its parameters."""
-    from llamacli.engine.chat.tools import check_tools
+    from llamacli.engine.chat.tools.check import check_tools
 
     try:
         check_tools((tool,))

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llamacli.engine.generation.burst import STEPS
+from llamacli.engine.generation.batches.burst import STEPS
 from llamacli.engine.generation.drafts.gate import CERTAIN, Account, Gate, size_of
 from llamacli.engine.generation.drafts.repeats import GRAM, Repeats
 from llamacli.engine.media.placeholders import is_placeholder

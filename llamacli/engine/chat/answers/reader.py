@@ -10,8 +10,8 @@ from contextlib import closing
 from types import TracebackType
 from typing import Self
 
-from llamacli.engine.chat.answer_parser import AnswerParser, ParsedAnswer
-from llamacli.engine.chat.answer_start import StartFilter
+from llamacli.engine.chat.answers.parser import AnswerParser, ParsedAnswer
+from llamacli.engine.chat.answers.start import StartFilter
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent, Delta, Event, Failed, Finished, Piece, Prefill, Token
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from llamacli.engine.generation.line_limits import LineLimits
-from llamacli.engine.generation.text import TextStream
+from llamacli.engine.generation.text.line_limits import LineLimits
+from llamacli.engine.generation.text.stream import TextStream
 from llamacli.engine.params import GenerationParams
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from llamacli.engine.generation.pace import PromptPace
+from llamacli.engine.generation.batches.pace import PromptPace
 from llamacli.engine.generation.sequence import Sequence
 
 AMPLE = 256

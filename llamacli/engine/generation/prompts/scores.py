@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from llamacli.engine.events import Token, TokenLogprob
-from llamacli.engine.generation.text import TextStream
+from llamacli.engine.generation.text.stream import TextStream
 
 
 class PromptScores:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from llamacli.binding import bridge
 from llamacli.engine.chat.message import ToolCall
-from llamacli.engine.chat.tool_names import OriginalNames
+from llamacli.engine.chat.tools.names import OriginalNames
 from llamacli.engine.events import Delta, ToolCallDelta
 from llamacli.errors import ConstraintError
 

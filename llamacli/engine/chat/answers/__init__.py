@@ -1,0 +1,1 @@
+"""Answers of models: read from their events, parsed, and judged."""

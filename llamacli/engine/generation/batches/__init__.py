@@ -1,0 +1,1 @@
+"""Batches: what each holds, and several of them in a row."""
