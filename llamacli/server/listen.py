@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -66,7 +67,7 @@ def open_address(host: str, port: int) -> list[socket.socket]:
     except OSError as error:
         for one in sockets:
             one.close()
-        hint = "--port selects another one" if error.errno in (98, 48) else None
+        hint = "--port selects another one" if error.errno == errno.EADDRINUSE else None
         raise LlamacliError(f"cannot listen on {host}:{port}: {error.strerror}", hint=hint) from error
     return sockets
 

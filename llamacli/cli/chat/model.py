@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from llamacli.cli import complete
@@ -22,7 +21,7 @@ from llamacli.cli.framework.options import (
     ResidentOptions,
     SamplingOptions,
 )
-from llamacli.engine.params import ModelParams, SamplingParams
+from llamacli.engine.params import SamplingParams
 from llamacli.errors import ModelUnsupportedError
 from llamacli.repl.setup import FoundModel, Models
 
@@ -78,7 +77,8 @@ class AnswerOptions:
 
             return FoundModel(name, connect, self.sampling.resolved, params, template)
         path = app.find_model(app, reference, offline=self.model.offline)
-        model_params = self._with_projector(app, path, reference, model_params)
+        if projector := self.projector.find(app, path, reference, offline=self.model.offline):
+            model_params = self.projector.params(model_params, projector)
 
         def load(on_load: Callable[[float], None]) -> Backend:
             engine = app.open_engine(path, model_params, context_params, child=child, on_load=on_load)
@@ -88,14 +88,6 @@ class AnswerOptions:
             return engine
 
         return FoundModel(path.name.removesuffix(".gguf"), load, self.sampling.resolved, params, template)
-
-    def _with_projector(self, app: AppContext, path: Path, reference: str | None, params: ModelParams) -> ModelParams:
-        """Return the parameters of the model with its projector, if it has one."""
-        options = self.projector
-        if options.mmproj is None and not options.mmproj_auto:
-            return params
-        found = app.find_projector(app, path, reference, mmproj=options.mmproj, offline=self.model.offline)
-        return params if found is None else replace(params, mmproj=str(found), image_max_tokens=options.image_max_tokens)
 
 
 def _template_hint(model: str) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from llamacli.batch.progress import format_left
 from llamacli.cli.embed.options import BatchOptions, VectorOptions
 from llamacli.cli.framework.backends import embedding
-from llamacli.cli.framework.backends.embedding import DELAY_SECONDS, DEMO, Vectorizer
+from llamacli.cli.framework.backends.embedding import DEMO, Vectorizer
+from llamacli.cli.framework.backends.engine import DELAY_SECONDS
 from llamacli.cli.framework.command import Reread
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ModelOptions, RemoteOptions

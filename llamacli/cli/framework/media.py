@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ModelOptions
@@ -38,11 +38,7 @@ def with_projector(
         ModelError: if the model or the projector cannot be found or read, or they do not fit.
     """
     path = app.find_model(app, model.model, offline=model.offline)
-    found = None
-    if projector.mmproj is not None or projector.mmproj_auto:
-        found = app.find_projector(
-            app, path, model.model, mmproj=projector.mmproj, offline=model.offline, wanted=bool(kinds)
-        )  # fmt: skip
+    found = projector.find(app, path, model.model, offline=model.offline, wanted=bool(kinds))
     if found is None:
         for kind in kinds:
             hint = "--mmproj names its projector" if projector.mmproj_auto else "--no-mmproj leaves the projector out"
@@ -54,5 +50,4 @@ def with_projector(
         if takes[kind] is None:
             raise UsageError(f"{path.name} takes no {NOUNS[kind]}: its projector {found.name} has no encoder for it")
     rate = encoders.audio.sound_rate if encoders is not None and encoders.audio is not None else None
-    changed = replace(params, mmproj=str(found), image_max_tokens=projector.image_max_tokens)
-    return MediaModel(changed, rate or SOUND_RATE)
+    return MediaModel(projector.params(params, found), rate or SOUND_RATE)

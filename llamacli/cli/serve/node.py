@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 import time
@@ -88,7 +89,7 @@ def free_port(host: str, port: int) -> int:
             bound.bind((host, port))
             return int(bound.getsockname()[1])
     except OSError as error:
-        hint = "--port selects another one" if error.errno in (98, 48) else None
+        hint = "--port selects another one" if error.errno == errno.EADDRINUSE else None
         raise LlamacliError(f"cannot listen on {host}:{port}: {error.strerror}", hint=hint) from error
 
 

@@ -170,7 +170,7 @@ def _spec(app: AppContext, setup: Setup, line: Reread, reference: str | None, al
         name=name,
         aliases=tuple(other for other in dict.fromkeys((*names, *(Path(one).stem for one in names))) if other != name),
         find=lambda: app.find_model(app, reference, offline=own.model.offline),
-        find_projector=lambda path: _projector(app, own, reference, path),
+        find_projector=lambda path: own.projector.find(app, path, reference, offline=own.model.offline),
         projector=own.projector.mmproj if own.projector.mmproj_auto else "",
         model=dataclasses.replace(own.model.params(), image_max_tokens=own.projector.image_max_tokens),
         context=context,
@@ -178,14 +178,6 @@ def _spec(app: AppContext, setup: Setup, line: Reread, reference: str | None, al
         template=own.chat_template,
         fewer_sequences=AUTO_PARALLEL[1:] if own.load.parallel is None else (),
     )
-
-
-def _projector(app: AppContext, own: Setup, reference: str | None, path: Path) -> Path | None:
-    """Return the projector of a model, None if it has none, or is not to have one."""
-    options = own.projector
-    if options.mmproj is None and not options.mmproj_auto:
-        return None
-    return app.find_projector(app, path, reference, mmproj=options.mmproj, offline=own.model.offline)
 
 
 def _own_options(app: AppContext, setup: Setup, line: Reread, reference: str | None) -> Setup:

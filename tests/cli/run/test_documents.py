@@ -95,6 +95,11 @@ def test_what_cannot_be_read(arguments, says):
     assert says in result.stderr
 
 
+def test_folders_of_the_settings_need_no_file():
+    assert invoke("run", "x", defaults={"recursive": True}).status == 0
+    assert invoke("run", "-f", "src/deep", "x", defaults={"recursive": True}).engine.messages[0]["content"].startswith("==>")
+
+
 def test_the_text_is_shown_without_a_model():
     result = invoke("run", "-f", "a.pdf", "-f", "src/one.md", "--show-text", "Why?")
     assert result.stdout == "The pump leaks.\n\nIt is old.\n\n# One\n"

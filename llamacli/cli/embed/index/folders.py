@@ -12,7 +12,7 @@ from llamacli.backend.child.documents import DocumentReader
 from llamacli.batch.progress import format_left
 from llamacli.cli.embed.index.model import require_model
 from llamacli.cli.embed.session import rows_failed
-from llamacli.cli.framework.backends.embedding import DELAY_SECONDS
+from llamacli.cli.framework.backends.engine import DELAY_SECONDS
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import RemoteOptions
 from llamacli.errors import UsageError

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
+from llamacli.cli.framework.backends.engine import DELAY_SECONDS
 from llamacli.cli.framework.backends.remote import open_clients, remote_name
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ModelOptions, RemoteOptions
@@ -23,9 +24,6 @@ Vectorizer: TypeAlias = "ChildEmbedder | RemoteEmbedder | ClusterEmbedder"
 
 DEMO = "minilm"
 """The default model."""
-
-DELAY_SECONDS = 0.5
-"""Time before a progress bar is shown."""
 
 
 @contextmanager

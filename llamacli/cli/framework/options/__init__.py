@@ -23,7 +23,6 @@ from llamacli.cli.framework.options.tools import ToolCallOptions
 __all__ = [
     "ChatOptions", "CommonOptions", "ContextOptions", "DaskOption", "DocumentOptions", "EngineTimeoutOption",
     "GenerationOptions", "JsonOption", "KeepAliveOption", "MmprojOption", "ModelOption", "ModelOptions", "OfflineOption",
-    "ProjectorOptions", "PromptCacheOptions", "RemoteOptions",
-    "ResidentOptions", "RpcOption", "SamplingOptions", "SandboxOption", "ShowTextOption", "TemplateOptions",
-    "ToolCallOptions", "show_help",
+    "ProjectorOptions", "PromptCacheOptions", "RemoteOptions", "ResidentOptions", "RpcOption", "SamplingOptions",
+    "SandboxOption", "ShowTextOption", "TemplateOptions", "ToolCallOptions", "show_help",
 ]  # fmt: skip
