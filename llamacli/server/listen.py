@@ -15,7 +15,7 @@ from llamacli.server.security.origin import is_loopback
 
 _FIRST_PASSED = 3  # systemd's SD_LISTEN_FDS_START
 PORT = 8080
-"""Where a server listens unless told otherwise."""
+"""The default port."""
 
 BACKLOG = 2048
 """Connections that the system keeps until they are accepted."""

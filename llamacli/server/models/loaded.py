@@ -50,7 +50,7 @@ class LoadedModel:
         self.loaded_at = time.time()
         self._is_closed = False
         self._answers = LoopEngine(backend)
-        self._rendering = asyncio.Lock()  # a chat template is used by one call at a time
+        self._rendering = asyncio.Lock()  # one at a time: the others wait here, not on threads of the child
         self._prompts = ThreadPoolExecutor(1, thread_name_prefix="prompt")
         self._vectors = ThreadPoolExecutor(_VECTORS_AT_ONCE, thread_name_prefix="vectors")
 

@@ -242,12 +242,11 @@ class Child:
     def _bury(self, end: Exception | None) -> None:
         """Wait for the child's end, and end all calls with its reason."""
         status = self._launched.wait()
+        if not self._closing:  # nodes are asked meanwhile, so the lock is not held
+            end = end or self._hung or died(status, self._launched.stderr, self.vitals, self._model, self._nodes)
         with self._lock:
-            if self._closing:
-                self._end = ClosedError("the engine was closed")
-            else:
-                self._end = end or self._hung or died(status, self._launched.stderr, self.vitals, self._model, self._nodes)
-                log_last_words(self._end)
+            self._end = ClosedError("the engine was closed") if self._closing or end is None else end
+            log_last_words(self._end)
             waiting, self._pending = list(self._pending.values()), {}
         limit = exceeded(status)
         for call in waiting:
