@@ -48,7 +48,8 @@ def test_a_node_from_start_to_end(node: tuple[str, subprocess.Popen[str]], tiny_
     gone = run("run", "--rpc", address, *options)
     assert (gone.returncode, gone.stdout) == (7, "")
     assert gone.stderr == (
-        f"llamacli: error: cannot reach the RPC node {address}: Connection refused (start `llamacli serve --rpc-node` there)\n"
+        f"llamacli: error: cannot reach the RPC node {address}: Connection refused "
+        "(start a node there: `llamacli help cluster` tells how)\n"
     )
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import signal
 import weakref
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from llamacli.backend.child.process.child import Child
 
-running: weakref.WeakSet[Child] = weakref.WeakSet()
+class Signalled(Protocol):
+    """Anything that passes signals on to a process."""
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process."""
+
+
+running: weakref.WeakSet[Signalled] = weakref.WeakSet()
 """The children of this process."""
 
 
