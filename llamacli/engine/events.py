@@ -17,11 +17,15 @@ FinishReason = Literal["stop", "length", "context", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one sequence. `cached_tokens` of the prompt were in the cache and were not evaluated."""
+    """Token counts of one sequence. `cached_tokens` of the prompt were in the cache and were not evaluated.
+
+    `restored_tokens` are those of them that an earlier program had evaluated: they came from the prompt cache on disk.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    restored_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:

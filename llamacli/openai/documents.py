@@ -111,7 +111,7 @@ def tool_calls(answer: Answer) -> list[Document]:
 def totals(answers: Sequence[Answer]) -> Document:
     """Return usage and timings of answers that shared one prompt: it counts once."""
     first = answers[0]
-    usage = Usage(first.usage.prompt_tokens, sum(each.usage.completion_tokens for each in answers), first.usage.cached_tokens)
+    usage = dataclasses.replace(first.usage, completion_tokens=sum(each.usage.completion_tokens for each in answers))
     timings = Timings(
         first.timings.prompt_n,
         first.timings.prompt_ms,

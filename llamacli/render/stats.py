@@ -20,7 +20,8 @@ def stats_parts(answer: Answer, *, load_ms: float) -> list[str]:
     usage, timings, first_token_ms = answer.usage, answer.timings, answer.first_token_ms
     prompt = f"prompt {counted(usage.prompt_tokens, 'token')}"
     if usage.cached_tokens:
-        prompt += f" ({usage.cached_tokens} cached)"
+        restored = f", {usage.restored_tokens} from disk" if usage.restored_tokens else ""
+        prompt += f" ({usage.cached_tokens} cached{restored})"
     if timings.prompt_n:
         prompt += f" at {format_speed(timings.prompt_per_second)}"
     generated = f"generated {counted(usage.completion_tokens, 'token')}"

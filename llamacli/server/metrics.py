@@ -29,7 +29,10 @@ class Metrics:
         )
         self._prompt = self._tokens("prompt_tokens", "Tokens of prompts")
         self._cached = self._tokens("cached_tokens", "Tokens of prompts that were in the cache")
+        self._restored = self._tokens("restored_tokens", "Tokens of prompts that came from the prompt cache on disk")
         self._completion = self._tokens("completion_tokens", "Tokens of answers")
+        self._drafted = self._tokens("drafted_tokens", "Tokens of answers that were drafted")
+        self._accepted = self._tokens("accepted_tokens", "Drafted tokens that became part of an answer")
         self._first = self._seconds("time_to_first_token_seconds", "Seconds from a request to its first token", _SECONDS)
         self._between = self._seconds("inter_token_seconds", "Seconds between two tokens of an answer", _TOKEN_SECONDS)
         self._queued = self._seconds("queue_seconds", "Seconds that a request waited for a place", _SECONDS)
@@ -62,7 +65,10 @@ class Metrics:
         if record.model:
             self._prompt.labels(record.model).inc(record.prompt_tokens)
             self._cached.labels(record.model).inc(record.cached_tokens)
+            self._restored.labels(record.model).inc(record.restored_tokens)
             self._completion.labels(record.model).inc(record.completion_tokens)
+            self._drafted.labels(record.model).inc(record.drafted_tokens)
+            self._accepted.labels(record.model).inc(record.accepted_tokens)
             self._whole.labels(record.model).observe(record.seconds)
             for value, histogram in ((record.queued, self._queued), (record.first_token, self._first)):
                 if value is not None:

@@ -73,6 +73,7 @@ def test_another_process_does_not_evaluate_the_prompt_again(model, known, params
     again = asked(model, DOCUMENT, params)
     assert known.usage.prompt_tokens > 2 * BLOCK
     assert (cached(known), cached(expected), cached(again)) == (0, 0, known.usage.prompt_tokens - 1)
+    assert (known.usage.restored_tokens, again.usage.restored_tokens) == (0, cached(again))
     assert again.content == expected.content
 
 

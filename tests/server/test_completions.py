@@ -11,7 +11,8 @@ import pytest
 import tiny
 from serving import LiveServer, serving, spec_of, wait_for
 
-from llamacli.server.http.exchange import dump
+from llamacli.server.http.exchange import Record, dump
+from llamacli.server.metrics import Metrics
 
 HELLO = [{"role": "user", "content": "Hello"}]
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -342,6 +343,16 @@ def test_the_server_tells_what_it_does(server: LiveServer) -> None:
     assert 'llamacli_time_to_first_token_seconds_count{model="tiny"}' in text
     assert server.get("/props").json()["total_slots"] == 4
     assert server.get("/health").json() == {"status": "ok"}
+
+
+def test_what_need_not_be_computed_is_counted_by_model() -> None:
+    metrics = Metrics()
+    counted = {"cached_tokens": 90, "restored_tokens": 80, "completion_tokens": 20, "drafted_tokens": 15, "accepted_tokens": 12}
+    for _ in range(2):
+        metrics.count(Record(method="POST", path=CHAT, model="tiny", prompt_tokens=100, **counted), CHAT)
+    lines = metrics.text().decode().splitlines()
+    for name, tokens in counted.items():
+        assert f'llamacli_{name}_total{{model="tiny"}} {2.0 * tokens}' in lines
 
 
 def test_no_character_of_a_text_ends_the_line_of_an_event() -> None:

@@ -55,4 +55,5 @@ def total_usage(ends: Sequence[Answer]) -> Usage:
         sum(end.usage.prompt_tokens for end in ends),
         sum(end.usage.completion_tokens for end in ends),
         sum(end.usage.cached_tokens for end in ends),
+        sum(end.usage.restored_tokens for end in ends),
     )

@@ -88,10 +88,10 @@ class Sequence:
         """Seed in use."""
         return self._sampler.seed
 
-    def start(self, slot: int, cached: list[int]) -> None:
-        """Start in a slot whose cache holds `cached`, a prefix of the prompt."""
+    def start(self, slot: int, cached: list[int], restored: int = 0) -> None:
+        """Start in a slot whose cache holds `cached`, a prefix of the prompt, `restored` tokens of which came from outside."""
         self.slot, self.cached = slot, cached
-        self._progress.reused = len(cached)
+        self._progress.reused, self._progress.restored = len(cached), restored
         self.position = position_after(cached)
         self.pending = self._text_from(len(cached))
         self._progress.started = time.perf_counter()

@@ -68,8 +68,7 @@ class Slots:
         if shared[best.index] > shared[slot.index] and not self._context.model.is_recurrent:
             self._context.copy(best.index, slot.index)
             slot.tokens, slot.read, slot.is_plain = list(best.tokens), best.read, best.is_plain
-        if reuses:
-            self._recall(slot, prompt)
+        restored = self._recall(slot, prompt) if reuses else 0
         if sequence.request.closes_gap:
             self._close_gap(slot, prompt)
         kept = self._cut(slot, self._reusable(slot, prompt) if reuses else 0)
@@ -77,7 +76,7 @@ class Slots:
             self._unit > 1 and sequence.request.media
         )
         slot.sequence, slot.read = sequence, len(prompt)
-        sequence.start(slot.index, list(prompt[:kept]))
+        sequence.start(slot.index, list(prompt[:kept]), min(kept, restored))
         slot.tokens = sequence.cached
 
     def prefix_in_flight(self, prompt: tuple[int, ...]) -> bool:
@@ -164,16 +163,18 @@ class Slots:
     def _put(self, prefixes: PrefixStore, slot: Slot) -> None:
         prefixes.put(slot.tokens, slot.read if slot.is_plain else 0, self._context.save_sequence(slot.index))
 
-    def _recall(self, slot: Slot, prompt: tuple[int, ...]) -> None:
-        """Restore saved tokens if they have much more of the prompt than the slot has."""
+    def _recall(self, slot: Slot, prompt: tuple[int, ...]) -> int:
+        """Restore saved tokens if they have much more of the prompt than the slot has; return how many came from outside."""
         least = common_length(slot.tokens, prompt) + WORTHWHILE
         if (staged := self._staged.take(prompt, least)) is not None:
             whole = set_streams(staged.state, staged.size, self._context.n_streams)
             self._restore(slot, staged.tokens, len(staged.tokens), whole)
-        elif self.prefixes is not None:
+            return len(slot.tokens)
+        if self.prefixes is not None:
             shared, read, tokens, state = self.prefixes.find(prompt)
             if shared >= least:
                 self._restore(slot, tokens, read, state)
+        return 0
 
     def _restore(self, slot: Slot, tokens: tuple[int, ...], read: int, state: bytes | memoryview) -> None:
         """Put a saved state into a slot; leave it empty if llama.cpp rejects it."""

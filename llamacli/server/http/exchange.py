@@ -49,6 +49,9 @@ class Record:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    restored_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     queued: float | None = None
     first_token: float | None = None
     seconds: float = 0.0

@@ -91,9 +91,12 @@ class Answering:
             raise CancelledError("the server ended the answer, because it shuts down")
         record = self._record
         record.completion_tokens += answer.usage.completion_tokens
+        record.drafted_tokens += answer.timings.draft_n
+        record.accepted_tokens += answer.timings.draft_n_accepted
         if with_prompt:
             record.prompt_tokens += answer.usage.prompt_tokens
             record.cached_tokens += answer.usage.cached_tokens
+            record.restored_tokens += answer.usage.restored_tokens
         if self._state.keeps_prompts:
             record.answers.append(answer.content)
 

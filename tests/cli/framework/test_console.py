@@ -247,6 +247,14 @@ def test_progress_never_fills_the_line(what, share, width):
             ),
         ),
         (
+            Finished(0, "stop", Usage(900, 40, 890, restored_tokens=880), Timings(10, 20.0, 40, 400.0, 30, 24)),
+            30.0,
+            (
+                "load 0.35 s · prompt 900 tokens (890 cached, 880 from disk) at 500.0 tokens/s · first token after 0.03 s · "
+                "generated 40 tokens at 100.0 tokens/s (24 of 30 drafted) · finished"
+            ),
+        ),
+        (
             Finished(0, "cancelled", Usage(12, 0), Timings(0, 0.0, 0, 0.0)),
             None,
             "load 0.35 s · prompt 12 tokens · generated 0 tokens · cancelled",
