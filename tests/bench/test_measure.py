@@ -116,6 +116,28 @@ def test_cancelling_ends_an_end_to_end_test(base):
         list(events)
 
 
+@pytest.mark.parametrize("kind", ["idefics3", "qwen2vl", "gemma3"])
+def test_a_picture_is_encoded_anew_in_each_repetition(seeing, kind):
+    found = seeing(kind)
+    test = BenchTest(
+        model=str(found.model), mmproj=str(found.projector), workload="image", image="60x40", n_prompt=64, n_gen=3, n_threads=1
+    )
+    ready = BenchResources(Canceller()).prepare(test)
+    samples = [ready.run() for _ in range(3)]
+    prompt = ready._prompt(ready._words)
+    (image,) = {sample.image_tokens for sample in samples}
+    assert len(prompt.tokens) == 64 + image
+    assert image == len(ready.engine.expand_media(prompt.media[0][1])) > 5
+    assert all(0 < sample.encode_ns < sample.prompt_ns < sample.total_ns for sample in samples)
+    assert len({ready._next_picture(number).id for number in range(5)}) == 5
+    ready.close()
+
+
+def test_an_image_test_needs_a_projector(base):
+    (result,) = results([changed(base, n_gen=2, workload="image", image="8x8")])
+    assert result.error == "this model takes no images"
+
+
 def test_end_to_end_without_a_template(tiny_base_model):
     (result,) = results([BenchTest(model=str(tiny_base_model), n_prompt=20, n_gen=2, n_threads=1, workload="end-to-end")])
     assert result.error is None

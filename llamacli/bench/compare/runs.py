@@ -18,7 +18,9 @@ _RESULT_COLUMNS = {
     "build_commit", "build_number", "cpu_info", "gpu_info", "backends", "model_filename", "model_type", "model_size",
     "model_n_params", "test_time", "avg_ns", "stddev_ns", "avg_ts", "stddev_ts",
 }  # fmt: skip
-_DEFAULTS: Final = {"workload": "speed", "n_parallel": 1, "kernels": "upstream", "loras": "", "rpc": ""}
+_DEFAULTS: Final = {
+    "workload": "speed", "n_parallel": 1, "kernels": "upstream", "loras": "", "rpc": "", "image": "", "mmproj": "",
+}  # fmt: skip
 """Our own columns that describe a test, with the values that hold for llama-bench."""
 
 PARAMETERS: Final = (*(name for name in LLAMA_BENCH_COLUMNS if name not in _RESULT_COLUMNS), *_DEFAULTS)
@@ -27,7 +29,7 @@ PARAMETERS: Final = (*(name for name in LLAMA_BENCH_COLUMNS if name not in _RESU
 MODEL: Final = "model"
 """The name for the three columns that identify a model: the file name does not matter."""
 
-_SHAPE = ("n_prompt", "n_gen", "workload")
+_SHAPE = ("n_prompt", "n_gen", "workload", "image")
 """Columns that cannot be compared: tests with other values are different tests."""
 
 _MACHINE = ("cpu_info", "gpu_info")
@@ -97,7 +99,7 @@ RecallDrift = Callable[[BenchRun, Row], Drift | None]
 def subject_of(row: Row) -> str:
     """Return the subject of a row, its test and model as text. Rows with equal ones differ only by machine, build and noise."""
     values = [_model(row), *(_value(row, name) for name in PARAMETERS)]
-    if not values[-1]:  # without adapters as in the history of versions that could not measure any
+    while not values[-1]:  # as in the history of versions that could not measure with adapters, nodes or pictures
         values.pop()
     return json.dumps(values, ensure_ascii=False)
 

@@ -42,7 +42,7 @@ class EndToEndTest:
 
     def __init__(self, test: BenchTest, cancel: Canceller, on_load: Callable[[float], None] | None = None) -> None:
         self.test = test
-        params = dataclasses.replace(context_params(test), n_ctx=test.n_prompt + test.n_gen + _MARGIN)
+        params = dataclasses.replace(context_params(test), n_ctx=self._context_size())
         flag = CancelFlag()  # its own: an engine sets and clears it
         cancel.then(flag.set)
         self._cancel = cancel
@@ -53,7 +53,7 @@ class EndToEndTest:
                 raise MemoryFullError(
                     self.engine.notes[0].partition("; trying")[0], hint="use a smaller gpu_layers", parameter="gpu_layers"
                 )
-            check_cache(self.engine.model, params, params.n_ctx or 0)  # before text of that length is generated
+            check_cache(self.engine.model, params, test.n_prompt + test.n_gen)  # before text of that length is generated
             self._words = self._text_of_length(test.n_prompt)
             self._sampling = self.engine.sampling_defaults(SamplingParams(seed=1, ignore_eos=True))
         except BaseException:
@@ -94,9 +94,17 @@ class EndToEndTest:
         except TemplateError:  # a template that does not support system messages
             return self.engine.chat_prompt([question])
 
+    def _context_size(self) -> int | None:
+        """Return the size of the context in tokens; None leaves it to the engine."""
+        return self.test.n_prompt + self.test.n_gen + _MARGIN
+
+    def _length(self, words: str) -> int:
+        """Return the tokens of the prompt with this text."""
+        return len(self._prompt(words).tokens)
+
     def _text_of_length(self, n_prompt: int) -> str:
         """Return text that gives a prompt of `n_prompt` tokens, or of one less if the vocabulary does not allow it."""
-        least = len(self._prompt("").tokens)
+        least = self._length("")
         if least > n_prompt:
             raise UsageError(
                 f"the template alone has {least} tokens, more than the prompt",
@@ -107,12 +115,12 @@ class EndToEndTest:
         text = _TEXT * (1 + n_prompt // 16)
         while low < high:
             middle = (low + high + 1) // 2
-            if len(self._prompt(text[:middle].rstrip()).tokens) <= n_prompt:
+            if self._length(text[:middle].rstrip()) <= n_prompt:
                 low = middle
             else:
                 high = middle - 1
         words = text[:low].rstrip()
-        while len(self._prompt(words + _SMALL_WORD).tokens) <= n_prompt:
+        while self._length(words + _SMALL_WORD) <= n_prompt:
             words += _SMALL_WORD
         return words
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,15 +12,20 @@ from llamacli.bench.statistics import percentile
 from llamacli.engine.params import CacheType, FlashAttention, Kernels, LoadMode, SplitMode
 from llamacli.engine.runtime.hardware import default_threads
 from llamacli.errors import UsageError
+from llamacli.media.picture import MAX_PIXELS, MAX_RATIO
 
-Workload = Literal["speed", "latency", "end-to-end", "quality"]
+Workload = Literal["speed", "latency", "end-to-end", "image", "quality"]
 """`speed`: the tests of llama-bench; `latency`: the same with the time of each token; `end-to-end`: a complete chat turn
-through the engine; `quality`: windows of a text, whose tokens are judged."""
+through the engine; `image`: such a turn with a picture; `quality`: windows of a text, whose tokens are judged."""
 
-TIMED = ("latency", "end-to-end")
+TIMED = ("latency", "end-to-end", "image")
 """The workloads in which each token is timed."""
 
+CHAT_TURNS = ("end-to-end", "image")
+"""The workloads that run through an engine of their own."""
+
 _INT_MAX = 2**31 - 1
+_SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +34,9 @@ class BenchTest:
 
     `n_prompt` tokens are evaluated, then `n_gen` one by one, both after `n_depth` tokens that are not timed; all this for each
     of `n_parallel` sequences. `n_gpu_layers` -1 means all. Empty `devices` leave the choice to llama.cpp, ("none",) is the CPU.
-    `cpu_mask` is hexadecimal, 0x0 means no mask. `poll` is the polling level of waiting threads, from 0 (sleep) to 100.
+    `cpu_mask` is hexadecimal, 0x0 means no mask. `poll` is the polling level of waiting threads, from 0 (sleep) to 100. `image`
+    is the size of a picture, `512x384`, that comes before the prompt and is encoded by the projector `mmproj`; its tokens are
+    not counted in `n_prompt`.
 
     Raises:
         UsageError: if a number is out of range; `parameter` is its name.
@@ -39,6 +47,8 @@ class BenchTest:
     n_prompt: int = 0
     n_gen: int = 0
     n_depth: int = 0
+    image: str = ""
+    mmproj: str = ""
     n_parallel: int = 1
     n_batch: int = 2048
     n_ubatch: int = 512
@@ -79,17 +89,20 @@ class BenchTest:
             _require(least <= value <= most, f"{parameter} must be from {least} to {most}", parameter)
         _require(self.n_prompt + self.n_gen > 0, "a test needs at least one token to evaluate or to generate")
         _require(self.n_prompt + self.n_gen + self.n_depth <= _INT_MAX, f"a test can have at most {_INT_MAX} tokens")
+        if self.image or self.workload == "image":
+            _check_size(self.image)
         _require(self.n_batch >= self.n_parallel, "n_batch must be at least the number of sequences", "n_batch")
 
     @property
     def name(self) -> str:
-        """The name as in llama-bench's tables: `pp512`, `tg128`, `pp512+tg128 @ d4096`, `tg128 x4`."""
+        """The name as in llama-bench's tables: `pp512`, `tg128`, `pp512+tg128 @ d4096`, `tg128 x4`, `512x384+pp64+tg16`."""
         parts = [f"pp{self.n_prompt}"] * (self.n_prompt > 0) + [f"tg{self.n_gen}"] * (self.n_gen > 0)
         name = "+".join(parts)
         name = {
             "speed": name,
             "latency": f"{name} latency",
             "end-to-end": f"{name} end to end",
+            "image": f"{self.image}+{name}",
             "quality": f"ppl{self.n_prompt}",
         }[self.workload]
         if self.n_parallel > 1:
@@ -98,7 +111,7 @@ class BenchTest:
 
     @property
     def tokens(self) -> int:
-        """The number of timed tokens, of all sequences."""
+        """The number of timed tokens, of all sequences: of text, so that projectors can be compared."""
         return (self.n_prompt + self.n_gen) * self.n_parallel
 
 
@@ -130,12 +143,15 @@ class MeasurePlan:
 class Repetition:
     """The times of one repetition in nanoseconds. `prompt_ns` and `steps_ns` (one for each generated token) serve latency.
 
-    For an end-to-end test `prompt_ns` is the time from the messages to the first piece of text.
+    For a chat turn `prompt_ns` is the time from the messages to the first piece of text, of which `encode_ns` was spent on the
+    picture, which has `image_tokens`.
     """
 
     total_ns: int
     prompt_ns: int = 0
     steps_ns: tuple[int, ...] = ()
+    encode_ns: int = 0
+    image_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +272,18 @@ def latency(result: BenchResult) -> Latency | None:
         return Latency(first, math.nan, math.nan, math.nan, math.nan)
     p50, p90, p99 = (percentile(gaps, share) / 1e6 for share in (0.5, 0.9, 0.99))
     return Latency(first, p50, p90, p99, max(gaps) / 1e6)
+
+
+def _check_size(text: str) -> None:
+    """Raise UsageError unless this is the size of a picture that `run` takes."""
+    match = _SIZE.fullmatch(text)
+    _require(match is not None, f"invalid image size {text!r}: use a width and a height in pixels, such as 512x384", "image")
+    width, height = (int(side) for side in match.groups()) if match else (0, 0)
+    _require(min(width, height) > 0, f"an image of {text} pixels has no pixels", "image")
+    most = f"more than {MAX_PIXELS // 1_000_000} megapixels"
+    _require(width * height <= MAX_PIXELS, f"an image of {text} pixels has {most}", "image")
+    most = f"one side is more than {MAX_RATIO} times the other"
+    _require(max(width, height) <= MAX_RATIO * min(width, height), f"an image of {text} pixels cannot be used: {most}", "image")
 
 
 def _require(condition: bool, message: str, parameter: str | None = None) -> None:

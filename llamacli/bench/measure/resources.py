@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamacli.bench.measure.end_to_end import EndToEndTest
+from llamacli.bench.measure.image import ImageTest
 from llamacli.bench.measure.monitor import mapped_bytes, memory_use
-from llamacli.bench.measure.params import BenchTest, ModelFacts
+from llamacli.bench.measure.params import CHAT_TURNS, BenchTest, ModelFacts
 from llamacli.bench.measure.setup import context_params, model_params
 from llamacli.bench.measure.token_test import PreparedTest, TokenTest, load_model, model_facts
 from llamacli.binding import log
@@ -70,9 +71,10 @@ class BenchResources:
         Raises:
             LlamacliError: if the test cannot be prepared.
         """
-        if test.workload == "end-to-end":
+        if test.workload in CHAT_TURNS:
             before = _memory_in_use()
-            prepared: PreparedTest = EndToEndTest(test, self._cancel, self._on_load)
+            kind = ImageTest if test.workload == "image" else EndToEndTest
+            prepared: PreparedTest = kind(test, self._cancel, self._on_load)
         else:
             model = self._model(test)
             before = _memory_in_use()
@@ -115,14 +117,14 @@ class BenchResources:
         """Estimate the memory that one more test takes: its file unless it is loaded, its cache and buffers."""
         needed = max((memory.own for memory in self._contexts.values()), default=0)
         loaded = self._models.get(_key(test))
-        if loaded is None or test.workload == "end-to-end":
-            return needed + _size(Path(test.model))
+        if loaded is None or test.workload in CHAT_TURNS:
+            return needed + sum(_size(Path(name)) for name in (test.model, test.mmproj) if name)
         params = context_params(test)
         return needed + cache_bytes(loaded[0], params) * (params.n_ctx or 0) * test.n_parallel
 
     def drop_models(self, following: Iterable[BenchTest]) -> None:
         """Free the models that no following test needs. Their contexts must be closed."""
-        kept = {_key(test) for test in following if test.workload != "end-to-end"}
+        kept = {_key(test) for test in following if test.workload not in CHAT_TURNS}
         for key in [key for key in self._models if key not in kept]:
             self._models.pop(key)[0].close()
         self._contexts = {}

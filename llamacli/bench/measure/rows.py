@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from llamacli.bench.measure.params import TIMED, BenchResult, Machine, latency
@@ -27,6 +29,8 @@ def result_row(result: BenchResult, machine: Machine) -> dict[str, Any]:
     if result.test.workload in TIMED and result.samples:
         row["prompt_ns"] = [sample.prompt_ns for sample in result.samples]
         row["steps_ns"] = [list(sample.steps_ns) for sample in result.samples]
+    if result.test.workload == "image" and result.samples:
+        row["encode_ns"] = [sample.encode_ns for sample in result.samples]
     return row
 
 
@@ -59,6 +63,7 @@ def _llama_bench_part(result: BenchResult, machine: Machine) -> dict[str, Any]:
 def _own_part(result: BenchResult) -> dict[str, Any]:
     test, times, speeds = result.test, result.interval_ns, result.interval_ts
     found = latency(result)
+    pictures = [sample for sample in result.samples if sample.image_tokens]
     row = {
         "test": test.name,
         "workload": test.workload,
@@ -84,6 +89,10 @@ def _own_part(result: BenchResult) -> dict[str, Any]:
         "itl_p99_ms": _rounded(found.p99_ms if found else None),
         "itl_max_ms": _rounded(found.max_ms if found else None),
         "loras": "",
+        "image": test.image,
+        "mmproj": Path(test.mmproj).name,
+        "image_tokens": pictures[0].image_tokens if pictures else None,
+        "encode_ms": _rounded(statistics.median(one.encode_ns for one in pictures) / 1e6 if pictures else None),
         **dict.fromkeys(QUALITY_COLUMNS),
         "warnings": "; ".join(result.warnings) or None,
         "error": result.error,

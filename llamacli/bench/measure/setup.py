@@ -52,6 +52,7 @@ def model_params(test: BenchTest) -> ModelParams:
         no_host=test.no_host,
         kernels=test.kernels,
         rpc=test.rpc,
+        mmproj=test.mmproj or None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +14,14 @@ from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import RemoteOptions
 from llamacli.errors import CancelledError, LlamacliError, RowsFailedError, UsageError
+from llamacli.media.kind import MediaKind
 from llamacli.units import out_of
 
 if TYPE_CHECKING:
     from llamacli.bench.child.process import BenchProcess
     from llamacli.bench.measure.params import BenchTest, MeasurePlan
+
+_IMAGES: tuple[MediaKind, ...] = ("image",)
 
 GRACE_SECONDS = 5.0
 """Seconds that a run may take after Ctrl-C to write its results."""
@@ -29,10 +33,11 @@ GRACE_SECONDS = 5.0
         ("Compare numbers of threads.", "llamacli bench -t 1-8*2"),
         ("Measure the time to the first token and between tokens.", "llamacli bench --latency -p 256,1024 -n 64"),
         ("Measure several sequences in parallel.", "llamacli bench -p 0 -n 64 --parallel 1-8*2"),
+        ("Measure a question about a picture.", "llamacli bench -m model.gguf --image 512x512,1024x768 -p 64 -n 16"),
         ("Put a server under load.", "llamacli bench --url http://localhost:8080 --concurrency 1,4,16 -p 512 -n 64"),
         ("Measure with a long context, to a precision of ±1 %.", "llamacli bench -d 0,4096 --until-stable 1"),
     ),
-    common=("-m", "-p", "-n", "-d", "-r", "-t", "-ngl", "-fa", "--latency", "--until-stable", "--url", "-o"),
+    common=("-m", "-p", "-n", "-d", "-r", "-t", "-ngl", "-fa", "--latency", "--image", "--until-stable", "--url", "-o"),
 )
 def bench(
     app: AppContext,
@@ -55,6 +60,10 @@ def bench(
     exit status is 6. Ctrl-C keeps the results so far. Models are measured in a process of their own: a test in which it dies
     is a failed one.
 
+    With --image each chat turn has a picture of random pixels that the model has not seen. The table shows its tokens, the time
+    of its encoding and that to the first token; tokens per second are those of the text. The projector is --mmproj, or the one
+    beside the model.
+
     With --url a server is put under load: --concurrency requests at once, or --rate of them a second, with prompts of -p tokens
     and answers of -n. It reports the times to the first token, between tokens and of whole answers, and errors by their kind.
 
@@ -75,10 +84,14 @@ def bench(
     if load.any:
         raise UsageError("--concurrency, --rate, --requests, --seconds, --prompts, --warm-prefix and --slo need --url")
     planned = plan.plan()
+    if reread.given("mmproj") and not work.image:
+        raise UsageError("--mmproj needs --image")
     expand(work, setup, [""])  # report mistakes before a model is downloaded
     models = [str(app.find_model(app, reference, offline=work.offline)) for reference in work.references]
-    tests = expand(work, setup, models)
-    with app.open_bench([Path(model) for model in models], Canceller(), child=replace(plan.child(), rpc=setup.rpc)) as process:
+    projectors = _find_projectors(app, work, models) if work.image else {}
+    tests = expand(work, setup, models, projectors)
+    child, reads = replace(plan.child(), rpc=setup.rpc), [Path(name) for name in projectors.values()]
+    with app.open_bench([Path(model) for model in models], Canceller(), reads=reads, child=child) as process:
         run = _BenchSession(app, report, process, tests)
         try:
             failures = run.measure(planned)
@@ -100,6 +113,19 @@ bench.groups = {
     "roofline": "llamacli.cli.bench.roofline",
     "tune": "llamacli.cli.bench.tune",
 }
+
+
+def _find_projectors(app: AppContext, work: WorkOptions, models: Sequence[str]) -> dict[str, str]:
+    """Return the projector of each model. Raises UsageError if one takes no images."""
+    from llamacli.cli.framework.media import require_projector
+    from llamacli.cli.framework.options import ProjectorOptions
+
+    projector = ProjectorOptions(mmproj=work.mmproj)
+    found = {}
+    for model, reference in zip(models, work.references, strict=True):
+        path = require_projector(app, Path(model), reference, projector, _IMAGES, offline=work.offline)
+        found[model] = str(path)
+    return found
 
 
 class _BenchSession:

@@ -65,7 +65,7 @@ def run_load(
 
     tests = load_tests(work, load, given)
     # What has no effect is not in the stored command either.
-    work = dataclasses.replace(work, prompt_gen=(), n_depth=(), parallel=())
+    work = dataclasses.replace(work, prompt_gen=(), n_depth=(), parallel=(), mmproj=None)
     plan = PlanOptions(no_warmup=plan.no_warmup, sandbox=plan.sandbox, engine_timeout=plan.engine_timeout)
     conversations = read_prompts(load.prompts) if load.prompts is not None else None
     clients = open_clients(app, remote, plan.engine_timeout)
@@ -99,7 +99,7 @@ def load_tests(work: WorkOptions, load: LoadOptions, given: Given) -> list[LoadT
         (len(work.references) > 1, "a second model", of_setup),
         (given("parallel"), "--parallel", "--concurrency is the number of requests at once"),
         (given("prompt_gen"), "-pg", shape), (given("n_depth"), "-d", shape), (work.latency, "--latency", shape),
-        (work.end_to_end, "--end-to-end", shape),
+        (work.end_to_end, "--end-to-end", shape), (bool(work.image), "--image", shape), (given("mmproj"), "--mmproj", of_setup),
         (any(map(given, _REPEATING)), "-r, --until-stable or --delay", "--requests and --seconds are the length of a test"),
     ):  # fmt: skip
         if is_asked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -23,6 +23,7 @@ from llamacli.cli.bench.list_options import (
 )  # fmt: skip
 from llamacli.cli.bench.plot import PlotOption
 from llamacli.cli.framework.options import EngineTimeoutOption, JsonOption, OfflineOption, RpcOption, SandboxOption
+from llamacli.cli.framework.options.projector import MmprojOption
 from llamacli.cli.framework.parameters import option
 from llamacli.engine.params import LoadMode, SplitMode
 from llamacli.errors import UsageError
@@ -85,6 +86,14 @@ class WorkOptions:
             help="Measure a chat turn with template, tokenization, sampling and text, for each -p with each -n.",
         ),
     ] = False  # fmt: skip
+    image: Annotated[
+        tuple[tuple[str, ...], ...],
+        option(
+            "--image", metavar="WxH", parser=lists.parse_texts, environment=False,
+            help="Measure a chat turn with a made picture of this size in pixels, for each -p (beside it) with each -n.",
+        ),
+    ] = ()  # fmt: skip
+    mmproj: MmprojOption = None
 
     @property
     def references(self) -> tuple[str | None, ...]:
@@ -94,7 +103,9 @@ class WorkOptions:
     def sizes(self) -> Iterator[tuple[Workload, int, int]]:
         """Yield the workload, the prompt tokens and the tokens to generate of each test."""
         prompts, answers = joined(self.n_prompt) or (512,), joined(self.n_gen) or (128,)
-        asked: dict[Workload, bool] = {"latency": self.latency, "end-to-end": self.end_to_end}
+        asked: dict[Workload, bool] = {
+            "latency": self.latency, "end-to-end": self.end_to_end, "image": bool(self.image),
+        }  # fmt: skip
         workloads = [workload for workload, wanted in asked.items() if wanted]
         if not workloads:
             yield from (("speed", prompt, 0) for prompt in prompts if prompt)
@@ -238,8 +249,12 @@ class ReportOptions:
     no_save: Annotated[bool, option("--no-save", help="Do not store the run in the history.")] = False
 
 
-def expand(work: WorkOptions, setup: SetupOptions, models: Sequence[str]) -> list[BenchTest]:
+def expand(
+    work: WorkOptions, setup: SetupOptions, models: Sequence[str], projectors: Mapping[str, str] | None = None
+) -> list[BenchTest]:
     """Return the tests of all combinations, in llama-bench's order: each model is loaded as few times as possible.
+
+    `projectors` has that of each model, for tests with pictures.
 
     Raises:
         UsageError: if there are no tests or too many, or a value is out of range.
@@ -248,18 +263,27 @@ def expand(work: WorkOptions, setup: SetupOptions, models: Sequence[str]) -> lis
     axes["poll"] = joined(setup.poll) or (50,)
     axes["rpc"] = (setup.rpc,)
     axes["n_parallel"] = joined(work.parallel) or (1,)
-    sizes = list(work.sizes())
+    sizes = [(*size, image) for size in work.sizes() for image in (joined(work.image) if size[0] == "image" else ("",))]
     if not sizes:
         raise UsageError("nothing to measure", hint="-p, -n or -pg must be above 0")
-    if work.end_to_end:
-        _check_end_to_end(work, setup)
+    for name, is_asked in (("--end-to-end", work.end_to_end), ("--image", work.image)):
+        if is_asked:
+            _check_chat_turn(name, work, setup)
     count = len(sizes) * math.prod(map(len, axes.values()))
     if count > MOST_TESTS:
         raise UsageError(f"{count:,} tests are too many for one run: at most {MOST_TESTS:,} are possible")
+    found = projectors or {}
     return [
-        BenchTest(**dict(zip(axes, values, strict=True)), workload=workload, n_prompt=n_prompt, n_gen=n_gen)
+        BenchTest(
+            **dict(zip(axes, values, strict=True)),
+            workload=workload,
+            n_prompt=n_prompt,
+            n_gen=n_gen,
+            image=image,
+            mmproj=found.get(str(values[0]), "") if image else "",
+        )
         for values in itertools.product(*axes.values())
-        for workload, n_prompt, n_gen in sizes
+        for workload, n_prompt, n_gen, image in sizes
     ]
 
 
@@ -289,8 +313,8 @@ def _axes(setup: SetupOptions) -> dict[str, tuple[Any, ...]]:
     return {name: joined(values) for name, values in given.items() if values}
 
 
-def _check_end_to_end(work: WorkOptions, setup: SetupOptions) -> None:
+def _check_chat_turn(name: str, work: WorkOptions, setup: SetupOptions) -> None:
     if any(joined(work.n_depth)) or set(joined(work.parallel)) - {1}:
-        raise UsageError("--end-to-end cannot be used with -d or --parallel: it is one chat turn in an empty context")
+        raise UsageError(f"{name} cannot be used with -d or --parallel: it is one chat turn in an empty context")
     if setup.cpu_mask or setup.cpu_strict or setup.poll or setup.embeddings:
-        raise UsageError("--end-to-end cannot be used with -C, --cpu-strict, --poll or -embd: it uses the engine's own threads")
+        raise UsageError(f"{name} cannot be used with -C, --cpu-strict, --poll or -embd: it uses the engine's own threads")

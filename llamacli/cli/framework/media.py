@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ModelOptions
@@ -38,16 +39,38 @@ def with_projector(
         ModelError: if the model or the projector cannot be found or read, or they do not fit.
     """
     path = app.find_model(app, model.model, offline=model.offline)
-    found = projector.find(app, path, model.model, offline=model.offline, wanted=bool(kinds))
+    if kinds:
+        found: Path | None = require_projector(app, path, model.model, projector, kinds, offline=model.offline)
+    else:
+        found = projector.find(app, path, model.model, offline=model.offline)
     if found is None:
-        for kind in kinds:
-            hint = "--mmproj names its projector" if projector.mmproj_auto else "--no-mmproj leaves the projector out"
-            raise UsageError(f"{path.name} takes no {NOUNS[kind]}", hint=hint)
         return MediaModel(params)
     encoders = read_projector(read_file_header(found))
-    takes = {"image": encoders and encoders.image, "audio": encoders and encoders.audio}
-    for kind in kinds:
-        if takes[kind] is None:
-            raise UsageError(f"{path.name} takes no {NOUNS[kind]}: its projector {found.name} has no encoder for it")
     rate = encoders.audio.sound_rate if encoders is not None and encoders.audio is not None else None
     return MediaModel(projector.params(params, found), rate or SOUND_RATE)
+
+
+def require_projector(
+    app: AppContext,
+    path: Path,
+    reference: str | None,
+    projector: ProjectorOptions,
+    kinds: Collection[MediaKind],
+    *,
+    offline: bool,
+) -> Path:
+    """Return the projector of the model at `path`, which `reference` names. It must take these kinds of media.
+
+    Raises: as `with_projector`.
+    """
+    found = projector.find(app, path, reference, offline=offline, wanted=True)
+    hint = "--mmproj names its projector" if projector.mmproj_auto else "--no-mmproj leaves the projector out"
+    encoders = read_projector(read_file_header(found)) if found is not None else None
+    takes = {"image": encoders and encoders.image, "audio": encoders and encoders.audio}
+    for kind in kinds:
+        if found is None:
+            raise UsageError(f"{path.name} takes no {NOUNS[kind]}", hint=hint)
+        if takes[kind] is None:
+            raise UsageError(f"{path.name} takes no {NOUNS[kind]}: its projector {found.name} has no encoder for it")
+    assert found is not None  # there is a kind
+    return found

@@ -146,8 +146,7 @@ class Prompting:
 
     def expand_media(self, media: Media) -> list[int]:
         """Return the tokens and placeholders that stand for a picture or sound in a prompt."""
-        parts = self.encoder.expand(media) if self.encoder is not None else ()
-        return [token for part in parts for token in (part if isinstance(part, tuple) else part.placeholders)]
+        return self.encoder.tokens(media) if self.encoder is not None else []
 
     def answer_tokens(
         self, turn: Turn, messages: Sequence[Message], rendering: Rendering, *, template: str | None = None

@@ -7,6 +7,7 @@ its pixels when the first of its chunks is to be evaluated.
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,8 @@ class MediaEncoder:
         self._known: OrderedDict[str, Expansion] = OrderedDict()
         self._embeddings: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._size = 0
+        self.encode_ns = 0
+        """Nanoseconds spent so far between pixels or samples and embeddings."""
         self._sources: OrderedDict[str, bytes] = OrderedDict()
         self._open: tuple[str, MediaChunks, list[Any]] | None = None
         params = model.params
@@ -129,6 +132,10 @@ class MediaEncoder:
             while len(self._known) > _MOST_KNOWN:
                 self._known.popitem(last=False)
         return found
+
+    def tokens(self, media: Media) -> list[int]:
+        """Return the tokens and placeholders that stand for a picture or sound in a prompt. Raises as `expand`."""
+        return [token for part in self.expand(media) for token in (part if isinstance(part, tuple) else part.placeholders)]
 
     def _expanded(self, media: Media) -> Expansion:
         if media.kind == "audio" and media.rate != self.sound_rate:
@@ -185,7 +192,9 @@ class MediaEncoder:
                 if key in self._embeddings:
                     self._embeddings.move_to_end(key)
                     return self._embeddings[key]
+            started = time.perf_counter_ns()
             rows = self._encoded(chunk)
+            self.encode_ns += time.perf_counter_ns() - started
             with self._keeping:
                 self._embeddings[key] = rows
                 self._size += len(rows)

@@ -125,7 +125,8 @@ def _namer(rows: Sequence[Row], axis: str | None) -> Callable[[Row], str]:
 
 def _test_without(row: Row, axis: str) -> str:
     """Return the name of a test without the axis: `pp512 @ d4096` without its depth is `pp512`."""
-    parts = [f"{mark}{'' if axis == name else row[name]}" for mark, name in (("pp", "n_prompt"), ("tg", "n_gen")) if row[name]]
+    parts = [row["image"]] if row["image"] else []
+    parts += [f"{mark}{'' if axis == name else row[name]}" for mark, name in (("pp", "n_prompt"), ("tg", "n_gen")) if row[name]]
     text = "+".join(parts)
     if row["n_parallel"] > 1 and axis != "n_parallel":
         text += f" x{row['n_parallel']}"
@@ -134,7 +135,10 @@ def _test_without(row: Row, axis: str) -> str:
 
 def _kind(row: Row) -> str:
     """Return the kind of a test: tests of one kind share a scale."""
-    names = {"latency": "latency: prompt and generation", "end-to-end": "end to end", "quality": "evaluation of text"}
+    names = {
+        "latency": "latency: prompt and generation", "end-to-end": "end to end", "image": "end to end, with a picture",
+        "quality": "evaluation of text",
+    }  # fmt: skip
     if row["workload"] in names:
         return names[row["workload"]]
     if not row["n_gen"]:

@@ -23,7 +23,7 @@ _SETTINGS: dict[str, object] = {
     "n_gpu_layers": None, "n_threads": None, "cpu_mask": "0x0", "cpu_strict": False, "poll": 50, "n_batch": 2048,
     "n_ubatch": 512, "type_k": "f16", "type_v": "f16", "main_gpu": 0, "split_mode": "layer", "no_kv_offload": False,
     "flash_attn": -1, "devices": "auto", "tensor_split": "0.00", "load_mode": "auto", "embeddings": False, "no_op_offload": 0,
-    "no_host": False, "repack": True, "kernels": "own", "loras": "", "rpc": "",
+    "no_host": False, "repack": True, "kernels": "own", "loras": "", "rpc": "", "mmproj": "",
 }  # fmt: skip
 """Columns that a table shows only if a row differs from the default, in llama-bench's order."""
 
@@ -35,7 +35,9 @@ _LATENCY = {
     "ttft_ms": "ttft ms", "itl_p50_ms": "p50 ms", "itl_p90_ms": "p90 ms", "itl_p99_ms": "p99 ms", "itl_max_ms": "max ms",
 }  # fmt: skip
 
-_FIGURES = _LATENCY | _QUALITY
+_IMAGE = {"image_tokens": "image tokens", "encode_ms": "encode ms"}
+
+_FIGURES = _LATENCY | _IMAGE | _QUALITY
 
 _WIDTHS = {
     "model": -30, "size": 10, "params": 10, "backend": -10, "test": 15, "t/s": 20, "n_gpu_layers": 3, "n_threads": 7,
@@ -155,7 +157,8 @@ class MarkdownFormat:
 
     def __init__(self, planned: Sequence[Row]) -> None:
         workloads = {row["workload"] for row in planned}
-        figures = [*(_LATENCY if workloads & set(TIMED) else ()), *quality_columns(planned)]
+        pictures, timed = "image" in workloads, workloads & set(TIMED)
+        figures = [*(_IMAGE if pictures else ()), *(_LATENCY if timed else ()), *quality_columns(planned)]
         self._columns = ["model", "size", "params", "backend", *shown_settings(planned), "test", "t/s", *figures]
         self._build = f"{planned[0]['build_commit']} ({planned[0]['build_number']})" if planned else ""
 
@@ -217,7 +220,7 @@ def format_parameters(count: int) -> str:
 def _cell(row: Row, column: str) -> str:
     if column == "t/s":
         return "failed: " + " ".join(row["error"].split()).replace("|", "/") if row["error"] else _speed(row)
-    if column in _LATENCY:
+    if column in _LATENCY or column == "encode_ms":
         return "" if row[column] is None else f"{row[column]:.2f}"
     if column in _QUALITY:
         return _quality_figure(row, column)
@@ -237,12 +240,12 @@ def _speed(row: Row) -> str:
 def _width(column: str) -> int:
     if column in _WIDTHS:
         return _WIDTHS[column]
-    if column in _LATENCY:
-        return 8
+    if column in _LATENCY or column in _IMAGE:
+        return max(8, len(_FIGURES[column]))
     if column in _QUALITY:
         return 22
     width = max(len(column), 10)
-    return -width if LLAMA_BENCH_COLUMNS.get(column) == "text" else width
+    return -width if COLUMNS.get(column) == "text" else width
 
 
 def _line(cells: Iterable[str], widths: Sequence[int]) -> str:

@@ -22,7 +22,7 @@ Style = Callable[[str, StyleName], str]
 _GAP = "  "
 _LONGEST_MODEL = 30
 _ESSENTIAL = 1
-"""The `drop_order` of columns that are left out only after settings have become lines."""
+"""The highest `drop_order` of columns that are left out only after settings have become lines."""
 
 _NARROW = 24
 _FLASH = {-1: "auto", 0: "off", 1: "on"}
@@ -35,7 +35,7 @@ class _Column:
     title: str
     text: Callable[[Row], str]
     width: int
-    drop_order: int = 0
+    drop_order: float = 0
     left: bool = False
     style: StyleName | None = None
 
@@ -123,17 +123,11 @@ def _figures(planned: Sequence[Row]) -> list[_Column]:
     """Return the columns of the test and its figures."""
     test = max((len(row["test"]) for row in planned), default=0)
     columns = [_Column("test", lambda row: str(row["test"]), max(4, test), left=True)]
-    latency = any(row["workload"] in TIMED for row in planned)
-    if planned and all(row["workload"] == "quality" for row in planned):
+    workloads = {row["workload"] for row in planned}
+    if workloads == {"quality"}:
         return [*columns, *_quality_columns(planned)]
-    if latency:
-        columns += [
-            _Column("first token", lambda row: _duration(row["ttft_ms"]), 11, style="bold"),
-            _Column("p50", lambda row: _duration(row["itl_p50_ms"]), 8, style="bold"),
-            _Column("p90", lambda row: _duration(row["itl_p90_ms"]), 8),
-            _Column("p99", lambda row: _duration(row["itl_p99_ms"]), 8),
-            _Column("max", lambda row: _duration(row["itl_max_ms"]), 8),
-        ]
+    if latency := bool(workloads & set(TIMED)):
+        columns += _latency_columns(has_images="image" in workloads)
     columns += [
         _Column("tokens/s", lambda row: _speed(row["median_ts"]), 9, 1 if latency else 0, style=None if latency else "bold"),
         _Column("95 % interval", _interval, 19, 3 if latency else 1),
@@ -146,6 +140,18 @@ def _figures(planned: Sequence[Row]) -> list[_Column]:
     if any(row["energy_source"] for row in planned):
         columns.append(_Column("energy", lambda row: "" if row["energy_j"] is None else f"{row['energy_j']:.1f} J", 9, 4))
     return columns
+
+
+def _latency_columns(*, has_images: bool) -> Iterator[_Column]:
+    """Yield the columns of tests that time each token, and of pictures."""
+    if has_images:
+        yield _Column("image tokens", lambda row: "" if row["image_tokens"] is None else f"{row['image_tokens']:,}", 12, 0.7)
+        yield _Column("encode", lambda row: _duration(row["encode_ms"]), 9, 0.3, style="bold")
+    yield _Column("first token", lambda row: _duration(row["ttft_ms"]), 11, style="bold")
+    yield _Column("p50", lambda row: _duration(row["itl_p50_ms"]), 8, 0.4, style="bold")
+    yield _Column("p90", lambda row: _duration(row["itl_p90_ms"]), 8, 0.6)
+    yield _Column("p99", lambda row: _duration(row["itl_p99_ms"]), 8, 0.6)
+    yield _Column("max", lambda row: _duration(row["itl_max_ms"]), 8, 0.5)
 
 
 def _quality_columns(planned: Sequence[Row]) -> Iterator[_Column]:

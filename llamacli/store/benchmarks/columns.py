@@ -41,17 +41,26 @@ EXTRA_COLUMNS: dict[str, ColumnType] = {
     "median_ns": "real", "low_ns": "real", "high_ns": "real", "median_ts": "real", "low_ts": "real", "high_ts": "real",
     "load_ms": "real", "peak_memory": "integer", "device_memory": "integer", "energy_j": "real", "energy_source": "text",
     "ttft_ms": "real", "itl_p50_ms": "real", "itl_p90_ms": "real", "itl_p99_ms": "real", "itl_max_ms": "real",
-    "loras": "text",
+    "loras": "text", "image": "text", "mmproj": "text", "image_tokens": "integer", "encode_ms": "real",
     **QUALITY_COLUMNS,
     "warnings": "text", "error": "text",
 }  # fmt: skip
-"""Columns that llama-bench lacks. None if unknown. `low` and `high` are bounds of 95 % intervals, of the median for times."""
+"""Columns that llama-bench lacks. None if unknown. `low` and `high` are bounds of 95 % intervals, of the median for times.
 
-FORMER: dict[str, Any] = {"kernels": "upstream", "loras": "", "rpc": "", **dict.fromkeys(QUALITY_COLUMNS)}
+`image` is the size of the picture before a prompt, empty without one, and `encode_ms` the median time of its encoding.
+"""
+
+FORMER: dict[str, Any] = {
+    "kernels": "upstream", "loras": "", "rpc": "", "image": "", "mmproj": "", "image_tokens": None, "encode_ms": None,
+    **dict.fromkeys(QUALITY_COLUMNS),
+}  # fmt: skip
 """Extra columns that rows of earlier versions lack, with the values that held then."""
 
-TIMING_COLUMNS = ("prompt_ns", "steps_ns")
-"""Lists with an entry for each repetition, only in JSON, for tests that time each token (entries of `steps_ns` are lists)."""
+TIMING_COLUMNS = ("prompt_ns", "steps_ns", "encode_ns")
+"""Lists with an entry for each repetition, only in JSON, for tests that time each token, or the encoding of a picture.
+
+Entries of `steps_ns` are lists.
+"""
 
 QUALITY = "quality"
 """The key of a document, only in JSON, in rows of the workload of that name: see `QUALITY_SHAPE`."""

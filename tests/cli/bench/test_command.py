@@ -198,6 +198,48 @@ def test_json_has_the_time_of_each_token(tiny_model):
     assert row["itl_p50_ms"] <= row["itl_p90_ms"] <= row["itl_p99_ms"] <= row["itl_max_ms"]
 
 
+def bench_image(seeing, *arguments: str, **how) -> Result:
+    found = seeing("qwen2vl")
+    how = {"find_projector": lambda *_, **__: found.projector, **how}
+    return bench(found.model, "-p", "40", "-n", "3", "--image", "64x64,128x64", *arguments, **how)
+
+
+def test_pictures_are_rows_of_their_own(seeing):
+    small, large = documents(bench_image(seeing, "-o", "json"))
+    assert [row["test"] for row in (small, large)] == ["64x64+pp40+tg3", "128x64+pp40+tg3"]
+    assert (small["image"], small["mmproj"], small["error"]) == ("64x64", seeing("qwen2vl").projector.name, None)
+    assert (small["image_tokens"], large["image_tokens"]) == (18, 34)  # a token for 16 x 16 pixels, and two marks
+    for row in (small, large):
+        assert 0 < row["encode_ms"] < row["ttft_ms"]
+        assert row["encode_ms"] == pytest.approx(sum(row["encode_ns"]) / 2e6, rel=1e-3)
+        assert row["samples_ts"][0] == pytest.approx(43e9 / row["samples_ns"][0], rel=1e-4)  # those of the text
+    header, _, first = bench_image(seeing).stdout.splitlines()[:3]
+    assert "| image tokens | encode ms |  ttft ms |" in header
+    assert header.count("|") == first.count("|")
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"), [(40, ["encode", "first token"]), (200, ["image tokens", "encode", "first token", "p50", "tokens/s"])]
+)
+def test_pictures_in_the_table(seeing, width, shown):
+    lines = plain(bench_image(seeing, terminals=ON_TERMINAL, width=width)).splitlines()
+    header = next(line for line in lines if "first token" in line)
+    assert all(name in header for name in shown)
+    assert max(map(len, lines)) <= width
+
+
+def test_pictures_are_compared_and_exported(seeing):
+    for _ in range(2):
+        assert bench_image(seeing).status == 0
+    compared = invoke("bench", "compare", "last~1", "last", "--json")
+    assert [test["test"] for test in json.loads(compared.stdout)["tests"]] == ["64x64+pp40+tg3", "128x64+pp40+tg3"]
+    assert invoke("bench", "compare", "last:1", "last:2").status == 2  # other pictures are other tests
+    names, first, *_ = csv.reader(io.StringIO(invoke("bench", "export", "last", "-o", "csv").stdout))
+    assert dict(zip(names, first, strict=True))["image_tokens"] == "18"
+    command = json.loads(invoke("bench", "show", "last", "--json").stdout)["command"]
+    assert "--image 64x64,128x64" in command
+
+
 def test_parallel_counts_the_tokens_of_all(tiny_model):
     rows = documents(bench(tiny_model, "-p", "16", "-n", "0", "--parallel", "1-4*2", "-o", "json"))
     assert [(row["test"], row["n_parallel"]) for row in rows] == [("pp16", 1), ("pp16 x2", 2), ("pp16 x4", 4)]
@@ -244,6 +286,18 @@ def test_usage_errors(tiny_model, arguments):
         (("-d", "-1"), "-d must be from 0 to 2147483647"),
         (("-r", "0"), "-r must be from 1 to 100000"),
         (("--until-stable", "0"), "--until-stable must be a percentage above 0"),
+        (("--image", "0x5"), "an --image of 0x5 pixels has no pixels"),
+        (("--image", "512"), "invalid --image size '512': use a width and a height in pixels, such as 512x384"),
+        (("--image", "64x64,"), "invalid --image size ''"),
+        (("--image", "9999999999x1"), "invalid --image size '9999999999x1'"),
+        (("--image", "99999x99999"), "an --image of 99999x99999 pixels has more than 100 megapixels"),
+        (("--image", "1000x1"), "one side is more than 200 times the other"),
+        (("--image", "8x8", "-d", "4"), "--image cannot be used with -d or --parallel"),
+        (("--image", "8x8", "--poll", "4"), "--image cannot be used with -C, --cpu-strict, --poll or -embd"),
+        (("--image", "8x8"), "tiny.gguf takes no images (--mmproj names its projector)"),
+        (("--mmproj", "x.gguf"), "--mmproj needs --image"),
+        (("--url", "http://localhost:9", "--image", "8x8"), "--image cannot be used with --url"),
+        (("--url", "http://localhost:9", "--mmproj", "x.gguf"), "--mmproj cannot be used with --url"),
     ],
 )
 def test_values_out_of_range_name_their_options(tiny_model, arguments, message):

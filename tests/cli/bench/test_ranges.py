@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from llamacli.cli.bench import ranges as values
@@ -127,6 +129,17 @@ def test_latency_pairs_prompts_with_answers():
     assert names(work) == ["pp8+tg4 latency", "pp16+tg4 latency", "pp8+tg4 end to end", "pp16+tg4 end to end"]
 
 
+def test_sizes_of_images_are_an_axis():
+    work = WorkOptions(n_prompt=((8, 0),), n_gen=((4, 2),), image=(("64x64", "512x384"), ("1x1",)))
+    sizes = ["64x64", "512x384", "1x1"]
+    assert names(work) == [f"{size}+pp8+tg{n_gen}" for n_gen in (4, 2) for size in sizes]
+    tests = expand(dataclasses.replace(work, end_to_end=True), SetupOptions(), ["a", "b"], {"a": "p", "b": "q"})
+    assert [(test.model, test.image, test.mmproj) for test in tests] == [
+        *([("a", "", "")] * 2), *[("a", size, "p") for _ in range(2) for size in sizes],
+        *([("b", "", "")] * 2), *[("b", size, "q") for _ in range(2) for size in sizes],
+    ]  # fmt: skip
+
+
 def test_mmap_is_a_load_mode():
     tests = expand(WorkOptions(n_gen=((0,),)), SetupOptions(mmap=((False, True),)), ["m"])
     assert [test.load_mode for test in tests] == ["none", "mmap"]
@@ -140,6 +153,9 @@ def test_mmap_is_a_load_mode():
         (WorkOptions(end_to_end=True, n_depth=((8,),)), SetupOptions()),
         (WorkOptions(end_to_end=True, parallel=((2,),)), SetupOptions()),
         (WorkOptions(end_to_end=True), SetupOptions(poll=((0,),))),
+        (WorkOptions(image=(("8x8",),), n_depth=((8,),)), SetupOptions()),
+        (WorkOptions(image=(("8x8",),), n_gen=((0,),)), SetupOptions()),
+        (WorkOptions(image=(("0x8",),)), SetupOptions()),
         (WorkOptions(), SetupOptions(threads=((0,),))),
         (WorkOptions(), SetupOptions(poll=((101,),))),
         (WorkOptions(parallel=((300,),)), SetupOptions()),
