@@ -36,8 +36,9 @@ class Llama(Attributes):
     token given to `eval`. `low_vram` keeps the KV cache in host memory, as `offload_kqv=False` does. `use_mmap`: True maps the
     file, which other processes then share; False reads it; None reads it into huge pages if it is at most 1 GiB, a quarter of
     the free memory and on the CPU (a few percent faster), and maps it otherwise. `kv_overrides` replaces scalars of the file's
-    metadata. `draft_model` guesses tokens for `generate`, which then evaluates several at once. `tokenizer` tokenizes texts in
-    place of the model's own. `spm_infill` puts the suffix first in prompts for infill. `last_n_tokens_size` is the default of
+    metadata. `draft_model` guesses tokens, several of which are then evaluated at once: an object does it for `generate`, a
+    smaller model with the same vocabulary (given as `model_path` is) for all answers. `tokenizer` tokenizes texts in place of
+    the model's own. `spm_infill` puts the suffix first in prompts for infill. `last_n_tokens_size` is the default of
     `repeat_last_n`. Enumerations are names, or llama.cpp's numbers. A `seed` that is negative or LLAMA_DEFAULT_SEED is drawn;
     otherwise each call without a seed of its own draws the next one from it. `verbose` logs to stderr. `isolated` puts the
     model into a process of its own, so that a fault in native code is an EngineDiedError (see `IsolatedLlama`). `url` lets a
@@ -112,7 +113,7 @@ class Llama(Attributes):
         chat_handler: LlamaChatCompletionHandler | None = None,
         mmproj: str | PathLike[str] | None = None,
         image_max_tokens: int | None = None,
-        draft_model: LlamaDraftModel | None = None,
+        draft_model: LlamaDraftModel | str | PathLike[str] | None = None,
         tokenizer: BaseLlamaTokenizer | None = None,
         spm_infill: bool = False,
         lora_base: str | None = None,
@@ -130,7 +131,7 @@ class Llama(Attributes):
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         from llamacli.api.arguments import values
         from llamacli.api.arguments.options import warn_obsolete
-        from llamacli.api.arguments.params import context_params, model_params
+        from llamacli.api.arguments.params import context_params, draft_path, model_params
         from llamacli.api.chat.handlers import check_format
         from llamacli.api.chat.projectors import ProjectorHandler, projector_arguments
         from llamacli.api.loading import find_model, set_verbose
@@ -146,7 +147,9 @@ class Llama(Attributes):
         path, seed = find_model(model_path), values.seed(seed)
         projector = projector_arguments(chat_handler, mmproj, image_max_tokens)
         chat_handler = None if isinstance(chat_handler, ProjectorHandler) else chat_handler
-        context, model = context_params(path, self._arguments), model_params({**self._arguments, **projector})
+        drafter, draft = draft_path(draft_model)
+        arguments = {**self._arguments, **projector, "draft_model": draft}
+        context, model = context_params(path, arguments), model_params(arguments)
         repeat_last_n = values.whole("last_n_tokens_size", last_n_tokens_size)
         SamplingParams(seed=seed, repeat_last_n=repeat_last_n)  # check them before loading
         self._embeds, self._pooling, self._attention = embedding, values.pooling(pooling_type), values.attention(attention_type)
@@ -164,7 +167,7 @@ class Llama(Attributes):
                 seed=seed,
                 repeat_last_n=repeat_last_n,
                 logits_all=logits_all,
-                draft_model=draft_model,
+                draft_model=drafter,
                 tokenizer=tokenizer,
                 spm_infill=spm_infill,
             )

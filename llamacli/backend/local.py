@@ -45,6 +45,5 @@ def fits_memory(path: Path, model: ModelParams, context: ContextParams) -> bool:
     """Return whether a model fits into the memory that is free now. Raises ModelError if it cannot be read."""
     from llamacli.backend.child.inspection import Inspector
 
-    beside = [Path(model.mmproj)] if model.mmproj is not None else []
-    with Inspector(ChildParams(rpc=model.rpc), [path, *beside]) as inspector:
+    with Inspector(ChildParams(rpc=model.rpc), [path, *map(Path, model.companions)]) as inspector:
         return inspector.fit(path, model, context).fits

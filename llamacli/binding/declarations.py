@@ -184,6 +184,7 @@ struct llamacli_lane {
     int32_t top_k;
     int32_t n_top;
     int32_t certain;
+    float least;
     bool greedy;
     llama_seq_id sequence;
     llama_pos position;

@@ -53,21 +53,30 @@ class Engine(Vectors):
         may_die: bool = False,
     ) -> None:
         self._process = os.getpid()
-        flag = cancel or CancelFlag()
-        vocab_only = model is not None and model.vocabulary_only
+        flag, model = cancel or CancelFlag(), model or ModelParams()
+        vocab_only = model.vocabulary_only
+        draft = Path(model.draft_model) if model.draft_model is not None and not vocab_only else None
+        if draft is not None:
+            from llamacli.engine.generation.drafts.draft_model import DraftModel, check_draft_model  # few use one
+
+            check_draft_model(path, draft)
         loaded = Model(path, model, cancel=flag, on_load=on_load, vocab_only=vocab_only, may_die=may_die)
         context = context or ContextParams()
-        encoder = None
+        encoder = self._draft_model = None
         try:
+            if draft is not None:
+                self._draft_model = DraftModel(draft, model, loaded, flag, may_die=may_die)
             if loaded.params.mmproj is not None and not vocab_only:
                 from llamacli.engine.media.encoder import MediaEncoder  # most models take text only
 
                 threads = context.threads_batch or context.threads or default_threads()
                 encoder = MediaEncoder(loaded, Path(loaded.params.mmproj), threads=threads)
         except BaseException:
+            if self._draft_model is not None:
+                self._draft_model.close()
             loaded.close()
             raise
-        super().__init__(loaded, Contexts(loaded, context, flag, encoder), encoder)
+        super().__init__(loaded, Contexts(loaded, context, flag, encoder, self._draft_model), encoder)
 
     def require_own_process(self) -> None:
         """Raise EngineError in a process forked from the one that loaded the model: its threads are missing there."""
@@ -277,6 +286,8 @@ class Engine(Vectors):
         self.close_templates()
         if self.encoder is not None:
             self.encoder.close()
+        if self._draft_model is not None:
+            self._draft_model.close()
         self.model.close()
 
     def __enter__(self) -> Self:

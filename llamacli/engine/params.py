@@ -65,7 +65,8 @@ class ModelParams:
     this machine. `kernels` are what computes on the CPU: our own where they know the weights' type and the processor, or
     llama.cpp's. `numa` is a GGML_NUMA_STRATEGY_* for the whole process, 0 leaves it alone. `mmproj` is the projector's file,
     which turns pictures and sound into embeddings of this model; with it `image_max_tokens` are the most that a picture may
-    take, for models that let it vary.
+    take, for models that let it vary. `draft_model` is the file of a smaller model with the same vocabulary, which guesses the
+    next tokens; `draft_gpu_layers` are its layers on the GPU, as `gpu_layers`.
     """
 
     gpu_layers: int | None = None
@@ -88,9 +89,13 @@ class ModelParams:
     numa: int = 0
     mmproj: str | None = None
     image_max_tokens: int | None = None
+    draft_model: str | None = None
+    draft_gpu_layers: int | None = None
 
     def __post_init__(self) -> None:
-        require(self.gpu_layers is None or self.gpu_layers >= -1, "gpu_layers", "must be None, -1 or a number from 0")
+        for name in ("gpu_layers", "draft_gpu_layers"):
+            layers = getattr(self, name)
+            require(layers is None or layers >= -1, name, "must be None, -1 or a number from 0")
         require(all(math.isfinite(lora.scale) for lora in self.loras), "loras", "must have finite scales")
         require(all(math.isfinite(x) and x >= 0 for x in self.tensor_split), "tensor_split", "must hold numbers from 0")
         require(self.image_max_tokens is None or self.image_max_tokens > 0, "image_max_tokens", "must be at least 1")
@@ -98,6 +103,12 @@ class ModelParams:
             sizes = [len(text.encode()) for text in (key, value) if isinstance(text, str)]
             require(bool(key) and max(sizes) <= 127, "overrides", "must have keys and texts of at most 127 bytes")
             require(not isinstance(value, int) or abs(value) < 2**63, "overrides", "must have integers of 64 bits")
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """The other files that are loaded with the model."""
+        named = (self.mmproj, self.draft_model)
+        return (*(lora.path for lora in self.loras), *(path for path in named if path is not None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +178,9 @@ class GenerationParams:
     probabilities, which saves computing them. `context_shift`: drop the oldest tokens when the context is full, except the
     first `keep` and the beginning-of-text token (-1 keeps the whole prompt). `cache_prompt`: what the cache holds of the prompt
     is not evaluated again. `score_prompt`: the answer has the prompt's tokens with their log probabilities, too. `draft`: most
-    tokens that are guessed from repetitions and evaluated together; None guesses as many as pay, where the text stays the same.
+    tokens that are guessed, from repetitions or by a draft model, and evaluated together; None guesses as many as pay, without
+    a draft model only where the text stays the same. A draft ends before a token to which its model gives a probability below
+    `draft_p_min`.
     `max_ms`: the answer ends with the first line that ends so many milliseconds after its first token. `min_indent`: it ends
     before a line that has fewer blanks at its start; the first line does not count.
     """
@@ -181,6 +194,7 @@ class GenerationParams:
     cache_prompt: bool = True
     score_prompt: bool = False
     draft: int | None = None
+    draft_p_min: float = 0.0
     max_ms: float | None = None
     min_indent: int = 0
 
@@ -190,6 +204,7 @@ class GenerationParams:
         require(self.logprobs is None or 0 <= self.logprobs <= 1000, "logprobs", "must be from 0 to 1000")
         require(all(self.stop), "stop", "must not be an empty string")
         require(self.draft is None or 0 <= self.draft <= MOST_DRAFT, "draft", f"must be from 0 to {MOST_DRAFT}")
+        require(0 <= self.draft_p_min <= 1, "draft_p_min", "must be from 0 to 1")
         require(self.max_ms is None or self.max_ms >= 0, "max_ms", "must be a number from 0")
         require(self.min_indent >= 0, "min_indent", "must be a number from 0")
 

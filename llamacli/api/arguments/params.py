@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from llamacli.api.arguments import values
-from llamacli.api.loading import context_size
+from llamacli.api.loading import context_size, find_model
 from llamacli.engine.params import ContextParams, LoraAdapter, ModelParams
+
+if TYPE_CHECKING:
+    from llamacli.api.speculative import LlamaDraftModel
 
 SCORED: Final = 64
 """Tokens of a prompt that are scored at once, when their log probabilities are shown."""
@@ -75,4 +79,18 @@ def model_params(given: Mapping[str, Any]) -> ModelParams:
         numa=values.numa(given["numa"]),
         mmproj=str(given["mmproj"]) if given["mmproj"] is not None else None,
         image_max_tokens=values.whole_or_none("image_max_tokens", given["image_max_tokens"]),
+        draft_model=given["draft_model"],
     )
+
+
+def draft_path(
+    draft_model: LlamaDraftModel | str | PathLike[str] | None,
+) -> tuple[LlamaDraftModel | None, str | None]:
+    """Return the argument `draft_model` as an object that guesses, or as the file of a model.
+
+    Raises:
+        ModelNotFoundError, DownloadError: if there is no such model.
+    """
+    if isinstance(draft_model, str | PathLike):
+        return None, str(find_model(draft_model).resolve())
+    return draft_model, None

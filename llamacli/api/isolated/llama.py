@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from llamacli.api.arguments.names import naming_arguments
+from llamacli.api.arguments.params import draft_path
 from llamacli.api.chat.projectors import ProjectorHandler, projector_arguments
 from llamacli.api.grammar import LlamaGrammar
 from llamacli.api.isolated import contract
@@ -53,8 +54,13 @@ class IsolatedLlama(Llama):
         if isinstance(arguments.get("chat_handler"), ProjectorHandler):
             arguments = {**arguments, "chat_handler": None}
         arguments |= projector
+        drafter, draft = draft_path(arguments.pop("draft_model", None))
+        arguments |= {"draft_model": drafter}
         plain = {name: _plain(name, value) for name, value in arguments.items() if value is not None}
-        reads = [path.with_name(name) for name in part_names(path.name)]
+        if draft is not None:
+            plain["draft_model"] = draft
+        models = [path] if draft is None else [path, Path(draft)]
+        reads = [one.with_name(name) for one in models for name in part_names(one.name)]
         reads += [Path(plain[name]) for name in ("lora_path", "mmproj") if name in plain]
         self.model_path, self.chat_format = str(model_path), plain.get("chat_format")
         self.verbose, self.cache, self.chat_handler = bool(plain.get("verbose")), None, None

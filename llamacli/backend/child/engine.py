@@ -281,8 +281,8 @@ def open_engine(
     on_load: Callable[[float], None] | None = None,
 ) -> ChildEngine:
     """Load a model in a child. Raises what `ChildEngine` raises."""
-    beside = [lora.path for lora in model.loras] + ([model.mmproj] if model.mmproj is not None else [])
-    reads = [path.with_name(name) for name in part_names(path.name)] + [Path(name) for name in beside]
+    files = [path, *map(Path, model.companions)]
+    reads = [one.with_name(name) for one in files for name in part_names(one.name)]
     arguments = OpenModel(str(path), model, context)
     child = replace(child or ChildParams(), rpc=model.rpc)
     start = partial(start_child, SERVICE, reads, child, model=path, identity=encode(arguments))

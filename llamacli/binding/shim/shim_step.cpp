@@ -330,7 +330,8 @@ bool step(llama_context * ctx, llamacli_lane * lanes, int32_t n_lanes, llamacli_
         lane.position += 1;
         const bool ends = llama_vocab_is_eog(vocab, choice.token) ||
                           (lane.constraint && !(llamacli_constraint_state(lane.constraint) & 1));
-        go_on = go_on && !ends && !has_certain_text(lane);
+        const bool unsure = lane.least > 0.0f && choice.logprob < std::log(lane.least);
+        go_on = go_on && !ends && !unsure && !has_certain_text(lane);
     }
     return go_on;
 }

@@ -79,6 +79,7 @@ LLAMACLI_API int32_t llamacli_constraint_certain(struct llamacli_constraint * co
 //   biases     : added to the logits of these tokens for the choice, but not for log probabilities
 //   greedy     : the chain cannot change which token is the most probable, and is skipped
 //   certain    : a burst ends where the constraint makes so many bytes of text certain; 0: it does not
+//   least      : a burst ends with a token of a smaller probability, which must be requested; 0: it does not
 //   n_top      : -1 no log probabilities, 0 that of the chosen token, N also those of the N best
 struct llamacli_lane {
     struct llama_sampler *          chain;
@@ -88,6 +89,7 @@ struct llamacli_lane {
     int32_t                         top_k;
     int32_t                         n_top;
     int32_t                         certain;
+    float                           least;
     bool                            greedy;
     llama_seq_id                    sequence;
     llama_pos                       position; // of `token`

@@ -13,6 +13,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import (
     ChatOptions,
     ContextOptions,
+    DraftModelOptions,
     GenerationOptions,
     ModelOptions,
     ProjectorOptions,
@@ -36,6 +37,7 @@ class AnswerOptions:
     conversation: ChatOptions
     generation: GenerationOptions
     model: ModelOptions
+    draft: DraftModelOptions
     projector: ProjectorOptions
     sampling: SamplingOptions
     context: ContextOptions
@@ -77,6 +79,7 @@ class AnswerOptions:
 
             return FoundModel(name, connect, self.sampling.resolved, params, template)
         path = app.find_model(app, reference, offline=self.model.offline)
+        model_params = self.draft.params(app, model_params, offline=self.model.offline)
         if projector := self.projector.find(app, path, reference, offline=self.model.offline):
             model_params = self.projector.params(model_params, projector)
 

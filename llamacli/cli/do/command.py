@@ -17,6 +17,7 @@ from llamacli.cli.framework.inputs.prompt import read_prompt
 from llamacli.cli.framework.options import (
     ChatOptions,
     ContextOptions,
+    DraftModelOptions,
     GenerationOptions,
     ModelOptions,
     PromptCacheOptions,
@@ -61,6 +62,7 @@ def do(
     template: TemplateOptions,
     chat: ChatOptions,
     model: ModelOptions,
+    draft: DraftModelOptions,
     generation: GenerationOptions,
     sampling: SamplingOptions,
     context: ContextOptions,
@@ -96,7 +98,7 @@ def do(
     text, opening = read_task(app.console, task, options, template, access)
     setup = ModelSetup(
         model=model,
-        params=model.params(),
+        params=model.params() if remote.url else draft.params(app, model.params(), offline=model.offline),
         context=context.params(),
         child=prompt_cache.child(child),
         remote=remote,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import ContextOptions, ModelOptions
+from llamacli.cli.framework.options import ContextOptions, DraftModelOptions, ModelOptions
 from llamacli.cli.framework.options.projector import MmprojOption
 from llamacli.cli.framework.parameters import argument, option
 from llamacli.cli.info.reports import (
@@ -19,7 +19,7 @@ from llamacli.cli.info.reports import (
     show_fit,
     show_system,
     show_values,
-    with_projector,
+    with_companions,
     write_document,
 )
 from llamacli.cli.info.sources import Opened, open_files
@@ -104,13 +104,22 @@ class ShowOptions:
     common=("--metadata", "--tensors", "--template", "--fit", "-c", "--check", "--hash", "--diff", "--system", "--json"),
 )
 def info(
-    app: AppContext, name: ModelArgument = None, *, show: ShowOptions, model: ModelOptions, context: ContextOptions
+    app: AppContext,
+    name: ModelArgument = None,
+    *,
+    show: ShowOptions,
+    model: ModelOptions,
+    draft: DraftModelOptions,
+    context: ContextOptions,
 ) -> None:
     """Inspect a model file.
 
     Reads only the header, in milliseconds. --hash reads the whole file, --diff reads the tensors that both models have, and
-    --fit runs llama.cpp's allocator without loading the weights; a projector for images beside the model counts, too.
+    --fit runs llama.cpp's allocator without loading the weights; a projector for images beside the model and the draft model of
+    -md count, too.
     """
+    if draft.model_draft is not None and not show.fit:
+        raise UsageError("-md needs --fit", hint="name it in place of the model to see what it is")
     if show.system:
         return show_system(app, model.child(), as_json=show.json)
     with open_files(app, name or model.model, offline=model.offline) as opened:
@@ -124,7 +133,7 @@ def info(
         require_complete(opened.files)
         if show.fit:
             params = context.params(n_seq_max=show.parallel)
-            loaded = with_projector(app, opened, model, show.mmproj)
+            loaded = with_companions(app, opened, model, show.mmproj, draft)
             return show_fit(app, opened, loaded, params, model.child(), as_json=show.json)
         if show.key is not None:
             return _key(app, opened, show.key, show)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import ModelOptions
+from llamacli.cli.framework.options import DraftModelOptions, ModelOptions
 from llamacli.cli.info.sources import Opened
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.errors import CapacityError, LibraryError, LlamacliError, MemoryFullError, ModelFileError, UsageError
@@ -151,19 +151,27 @@ def _load_findings(path: Path, header: Header, child: ChildParams) -> Iterator[F
             yield Finding("error", "file", error.message)
 
 
-def with_projector(app: AppContext, opened: Opened, options: ModelOptions, mmproj: str | None) -> ModelParams:
-    """Return the parameters of the model with its projector: the one that is named, or one beside it.
+def with_companions(
+    app: AppContext, opened: Opened, options: ModelOptions, mmproj: str | None, draft: DraftModelOptions
+) -> ModelParams:
+    """Return the parameters of the model with its draft model and its projector: the one that is named, or one beside it.
 
     Raises:
-        UsageError: if one is named, and the model is on a server.
-        ModelError: if it cannot be read, or does not fit the model.
+        UsageError: if one is named, and the model is on a server; or if the draft model has another vocabulary.
+        ModelError: if one cannot be read, or does not fit the model.
     """
-    if mmproj is not None:
-        opened.require_local("--mmproj")
+    for given, name in ((mmproj, "--mmproj"), (draft.model_draft, "-md")):
+        if given is not None:
+            opened.require_local(name)
     if opened.path is None:
         return options.params()
+    params = draft.params(app, options.params(), offline=options.offline)
+    if params.draft_model is not None:
+        from llamacli.engine.generation.drafts.draft_model import check_draft_model
+
+        check_draft_model(opened.path, Path(params.draft_model))
     found = app.find_projector(app, opened.path, None, mmproj=mmproj, offline=options.offline)
-    return replace(options.params(), mmproj=str(found) if found is not None else None)
+    return replace(params, mmproj=str(found) if found is not None else None)
 
 
 def show_fit(
@@ -181,8 +189,7 @@ def show_fit(
     if opened.path is not None:
         from llamacli.backend.child.inspection import Inspector
 
-        beside = [Path(model.mmproj)] if model.mmproj is not None else []
-        with Inspector(child, [opened.path, *beside]) as inspector:
+        with Inspector(child, [opened.path, *map(Path, model.companions)]) as inspector:
             report = inspector.fit(opened.path, model, context)
     else:
         from llamacli.engine.fit.search import estimate_model

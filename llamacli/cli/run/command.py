@@ -16,6 +16,7 @@ from llamacli.cli.framework.index.options import IndexOptions
 from llamacli.cli.framework.options import (
     ChatOptions,
     ContextOptions,
+    DraftModelOptions,
     GenerationOptions,
     ModelOptions,
     PromptCacheOptions,
@@ -88,6 +89,7 @@ def run(
     source: PromptOptions,
     media: MediaOptions,
     model: ModelOptions,
+    draft: DraftModelOptions,
     generation: GenerationOptions,
     output: OutputOptions,
     constraint: ConstraintOptions,
@@ -180,7 +182,7 @@ def run(
     )
     setup = ModelSetup(
         model=model,
-        params=model.params(),
+        params=model.params() if remote.url else draft.params(app, model.params(), offline=model.offline),
         context=context.params(n_seq_max=output.samples, kv_unified=output.samples > 1),
         child=prompt_cache.child(resident.child(model)),
         remote=remote,

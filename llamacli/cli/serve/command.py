@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import ContextOptions, ProjectorOptions, PromptCacheOptions, SamplingOptions
+from llamacli.cli.framework.options import (
+    ContextOptions,
+    DraftModelOptions,
+    ProjectorOptions,
+    PromptCacheOptions,
+    SamplingOptions,
+)
 from llamacli.cli.framework.parameters import option
 from llamacli.cli.serve.options import AccessOptions, ListenOptions, LoadOptions, LogOptions, NodeOptions, ServedModelOptions
 from llamacli.errors import UsageError
@@ -40,6 +46,7 @@ def serve(
     app: AppContext,
     *,
     model: ServedModelOptions,
+    draft: DraftModelOptions,
     projector: ProjectorOptions,
     listen: ListenOptions,
     node: NodeOptions,
@@ -76,6 +83,7 @@ def serve(
     check_no_node(node)
     setup = make_setup(
         model=model,
+        draft=draft,
         projector=projector,
         listen=listen,
         access=access,

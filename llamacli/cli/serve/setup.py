@@ -12,7 +12,13 @@ from typing import Any
 from llamacli.backend import local
 from llamacli.cli.framework.command import Reread
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import ContextOptions, ProjectorOptions, PromptCacheOptions, SamplingOptions
+from llamacli.cli.framework.options import (
+    ContextOptions,
+    DraftModelOptions,
+    ProjectorOptions,
+    PromptCacheOptions,
+    SamplingOptions,
+)
 from llamacli.cli.framework.settings import settings
 from llamacli.cli.serve.options import AccessOptions, ListenOptions, LoadOptions, LogOptions, ServedModelOptions
 from llamacli.engine.params import SamplingParams
@@ -40,6 +46,7 @@ class Setup:
     """The options of the command, by the names of its parameters."""
 
     model: ServedModelOptions
+    draft: DraftModelOptions
     projector: ProjectorOptions
     listen: ListenOptions
     access: AccessOptions
@@ -171,6 +178,8 @@ def _spec(app: AppContext, setup: Setup, line: Reread, reference: str | None, al
         aliases=tuple(other for other in dict.fromkeys((*names, *(Path(one).stem for one in names))) if other != name),
         find=lambda: app.find_model(app, reference, offline=own.model.offline),
         find_projector=lambda path: own.projector.find(app, path, reference, offline=own.model.offline),
+        add_draft=lambda params: own.draft.params(app, params, offline=own.model.offline),
+        draft=own.draft.model_draft,
         projector=own.projector.mmproj if own.projector.mmproj_auto else "",
         model=dataclasses.replace(own.model.params(), image_max_tokens=own.projector.image_max_tokens),
         context=context,

@@ -14,11 +14,12 @@ from llamacli.engine.fit.report import MARGIN, DeviceShare
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.runtime.context_params import native_params
 from llamacli.engine.runtime.hardware import available_memory
-from llamacli.engine.runtime.loading import ALL_LAYERS, fill_params
+from llamacli.engine.runtime.loading import ALL_LAYERS, as_loaded, fill_params
 from llamacli.engine.runtime.rpc import register_nodes
 from llamacli.errors import MemoryFullError, ModelError, ModelFileError, ModelUnsupportedError
 from llamacli.gguf.analysis.memory import Workload, estimate_memory
 from llamacli.gguf.analysis.projector import projector_memory
+from llamacli.gguf.check.loadable import check_loadable
 from llamacli.gguf.model import ModelFiles, read_file_header
 from llamacli.gguf.source import Source
 
@@ -95,7 +96,11 @@ class NativeMeter:
             self.program = _peak_memory()
         layers = (ALL_LAYERS if c_model.n_gpu_layers > document["n_layer"] else int(c_model.n_gpu_layers)) if offload else None
         shares = tuple(self._share(device) for device in document["devices"])
-        return MemoryNeed(shares if model.mmproj is None else _with_projector(shares, model.mmproj), layers)
+        if model.mmproj is not None:
+            shares = _with_projector(shares, model.mmproj)
+        if model.draft_model is not None:
+            shares = _with_draft_model(shares, Path(model.draft_model), model, context, size)
+        return MemoryNeed(shares, layers)
 
     def _check_cells(self, cells: int) -> None:
         """Refuse a context whose cells alone fill the memory: llama.cpp allocates their bookkeeping even to measure."""
@@ -167,6 +172,18 @@ def _with_projector(shares: tuple[DeviceShare, ...], path: str) -> tuple[DeviceS
     size = projector_memory(read_file_header(path))
     place = next((number for number, share in enumerate(shares) if not share.host), 0)
     return (*shares[:place], replace(shares[place], projector=size), *shares[place + 1 :])
+
+
+def _with_draft_model(
+    shares: tuple[DeviceShare, ...], path: Path, model: ModelParams, context: ContextParams, size: int
+) -> tuple[DeviceShare, ...]:
+    """Return the shares with those of the draft model, whose context has the same size."""
+    from llamacli.engine.generation.drafts.draft_model import draft_context_params, draft_params
+
+    params = as_loaded(draft_params(model), check_loadable(path))
+    need = NativeMeter(path).measure(params, draft_context_params(context), size)
+    sizes = {device.name: device.weights + device.cache + device.compute for device in need.devices}
+    return tuple(replace(share, draft=sizes.get(share.name, 0)) for share in shares)
 
 
 def _peak_memory() -> int:

@@ -14,7 +14,7 @@ class DeviceShare:
     """Memory of one device in bytes: what is free, and what the model would take. `free` is None if the system does not say.
 
     `program` is the process itself: interpreter, libraries and vocabulary. `projector` is about what the projector of pictures
-    and sounds takes while it encodes.
+    and sounds takes while it encodes, `draft` what the draft model takes.
     """
 
     name: str
@@ -26,11 +26,12 @@ class DeviceShare:
     compute: int
     program: int = 0
     projector: int = 0
+    draft: int = 0
 
     @property
     def needed(self) -> int:
         """The sum of all parts, in bytes."""
-        return self.weights + self.cache + self.compute + self.program + self.projector
+        return self.weights + self.cache + self.compute + self.program + self.projector + self.draft
 
     @property
     def room(self) -> int | None:

@@ -27,6 +27,8 @@ from llamacli.engine.runtime.state_file import State
 from llamacli.errors import ClosedError
 
 if TYPE_CHECKING:
+    from llamacli.engine.generation.drafts.draft_model import DraftModel
+    from llamacli.engine.generation.drafts.model_drafts import ModelDrafts
     from llamacli.engine.media.encoder import MediaEncoder
 
 MAX_AUTO_PARALLEL = 16
@@ -36,9 +38,18 @@ MAX_AUTO_PARALLEL = 16
 class Contexts:
     """Owner of a model's context. `close()` may be called twice, from any thread and from a signal handler."""
 
-    def __init__(self, model: Model, params: ContextParams, flag: CancelFlag, encoder: MediaEncoder | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        params: ContextParams,
+        flag: CancelFlag,
+        encoder: MediaEncoder | None = None,
+        draft_model: DraftModel | None = None,
+    ) -> None:
         self._model = model
         self._encoder = encoder
+        self._draft_model = draft_model
+        self._drafts: ModelDrafts | None = None
         self.params = params
         self._flag = flag
         self._context: Context | None = None
@@ -120,21 +131,38 @@ class Contexts:
             kept = states.capture(context, 0, shared.scheduler.slots.tokens_of(0))
             shared.close()
             context.close()
+            self._close_drafts()
         outputs = max(self.params.n_outputs, self.params.n_seq_max + MOST_DRAFT)
         params = dataclasses.replace(self.params, n_ctx=size, n_outputs=outputs)
         self._grows = True
         try:
             self._context = interruptible(lambda: Context(self._model, params), self._flag)
+            if self._draft_model is not None:
+                self._open_drafts(self._draft_model, self._context, params)
         finally:
             self._grows = False
             if self._closed:  # by a signal handler, which could not free the model under the context
                 self._free()
         self.require_open()
-        self._shared = SharedScheduler(Scheduler(self._context, self.staged, self._encoder), self._flag)
+        self._shared = SharedScheduler(Scheduler(self._context, self.staged, self._encoder, self._drafts), self._flag)
         if kept is not None and kept.tokens:
             states.restore(self._context, 0, kept)
             self._shared.scheduler.slots.adopt(0, list(kept.tokens))
         return self._shared
+
+    def _open_drafts(self, model: DraftModel, context: Context, params: ContextParams) -> None:
+        """Make the context of the draft model; without it there is none at all."""
+        try:
+            self._drafts = interruptible(lambda: model.open_context(params), self._flag)
+        except BaseException:
+            self._context = None
+            context.close()
+            raise
+
+    def _close_drafts(self) -> None:
+        drafts, self._drafts = self._drafts, None
+        if drafts is not None:
+            drafts.close()
 
     def keep_prefixes(self, capacity: int) -> None:
         """Keep evaluated prompts in up to `capacity` bytes of memory when others take their slots; 0 keeps none from now on."""
@@ -253,6 +281,7 @@ class Contexts:
         def free() -> None:
             if context is not None:
                 context.close()
+            self._close_drafts()
             self._afterwards()
 
         if shared is not None:

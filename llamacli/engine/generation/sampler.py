@@ -61,17 +61,19 @@ class Sampler:
         self._library.llamacli_sample(context_handle, index, self._lane_reference, self._choice_reference, self._top)
         return int(self._choice.token)
 
-    def lane(self, sequence: int, position: int, token: int, matcher: Any, *, certain: int) -> Any:
+    def lane(self, sequence: int, position: int, token: int, matcher: Any, *, certain: int = 0, least: float = 0.0) -> Any:
         """Return what C needs to continue alone after `token` at `position` of a sequence of the cache (see `Burst`).
 
-        It stops where `matcher` makes `certain` bytes of text certain; 0 does not.
+        It stops where `matcher` makes `certain` bytes of text certain, and with a token whose probability is smaller than
+        `least`, for which log probabilities must be requested; 0 does not.
 
         Raises:
             ClosedError: if the sampler was closed.
         """
         self._require_open()
         lane = self._lane
-        lane.sequence, lane.position, lane.token, lane.constraint, lane.certain = sequence, position, token, matcher, certain
+        lane.sequence, lane.position, lane.token, lane.constraint = sequence, position, token, matcher
+        lane.certain, lane.least = certain, least
         return lane
 
     @property

@@ -18,7 +18,7 @@ from llamacli.engine.events import Event, Failed, Finished, Token
 from llamacli.engine.generation.batches.burst import Burst, Choice
 from llamacli.engine.generation.batches.pace import PromptPace
 from llamacli.engine.generation.batches.planner import InvariantPlanner, MixedPlanner, Planned, Planner, batch_of
-from llamacli.engine.generation.drafts.drafter import Draft, Drafter
+from llamacli.engine.generation.drafts.drafter import Draft, Drafter, Limits
 from llamacli.engine.generation.prompts.media import MediaPrompts
 from llamacli.engine.generation.prompts.staged import StagedPrompts
 from llamacli.engine.generation.request import Request, check_length
@@ -28,21 +28,29 @@ from llamacli.engine.runtime.context import Context
 from llamacli.errors import CancelledError, LlamacliError, UsageError
 
 if TYPE_CHECKING:
+    from llamacli.engine.generation.drafts.model_drafts import ModelDrafts
     from llamacli.engine.media.encoder import Chunk, MediaEncoder
 
 
 class Scheduler:
     """Runner of requests on a context, up to its number of sequences at once. Not thread-safe: one thread steps.
 
-    `staged` are evaluated prompts from outside. `encoder` is needed for requests with pictures or sounds.
+    `staged` are evaluated prompts from outside. `encoder` is needed for requests with pictures or sounds. `drafts` are those of
+    a draft model.
     """
 
-    def __init__(self, context: Context, staged: StagedPrompts | None = None, encoder: MediaEncoder | None = None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        staged: StagedPrompts | None = None,
+        encoder: MediaEncoder | None = None,
+        drafts: ModelDrafts | None = None,
+    ) -> None:
         self._context = context
         self._media = MediaPrompts(context, encoder)
         self.slots = Slots(context, staged)
         self._bursts = Burst(context)
-        self._drafter = Drafter()
+        self._drafter = Drafter(drafts)
         self._can_draft = context.can_drop_last
         n_batch, n_ubatch = context.n_batch, min(context.n_batch, context.params.n_ubatch)
         pace = self._pace = PromptPace(context.params.prompt_seconds, n_ubatch)
@@ -152,13 +160,15 @@ class Scheduler:
         room = min(sequence.draft_room, self._context.n_outputs - 1)
         if room < 1:
             return None
-        most, certain = sequence.request.params.draft, sequence.certain_tokens()
-        return self._drafter.draft(sequence.id, sequence.cached, sequence.pending[0], most, room, certain=certain)
+        params, certain = sequence.request.params, sequence.certain_tokens()
+        limits = Limits(params.draft, room, params.draft_p_min)
+        return self._drafter.draft(sequence.id, sequence.slot, sequence.cached, sequence.pending[0], limits, certain=certain)
 
     def _may_draft(self, sequence: Sequence) -> bool:
-        """Return whether a sequence generates alone, wants drafts, and gets the same answer with them."""
+        """Return whether a sequence generates alone and wants drafts, unasked only where they leave its answer the same."""
         most = sequence.request.params.draft
-        return self.active == 1 and most != 0 and self._can_draft and (most is not None or self.slots.is_exact)
+        is_asked_for = most is not None or self._drafter.model is not None
+        return self.active == 1 and most != 0 and self._can_draft and (is_asked_for or self.slots.is_exact)
 
     def _check(self, sequence: Sequence, draft: Draft) -> list[Event]:
         """Evaluate the pending token of a sequence with a draft, and keep what would have been chosen without."""

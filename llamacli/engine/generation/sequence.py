@@ -42,6 +42,7 @@ class Sequence:
         self._context = context
         self._vocabulary = context.model.vocabulary
         self._progress = Progress()
+        self._expected: int | None = None  # the drafted token that is chosen next if the draft is right
         self.is_prefilling = True
         """True while prompt tokens are to be evaluated."""
         params = request.params
@@ -174,14 +175,16 @@ class Sequence:
 
         Return the events, and the number of accepted tokens. Each token is chosen as without a draft.
         """
-        events = self.evaluated(1, 0)
-        accepted = 0
-        while not self.finished and accepted < len(draft) and self.pending == [draft[accepted]]:
-            accepted += 1
-            events += self.evaluated(1, accepted)
+        events: list[Event] = []
+        before = self._progress.accepted
         self._progress.drafted += len(draft)
-        self._progress.accepted += accepted
-        return events, accepted
+        for output, token in enumerate((*draft, None)):
+            self._expected = token
+            events += self.evaluated(1, output)
+            if self.finished or self._progress.accepted - before <= output:
+                break
+        self._expected = None
+        return events, self._progress.accepted - before
 
     def lane(self, *, stops: bool) -> Any:
         """Return what C needs to continue from the pending token. `stops`: it ends where text is certain."""
@@ -238,6 +241,7 @@ class Sequence:
         """Add the events of a token. `may_end`: this token is the grammar's last, which may end the answer."""
         progress = self._progress
         progress.sampled += 1
+        progress.accepted += token == self._expected
         if self._vocabulary.is_end(token):
             events.append(self.finish("stop"))
             return

@@ -161,12 +161,13 @@ def format_fit(report: FitReport, flags: Sequence[str], *, paint: Paint = plain,
 
 def _device_table(report: FitReport, width: int | None) -> list[str]:
     """Return a line for each device, or on a narrow terminal a line for each size."""
-    has_projector = any(device.projector for device in report.devices)
-    parts = ("weights", "KV cache", "compute", *(("projector",) if has_projector else ()), "program")
+    extra = {"projector": [one.projector for one in report.devices], "draft model": [one.draft for one in report.devices]}
+    extra = {name: sizes for name, sizes in extra.items() if any(sizes)}
+    parts = ("weights", "KV cache", "compute", *extra, "program")
     titles = (*parts, "total", "free")
     rows = [
-        (cut(escape_line(device.name), _WIDEST_NAME), *_device_sizes(device, has_projector=has_projector))
-        for device in report.devices
+        (cut(escape_line(device.name), _WIDEST_NAME), *_device_sizes(device, [sizes[number] for sizes in extra.values()]))
+        for number, device in enumerate(report.devices)
     ]
     if len(rows) > 1:
         rows.append(("all", *([""] * len(parts)), format_bytes(report.total), ""))
@@ -178,9 +179,8 @@ def _device_table(report: FitReport, width: int | None) -> list[str]:
     return lines if width is None or max(map(len, lines)) <= width else format_records(titles, rows, width)
 
 
-def _device_sizes(device: DeviceShare, *, has_projector: bool) -> tuple[str, ...]:
-    projector = (device.projector,) if has_projector else ()
-    sizes = (device.weights, device.cache, device.compute, *projector, device.program, device.needed)
+def _device_sizes(device: DeviceShare, extra: Sequence[int]) -> tuple[str, ...]:
+    sizes = (device.weights, device.cache, device.compute, *extra, device.program, device.needed)
     return *map(format_bytes, sizes), "unknown" if device.free is None else format_bytes(device.free)
 
 

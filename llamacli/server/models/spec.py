@@ -53,6 +53,10 @@ def _no_projector(_path: Path) -> Path | None:
     return None
 
 
+def _no_draft(params: ModelParams) -> ModelParams:
+    return params
+
+
 def _unchanged(base: SamplingParams) -> SamplingParams:
     return base
 
@@ -62,6 +66,7 @@ class ModelSpec:
     """A model that may be served. `name` and `aliases` are what clients call it; `find` returns its file, fetched if need be.
 
     `find_projector` returns the projector of the file, None if it has none, and `projector` is its name if it was given.
+    `add_draft` returns the parameters with the draft model, if there is one, and `draft` is its name.
     `sampling` changes the defaults of sampling, which the model may recommend. `template` replaces the model's chat template.
     `fewer_sequences` are tried in turn if there is too little memory for those of `context`.
     """
@@ -70,6 +75,8 @@ class ModelSpec:
     find: Callable[[], Path]
     find_projector: Callable[[Path], Path | None] = _no_projector
     projector: str | None = None
+    add_draft: Callable[[ModelParams], ModelParams] = _no_draft
+    draft: str | None = None
     aliases: tuple[str, ...] = ()
     model: ModelParams = field(default_factory=ModelParams)
     context: ContextParams = field(default_factory=ContextParams)
@@ -84,13 +91,13 @@ class ModelSpec:
         return self.sampling(base) == other.sampling(base) and all(
             getattr(self, one.name) == getattr(other, one.name)
             for one in dataclasses.fields(self)
-            if one.name not in ("find", "find_projector", "sampling")
+            if one.name not in ("find", "find_projector", "add_draft", "sampling")
         )
 
     def params_for(self, path: Path) -> ModelParams:
-        """Return the parameters of the model, with its projector. Raises what `find_projector` raises."""
-        found = self.find_projector(path)
-        return self.model if found is None else dataclasses.replace(self.model, mmproj=str(found))
+        """Return the parameters of the model, with its projector and draft model. Raises what finding them raises."""
+        found, params = self.find_projector(path), self.add_draft(self.model)
+        return params if found is None else dataclasses.replace(params, mmproj=str(found))
 
     def context_for(self, path: Path) -> ContextParams:
         """Return the parameters of the context. Its size is fixed, because a larger one would end what runs in the old one.

@@ -13,7 +13,7 @@ from llamacli.engine.constraint.matcher import Matcher
 from llamacli.engine.constraint.schema import convert_schema
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Answer
-from llamacli.engine.generation.drafts.drafter import Drafter
+from llamacli.engine.generation.drafts.drafter import Drafter, Limits
 from llamacli.engine.generation.drafts.gate import Account, Gate, size_of
 from llamacli.engine.generation.drafts.repeats import Repeats
 from llamacli.engine.params import MOST_DRAFT, ContextParams, GenerationParams, ModelParams, SamplingParams
@@ -103,7 +103,7 @@ def test_useless_drafts_cost_an_answer_little():
     lost = 0.0
     drafter.generated(5, 5 * single)
     for step in range(400):
-        draft = drafter.draft(0, text[:-1], text[-1], None, 15)
+        draft = drafter.draft(0, 0, text[:-1], text[-1], Limits(None, 15))
         if draft is not None:
             drafter.checked(draft, 0, len(text), price)
             lost += price - single
@@ -121,11 +121,11 @@ def test_costs_are_measured_by_few_sizes(count, size):
 def test_a_text_that_lost_its_beginning_starts_anew():
     drafter = Drafter()
     text = [1, 2, 3, 4, 5, 6, 1, 2]
-    assert drafter.draft(0, text, 3, 4, 10).tokens == (4, 5, 6, 1)
-    assert drafter.draft(0, text[6:], 3, 4, 10) is None
+    assert drafter.draft(0, 0, text, 3, Limits(4, 10)).tokens == (4, 5, 6, 1)
+    assert drafter.draft(0, 0, text[6:], 3, Limits(4, 10)) is None
     drafter.ended([7, 8, 9, 10, 11])
-    assert drafter.draft(1, [0, 7, 8], 9, 2, 10).tokens == (10, 11)  # from an earlier answer
-    assert drafter.draft(1, [0, 7, 8], 9, 2, 0) is None
+    assert drafter.draft(1, 0, [0, 7, 8], 9, Limits(2, 10)).tokens == (10, 11)  # from an earlier answer
+    assert drafter.draft(1, 0, [0, 7, 8], 9, Limits(2, 0)) is None
 
 
 @pytest.fixture(scope="module")

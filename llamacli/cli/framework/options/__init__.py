@@ -9,6 +9,7 @@ from llamacli.cli.framework.options.cluster import DaskOption
 from llamacli.cli.framework.options.common import CommonOptions, JsonOption, OfflineOption, show_help
 from llamacli.cli.framework.options.context import ContextOptions
 from llamacli.cli.framework.options.documents import DocumentOptions, ShowTextOption
+from llamacli.cli.framework.options.draft import DraftModelOptions
 from llamacli.cli.framework.options.generation import GenerationOptions
 from llamacli.cli.framework.options.model import EngineTimeoutOption, ModelOption, ModelOptions, RpcOption, SandboxOption
 from llamacli.cli.framework.options.projector import MmprojOption, ProjectorOptions
@@ -21,8 +22,8 @@ from llamacli.cli.framework.options.template import TemplateOptions
 from llamacli.cli.framework.options.tools import ToolCallOptions
 
 __all__ = [
-    "ChatOptions", "CommonOptions", "ContextOptions", "DaskOption", "DocumentOptions", "EngineTimeoutOption",
-    "GenerationOptions", "JsonOption", "KeepAliveOption", "MmprojOption", "ModelOption", "ModelOptions", "OfflineOption",
-    "ProjectorOptions", "PromptCacheOptions", "RemoteOptions", "ResidentOptions", "RpcOption", "SamplingOptions",
-    "SandboxOption", "ShowTextOption", "TemplateOptions", "ToolCallOptions", "show_help",
+    "ChatOptions", "CommonOptions", "ContextOptions", "DaskOption", "DocumentOptions", "DraftModelOptions",
+    "EngineTimeoutOption", "GenerationOptions", "JsonOption", "KeepAliveOption", "MmprojOption", "ModelOption",
+    "ModelOptions", "OfflineOption", "ProjectorOptions", "PromptCacheOptions", "RemoteOptions", "ResidentOptions",
+    "RpcOption", "SamplingOptions", "SandboxOption", "ShowTextOption", "TemplateOptions", "ToolCallOptions", "show_help",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, ClassVar
 
+from llamacli.cli.framework.options.draft import DraftProbabilityOption
 from llamacli.cli.framework.parameters import option
 from llamacli.cli.framework.parsers import parse_draft, parse_escaped, parse_limit
 from llamacli.engine.params import GenerationParams, SamplingParams
@@ -46,9 +47,10 @@ class GenerationOptions:
         int | None,
         option(
             "--draft", metavar="auto|off|N", parser=parse_draft, shows="auto",
-            help="Tokens to guess from repetitions and evaluate together, at most; auto guesses where that is faster.",
+            help="Most tokens to guess, from repetitions or by -md, and evaluate together; auto guesses where that is faster.",
         ),
     ] = _GENERATION.draft  # fmt: skip
+    draft_p_min: DraftProbabilityOption = _GENERATION.draft_p_min
 
     def params(self, sampling: SamplingParams, **other: Any) -> GenerationParams:
         """The engine's parameters; `other` are fields of GenerationParams that no option sets."""
@@ -59,5 +61,6 @@ class GenerationOptions:
             keep=self.keep,
             sampling=sampling,
             draft=self.draft,
+            draft_p_min=self.draft_p_min,
             **other,
         )

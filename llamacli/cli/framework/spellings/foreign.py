@@ -38,6 +38,8 @@ _WITH_VALUE = {
     "--system-prompt-file": Rewrite("-sys", lambda value: ["-sys", read_text_file(Path(value)).rstrip("\n")]),
     "--schema": Rewrite("-j", _schema), "--guided-json": Rewrite("-j", _schema),
     "-np": _as("--parallel"), "-mm": _as("--mmproj"),
+    "-hfd": _as("-md", "hf:"), "-hfrd": _as("-md", "hf:"), "--hf-repo-draft": _as("-md", "hf:"),
+    "--spec-draft-hf": _as("-md", "hf:"),
     "-a": _as("-f"), "--attachment": _as("-f"),
 }  # fmt: skip
 """Options with a value that commands of ours have in another form, or under a short name."""
@@ -55,7 +57,15 @@ _WITHOUT_VALUE: dict[str, tuple[str, tuple[str, ...]]] = {
 _PROMPT = ("-p", "--prompt")
 _HF_FILE = ("-hff", "--hf-file")
 
+_LEAST_DRAFT = "drafts are as long as pays; --draft N is the most, and --draft-p-min P ends them earlier"
+
 _LINES = {
+    "--draft-min": _LEAST_DRAFT, "--draft-n-min": _LEAST_DRAFT, "--spec-draft-n-min": _LEAST_DRAFT,
+    "-cd": "the draft model has the context of -c", "--ctx-size-draft": "the draft model has the context of -c",
+    "-devd": "the draft model uses the devices of -dev", "--device-draft": "the draft model uses the devices of -dev",
+    "-ctkd": "the draft model has the cache types of -ctk and -ctv",
+    "-ctvd": "the draft model has the cache types of -ctk and -ctv",
+    "--threads-draft": "the draft model has the threads of -t", "-tbd": "the draft model has the threads of -tb",
     "-cnv": "llamacli chat is a conversation", "--conversation": "llamacli chat is a conversation",
     "-i": "llamacli chat is a conversation", "--interactive": "llamacli chat is a conversation",
     "-hff": "write -m hf:USER/REPO:FILE", "--hf-file": "write -m hf:USER/REPO:FILE",

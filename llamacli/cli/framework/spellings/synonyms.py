@@ -26,6 +26,12 @@ SYNONYMS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("--file",): ("fragment", "prompt-file"),
     ("--parallel",): ("n-parallel", "num-parallel", "max-num-seqs"),
     ("--gpu-layers",): ("ngl", "num-gpu", "num-gpu-layers", "gpulayers"),
+    ("--model-draft",): ("draft-model", "spec-draft-model", "speculative-model", "assistant-model"),
+    ("--gpu-layers-draft",): ("ngld", "n-gpu-layers-draft", "spec-draft-ngl"),
+    ("--draft",): (
+        "draft-max", "draft-n", "spec-draft-n-max", "num-speculative-tokens", "num-draft-tokens", "num-assistant-tokens",
+    ),
+    ("--draft-p-min",): ("spec-draft-p-min",),
     ("--threads",): ("n-threads", "num-thread", "num-threads"),
     ("--threads-batch",): ("n-threads-batch",),
     ("--batch-size",): ("n-batch", "num-batch"),

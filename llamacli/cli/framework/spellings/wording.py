@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from llamacli.cli.framework.options import ContextOptions, GenerationOptions, ModelOptions, SamplingOptions
+from llamacli.cli.framework.options import ContextOptions, DraftModelOptions, GenerationOptions, ModelOptions, SamplingOptions
 from llamacli.cli.framework.options.projector import ProjectorOptions
 from llamacli.cli.framework.parameters import Option
 from llamacli.cli.framework.signature import options_of
@@ -65,5 +65,5 @@ def word(text: str, flags: Mapping[str, str], parameter: str) -> str:
 
 @functools.cache
 def _shared_flags() -> dict[str, str]:
-    groups = (ModelOptions, ProjectorOptions, ContextOptions, GenerationOptions, SamplingOptions)
+    groups = (ModelOptions, DraftModelOptions, ProjectorOptions, ContextOptions, GenerationOptions, SamplingOptions)
     return flags_of(option for group in groups for option in options_of(group))

@@ -1,13 +1,15 @@
-"""Drafts for the running answers: from their own text, and from what was read and written before."""
+"""Drafts for the running answers: from their own text, from what was read and written before, and by a draft model."""
 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llamacli.engine.generation.batches.burst import STEPS
-from llamacli.engine.generation.drafts.gate import CERTAIN, Account, Gate, size_of
+from llamacli.engine.generation.drafts.gate import CERTAIN, MODEL, Account, Gate, size_of
+from llamacli.engine.generation.drafts.model_drafts import ModelDrafts
 from llamacli.engine.generation.drafts.repeats import GRAM, Repeats
 from llamacli.engine.media.placeholders import is_placeholder
 from llamacli.engine.params import MOST_DRAFT
@@ -21,42 +23,86 @@ _STEPS_NEAR_SUCCESS = 2
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Drafted tokens, and the length of the match that they follow."""
+    """Drafted tokens, the length of the match that they follow, and the seconds that making them took."""
 
     tokens: tuple[int, ...]
     match: int
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of a draft: `most` tokens, which are not weighed then, None for as many as pay; and `room` for so many.
+
+    `p_min` is the least probability that a draft model must give to a token.
+    """
+
+    most: int | None
+    room: int
+    p_min: float = 0.0
 
 
 class Drafter:
-    """The drafts of the answers of a scheduler, which are made while one of them runs alone."""
+    """The drafts of the answers of a scheduler, which are made while one of them runs alone.
 
-    def __init__(self) -> None:
+    `model` are those of a draft model, if there is one.
+    """
+
+    def __init__(self, model: ModelDrafts | None = None) -> None:
         self._gate = Gate()
+        self.model = model
         self._pool = Repeats()
         self._sequence = -1
         self._repeats, self._account = Repeats(), Account()
-        self._follows_draft = False
+        self._follows_draft = self._asks_model = False
 
     def draft(
-        self, sequence: int, text: Sequence[int], last: int, most: int | None, room: int, *, certain: Sequence[int] = ()
+        self, sequence: int, slot: int, text: Sequence[int], last: int, limits: Limits, *, certain: Sequence[int] = ()
     ) -> Draft | None:
-        """Return a draft of what follows a text and its last token, if one pays: at most `room` tokens.
+        """Return a draft of what follows a text and its last token, if one pays.
 
-        At most `most`, too, which are then not weighed; None: as many as pay. `text` grows from call to call; `sequence` is its
-        number. `certain` are tokens of text that must follow.
+        `text` grows from call to call; `sequence` is its number, and `slot` that of its slot in the cache. `certain` are tokens
+        of text that must follow.
         """
         if sequence != self._sequence:
             self._sequence, self._repeats, self._account = sequence, Repeats(), Account()
         if len(self._repeats) > len(text):  # a part of it was dropped, to make room in the context
             self._repeats = Repeats()
         self._repeats.extend([*text[len(self._repeats) :], last])
-        if room < 1:
+        if limits.room < 1:
             return None
         match, tokens = (CERTAIN, certain) if certain else self._guess([*text[-_LOOK_BACK:], last])
         tokens = list(itertools.takewhile(lambda token: not is_placeholder(token), tokens))
-        available = min(len(tokens), room, MOST_DRAFT)
-        count = self._worth(match, available) if most is None else min(most, available)
-        return Draft(tuple(tokens[:count]), match) if count else None
+        available = min(len(tokens), limits.room, MOST_DRAFT)
+        if limits.most is None:
+            count = self._worth(match, available)
+        elif self.model is not None and not certain:
+            count = 0
+        else:
+            count = min(limits.most, available)
+        return Draft(tuple(tokens[:count]), match) if count else self._ask_model(slot, [*text, last], limits)
+
+    def _ask_model(self, slot: int, text: list[int], limits: Limits) -> Draft | None:
+        """Return a draft of the draft model, if there is one and it pays."""
+        model, self._asks_model = self.model, False
+        if model is None or (missing := model.missing(slot, text)) is None:
+            return None
+        available, least = min(limits.room, MOST_DRAFT), limits.p_min
+        if limits.most is not None:
+            count = min(limits.most, available)
+        else:
+            count = model.gate.count(self._gate, self._account, available, missing)
+            least = max(least, model.gate.least(self._gate))
+        if not count:
+            return None
+        started, self._asks_model = time.perf_counter(), True
+        tokens = model.draft(slot, text, count, least)
+        seconds = time.perf_counter() - started
+        if tokens:
+            return Draft(tuple(tokens), MODEL, seconds)
+        self._account.book(-seconds, seconds)
+        model.gate.book(-seconds, seconds)
+        return None
 
     def _guess(self, end: Sequence[int]) -> tuple[int, Sequence[int]]:
         """Return the length of the longest match of the end of a text, and what followed there."""
@@ -71,7 +117,7 @@ class Drafter:
 
     def burst_limit(self, sequence: int, position: int) -> int:
         """Return how many tokens may be generated before the next look for a draft."""
-        is_near = sequence == self._sequence and self._account.is_near_success(position)
+        is_near = sequence == self._sequence and (self._asks_model or self._account.is_near_success(position))
         return _STEPS_NEAR_SUCCESS if is_near else STEPS
 
     def checked(self, draft: Draft, accepted: int, position: int, seconds: float) -> None:
@@ -81,12 +127,19 @@ class Drafter:
         self._follows_draft = True
         if accepted:
             self._account.succeeded(position)
-        if single is not None:
-            self._account.book((accepted + 1) * single - seconds, seconds)
+        if single is None:
+            return
+        spent = seconds + draft.seconds
+        saved = (accepted + 1) * single - spent
+        self._account.book(saved, spent)
+        if self.model is not None and draft.match == MODEL:
+            self.model.gate.book(saved, spent)
 
     def generated(self, count: int, seconds: float) -> None:
         """Record how long the evaluation of single tokens took. What the first one after a draft costs is the draft's."""
         single = self._gate.single
+        if self.model is not None:
+            self.model.gate.passed(seconds)
         if self._follows_draft and single is not None:
             self._account.book(min(0.0, count * single - seconds), seconds)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 SIZES = (4, 8, 16)
 """Tokens of an evaluation that checks a draft: few sizes, as llama.cpp only reuses the graph of the size before."""
 
@@ -16,7 +18,10 @@ _SLOPE = 0.3
 CERTAIN = 1 << 10
 """The length of a match that stands for text which a grammar makes certain, however long that is."""
 
-_GOOD_MATCHES = ((CERTAIN, 0.95), (16, 0.95), (8, 0.8), (5, 0.7), (0, 0.3))
+MODEL = 1 << 11
+"""The length of a match that stands for what a draft model guesses."""
+
+_GOOD_MATCHES = ((MODEL, 0.8), (CERTAIN, 0.95), (16, 0.95), (8, 0.8), (5, 0.7), (0, 0.3))
 """Lengths of matches, and the share of tokens that is taken to be accepted after them before it is measured."""
 
 _DEBT = 1.0
@@ -26,6 +31,14 @@ _SHARE_OF_TIME = 0.005
 """What they may cost beyond that, as a share of its time."""
 
 _NEAR = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The number of tokens of a draft, 0 for none, and how many times faster they are expected to make the text."""
+
+    count: int
+    gain: float
 
 
 class Gate:
@@ -57,19 +70,33 @@ class Gate:
 
         `most_loss` are the seconds that may be lost if none is accepted.
         """
-        if self._single is None:
-            return 0
-        share, best, most = self._accepted[_class_of(match)], 0, _MARGIN
-        for size in SIZES:
+        return self.best(self._accepted[_class_of(match)], available, most_loss).count
+
+    def best(self, share: float, available: int, most_loss: float, each: float = 0.0) -> Size:
+        """Return the size of draft with most gain if such a share of its tokens is accepted; none if none pays.
+
+        `each` are the seconds that one of its tokens takes to make.
+        """
+        best = Size(0, _MARGIN)
+        for size in SIZES if self._single is not None else ():
             count = min(size - 1, available)
             expected = 1 + sum(share**i for i in range(1, count + 1))
-            cost = self._costs.get(size, self._single * (1 + _SLOPE * (size - 1)))
-            gain = expected * self._single / cost
-            if gain > most and cost - self._single <= most_loss:
-                best, most = count, gain
+            cost = self.cost(size) + each * count
+            gain = expected * (self._single or 0.0) / cost
+            if gain > best.gain and cost - (self._single or 0.0) <= most_loss:
+                best = Size(count, gain)
             if count < size - 1:
                 break
         return best
+
+    def cost(self, size: int) -> float:
+        """Return the seconds of an evaluation of a size of `SIZES`, estimated before it is measured."""
+        return self._costs.get(size, (self._single or 0.0) * (1 + _SLOPE * (size - 1)))
+
+    @property
+    def share_of_model(self) -> float:
+        """The share of a draft model's tokens that was accepted."""
+        return self._accepted[MODEL]
 
 
 class Account:
@@ -79,6 +106,11 @@ class Account:
         self._saved = 0.0
         self._passed = 0.0
         self._success = -_NEAR
+
+    @property
+    def passed(self) -> float:
+        """The seconds that were booked."""
+        return self._passed
 
     def most_loss(self, single: float) -> float:
         """Return the seconds that the next draft may lose. `single` are those of an evaluation of one token."""

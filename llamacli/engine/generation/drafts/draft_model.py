@@ -1,0 +1,98 @@
+"""A draft model: a smaller model with the same vocabulary, loaded beside the one that answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from llamacli.engine.generation.drafts.model_drafts import ModelDrafts
+from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.context import Context
+from llamacli.engine.runtime.model import Model
+from llamacli.errors import LlamacliError, MemoryFullError, UsageError
+from llamacli.gguf.check.draft_vocabulary import check_draft_vocabulary
+from llamacli.gguf.check.loadable import check_headers
+
+_NO_LIMIT = 60.0
+
+
+def check_draft_model(path: Path, draft: Path) -> None:
+    """Check by their headers that a model can draft for the one at `path`.
+
+    Raises:
+        UsageError: if it has another vocabulary.
+        ModelError: if one of them cannot be read.
+    """
+    check_draft_vocabulary(check_headers(path), check_headers(draft))
+
+
+def draft_params(params: ModelParams) -> ModelParams:
+    """Return the parameters that the draft model of a model with these parameters is loaded with."""
+    return dataclasses.replace(
+        params,
+        gpu_layers=params.draft_gpu_layers,
+        loras=(),
+        overrides=(),
+        mmproj=None,
+        image_max_tokens=None,
+        draft_model=None,
+        draft_gpu_layers=None,
+    )
+
+
+def draft_context_params(params: ContextParams) -> ContextParams:
+    """Return the parameters of the draft model's context beside one with these parameters.
+
+    What changes the positions belongs to the larger model. Without a sliding window in the cache tokens can be dropped.
+    """
+    plain = ContextParams()
+    names = [field.name for field in dataclasses.fields(plain) if field.name.startswith(("rope_", "yarn_"))]
+    own = {name: getattr(plain, name) for name in names}
+    return dataclasses.replace(params, swa_full=True, invariant=False, n_outputs=0, burst_seconds=_NO_LIMIT, **own)
+
+
+class DraftModel:
+    """The draft model beside a model. It is closed after the contexts that `open_context` made.
+
+    Raises (when built):
+        UsageError: if it cannot draft for any model.
+        ModelError, MemoryFullError, CancelledError: as `Model`.
+    """
+
+    def __init__(self, path: Path, params: ModelParams, target: Model, cancel: CancelFlag, *, may_die: bool) -> None:
+        self._target = target
+        self.model = Model(path, draft_params(params), cancel=cancel, may_die=may_die)
+        try:
+            if not self.model.can_generate or self.model.has_encoder or self.model.is_recurrent:
+                kind = "recurrent and cannot take back a token" if self.model.is_recurrent else "not a generating model"
+                raise UsageError(f"{path.name} cannot be a draft model: it is {kind}", parameter="draft_model")
+        except BaseException:
+            self.model.close()
+            raise
+
+    def open_context(self, params: ContextParams) -> ModelDrafts:
+        """Return the drafts of this model for a context with these parameters, whose size is resolved.
+
+        Raises:
+            MemoryFullError: if the context does not fit beside that of the larger model.
+        """
+        try:
+            context = Context(self.model, draft_context_params(params))
+        except MemoryFullError as error:
+            raise MemoryFullError(
+                f"the draft model {self.model.path.name}: {error.message}", hint=error.hint, parameter=error.parameter
+            ) from error
+        try:
+            return ModelDrafts(context, self._target.vocabulary.size, self._relative_size)
+        except LlamacliError:
+            context.close()
+            raise
+
+    @property
+    def _relative_size(self) -> float:
+        return self.model.header.size / max(1, self._target.header.size)
+
+    def close(self) -> None:
+        """Free the model."""
+        self.model.close()
