@@ -137,3 +137,13 @@ def descriptors() -> int:
 
 def children() -> list[str]:
     return Path(f"/proc/self/task/{threading.main_thread().native_id}/children").read_text().split()
+
+
+def test_a_draft_model_is_loaded_beside_the_model(tiny_model: Path, tmp_path: Path) -> None:
+    for isolated in (False, True):
+        with Llama(tiny_model, n_ctx=256, n_threads=1, draft_model=tiny_model, isolated=isolated) as drafting:
+            with Llama(tiny_model, n_ctx=256, n_threads=1) as plain:
+                assert text_of(drafting("Hello", **GREEDY)) == text_of(plain("Hello", **GREEDY))
+            assert isolated or drafting.draft_model is None
+        with pytest.raises(ModelNotFoundError):
+            Llama(tiny_model, n_ctx=256, draft_model=str(tmp_path / "missing.gguf"), isolated=isolated)

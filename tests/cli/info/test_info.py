@@ -418,6 +418,18 @@ def test_fit_of_a_model_here(tiny_model: Path) -> None:
     assert "verdict           fits" in shown
 
 
+def test_fit_counts_the_draft_model(tiny_model: Path, tmp_path: Path) -> None:
+    draft = tiny.tiny_model(tmp_path / "draft.gguf", layers=1)
+    alone, both = document(tiny_model, "--fit"), document(tiny_model, "--fit", "-md", draft)
+    assert alone["devices"][0]["draft"] == 0
+    assert both["devices"][0]["draft"] > 0
+    assert both["total"] - alone["total"] >= both["devices"][0]["draft"]
+    assert "draft model" in page(tiny_model, "--fit", "-md", draft)
+    other = tiny.tiny_model(tmp_path / "other.gguf", change={"tokenizer.ggml.model": "llama"})
+    result = info(tiny_model, "--fit", "-md", other)
+    assert (result.status, "other.gguf has another vocabulary than tiny.gguf" in result.stderr) == (2, True)
+
+
 def test_fit_counts_the_projector(tmp_path: Path) -> None:
     model = tiny.tiny_model(tmp_path / "Tiny.gguf")
     alone = document(model, "--fit")

@@ -38,6 +38,17 @@ def test_the_same_seed_gives_the_same_text_and_another_another(tiny_model):
     assert first != other
 
 
+def test_a_draft_model_leaves_the_answer_as_it_is(tiny_model, tmp_path):
+    plain = run(tiny_model, "-n", "24", "--temp", "0", "Hello")
+    drafted = run(tiny_model, "-n", "24", "--temp", "0", "-md", str(tiny_model), "--draft", "4", "--stats", "Hello")
+    assert (drafted.status, drafted.stdout) == (0, plain.stdout)
+    found = re.search(r"\((\d+) of (\d+) drafted\)", drafted.stderr)
+    assert found is not None
+    assert found[1] == found[2] != "0"
+    (tmp_path / "other.gguf").write_bytes(b"no model")
+    assert run(tiny_model, "-md", str(tmp_path / "other.gguf"), "Hello").status == 3
+
+
 def test_greedy_needs_no_seed(tiny_model):
     assert (
         run(tiny_model, "-n", "12", "--temp", "0", "Hello").stdout
