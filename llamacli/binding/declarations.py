@@ -6,7 +6,7 @@ wrong declaration fails the build. Names and layouts are those of `llama.h`, `gg
 
 HEADERS = (
     "ggml.h", "ggml-backend.h", "ggml-cpu.h", "ggml-rpc.h", "llama.h", "shim_step.h", "shim_measure.h", "shim_imatrix.h", "shim_weights.h", "shim.h",
-    "shim_roofline.h", "choice.h", "mtmd.h",
+    "shim_roofline.h", "choice.h", "waits.h", "mtmd.h",
 )  # fmt: skip
 
 OPAQUE = """
@@ -352,6 +352,10 @@ void llamacli_choose_kernels(enum llamacli_kernels kernels);
 enum llamacli_kernels llamacli_chosen_kernels(void);
 const char * llamacli_kernels_instructions(void);
 bool llamacli_kernels_need_no_repacking(void);
+
+// --- waits/waits.cpp: how the threads of a graph wait for each other
+void llamacli_follow_load(bool follow);
+bool llamacli_follows_load(void);
 
 // --- shim_measure.cpp: what benchmarks time
 struct llamacli_workers * llamacli_workers_new(int32_t n_threads, const uint8_t * cpus, int32_t n_cpus, bool strict, uint32_t poll);

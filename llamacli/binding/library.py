@@ -26,6 +26,9 @@ from llamacli.binding.prototypes import Function
 from llamacli.errors import CancelledError, ConstraintError, ContextFullError, DecodeError, LibraryError, MemoryFullError
 
 _SPINS = "1000"
+_WAITS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+"""Variables with which users decide how threads wait."""
+
 _load_lock = threading.Lock()
 _loaded: Library | None = None
 _process: int | None = None
@@ -46,8 +49,10 @@ class Library:
         self._media_handle: Any = None
         self.build = read_build_info(folder)
         self._functions = {function.name: function for function in declarations.functions}
+        waits_shortly = waits_shortly and not any(name in os.environ for name in _WAITS)
         with _short_waits() if waits_shortly else nullcontext():
             self._load(folder)
+        self.llamacli_follow_load(waits_shortly)
         self.llama_backend_init()
 
     def _load(self, folder: Path) -> None:
@@ -119,14 +124,11 @@ def _load_library(folder: Path, name: str) -> ctypes.CDLL:
 
 @contextmanager
 def _short_waits() -> Iterator[None]:
-    """Let GNU's OpenMP, if the block loads it, spin shortly before a waiting thread sleeps, unless the user decides that.
+    """Let GNU's OpenMP, if the block loads it, spin shortly before a waiting thread sleeps.
 
     By default it spins for milliseconds. Beside other programs this takes the processor from the thread that is waited for, and
     is up to ten times as slow. The library reads the environment once, when it is loaded.
     """
-    if any(name in os.environ for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")):
-        yield
-        return
     os.environ["GOMP_SPINCOUNT"] = _SPINS
     try:
         yield

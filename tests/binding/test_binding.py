@@ -26,7 +26,14 @@ FLAGS = ["-std=c11", "-fsyntax-only", "-pedantic-errors", "-Werror=missing-field
 BINDING = ROOT / "llamacli/binding"
 INCLUDES = [
     f"-I{folder}"
-    for folder in (TREE / "include", TREE / "ggml/include", TREE / "tools/mtmd", BINDING / "shim", BINDING / "kernels")
+    for folder in (
+        TREE / "include",
+        TREE / "ggml/include",
+        TREE / "tools/mtmd",
+        BINDING / "shim",
+        BINDING / "kernels",
+        BINDING / "waits",
+    )
 ]
 
 
@@ -170,9 +177,12 @@ def test_threads_wait_shortly_unless_the_user_decides(
     before, seen = dict(os.environ), []
     monkeypatch.setattr(Library, "_load", lambda self, folder: seen.append(os.environ.get("GOMP_SPINCOUNT")))
     monkeypatch.setattr(Library, "llama_backend_init", lambda self: None, raising=False)
+    follows: list[bool] = []
+    monkeypatch.setattr(Library, "llamacli_follow_load", lambda self, follow: follows.append(follow), raising=False)
     folder = find_folder()
     Library(folder)
     assert seen == [inside]
     assert dict(os.environ) == before, "only while the library is loaded"
     Library(folder, waits_shortly=False)
     assert seen == [inside, environ.get("GOMP_SPINCOUNT")], "a measurement waits as llama.cpp's programs do"
+    assert follows == [not environ, False]

@@ -1,8 +1,9 @@
 """How long a waiting thread spins before it sleeps: whole runs of `llamacli run` with several counts, beside busy programs.
 
-    python tests/performance/bench_waits.py MODEL [--spins 1000,30000,300000] [--busy 0,1] [--rounds 7] [--tokens 160]
+    python tests/performance/bench_waits.py MODEL [--spins own,1000,300000] [--busy 0,1] [--rounds 7] [--tokens 160]
 
-The first count is the one that llamacli sets, the last one GNU OpenMP's own. The runs take turns, and draft nothing.
+`own` follows the load, as llamacli does; numbers are for GNU OpenMP, the last one its default. The runs take turns, and draft
+nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def speeds(model: str, spins: str, tokens: int) -> tuple[float, float]:
     options = ["--temp", "0", "--ignore-eos", "-n", str(tokens), "--draft", "off", "--no-prompt-cache", "--json"]
     done = subprocess.run(
         [*peers.LLAMACLI, "run", "-m", model, *options, PROMPT],
-        env={**os.environ, "GOMP_SPINCOUNT": spins},
+        env={**os.environ, **({} if spins == "own" else {"GOMP_SPINCOUNT": spins})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -38,7 +39,7 @@ def main() -> None:
     """Measure every count by turns, and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--spins", default="1000,30000,300000")
+    parser.add_argument("--spins", default="own,1000,300000")
     parser.add_argument("--busy", default="0,1")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=160)
