@@ -23,14 +23,16 @@ SCALES = {
     ggml_type.GGML_TYPE_Q5_0: (0,),
     ggml_type.GGML_TYPE_Q5_1: (0, 2),
     ggml_type.GGML_TYPE_Q8_0: (0,),
+    ggml_type.GGML_TYPE_Q2_K: (80, 82),
     ggml_type.GGML_TYPE_Q3_K: (108,),
     ggml_type.GGML_TYPE_Q4_K: (0, 2),
     ggml_type.GGML_TYPE_Q5_K: (0, 2),
     ggml_type.GGML_TYPE_Q6_K: (208,),
     ggml_type.GGML_TYPE_IQ4_NL: (0,),
     ggml_type.GGML_TYPE_IQ4_XS: (0,),
+    ggml_type.GGML_TYPE_MXFP4: (),
 }
-"""The types with kernels, and where the halves of a unit's scale and minimum are."""
+"""The types with kernels, and where the halves of a unit's scale and minimum are. MXFP4's scale is the exponent in byte 0."""
 
 BLOCK = 32
 KINDS = list(SCALES)
@@ -58,11 +60,13 @@ def rounded(columns: Floats) -> NDArray[np.float64]:
     return (quants * (largest / np.float32(127)).astype(np.float64)).reshape(columns.shape)
 
 
-def fuzzed(kind: ggml_type, rows: int, width: int, scales: NDArray[np.float16]) -> NDArray[np.uint8]:
-    """Rows of random bytes, with scales and minima drawn from `scales`."""
+def fuzzed(kind: ggml_type, rows: int, width: int, scales: NDArray[np.float16], exponents: list[int]) -> NDArray[np.uint8]:
+    """Rows of random bytes, with scales and minima drawn from `scales` or `exponents`."""
     generator = np.random.default_rng(2)
     size = int(library().ggml_row_size(kind, UNITS[kind]))
     blocks = generator.integers(0, 256, (rows * width // UNITS[kind], size), np.uint8)
+    if not SCALES[kind]:
+        blocks[:, 0] = generator.choice(exponents, len(blocks))
     for offset in SCALES[kind]:
         blocks[:, offset : offset + 2] = generator.choice(scales, len(blocks)).view(np.uint8).reshape(-1, 2)
     return blocks.reshape(rows, -1)
@@ -90,17 +94,29 @@ def test_products_agree_with_double_precision(kind: ggml_type, rows: int, width:
 @needs_kernels
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize(
-    "scales",
+    ("scales", "exponents"),
     [
-        np.array([0.0, -0.0], np.float16),
-        np.array([6e-8, -6e-8, 1e-5], np.float16),
-        np.array([65504.0, -65504.0, 1.0, -1.0], np.float16),
+        (np.array([0.0, -0.0], np.float16), [0]),
+        (np.array([6e-8, -6e-8, 1e-5], np.float16), [0, 1, 2, 3]),
+        (np.array([65504.0, -65504.0, 1.0, -1.0], np.float16), [128, 239]),
     ],
     ids=["zero", "denormal", "largest"],
 )
-def test_any_bytes_are_weights(kind: ggml_type, scales: NDArray[np.float16]) -> None:
+def test_any_bytes_are_weights(kind: ggml_type, scales: NDArray[np.float16], exponents: list[int]) -> None:
     width = 3 * UNITS[kind]
-    check(kind, fuzzed(kind, 21, width, scales), random(5, width))
+    check(kind, fuzzed(kind, 21, width, scales, exponents), random(5, width))
+
+
+@needs_kernels
+@pytest.mark.parametrize("kernels", [BEST, AVX2], ids=["best", "AVX2"])
+def test_every_exponent_of_mxfp4_is_a_scale(kernels: int) -> None:
+    kind, count = ggml_type.GGML_TYPE_MXFP4, 240  # with larger ones a sum of integers overflows before its scale is applied
+    rows = np.full((count, int(library().ggml_row_size(kind, BLOCK))), 0x22, np.uint8)
+    rows[:, 0] = np.arange(count)
+    column = np.zeros((1, BLOCK), np.float32)
+    column[0, 0] = 127 / 128
+    expected = dequantize(kind, rows, BLOCK) @ column[0].astype(np.float64)
+    assert multiply(kind, rows, column, kernels=kernels).tobytes() == expected.astype(np.float32).tobytes()
 
 
 @needs_kernels
@@ -132,14 +148,15 @@ def test_matrices_are_shared_by_heads_and_columns_may_be_views(kind: ggml_type) 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("kernels", [BEST, AVX2], ids=["best", "AVX2"])
 def test_what_is_not_finite_stays_in_its_row_and_column(kind: ggml_type, kernels: int) -> None:
-    width, scale = 2 * UNITS[kind], SCALES[kind][0]
+    width, scales = 2 * UNITS[kind], SCALES[kind]
     weights, columns = quantize(kind, random(18, width)), random(6, width)
     expected = multiply(kind, weights, columns, kernels=kernels)
     columns[1, 40], columns[4, 3] = np.nan, -np.inf
-    weights[17, scale : scale + 2] = np.frombuffer(np.float16(np.nan).tobytes(), np.uint8)
+    for scale in scales[:1]:
+        weights[17, scale : scale + 2] = np.frombuffer(np.float16(np.nan).tobytes(), np.uint8)
     found = multiply(kind, weights, columns, kernels=kernels)
     assert np.isnan(found[[1, 4]]).all()
-    assert np.isnan(found[:, 17]).all()
+    assert np.isnan(found[:, 17]).all() or not scales
     kept = [0, 2, 3, 5]
     assert found[kept, :17].tobytes() == expected[kept, :17].tobytes()
 

@@ -14,9 +14,10 @@
 
 namespace {
 
-// The layout of a block of C columns: float scale[C], then a number[C] that starts the sums, another[C] for the second halves of
-// types that have scales for halves, then int8_t q[C][BLOCK].
-template <class W> constexpr int block_bytes = (W::shape == form::in_halves ? 12 : 8) + BLOCK;
+// The layout of a block of C columns: float scale[C], then a number[C] that starts the sums or that minima are multiplied with,
+// another[C] for the second halves of types that have scales or minima for halves, then int8_t q[C][BLOCK].
+template <class W> constexpr bool has_halves = W::shape == form::in_halves || W::shape == form::with_two_minima;
+template <class W> constexpr int block_bytes = (has_halves<W> ? 12 : 8) + BLOCK;
 
 template <class W, int FROM, int TO> inline ints sum_of_products(ints const (&four)[FOURS], int32_t start, const int32_t * x) {
     sums s = sums_from(start);
@@ -43,6 +44,9 @@ template <class W, int C> inline void add_block(floats (&acc)[C], const unpacked
         } else if constexpr (W::shape == form::with_minimum) {
             value = mul(to_floats(sum_of_products<W, 0, FOURS>(w.four, 0, x)), w.scale);
             value = fma(w.minimum, every(sum[c]), value);
+        } else if constexpr (W::shape == form::with_two_minima) {
+            value = mul(to_floats(sum_of_products<W, 0, FOURS>(w.four, 0, x)), w.scale);
+            value = fma(w.second, every(sum[C + c]), fma(w.minimum, every(sum[c]), value));
         } else {
             value = mul(to_floats(sum_of_products<W, 0, FOURS>(w.four, start[c], x)), w.scale);
         }
@@ -163,6 +167,10 @@ template <class W> void quantize(const float * column, int64_t from, int64_t to,
         if constexpr (W::shape == form::with_minimum) {
             const float all = static_cast<float>(sum[0] + sum[1]);
             std::memcpy(block + 4 * (width + place), &all, 4);
+        } else if constexpr (W::shape == form::with_two_minima) {
+            const float halves[2] = {static_cast<float>(sum[0]), static_cast<float>(sum[1])};
+            std::memcpy(block + 4 * (width + place), halves, 4);
+            std::memcpy(block + 4 * (2 * width + place), halves + 1, 4);
         } else if constexpr (W::shape == form::in_halves) {
             const int32_t start[2] = {-W::offset * sum[0], -W::offset * sum[1]};
             std::memcpy(block + 4 * (width + place), start, 4);
@@ -177,19 +185,21 @@ template <class W> void quantize(const float * column, int64_t from, int64_t to,
 template <class W> constexpr llamacli::product_kernel kernel = {ROWS, COLUMNS, block_bytes<W>, quantize<W>, compute<W>};
 
 inline const llamacli::product_kernel * find_kernel(int type) {
-    static_assert(sizeof(unpacked) <= 640, "scratch_bytes counts so many");
+    static_assert(sizeof(unpacked) <= 704, "scratch_bytes counts so many");
     switch (type) {
         case GGML_TYPE_Q4_0: return &kernel<q4_0>;
         case GGML_TYPE_Q4_1: return &kernel<q4_1>;
         case GGML_TYPE_Q5_0: return &kernel<q5_0>;
         case GGML_TYPE_Q5_1: return &kernel<q5_1>;
         case GGML_TYPE_Q8_0: return &kernel<q8_0>;
+        case GGML_TYPE_Q2_K: return &kernel<q2_k>;
         case GGML_TYPE_Q3_K: return &kernel<q3_k>;
         case GGML_TYPE_Q4_K: return &kernel<q4_k>;
         case GGML_TYPE_Q5_K: return &kernel<q5_k>;
         case GGML_TYPE_Q6_K: return &kernel<q6_k>;
         case GGML_TYPE_IQ4_NL: return &kernel<iq4_nl>;
         case GGML_TYPE_IQ4_XS: return &kernel<iq4_xs>;
+        case GGML_TYPE_MXFP4: return &kernel<mxfp4>;
         case GGML_TYPE_F32: return &float_kernel<f32>;
         case GGML_TYPE_F16: return &float_kernel<f16>;
         case GGML_TYPE_BF16: return &float_kernel<bf16>;

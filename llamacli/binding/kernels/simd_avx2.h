@@ -21,7 +21,11 @@ inline floats every(float x) { return _mm256_set1_ps(x); }
 inline ints every_byte(int x) { return _mm256_set1_epi8(static_cast<char>(x)); }
 inline floats mul(floats a, floats b) { return _mm256_mul_ps(a, b); }
 inline floats fma(floats a, floats b, floats c) { return _mm256_fmadd_ps(a, b, c); }
+inline ints add(ints a, ints b) { return _mm256_add_epi32(a, b); }
+inline ints larger(ints a, ints b) { return _mm256_max_epi32(a, b); }
+inline ints mul_halves(ints a, ints b) { return _mm256_mullo_epi16(a, b); }
 inline floats to_floats(ints a) { return _mm256_cvtepi32_ps(a); }
+inline floats as_floats(ints a) { return _mm256_castsi256_ps(a); }
 inline ints bits_and(ints a, ints b) { return _mm256_and_si256(a, b); }
 inline ints bits_xor(ints a, ints b) { return _mm256_xor_si256(a, b); }
 inline ints bits_or(ints a, ints b) { return _mm256_or_si256(a, b); }
@@ -89,6 +93,12 @@ inline ints gather(const uint8_t * base, int64_t stride) {
 // The entries of a table of 16 bytes.
 inline ints look_up(const int8_t * table, ints indices) {
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i *>(table))), indices);
+}
+
+// A byte of each dword, as a number in each half of it.
+template <int BYTE> inline ints in_both_halves(ints a) {
+    const __m128i from = _mm_setr_epi32(0x80008000, 0x80048004, 0x80088008, 0x800c800c);
+    return _mm256_shuffle_epi8(a, _mm256_add_epi32(_mm256_broadcastsi128_si256(from), every(BYTE * 0x10001)));
 }
 
 // The half in the low 16 bits of each dword.

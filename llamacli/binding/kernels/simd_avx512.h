@@ -21,7 +21,11 @@ inline floats every(float x) { return _mm512_set1_ps(x); }
 inline ints every_byte(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
 inline floats mul(floats a, floats b) { return _mm512_mul_ps(a, b); }
 inline floats fma(floats a, floats b, floats c) { return _mm512_fmadd_ps(a, b, c); }
+inline ints add(ints a, ints b) { return _mm512_add_epi32(a, b); }
+inline ints larger(ints a, ints b) { return _mm512_max_epi32(a, b); }
+inline ints mul_halves(ints a, ints b) { return _mm512_mullo_epi16(a, b); }
 inline floats to_floats(ints a) { return _mm512_cvtepi32_ps(a); }
+inline floats as_floats(ints a) { return _mm512_castsi512_ps(a); }
 inline ints bits_and(ints a, ints b) { return _mm512_and_si512(a, b); }
 inline ints bits_xor(ints a, ints b) { return _mm512_xor_si512(a, b); }
 inline ints bits_or(ints a, ints b) { return _mm512_or_si512(a, b); }
@@ -68,6 +72,12 @@ inline ints gather(const uint8_t * base, int64_t stride) {
 // The entries of a table of 16 bytes.
 inline ints look_up(const int8_t * table, ints indices) {
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i *>(table))), indices);
+}
+
+// A byte of each dword, as a number in each half of it.
+template <int BYTE> inline ints in_both_halves(ints a) {
+    const ints from = _mm512_add_epi32(_mm512_set4_epi32(0x800c800c, 0x80088008, 0x80048004, 0x80008000), every(BYTE * 0x10001));
+    return _mm512_shuffle_epi8(a, from);
 }
 
 // The half in the low 16 bits of each dword.

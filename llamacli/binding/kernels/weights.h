@@ -1,5 +1,5 @@
 // How the types of weights are unpacked: a block of 32 weights of each row becomes eight registers of bytes with a scale and, where
-// the type has them, a minimum or a scale of its own for the second half. A weight is scale * (byte - offset) + minimum. A type has
+// the type has them, a minimum, or a scale or a minimum for each half. A weight is scale * (byte - offset) + minimum. A type has
 // `blocks` of them in a unit of `bytes`. Included after the words of an instruction set.
 #pragma once
 
@@ -12,9 +12,10 @@ struct unpacked {
     ints four[FOURS];
     floats scale;
     floats minimum; // or the scale of the second half
+    floats second;  // the minimum of the second half
 };
 
-enum class form { plain, with_minimum, in_halves };
+enum class form { plain, with_minimum, with_two_minima, in_halves };
 
 // Low halves of the bytes are the first 16 weights, high halves the others.
 inline void unpack_nibbles(const uint8_t * base, int64_t stride, unpacked & to) {
@@ -108,6 +109,21 @@ struct iq4_nl {
         q4_0::unpack(base, stride, to);
         for (ints & four : to->four) {
             four = look_up_iq4(four);
+        }
+    }
+};
+
+struct mxfp4 {
+    static constexpr int blocks = 1, bytes = 17, bits = 5, offset = 12;
+    static constexpr form shape = form::plain;
+    __attribute__((always_inline)) static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
+        static constexpr int8_t values[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+        // the scale is 2^(exponent - 128): exponents 0 and 1 make denormal numbers, whose bits are the larger ones
+        const ints exponent = bits_and(gather(base, stride), every(0xff));
+        to->scale = as_floats(larger(add(shift_left<23>(exponent), every(-(1 << 23))), add(shift_left<21>(exponent), every(1 << 21))));
+        unpack_nibbles(base + 1, stride, *to);
+        for (ints & four : to->four) {
+            four = look_up(values, four);
         }
     }
 };
@@ -287,6 +303,37 @@ struct q3_k {
         unpack_block<5>(low, high, to[5]);
         unpack_block<6>(low, high, to[6]);
         unpack_block<7>(low, high, to[7]);
+    }
+};
+
+// Bytes are the weights times the scale of their half: at most 3 * 15.
+struct q2_k {
+    static constexpr int blocks = 8, bytes = 84, bits = 6, offset = 0;
+    static constexpr form shape = form::with_two_minima;
+    template <int B> static void unpack_block(const ints * low, ints scales, ints minima, floats d, floats least, unpacked & to) {
+        constexpr int first = 2 * (B % 2);
+        const ints scale[2] = {in_both_halves<first>(scales), in_both_halves<first + 1>(scales)};
+        for (int i = 0; i < FOURS; i++) {
+            to.four[i] = mul_halves(bits_and(shift_right<2 * (B % 4)>(low[i]), every_byte(3)), scale[i / (FOURS / 2)]);
+        }
+        to.scale = d;
+        to.minimum = mul(least, to_floats(byte_of<first>(minima)));
+        to.second = mul(least, to_floats(byte_of<first + 1>(minima)));
+    }
+    __attribute__((always_inline)) static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
+        const ints both = gather(base + 80, stride), four = every_byte(0x0f);
+        const floats d = half_to_floats(both), least = negative(half_to_floats(shift_right<16>(both)));
+        for (int half = 0; half < 2; half++, to += 4) {
+            const ints a = gather(base + 8 * half, stride), b = gather(base + 8 * half + 4, stride);
+            const ints scales[2] = {bits_and(a, four), bits_and(b, four)};
+            const ints minima[2] = {bits_and(shift_right<4>(a), four), bits_and(shift_right<4>(b), four)};
+            ints low[FOURS];
+            transpose_block(base + 16 + 32 * half, stride, low);
+            unpack_block<0>(low, scales[0], minima[0], d, least, to[0]);
+            unpack_block<1>(low, scales[0], minima[0], d, least, to[1]);
+            unpack_block<2>(low, scales[1], minima[1], d, least, to[2]);
+            unpack_block<3>(low, scales[1], minima[1], d, least, to[3]);
+        }
     }
 };
 
