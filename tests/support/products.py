@@ -34,6 +34,7 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ggml_new_tensor_4d": (c_void_p, (c_void_p, c_int, c_int64, c_int64, c_int64, c_int64)),
     "ggml_permute": (c_void_p, (c_void_p, c_void_p, c_int, c_int, c_int, c_int)),
     "ggml_mul_mat": (c_void_p, (c_void_p, c_void_p, c_void_p)),
+    "ggml_mul_mat_id": (c_void_p, (c_void_p, c_void_p, c_void_p, c_void_p)),
     "ggml_flash_attn_ext": (c_void_p, (*[c_void_p] * 5, c_float, c_float, c_float)),
     "ggml_flash_attn_ext_add_sinks": (None, (c_void_p, c_void_p)),
     "ggml_new_graph": (c_void_p, (c_void_p,)),
@@ -102,6 +103,30 @@ def multiply(
         shape = columns.swapaxes(-2, -3).shape if transposed else columns.shape
         result = np.empty((*shape[:-1], rows.shape[-2]), np.float32)
         operation.compute(product, result, {weights: rows, values: columns}, kernels, threads)
+    return result
+
+
+def multiply_experts(
+    kind: ggml_type,
+    rows: NDArray[np.uint8],
+    columns: Floats,
+    choices: NDArray[np.int32],
+    *,
+    kernels: llamacli_kernels = BEST,
+    threads: int = 1,
+) -> Floats:
+    """Multiply columns of activations (tokens, 1 or used, width) with the rows (experts, rows, bytes) of the chosen experts.
+
+    `choices` (tokens, used) are numbers of experts. The result has the shape (tokens, used, rows).
+    """
+    columns, rows = np.ascontiguousarray(columns, dtype=np.float32), np.ascontiguousarray(rows)
+    with _Operation() as operation:
+        weights = operation.tensor(kind, (columns.shape[-1], *reversed(rows.shape[:-1])))
+        values = operation.tensor(ggml_type.GGML_TYPE_F32, tuple(reversed(columns.shape)))
+        ids = operation.tensor(ggml_type.GGML_TYPE_I32, tuple(reversed(choices.shape)))
+        product = _function("ggml_mul_mat_id")(operation.context, weights, values, ids)
+        result = np.empty((*choices.shape, rows.shape[-2]), np.float32)
+        operation.compute(product, result, {weights: rows, values: columns, ids: choices}, kernels, threads)
     return result
 
 

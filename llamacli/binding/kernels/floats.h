@@ -12,6 +12,13 @@ namespace {
 
 constexpr int TILE = 16; // rows that are converted together
 
+// Where the results of a row belong in some columns.
+inline void find_results(const llamacli::product_task & task, int64_t row, int64_t column, int count, float ** results) {
+    for (int c = 0; c < count; c++) {
+        results[c] = task.to + (task.places ? task.places[column + c] : column + c) * task.to_stride + row;
+    }
+}
+
 // The types: how sixteen weights become numbers in single precision.
 struct f32 {
     static constexpr int bytes = 4;
@@ -30,7 +37,7 @@ struct bf16 {
 
 // Some rows with the C columns of a panel, which lie block after block, column after column. Rows behind the last repeat it.
 template <class W, int C>
-void multiply_rows(const uint8_t * rows, int64_t stride, int64_t blocks, const float * panel, float * to, int64_t to_stride, int count) {
+void multiply_rows(const uint8_t * rows, int64_t stride, int64_t blocks, const float * panel, float * const * to, int count) {
     sixteen acc[C][FLOAT_ROWS];
     const uint8_t * row[FLOAT_ROWS];
     for (int r = 0; r < FLOAT_ROWS; r++) {
@@ -60,13 +67,13 @@ void multiply_rows(const uint8_t * rows, int64_t stride, int64_t blocks, const f
         float sums[FLOAT_ROWS];
         add_up(acc[c], sums);
         for (int r = 0; r < count; r++) {
-            to[c * to_stride + r] = sums[r];
+            to[c][r] = sums[r];
         }
     }
 }
 
 template <class W> struct float_columns {
-    using product = void (*)(const uint8_t *, int64_t, int64_t, const float *, float *, int64_t, int);
+    using product = void (*)(const uint8_t *, int64_t, int64_t, const float *, float * const *, int);
 #if LLAMACLI_COLUMNS == 16
     static constexpr product of[FLOAT_COLUMNS] = {multiply_rows<W, 1>, multiply_rows<W, 2>, multiply_rows<W, 3>,
                                                   multiply_rows<W, 4>, multiply_rows<W, 5>, multiply_rows<W, 6>};
@@ -96,8 +103,9 @@ void compute_floats(const llamacli::product_task & task, int64_t from, int64_t t
             const auto * panel = reinterpret_cast<const float *>(task.panels) + column * width;
             const auto product = converts ? float_columns<f32>::of[columns - 1] : float_columns<W>::of[columns - 1];
             for (int r = 0; r < count; r += FLOAT_ROWS) {
-                product(source + r * stride, stride, task.blocks, panel, task.to + column * task.to_stride + tile + r, task.to_stride,
-                    count - r < FLOAT_ROWS ? count - r : FLOAT_ROWS);
+                float * results[FLOAT_COLUMNS];
+                find_results(task, tile + r, column, columns, results);
+                product(source + r * stride, stride, task.blocks, panel, results, count - r < FLOAT_ROWS ? count - r : FLOAT_ROWS);
             }
         }
     }

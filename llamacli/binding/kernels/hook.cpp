@@ -3,7 +3,9 @@
 // before anything else. What is not ours goes on to them.
 #include "choice.h"
 #include "common.h"
+#include "experts.h"
 #include "kernels.h"
+#include "work.h"
 
 #include "ggml-backend-impl.h"
 #include "ggml-cpu.h"
@@ -16,12 +18,12 @@
 
 namespace {
 
+using llamacli::aligned;
 using llamacli::attention_kernel;
+using llamacli::LINE;
+using llamacli::MOST_TILES;
 using llamacli::product_kernel;
 using llamacli::product_task;
-
-constexpr size_t LINE = 64;         // bytes of a cache line, and of the widest register
-constexpr int64_t MOST_TILES = 16;  // of a piece of work: pieces are small enough that threads end together
 
 // An operation carries the choice that its graph was planned with in its last parameter, which nothing else uses: threads that
 // asked for themselves could get different answers while somebody changes the choice.
@@ -42,7 +44,8 @@ bool is_here(const ggml_tensor * tensor) { return !tensor->buffer || ggml_backen
 
 const product_kernel * product_of(const ggml_tensor * op, int kernels) {
     const words chosen = words_of(kernels);
-    if (op->op != GGML_OP_MUL_MAT || chosen == words::none) {
+    const bool is_product = op->op == GGML_OP_MUL_MAT || (op->op == GGML_OP_MUL_MAT_ID && llamacli::fits_experts(op));
+    if (!is_product || chosen == words::none) {
         return nullptr;
     }
     const ggml_tensor * weights = op->src[0];
@@ -89,8 +92,6 @@ struct layout {
     size_t total(int threads) const { return LINE + panels + scratch * threads; }
 };
 
-uint8_t * aligned(void * memory) { return reinterpret_cast<uint8_t *>(GGML_PAD(reinterpret_cast<uintptr_t>(memory), LINE)); }
-
 void quantize(const ggml_compute_params * params, const ggml_tensor * op, const product_kernel * kernel, const layout & at) {
     const ggml_tensor * x = op->src[1];
     const int64_t columns = x->ne[1], all = columns * x->ne[2] * x->ne[3];
@@ -115,7 +116,7 @@ product_task task_of(const ggml_tensor * op, const layout & at, const uint8_t * 
     return {static_cast<const uint8_t *>(w->data) + w2 * w->nb[2] + w3 * w->nb[3], static_cast<int64_t>(w->nb[1]), w->ne[1], at.blocks,
             panels + slice * at.slice, op->ne[1],
             reinterpret_cast<float *>(static_cast<char *>(op->data) + i2 * op->nb[2] + i3 * op->nb[3]),
-            static_cast<int64_t>(op->nb[1] / sizeof(float))};
+            static_cast<int64_t>(op->nb[1] / sizeof(float)), nullptr};
 }
 
 void multiply(const ggml_compute_params * params, const ggml_tensor * op, const product_kernel * kernel) {
@@ -130,8 +131,8 @@ void multiply(const ggml_compute_params * params, const ggml_tensor * op, const 
     uint8_t * scratch = aligned(params->wdata) + at.panels + at.scratch * params->ith;
     const int64_t slices = op->ne[2] * op->ne[3], tiles = (op->src[0]->ne[1] + kernel->rows - 1) / kernel->rows;
     const int64_t groups = (op->ne[1] + kernel->columns - 1) / kernel->columns;
-    // four pieces for each thread, if there are so many: by rows first, because rows are unpacked once for each piece
-    const int64_t wanted = params->nth > 1 ? 4 * params->nth : 1;
+    // by rows first, because rows are unpacked once for each piece
+    const int64_t wanted = llamacli::wanted_pieces(params->nth);
     const int64_t piece_tiles = std::clamp<int64_t>(tiles * slices / wanted, 1, MOST_TILES);
     const int64_t row_pieces = (tiles + piece_tiles - 1) / piece_tiles;
     const int64_t column_pieces = std::clamp<int64_t>(wanted / (row_pieces * slices), 1, groups);
@@ -196,12 +197,29 @@ void attend(const ggml_compute_params * params, const ggml_tensor * op, const at
     }
 }
 
+// --- the hook -------------------------------------------------------------------------------------------------------------------
+bool is_known(const ggml_tensor * op) {
+    return op->op == GGML_OP_MUL_MAT || op->op == GGML_OP_MUL_MAT_ID || op->op == GGML_OP_FLASH_ATTN_EXT;
+}
+
+size_t our_work_size(int threads, const ggml_tensor * op, const product_kernel * product, const attention_kernel * attention) {
+    if (attention) {
+        return attention_layout(op, attention, threads).total(threads);
+    }
+    return op->op == GGML_OP_MUL_MAT_ID ? llamacli::experts_work_size(threads, op, product) : layout(op, product).total(threads);
+}
+
 // The bytes that ggml's own kernels may need: its reference mode is chosen after planning.
 size_t their_work_size(int threads, const ggml_tensor * op) {
-    if (op->op == GGML_OP_MUL_MAT) {
+    if (op->op != GGML_OP_FLASH_ATTN_EXT) {
         const ggml_type quantized = ggml_get_type_traits_cpu(op->src[0]->type)->vec_dot_type;
-        return GGML_PAD(ggml_row_size(quantized, ggml_nelements(op->src[1])), LINE) +
+        const size_t columns = GGML_PAD(ggml_row_size(quantized, ggml_nelements(op->src[1])), LINE) +
             ggml_tiled_wdata_size(threads, const_cast<ggml_tensor *>(op));
+        if (op->op == GGML_OP_MUL_MAT) {
+            return columns;
+        }
+        const size_t experts = op->src[0]->ne[2], choice = 2 * sizeof(int32_t);
+        return columns + experts * (sizeof(int64_t) + choice * ggml_nelements(op->src[2]) + LINE) + 4 * LINE;
     }
     const int64_t width = op->src[1]->ne[0], values = op->src[2]->ne[0];
     const size_t one = GGML_FA_TILE_Q * (width + 2 * GGML_FA_TILE_KV + values) + GGML_FA_TILE_KV * (width + values) + LINE;
@@ -211,7 +229,7 @@ size_t their_work_size(int threads, const ggml_tensor * op) {
 } // namespace
 
 extern "C" bool llamacli_work_size(int threads, const ggml_tensor * op, size_t * size) {
-    if (op->op != GGML_OP_MUL_MAT && op->op != GGML_OP_FLASH_ATTN_EXT) {
+    if (!is_known(op)) {
         return ggml_cpu_extra_work_size(threads, op, size);
     }
     const int kernels = llamacli_chosen_kernels();
@@ -222,16 +240,18 @@ extern "C" bool llamacli_work_size(int threads, const ggml_tensor * op, size_t *
     if (!ours) {
         return ggml_cpu_extra_work_size(threads, op, size);
     }
-    const size_t needed = product ? layout(op, product).total(threads) : attention_layout(op, attention, threads).total(threads);
-    *size = std::max(needed, their_work_size(threads, op));
+    *size = std::max(our_work_size(threads, op, product, attention), their_work_size(threads, op));
     return true;
 }
 
 extern "C" bool llamacli_compute_forward(ggml_compute_params * params, ggml_tensor * op) {
-    const bool may_be_ours = !params->use_ref && (op->op == GGML_OP_MUL_MAT || op->op == GGML_OP_FLASH_ATTN_EXT);
-    const int kernels = may_be_ours ? op->op_params[PLACE] : LLAMACLI_KERNELS_UPSTREAM;
+    const int kernels = !params->use_ref && is_known(op) ? op->op_params[PLACE] : LLAMACLI_KERNELS_UPSTREAM;
     if (const product_kernel * product = product_of(op, kernels)) {
-        multiply(params, op, product);
+        if (op->op == GGML_OP_MUL_MAT_ID) {
+            llamacli::multiply_experts(params, op, product);
+        } else {
+            multiply(params, op, product);
+        }
         return true;
     }
     if (const attention_kernel * attention = attention_of(op, kernels)) {

@@ -20,7 +20,8 @@ if(llamacli_kernels_x86)
     list(FILTER llamacli_cpu_variants EXCLUDE REGEX "-feats$")
     foreach(variant IN LISTS llamacli_cpu_variants)
         target_sources(${variant} PRIVATE
-            "${llamacli_kernels}/hook.cpp" "${llamacli_kernels}/kernels_avx2.cpp" "${llamacli_kernels}/kernels_avx512.cpp")
+            "${llamacli_kernels}/hook.cpp" "${llamacli_kernels}/experts.cpp"
+            "${llamacli_kernels}/kernels_avx2.cpp" "${llamacli_kernels}/kernels_avx512.cpp")
     endforeach()
     # one order of operations for each result: a multiplication and an addition stay two roundings where they are written so
     set_property(SOURCE "${llamacli_kernels}/kernels_avx2.cpp" DIRECTORY "${llamacli_ggml}"

@@ -18,6 +18,7 @@ struct product_task {
     int64_t columns;
     float * to;         // column after column
     int64_t to_stride;  // in floats
+    const int32_t * places; // where the results of each column belong, counted in columns; null: in order
 };
 
 // What one instruction set does with one type of weights.

@@ -54,16 +54,16 @@ template <class W, int C> inline void add_block(floats (&acc)[C], const unpacked
     }
 }
 
-template <int C> inline void store_columns(const floats (&acc)[C], float * to, int64_t to_stride, int rows) {
+template <int C> inline void store_columns(const floats (&acc)[C], float * const * to, int rows) {
     for (int c = 0; c < C; c++) {
-        store(to + c * to_stride, acc[c], rows);
+        store(to[c], acc[c], rows);
     }
 }
 
 // Rows straight from the file: for few columns, where every weight is used once. Memory is then what limits, and it is read in
 // the order of addresses: rows jump, so that the processor's own prefetching would come too late.
-template <class W, int C> void product_direct(const uint8_t * rows, int64_t stride, int64_t blocks, const uint8_t * panel, float * to,
-                                              int64_t to_stride, int count) {
+template <class W, int C>
+void product_direct(const uint8_t * rows, int64_t stride, int64_t blocks, const uint8_t * panel, float * const * to, int count) {
     floats acc[C];
     for (floats & a : acc) {
         a = zero_floats();
@@ -80,12 +80,12 @@ template <class W, int C> void product_direct(const uint8_t * rows, int64_t stri
             add_block<W, C>(acc, w[i], panel);
         }
     }
-    store_columns(acc, to, to_stride, count);
+    store_columns(acc, to, count);
 }
 
 // Rows that are unpacked already: for many columns.
-template <class W, int C> void product_tile(const unpacked * tile, int64_t blocks, const uint8_t * panel, float * to, int64_t to_stride,
-                                            int count) {
+template <class W, int C>
+void product_tile(const unpacked * tile, int64_t blocks, const uint8_t * panel, float * const * to, int count) {
     floats acc[C];
     for (floats & a : acc) {
         a = zero_floats();
@@ -93,15 +93,15 @@ template <class W, int C> void product_tile(const unpacked * tile, int64_t block
     for (int64_t b = 0; b < blocks; b++) {
         add_block<W, C>(acc, tile[b], panel + b * C * block_bytes<W>);
     }
-    store_columns(acc, to, to_stride, count);
+    store_columns(acc, to, count);
 }
 
 // Few enough columns that unpacking into memory does not pay.
 constexpr int FEW = 4;
 
 template <class W> struct columns_of {
-    using direct = void (*)(const uint8_t *, int64_t, int64_t, const uint8_t *, float *, int64_t, int);
-    using tile = void (*)(const unpacked *, int64_t, const uint8_t *, float *, int64_t, int);
+    using direct = void (*)(const uint8_t *, int64_t, int64_t, const uint8_t *, float * const *, int);
+    using tile = void (*)(const unpacked *, int64_t, const uint8_t *, float * const *, int);
     static_assert(COLUMNS == 4 || COLUMNS == 16, "the tables below have an entry for each number of columns");
     static constexpr direct directly[FEW] = {product_direct<W, 1>, product_direct<W, 2>, product_direct<W, 3>, product_direct<W, 4>};
 #define LLAMACLI_FOUR(N) product_tile<W, N>, product_tile<W, N + 1>, product_tile<W, N + 2>, product_tile<W, N + 3>
@@ -137,11 +137,12 @@ void compute(const llamacli::product_task & task, int64_t from, int64_t to, int6
             const int64_t column = p * COLUMNS;
             const int width = static_cast<int>(task.columns - column < COLUMNS ? task.columns - column : COLUMNS);
             const uint8_t * panel = task.panels + column * task.blocks * block_bytes<W>;
-            float * out = task.to + column * task.to_stride + row;
+            float * results[COLUMNS];
+            find_results(task, row, column, width, results);
             if (few) {
-                columns_of<W>::directly[width - 1](rows, stride, task.blocks, panel, out, task.to_stride, count);
+                columns_of<W>::directly[width - 1](rows, stride, task.blocks, panel, results, count);
             } else {
-                columns_of<W>::tiled[width - 1](tile, task.blocks, panel, out, task.to_stride, count);
+                columns_of<W>::tiled[width - 1](tile, task.blocks, panel, results, count);
             }
         }
     }

@@ -180,7 +180,8 @@ def _with_draft_model(
     """Return the shares with those of the draft model, whose context has the same size."""
     from llamacli.engine.generation.drafts.draft_model import draft_context_params, draft_params
 
-    params = as_loaded(draft_params(model), check_loadable(path))
+    check_loadable(path)
+    params = as_loaded(draft_params(model))
     need = NativeMeter(path).measure(params, draft_context_params(context), size)
     sizes = {device.name: device.weights + device.cache + device.compute for device in need.devices}
     return tuple(replace(share, draft=sizes.get(share.name, 0)) for share in shares)

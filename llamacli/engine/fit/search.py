@@ -27,7 +27,7 @@ def fit_model(path: Path, model: ModelParams, context: ContextParams) -> FitRepo
     header = check_loadable(path)
     trained = header.integer(f"{header.architecture}.context_length") or 0
     layers = header.integer(f"{header.architecture}.block_count") or 0
-    return _search(NativeMeter(path), as_loaded(model, header), context, trained, layers)
+    return _search(NativeMeter(path), as_loaded(model), context, trained, layers)
 
 
 def estimate_model(files: ModelFiles, source: Source, model: ModelParams, context: ContextParams) -> FitReport:
@@ -45,7 +45,8 @@ def weights_by_device(path: Path, model: ModelParams, context: ContextParams, si
         ModelError: if llama.cpp cannot read the model, or cannot create such a context for it.
         MemoryFullError: if the context is too large to be laid out at all.
     """
-    need = NativeMeter(path).measure(as_loaded(model, check_loadable(path)), context, size)
+    check_loadable(path)
+    need = NativeMeter(path).measure(as_loaded(model), context, size)
     return {device.name: device.weights for device in need.devices if device.weights}
 
 

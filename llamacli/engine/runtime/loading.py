@@ -33,9 +33,6 @@ _SPLIT_MODES = {
     "row": llama_split_mode.LLAMA_SPLIT_MODE_ROW,
     "tensor": llama_split_mode.LLAMA_SPLIT_MODE_TENSOR,
 }
-_ONLY_REPACKED = {"Q2_K", "MXFP4"}
-"""Types that our kernels do not know, and that llama.cpp repacks."""
-
 _LOAD_MODES: dict[object, llama_load_mode] = {  # by (mmap, mlock), and by name
     "auto": llama_load_mode.LLAMA_LOAD_MODE_AUTO,
     "none": llama_load_mode.LLAMA_LOAD_MODE_NONE,
@@ -109,16 +106,12 @@ def can_use_huge_pages(header: Header, params: ModelParams) -> bool:
     return available is not None and header.size <= min(_MOST_IN_HUGE_PAGES, available // 4)
 
 
-def as_loaded(params: ModelParams, header: Header) -> ModelParams:
-    """Return the parameters without repacking if our kernels multiply all weights that llama.cpp would repack.
+def as_loaded(params: ModelParams) -> ModelParams:
+    """Return the parameters without repacking if our kernels compute: they know all types that llama.cpp would repack.
 
-    They read weights as they are in the file, so that these stay mapped and shared. They lack some types, and the products of a
-    mixture of experts. Of a file in parts only the first part's types are known.
+    They read weights as they are in the file, so that these stay mapped and shared.
     """
     if not params.repack or params.kernels != "own" or not library().llamacli_kernels_need_no_repacking():
-        return params
-    is_mixture = header.integer(f"{header.architecture}.expert_count")
-    if is_mixture or header.integer("split.count") or any(one.type.name in _ONLY_REPACKED for one in header.tensors):
         return params
     return dataclasses.replace(params, repack=False)
 

@@ -73,7 +73,7 @@ class Model:
         if huge_pages:
             self.params = dataclasses.replace(self.params, mmap=False)
         self._strips_accents = strips_accents(self.header)
-        self.params = as_loaded(self.params, self.header)
+        self.params = as_loaded(self.params)
         self.cancel = cancel or CancelFlag()
         self._library = library()
         self.gate = Gate("the model")

@@ -46,6 +46,28 @@ def bits(model: Model, params: ContextParams, sizes: list[int]) -> list[bytes]:
     return found
 
 
+def mixture(path: Path) -> Path:
+    """Write a tiny mixture of four experts, of which each token uses two."""
+    draw = random.Random(7)
+    tensors: list[tiny.Tensor] = []
+    vocabulary = tiny.default_vocabulary()
+    for tensor in tiny.default_tensors(len(vocabulary.tokens)):
+        name = tensor.name
+        if "ffn_" in name and "norm" not in name:
+            shape = (*tensor.shape, 4)
+            scale = tensor.shape[0] ** -0.5
+            numbers = tiny.floats(draw.gauss(0, scale) for _ in range(4 * tensor.shape[0] * tensor.shape[1]))
+            tensors.append(tiny.Tensor(name.replace(".weight", "_exps.weight"), shape, numbers))
+        else:
+            tensors.append(tensor)
+        if "ffn_norm" in name:
+            router = tiny.floats(draw.gauss(0, 1) for _ in range(64 * 4))
+            tensors.append(tiny.Tensor(name.replace("norm", "gate_inp"), (64, 4), router))
+    metadata = tiny.default_metadata(vocabulary) | {"llama.expert_count": 4, "llama.expert_used_count": 2}
+    path.write_bytes(tiny.gguf_bytes(metadata, tensors))
+    return path
+
+
 @pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0", "Q4_1"])
 @pytest.mark.parametrize("rank", [0, 32])
 def test_a_token_of_an_exact_model_has_the_same_bits_in_every_batch(tmp_path: Path, kind: str, rank: int) -> None:
@@ -81,3 +103,16 @@ def test_rows_that_our_kernels_do_not_multiply_are_not_exact(tiny_model: Path, t
         assert not is_exact(narrow, ContextParams())
     with Model(tiny_model, ModelParams(loras=(adapter(tmp_path / "lora.gguf", 8),))) as adapted:
         assert not is_exact(adapted, ContextParams())
+
+
+@pytest.mark.parametrize("kind", ["F32", "Q8_0", "Q4_1"])
+def test_a_token_of_a_mixture_of_experts_has_the_same_bits_in_every_batch(tmp_path: Path, kind: str) -> None:
+    path = mixture(tmp_path / "f32.gguf")
+    if kind != "F32":
+        quantize(Quantization(source=str(path), type_name=kind), tmp_path / "model.gguf")
+        path = tmp_path / "model.gguf"
+    params = ContextParams(n_ctx=64, threads=2, n_outputs=40)
+    with Model(path, ModelParams()) as model:
+        assert is_exact(model, params)
+        whole = bits(model, params, [40])
+        assert bits(model, params, [1] * 40) == bits(model, params, [2, 5, 32, 1]) == whole
