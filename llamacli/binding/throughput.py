@@ -7,7 +7,6 @@ from typing import Any
 
 from llamacli.binding.bridge import Handle, answer, encode
 from llamacli.binding.kernels import KERNELS
-from llamacli.binding.library import library
 
 
 def read_memory(threads: int, size: int, seconds: float, abort: Any) -> tuple[int, list[float]]:
@@ -37,14 +36,14 @@ class Products(Handle):
     def __init__(
         self, device: str, products: Sequence[Mapping[str, Any]], tokens: int, repeat: int = 1, *, kernels: str = "own"
     ) -> None:
-        request = {"device": device, "products": list(products), "tokens": tokens, "repeat": repeat}
+        request = {
+            "device": device, "products": list(products), "tokens": tokens, "repeat": repeat, "kernels": int(KERNELS[kernels]),
+        }  # fmt: skip
         super().__init__("llamacli_products_create", encode(request))
-        self._kernels = KERNELS[kernels]
 
     def run(self, threads: int, seconds: float, abort: Any) -> list[float]:
         """Run one untimed pass, then passes for about `seconds`, and return their durations; empty if `abort` was set."""
         with self._lock:
             request = encode({"threads": threads, "seconds": seconds})
-            library().llamacli_choose_kernels(self._kernels)
             found = answer("llamacli_products_run", self._open(), request, abort)
         return [float(second) for second in found["seconds"]]

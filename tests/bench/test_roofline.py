@@ -30,6 +30,7 @@ from llamacli.bench.roofline.model import (
     prompt_need,
 )
 from llamacli.bench.roofline.peaks import cache_size, ggml_name
+from llamacli.binding.library import library
 from llamacli.binding.throughput import Products, read_memory
 from llamacli.engine.params import Kernels
 from llamacli.engine.runtime.cancel import CancelFlag
@@ -309,6 +310,14 @@ def test_products_of_a_mixture() -> None:
         assert products.description["operations"] == 2 * 64 * 32 * 2
         assert products.description["bytes"] == 68 * 32 * 2
         assert products.run(2, 0.0, CancelFlag().handle)
+
+
+@pytest.mark.skipif(not library().llamacli_kernels_need_no_repacking(), reason="our kernels are not used here")
+def test_products_of_our_kernels_are_not_repacked() -> None:
+    request = {"type": "q4_K", "columns": 256, "rows": 64, "count": 1}
+    for kernels, expected in (("own", "CPU"), ("upstream", "CPU_REPACK")):
+        with Products(CPU, [request], 1, kernels=kernels) as products:
+            assert products.description["buffers"] == {"q4_K": expected}
 
 
 @pytest.mark.parametrize(

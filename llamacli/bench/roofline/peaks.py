@@ -1,9 +1,8 @@
 """The peak rates of a device: of reading memory, and of ggml's matrix products.
 
 The fastest pass counts, as in STREAM (McCalpin, "Memory bandwidth and machine balance in current high performance computers",
-1995): disturbances only make a measurement slower. Memory is read from a buffer far larger than the caches. Products are ggml's
-own, with weights in the buffers that llama.cpp would use, so that a type that is repacked when a model is loaded is measured
-repacked.
+1995): disturbances only make a measurement slower. Memory is read from a buffer far larger than the caches. Products are those
+of the chosen kernels, with weights as they are when a model is loaded for these: llama.cpp repacks some types.
 """
 
 from __future__ import annotations

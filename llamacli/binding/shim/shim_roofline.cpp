@@ -1,6 +1,7 @@
 // Speed of reading memory and of multiplying matrices: see shim_roofline.h.
 #include "shim_roofline.h"
 
+#include "choice.h"
 #include "ggml-backend.h"
 #include "ggml-cpp.h"
 #include "shim_json.h"
@@ -193,6 +194,7 @@ struct llamacli_products {
     ggml_context_ptr                     context;
     std::vector<ggml_backend_buffer_ptr> buffers;
     ggml_cgraph *                        graph      = nullptr;
+    llamacli_kernels                     kernels    = LLAMACLI_KERNELS_UPSTREAM;
     double                               bytes      = 0;
     double                               operations = 0;
     json                                 places     = json::object();
@@ -216,12 +218,13 @@ ggml_tensor * new_weights(ggml_context * ctx, const kind & k) {
 }
 
 // The first of the device's buffer types in which it can multiply such weights. Repacking types come first, as when llama.cpp
-// loads a model.
-ggml_backend_buffer_type_t weights_buffer_type(ggml_backend_dev_t device, const kind & k) {
+// loads a model, unless our kernels were chosen, for which models are loaded without repacking.
+ggml_backend_buffer_type_t weights_buffer_type(ggml_backend_dev_t device, const kind & k, llamacli_kernels kernels) {
     std::vector<ggml_backend_buffer_type_t> candidates;
     const auto                              get_extra = (ggml_backend_dev_get_extra_bufts_t) ggml_backend_reg_get_proc_address(
         ggml_backend_dev_backend_reg(device), "ggml_backend_dev_get_extra_bufts");
-    for (auto * extra = get_extra ? get_extra(device) : nullptr; extra && *extra; ++extra) {
+    const bool repacks = kernels == LLAMACLI_KERNELS_UPSTREAM || !llamacli_kernels_need_no_repacking();
+    for (auto * extra = get_extra && repacks ? get_extra(device) : nullptr; extra && *extra; ++extra) {
         candidates.push_back(*extra);
     }
     candidates.push_back(ggml_backend_dev_buffer_type(device));
@@ -301,6 +304,7 @@ void create_products(const json & request, llamacli_products & p) {
     if (kinds.empty() || nodes > (1 << 16)) {
         throw failure("usage", "too few or too many products");
     }
+    p.kernels = (llamacli_kernels) number_of(request, "kernels", LLAMACLI_KERNELS_UPSTREAM, LLAMACLI_KERNELS_BEST);
     p.backend.reset(ggml_backend_dev_init(device, nullptr));
     p.context.reset(ggml_init({ (4 * nodes + 16) * ggml_tensor_overhead() + ggml_graph_overhead_custom(4 * nodes, false), nullptr, true }));
     if (!p.backend || !p.context) {
@@ -312,7 +316,7 @@ void create_products(const json & request, llamacli_products & p) {
     std::vector<ggml_tensor *>                                       inputs, outputs;
     std::vector<std::pair<ggml_tensor *, kind>>                      first; // product of each kind, whose inputs the others share
     for (const auto & k : kinds) {
-        auto * const type  = weights_buffer_type(device, k);
+        auto * const type  = weights_buffer_type(device, k, p.kernels);
         ggml_tensor * made = nullptr;
         for (int64_t i = 0; i < k.count; ++i) {
             auto * matrix = new_weights(ctx, k);
@@ -369,6 +373,7 @@ json run_products(llamacli_products & p, const json & request, llamacli_abort * 
     set_up(p, (int) number_of(request, "threads", 1, MAX_THREADS), abort);
     const double seconds = request.at("seconds").get<double>();
     json         passes  = json::array();
+    llamacli_choose_kernels(p.kernels); // of this thread, which may be another one for each answer
     const auto   compute = [&] {
         const auto start  = steady::now();
         const auto status = ggml_backend_graph_compute(p.backend.get(), p.graph);

@@ -11,10 +11,11 @@ extern "C" {
 // {"threads", "bytes", "seconds"} -> {"seconds": [of each pass], "bytes": read by a pass, "checksum"}
 LLAMACLI_API char * llamacli_measure_reading(const char * request, const struct llamacli_abort * abort);
 
-// The matrix products of a model on one device, with weights in the buffer types that llama.cpp would choose.
+// The matrix products of a model on one device, with weights in the buffer types that models are loaded into.
 struct llamacli_products;
 
 // {"device": name, "tokens": columns of the activations, "repeat": computations of each product in a pass (default 1),
+//  "kernels": one of `enum llamacli_kernels`,
 //  "products": [{"type": of the weights, "columns", "rows", "count": of distinct matrices of this kind,
 //                "experts", "used": of a mixture of experts (default 0)}]}
 // -> {"bytes": of weights that one pass reads, "operations": of one pass, "buffers": {type: name of the buffer's type}}
